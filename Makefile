@@ -1,0 +1,94 @@
+# Bare `make` lists what there is. Needs python3 (3.11 to 3.13) with venv; the rest comes from requirements.lock.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+FOLDERS := src flows deploy blocks monitoring
+SOURCES := $(shell find $(FOLDERS) -name '*.py' 2>/dev/null)
+TYPED := $(foreach folder,$(FOLDERS),$(if $(filter $(folder)/%,$(SOURCES)),$(folder)))
+TESTS ?= tests
+INSTALLED := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
+UV := $(VENV)/.uv
+WITH_UV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" uv
+
+.DEFAULT_GOAL := help
+.PHONY: help run stop status setup test test-all check check-kill bench format lock clean distclean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVIRONMENT=production
+	@$(PY) -m deploy.local run $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)")
+
+status: setup ## show whether the local Prefect server runs, and where
+	@$(PY) -m deploy.local status || true
+
+stop: ## stop the local Prefect server
+	@if [ -x $(PY) ]; then $(PY) -m deploy.local stop; fi
+
+setup: $(COMPILED) ## make .venv and install the locked versions, hashes verified
+	@:
+
+test: setup ## run the quick tests; TESTS=tests/deploy for some of them
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not kill" $(TESTS)
+
+check-kill: setup ## kill, damage and starve runs in every way, a quarter of an hour long; AIW_KILLS=200 for more kills
+	$(PY) -m pytest -m kill tests/kill
+
+test-all: setup ## run every test
+	$(PY) -m pytest $(TESTS)
+
+check: setup ## lint, format, types, direction of imports, lock, what must not be committed
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy $(TYPED)
+	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py
+
+bench: setup ## run the benchmarks
+	$(PY) -m benchmarks
+
+format: setup ## put the code into shape
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+lock: | $(UV) ## pin anew what pyproject.toml asks for; UPGRADE=1 takes the newest
+	$(WITH_UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) \
+	  --custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## stop the server, remove var/ (data, models, history) and caches
+	@if [ -x $(PY) ]; then $(PY) -m deploy.local stop; fi
+	rm -rf var .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist $(COMPILED)
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv
+	rm -rf $(VENV)
+
+# Bytecode is written here, once: where PYTHONDONTWRITEBYTECODE is set, Python itself never would,
+# and every `import prefect` would take twice as long.
+$(COMPILED): $(INSTALLED) $(SOURCES)
+	@$(PY) -m compileall -q $(TYPED)
+	@touch $@
+
+# The lock serves as constraints, so that an extra that is not asked for is not installed; uv still verifies the
+# hash of every file, the build backend's too.
+$(INSTALLED): requirements.lock pyproject.toml | $(UV)
+	@$(WITH_UV) pip install --quiet --python $(PY) --compile-bytecode \
+	  --constraint requirements.lock --build-constraint requirements.lock --editable '.[dev,s3]'
+	@$(PY) -c "import lightgbm" 2>/dev/null || { \
+	  echo "LightGBM does not load; on Debian it may lack OpenMP: apt-get install libgomp1" >&2; exit 1; }
+	@touch $@
+
+# A virtual environment, and uv: the one on the PATH, or the locked one.
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "$(PYTHON) is missing, or not 3.11 to 3.13. Install one, or name it: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PY) -c "" 2>/dev/null || rm -rf $(VENV)
+	@[ -d $(VENV) ] || $(PYTHON) -c "import venv, ensurepip" 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv. Install it: apt-get install python3-venv" >&2; exit 1; }
+	@[ -d $(VENV) ] || $(PYTHON) -m venv $(VENV)
+	@[ -x $(VENV)/bin/uv ] || command -v uv >/dev/null || { \
+	  awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.txt && \
+	  $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt; }
+	@touch $@
