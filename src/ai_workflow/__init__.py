@@ -1,0 +1,1 @@
+"""AI pipelines in production on Prefect: staged, traced, resumable, always answering."""

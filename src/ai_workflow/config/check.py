@@ -1,0 +1,141 @@
+"""Plain values -> `Settings`; what pydantic objects to is said as sentences, each at its file, line and key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ai_workflow.config import schema
+from ai_workflow.config.merge import at, members
+from ai_workflow.config.problems import Problem
+from ai_workflow.config.reader import Node
+from ai_workflow.config.schema import KeyPath
+from ai_workflow.settings import Settings
+
+_SENTENCES = {
+    "string_type": "must be text",
+    "string_unicode": "must be text",
+    "model_type": "must be a mapping of keys",
+    "model_attributes_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "tuple_type": "must be a list",
+    "union_tag_not_found": "required key is missing",
+    "missing": "required key is missing",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be greater than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "string_too_short": "must have at least {min_length} character(s)",
+    "string_too_long": "must have at most {max_length} character(s)",
+    "string_pattern_mismatch": "must be 1 to 63 of a-z, 0-9, - and _, and begin with a letter or digit",
+}
+_TYPES = {"int": "must be a whole number", "float": "must be a number", "bool": "must be true or false"}
+_ABSENT = {"missing", "union_tag_not_found"}
+
+
+@dataclass(frozen=True)
+class Checker:
+    """Knows the tree that the values came from.
+
+    Args:
+        bad: paths whose value could not be had; that they are empty is no news.
+        partial: a layer could not be read, so a missing key may only be missing there.
+    """
+
+    root: Node
+    bad: Collection[KeyPath] = field(default=())
+    partial: bool = False
+
+    def settings(self, values: object) -> tuple[Settings | None, list[Problem]]:
+        """Return the settings, or None and what is wrong with the values."""
+        try:
+            return Settings.model_validate(values), []
+        except ValidationError as error:
+            return None, self._problems(error.errors(include_url=False, include_input=False))
+
+    def _problems(self, errors: list[ErrorDetails]) -> list[Problem]:
+        found: dict[KeyPath, list[str]] = {}
+        for error in errors:
+            path = self._path(error)
+            if not self._is_old(error, path):
+                path, message = self._told(error, path)
+                found.setdefault(path, []).append(message)
+        return [self._problem(path, messages) for path, messages in found.items()]
+
+    def _problem(self, path: KeyPath, messages: list[str]) -> Problem:
+        message = " or ".join([messages[0], *(m.removeprefix("must be ") for m in messages[1:])])
+        node, above = at(self.root, path), path
+        while node is None:
+            above = above[:-1]
+            node = at(self.root, above)
+        key = ".".join(_shown(part) if message.startswith("unknown key") else str(part) for part in path)
+        if node.value is None and path and message.startswith("must be"):
+            message += ", but it is empty"
+        return Problem(node.file, node.line, key, message)
+
+    def _path(self, error: ErrorDetails) -> KeyPath:
+        """Return where the error is as keys of the YAML: pydantic's place less the names of union members."""
+        path: KeyPath = ()
+        tagged = False
+        loc = error["loc"]
+        for index, part in enumerate(loc):
+            names_key = index == len(loc) - 1 and error["type"] in ("missing", "extra_forbidden")
+            kind = members(at(self.root, path)).get("kind")
+            if not names_key and not tagged and kind and isinstance(part, str) and schema.is_union(path):
+                tagged = True
+            elif names_key or at(self.root, (*path, part)) is not None:
+                path, tagged = (*path, part), False
+        return (*path, "kind") if error["type"].startswith("union_tag") else path
+
+    def _is_old(self, error: ErrorDetails, path: KeyPath) -> bool:
+        if error["type"] in _ABSENT and self.partial:
+            return True
+        judged = error["type"] == "value_error"
+        return path in self.bad or (judged and any(bad[: len(path)] == path for bad in self.bad))
+
+    def _told(self, error: ErrorDetails, path: KeyPath) -> tuple[KeyPath, str]:
+        kind, context = error["type"], error.get("ctx", {})
+        if kind == "extra_forbidden":
+            return path, self._unknown(path)
+        if kind == "value_error":
+            return self._judged(str(context["error"]), path)
+        if kind == "union_tag_invalid":
+            return path, f"must be {context['expected_tags'].replace(', ', ' or ')}"
+        said = _SENTENCES.get(kind) or _TYPES.get(kind.split("_")[0])
+        # Pydantic turns the bound 1 of a float into 1.0.
+        context = {
+            key: int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+            for key, bound in context.items()
+        }
+        message = said.format(**context) if said else error["msg"].replace("Input should be", "must be")
+        node = at(self.root, path)
+        if kind == "string_type" and node and isinstance(node.value, int | float) and node.written:
+            what = "true or false" if isinstance(node.value, bool) else "a number"
+            message += f", and `{node.written}` is {what} for YAML; quote it"
+        return path, message
+
+    def _unknown(self, path: KeyPath) -> str:
+        if _shown(path[-1]) != path[-1]:
+            return "unknown key; is the space after a colon missing?"
+        parent = members(at(self.root, path[:-1]))
+        known = schema.keys_at(path[:-1], parent["kind"].value if "kind" in parent else None)
+        near = difflib.get_close_matches(str(path[-1]), known, 1)
+        return "unknown key; " + (f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}")
+
+    def _judged(self, message: str, path: KeyPath) -> tuple[KeyPath, str]:
+        """A sentence of the settings' own that opens with a key is told at that key, without repeating it."""
+        first, _, rest = message.partition(" ")
+        key: KeyPath = (*path, *first.strip("`").split(".", 1))
+        return (key, rest) if at(self.root, key) is not None else (path, message)
+
+
+def _shown(part: str | int) -> str:
+    """A key as far as it is a name: in `password:hunter2`, where a space is missing, the rest may be a secret."""
+    name = re.match(r"[\w.-]*", str(part))
+    return str(part) if name and name.end() == len(str(part)) else f"{name.group() if name else ''}…"

@@ -1,0 +1,103 @@
+"""Trees laid over one another: mappings merge, everything else replaces, and another pipeline starts afresh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ai_workflow.config.layers import OVERRIDE
+from ai_workflow.config.problems import Problem
+from ai_workflow.config.reader import MAX_DEPTH, Node
+from ai_workflow.config.schema import PIPELINE_KEYS, KeyPath
+from ai_workflow.config.values import quiet
+from ai_workflow.secrets import Secret
+
+Members = dict[str, Node]
+
+
+def stack(trees: Iterable[Node], env: Mapping[str, str]) -> Node:
+    """Return one tree of all; the top stands where the pipeline was last named, else where the first tree does."""
+    merged = Node({})
+    for tree in trees:
+        below, above = members(merged), members(tree)
+        if _differ("pipeline", below, above, env):
+            below = {key: child for key, child in below.items() if key not in PIPELINE_KEYS}
+        top = tree if "pipeline" in above or not merged.file else merged
+        merged = Node(_over(below, above, env), top.file, top.line)
+    return merged
+
+
+def members(node: Node | None) -> Members:
+    """Return what a mapping holds, and nothing for any other value."""
+    return node.value if node and isinstance(node.value, dict) else {}
+
+
+def at(root: Node, path: KeyPath) -> Node | None:
+    """Return the node at the path, or None."""
+    node: Node | None = root
+    for part in path:
+        if isinstance(part, str):
+            node = members(node).get(part)
+        elif node and isinstance(node.value, list) and part < len(node.value):
+            node = node.value[part]
+        else:
+            return None
+    return node
+
+
+def origins(node: Node, path: str = "") -> dict[str, str]:
+    """Return dotted key -> `file:line` for all that the tree sets."""
+    found = {path: node.place} if path else {}
+    for key, child in members(node).items():
+        found |= origins(child, f"{path}.{key}" if path else key)
+    return found
+
+
+def override_tree(overrides: Mapping[str, Any], env: Mapping[str, str]) -> tuple[Node, list[Problem]]:
+    """Return the tree of overrides (nested mappings, or dotted keys at the top), and what no setting can hold."""
+    problems: list[Problem] = []
+    tree = Node({}, OVERRIDE)
+    for dotted, value in overrides.items():
+        parts = str(dotted).split(".")
+        if not isinstance(dotted, str) or len(parts) > MAX_DEPTH:
+            problems.append(Problem(OVERRIDE, 0, str(dotted)[:80], "a key must be text of a few parts"))
+        elif node := _node(value, tuple(parts), problems):
+            for part in reversed(parts):
+                node = Node({part: node}, OVERRIDE)
+            tree = Node(_over(members(tree), members(node), env), OVERRIDE)
+    return tree, problems
+
+
+def _over(below: Members, above: Members, env: Mapping[str, str]) -> Members:
+    return below | {key: _lay(below.get(key), child, env) for key, child in above.items()}
+
+
+def _lay(below: Node | None, above: Node, env: Mapping[str, str]) -> Node:
+    if below is None or not isinstance(below.value, dict) or not isinstance(above.value, dict):
+        return above
+    if _differ("kind", below.value, above.value, env):
+        return above
+    return Node(_over(below.value, above.value, env), above.file, above.line)
+
+
+def _differ(key: str, below: Members, above: Members, env: Mapping[str, str]) -> bool:
+    return key in below and key in above and quiet(below[key], env) != quiet(above[key], env)
+
+
+def _node(value: object, path: tuple[str, ...], problems: list[Problem]) -> Node | None:
+    """Return the value's tree without what no setting can hold, which becomes a problem."""
+    if value is None or isinstance(value, str | int | float | bool | Secret):
+        return Node(value, OVERRIDE)
+    if len(path) > MAX_DEPTH:
+        said = "nested too deeply"
+    elif isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        held = {name: _node(child, (*path, name), problems) for name, child in value.items()}
+        return Node({name: child for name, child in held.items() if child}, OVERRIDE)
+    elif isinstance(value, list | tuple):
+        items = [_node(child, (*path, str(index)), problems) for index, child in enumerate(value)]
+        return Node([child for child in items if child], OVERRIDE)
+    else:
+        kind = type(value).__name__
+        said = "every key must be text" if isinstance(value, Mapping) else f"no setting can hold a value of type {kind}"
+    problems.append(Problem(OVERRIDE, 0, ".".join(path)[:200], said))
+    return None

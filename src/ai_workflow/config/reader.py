@@ -1,0 +1,240 @@
+"""One YAML file -> a tree of values that remember their file and line. Dates stay text; nothing is executed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from yaml.composer import ComposerError
+from yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from yaml.reader import Reader
+
+from ai_workflow.config.problems import Problem
+
+MAX_BYTES = 512 * 1024
+MAX_DEPTH = 40
+MAX_NODES = 100_000  # after aliases are followed: nine lines of aliases can otherwise mean a billion values
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null")}
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what ends a line for YAML
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+_HINTS = {
+    "found character '\\t'": "a tab, where YAML wants spaces",
+    "unexpected end of stream": "a quote that is never closed",
+    "but got '<stream end>'": "a bracket that is never closed",
+    "but got '{'": "inside { } or [ ] a text with ${...} must be quoted",
+    "expected a single document": "several documents in one file; keep one",
+    "found undefined alias": "a text that begins with * is read as an alias; quote it",
+    "could not find expected ':'": "not `key: value`; is the colon or the space after it missing?",
+    "mapping values are not allowed": "a `key: value` that does not fit here; indent it, or quote text that holds `: `",
+}
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value and where it was set; a member of a mapping stands on the line of its key.
+
+    `written` is the source text of an unquoted scalar: what a placeholder in it gives is read as YAML again.
+    """
+
+    value: object = field(repr=False)
+    file: str = ""
+    line: int = 0
+    written: str | None = field(default=None, repr=False)
+
+    @property
+    def place(self) -> str:
+        """`file:line`, or the file alone where there are no lines."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class Unreadable(Exception):
+    """The file holds nothing that can be used; `args` are line and message."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's own rules, but dates stay text, `1e-3` is a number, and nesting has an end."""
+
+    depth = 0
+    yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML reads it from the class
+        first: [pair for pair in pairs if pair[0] != f"{_TAG}timestamp"]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ComposerError(None, None, f"nested deeper than {MAX_DEPTH} levels", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        try:
+            return super().compose_node(parent, index)  # type: ignore[arg-type]
+        finally:
+            self.depth -= 1
+
+
+_Loader.add_implicit_resolver(
+    f"{_TAG}float", re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read(path: Path, shown: str) -> tuple[Node | None, list[Problem]]:
+    """Return the top mapping of a YAML file, None where it cannot be had, and every problem; they call it `shown`."""
+    try:
+        text = _text(path)
+        root = _compose(text)
+    except Unreadable as error:
+        return None, [Problem(shown, error.args[0], "", error.args[1])]
+    if root is None or root.tag == f"{_TAG}null":
+        return Node({}, shown, 1), []
+    if not isinstance(root, MappingNode):
+        line = root.start_mark.line + 1
+        return None, [Problem(shown, line, "", "the file must hold `key: value` lines at its top")]
+    builder = _Builder(shown)
+    try:
+        top = builder.build(root, 1, ())
+    except Unreadable as error:
+        return None, [*builder.problems, Problem(shown, error.args[0], "", error.args[1])]
+    return top, builder.problems
+
+
+def scalar(text: str) -> Scalar:
+    """Return an unquoted YAML scalar as YAML reads it: a number, true or false, null, else the text.
+
+    Raises:
+        ValueError: it looks like a number, but is none that can be held.
+    """
+    tag = _Loader("").resolve(ScalarNode, text.strip(), (True, False))  # type: ignore[no-untyped-call]
+    value = _typed(ScalarNode(tag if tag in _SCALARS else f"{_TAG}str", text.strip()))
+    return text if isinstance(value, str) else value
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise Unreadable(0, "is a folder, not a file")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise Unreadable(0, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(raw) > MAX_BYTES:
+        raise Unreadable(0, f"is larger than {MAX_BYTES // 1024} KiB; is it a configuration?")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreadable(raw.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
+    if found := Reader.NON_PRINTABLE.search(text):
+        raise Unreadable(_line(text, found.start()), "holds a NUL or control character: it is not text") from None
+    return text
+
+
+def _line(text: str, position: int) -> int:
+    return len(_BREAK.findall(text, 0, position)) + 1
+
+
+def _compose(text: str) -> yaml.Node | None:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        raise _syntax(error) from None
+    except RecursionError:
+        raise Unreadable(loader.line + 1, "nested too deeply") from None
+    except (yaml.YAMLError, ValueError, OverflowError):
+        raise Unreadable(loader.line + 1, "is not YAML: a character or number that does not exist") from None
+    finally:
+        loader.dispose()
+
+
+def _syntax(error: yaml.MarkedYAMLError) -> Unreadable:
+    problem = str(error.problem or error.context)
+    said = next((hint for part, hint in _HINTS.items() if part in f"{error.context} {problem}"), None)
+    # What is never closed is said where it was opened, not where the reader gave up.
+    opened = "stream" in problem or "could not find expected" in problem
+    mark = error.context_mark if opened and error.context_mark else error.problem_mark
+    return Unreadable(mark.line + 1 if mark else 0, said or f"is not YAML: {problem}")
+
+
+def _typed(node: ScalarNode) -> Scalar:
+    if node.tag == f"{_TAG}str":
+        if _NOT_TEXT.search(node.value):
+            raise ValueError("holds a NUL or half a character; no value may")
+        return str(node.value)
+    if node.tag == f"{_TAG}null":
+        return None
+    try:
+        value: Scalar = yaml.constructor.SafeConstructor.yaml_constructors[node.tag](yaml.SafeLoader(""), node)
+    except (ValueError, OverflowError, KeyError, IndexError):
+        raise ValueError(f"is no {node.tag.removeprefix(_TAG)} that can be held; if it is text, quote it") from None
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("is too large a number; if it is text, quote it")
+    return value
+
+
+class _Builder:
+    """Turns PyYAML's nodes into ours, and collects what is wrong on the way."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self._count = 0
+        self._open: set[int] = set()
+
+    def build(self, node: yaml.Node, line: int, path: tuple[str, ...]) -> Node | None:
+        """Return our node for PyYAML's; None, and a problem noted, where it cannot be used."""
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise Unreadable(node.start_mark.line + 1, f"holds more than {MAX_NODES} values with its aliases followed")
+        if id(node) in self._open:
+            return self._refuse(line, path, "an alias that holds itself")
+        self._open.add(id(node))
+        try:
+            return self._node(node, line, path)
+        finally:
+            self._open.discard(id(node))
+
+    def _node(self, node: yaml.Node, line: int, path: tuple[str, ...]) -> Node | None:
+        if isinstance(node, ScalarNode) and node.tag in _SCALARS:
+            try:
+                return Node(_typed(node), self.file, line, None if node.style else node.value)
+            except ValueError as error:
+                return self._refuse(line, path, str(error))
+        if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
+            items = [self.build(item, item.start_mark.line + 1, (*path, str(i))) for i, item in enumerate(node.value)]
+            return Node([item for item in items if item is not None], self.file, line)
+        if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
+            return Node(self._members(node, path), self.file, line)
+        # Only YAML's own tags are named: an unquoted ! may begin a password.
+        name = f" such as `!!{node.tag.removeprefix(_TAG)}`" if node.tag.startswith(_TAG) else ""
+        return self._refuse(line, path, f"tags{name} are not allowed here; quote a text that begins with !")
+
+    def _members(self, node: MappingNode, path: tuple[str, ...]) -> dict[str, Node]:
+        members: dict[str, Node] = {}
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, ScalarNode) or key.tag != f"{_TAG}str" or _NOT_TEXT.search(key.value):
+                self._refuse(line, path, _bad_key(key))
+            elif key.value in lines:
+                self._refuse(line, (*path, key.value), f"set twice: here and on line {lines[key.value]}")
+            else:
+                lines[key.value] = line
+                child = self.build(value, line, (*path, key.value))
+                if child is not None:
+                    members[key.value] = child
+        return members
+
+    def _refuse(self, line: int, path: tuple[str, ...], message: str) -> Node | None:
+        self.problems.append(Problem(self.file, line, ".".join(path), message))
+        return None
+
+
+def _bad_key(key: yaml.Node) -> str:
+    if not isinstance(key, ScalarNode):
+        return "a key must be text, not a list or a mapping"
+    if key.tag == f"{_TAG}merge":
+        return "`<<` is not supported: layers are merged already"
+    return f"the key `{key.value}` is not text for YAML; quote it"

@@ -1,0 +1,37 @@
+"""What can go wrong, said so that the reader can act: what, where, and what to do next."""
+
+from __future__ import annotations
+
+
+class AiWorkflowError(Exception):
+    """Base of every error this package raises on purpose; `str()` is what a person reads.
+
+    `stage` is the stage that it ended, once it has ended one.
+    """
+
+    stage: str | None = None
+
+
+class StageError(AiWorkflowError):
+    """A stage cannot do its work. Not worth a retry: the input or the settings must change.
+
+    Args:
+        problem: what is wrong, with the place: file, row, column, key or version.
+        remedy: what to do about it, as an instruction.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}. {self.remedy}".rstrip() if self.remedy else self.problem
+
+
+class TransientError(StageError):
+    """The outside world failed in a way that may pass (network, database down): worth a retry."""
+
+
+class StoreError(AiWorkflowError):
+    """A file of the store is missing, damaged, or cannot be written."""

@@ -1,0 +1,90 @@
+"""Values that must never be shown: a literal, or the name of a secret that is fetched when it is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from ai_workflow.errors import AiWorkflowError
+
+MASK = "***"
+_REFERENCE = re.compile(r"^\$\{secret:([a-z0-9][a-z0-9-]*)\}$")
+_revealed: set[str] = set()
+
+Fetch = Callable[[str], str | None]
+
+
+class SecretMissing(AiWorkflowError):
+    """No store of secrets knows the name."""
+
+
+class Secret:
+    """A masked value. `${secret:NAME}` is fetched by `reveal`; anything else is the value itself."""
+
+    def __init__(self, text: str) -> None:
+        reference = _REFERENCE.match(text)
+        self.name = reference.group(1) if reference else None
+        self._value = None if reference else text
+        if self._value:
+            _revealed.add(self._value)
+
+    def reveal(self, fetch: Fetch | None = None) -> str:
+        """Return the value; a named one comes from `fetch` (a Prefect Secret block), else the environment.
+
+        Raises:
+            SecretMissing: neither knows the name.
+        """
+        if self.name is None:
+            return self._value or ""
+        value = fetch(self.name) if fetch else None
+        variable = self.name.upper().replace("-", "_")
+        value = value if value is not None else os.environ.get(variable)
+        if value is None:
+            raise SecretMissing(
+                f"secret '{self.name}' is not set. Create a Prefect Secret block '{self.name}', "
+                f"or set the environment variable {variable}"
+            )
+        _revealed.add(value)
+        return value
+
+    def __repr__(self) -> str:
+        return f"Secret('{MASK}')"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and (self.name, self._value) == (other.name, other._value)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self._value))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda _: MASK, return_schema=core_schema.str_schema()
+            ),
+        )
+
+    @classmethod
+    def _validate(cls, value: object) -> Secret:
+        if isinstance(value, Secret):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("a secret must be text; quote it")
+        return cls(value)
+
+
+def scrub(text: str) -> str:
+    """Return the text with every secret seen by this process replaced by `***`."""
+    for value in sorted(_revealed, key=len, reverse=True):
+        if len(value) >= 4 and value in text:
+            text = text.replace(value, MASK)
+    return text

@@ -1,0 +1,196 @@
+"""Every setting there is, typed and frozen; `config` fills them from YAML."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ai_workflow.secrets import Secret
+from ai_workflow.settings.column import Column, ColumnType
+from ai_workflow.settings.section import Name, Section, Share
+from ai_workflow.settings.source import CsvSource, ParquetSource, SampleSource, Source, SqlSource, TableSource
+
+__all__ = [
+    "METRICS",
+    "Checkpoint",
+    "Column",
+    "ColumnType",
+    "CsvSource",
+    "Database",
+    "Evaluate",
+    "FeatureOptions",
+    "Inference",
+    "Logging",
+    "Metric",
+    "Model",
+    "Name",
+    "ParquetSource",
+    "Recovery",
+    "SampleSource",
+    "Section",
+    "Settings",
+    "Share",
+    "Source",
+    "SqlSource",
+    "StoreSection",
+    "TableSource",
+    "Trainer",
+]
+
+
+class FeatureOptions(Section):
+    """How columns become features."""
+
+    max_categories: int = Field(default=255, ge=1, description="the most frequent values kept of a category")
+    min_count: int = Field(default=1, ge=1, description="a rarer value counts as unseen")
+
+
+class Checkpoint(Section):
+    """When a training saves itself, and how many saves are kept."""
+
+    every_steps: int = Field(default=50, ge=1)
+    every_seconds: float = Field(default=60, gt=0)
+    keep: int = Field(default=3, ge=1)
+
+
+class Trainer(Section):
+    """The model family and its parameters, passed to the library as they stand."""
+
+    kind: Literal["lightgbm", "torch_mlp"] = "lightgbm"
+    steps: int = Field(default=200, ge=1)
+    seed: int = Field(default=0, ge=0)
+    early_stopping: int = Field(default=0, ge=0, description="steps without gain before it stops; 0: never")
+    validation: Share = Field(default=0.1, description="share of the training rows that early stopping watches")
+    params: dict[str, Any] = Field(default_factory=dict)
+    checkpoint: Checkpoint = Checkpoint()
+
+    @property
+    def learning(self) -> Trainer:
+        """What decides on the model: how often it is saved on the way does not."""
+        return self.model_copy(update={"checkpoint": Checkpoint()})
+
+
+Metric = Literal["accuracy", "auc", "log_loss", "mae", "rmse", "r2"]
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "classification": ("accuracy", "auc", "log_loss"),
+    "regression": ("mae", "rmse", "r2"),
+}
+
+
+class Evaluate(Section):
+    """The holdout and the gate that a new version must pass."""
+
+    holdout: float = Field(default=0.2, gt=0, lt=1)
+    metric: Metric | None = Field(default=None, description="accuracy, or mae for regression, where not given")
+    minimum: float | None = Field(default=None, description="worst value that passes; for an error, the largest")
+    tolerance: float = Field(default=0.01, ge=0, description="how much worse than `stable` still passes")
+
+
+class Inference(Section):
+    """How a prediction is asked for, and what is answered when no model can."""
+
+    source: Source | None = Field(
+        default=None, description="what the scoring flow scores; the training source if not given"
+    )
+    deadline_ms: int = Field(default=200, ge=1)
+    default_response: dict[str, Any] = Field(default_factory=lambda: {"prediction": None})
+
+
+class StoreSection(Section):
+    """Where everything durable lives: a folder, or an fsspec URL."""
+
+    root: str = "./var"
+
+
+class Model(Section):
+    """Where versions are published (inside the store), and how they are asked."""
+
+    path: str = "models"
+    batch_size: int = Field(default=128, ge=1, description="rows per training step and per scoring call")
+    timeout: float = Field(default=30, gt=0, description="seconds a model may take to load, or to answer one batch")
+
+
+class Database(Section):
+    """The database that a `sql` source reads where it names no `url`."""
+
+    driver: str = "postgresql+psycopg"
+    host: str = "localhost"
+    port: int = Field(default=5432, ge=1, le=65535)
+    name: str = "postgres"
+    username: str = "postgres"
+    password: Secret | None = None
+
+
+class Logging(Section):
+    """What is logged, and as what."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["text", "json"] = "text"
+
+
+class Recovery(Section):
+    """What happens to runs whose process is gone."""
+
+    max_attempts: int = Field(default=3, ge=0, description="how often a run is rescheduled before it is given up")
+    heartbeat_seconds: float = Field(
+        default=540, gt=0, description="silence after which a run on another machine is dead: 3 heartbeats of Prefect"
+    )
+    pending_minutes: float = Field(default=10, gt=0, description="how long a run may take to begin, or to be cancelled")
+    settle_seconds: float = Field(
+        default=15, ge=0, description="how old a crash must be: a worker reports one twice, seconds apart"
+    )
+
+
+class Settings(Section):
+    """The whole configuration of one pipeline in one environment."""
+
+    environment: Name = "development"
+    pipeline: Name
+    task: Literal["classification", "regression"]
+    source: Source
+    id: str | None = None
+    timestamp: str | None = None
+    target: str
+    columns: dict[str, Column] = Field(default_factory=dict, alias="schema")
+    deduplicate: Literal["id", "rows", "none"] = "id"
+    reject_limit: Share = 0.01
+    features: FeatureOptions = FeatureOptions()
+    trainer: Trainer = Trainer()
+    evaluate: Evaluate = Evaluate()
+    inference: Inference = Inference()
+    store: StoreSection = StoreSection()
+    model: Model = Model()
+    database: Database = Database()
+    logging: Logging = Logging()
+    recovery: Recovery = Recovery()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Settings:
+        if self.evaluate.metric and self.evaluate.metric not in METRICS[self.task]:
+            raise ValueError(
+                f"evaluate.metric {self.evaluate.metric} is not for {self.task}: one of {', '.join(METRICS[self.task])}"
+            )
+        if self.target in (self.id, self.timestamp):
+            raise ValueError("target must not be the id or the timestamp column")
+        for role, name in (("target", self.target), ("id", self.id), ("timestamp", self.timestamp)):
+            if name in self.columns and self.columns[name].drop:
+                raise ValueError(f"schema.{name} is dropped, but it is the {role}")
+        if self.timestamp in self.columns and self.columns[self.timestamp].type != "datetime":
+            raise ValueError(f"schema.{self.timestamp} must be of type datetime: it is the timestamp")
+        declared = self.columns.get(self.target)
+        if self.task == "regression" and declared and declared.type not in ("integer", "number"):
+            raise ValueError(
+                f"schema.{self.target} must be of type integer or number: it is the target of a regression"
+            )
+        return self
+
+    @property
+    def models(self) -> str:
+        """The folder of this pipeline's versions in the store: one pipeline's model is never another's `latest`."""
+        return f"{self.model.path.strip('/')}/{self.environment}/{self.pipeline}"
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that the gate judges by."""
+        return self.evaluate.metric or METRICS[self.task][0]

@@ -1,0 +1,677 @@
+"""The promises of the configuration: layers, placeholders, secrets, and errors that name file, line and key."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ai_workflow import config
+from ai_workflow.config import ConfigError, Loaded, Problem, load
+from ai_workflow.config import schema as config_schema
+from ai_workflow.secrets import Secret
+from ai_workflow.settings import CsvSource, Settings
+
+PROJECT = Path(__file__).parents[1]
+FIXTURES = Path(__file__).parent / "fixtures" / "config"
+UNSET = "the environment variable NOT_SET is not set; set it, or write ${NOT_SET:-default}"
+PASSWORD = "correct-horse-battery"
+BASE = """\
+pipeline: base
+task: classification
+source: {kind: sample, name: iris}
+target: target
+trainer:
+  steps: 100
+  params: {learning_rate: 0.1, tags: [a, b]}
+store: {root: base-root}
+"""
+OS_RELEASE = {
+    "rocky": 'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\n',
+    "almalinux": 'ID="almalinux"\nID_LIKE="rhel centos fedora"\n',
+    "centos-stream": 'ID="centos"\nID_LIKE="rhel fedora"\n',
+    "rhel": 'ID="rhel"\nID_LIKE="fedora"\n',
+    "fedora": "# no ID_LIKE\nID=fedora\n",
+    "ubuntu": "ID=ubuntu\nID_LIKE=debian\n",
+    "debian": "PRETTY_NAME='Debian GNU/Linux'\nID=debian\n",
+    "mint": 'ID=linuxmint\nID_LIKE="ubuntu debian"\n',
+    "arch": "ID=arch\n",
+    "broken": 'ID="never closed\nnonsense\n',
+}
+
+Load = Callable[..., Loaded]
+
+
+class Project:
+    """A project of its own in an empty folder, and nothing of this machine around it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.env = {"AIW_OS_RELEASE": str(root / "os-release"), "AIW_ETC": str(root / "etc")}
+        self.write("config/base.yaml", BASE)
+        self.write("config/development.yaml", "")
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def load(self, pipeline: str | Path | None = None, *, env: dict[str, str] | None = None, **options: Any) -> Loaded:
+        return load(pipeline, root=self.root, env=self.env | (env or {}), **options)
+
+    def fails(self, *arguments: Any, **options: Any) -> list[str]:
+        """Load, which must fail; return the report's lines without its head."""
+        with pytest.raises(ConfigError) as caught:
+            self.load(*arguments, **options)
+        return str(caught.value).splitlines()[1:]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+# --- what ships
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("pipeline", [None, PROJECT / "config/examples/credit.yaml"])
+def test_the_shipped_files_are_right_as_they_are(environment: str, pipeline: Path | None, project: Project) -> None:
+    loaded = load(pipeline, root=PROJECT, environment=environment, env=project.env)
+    assert loaded.settings.environment == environment
+    assert loaded.settings.pipeline == ("credit" if pipeline else "sample")
+
+
+def test_the_keys_of_the_source_document_have_their_values(project: Project) -> None:
+    settings = load(root=PROJECT, env=project.env).settings
+    assert (settings.model.path, settings.model.batch_size, settings.model.timeout) == ("models", 128, 30)
+    assert (settings.database.host, settings.database.port) == ("localhost", 5432)
+    assert settings.database.password == Secret("${secret:database-password}")
+
+
+def test_nothing_of_the_sample_leaks_into_the_example_pipeline(project: Project) -> None:
+    loaded = load(PROJECT / "config/examples/credit.yaml", root=PROJECT, env=project.env)
+    shown = loaded.settings.model_dump(by_alias=True)
+    own = [key for key in shown if key in config_schema.PIPELINE_KEYS]
+    assert {(loaded.origin(key) or "").split(":")[0] for key in own} == {"config/examples/credit.yaml", ""}
+    assert isinstance(loaded.settings.source, CsvSource)
+
+
+def test_the_env_example_names_every_variable_of_the_configuration() -> None:
+    named = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
+    # logging.yaml is Prefect's: its placeholders are of another kind.
+    files = [path for path in sorted((PROJECT / "config").rglob("*.yaml")) if path.name != "logging.yaml"]
+    text = "\n".join(re.sub(r"(^|\s)#.*", "", path.read_text(), flags=re.MULTILINE) for path in files)
+    variables = set(re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-|\})", text))
+    secrets = {name.upper().replace("-", "_") for name in re.findall(r"\$\{secret:([a-z0-9-]+)\}", text)}
+    assert {"AIW_STORE", "DATABASE_HOST"} <= variables
+    assert "DATABASE_PASSWORD" in secrets
+    assert named - {"AIW_ENVIRONMENT", "AIW_CONFIG", "AIW_ROOT", "AIW_ETC", "AIW_OS_RELEASE"} == variables | secrets
+
+
+@pytest.mark.parametrize("path", sorted((FIXTURES / "valid").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_valid_fixture_is_accepted(path: Path, project: Project) -> None:
+    assert project.load(path).origin("pipeline")
+
+
+@pytest.mark.parametrize("path", sorted((FIXTURES / "invalid").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_invalid_fixture_is_reported_line_by_line(path: Path, project: Project) -> None:
+    expected = path.with_suffix(".expected").read_text().splitlines()
+    found = [line.removeprefix(f"{path.as_posix()}:") for line in project.fails(path)]
+    assert found == expected
+
+
+def test_values_of_the_valid_fixtures_are_typed(project: Project) -> None:
+    placeholders = project.load(FIXTURES / "valid/placeholders.yaml").settings
+    assert isinstance(placeholders.source, CsvSource)
+    assert placeholders.source.path == "data/new.csv"
+    assert placeholders.source.header is True
+    assert (placeholders.id, placeholders.target, placeholders.trainer.steps) == (None, "${literal}", 10)
+    assert placeholders.columns["seen"].min == 1
+    schema = project.load(FIXTURES / "valid/schema.yaml").settings.columns
+    assert schema["seen.at"].min == "2020-01-01"
+    assert schema["größe 📏"] == schema["twin"]
+
+
+# --- layers
+
+
+def test_later_layers_win_in_the_documented_order(project: Project) -> None:
+    project.write("os-release", OS_RELEASE["debian"])
+    files = ["config/development.yaml", "etc/ubuntu/10.yaml", "etc/ubuntu/20.yaml", "site.yaml", "mine.yaml"]
+    env = {"AIW_CONFIG": str(project.root / "site.yaml")}
+    project.write("site.yaml", "")
+    project.write("mine.yaml", "")
+    for name in files:
+        project.write(name, f"store: {{root: {name}}}")
+        loaded = project.load(project.root / "mine.yaml", env=env)
+        assert (loaded.settings.store.root, loaded.origin("store.root")) == (name, f"{name}:1")
+    loaded = project.load(project.root / "mine.yaml", env=env, overrides={"store.root": "mine"})
+    assert (loaded.settings.store.root, loaded.origin("store.root")) == ("mine", "override")
+    assert [layer.name for layer in loaded.layers if layer.found] == ["config/base.yaml", *files, "override"]
+
+
+def test_mappings_merge_and_lists_and_scalars_replace(project: Project) -> None:
+    project.write("config/development.yaml", "trainer:\n  seed: 7\n  params: {tags: [c], depth: 3}\n")
+    trainer = project.load().settings.trainer
+    assert (trainer.steps, trainer.seed) == (100, 7)
+    assert trainer.params == {"learning_rate": 0.1, "tags": ["c"], "depth": 3}
+
+
+def test_null_replaces(project: Project) -> None:
+    project.write("config/development.yaml", "trainer: {params: {tags: null}}\nevaluate: {minimum: 1}")
+    loaded = project.load(overrides={"evaluate.minimum": None})
+    assert loaded.settings.trainer.params["tags"] is None
+    assert loaded.settings.evaluate.minimum is None
+    project.write("config/development.yaml", "trainer:\n")
+    assert project.fails() == ["config/development.yaml:1: trainer: must be a mapping of keys, but it is empty"]
+
+
+def test_a_mapping_of_another_kind_replaces_the_one_below(project: Project) -> None:
+    project.write("config/development.yaml", "source: {kind: csv, path: x.csv}")
+    assert project.load().settings.source == CsvSource(kind="csv", path="x.csv")
+    project.write("config/development.yaml", "source: {kind: '${KIND:-sample}', seed: 3}")
+    assert getattr(project.load().settings.source, "name", None) == "iris"
+    assert "source.seed: unknown key" in project.fails(env={"KIND": "parquet"})[1]
+
+
+def test_another_pipeline_starts_from_the_defaults_for_its_own_keys_only(project: Project) -> None:
+    project.write("config/development.yaml", "features: {min_count: 5}\nmodel: {timeout: 7}")
+    mine = project.write("mine.yaml", "pipeline: mine\ntask: regression\nsource: {kind: sample}\ntarget: y")
+    settings = project.load(mine).settings
+    assert settings.trainer == Settings.model_fields["trainer"].default
+    assert settings.features.min_count == 1
+    assert getattr(settings.source, "name", None) == "digits"
+    assert (settings.model.timeout, settings.store.root) == (7, "base-root")
+    assert project.load(mine).origin("trainer.steps") is None
+
+
+def test_the_same_pipeline_keeps_what_the_layers_below_say(project: Project) -> None:
+    mine = project.write("mine.yaml", "pipeline: ${P:-base}\ntrainer: {seed: 1}")
+    assert project.load(mine).settings.trainer.steps == 100
+    assert project.fails(mine, env={"P": "other"}) == [
+        "mine.yaml:1: task: required key is missing",
+        "mine.yaml:1: source: required key is missing",
+        "mine.yaml:1: target: required key is missing",
+    ]
+
+
+def test_overrides_may_be_nested_or_dotted_and_are_laid_over_a_new_pipeline(project: Project) -> None:
+    mine = project.write("mine.yaml", "pipeline: mine\ntask: regression\nsource: {kind: sample}\ntarget: y")
+    overrides = {"trainer.steps": 5, "trainer": {"checkpoint": {"keep": 9}}, "database.password": Secret(PASSWORD)}
+    loaded = project.load(mine, overrides=overrides)
+    assert (loaded.settings.trainer.steps, loaded.settings.trainer.checkpoint.keep) == (5, 9)
+    assert loaded.settings.database.password == Secret(PASSWORD)
+    assert loaded.origin("trainer.checkpoint.keep") == "override"
+
+
+def test_overrides_that_no_setting_can_hold_are_problems(project: Project) -> None:
+    circle: dict[str, Any] = {}
+    circle["params"] = circle
+    found = project.fails(overrides={"trainer.stepz": 1, "target": object(), "trainer": {1: 2}, 3: 4, "schema": circle})
+    text = "\n".join(found)
+    assert "override: trainer.stepz: unknown key; did you mean 'steps'?" in found
+    assert "override: target: no setting can hold a value of type object" in found
+    assert "override: trainer: every key must be text" in found
+    assert "override: 3: a key must be text" in text
+    assert "nested too deeply" in text
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        *((name, "from centos") for name in ("rocky", "almalinux", "centos-stream", "rhel", "fedora")),
+        *((name, "from ubuntu") for name in ("ubuntu", "debian", "mint")),
+        ("arch", "base-root"),
+        ("broken", "base-root"),
+        (None, "base-root"),
+    ],
+)
+def test_each_system_family_reads_its_own_folder_and_nothing_else(
+    system: str | None, expected: str, project: Project
+) -> None:
+    for family in ("centos", "ubuntu"):
+        project.write(f"etc/{family}/site.yaml", f"store: {{root: from {family}}}")
+    if system:
+        project.write("os-release", OS_RELEASE[system])
+    loaded = project.load()
+    assert loaded.settings.store.root == expected
+    assert sum(layer.found for layer in loaded.layers) == (2 if expected == "base-root" else 3)
+
+
+@pytest.mark.parametrize("first", ["rocky", "ubuntu"])
+def test_the_same_project_files_give_the_same_settings_on_both_families(first: str, project: Project) -> None:
+    project.write("os-release", OS_RELEASE["arch"])
+    reference = load(root=PROJECT, env=project.env).settings
+    project.write("os-release", OS_RELEASE[first])
+    assert load(root=PROJECT, env=project.env).settings == reference
+
+
+def test_the_environment_is_the_argument_else_the_variable_else_development(project: Project) -> None:
+    project.write("config/production.yaml", "environment: production\nstore: {root: p}")
+    project.write("config/staging.yaml", "store: {root: s}")
+    assert project.load().settings.environment == "development"
+    from_variable = project.load(env={"AIW_ENVIRONMENT": "staging"})
+    assert (from_variable.settings.environment, from_variable.settings.store.root) == ("staging", "s")
+    assert from_variable.origin("environment") == "AIW_ENVIRONMENT"
+    from_argument = project.load(environment="production", env={"AIW_ENVIRONMENT": "staging"})
+    assert (from_argument.settings.environment, from_argument.settings.store.root) == ("production", "p")
+
+
+def test_a_named_environment_without_a_file_is_an_error_that_lists_those_there_are(project: Project) -> None:
+    project.write("config/production.yaml", "")
+    project.write("config/logging.yaml", "")
+    there = "there are: development, production"
+    assert project.fails(environment="producton") == [
+        f"environment: 'producton' has no file in config/; did you mean 'production'? {there}"
+    ]
+    for name in ("base", "../mine", "x\0"):
+        assert project.fails(env={"AIW_ENVIRONMENT": name}) == [
+            f"environment: '{name}' has no file in config/; {there}"
+        ]
+    (project.root / "config/development.yaml").unlink()
+    assert project.load().settings.environment == "development"
+
+
+def test_a_named_file_that_does_not_exist_is_an_error(project: Project) -> None:
+    project.write("config/development.yaml", "store: {rot: x}")
+    assert project.fails("/no/such.yaml", env={"AIW_CONFIG": "/nor/this.yaml"}) == [
+        "AIW_CONFIG: /nor/this.yaml does not exist",
+        "pipeline file: /no/such.yaml does not exist",
+        "config/development.yaml:1: store.rot: unknown key; did you mean 'root'?",
+    ]
+    project.write("config/development.yaml", "")
+    assert project.fails(project.root) == [".: is a folder, not a file"]
+
+
+def test_the_root_is_the_variable_else_this_folder_else_the_project_of_the_package(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    assert load(env=project.env).settings.pipeline == "sample"
+    assert load(env=project.env | {"AIW_ROOT": str(project.root)}).settings.pipeline == "base"
+    monkeypatch.chdir(project.root)
+    assert load(env=project.env).settings.pipeline == "base"
+    with pytest.raises(ConfigError, match=r"base.yaml: not found under .*elsewhere.*; set AIW_ROOT"):
+        load(env=project.env | {"AIW_ROOT": str(elsewhere)})
+
+
+def test_every_layer_is_listed_with_why_it_is_there_or_not(project: Project) -> None:
+    project.write("os-release", OS_RELEASE["rocky"])
+    layers = project.load().layers
+    assert [(layer.found, layer.why) for layer in layers] == [
+        (True, "base"),
+        (True, "environment development"),
+        (False, "system centos (rocky)"),
+        (False, "not given"),
+        (False, "not given"),
+        (False, "not given"),
+    ]
+
+
+# --- placeholders
+
+
+def read(project: Project, value: str, env: dict[str, str] | None = None) -> Any:
+    """What a value becomes where anything may stand."""
+    project.write(
+        "config/development.yaml", f"trainer: {{params: {{}}}}\ninference:\n  default_response:\n    v: {value}\n"
+    )
+    return project.load(env=env).settings.inference.default_response["v"]
+
+
+@pytest.mark.parametrize(
+    ("value", "env", "expected"),
+    [
+        ("${V}", {"V": "text"}, "text"),
+        ("${V:-default}", {}, "default"),
+        ("${V:-default}", {"V": ""}, "default"),
+        ("${V:-default}", {"V": "set"}, "set"),
+        ("x${V}y", {"V": ""}, "xy"),
+        ("x${V:-}y", {}, "xy"),
+        ("${V:-}", {}, None),
+        ("${V:-a:-b $c {d}", {}, "a:-b $c {d"),
+        ("$${V}", {}, "${V}"),
+        ("a$${V}${V}", {"V": "b"}, "a${V}b"),
+        ("$$${V}", {"V": "b"}, "$${V}"),
+        ("${V}", {"V": "${W}"}, "${W}"),
+        ("$V $ {V}", {}, "$V $ {V}"),
+        ("${A}-${B:-2}", {"A": "1"}, "1-2"),
+        ("['${V}', {k: '${V}'}]", {"V": "1"}, ["1", {"k": "1"}]),
+    ],
+)
+def test_placeholders_are_filled_in(value: str, env: dict[str, str], expected: object, project: Project) -> None:
+    assert read(project, value, env) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "expected"),
+    [
+        ("${V}", "5432", 5432),
+        ("${V}", "1e-3", 0.001),
+        ("${V}", "true", True),
+        ("${V}", "null", None),
+        ("${V}", "2020-01-01", "2020-01-01"),
+        ("${V}", "[1, 2]", "[1, 2]"),
+        ("${V}", "{a: 1}", "{a: 1}"),
+        ("${V}", "a: 1", "a: 1"),
+        ("${V}", " a ", " a "),
+        ("${V}", " 1 ", 1),
+        ("${V}", "=", "="),
+        ("${V}", "<<", "<<"),
+        ('"${V}"', "5432", "5432"),
+        ("'${V}'", "true", "true"),
+        ("${V}0", "5432", "54320"),
+    ],
+)
+def test_only_a_whole_unquoted_placeholder_is_read_as_a_yaml_scalar(
+    value: str, text: str, expected: object, project: Project
+) -> None:
+    found = read(project, value, {"V": text})
+    assert (found, type(found)) == (expected, type(expected))
+
+
+def test_a_text_field_keeps_a_variable_as_text(project: Project) -> None:
+    project.write("config/development.yaml", "database:\n  port: ${V}\n  name: ${V}\n  password: ${V}\nid: ${N}")
+    settings = project.load(env={"V": "0123", "N": "null"}).settings
+    assert (settings.database.port, settings.database.name, settings.id) == (83, "0123", None)
+    assert settings.database.password == Secret("0123")
+
+
+def test_unset_variable_is_an_error_naming_file_line_key_and_variable(project: Project) -> None:
+    project.write("config/development.yaml", "store:\n  root: /data/${NOT_SET}")
+    with pytest.raises(ConfigError) as caught:
+        project.load()
+    assert caught.value.problems == (
+        Problem(
+            "config/development.yaml",
+            2,
+            "store.root",
+            UNSET,
+        ),
+    )
+
+
+def test_an_unset_variable_in_a_value_that_a_later_layer_overrides_is_no_error(project: Project) -> None:
+    project.write("config/development.yaml", "store: {root: '${NOT_SET}'}\nsource: {kind: '${NOT_SET}'}")
+    mine = project.write("mine.yaml", "store: {root: mine}\nsource: {kind: sample}")
+    assert project.load(mine).settings.store.root == "mine"
+
+
+def test_a_value_that_cannot_be_had_is_said_once(project: Project) -> None:
+    project.write("config/development.yaml", "source:\n  kind: sql\n  table: ${NOT_SET}\ntask: ${NOT_SET}")
+    assert [line.split(": ")[:2] for line in project.fails()] == [
+        ["config/development.yaml:3", "source.table"],
+        ["config/development.yaml:4", "task"],
+    ]
+
+
+def test_a_variable_that_is_not_text_is_a_problem(project: Project) -> None:
+    project.write("config/development.yaml", "store: {root: '${V}'}")
+    assert "V is not UTF-8 text" in project.fails(env={"V": "\udcff"})[0]
+
+
+# --- secrets
+
+
+def test_a_secret_is_not_looked_up_while_loading(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Secret, "reveal", lambda *_: pytest.fail("looked up"))
+    project.write("config/development.yaml", "database:\n  password: ${secret:never-there}")
+    assert project.load().settings.database.password == Secret("${secret:never-there}")
+
+
+@pytest.mark.parametrize("value", ["${PW}", PASSWORD, "${NOT_SET:-" + PASSWORD + "}"])
+def test_a_secret_is_in_nothing_that_can_be_shown(value: str, project: Project) -> None:
+    text = f"database:\n  password: {value}\nsource:\n  kind: sql\n  url: {value}\n  table: t\n"
+    project.write("config/development.yaml", text)
+    loaded = project.load(env={"PW": PASSWORD})
+    assert loaded.settings.database.password is not None
+    assert loaded.settings.database.password.reveal() == PASSWORD
+    dumps = [loaded.settings.model_dump_json(), json.dumps(loaded.settings.model_dump(mode="json"))]
+    for shown in (repr(loaded), str(loaded), str(loaded.settings), str(loaded.settings.model_dump()), *dumps):
+        assert PASSWORD not in shown
+        assert "***" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "database: {password: ${PW}, port: x}",
+        "database:\n  password: ${PW}\n  port: x",
+        "database:\n  password: [${PW}]",
+        'database:\n  password: ["${PW}"]',
+        "database:\n  pasword: ${PW}",
+        f"database:\n  password: [{PASSWORD}]",
+        f"database:\n  password: *{PASSWORD}",
+        f"database:\n  password: !{PASSWORD}",
+        f"database:\n  password: '{PASSWORD}",
+        f"database:\n  password: @{PASSWORD}",
+        f"database:\n  password: {PASSWORD}: x",
+        f"database:\n  password:{PASSWORD}",
+        f"database: {{password:{PASSWORD}}}",
+        f"database: {{password {PASSWORD}: 1}}",
+        f"database:\n  password: a${{secret:{PASSWORD}}}",
+        f"database:\n  password: {PASSWORD}\n  password: {PASSWORD}",
+        "database:\n  password: ${PW}\n  host: ${secret:x}\n",
+        "source:\n  kind: sql\n  url: ${PW}\n",
+        "source:\n  kind: csv\n  url: ${PW}\n",
+        "environment: other\ndatabase: {password: '${PW}'}",
+    ],
+)
+def test_no_report_shows_a_secret(text: str, project: Project) -> None:
+    project.write("config/development.yaml", text)
+    with pytest.raises(ConfigError) as caught:
+        project.load(env={"PW": PASSWORD})
+    error = caught.value
+    chain = "".join(traceback.format_exception(error))
+    for shown in (str(error), repr(error), repr(error.problems), chain.split("Traceback")[0], repr(error.__cause__)):
+        assert PASSWORD not in shown
+    assert PASSWORD.encode() not in pickle.dumps(error)
+
+
+def test_an_error_survives_the_way_to_another_process(project: Project) -> None:
+    project.write("config/development.yaml", "a: 1\nb: 2")
+    with pytest.raises(ConfigError) as caught:
+        project.load()
+    copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    assert (copy.problems, str(copy)) == (caught.value.problems, str(caught.value))
+
+
+# --- reports
+
+
+def test_all_problems_of_all_layers_are_in_one_report_headed_by_their_number(project: Project) -> None:
+    project.write("config/base.yaml", "store: {root: ${X}}\n")
+    project.write("config/development.yaml", "trainer: {stepz: 1}\ndatabase:\n  host: ${NOT_SET}\n")
+    mine = project.write("mine.yaml", 'a: "b\n')
+    with pytest.raises(ConfigError) as caught:
+        project.load(mine, overrides={"model.batch_size": 0})
+    assert str(caught.value).splitlines() == [
+        "5 problems in the configuration:",
+        "config/base.yaml:1: inside { } or [ ] a text with ${...} must be quoted",
+        "config/development.yaml:1: trainer.stepz: unknown key; did you mean 'steps'?",
+        f"config/development.yaml:3: database.host: {UNSET}",
+        "mine.yaml:1: a quote that is never closed",
+        "override: model.batch_size: must be at least 1",
+    ]
+
+
+def test_one_problem_is_one(project: Project) -> None:
+    project.write("config/development.yaml", "modle: 1")
+    with pytest.raises(ConfigError, match=r"^1 problem in the configuration:\n") as caught:
+        project.load()
+    assert "pydantic" not in str(caught.value)
+
+
+def test_a_long_report_is_cut_and_says_so(project: Project) -> None:
+    project.write("config/development.yaml", "x: 1\n" * 300)
+    lines = project.fails()
+    assert (len(lines), lines[-1]) == (101, "... and 200 more")
+
+
+def test_a_problem_names_the_layer_that_set_the_value(project: Project) -> None:
+    project.write("config/base.yaml", BASE + "evaluate:\n  holdout: 2\n")
+    project.write("config/development.yaml", "\nevaluate:\n  tolerance: 0\n")
+    assert project.fails() == ["config/base.yaml:10: evaluate.holdout: must be less than 1"]
+
+
+def test_settings_are_frozen(project: Project) -> None:
+    loaded = project.load()
+    with pytest.raises(ValidationError):
+        loaded.settings.trainer.steps = 1  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        loaded.settings = loaded.settings  # type: ignore[misc]
+
+
+def test_an_empty_file_is_an_empty_layer(project: Project) -> None:
+    reference = project.load().settings
+    for text in ("", "# only a comment\n", "---\n", "\n\n", "null\n", "{}\n"):
+        project.write("config/development.yaml", text)
+        assert project.load().settings == reference
+
+
+# --- files that attack
+
+
+def test_a_bomb_of_aliases_is_refused_quickly(project: Project) -> None:
+    rows = ["    a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    rows += [f"    a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
+    project.write("config/development.yaml", "trainer:\n  params:\n" + "\n".join(rows))
+    started = time.monotonic()
+    assert "holds more than 100000 values with its aliases followed" in project.fails()[0]
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "a: " + "{b: " * 5_000, "\n".join(" " * i + "a:" for i in range(400))])
+def test_deep_nesting_is_a_problem_not_a_crash(text: str, project: Project) -> None:
+    project.write("config/development.yaml", text)
+    assert "nested deeper than 40 levels" in project.fails()[0]
+
+
+def test_little_stack_left_is_a_problem_not_a_crash(project: Project) -> None:
+    project.write("config/development.yaml", "a: " + "[" * 39 + "]" * 39)
+
+    def deeper(levels: int) -> list[str]:
+        return deeper(levels - 1) if levels else project.fails()
+
+    frames = len(traceback.extract_stack())
+    assert deeper(sys.getrecursionlimit() - frames - 120) == ["config/development.yaml:1: nested too deeply"]
+
+
+def test_a_huge_file_is_refused(project: Project) -> None:
+    project.write("config/development.yaml", "# " + "x" * 600_000)
+    assert project.fails() == ["config/development.yaml: is larger than 512 KiB; is it a configuration?"]
+
+
+def test_a_folder_in_place_of_a_layer_is_a_problem(project: Project) -> None:
+    project.write("os-release", OS_RELEASE["ubuntu"])
+    (project.root / "etc/ubuntu/site.yaml").mkdir(parents=True)
+    assert project.fails() == ["etc/ubuntu/site.yaml: is a folder, not a file"]
+
+
+quickly = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def loads_or_problems(project: Project, **options: Any) -> Settings | tuple[Problem, ...]:
+    """Anything but a ConfigError gets through."""
+    try:
+        return project.load(**options).settings
+    except ConfigError as error:
+        return error.problems
+
+
+def loads_or_explains(project: Project) -> None:
+    started = time.monotonic()
+    found = loads_or_problems(project)
+    assert isinstance(found, Settings) or found
+    assert time.monotonic() - started < 5
+
+
+@quickly
+@given(
+    st.one_of(
+        st.binary(max_size=400), st.text(alphabet="{}[]:,-&*!|>'\"%@`#?~ \t\n<=.${}ab01", max_size=200).map(str.encode)
+    )
+)
+def test_any_bytes_load_or_give_a_config_error(project: Project, raw: bytes) -> None:
+    (project.root / "config/development.yaml").write_bytes(raw)
+    loads_or_explains(project)
+
+
+SHIPPED = yaml.safe_load((PROJECT / "config/base.yaml").read_text())
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["${X}", "${X:-1}", "${secret:a}", "$${", "${", "csv", "sql", "0123", "-1", "2020-01-01"]),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(
+        st.sampled_from(["kind", "path", "steps", "x", "type", "min"]), st.sampled_from(["csv", 1, None]), max_size=2
+    ),
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Any:
+    """The shipped base with a few values replaced, removed or added anywhere."""
+    tree = json.loads(json.dumps(SHIPPED))
+    for _ in range(draw(st.integers(1, 4))):
+        node = tree
+        while True:
+            key = draw(st.sampled_from([*node, "schema", "kind", "extra"]))
+            if not isinstance(node.get(key), dict) or not node[key] or draw(st.booleans()):
+                break
+            node = node[key]
+        if draw(st.integers(0, 5)) == 0:
+            node.pop(key, None)
+        else:
+            node[key] = draw(ODD)
+    return tree
+
+
+@quickly
+@given(mutated())
+def test_any_change_of_the_shipped_base_loads_or_gives_a_config_error(project: Project, tree: Any) -> None:
+    project.write("config/base.yaml", yaml.safe_dump(tree, allow_unicode=True))
+    loads_or_explains(project)
+
+
+@quickly
+@given(
+    st.dictionaries(
+        st.text(max_size=5) | st.sampled_from(["trainer.steps", "source.kind", "schema.a.type"]), ODD, max_size=4
+    )
+)
+def test_any_overrides_load_or_give_a_config_error(project: Project, overrides: dict[str, Any]) -> None:
+    assert loads_or_problems(project, overrides=overrides)
+
+
+# --- the schema that the messages are made of
+
+
+def test_every_field_that_holds_a_secret_is_known_to_be_one() -> None:
+    paths: list[config_schema.KeyPath] = [("database", "password"), ("source", "url"), ("inference", "source", "url")]
+    for path in paths:
+        assert config_schema.takes_secret(path)
+    assert not config_schema.takes_secret(("database", "host"))
+    assert not config_schema.types_at(("nowhere", "at", "all"))
+
+
+def test_the_public_names_are_there() -> None:
+    assert set(config.__all__) == {"ConfigError", "Layer", "Loaded", "Problem", "load"}

@@ -1,0 +1,63 @@
+"""What a secret promises: it is never shown, and a missing one is named with what to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from ai_workflow.secrets import Secret, SecretMissing, scrub
+
+
+class Login(BaseModel):
+    password: Secret
+
+
+@pytest.mark.parametrize("text", ["s3cr3t-literal", "${secret:some-name}"])
+def test_no_way_of_showing_a_secret_shows_it(text: str) -> None:
+    secret, login = Secret(text), Login.model_validate({"password": text})
+    shown = f"{secret} {secret!r} {[secret]} {login} {login.model_dump()} {login.model_dump_json()}"
+    assert text not in shown
+    assert json.loads(login.model_dump_json()) == {"password": "***"}
+
+
+def test_a_literal_reveals_itself() -> None:
+    assert Secret("value").reveal() == "value"
+    assert Secret("").reveal() == ""
+
+
+def test_a_named_secret_comes_from_the_store_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "from the environment")
+    assert Secret("${secret:db-password}").reveal({"db-password": "from the store"}.get) == "from the store"
+    assert Secret("${secret:db-password}").reveal(lambda _: None) == "from the environment"
+    assert Secret("${secret:db-password}").reveal() == "from the environment"
+
+
+def test_a_missing_secret_is_named_with_both_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DB_PASSWORD", raising=False)
+    with pytest.raises(SecretMissing, match=r"secret 'db-password' .* block 'db-password', or set .* DB_PASSWORD"):
+        Secret("${secret:db-password}").reveal()
+
+
+def test_what_was_revealed_is_masked_in_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATE_TOKEN", "abcd-late")
+    assert scrub("token abcd-late") == "token abcd-late"
+    Secret("${secret:late-token}").reveal()
+    Secret("abcd-late-and-longer")
+    assert scrub("abcd-late, abcd-late-and-longer!") == "***, ***!"
+
+
+def test_a_secret_too_short_to_be_one_is_not_masked_everywhere() -> None:
+    Secret("a")
+    assert scrub("a banana") == "a banana"
+
+
+def test_a_secret_must_be_text() -> None:
+    with pytest.raises(ValidationError, match="a secret must be text; quote it"):
+        Login.model_validate({"password": 1234})
+
+
+def test_secrets_are_equal_by_what_they_hold() -> None:
+    assert Secret("one") == Secret("one")
+    assert len({Secret("one"), Secret("one"), Secret("two"), Secret("${secret:one}")}) == 3
