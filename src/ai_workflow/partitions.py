@@ -1,0 +1,191 @@
+"""Partitioned Parquet, the only thing that travels between data stages: small verified references to large files.
+
+A partition is a pure function of its inputs, so its file bears their fingerprint in its name and is shared by all
+datasets it belongs to: a new or changed source file recomputes only its own partitions, and a killed stage repeats
+only those in flight. Layout under the store's root:
+
+    data/<stage>/<key>.json            a record that vouches for the files computed from `key`
+    data/<stage>/<key>-00000.parquet   those files
+    data/datasets/<stage>-<fingerprint>.json   the partitions of one dataset, in order
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow import fingerprint, interrupt
+from ai_workflow.errors import StoreError
+from ai_workflow.logs import logger
+from ai_workflow.store import FileRef, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+FOLDER = "data"
+# Where a row came from travels with it; the names cannot collide with a column, which is refused at loading.
+RESERVED = "__"
+ROW = f"{RESERVED}row"
+# Every clean row bears the text that identifies it: its id column, or else `<file>:<row>`.
+ID = f"{RESERVED}id"
+_FORM: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
+log = logger("partitions")
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One Parquet file: `rows` rows that came from `source`, a name a person knows."""
+
+    path: str
+    sha256: str
+    bytes: int
+    rows: int
+    source: str
+
+    @classmethod
+    def of(cls, ref: FileRef, rows: int, source: str) -> Partition:
+        """Return the partition that a written file is."""
+        return cls(ref.path, ref.sha256, ref.bytes, rows, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The partitions of one stage's output, in order, and what else the stage says of them."""
+
+    stage: str
+    partitions: tuple[Partition, ...]
+    info: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """Rows in all partitions."""
+        return sum(partition.rows for partition in self.partitions)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the rows in their order and where they came from, and of what the stage says of them."""
+        return fingerprint.of([[part.sha256, part.source] for part in self.partitions], self.info)
+
+    def save(self, store: Store) -> dict[str, Any]:
+        """Write the list of partitions and return the reference that a stage hands on."""
+        body = {"stage": self.stage, "partitions": [asdict(part) for part in self.partitions], "info": self.info}
+        ref = store.write_record(f"{FOLDER}/datasets/{self.stage}-{self.fingerprint}.json", body)
+        return {"fingerprint": self.fingerprint, "rows": self.rows, "record": ref.to_json()}
+
+    @classmethod
+    def load(cls, store: Store, result: dict[str, Any]) -> Dataset:
+        """Return the dataset that a stage handed on.
+
+        Raises:
+            StoreError: its list of partitions is missing or damaged.
+        """
+        body = store.read_record(result["record"]["path"])
+        return cls(body["stage"], tuple(Partition(**part) for part in body["partitions"]), body["info"])
+
+
+def write(store: Store, path: str, data: pd.DataFrame | pa.Table, source: str) -> Partition:
+    """Write a frame or table as one Parquet file; the same rows give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False)
+    with store.writing(path) as pending:
+        pq.write_table(table, pending.local, **_FORM)
+    return Partition.of(pending.ref, table.num_rows, source)
+
+
+def encoded(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file; the same rows give the same bytes, however they are chunked."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), sink, **_FORM)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def read(store: Store, partition: Partition, columns: list[str] | None = None) -> pd.DataFrame:
+    """Return a partition as a frame with a fresh index; whole numbers with gaps stay whole numbers.
+
+    Raises:
+        StoreError: the file is missing or is not Parquet.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame: pd.DataFrame = table(store, partition, columns).to_pandas(types_mapper=nullable.get)
+    return frame
+
+
+def table(store: Store, partition: Partition, columns: list[str] | None = None) -> pa.Table:
+    """Return a partition as an Arrow table.
+
+    Raises:
+        StoreError: the file is missing or is not Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with store.open(partition.path) as file:
+        try:
+            return pq.read_table(file, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(f"{store.url(partition.path)} is damaged: {error}") from error
+
+
+def frames(
+    store: Store, dataset: Dataset, columns: list[str] | None = None
+) -> Iterator[tuple[Partition, pd.DataFrame]]:
+    """Yield each partition with its frame, one in memory at a time."""
+    for partition in dataset.partitions:
+        yield partition, read(store, partition, columns)
+
+
+def remembered(store: Store, stage: str, key: str, compute: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `compute(stem)` gave for `key`, computed only if it is not there or does not match its record.
+
+    Args:
+        store: where the record and its files are.
+        stage: folder below `data/`.
+        key: fingerprint of all that the result depends on.
+        compute: writes its files under names that begin with the stem, and returns JSON that refers to them.
+    """
+    stem = f"{FOLDER}/{stage}/{key}"
+    try:
+        body: dict[str, Any] = store.read_record(f"{stem}.json")
+        damaged = broken(store, body)
+    except StoreError as error:
+        body, damaged = {}, [str(error)] if store.exists(f"{stem}.json") else []
+    if body and not damaged:
+        return body
+    interrupt.check()
+    if damaged:
+        log.warning("%s does not match its record and is computed again", damaged[0])
+    body = compute(stem)
+    store.write_record(f"{stem}.json", body)
+    return body
+
+
+def broken(store: Store, result: Any) -> list[str]:
+    """Return which files that a result refers to, directly or through a dataset, are not as recorded."""
+    damaged = []
+    for ref in _references(result):
+        if not store.matches(ref["path"], ref["sha256"]):
+            damaged.append(ref["path"])
+        elif ref["path"].startswith(f"{FOLDER}/datasets/"):
+            damaged += broken(store, store.read_record(ref["path"]))
+    return damaged
+
+
+def _references(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        if isinstance(value.get("path"), str) and isinstance(value.get("sha256"), str):
+            yield value
+        for item in value.values():
+            yield from _references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references(item)

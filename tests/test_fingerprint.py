@@ -1,0 +1,172 @@
+"""What a fingerprint promises: the same for the same in every process, another for anything that changes a result."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow import fingerprint, settings
+from tests import processes
+
+PACKAGE = Path(fingerprint.__file__).parent
+VALUE = {"b": {3, 1, 2}, "a": [0.1, 1e300, float("nan"), None, True], "ü": {"x": frozenset({("b", 1), ("a", 2)})}}
+SAME = """
+    from ai_workflow import fingerprint
+    value = {"ü": {"x": frozenset({("a", 2), ("b", 1)})}, "a": [0.1, 1e300, float("nan"), None, True], "b": {2, 3, 1}}
+    print(fingerprint.of(value, {"alpha", "beta", "gamma"}), fingerprint.code_version("ai_workflow.stages.trainer"))
+"""
+# Edits each module named in turn, in a copy of the package, and prints whether the version of a stage changed.
+CHANGED = """
+    import json, pathlib, sys
+    from ai_workflow import fingerprint
+    package, stage, changed = pathlib.Path(fingerprint.__file__).parent, sys.argv[1], {}
+    before = fingerprint.code_version(stage)
+    for name in sys.argv[2:]:
+        path = package / name
+        text = path.read_text()
+        path.write_text(text + "# edited\\n")
+        fingerprint.code_version.cache_clear()
+        changed[name] = fingerprint.code_version(stage) != before
+        path.write_text(text)
+    print(json.dumps(changed))
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a copy of the package that may be edited."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def _changed(copy: Path, stage: str, *names: str) -> dict[str, bool]:
+    read: dict[str, bool] = json.loads(
+        processes.python(CHANGED, f"ai_workflow.stages.{stage}", *names, PYTHONPATH=str(copy))
+    )
+    return read
+
+
+def test_every_process_gives_the_same(copy: Path) -> None:
+    own = (
+        f"{fingerprint.of(VALUE, {'gamma', 'alpha', 'beta'})} {fingerprint.code_version('ai_workflow.stages.trainer')}"
+    )
+    said = {processes.python(SAME, PYTHONHASHSEED=seed) for seed in ("0", "1", "2")}
+    assert said | {processes.python(SAME, PYTHONPATH=str(copy))} == {own}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"b": 1}),
+        ([1, 2], [2, 1]),
+        (0.1, 0.1 + 1e-16),
+        (1, 1.0),
+        (1, "1"),
+        (None, "null"),
+        (True, 1),
+        ([], {}),
+        ([[1], 2], [1, [2]]),
+        (settings.Trainer(steps=1), settings.Trainer(steps=2)),
+    ],
+)
+def test_what_differs_has_another_fingerprint(one: Any, other: Any) -> None:
+    assert fingerprint.of(one) != fingerprint.of(other)
+
+
+def test_what_is_the_same_has_the_same_fingerprint() -> None:
+    assert fingerprint.of({"a": 1, "b": (1, 2)}) == fingerprint.of({"b": [1, 2], "a": 1})
+    assert fingerprint.of(settings.Trainer()) == fingerprint.of(settings.Trainer(steps=200))
+    assert fingerprint.canonical({"b": 1, "a": ["ü"]}) == '{"a":["ü"],"b":1}'
+
+
+def test_the_result_of_a_stage_counts_as_its_own_fingerprint() -> None:
+    one = {"fingerprint": "f", "message": "in 3 s", "trace_id": "a"}
+    assert fingerprint.of(one, 1) == fingerprint.of({"fingerprint": "f", "message": "in 5 s"}, 1)
+    assert fingerprint.of(one) != fingerprint.of({"fingerprint": "g"})
+
+
+def test_a_column_that_happens_to_be_called_fingerprint_hides_nothing() -> None:
+    assert fingerprint.of({"schema": {"fingerprint": "text", "age": "integer"}}) != fingerprint.of(
+        {"schema": {"fingerprint": "text", "age": "number"}}
+    )
+
+
+def test_what_has_no_canonical_form_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Path has no canonical form|PosixPath has no canonical form"):
+        fingerprint.of({"path": Path()})
+
+
+def test_a_change_of_what_a_stage_computes_with_changes_its_version(copy: Path) -> None:
+    names = ("stages/trainer.py", "checkpoint.py", "split.py", "partitions.py", "trainers/__init__.py",
+             "trainers/lightgbm.py")  # fmt: skip
+    present = [name for name in names if (copy / "ai_workflow" / name).exists()]
+    imported = _imports_of(copy / "ai_workflow", "stages/trainer.py")
+    expected = {name: name in imported or name.startswith("trainers/") for name in present}
+    assert _changed(copy, "trainer", *present) == expected
+    assert expected["trainers/lightgbm.py"]
+    assert expected["partitions.py"]
+
+
+def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
+    names = ("logs.py", "trace.py", "observe.py", "journal.py", "metrics.py", "store.py", "cli.py", "card.py")
+    assert _changed(copy, "preprocessor", *names) == dict.fromkeys(names, False)
+
+
+@pytest.mark.parametrize("stage", ["data_loader", "preprocessor", "feature_engineering", "trainer", "evaluator"])
+def test_no_import_of_a_stage_escapes(copy: Path, stage: str) -> None:
+    imported = _imports_of(copy / "ai_workflow", f"stages/{stage}.py")
+    names = sorted(name for name in imported if name.split("/")[0].removesuffix(".py") not in fingerprint._NOT_CODE)
+    assert len(names) >= 3
+    assert _changed(copy, stage, *names) == dict.fromkeys(names, True)
+
+
+def test_another_version_of_a_library_changes_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    fingerprint.code_version.cache_clear()
+    before = fingerprint.code_version("ai_workflow.split")
+    monkeypatch.setattr(fingerprint, "library_version", lambda name: "9.9")
+    fingerprint.code_version.cache_clear()
+    assert fingerprint.code_version("ai_workflow.split") != before
+    monkeypatch.undo()
+    fingerprint.code_version.cache_clear()
+
+
+def test_a_library_that_is_not_installed_has_no_version() -> None:
+    assert fingerprint.library_version("no-such-distribution") == "none"
+
+
+def _imports_of(package: Path, first: str) -> set[str]:
+    """Return the modules that Python itself would import for one, found by its parser; those left out stop there."""
+    seen: set[str] = set()
+    queue = [first]
+    while queue:
+        name = queue.pop()
+        if name in seen or Path(name).stem in fingerprint._NOT_CODE:
+            continue
+        seen.add(name)
+        for node in ast.walk(ast.parse((package / name).read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ai_workflow"):
+                queue += _files(package, str(node.module), [alias.name for alias in node.names])
+    return seen
+
+
+def _files(package: Path, module: str, names: list[str]) -> list[str]:
+    folder = Path(*module.split(".")[1:])
+    inner = [found for name in names if (found := _file(package, folder / name))]
+    own = _file(package, folder) if len(inner) < len(names) else None
+    return [*inner, *([own] if own else [])]
+
+
+def _file(package: Path, module: Path) -> str | None:
+    if module == Path():
+        return None
+    for path in (module.with_suffix(".py"), module / "__init__.py"):
+        if (package / path).is_file():
+            return str(path)
+    return None

@@ -1,0 +1,127 @@
+"""What partitions promise: the same rows are the same bytes, computed once, and computed again if damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ai_workflow import partitions
+from ai_workflow.errors import StoreError
+from ai_workflow.partitions import Dataset, Partition
+from ai_workflow.store import Store
+from tests.tables import DAMAGES, damage, dataset, part
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+class Computing:
+    """Computes one file and counts how often."""
+
+    def __init__(self, store: Store) -> None:
+        self.times = 0
+        self._store = store
+
+    def __call__(self, stem: str) -> dict[str, Any]:
+        self.times += 1
+        written = part(self._store, "x", {"a": [1, 2]})
+        ref = self._store.write(f"{stem}-00000.parquet", self._store.read(written.path))
+        return {"rows": 2, "file": ref.to_json()}
+
+
+def test_the_same_rows_give_the_same_bytes(store: Store) -> None:
+    columns = {"a": [1, None], "b": ["ü", None], "c": pd.to_datetime(["2024-01-01", "NaT"])}
+    assert part(store, "one", columns).sha256 == part(store, "two", columns, ids=["one.csv:1", "one.csv:2"]).sha256
+
+
+def test_types_survive_gaps(store: Store) -> None:
+    frame = pd.DataFrame(
+        {
+            "whole": pd.array([2**53 + 1, None], dtype="Int64"),
+            "yes": pd.array([True, None], dtype="boolean"),
+            "number": [0.1, None],
+            "text": pd.Series(["ü", None], dtype="str"),
+            "moment": pd.to_datetime(["2024-01-01T10:00:00.000001", "NaT"]).astype("datetime64[us]"),
+        }
+    )
+    read = partitions.read(store, partitions.write(store, "x.parquet", frame, "x"))
+    pd.testing.assert_frame_equal(read, frame)
+    assert read["whole"][0] == 2**53 + 1
+
+
+def test_only_the_columns_asked_for_are_read(store: Store) -> None:
+    assert list(partitions.read(store, part(store, "x", {"a": [1], "b": [2]}), ["b"])) == ["b"]
+
+
+def test_a_dataset_is_loaded_as_it_was_saved(store: Store) -> None:
+    saved = Dataset("clean", (part(store, "x", {"a": [1, 2]}), part(store, "y", {"a": [3]})), {"columns": ["a"]})
+    result = saved.save(store)
+    assert Dataset.load(store, result) == saved
+    assert (result["rows"], result["fingerprint"]) == (3, saved.fingerprint)
+
+
+def test_the_fingerprint_of_a_dataset_tells_rows_order_origin_and_info_apart(store: Store) -> None:
+    one, two = part(store, "x", {"a": [1]}), part(store, "y", {"a": [2]})
+    other_source = Partition(one.path, one.sha256, one.bytes, one.rows, "z.csv")
+    several = [dataset(one, two), dataset(two, one), dataset(one), dataset(other_source, two)]
+    several += [Dataset("test", (one, two), {"missing": ["?"]})]
+    assert len({each.fingerprint for each in several}) == len(several)
+
+
+def test_frames_come_one_by_one_in_order(store: Store) -> None:
+    parts = part(store, "x", {"a": [1, 2]}), part(store, "y", {"a": [3]})
+    found = list(partitions.frames(store, dataset(*parts), ["a"]))
+    assert [(each.source, frame["a"].tolist()) for each, frame in found] == [("x.csv", [1, 2]), ("y.csv", [3])]
+
+
+@pytest.mark.parametrize("kind", ["deleted", "empty", "cut short"])
+def test_a_file_that_is_not_parquet_is_refused_by_name(store: Store, kind: str) -> None:
+    written = part(store, "x", {"a": list(range(1000))})
+    damage(store, written.path, kind)
+    with pytest.raises(StoreError, match=r"data/test/x\.parquet"):
+        partitions.read(store, written)
+
+
+def test_what_is_remembered_is_computed_once(store: Store) -> None:
+    compute = Computing(store)
+    first = partitions.remembered(store, "stage", "key", compute)
+    assert partitions.remembered(store, "stage", "key", compute) == first
+    assert compute.times == 1
+    partitions.remembered(store, "stage", "another", compute)
+    assert compute.times == 2
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("path", ["data/stage/key.json", "data/stage/key-00000.parquet"])
+def test_what_is_damaged_is_computed_again(
+    store: Store, path: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    compute = Computing(store)
+    first = partitions.remembered(store, "stage", "key", compute)
+    damage(store, path, kind)
+    assert partitions.remembered(store, "stage", "key", compute) == first
+    assert partitions.remembered(store, "stage", "key", compute) == first
+    assert compute.times == 2
+    gone = path.endswith(".json") and kind == "deleted"
+    assert ("is computed again" in caplog.text) == (not gone)
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_is_found_through_the_dataset(store: Store, kind: str) -> None:
+    one, two = part(store, "x", {"a": [1]}), part(store, "y", {"a": [2]})
+    result: dict[str, Any] = {
+        "clean": dataset(one, two).save(store),
+        "rejected": [{"path": one.path, "sha256": one.sha256}],
+    }
+    assert partitions.broken(store, result) == []
+    damage(store, two.path, kind)
+    assert partitions.broken(store, result) == [two.path]
+    damage(store, result["clean"]["record"]["path"], kind)
+    assert partitions.broken(store, result) == [result["clean"]["record"]["path"]]
+    with pytest.raises(StoreError):
+        Dataset.load(store, result["clean"])
