@@ -1,0 +1,80 @@
+"""The log line: `2025-01-15 10:23:45 [INFO] ai_pipeline.trainer: message trace=a3f7b2c1`, or the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+from ai_workflow import trace
+from ai_workflow.secrets import scrub
+
+ROOT = "ai_pipeline"
+_format = "text"
+
+
+def logger(name: str) -> logging.Logger:
+    """Return the logger of a stage or room: `ai_pipeline.<name>`."""
+    return logging.getLogger(f"{ROOT}.{name}")
+
+
+def setup(level: str = "INFO", form: str = "text") -> None:
+    """Set the level and form of this package's lines, and give them a console where nothing else did."""
+    set_form(form)
+    ours = logging.getLogger(ROOT)
+    ours.setLevel(level)
+    if not ours.handlers and not logging.getLogger().handlers:
+        console = logging.StreamHandler(sys.stderr)
+        console.setFormatter(Formatter())
+        ours.addHandler(console)
+
+
+def set_form(form: str) -> None:
+    """Choose `text` or `json` for every line that `Formatter` writes in this process."""
+    global _format  # noqa: PLW0603
+    _format = form
+
+
+def trace_of(record: logging.LogRecord) -> str | None:
+    """Return the trace id that a line belongs to, also for Prefect's own lines outside of our code."""
+    run = getattr(record, "flow_run_id", None)
+    return trace.current() or (trace.id_of_run(str(run)) if run else None)
+
+
+class Formatter(logging.Formatter):
+    """Writes a line as text or JSON, with its trace, and with every known secret masked."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+        set_form(os.environ.get("AIW_LOG_FORMAT", _format))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        message = record.getMessage()
+        if record.exc_info:
+            message = f"{message}\n{self.formatException(record.exc_info)}"
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        trace_id = trace_of(record)
+        if _format == "json":
+            # Masked before it is quoted: in JSON a secret with a quote or a backslash looks different.
+            fields = self._fields(record, moment, scrub(message), trace_id)
+            return json.dumps(fields, ensure_ascii=False)
+        tail = f" trace={trace.short(trace_id)}" if trace_id else ""
+        return scrub(f"{moment} [{_level(record)}] {record.name}: {message}{tail}")
+
+    def _fields(self, record: logging.LogRecord, moment: str, message: str, trace_id: str | None) -> dict[str, Any]:
+        return {
+            "time": f"{moment}.{int(record.msecs):03d}{time.strftime('%z', time.localtime(record.created))}",
+            "level": _level(record),
+            "logger": record.name,
+            "stage": trace.current_stage(),
+            "message": message,
+            "trace_id": trace_id,
+        }
+
+
+def _level(record: logging.LogRecord) -> str:
+    return "WARN" if record.levelno == logging.WARNING else record.levelname

@@ -1,0 +1,141 @@
+"""The one seam where stages are watched: each visit is timed, counted, recorded, traced; none of it can break the work.
+
+An observer is told when a visit begins and when it ends, replayed ones (CACHED, SKIPPED) included, so that the trace of
+a resumed run has no holes. One that fails is counted and logged, never raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ai_workflow import journal, metrics, trace
+from ai_workflow.logs import logger
+from ai_workflow.secrets import scrub
+
+log = logger("observe")
+
+
+@dataclass
+class Visit:
+    """One stage being worked on; whoever does the work sets status, message and numbers before it ends."""
+
+    trace_id: str
+    pipeline: str
+    flow: str
+    stage: str
+    flow_run_id: str | None = None
+    status: str = journal.SUCCESS
+    message: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+    model_version: str | None = None
+    seconds: float = 0.0
+
+
+class Observer(Protocol):
+    """Whoever wants to know of visits."""
+
+    def began(self, visit: Visit) -> None:
+        """Hear that a visit begins."""
+
+    def ended(self, visit: Visit) -> None:
+        """Hear how a visit ended."""
+
+
+@contextlib.contextmanager
+def stage(visit: Visit, observers: Sequence[Observer]) -> Iterator[Visit]:
+    """Watch the work of the block; its trace and stage are on every log line within.
+
+    An exception ends the visit as ERROR with its text as message, and goes on to the caller.
+    """
+    with trace.bound(trace_id=visit.trace_id, stage=visit.stage), _span(visit):
+        _tell(observers, "began", visit)
+        start = time.perf_counter()
+        try:
+            yield visit
+        except BaseException as error:
+            visit.status, visit.message = journal.ERROR, str(error) or type(error).__name__
+            raise
+        finally:
+            visit.seconds = time.perf_counter() - start
+            _tell(observers, "ended", visit)
+
+
+class Journaling:
+    """Writes each visit into the journal."""
+
+    def __init__(self, book: journal.Journal) -> None:
+        self._book = book
+
+    def began(self, visit: Visit) -> None:
+        """Write STARTED."""
+        self._book.write(self._event(visit, journal.STARTED, "", None))
+
+    def ended(self, visit: Visit) -> None:
+        """Write how it ended."""
+        self._book.write(self._event(visit, visit.status, visit.message, round(visit.seconds, 3)))
+
+    def _event(self, visit: Visit, status: str, message: str, seconds: float | None) -> journal.Event:
+        return journal.Event(
+            visit.trace_id,
+            visit.pipeline,
+            visit.flow,
+            visit.stage,
+            status,
+            message,
+            seconds=seconds,
+            numbers=visit.numbers,
+            model_version=visit.model_version,
+            flow_run_id=visit.flow_run_id,
+        )
+
+
+class Counting:
+    """Keeps the metrics of stages."""
+
+    def began(self, visit: Visit) -> None:
+        """Nothing is counted before the end."""
+
+    def ended(self, visit: Visit) -> None:
+        """Count the visit, its time and its rows."""
+        metrics.get("pipeline_stage_total").labels(visit.pipeline, visit.stage, visit.status.lower()).inc()
+        metrics.get("pipeline_stage_duration_seconds").labels(visit.pipeline, visit.stage).observe(visit.seconds)
+        if "rows" in visit.numbers:
+            metrics.get("pipeline_stage_rows").labels(visit.pipeline, visit.stage).set(visit.numbers["rows"])
+
+
+def _tell(observers: Sequence[Observer], what: str, visit: Visit) -> None:
+    for observer in observers:
+        try:
+            getattr(observer, what)(visit)
+        except Exception as error:
+            name = type(observer).__name__
+            metrics.get("observer_failures_total").labels(name).inc()
+            log.warning("%s failed (%s); the work goes on", name, error)
+
+
+@contextlib.contextmanager
+def _span(visit: Visit) -> Iterator[None]:
+    """Open an OpenTelemetry span with the same trace id; without a configured SDK it is nothing."""
+    from opentelemetry import trace as otel
+
+    ours = int(visit.trace_id, 16)
+    here = otel.get_current_span().get_span_context()
+    context: Any = None
+    if here.trace_id != ours:
+        parent = otel.SpanContext(ours, ours & (2**64 - 1) or 1, is_remote=True, trace_flags=otel.TraceFlags(1))
+        context = otel.set_span_in_context(otel.NonRecordingSpan(parent))
+    # What an SDK records of an exception by itself is not masked.
+    tracer = otel.get_tracer("ai_workflow")
+    with tracer.start_as_current_span(
+        visit.stage, context, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield
+        finally:
+            if visit.status == journal.ERROR:
+                span.set_status(otel.Status(otel.StatusCode.ERROR, scrub(visit.message)))
+            span.set_attributes({"stage": visit.stage, "pipeline": visit.pipeline, "status": visit.status})

@@ -1,0 +1,134 @@
+"""What a log line promises: one form, its trace, and no secret, as text and as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ai_workflow import logs, trace
+from ai_workflow.secrets import Secret
+
+ID = "a3f7b2c1" + "0" * 24
+Line = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("AIW_LOG_FORMAT", raising=False)
+    ours = logging.getLogger(logs.ROOT)
+    before = ours.level, list(ours.handlers)
+    yield
+    ours.setLevel(before[0])
+    ours.handlers = before[1]
+    logs.set_form("text")
+
+
+def _line(message: str, *arguments: object, level: int = logging.INFO, name: str = "trainer", **extra: object) -> str:
+    """Log through a real handler and return what it wrote."""
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(logs.Formatter())
+    log = logs.logger(name)
+    before = log.level
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        log.log(level, message, *arguments, **extra)  # type: ignore[arg-type]
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+    return out.getvalue()
+
+
+def _json(message: str, *arguments: object, **extra: object) -> dict[str, str]:
+    logs.set_form("json")
+    line = _line(message, *arguments, **extra)  # type: ignore[arg-type]
+    assert line.endswith("\n")
+    assert line.count("\n") == 1
+    read: dict[str, str] = json.loads(line)
+    return read
+
+
+def test_a_line_has_the_form_of_the_source_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = time.mktime((2025, 1, 15, 10, 23, 45, 0, 0, -1))
+    monkeypatch.setattr(time, "time", lambda: moment)
+    monkeypatch.setattr(time, "time_ns", lambda: int(moment * 1e9))
+    with trace.bound(trace_id=ID):
+        line = _line("%d records loaded", 3)
+    assert line == "2025-01-15 10:23:45 [INFO] ai_pipeline.trainer: 3 records loaded trace=a3f7b2c1\n"
+
+
+def test_without_a_trace_the_line_ends_with_the_message() -> None:
+    assert _line("message").endswith(" [INFO] ai_pipeline.trainer: message\n")
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [(logging.DEBUG, "DEBUG"), (logging.INFO, "INFO"), (logging.WARNING, "WARN"), (logging.ERROR, "ERROR")],
+)
+def test_the_four_levels(level: int, shown: str) -> None:
+    assert f" [{shown}] " in _line("message", level=level)
+    assert _json("message", level=level)["level"] == shown
+
+
+@pytest.mark.parametrize("message", ["two\nlines", 'a "quote" and a \\', "größer 模型 🚀", "", "tab\t\r\x00\x1b[31m"])
+def test_json_is_one_line_and_gives_the_message_back(message: str) -> None:
+    assert _json("%s", message)["message"] == message
+
+
+def test_json_bears_logger_stage_trace_and_moment() -> None:
+    with trace.bound(trace_id=ID, stage="trainer"):
+        read = _json("message")
+    assert (read["logger"], read["stage"], read["trace_id"]) == ("ai_pipeline.trainer", "trainer", ID)
+    assert time.strptime(read["time"].replace(".", " ")[:19], "%Y-%m-%d %H:%M:%S")
+
+
+def test_an_exception_is_shown_with_its_traceback() -> None:
+    try:
+        raise ValueError("no such column")
+    except ValueError:
+        text = _line("it failed", exc_info=True)
+        read = _json("it failed", exc_info=True)
+    for shown in (text, read["message"]):
+        assert "it failed\nTraceback" in shown
+        assert "ValueError: no such column" in shown
+
+
+@pytest.mark.parametrize("value", ["hunter2-plain", 'quo"ted\\secret', "mehr\nzeilig", "schlüssel-🔑"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_secret_is_masked_in_both_forms(value: str, form: str) -> None:
+    Secret(value)
+    logs.set_form(form)
+    try:
+        raise ValueError(f"cannot log in with {value}")
+    except ValueError:
+        line = _line("password %s", value, exc_info=True)
+    assert "password ***" in line
+    assert "log in with ***" in line
+    assert value not in line
+    assert json.dumps(value, ensure_ascii=False)[1:-1] not in line
+
+
+def test_a_foreign_line_that_knows_only_its_run_bears_the_trace_of_the_run() -> None:
+    line = _line("Finished in state Completed()", extra={"flow_run_id": "run-7"})
+    assert line.endswith(f" trace={trace.id_of_run('run-7')[:8]}\n")
+    with trace.bound(trace_id=ID):
+        assert _line("message", extra={"flow_run_id": "run-7"}).endswith(" trace=a3f7b2c1\n")
+
+
+def test_the_environment_chooses_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIW_LOG_FORMAT", "json")
+    assert json.loads(_line("message"))["message"] == "message"
+
+
+def test_setup_decides_which_levels_are_written() -> None:
+    logs.setup("WARNING")
+    assert not logs.logger("trainer").isEnabledFor(logging.INFO)
+    assert logs.logger("trainer").isEnabledFor(logging.WARNING)
+    logs.setup("DEBUG")
+    assert logs.logger("trainer").isEnabledFor(logging.DEBUG)

@@ -1,0 +1,38 @@
+"""What progress promises: reports reach whoever watches, in threads that copy the context too, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+
+from ai_workflow import progress
+
+
+def test_a_report_that_nobody_watches_goes_nowhere() -> None:
+    contextvars.Context().run(progress.report, 1, 2)
+
+
+def test_reports_reach_who_watches_until_they_stop() -> None:
+    seen: list[tuple[int, int, str]] = []
+
+    def work() -> None:
+        progress.watch(lambda *told: seen.append(told))
+        progress.report(1, 2, "rows")
+        progress.report(2, 2)
+        progress.watch(None)
+        progress.report(3, 3)
+
+    contextvars.copy_context().run(work)
+    assert seen == [(1, 2, "rows"), (2, 2, "")]
+
+
+def test_a_thread_that_copies_the_context_reports_too() -> None:
+    seen: list[int] = []
+
+    async def work() -> None:
+        progress.watch(lambda done, *_: seen.append(done))
+        await asyncio.to_thread(progress.report, 7, 9)
+
+    asyncio.run(work())
+    progress.report(8, 9)
+    assert seen == [7]
