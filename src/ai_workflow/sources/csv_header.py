@@ -1,0 +1,107 @@
+"""The first row of delimited text: the names of its columns, or signs that the file is not what the source says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+from ai_workflow.errors import StageError
+from ai_workflow.settings import CsvSource
+from ai_workflow.sources import columns, text_stream
+from ai_workflow.sources.files import File
+
+_DELIMITERS = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+
+
+def names(file: File, source: CsvSource) -> list[str]:
+    """Return the names of a file's columns: from its header, from `source.columns`, or `column_0` and on.
+
+    Raises:
+        StageError: the file is not text, or its first row is not what `source` says.
+    """
+    _check_dialect(source)
+    first = _first_row(file, source)
+    if source.header:
+        found = [name.strip() for name in first]
+        _check_header(found, file, source)
+    else:
+        found = _given(first, file, source)
+    columns.check_names(found, f"{file.shown}, header" if source.header else "source.columns")
+    return found
+
+
+def check_bytes(value: str, source: CsvSource, file: File, row: int, column: str) -> None:
+    """Refuse a value in which a byte outside of the encoding is marked.
+
+    Raises:
+        StageError: names the row, the column and the byte.
+    """
+    if found := text_stream.BAD_BYTE.search(value):
+        raise StageError(
+            f"{file.shown}, row {row}, {column}: byte 0x{found[1].upper()} is not {source.encoding}",
+            "Set source.encoding to what the file is written in, for example cp1252 or latin-1",
+        )
+
+
+def _check_dialect(source: CsvSource) -> None:
+    for option, value in (("delimiter", source.delimiter), ("quote", source.quote)):
+        if not value.isascii() or value in "\r\n\0":
+            raise StageError(f"source.{option} {value!r} cannot be used", "Give one ASCII character, not a line end")
+    if source.delimiter == source.quote:
+        raise StageError("source.delimiter and source.quote are the same", "Give two different characters")
+    text_stream.decoder(source.encoding)
+
+
+def _first_row(file: File, source: CsvSource) -> list[str]:
+    start = io.StringIO(text_stream.head(file, source.encoding), newline="")
+    rows = enumerate(csv.reader(start, delimiter=source.delimiter, quotechar=source.quote), 1)
+    try:
+        number, first = next((number, row) for number, row in rows if len(row) > 1 or "".join(row).strip(" \t"))
+    except StopIteration:
+        raise StageError(f"{file.shown} holds only blank lines", "Give a file with rows, or take it out") from None
+    except csv.Error as error:
+        raise StageError(
+            f"{file.shown}, first row: {error}", "Mend the row, or set source.delimiter and source.quote"
+        ) from error
+    for column, value in enumerate(first, 1):
+        check_bytes(value, source, file, number, f"column {column}")
+    return first
+
+
+def _given(first: list[str], file: File, source: CsvSource) -> list[str]:
+    """Return the names of the columns of a file without a header line."""
+    if len(first) == 1 and len(source.columns) != 1:
+        _check_delimiter(first[0], file, source)
+    if not source.columns:
+        return [f"column_{number}" for number in range(len(first))]
+    if len(source.columns) != len(first):
+        raise StageError(
+            f"{file.shown}: source.columns names {len(source.columns)} columns, the first row has {len(first)}",
+            "Name each column, in the order of the file",
+        )
+    return list(source.columns)
+
+
+def _check_header(names: list[str], file: File, source: CsvSource) -> None:
+    if len(names) == 1:
+        _check_delimiter(names[0], file, source)
+    counted = [[str(number) for number in range(start, start + len(names))] for start in (0, 1)]
+    data = [name for name in names if name and name not in source.missing]
+    # 0,1,2,3 is what pandas names columns that have no names.
+    if data and all(_NUMBER.fullmatch(name) for name in data) and not (len(names) > 2 and names in counted):
+        shown = source.delimiter.join(names[:5]) + ("…" if len(names) > 5 else "")
+        raise StageError(
+            f"{file.shown}: the header line looks like data: {shown}",
+            "Set source.header: false, and name the `columns`",
+        )
+
+
+def _check_delimiter(line: str, file: File, source: CsvSource) -> None:
+    others = [shown for mark, shown in _DELIMITERS.items() if mark in line and mark != source.delimiter]
+    if others:
+        raise StageError(
+            f"{file.shown} has only one column with the delimiter '{source.delimiter}'",
+            f"Set source.delimiter: {others[0]}",
+        )

@@ -1,0 +1,160 @@
+"""Delimited text as tables of text: every value as it stands, for the preprocessor to judge, with exact row numbers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow.errors import StageError
+from ai_workflow.settings import CsvSource
+from ai_workflow.sources import columns, csv_header, text_stream
+from ai_workflow.sources.columns import Found, Missing
+from ai_workflow.sources.files import File
+from ai_workflow.sources.text_stream import BLANK, END, Blocks
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat")
+
+
+def schema(file: File, source: CsvSource) -> list[tuple[str, Found]]:
+    """Return the names of a file's columns, each with the kind `string`.
+
+    Raises:
+        StageError: the file is not text, or its first row is not what `source` says.
+    """
+    return [(name, "string") for name in csv_header.names(file, source)]
+
+
+def read(file: File, source: CsvSource, wanted: list[tuple[str, Found]]) -> Iterator[pa.Table]:
+    """Yield the rows, a block at a time, with the columns in the order of `wanted`.
+
+    Raises:
+        StageError: a row has too many or too few values, a quote is left open, a value is not in the encoding, the
+            file is not whole, or it changed.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    own = csv_header.names(file, source)
+    end = END if len(own) > 1 else f"{END}{source.delimiter}{END}"
+    rows = _Rows(file, source, len(own), end)
+    labels = [str(number) for number in range(len(own))]
+    with text_stream.reading(file, source.encoding, end) as stream:
+        try:
+            reader = arrow_csv.open_csv(
+                stream,
+                # Only one thread counts the rows that it hands to the handler.
+                arrow_csv.ReadOptions(use_threads=False, block_size=text_stream.BLOCK, column_names=labels),
+                arrow_csv.ParseOptions(
+                    delimiter=source.delimiter,
+                    quote_char=source.quote,
+                    newlines_in_values=True,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=rows.judge,
+                ),
+                arrow_csv.ConvertOptions(check_utf8=False, column_types=dict.fromkeys(labels, pa.string())),
+            )
+            for batch in reader:
+                yield rows.table(batch, own, [name for name, _ in wanted], stream)
+        except pa.ArrowInvalid as error:
+            raise rows.error(str(error)) from error
+        rows.check_end()
+
+
+class _Rows:
+    """Counts the rows of one file as a spreadsheet does, and tells which one is wrong."""
+
+    def __init__(self, file: File, source: CsvSource, width: int, end: str) -> None:
+        self._file, self._source, self._width, self._end = file, source, width, end
+        self._ended = False
+        self._wrong: Any = None
+        self._skipped: deque[int] = deque()
+        self._next = 1
+        self._header_due = source.header
+
+    def judge(self, row: Any) -> str:
+        """Say whether a row that does not have the right number of values is skipped: a blank one, or our last line."""
+        if row.text == self._end:
+            self._ended = True
+            return "skip"
+        if row.actual_columns == 1 and not row.text.strip(f"{BLANK} \t"):
+            self._skipped.append(row.number)
+            return "skip"
+        self._wrong = self._wrong or row
+        return "error"
+
+    def table(self, batch: pa.RecordBatch, own: list[str], wanted: list[str], stream: Blocks) -> pa.Table:
+        """Return a block's rows as text with their numbers, without header and blank lines."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        numbers = pa.array(self._numbers(batch.num_rows))
+        if stream.has_bad_bytes:
+            self._check_bytes(batch, own, numbers)
+        if self._width == 1 and stream.has_blank_lines:
+            kept = pc.not_equal(batch.column(0), BLANK)
+            batch, numbers = batch.filter(kept), numbers.filter(kept)
+        if self._header_due and batch.num_rows:
+            batch, numbers, self._header_due = batch.slice(1), numbers.slice(1), False
+        missing = Missing(self._source.missing, self._source.strip)
+        found = {}
+        for name in wanted:
+            values = batch.column(own.index(name))
+            values = pc.replace_substring(values, BLANK, "") if stream.has_blank_lines else values
+            found[name] = columns.tidy(values, "string", missing)
+        return columns.numbered(found, numbers)
+
+    def _check_bytes(self, batch: pa.RecordBatch, own: list[str], numbers: pa.Array) -> None:
+        for row, number in zip(batch.to_pylist(), numbers.to_pylist(), strict=True):
+            for name, value in zip(own, row.values(), strict=True):
+                csv_header.check_bytes(value, self._source, self._file, number, f"column '{name}'")
+
+    def check_end(self) -> None:
+        """Refuse a file whose last row has swallowed our last line."""
+        if not self._ended:
+            raise self._open_quote(self._next - 1)
+
+    def error(self, said: str) -> StageError:
+        """Return what is wrong with the row that the parser stopped at."""
+        if self._wrong is None:
+            if "straddling" in said:
+                size = text_stream.BLOCK >> 20
+                return StageError(
+                    f"{self._file.shown}: a row after row {self._next - 1} is longer than {size} MiB",
+                    f"Close the quote {self._source.quote} that is left open there, or set source.quote",
+                )
+            return StageError(
+                f"{self._file.shown} cannot be parsed: {said}", "Mend the file, or the options of the source"
+            )
+        row = self._wrong
+        csv_header.check_bytes(row.text, self._source, self._file, row.number, "which has too few or too many columns")
+        if row.text.endswith(self._end):
+            return self._open_quote(row.number)
+        lines = row.text.count("\n") + 1
+        spans = f" It spans {lines} lines: is a quote missing?" if lines > 1 else ""
+        return StageError(
+            f"{self._file.shown}, row {row.number}: {self._width} columns expected, {row.actual_columns} found",
+            f"Mend the row, or set source.delimiter and source.quote.{spans}",
+        )
+
+    def _open_quote(self, row: int) -> StageError:
+        return StageError(
+            f"{self._file.shown}, row {row}: a quote {self._source.quote} is opened and never closed",
+            "Close it, or set source.quote to a character that the file does not use",
+        )
+
+    def _numbers(self, count: int) -> np.ndarray:
+        """Return the numbers of the next `count` rows, those that were skipped left out."""
+        import numpy as np
+
+        stop, gaps = self._next + count, []
+        while self._skipped and self._skipped[0] < stop:
+            gaps.append(self._skipped.popleft() - self._next)
+            stop += 1
+        numbers = np.delete(np.arange(self._next, stop, dtype="int64"), gaps)
+        self._next = stop
+        return numbers

@@ -1,0 +1,81 @@
+"""Parquet files as tables of plain typed columns, streamed by row group."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ai_workflow.errors import StageError
+from ai_workflow.settings import ParquetSource
+from ai_workflow.sources import columns, files
+from ai_workflow.sources.columns import Found, Missing
+from ai_workflow.sources.files import File
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+SUFFIXES = (".parquet", ".pq", ".parq")
+_BATCH = 65_536
+
+
+def schema(file: File, source: ParquetSource) -> list[tuple[str, Found]]:
+    """Return the names and kinds of a file's columns.
+
+    Raises:
+        StageError: not Parquet, damaged, or a column is nested, unnamed or not unique.
+    """
+    with _opened(file) as parquet:
+        found = parquet.schema_arrow
+        columns.check_names(found.names, file.shown)
+        return [(field.name, columns.kind_of(field.type, field.name, file.shown)) for field in found]
+
+
+def read(file: File, source: ParquetSource, wanted: list[tuple[str, Found]]) -> Iterator[pa.Table]:
+    """Yield the rows with the columns in the order and of the kinds of `wanted`; the first row is number 1.
+
+    Raises:
+        StageError: the file is damaged, a value does not fit its kind, or the file changed.
+    """
+    import pyarrow as pa
+
+    missing = Missing(source.missing, source.strip)
+    start = 1
+    with _opened(file) as parquet:
+        for batch in parquet.iter_batches(batch_size=_BATCH, columns=[name for name, _ in wanted]):
+            found = {name: _tidy(batch.column(name), name, kind, missing, file) for name, kind in wanted}
+            yield columns.numbered(found, pa.array(range(start, start + batch.num_rows), pa.int64()))
+            start += batch.num_rows
+    if files.digest(file.path)[0] != file.sha256:
+        raise file.changed()
+
+
+def _tidy(values: pa.Array, name: str, kind: Found, missing: Missing, file: File) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return columns.tidy(values, kind, missing)
+    except pa.ArrowException as error:
+        raise StageError(
+            f"{file.shown}: column '{name}' of type {values.type} does not fit {kind}: {error}",
+            "Convert the column, or leave it out",
+        ) from error
+
+
+@contextlib.contextmanager
+def _opened(file: File) -> Iterator[pq.ParquetFile]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with files.opened(file.path, stream=False) as raw:
+        if raw.read(4) != b"PAR1":
+            raise StageError(f"{file.shown} is not a Parquet file", "If it is delimited text, set source.kind: csv")
+        raw.seek(0)
+        try:
+            with pq.ParquetFile(raw) as parquet:
+                yield parquet
+        except (pa.ArrowException, OSError) as error:
+            raise StageError(
+                f"{file.shown} is damaged: {str(error).splitlines()[0]}", "Write or copy the file again"
+            ) from error

@@ -1,0 +1,160 @@
+"""One table or query of a database as typed tables, streamed through a cursor on the server."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from ai_workflow.errors import StageError
+from ai_workflow.partitions import ROW
+from ai_workflow.secrets import Fetch
+from ai_workflow.settings import Database, SqlSource
+from ai_workflow.sources import columns, database
+from ai_workflow.sources.columns import Found, Missing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sqlalchemy import Connection, CursorResult
+
+_FETCH = 10_000
+_PLAIN: dict[type, Found] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    decimal.Decimal: "number",
+    datetime.timedelta: "number",
+    datetime.datetime: "datetime",
+    datetime.date: "datetime",
+    str: "string",
+    datetime.time: "string",
+    uuid.UUID: "string",
+}
+_REFUSED = (bytes, bytearray, memoryview, dict, list, tuple, set)
+
+
+def inspect(source: SqlSource) -> list[dict[str, Any]]:
+    """Return what is read, never the same twice: a database cannot vouch that nothing changed."""
+    return [{"name": f"table {source.table}" if source.table else source.query, "read_at": uuid.uuid4().hex}]
+
+
+def label(source: SqlSource) -> str:
+    """Return how a person names what is read."""
+    return f"table {source.table}" if source.table else "the query"
+
+
+def spool(file: IO[bytes], source: SqlSource, section: Database | None, fetch: Fetch | None) -> list[tuple[str, Found]]:
+    """Write all rows to a temporary file and return the columns: a database tells their kinds only by its values.
+
+    Raises:
+        StageError: the database refuses, the table or query is wrong, or a column holds bytes or nested values.
+        TransientError: the database cannot be reached.
+        SecretMissing: the password is not set.
+    """
+    import pyarrow as pa
+
+    url = database.url_of(source, section, fetch)
+    what = label(source)
+    found: dict[str, Found] = {}
+    start = 1
+    with database.connected(url, what) as connection:
+        result = _run(connection, source, database.place(url))
+        names = [str(name) for name in result.keys()]  # noqa: SIM118
+        columns.check_names(names, what)
+        for rows in result.partitions(_FETCH):
+            table = _table(names, rows, start, Missing(source.missing, source.strip), what)
+            with pa.ipc.new_stream(file, table.schema) as writer:
+                writer.write_table(table)
+            found = {
+                name: columns.common([found.get(name, kind), kind]) or "string"
+                for name, kind in columns.kinds_of(table)
+            }
+            start += len(rows)
+    return list(found.items())
+
+
+def replay(file: IO[bytes], wanted: list[tuple[str, Found]]) -> Iterator[pa.Table]:
+    """Yield the rows that `spool` wrote, some thousands at a time; the first is number 1."""
+    import pyarrow as pa
+
+    end = file.seek(0, 2)
+    file.seek(0)
+    while file.tell() < end:
+        with pa.ipc.open_stream(file) as reader:
+            table = reader.read_all()
+        found = {name: table[name].cast(columns.arrow(kind), safe=kind != "number") for name, kind in wanted}
+        yield columns.numbered(found, table[ROW])
+
+
+def _run(connection: Connection, source: SqlSource, place: str) -> CursorResult[Any]:
+    import sqlalchemy as sa
+
+    streaming = connection.execution_options(stream_results=True, yield_per=_FETCH)
+    if source.table is None:
+        # As it stands: neither `:name` nor `%` in the text is a parameter.
+        result = streaming.exec_driver_sql(source.query or "", execution_options={"no_parameters": True})
+        if not result.returns_rows:
+            raise StageError("the query returns no rows", "Set source.query to a SELECT")
+        return result
+    schema, _, name = source.table.rpartition(".")
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(name, schema or None):
+        known = ", ".join(inspector.get_table_names(schema or None)[:10]) or "no table"
+        raise StageError(f"table {source.table} is not in {place}; it has {known}", "Correct source.table")
+    table = sa.Table(name, sa.MetaData(), schema=schema or None, autoload_with=connection)
+    return streaming.execute(sa.select(table).order_by(*table.primary_key))
+
+
+def _table(names: list[str], rows: Sequence[Any], start: int, missing: Missing, what: str) -> pa.Table:
+    import pyarrow as pa
+
+    found = {}
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        array = _array(list(values), name, what)
+        kind = columns.kind_of(array.type, name, what)
+        found[name] = array if kind == "unknown" else columns.tidy(array, kind, missing)
+    return columns.numbered(found, pa.array(range(start, start + len(rows)), pa.int64()))
+
+
+def _array(values: list[Any], name: str, what: str) -> pa.Array:
+    import pyarrow as pa
+
+    types = set(map(type, values)) - {type(None)}
+    nested = next((kind for kind in types if issubclass(kind, _REFUSED)), None)
+    if nested:
+        raise StageError(
+            f"{what}: column '{name}' holds {nested.__name__}, not single values", "Select its parts, or leave it out"
+        )
+    kind = columns.common(_PLAIN.get(each, "string") for each in types) or "string"
+    if kind == "unknown":
+        return pa.nulls(len(values))
+    if kind == "integer" and any(value is not None and not -(2**63) <= value < 2**63 for value in values):
+        kind = "number"
+    convert = _CONVERT[kind]
+    return pa.array([None if value is None else convert(value) for value in values], columns.arrow(kind))
+
+
+def _number(value: Any) -> float:
+    return value.total_seconds() if isinstance(value, datetime.timedelta) else float(value)
+
+
+def _moment(value: Any) -> datetime.datetime:
+    if not isinstance(value, datetime.datetime):
+        return datetime.datetime.combine(value, datetime.time())
+    return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
+
+
+def _text(value: Any) -> str:
+    return str(value.value) if isinstance(value, enum.Enum) else str(value)
+
+
+_CONVERT: dict[Found, Callable[[Any], Any]] = {
+    "boolean": bool,
+    "integer": int,
+    "number": _number,
+    "datetime": _moment,
+    "string": _text,
+}

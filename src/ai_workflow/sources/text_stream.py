@@ -1,0 +1,221 @@
+"""Delimited text as a stream of UTF-8 blocks for Arrow's parser: unpacked, decoded, refused early where it is not text.
+
+Three things are marked in the stream with a NUL, which no accepted text holds. A blank line becomes a line of one NUL:
+the parser does not tell it from a row of empty values. A byte outside of the encoding becomes a NUL and its two hex
+digits: so the row and column it stands in can be named. And a last line is added: the parser takes the end of the file
+for the end of a quoted value, and where that line is swallowed, a quote was left open.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import io
+import itertools
+import re
+import zlib
+from collections.abc import Iterator
+
+from ai_workflow.errors import StageError
+from ai_workflow.sources import files
+from ai_workflow.sources.files import File, Tally
+
+# No row may be longer than a block: the parser holds whole rows only.
+BLOCK = 8 << 20
+_CHUNK = 1 << 20
+# Enough for any signature, and for any header.
+_START, _HEAD = 1 << 16, 1 << 20
+BLANK = "\0"
+END = "\0end"
+_BLANK_LINE = re.compile(rb"(?<=\n)(?=\r?\n|\r)|(?<=\r)(?=\r)")
+BAD_BYTE = re.compile("\0([0-9a-f]{2})")
+_ESCAPED = re.compile("[\udc80-\udcff]")
+_BOM = "\ufeff"
+_GZIP = b"\x1f\x8b"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OTHER_FORMATS = (
+    (re.compile(rb"PK\x03\x04.*(\[Content_Types\]|xl/)", re.DOTALL), "an Excel workbook", "Save the sheet as CSV"),
+    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an Excel workbook of the old kind", "Save the sheet as CSV"),
+    (re.compile(rb"PK\x03\x04"), "a zip archive", "Unpack it, or pack it with gzip"),
+    (re.compile(rb"PAR1"), "a Parquet file", "Set source.kind: parquet"),
+    (
+        re.compile(rb"BZh[1-9]1AY&SY|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf"),
+        "packed, but not with gzip",
+        "Pack it with gzip",
+    ),
+    (re.compile(rb"SQLite format 3\x00"), "an SQLite database", "Set source.kind: sql and url: sqlite:///<file>"),
+    (re.compile(rb"%PDF-"), "a PDF document", "Give the table as CSV"),
+    (
+        re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE),
+        "a web page",
+        "Was a login page downloaded instead of the file?",
+    ),
+)
+
+
+class Blocks(io.RawIOBase):
+    """A readable stream made of pieces; no block ends inside CR LF, which the parser would join wrongly."""
+
+    def __init__(self, pieces: Iterator[bytes], end: str | None = None) -> None:
+        super().__init__()
+        self._pieces = pieces if end is None else self._marked(pieces, end)
+        self._rest = bytearray()
+        # Whether a value may hold a mark: blank lines inside of quotes are marked too.
+        self.has_blank_lines = False
+        self.has_bad_bytes = False
+
+    def readable(self) -> bool:
+        """Return true."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, fewer only at the end or before a line feed."""
+        while size < 0 or len(self._rest) <= size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._rest += piece
+        size = len(self._rest) if size < 0 else size
+        if 1 < size < len(self._rest) and self._rest[size - 1] == ord("\r"):
+            size -= 1
+        block = bytes(self._rest[:size])
+        del self._rest[:size]
+        return block
+
+    def _marked(self, pieces: Iterator[bytes], end: str) -> Iterator[bytes]:
+        last = b"\n"
+        for piece in pieces:
+            self.has_bad_bytes = self.has_bad_bytes or b"\0" in piece
+            # A piece may begin between CR and LF, or with a blank line: the byte before it tells.
+            text = last + piece
+            if b"\n\n" in text or b"\r\r" in text or b"\n\r" in text:
+                text = _BLANK_LINE.sub(BLANK.encode(), text)
+                self.has_blank_lines = True
+            yield text[1:]
+            last = piece[-1:] or last
+        yield (b"" if last in b"\r\n" else b"\n") + end.encode() + b"\n"
+
+
+@contextlib.contextmanager
+def reading(file: File, encoding: str, end: str) -> Iterator[Blocks]:
+    """Open a text file as marked UTF-8; `end` is its last line. A block left well has proved the file unchanged.
+
+    Raises:
+        StageError: not text, not in `encoding`, a damaged gzip, or bytes that are not those of `file`.
+    """
+    with files.opened(file.path) as raw:
+        tally = Tally(raw)
+        yield Blocks(_decoded(_unpacked(tally, file), encoding, file), end)
+        while tally.read(_CHUNK):
+            pass
+    if tally.sha256 != file.sha256:
+        raise file.changed()
+
+
+def head(file: File, encoding: str) -> str:
+    """Return the beginning of the file's text; bytes that are not in `encoding` are marked.
+
+    Raises:
+        StageError: not text, another format, or an unknown encoding.
+    """
+    with files.opened(file.path) as raw:
+        stream = Blocks(_decoded(_unpacked(Tally(raw), file), encoding, file))
+        return stream.read(_HEAD).decode(errors="replace")
+
+
+def decoder(encoding: str) -> codecs.IncrementalDecoder:
+    """Return what turns bytes into text.
+
+    Raises:
+        StageError: nobody knows the encoding, or it is not one of text.
+    """
+    try:
+        info = codecs.lookup(encoding)
+        if not info._is_text_encoding or info.incrementaldecoder is None:
+            raise LookupError
+    except (LookupError, ValueError) as error:
+        raise StageError(
+            f"unknown encoding '{encoding}'", "Set source.encoding to utf-8, latin-1, cp1252, utf-16, shift_jis, …"
+        ) from error
+    return info.incrementaldecoder("surrogateescape")
+
+
+def _unpacked(tally: Tally, file: File) -> Iterator[bytes]:
+    start = _filled(tally, _START)
+    if not start.startswith(_GZIP):
+        _refuse_other_formats(start, file)
+        yield start
+        while piece := tally.read(_CHUNK):
+            yield piece
+        return
+    packed = gzip.GzipFile(fileobj=_Joined(start, tally))
+    try:
+        start = packed.read(_START)
+        _refuse_other_formats(start, file)
+        yield start
+        while piece := packed.read(_CHUNK):
+            yield piece
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise StageError(f"{file.shown} is a damaged or cut off gzip file: {error}", "Copy or pack it again") from error
+
+
+class _Joined(io.RawIOBase):
+    """The bytes already taken from a file, and the rest of it."""
+
+    def __init__(self, start: bytes, rest: Tally) -> None:
+        super().__init__()
+        self._start, self._rest = start, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        piece, self._start = self._start[:size], self._start[size:]
+        return piece or self._rest.read(size)
+
+
+def _filled(tally: Tally, size: int) -> bytes:
+    found = b""
+    while len(found) < size and (piece := tally.read(size - len(found))):
+        found += piece
+    return found
+
+
+def _refuse_other_formats(start: bytes, file: File) -> None:
+    for signature, what, remedy in _OTHER_FORMATS:
+        if signature.match(start):
+            raise StageError(f"{file.shown} is not delimited text: it looks like {what}", remedy)
+
+
+def _decoded(pieces: Iterator[bytes], encoding: str, file: File) -> Iterator[bytes]:
+    """Yield UTF-8 without byte order mark; a byte outside of the encoding is marked."""
+    decode = decoder(encoding)
+    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+    begun, done = False, 0
+    for piece in itertools.chain(pieces, [b""]):
+        if is_utf8 and not begun and piece.startswith(_UTF16):
+            raise StageError(f"{file.shown} is not UTF-8: it begins like UTF-16", "Set source.encoding: utf-16")
+        try:
+            text = decode.decode(piece, final=not piece)
+            text = text if begun else text.removeprefix(_BOM)
+            if (place := text.find("\0")) >= 0:
+                raise _not_text(file, done + place)
+            yield _encoded(text)
+        except UnicodeError as error:
+            raise StageError(f"{file.shown} is not {encoding}: {error}", "Correct source.encoding") from error
+        begun, done = begun or bool(text), done + len(text)
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _ESCAPED.sub(lambda found: f"\0{ord(found[0]) - 0xDC00:02x}", text).encode()
+
+
+def _not_text(file: File, place: int) -> StageError:
+    return StageError(
+        f"{file.shown} is not text: character {place + 1} is a NUL",
+        "Give delimited text; if it is text in UTF-16 or UTF-32, say so in source.encoding",
+    )

@@ -1,0 +1,318 @@
+"""What a CSV source promises: every value as it stands, exact row numbers, and one clear error for every bad file."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import gzip
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from ai_workflow.errors import StageError
+from ai_workflow.sources import text_stream
+from ai_workflow.store import Store
+from tests.sources.loading import csv, load, refused, rows, write
+
+FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_every_value_stays_text(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id,price,day\n007,1.50,2024-01-01\n8,x,1/2/3\n")
+    dataset = load(store, csv(path))
+    assert dataset.info == {"columns": [{"name": name, "type": "string"} for name in ("id", "price", "day")]}
+    assert rows(store, csv(path)) == [(2, "007", "1.50", "2024-01-01"), (3, "8", "x", "1/2/3")]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("a,b\n1,2\n3,4\n", [2, 3]),
+        ("a,b\n1,2\n3,4", [2, 3]),
+        ("a,b\r\n1,2\r\n3,4\r\n", [2, 3]),
+        ("a,b\r1,2\r3,4\r", [2, 3]),
+        ("\ufeffa,b\n1,2\n3,4\n", [2, 3]),
+        ("\n\na,b\n1,2\n\n\n3,4\n\n", [4, 7]),
+        ("\r\n\r\na,b\r\n1,2\r\n\r\n\r\n3,4\r\n\r\n", [4, 7]),
+        ("\ra,b\r\r1,2\r3,4\r\r", [4, 5]),
+        ("a,b\n  \n1,2\n\t\n3,4\n", [3, 5]),
+        ('"a\n\nx",b\n1,"2\n\n2"\n3,4\n', [2, 3]),
+        ('a,b\r\n1,"2\r\n\r\n"\r\n\r\n3,4\r\n', [2, 4]),
+    ],
+)
+def test_row_numbers_are_those_of_a_spreadsheet(store: Store, tmp_path: Path, text: str, numbers: list[int]) -> None:
+    path = write(tmp_path / "a.csv", text)
+    assert [row[0] for row in rows(store, csv(path))] == numbers
+
+
+def test_row_numbers_go_on_over_blocks_and_partitions(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_stream, "BLOCK", 64)
+    monkeypatch.setattr(text_stream, "_CHUNK", 50)
+    monkeypatch.setattr(text_stream, "_START", 50)
+    lines = ["a,b"] + ["" if number % 7 == 0 else f"{number},x" for number in range(2, 500)]
+    path = write(tmp_path / "a.csv", "\r\n".join(lines))
+    found = rows(store, csv(path, partition_rows=90))
+    assert [row[0] for row in found] == [number for number in range(2, 500) if number % 7]
+    assert all(str(number) == value for number, value, _ in found)
+    assert [part.rows for part in load(store, csv(path, partition_rows=90)).partitions] == [90, 90, 90, 90, 67]
+
+
+def test_a_row_of_empty_values_is_a_row_but_a_blank_line_is_none(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'a,b\n,\n\n"",""\n1,2\n')
+    assert rows(store, csv(path)) == [(2, None, None), (4, None, None), (5, "1", "2")]
+
+
+def test_a_table_of_one_column_skips_blank_lines_and_keeps_quoted_empty_values(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'a\n1\n\n""\n2\n')
+    assert rows(store, csv(path)) == [(2, "1"), (4, None), (5, "2")]
+
+
+def test_blank_lines_inside_of_quotes_stay(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'a,b\n1,"x\n\n\ny"\n\n2,"\r\n\r\n"\n')
+    assert rows(store, csv(path)) == [(2, "1", "x\n\n\ny"), (4, "2", "\r\n\r\n")]
+
+
+def test_a_line_end_in_quotes_survives_a_block_boundary_at_any_place(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.csv", 'a,b\r\n1,"x\r\ny"\r\n3,"z\r\n"\r\n')
+    for size in range(16, 40):
+        monkeypatch.setattr(text_stream, "BLOCK", size)
+        fresh = Store(tmp_path / f"var-{size}")
+        assert rows(fresh, csv(path)) == [(2, "1", "x\r\ny"), (3, "3", "z\r\n")]
+
+
+def test_missing_tokens_are_compared_after_stripping_only_if_asked(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", " a , b\n ? ,NA\n x ,\n")
+    assert rows(store, csv(path, missing=("?", "NA"))) == [(2, " ? ", None), (3, " x ", None)]
+    assert rows(store, csv(path, missing=("?", "NA"), strip=True)) == [(2, None, None), (3, "x", None)]
+    assert load(store, csv(path)).info["columns"][0]["name"] == "a"
+
+
+def test_without_header_columns_are_named_as_told(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "1,2\n3,4\n")
+    assert rows(store, csv(path, header=False, columns=("x", "y"))) == [(1, "1", "2"), (2, "3", "4")]
+
+
+def test_without_names_columns_are_numbered_and_that_is_said(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ai_pipeline.data_loader")
+    dataset = load(store, csv(write(tmp_path / "a.csv", "1,2\n3,4\n"), header=False))
+    assert [column["name"] for column in dataset.info["columns"]] == ["column_0", "column_1"]
+    assert "column_0 to column_1" in caplog.text
+
+
+@pytest.mark.parametrize(("delimiter", "quote"), [(";", '"'), ("\t", "'"), ("|", '"')])
+def test_other_delimiters_and_quotes(store: Store, tmp_path: Path, delimiter: str, quote: str) -> None:
+    text = f"a{delimiter}b\n{quote}1{delimiter}1{quote}{delimiter}2\n"
+    found = rows(store, csv(write(tmp_path / "a.csv", text), delimiter=delimiter, quote=quote))
+    assert found == [(2, f"1{delimiter}1", "2")]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "shift_jis", "utf-8-sig"])
+def test_other_encodings(store: Store, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_stream, "_CHUNK", 7)
+    monkeypatch.setattr(text_stream, "_START", 7)
+    word = "日本" if encoding == "shift_jis" else "Käse"
+    path = write(tmp_path / "a.csv", f"name,b\n{word},1\n\n{word}{word},2\n".encode(encoding))
+    assert rows(store, csv(path, encoding=encoding)) == [(2, word, "1"), (4, word * 2, "2")]
+
+
+def test_gzip_is_told_by_its_bytes_not_by_its_name(store: Store, tmp_path: Path) -> None:
+    packed = gzip.compress(b"a,b\n1,2\n") + gzip.compress(b"3,4\n")
+    assert rows(store, csv(write(tmp_path / "packed.csv", packed))) == [(2, "1", "2"), (3, "3", "4")]
+    assert rows(store, csv(write(tmp_path / "plain.csv.gz", "a,b\n1,2\n"))) == [(2, "1", "2")]
+
+
+def test_numbered_columns_of_pandas_are_a_header(store: Store, tmp_path: Path) -> None:
+    assert rows(store, csv(write(tmp_path / "a.csv", "0,1,2\n5,6,7\n"))) == [(2, "5", "6", "7")]
+
+
+WORKBOOK = io.BytesIO()
+with zipfile.ZipFile(WORKBOOK, "w") as _archive:
+    _archive.writestr("[Content_Types].xml", "<Types/>")
+    _archive.writestr("xl/workbook.xml", "<workbook/>")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", ["is empty"]),
+        (b"\n\r\n  \n", ["only blank lines"]),
+        (b"a,b\n", ["no rows", "bad.csv"]),
+        (b"a,b\n\n \n", ["no rows"]),
+        (b"a,b\n1,\x002\n", ["character 7 is a NUL"]),
+        (WORKBOOK.getvalue(), ["looks like an Excel workbook", "as CSV"]),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest", ["Excel workbook of the old kind"]),
+        (b"PK\x03\x04abc", ["zip archive"]),
+        (b"PAR1....PAR1", ["Parquet", "source.kind: parquet"]),
+        (b"SQLite format 3\x00...", ["SQLite database", "source.kind: sql"]),
+        (b"%PDF-1.7\n", ["PDF"]),
+        (b"<!DOCTYPE html><html>", ["web page"]),
+        (b"BZh91AY&SY....", ["packed, but not with gzip"]),
+        ("a,b\n1,2\n3,Käse\n".encode("cp1252"), ["row 3", "column 'b'", "byte 0xE4", "source.encoding", "cp1252"]),
+        ("a,Käse\n1,2\n".encode("cp1252"), ["row 1", "column 2", "byte 0xE4", "source.encoding"]),
+        ("a,b\n1,2\n".encode("utf-16"), ["begins like UTF-16", "source.encoding: utf-16"]),
+        (b"a,b\n1,2\n\n3,4,5\n", ["row 4", "2 columns expected, 3 found"]),
+        (b"a,b\n1,2\n3,4,\xff\n", ["row 3", "0xFF", "too few or too many columns"]),
+        (b"a,b\n1\n", ["row 2", "2 columns expected, 1 found"]),
+        (b'a,b\n1,"2\n3,4\n5,6"\n7"\n', ["row 3", "2 columns expected, 1 found"]),
+        (b'a,b\n"1\n",2,3\n', ["row 2", "3 found", "spans 2 lines: is a quote missing?"]),
+        (b"a;b\n1;2\n", ["only one column", 'source.delimiter: ";"']),
+        (b"a\tb\n1\t2\n", ["only one column", 'source.delimiter: "\\t"']),
+        (b"a|b\n1|2\n", ["only one column", 'source.delimiter: "|"']),
+        (b"a,b,a,c,b\n1,2,3,4,5\n", ["more than one column is named 'a', 'b'"]),
+        (b",a, ,b\n1,2,3,4\n", ["column 1, 3 has no name"]),
+        (b"a,__row\n1,2\n", ["'__row' begins with __"]),
+        (b"1.5,-3,1e5\n1,2,3\n", ["header line looks like data: 1.5,-3,1e5", "source.header: false"]),
+        (b'a,b\n1,2\n3,"4\n5,6\n', ["row 3", "never closed"]),
+        (b'a,b\n1,"2\n', ["row 2", "never closed"]),
+        (b'a,"b\n1,2\n', ["row 1", "never closed"]),
+        (b'a\n1\n"2\n', ["row 3", "never closed"]),
+        (gzip.compress(b"a,b\n1,2\n" * 999, mtime=0)[:-20], ["damaged or cut off gzip"]),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:5], ["damaged or cut off gzip"]),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0) + b"rubbish", ["damaged or cut off gzip"]),
+        (gzip.compress(b"PAR1....", mtime=0), ["Parquet"]),
+    ],
+)
+def test_a_bad_file_is_one_clear_error(store: Store, tmp_path: Path, content: bytes, said: list[str]) -> None:
+    path = write(tmp_path / "bad.csv", content)
+    text = refused(store, csv(path))
+    assert "bad.csv" in text
+    for part in said:
+        assert part in text
+
+
+def test_a_flipped_bit_in_a_gzip_is_found(store: Store, tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(b"a,b\n" + b"1,2\n" * 999))
+    packed[-8] ^= 1
+    assert "damaged" in refused(store, csv(write(tmp_path / "a.csv.gz", bytes(packed))))
+
+
+@pytest.mark.parametrize("encoding", ["no-such", "rot13", "hex", "undefined", "idna", "a\0b"])
+def test_an_unknown_encoding_is_refused(store: Store, tmp_path: Path, encoding: str) -> None:
+    assert "encoding" in refused(store, csv(write(tmp_path / "a.csv", "a,b\n1,2\n"), encoding=encoding))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "shift_jis", "cp1252"])
+def test_a_byte_outside_of_the_encoding_is_named(store: Store, tmp_path: Path, encoding: str) -> None:
+    text = refused(store, csv(write(tmp_path / "a.csv", b"a,b\n1,2\n3,\x81\n"), encoding=encoding))
+    assert "row 3, column 'b': byte 0x81" in text
+    assert encoding in text
+
+
+def test_text_cut_off_in_the_middle_of_a_character_is_refused(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "a,b\n1,2\n".encode("utf-16")[:-1])
+    assert "utf-16" in refused(store, csv(path, encoding="utf-16"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"delimiter": "§"}, "source.delimiter"),
+        ({"delimiter": "\n"}, "source.delimiter"),
+        ({"quote": "„"}, "source.quote"),
+        ({"delimiter": '"'}, "the same"),
+    ],
+)
+def test_an_impossible_dialect_is_refused(store: Store, tmp_path: Path, options: dict[str, str], said: str) -> None:
+    assert said in refused(store, csv(write(tmp_path / "a.csv", "a,b\n1,2\n"), **options))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(("x",), "names 1 columns, the first row has 2"), (("x", "x"), "named 'x'"), (("x", ""), "column 2 has no name")],
+)
+def test_names_that_do_not_fit_are_refused(store: Store, tmp_path: Path, names: tuple[str, ...], said: str) -> None:
+    assert said in refused(store, csv(write(tmp_path / "a.csv", "1,2\n"), header=False, columns=names))
+
+
+def test_a_wrong_delimiter_is_told_without_a_header_too(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "1;2\n3;4\n")
+    assert 'source.delimiter: ";"' in refused(store, csv(path, header=False))
+    assert 'source.delimiter: ";"' in refused(store, csv(path, header=False, columns=("x", "y")))
+
+
+def test_a_row_longer_than_a_block_is_told_with_its_likely_cause(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_stream, "BLOCK", 1 << 20)
+    path = write(tmp_path / "a.csv", "a,b\n1,2\n" + '3,"4\n' + "5,6\n" * 1_500_000)
+    text = refused(store, csv(path))
+    assert "longer than 1 MiB" in text
+    assert "quote" in text
+
+
+def test_a_field_too_long_for_a_header_is_an_error(store: Store, tmp_path: Path) -> None:
+    assert "field" in refused(store, csv(write(tmp_path / "a.csv", "a,b" + "x" * 200_000 + "\n1,2\n")))
+
+
+@FUZZ
+@given(st.binary(max_size=300) | st.text(alphabet='ab1,;"\r\n\t ﻿é', max_size=200).map(str.encode))
+@example(b"\xff\xfe")
+@example(b"\xef\xbb\xbf")
+@example(b'"')
+@example(b'a,b\n"')
+@example(b"a,b\n\xed\xb3\xa9,\xed\n")
+@example(b"a,b\n1,2\n\xed,\xff,3\n")
+@example(b"\x1f\x8b\x08")
+@example(b'""\n""\n')
+@example(b"a\n\r\r\n")
+def test_any_bytes_load_or_are_refused(store: Store, tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path / "fuzz.csv", content)
+    for options in ({}, {"header": False}, {"encoding": "cp1252", "header": False}, {"encoding": "utf-16"}):
+        try:
+            load(store, csv(path, **options))
+        except StageError as error:
+            said = str(error)
+        else:
+            said = "fuzz.csv"
+        assert "fuzz.csv" in said
+
+
+CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6) | st.text('",;\r\n x', max_size=6)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[list[str]]:
+    width = draw(st.integers(1, 4))
+    return draw(st.lists(st.lists(CELL, min_size=width, max_size=width), min_size=1, max_size=12))
+
+
+@FUZZ
+@given(tables(), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.integers(0, 64), st.data())
+def test_what_the_csv_module_writes_is_read_back(
+    tmp_path: Path, table: list[list[str]], line_end: str, blank_lines: bool, slack: int, data: st.DataObject
+) -> None:
+    text = io.StringIO(newline="")
+    # The csv module itself forgets to quote a line end of another kind than its own.
+    foreign = set("\r\n") - set(line_end)
+    sparing = not any(foreign & set(value) for row in table for value in row) and data.draw(st.booleans())
+    quoting = csv_module.QUOTE_MINIMAL if sparing else csv_module.QUOTE_ALL
+    writer = csv_module.writer(text, lineterminator=line_end, quoting=quoting)  # type: ignore[arg-type]
+    names = [f"c{number}" for number in range(len(table[0]))]
+    for row in [names, *table]:
+        writer.writerow(row)
+        if blank_lines:
+            text.write(line_end)
+    written = text.getvalue()
+    expected = [
+        (number, *(value or None for value in row))
+        for number, row in enumerate(csv_module.reader(io.StringIO(written, newline="")), 1)
+        if row
+    ][1:]
+    path = write(tmp_path / "a.csv", written)
+    with pytest.MonkeyPatch.context() as patch:
+        longest = max(len(line.encode()) for line in [*map(",".join, table), "x" * 30])
+        patch.setattr(text_stream, "BLOCK", 3 * longest + 40 + slack)
+        patch.setattr(text_stream, "_CHUNK", 1 + slack)
+        patch.setattr(text_stream, "_START", 3 + slack)
+        source = csv(path, partition_rows=data.draw(st.integers(1, 5)))
+        found = rows(Store(tmp_path / "var"), source)
+    assert found == expected

@@ -1,0 +1,179 @@
+"""What a path means, and what is said when it means nothing."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from ai_workflow.errors import StageError, TransientError
+from ai_workflow.sources import files
+from ai_workflow.store import Store
+from tests.sources.loading import csv, rows, write
+
+CSV = (".csv",)
+TEXT = b"a,b\n1,2\n"
+
+
+def names(path: object, base: Path | None = None) -> list[str]:
+    return [found["name"] for found in files.find(str(path), CSV, base)]
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """The file system `memory://`, empty before and after."""
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    yield fs
+    fs.store.clear()
+
+
+def test_a_file_is_told_with_its_digest_and_size(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", TEXT)
+    sha256 = hashlib.sha256(TEXT).hexdigest()
+    assert files.find(str(path), CSV) == [{"name": "a.csv", "path": str(path), "sha256": sha256, "bytes": 8}]
+
+
+def test_a_folder_gives_its_data_files_sorted_and_named_below_it(tmp_path: Path) -> None:
+    for name in ("b.csv", "sub/a.csv.gz", "a.CSV", ".hidden.csv", "_SUCCESS", "_tmp/x.csv", "notes.txt"):
+        write(tmp_path / "data" / name, TEXT)
+    assert names(tmp_path / "data") == ["a.CSV", "b.csv", "sub/a.csv.gz"]
+    assert names(f"{tmp_path}/data/") == ["a.CSV", "b.csv", "sub/a.csv.gz"]
+
+
+def test_a_glob_gives_whatever_matches_named_below_its_fixed_part(tmp_path: Path) -> None:
+    for name in ("x/1.dat", "y/1.dat", "y/2.txt"):
+        write(tmp_path / "data" / name, TEXT)
+    assert names(tmp_path / "data/*/1.*") == ["x/1.dat", "y/1.dat"]
+    assert names(tmp_path / "data/y/[12].*") == ["1.dat", "2.txt"]
+    assert names(tmp_path / "data/**/*.txt") == ["y/2.txt"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> None:
+    write(tmp_path / "a1.csv", TEXT)
+    path = write(tmp_path / "a[1].csv", TEXT)
+    assert names(path) == ["a[1].csv"]
+
+
+def test_a_relative_path_is_relative_to_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "here/a.csv", TEXT)
+    monkeypatch.chdir(tmp_path / "here")
+    assert files.find("a.csv", CSV)[0]["path"] == str(tmp_path / "here/a.csv")
+    monkeypatch.chdir("/")
+    assert names("a.csv", base=tmp_path / "here") == ["a.csv"]
+
+
+def test_a_file_url_is_a_path(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", TEXT)
+    assert files.find(f"file://{path}", CSV)[0]["path"] == str(path)
+
+
+def test_nothing_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "a.csv", b"")
+    for path, said in (
+        ("gone.csv", f"gone.csv does not exist (looked in {tmp_path})"),
+        (str(tmp_path / "gone.csv"), "does not exist"),
+        ("*.parquet", "no file matches *.parquet"),
+        ("empty", "the folder empty holds no data files"),
+        ("a.csv", "is empty"),
+        ("a.csv/b.csv", "does not exist"),
+    ):
+        with pytest.raises(StageError) as caught:
+            files.find(path, CSV)
+        assert said in str(caught.value)
+        assert not isinstance(caught.value, TransientError)
+
+
+def test_what_is_neither_file_nor_folder_is_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(StageError, match="neither a file nor a folder"):
+        files.find(str(tmp_path / "pipe.csv"), CSV)
+
+
+def test_no_right_to_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "data/a.csv", TEXT)
+    path.chmod(0)
+    if os.geteuid() == 0:
+        # Root may read everything; the file system says no in its place.
+        def refuse(*_: Any, **__: Any) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "open", refuse)
+    with pytest.raises(StageError, match=r"a\.csv may not be read: .*Permission denied"):
+        files.find(str(path), CSV)
+
+
+def test_a_url_is_read_like_a_path(memory: Any, store: Store) -> None:
+    memory.pipe({"/data/a.csv": TEXT, "/data/sub/b.csv": b"a,b\n3,4\n"})
+    assert rows(store, csv("memory://data")) == [(2, "1", "2"), (2, "3", "4")]
+    assert rows(store, csv("memory://data/*.csv")) == [(2, "1", "2")]
+    assert rows(store, csv("memory://data/sub/b.csv")) == [(2, "3", "4")]
+    assert names("memory://data") == ["a.csv", "sub/b.csv"]
+    with pytest.raises(StageError, match=r"memory://data/gone\.csv does not exist"):
+        names("memory://data/gone.csv")
+
+
+def test_a_protocol_without_its_package_is_told_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(StageError, match=r"pip install 'ai-workflow\[s3\]'"):
+        files.find("s3://bucket/a.csv", CSV)
+    with pytest.raises(StageError, match="Install s3fs"):
+        files.find("other://bucket/a.csv", CSV)
+
+
+def test_an_unknown_protocol_is_refused() -> None:
+    with pytest.raises(StageError, match="nosuch"):
+        files.find("nosuch://bucket/a.csv", CSV)
+
+
+def test_credentials_in_a_url_are_never_shown() -> None:
+    assert files.shown("ftp://me:hunter2@host/a.csv") == "ftp://***@host/a.csv"
+
+
+def test_a_place_that_fails_is_worth_a_retry(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.pipe("/a.csv", TEXT)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("slow down")
+
+    monkeypatch.setattr(type(memory), "open", fail)
+    with pytest.raises(TransientError, match="slow down"):
+        files.find("memory://a.csv", CSV)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """The address of a plain web server that serves `tmp_path`."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    handler = functools.partial(Handler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_file_of_a_web_server_is_read(web: str, store: Store, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 100_000)
+    assert len(rows(store, csv(f"{web}/a.csv"))) == 100_000
+    with pytest.raises(StageError, match=r"gone\.csv does not exist"):
+        files.find(f"{web}/gone.csv", CSV)

@@ -1,0 +1,122 @@
+"""What a Parquet source promises: plain typed columns, and one clear error for what it cannot take."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ai_workflow.store import Store
+from tests.sources.loading import load, parquet, refused, rows, write
+
+NOON = datetime.datetime.fromisoformat("2024-06-01T12:00")
+MIDNIGHT = NOON.replace(hour=0)
+
+
+def table(path: Path, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "read"),
+    [
+        (pa.array([1, None], pa.int8()), "integer", [1, None]),
+        (pa.array([1, 2], pa.uint64()), "integer", [1, 2]),
+        (pa.array([1.5, None], pa.float32()), "number", [1.5, None]),
+        (pa.array([1.5, float("nan")]), "number", [1.5, None]),
+        (pa.array([decimal.Decimal("1.25"), None]), "number", [1.25, None]),
+        (pa.array([datetime.timedelta(seconds=90), None]), "number", [90.0, None]),
+        (pa.array([True, None]), "boolean", [True, None]),
+        (pa.array(["x", ""]), "string", ["x", None]),
+        (pa.array(["x", None], pa.large_string()), "string", ["x", None]),
+        (pa.array([b"x", None]), "string", ["x", None]),
+        (pa.array(["x", None]).dictionary_encode(), "string", ["x", None]),
+        (pa.array([None, None]), "string", [None, None]),
+        (pa.array([datetime.time(10, 30), None]), "string", ["10:30:00.000000", None]),
+        (pa.array([datetime.date(2024, 6, 1), None]), "datetime", [MIDNIGHT, None]),
+        (pa.array([NOON, None], pa.timestamp("ns")), "datetime", [NOON, None]),
+        (pa.array([NOON, None], pa.timestamp("ms", tz="Europe/Berlin")), "datetime", [NOON, None]),
+    ],
+)
+def test_columns_keep_their_kind(store: Store, tmp_path: Path, values: Any, kind: str, read: list[Any]) -> None:
+    path = table(tmp_path / "a.parquet", x=values, y=[1, 2])
+    assert load(store, parquet(path)).info["columns"][0] == {"name": "x", "type": kind}
+    assert rows(store, parquet(path)) == [(1, read[0], 1), (2, read[1], 2)]
+
+
+def test_a_time_zone_becomes_utc(store: Store, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"at": pd.to_datetime(["2024-06-01 12:00"]).tz_localize("Europe/Berlin")})
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert rows(store, parquet(tmp_path / "a.parquet")) == [(1, NOON.replace(hour=10))]
+
+
+def test_missing_tokens_count_for_text_and_for_numbers(store: Store, tmp_path: Path) -> None:
+    path = table(tmp_path / "a.parquet", n=[-999, 1], f=[-999.0, 0.5], t=[" ? ", " x"], b=[True, False])
+    source = parquet(path, missing=("-999", "?"), strip=True)
+    assert rows(store, source) == [(1, None, None, None, True), (2, 1, 0.5, "x", False)]
+
+
+def test_rows_are_numbered_through_row_groups_and_partitions(store: Store, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": list(range(1, 1001))}), tmp_path / "a.parquet", row_group_size=70)
+    found = rows(store, parquet(tmp_path / "a.parquet", partition_rows=300))
+    assert found == [(number, number) for number in range(1, 1001)]
+
+
+def test_whole_numbers_and_numbers_of_two_files_become_numbers(store: Store, tmp_path: Path) -> None:
+    table(tmp_path / "1.parquet", a=[1], b=pa.array([None], pa.null()))
+    table(tmp_path / "2.parquet", b=["x"], a=[0.5])
+    assert rows(store, parquet(tmp_path)) == [(1, 1.0, None), (1, 0.5, "x")]
+    assert load(store, parquet(tmp_path)).info["columns"] == [
+        {"name": "a", "type": "number"}, {"name": "b", "type": "string"},
+    ]  # fmt: skip
+
+
+def test_text_and_numbers_of_two_files_do_not_go_together(store: Store, tmp_path: Path) -> None:
+    table(tmp_path / "1.parquet", a=[1])
+    table(tmp_path / "2.parquet", a=["x"])
+    text = refused(store, parquet(tmp_path))
+    assert "column 'a' is string in" in text
+    assert "2.parquet" in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"a": [[1]]}, "column 'a' holds list"),
+        ({"a": [{"b": 1}]}, "column 'a' holds struct"),
+        ({"a": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))}, "column 'a' holds map"),
+        ({"a": [b"\xff"]}, "column 'a' of type binary does not fit string"),
+        ({"a": pa.array([2**63], pa.uint64())}, "column 'a' of type uint64 does not fit integer"),
+        ({"__index_level_0__": [1]}, "index=False"),
+        ({"": [1]}, "column 1 has no name"),
+        ({"a": pa.array([], pa.int64())}, "no rows"),
+    ],
+)
+def test_a_column_that_cannot_be_taken_is_named(
+    store: Store, tmp_path: Path, columns: dict[str, Any], said: str
+) -> None:
+    assert said in refused(store, parquet(table(tmp_path / "a.parquet", **columns)))
+
+
+def test_two_columns_of_one_name_are_refused(store: Store, tmp_path: Path) -> None:
+    pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "a.parquet")
+    assert "more than one column is named 'a'" in refused(store, parquet(tmp_path / "a.parquet"))
+
+
+def test_a_damaged_file_is_refused(store: Store, tmp_path: Path) -> None:
+    path = table(tmp_path / "a.parquet", a=list(range(10_000)))
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    for number, content in enumerate(
+        [whole[:half], whole[:half] + b"\0" * 500 + whole[half + 500 :], whole[:8], b"PAR1"]
+    ):
+        text = refused(store, parquet(write(tmp_path / f"bad-{number}.parquet", content)))
+        assert f"bad-{number}.parquet is damaged" in text
+    assert "is not a Parquet file" in refused(store, parquet(write(tmp_path / "b.parquet", "a,b\n1,2\n")))

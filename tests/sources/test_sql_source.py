@@ -1,0 +1,171 @@
+"""What a SQL source promises, tried on SQLite: typed rows, equal partitions for equal rows, no password shown."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ai_workflow.errors import StageError, TransientError
+from ai_workflow.secrets import SecretMissing
+from ai_workflow.settings import Database, SqlSource
+from ai_workflow.sources import sql_source
+from ai_workflow.stages import data_loader
+from ai_workflow.store import Store
+from tests.sources.loading import load, refused, rows, sql
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A database with the tables `people` (key `id`, written in no order) and `orders`."""
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.executescript(
+            """
+            CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, born DATE, tall NUMERIC, member BOOLEAN, note TEXT);
+            INSERT INTO people VALUES (2, ' Bo ', '1990-05-06', 1.5, 0, NULL), (1, 'Al', NULL, NULL, 1, NULL);
+            CREATE TABLE orders (id INTEGER, person INTEGER, paid);
+            INSERT INTO orders VALUES (10, 1, 5), (11, 2, 2.5);
+            CREATE TABLE vacant (a INTEGER);
+            CREATE TABLE pictures (a BLOB);
+            INSERT INTO pictures VALUES (x'ff');
+            CREATE TABLE wrong (d DATE);
+            INSERT INTO wrong VALUES ('soon');
+            """
+        )
+    connection.close()
+    return f"sqlite:///{tmp_path}/a.db"
+
+
+def test_a_table_is_read_in_the_order_of_its_key_with_its_types(store: Store, url: str) -> None:
+    dataset = load(store, sql(url, table="people"))
+    assert [column["type"] for column in dataset.info["columns"]] == [
+        "integer", "string", "datetime", "number", "boolean", "string",
+    ]  # fmt: skip
+    assert [row[:3] for row in rows(store, sql(url, table="people"))] == [(1, 1, "Al"), (2, 2, " Bo ")]
+    assert {part.source for part in dataset.partitions} == {"table people"}
+
+
+def test_a_query_is_taken_as_it_stands(store: Store, url: str) -> None:
+    query = "SELECT id, name AS n FROM people WHERE name LIKE '%o%' AND name <> ':x'"
+    assert rows(store, sql(url, query=query, strip=True)) == [(1, 2, "Bo")]
+
+
+def test_numbers_and_whole_numbers_in_one_column_become_numbers(store: Store, url: str) -> None:
+    found = rows(store, sql(url, table="orders", partition_rows=1))
+    assert found == [(1, 10, 1, 5.0), (2, 11, 2, 2.5)]
+
+
+def test_a_type_that_shows_only_late_holds_for_all_partitions(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_source, "_FETCH", 2)
+    with sqlite3.connect(tmp_path / "b.db") as connection:
+        connection.execute("CREATE TABLE t (a, b)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", [(None, 1), (None, 2), (None, 3), (1, 2.5), (2, "x")])
+    connection.close()
+    found = rows(store, sql(f"sqlite:///{tmp_path}/b.db", table="t", partition_rows=2))
+    assert found == [(1, None, "1"), (2, None, "2"), (3, None, "3"), (4, 1, "2.5"), (5, 2, "x")]
+
+
+def test_the_same_rows_give_the_same_partitions(store: Store, url: str, tmp_path: Path) -> None:
+    first = load(store, sql(url, table="orders", partition_rows=1))
+    written = {part.path: store.local(part.path).stat().st_mtime_ns for part in first.partitions}
+    assert load(store, sql(url, table="orders", partition_rows=1)) == first
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("INSERT INTO orders VALUES (12, 2, 9.5)")
+    connection.close()
+    grown = load(store, sql(url, table="orders", partition_rows=1))
+    assert grown.partitions[:2] == first.partitions
+    assert {path: store.local(path).stat().st_mtime_ns for path in written} == written
+
+
+def test_a_database_is_inspected_anew_each_time(url: str) -> None:
+    first, second = (data_loader.inspect(sql(url, table="people")) for _ in range(2))
+    assert first[0]["name"] == "table people"
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({"table": "persons"}, "table persons is not in"),
+        ({"table": "vacant"}, "no rows: table vacant"),
+        ({"table": "pictures"}, "column 'a' holds bytes"),
+        ({"table": "wrong"}, "table wrong cannot be read"),
+        ({"query": "SELEC 1"}, 'near "SELEC": syntax error'),
+        ({"query": "SELECT nope FROM people"}, "no such column: nope"),
+        ({"query": "SELECT * FROM people JOIN orders ON person = people.id"}, "more than one column is named 'id'"),
+        ({"query": "SELECT 1 AS __row"}, "begins with __"),
+        ({"query": "DELETE FROM people"}, "returns no rows"),
+        ({"query": "SELECT 1 AS a; SELECT 2"}, "one statement at a time"),
+    ],
+)
+def test_what_cannot_be_read_is_told(store: Store, url: str, what: dict[str, str], said: str) -> None:
+    assert said in refused(store, sql(url, **what))
+
+
+def test_reading_changes_nothing(store: Store, url: str, tmp_path: Path) -> None:
+    refused(store, sql(url, query="DELETE FROM people"))
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        assert connection.execute("SELECT count(*) FROM people").fetchone() == (2,)
+    connection.close()
+
+
+def test_a_missing_sqlite_file_is_not_made(store: Store, tmp_path: Path) -> None:
+    assert "does not exist" in refused(store, sql(f"sqlite:///{tmp_path}/gone.db", table="t"))
+    assert not (tmp_path / "gone.db").exists()
+
+
+def test_a_file_that_is_no_database_is_refused(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n" * 999)
+    assert "file is not a database" in refused(store, sql(f"sqlite:///{tmp_path}/a.csv", table="t"))
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nosuch://me:hunter2@host/db", "no driver for nosuch"),
+        ("mysql+nosuch://me:hunter2@host/db", "no driver for mysql"),
+        ("postgresql+asyncpg://me:hunter2@host/db", "asyncpg"),
+        ("hunter2 is no address", "not a database URL"),
+        ("postgresql://me:hunter2@host:port/db", "not a database URL"),
+    ],
+)
+def test_an_address_that_cannot_work_is_told_without_its_password(store: Store, address: str, said: str) -> None:
+    text = refused(store, sql(address, table="t"))
+    assert said in text
+    assert "hunter2" not in text
+
+
+def test_a_database_that_is_down_is_worth_a_retry_and_named_by_host_and_port(store: Store) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        source = SqlSource(kind="sql", table="t")
+        database = Database.model_validate({"host": "127.0.0.1", "port": port, "password": "hunter2"})
+        with pytest.raises(TransientError, match=f"127.0.0.1:{port} cannot be reached") as caught:
+            data_loader.load(store, source, data_loader.inspect(source), database)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_secret_that_is_not_set_is_named(store: Store) -> None:
+    source = sql("${secret:no-such-url}", table="t")
+    with pytest.raises(SecretMissing, match="no-such-url"):
+        data_loader.load(store, source, data_loader.inspect(source), fetch_secret=lambda _: None)
+
+
+def test_a_named_secret_is_fetched(store: Store, url: str) -> None:
+    source = sql("${secret:db-url}", table="orders")
+    found = data_loader.load(store, source, data_loader.inspect(source), fetch_secret={"db-url": url}.get)
+    assert found["rows"] == 2
+
+
+def test_a_full_disk_while_spooling_is_one_clear_error(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sql_source, "spool", full)
+    with pytest.raises(StageError, match=r"No space left on device.*TMPDIR"):
+        load(store, sql(url, table="orders"))

@@ -1,0 +1,311 @@
+"""What loading promises: rows are read once, only what is new is written, nothing half-done is seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow import partitions, progress
+from ai_workflow.errors import StageError
+from ai_workflow.partitions import Dataset
+from ai_workflow.sources import csv_source, text_stream
+from ai_workflow.stages import data_loader
+from ai_workflow.store import Store
+from tests.sources.loading import csv, load, parquet, refused, rows, sample, write
+
+
+@pytest.fixture
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """An empty store, in a folder of its own."""
+    return Store(tmp_path_factory.mktemp("var"))
+
+
+def numbers(first: int, last: int) -> str:
+    return "id,word\n" + "".join(f"{number},w{number % 7}\n" for number in range(first, last + 1))
+
+
+def times(store: Store) -> dict[str, int]:
+    """When each partition in the store was written."""
+    names = [name for name in store.names("data/loaded") if name.endswith(".parquet")]
+    return {name: store.local(f"data/loaded/{name}").stat().st_mtime_ns for name in names}
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were parsed."""
+    seen: list[str] = []
+    real = csv_source.read
+
+    def read(file: Any, *rest: Any) -> Any:
+        seen.append(file.name)
+        return real(file, *rest)
+
+    monkeypatch.setattr(csv_source, "read", read)
+    return seen
+
+
+def test_the_result_is_a_reference_and_says_how_much(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ai_pipeline")
+    source = csv(write(tmp_path / "a.csv", numbers(1, 15_000)))
+    result = data_loader.load(store, source, data_loader.inspect(source))
+    assert json.loads(json.dumps(result)) == result
+    assert result["rows"] == 15_000
+    assert result["message"] == "15000 records loaded"
+    assert caplog.record_tuples == [("ai_pipeline.data_loader", 20, "15000 records loaded")]
+    dataset = Dataset.load(store, result)
+    assert dataset.stage == "loaded"
+    assert [part.source for part in dataset.partitions] == ["a.csv"]
+
+
+def test_inspecting_and_importing_load_no_heavy_library(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", numbers(1, 3))
+    program = (
+        "import sys; from ai_workflow.settings import *; from ai_workflow.stages import data_loader as d;"
+        "d.inspect(CsvSource(kind='csv', path=sys.argv[1])); d.inspect(SampleSource(kind='sample'));"
+        "d.inspect(SqlSource(kind='sql', table='t'));"
+        "print([name for name in ('pandas', 'pyarrow', 'sklearn', 'numpy', 'sqlalchemy') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_second_load_reads_nothing_and_writes_nothing(store: Store, tmp_path: Path, reads: list[str]) -> None:
+    source = csv(write(tmp_path / "a.csv", numbers(1, 100)), partition_rows=30)
+    first, written = load(store, source), times(store)
+    assert load(store, source) == first
+    assert reads == ["a.csv"]
+    assert times(store) == written
+    assert [part.rows for part in first.partitions] == [30, 30, 30, 10]
+
+
+def test_a_changed_or_new_file_leaves_the_others_alone(store: Store, tmp_path: Path, reads: list[str]) -> None:
+    for name, last in (("a", 100), ("b", 200)):
+        write(tmp_path / f"{name}.csv", numbers(last - 99, last))
+    first, written = load(store, csv(tmp_path)), times(store)
+    write(tmp_path / "b.csv", numbers(500, 600))
+    write(tmp_path / "c.csv", numbers(300, 310))
+    second = load(store, csv(tmp_path))
+    assert reads == ["a.csv", "b.csv", "b.csv", "c.csv"]
+    assert second.partitions[0] == first.partitions[0]
+    assert second.rows == 100 + 101 + 11
+    assert written.items() <= times(store).items()
+
+
+def test_a_file_that_grew_keeps_its_full_partitions(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", numbers(1, 100))
+    first, written = load(store, csv(path, partition_rows=30)), times(store)
+    write(path, numbers(1, 150))
+    second = load(store, csv(path, partition_rows=30))
+    assert second.partitions[:3] == first.partitions[:3]
+    assert [part.rows for part in second.partitions] == [30] * 5
+    assert written.items() <= times(store).items()
+
+
+def test_the_same_content_under_another_name_is_reused_under_its_name(
+    store: Store, tmp_path: Path, reads: list[str]
+) -> None:
+    path = write(tmp_path / "a.csv", numbers(1, 100))
+    first = load(store, csv(path))
+    path.rename(tmp_path / "b.csv")
+    second = load(store, csv(tmp_path / "b.csv"))
+    assert reads == ["a.csv"]
+    assert [part.path for part in second.partitions] == [part.path for part in first.partitions]
+    assert [part.source for part in second.partitions] == ["b.csv"]
+    assert second.fingerprint != first.fingerprint
+
+
+def test_other_reader_options_are_another_reading(store: Store, tmp_path: Path, reads: list[str]) -> None:
+    path = write(tmp_path / "a.csv", "a,b\n ? ,1\n")
+    assert rows(store, csv(path)) == [(2, " ? ", "1")]
+    assert rows(store, csv(path, missing=("?",), strip=True)) == [(2, None, "1")]
+    assert len(reads) == 2
+
+
+def test_a_damaged_or_missing_partition_is_written_again_alone(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = csv(write(tmp_path / "a.csv", numbers(1, 100)), partition_rows=30)
+    first, written = load(store, source), times(store)
+    hurt, gone, *whole = [Path(part.path).name for part in first.partitions]
+    store.local(f"data/loaded/{hurt}").write_bytes(b"PAR1 and rubbish")
+    store.local(f"data/loaded/{gone}").unlink()
+    assert load(store, source) == first
+    assert "does not match its record" in caplog.text
+    assert partitions.broken(store, data_loader.load(store, source, data_loader.inspect(source))) == []
+    assert {name: times(store)[name] for name in whole} == {name: written[name] for name in whole}
+    assert times(store)[hurt] != written[hurt]
+
+
+def test_a_killed_load_does_not_write_again_what_it_had_written(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = csv(write(tmp_path / "a.csv", numbers(1, 100)), partition_rows=30)
+    real = Store.writing
+    calls: list[int] = []
+
+    def killed(self: Store, path: str) -> Any:
+        if len(calls) == 2 and path.endswith(".parquet"):
+            raise KeyboardInterrupt
+        calls.extend([1] * path.endswith(".parquet"))
+        return real(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "writing", killed)
+        with pytest.raises(KeyboardInterrupt):
+            load(store, source)
+    written = times(store)
+    assert len(written) == 2
+    assert store.names("data/datasets") == []
+    assert load(store, source).rows == 100
+    assert written.items() <= times(store).items()
+
+
+def test_the_same_source_gives_the_same_bytes_in_another_store(store: Store, tmp_path: Path) -> None:
+    write(tmp_path / "in/a.csv", numbers(1, 100))
+    write(tmp_path / "in/b.csv.gz", numbers(101, 200))
+    assert load(store, csv(tmp_path / "in")) == load(Store(tmp_path / "other"), csv(tmp_path / "in"))
+
+
+def test_a_store_behind_a_url_serves_as_well(tmp_path: Path) -> None:
+    store = Store("memory://loader-store")
+    source = csv(write(tmp_path / "a.csv", numbers(1, 100)), partition_rows=30)
+    assert load(store, source) == load(store, source)
+    assert len(rows(store, source)) == 100
+
+
+def test_columns_in_another_order_are_put_in_the_first_files(store: Store, tmp_path: Path) -> None:
+    write(tmp_path / "1.csv", "a,b,c\n1,2,3\n")
+    write(tmp_path / "2.csv", "c,a,b\n6,4,5\n")
+    assert rows(store, csv(tmp_path)) == [(2, "1", "2", "3"), (2, "4", "5", "6")]
+
+
+def test_files_with_other_columns_are_named_with_the_difference(store: Store, tmp_path: Path) -> None:
+    write(tmp_path / "1.csv", "a,b,c\n1,2,3\n")
+    write(tmp_path / "2.csv", "a,b,d,e\n1,2,3,4\n")
+    text = refused(store, csv(tmp_path))
+    assert "2.csv and" in text
+    assert "1.csv have different columns: the former has also d, e and lacks c" in text
+    assert times(store) == {}
+
+
+def test_one_file_of_several_may_be_without_rows(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "1.csv", "a,b\n")
+    write(tmp_path / "2.csv", "a,b\n1,2\n")
+    assert rows(store, csv(tmp_path)) == [(2, "1", "2")]
+    assert any(record.levelname == "WARNING" and "1.csv has no rows" in record.message for record in caplog.records)
+
+
+def test_no_rows_in_any_file_is_an_error(store: Store, tmp_path: Path) -> None:
+    write(tmp_path / "1.csv", "a,b\n")
+    write(tmp_path / "2.csv", "a,b\n")
+    assert "no rows: 1.csv, 2.csv" in refused(store, csv(tmp_path))
+
+
+def test_a_bad_row_in_the_last_file_leaves_nothing_to_be_seen(store: Store, tmp_path: Path) -> None:
+    write(tmp_path / "1.csv", "a,b\n1,2\n")
+    write(tmp_path / "2.csv", "a,b\n1,2\n" * 50_000 + "1,2,3\n")
+    assert "2.csv, row 100001: 2 columns expected, 3 found" in refused(store, csv(tmp_path, partition_rows=1000))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_that_changed_since_it_was_inspected_is_refused(store: Store, tmp_path: Path, kind: str) -> None:
+    if kind == "csv":
+        source: Any = csv(write(tmp_path / "a.csv", numbers(1, 100)))
+        after = numbers(1, 101).encode()
+    else:
+        path = write(tmp_path / "a.parquet", b"")
+        samples = [load(store, sample(name)).partitions[0].path for name in ("iris", "wine")]
+        import pyarrow.parquet as pq
+
+        contents = []
+        for each in samples:
+            pq.write_table(pq.read_table(store.local(each)).drop_columns(["__row"]), path)
+            contents.append(path.read_bytes())
+        source, after = parquet(write(path, contents[0])), contents[1]
+    inputs = data_loader.inspect(source)
+    Path(source.path).write_bytes(after)
+    before = store.names("data/datasets")
+    with pytest.raises(StageError, match="changed while it was read"):
+        data_loader.load(store, source, inputs)
+    assert store.names("data/datasets") == before
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_stream, "BLOCK", 1 << 12)
+    path = write(tmp_path / "a.csv", numbers(1, 400_000))
+    real = partitions.encoded
+
+    def encode_and_grow(table: Any) -> bytes:
+        with path.open("a") as file:
+            file.write("7,x\n")
+        return real(table)
+
+    monkeypatch.setattr(partitions, "encoded", encode_and_grow)
+    assert "changed while it was read" in refused(store, csv(path, partition_rows=1000))
+
+
+def test_a_file_that_vanishes_is_told(store: Store, tmp_path: Path) -> None:
+    source = csv(write(tmp_path / "a.csv", numbers(1, 10)))
+    inputs = data_loader.inspect(source)
+    Path(source.path).unlink()
+    with pytest.raises(StageError, match=r"a\.csv does not exist"):
+        data_loader.load(store, source, inputs)
+
+
+def test_whoever_watches_sees_the_files_go_by(store: Store, tmp_path: Path) -> None:
+    for name in "ab":
+        write(tmp_path / f"{name}.csv", numbers(1, 10))
+    seen: list[tuple[int, int, str]] = []
+    progress.watch(lambda *step: seen.append(step))
+    try:
+        load(store, csv(tmp_path))
+    finally:
+        progress.watch(None)
+    assert seen == [(1, 2, "files, 10 rows"), (2, 2, "files, 20 rows")]
+
+
+TABLES: dict[str, tuple[str, dict[str, Any], tuple[Any, ...]]] = {
+    "numbers": ("1.24,0.875,0\n0.268,1.352,1\n", {}, (1, "1.24", "0.875", "0")),
+    "quoted labels": ("0.23,5.0,'-1'\n0.15,-0.1,'1'\n", {"quote": "'"}, (1, "0.23", "5.0", "-1")),
+    "codes": ("A11,6,A34\nA12,48,A32\n", {}, (1, "A11", "6", "A34")),
+    "many missing": ("2,?,38.50\n1,1,39.2\n", {"missing": ("?",)}, (1, "2", None, "38.50")),
+    "spaces": ("M, 0.455, 15\nF, ?, 7\n", {"strip": True, "missing": ("?",)}, (1, "M", "0.455", "15")),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_without_a_header_as_archives_hold_them(store: Store, tmp_path: Path, name: str) -> None:
+    text, options, first = TABLES[name]
+    found = rows(store, csv(write(tmp_path / "a.data", text), header=False, **options))
+    assert found[0] == first
+    assert len(found) == 2
+
+
+def test_memory_is_bounded_by_the_partition_not_by_the_file(tmp_path: Path) -> None:
+    line = "word," * 20 + "end\n"
+    header = ",".join(f"c{number}" for number in range(21)) + "\n"
+    program = (
+        "import resource, sys; from ai_workflow.store import Store; from ai_workflow.stages import data_loader as d;"
+        "from ai_workflow.settings import CsvSource;"
+        "s = CsvSource(kind='csv', path=sys.argv[1], partition_rows=20_000);"
+        "d.load(Store(sys.argv[2]), s, d.inspect(s));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+
+    def peak(count: int) -> int:
+        path = write(tmp_path / f"{count}.csv", header + line * count)
+        command = [sys.executable, "-c", program, str(path), str(tmp_path / f"var-{count}")]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert peak(1_600_000) < 1.6 * peak(200_000)
