@@ -1,0 +1,206 @@
+"""Turns clean rows into numbers: fits a spec on the training rows, then transforms each partition by it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow import features, fingerprint, partitions, progress, split, statistics
+from ai_workflow.errors import StageError
+from ai_workflow.logs import logger
+from ai_workflow.partitions import ID, RESERVED, ROW, Dataset, Partition
+from ai_workflow.settings import FeatureOptions, Section, Settings
+from ai_workflow.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Columns of a feature partition beside the features: class index or value, and whether the row is held out.
+TARGET, HOLDOUT = f"{RESERVED}target", f"{RESERVED}holdout"
+UNKNOWN_CLASS = -1
+log = logger("feature_engineering")
+
+
+class Roles(Section):
+    """What the columns stand for, and which rows are held out."""
+
+    pipeline: str
+    task: str
+    target: str
+    id: str | None
+    timestamp: str | None
+    holdout: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Roles:
+        """Return the roles that the settings describe."""
+        names = ("pipeline", "task", "target", "id", "timestamp")
+        return cls(holdout=settings.evaluate.holdout, **{name: getattr(settings, name) for name in names})
+
+
+def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptions) -> dict[str, Any]:
+    """Fit the spec on the training rows of all partitions, transform every partition, and return references to both.
+
+    Raises:
+        StageError: no training row, no feature, one class only, or a class that only the future knows.
+    """
+    dataset = Dataset.load(store, clean)
+    cut = split.cutoff(store, dataset, roles.timestamp, roles.holdout) if roles.timestamp else None
+    parting = {"holdout": roles.holdout, "timestamp": roles.timestamp, "cutoff": cut}
+    seen = _statistics(store, dataset, parting, roles.target, roles.task)
+    columns = dataset.info["schema"]
+    described = features.describe(
+        columns, seen["columns"], roles.model_dump(), options.max_categories, options.min_count
+    )
+    if not described:
+        raise StageError(
+            "no column gives a feature", "Declare a number, category, boolean or datetime column under `schema`"
+        )
+    spec = {
+        "version": features.VERSION,
+        "pipeline": roles.pipeline,
+        "task": roles.task,
+        "target": roles.target,
+        "id": roles.id,
+        "timestamp": roles.timestamp,
+        "split": parting,
+        "schema": columns,
+        "classes": _classes(seen, roles, cut) if roles.task == "classification" else None,
+        "features": described,
+        "statistics": seen["columns"],
+        "training_rows": seen["rows"],
+    }
+    return _transform_all(store, dataset, spec)
+
+
+def apply(store: Store, clean: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    """Transform clean rows by a spec fitted earlier, and return references to the features and the spec."""
+    return _transform_all(store, Dataset.load(store, clean), spec)
+
+
+def read_spec(store: Store, featured: dict[str, Any]) -> dict[str, Any]:
+    """Return the spec that a result of this stage refers to.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    spec: dict[str, Any] = json.loads(store.read(featured["spec"]["path"], featured["spec"]["sha256"]))
+    return spec
+
+
+def _transform_all(store: Store, dataset: Dataset, spec: dict[str, Any]) -> dict[str, Any]:
+    data = (json.dumps(spec, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
+    stamp = fingerprint.of(spec)
+    ref = store.write(f"{partitions.FOLDER}/features/spec-{stamp}.json", data)
+    parts = []
+    for number, part in enumerate(dataset.partitions, 1):
+        parts.append(_transform(store, part, spec, stamp))
+        progress.report(number, len(dataset.partitions), "partitions")
+    message = f"{len(spec['features'])} features generated"
+    log.info(message)
+    result = Dataset("features", tuple(parts), {"spec": stamp}).save(store)
+    return {**result, "features": len(spec["features"]), "spec": ref.to_json(), "message": message}
+
+
+def _transform(store: Store, part: Partition, spec: dict[str, Any], stamp: str) -> Partition:
+    key = fingerprint.of("features", fingerprint.code_version(__name__), part.sha256, stamp)
+
+    def compute(stem: str) -> dict[str, Any]:
+        frame = partitions.read(store, part)
+        return asdict(partitions.write(store, f"{stem}-00000.parquet", to_features(frame, spec), part.source))
+
+    return Partition(**partitions.remembered(store, "features", key, compute))
+
+
+def to_features(frame: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    """Return features with `__row` and `__id`, and `__target` and `__holdout` where the target is there."""
+    import pandas as pd
+
+    made = pd.DataFrame(features.transform(frame, spec), columns=features.names(spec))
+    made.insert(0, ROW, frame[ROW])
+    made.insert(1, ID, frame[ID])
+    if spec["target"] in frame:
+        target = frame[spec["target"]]
+        if spec["classes"] is not None:
+            target = target.map({name: index for index, name in enumerate(spec["classes"])}).fillna(UNKNOWN_CLASS)
+        made.insert(2, TARGET, target.astype("float64"))
+        made.insert(3, HOLDOUT, split.held_out(frame, spec["split"]))
+    return made
+
+
+def _statistics(store: Store, dataset: Dataset, parting: dict[str, Any], target: str, task: str) -> dict[str, Any]:
+    """Return what the training rows hold: `rows`, `columns`, and for classes their counts in training and holdout."""
+    columns = dataset.info["schema"]
+    parts: list[dict[str, Any]] = []
+    for part in dataset.partitions:
+        key = fingerprint.of(
+            "statistics", fingerprint.code_version(__name__), part.sha256, parting, columns, target, task
+        )
+
+        def look(_: str, part: Partition = part) -> dict[str, Any]:
+            return _of_partition(partitions.read(store, part), columns, parting, target)
+
+        parts.append(partitions.remembered(store, "statistics", key, look))
+    rows = sum(part["rows"] for part in parts)
+    if not rows:
+        raise StageError("every row is held out, none is left to train on", "Give more rows, or lower evaluate.holdout")
+    if rows == dataset.rows:
+        raise StageError(
+            f"none of {rows} rows is held out, so nothing could judge the model",
+            "Give more rows, or raise evaluate.holdout",
+        )
+    merged = {
+        name: _merge(declared["type"], [part["columns"][name] for part in parts]) for name, declared in columns.items()
+    }
+    held = statistics.merge_values([part["held"] for part in parts]) if task == "classification" else None
+    return {"rows": rows, "columns": merged, "held": held}
+
+
+def _of_partition(frame: pd.DataFrame, columns: dict[str, Any], parting: dict[str, Any], target: str) -> dict[str, Any]:
+    held = split.held_out(frame, parting)
+    training = frame[~held]
+    body = {name: _of_column(training[name], declared["type"]) for name, declared in columns.items()}
+    return {"rows": len(training), "columns": body, "held": statistics.of_values(frame[target][held])}
+
+
+def _of_column(values: pd.Series, kind: str) -> dict[str, Any]:
+    if kind in ("category", "text"):
+        body = statistics.of_values(values)
+        # Free text is not kept: it is no feature, and may be personal.
+        return body | {"counts": []} if kind == "text" else body
+    if kind == "datetime":
+        body = statistics.of_numbers(values.astype("int64").where(values.notna()) / 1e6)
+        present = values.dropna()
+        return body | {"has_hours": bool((present != present.dt.normalize()).any())}
+    return statistics.of_numbers(values.astype("Float64"))
+
+
+def _merge(kind: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    if kind in ("category", "text"):
+        return statistics.merge_values(parts)
+    merged = statistics.merge_numbers(parts)
+    return merged | {"has_hours": any(part["has_hours"] for part in parts)} if kind == "datetime" else merged
+
+
+def _classes(seen: dict[str, Any], roles: Roles, cut: str | None) -> list[str]:
+    """Return the classes of the training rows, ordered as numbers where they are numbers, else as text."""
+    trained = [value for value, _ in seen["columns"][roles.target]["counts"]]
+    if len(trained) < 2:
+        raise StageError(
+            f"target '{roles.target}' has one class only in the training rows: {trained[0]!r}",
+            "Give rows of at least two classes, or set task: regression",
+        )
+    unseen = [(value, count) for value, count in seen["held"]["counts"] if value not in set(trained)]
+    if unseen and cut:
+        raise StageError(
+            f"target '{roles.target}' takes the value {unseen[0][0]!r} only from {cut} on ({unseen[0][1]} rows), "
+            "after the split: no training row can teach it",
+            "Lower evaluate.holdout, or leave those rows out",
+        )
+    if unseen:
+        log.warning("class %r is in the holdout only (%d rows): every answer for it counts as wrong", *unseen[0])
+    try:
+        return sorted(trained, key=float)
+    except ValueError:
+        return sorted(trained)

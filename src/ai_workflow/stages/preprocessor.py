@@ -1,0 +1,223 @@
+"""Makes rows clean: typed, within their declared bounds, unique; what is not goes to quarantine with a reason."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, Literal
+
+from ai_workflow import duplicates, fingerprint, partitions, progress, quarantine, schema
+from ai_workflow.duplicates import Cleaned
+from ai_workflow.errors import StageError
+from ai_workflow.logs import logger
+from ai_workflow.partitions import ID, ROW, Dataset, Partition
+from ai_workflow.settings import Column, Section, Settings
+from ai_workflow.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# However many rows may be rejected: with more values against it, a column is not of that type.
+_MOST_AGAINST = 0.05
+log = logger("preprocessor")
+
+
+class Rules(Section):
+    """What rows must be: the declared columns, the roles, and how much may be rejected."""
+
+    columns: dict[str, Column]
+    id: str | None
+    timestamp: str | None
+    target: str | None
+    task: Literal["classification", "regression"]
+    deduplicate: Literal["id", "rows", "none"]
+    reject_limit: float
+    # Scoring: every column is known from training, others are ignored, and the target need not be there.
+    closed: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        """Return the rules of a training."""
+        names = ("columns", "id", "timestamp", "target", "task", "deduplicate", "reject_limit")
+        return cls(**{name: getattr(settings, name) for name in names})
+
+    @classmethod
+    def of_spec(cls, spec: dict[str, Any], settings: Settings) -> Rules:
+        """Return the rules of a scoring by a version: the columns that its spec knows, as training saw them."""
+        columns = {name: column for name, column in spec["schema"].items() if name != spec["target"]}
+        return cls(
+            columns=columns,
+            id=spec["id"],
+            timestamp=spec["timestamp"],
+            target=None,
+            task=spec["task"],
+            deduplicate=settings.deduplicate,
+            reject_limit=settings.reject_limit,
+            closed=True,
+        )
+
+
+def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, Any]:
+    """Return a reference to the clean rows, one partition for each loaded one; columns `__row`, `__id` and the rest.
+
+    Raises:
+        StageError: a column is missing or empty, no row is left, or more rows than `reject_limit` are rejected.
+    """
+    dataset = Dataset.load(store, loaded)
+    columns = _resolve(store, dataset, rules)
+    cleaned = []
+    for number, part in enumerate(dataset.partitions, 1):
+        cleaned.append(_clean(store, part, columns, rules))
+        progress.report(number, len(dataset.partitions), "partitions")
+    if rules.deduplicate == "rows" or (rules.deduplicate == "id" and rules.id):
+        cleaned = duplicates.without(store, cleaned, rules.id if rules.deduplicate == "id" else None)
+    kept = tuple(body.part for body in cleaned if body.part.rows)
+    rejected = quarantine.gather(store, [body.rejected for body in cleaned if body.rejected])
+    clean = Dataset("clean", kept, {"schema": _described(columns, rules)})
+    _judge(clean.rows, dataset.rows, rejected, rules.reject_limit)
+    for name in columns if not rules.closed else ():
+        if not any(body.present[name] for body in cleaned):
+            raise _empty_column(name, clean.rows)
+    message = f"{clean.rows} records cleaned, {rejected.rows} rejected"
+    log.info(message)
+    return {
+        **clean.save(store),
+        "rejected": rejected.rows,
+        "message": message,
+        "quarantine": rejected.ref.to_json() if rejected.ref else None,
+    }
+
+
+def _described(columns: dict[str, Column], rules: Rules) -> dict[str, Any]:
+    """Return the columns as JSON; classes are words from here on, whatever the target was declared as."""
+    words = {rules.target: Column(type="category")} if rules.task == "classification" else {}
+    return {name: words.get(name, column).model_dump(mode="json") for name, column in columns.items()}
+
+
+def _judge(kept: int, loaded: int, rejected: quarantine.Rejected, limit: float) -> None:
+    if not kept:
+        raise StageError(f"no row is left of {loaded}: {rejected.summary}", "Mend the source or its `schema`")
+    if rejected.rows > limit * loaded:
+        raise StageError(
+            f"{rejected.rows} of {loaded} rows ({rejected.rows / loaded:.1%}) were rejected, "
+            f"above reject_limit {limit:.1%}: {rejected.summary}",
+            "Mend the source or its `schema`, or raise reject_limit",
+        )
+
+
+def _resolve(store: Store, dataset: Dataset, rules: Rules) -> dict[str, Column]:
+    """Return the columns in the order of the table, those that are not declared typed by their values."""
+    found = {column["name"]: column["type"] for column in dataset.info["columns"]}
+    if rules.closed:
+        _require(rules.columns, found, "the model needs column")
+        return dict(rules.columns)
+    _require([name for name in (rules.target,) if name], found, "the target column is missing: no column")
+    _require(
+        [name for name in (rules.id, rules.timestamp) if name],
+        found,
+        "the id or timestamp column is missing: no column",
+    )
+    _require(rules.columns, found, "`schema` declares a column that is not there: no column")
+    columns = {name: rules.columns.get(name) or _role(name, rules) for name in found}
+    open_texts = [name for name, column in columns.items() if column is None and found[name] == "string"]
+    told = _told(store, dataset, open_texts, rules.reject_limit)
+    resolved = {
+        name: column or told.get(name) or Column(type=found[name], nullable=True) for name, column in columns.items()
+    }
+    _report(resolved, [name for name in found if name not in rules.columns and name != rules.target])
+    return {name: column for name, column in resolved.items() if not column.drop}
+
+
+def _require(names: Any, found: dict[str, str], problem: str) -> None:
+    for name in names:
+        if name not in found:
+            near = difflib.get_close_matches(name, found, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else "Mend the name, or `source.columns`"
+            shown = ", ".join(list(found)[:20]) + (", …" if len(found) > 20 else "")
+            raise StageError(f"{problem} '{name}'; the table has {shown}", hint)
+
+
+def _role(name: str, rules: Rules) -> Column | None:
+    if name == rules.target:
+        return Column(type="category" if rules.task == "classification" else "number")
+    if name == rules.id:
+        return Column(type="text")
+    return Column(type="datetime") if name == rules.timestamp else None
+
+
+def _told(store: Store, dataset: Dataset, names: list[str], limit: float) -> dict[str, Column]:
+    if not names:
+        return {}
+    parts: dict[str, list[dict[str, int]]] = {name: [] for name in names}
+    for part in dataset.partitions:
+        key = fingerprint.of("signs", fingerprint.code_version("ai_workflow.schema"), part.sha256, names)
+
+        def look(_: str, part: Partition = part) -> dict[str, Any]:
+            frame = partitions.read(store, part, names)
+            return {name: schema.signs(frame[name]) for name in names}
+
+        body = partitions.remembered(store, "signs", key, look)
+        for name in names:
+            parts[name].append(body[name])
+    for name, seen in parts.items():
+        if not sum(sign["present"] for sign in seen):
+            raise _empty_column(name, dataset.rows)
+    return {name: schema.told_by(seen, min(limit, _MOST_AGAINST)) for name, seen in parts.items()}
+
+
+def _empty_column(name: str, rows: int) -> StageError:
+    return StageError(
+        f"column '{name}' has no value in any of {rows} rows",
+        f"Mend the source, or leave the column out: schema: {{{name}: {{type: text, drop: true}}}}",
+    )
+
+
+def _report(columns: dict[str, Column], undeclared: list[str]) -> None:
+    by_type: dict[str, list[str]] = {}
+    for name in undeclared:
+        by_type.setdefault(columns[name].type, []).append(name)
+    for kind, names in by_type.items():
+        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        left = " (left out of the features)" if kind == "text" else ""
+        log.info("%d columns typed by their values as %s%s: %s", len(names), kind, left, shown)
+
+
+def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rules) -> Cleaned:
+    """Return the clean partition and its rejected rows, both computed once for the same input."""
+    roles = (rules.id, rules.target, rules.task)
+    key = fingerprint.of(
+        "clean", fingerprint.code_version(__name__), part.sha256, part.source, columns, list(columns), roles
+    )
+
+    def compute(stem: str) -> dict[str, Any]:
+        frame = partitions.read(store, part)
+        clean, findings = _judge_rows(frame, columns, rules, part.source)
+        rejected = (
+            quarantine.write(store, f"{stem}-rejected.parquet", frame, findings, part.source) if findings else None
+        )
+        kept = partitions.write(store, f"{stem}-00000.parquet", clean, part.source)
+        return Cleaned(kept, rejected, {name: int(clean[name].notna().sum()) for name in columns}).to_json()
+
+    return Cleaned.from_json(partitions.remembered(store, "clean", key, compute))
+
+
+def _judge_rows(
+    frame: pd.DataFrame, columns: dict[str, Column], rules: Rules, source: str
+) -> tuple[pd.DataFrame, list[tuple[str, str, pd.Series]]]:
+    """Return the good rows typed, and for each finding the column, the reason and the rows."""
+    import pandas as pd
+
+    typed: dict[str, pd.Series] = {ROW: frame[ROW]}
+    findings: list[tuple[str, str, pd.Series]] = []
+    good = pd.Series(True, index=frame.index)
+    for name, column in columns.items():
+        typed[name], found = schema.coerce(frame[name], column)
+        if name == rules.target and rules.task == "classification":
+            typed[name], _ = schema.coerce(typed[name], Column(type="category", nullable=True))
+        for reason, rows in found:
+            if rows.any():
+                findings.append((name, reason, rows))
+                good &= ~rows
+    rows_as_text = frame[ROW].astype("int64").astype("str")
+    typed[ID] = typed[rules.id].astype("str") if rules.id else source + ":" + rows_as_text
+    clean = pd.DataFrame(typed)[good].reset_index(drop=True)
+    return clean, findings

@@ -1,0 +1,88 @@
+"""What is known of a column over all partitions: counts, moments and quantiles that add up."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Points of the quantile sketch of one column; each stands for the same share of the values.
+POINTS = 513
+_MOST_VALUES = 10_000
+
+
+def of_numbers(values: pd.Series) -> dict[str, Any]:
+    """Return the statistics of a numeric column of one partition; `m2` is the sum of squared deviations."""
+    import numpy as np
+
+    present = values.dropna().astype("float64").to_numpy()
+    body: dict[str, Any] = {"rows": len(values), "present": len(present)}
+    if len(present):
+        mean = float(present.mean())
+        body |= {"mean": mean, "m2": float(((present - mean) ** 2).sum())}
+        body["quantiles"] = np.quantile(present, np.linspace(0, 1, min(POINTS, len(present)))).tolist()
+    return body
+
+
+def merge_numbers(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the statistics of all partitions together (Chan et al. 1979 for the moments).
+
+    Returns:
+        rows, present, missing, mean, std, min, max, median and `quantiles` (at most 513 points).
+    """
+    import numpy as np
+
+    rows, filled = sum(part["rows"] for part in parts), [part for part in parts if part["present"]]
+    count, mean, m2 = 0, 0.0, 0.0
+    for part in filled:
+        delta, added = part["mean"] - mean, part["present"]
+        mean += delta * added / (count + added)
+        m2 += part["m2"] + delta**2 * count * added / (count + added)
+        count += added
+    body: dict[str, Any] = {"rows": rows, "present": count, "missing": rows - count}
+    if not count:
+        return body
+    points = np.concatenate([np.asarray(part["quantiles"]) for part in filled])
+    weights = np.concatenate(
+        [np.full(len(part["quantiles"]), part["present"] / len(part["quantiles"])) for part in filled]
+    )
+    quantiles, (median,) = (
+        _weighted_quantiles(points, weights, at) for at in (np.linspace(0, 1, min(POINTS, len(points))), [0.5])
+    )
+    return body | {
+        "mean": mean,
+        "std": math.sqrt(m2 / count),
+        "min": float(points.min()),
+        "max": float(points.max()),
+        "median": median,
+        "quantiles": quantiles,
+    }
+
+
+def _weighted_quantiles(points: Any, weights: Any, shares: Any) -> list[float]:
+    import numpy as np
+
+    order = np.argsort(points, kind="stable")
+    points, weights = points[order], weights[order]
+    at = (np.cumsum(weights) - weights / 2) / weights.sum()
+    return [float(value) for value in np.interp(shares, at, points)]
+
+
+def of_values(values: pd.Series) -> dict[str, Any]:
+    """Return the counts of a category column of one partition, the 10 000 most frequent values kept."""
+    counts = values.dropna().astype("str").value_counts().head(_MOST_VALUES)
+    pairs = sorted(((str(value), int(count)) for value, count in counts.items()), key=lambda pair: (-pair[1], pair[0]))
+    return {"rows": len(values), "present": int(values.notna().sum()), "counts": pairs}
+
+
+def merge_values(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return rows, present, missing, and `counts` as (value, count), the most frequent first, ties in order of text."""
+    rows, present = sum(part["rows"] for part in parts), sum(part["present"] for part in parts)
+    total: dict[str, int] = {}
+    for part in parts:
+        for value, count in part["counts"]:
+            total[value] = total.get(value, 0) + count
+    pairs = sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))
+    return {"rows": rows, "present": present, "missing": rows - present, "counts": [list(pair) for pair in pairs]}

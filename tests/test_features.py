@@ -1,0 +1,109 @@
+"""What features promise: the same row gives the same numbers, alone or among others, in training and in service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ai_workflow import features
+
+SCHEMA = {
+    name: {"type": kind}
+    for name, kind in {
+        "key": "text", "age": "integer", "height": "number", "member": "boolean", "city": "category",
+        "born": "datetime", "seen": "datetime", "note": "text", "empty": "number", "good": "category",
+    }.items()
+}  # fmt: skip
+STATISTICS: dict[str, Any] = {name: {"present": 4, "missing": 0} for name in SCHEMA} | {
+    "age": {"present": 3, "missing": 1},
+    "city": {"present": 7, "missing": 0, "counts": [["Rome", 3], ["Oslo", 3], ["Bern", 1]]},
+    "born": {"present": 4, "missing": 0, "has_hours": False},
+    "seen": {"present": 4, "missing": 0, "has_hours": True},
+    "empty": {"present": 0, "missing": 4},
+}
+ROLES = {"target": "good", "id": "key", "timestamp": "seen"}
+SPEC = {"features": features.describe(SCHEMA, STATISTICS, ROLES, max_categories=255, min_count=2)}
+
+
+def _frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "age": pd.array([41, None, 7], dtype="Int64"),
+            "height": [1.75, None, -0.5],
+            "member": pd.array([True, False, None], dtype="boolean"),
+            "city": pd.Series(["Oslo", "Paris", None], dtype="str"),
+            "born": pd.to_datetime(["1970-01-02", "2024-02-29", "NaT"]).astype("datetime64[us]"),
+            "seen": pd.to_datetime(["2024-01-01T23:00", "2024-01-06T00:00", "NaT"]).astype("datetime64[us]"),
+        }
+    )
+
+
+def _column(name: str) -> list[float]:
+    column: list[float] = features.transform(_frame(), SPEC)[:, features.names(SPEC).index(name)].tolist()
+    return column
+
+
+def test_each_column_gives_its_features_in_the_order_of_the_schema() -> None:
+    assert features.names(SPEC) == [
+        "age", "age__missing", "height", "member", "city",
+        "born__days", "born__year", "born__month", "born__day", "born__weekday",
+        "seen__month", "seen__day", "seen__weekday", "seen__hour",
+    ]  # fmt: skip
+    assert features.inputs(SPEC) == ["age", "height", "member", "city", "born", "seen"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("age", [41, None, 7]),
+        ("age__missing", [0, 1, 0]),
+        ("height", [1.75, None, -0.5]),
+        ("member", [1, 0, None]),
+        ("city", [1, 2, None]),
+        ("born__days", [1, 19782, None]),
+        ("born__year", [1970, 2024, None]),
+        ("born__day", [2, 29, None]),
+        ("seen__weekday", [0, 5, None]),
+        ("seen__hour", [23, 0, None]),
+    ],
+)
+def test_the_numbers_of_a_feature(name: str, expected: list[float | None]) -> None:
+    assert [None if np.isnan(value) else value for value in _column(name)] == expected
+
+
+def test_a_rare_value_shares_the_index_of_the_unseen() -> None:
+    frame = pd.concat([_frame()] * 2, ignore_index=True)
+    frame["city"] = pd.Series(["Rome", "Oslo", "Bern", "Paris", "", None], dtype="str")
+    column = features.transform(frame, SPEC)[:, features.names(SPEC).index("city")]
+    np.testing.assert_array_equal(column, np.array([0, 1, 2, 2, 2, np.nan], dtype="float32"))
+
+
+def test_only_the_most_frequent_categories_keep_an_index() -> None:
+    described = features.describe(SCHEMA, STATISTICS, ROLES, max_categories=1, min_count=1)
+    assert [feature["vocabulary"] for feature in described if feature["kind"] == "category"] == [["Rome"]]
+
+
+@pytest.mark.parametrize("rows", [[0], [1], [2], [2, 0], []])
+def test_one_row_gives_what_it_gives_among_others(rows: list[int]) -> None:
+    whole, some = features.transform(_frame(), SPEC), features.transform(_frame().iloc[rows], SPEC)
+    np.testing.assert_array_equal(some, whole[rows])
+    assert some.shape == (len(rows), len(SPEC["features"]))
+    assert some.dtype == np.float32
+
+
+def test_neither_the_order_of_columns_nor_others_matter() -> None:
+    turned = _frame().iloc[:, ::-1].assign(more="x")
+    np.testing.assert_array_equal(features.transform(turned, SPEC), features.transform(_frame(), SPEC))
+
+
+def test_a_column_that_is_not_there_is_named() -> None:
+    with pytest.raises(KeyError, match="height"):
+        features.transform(_frame().drop(columns="height"), SPEC)
+
+
+def test_a_category_without_vocabulary_is_all_unseen() -> None:
+    spec = {"features": [{"name": "city", "column": "city", "kind": "category", "vocabulary": []}]}
+    np.testing.assert_array_equal(features.transform(_frame(), spec)[:, 0], [0, 0, np.nan])

@@ -1,0 +1,75 @@
+"""What the quarantine promises: every rejected row is there, with its place, its value and the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ai_workflow import partitions, quarantine, trace
+from ai_workflow.partitions import ROW, Partition
+from ai_workflow.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def _write(store: Store, name: str, rows: dict[int, str | None], reason: str = "is not a number") -> Partition:
+    frame = pd.DataFrame(
+        {ROW: list(rows), "age": pd.Series(list(rows.values()), dtype="str"), "big": [1.5] * len(rows)}
+    )
+    findings = [("age", reason, pd.Series(True, index=frame.index))]
+    return quarantine.write(store, f"{name}.parquet", frame, findings, f"{name}.csv")
+
+
+def test_each_rejected_row_has_place_value_reason_and_the_whole_record(store: Store) -> None:
+    lines = partitions.read(store, _write(store, "a", {17: "vier", 4: "ü\n\"'"})).to_dict(orient="records")
+    assert [(line["source"], line["row"], line["column"], line["value"], line["reason"]) for line in lines] == [
+        ("a.csv", 4, "age", "ü\n\"'", "is not a number"),
+        ("a.csv", 17, "age", "vier", "is not a number"),
+    ]
+    assert [json.loads(line["record"]) for line in lines] == [
+        {"age": "ü\n\"'", "big": 1.5}, {"age": "vier", "big": 1.5},
+    ]  # fmt: skip
+
+
+def test_a_row_with_two_faults_has_two_lines_and_counts_once(store: Store) -> None:
+    frame = pd.DataFrame({ROW: [1, 2], "a": ["x", "1"], "b": [None, "2"]})
+    bad = pd.Series([True, False])
+    part = quarantine.write(store, "p", frame, [("b", "is missing", bad), ("a", "is not a number", bad)], "p.csv")
+    assert partitions.read(store, part)["column"].tolist() == ["a", "b"]
+    assert json.loads(partitions.read(store, part)["record"][0])["b"] is None
+    assert quarantine.gather(store, [part]).rows == 1
+
+
+def test_all_partitions_are_gathered_in_one_csv_under_the_trace(store: Store) -> None:
+    parts = [_write(store, "a", {3: "x", 5: "y"}), _write(store, "b", {3: "z"}, "is missing")]
+    with trace.bound(trace_id="f" * 32):
+        found = quarantine.gather(store, parts)
+    assert found.rows == 3
+    assert found.ref
+    assert found.ref.path == f"quarantine/{'f' * 32}/rejected.csv"
+    with store.open(found.ref.path) as file:
+        read = pd.read_csv(file)
+    assert tuple(read) == quarantine.COLUMNS
+    assert read[["source", "row", "value"]].to_numpy().tolist() == [
+        ["a.csv", 3, "x"], ["a.csv", 5, "y"], ["b.csv", 3, "z"],
+    ]  # fmt: skip
+
+
+def test_the_summary_names_the_commonest_faults_with_their_first_row(store: Store) -> None:
+    parts = [_write(store, "a", {3: "x" * 100, 5: "y"}), _write(store, "b", {4: "z"}, "is missing")]
+    summary = quarantine.gather(store, parts).summary
+    assert summary.startswith(
+        f"2x age is not a number (first: a.csv row 3: '{'x' * 40}…'); 1x age is missing (first: b.csv row 4: 'z'); "
+    )
+    assert summary.endswith(f"all of them in {store.root}/quarantine/untraced/rejected.csv")
+
+
+def test_nothing_rejected_writes_nothing(store: Store) -> None:
+    assert quarantine.gather(store, []) == quarantine.Rejected(0, "", None)
+    assert store.names("quarantine") == []
