@@ -1,0 +1,107 @@
+"""A third model family in one file: scikit-learn's `SGDClassifier.partial_fit`; one step is one mini-batch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import SGDClassifier
+
+from ai_workflow import settings
+from ai_workflow.errors import StageError
+from ai_workflow.trainers import Predict, TrainingData
+from ai_workflow.trainers.batches import Batches, Position
+from ai_workflow.trainers.inputs import Inputs, fitted
+
+
+class Trainer:
+    """A linear classifier; the model file is JSON, never a pickle."""
+
+    library = "scikit-learn"
+    model_file = "model.json"
+
+    def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
+        """Take the data and the parameters.
+
+        Raises:
+            StageError: the task is a regression, or scikit-learn refuses a parameter.
+        """
+        if data.spec["task"] != "classification":
+            raise StageError("trainer.kind sgd is for classification", "Choose another trainer.kind")
+        self._data, self._seed, self._batch = data, options.seed, batch_size
+        self._classes = np.arange(len(data.spec["classes"]))
+        self._inputs, _, _ = fitted(data)
+        self._batches = Batches(data.training, options.seed)
+        self._step, self._loss = 0, 0.0
+        try:
+            self._model = SGDClassifier(loss="log_loss", **options.params)
+        except TypeError as error:
+            raise StageError(f"trainer.params: {error}", "Name parameters of SGDClassifier") from None
+
+    def step(self) -> bool:
+        """Learn one mini-batch."""
+        x, y, after = self._batches.following(self._batch)
+        # All chance of a step comes from the seed and the step: nothing of it need be saved.
+        self._model.random_state = int(np.random.default_rng([self._seed, self._step]).integers(2**31))
+        self._model.partial_fit(self._encoded(x), y, classes=self._classes)
+        self._step, self._batches.position = self._step + 1, after
+        self._loss = self._log_loss(x, y).mean()
+        return True
+
+    def loss(self) -> float:
+        """Return the log loss of the validation rows, else of the last mini-batch."""
+        parts = [self._log_loss(*rows.read()) for rows in self._data.validation if len(rows)]
+        return float(np.concatenate(parts).mean()) if parts else float(self._loss)
+
+    def save(self) -> bytes:
+        """Return all that the next step depends on; JSON gives back every bit of a float."""
+        state = {"step": self._step, "position": self._batches.position, "loss": float(self._loss)}
+        learned = {"coef": self._model.coef_.tolist(), "intercept": self._model.intercept_.tolist()}
+        return json.dumps(state | learned | {"t": self._model.t_}).encode()
+
+    def load(self, state: bytes) -> None:
+        """Go on from what `save` returned."""
+        found = json.loads(state)
+        self._step, self._loss = found["step"], found["loss"]
+        self._batches.position = Position(*found["position"])
+        self._model.classes_, self._model.n_features_in_ = self._classes, self._inputs.width
+        self._model.coef_, self._model.intercept_ = np.array(found["coef"]), np.array(found["intercept"])
+        self._model.t_ = found["t"]
+
+    def finish(self, step: int) -> bytes:
+        """Return the model as JSON."""
+        if step != self._step:
+            raise StageError("trainer.kind sgd keeps no earlier step", "Set trainer.early_stopping to 0")
+        model = {
+            "coef": self._model.coef_.tolist(),
+            "intercept": self._model.intercept_.tolist(),
+            "numeric": self._inputs.numeric,
+            "mean": self._inputs.mean.tolist(),
+            "scale": self._inputs.scale.tolist(),
+            "categories": self._inputs.categories,
+        }
+        return json.dumps(model).encode()
+
+    def _encoded(self, x: np.ndarray) -> np.ndarray:
+        # scikit-learn's weights take the type of the rows, and JSON gives back float64.
+        return self._inputs.encode(x).astype(np.float64)
+
+    def _log_loss(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        shares = _answers(self._encoded(x), self._model.coef_, self._model.intercept_)
+        return -np.log(np.clip(shares[np.arange(len(y)), y.astype(int)], 1e-12, 1))
+
+
+def load(model: bytes) -> Predict:
+    """Return the answering function of a model file."""
+    found: dict[str, Any] = json.loads(model)
+    inputs = Inputs(found["numeric"], np.array(found["mean"]), np.array(found["scale"]), found["categories"])
+    coef, intercept = np.array(found["coef"]), np.array(found["intercept"])
+    return lambda x: _answers(inputs.encode(x), coef, intercept)
+
+
+def _answers(x: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    """Return (n, classes): each class against all others, scaled to a sum of 1, as scikit-learn does it."""
+    each = 1 / (1 + np.exp(-np.clip(x @ coef.T + intercept, -500, 500)))
+    shares = np.column_stack([1 - each, each]) if len(coef) == 1 else each
+    return shares / shares.sum(axis=1, keepdims=True)

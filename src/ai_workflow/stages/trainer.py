@@ -1,0 +1,116 @@
+"""Trains a model a step at a time on the feature partitions, and stops where the validation rows gain no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow import features, fingerprint, partitions, settings, split, trainers
+from ai_workflow.checkpoint import Checkpoints
+from ai_workflow.errors import StageError
+from ai_workflow.logs import logger
+from ai_workflow.partitions import ID, Dataset, Partition
+from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
+from ai_workflow.store import Store
+from ai_workflow.trainers import TrainingData
+from ai_workflow.trainers.loop import Training
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FOLDER = f"{partitions.FOLDER}/trained"
+log = logger("trainer")
+
+
+@dataclass(frozen=True)
+class PartitionRows:
+    """The rows of one feature partition that a mask picks."""
+
+    store: Store
+    partition: Partition
+    names: list[str]
+    mask: np.ndarray
+
+    @cached_property
+    def _count(self) -> int:
+        return int(self.mask.sum())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return X, (n, features) float32, and y, (n,) float64."""
+        frame = partitions.read(self.store, self.partition, [TARGET, *self.names])
+        return frame[self.names].to_numpy("float32")[self.mask], frame[TARGET].to_numpy("float64")[self.mask]
+
+
+def train(
+    store: Store,
+    featured: dict[str, Any],
+    options: settings.Trainer,
+    batch_size: int = 128,
+    checkpoint: settings.Checkpoint | None = None,
+) -> dict[str, Any]:
+    """Train, or go on from the newest checkpoint, and return a reference to the model file, its steps and its losses.
+
+    Args:
+        store: where features, checkpoints and model are.
+        featured: what `feature_engineering` handed on.
+        options: what decides on the model.
+        batch_size: rows per step, for a family that learns in batches.
+        checkpoint: when to save, if not as `options` says; that does not change the model.
+
+    Raises:
+        StageError: the loss is not finite, a parameter is refused, no row is left to learn from, or another process
+            trains the same now.
+        Interrupted: a stop was asked for; the training is saved.
+    """
+    trainer = trainers.trainer(options.kind)
+    library = f"{trainer.library} {fingerprint.library_version(trainer.library)}"
+    code = fingerprint.code_version(__name__)
+    key = fingerprint.of("model", featured, options.learning, batch_size, code, library)
+    often = checkpoint or options.checkpoint
+    spec = read_spec(store, featured)
+    checkpoints = Checkpoints(store, spec["pipeline"], key, often.keep)
+    with checkpoints.held():
+        data = split_rows(store, Dataset.load(store, featured), spec, options)
+        trainer.start(data, options, batch_size)
+        training = Training(trainer, options, checkpoints, often)
+        state = training.run()
+        kept = state.best_step if options.early_stopping else state.step
+        model = store.write(f"{FOLDER}/{key}/{trainer.model_file}", trainer.finish(kept))
+    message = f"model trained, {kept} steps, loss {state.losses[-1][1] if kept == state.step else state.best_loss:.4f}"
+    log.info(message)
+    return {
+        "fingerprint": fingerprint.of(model.sha256, options.kind),
+        "kind": options.kind,
+        "model": model.to_json(),
+        "library": library,
+        "steps": kept,
+        "steps_run": state.step,
+        "resumed_from": training.resumed_from,
+        "losses": state.losses,
+        "training_rows": sum(map(len, data.training)),
+        "validation_rows": sum(map(len, data.validation)),
+        "message": message,
+    }
+
+
+def split_rows(store: Store, dataset: Dataset, spec: dict[str, Any], options: settings.Trainer) -> TrainingData:
+    """Return which rows of each partition are for training and which for validation."""
+    names = features.names(spec)
+    training, validation = [], []
+    for part, frame in partitions.frames(store, dataset, [ID, HOLDOUT]):
+        learn = ~frame[HOLDOUT].to_numpy(bool)
+        if options.early_stopping:
+            watched = learn & split.for_validation(frame[ID], options.validation)
+            validation.append(PartitionRows(store, part, names, watched))
+            learn &= ~watched
+        training.append(PartitionRows(store, part, names, learn))
+    if options.early_stopping and not (sum(map(len, validation)) and sum(map(len, training))):
+        raise StageError(
+            "early stopping has no row to watch, or leaves none to learn from",
+            "Give more rows, or mend trainer.validation",
+        )
+    return TrainingData(spec, training, validation)

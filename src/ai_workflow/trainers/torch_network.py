@@ -1,0 +1,145 @@
+"""The network of `torch_mlp` and its optimiser: the one module that imports PyTorch.
+
+All that happens in it is a function of its arguments and of what it holds: the chance in a step comes from a seed
+given for that step, and neither uses nor disturbs the random numbers of the rest of the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ai_workflow.errors import StageError
+
+# How PyTorch says that memory ran out, where it does not raise OutOfMemoryError.
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad allocation")
+
+
+class Network:
+    """Layers with ReLU and dropout between them, trained by AdamW.
+
+    Args:
+        sizes: inputs, hidden layers, outputs.
+        regression: one output and the squared error; else one for each class and the cross entropy.
+    """
+
+    def __init__(
+        self, sizes: list[int], *, regression: bool, dropout: float, decay: float, device: str, threads: int, seed: int
+    ) -> None:
+        if device == "cuda":
+            # Without it cuBLAS may sum up in another order each time.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            if not torch.cuda.is_available():
+                raise StageError("trainer.params.device is cuda, but PyTorch finds no GPU", "Set it to cpu")
+        self._regression, self._device, self._threads = regression, torch.device(device), threads
+        with self._exact(seed):
+            layers: list[Any] = []
+            for inputs, outputs in pairwise(sizes):
+                layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+            self._layers = nn.Sequential(*layers[:-2]).to(self._device)
+            self._optimiser = torch.optim.AdamW(self._layers.parameters(), weight_decay=decay)
+
+    def learn(self, x: np.ndarray, y: np.ndarray, rate: float, seed: int) -> float:
+        """Learn one batch at a learning rate, and return its mean loss.
+
+        Raises:
+            MemoryError: the batch does not fit; what was learned before still stands.
+        """
+        with self._exact(seed):
+            self._layers.train()
+            for group in self._optimiser.param_groups:
+                group["lr"] = rate
+            self._optimiser.zero_grad()
+            loss = self._losses(x, y).mean()
+            loss.backward()
+            self._optimiser.step()
+            return float(loss.item())
+
+    def loss(self, x: np.ndarray, y: np.ndarray) -> float:
+        """Return the sum of the losses of rows, without dropout.
+
+        Raises:
+            MemoryError: the rows do not fit.
+        """
+        with self._exact(0), torch.no_grad():
+            self._layers.eval()
+            return float(self._losses(x, y).double().sum().item())
+
+    def weights(self) -> dict[str, Any]:
+        """Return a copy of the weights."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._layers.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return weights and optimiser."""
+        return {"weights": self.weights(), "optimiser": _on_cpu(self._optimiser.state_dict())}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        self._layers.load_state_dict(state["weights"])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+    def _losses(self, x: np.ndarray, y: np.ndarray) -> Any:
+        # Copied into memory that PyTorch aligns: how a sum is split up can depend on where it begins.
+        out = self._layers(torch.tensor(x, device=self._device))
+        if self._regression:
+            target = torch.tensor(y, dtype=torch.float32, device=self._device)
+            return functional.mse_loss(out[:, 0], target, reduction="none")
+        classes = torch.tensor(y.astype(np.int64), device=self._device)
+        return functional.cross_entropy(out, classes, reduction="none")
+
+    @contextlib.contextmanager
+    def _exact(self, seed: int) -> Iterator[None]:
+        """Make what happens within repeatable, and leave PyTorch's settings and random numbers as they were."""
+        threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+        devices = [torch.cuda.current_device()] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            try:
+                torch.set_num_threads(self._threads)
+                torch.use_deterministic_algorithms(True)
+                torch.manual_seed(seed)
+                yield
+            except RuntimeError as error:
+                if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                    raise
+                raise MemoryError(str(error).splitlines()[0]) from error
+            finally:
+                torch.set_num_threads(threads)
+                torch.use_deterministic_algorithms(exact)
+
+
+def arrays(weights: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return weights as `layer0.weight` (outputs, inputs), `layer0.bias` and so on, in float32."""
+    found = {}
+    for number, (weight, bias) in enumerate(zip(*[iter(weights.values())] * 2, strict=True)):
+        found[f"layer{number}.weight"], found[f"layer{number}.bias"] = weight.numpy(), bias.numpy()
+    return found
+
+
+def dumps(state: dict[str, Any]) -> bytes:
+    """Return tensors and plain values as bytes; written to a file, they would hold the file's name."""
+    out = io.BytesIO()
+    torch.save(state, out)
+    return out.getvalue()
+
+
+def loads(data: bytes) -> dict[str, Any]:
+    """Return what `dumps` was given; nothing in it is run."""
+    found: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return found
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _on_cpu(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_on_cpu(item) for item in value]
+    return value.cpu() if isinstance(value, torch.Tensor) else value

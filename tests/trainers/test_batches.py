@@ -1,0 +1,58 @@
+"""What batches promise: each epoch every row once, another order each time, and three numbers to go on from."""
+
+from __future__ import annotations
+
+from itertools import chain, pairwise
+
+import numpy as np
+import pytest
+
+from ai_workflow.trainers.batches import Batches, Position
+from tests.trainers.rows import Held
+
+
+def numbered(*counts: int) -> list[Held]:
+    ends = np.cumsum([0, *counts])
+    rows = [np.arange(start, stop, dtype="float64") for start, stop in pairwise(ends)]
+    return [Held(each[:, None].astype("float32"), each) for each in rows]
+
+
+def epochs(batches: Batches, size: int, count: int) -> list[list[list[float]]]:
+    found: list[list[list[float]]] = [[] for _ in range(count)]
+    while (epoch := batches.position.epoch) < count:
+        x, y, batches.position = batches.following(size)
+        assert x[:, 0].tolist() == y.tolist()
+        found[epoch].append(y.tolist())
+    return found
+
+
+@pytest.mark.parametrize("counts", [(10,), (4, 0, 7, 1, 13), (1, 1, 1)])
+@pytest.mark.parametrize("size", [1, 3, 5, 25, 100])
+def test_every_epoch_has_every_row_once_in_full_batches(counts: tuple[int, ...], size: int) -> None:
+    for epoch in epochs(Batches(numbered(*counts), 0), size, 3):
+        assert sorted(chain(*epoch)) == list(range(sum(counts)))
+        assert {len(batch) for batch in epoch[:-1]} <= {size}
+
+
+def test_the_order_changes_with_the_epoch_and_the_seed_only() -> None:
+    orders = [[list(chain(*epoch)) for epoch in epochs(Batches(numbered(9, 9, 9), seed), 4, 3)] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1]
+    assert len({tuple(order) for order in orders[0] + orders[2]}) == 6
+    # The rows of a partition stay together: it is read once.
+    assert all(len({int(row) // 9 for row in order[start : start + 9]}) == 1 for order in orders[0] for start in (0, 9))
+
+
+def test_it_goes_on_from_every_position() -> None:
+    parts = numbered(5, 0, 8, 3)
+    batches = Batches(parts, 7)
+    for _ in range(20):
+        fresh = Batches(parts, 7)
+        fresh.position = Position(*list(batches.position))
+        _, y, batches.position = batches.following(3)
+        assert (fresh.following(3)[1].tolist(), fresh.following(3)[2]) == (y.tolist(), batches.position)
+
+
+def test_a_batch_that_was_not_committed_comes_again() -> None:
+    batches = Batches(numbered(10, 10), 0)
+    assert batches.following(15)[1].tolist() == batches.following(15)[1].tolist()
+    assert batches.following(4)[1].tolist() == batches.following(15)[1].tolist()[:4]

@@ -1,0 +1,206 @@
+"""What the boosted trees promise: the same model every time, also after a stop, and memory that does not grow."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+
+from ai_workflow import trainers
+from ai_workflow.errors import StageError
+from ai_workflow.trainers import TrainingData
+from tests.trainers import rows
+from tests.trainers.rows import KINDS, Held, begun, data, options, spec, stepped, table
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> dict[str, tuple[bytes, list[float]]]:
+    """The model and the losses of a training of 12 steps, for each kind."""
+    found = {}
+    for kind in KINDS:
+        made = begun(kind)
+        losses = stepped(made, 12)
+        found[kind] = made.finish(12), losses
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_another_process_and_another_number_of_threads_give_the_same_bytes(
+    tmp_path: Path, threads: int, uninterrupted: dict[str, tuple[bytes, list[float]]]
+) -> None:
+    rows.elsewhere(str(tmp_path), str(threads), "whole", OMP_NUM_THREADS=str(threads))
+    for kind, (model, losses) in uninterrupted.items():
+        assert (tmp_path / f"{kind}.whole").read_bytes() == model
+        assert (tmp_path / f"{kind}.whole-losses").read_text() == repr(losses)
+
+
+def test_a_training_that_goes_on_in_another_process_ends_as_if_it_had_never_stopped(
+    tmp_path: Path, uninterrupted: dict[str, tuple[bytes, list[float]]]
+) -> None:
+    for kind in KINDS:
+        made = begun(kind)
+        stepped(made, 5)
+        (tmp_path / f"{kind}.state").write_bytes(made.save())
+    rows.elsewhere(str(tmp_path), "1", "resume")
+    for kind, (model, losses) in uninterrupted.items():
+        assert (tmp_path / f"{kind}.resume").read_bytes() == model
+        assert (tmp_path / f"{kind}.resume-losses").read_text() == repr(losses[5:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_can_stop_again_and_again(kind: str, uninterrupted: dict[str, tuple[bytes, list[float]]]) -> None:
+    made = begun(kind)
+    for _ in range(12):
+        state = made.save() if made.step() else b""
+        made = begun(kind)
+        made.load(state)
+    assert made.finish(12) == uninterrupted[kind][0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_model_after_fewer_steps_is_the_model_of_a_shorter_training(kind: str) -> None:
+    longer, shorter = begun(kind), begun(kind)
+    stepped(longer, 12)
+    stepped(shorter, 4)
+    assert longer.finish(4) == shorter.finish(4)
+    assert longer.finish(4) != longer.finish(12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_are_those_of_the_library_and_have_the_shape_that_is_promised(
+    kind: str, uninterrupted: dict[str, tuple[bytes, list[float]]]
+) -> None:
+    model, (x, y) = uninterrupted[kind][0], table(kind)
+    answers = trainers.load("lightgbm", model)(x)
+    raw = np.asarray(lightgbm.Booster(model_str=model.decode()).predict(x))
+    if kind == "regression":
+        assert answers.tolist() == raw.tolist()
+        assert np.abs(answers - y).mean() < np.abs(y - y.mean()).mean()
+        return
+    assert answers.shape == (len(x), len(np.unique(y)))
+    assert answers.sum(axis=1) == pytest.approx(1)
+    assert (answers.argmax(axis=1) == y).mean() > 0.75
+    assert (answers[:, 1] if kind == "binary" else answers).tolist() == raw.tolist()
+
+
+@pytest.mark.parametrize(("kind", "loss"), [("binary", "log"), ("multiclass", "log"), ("regression", "squared")])
+def test_the_loss_is_that_of_the_validation_rows(kind: str, loss: str) -> None:
+    made = begun(kind)
+    stepped(made, 3)
+    x, y = data(kind).validation[0].read()
+    answers = trainers.load("lightgbm", made.finish(3))(x)
+    if loss == "log":
+        expected = -np.log(answers[np.arange(len(y)), y.astype(int)]).mean()
+    else:
+        expected = ((answers - y) ** 2).mean()
+    assert made.loss() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_metric_of_which_more_is_better_becomes_a_loss() -> None:
+    made = begun("binary", metric="auc")
+    losses = stepped(made, 8)
+    assert -1 <= losses[-1] < losses[0] < 0
+
+
+def test_partitions_are_in_memory_one_after_another() -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    class Watched(Held):
+        def read(self) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal most
+            x, y = super().read()
+            alive.append(weakref.ref(x))
+            most = max(most, sum(ref() is not None for ref in alive))
+            return x, y
+
+    x, y = table("binary", 2000)
+    parts = [Watched(x[start : start + 100], y[start : start + 100]) for start in range(0, 2000, 100)]
+    made = trainers.trainer("lightgbm")
+    made.start(TrainingData(spec("binary"), parts, []), options())
+    stepped(made, 2)
+    # The one being read, and the one before it.
+    assert most <= 2
+    assert sum(ref() is not None for ref in alive) <= 1
+    # Labels, the sample that the bins are made of, and the rows themselves.
+    assert [len(part.reads) for part in parts] == [3] * 20
+    made.load(made.save())
+    assert most <= 2
+
+
+def test_partitioning_does_not_change_the_model() -> None:
+    models = set()
+    for parts in (1, 4):
+        made = trainers.trainer("lightgbm")
+        made.start(data("multiclass", parts=parts), options())
+        stepped(made, 3)
+        models.add(made.finish(3))
+    assert len(models) == 1
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"num_iterations": 5}, ["trainer.params.num_iterations", "set trainer.steps"]),
+        ({"num_trees": 5}, ["trainer.params.num_trees", "set trainer.steps"]),
+        ({"objective": "poisson"}, ["trainer.params.objective", "set task"]),
+        ({"application": "binary"}, ["trainer.params.application", "set task"]),
+        ({"early_stopping": 5}, ["trainer.params.early_stopping", "set trainer.early_stopping"]),
+        ({"random_seed": 5}, ["trainer.params.random_seed", "set trainer.seed"]),
+        ({"deterministic": False}, ["trainer.params.deterministic", "the same model"]),
+        ({"learning_rat": 0.1}, ["trainer.params.learning_rat is not a parameter", "Did you mean 'learning_rate'?"]),
+        ({"zzz": 1}, ["trainer.params.zzz is not a parameter"]),
+        ({"learning_rate": "fast"}, ["trainer.params.learning_rate = 'fast'"]),
+        ({"learning_rate": -1}, ["trainer.params.learning_rate = -1", "(learning_rate) > (0.0)"]),
+        ({"max_bin": 31, "num_leaves": 1}, ["trainer.params.num_leaves = 1"]),
+        ({"num_leaves": {"a": 1}}, ["trainer.params.num_leaves = {'a': 1}"]),
+        ({"boosting": "bogus"}, ["trainer.params", "bogus"]),
+        ({"monotone_constraints": [1]}, ["trainer.params", "monotone_constraints"]),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_named(params: dict[str, Any], said: list[str]) -> None:
+    with pytest.raises(StageError) as caught:
+        begun("binary", **params)
+    assert caught.value.remedy
+    for part in said:
+        assert part in str(caught.value)
+    assert not re.search(r"\.cpp|line \d", str(caught.value))
+
+
+@pytest.mark.parametrize("metric", ["none", "bogus"])
+def test_a_metric_that_measures_nothing_is_named(metric: str) -> None:
+    made = begun("binary", metric=metric)
+    made.step()
+    with pytest.raises(StageError, match=rf"trainer\.params\.metric '{metric}' gives no loss"):
+        made.loss()
+
+
+def test_an_alias_of_a_parameter_counts_as_the_parameter() -> None:
+    models = []
+    for params in ({"eta": 0.5}, {"learning_rate": 0.5}, {}):
+        made = begun("binary", **params)
+        stepped(made, 2)
+        models.append(made.finish(2))
+    assert models[0] == models[1] != models[2]
+
+
+def test_where_no_split_is_possible_the_answer_is_the_share_of_each_class() -> None:
+    made = begun("binary", min_data_in_leaf=10_000)
+    assert made.step() is False
+    x, _ = table("binary")
+    y = np.concatenate([part.read()[1] for part in data("binary").training])
+    assert trainers.load("lightgbm", made.finish(1))(x[:3])[:, 1] == pytest.approx(y.mean())
+    assert np.isfinite(made.loss())
+
+
+def test_the_features_that_matter_have_the_largest_share() -> None:
+    made = begun("regression")
+    stepped(made, 12)
+    found = trainers.importance("lightgbm", made.finish(12), ["first", "square", "noise", "kind"])
+    assert (found[0]["feature"], found[-1]["feature"]) == ("first", "noise")
+    assert sum(item["share"] for item in found) == pytest.approx(1, abs=1e-4)

@@ -1,0 +1,125 @@
+"""What the file of a perceptron promises: any reader reads it, NumPy answers from it, damage is an error."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from ai_workflow.errors import StageError
+from ai_workflow.model_process import ModelFailed, ModelProcess
+from ai_workflow.trainers import mlp_model, torch_mlp
+from tests import processes
+
+WITHOUT = """
+    import sys
+    class Blocked:
+        def find_spec(self, name, *_):
+            if name.partition(".")[0] == "torch":
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    sys.meta_path.insert(0, Blocked())
+    import numpy as np
+    from ai_workflow import trainers
+    from ai_workflow.errors import StageError
+    print(trainers.load("torch_mlp", open(sys.argv[1], "rb").read())(np.zeros((2, 3), "float32")).shape)
+    try:
+        trainers.trainer("torch_mlp")
+    except StageError as error:
+        print(error)
+"""
+
+
+def model(task: str = "classification") -> bytes:
+    draw = np.random.default_rng(0)
+    shapes = {"layer0.weight": (8, 6), "layer0.bias": (8,), "layer1.weight": (3, 8), "layer1.bias": (3,)}
+    tensors = {name: draw.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    about = {
+        "task": task, "layers": 2, "numeric": [0, 2], "categories": [(1, 2)],
+        "target_mean": 5.0, "target_scale": 2.0,
+    }  # fmt: skip
+    return mlp_model.packed(tensors | {"mean": np.array([1.0, 2.0]), "scale": np.array([3.0, 4.0])}, about)
+
+
+def rows(count: int) -> np.ndarray:
+    draw = np.random.default_rng(1)
+    x = draw.normal(size=(count, 3)).astype("float32")
+    x[:, 1] = draw.choice([0, 1, 2, math.nan], count)
+    return x
+
+
+def test_the_usual_library_reads_the_file() -> None:
+    read = safetensors.numpy.load(model())
+    ours, _ = mlp_model.unpacked(model())
+    assert read.keys() == ours.keys()
+    assert all((read[name] == ours[name]).all() and read[name].dtype == ours[name].dtype for name in ours)
+
+
+def test_the_answers_are_those_of_the_formula() -> None:
+    tensors, _ = mlp_model.unpacked(model())
+    x = np.array([[4, 1, math.nan], [1, 7, 6], [1, math.nan, 2]], "float32")
+    inputs = np.array([[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1]])
+    hidden = np.maximum(inputs @ tensors["layer0.weight"].T + tensors["layer0.bias"], 0)
+    out = hidden @ tensors["layer1.weight"].T + tensors["layer1.bias"]
+    power = np.exp(out)
+    assert mlp_model.load(model())(x) == pytest.approx(power / power.sum(axis=1, keepdims=True), rel=1e-5)
+    assert mlp_model.load(model("regression"))(x) == pytest.approx(out[:, 0] * 2 + 5, rel=1e-5)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_answer_to_a_row_does_not_depend_on_the_rows_beside_it(task: str) -> None:
+    predict, x = mlp_model.load(model(task)), rows(1000)
+    whole = predict(x)
+    for size in (1, 7, 128, 300):
+        pieces = [predict(x[start : start + size]) for start in range(0, 1000, size)]
+        assert np.concatenate(pieces).tolist() == whole.tolist()
+    turned = np.random.default_rng(2).permutation(1000)
+    assert predict(x[turned]).tolist() == whole[turned].tolist()
+    assert predict(x[:0]).shape == whole[:0].shape
+
+
+def test_values_beyond_all_measure_give_finite_answers() -> None:
+    x = np.array([[3e38, 0, -3e38], [math.inf, -math.inf, math.nan], [0, 1e30, 0], [0, -5, 0]], "float32")
+    with np.errstate(all="raise"):
+        assert np.isfinite(mlp_model.load(model())(x)).all()
+
+
+def test_a_damaged_file_is_an_error() -> None:
+    whole = model()
+    wrong = whole[:8] + json.dumps({"__metadata__": {}}).encode()
+    for damaged in (b"", whole[:5], whole[:40], whole[:-1], b"\xff" * 100, struct.pack("<Q", 2) + b"{}", wrong):
+        with pytest.raises(ValueError, match="not the safetensors file"):
+            mlp_model.load(damaged)
+
+
+def test_a_model_answers_from_a_process_of_its_own() -> None:
+    with ModelProcess("model_v1.0", "torch_mlp", model(), 30) as process:
+        assert process.predict(rows(300)).tolist() == mlp_model.load(model())(rows(300)).tolist()
+    with pytest.raises(ModelFailed, match="ended with exit code 1"), ModelProcess("v", "torch_mlp", model()[:90], 30):
+        pass
+
+
+def test_without_pytorch_models_answer_and_a_training_says_what_to_install(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(model())
+    assert processes.python(WITHOUT, path).splitlines() == [
+        "(2, 3)",
+        "trainer.kind torch_mlp needs PyTorch. Install it: pip install 'ai-workflow[torch]'",
+    ]
+
+
+def test_a_pytorch_that_does_not_load_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = __import__
+
+    def broken(name: str, *args: object, **named: object) -> object:
+        if name == "ai_workflow.trainers" and args[2] == ("torch_network",):
+            raise ImportError("libcudart.so.13: cannot open shared object file")
+        return real(name, *args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("builtins.__import__", broken)
+    with pytest.raises(StageError, match=r"the one here does not load: libcudart\.so\.13"):
+        torch_mlp.Trainer()

@@ -1,0 +1,111 @@
+"""What the perceptron promises within a pipeline: killed at any step it ends the same, learns well, and is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ai_workflow import features, trainers
+from ai_workflow.model_process import ModelProcess
+from ai_workflow.settings import SampleSource, Settings
+from ai_workflow.stages import data_loader, trainer
+from ai_workflow.store import Store
+from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
+from tests.trainers import killed
+
+pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+
+TRAINER: dict[str, Any] = {
+    "steps": 120,
+    "params": {"hidden": [16], "learning_rate": 0.02, "dropout": 0.3},
+    "checkpoint": {"every_steps": 7, "keep": 2},
+}
+
+
+def pipeline(store: Store, task: str = "classification", **changes: Any) -> Pipeline:
+    target = "bought" if task == "classification" else "spent"
+    return Pipeline(store, settings(task=task, target=target, trainer={"kind": "torch_mlp", **TRAINER, **changes}))
+
+
+def prepared(run: Pipeline) -> Result:
+    return run.fit(run.clean(load(run.store, *parted(people(), 4))))
+
+
+def whole(run: Pipeline, tmp: Store) -> Result:
+    other = Pipeline(tmp, run.settings)
+    return trainer.train(tmp, prepared(other), run.settings.trainer, killed.BATCH)
+
+
+@pytest.mark.parametrize(
+    ("task", "kills", "early_stopping"),
+    [
+        ("classification", 1, 0),
+        pytest.param("classification", 6, 60, marks=pytest.mark.slow),
+        pytest.param("regression", 6, 60, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.timeout(300)
+def test_killed_again_and_again_it_ends_with_the_same_model(
+    store: Store, tmp_path_factory: pytest.TempPathFactory, task: str, kills: int, early_stopping: int
+) -> None:
+    run = pipeline(store, task, early_stopping=early_stopping, validation=0.25)
+    expected = whole(run, Store(tmp_path_factory.mktemp("whole")))
+    found = killed.until_done(run, prepared(run), "torch_mlp", kills)
+    assert found["model"]["sha256"] == expected["model"]["sha256"]
+    assert (found["steps"], found["steps_run"]) == (expected["steps"], expected["steps_run"])
+    assert found["losses"] == [[step, loss] for step, loss in expected["losses"]]
+
+
+def test_early_stopping_ends_it_and_keeps_the_best_step(store: Store) -> None:
+    run = pipeline(store, steps=400, early_stopping=20, validation=0.3, params={"learning_rate": 0.05, "dropout": 0.0})
+    trained = run.train(prepared(run))
+    losses = dict(trained["losses"])
+    best = min(losses, key=lambda step: (losses[step], step))
+    assert trained["steps"] == best
+    assert trained["steps_run"] == best + 20 < 400
+
+
+def test_rows_per_step_are_part_of_what_is_trained(store: Store) -> None:
+    run = pipeline(store, steps=10)
+    made = prepared(run)
+    small, same, large = (trainer.train(store, made, run.settings.trainer, size) for size in (16, 16, 32))
+    assert small["fingerprint"] == same["fingerprint"] != large["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "steps", "least"),
+    [("digits", "accuracy", 300, 0.93), ("breast_cancer", "accuracy", 200, 0.93), ("diabetes", "r2", 200, 0.3)],
+)
+def test_a_sample_is_learned_with_default_parameters(
+    store: Store, name: str, metric: str, steps: int, least: float
+) -> None:
+    given: dict[str, Any] = {
+        "pipeline": name,
+        "task": "regression" if metric == "r2" else "classification",
+        "source": {"kind": "sample", "name": name},
+        "target": "target",
+        "trainer": {"kind": "torch_mlp", "steps": steps},
+        "evaluate": {"metric": metric},
+    }
+    run = Pipeline(store, Settings.model_validate(given))
+    source = SampleSource(kind="sample", name=name)
+    clean = run.clean(data_loader.load(store, source, data_loader.inspect(source)))
+    featured = run.fit(clean)
+    assert run.evaluate(clean, featured, run.train(featured))[metric] >= least
+
+
+def test_a_published_model_answers_from_a_process_of_its_own(store: Store) -> None:
+    made = pipeline(store).publish(*parted(people(), 2))
+    names = store.names(made.published["folder"])
+    assert [name for name in names if name.startswith(("model.", "features."))] == [
+        "features.json",
+        "model.safetensors",
+    ]
+    model = made.file("model.safetensors")
+    x = rows(store, made.featured)[features.names(made.spec)].to_numpy("float32")
+    with ModelProcess("model_v1.0", "torch_mlp", model, 30) as process:
+        answers = process.predict(x)
+    np.testing.assert_array_equal(answers, trainers.load("torch_mlp", model)(x))
+    assert answers.shape == (400, 2)

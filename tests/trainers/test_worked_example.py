@@ -1,0 +1,92 @@
+"""The worked example of docs/trainers.md is run: a third family in one file trains, resumes and answers."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from ai_workflow import features, trainers
+from ai_workflow.errors import StageError
+from ai_workflow.settings import SampleSource
+from ai_workflow.stages import data_loader, trainer
+from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
+from ai_workflow.store import Store
+from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
+from tests.trainers import killed
+from tests.trainers.rows import ROOT, data
+
+MODULE = "docs.examples.sgd"
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the one entry that docs/trainers.md asks for."""
+    monkeypatch.setitem(trainers.FAMILIES, "sgd", MODULE)
+
+
+def prepared(store: Store) -> tuple[Pipeline, Result]:
+    run = Pipeline(store, settings(trainer={"steps": 80, "checkpoint": {"every_steps": 7, "keep": 2}}))
+    return run, run.fit(run.clean(load(store, *parted(people(classes=("no", "maybe", "yes")), 4))))
+
+
+def test_killed_and_started_again_it_ends_with_the_same_model(
+    store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Store(tmp_path_factory.mktemp("whole"))
+    run, made = prepared(other)
+    whole = trainer.train(
+        other, made, killed.options("sgd", **run.settings.trainer.model_dump(exclude={"kind"})), killed.BATCH
+    )
+    run, made = prepared(store)
+    found = killed.until_done(run, made, "sgd", kills=2, module=MODULE)
+    model = store.read(found["model"]["path"], found["model"]["sha256"])
+    assert model == other.read(whole["model"]["path"], whole["model"]["sha256"])
+    assert json.loads(model)["coef"]
+
+
+def test_it_can_stop_after_every_step() -> None:
+    def begun() -> trainers.Trainer:
+        made = trainers.trainer("sgd")
+        made.start(data("multiclass", validation=False), killed.options("sgd"), 50)
+        return made
+
+    whole, made = begun(), begun()
+    for _ in range(25):
+        whole.step()
+        made.step()
+        assert made.loss() == whole.loss()
+        state, made = made.save(), begun()
+        made.load(state)
+    assert made.finish(25) == whole.finish(25)
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer"])
+def test_it_learns(store: Store, name: str) -> None:
+    run = Pipeline(store, settings(pipeline=name, source={"kind": "sample", "name": name}, target="target", id=None))
+    source = SampleSource(kind="sample", name=name)
+    featured = run.fit(run.clean(data_loader.load(store, source, data_loader.inspect(source))))
+    trained = trainer.train(store, featured, killed.options("sgd", steps=100))
+    frame = rows(store, featured)
+    frame = frame[frame[HOLDOUT]]
+    names = features.names(read_spec(store, featured))
+    answers = trainers.load("sgd", store.read(trained["model"]["path"]))(frame[names].to_numpy("float32"))
+    assert answers.sum(axis=1) == pytest.approx(1)
+    assert np.mean(answers.argmax(axis=1) == frame[TARGET]) >= 0.9
+
+
+def test_what_it_cannot_do_is_refused() -> None:
+    for kind, params, said in (("regression", {}, "for classification"), ("binary", {"bogus": 1}, "bogus")):
+        with pytest.raises(StageError, match=said):
+            trainers.trainer("sgd").start(data(kind), killed.options("sgd", params=params), 50)
+
+
+def test_the_page_shows_what_the_file_does() -> None:
+    page, source = ((ROOT / "docs" / name).read_text() for name in ("trainers.md", "examples/sgd.py"))
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    lines = {line.strip() for line in source.splitlines()}
+    assert [line for line in code.splitlines() if line.strip() not in lines] == []
+    for method in ("start", "step", "loss", "save", "load", "finish"):
+        assert f"`{method}(" in page
