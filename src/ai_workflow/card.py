@@ -1,0 +1,82 @@
+"""The model card: what a version is, what it was made of, how good it is and against what, in Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ai_workflow import scores
+
+
+def render(report: dict[str, Any], version: str | None = None) -> str:
+    """Return the card of an evaluation report; `version` is None while nothing is published."""
+    parts = [
+        f"# {report['pipeline']} · {version or 'candidate, not published'}",
+        _facts(report),
+        "## How good it is",
+        _table(report),
+    ]
+    parts += [f"> {note}" for note in _notes(report)]
+    parts.append(f"**Gate:** {report['gate']['verdict']}")
+    if report["task"] == "classification":
+        parts += ["## Per class", _per_class(report["scores"]["per_class"])]
+    parts += ["## Plots", *(f"![{name.removesuffix('.svg')}]({name})" for name in report["plots"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(report: dict[str, Any]) -> str:
+    facts = {
+        "task": f"{report['task']} of `{report['target']}`",
+        "model": f"{report['kind']} ({report['library']}), {report['steps']} steps",
+        "rows": "{training_rows} to train, {validation_rows} to stop early, {holdout_rows} held out".format_map(report),
+        "holdout": report["holdout"],
+        "features": f"{report['features']} from {report['columns']} columns",
+        "trace": f"`{report['trace_id']}`",
+        "data": f"`{report['data']}`",
+    }
+    return "\n".join(f"- **{name}**: {value}" for name, value in facts.items())
+
+
+def _table(report: dict[str, Any]) -> str:
+    rival = report["stable"]
+    heads = ["metric", "this model", "constant answer"] + ([rival["version"]] if rival else [])
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for name in report["baseline"]:
+        cells = [name + (" (judged)" if name == report["gate"]["metric"] else "")]
+        cells += [_number(report["scores"][name]), _number(report["baseline"][name])]
+        cells += [_number(rival["scores"].get(name))] if rival else []
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _notes(report: dict[str, Any]) -> list[str]:
+    notes = []
+    if report["task"] == "classification":
+        low, high = scores.wilson(report["scores"]["accuracy"], report["holdout_rows"])
+        notes.append(
+            f"With {report['holdout_rows']} rows held out, the accuracy is between {low:.1%} and {high:.1%} "
+            "(95 % Wilson interval)."
+        )
+        largest = max(report["scores"]["per_class"], key=lambda line: line["support"])
+        share = largest["support"] / report["holdout_rows"]
+        if share >= 0.8:
+            notes.append(
+                f"{share:.1%} of the rows are of class `{largest['class']}`: accuracy says little here, since always "
+                "answering it scores as much. Judge by `auc` (evaluate.metric) and by the table per class."
+            )
+    if report["stable"] and report["stable"]["note"]:
+        notes.append(report["stable"]["note"])
+    return notes
+
+
+def _per_class(lines: list[dict[str, Any]]) -> str:
+    head = ["| class | precision | recall | f1 | rows |", "|---|---|---|---|---|"]
+    row = "| {name} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {support} |"
+    return "\n".join(head + [row.format_map(line | {"name": _cell(line["class"])}) for line in lines])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,0 +1,97 @@
+"""The plots of a model card as SVG; the same figures give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+INK, BAR, SOFT = "#1f2933", "#2f6f9f", "#d5e3ee"
+
+
+def draw(report: dict[str, Any]) -> dict[str, bytes]:
+    """Return file name -> SVG for what an evaluation report holds."""
+    import matplotlib as mpl
+
+    # Names of columns and classes are shown as they are, not read as formulas.
+    with mpl.rc_context({"svg.hashsalt": "ai-workflow", "svg.fonttype": "none", "text.parse_math": False}):
+        return _draw(report)
+
+
+def _draw(report: dict[str, Any]) -> dict[str, bytes]:
+    made = {"loss.svg": _loss(report["losses"])}
+    if report["importance"]:
+        made["features.svg"] = _importance(report["importance"][:15])
+    if report["task"] == "classification":
+        made["confusion.svg"] = _confusion(report["scores"]["confusion"], report["classes"])
+    else:
+        made["answers.svg"] = _answers(report["sample"])
+    return made
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: Any) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def _shown(name: str) -> str:
+    """Return a name without the characters that XML cannot hold."""
+    return "".join(character if character.isprintable() else "�" for character in name)
+
+
+def _loss(losses: list[tuple[int, float]]) -> bytes:
+    figure, axes = _figure(5, 3)
+    axes.plot(
+        [step for step, _ in losses], [loss for _, loss in losses], color=BAR, marker="." if len(losses) < 30 else None
+    )
+    axes.set(xlabel="step", ylabel="loss", title="Loss while training")
+    return _svg(figure)
+
+
+def _importance(features: list[dict[str, Any]]) -> bytes:
+    figure, axes = _figure(5, 0.6 + 0.25 * len(features))
+    axes.barh(
+        [_shown(item["feature"]) for item in reversed(features)],
+        [item["share"] for item in reversed(features)],
+        color=BAR,
+    )
+    axes.set(xlabel="share of the gain", title="Features that matter most")
+    return _svg(figure)
+
+
+def _confusion(matrix: list[list[int]], classes: list[str]) -> bytes:
+    size = min(9, 2 + 0.45 * len(classes))
+    figure, axes = _figure(size, size)
+    axes.imshow(matrix, cmap="Blues")
+    if len(classes) <= 20:
+        top = max(max(row) for row in matrix)
+        for y, row in enumerate(matrix):
+            for x, count in enumerate(row):
+                axes.text(
+                    x, y, str(count), ha="center", va="center", color="white" if count > top / 2 else INK, fontsize=8
+                )
+    ticks, names = range(len(classes)), [_shown(name[:12]) for name in classes]
+    axes.set_xticks(ticks, names, rotation=90 if len(classes) > 4 else 0)
+    axes.set_yticks(ticks, names)
+    axes.set(xlabel="answer", ylabel="truth", title="Holdout: truth and answer")
+    return _svg(figure)
+
+
+def _answers(sample: list[tuple[float, float]]) -> bytes:
+    figure, axes = _figure(4.5, 4.5)
+    truth, answers = [pair[0] for pair in sample], [pair[1] for pair in sample]
+    axes.scatter(truth, answers, s=8, color=BAR, alpha=0.5, linewidths=0)
+    low, high = min(truth), max(truth)
+    axes.plot([low, high], [low, high], color=INK, linewidth=0.8)
+    axes.set(xlabel="truth", ylabel="answer", title="Holdout: truth and answer")
+    return _svg(figure)

@@ -1,0 +1,178 @@
+"""Judges a trained model on the rows held out, beside a constant answer and `stable`, and lets it pass or not."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow import card, features, fingerprint, partitions, plots, scores, split, trace, trainers
+from ai_workflow.errors import StageError
+from ai_workflow.logs import logger
+from ai_workflow.partitions import Dataset
+from ai_workflow.settings import Section, Settings
+from ai_workflow.stages import rival
+from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
+from ai_workflow.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FOLDER = f"{partitions.FOLDER}/evaluated"
+_GOLDEN_ROWS = 8
+_PLOTTED = 2_000
+log = logger("evaluator")
+
+
+class Gate(Section):
+    """What a candidate must reach: at least `minimum`, and no worse than `stable` by more than `tolerance`.
+
+    For an error (log_loss, mae, rmse) `minimum` is the largest value that passes.
+    """
+
+    metric: str
+    minimum: float | None
+    tolerance: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Gate:
+        """Return the gate that the settings describe."""
+        return cls(metric=settings.metric, minimum=settings.evaluate.minimum, tolerance=settings.evaluate.tolerance)
+
+
+def evaluate(
+    store: Store,
+    clean: dict[str, Any],
+    featured: dict[str, Any],
+    trained: dict[str, Any],
+    gate: Gate,
+    against: rival.Rival,
+) -> dict[str, Any]:
+    """Score the model on the holdout, write the report, the card, the plots and golden rows, and return references.
+
+    Raises:
+        StageError: the gate refuses the model; the report and the card are written all the same.
+        StoreError: the model or a partition is missing or damaged.
+    """
+    spec = read_spec(store, featured)
+    model = store.read(trained["model"]["path"], trained["model"]["sha256"])
+    predict = trainers.load(trained["kind"], model)
+    y, answers = _holdout(store, Dataset.load(store, featured), spec, predict)
+    found = scores.of(y, answers, spec)
+    stable = rival.score(store, Dataset.load(store, clean), spec, against) if against.version else None
+    passed, verdict = judge(found, gate, stable)
+    report = {
+        **_about(spec, clean, featured, trained),
+        "scores": found,
+        "baseline": scores.baseline(y, spec),
+        "stable": stable,
+        "gate": {**gate.model_dump(), "passed": passed, "verdict": verdict},
+        "holdout_rows": len(y),
+        "importance": trainers.importance(trained["kind"], model, features.names(spec)),
+        "sample": [[float(a), float(b)] for a, b in zip(y[:_PLOTTED], answers[:_PLOTTED], strict=True)]
+        if spec["classes"] is None
+        else [],
+    }
+    golden = _golden(store, Dataset.load(store, clean), spec, predict)
+    refs = _write(store, fingerprint.of("evaluated", clean, featured, trained, gate, against), report, golden)
+    value = found[gate.metric]
+    if not passed:
+        raise StageError(
+            f"the gate refuses the model: {verdict}; its card is {store.url(refs['card.md']['path'])}",
+            "Nothing is published",
+        )
+    message = f"{gate.metric} {value:.4f} on {len(y)} rows held out: {verdict}"
+    log.info(message)
+    return {"fingerprint": fingerprint.of(trained, found, gate), "files": refs, gate.metric: value, "message": message}
+
+
+def judge(found: dict[str, Any], gate: Gate, stable: dict[str, Any] | None) -> tuple[bool, str]:
+    """Return whether the gate lets the scores pass, and why, in words."""
+    value = found[gate.metric]
+    if value is None:
+        return False, f"{gate.metric} cannot be computed: the holdout has one class, or one value, only"
+    sign = 1 if scores.HIGHER_IS_BETTER[gate.metric] else -1
+    if gate.minimum is not None and sign * value < sign * gate.minimum:
+        side = "below the minimum" if sign > 0 else "above the most allowed"
+        return False, f"{gate.metric} {value:.4f} is {side} {gate.minimum:g} (evaluate.minimum)"
+    before = stable["scores"].get(gate.metric) if stable else None
+    if stable and before is not None and sign * value < sign * before - gate.tolerance:
+        return False, (
+            f"{gate.metric} {value:.4f} is worse than that of stable {stable['version']}, {before:.4f}, "
+            f"by more than {gate.tolerance:g} (evaluate.tolerance)"
+        )
+    against = f", stable {stable['version']} has {before:.4f}" if stable and before is not None else ""
+    return True, f"passes{against}"
+
+
+def _holdout(
+    store: Store, dataset: Dataset, spec: dict[str, Any], predict: trainers.Predict
+) -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+
+    names, truths, answers = features.names(spec), [], []
+    for _, frame in partitions.frames(store, dataset):
+        held = frame[frame[HOLDOUT]]
+        if len(held):
+            truths.append(held[TARGET].to_numpy("float64"))
+            answers.append(predict(held[names].to_numpy("float32")))
+    return np.concatenate(truths), np.concatenate(answers)
+
+
+def _about(
+    spec: dict[str, Any], clean: dict[str, Any], featured: dict[str, Any], trained: dict[str, Any]
+) -> dict[str, Any]:
+    parting = spec["split"]
+    by = (
+        f"the rows from {parting['cutoff']} on"
+        if parting["cutoff"]
+        else f"{parting['holdout']:.0%} by the hash of the id"
+    )
+    return {
+        "pipeline": spec["pipeline"],
+        "task": spec["task"],
+        "target": spec["target"],
+        "classes": spec["classes"],
+        "holdout": by,
+        "kind": trained["kind"],
+        "library": trained["library"],
+        "steps": trained["steps"],
+        "losses": trained["losses"],
+        "training_rows": trained["training_rows"],
+        "validation_rows": trained["validation_rows"],
+        "features": featured["features"],
+        "columns": len(features.inputs(spec)),
+        "data": clean["fingerprint"],
+        "trace_id": trace.current(),
+    }
+
+
+def _golden(store: Store, clean: Dataset, spec: dict[str, Any], predict: trainers.Predict) -> dict[str, Any]:
+    """Return a few held-out rows as a caller would send them, with the answers every copy of the model must give."""
+    for _, frame in partitions.frames(store, clean):
+        held = frame[split.held_out(frame, spec["split"])].head(_GOLDEN_ROWS)
+        if len(held):
+            rows = held[features.inputs(spec)].to_dict(orient="records")
+            sent = [{name: _as_sent(value) for name, value in row.items()} for row in rows]
+            return {"rows": sent, "answers": predict(features.transform(held, spec)).tolist()}
+    return {"rows": [], "answers": []}
+
+
+def _as_sent(value: Any) -> Any:
+    """Return a clean value as JSON that reads back as the very same: all digits of a number, all of a moment."""
+    import pandas as pd
+
+    if pd.isna(value):
+        return None
+    return value.isoformat() if isinstance(value, pd.Timestamp) else value
+
+
+def _write(store: Store, key: str, report: dict[str, Any], golden: dict[str, Any]) -> dict[str, Any]:
+    drawn = plots.draw(report)
+    report["plots"] = sorted(drawn)
+    texts = {"report.json": report, "golden.json": golden}
+    files = {
+        name: (json.dumps(body, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
+        for name, body in texts.items()
+    }
+    files |= {"card.md": card.render(report).encode(), **drawn}
+    return {name: store.write(f"{FOLDER}/{key}/{name}", data).to_json() for name, data in sorted(files.items())}

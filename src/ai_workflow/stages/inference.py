@@ -1,0 +1,101 @@
+"""Scores rows with a published version, partition by partition, in a process that cannot take the run along."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow import features, fingerprint, partitions, progress, trace
+from ai_workflow.errors import StageError
+from ai_workflow.logs import logger
+from ai_workflow.model_process import ModelFailed, ModelProcess
+from ai_workflow.partitions import ID, ROW, Dataset, Partition
+from ai_workflow.registry import Registry
+from ai_workflow.settings import Section
+from ai_workflow.stages.feature_engineering import read_spec
+from ai_workflow.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+log = logger("inference")
+
+
+class Scoring(Section):
+    """Which version answers, and how it is asked."""
+
+    version: str
+    folder: str
+    batch_size: int
+    timeout: float
+
+
+def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[str, Any]:
+    """Score all rows: prediction_id, id, row, source, prediction, score, model_version, trace_id.
+
+    `score` is the probability of the predicted class, or the predicted value itself. A prediction_id is the same
+    whenever the same version answers for the same row of the same data, so that a label finds it.
+
+    Raises:
+        StageError: the model crashes, hangs, or answers nonsense.
+        AiWorkflowError: there is no such version.
+        StoreError: the version or a partition is damaged.
+    """
+    registry = Registry(store, scoring.folder)
+    version = registry.get(scoring.version)
+    spec, dataset = read_spec(store, featured), Dataset.load(store, featured)
+    data = registry.read(version, version.manifest["model_file"])
+    done: list[Partition] = []
+    try:
+        with ModelProcess(version.name, version.manifest["kind"], data, scoring.timeout) as process:
+            for number, part in enumerate(dataset.partitions, 1):
+                done.append(_score(store, part, spec, process, scoring))
+                progress.report(number, len(dataset.partitions), "partitions")
+    except ModelFailed as error:
+        raise StageError(
+            str(error),
+            "`ai-workflow trace` shows the version's training; publish another version, or raise model.timeout",
+        ) from error
+    result = Dataset("scored", tuple(done), {"model_version": version.name}).save(store)
+    message = f"{result['rows']} rows scored by {version.name}"
+    log.info(message)
+    return {**result, "version": version.name, "message": message}
+
+
+def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelProcess, scoring: Scoring) -> Partition:
+    key = fingerprint.of("scored", fingerprint.code_version(__name__), part.sha256, scoring, trace.current())
+
+    def compute(stem: str) -> dict[str, Any]:
+        import numpy as np
+
+        frame = partitions.read(store, part)
+        x, size = frame[features.names(spec)].to_numpy("float32"), scoring.batch_size
+        answers = np.concatenate([process.predict(x[start : start + size]) for start in range(0, len(x), size)])
+        scored = _to_frame(frame, answers, spec, part, scoring.version)
+        return asdict(partitions.write(store, f"{stem}-00000.parquet", scored, part.source))
+
+    return Partition(**partitions.remembered(store, "scored", key, compute))
+
+
+def _to_frame(
+    frame: pd.DataFrame, answers: np.ndarray, spec: dict[str, Any], part: Partition, version: str
+) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    stem = fingerprint.of(version, part.sha256)
+    columns: dict[str, Any] = {
+        "prediction_id": [f"{stem}-{row}" for row in frame[ROW]],
+        "id": frame[ID],
+        "row": frame[ROW],
+        "source": part.source,
+    }
+    if spec["classes"] is None:
+        columns |= {"prediction": answers, "score": answers}
+    else:
+        columns |= {
+            "prediction": np.array(spec["classes"], dtype=object)[answers.argmax(axis=1)],
+            "score": answers.max(axis=1),
+        }
+    return pd.DataFrame({**columns, "model_version": version, "trace_id": trace.current()})

@@ -1,0 +1,60 @@
+"""Puts predictions where others read them: complete, under a manifest, never twice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ai_workflow import partitions
+from ai_workflow.errors import StoreError
+from ai_workflow.logs import logger
+from ai_workflow.partitions import Dataset
+from ai_workflow.store import Store
+
+FOLDER = "predictions"
+log = logger("result_store")
+
+
+def keep(store: Store, scored: dict[str, Any], pipeline: str) -> dict[str, Any]:
+    """Copy predictions to `predictions/<pipeline>/<version>/<fingerprint>/`, manifest last; return references.
+
+    Raises:
+        StoreError: a partition is damaged, or nothing can be written.
+    """
+    dataset = Dataset.load(store, scored)
+    folder = f"{FOLDER}/{pipeline}/{scored['version']}/{dataset.fingerprint}"
+    parts = []
+    for number, part in enumerate(dataset.partitions):
+        path = f"{folder}/part-{number:05d}.parquet"
+        if not store.matches(path, part.sha256):
+            store.write(path, store.read(part.path, part.sha256))
+        parts.append({**asdict(part), "path": path})
+    body = {"pipeline": pipeline, "model_version": scored["version"], "rows": dataset.rows, "partitions": parts}
+    record = store.write_record(f"{folder}/manifest.json", body)
+    message = f"{dataset.rows} predictions stored"
+    log.info(message)
+    return {
+        "fingerprint": dataset.fingerprint,
+        "rows": dataset.rows,
+        "folder": folder,
+        "record": record.to_json(),
+        "files": [{"path": part["path"], "sha256": part["sha256"]} for part in parts],
+        "message": message,
+    }
+
+
+def read(store: Store, stored: dict[str, Any]) -> Any:
+    """Return all predictions of a result as one frame.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    import pandas as pd
+
+    body = store.read_record(stored["record"]["path"])
+    damaged = partitions.broken(store, body)
+    if damaged:
+        raise StoreError(f"{store.url(damaged[0])} is missing or damaged; run the scoring flow again")
+    return pd.concat(
+        [partitions.read(store, partitions.Partition(**part)) for part in body["partitions"]], ignore_index=True
+    )

@@ -1,0 +1,318 @@
+"""What judging promises: honest scores on rows never trained on, a gate that holds, and a card that tells it all."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+from ai_workflow import features, partitions, schema, scores, trace, trainers
+from ai_workflow.errors import StageError
+from ai_workflow.model_process import ModelProcess
+from ai_workflow.settings import Column
+from ai_workflow.stages import evaluator, feature_engineering, rival
+from ai_workflow.stages.evaluator import Gate, judge
+from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET
+from ai_workflow.store import Store
+from tests.stages.tables import Made, Pipeline, Result, load, parted, people, rows, settings
+
+TRACE = "a3f7b2c1" * 4
+
+
+def report(made: Made) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(made.file("card.json"))
+    return found
+
+
+def held(made: Made) -> tuple[np.ndarray, np.ndarray]:
+    """Return the truth and the model's answers for the rows held out, by another way than the stage's."""
+    frame = rows(made.pipeline.store, made.featured)
+    frame = frame[frame[HOLDOUT]]
+    x = frame[features.names(made.spec)].to_numpy("float32")
+    return frame[TARGET].to_numpy(), trainers.load("lightgbm", made.file("model.txt"))(x)
+
+
+def again(made: Made, frame: pd.DataFrame | None = None, **changes: Any) -> Result:
+    """Train with other settings in the same store and judge that beside `stable`."""
+    run = Pipeline(made.pipeline.store, settings(**changes))
+    clean = run.clean(load(run.store, *parted(people() if frame is None else frame, 3)))
+    featured = run.fit(clean)
+    return run.evaluate(clean, featured, run.train(featured))
+
+
+def read(store: Store, result: Result, name: str) -> str:
+    ref = result["files"][name]
+    return store.read(ref["path"], ref["sha256"]).decode()
+
+
+def own(made: Made, tmp_path_factory: pytest.TempPathFactory, frame: pd.DataFrame | None = None) -> Made:
+    """Return the same in a store of its own, for a test that changes something."""
+    run = replace(made.pipeline, store=Store(tmp_path_factory.mktemp("own")))
+    return run.publish(*parted(people().drop(columns="spent") if frame is None else frame, 3))
+
+
+def test_the_scores_of_a_classifier_are_those_of_scikit_learn_on_the_same_rows(bought: Made) -> None:
+    y, answers = held(bought)
+    found = report(bought)["scores"]
+    assert report(bought)["holdout_rows"] == len(y) > 50
+    assert found["accuracy"] == metrics.accuracy_score(y, answers.argmax(axis=1))
+    assert found["auc"] == pytest.approx(metrics.roc_auc_score(y, answers[:, 1]))
+    assert found["log_loss"] == pytest.approx(metrics.log_loss(y, answers))
+    assert found["confusion"] == metrics.confusion_matrix(y, answers.argmax(axis=1)).tolist()
+    per_class = metrics.classification_report(y, answers.argmax(axis=1), output_dict=True)
+    for index, line in enumerate(found["per_class"]):
+        assert line["class"] == bought.spec["classes"][index]
+        for ours, theirs in (("precision",) * 2, ("recall",) * 2, ("f1", "f1-score"), ("support",) * 2):
+            assert line[ours] == pytest.approx(per_class[f"{index}.0"][theirs])
+    assert bought.evaluated["message"] == f"accuracy {found['accuracy']:.4f} on {len(y)} rows held out: passes"
+
+
+def test_the_scores_of_a_regression_are_those_of_scikit_learn_on_the_same_rows(spent: Made) -> None:
+    y, answers = held(spent)
+    found = report(spent)["scores"]
+    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(y, answers))
+    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(y, answers))
+    assert found["r2"] == pytest.approx(metrics.r2_score(y, answers))
+    assert spent.evaluated["mae"] == found["mae"]
+
+
+def test_the_baseline_is_the_best_constant_answer_that_training_suggests(bought: Made, spent: Made) -> None:
+    y, _ = held(bought)
+    frame = rows(bought.pipeline.store, bought.featured)
+    share = frame[~frame[HOLDOUT]][TARGET].mean()
+    found = report(bought)["baseline"]
+    assert found["accuracy"] == (y == round(share)).mean()
+    assert found["auc"] == 0.5
+    assert found["log_loss"] == pytest.approx(metrics.log_loss(y, np.full(len(y), share)))
+    y, _ = held(spent)
+    frame = rows(spent.pipeline.store, spent.featured)
+    median = frame[~frame[HOLDOUT]][TARGET].median()
+    assert report(spent)["baseline"]["mae"] == pytest.approx(np.abs(y - median).mean(), rel=0.01)
+    assert report(spent)["scores"]["mae"] < report(spent)["baseline"]["mae"]
+
+
+def test_a_class_that_training_never_saw_counts_as_wrong(store: Store) -> None:
+    made = Pipeline(store, settings()).publish(*parted(people().drop(columns="spent"), 2))
+    before = report(made)
+    frame = people().drop(columns="spent")
+    rare = rows(store, made.clean)["person"][rows(store, made.featured)[HOLDOUT]].tolist()[:5]
+    frame.loc[frame["person"].isin(rare), "bought"] = "rare"
+    other = Pipeline(store, settings(pipeline="rare")).publish(*parted(frame, 2))
+    y, answers = held(other)
+    assert (y == -1).sum() == 5
+    assert report(other)["scores"]["accuracy"] == (answers.argmax(axis=1) == y).mean()
+    assert report(other)["scores"]["log_loss"] > before["scores"]["log_loss"] + 2
+
+
+HIGHER = [name for name, higher in scores.HIGHER_IS_BETTER.items() if higher]
+LOWER = [name for name, higher in scores.HIGHER_IS_BETTER.items() if not higher]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "minimum", "passes"),
+    [(name, *case) for name in HIGHER for case in ((0.8, 0.7, True), (0.8, 0.8, True), (0.79, 0.8, False))]
+    + [(name, *case) for name in LOWER for case in ((0.7, 0.8, True), (0.8, 0.8, True), (0.81, 0.8, False))],
+)
+def test_the_gate_holds_the_minimum(metric: str, value: float, minimum: float, passes: bool) -> None:
+    passed, verdict = judge({metric: value}, Gate(metric=metric, minimum=minimum, tolerance=0), None)
+    assert passed is passes
+    assert passes or ("evaluate.minimum" in verdict and f"{metric} {value:.4f}" in verdict)
+    assert passes or ("below the minimum" in verdict) == (metric in HIGHER)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "before", "passes"),
+    [(name, *case) for name in HIGHER for case in ((0.9, 0.8, True), (0.755, 0.8, True), (0.74, 0.8, False))]
+    + [(name, *case) for name in LOWER for case in ((0.7, 0.8, True), (0.845, 0.8, True), (0.86, 0.8, False))],
+)
+def test_the_gate_lets_no_model_pass_that_is_much_worse_than_stable(
+    metric: str, value: float, before: float, passes: bool
+) -> None:
+    stable = {"version": "model_v1.4", "scores": {metric: before}}
+    passed, verdict = judge({metric: value}, Gate(metric=metric, minimum=None, tolerance=0.05), stable)
+    assert passed is passes
+    assert "model_v1.4" in verdict
+    assert passes or ("evaluate.tolerance" in verdict and f"{before:.4f}" in verdict)
+
+
+@pytest.mark.parametrize("minimum", [None, 0.5])
+def test_a_metric_that_cannot_be_computed_does_not_pass(minimum: float | None) -> None:
+    passed, verdict = judge({"auc": None}, Gate(metric="auc", minimum=minimum, tolerance=1), None)
+    assert not passed
+    assert "one class" in verdict
+
+
+def test_a_stable_without_that_metric_is_no_hurdle() -> None:
+    stable = {"version": "model_v1.0", "scores": {"auc": 0.9}}
+    assert judge({"accuracy": 0.1}, Gate(metric="accuracy", minimum=None, tolerance=0), stable) == (True, "passes")
+
+
+def test_a_refused_model_leaves_report_and_card_and_the_error_says_where(store: Store) -> None:
+    run = Pipeline(store, settings(evaluate={"minimum": 1.1}))
+    with pytest.raises(StageError) as caught:
+        run.publish(*parted(people().drop(columns="spent"), 2))
+    said = str(caught.value)
+    assert "the gate refuses the model: accuracy" in said
+    assert "below the minimum 1.1" in said
+    assert said.endswith("Nothing is published")
+    found = re.search(r"its card is (\S+/card\.md)\.", said)
+    assert found
+    place = store.local("data/evaluated") / found[1].split("/")[-2]
+    assert "candidate, not published" in (place / "card.md").read_text()
+    assert json.loads((place / "report.json").read_text())["gate"]["passed"] is False
+    assert run.registry.versions() == []
+    assert run.registry.aliases() == {"latest": None, "stable": None}
+
+
+def test_stable_is_asked_about_the_same_rows_with_its_own_spec(bought: Made) -> None:
+    """The candidate reads one column less, one more, and one as another type than `stable` does."""
+    declared = {"age": {"type": "category"}, "member": {"type": "text"}}
+    result = again(
+        bought, people().assign(bonus=range(400)), schema=declared, trainer={"steps": 1}, evaluate={"tolerance": 1}
+    )
+    found = json.loads(read(bought.pipeline.store, result, "report.json"))
+    assert found["stable"] == {"version": "model_v1.0", "scores": report(bought)["scores"], "note": ""}
+    assert found["scores"]["log_loss"] != found["stable"]["scores"]["log_loss"]
+    assert f"stable model_v1.0 has {report(bought)['scores']['accuracy']:.4f}" in result["message"]
+    assert "| metric | this model | constant answer | model_v1.0 |" in read(bought.pipeline.store, result, "card.md")
+
+
+def test_a_model_much_worse_than_stable_is_refused(bought: Made) -> None:
+    unused = {name: {"type": "text"} for name in ("age", "city")}
+    with pytest.raises(StageError, match=r"accuracy 0\.\d+ is worse than that of stable model_v1\.0, 0\.\d+, by more"):
+        again(bought, people().drop(columns="spent"), schema=unused, trainer={"steps": 1})
+
+
+@pytest.mark.parametrize("damage", ["column", "model"])
+def test_for_a_stable_that_cannot_be_asked_its_recorded_scores_stand_in_with_a_note(
+    bought: Made, tmp_path_factory: pytest.TempPathFactory, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = own(bought, tmp_path_factory)
+    store, frame = made.pipeline.store, people().drop(columns="spent")
+    if damage == "column":
+        frame = frame.drop(columns="member")
+    else:
+        path = store.local(f"{made.version.folder}/model.txt")
+        path.write_bytes(path.read_bytes()[:-100])
+    result = again(made, frame, trainer={"steps": 5}, evaluate={"tolerance": 1})
+    found = json.loads(read(store, result, "report.json"))
+    recorded = {name: value for name, value in report(made)["scores"].items() if name in report(made)["baseline"]}
+    assert found["stable"]["scores"] == recorded
+    assert "model_v1.0 could not be asked about these rows" in read(store, result, "card.md")
+    assert "model_v1.0 cannot be asked about these rows" in caplog.text
+
+
+def test_a_stable_of_another_question_is_not_compared(bought: Made) -> None:
+    frame = people().rename(columns={"bought": "sold"}).drop(columns="spent")
+    result = again(bought, frame, target="sold", trainer={"steps": 2})
+    assert result["message"].endswith("held out: passes")
+    assert "answers another question" in read(bought.pipeline.store, result, "card.md")
+
+
+def test_a_stable_that_is_the_same_model_is_not_compared(bought: Made) -> None:
+    store = bought.pipeline.store
+    assert rival.version(store, bought.pipeline.registry, bought.trained) is None
+    assert rival.version(store, bought.pipeline.registry, {"fingerprint": "other"}) == bought.version.name
+    result = again(bought, people().drop(columns="spent"))
+    assert json.loads(read(store, result, "report.json"))["stable"] is None
+
+
+def test_without_a_stable_there_is_no_rival(store: Store) -> None:
+    assert rival.version(store, Pipeline(store, settings()).registry, {"fingerprint": "any"}) is None
+
+
+def test_the_card_says_what_it_was_made_of_and_how_sure_the_accuracy_is(bought: Made) -> None:
+    card, found = bought.file("card.md").decode(), report(bought)
+    low, high = scores.wilson(found["scores"]["accuracy"], found["holdout_rows"])
+    lines = [
+        f"# people · {bought.version.name}",
+        "- **task**: classification of `bought`",
+        f"- **rows**: {400 - found['holdout_rows']} to train, 0 to stop early, {found['holdout_rows']} held out",
+        "- **holdout**: 20% by the hash of the id",
+        f"- **data**: `{bought.clean['fingerprint']}`",
+        "| metric | this model | constant answer |",
+        "| class | precision | recall | f1 | rows |",
+        "**Gate:** passes",
+    ]
+    for line in lines:
+        assert line in card
+    assert f"the accuracy is between {low:.1%} and {high:.1%} (95 % Wilson interval)" in card
+    assert "accuracy says little" not in card
+    for line in found["scores"]["per_class"]:
+        assert f"| {line['class']} | {line['precision']:.3f} | {line['recall']:.3f} |" in card
+
+
+def test_the_card_warns_where_one_class_is_most_of_the_rows(store: Store) -> None:
+    frame = people().drop(columns="spent")
+    frame["bought"] = np.where(frame["age"] > 75, "yes", "no")
+    made = Pipeline(store, settings()).publish(frame)
+    share = max(line["support"] for line in report(made)["scores"]["per_class"]) / report(made)["holdout_rows"]
+    assert share > 0.8
+    assert f"{share:.1%} of the rows are of class `no`: accuracy says little here" in made.file("card.md").decode()
+
+
+def test_the_card_of_a_split_by_time_names_the_moment_and_the_trace(store: Store) -> None:
+    with trace.bound(trace_id=TRACE):
+        made = Pipeline(store, settings(timestamp="opened")).publish(people().drop(columns="spent"))
+    card = made.file("card.md").decode()
+    assert f"- **holdout**: the rows from {made.spec['split']['cutoff']} on" in card
+    assert f"- **trace**: `{TRACE}`" in card
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("bought", {"loss.svg", "features.svg", "confusion.svg"}), ("spent", {"loss.svg", "features.svg", "answers.svg"})],
+)
+def test_the_plots_of_the_card_are_there_and_are_svg(
+    name: str, expected: set[str], request: pytest.FixtureRequest
+) -> None:
+    made: Made = request.getfixturevalue(name)
+    assert {file for file in made.version.manifest["files"] if file.endswith(".svg")} == expected
+    assert set(re.findall(r"!\[\w+\]\((\w+\.svg)\)", made.file("card.md").decode())) == expected
+    for file in expected:
+        assert ElementTree.fromstring(made.file(file)).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("bought", None), ("spent", object)])
+def test_golden_rows_sent_as_json_get_the_recorded_answers_from_the_published_model(
+    name: str, dtype: Any, request: pytest.FixtureRequest
+) -> None:
+    made: Made = request.getfixturevalue(name)
+    golden, spec = json.loads(made.file("golden.json")), json.loads(made.file("features.json"))
+    assert len(golden["rows"]) == len(golden["answers"]) == 8
+    sent = pd.DataFrame(golden["rows"], dtype=dtype)
+    typed = {name: schema.coerce(sent[name], Column(**spec["schema"][name])) for name in features.inputs(spec)}
+    assert not any(hit.any() for _, findings in typed.values() for _, hit in findings)
+    x = features.transform(pd.DataFrame({name: values for name, (values, _) in typed.items()}), spec)
+    model = made.file(made.version.manifest["model_file"])
+    with ModelProcess(made.version.name, made.version.manifest["kind"], model, 30) as process:
+        assert process.predict(x).tolist() == golden["answers"]
+
+
+def test_golden_rows_keep_every_digit_and_every_microsecond(store: Store) -> None:
+    frame = people().drop(columns="spent")
+    frame["age"] = frame["age"] + 0.1 + 0.2
+    frame["opened"] = frame["opened"] + pd.Timedelta(microseconds=123457)
+    made = Pipeline(store, settings()).publish(frame)
+    golden = pd.DataFrame(json.loads(made.file("golden.json"))["rows"])
+    clean = rows(store, made.clean)[rows(store, made.featured)[HOLDOUT]].head(8)
+    assert golden["age"].tolist() == clean["age"].tolist()
+    assert pd.to_datetime(golden["opened"]).tolist() == clean["opened"].tolist()
+
+
+def test_the_same_model_judged_again_gives_the_same_files_and_fingerprint(bought: Made) -> None:
+    run = bought.pipeline
+    gate, against = Gate.of(run.settings), rival.Rival(version=None, folder=run.settings.models, timeout=30)
+    first, second = (
+        evaluator.evaluate(run.store, bought.clean, bought.featured, bought.trained, gate, against) for _ in range(2)
+    )
+    assert first == second
+    assert partitions.broken(run.store, first) == []
+    assert feature_engineering.read_spec(run.store, bought.featured)["classes"] == ["no", "yes"]

@@ -1,0 +1,213 @@
+"""What scoring promises: one traceable answer for each row, the same however it is asked, and no model can hang it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ai_workflow import features, partitions, progress, trace, trainers
+from ai_workflow.errors import AiWorkflowError, StageError, StoreError
+from ai_workflow.model_process import ModelProcess
+from ai_workflow.partitions import ID
+from ai_workflow.stages import inference
+from ai_workflow.store import Store
+from tests.stages.tables import Made, Pipeline, Result, parted, people, rows, settings
+
+TRACES = ("a3f7b2c1" * 4, "00000001" * 4)
+
+
+@pytest.fixture(scope="module")
+def asked(bought: Made) -> Result:
+    """The features of rows that training never saw."""
+    return bought.to_score(*parted(people(90, seed=9).drop(columns=["bought", "spent"]), 3))
+
+
+@pytest.fixture(scope="module")
+def answered(bought: Made, asked: Result) -> pd.DataFrame:
+    """The answers for them, in batches of the default size and without a trace."""
+    return scored(bought, asked)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The process ids of the models that were started."""
+    pids: list[int] = []
+
+    class Recorded(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            pids.append(self.pid)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    yield pids
+    progress.watch(None)
+
+
+def scored(made: Made, featured: Result, **changes: Any) -> pd.DataFrame:
+    store = made.pipeline.store
+    return rows(store, inference.predict(store, featured, made.scoring(**changes)))
+
+
+def direct(made: Made, featured: Result) -> np.ndarray:
+    frame = rows(made.pipeline.store, featured)
+    return trainers.load("lightgbm", made.file("model.txt"))(frame[features.names(made.spec)].to_numpy("float32"))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_each_row_has_the_answer_that_the_model_gives_directly(
+    bought: Made, asked: Result, answered: pd.DataFrame
+) -> None:
+    answers = direct(bought, asked)
+    assert answered["prediction"].tolist() == [bought.spec["classes"][index] for index in answers.argmax(axis=1)]
+    assert answered["score"].tolist() == answers.max(axis=1).tolist()
+    assert set(answered["prediction"]) == {"no", "yes"}
+
+
+def test_a_regression_answers_with_the_value(spent: Made) -> None:
+    featured = spent.to_score(*parted(people(30, seed=9), 2))
+    found = scored(spent, featured)
+    assert found["prediction"].tolist() == found["score"].tolist() == direct(spent, featured).tolist()
+
+
+def test_each_row_says_which_row_it_answers_by_which_version_and_in_which_trace(bought: Made, asked: Result) -> None:
+    with trace.bound(trace_id=TRACES[0]):
+        result = inference.predict(bought.pipeline.store, asked, bought.scoring())
+    found = rows(bought.pipeline.store, result)
+    assert list(found.columns) == [
+        "prediction_id", "id", "row", "source", "prediction", "score", "model_version", "trace_id",
+    ]  # fmt: skip
+    assert found["id"].tolist() == people(90, seed=9)["person"].tolist()
+    assert found["row"].tolist() == list(range(1, 91))
+    assert set(found["source"]) == {"rows.csv"}
+    assert set(found["model_version"]) == {"model_v1.0"}
+    assert set(found["trace_id"]) == {TRACES[0]}
+    assert result["message"] == "90 rows scored by model_v1.0"
+    assert (result["version"], result["rows"]) == ("model_v1.0", 90)
+
+
+def test_prediction_ids_are_unique_and_the_same_in_every_run(
+    bought: Made, asked: Result, answered: pd.DataFrame
+) -> None:
+    assert answered["prediction_id"].is_unique
+    pd.testing.assert_frame_equal(scored(bought, asked), answered)
+    with trace.bound(trace_id=TRACES[1]):
+        other = scored(bought, asked)
+    assert set(other["trace_id"]) == {TRACES[1]}
+    pd.testing.assert_frame_equal(other.drop(columns="trace_id"), answered.drop(columns="trace_id"))
+
+
+def test_equal_rows_of_two_files_have_ids_of_their_own(store: Store) -> None:
+    frame = people(60).drop(columns=["person", "spent"])
+    made = Pipeline(store, settings(id=None)).publish(frame, frame)
+    found = scored(made, made.to_score(frame, frame))
+    assert len(found) == 120
+    assert found["prediction_id"].is_unique
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_the_batch_size_does_not_change_an_answer(
+    bought: Made, asked: Result, answered: pd.DataFrame, size: int
+) -> None:
+    pd.testing.assert_frame_equal(scored(bought, asked, batch_size=size), answered)
+
+
+def test_each_partition_is_reported_when_it_is_done(bought: Made, asked: Result, started: list[int]) -> None:
+    seen: list[tuple[int, int]] = []
+    progress.watch(lambda done, total, _: seen.append((done, total)))
+    scored(bought, asked, batch_size=11)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert len(started) == 1
+    assert not alive(started[0])
+
+
+def test_a_model_that_is_killed_ends_the_stage_and_what_was_done_is_kept(
+    bought: Made, asked: Result, answered: pd.DataFrame, started: list[int]
+) -> None:
+    before = len(bought.pipeline.store.names("data/scored"))
+    progress.watch(lambda done, *_: os.kill(started[0], signal.SIGKILL) if done == 1 else None)
+    with pytest.raises(StageError) as caught:
+        scored(bought, asked, batch_size=13)
+    assert "model_v1.0 was killed by signal 9" in str(caught.value)
+    assert caught.value.remedy
+    assert len(bought.pipeline.store.names("data/scored")) == before + 2
+    assert not alive(started[0])
+    progress.watch(None)
+    pd.testing.assert_frame_equal(scored(bought, asked, batch_size=13), answered)
+
+
+class SlowToStart(ModelProcess):
+    """Gives the process all the time that a busy machine takes to start it; then its timeout holds."""
+
+    def __enter__(self) -> ModelProcess:
+        timeout, self._timeout = self._timeout, 60
+        super().__enter__()
+        self._timeout = timeout
+        return self
+
+
+@pytest.mark.parametrize("rows_at_once", [17, 3_000])
+def test_a_model_that_hangs_ends_the_stage_within_its_time(
+    bought: Made, started: list[int], rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs before it has read what it is asked: a small question, and one that no pipe can hold."""
+    many = pd.concat([people(100, seed=9)] * (rows_at_once // 100 + 1)).drop(columns="person")
+    many["person"] = [f"q{rows_at_once}-{number}" for number in range(len(many))]
+    featured = bought.to_score(many.head(50), many.tail(len(many) - 50).reset_index(drop=True))
+    begun: list[float] = []
+
+    def stop(done: int, *_: object) -> None:
+        os.kill(started[0], signal.SIGSTOP)
+        begun.append(time.monotonic())
+
+    progress.watch(stop)
+    monkeypatch.setattr(inference, "ModelProcess", SlowToStart)
+    with pytest.raises(StageError, match=r"model_v1\.0 did not answer within 2 s \(model\.timeout\)") as caught:
+        scored(bought, featured, batch_size=rows_at_once, timeout=2)
+    assert 2 <= time.monotonic() - begun[0] < 10
+    assert "model.timeout" in caught.value.remedy
+    assert not alive(started[0])
+
+
+def test_a_damaged_model_is_refused_before_anything_reads_it(
+    bought: Made, tmp_path_factory: pytest.TempPathFactory, started: list[int]
+) -> None:
+    store = Store(tmp_path_factory.mktemp("own"))
+    made = Pipeline(store, settings()).publish(people().drop(columns="spent"))
+    featured = made.to_score(people(20))
+    path = store.local(f"{made.version.folder}/model.txt")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"model_v1\.0/model\.txt is damaged"):
+        inference.predict(store, featured, made.scoring())
+    assert started == []
+
+
+def test_a_version_that_is_not_there_is_named_with_those_that_are(bought: Made, asked: Result) -> None:
+    with pytest.raises(AiWorkflowError, match=r"no model version 'model_v9\.9'.*there is: model_v1\.0"):
+        scored(bought, asked, version="model_v9.9")
+
+
+def test_a_damaged_partition_of_answers_is_made_again(bought: Made, asked: Result) -> None:
+    store = bought.pipeline.store
+    before = inference.predict(store, asked, bought.scoring(batch_size=19))
+    part = partitions.Dataset.load(store, before).partitions[0]
+    store.local(part.path).write_bytes(b"")
+    assert inference.predict(store, asked, bought.scoring(batch_size=19)) == before
+    assert partitions.broken(store, before) == []
+    assert ID not in rows(store, before)

@@ -1,0 +1,103 @@
+"""What publishing promises: a version is whole or not there, and its number says whether callers must change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ai_workflow import partitions, trace
+from ai_workflow.errors import StoreError
+from ai_workflow.registry import Registry
+from ai_workflow.stages import registry
+from ai_workflow.store import Store
+from tests.stages.tables import Made, Pipeline, parted, people, settings
+
+TRACE = "a3f7b2c1" * 4
+
+
+def table(rows: int = 200, **changes: Any) -> pd.DataFrame:
+    return people(rows, **changes).drop(columns="spent")
+
+
+def publish(store: Store, frame: pd.DataFrame, **changes: Any) -> Made:
+    changed = settings(trainer={"steps": 3, "params": {"num_threads": 1}}, **changes)
+    return Pipeline(store, changed, alone=True).publish(frame)
+
+
+def test_a_version_holds_all_that_is_needed_to_use_judge_and_trace_it(bought: Made) -> None:
+    store, version = bought.pipeline.store, bought.version
+    assert set(version.manifest["files"]) == {
+        "card.json", "card.md", "confusion.svg", "features.json", "features.svg", "golden.json", "loss.svg",
+        "model.txt",
+    }  # fmt: skip
+    for name in version.manifest["files"]:
+        assert bought.file(name)
+    assert set(store.names(version.folder)) == {*version.manifest["files"], "manifest.json"}
+    assert bought.file("model.txt") == store.read(bought.trained["model"]["path"])
+    assert json.loads(bought.file("features.json")) == bought.spec
+    assert partitions.broken(store, bought.published) == []
+    assert version.manifest["scores"]["accuracy"] == bought.evaluated["accuracy"]
+    assert version.manifest["data"] == bought.clean["fingerprint"]
+    assert (version.manifest["kind"], version.manifest["pipeline"]) == ("lightgbm", "people")
+
+
+def test_the_first_version_is_latest_and_stable_and_that_is_told(bought: Made) -> None:
+    assert bought.published["message"] == "model_v1.0 published as latest"
+    assert bought.pipeline.registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
+
+
+def test_card_manifest_and_history_name_version_and_trace(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ai_pipeline.registry")
+    with trace.bound(trace_id=TRACE):
+        made = publish(store, table())
+    assert made.file("card.md").decode().startswith("# people · model_v1.0\n")
+    assert f"- **trace**: `{TRACE}`" in made.file("card.md").decode()
+    assert made.version.manifest["trace_id"] == made.published["trace_id"] == TRACE
+    assert made.pipeline.registry.history()[-1]["trace_id"] == TRACE
+    assert "model_v1.0 published as latest" in caplog.text
+
+
+def test_more_rows_are_a_minor_version_and_a_change_for_callers_is_a_major_one(store: Store) -> None:
+    changes: list[tuple[pd.DataFrame, str]] = [
+        (table(), "model_v1.0"),
+        (table(240), "model_v1.1"),
+        (table(240).assign(member=lambda frame: frame["member"].astype(int)), "model_v2.0"),
+        (table(240).drop(columns="member"), "model_v3.0"),
+        (table(240).drop(columns="member").assign(more=range(240)), "model_v4.0"),
+        (table(240, classes=("no", "perhaps", "yes")), "model_v5.0"),
+        (table(200, classes=("no", "perhaps", "yes")), "model_v5.1"),
+    ]
+    for frame, name in changes:
+        assert publish(store, frame).published["version"] == name
+    models = Registry(store, settings().models)
+    assert models.versions() == [name for _, name in changes]
+    # A new version is not stable yet.
+    assert models.aliases() == {"latest": "model_v5.1", "stable": "model_v1.0"}
+
+
+def test_pipelines_and_environments_number_their_versions_on_their_own(store: Store) -> None:
+    for changes in ({}, {"pipeline": "others"}, {"environment": "production"}):
+        made = publish(store, table(), **changes)
+        assert made.published["version"] == "model_v1.0"
+        assert made.pipeline.settings.pipeline in made.published["folder"]
+        assert made.pipeline.settings.environment in made.published["folder"]
+
+
+@pytest.mark.parametrize("damaged", ["model", "spec", "card"])
+def test_where_a_file_is_damaged_no_version_appears_and_no_alias_moves(
+    bought: Made, tmp_path_factory: pytest.TempPathFactory, damaged: str
+) -> None:
+    made = replace(bought.pipeline, store=Store(tmp_path_factory.mktemp("own"))).publish(*parted(table(), 2))
+    store, before = made.pipeline.store, made.pipeline.registry.aliases()
+    refs = {"model": made.trained["model"], "spec": made.featured["spec"], "card": made.evaluated["files"]["card.md"]}
+    path = store.local(refs[damaged]["path"])
+    path.write_bytes(path.read_bytes()[:-1])
+    place = registry.Place(folder=made.pipeline.settings.models)
+    with pytest.raises(StoreError, match="damaged"):
+        registry.publish(store, made.featured, made.trained, made.evaluated, place)
+    assert made.pipeline.registry.versions() == ["model_v1.0"]
+    assert made.pipeline.registry.aliases() == before

@@ -1,0 +1,112 @@
+"""What storing predictions promises: complete under a manifest, never twice, and whole again when it is repeated."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from ai_workflow import partitions
+from ai_workflow.errors import StoreError
+from ai_workflow.partitions import Dataset
+from ai_workflow.stages import inference, result_store
+from ai_workflow.store import FileRef, Store
+from tests.stages.tables import Made, Result, parted, people, rows
+
+
+@pytest.fixture(scope="module")
+def answers(bought: Made) -> tuple[Store, Result]:
+    """A store, and predictions in it."""
+    store = bought.pipeline.store
+    featured = bought.to_score(*parted(people(60, seed=3), 3))
+    return store, inference.predict(store, featured, bought.scoring())
+
+
+@pytest.fixture
+def scored(answers: tuple[Store, Result], store: Store) -> Result:
+    """Predictions in a store of their own."""
+    made, result = answers
+    for part in Dataset.load(made, result).partitions:
+        store.write(part.path, made.read(part.path))
+    store.write(result["record"]["path"], made.read(result["record"]["path"]))
+    return result
+
+
+def test_all_predictions_are_stored_and_read_back(store: Store, scored: Result) -> None:
+    stored = result_store.keep(store, scored, "people")
+    assert stored["message"] == "60 predictions stored"
+    assert stored["folder"] == f"predictions/people/model_v1.0/{scored['fingerprint']}"
+    assert store.names(stored["folder"]) == ["manifest.json", "part-00000.parquet", "part-00001.parquet",
+                                             "part-00002.parquet"]  # fmt: skip
+    pd.testing.assert_frame_equal(result_store.read(store, stored), rows(store, scored))
+
+
+def test_the_manifest_says_who_answered_and_how_many_rows_there_are(store: Store, scored: Result) -> None:
+    body = store.read_record(result_store.keep(store, scored, "people")["record"]["path"])
+    assert (body["pipeline"], body["model_version"], body["rows"]) == ("people", "model_v1.0", 60)
+    assert sum(part["rows"] for part in body["partitions"]) == 60
+
+
+def test_the_manifest_comes_last_and_only_when_all_is_there(
+    store: Store, scored: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    write = Store.write
+
+    def recorded(self: Store, path: str, data: bytes) -> FileRef:
+        written.append(path.rsplit("/", 1)[-1])
+        if len(written) == 3:
+            raise StoreError("the disk is full")
+        return write(self, path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", recorded)
+        with pytest.raises(StoreError, match="disk is full"):
+            result_store.keep(store, scored, "people")
+    folder = f"predictions/people/model_v1.0/{scored['fingerprint']}"
+    assert store.names(folder) == ["part-00000.parquet", "part-00001.parquet"]
+    result_store.keep(store, scored, "people")
+    with monkeypatch.context() as patch:
+        written[:] = ["", "", ""]
+        patch.setattr(Store, "write", recorded)
+        store.remove(folder)
+        result_store.keep(store, scored, "people")
+    assert written[3:] == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet", "manifest.json"]
+
+
+def test_stored_again_nothing_is_there_twice_and_no_partition_is_written_anew(store: Store, scored: Result) -> None:
+    first = result_store.keep(store, scored, "people")
+    inodes = [store.local(file["path"]).stat().st_ino for file in first["files"]]
+    second = result_store.keep(store, scored, "people")
+    assert second == first
+    assert [store.local(file["path"]).stat().st_ino for file in first["files"]] == inodes
+    assert store.names("predictions/people/model_v1.0") == [scored["fingerprint"]]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", None])
+def test_a_damaged_or_missing_copy_is_made_whole_by_storing_again(
+    store: Store, scored: Result, damage: bytes | None
+) -> None:
+    stored = result_store.keep(store, scored, "people")
+    path = store.local(stored["files"][1]["path"])
+    path.unlink() if damage is None else path.write_bytes(damage)
+    assert partitions.broken(store, stored) == [stored["files"][1]["path"]]
+    assert result_store.keep(store, scored, "people") == stored
+    assert partitions.broken(store, stored) == []
+
+
+def test_one_changed_byte_in_stored_predictions_is_found_when_they_are_read(store: Store, scored: Result) -> None:
+    stored = result_store.keep(store, scored, "people")
+    path = store.local(stored["files"][2]["path"])
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(StoreError, match="damaged"):
+            result_store.read(store, stored)
+
+
+def test_a_damaged_prediction_is_not_stored(store: Store, scored: Result) -> None:
+    part = Dataset.load(store, scored).partitions[2]
+    store.local(part.path).write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match="damaged"):
+        result_store.keep(store, scored, "people")
+    assert "manifest.json" not in store.names(f"predictions/people/model_v1.0/{scored['fingerprint']}")

@@ -1,0 +1,66 @@
+"""What a model card promises: what the version is, how good it is against what, and when a figure misleads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ai_workflow import card
+from tests.reports import report
+
+
+def _even(body: dict[str, Any]) -> dict[str, Any]:
+    lines = [line | {"support": 500} for line in body["scores"]["per_class"]]
+    return body | {"scores": body["scores"] | {"per_class": lines}}
+
+
+def test_the_title_names_the_version_or_says_that_there_is_none() -> None:
+    assert card.render(report(), "model_v2.3").startswith("# credit · model_v2.3\n")
+    assert card.render(report()).startswith("# credit · candidate, not published\n")
+
+
+def test_facts_and_gate_are_told() -> None:
+    text = card.render(report())
+    for fact in ("300 steps", "800 to train, 90 to stop early, 1000 held out", "12 from 10 columns", "f" * 32,
+                 "20% by the hash of the id", "**Gate:** passes", "![loss](loss.svg)"):  # fmt: skip
+        assert fact in text
+
+
+def test_every_metric_stands_beside_the_constant_answer() -> None:
+    text = card.render(report())
+    assert "| metric | this model | constant answer |" in text
+    assert "| accuracy (judged) | 0.9770 | 0.9770 |" in text
+    assert "| auc | – | 0.5000 |" in text
+
+
+def test_the_stable_version_stands_beside_it_with_its_note() -> None:
+    stable = {"version": "model_v1.4", "scores": {"accuracy": 0.9, "auc": 0.8}, "note": "Its scores are older."}
+    text = card.render(report(stable=stable))
+    assert "| metric | this model | constant answer | model_v1.4 |" in text
+    assert "| accuracy (judged) | 0.9770 | 0.9770 | 0.9000 |" in text
+    assert "| log_loss | 0.1000 | 0.1100 | – |" in text
+    assert "> Its scores are older." in text
+
+
+def test_the_card_says_what_so_many_rows_can_say() -> None:
+    assert "With 1000 rows held out, the accuracy is between 96.6% and 98.5%" in card.render(report())
+
+
+def test_a_large_majority_is_said_with_what_to_judge_by() -> None:
+    assert "97.7% of the rows are of class `no`: accuracy says little here" in card.render(report())
+    assert "accuracy says little" not in card.render(_even(report()))
+
+
+def test_each_class_has_its_line_whatever_its_name() -> None:
+    body = report()
+    body["scores"]["per_class"][1]["class"] = "a|b\nc"
+    assert "| a\\|b c | 0.500 | 0.300 | 0.375 | 23 |" in card.render(body)
+
+
+@pytest.mark.parametrize("word", ["Wilson", "Per class"])
+def test_a_regression_has_no_classes(word: str) -> None:
+    scores = {"mae": 1.0, "rmse": 2.0, "r2": None}
+    text = card.render(report(task="regression", classes=None, scores=scores, baseline=scores))
+    assert word not in text
+    assert "| r2 | – | – |" in text

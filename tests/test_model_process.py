@@ -1,0 +1,129 @@
+"""What a model's own process promises: whatever the model does, the caller gets answers or one clear error, in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import lightgbm
+import numpy as np
+import pytest
+
+from ai_workflow.model_process import ModelFailed, ModelProcess
+from tests import processes
+
+ORPHAN = """
+    import sys, time
+    from ai_workflow.model_process import ModelProcess
+    with ModelProcess("model_v1.0", "lightgbm", open(sys.argv[1], "rb").read(), 30):
+        print("loaded", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    """A small regression model of three features."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3))
+    data = lightgbm.Dataset(x, x[:, 0] * 2 + x[:, 1])
+    return lightgbm.train({"verbosity": -1, "num_threads": 1}, data, 5).model_to_string().encode()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    before = processes.children()
+    yield
+    assert processes.children() == before
+
+
+def _x(rows: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(rows, 3)).astype(np.float32)
+
+
+def _process(model: bytes, timeout: float = 30.0, kind: str = "lightgbm") -> ModelProcess:
+    return ModelProcess("model_v1.0", kind, model, timeout)
+
+
+def _child(before: set[int]) -> int:
+    (child,) = processes.children() - before
+    return child
+
+
+@pytest.mark.parametrize("rows", [1, 2, 200_000])
+def test_the_answers_are_those_of_the_model(model: bytes, rows: int) -> None:
+    expected = lightgbm.Booster(model_str=model.decode()).predict(_x(rows))
+    with _process(model) as process:
+        np.testing.assert_array_equal(process.predict(_x(rows)), expected)
+        np.testing.assert_array_equal(process.predict(_x(rows)), expected)
+
+
+def test_a_model_that_crashes_while_it_loads_is_named(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    for damaged in (model[: len(model) // 2], b"not a model", b""):
+        with pytest.raises(ModelFailed, match=r"the process of model_v1.0 (ended with exit code|was killed by signal)"):
+            _process(damaged).__enter__()
+    assert capfd.readouterr().err
+
+
+def test_an_unknown_family_is_refused(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelFailed, match="ended with exit code 1"), _process(model, kind="nonsense"):
+        pass
+    assert "nonsense" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("rows", [1, 200_000])
+def test_a_process_that_is_killed_is_said(model: bytes, rows: int) -> None:
+    before = processes.children()
+    with _process(model) as process:
+        os.kill(_child(before), signal.SIGKILL)
+        with pytest.raises(ModelFailed, match=r"the process of model_v1.0 was killed by signal 9"):
+            process.predict(_x(rows))
+
+
+@pytest.mark.parametrize("rows", [1, 200_000])
+def test_a_process_that_hangs_is_given_up_in_time(model: bytes, rows: int) -> None:
+    before = processes.children()
+    process = _process(model)
+    with process:
+        os.kill(_child(before), signal.SIGSTOP)
+        process._timeout = 0.3
+        start = time.monotonic()
+        with pytest.raises(ModelFailed, match=r"model_v1.0 did not answer within 0.3 s \(model.timeout\)"):
+            process.predict(_x(rows))
+        assert time.monotonic() - start < 2
+
+
+def test_a_model_that_takes_too_long_to_load_is_given_up(model: bytes) -> None:
+    with pytest.raises(ModelFailed, match=r"did not load within 0.01 s"), _process(model, timeout=0.01):
+        pass
+
+
+def test_answers_that_are_not_finite_are_refused(model: bytes) -> None:
+    lines = [
+        "leaf_value=" + " ".join(["nan"] * len(line.split())) if line.startswith("leaf_value=") else line
+        for line in model.decode().splitlines()
+    ]
+    head = [line for line in lines if not line.startswith("tree_sizes=")]
+    with _process("\n".join(head).encode()) as process, pytest.raises(ModelFailed, match="not finite"):
+        process.predict(_x(4))
+
+
+def test_a_wrong_number_of_columns_is_an_error_and_not_an_answer(
+    model: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with _process(model) as process, pytest.raises(ModelFailed, match="ended with exit code 1"):
+        process.predict(np.zeros((2, 7), dtype=np.float32))
+    assert "LightGBMError" in capfd.readouterr().err
+
+
+def test_the_process_ends_with_its_caller(model: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("model") / "model.txt"
+    path.write_bytes(model)
+    caller = processes.start(ORPHAN, path)
+    assert caller.stdout
+    assert caller.stdout.readline() == "loaded\n"
+    caller.send_signal(signal.SIGKILL)
+    # The pipe ends only when the model's process, which holds it too, has ended.
+    caller.communicate(timeout=10)

@@ -1,0 +1,236 @@
+"""What the registry promises: a version is complete or not there, `latest` is always one of them, and all is told."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from ai_workflow import trace
+from ai_workflow.errors import AiWorkflowError, StoreError
+from ai_workflow.registry import Registry, Version
+from ai_workflow.store import Store
+from tests import processes
+from tests.tables import DAMAGES, damage
+
+FOLDER = "models/development/credit"
+FILES = {"model.txt": b"m" * 5000, "features.json": b"{}", "golden.json": b"[]"}
+PUBLISH = """
+    import sys
+    from ai_workflow.registry import Registry
+    from ai_workflow.store import Store
+    registry = Registry(Store(sys.argv[1]), "models/development/credit")
+    print("ready", flush=True)
+    for _ in range(int(sys.argv[2])):
+        registry.publish({"model.txt": b"m" * 5000, "features.json": b"{}", "golden.json": b"[]"}, "schema", {})
+"""
+# Publishes again and again while files may grow a little larger each time: each of the writes fails once.
+REFUSED = """
+    import resource, signal, sys
+    from ai_workflow.errors import StoreError
+    from ai_workflow.registry import Registry
+    from ai_workflow.store import Store
+    registry = Registry(Store(sys.argv[1]), "models/development/credit")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    state = lambda: (registry.versions(), registry.aliases(), registry.history())
+    for size in [*range(10, 1500, 30), 100_000]:
+        before, limits = state(), resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            registry.publish({"model.txt": b"m" * 100}, "schema", {})
+            after = "published"
+        except StoreError as error:
+            after = str(error).split(" cannot be written: File too large")[0].rsplit("/")[-1]
+            assert state() == before, (size, before, state())
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        print(after)
+"""
+
+
+@pytest.fixture(params=["folder", "memory://"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+    """An empty registry in a store of each kind."""
+    root = tmp_path if request.param == "folder" else f"memory://{uuid.uuid4().hex}"
+    return Registry(Store(root), FOLDER)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def local(store: Store) -> Registry:
+    return Registry(store, FOLDER)
+
+
+def _publish(registry: Registry, schema: str = "schema") -> Version:
+    return registry.publish(FILES, schema, {"kind": "lightgbm"})
+
+
+def _is_sound(registry: Registry) -> None:
+    """Check that what the aliases point at can be used, and that the history tells how they came to."""
+    history = registry.history()
+    for name in registry.versions():
+        version = registry.get(name)
+        for file in version.manifest["files"]:
+            registry.read(version, file)
+    assert (history[-1]["aliases"] if history else {"latest": None, "stable": None}) == registry.aliases()
+    assert all(name in registry.versions() for line in history for name in line["aliases"].values())
+
+
+def test_the_first_version_becomes_latest_and_stable(registry: Registry) -> None:
+    assert registry.aliases() == {"latest": None, "stable": None}
+    assert _publish(registry).name == "model_v1.0"
+    assert registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
+
+
+def test_each_training_raises_the_minor_and_another_schema_the_major(registry: Registry) -> None:
+    names = [_publish(registry, schema).name for schema in ("a", "a", "b", "b", "a")]
+    assert names == ["model_v1.0", "model_v1.1", "model_v2.0", "model_v2.1", "model_v3.0"]
+    assert registry.versions() == names
+    assert registry.aliases() == {"latest": "model_v3.0", "stable": "model_v1.0"}
+
+
+def test_versions_are_sorted_as_numbers(registry: Registry) -> None:
+    for _ in range(11):
+        _publish(registry)
+    assert registry.versions()[-2:] == ["model_v1.9", "model_v1.10"]
+
+
+def test_a_version_holds_its_files_and_what_is_said_of_it(registry: Registry) -> None:
+    with trace.bound(trace_id="f" * 32):
+        registry.publish(FILES, "s", {"kind": "lightgbm"}, lambda name: {"card.md": f"# {name}".encode()})
+    version = registry.get("latest")
+    assert registry.read(version, "model.txt") == FILES["model.txt"]
+    assert registry.read(version, "card.md") == b"# model_v1.0"
+    said = {name: version.manifest[name] for name in ("version", "schema", "kind", "trace_id")}
+    assert said == {"version": "model_v1.0", "schema": "s", "kind": "lightgbm", "trace_id": "f" * 32}
+    assert set(version.manifest["files"]) == {*FILES, "card.md"}
+
+
+@pytest.mark.parametrize(
+    "name", ["latest", "stable", "model_v9.9", "", "..", "../../../etc", "history.jsonl", "Latest"]
+)
+def test_a_version_that_is_not_there_is_said_with_those_that_are(registry: Registry, name: str) -> None:
+    with pytest.raises(AiWorkflowError, match=r"there is: none\. Run the training flow first") as caught:
+        registry.get(name)
+    assert f"'{name}'" in str(caught.value)
+
+
+def test_a_file_that_a_version_has_not_is_named(registry: Registry) -> None:
+    with pytest.raises(StoreError, match=r"model_v1.0 has no file weights.bin"):
+        registry.read(_publish(registry), "weights.bin")
+
+
+def test_the_history_tells_what_latest_and_stable_were(registry: Registry) -> None:
+    _publish(registry)
+    _publish(registry)
+    first, second = registry.history()
+    assert second["aliases"] == {"latest": "model_v1.1", "stable": "model_v1.0"}
+    assert (first["before"], second["action"], second["reason"]) == ("", "publish", "passed the gate, after model_v1.0")
+    assert first["time"] <= second["time"]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("file", ["model.txt", "manifest.json"])
+def test_a_damaged_version_is_refused(local: Registry, store: Store, file: str, kind: str) -> None:
+    _publish(local)
+    damage(store, f"{FOLDER}/model_v1.0/{file}", kind)
+    with pytest.raises(AiWorkflowError, match=r"damaged|cannot be read|there is no model version"):
+        local.read(local.get("latest"), "model.txt")
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut short", "a bit flipped"])
+def test_damaged_aliases_are_refused(local: Registry, store: Store, kind: str) -> None:
+    _publish(local)
+    damage(store, f"{FOLDER}/aliases.json", kind)
+    with pytest.raises(StoreError, match=r"aliases\.json is damaged"):
+        local.get("latest")
+
+
+def test_an_edited_history_is_refused(local: Registry, store: Store) -> None:
+    for _ in range(4):
+        _publish(local)
+    path = store.local(f"{FOLDER}/history.jsonl")
+    good = path.read_text().splitlines(keepends=True)
+    edited = good[1].replace("passed the gate", "failed the gate")
+    for lines in ([good[0], edited, *good[2:]], [good[0], *good[2:]], good[1:], [good[1], good[0], *good[2:]]):
+        path.write_text("".join(lines))
+        with pytest.raises(StoreError, match=r"history\.jsonl line \d does not follow the line before it"):
+            local.history()
+    path.write_text("{" + "".join(good))
+    with pytest.raises(StoreError, match=r"history\.jsonl is damaged"):
+        local.history()
+
+
+def test_a_change_whose_line_was_not_written_is_told_all_the_same(local: Registry, store: Store) -> None:
+    _publish(local)
+    path = store.local(f"{FOLDER}/history.jsonl")
+    before = path.read_bytes()
+    _publish(local)
+    path.write_bytes(before)
+    assert [line["aliases"]["latest"] for line in local.history()] == ["model_v1.0", "model_v1.1"]
+    _publish(local)
+    assert len([json.loads(line) for line in path.read_text().splitlines()]) == 3
+    _is_sound(local)
+
+
+def test_processes_that_publish_at_once_lose_no_version(local: Registry, tmp_path: Path) -> None:
+    publishers = [processes.start(PUBLISH, tmp_path, 10) for _ in range(2)]
+    assert [publisher.communicate(timeout=60)[0] for publisher in publishers] == ["ready\n"] * 2
+    assert local.versions() == [f"model_v1.{minor}" for minor in range(20)]
+    assert [line["aliases"]["latest"] for line in local.history()] == local.versions()
+    _is_sound(local)
+
+
+def test_a_publisher_that_is_killed_at_any_moment_leaves_a_sound_registry(
+    local: Registry, store: Store, tmp_path: Path
+) -> None:
+    moments = random.Random(0)
+    for _ in range(20):
+        publisher = processes.start(PUBLISH, tmp_path, 1000)
+        assert publisher.stdout
+        assert publisher.stdout.readline() == "ready\n"
+        time.sleep(moments.uniform(0.0, 0.02))
+        publisher.send_signal(signal.SIGKILL)
+        publisher.communicate()
+        _is_sound(local)
+    newest = _publish(local).name
+    _is_sound(local)
+    assert local.aliases()["latest"] == newest
+    assert [line["aliases"]["latest"] for line in local.history()] == local.versions()
+    assert not list(store.local(FOLDER).glob(".publishing-*"))
+
+
+def test_a_version_placed_by_a_killed_publisher_becomes_latest_with_the_next(local: Registry, store: Store) -> None:
+    _publish(local)
+    _publish(local)
+    folder = store.local(FOLDER)
+    (folder / "model_v1.1").rename(folder / "kept")
+    for file in ("aliases.json", "history.jsonl"):
+        store.remove(f"{FOLDER}/{file}")
+    _publish(local)
+    (folder / "kept").rename(folder / "model_v1.2")
+    _publish(local)
+    assert [line["aliases"]["latest"] for line in local.history()][-2:] == ["model_v1.2", "model_v1.3"]
+
+
+def test_a_version_that_cannot_be_published_leaves_all_as_it_was(local: Registry, store: Store, tmp_path: Path) -> None:
+    said = processes.python(REFUSED, tmp_path).splitlines()
+    assert set(said) == {"model.txt", "manifest.json", "aliases.json", "history.jsonl", "published"}
+    left = {path.name for path in store.local(FOLDER).iterdir()}
+    assert left == {".lock", "aliases.json", "history.jsonl", *local.versions()}
+    assert len(local.history()) == said.count("published")
+    _is_sound(local)
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file where a folder must be")
+    with pytest.raises(StoreError, match="credit cannot be written: Not a directory"):
+        _publish(Registry(Store(tmp_path), FOLDER))
