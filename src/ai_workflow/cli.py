@@ -1,0 +1,28 @@
+"""The command line `ai-workflow`: each command lives in its own module and is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import scrub
+
+FAILED = 2
+
+app = App(name="ai-workflow", help="AI pipelines in production: configuration, traces, models, service.")
+app.command("ai_workflow.cli_config:app", name="config", help="Check, show and explain the configuration.")
+app.command("ai_workflow.cli_trace:trace", name="trace")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 2 a mistake that is said on stderr."""
+    try:
+        app(arguments, exit_on_error=False)
+    except CycloptsError:  # it has printed what is wrong with the command line
+        sys.exit(FAILED)
+    except AiWorkflowError as error:
+        print(scrub(str(error)), file=sys.stderr)
+        sys.exit(FAILED)

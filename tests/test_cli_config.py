@@ -1,0 +1,205 @@
+"""The promises of `ai-workflow config`: what it prints, how it exits, and how little it imports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ai_workflow import cli, cli_config
+from ai_workflow.config import load
+from ai_workflow.errors import StageError
+
+PROJECT = Path(__file__).parents[1]
+EXAMPLE = PROJECT / "config/examples/credit.yaml"
+PASSWORD = "correct-horse-battery"
+BASE = """\
+pipeline: base
+task: classification
+source: {kind: sample}
+target: target
+"""
+
+
+class Ran(NamedTuple):
+    """What a command line left."""
+
+    code: object
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of its own; nothing of this machine's configuration is seen."""
+    for name in [name for name in os.environ if name.startswith(("AIW_", "DATABASE_"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/base.yaml").write_text(BASE)
+    (tmp_path / "config/production.yaml").write_text("database:\n  password: ${PW:-}\n  host: prod\n")
+    monkeypatch.setenv("AIW_ROOT", str(tmp_path))
+    monkeypatch.setenv("AIW_ETC", str(tmp_path / "etc"))
+    monkeypatch.setenv("AIW_OS_RELEASE", str(tmp_path / "os-release"))
+    (tmp_path / "os-release").write_text("ID=rocky\n")
+    return tmp_path
+
+
+@pytest.fixture
+def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run one command line; return its exit status and what it printed."""
+
+    def call(*arguments: str | Path) -> Ran:
+        with pytest.raises(SystemExit) as exited:
+            cli.main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return Ran(exited.value.code, printed.out, printed.err)
+
+    return call
+
+
+def test_check_says_pipeline_environment_and_number_of_layers(run: Run) -> None:
+    found = run("config", "check", "--environment", "production")
+    assert (found.code, found.err) == (0, "")
+    assert found.out == "configuration ok: pipeline base, environment production, 2 layers\n"
+
+
+def test_check_accepts_the_example_although_its_data_is_not_there(run: Run) -> None:
+    found = run("config", "check", "--pipeline", EXAMPLE)
+    assert (found.code, found.out) == (0, "configuration ok: pipeline credit, environment development, 2 layers\n")
+
+
+@pytest.mark.parametrize("command", ["check", "show", "where"])
+def test_a_wrong_configuration_is_reported_on_stderr_with_exit_2(command: str, run: Run, root: Path) -> None:
+    (root / "mine.yaml").write_text("trainer:\n  stepz: 1\nmodle: 2\n")
+    found = run("config", command, "--pipeline", root / "mine.yaml")
+    assert (found.code, found.out) == (2, "")
+    assert found.err.splitlines()[:2] == [
+        "2 problems in the configuration:",
+        "mine.yaml:2: trainer.stepz: unknown key; did you mean 'steps'?",
+    ]
+
+
+def test_show_prints_yaml_that_gives_the_same_settings_again(run: Run, root: Path) -> None:
+    shown = run("config", "show", "--pipeline", EXAMPLE).out
+    assert yaml.safe_load(shown) == load(EXAMPLE).settings.model_dump(mode="json", by_alias=True)
+    (root / "again.yaml").write_text(shown)
+    assert load(root / "again.yaml").settings == load(EXAMPLE).settings
+
+
+def test_show_masks_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PW", PASSWORD)
+    for options in ([], ["--origin"]):
+        found = run("config", "show", "--environment", "production", *options)
+        assert PASSWORD not in found.out + found.err
+        assert "  password: '***'" in found.out
+
+
+def test_show_origin_names_file_and_line_beside_each_leaf(run: Run) -> None:
+    lines = run("config", "show", "--environment", "production", "--origin").out.splitlines()
+    assert "environment: production  # argument" in lines
+    assert "  host: prod  # config/production.yaml:3" in lines
+    assert "target: target  # config/base.yaml:4" in lines
+    assert "  steps: 200  # built-in default" in lines
+    assert all("  # " in line or line.endswith(":") for line in lines)
+
+
+def test_where_lists_every_layer_as_used_or_absent(run: Run, root: Path) -> None:
+    (root / "etc/centos").mkdir(parents=True)
+    (root / "etc/centos/a.yaml").write_text("")
+    lines = [line.split() for line in run("config", "where", "--environment", "production").out.splitlines()]
+    assert [line[:2] for line in lines] == [
+        ["used", "config/base.yaml"],
+        ["used", "config/production.yaml"],
+        ["used", "etc/centos/a.yaml"],
+        ["absent", "AIW_CONFIG"],
+        ["absent", "pipeline"],
+        ["absent", "override"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("database.host", "config/production.yaml:3"),
+        ("database", "config/production.yaml:1"),
+        ("target", "config/base.yaml:4"),
+        ("trainer.checkpoint.keep", "built-in default"),
+    ],
+)
+def test_where_names_the_line_that_sets_a_key(key: str, expected: str, run: Run) -> None:
+    found = run("config", "where", key, "--environment", "production")
+    assert (found.code, found.out) == (0, f"{expected}\n")
+
+
+def test_where_with_an_unknown_key_exits_2_with_a_suggestion(run: Run) -> None:
+    found = run("config", "where", "trainer.stepz")
+    assert (found.code, found.out) == (2, "")
+    assert found.err == "trainer.stepz: unknown key; did you mean 'trainer.steps'?\n"
+
+
+def test_a_mistake_in_the_command_line_exits_2(run: Run) -> None:
+    found = run("config", "chekc")
+    assert (found.code, found.out) == (2, "")
+    assert 'Did you mean "check"?' in " ".join(found.err.split())
+
+
+def test_any_error_of_the_package_is_one_clean_line_without_its_secrets(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StageError(f"no database at {PASSWORD}", "Start it.")
+
+    monkeypatch.setenv("PW", PASSWORD)
+    load(environment="production")
+    monkeypatch.setattr(cli_config, "load", fail)
+    found = run("config", "check")
+    assert (found.code, found.out, found.err) == (2, "", "no database at ***. Start it.\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["config", "check"]])
+def test_the_command_line_starts_without_the_heavy_libraries(arguments: list[str]) -> None:
+    code = f"""
+import atexit, sys
+heavy = {{"prefect", "pandas", "pyarrow", "lightgbm", "sklearn", "numpy", "matplotlib"}}
+atexit.register(lambda: print("loaded:", sorted(heavy & set(sys.modules))))
+from ai_workflow.cli import main
+main({arguments!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("loaded: []\n")
+
+
+def test_the_installed_command_runs(root: Path) -> None:
+    command = Path(sys.executable).with_name("ai-workflow")
+    done = subprocess.run([command, "config", "check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (
+        0,
+        "configuration ok: pipeline base, environment development, 1 layers\n",
+    )
+
+
+LEAF = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+TREE = st.recursive(
+    LEAF,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.text(min_size=1), TREE))
+def test_any_value_is_shown_as_yaml_that_reads_back_as_itself(values: dict[str, object]) -> None:
+    shown = "\n".join(cli_config._lines(values, None))
+    assert (yaml.safe_load(shown) or {}) == values

@@ -1,0 +1,77 @@
+"""What `ai-workflow trace` promises: the run that was asked for, or a line that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ai_workflow import cli
+from ai_workflow.journal import ERROR, RUN, STARTED, SUCCESS, Event, Journal
+from ai_workflow.store import Store
+
+GOOD, BAD = "aa" * 16, "bb" * 16
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A store with a finished run that began last, and a failed one before it."""
+    book = Journal(Store(tmp_path))
+    for trace_id, status, day in ((BAD, ERROR, 1), (GOOD, SUCCESS, 2)):
+        for stage, told in ((RUN, STARTED), ("trainer", status), (RUN, status)):
+            book.write(Event(trace_id, "credit", "training", stage, told, time=f"2025-01-0{day}T10:00:00+00:00"))
+    return tmp_path
+
+
+def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    try:
+        cli.main(["trace", *map(str, arguments)])
+        code = 0
+    except SystemExit as exit_:
+        code = int(exit_.code or 0)
+    out, error = capsys.readouterr()
+    return code, out, error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        ([], "[TRACE:aaaaaaaa] training · finished"),
+        (["--last"], "[TRACE:aaaaaaaa] training · finished"),
+        (["--failed"], "[TRACE:bbbbbbbb] training · failed in trainer"),
+        (["bbb"], "[TRACE:bbbbbbbb] training · failed in trainer"),
+    ],
+)
+def test_the_run_that_was_asked_for_is_shown(
+    root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], first: str
+) -> None:
+    code, out, error = _run(capsys, *arguments, "--store", root)
+    assert (code, out.splitlines()[0], error) == (0, first, "")
+    assert " | trainer " in out.splitlines()[1]
+
+
+def test_the_list_has_a_line_for_each_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = _run(capsys, "--list", "--store", root)
+    assert [line.split() for line in out.splitlines()] == [
+        ["aaaaaaaa", "2025-01-02T10:00:00", "training", "credit", "finished"],
+        ["bbbbbbbb", "2025-01-01T10:00:00", "training", "credit", "failed", "in", "trainer"],
+    ]
+
+
+def test_nothing_to_show_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(capsys, "--store", tmp_path) == (2, "", "there is no run yet. `make run` makes the first\n")
+    assert _run(capsys, "--failed", "--store", tmp_path) == (2, "", "no run has failed\n")
+    assert _run(capsys, "beef", "--store", tmp_path)[2].startswith("no trace begins with 'beef'")
+
+
+def test_an_id_and_a_choice_contradict(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = _run(capsys, "aa", "--last", "--store", root)
+    assert (code, error) == (2, "give either an ID, or one of --last, --failed and --list\n")
+
+
+def test_a_trace_whose_events_are_all_damaged_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (root / "journal" / GOOD).iterdir():
+        path.write_bytes(b"")
+    code, _, error = _run(capsys, "aa", "--store", root)
+    assert (code, error.startswith("no event of trace aa can be read")) == (2, True)
+    assert _run(capsys, "--store", root)[1].startswith("[TRACE:bbbbbbbb]")
