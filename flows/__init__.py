@@ -1,0 +1,1 @@
+"""Prefect flows: thin files that say in which order stages run."""

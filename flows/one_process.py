@@ -1,0 +1,43 @@
+"""Keeps a flow run to one process, and lets `recovery` see whether that process lives: by the lock of the run."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.exceptions import Abort
+
+from ai_workflow import logs, run_lock
+from ai_workflow.run_lock import Holder, RunHeld
+from ai_workflow.store import Store
+
+log = logs.logger("flow")
+
+
+async def claim(store: Store, trace_id: str) -> None:
+    """Hold the lock of the flow run at hand until this process ends.
+
+    Raises:
+        Abort: another process has this run; Prefect then ends this one, and leaves the state of the run alone.
+        StoreError: the lock cannot be written.
+    """
+    run = _flow_run()
+    attempt = str(run.state.id) if run.state else ""
+    try:
+        await asyncio.to_thread(run_lock.hold, store, str(run.id), Holder(trace_id, attempt))
+    except RunHeld as error:
+        log.error("%s: that one goes on, this one ends", error)
+        raise Abort(str(error)) from error
+
+
+def tidy_at_exit(store: Store) -> None:
+    """Have the lock file removed when this process ends; that of a run that crashed stays, for its next attempt."""
+    run_lock.drop_at_exit(store, str(_flow_run().id))
+
+
+def _flow_run() -> FlowRun:
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    return context.flow_run

@@ -1,0 +1,243 @@
+"""One run of a pipeline under Prefect: every stage a task with a content-based key, verified, journaled, traced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+from prefect import Task, task
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.blocks.system import Secret
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
+from prefect.states import Crashed, Failed
+from pydantic import BaseModel
+
+from ai_workflow import config, fingerprint, journal, logs, observe, trace
+from ai_workflow.errors import AiWorkflowError, TransientError
+from ai_workflow.interrupt import Interrupted, check
+from ai_workflow.settings import Settings
+from ai_workflow.store import Store
+from flows import one_process, run_logs, stage_cache
+from flows.graceful_stop import GracefulStop
+from flows.stage_progress import StageProgress
+
+RETRY_SECONDS = (1, 5)
+_TRANSIENT = "Transient"
+log = logs.logger("flow")
+Result = dict[str, Any]
+
+
+class PipelineRun:
+    """The settings, the store and the trace of one run, and the one way to run a stage in it."""
+
+    def __init__(self, flow: str, settings: Settings, trace_id: str) -> None:
+        self.settings = settings
+        self.store = Store(settings.store.root)
+        self.trace_id, self._flow = trace_id, flow
+        self._journal = journal.Journal(self.store)
+        self._visit = partial(observe.Visit, trace_id, settings.pipeline, flow, flow_run_id=flow_run.id)
+        self._observers = (observe.Journaling(self._journal), observe.Counting())
+
+    async def stage(
+        self, work: Callable[..., Result], *args: Any, inputs: Callable[[], Any] | None = None, **unkeyed: Any
+    ) -> Result:
+        """Run a stage function as a Prefect task, or take its result from the cache if all its files are as recorded.
+
+        Args:
+            work: the public function of a stage module; it is called as `work(store, *args, **unkeyed)`.
+            args: settings and results of earlier stages; with the code they are the cache key.
+            inputs: gives one more argument; it is called within the stage, so that its failure is the stage's.
+            unkeyed: arguments that do not change the result, such as where to fetch secrets.
+
+        Raises:
+            AiWorkflowError: the stage failed; the journal says so already.
+        """
+        name = work.__module__.rsplit(".", 1)[-1]
+        with observe.stage(self._visit(name), self._observers) as visit:
+            try:
+                check()
+                if inputs is not None:
+                    args = (*args, await asyncio.to_thread(inputs))
+                state = await self._run(work, args, unkeyed)
+            except AiWorkflowError as error:
+                error.stage = name
+                logs.logger(name).error("%s", error)
+                raise
+            result: Result = await state.aresult()
+            visit.status = journal.SUCCESS if result.get("resumed_from") is None else journal.RESUMED
+            visit.status = journal.CACHED if state.name == "Cached" else visit.status
+            visit.message, visit.numbers = result["message"], journal.numbers_of(result)
+            visit.model_version = result.get("version")
+        return result
+
+    async def _run(self, work: Callable[..., Result], args: tuple[Any, ...], unkeyed: dict[str, Any]) -> State[Result]:
+        name, key = work.__module__.rsplit(".", 1)[-1], _key(work, args)
+        logs.logger(name).debug("cache key %s", key)
+        attempt = _Attempt(partial(work, self.store, *args, **unkeyed), name)
+        fresh = _task(name).with_options(refresh_cache=await stage_cache.is_damaged(self.store, _task(name), key))
+        state: State[Result] = await fresh(key, attempt, return_state=True)
+        if attempt.error is not None and not state.is_completed():
+            raise attempt.error
+        return state
+
+    async def skip(self, name: str, reason: str) -> None:
+        """Record that a stage is left out, and why."""
+        with observe.stage(self._visit(name), self._observers) as visit:
+            visit.status, visit.message = journal.SKIPPED, reason
+
+    async def show(self, markdown: str | None = None) -> None:
+        """Put the trace of this run, and a text if there is one, among the artifacts of the Prefect UI."""
+        key = self.settings.pipeline.replace("_", "-")
+        events = [event for event in self._journal.read(self.trace_id) if event.stage != journal.RUN]
+        rows = [
+            {
+                "time": event.time,
+                "stage": event.stage,
+                "status": event.status,
+                "message": event.message,
+                "seconds": event.seconds,
+            }
+            for event in events
+            if event.status != journal.STARTED
+        ]
+        shown = [
+            acreate_table_artifact(
+                rows,
+                key=f"{key}-{self._flow}-trace",
+                description=f"Trace {trace.short(self.trace_id)}: what each stage did",
+            )
+        ]
+        if markdown:
+            shown.append(acreate_markdown_artifact(markdown, key=f"{key}-model-card", description="Model card"))
+        for made in await asyncio.gather(*shown, return_exceptions=True):
+            if isinstance(made, Exception):
+                log.warning("an artifact could not be shown: %s", made)
+
+
+class _Attempt:
+    """Work for a task, opaque to Prefect, that remembers what went wrong."""
+
+    def __init__(self, work: Callable[[], Result], stage: str) -> None:
+        self.work, self.stage = work, stage
+        self.error: AiWorkflowError | None = None
+
+
+async def _perform(key: str, attempt: _Attempt) -> Result | State[Any]:
+    """Do the work in a thread, so that heartbeats and signals are heard meanwhile; `key` is the cache key."""
+    attempt.error = None
+    try:
+        with StageProgress(attempt.stage):
+            return stage_cache.sealed(await asyncio.to_thread(attempt.work))
+    except AiWorkflowError as error:
+        attempt.error = error
+        stage_cache.keep_nothing()
+        if isinstance(error, Interrupted):
+            return Crashed(message=str(error))
+        if isinstance(error, TransientError):
+            logs.logger(attempt.stage).warning("%s; tried again where tries are left", error)
+            return Failed(name=_TRANSIENT, message=str(error))
+        return Failed(message=str(error))
+
+
+async def _worth_a_retry(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    return state.name == _TRANSIENT
+
+
+@cache
+def _task(name: str) -> Task[..., Any]:
+    policy = CacheKeyFnPolicy(cache_key_fn=lambda _, parameters: parameters["key"])
+    return task(
+        name=name,
+        cache_policy=policy,
+        persist_result=True,
+        result_serializer="json",
+        log_prints=False,
+        retries=len(RETRY_SECONDS),
+        retry_delay_seconds=list(RETRY_SECONDS),
+        retry_condition_fn=_worth_a_retry,
+    )(_perform)
+
+
+def _key(work: Callable[..., Result], args: tuple[Any, ...]) -> str:
+    """Return `stage/code version/settings-inputs`, the same in every process."""
+    name = work.__module__.rsplit(".", 1)[-1]
+    options = [arg for arg in args if isinstance(arg, BaseModel)]
+    inputs = [arg for arg in args if not isinstance(arg, BaseModel)]
+    version = fingerprint.of(fingerprint.code_version(work.__module__), work.__name__)
+    return f"{name}/{version}/{fingerprint.of(*options)}-{fingerprint.of(*inputs)}"
+
+
+def secret_block(name: str) -> str | None:
+    """Return the value of a Prefect Secret block, or None if there is none; call it in a thread without a loop."""
+    try:
+        # Not `load`: within an async flow it gives a coroutine, in a thread too.
+        block: Any = asyncio.run(Secret.aload(name))
+        return str(block.get())
+    except ValueError:
+        return None
+
+
+async def execute(
+    flow: str,
+    steps: Callable[[PipelineRun], Awaitable[Result]],
+    *,
+    pipeline: str | None,
+    environment: str | None,
+    overrides: Mapping[str, Any] | None,
+    traceparent: str | None,
+    log_level: str | None,
+) -> Result | State[Any]:
+    """Run the steps of a flow within its trace and journal; an error of ours becomes a Failed state, no traceback."""
+    try:
+        trace_id = trace.from_traceparent(traceparent) if traceparent else _own_trace()
+    except AiWorkflowError as error:
+        log.error("%s", error)
+        return Failed(message=str(error))
+    trace.give_run(str(flow_run.id), trace_id)
+    with trace.bound(trace_id=trace_id):
+        try:
+            chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
+            settings = config.load(pipeline, environment=environment, overrides=chosen).settings
+        except AiWorkflowError as error:
+            log.error("%s", error)
+            return Failed(message=str(error))
+        run_logs.set_up(settings)
+        run = PipelineRun(flow, settings, trace_id)
+        try:
+            await one_process.claim(run.store, trace_id)
+        except AiWorkflowError as error:
+            log.error("%s", error)
+            return Failed(message=str(error))
+        return await _journaled(run, steps)
+
+
+async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[Result]]) -> Result | State[Any]:
+    with GracefulStop() as stop:
+        try:
+            with observe.stage(run._visit(journal.RUN), run._observers[:1]) as visit:
+                result = await steps(run)
+                visit.message = result["message"]
+        except Interrupted as error:
+            stop.pass_on()
+            return Crashed(message=f"{error.stage}: {error}")
+        except AiWorkflowError as error:
+            if error.stage is None:
+                log.error("%s", error)
+            await run.show()
+            one_process.tidy_at_exit(run.store)
+            return Failed(message=f"{error.stage}: {error}" if error.stage else str(error))
+    one_process.tidy_at_exit(run.store)
+    return {**result, "trace_id": run.trace_id}
+
+
+def _own_trace() -> str:
+    from opentelemetry import trace as otel
+
+    span = otel.get_current_span().get_span_context()
+    if span.is_valid:
+        return f"{span.trace_id:032x}"
+    return trace.id_of_run(flow_run.id) if flow_run.id else trace.new_id()

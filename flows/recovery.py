@@ -1,0 +1,60 @@
+"""The recovery flow: runs whose process is gone are marked, and those of deployments go on, a few times at most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import acreate_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+from prefect.states import Failed
+
+from ai_workflow import config as configuration
+from ai_workflow import logs
+from ai_workflow.errors import AiWorkflowError
+from flows import orphan_tasks, run_logs, second_chance, zombies
+from flows.found_runs import FoundRuns
+
+log = logs.logger("recovery")
+
+
+@flow(name="recovery", log_prints=False)
+async def recovery(
+    config: str | None = None,
+    environment: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    log_level: str | None = None,
+) -> Any:
+    """Do what is to be done about every run whose process is gone; safe to run at any time, and as often as one likes.
+
+    Args:
+        config: pipeline file, for its settings; the one that a run was started with is the run's own.
+        environment: which `config/<environment>.yaml` applies, also to runs that were started with none.
+        overrides: settings that win over every file, as `{"recovery.max_attempts": 1}`.
+        log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
+    """
+    chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
+    try:
+        settings = configuration.load(config, environment=environment, overrides=chosen).settings
+        run_logs.set_up(settings)
+        async with get_client() as client:
+            runs = FoundRuns(client, settings, environment, str(flow_run.id))
+            return await recover(runs)
+    except AiWorkflowError as error:
+        log.error("%s", error)
+        return Failed(message=str(error))
+
+
+async def recover(runs: FoundRuns) -> dict[str, Any]:
+    """Do it, unless another recovery is at it, and show what was done among the artifacts."""
+    with runs.alone() as alone:
+        if not alone:
+            log.info("another recovery is at work")
+            return {"message": "another recovery is at work"}
+        await zombies.end(runs)
+        await second_chance.give(runs)
+        await orphan_tasks.end(runs)
+    if runs.done:
+        await acreate_table_artifact(runs.done, key="recovery", description="Runs whose process was gone")
+    return {"message": f"{len(runs.done)} things done" if runs.done else "no run needed recovery"}

@@ -1,0 +1,71 @@
+"""The scoring flow: answers for a whole table by the version behind an alias."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from prefect import flow
+
+from ai_workflow.registry import Registry
+from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
+from flows.pipeline_run import PipelineRun, execute, secret_block
+
+
+@flow(name="scoring", log_prints=False)
+async def scoring(
+    config: str | None = None,
+    environment: str | None = None,
+    version: str = "latest",
+    overrides: dict[str, Any] | None = None,
+    traceparent: str | None = None,
+    log_level: str | None = None,
+) -> Any:
+    """Score the rows of `inference.source` (or of the training source) and store the predictions.
+
+    Args:
+        config: pipeline file; the pipeline of `config/base.yaml` if not given.
+        environment: which `config/<environment>.yaml` applies.
+        version: an alias (`latest`, `stable`) or a version's name.
+        overrides: settings that win over every file, as `{"model.batch_size": 1000}`.
+        traceparent: W3C header of the caller, whose trace this run then belongs to.
+        log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
+    """
+
+    async def steps(run: PipelineRun) -> dict[str, Any]:
+        return await score(run, version)
+
+    return await execute(
+        "scoring",
+        steps,
+        pipeline=config,
+        environment=environment,
+        overrides=overrides,
+        traceparent=traceparent,
+        log_level=log_level,
+    )
+
+
+async def score(run: PipelineRun, version: str) -> dict[str, Any]:
+    """Run the stages in their order; the rows are cleaned and turned into numbers by the version's own spec."""
+    s = run.settings
+    source = s.inference.source or s.source
+    models = Registry(run.store, s.models)
+    chosen = models.get(version)
+    spec = json.loads(models.read(chosen, "features.json"))
+    loaded = await run.stage(
+        data_loader.load,
+        source,
+        inputs=lambda: data_loader.inspect(source),
+        database=s.database,
+        fetch_secret=secret_block,
+    )
+    clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of_spec(spec, s))
+    featured = await run.stage(feature_engineering.apply, clean, spec)
+    asked = inference.Scoring(
+        version=chosen.name, folder=s.models, batch_size=s.model.batch_size, timeout=s.model.timeout
+    )
+    scored = await run.stage(inference.predict, featured, asked)
+    stored = await run.stage(result_store.keep, scored, s.pipeline)
+    await run.show()
+    return {"version": chosen.name, "folder": stored["folder"], "rows": stored["rows"], "message": stored["message"]}

@@ -1,0 +1,69 @@
+"""The training flow: from the source to a published version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from ai_workflow.registry import Registry
+from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, rival, trainer
+from flows import model_card
+from flows.pipeline_run import PipelineRun, execute, secret_block
+
+
+@flow(name="training", log_prints=False)
+async def training(
+    config: str | None = None,
+    environment: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    traceparent: str | None = None,
+    log_level: str | None = None,
+) -> Any:
+    """Train, judge and publish a model.
+
+    Args:
+        config: pipeline file; the pipeline of `config/base.yaml` if not given.
+        environment: which `config/<environment>.yaml` applies.
+        overrides: settings that win over every file, as `{"trainer.steps": 300}`.
+        traceparent: W3C header of the caller, whose trace this run then belongs to.
+        log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
+    """
+    return await execute(
+        "training",
+        steps,
+        pipeline=config,
+        environment=environment,
+        overrides=overrides,
+        traceparent=traceparent,
+        log_level=log_level,
+    )
+
+
+async def steps(run: PipelineRun) -> dict[str, Any]:
+    """Run the stages in their order; each gets references to what earlier ones made."""
+    s = run.settings
+    loaded = await run.stage(
+        data_loader.load,
+        s.source,
+        inputs=lambda: data_loader.inspect(s.source),
+        database=s.database,
+        fetch_secret=secret_block,
+    )
+    clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of(s))
+    featured = await run.stage(feature_engineering.fit, clean, feature_engineering.Roles.of(s), s.features)
+    trained = await run.stage(
+        trainer.train, featured, s.trainer.learning, s.model.batch_size, checkpoint=s.trainer.checkpoint
+    )
+    stable = rival.version(run.store, Registry(run.store, s.models), trained)
+    evaluated = await run.stage(
+        evaluator.evaluate,
+        clean,
+        featured,
+        trained,
+        evaluator.Gate.of(s),
+        rival.Rival(version=stable, folder=s.models, timeout=s.model.timeout),
+    )
+    published = await run.stage(registry.publish, featured, trained, evaluated, registry.Place(folder=s.models))
+    await run.show(model_card.shown(run.store, published["folder"]))
+    return {"version": published["version"], "folder": published["folder"], "message": published["message"]}

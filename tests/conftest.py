@@ -1,0 +1,69 @@
+"""Fixtures that all tests share, and the rule that in CI a skipped test has failed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.server import Server
+from tests import services
+
+NO_SKIPS = "AIW_NO_SKIPS"
+
+# Tests touch neither the Prefect home of the person who runs them, nor a server of theirs, nor start one unasked.
+for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
+    del os.environ[_name]
+_prefect_home = tempfile.TemporaryDirectory(prefix="prefect-home-")
+os.environ |= {
+    "PREFECT_HOME": _prefect_home.name,
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One Prefect server for the whole session; this process and its children use it."""
+    with services.prefect_server(tmp_path_factory.mktemp("prefect-server")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[services.Postgres]:
+    """One PostgreSQL server for the whole session."""
+    with services.postgres() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The path of a Chromium."""
+    return services.chromium()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where `AIW_NO_SKIPS` is set; an expected failure stays one."""
+    report = yield
+    if not hasattr(report, "wasxfail"):
+        _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself while it is collected."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if os.environ.get(NO_SKIPS) and report.outcome == "skipped":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{NO_SKIPS} is set, and this was skipped: {reason}"

@@ -1,0 +1,41 @@
+"""Fixtures of the flow tests: every flow runs against the one server of the session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.server import Server
+from tests.flows import tables
+from tests.flows.workplace import Workplace
+
+
+@pytest.fixture(scope="session")
+def trained_once(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The place that `trained` copies, with its two runs; whoever asks for it leaves it as it is."""
+    place = Workplace(tmp_path_factory.mktemp("trained"))
+    for seed in (1, 2):
+        tables.write(place.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
+    # An absolute path, so that copies of the place read the very same files.
+    place.configure(source={"kind": "csv", "path": str(place.folder / "rows-*.csv")})
+    place.runs = [place.train(), place.score()]
+    for run in place.runs:
+        assert run.code == 0, run.output
+    return place
+
+
+@pytest.fixture
+def trained(trained_once: Workplace, tmp_path: Path) -> Workplace:
+    """A place where two files were trained on and scored; each test has a copy."""
+    return trained_once.copy(tmp_path)
+
+
+@pytest.fixture
+def place(prefect_server: Server, tmp_path: Path) -> Workplace:
+    """A place with two source files and a pipeline file, where nothing has run."""
+    place = Workplace(tmp_path)
+    for seed in (1, 2):
+        tables.write(place.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
+    place.configure()
+    return place

@@ -1,0 +1,124 @@
+"""`make run`, on a machine of its own: one command that trains, scores, and says what there is to see."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.server import Server
+from tests.flows import tables
+from tests.flows.workplace import Workplace
+
+Done = subprocess.CompletedProcess[str]
+
+
+class Machine(Workplace):
+    """A working folder where nothing points at a server: the command starts its own, below `var/`."""
+
+    first: Done
+
+    def local(self, *arguments: str) -> Done:
+        """Run `python -m deploy.local`."""
+        kept = {
+            name: value
+            for name, value in self.environment().items()
+            if not name.startswith(("PREFECT_", "AIW_")) or name == "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "deploy.local", *arguments], cwd=self.folder, env=kept, timeout=90,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def machine(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    machine = Machine(tmp_path_factory.mktemp("machine"))
+    tables.write(machine.folder / "rows-1.csv", tables.rows(300))
+    machine.configure(source={"kind": "csv", "path": "rows-*.csv"})
+    # To make the tables of an empty database takes the server six seconds: it gets those of the session's server.
+    home = machine.var / "prefect"
+    home.mkdir(parents=True)
+    with closing(sqlite3.connect(home / "prefect.db")) as copy, closing(_database(prefect_server)) as source:
+        source.backup(copy)
+    machine.first = machine.local("run", "--config", "pipeline.yaml")
+    yield machine
+    machine.local("stop")
+
+
+def test_one_command_trains_scores_and_shows_the_way_on(machine: Machine) -> None:
+    first = machine.first
+
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert re.findall(r"\[TRACE:[0-9a-f]{8}\] (\w+) · finished", first.stdout) == ["training", "scoring"]
+    for part in ("300 records loaded", "model_v1.0 published as latest", "300 predictions stored"):
+        assert part in first.stdout
+    told = dict(re.findall(r"^ *(\w[\w ]*?)  (.+)$", first.stdout, re.MULTILINE))
+    assert "accuracy 0." in told["metrics"]
+    assert "constant answer" in told["metrics"]
+    assert told["version"] == f"model_v1.0 in {machine.var}/models/development/small_credit/model_v1.0"
+    assert Path(told["model card"]).read_text().startswith("# small_credit · model_v1.0")
+    assert list(Path(told["predictions"].removeprefix("300 in ")).glob("*.parquet"))
+    assert Path(told["journal"]).is_dir()
+    assert "make run CONFIG=pipeline.yaml" in told["again"]
+    assert {"your data", "look back", "stop"} <= told.keys()
+    assert httpx.get(told["Prefect UI"].removesuffix("/runs") + "/api/health", trust_env=False).text == "true"
+    assert "Traceback" not in first.stdout + first.stderr
+
+
+def test_the_second_time_everything_is_cached(machine: Machine) -> None:
+    second = machine.local("run", "--config", "pipeline.yaml")
+    assert second.returncode == 0, second.stdout + second.stderr
+    stages = re.findall(r"^  \S+ \| (\w+) +\| (\w+) +\|", second.stdout, re.MULTILINE)
+    assert len(stages) == 11
+    assert {status for _, status in stages} == {"CACHED"}
+    assert "model_v1.0" in second.stdout
+
+
+def test_a_bad_pipeline_ends_with_one_clear_error(machine: Machine) -> None:
+    machine.configure("absent.yaml", source={"kind": "csv", "path": "absent.csv"})
+    done = machine.local("run", "--config", "absent.yaml")
+
+    assert done.returncode == 1
+    assert "failed in data_loader" in done.stdout
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "absent.csv does not exist" in errors[0]
+    assert "Correct source.path" in errors[0]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_bad_configuration_starts_nothing(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    (tmp_path / "bad.yaml").write_text("trainer: {stpes: 5}\n")
+    done = machine.local("run", "--config", "bad.yaml")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "trainer.stpes" in done.stderr
+    assert "did you mean 'steps'?" in done.stderr
+    assert not machine.var.exists()
+
+
+def test_stop_ends_the_server(machine: Machine) -> None:
+    address = re.search(r"http://\S+", machine.local("status").stdout)
+    assert address
+    assert machine.local("stop").stdout == "Prefect server stopped\n"
+
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{address[0]}/api/health", trust_env=False)
+    assert machine.local("status").returncode == 3
+    assert machine.local("stop").stdout == "No Prefect server was running\n"
+
+
+def _database(server: Server) -> sqlite3.Connection:
+    """Open the database of a running server."""
+    home = httpx.get(f"{server.api_url}/admin/settings", trust_env=False).json()["home"]
+    return sqlite3.connect(Path(home) / "prefect.db")

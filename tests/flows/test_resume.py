@@ -1,0 +1,58 @@
+"""A training that was stopped goes on from where it was saved, says so, and ends with the very same model."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ai_workflow import journal
+from deploy.server import Server
+from tests.flows import tables
+from tests.flows.api import until
+from tests.flows.workplace import Workplace
+
+LONG = tables.PIPELINE["trainer"] | {
+    "steps": 1500,
+    "params": {"num_threads": 1, "bagging_fraction": 0.8, "bagging_freq": 1},
+    "checkpoint": {"every_steps": 25},
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_training_resumes_to_the_same_model_and_the_trace_says_so(
+    place: Workplace, prefect_server: Server, number: signal.Signals
+) -> None:
+    place.configure(trainer=LONG)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "flows", "training", "--config", "pipeline.yaml"],
+        cwd=place.folder,
+        env=place.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: place.files("checkpoints/*/*/model_step_*.json"))
+        child.send_signal(number)
+        child.wait(60)
+    finally:
+        child.kill()
+        child.wait()
+    assert place.registry.versions() == []
+
+    resumed = place.train()
+    assert resumed.code == 0, resumed.output
+    assert resumed.stages["trainer"] == journal.RESUMED
+    assert resumed.stages["data_loader"] == journal.CACHED
+    assert "Resuming from checkpoint: model_step_" in resumed.output
+    model = place.registry.read(place.registry.get("latest"), "model.txt")
+
+    for folder in ("checkpoints", "data", "models", "results"):
+        shutil.rmtree(place.var / folder)
+    whole = place.train()
+    assert whole.stages["trainer"] == journal.SUCCESS
+    assert "No checkpoint found, starting from scratch" in whole.output
+    assert place.registry.read(place.registry.get("latest"), "model.txt") == model

@@ -1,0 +1,157 @@
+"""Real servers for tests, on loopback, on free ports, and surely stopped."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from deploy import server
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A PostgreSQL server that asks for a password (scram-sha-256)."""
+
+    port: int
+    host: str = LOOPBACK
+    user: str = "pipeline"
+    password: str = "s3cr3t-pa$$:w@rd"
+    dbname: str = "postgres"
+
+    def connect(self) -> psycopg.Connection:
+        """Open a connection with autocommit."""
+        return psycopg.connect(
+            host=self.host, port=self.port, user=self.user, password=self.password, dbname=self.dbname, autocommit=True
+        )
+
+
+@contextmanager
+def prefect_server(var: Path) -> Iterator[server.Server]:
+    """Start a Prefect server; this process and its children use it as long as the context lasts."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        stack.callback(server.stop, var)
+        found = server.ensure(var)
+        patch.setenv("PREFECT_API_URL", found.api_url)
+        if "prefect" in sys.modules:
+            # Imported already, it has read its settings already.
+            from prefect.settings import PREFECT_API_URL, temporary_settings
+
+            stack.enter_context(temporary_settings({PREFECT_API_URL: found.api_url}))
+        yield found
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """Start a PostgreSQL server with an empty database; skips the test where its programs are missing."""
+    binaries = _postgres_binaries()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        folder = Path(name)
+        found = Postgres(free_port())
+        account = _account()
+        _own(folder, account)
+        _initialise(binaries, folder, found, account)
+        process = subprocess.Popen(
+            [binaries / "postgres", "-D", folder / "data", *_options(found.port)],
+            cwd=folder, user=account, group=_group(account), extra_groups=None if account is None else [],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
+        )  # fmt: skip
+        try:
+            _wait_for(found, process, folder / "log")
+            yield found
+        finally:
+            process.send_signal(signal.SIGINT)  # "fast": it ends the connections that are open
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def chromium() -> Path:
+    """Return the path of a Chromium; skips the test where there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return Path(found)
+    pytest.skip("no Chromium: apt-get install chromium")
+
+
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _postgres_binaries() -> Path:
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    on_path = shutil.which("initdb")
+    for folder in [*reversed(versions), *([Path(on_path).resolve().parent] if on_path else [])]:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    pytest.skip("no PostgreSQL server: apt-get install postgresql")
+
+
+def _account() -> str | None:
+    """PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"
+
+
+def _group(account: str | None) -> int | None:
+    return None if account is None else pwd.getpwnam(account).pw_gid
+
+
+def _own(folder: Path, account: str | None) -> None:
+    if account is not None:
+        shutil.chown(folder, account, _group(account))
+
+
+def _initialise(binaries: Path, folder: Path, found: Postgres, account: str | None) -> None:
+    secret = folder / "password"
+    secret.write_text(found.password)
+    _own(secret, account)
+    subprocess.run(
+        [binaries / "initdb", "-D", folder / "data", "-U", found.user, f"--pwfile={secret}",
+         "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"],
+        cwd=folder, user=account, group=_group(account), extra_groups=None if account is None else [],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def _options(port: int) -> list[str]:
+    settings = {
+        "listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": "", "max_connections": 50,
+        "shared_buffers": "32MB", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+    }  # fmt: skip
+    return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+
+def _wait_for(found: Postgres, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            found.connect().close()
+            return
+        except psycopg.OperationalError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()}") from None
+            time.sleep(0.1)

@@ -1,0 +1,123 @@
+"""A lock tells whether a run's process lives, whatever way it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from ai_workflow import run_lock
+from ai_workflow.errors import StoreError
+from ai_workflow.run_lock import Holder, RunHeld
+from ai_workflow.store import Store
+from tests import processes
+
+HOLD = """
+import sys, time
+from ai_workflow import run_lock
+from ai_workflow.store import Store
+store = Store(sys.argv[1])
+run_lock.hold(store, "run", run_lock.Holder("trace", sys.argv[2]))
+if sys.argv[3] == "done":
+    run_lock.drop_at_exit(store, "run")
+else:
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "var")
+
+
+def _held(store: Store, attempt: str = "first") -> subprocess.Popen[str]:
+    process = processes.start(HOLD, store.root, attempt, "stay")
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_lock_is_held_while_its_process_lives_and_free_once_it_is_killed(store: Store) -> None:
+    process = _held(store)
+    alive = run_lock.look(store, "run")
+    process.send_signal(signal.SIGSTOP)
+    stopped = run_lock.look(store, "run")
+    _kill(process)
+    dead = run_lock.look(store, "run")
+
+    assert alive.held
+    assert stopped.held
+    assert not dead.held
+    assert dead.holder == Holder("trace", "first", pid=process.pid)
+    assert dead.holder.was_here
+
+
+def test_a_second_process_is_told_who_has_the_run(store: Store) -> None:
+    process = _held(store)
+    with pytest.raises(RunHeld, match=f"process {process.pid} of {os.uname().nodename} has this very run"):
+        run_lock.hold(store, "run", Holder("trace", "second"))
+    _kill(process)
+
+
+def test_the_next_attempt_takes_the_lock_over(store: Store) -> None:
+    _kill(_held(store, "a first attempt with a longer name"))
+    process = _held(store, "second")
+    found = run_lock.look(store, "run")
+    _kill(process)
+
+    assert found.holder
+    assert (found.held, found.holder.attempt, found.holder.pid) == (True, "second", process.pid)
+
+
+def test_a_run_that_ended_leaves_no_file(store: Store) -> None:
+    processes.python(HOLD, store.root, "first", "done")
+
+    assert store.names(run_lock.FOLDER) == []
+    assert run_lock.look(store, "run") == run_lock.Lock(held=False)
+
+
+def test_looking_keeps_nobody_from_taking_the_lock(store: Store) -> None:
+    _kill(_held(store))
+    looks = os.open(store.local("runs/run.lock"), os.O_RDONLY)
+    fcntl.flock(looks, fcntl.LOCK_SH)
+    threading.Timer(0.2, os.close, (looks,)).start()
+    run_lock.hold(store, "run", Holder("trace", "second"))
+
+    assert run_lock.look(store, "run") == run_lock.Lock(held=True, holder=Holder("trace", "second"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1, "unknown": 2}', "\xff"])
+def test_a_damaged_record_is_no_record(store: Store, text: str) -> None:
+    _kill(_held(store))
+    store.local("runs/run.lock").write_text(text)
+
+    assert run_lock.look(store, "run") == run_lock.Lock(held=False)
+
+
+def test_a_process_of_another_machine_or_of_an_earlier_boot_was_not_here() -> None:
+    assert not Holder(host="elsewhere").was_here
+    assert not Holder(boot="an earlier one").was_here
+
+
+def test_one_at_a_time(store: Store) -> None:
+    with run_lock.alone(store, "recovery") as first, run_lock.alone(store, "recovery") as second:
+        assert (first, second) == (True, False)
+    with run_lock.alone(store, "recovery") as again:
+        assert again
+
+
+def test_a_place_that_cannot_be_written_is_named(store: Store) -> None:
+    Path(store.root).write_text("a file where the folder should be")
+    with pytest.raises(StoreError, match=r"runs/run\.lock cannot be written"):
+        run_lock.hold(store, "run", Holder())
