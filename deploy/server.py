@@ -1,0 +1,249 @@
+"""The local Prefect server: one per folder, started in the background and reused until it is stopped.
+
+It keeps its SQLite file, log and state under `<var>/prefect/`. Nothing here imports Prefect, which takes a second.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import logging
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ai_workflow.errors import AiWorkflowError
+from deploy import history
+from deploy.process import Process, spawn
+
+HOST = "127.0.0.1"
+PORT = 4200
+START_SECONDS = 60.0
+HANG_SECONDS = 10.0
+LOG_LINES = 15
+_IN_USE = "address already in use"
+
+log = logging.getLogger(__name__)
+
+
+class ServerError(AiWorkflowError):
+    """The Prefect server cannot be reached or started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers; `pid` is None if it is not ours, `started` tells whether this call started it."""
+
+    api_url: str
+    pid: int | None = None
+    started: bool = False
+
+    @property
+    def ui_url(self) -> str:
+        """The address for a browser."""
+        return self.api_url.removesuffix("/").removesuffix("/api")
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    pid: int
+    born: str
+    port: int
+
+    @property
+    def process(self) -> Process:
+        return Process(self.pid, self.born)
+
+    def server(self, *, started: bool = False) -> Server:
+        return Server(f"http://{HOST}:{self.port}/api", self.pid, started)
+
+
+def ensure(var: Path) -> Server:
+    """Return the server of `PREFECT_API_URL`, or the one of this folder, started if need be.
+
+    Raises:
+        ServerError: `PREFECT_API_URL` does not answer, or the server does not come up; with the end of its log.
+    """
+    if given := _given():
+        return given
+    with _locked(var) as home:
+        known = _read(home)
+        if known and known.process.lives():
+            if _answers(home, known.port, HANG_SECONDS):
+                return known.server()
+            log.warning("Prefect server (pid %d) does not answer on port %d and is replaced", known.pid, known.port)
+            known.process.end()
+        history.set_damage_aside(home / "prefect.db")
+        return _start(home)
+
+
+def stop(var: Path) -> bool:
+    """Stop the server of this folder; False if none ran."""
+    if not _home(var).is_dir():
+        return False
+    with _locked(var) as home:
+        known = _read(home)
+        stopped = known.process.end() if known else False
+        _file(home).unlink(missing_ok=True)
+        return stopped
+
+
+def status(var: Path) -> Server | None:
+    """Return the server that `ensure` would reuse, or None if it would start one.
+
+    Raises:
+        ServerError: `PREFECT_API_URL` does not answer.
+    """
+    if given := _given():
+        return given
+    home = _home(var)
+    known = _read(home)
+    return known.server() if known and known.process.lives() and _answers(home, known.port) else None
+
+
+def _given() -> Server | None:
+    url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    if not url:
+        return None
+    if not url.startswith(("http://", "https://")):
+        raise ServerError(f"PREFECT_API_URL={url} is not an http address. Correct it, or unset it")
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=HANG_SECONDS):  # noqa: S310
+            return Server(url)
+    except urllib.error.HTTPError:
+        # It wants a login, or is not one of ours: Prefect's own client says what is wrong.
+        return Server(url)
+    except OSError as error:
+        raise ServerError(
+            f"PREFECT_API_URL={url} does not answer ({error}). "
+            "Start that server, or unset the variable to use a local one"
+        ) from error
+
+
+def _start(home: Path) -> Server:
+    for port in (PORT if _is_free(PORT) else _any_port(), _any_port()):
+        process = spawn(_command(port), _environment(home, port), home / "server.log")
+        state = _State(process.pid, process.born, port)
+        _write(home, state)
+        try:
+            came_up = _answers(home, port, START_SECONDS, process)
+        except BaseException:
+            process.end()
+            raise
+        if came_up and process.lives():
+            return state.server(started=True)
+        process.end()
+        _file(home).unlink(missing_ok=True)
+        tail = _tail(home / "server.log")
+        if _IN_USE not in tail:
+            break
+    raise ServerError(
+        f"the Prefect server did not come up within {START_SECONDS:.0f} s. The end of {home / 'server.log'}:\n{tail}"
+    )
+
+
+def _command(port: int) -> list[str]:
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+
+
+def _environment(home: Path, port: int) -> dict[str, str]:
+    ours = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_UI_ENABLED": "true",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    foreign = ("PREFECT_API_", "PREFECT_PROFILE", "PREFECT_SERVER_DATABASE_", "PREFECT_UI_", "PREFECT__")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | ours
+
+
+def _answers(home: Path, port: int, seconds: float = 2.0, process: Process | None = None) -> bool:
+    deadline = time.monotonic() + seconds
+    while True:
+        if _get(port, "/api/health") == b"true" and _is_of(home, port):
+            return True
+        if time.monotonic() > deadline or (process and not process.lives()):
+            return False
+        time.sleep(0.05)
+
+
+def _is_of(home: Path, port: int) -> bool:
+    """Two servers that start at once on one port: only one gets it, and the other must not take it for its own."""
+    settings = _get(port, "/api/admin/settings")
+    return not settings or json.loads(settings).get("home") in (None, str(home))
+
+
+def _get(port: int, path: str) -> bytes | None:
+    # Not urllib: a proxy in the environment has no business here.
+    with closing(http.client.HTTPConnection(HOST, port, timeout=5)) as connection:
+        try:
+            connection.request("GET", path)
+            reply = connection.getresponse()
+            return reply.read() if reply.status == http.HTTPStatus.OK else None
+        except (OSError, http.client.HTTPException):
+            return None
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _home(var: Path) -> Path:
+    return (var / "prefect").resolve()
+
+
+def _file(home: Path) -> Path:
+    return home / "server.json"
+
+
+@contextmanager
+def _locked(var: Path) -> Iterator[Path]:
+    home = _home(var)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield home
+
+
+def _read(home: Path) -> _State | None:
+    try:
+        state = json.loads(_file(home).read_text())
+        return _State(int(state["pid"]), str(state["born"]), int(state["port"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(home: Path, state: _State) -> None:
+    fresh = _file(home).with_suffix(".new")
+    fresh.write_text(json.dumps(asdict(state)))
+    fresh.replace(_file(home))
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES:])

@@ -1,0 +1,194 @@
+"""The local Prefect server: started once, reused, replaced when it hangs, and stopped without a trace."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from deploy import process, server
+from deploy.server import Server, ServerError
+from tests.services import free_port
+
+ROOT = Path(__file__).parents[2]
+ENSURE = "import sys; from pathlib import Path; from deploy import server; print(server.ensure(Path(sys.argv[1])).pid)"
+
+
+@pytest.fixture(scope="module")
+def migrated(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database whose tables are there already: that takes the server six seconds, and every test here starts one."""
+    path = tmp_path_factory.mktemp("migrated") / "prefect.db"
+    with closing(sqlite3.connect(path)) as copy, closing(sqlite3.connect(_database_of(prefect_server))) as source:
+        source.backup(copy)
+    return path
+
+
+@pytest.fixture
+def var(migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with an empty history; what was started in it is stopped."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(server, "PORT", free_port())
+    monkeypatch.setattr(server, "HANG_SECONDS", 1.0)
+    monkeypatch.setattr(process, "STOP_SECONDS", 2.0)
+    (tmp_path / "prefect").mkdir()
+    shutil.copy(migrated, tmp_path / "prefect" / "prefect.db")
+    yield tmp_path
+    server.stop(tmp_path)
+
+
+def test_it_starts_is_reused_and_leaves_nothing_behind(var: Path) -> None:
+    assert server.status(var) is None
+    first = server.ensure(var)
+    second = server.ensure(var)
+
+    assert (first.started, second.started) == (True, False)
+    assert first.pid == second.pid
+    assert first.pid is not None
+    assert first.api_url == f"http://127.0.0.1:{server.PORT}/api"
+    assert server.status(var) == second
+    status, page = _get(server.PORT, "/")
+    assert (status, b"<html" in page) == (200, True)
+    assert os.getsid(first.pid) == first.pid, "a closed terminal must not end it"
+
+    assert server.stop(var)
+    assert process.born(first.pid) is None
+    assert not (var / "prefect" / "server.json").exists()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", server.PORT)) != 0
+    assert not server.stop(var)
+
+
+def test_a_port_taken_by_another_program_is_left_to_it(var: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", server.PORT))
+        other.listen()
+        found = server.ensure(var)
+
+    assert found.started
+    assert str(server.PORT) not in found.api_url
+
+
+def test_a_recycled_pid_is_not_taken_for_the_server_nor_killed(var: Path) -> None:
+    _write_state(var, pid=os.getpid(), born="1", port=server.PORT)
+
+    assert server.status(var) is None
+    assert not server.stop(var)
+
+    _write_state(var, pid=os.getpid(), born="1", port=server.PORT)
+    assert server.ensure(var).pid != os.getpid()
+
+
+def test_a_server_that_hangs_is_replaced(var: Path) -> None:
+    hung = server.ensure(var)
+    assert hung.pid is not None
+    os.kill(hung.pid, signal.SIGSTOP)
+
+    fresh = server.ensure(var)
+
+    assert fresh.started
+    assert fresh.pid != hung.pid
+    assert process.born(hung.pid) is None
+
+
+def test_a_damaged_state_file_counts_as_none(var: Path) -> None:
+    (var / "prefect" / "server.json").write_text('{"pid": 12')
+
+    assert server.status(var) is None
+    assert server.ensure(var).started
+
+
+def test_two_at_once_start_one_server_that_outlives_them(var: Path) -> None:
+    command = [sys.executable, "-c", ENSURE, str(var)]
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    pids = {int(one.communicate(timeout=60)[0]) for one in both}
+
+    found = server.status(var)
+
+    assert found is not None
+    assert pids == {found.pid}
+
+
+def test_it_can_be_interrupted_even_if_its_parent_could_not(var: Path) -> None:
+    command = ["sh", "-c", 'trap "" INT; exec "$0" -c "$1" "$2"', sys.executable, ENSURE, str(var)]
+    pid = int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+
+    assert int(lines["SigIgn"], 16) & (1 << (signal.SIGINT - 1)) == 0
+
+
+@pytest.mark.parametrize("size", [0, 20_000], ids=["empty", "truncated"])
+def test_a_damaged_history_is_set_aside_and_said(var: Path, size: int, caplog: pytest.LogCaptureFixture) -> None:
+    database = var / "prefect" / "prefect.db"
+    os.truncate(database, size)
+    damaged = database.read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "_start", lambda home: Server("http://not-started/api"))
+        server.ensure(var)
+
+    assert (database.parent / "prefect.db.damaged-1").read_bytes() == damaged
+    assert not database.exists()
+    assert "history of runs starts anew" in caplog.text
+
+
+def test_it_starts_anew_after_damage(var: Path) -> None:
+    (var / "prefect" / "prefect.db").write_bytes(b"not a database" * 1000)
+
+    assert server.ensure(var).started
+
+
+def test_one_that_does_not_come_up_is_reported_with_the_end_of_its_log(var: Path) -> None:
+    with closing(sqlite3.connect(var / "prefect" / "prefect.db")) as connection, connection:
+        connection.execute("update alembic_version set version_num = 'from_the_future'")
+
+    with pytest.raises(ServerError, match=r"did not come up(.|\n)*from_the_future"):
+        server.ensure(var)
+    assert server.status(var) is None
+
+
+def test_the_server_of_the_environment_is_used(prefect_server: Server, tmp_path: Path) -> None:
+    found = server.ensure(tmp_path)
+
+    assert (found.api_url, found.pid, found.started) == (prefect_server.api_url, None, False)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_dead_server_of_the_environment_is_an_error_not_replaced(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{free_port()}/api")
+
+    with pytest.raises(ServerError, match=r"does not answer.*unset"):
+        server.ensure(var)
+
+
+def test_importing_it_does_not_import_prefect() -> None:
+    code = "import sys, deploy.server, deploy.local; sys.exit('prefect' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def _database_of(found: Server) -> str:
+    port = int(found.api_url.split(":")[2].split("/")[0])
+    home = json.loads(_get(port, "/api/admin/settings")[1])["home"]
+    return str(Path(home) / "prefect.db")
+
+
+def _get(port: int, path: str) -> tuple[int, bytes]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+
+
+def _write_state(var: Path, **state: object) -> None:
+    (var / "prefect" / "server.json").write_text(json.dumps(state))
