@@ -1,0 +1,67 @@
+"""A publisher that was killed, or that finds its registry damaged, neither doubles a version nor overwrites one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ai_workflow.errors import StoreError
+from ai_workflow.registry import Registry
+from ai_workflow.store import Store
+from tests.tables import DAMAGES, damage
+
+FOLDER = "models/development/credit"
+FILES = {"model.txt": b"m" * 5000, "features.json": b"{}"}
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(Store(tmp_path), FOLDER)
+
+
+def _publish(registry: Registry, origin: str | None = "a") -> str:
+    return registry.publish(FILES, "schema", {}, origin=origin).name
+
+
+def test_what_was_published_and_not_told_is_not_published_again(registry: Registry) -> None:
+    assert [_publish(registry), _publish(registry), _publish(registry, "b")] == [
+        "model_v1.0", "model_v1.0", "model_v1.1",
+    ]  # fmt: skip
+    assert len(registry.history()) == 2
+
+
+def test_a_version_placed_but_not_pointed_at_is_the_one(registry: Registry, tmp_path: Path) -> None:
+    _publish(registry)
+    for file in ("aliases.json", "history.jsonl"):
+        (tmp_path / FOLDER / file).unlink()
+    assert _publish(registry) == "model_v1.0"
+    assert registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("file", ["model.txt", "manifest.json"])
+def test_beside_a_damaged_version_a_whole_one_is_published(
+    registry: Registry, tmp_path: Path, file: str, kind: str
+) -> None:
+    _publish(registry)
+    damage(Store(tmp_path), f"{FOLDER}/model_v1.0/{file}", kind)
+    assert _publish(registry) == "model_v1.1"
+    assert registry.read(registry.get("latest"), "model.txt") == FILES["model.txt"]
+
+
+def test_aliases_that_are_gone_are_told_by_the_history(registry: Registry, tmp_path: Path) -> None:
+    _publish(registry)
+    _publish(registry, "b")
+    before = registry.aliases()
+    (tmp_path / FOLDER / "aliases.json").unlink()
+    assert registry.aliases() == before == {"latest": "model_v1.1", "stable": "model_v1.0"}
+    assert _publish(registry, "c") == "model_v1.2"
+    assert len(registry.history()) == 3
+
+
+def test_damaged_aliases_say_how_they_are_mended(registry: Registry, tmp_path: Path) -> None:
+    _publish(registry)
+    damage(Store(tmp_path), f"{FOLDER}/aliases.json", "cut short")
+    with pytest.raises(StoreError, match=r"aliases\.json is damaged.*\. Remove it: history\.jsonl tells what it held"):
+        registry.aliases()

@@ -1,0 +1,119 @@
+"""Asked to stop, a run saves what it has and says where the next one goes on; asked twice, it ends at once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ai_workflow import journal
+from deploy.server import Server
+from tests.kill.conftest import Reference
+from tests.kill.moments import Moment
+from tests.kill.place import EVERY, Done, Place, Running
+
+SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.kill)]
+# Prefect passes a SIGTERM on to its own process, once all is told.
+ENDED = (1, -signal.SIGTERM)
+# Steps enough that a training is still under way when a signal comes.
+LONG = {"steps": 5000, "early_stopping": 0}
+
+
+def _state(server: Server, place: Place) -> str:
+    """Return the state of the last run as the Prefect server knows it, once it has ended there."""
+    url = f"{server.api_url}/flow_runs/{place.events()[0].flow_run_id}"
+    deadline = time.monotonic() + 20
+    while (name := str(httpx.get(url, trust_env=False).json()["state"]["type"])) == "RUNNING":
+        assert time.monotonic() < deadline, "Prefect still says RUNNING"
+        time.sleep(0.1)
+    return name
+
+
+def _asked(running: Running, place: Place, moment: Moment, *signals: signal.Signals) -> tuple[Done, float]:
+    """Send signals at a moment, and return what was left and how long the process took to end."""
+    assert running.until(lambda: moment.has_come(place))
+    began = time.monotonic()
+    for number in signals:
+        running.process.send_signal(number)
+        time.sleep(0.05)
+    done = running.end(30)
+    return done, time.monotonic() - began
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+def test_a_training_asked_to_stop_saves_and_goes_on_exactly_there(
+    prefect_server: Server, place: Place, reference: Reference, number: signal.Signals
+) -> None:
+    done, seconds = _asked(place.start(), place, Moment("a checkpoint is there", 3), number)
+    saved = place.checkpoint()
+
+    assert done.code in ENDED, done.output
+    assert seconds < 20
+    assert "Traceback" not in done.output
+    assert f"{number.name}: the stage at hand saves and ends; once more ends it at once" in done.output
+    [told] = [event.message for event in place.events() if event.status == journal.ERROR and event.stage == "trainer"]
+    assert told.startswith(f"stopped by {number.name}: the training is saved as model_step_{saved}. The same command")
+    assert journal.outcome(place.events()) == "failed in trainer"
+    assert _state(prefect_server, place) == "CRASHED"
+
+    again = place.run()
+    assert again.code == 0, again.output
+    assert again.resumed == saved
+    assert place.run("scoring").code == 0
+    reference.is_matched_by(place)
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+def test_a_second_signal_ends_it_at_once_and_loses_at_most_one_interval(
+    prefect_server: Server, source: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    place = Place(tmp_path, source, trainer=LONG)
+    done, seconds = _asked(place.start(), place, Moment("a checkpoint is there", 8), number, number)
+    assert done.code in (*ENDED, 128 + number, -number), done.output
+    assert "Traceback" not in done.output
+    assert seconds < 10
+    logged, saved = done.step(r"\] ai_pipeline.trainer: step "), place.checkpoint()
+    assert logged - saved <= EVERY
+    running = place.start()
+    assert running.until(lambda: running.said("Restarting from step"))
+    assert running.kill().resumed == saved
+
+
+def test_a_data_stage_asked_to_stop_keeps_its_finished_partitions(
+    prefect_server: Server, source: Path, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, source, partition_rows=40)
+    done, seconds = _asked(place.start(), place, Moment("a clean partition is there", 3), signal.SIGTERM)
+    kept = place.vouched()
+    assert done.code in ENDED, done.output
+    assert seconds < 20
+    assert "stopped by SIGTERM: what is finished is kept. The same command goes on from there" in done.output
+    assert journal.outcome(place.events()) == "failed in preprocessor"
+    assert _state(prefect_server, place) == "CRASHED"
+    assert 2 < sum(name.startswith("clean/") for name in kept) < 54
+    assert place.run().code == 0
+    written = place.vouched()
+    assert [name for name, inode in kept.items() if written.get(name) != inode] == []
+
+
+def test_of_two_that_train_the_same_at_once_one_is_refused(
+    prefect_server: Server, source: Path, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, source, trainer={"steps": 400, "early_stopping": 0})
+    first, moment = place.start(), Moment("a checkpoint is there", 2)
+    assert first.until(lambda: moment.has_come(place))
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        refused = place.run()
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    done = first.end()
+    assert refused.code == 1
+    assert f"process {first.process.pid} trains the same model on the same data now. Wait for it" in refused.output
+    assert "Traceback" not in refused.output
+    assert done.code == 0, done.output
+    assert place.registry.versions() == ["model_v1.0"]
+    place.outcome()
