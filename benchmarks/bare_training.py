@@ -1,0 +1,39 @@
+"""`python -m benchmarks.bare_training [PIPELINE]`: the stages of the training flow as plain calls, without Prefect.
+
+It mirrors `flows/training.py`; that both publish the very same model is checked wherever it is measured.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ai_workflow import config, logs, trace
+from ai_workflow.registry import Registry
+from ai_workflow.settings import Settings
+from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, rival, trainer
+from ai_workflow.store import Store
+
+
+def main(pipeline: str | None) -> None:
+    """Train, judge and publish a model."""
+    s = config.load(pipeline).settings
+    store = Store(s.store.root)
+    logs.setup(s.logging.level, s.logging.format)
+    with trace.bound(trace_id=trace.new_id()):
+        train(s, store)
+
+
+def train(s: Settings, store: Store) -> None:
+    """Run the stages in their order; each gets references to what earlier ones made."""
+    loaded = data_loader.load(store, s.source, data_loader.inspect(s.source), s.database)
+    clean = preprocessor.preprocess(store, loaded, preprocessor.Rules.of(s))
+    featured = feature_engineering.fit(store, clean, feature_engineering.Roles.of(s), s.features)
+    trained = trainer.train(store, featured, s.trainer, s.model.batch_size)
+    stable = rival.version(store, Registry(store, s.models), trained)
+    against = rival.Rival(version=stable, folder=s.models, timeout=s.model.timeout)
+    evaluated = evaluator.evaluate(store, clean, featured, trained, evaluator.Gate.of(s), against)
+    registry.publish(store, featured, trained, evaluated, registry.Place(folder=s.models))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)
