@@ -42,11 +42,10 @@ def called(trained_once: Workplace, tmp_path_factory: pytest.TempPathFactory) ->
 def test_every_line_of_a_run_bears_its_trace(number: int, trained_once: Workplace, prefect_server: Server) -> None:
     run = trained_once.runs[number]
 
-    # Before there is a run, Prefect says where it will be seen.
-    first, *lines = [line for line in run.output.splitlines() if line.strip()]
-    assert "View at" in first
-    assert len(run.lines) == len(lines) + 1, "a line is not of the form `time [LEVEL] logger: message`"
-    assert {line.trace for line in run.lines[1:]} == {run.trace_id[:8]}
+    lines = [line for line in run.output.splitlines() if line.strip()]
+    assert len(run.lines) == len(lines), "a line is not of the form `time [LEVEL] logger: message`"
+    assert {line.trace for line in run.lines} == {run.trace_id[:8]}
+    assert any("View at" in line.message for line in run.lines)
     assert {line.logger.split(".")[0] for line in run.lines} == {"ai_pipeline", "prefect"}
 
     messages = Api(prefect_server).logs(run.events[0].flow_run_id)
