@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 from pydantic import BaseModel
 
-from ai_workflow import config, fingerprint, journal, logs, observe, trace
+from ai_workflow import config, fingerprint, journal, logs, memory, observe, trace
 from ai_workflow.errors import AiWorkflowError, TransientError
 from ai_workflow.interrupt import Interrupted, check
 from ai_workflow.settings import Settings
@@ -131,7 +131,7 @@ async def _perform(key: str, attempt: _Attempt) -> Result | State[Any]:
     attempt.error = None
     try:
         with StageProgress(attempt.stage):
-            return stage_cache.sealed(await asyncio.to_thread(attempt.work))
+            return stage_cache.sealed(await asyncio.to_thread(memory.explained, attempt.work))
     except AiWorkflowError as error:
         attempt.error = error
         stage_cache.keep_nothing()

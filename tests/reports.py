@@ -24,5 +24,6 @@ def report(**other: Any) -> dict[str, Any]:
         "importance": [{"feature": "age", "share": 0.7}, {"feature": "city", "share": 0.3}],
         "plots": ["confusion.svg", "loss.svg"],
         "sample": [],
+        "reduced": {},
     }  # fmt: skip
     return body | other

@@ -52,6 +52,12 @@ def test_a_large_majority_is_said_with_what_to_judge_by() -> None:
     assert "accuracy says little" not in card.render(_even(report()))
 
 
+def test_a_model_made_with_fewer_rows_at_once_says_so() -> None:
+    text = card.render(report(reduced={"rows per step": [128, 32]}))
+    assert "> Memory ran short: rows per step were reduced from 128 to 32" in text
+    assert "Memory ran short" not in card.render(report())
+
+
 def test_each_class_has_its_line_whatever_its_name() -> None:
     body = report()
     body["scores"]["per_class"][1]["class"] = "a|b\nc"

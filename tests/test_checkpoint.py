@@ -272,7 +272,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 class _Counting:
     """A trainer whose state is the number of its steps; each takes `seconds`."""
 
-    library, model_file = "none", "model.txt"
+    library, model_file, batch_size = "none", "model.txt", None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.done, self._seconds = 0, seconds

@@ -47,7 +47,8 @@ def test_only_partitions_with_duplicates_are_written_again(store: Store) -> None
 def test_what_is_dropped_is_in_quarantine_after_what_was_rejected_before(store: Store) -> None:
     (body,) = _by_id(store, ["a", "b", "a"])
     frame = partitions.read(store, body.part)
-    earlier = quarantine.write(store, "earlier.parquet", frame, [("a", "is odd", frame[ROW] == 2)], "p0.csv")
+    lines = quarantine.table(frame, [("a", "is odd", frame[ROW] == 2)], "p0.csv")
+    earlier = partitions.write(store, "earlier.parquet", [lines], "p0.csv")
     (after,) = duplicates.without(store, [Cleaned(body.part, earlier, body.present)], "key")
     assert after.rejected
     lines = partitions.read(store, after.rejected)[["source", "row", "column", "value", "reason"]]

@@ -23,7 +23,8 @@ def _write(store: Store, name: str, rows: dict[int, str | None], reason: str = "
         {ROW: list(rows), "age": pd.Series(list(rows.values()), dtype="str"), "big": [1.5] * len(rows)}
     )
     findings = [("age", reason, pd.Series(True, index=frame.index))]
-    return quarantine.write(store, f"{name}.parquet", frame, findings, f"{name}.csv")
+    source = f"{name}.csv"
+    return partitions.write(store, f"{name}.parquet", [quarantine.table(frame, findings, source)], source)
 
 
 def test_each_rejected_row_has_place_value_reason_and_the_whole_record(store: Store) -> None:
@@ -40,7 +41,8 @@ def test_each_rejected_row_has_place_value_reason_and_the_whole_record(store: St
 def test_a_row_with_two_faults_has_two_lines_and_counts_once(store: Store) -> None:
     frame = pd.DataFrame({ROW: [1, 2], "a": ["x", "1"], "b": [None, "2"]})
     bad = pd.Series([True, False])
-    part = quarantine.write(store, "p", frame, [("b", "is missing", bad), ("a", "is not a number", bad)], "p.csv")
+    lines = quarantine.table(frame, [("b", "is missing", bad), ("a", "is not a number", bad)], "p.csv")
+    part = partitions.write(store, "p", [lines], "p.csv")
     assert partitions.read(store, part)["column"].tolist() == ["a", "b"]
     assert json.loads(partitions.read(store, part)["record"][0])["b"] is None
     assert quarantine.gather(store, [part]).rows == 1

@@ -29,7 +29,7 @@ class Trainer:
         """
         if data.spec["task"] != "classification":
             raise StageError("trainer.kind sgd is for classification", "Choose another trainer.kind")
-        self._data, self._seed, self._batch = data, options.seed, batch_size
+        self._data, self._seed, self.batch_size = data, options.seed, batch_size
         self._classes = np.arange(len(data.spec["classes"]))
         self._inputs, _, _ = fitted(data)
         self._batches = Batches(data.training, options.seed)
@@ -41,7 +41,7 @@ class Trainer:
 
     def step(self) -> bool:
         """Learn one mini-batch."""
-        x, y, after = self._batches.following(self._batch)
+        x, y, after = self._batches.following(self.batch_size)
         # All chance of a step comes from the seed and the step: nothing of it need be saved.
         self._model.random_state = int(np.random.default_rng([self._seed, self._step]).integers(2**31))
         self._model.partial_fit(self._encoded(x), y, classes=self._classes)

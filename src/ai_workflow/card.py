@@ -49,7 +49,11 @@ def _table(report: dict[str, Any]) -> str:
 
 
 def _notes(report: dict[str, Any]) -> list[str]:
-    notes = []
+    notes = [
+        f"Memory ran short: {what} were reduced from {asked} to {used}, so that this model may differ from one made "
+        "where there is more."
+        for what, (asked, used) in report["reduced"].items()
+    ]
     if report["task"] == "classification":
         low, high = scores.wilson(report["scores"]["accuracy"], report["holdout_rows"])
         notes.append(

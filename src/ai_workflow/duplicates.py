@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import fingerprint, partitions, quarantine
+from ai_workflow import fingerprint, hashes, memory, partitions, quarantine
 from ai_workflow.partitions import ID, ROW, Partition
 from ai_workflow.store import Store
 
@@ -46,8 +46,8 @@ def without(store: Store, cleaned: list[Cleaned], id_column: str | None) -> list
     import numpy as np
     import pandas as pd
 
-    hashes = [_hashes(store, body.part, id_column is not None) for body in cleaned]
-    again = pd.Series(np.concatenate(hashes)).duplicated().to_numpy()
+    found = [_hashes(store, body.part, id_column is not None) for body in cleaned]
+    again = pd.Series(np.concatenate(found)).duplicated().to_numpy()
     if not again.any():
         return cleaned
     out, start = [], 0
@@ -59,11 +59,19 @@ def without(store: Store, cleaned: list[Cleaned], id_column: str | None) -> list
 
 
 def _hashes(store: Store, part: Partition, by_id: bool) -> np.ndarray:
+    import numpy as np
     import pandas as pd
 
     if by_id:
-        return pd.util.hash_array(partitions.read(store, part, [ID])[ID].to_numpy(dtype=object), categorize=False)
-    return pd.util.hash_pandas_object(partitions.read(store, part).drop(columns=[ROW, ID]), index=False).to_numpy()
+        return hashes.of(partitions.read(store, part, [ID])[ID])
+
+    def of_rows(at_once: int) -> np.ndarray:
+        frames = partitions.slices(store, part, at_once)
+        return np.concatenate(
+            [pd.util.hash_pandas_object(frame.drop(columns=[ROW, ID]), index=False).to_numpy() for frame in frames]
+        )
+
+    return memory.fitting(of_rows, part.rows)
 
 
 def _drop(store: Store, body: Cleaned, repeats: np.ndarray, id_column: str | None) -> Cleaned:
@@ -83,7 +91,8 @@ def _drop(store: Store, body: Cleaned, repeats: np.ndarray, id_column: str | Non
         kept = partitions.write(store, f"{stem}-00000.parquet", frame[~rows].reset_index(drop=True), part.source)
         before = [partitions.table(store, rejected)] if rejected else []
         finding = [(id_column or "(whole row)", "repeats an earlier row", rows)]
-        both = quarantine.write(store, f"{stem}-rejected.parquet", frame, finding, part.source, before)
+        away = [*before, quarantine.table(frame, finding, part.source)]
+        both = partitions.write(store, f"{stem}-rejected.parquet", away, part.source)
         return Cleaned(kept, both, body.present).to_json()
 
     return Cleaned.from_json(partitions.remembered(store, "clean", key, compute))

@@ -11,9 +11,11 @@ only those in flight. Layout under the store's root:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import errno
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ai_workflow import fingerprint, interrupt
 from ai_workflow.errors import StoreError
@@ -30,6 +32,10 @@ RESERVED = "__"
 ROW = f"{RESERVED}row"
 # Every clean row bears the text that identifies it: its id column, or else `<file>:<row>`.
 ID = f"{RESERVED}id"
+# Of a dataset whose partitions are smaller than was asked for: [rows asked for, rows at the most].
+REDUCED = "reduced"
+# Rows of a row group: what is written, and read in slices, is in memory one group at a time.
+_GROUP = 65_536
 _FORM: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 log = logger("partitions")
 
@@ -64,6 +70,16 @@ class Dataset:
         return sum(partition.rows for partition in self.partitions)
 
     @property
+    def largest(self) -> int:
+        """Rows of the largest partition."""
+        return max(partition.rows for partition in self.partitions)
+
+    @property
+    def reduced(self) -> dict[str, Any]:
+        """What every dataset made from this one must say: that memory ran short, and partitions became smaller."""
+        return {name: self.info[name] for name in (REDUCED,) if name in self.info}
+
+    @property
     def fingerprint(self) -> str:
         """A digest of the rows in their order and where they came from, and of what the stage says of them."""
         return fingerprint.of([[part.sha256, part.source] for part in self.partitions], self.info)
@@ -85,25 +101,56 @@ class Dataset:
         return cls(body["stage"], tuple(Partition(**part) for part in body["partitions"]), body["info"])
 
 
-def write(store: Store, path: str, data: pd.DataFrame | pa.Table, source: str) -> Partition:
-    """Write a frame or table as one Parquet file; the same rows give the same bytes."""
+def tabled(frame: pd.DataFrame) -> pa.Table:
+    """Return a frame as the table that `write` would write."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    table = data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False)
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.Table], source: str) -> Partition:
+    """Write a frame, a table, or tables one after the other as one Parquet file.
+
+    The same rows give the same bytes, however they are cut; of tables, little more than one row group is in memory.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    tables = [tabled(data)] if isinstance(data, pd.DataFrame) else [data] if isinstance(data, pa.Table) else data
     with store.writing(path) as pending:
-        pq.write_table(table, pending.local, **_FORM)
-    return Partition.of(pending.ref, table.num_rows, source)
+        rows = _put(tables, pending.local)
+    return Partition.of(pending.ref, rows, source)
 
 
 def encoded(table: pa.Table) -> bytes:
     """Return a table as a Parquet file; the same rows give the same bytes, however they are chunked."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), sink, **_FORM)
+    _put([table], sink)
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def _put(tables: Iterable[pa.Table], sink: Any) -> int:
+    """Write tables as one Parquet file, each row group as soon as it is full, and return how many rows there are."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = count = 0
+    held: list[pa.Table] = []
+    writer = None
+    for table in tables:
+        writer = writer or pq.ParquetWriter(sink, table.schema, **_FORM)
+        held, count, rows = [*held, table], count + table.num_rows, rows + table.num_rows
+        while count >= _GROUP:
+            whole = pa.concat_tables(held)
+            writer.write_table(whole.slice(0, _GROUP).combine_chunks())
+            held, count = [whole.slice(_GROUP)], count - _GROUP
+    if writer:
+        if count or not rows:
+            writer.write_table(pa.concat_tables(held).combine_chunks())
+        writer.close()
+    return rows
 
 
 def read(store: Store, partition: Partition, columns: list[str] | None = None) -> pd.DataFrame:
@@ -112,11 +159,15 @@ def read(store: Store, partition: Partition, columns: list[str] | None = None) -
     Raises:
         StoreError: the file is missing or is not Parquet.
     """
+    return _frame(table(store, partition, columns))
+
+
+def _frame(found: pa.Table) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-    frame: pd.DataFrame = table(store, partition, columns).to_pandas(types_mapper=nullable.get)
+    frame: pd.DataFrame = found.to_pandas(types_mapper=nullable.get)
     return frame
 
 
@@ -126,22 +177,53 @@ def table(store: Store, partition: Partition, columns: list[str] | None = None) 
     Raises:
         StoreError: the file is missing or is not Parquet.
     """
+    import pyarrow.parquet as pq
+
+    with _opened(store, partition) as file:
+        return pq.read_table(file, columns=columns)
+
+
+def slices(store: Store, partition: Partition, rows: int, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a partition as frames of at most `rows` rows, one in memory at a time.
+
+    Raises:
+        StoreError: the file is missing or is not Parquet.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if rows >= partition.rows:
+        yield read(store, partition, columns)
+        return
+    with _opened(store, partition) as file:
+        # A buffer for each column at once would hold the whole file.
+        reader = pq.ParquetFile(file, pre_buffer=False)
+        for batch in reader.iter_batches(rows, columns=columns, use_threads=False):
+            yield _frame(pa.Table.from_batches([batch]))
+
+
+@contextlib.contextmanager
+def _opened(store: Store, partition: Partition) -> Iterator[IO[bytes]]:
+    import pyarrow as pa
+
     with store.open(partition.path) as file:
         try:
-            return pq.read_table(file, columns=columns)
+            yield file
         except (pa.ArrowException, OSError) as error:
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+                raise MemoryError(str(error)) from error
             raise StoreError(f"{store.url(partition.path)} is damaged: {error}") from error
 
 
 def frames(
-    store: Store, dataset: Dataset, columns: list[str] | None = None
+    store: Store, dataset: Dataset, columns: list[str] | None = None, rows: int | None = None
 ) -> Iterator[tuple[Partition, pd.DataFrame]]:
-    """Yield each partition with its frame, one in memory at a time."""
+    """Yield each partition with its frame, one in memory at a time; with `rows`, in slices of so many rows."""
     for partition in dataset.partitions:
-        yield partition, read(store, partition, columns)
+        if rows is None:
+            yield partition, read(store, partition, columns)
+        else:
+            yield from ((partition, frame) for frame in slices(store, partition, rows, columns))
 
 
 def remembered(store: Store, stage: str, key: str, compute: Callable[[str], dict[str, Any]]) -> dict[str, Any]:

@@ -30,26 +30,15 @@ class Rejected:
     ref: FileRef | None
 
 
-def write(
-    store: Store,
-    path: str,
-    frame: pd.DataFrame,
-    findings: list[tuple[str, str, pd.Series]],
-    source: str,
-    before: list[pa.Table] | None = None,
-) -> Partition:
-    """Write one line for each (row, column, reason) of a partition, after those of `before`.
+def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], source: str) -> pa.Table:
+    """Return one line for each (row, column, reason).
 
     Args:
-        store: where to write.
-        path: the Parquet file.
-        frame: the partition as it was loaded, column `__row` among its columns.
+        frame: rows as they were loaded, column `__row` among their columns.
         findings: column, reason, and a mask over the rows of the frame.
         source: the name of the file the rows came from.
-        before: tables written here earlier, for the same partition.
     """
     import pandas as pd
-    import pyarrow as pa
 
     shown = [name for name in frame.columns if not name.startswith(RESERVED)]
     lines: list[tuple[Any, ...]] = []
@@ -58,8 +47,7 @@ def write(
             text = json.dumps({str(name): _plain(record[name]) for name in shown}, ensure_ascii=False)
             lines.append((source, int(record[ROW]), column, str(_plain(record.get(column, ""))), reason, text))
     lines.sort(key=lambda line: (line[1], line[2]))
-    table = pa.Table.from_pandas(pd.DataFrame(lines, columns=list(COLUMNS)), preserve_index=False)
-    return partitions.write(store, path, pa.concat_tables([*(before or []), table]), source)
+    return partitions.tabled(pd.DataFrame(lines, columns=list(COLUMNS)))
 
 
 def gather(store: Store, parts: list[Partition]) -> Rejected:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import partitions
+from ai_workflow import hashes, partitions
 from ai_workflow.errors import StageError
 from ai_workflow.partitions import ID, Dataset
 from ai_workflow.store import Store
@@ -63,7 +63,5 @@ def for_validation(ids: pd.Series, share: float) -> np.ndarray:
 def below(ids: pd.Series, share: float, key: str) -> np.ndarray:
     """Return whether the hash of each id, as a number in [0, 1), is below the share."""
     import numpy as np
-    import pandas as pd
 
-    hashes = pd.util.hash_array(ids.to_numpy(dtype=object), hash_key=key, categorize=False)
-    return np.asarray(hashes < np.uint64(share * 2.0**64)) if share < 1 else np.full(len(ids), True)
+    return np.asarray(hashes.of(ids, key) < np.uint64(share * 2.0**64)) if share < 1 else np.full(len(ids), True)

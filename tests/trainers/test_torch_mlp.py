@@ -114,14 +114,15 @@ def test_the_rows_per_step_change_the_model_which_says_how_many_they_were(
     assert caplog.messages == ["a network of 9-16-8-2, 49 rows per step"]
 
 
-def test_a_batch_made_smaller_on_the_way_is_in_the_state() -> None:
+def test_a_batch_made_smaller_on_the_way_is_all_that_the_state_leaves_to_the_loop() -> None:
     whole, made = begun("binary"), begun("binary")
     for each in (whole, made):
         end(each, 7)
-        each.batch_size = 25  # type: ignore[attr-defined]
+        each.batch_size = 25
     state = made.save()
     made = begun("binary")
     made.load(state)
+    made.batch_size = 25
     model = end(made, STEPS, first=7)
     assert model == end(whole, STEPS, first=7)
     assert mlp_model.unpacked(model)[1]["batch_size"] == 25

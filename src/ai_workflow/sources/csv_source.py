@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat")
 
+# A new thread needs memory of its own.
+_NO_THREAD = "Failed to launch worker thread"
+
 
 def schema(file: File, source: CsvSource) -> list[tuple[str, Found]]:
     """Return the names of a file's columns, each with the kind `string`.
@@ -62,6 +65,10 @@ def read(file: File, source: CsvSource, wanted: list[tuple[str, Found]]) -> Iter
                 yield rows.table(batch, own, [name for name, _ in wanted], stream)
         except pa.ArrowInvalid as error:
             raise rows.error(str(error)) from error
+        except pa.ArrowException as error:
+            if _NO_THREAD in str(error):
+                raise MemoryError(str(error)) from error
+            raise
         rows.check_end()
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import fingerprint, partitions, progress
+from ai_workflow import fingerprint, memory, partitions, progress
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import Dataset, Partition
@@ -82,7 +83,7 @@ def load(
     if not parts:
         raise StageError(f"the source has no rows: {', '.join(str(each['name']) for each in inputs)}", _NO_ROWS)
     described = columns.described([name for name, _ in schema], [kind for _, kind in schema])
-    dataset = Dataset(pieces.STAGE, tuple(parts), {"columns": described})
+    dataset = Dataset(pieces.STAGE, tuple(parts), {"columns": described, **_reduced(parts, source.partition_rows)})
     message = f"{dataset.rows} records loaded"
     log.info(message)
     return {**dataset.save(store), "message": message}
@@ -122,8 +123,7 @@ def _from_database(
     try:
         with tempfile.TemporaryFile() as spool:
             schema = sql_source.spool(spool, source, database, fetch)
-            tables = pieces.cut(sql_source.replay(spool, schema), source.partition_rows)
-            kept = [pieces.keep(store, table) for table in tables]
+            kept = _cut(store, lambda: sql_source.replay(spool, schema), source.partition_rows)
     except OSError as error:
         place = tempfile.gettempdir()
         raise StageError(
@@ -139,10 +139,25 @@ def _remembered(
     """Return the partitions of one input, read only if they are not known or not whole."""
 
     def compute(_: str) -> dict[str, Any]:
-        return {"partitions": [pieces.keep(store, table) for table in pieces.cut(read(), rows)]}
+        return {"partitions": _cut(store, read, rows)}
 
     body = partitions.remembered(store, pieces.STAGE, key, compute)
     return [Partition(**{**part, "source": name}) for part in body["partitions"]]
+
+
+def _cut(store: Store, read: Callable[[], Iterable[pa.Table]], rows: int) -> list[dict[str, Any]]:
+    """Return the partitions of what is read as JSON, smaller ones where memory runs out."""
+
+    def kept(most: int) -> list[dict[str, Any]]:
+        return [pieces.keep(store, table) for table in pieces.cut(read(), most)]
+
+    return memory.fitting(kept, rows)
+
+
+def _reduced(parts: list[Partition], asked: int) -> dict[str, Any]:
+    """Return what must be said of partitions that are smaller than was asked for, and not at the end of their input."""
+    smaller = [one.rows for one, after in pairwise(parts) if one.source == after.source and one.rows < asked]
+    return {partitions.REDUCED: [asked, max(smaller)]} if smaller else {}
 
 
 def _agreed(found: list[tuple[File, Schema]]) -> Schema:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import card, features, fingerprint, partitions, plots, scores, split, trace, trainers
+from ai_workflow import card, features, fingerprint, memory, partitions, plots, scores, split, trace, trainers
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import Dataset
@@ -56,7 +57,8 @@ def evaluate(
     spec = read_spec(store, featured)
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = trainers.load(trained["kind"], model)
-    y, answers = _holdout(store, Dataset.load(store, featured), spec, predict)
+    made = Dataset.load(store, featured)
+    y, answers = memory.fitting(partial(_holdout, store, made, spec, predict), made.largest)
     found = scores.of(y, answers, spec)
     stable = rival.score(store, Dataset.load(store, clean), spec, against) if against.version else None
     passed, verdict = judge(found, gate, stable)
@@ -105,12 +107,12 @@ def judge(found: dict[str, Any], gate: Gate, stable: dict[str, Any] | None) -> t
 
 
 def _holdout(
-    store: Store, dataset: Dataset, spec: dict[str, Any], predict: trainers.Predict
+    store: Store, dataset: Dataset, spec: dict[str, Any], predict: trainers.Predict, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
     names, truths, answers = features.names(spec), [], []
-    for _, frame in partitions.frames(store, dataset):
+    for _, frame in partitions.frames(store, dataset, [TARGET, HOLDOUT, *names], rows):
         held = frame[frame[HOLDOUT]]
         if len(held):
             truths.append(held[TARGET].to_numpy("float64"))
@@ -139,6 +141,7 @@ def _about(
         "losses": trained["losses"],
         "training_rows": trained["training_rows"],
         "validation_rows": trained["validation_rows"],
+        "reduced": trained["reduced"],
         "features": featured["features"],
         "columns": len(features.inputs(spec)),
         "data": clean["fingerprint"],

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, fingerprint, partitions, progress, split, statistics
+from ai_workflow import features, fingerprint, memory, partitions, progress, split, statistics
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import ID, RESERVED, ROW, Dataset, Partition
@@ -99,7 +99,7 @@ def _transform_all(store: Store, dataset: Dataset, spec: dict[str, Any]) -> dict
         progress.report(number, len(dataset.partitions), "partitions")
     message = f"{len(spec['features'])} features generated"
     log.info(message)
-    result = Dataset("features", tuple(parts), {"spec": stamp}).save(store)
+    result = Dataset("features", tuple(parts), {"spec": stamp, **dataset.reduced}).save(store)
     return {**result, "features": len(spec["features"]), "spec": ref.to_json(), "message": message}
 
 
@@ -107,8 +107,12 @@ def _transform(store: Store, part: Partition, spec: dict[str, Any], stamp: str) 
     key = fingerprint.of("features", fingerprint.code_version(__name__), part.sha256, stamp)
 
     def compute(stem: str) -> dict[str, Any]:
-        frame = partitions.read(store, part)
-        return asdict(partitions.write(store, f"{stem}-00000.parquet", to_features(frame, spec), part.source))
+        def made(rows: int) -> Partition:
+            frames = partitions.slices(store, part, rows)
+            tables = (partitions.tabled(to_features(frame, spec)) for frame in frames)
+            return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
+
+        return asdict(memory.fitting(made, part.rows))
 
     return Partition(**partitions.remembered(store, "features", key, compute))
 
@@ -139,7 +143,7 @@ def _statistics(store: Store, dataset: Dataset, parting: dict[str, Any], target:
         )
 
         def look(_: str, part: Partition = part) -> dict[str, Any]:
-            return _of_partition(partitions.read(store, part), columns, parting, target)
+            return _of_partition(store, part, columns, parting, target)
 
         parts.append(partitions.remembered(store, "statistics", key, look))
     rows = sum(part["rows"] for part in parts)
@@ -157,11 +161,18 @@ def _statistics(store: Store, dataset: Dataset, parting: dict[str, Any], target:
     return {"rows": rows, "columns": merged, "held": held}
 
 
-def _of_partition(frame: pd.DataFrame, columns: dict[str, Any], parting: dict[str, Any], target: str) -> dict[str, Any]:
-    held = split.held_out(frame, parting)
-    training = frame[~held]
-    body = {name: _of_column(training[name], declared["type"]) for name, declared in columns.items()}
-    return {"rows": len(training), "columns": body, "held": statistics.of_values(frame[target][held])}
+def _of_partition(
+    store: Store, part: Partition, columns: dict[str, Any], parting: dict[str, Any], target: str
+) -> dict[str, Any]:
+    """Return what one partition holds; one column is in memory at a time."""
+    keys = [ID, parting["timestamp"]] if parting["cutoff"] else [ID]
+    held = split.held_out(partitions.read(store, part, keys), parting)
+
+    def column(name: str) -> pd.Series:
+        return partitions.read(store, part, [name])[name]
+
+    body = {name: _of_column(column(name)[~held], declared["type"]) for name, declared in columns.items()}
+    return {"rows": int((~held).sum()), "columns": body, "held": statistics.of_values(column(target)[held])}
 
 
 def _of_column(values: pd.Series, kind: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, fingerprint, partitions, progress, trace
+from ai_workflow import features, fingerprint, memory, partitions, progress, trace
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.model_process import ModelFailed, ModelProcess
@@ -18,6 +18,7 @@ from ai_workflow.store import Store
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
 log = logger("inference")
 
@@ -66,25 +67,34 @@ def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[st
 def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelProcess, scoring: Scoring) -> Partition:
     key = fingerprint.of("scored", fingerprint.code_version(__name__), part.sha256, scoring, trace.current())
 
-    def compute(stem: str) -> dict[str, Any]:
-        import numpy as np
+    def answered(frame: pd.DataFrame) -> pa.Table:
+        answers = _ask(process, frame, spec, scoring.batch_size)
+        return partitions.tabled(_to_frame(frame, answers, spec, part, scoring))
 
-        frame = partitions.read(store, part)
-        x, size = frame[features.names(spec)].to_numpy("float32"), scoring.batch_size
-        answers = np.concatenate([process.predict(x[start : start + size]) for start in range(0, len(x), size)])
-        scored = _to_frame(frame, answers, spec, part, scoring.version)
-        return asdict(partitions.write(store, f"{stem}-00000.parquet", scored, part.source))
+    def compute(stem: str) -> dict[str, Any]:
+        def scored(rows: int) -> Partition:
+            tables = map(answered, partitions.slices(store, part, rows))
+            return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
+
+        return asdict(memory.fitting(scored, part.rows))
 
     return Partition(**partitions.remembered(store, "scored", key, compute))
 
 
+def _ask(process: ModelProcess, frame: pd.DataFrame, spec: dict[str, Any], size: int) -> np.ndarray:
+    import numpy as np
+
+    x = frame[features.names(spec)].to_numpy("float32")
+    return np.concatenate([process.predict(x[start : start + size]) for start in range(0, len(x), size)])
+
+
 def _to_frame(
-    frame: pd.DataFrame, answers: np.ndarray, spec: dict[str, Any], part: Partition, version: str
+    frame: pd.DataFrame, answers: np.ndarray, spec: dict[str, Any], part: Partition, scoring: Scoring
 ) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    stem = fingerprint.of(version, part.sha256)
+    stem = fingerprint.of(scoring.version, part.sha256)
     columns: dict[str, Any] = {
         "prediction_id": [f"{stem}-{row}" for row in frame[ROW]],
         "id": frame[ID],
@@ -98,4 +108,4 @@ def _to_frame(
             "prediction": np.array(spec["classes"], dtype=object)[answers.argmax(axis=1)],
             "score": answers.max(axis=1),
         }
-    return pd.DataFrame({**columns, "model_version": version, "trace_id": trace.current()})
+    return pd.DataFrame({**columns, "model_version": scoring.version, "trace_id": trace.current()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any, Literal
 
-from ai_workflow import duplicates, fingerprint, partitions, progress, quarantine, schema
+from ai_workflow import duplicates, fingerprint, memory, partitions, progress, quarantine, schema
 from ai_workflow.duplicates import Cleaned
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
@@ -15,6 +15,7 @@ from ai_workflow.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 # However many rows may be rejected: with more values against it, a column is not of that type.
 _MOST_AGAINST = 0.05
@@ -72,7 +73,7 @@ def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, 
         cleaned = duplicates.without(store, cleaned, rules.id if rules.deduplicate == "id" else None)
     kept = tuple(body.part for body in cleaned if body.part.rows)
     rejected = quarantine.gather(store, [body.rejected for body in cleaned if body.rejected])
-    clean = Dataset("clean", kept, {"schema": _described(columns, rules)})
+    clean = Dataset("clean", kept, {"schema": _described(columns, rules), **dataset.reduced})
     _judge(clean.rows, dataset.rows, rejected, rules.reject_limit)
     for name in columns if not rules.closed else ():
         if not any(body.present[name] for body in cleaned):
@@ -152,8 +153,7 @@ def _told(store: Store, dataset: Dataset, names: list[str], limit: float) -> dic
         key = fingerprint.of("signs", fingerprint.code_version("ai_workflow.schema"), part.sha256, names)
 
         def look(_: str, part: Partition = part) -> dict[str, Any]:
-            frame = partitions.read(store, part, names)
-            return {name: schema.signs(frame[name]) for name in names}
+            return {name: schema.signs(partitions.read(store, part, [name])[name]) for name in names}
 
         body = partitions.remembered(store, "signs", key, look)
         for name in names:
@@ -189,13 +189,22 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rul
     )
 
     def compute(stem: str) -> dict[str, Any]:
-        frame = partitions.read(store, part)
-        clean, findings = _judge_rows(frame, columns, rules, part.source)
-        rejected = (
-            quarantine.write(store, f"{stem}-rejected.parquet", frame, findings, part.source) if findings else None
-        )
-        kept = partitions.write(store, f"{stem}-00000.parquet", clean, part.source)
-        return Cleaned(kept, rejected, {name: int(clean[name].notna().sum()) for name in columns}).to_json()
+        def judged(rows: int) -> Cleaned:
+            rejected: list[pa.Table] = []
+            present = dict.fromkeys(columns, 0)
+
+            def good(frame: pd.DataFrame) -> pa.Table:
+                clean, findings = _judge_rows(frame, columns, rules, part.source)
+                rejected.extend([quarantine.table(frame, findings, part.source)] if findings else [])
+                present.update({name: present[name] + int(clean[name].notna().sum()) for name in columns})
+                return partitions.tabled(clean)
+
+            tables = map(good, partitions.slices(store, part, rows))
+            kept = partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
+            away = partitions.write(store, f"{stem}-rejected.parquet", rejected, part.source) if rejected else None
+            return Cleaned(kept, away, present)
+
+        return memory.fitting(judged, part.rows).to_json()
 
     return Cleaned.from_json(partitions.remembered(store, "clean", key, compute))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, partitions, schema, scores, split
+from ai_workflow import features, memory, partitions, schema, scores, split
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.model_process import ModelProcess
@@ -55,7 +56,7 @@ def score(store: Store, clean: Dataset, spec: dict[str, Any], against: Rival) ->
             return {"version": version.name, "scores": {}, "note": note}
         model = registry.read(version, version.manifest["model_file"])
         with ModelProcess(version.name, version.manifest["kind"], model, against.timeout) as process:
-            y, answers = _ask(store, clean, spec, its, process)
+            y, answers = memory.fitting(partial(_ask, store, clean, spec, its, process), clean.largest)
         return {"version": version.name, "scores": scores.of(y, answers, spec), "note": ""}
     except (AiWorkflowError, KeyError, TypeError, ValueError) as error:
         log.warning("%s cannot be asked about these rows (%s); its scores at publishing stand in", version.name, error)
@@ -64,12 +65,12 @@ def score(store: Store, clean: Dataset, spec: dict[str, Any], against: Rival) ->
 
 
 def _ask(
-    store: Store, clean: Dataset, spec: dict[str, Any], its: dict[str, Any], process: ModelProcess
+    store: Store, clean: Dataset, spec: dict[str, Any], its: dict[str, Any], process: ModelProcess, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
     truths, answers = [], []
-    for _, frame in partitions.frames(store, clean):
+    for _, frame in partitions.frames(store, clean, rows=size):
         held = frame[split.held_out(frame, spec["split"])]
         for start in range(0, len(held), _ROWS_AT_ONCE):
             rows = held.iloc[start : start + _ROWS_AT_ONCE]

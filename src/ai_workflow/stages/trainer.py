@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, fingerprint, partitions, settings, split, trainers
+from ai_workflow import features, fingerprint, memory, partitions, settings, split, trainers
 from ai_workflow.checkpoint import Checkpoints
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
@@ -41,8 +41,20 @@ class PartitionRows:
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X, (n, features) float32, and y, (n,) float64."""
-        frame = partitions.read(self.store, self.partition, [TARGET, *self.names])
-        return frame[self.names].to_numpy("float32")[self.mask], frame[TARGET].to_numpy("float64")[self.mask]
+        return memory.fitting(self._read, self.partition.rows)
+
+    def _read(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        import numpy as np
+
+        x, y = np.empty((len(self), len(self.names)), np.float32), np.empty(len(self))
+        start = filled = 0
+        for frame in partitions.slices(self.store, self.partition, rows, [TARGET, *self.names]):
+            mask = self.mask[start : start + len(frame)]
+            start, end = start + len(frame), filled + int(mask.sum())
+            x[filled:end] = frame[self.names].to_numpy("float32")[mask]
+            y[filled:end] = frame[TARGET].to_numpy("float64")[mask]
+            filled = end
+        return x, y
 
 
 def train(
@@ -74,7 +86,8 @@ def train(
     spec = read_spec(store, featured)
     checkpoints = Checkpoints(store, spec["pipeline"], key, often.keep)
     with checkpoints.held():
-        data = split_rows(store, Dataset.load(store, featured), spec, options)
+        made = Dataset.load(store, featured)
+        data = split_rows(store, made, spec, options)
         trainer.start(data, options, batch_size)
         training = Training(trainer, options, checkpoints, often)
         state = training.run()
@@ -93,8 +106,15 @@ def train(
         "losses": state.losses,
         "training_rows": sum(map(len, data.training)),
         "validation_rows": sum(map(len, data.validation)),
+        "reduced": _reduced(made, batch_size, state.batch_size),
         "message": message,
     }
+
+
+def _reduced(made: Dataset, asked: int, used: int | None) -> dict[str, list[int]]:
+    """Return what became smaller as memory ran short, on the way to this model: [asked for, used]."""
+    found = {"rows of a partition": made.info.get(partitions.REDUCED), "rows per step": [asked, used or asked]}
+    return {what: sizes for what, sizes in found.items() if sizes and sizes[0] != sizes[1]}
 
 
 def split_rows(store: Store, dataset: Dataset, spec: dict[str, Any], options: settings.Trainer) -> TrainingData:

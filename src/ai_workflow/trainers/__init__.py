@@ -51,12 +51,18 @@ class Trainer(Protocol):
 
     library: str
     model_file: str
+    # Rows per step, which may be made fewer between two steps where memory runs short; None: a step takes all rows.
+    batch_size: int | None
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
         """Take the data, the parameters and, for a family that learns in batches, rows per step; learn nothing yet."""
 
     def step(self) -> bool:
-        """Learn one step; False where nothing more can be learned."""
+        """Learn one step; False where nothing more can be learned.
+
+        Raises:
+            MemoryError: it does not fit into memory; the step is not made.
+        """
 
     def loss(self) -> float:
         """Return the loss after the last step, lower is better; on the validation rows if there are any."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
 import numpy as np
 
-from ai_workflow import settings
+from ai_workflow import memory, settings
 from ai_workflow.errors import StageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ _CODE_PLACE = re.compile(r" at \S+, line \d+ \.\s*$")
 # Same bytes on every run: no racing histograms, one memory layout.
 _FIXED = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 _MANY_ROWS = 10_000
+# Rows that are handed over for binning at once, as float64.
+_AT_ONCE = 65_536
+_NO_MEMORY = "bad_alloc"
 # Slower, shrunk and with some columns left out of each tree: a lower log loss on small tables than LightGBM's defaults.
 _DEFAULTS = {"learning_rate": 0.05, "lambda_l2": 1.0, "feature_fraction": 0.8}
 _BAGGING = ("bagging_fraction", "pos_bagging_fraction", "neg_bagging_fraction")
@@ -43,12 +47,14 @@ class Trainer:
 
     library = "lightgbm"
     model_file = "model.txt"
+    batch_size = None
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
         """Bin the training rows, partition by partition; each step learns from all of them, whatever `batch_size`.
 
         Raises:
             StageError: a parameter belongs elsewhere, or LightGBM refuses it.
+            MemoryError: the binned rows do not fit into memory.
         """
         self._data = data
         self._params = _objective(data.spec) | _DEFAULTS | _named(options.params) | _FIXED | {"seed": options.seed}
@@ -67,7 +73,8 @@ class Trainer:
         """Add one boosting round; False where no split gains anything any more."""
         self._booster.reset_parameter(_chance(self._params, self._step))
         self._step += 1
-        return not self._booster.update()
+        with _memory_watched():
+            return not self._booster.update()
 
     def loss(self) -> float:
         """Return the first metric of the objective, negated where more is better."""
@@ -131,10 +138,8 @@ def importance(model: bytes) -> list[float]:
 class _Batches(lightgbm.Sequence):
     """The rows of one partition as LightGBM reads them; the last partition read stays in memory."""
 
-    batch_size = 65_536
-
-    def __init__(self, rows: Rows, last: dict[str, Any]) -> None:
-        self._rows, self._last = rows, last
+    def __init__(self, rows: Rows, last: dict[str, Any], at_once: int) -> None:
+        self._rows, self._last, self.batch_size = rows, last, at_once
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -204,17 +209,34 @@ def _chance(params: dict[str, Any], step: int) -> dict[str, Any]:
 def _dataset(
     parts: Sequence[Rows], spec: dict[str, Any], params: dict[str, Any], reference: lightgbm.Dataset | None = None
 ) -> lightgbm.Dataset:
-    last: dict[str, Any] = {}
     filled = [rows for rows in parts if len(rows)]
-    return lightgbm.Dataset(
-        [_Batches(rows, last) for rows in filled],
-        np.concatenate([rows.read()[1] for rows in filled]),
-        reference=reference,
-        params=params,
-        # A column's own name may hold characters that the model text cannot.
-        feature_name=[f"f{index}" for index in range(len(spec["features"]))],
-        categorical_feature=[index for index, feature in enumerate(spec["features"]) if feature["kind"] == "category"],
-    ).construct()
+    categories = [index for index, feature in enumerate(spec["features"]) if feature["kind"] == "category"]
+
+    def binned(at_once: int) -> lightgbm.Dataset:
+        last: dict[str, Any] = {}
+        with _memory_watched():
+            return lightgbm.Dataset(
+                [_Batches(rows, last, at_once) for rows in filled],
+                np.concatenate([rows.read()[1] for rows in filled]),
+                reference=reference,
+                params=params,
+                # A column's own name may hold characters that the model text cannot.
+                feature_name=[f"f{index}" for index in range(len(spec["features"]))],
+                categorical_feature=categories,
+            ).construct()
+
+    return memory.fitting(binned, _AT_ONCE)
+
+
+@contextlib.contextmanager
+def _memory_watched() -> Iterator[None]:
+    """Raise a MemoryError where LightGBM's own error says that memory ran out."""
+    try:
+        yield
+    except lightgbm.basic.LightGBMError as error:
+        if _NO_MEMORY in str(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def _margins(booster: lightgbm.Booster, parts: Sequence[Rows]) -> np.ndarray:

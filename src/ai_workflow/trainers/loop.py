@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from ai_workflow import interrupt, progress, settings
+from ai_workflow import interrupt, memory, progress, settings
 from ai_workflow.checkpoint import Checkpoints
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
@@ -15,6 +16,9 @@ from ai_workflow.trainers import Trainer
 
 # A run says about this often how far it is.
 _LINES = 10
+# With fewer rows per step than these, it is not the rows that take the memory.
+_FLOOR = 8
+T = TypeVar("T")
 log = logger("trainer")
 
 
@@ -27,6 +31,8 @@ class Progress:
     best_loss: float = math.inf
     losses: list[tuple[int, float]] = field(default_factory=list)
     over: bool = False
+    # Rows per step; None where each step learns from all.
+    batch_size: int | None = None
 
     def judge(self, loss: float) -> None:
         """Note the loss after the present step."""
@@ -43,6 +49,7 @@ class Progress:
             "best_loss": best,
             "losses": self.losses,
             "over": self.over,
+            "batch_size": self.batch_size,
         }
 
     @classmethod
@@ -50,7 +57,14 @@ class Progress:
         """Return what `figures` was made from."""
         best = figures["best_loss"]
         losses = [(step, loss) for step, loss in figures["losses"]]
-        return cls(figures["step"], figures["best_step"], math.inf if best is None else best, losses, figures["over"])
+        return cls(
+            figures["step"],
+            figures["best_step"],
+            math.inf if best is None else best,
+            losses,
+            figures["over"],
+            figures["batch_size"],
+        )
 
 
 class Training:
@@ -69,7 +83,7 @@ class Training:
         """Make the steps that are left, and return where the training ended.
 
         Raises:
-            StageError: the loss is not finite.
+            StageError: the loss is not finite, or memory runs out with as few rows per step as may be.
             Interrupted: a stop was asked for; what is learned is saved.
         """
         state = self._resumed()
@@ -78,7 +92,7 @@ class Training:
             self._step(state)
             self._save(state)
         if not state.losses or state.losses[-1][0] != state.step:
-            state.judge(_finite(self._trainer.loss(), state.step))
+            state.judge(_finite(self._fitting(self._trainer.loss, state), state.step))
         if self._saving:
             share = self._saving / max(time.monotonic() - began, 1e-9)
             log.info("checkpoints took %.2f s, %.1f %% of the training", self._saving, 100 * share)
@@ -88,23 +102,25 @@ class Training:
         found = self._checkpoints.newest()
         if found is None:
             log.info("No checkpoint found, starting from scratch")
-            return Progress()
+            return Progress(batch_size=self._trainer.batch_size)
         log.info("Resuming from checkpoint: %s", found.name)
         self._trainer.load(found.state)
         log.info("Restarting from step %d", found.step)
         self._saved_step = self.resumed_from = found.step
-        return Progress.of(found.figures)
+        state = Progress.of(found.figures)
+        self._trainer.batch_size = state.batch_size
+        return state
 
     def _step(self, state: Progress) -> None:
         options = self._options
         # A first step that finds nothing still gives a model, the constant answer; a later one adds nothing.
-        if not self._trainer.step() and state.step:
+        if not self._fitting(self._trainer.step, state, saved=True) and state.step:
             log.info("stopped at step %d: no split gains anything any more", state.step)
             state.over = True
             return
         state.step += 1
         if options.early_stopping or state.step % self._every == 0:
-            state.judge(_finite(self._trainer.loss(), state.step))
+            state.judge(_finite(self._fitting(self._trainer.loss, state), state.step))
         if state.step % self._every == 0:
             log.info("step %d/%d loss %.4f", state.step, options.steps, state.losses[-1][1])
         progress.report(state.step, options.steps, f"loss {state.losses[-1][1]:.4f}" if state.losses else "steps")
@@ -112,13 +128,32 @@ class Training:
             log.info("stopped at step %d: no gain on the validation rows since step %d", state.step, state.best_step)
             state.over = True
 
+    def _fitting(self, work: Callable[[], T], state: Progress, *, saved: bool = False) -> T:
+        """Return `work()`, with fewer rows per step where memory runs out; `saved`: how many is saved at once.
+
+        A run that resumes from before it might find memory enough, and end with another model.
+        """
+        while True:
+            try:
+                return work()
+            except MemoryError as error:
+                if state.batch_size is None:
+                    raise
+                state.batch_size = self._trainer.batch_size = memory.fewer(state.batch_size, _FLOOR, error)
+            memory.release()
+            if saved and state.step:
+                self._write(state)
+
     def _save(self, state: Progress) -> None:
         due = state.step - self._saved_step >= self._often.every_steps
         due = due or time.monotonic() - self._saved_at >= self._often.every_seconds
         if (due or interrupt.requested()) and state.step > self._saved_step:
-            self._saving += self._checkpoints.save(state.step, self._trainer.save(), state.figures())
-            self._saved_step, self._saved_at = state.step, time.monotonic()
+            self._write(state)
         interrupt.check(f"the training is saved as model_step_{self._saved_step}")
+
+    def _write(self, state: Progress) -> None:
+        self._saving += self._checkpoints.save(state.step, self._trainer.save(), state.figures())
+        self._saved_step, self._saved_at = state.step, time.monotonic()
 
 
 def _finite(loss: float, step: int) -> float:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ai_workflow.trainers import TrainingData
 
 load = mlp_model.load
-# The training loss is the mean of so many steps, and validation rows are read so many at a time.
-_RECENT, _ROWS = 50, 1024
+# The training loss is the mean of so many steps, and so many batches of validation rows are answered at once.
+_RECENT, _BATCHES = 50, 8
 # The validation rows are gone through so many times before early stopping gives up.
 _LOOKS = 5
 log = logger("trainer")
@@ -44,8 +44,6 @@ class Params(Section):
 
 class Trainer:
     """Trains on partitions, one in memory at a time; the same data and options give the same bytes.
-
-    `batch_size` may be made smaller between two steps, when memory runs short; it is part of the state.
 
     Raises:
         StageError: PyTorch is not installed.
@@ -123,7 +121,6 @@ class Trainer:
         state = {
             "step": self._step,
             "position": list(self._batches.position),
-            "batch_size": self.batch_size,
             "recent": self._recent,
             "seen": list(self._seen),
             "best": self._best,
@@ -134,7 +131,7 @@ class Trainer:
     def load(self, state: bytes) -> None:
         """Go on from what `save` returned."""
         found = self._torch.loads(state)
-        self._step, self.batch_size, self._recent = found["step"], found["batch_size"], found["recent"]
+        self._step, self._recent = found["step"], found["recent"]
         self._seen, self._best = (found["seen"][0], found["seen"][1]), found["best"]
         self._batches.position = Position(*found["position"])
         self._network.restore(found["network"])
@@ -167,9 +164,9 @@ class Trainer:
     def _validated(self) -> float:
         total, count = 0.0, 0
         for number in range(len(self._watched.parts)):
-            x, y = self._watched.read(number)
-            for at in range(0, len(y), _ROWS):
-                total += self._network.loss(*self._encoded(x[at : at + _ROWS], y[at : at + _ROWS]))
+            (x, y), rows = self._watched.read(number), _BATCHES * self.batch_size
+            for at in range(0, len(y), rows):
+                total += self._network.loss(*self._encoded(x[at : at + rows], y[at : at + rows]))
             count += len(y)
             del x, y
         return total / count * self._target_scale**2

@@ -53,6 +53,7 @@ class Network:
 
         Raises:
             MemoryError: the batch does not fit; what was learned before still stands.
+            StageError: there is no memory for the update of the weights, of which some may have been made.
         """
         with self._exact(seed):
             self._layers.train()
@@ -61,8 +62,19 @@ class Network:
             self._optimiser.zero_grad()
             loss = self._losses(x, y).mean()
             loss.backward()
-            self._optimiser.step()
+            self._update()
             return float(loss.item())
+
+    def _update(self) -> None:
+        try:
+            self._optimiser.step()
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise StageError(
+                f"memory ran out in the update of the weights ({str(error).splitlines()[0]})",
+                "Give the process more memory, or lower trainer.params.hidden; it goes on from the last checkpoint",
+            ) from error
 
     def loss(self, x: np.ndarray, y: np.ndarray) -> float:
         """Return the sum of the losses of rows, without dropout.
@@ -108,12 +120,18 @@ class Network:
                 torch.manual_seed(seed)
                 yield
             except RuntimeError as error:
-                if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                if not _is_out_of_memory(error):
                     raise
+                if self._device.type == "cuda":
+                    torch.cuda.empty_cache()
                 raise MemoryError(str(error).splitlines()[0]) from error
             finally:
                 torch.set_num_threads(threads)
                 torch.use_deterministic_algorithms(exact)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
 
 
 def arrays(weights: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -1,0 +1,104 @@
+"""Where memory runs out the work goes on with fewer rows at once, and ends with the same rows; the limit is real."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow import memory
+from ai_workflow.errors import StageError
+from tests import starved
+
+ROOT = Path(__file__).parents[1]
+REDUCED = re.compile(r"Data batch size reduced from (\d+) to (\d+) due to memory pressure")
+
+
+def test_what_does_not_fit_is_tried_with_half_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[int] = []
+
+    def work(rows: int) -> int:
+        asked.append(rows)
+        if rows > 32:
+            raise MemoryError
+        return rows
+
+    assert memory.fitting(work, 128, floor=8) == 32
+    assert asked == [128, 64, 32]
+    assert caplog.messages == [
+        "Data batch size reduced from 128 to 64 due to memory pressure",
+        "Data batch size reduced from 64 to 32 due to memory pressure",
+    ]
+
+
+def test_at_the_floor_it_fails_and_says_what_to_do() -> None:
+    def work(_: int) -> None:
+        raise MemoryError("Unable to allocate 3.2 GiB")
+
+    with pytest.raises(StageError, match=r"memory ran out with 50 rows at once \(Unable to allocate 3.2 GiB\)\. Give"):
+        memory.fitting(work, 300, floor=50)
+    with pytest.raises(StageError, match=r"memory ran out \(Unable to allocate 3.2 GiB\)\. Give the process more"):
+        memory.explained(lambda: work(1))
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    def work(_: int) -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        memory.fitting(work, 300, floor=50)
+
+
+@pytest.mark.parametrize(
+    "name", ["featuring", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cleaning", "loading", "training"))]
+)
+@pytest.mark.timeout(300)
+def test_under_a_limit_of_the_system_a_stage_goes_on_with_fewer_rows(name: str, tmp_path: Path) -> None:
+    if name == "training":
+        pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+    folder = tmp_path / "place"
+    _starved(name, folder)
+    code, out = _starved(name, folder, 0)
+    assert code == 0, out
+    assert not REDUCED.findall(out)
+    whole, took = _last(out)["gave"], _last(out)["took"]
+    went_on = 0
+    for share in (0.9, 0.75, 0.6):
+        code, out = _starved(name, folder, int(share * took))
+        reduced = [(int(before), int(after)) for before, after in REDUCED.findall(out)]
+        assert all(after == max(before // 2, memory.FLOOR) for before, after in reduced)
+        if code == 0:
+            _is_right(name, _last(out)["gave"], whole, reduced)
+            went_on += bool(reduced)
+    assert went_on, out
+
+
+def _is_right(name: str, gave: dict[str, Any], whole: dict[str, Any], reduced: list[tuple[int, int]]) -> None:
+    if name == "training":
+        assert gave["steps"] == whole["steps"]
+        assert gave["reduced"] == ({"rows per step": [60_000, reduced[-1][1]]} if reduced else {})
+    elif name == "loading":
+        assert gave["rows"]["rows"] == starved.LINES
+        assert ("reduced" in gave["rows"]) == bool(reduced)
+    else:
+        assert gave == whole
+
+
+def _starved(name: str, folder: Path, *most: int) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.starved", name, str(folder), *map(str, most)], cwd=ROOT, timeout=120,
+        env=os.environ | starved.QUIET, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert most or done.returncode == 0, done.stdout
+    return done.returncode, done.stdout
+
+
+def _last(out: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(next(line for line in out.splitlines() if line.startswith('{"gave"')))
+    return found
