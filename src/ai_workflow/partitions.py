@@ -35,7 +35,8 @@ ID = f"{RESERVED}id"
 # Of a dataset whose partitions are smaller than was asked for: [rows asked for, rows at the most].
 REDUCED = "reduced"
 # Rows of a row group: what is written, and read in slices, is in memory one group at a time.
-_GROUP = 65_536
+_GROUP = 32_768
+_WRITER_TAKES = 8 << 20
 _FORM: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 log = logger("partitions")
 
@@ -105,7 +106,8 @@ def tabled(frame: pd.DataFrame) -> pa.Table:
     """Return a frame as the table that `write` would write."""
     import pyarrow as pa
 
-    return pa.Table.from_pandas(frame, preserve_index=False)
+    # More threads gain nothing here, and each takes memory of its own.
+    return pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
 
 
 def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.Table], source: str) -> Partition:
@@ -144,13 +146,21 @@ def _put(tables: Iterable[pa.Table], sink: Any) -> int:
         held, count, rows = [*held, table], count + table.num_rows, rows + table.num_rows
         while count >= _GROUP:
             whole = pa.concat_tables(held)
-            writer.write_table(whole.slice(0, _GROUP).combine_chunks())
+            _put_group(writer, whole.slice(0, _GROUP))
             held, count = [whole.slice(_GROUP)], count - _GROUP
     if writer:
         if count or not rows:
-            writer.write_table(pa.concat_tables(held).combine_chunks())
+            _put_group(writer, pa.concat_tables(held))
         writer.close()
     return rows
+
+
+def _put_group(writer: Any, table: pa.Table) -> None:
+    import pyarrow as pa
+
+    # Arrow's writer crashes where memory runs out within it; here that is an error.
+    pa.allocate_buffer(2 * table.nbytes + _WRITER_TAKES)
+    writer.write_table(table.combine_chunks())
 
 
 def read(store: Store, partition: Partition, columns: list[str] | None = None) -> pd.DataFrame:
