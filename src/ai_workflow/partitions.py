@@ -11,13 +11,11 @@ only those in flight. Layout under the store's root:
 
 from __future__ import annotations
 
-import contextlib
-import errno
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from ai_workflow import fingerprint, interrupt
+from ai_workflow import fingerprint, interrupt, parquet
 from ai_workflow.errors import StoreError
 from ai_workflow.logs import logger
 from ai_workflow.store import FileRef, Store
@@ -34,10 +32,6 @@ ROW = f"{RESERVED}row"
 ID = f"{RESERVED}id"
 # Of a dataset whose partitions are smaller than was asked for: [rows asked for, rows at the most].
 REDUCED = "reduced"
-# Rows of a row group: what is written, and read in slices, is in memory one group at a time.
-_GROUP = 32_768
-_WRITER_TAKES = 8 << 20
-_FORM: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 log = logger("partitions")
 
 
@@ -102,14 +96,6 @@ class Dataset:
         return cls(body["stage"], tuple(Partition(**part) for part in body["partitions"]), body["info"])
 
 
-def tabled(frame: pd.DataFrame) -> pa.Table:
-    """Return a frame as the table that `write` would write."""
-    import pyarrow as pa
-
-    # More threads gain nothing here, and each takes memory of its own.
-    return pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
-
-
 def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.Table], source: str) -> Partition:
     """Write a frame, a table, or tables one after the other as one Parquet file.
 
@@ -118,49 +104,12 @@ def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.T
     import pandas as pd
     import pyarrow as pa
 
-    tables = [tabled(data)] if isinstance(data, pd.DataFrame) else [data] if isinstance(data, pa.Table) else data
+    if isinstance(data, pd.DataFrame):
+        data = parquet.tabled(data)
+    tables = [data] if isinstance(data, pa.Table) else data
     with store.writing(path) as pending:
-        rows = _put(tables, pending.local)
+        rows = parquet.put(tables, pending.local)
     return Partition.of(pending.ref, rows, source)
-
-
-def encoded(table: pa.Table) -> bytes:
-    """Return a table as a Parquet file; the same rows give the same bytes, however they are chunked."""
-    import pyarrow as pa
-
-    sink = pa.BufferOutputStream()
-    _put([table], sink)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
-
-
-def _put(tables: Iterable[pa.Table], sink: Any) -> int:
-    """Write tables as one Parquet file, each row group as soon as it is full, and return how many rows there are."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = count = 0
-    held: list[pa.Table] = []
-    writer = None
-    for table in tables:
-        writer = writer or pq.ParquetWriter(sink, table.schema, **_FORM)
-        held, count, rows = [*held, table], count + table.num_rows, rows + table.num_rows
-        while count >= _GROUP:
-            whole = pa.concat_tables(held)
-            _put_group(writer, whole.slice(0, _GROUP))
-            held, count = [whole.slice(_GROUP)], count - _GROUP
-    if writer:
-        if count or not rows:
-            _put_group(writer, pa.concat_tables(held))
-        writer.close()
-    return rows
-
-
-def _put_group(writer: Any, table: pa.Table) -> None:
-    import pyarrow as pa
-
-    # Arrow's writer crashes where memory runs out within it; here that is an error.
-    pa.allocate_buffer(2 * table.nbytes + _WRITER_TAKES)
-    writer.write_table(table.combine_chunks())
 
 
 def read(store: Store, partition: Partition, columns: list[str] | None = None) -> pd.DataFrame:
@@ -169,16 +118,7 @@ def read(store: Store, partition: Partition, columns: list[str] | None = None) -
     Raises:
         StoreError: the file is missing or is not Parquet.
     """
-    return _frame(table(store, partition, columns))
-
-
-def _frame(found: pa.Table) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-
-    nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-    frame: pd.DataFrame = found.to_pandas(types_mapper=nullable.get)
-    return frame
+    return parquet.frame(table(store, partition, columns))
 
 
 def table(store: Store, partition: Partition, columns: list[str] | None = None) -> pa.Table:
@@ -187,10 +127,8 @@ def table(store: Store, partition: Partition, columns: list[str] | None = None) 
     Raises:
         StoreError: the file is missing or is not Parquet.
     """
-    import pyarrow.parquet as pq
-
-    with _opened(store, partition) as file:
-        return pq.read_table(file, columns=columns)
+    with parquet.opened(store, partition.path) as file:
+        return parquet.read(file, columns)
 
 
 def slices(store: Store, partition: Partition, rows: int, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
@@ -199,30 +137,11 @@ def slices(store: Store, partition: Partition, rows: int, columns: list[str] | N
     Raises:
         StoreError: the file is missing or is not Parquet.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if rows >= partition.rows:
         yield read(store, partition, columns)
         return
-    with _opened(store, partition) as file:
-        # A buffer for each column at once would hold the whole file.
-        reader = pq.ParquetFile(file, pre_buffer=False)
-        for batch in reader.iter_batches(rows, columns=columns, use_threads=False):
-            yield _frame(pa.Table.from_batches([batch]))
-
-
-@contextlib.contextmanager
-def _opened(store: Store, partition: Partition) -> Iterator[IO[bytes]]:
-    import pyarrow as pa
-
-    with store.open(partition.path) as file:
-        try:
-            yield file
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-                raise MemoryError(str(error)) from error
-            raise StoreError(f"{store.url(partition.path)} is damaged: {error}") from error
+    with parquet.opened(store, partition.path) as file:
+        yield from map(parquet.frame, parquet.batches(file, rows, columns))
 
 
 def frames(

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import partitions, trace
+from ai_workflow import parquet, partitions, trace
 from ai_workflow.partitions import RESERVED, ROW, Partition
 from ai_workflow.store import FileRef, Store
 
@@ -47,7 +47,7 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
             text = json.dumps({str(name): _plain(record[name]) for name in shown}, ensure_ascii=False)
             lines.append((source, int(record[ROW]), column, str(_plain(record.get(column, ""))), reason, text))
     lines.sort(key=lambda line: (line[1], line[2]))
-    return partitions.tabled(pd.DataFrame(lines, columns=list(COLUMNS)))
+    return parquet.tabled(pd.DataFrame(lines, columns=list(COLUMNS)))
 
 
 def gather(store: Store, parts: list[Partition]) -> Rejected:

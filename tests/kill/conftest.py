@@ -13,13 +13,6 @@ from deploy.server import Server
 from tests.kill.place import Place, write_source
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave every test of this folder to `make check-kill`: together they take a quarter of an hour."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.kill)
-
-
 @dataclass(frozen=True)
 class Reference:
     """What an uninterrupted training and scoring gave, and how long they worked after their first journal event."""
@@ -28,6 +21,23 @@ class Reference:
     outcome: dict[str, Any]
     predictions: list[bytes]
     seconds: dict[str, float]
+
+    @classmethod
+    def of(cls, place: Place) -> Reference:
+        """Run both flows in a place."""
+        seconds = {}
+        for flow in ("training", "scoring"):
+            known, running = len(place.files("journal/*/0001-*")), place.start(flow)
+            assert running.until(lambda known=known: len(place.files("journal/*/0001-*")) > known)
+            began = time.monotonic()
+            done = running.end()
+            assert done.code == 0, done.output
+            seconds[flow] = time.monotonic() - began
+        return cls(place, place.outcome(), place.predictions(), seconds)
+
+    def another(self, folder: Path) -> Place:
+        """Return a place with the same pipeline where nothing has run."""
+        return Place(folder, self.place.source, **self.place.changes)
 
     def is_matched_by(self, place: Place) -> None:
         """Check that a place ended with the very same model, features, scores and predictions, in one version."""
@@ -46,15 +56,16 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(prefect_server: Server, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """A training and a scoring that ran to their end; whoever asks for it leaves it as it is."""
-    place, seconds = Place(tmp_path_factory.mktemp("reference"), source), {}
-    for flow in ("training", "scoring"):
-        known, running = len(place.files("journal/*/0001-*")), place.start(flow)
-        assert running.until(lambda known=known: len(place.files("journal/*/0001-*")) > known)
-        began = time.monotonic()
-        done = running.end()
-        assert done.code == 0, done.output
-        seconds[flow] = time.monotonic() - began
-    return Reference(place, place.outcome(), place.predictions(), seconds)
+    return Reference.of(Place(tmp_path_factory.mktemp("reference"), source))
+
+
+@pytest.fixture(scope="session")
+def torch_reference(prefect_server: Server, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """The same for the perceptron, where all that has a state is used."""
+    pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+    params = {"hidden": [16], "learning_rate": 0.01, "dropout": 0.2, "schedule": "cosine"}
+    place = Place(tmp_path_factory.mktemp("torch"), source, trainer={"kind": "torch_mlp", "params": params})
+    return Reference.of(place)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import yaml
 
@@ -138,7 +139,7 @@ class Place:
     """A folder with a pipeline file and all that runs leave behind, below `var`."""
 
     def __init__(self, folder: Path, source: Path, var: Path | None = None, **changes: Any) -> None:
-        self.folder, self.source = folder, source
+        self.folder, self.source, self.changes = folder, source, dict(changes)
         self.var = var or folder / "var"
         self.store = Store(self.var)
         self.journal = Journal(self.store)
@@ -200,7 +201,7 @@ class Place:
         found = self.registry.get(version or "latest")
         card = json.loads(self.registry.read(found, "card.json"))
         return {
-            "model": self.registry.read(found, "model.txt"),
+            "model": [self.registry.read(found, name) for name in found.manifest["files"] if name.startswith("model.")],
             "features": self.registry.read(found, "features.json"),
             "golden": self.registry.read(found, "golden.json"),
             # Plots name no run; the card says when and by which run, apart from that it is the same.
@@ -213,6 +214,19 @@ class Place:
         assert len(records) == 1, records
         body = self.store.read_record(str(records[0].relative_to(self.var)))
         return [self.store.read(part["path"], part["sha256"]) for part in body["partitions"]]
+
+    def locked(self) -> set[str]:
+        """Return the ids of the flow runs whose lock file is there, held or not."""
+        return {name.removesuffix(".lock") for name in names(self.var / "runs")} - {"recovery"}
+
+    def unfinished(self, flow_run_ids: set[str]) -> list[str]:
+        """Return those flow runs, and their task runs, that Prefect takes to be under way still."""
+        states = {"state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED", "CANCELLING", "PAUSED"]}}}
+        runs = {"id": {"any_": sorted(flow_run_ids)}}
+        with httpx.Client(base_url=os.environ["PREFECT_API_URL"], trust_env=False) as client:
+            flows = client.post("/flow_runs/filter", json={"flow_runs": runs | states}).json()
+            tasks = client.post("/task_runs/filter", json={"flow_runs": runs, "task_runs": states}).json()
+        return [f"{run['name']}: {run['state_name']}" for run in flows + tasks]
 
     def leftovers(self, folder: str) -> list[Path]:
         """Return the half-written files below a folder of the store."""

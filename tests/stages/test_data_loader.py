@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ai_workflow import parquet as files
 from ai_workflow import partitions, progress
 from ai_workflow.errors import StageError
 from ai_workflow.partitions import Dataset
@@ -244,14 +245,14 @@ def test_a_file_that_grows_while_it_is_read_is_refused(
 ) -> None:
     monkeypatch.setattr(text_stream, "BLOCK", 1 << 12)
     path = write(tmp_path / "a.csv", numbers(1, 400_000))
-    real = partitions.encoded
+    real = files.encoded
 
     def encode_and_grow(table: Any) -> bytes:
         with path.open("a") as file:
             file.write("7,x\n")
         return real(table)
 
-    monkeypatch.setattr(partitions, "encoded", encode_and_grow)
+    monkeypatch.setattr(files, "encoded", encode_and_grow)
     assert "changed while it was read" in refused(store, csv(path, partition_rows=1000))
 
 

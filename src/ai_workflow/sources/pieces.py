@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import fingerprint, partitions
+from ai_workflow import fingerprint, parquet, partitions
 from ai_workflow.partitions import Partition
 from ai_workflow.store import Store
 
@@ -39,7 +39,7 @@ def cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 def keep(store: Store, table: pa.Table) -> dict[str, Any]:
     """Return the partition of these rows as JSON, without a source; written only if it is not there whole."""
-    data = partitions.encoded(table)
+    data = parquet.encoded(table)
 
     def compute(stem: str) -> dict[str, Any]:
         return asdict(Partition.of(store.write(f"{stem}-00000.parquet", data), table.num_rows, source=""))

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, fingerprint, memory, partitions, progress, split, statistics
+from ai_workflow import features, fingerprint, memory, parquet, partitions, progress, split, statistics
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import ID, RESERVED, ROW, Dataset, Partition
@@ -109,7 +109,7 @@ def _transform(store: Store, part: Partition, spec: dict[str, Any], stamp: str) 
     def compute(stem: str) -> dict[str, Any]:
         def made(rows: int) -> Partition:
             frames = partitions.slices(store, part, rows)
-            tables = (partitions.tabled(to_features(frame, spec)) for frame in frames)
+            tables = (parquet.tabled(to_features(frame, spec)) for frame in frames)
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
 
         return asdict(memory.fitting(made, part.rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, fingerprint, memory, partitions, progress, trace
+from ai_workflow import features, fingerprint, memory, parquet, partitions, progress, trace
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.model_process import ModelFailed, ModelProcess
@@ -69,7 +69,7 @@ def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelPr
 
     def answered(frame: pd.DataFrame) -> pa.Table:
         answers = _ask(process, frame, spec, scoring.batch_size)
-        return partitions.tabled(_to_frame(frame, answers, spec, part, scoring))
+        return parquet.tabled(_to_frame(frame, answers, spec, part, scoring))
 
     def compute(stem: str) -> dict[str, Any]:
         def scored(rows: int) -> Partition:

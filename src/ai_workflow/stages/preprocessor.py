@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any, Literal
 
-from ai_workflow import duplicates, fingerprint, memory, partitions, progress, quarantine, schema
+from ai_workflow import duplicates, fingerprint, memory, parquet, partitions, progress, quarantine, schema
 from ai_workflow.duplicates import Cleaned
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
@@ -197,7 +197,7 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rul
                 clean, findings = _judge_rows(frame, columns, rules, part.source)
                 rejected.extend([quarantine.table(frame, findings, part.source)] if findings else [])
                 present.update({name: present[name] + int(clean[name].notna().sum()) for name in columns})
-                return partitions.tabled(clean)
+                return parquet.tabled(clean)
 
             tables = map(good, partitions.slices(store, part, rows))
             kept = partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
