@@ -29,7 +29,8 @@ PORT = 4200
 START_SECONDS = 60.0
 HANG_SECONDS = 10.0
 LOG_LINES = 15
-_IN_USE = "address already in use"
+# Common to what Prefect says, who looks first, and what the system says of a port taken after that.
+_IN_USE = "already in use"
 
 log = logging.getLogger(__name__)
 
@@ -142,9 +143,10 @@ def _start(home: Path) -> Server:
             return state.server(started=True)
         process.end()
         _file(home).unlink(missing_ok=True)
-        tail = _tail(home / "server.log")
-        if _IN_USE not in tail:
+        said = (home / "server.log").read_text(errors="replace")
+        if _IN_USE not in said:
             break
+    tail = "\n".join(said.splitlines()[-LOG_LINES:])
     raise ServerError(
         f"the Prefect server did not come up within {START_SECONDS:.0f} s. The end of {home / 'server.log'}:\n{tail}"
     )
@@ -243,7 +245,3 @@ def _write(home: Path, state: _State) -> None:
     fresh = _file(home).with_suffix(".new")
     fresh.write_text(json.dumps(asdict(state)))
     fresh.replace(_file(home))
-
-
-def _tail(path: Path) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES:])
