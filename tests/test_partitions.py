@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,15 @@ def test_damage_is_found_through_the_dataset(store: Store, kind: str) -> None:
     assert partitions.broken(store, result) == [result["clean"]["record"]["path"]]
     with pytest.raises(StoreError):
         Dataset.load(store, result["clean"])
+
+
+def test_a_process_that_ends_right_after_it_has_read_ends_well(store: Store) -> None:
+    # A thread of Arrow that still held the file of Python aborted every second one.
+    path = part(store, "x", {f"column_{number}": list(range(5000)) for number in range(40)}).path
+    program = (
+        "import sys; from ai_workflow import parquet; from ai_workflow.store import Store\n"
+        "with parquet.opened(Store(sys.argv[1]), sys.argv[2]) as file: table = parquet.read(file)"
+    )
+    command = [sys.executable, "-c", program, store.root, path]
+    ended = [subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(6)]
+    assert [(done.returncode, done.stderr) for done in ended] == [(0, "")] * 6

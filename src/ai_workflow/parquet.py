@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+# Nothing is read ahead: a buffer for each column at once would hold the whole file. Nor by threads: one that still has
+# a file of Python in its hands when Python ends aborts the process (apache/arrow issue 50482).
 # Rows of a row group: what is written, and read in batches, is in memory one group at a time.
 _GROUP = 32_768
 _WRITER_TAKES = 8 << 20
@@ -81,7 +83,7 @@ def read(file: IO[bytes], columns: list[str] | None = None) -> pa.Table:
     """Return what an open file holds, or some of its columns."""
     import pyarrow.parquet as pq
 
-    return pq.read_table(file, columns=columns)
+    return pq.ParquetFile(file, pre_buffer=False).read(columns, use_threads=False)
 
 
 def batches(file: IO[bytes], rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -89,7 +91,6 @@ def batches(file: IO[bytes], rows: int, columns: list[str] | None = None) -> Ite
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # A buffer for each column at once would hold the whole file.
     reader = pq.ParquetFile(file, pre_buffer=False)
     for batch in reader.iter_batches(rows, columns=columns, use_threads=False):
         yield pa.Table.from_batches([batch])

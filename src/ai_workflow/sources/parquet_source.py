@@ -43,7 +43,9 @@ def read(file: File, source: ParquetSource, wanted: list[tuple[str, Found]]) -> 
     missing = Missing(source.missing, source.strip)
     start = 1
     with _opened(file) as parquet:
-        for batch in parquet.iter_batches(batch_size=_BATCH, columns=[name for name, _ in wanted]):
+        # Not by threads, as in parquet.py.
+        batches = parquet.iter_batches(_BATCH, columns=[name for name, _ in wanted], use_threads=False)
+        for batch in batches:
             found = {name: _tidy(batch.column(name), name, kind, missing, file) for name, kind in wanted}
             yield columns.numbered(found, pa.array(range(start, start + batch.num_rows), pa.int64()))
             start += batch.num_rows
