@@ -13,7 +13,7 @@ UV := $(VENV)/.uv
 WITH_UV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop status setup test test-all check check-kill bench format lock clean distclean
+.PHONY: help run stop status setup test test-slow test-all check check-kill bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,10 +31,13 @@ setup: $(COMPILED) ## make .venv and install the locked versions, hashes verifie
 	@:
 
 test: setup ## run the quick tests; TESTS=tests/deploy for some of them
-	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not kill" $(TESTS)
+	$(PY) -m pytest -n 2 -m "not slow and not kill" $(TESTS)
 
 check-kill: setup ## kill, damage and starve runs in every way, a quarter of an hour long; AIW_KILLS=200 for more kills
 	$(PY) -m pytest -m kill tests/kill
+
+test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
+	$(PY) -m pytest -n 2 -m "slow and not kill" $(TESTS)
 
 test-all: setup ## run every test
 	$(PY) -m pytest $(TESTS)

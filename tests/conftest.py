@@ -6,8 +6,10 @@ import os
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.server import Server
 from tests import services
@@ -43,6 +45,19 @@ def postgres() -> Iterator[services.Postgres]:
 def chromium() -> Path:
     """The path of a Chromium."""
     return services.chromium()
+
+
+class _ByFile(LoadScopeScheduling):
+    """Keeps the tests of a file in one process, and those of `tests/kill` together: what they share takes long."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/kill" if file.startswith("tests/kill/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Hand tests to processes so, whatever `--dist` says: xdist's own groups do not work with this pytest."""
+    return _ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

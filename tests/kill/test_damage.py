@@ -115,8 +115,8 @@ def interrupted(reference: Reference, source: Path, tmp_path_factory: pytest.Tem
     return place
 
 
-def test_a_file_of_every_sixth_kind_damaged_in_one_way(reference: Reference, tmp_path: Path) -> None:
-    kinds = list(_kinds(reference.place).values())[::6]
+def test_a_file_of_every_tenth_kind_damaged_in_one_way(reference: Reference, tmp_path: Path) -> None:
+    kinds = list(_kinds(reference.place).values())[::10]
     cases = [Case(path, kind) for path, kind in zip(kinds, cycle(DAMAGES), strict=False)]
     _survive(reference.place, tmp_path, cases, reference)
 
@@ -148,6 +148,8 @@ def test_a_file_of_each_kind_of_a_killed_training_damaged(
     _survive(interrupted, tmp_path, cases, reference)
 
 
+@pytest.mark.kill
+@pytest.mark.timeout(600)
 def test_what_killed_processes_leave_is_no_obstacle(interrupted: Place, reference: Reference, tmp_path: Path) -> None:
     place = [Place(tmp_path / "left", interrupted.source)]
     shutil.copytree(interrupted.var, place[0].var)

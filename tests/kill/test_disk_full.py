@@ -176,11 +176,10 @@ def test_a_new_version_that_finds_no_space_leaves_the_old_one_serving(
             shutil.rmtree(var, ignore_errors=True)
 
 
-@pytest.mark.parametrize("kibibytes", [40])
-def test_a_file_that_may_not_grow_is_said_and_nothing_is_lost(
-    reference: Reference, tmp_path: Path, kibibytes: int
-) -> None:
-    _limited(tmp_path, reference, kibibytes)
+@pytest.mark.kill
+@pytest.mark.timeout(600)
+def test_a_file_that_may_not_grow_is_said_and_nothing_is_lost(reference: Reference, tmp_path: Path) -> None:
+    _limited(tmp_path, reference, 40)
 
 
 def _limited(folder: Path, reference: Reference, kibibytes: int) -> None:

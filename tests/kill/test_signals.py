@@ -15,7 +15,6 @@ from tests.kill.conftest import Reference
 from tests.kill.moments import Moment
 from tests.kill.place import EVERY, Done, Place, Running
 
-SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.kill)]
 # Prefect passes a SIGTERM on to its own process, once all is told.
 ENDED = (1, -signal.SIGTERM)
 # Steps enough that a training is still under way when a signal comes.
@@ -43,7 +42,7 @@ def _asked(running: Running, place: Place, moment: Moment, *signals: signal.Sign
     return done, time.monotonic() - began
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.kill)])
 def test_a_training_asked_to_stop_saves_and_goes_on_exactly_there(
     prefect_server: Server, place: Place, reference: Reference, number: signal.Signals
 ) -> None:
@@ -66,7 +65,8 @@ def test_a_training_asked_to_stop_saves_and_goes_on_exactly_there(
     reference.is_matched_by(place)
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+@pytest.mark.kill
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_it_at_once_and_loses_at_most_one_interval(
     prefect_server: Server, source: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -82,6 +82,7 @@ def test_a_second_signal_ends_it_at_once_and_loses_at_most_one_interval(
     assert running.kill().resumed == saved
 
 
+@pytest.mark.kill
 def test_a_data_stage_asked_to_stop_keeps_its_finished_partitions(
     prefect_server: Server, source: Path, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_data_stage_asked_to_stop_keeps_its_finished_partitions(
     assert [name for name, inode in kept.items() if written.get(name) != inode] == []
 
 
+@pytest.mark.kill
 def test_of_two_that_train_the_same_at_once_one_is_refused(
     prefect_server: Server, source: Path, tmp_path: Path
 ) -> None:
