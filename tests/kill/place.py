@@ -219,6 +219,11 @@ class Place:
         """Return the ids of the flow runs whose lock file is there, held or not."""
         return {name.removesuffix(".lock") for name in names(self.var / "runs")} - {"recovery"}
 
+    def begun(self) -> set[str]:
+        """Return the ids of the flow runs that wrote into the journal."""
+        runs = [self.journal.read(trace_id)[0].flow_run_id for trace_id in self.journal.trace_ids()]
+        return set(filter(None, runs))
+
     def unfinished(self, flow_run_ids: set[str]) -> list[str]:
         """Return those flow runs, and their task runs, that Prefect takes to be under way still."""
         states = {"state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED", "CANCELLING", "PAUSED"]}}}
