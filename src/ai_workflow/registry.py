@@ -1,37 +1,31 @@
-"""Published model versions: complete or not there; the aliases that point at them; and the history of both.
+"""Published model versions: complete or not there; and the life of each, from its publishing to its deletion.
 
 models/<environment>/<pipeline>/
     model_v2.3/     model file, features.json, card.json, card.md, plots, golden.json, manifest.json
-    aliases.json    {"latest": ..., "stable": ..., "change": ...}, written in one atomic write
-    history.jsonl   one line for each change, each with the sha256 of the line before
-
-A change happens with `aliases.json`, which bears the line of the history that tells of it: a process killed before it
-could add the line leaves nothing untold.
+    aliases.json, history.jsonl    which version is latest and which stable, and how they came to be (history.py)
+    leases/         who uses a version now (leases.py)
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import os
-import re
-import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError, StoreError
+from ai_workflow.history import ALIASES, VERSION, Conflict, History, State, numbers
+from ai_workflow.leases import Leases
 from ai_workflow.store import FileRef, Store, sync_folder
 
 MANIFEST = "manifest.json"
-ALIASES = ("latest", "stable")
-_VERSION = re.compile(r"^model_v(\d+)\.(\d+)$")
-_STAGING = ".publishing-"
+_STAGING, _DELETING, _CLAIM = ".publishing-", ".deleting-", "claim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +52,38 @@ class Registry:
     """The versions of one pipeline in one environment; `folder` is `Settings.models`."""
 
     def __init__(self, store: Store, folder: str) -> None:
-        self._store = store
-        self.folder = folder
+        self.store, self.folder = store, folder
+        self.leases = Leases(store, folder)
+        self._history = History(store, folder)
 
     def versions(self) -> list[str]:
-        """Return the complete versions, the oldest first."""
-        names = [name for name in self._store.names(self.folder) if _VERSION.match(name)]
-        complete = [name for name in names if self._store.exists(f"{self.folder}/{name}/{MANIFEST}")]
-        return sorted(complete, key=_numbers)
+        """Return the published versions, the oldest first."""
+        state = self.state()
+        return [name for name in self._placed() if state.tells_of(name)]
+
+    def state(self) -> State:
+        """Return which version each alias points at, and which a person keeps.
+
+        Raises:
+            StoreError: `aliases.json` is damaged.
+        """
+        return self._history.state()
 
     def aliases(self) -> dict[str, str | None]:
         """Return which version each alias points at.
 
         Raises:
-            StoreError: the file is damaged.
+            StoreError: `aliases.json` is damaged.
         """
-        found = self._aliases_record()
-        return {alias: found.get(alias) for alias in ALIASES}
+        return self.state().aliases
 
-    def _aliases_record(self) -> dict[str, Any]:
-        """Return what `aliases.json` holds, or if it is gone, what the history says it held."""
-        path = f"{self.folder}/aliases.json"
-        if not self._store.exists(path):
-            last = self._written_lines()[-1:]
-            return {**last[0]["aliases"], "change": last[0]} if last else {}
-        try:
-            found: dict[str, Any] = self._store.read_record(path)
-        except StoreError as error:
-            raise StoreError(f"{error}. Remove it: history.jsonl tells what it held") from error
-        return found
+    def history(self, *, verified: bool = True) -> list[dict[str, Any]]:
+        """Return every change, the oldest first.
+
+        Raises:
+            StoreError: a line was changed or cut out.
+        """
+        return self._history.lines() if verified else self._history.lines_as_they_are()
 
     def get(self, name: str) -> Version:
         """Return a version by its name or an alias.
@@ -95,15 +92,17 @@ class Registry:
             AiWorkflowError: there is no such version.
             StoreError: its manifest is damaged.
         """
-        wanted = self.aliases()[name] if name in ALIASES else name
+        state = self.state()
+        wanted = state.aliases[name] if name in ALIASES else name
         folder = f"{self.folder}/{wanted}"
-        if not wanted or not _VERSION.match(wanted) or not self._store.exists(f"{folder}/{MANIFEST}"):
+        known = wanted and VERSION.match(wanted) and state.tells_of(wanted)
+        if not known or not self.store.exists(f"{folder}/{MANIFEST}"):
             there = ", ".join(self.versions()) or "none"
             raise AiWorkflowError(
-                f"there is no model version '{name}' in {self._store.url(self.folder)}; there is: {there}. "
+                f"there is no model version '{name}' in {self.store.url(self.folder)}; there is: {there}. "
                 "Run the training flow first"
             )
-        return Version(wanted, folder, self._store.read_record(f"{folder}/{MANIFEST}"))
+        return Version(str(wanted), folder, self.store.read_record(f"{folder}/{MANIFEST}"))
 
     def read(self, version: Version, name: str) -> bytes:
         """Return a file of a version, verified.
@@ -112,7 +111,29 @@ class Registry:
             StoreError: it is missing or damaged.
         """
         ref = version.file(name)
-        return self._store.read(ref.path, ref.sha256)
+        return self.store.read(ref.path, ref.sha256)
+
+    def damaged(self, version: Version) -> list[str]:
+        """Return the files of a version that are missing or not as its manifest says."""
+        refs = [version.file(name) for name in sorted(version.manifest["files"])]
+        return [self.store.url(ref.path) for ref in refs if not self.store.matches(ref.path, ref.sha256)]
+
+    @contextlib.contextmanager
+    def leased(self, name: str, purpose: str) -> Iterator[Version]:
+        """Use a version, by its name or an alias: within the context it is not deleted.
+
+        Raises:
+            AiWorkflowError: there is no such version.
+            StoreError: its manifest is damaged, or the lease cannot be written.
+        """
+        with contextlib.ExitStack() as stack:
+            with self.locked():
+                version = self.get(name)
+                stack.enter_context(self.leases.held(version.name, purpose))
+            if not self.store.is_local:
+                # Whoever deletes it looks for leases after he has said so: one of the two sees the other.
+                self.get(version.name)
+            yield version
 
     def publish(
         self,
@@ -135,130 +156,53 @@ class Registry:
         Raises:
             StoreError: it cannot be written; no version appears and no alias moves.
         """
-        with self._locked():
+        with self.locked():
             self._complete()
             if origin and (done := self._made_from(origin)):
                 return done
-            name = self._next(schema)
+            name = self._claim(schema)
             about = {**about, "origin": origin} if origin else about
             manifest = {**about, "version": name, "schema": schema, "published": _now(), "trace_id": trace.current()}
             self._place(name, files | named(name), manifest)
             try:
-                self._make_latest(name, f"passed the gate, after {self.aliases()['latest']}")
+                self._make_latest(name, _passed(self.state().latest))
             except BaseException:
                 if name not in self.aliases().values():
-                    self._store.remove(f"{self.folder}/{name}")
+                    self.store.remove(f"{self.folder}/{name}")
                 raise
         return self.get(name)
 
-    def _made_from(self, origin: str) -> Version | None:
-        """Return `latest` if it was made from `origin` and is whole."""
-        try:
-            latest = self.get("latest")
-        except AiWorkflowError:
-            return None
-        refs = [latest.file(name) for name in latest.manifest["files"]]
-        whole = all(self._store.matches(ref.path, ref.sha256) for ref in refs)
-        return latest if whole and latest.manifest.get("origin") == origin else None
-
-    def _complete(self) -> None:
-        """Point `latest` at a version whose publisher was killed between placing it and pointing at it."""
-        newest = self.versions()[-1:]
-        if newest and not any(newest[0] in line["aliases"].values() for line in self._history_lines()):
-            self._make_latest(newest[0], "its publishing was interrupted, and completed by the next")
-
-    def _make_latest(self, name: str, reason: str) -> None:
-        self._point({"latest": name, "stable": self.aliases()["stable"] or name}, "publish", reason)
-
-    def history(self) -> list[dict[str, Any]]:
-        """Return every change of the aliases, the oldest first.
+    def change(self, decide: Callable[[State], dict[str, Any] | None]) -> State:
+        """Make the change that `decide` finds right in the state at hand: what `History.write` takes, None for none.
 
         Raises:
-            StoreError: a line was changed or cut out.
+            StoreError: it cannot be written; nothing has changed.
         """
-        lines = self._history_lines()
-        before = ""
-        for number, line in enumerate(lines, 1):
-            if line["before"] != before:
-                raise StoreError(
-                    f"{self._store.url(self.folder)}/history.jsonl line {number} does not follow the line before it"
-                )
-            before = _digest(line)
-        return lines
+        while True:
+            state = self.state()
+            decided = decide(state)
+            if decided is None:
+                return state
+            try:
+                return self._history.write(state, **decided)
+            except Conflict:
+                continue
 
-    def _history_lines(self) -> list[dict[str, Any]]:
-        lines = self._written_lines()
-        last = self._aliases_record().get("change")
-        return lines if last is None or last in lines[-1:] else [*lines, last]
-
-    def _written_lines(self) -> list[dict[str, Any]]:
-        path = f"{self.folder}/history.jsonl"
-        written = self._store.read(path).splitlines() if self._store.exists(path) else []
-        try:
-            return [json.loads(line) for line in written]
-        except ValueError as error:
-            raise StoreError(
-                f"{self._store.url(path)} is damaged: {error}. Move it away: a new one begins with the next change"
-            ) from error
-
-    def _next(self, schema: str) -> str:
-        # Those too that lost their manifest: what the history tells of a name must not become another's.
-        names = sorted(filter(_VERSION.match, self._store.names(self.folder)), key=_numbers)
-        if not names:
-            return "model_v1.0"
-        major, minor = _numbers(names[-1])
-        return f"model_v{major}.{minor + 1}" if self._last_schema() in (schema, None) else f"model_v{major + 1}.0"
-
-    def _last_schema(self) -> str | None:
-        for name in reversed(self.versions()):
-            with contextlib.suppress(StoreError):
-                return str(self._store.read_record(f"{self.folder}/{name}/{MANIFEST}")["schema"])
-        return None
-
-    def _place(self, name: str, files: dict[str, bytes], manifest: dict[str, Any]) -> None:
-        """Write all files aside, the manifest last, and give the folder its name in one rename."""
-        staging = f"{self.folder}/{_STAGING}{uuid.uuid4().hex[:8]}" if self._store.is_local else f"{self.folder}/{name}"
-        refs = {}
-        try:
-            for file, data in files.items():
-                ref = self._store.write(f"{staging}/{file}", data)
-                refs[file] = {"sha256": ref.sha256, "bytes": ref.bytes}
-            self._store.write_record(f"{staging}/{MANIFEST}", {**manifest, "files": refs})
-            if self._store.is_local:
-                self._store.local(staging).rename(self._store.local(f"{self.folder}/{name}"))
-                sync_folder(self._store.local(self.folder))
-        except BaseException:
-            self._store.remove(staging)
-            raise
-
-    def _point(self, aliases: dict[str, str | None], action: str, reason: str) -> None:
-        lines = self._history_lines()
-        entry = {
-            "time": _now(),
-            "action": action,
-            "aliases": aliases,
-            "reason": reason,
-            "trace_id": trace.current(),
-            "before": _digest(lines[-1]) if lines else "",
-        }
-        # The line of the change before may be in `aliases.json` only, which is about to tell of this one.
-        self._write_history(lines)
-        self._store.write_record(f"{self.folder}/aliases.json", {**aliases, "change": entry})
-        # It has happened; should the line not be written now, the next change writes it first.
-        with contextlib.suppress(StoreError):
-            self._write_history([*lines, entry])
-
-    def _write_history(self, lines: list[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
-        self._store.write(f"{self.folder}/history.jsonl", text.encode())
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove the files of versions that the history tells are deleted; each is gone in one rename."""
+        for name in names:
+            self.store.vanish(f"{self.folder}/{name}", f"{self.folder}/{_DELETING}{name}-{uuid.uuid4().hex[:8]}")
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep other publishers of this machine out; the kernel frees the lock when its holder dies."""
-        if not self._store.is_local:
+    def locked(self) -> Iterator[None]:
+        """Keep other writers of this machine out, and clear away what killed ones left; the lock dies with its holder.
+
+        On an object store, which has no locks, `change` sees to it that nobody's change is lost.
+        """
+        if not self.store.is_local:
             yield
             return
-        folder = self._store.local(self.folder)
+        folder = self.store.local(self.folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
@@ -266,21 +210,91 @@ class Registry:
             raise StoreError(f"{folder} cannot be written: {error.strerror}. Mend its permissions") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            for left in folder.glob(f"{_STAGING}*"):
-                shutil.rmtree(left)
+            self._clear(folder.iterdir())
             yield
         finally:
             os.close(handle)
 
+    def _clear(self, entries: Iterable[Path]) -> None:
+        for name in [entry.name for entry in entries if entry.name.startswith((_STAGING, _DELETING))]:
+            self.store.remove(f"{self.folder}/{name}")
+        for folder in (self.folder, self.leases.folder):
+            self.store.remove_parts(folder)
+        self.remove(name for name in self.state().deleting if self.store.exists(f"{self.folder}/{name}"))
 
-def _numbers(name: str) -> tuple[int, int]:
-    found = _VERSION.match(name)
-    assert found is not None
-    return int(found[1]), int(found[2])
+    def _made_from(self, origin: str) -> Version | None:
+        """Return `latest` if it was made from `origin` and is whole."""
+        try:
+            latest = self.get("latest")
+        except AiWorkflowError:
+            return None
+        return latest if latest.manifest.get("origin") == origin and not self.damaged(latest) else None
+
+    def _complete(self) -> None:
+        """Point `latest` at a version whose publisher was killed between placing it and pointing at it."""
+        newest, state = self._placed()[-1:], self.state()
+        if newest and not state.tells_of(newest[0]) and newest[0] not in state.deleting:
+            self._make_latest(newest[0], "its publishing was interrupted, and completed by the next")
+
+    def _make_latest(self, name: str, reason: str) -> None:
+        def decide(state: State) -> dict[str, Any]:
+            change: dict[str, Any] = {"action": "publish", "reason": reason, "versions": [name]}
+            if state.tells_of(name):
+                # Another publisher was quicker, which only an object store lets happen.
+                return change
+            return {**change, "newest": name, "latest": name, "stable": state.stable or name}
+
+        self.change(decide)
+
+    def _names(self) -> list[str]:
+        """Return the names of versions there are, whole or not, the oldest first."""
+        return sorted(filter(VERSION.match, self.store.names(self.folder)), key=numbers)
+
+    def _placed(self) -> list[str]:
+        """Return the versions that are complete, told of or not, the oldest first."""
+        return [name for name in self._names() if self.store.exists(f"{self.folder}/{name}/{MANIFEST}")]
+
+    def _claim(self, schema: str) -> str:
+        """Return the name of the next version; on an object store a file claims it, which only one can create."""
+        while True:
+            name = self._next(schema)
+            if self.store.is_local or self.store.write_new(f"{self.folder}/{name}/{_CLAIM}", b"claimed\n"):
+                return name
+
+    def _next(self, schema: str) -> str:
+        # After those too that were deleted, or lost their manifest: a name the history tells of is never another's.
+        told = self.state().newest
+        names = [*self._names(), *([told] if told else [])]
+        if not names:
+            return "model_v1.0"
+        major, minor = max(map(numbers, names))
+        return f"model_v{major}.{minor + 1}" if self._last_schema() in (schema, None) else f"model_v{major + 1}.0"
+
+    def _last_schema(self) -> str | None:
+        for name in reversed(self.versions()):
+            with contextlib.suppress(StoreError):
+                return str(self.store.read_record(f"{self.folder}/{name}/{MANIFEST}")["schema"])
+        return None
+
+    def _place(self, name: str, files: dict[str, bytes], manifest: dict[str, Any]) -> None:
+        """Write all files aside, the manifest last, and give the folder its name in one rename."""
+        staging = f"{self.folder}/{_STAGING}{uuid.uuid4().hex[:8]}" if self.store.is_local else f"{self.folder}/{name}"
+        refs = {}
+        try:
+            for file, data in files.items():
+                ref = self.store.write(f"{staging}/{file}", data)
+                refs[file] = {"sha256": ref.sha256, "bytes": ref.bytes}
+            self.store.write_record(f"{staging}/{MANIFEST}", {**manifest, "files": refs})
+            if self.store.is_local:
+                self.store.local(staging).rename(self.store.local(f"{self.folder}/{name}"))
+                sync_folder(self.store.local(self.folder))
+        except BaseException:
+            self.store.remove(staging)
+            raise
 
 
-def _digest(line: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(line, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+def _passed(before: str | None) -> str:
+    return f"passed the gate, after {before}" if before else "passed the gate"
 
 
 def _now() -> str:

@@ -35,7 +35,8 @@ class RunHeld(AiWorkflowError):
     """Another process has the run, and lives."""
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Return what tells one start of this machine from the next; empty where the system does not say."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -50,12 +51,12 @@ class Holder:
     attempt: str = ""
     pid: int = field(default_factory=os.getpid)
     host: str = field(default_factory=socket.gethostname)
-    boot: str = field(default_factory=_boot)
+    boot: str = field(default_factory=boot_id)
 
     @property
     def was_here(self) -> bool:
         """Whether it ran on this machine since it was last started, so that a free lock means that it is gone."""
-        return (self.host, self.boot) == (socket.gethostname(), _boot())
+        return (self.host, self.boot) == (socket.gethostname(), boot_id())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +101,28 @@ def drop_at_exit(store: Store, run_id: str) -> None:
 def look(store: Store, run_id: str) -> Lock:
     """Return whether a living process has the run, and who had it last."""
     place = _place(store, run_id)
+    return Lock(is_locked(place), _record(place))
+
+
+def busy(store: Store) -> bool:
+    """Say whether a process of this machine has a run of this store."""
+    one = _place(store, "*")
+    return any(is_locked(place) for place in one.parent.glob(one.name) if not place.name.endswith("recovery.lock"))
+
+
+def is_locked(place: Path) -> bool:
+    """Say whether a living process holds the lock of a file; one that is not there is not locked."""
     try:
         handle = os.open(place, os.O_RDONLY)
     except OSError:
-        return Lock(held=False)
+        return False
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        held = False
     except OSError:
-        held = True
+        return True
     finally:
         os.close(handle)
-    return Lock(held, _record(place))
+    return False
 
 
 def forget(store: Store, run_id: str) -> None:

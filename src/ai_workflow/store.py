@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +42,15 @@ class Pending:
     def __init__(self, local: Path) -> None:
         self.local = local
         self.ref: FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that is there: where, how large, and when it was written last."""
+
+    path: str
+    bytes: int
+    modified: datetime
 
 
 class Store:
@@ -93,14 +103,23 @@ class Store:
     def write_new(self, path: str, data: bytes, *, flushed: bool = True) -> bool:
         """Write a whole file unless there is one of that name, and say whether it did.
 
-        Of several writers at once one wins; on an object store, which has no such promise, the last one does.
+        Of several writers at once one wins; on an object store, if that has conditional writes, as S3 has.
         A file that is not `flushed` outlives its process, but perhaps not a power cut.
 
         Raises:
             StoreError: it cannot be written.
         """
         if not self.is_local:
-            return not self.exists(path) and bool(self.write(path, data))
+            try:
+                # Exclusive where the place can do that, as S3 can; elsewhere a look before the write.
+                self._fs.pipe_file(f"{self._prefix}/{_inside(path)}", data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno == errno.EEXIST or self.exists(path):
+                    return False
+                raise write_error(self.url(path), error) from error
+            return True
         part = self._part_for(path)
         try:
             part.write_bytes(data)
@@ -172,6 +191,34 @@ class Store:
             )
         return sorted(name for name in found if not name.endswith(_PART))
 
+    def files(self, folder: str) -> Iterator[Found]:
+        """Yield every file below a folder, files being written left out; a missing folder has none."""
+        if self.is_local:
+            base = self.local("")
+            for place in self.local(folder).rglob("*"):
+                with contextlib.suppress(FileNotFoundError):
+                    found = place.stat()
+                    if place.is_file() and not place.name.endswith(_PART):
+                        modified = datetime.fromtimestamp(found.st_mtime, UTC)
+                        yield Found(str(place.relative_to(base)), found.st_size, modified)
+            return
+        place_url = f"{self._prefix}/{_inside(folder)}"
+        for url, about in self._fs.find(place_url, detail=True).items():
+            path = f"{folder}{url.removeprefix(place_url)}"
+            yield Found(path, int(about["size"] or 0), self._fs.modified(url))
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder if nothing is left in it, and those above it that are empty then."""
+        if not self.is_local:
+            return
+        place = self.local(folder)
+        while place != self._base and place.is_dir():
+            try:
+                place.rmdir()
+            except OSError:
+                return
+            place = place.parent
+
     def remove(self, path: str) -> None:
         """Remove a file or a whole folder; a missing one is fine."""
         if self.is_local:
@@ -179,6 +226,27 @@ class Store:
             shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
         elif self.exists(path):
             self._fs.rm(f"{self._prefix}/{_inside(path)}", recursive=True)
+
+    def vanish(self, path: str, aside: str) -> None:
+        """Remove a folder so that it is gone at once: it first gets another name, which nobody looks for.
+
+        On an object store, which has no rename, its `manifest.json` goes first.
+
+        Raises:
+            StoreError: it cannot be renamed.
+        """
+        if not self.is_local:
+            self.remove(f"{path}/manifest.json")
+            self.remove(path)
+            return
+        try:
+            self.local(path).rename(self.local(aside))
+            sync_folder(self.local(path).parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise write_error(self.url(path), error) from error
+        self.remove(aside)
 
     def remove_parts(self, folder: str) -> None:
         """Remove what killed writers left half-written in a folder; only for one that nobody else writes to now."""

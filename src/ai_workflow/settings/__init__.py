@@ -26,7 +26,9 @@ __all__ = [
     "Model",
     "Name",
     "ParquetSource",
+    "Promotion",
     "Recovery",
+    "Retention",
     "SampleSource",
     "Section",
     "Settings",
@@ -142,6 +144,28 @@ class Recovery(Section):
     )
 
 
+class Promotion(Section):
+    """The probation of a new version: how long, and how many rows it must answer, before it becomes `stable`."""
+
+    hours: float = Field(default=24, ge=0)
+    requests: int = Field(default=100, ge=0)
+
+
+class Retention(Section):
+    """What is kept, and for how long."""
+
+    versions: int = Field(default=3, ge=1, description="how many of the newest versions stay")
+    min_age_hours: float = Field(default=1, ge=0, description="a younger version stays, too")
+    data_days: float = Field(default=30, gt=0, description="partitions and what was computed from them")
+    checkpoint_days: float = Field(default=7, gt=0, description="checkpoints of trainings that are finished")
+    journal_days: float = Field(default=90, gt=0, description="journals, and the rejected rows of their runs")
+    prediction_days: float = Field(default=365, gt=0)
+
+    def days(self, kind: str) -> float:
+        """Return how long files of a kind (`data`, `checkpoints`, `journals`, `predictions`) are kept."""
+        return float(getattr(self, f"{kind.removesuffix('s')}_days"))
+
+
 class Settings(Section):
     """The whole configuration of one pipeline in one environment."""
 
@@ -164,6 +188,8 @@ class Settings(Section):
     database: Database = Database()
     logging: Logging = Logging()
     recovery: Recovery = Recovery()
+    promotion: Promotion = Promotion()
+    retention: Retention = Retention()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Settings:

@@ -1,0 +1,112 @@
+"""What becomes of a new `latest`: `stable` after a probation without a breach, rolled back after one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.history import State
+from ai_workflow.registry import Registry
+from ai_workflow.settings import Promotion
+
+Verdict = Literal["promote", "roll back", "wait", "nothing to do"]
+
+
+@dataclass(frozen=True, slots=True)
+class Probation:
+    """How a `latest` that is not `stable` yet has done so far.
+
+    Args:
+        version: the one on probation.
+        since: when it became `latest`.
+        requests: how many rows it has answered.
+        breach: what speaks against it; empty if nothing does.
+    """
+
+    version: str
+    since: datetime
+    requests: int
+    breach: str = ""
+
+
+def on_probation(registry: Registry) -> tuple[str, datetime] | None:
+    """Return `latest` and since when it is that, or None if it is `stable` already, or there is none."""
+    state = registry.state()
+    if state.latest is None or state.latest == state.stable:
+        return None
+    since = None
+    for line in reversed(registry.history(verified=False)):
+        if line["aliases"]["latest"] != state.latest:
+            break
+        since = datetime.fromisoformat(line["time"])
+    return (state.latest, since) if since else None
+
+
+def verdict(found: Probation | None, rules: Promotion, now: datetime) -> tuple[Verdict, str]:
+    """Return what to do, and why."""
+    if found is None:
+        return "nothing to do", "latest is stable"
+    if found.breach:
+        return "roll back", found.breach
+    # A clock that was set back makes a probation longer, never shorter than it says.
+    age = now - found.since
+    if age < timedelta(hours=rules.hours):
+        left = timedelta(hours=rules.hours) - age
+        return "wait", f"{found.version} is on probation for {_hours(left)} more"
+    if found.requests < rules.requests:
+        return "wait", f"{found.version} has answered {found.requests} rows of the {rules.requests} that it takes"
+    return "promote", f"no breach in {_hours(age)} and {found.requests} rows"
+
+
+def promote(registry: Registry, name: str, reason: str, *, expected: str | None = None) -> State:
+    """Point `stable` at a version that is whole.
+
+    Args:
+        registry: where it is.
+        name: an alias or a version.
+        reason: why, for the history.
+        expected: what `latest` must be still; if it is another, nothing happens.
+
+    Raises:
+        AiWorkflowError: there is no such version, or it is damaged.
+    """
+    with registry.locked():
+        version = registry.get(name)
+        if damaged := registry.damaged(version):
+            raise AiWorkflowError(f"{version.name} is damaged, and stays what it is: {damaged[0]}. Publish another one")
+
+        def decide(state: State) -> dict[str, Any] | None:
+            if state.stable == version.name or expected not in (None, state.latest):
+                return None
+            return {"action": "promote", "reason": reason, "versions": [version.name], "stable": version.name}
+
+        return registry.change(decide)
+
+
+def roll_back(registry: Registry, reason: str, *, expected: str | None = None) -> State:
+    """Point `latest` at the version behind `stable`.
+
+    Args:
+        registry: where it is.
+        reason: why, for the history.
+        expected: what `latest` must be still; if it is another, nothing happens.
+
+    Raises:
+        AiWorkflowError: `stable` is the very same, or gone.
+    """
+    with registry.locked():
+        stable = registry.get("stable")
+
+        def decide(state: State) -> dict[str, Any] | None:
+            if state.latest is None or state.latest == stable.name or expected not in (None, state.latest):
+                return None
+            return {"action": "rollback", "reason": reason, "versions": [state.latest], "latest": stable.name}
+
+        return registry.change(decide)
+
+
+def _hours(time: timedelta) -> str:
+    hours = time.total_seconds() / 3600
+    return f"{hours:.0f} h" if hours >= 2 else f"{hours * 60:.0f} min"

@@ -1,0 +1,138 @@
+"""What a lease promises: who uses a version is known as long as he lives, and no longer, whatever clocks say."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow import leases
+from ai_workflow.leases import Leases
+from ai_workflow.store import Store
+from tests import processes
+
+FOLDER = "models/development/credit"
+HOLD = """
+    import sys, time
+    from ai_workflow.leases import Leases
+    from ai_workflow.store import Store
+    with Leases(Store(sys.argv[1]), "models/development/credit").held("model_v1.0", "service"):
+        print("held", flush=True)
+        time.sleep(600)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "SILENCE_SECONDS", 0.6)
+
+
+@pytest.fixture(params=["folder", "memory://"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(tmp_path if request.param == "folder" else f"memory://{uuid.uuid4().hex}")
+
+
+def _of_elsewhere(store: Store, **changes: Any) -> str:
+    """Write the lease of a holder on another machine, and return its path."""
+    path = f"{FOLDER}/leases/model_v1.0.0123abcd.json"
+    lease = {"version": "model_v1.0", "purpose": "service", "pid": 1, "host": "elsewhere", "boot": "another"}
+    store.write(path, json.dumps(lease | {"beat": time.time(), "beats": 0} | changes).encode())
+    return path
+
+
+def test_a_lease_is_seen_while_it_is_held_and_gone_after(store: Store) -> None:
+    found = Leases(store, FOLDER)
+    with found.held("model_v1.0", "service"), found.held("model_v1.0", "scoring"), found.held("model_v1.1", "service"):
+        held = found.holders()
+        assert sorted(lease.purpose for lease in held["model_v1.0"]) == ["scoring", "service"]
+        assert str(held["model_v1.1"][0]).startswith(f"service, process {os.getpid()} of ")
+    assert found.holders() == {}
+    assert store.names(f"{FOLDER}/leases") == []
+
+
+def test_a_holder_that_beats_keeps_its_lease_however_long(store: Store) -> None:
+    found = Leases(store, FOLDER)
+    with found.held("model_v1.0", "service"):
+        time.sleep(1)
+        assert list(found.holders(watch=True)) == ["model_v1.0"]
+
+
+def test_the_lease_of_a_killed_holder_is_gone_at_once(tmp_path: Path) -> None:
+    holder = processes.start(HOLD, tmp_path)
+    assert holder.stdout
+    assert holder.stdout.readline() == "held\n"
+    found = Leases(Store(tmp_path), FOLDER)
+    assert list(found.holders()) == ["model_v1.0"]
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    assert found.holders() == {}
+    assert Store(tmp_path).names(f"{FOLDER}/leases") == []
+
+
+def test_a_stopped_holder_keeps_its_lease(tmp_path: Path) -> None:
+    holder = processes.start(HOLD, tmp_path)
+    assert holder.stdout
+    holder.stdout.readline()
+    holder.send_signal(signal.SIGSTOP)
+    [lease] = Store(tmp_path).names(f"{FOLDER}/leases")
+    os.utime(tmp_path / FOLDER / "leases" / lease, (0, 0))
+    try:
+        assert list(Leases(Store(tmp_path), FOLDER).holders(watch=True)) == ["model_v1.0"]
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+@pytest.mark.parametrize("clock", [-86_400, 86_400], ids=["set back", "set forward"])
+def test_a_holder_elsewhere_that_beats_lives_whatever_its_clock_says(store: Store, clock: int) -> None:
+    over = threading.Event()
+
+    def beat() -> None:
+        beats = 0
+        while not over.wait(0.02):
+            beats += 1
+            path = _of_elsewhere(store, beat=time.time() + clock, beats=beats)
+            if store.is_local:
+                os.utime(store.local(path), (time.time() + clock,) * 2)
+
+    holder = threading.Thread(target=beat)
+    holder.start()
+    time.sleep(0.1)
+    try:
+        assert list(Leases(store, FOLDER).holders(watch=True)) == ["model_v1.0"]
+    finally:
+        over.set()
+        holder.join()
+
+
+@pytest.mark.parametrize("clock", [-86_400, 86_400, 0], ids=["set back", "set forward", "right"])
+def test_a_crashed_holder_elsewhere_cannot_keep_its_lease(store: Store, clock: int) -> None:
+    path = _of_elsewhere(store, beat=time.time() + clock)
+    if store.is_local:
+        os.utime(store.local(path), (time.time() + clock,) * 2)
+    found = Leases(store, FOLDER)
+    assert list(found.holders()) == ["model_v1.0"], "who only looks must not take it away"
+    time.sleep(0.7)
+    assert found.holders(watch=True) == {}
+    assert store.names(f"{FOLDER}/leases") == []
+
+
+def test_a_damaged_lease_counts_until_it_is_seen_to_be_nobodys(store: Store) -> None:
+    store.write(f"{FOLDER}/leases/model_v1.0.0123abcd.json", b"{")
+    found = Leases(store, FOLDER)
+    assert list(found.holders()) == ["model_v1.0"]
+    assert found.holders(watch=True) == {}
+
+
+def test_other_files_are_no_leases(store: Store) -> None:
+    store.write(f"{FOLDER}/leases/notes.txt", b"mine")
+    assert Leases(store, FOLDER).holders(watch=True) == {}
+    assert store.names(f"{FOLDER}/leases") == ["notes.txt"]
