@@ -12,7 +12,7 @@ PACKAGE = "ai_workflow"
 ROOMS = ("flows", "deploy", "monitoring", "blocks")
 FOLDERS = (*ROOMS, "tests", "benchmarks")
 # Inside the package each layer may import those before it; a module that is not named here is a leaf.
-LAYERS = ("leaf", "trainers", "model_process", "stages", "serving", "cli")
+LAYERS = ("leaf", "trainers", "model_process", "verification", "stages", "serving", "cli")
 _METRICS = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum", "CollectorRegistry"}
 _CONSTANT_CALLS = {
     "getLogger", "get_logger", "logger", "task", "flow", "with_options", "configure", "Path", "frozenset", "tuple",
@@ -97,8 +97,9 @@ def _breach(here: str, imported: str) -> str | None:
 
 
 def _layer(module: str) -> int:
-    parts = module.split(".")
-    return LAYERS.index(parts[1]) if len(parts) > 1 and parts[1] in LAYERS else 0
+    name = module.split(".")[1] if "." in module else ""
+    name = name.partition("_")[0] if name.startswith("cli_") else name
+    return LAYERS.index(name) if name in LAYERS else 0
 
 
 def _hides(stem: str, flows: Path) -> str | None:

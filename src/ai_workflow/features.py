@@ -72,6 +72,17 @@ def inputs(spec: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(feature["column"] for feature in spec["features"]))
 
 
+def as_known(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    """Return the columns that a spec asks for, typed as its training saw them; what does not fit is missing."""
+    import pandas as pd
+
+    from ai_workflow import schema
+    from ai_workflow.settings import Column
+
+    known = {name: Column(**spec["schema"][name]) for name in inputs(spec)}
+    return pd.DataFrame({name: schema.coerce(rows[name], column)[0] for name, column in known.items()})
+
+
 def transform(frame: pd.DataFrame, spec: dict[str, Any]) -> np.ndarray:
     """Return the feature matrix of clean rows.
 

@@ -44,15 +44,15 @@ def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[st
         StoreError: the version or a partition is damaged.
     """
     registry = Registry(store, scoring.folder)
-    version = registry.get(scoring.version)
     spec, dataset = read_spec(store, featured), Dataset.load(store, featured)
-    data = registry.read(version, version.manifest["model_file"])
     done: list[Partition] = []
     try:
-        with ModelProcess(version.name, version.manifest["kind"], data, scoring.timeout) as process:
-            for number, part in enumerate(dataset.partitions, 1):
-                done.append(_score(store, part, spec, process, scoring))
-                progress.report(number, len(dataset.partitions), "partitions")
+        with registry.leased(scoring.version, "scoring") as version:
+            data = registry.read(version, version.manifest["model_file"])
+            with ModelProcess(version.name, version.manifest["kind"], data, scoring.timeout) as process:
+                for number, part in enumerate(dataset.partitions, 1):
+                    done.append(_score(store, part, spec, process, scoring))
+                    progress.report(number, len(dataset.partitions), "partitions")
     except ModelFailed as error:
         raise StageError(
             str(error),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import Any
 
@@ -41,6 +42,15 @@ def keep(store: Store, scored: dict[str, Any], pipeline: str) -> dict[str, Any]:
         "files": [{"path": part["path"], "sha256": part["sha256"]} for part in parts],
         "message": message,
     }
+
+
+def rows_of(store: Store, pipeline: str, version: str) -> int:
+    """Return how many predictions of a version are kept; a damaged manifest counts for none."""
+    folder, rows = f"{FOLDER}/{pipeline}/{version}", 0
+    for name in store.names(folder):
+        with contextlib.suppress(StoreError):
+            rows += int(store.read_record(f"{folder}/{name}/manifest.json")["rows"])
+    return rows
 
 
 def read(store: Store, stored: dict[str, Any]) -> Any:

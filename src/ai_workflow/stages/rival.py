@@ -6,18 +6,17 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, memory, partitions, schema, scores, split
+from ai_workflow import features, memory, partitions, scores, split
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.model_process import ModelProcess
 from ai_workflow.partitions import Dataset
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Column, Section
+from ai_workflow.registry import Registry, Version
+from ai_workflow.settings import Section
 from ai_workflow.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
 _ROWS_AT_ONCE = 10_000
 log = logger("evaluator")
@@ -48,7 +47,13 @@ def version(store: Store, registry: Registry, trained: dict[str, Any]) -> str | 
 def score(store: Store, clean: Dataset, spec: dict[str, Any], against: Rival) -> dict[str, Any]:
     """Return the scores of `stable` on the same rows; if it cannot read them, those it was published with."""
     registry = Registry(store, against.folder)
-    version = registry.get(against.version or "")
+    with registry.leased(against.version or "", "evaluation") as version:
+        return _scores(store, clean, spec, against, registry, version)
+
+
+def _scores(
+    store: Store, clean: Dataset, spec: dict[str, Any], against: Rival, registry: Registry, version: Version
+) -> dict[str, Any]:
     try:
         its = json.loads(registry.read(version, "features.json"))
         if (asked := f"{its['task']} of {its['target']}") != f"{spec['task']} of {spec['target']}":
@@ -74,18 +79,10 @@ def _ask(
         held = frame[split.held_out(frame, spec["split"])]
         for start in range(0, len(held), _ROWS_AT_ONCE):
             rows = held.iloc[start : start + _ROWS_AT_ONCE]
-            found = process.predict(features.transform(_as_known(rows, its), its))
+            found = process.predict(features.transform(features.as_known(rows, its), its))
             answers.append(_in_order(found, its["classes"], spec["classes"]))
             truths.append(_truth(rows[spec["target"]], spec["classes"]))
     return np.concatenate(truths), np.concatenate(answers)
-
-
-def _as_known(rows: pd.DataFrame, its: dict[str, Any]) -> pd.DataFrame:
-    """Return the rows typed as a version's own training saw them, which the candidate's may not be."""
-    import pandas as pd
-
-    known = {name: Column(**its["schema"][name]) for name in features.inputs(its)}
-    return pd.DataFrame({name: schema.coerce(rows[name], column)[0] for name, column in known.items()})
 
 
 def _in_order(answer: np.ndarray, theirs: list[str] | None, ours: list[str] | None) -> np.ndarray:

@@ -1,0 +1,236 @@
+"""`ai-workflow models`: what is published, what served when, and what a person may do about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from cyclopts import App, Parameter
+
+from ai_workflow import config, old_files, promotion, pruning, verification
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.registry import Registry
+from ai_workflow.retention import Item, size
+from ai_workflow.settings import Settings
+from ai_workflow.store import Store
+
+app = App(name="models", help="List, verify, pin, promote, roll back and prune published versions.")
+
+
+@Parameter(name="*")
+@dataclass
+class Where:
+    """Whose versions.
+
+    Args:
+        pipeline: YAML file of a pipeline; the pipeline of `config/base.yaml` if not given.
+        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
+        store: The store's root, if it is not the one of the configuration.
+        where: Whose versions.
+    """
+
+    pipeline: Path | None = None
+    environment: str | None = None
+    store: str | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration that applies."""
+        return config.load(self.pipeline, environment=self.environment).settings
+
+    @property
+    def registry(self) -> Registry:
+        """The versions it means."""
+        settings = self.settings
+        return Registry(Store(self.store or settings.store.root), settings.models)
+
+
+_HERE = Where()
+
+
+@app.command(name="list")
+def list_(*, where: Where = _HERE) -> None:
+    """Show every version, the newest last: when it was published, its size, and what needs it."""
+    items = pruning.plan(where.registry, where.settings.retention)
+    if not items:
+        raise AiWorkflowError("there is no version yet. The training flow publishes the first: `make run`")
+    _print_table(items)
+
+
+@app.command
+def show(version: str = "latest", *, where: Where = _HERE) -> None:
+    """Show what a version was made of: scores, data, files, and the trace of its training.
+
+    Args:
+        version: An alias or a version's name.
+        where: Whose versions.
+    """
+    registry = where.registry
+    found = registry.get(version)
+    aliases = [alias for alias, name in registry.aliases().items() if name == found.name]
+    held = [str(lease) for lease in registry.leases.holders().get(found.name, [])]
+    about = {"aliases": aliases, "pinned": registry.state().pins.get(found.name), "leases": held, **found.manifest}
+    about["files"] = about.pop("files")
+    print(yaml.safe_dump(about, sort_keys=False, allow_unicode=True, width=120), end="")
+
+
+@app.command
+def history(*, at: str | None = None, where: Where = _HERE) -> None:
+    """Show every change of the aliases, or what served at a moment.
+
+    Args:
+        at: A moment as 2026-11-20T10:00; without an offset it is local time.
+        where: Whose versions.
+    """
+    lines = where.registry.history()
+    if at is not None:
+        lines = [line for line in lines if datetime.fromisoformat(line["time"]) <= _moment(at)][-1:]
+    if not lines:
+        raise AiWorkflowError(f"nothing served{f' at {at}' if at else ''}: no version had been published")
+    for line in lines:
+        when = datetime.fromisoformat(line["time"]).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+        aliases = "  ".join(f"{alias}={name}" for alias, name in line["aliases"].items())
+        trace = f"  trace={line['trace_id'][:8]}" if line["trace_id"] else ""
+        what = " ".join([line["action"], *line["versions"]])
+        print(f"{when}  {what:<24}  {aliases}  {line['reason']}  by {line['by']}{trace}")
+
+
+@app.command
+def pin(version: str, *, reason: str, where: Where = _HERE) -> None:
+    """Keep a version until it is unpinned.
+
+    Args:
+        version: An alias or a version's name.
+        reason: Why, for whoever reads it in a year.
+        where: Whose versions.
+    """
+    print(f"{pruning.pin(where.registry, version, reason)} is pinned")
+
+
+@app.command
+def unpin(version: str, *, reason: str = "by hand", where: Where = _HERE) -> None:
+    """Let a pinned version go when its time comes.
+
+    Args:
+        version: An alias or a version's name.
+        reason: Why.
+        where: Whose versions.
+    """
+    print(f"{pruning.unpin(where.registry, version, reason)} is not pinned any more")
+
+
+@app.command
+def promote(version: str = "latest", *, reason: str = "by hand", where: Where = _HERE) -> None:
+    """Point `stable` at a version that is whole, without waiting for the end of its probation.
+
+    Args:
+        version: An alias or a version's name.
+        reason: Why.
+        where: Whose versions.
+    """
+    print(_aliases(promotion.promote(where.registry, version, reason).aliases))
+
+
+@app.command
+def rollback(*, reason: str = "by hand", where: Where = _HERE) -> None:
+    """Point `latest` back at `stable`.
+
+    Args:
+        reason: Why.
+        where: Whose versions.
+    """
+    registry = where.registry
+    before = registry.aliases()
+    if before["latest"] == before["stable"]:
+        raise AiWorkflowError(f"latest is stable already: {before['latest'] or 'there is no version'}")
+    print(_aliases(promotion.roll_back(registry, reason).aliases))
+
+
+@app.command
+def verify(version: str | None = None, *, where: Where = _HERE) -> None:
+    """Hash the files of a version anew and ask its model the golden rows; without a version, of all.
+
+    Args:
+        version: An alias or a version's name.
+        where: Whose versions.
+    """
+    registry, wrong = where.registry, 0
+    for name in [version] if version else registry.versions():
+        with registry.leased(name, "verify") as found:
+            problems = verification.problems(registry, found, where.settings.model.timeout)
+        print(f"{found.name}  {'ok' if not problems else problems[0]}")
+        for problem in problems[1:]:
+            print(f"{'':{len(found.name)}}  {problem}")
+        wrong += bool(problems)
+    registry.history()
+    if wrong:
+        raise AiWorkflowError(f"{wrong} versions are not what was published. Roll back, or publish another")
+
+
+@app.command
+def prune(
+    *,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
+    where: Where = _HERE,
+) -> None:
+    """Delete the versions that nobody needs, and what is older than it is kept, after a person has said yes.
+
+    Args:
+        dry_run: Only show what would be deleted.
+        yes: Do not ask.
+        where: Whose versions.
+    """
+    registry, policy, now = where.registry, where.settings.retention, datetime.now(UTC)
+    items = pruning.plan(registry, policy, watch=not dry_run)
+    doomed, old = [item for item in items if not item.kept], old_files.find(registry.store, policy, now)
+    if items:
+        _print_table(items)
+    for kind, count, taken in old_files.summary(old):
+        print(f"{count} {kind}, {size(taken)}, older than {policy.days(kind):g} days")
+    if not doomed and not old:
+        print("nothing to delete")
+        return
+    total = size(sum(item.bytes for item in doomed) + sum(one.bytes for one in old))
+    if dry_run:
+        print(f"would release {total}")
+        return
+    if not yes and not _said_yes(f"Delete {len(doomed)} versions and {len(old)} others, {total}?"):
+        print("nothing was deleted")
+        return
+    done = pruning.prune(registry, policy, [item.name for item in doomed], "by hand")
+    for item in done.spared:
+        print(f"{item.name} stays: {', '.join(item.reasons)}")
+    print(f"Released {size(done.bytes + old_files.remove(registry.store, old, policy, now))}")
+
+
+def _said_yes(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise AiWorkflowError("nobody can be asked here. Say --yes, or --dry-run to see the plan")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _print_table(items: Sequence[Item]) -> None:
+    rows = [("VERSION", "PUBLISHED", "SIZE", "KEPT BECAUSE")]
+    for item in items:
+        when = item.published.astimezone().strftime("%Y-%m-%d %H:%M")
+        rows.append((item.name, when, size(item.bytes), ", ".join(item.reasons) or "- to be deleted"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        print(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}")
+
+
+def _aliases(aliases: dict[str, str | None]) -> str:
+    return "  ".join(f"{alias}={name}" for alias, name in aliases.items())
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError as error:
+        raise AiWorkflowError(f"--at {text} is not a moment: write it as 2026-11-20T10:00") from error

@@ -1,0 +1,147 @@
+"""What `ai-workflow models` promises: what there is, what served when, and that nothing goes without a yes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ai_workflow import cli, cli_models, config
+from ai_workflow.registry import Registry
+from ai_workflow.store import Store
+from tests.stages.tables import Pipeline, parted, people, settings
+from tests.tables import damage
+
+FOLDER = config.load(None).settings.models
+Ran = tuple[int, str, str]
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """Five versions of the sample pipeline, all old enough to go."""
+    (tmp_path / "old.yaml").write_text("retention: {versions: 2, min_age_hours: 0}\n")
+    monkeypatch.setenv("AIW_CONFIG", str(tmp_path / "old.yaml"))
+    found = Registry(Store(tmp_path / "var"), FOLDER)
+    for _ in range(5):
+        found.publish({"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
+    return found
+
+
+def _run(capsys: pytest.CaptureFixture[str], registry: Registry, *arguments: str) -> Ran:
+    try:
+        cli.main(["models", *arguments, "--store", registry.store.root])
+        code = 0
+    except SystemExit as exit_:
+        code = int(exit_.code or 0)
+    out, error = capsys.readouterr()
+    return code, out, error
+
+
+def test_the_list_says_why_each_is_kept(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    with registry.leased("model_v1.2", "service"):
+        code, out, _ = _run(capsys, registry, "list")
+    assert code == 0
+    kept = {line.split()[0]: line.split(maxsplit=4)[4] for line in out.splitlines()[1:]}
+    assert kept["model_v1.0"] == "stable"
+    assert kept["model_v1.1"] == "- to be deleted"
+    assert kept["model_v1.2"].startswith("leased: service, process ")
+    assert kept["model_v1.4"] == "latest, among the newest 2"
+
+
+def test_an_empty_registry_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = Registry(Store(tmp_path), FOLDER)
+    for asked in ("list", "history"):
+        code, _, error = _run(capsys, empty, asked)
+        assert code == 2
+        assert "no version" in error
+    assert _run(capsys, empty, "prune", "--yes")[1] == "nothing to delete\n"
+
+
+def test_one_version_is_shown_with_all_that_is_known(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _run(capsys, registry, "show", "stable")
+    assert code == 0
+    assert out.startswith("aliases:\n- stable\npinned: null\nleases: []\n")
+    assert "version: model_v1.0\n" in out
+    code, _, error = _run(capsys, registry, "show", "model_v9.9")
+    assert (code, "there is no model version 'model_v9.9'" in error) == (2, True)
+
+
+def test_the_history_says_what_served_at_a_moment(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = registry.history()
+    code, out, _ = _run(capsys, registry, "history")
+    assert (code, len(out.splitlines())) == (0, 5)
+    _, out, _ = _run(capsys, registry, "history", "--at", lines[2]["time"])
+    assert "latest=model_v1.2  stable=model_v1.0" in out
+    code, _, error = _run(capsys, registry, "history", "--at", "2020-01-01")
+    assert (code, "nothing served at 2020-01-01" in error) == (2, True)
+    code, _, error = _run(capsys, registry, "history", "--at", "yesterday")
+    assert (code, "--at yesterday is not a moment" in error) == (2, True)
+
+
+def test_a_person_promotes_pins_and_rolls_back(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(capsys, registry, "promote", "model_v1.3", "--reason", "looked at it")[1] == (
+        "latest=model_v1.4  stable=model_v1.3\n"
+    )
+    assert _run(capsys, registry, "rollback")[1] == "latest=model_v1.3  stable=model_v1.3\n"
+    code, _, error = _run(capsys, registry, "rollback")
+    assert (code, error) == (2, "latest is stable already: model_v1.3\n")
+    assert _run(capsys, registry, "pin", "model_v1.1", "--reason", "audit")[1] == "model_v1.1 is pinned\n"
+    assert _run(capsys, registry, "pin", "model_v1.1")[0] == 2, "a pin without a reason is a riddle"
+    assert _run(capsys, registry, "unpin", "model_v1.1")[0] == 0
+    said = [(line["action"], line["reason"]) for line in registry.history()][5:]
+    assert said == [("promote", "looked at it"), ("rollback", "by hand"), ("pin", "audit"), ("unpin", "by hand")]
+
+
+def test_a_damaged_version_is_not_promoted(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    damage(registry.store, f"{FOLDER}/model_v1.4/model.txt", "a bit flipped")
+    code, _, error = _run(capsys, registry, "promote")
+    assert (code, "model_v1.4 is damaged, and stays what it is" in error) == (2, True)
+    assert registry.aliases()["stable"] == "model_v1.0"
+
+
+def test_nothing_is_deleted_without_a_yes(
+    registry: Registry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _run(capsys, registry, "prune", "--dry-run")[1].endswith("would release 9.8K\n")
+    code, _, error = _run(capsys, registry, "prune")
+    assert (code, "nobody can be asked here. Say --yes" in error) == (2, True)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: "no")
+    assert _run(capsys, registry, "prune")[1].endswith("nothing was deleted\n")
+    assert len(registry.versions()) == 5
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    assert _run(capsys, registry, "prune")[1].endswith("Released 9.8K\n")
+    assert registry.versions() == ["model_v1.0", "model_v1.3", "model_v1.4"]
+
+
+def test_what_came_into_use_while_a_person_thought_is_spared(
+    registry: Registry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def think(_: str) -> bool:
+        cli_models.pruning.pin(registry, "model_v1.1", "wait")
+        return True
+
+    monkeypatch.setattr(cli_models, "_said_yes", think)
+    out = _run(capsys, registry, "prune")[1]
+    assert "model_v1.1 stays: pinned: wait\n" in out
+    assert out.endswith("Released 4.9K\n")
+
+
+def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Pipeline(Store(tmp_path), settings()).publish(*parted(people(), 2))
+    registry = made.pipeline.registry
+    monkeypatch.setattr(cli_models.Where, "registry", registry)
+    assert _run(capsys, registry, "verify")[1] == "model_v1.0  ok\n"
+    golden = json.loads(registry.read(registry.get("latest"), "golden.json"))
+    golden["answers"][1][0] += 0.01
+    files = {name: registry.read(registry.get("latest"), name) for name in registry.get("latest").manifest["files"]}
+    about = {name: registry.get("latest").manifest[name] for name in ("kind", "model_file")}
+    registry.publish(files | {"golden.json": json.dumps(golden).encode()}, "schema", about)
+    code, out, error = _run(capsys, registry, "verify", "latest")
+    assert (code, out) == (2, "model_v2.0  model_v2.0 answers golden row 1 in another way\n")
+    assert error.startswith("1 versions are not what was published")
+    damage(registry.store, f"{registry.folder}/model_v1.0/features.json", "cut short")
+    assert "features.json is missing or damaged" in _run(capsys, registry, "verify", "model_v1.0")[1]
