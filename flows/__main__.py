@@ -1,4 +1,4 @@
-"""`python -m flows training|scoring|recovery`: runs a flow by hand, against the server that PREFECT_API_URL names."""
+"""`python -m flows training`: runs a flow by hand, against the server that PREFECT_API_URL names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import importlib
 import signal
 import sys
 
-FLOWS = ("training", "scoring", "recovery")
+FLOWS = ("training", "scoring", "recovery", "promotion", "retention")
 
 
 def main() -> int:

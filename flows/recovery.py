@@ -8,13 +8,12 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
-from prefect.states import Failed
 
-from ai_workflow import config as configuration
 from ai_workflow import logs
-from ai_workflow.errors import AiWorkflowError
-from flows import orphan_tasks, run_logs, second_chance, zombies
+from ai_workflow.settings import Settings
+from flows import orphan_tasks, second_chance, zombies
 from flows.found_runs import FoundRuns
+from flows.upkeep import upkeep
 
 log = logs.logger("recovery")
 
@@ -34,16 +33,14 @@ async def recovery(
         overrides: settings that win over every file, as `{"recovery.max_attempts": 1}`.
         log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
     """
-    chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
-    try:
-        settings = configuration.load(config, environment=environment, overrides=chosen).settings
-        run_logs.set_up(settings)
+
+    async def work(settings: Settings) -> dict[str, Any]:
         async with get_client() as client:
-            runs = FoundRuns(client, settings, environment, str(flow_run.id))
-            return await recover(runs)
-    except AiWorkflowError as error:
-        log.error("%s", error)
-        return Failed(message=str(error))
+            return await recover(FoundRuns(client, settings, environment, str(flow_run.id)))
+
+    return await upkeep(
+        "recovery", work, config=config, environment=environment, overrides=overrides, log_level=log_level
+    )
 
 
 async def recover(runs: FoundRuns) -> dict[str, Any]:

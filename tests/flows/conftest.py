@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from deploy.server import Server
 from tests.flows import tables
 from tests.flows.workplace import Workplace
+
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +47,20 @@ def place(prefect_server: Server, tmp_path: Path) -> Workplace:
         tables.write(place.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
     place.configure()
     return place
+
+
+@pytest.fixture(scope="module")
+def page(chromium: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of a browser that reaches nothing but this machine."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(PATIENCE_MS)
+        page.route(lambda url: "://127.0.0.1" not in url, lambda route: route.abort())
+        failed = request.session.testsfailed
+        yield page
+        if request.session.testsfailed > failed:
+            shown = tmp_path_factory.mktemp("page") / "page.png"
+            page.screenshot(path=shown, full_page=True)
+            print(f"what the browser showed: {shown}")
+        browser.close()

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from deploy.server import Server
 from tests.flows.api import Api
 from tests.flows.workplace import TRAINING, Run, Workplace
-
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-PATIENCE_MS = 30_000
 
 pytestmark = pytest.mark.browser
 
@@ -24,27 +15,6 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def run(trained_once: Workplace) -> Run:
     return trained_once.runs[0]
-
-
-@pytest.fixture(scope="module")
-def page(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A page of a browser that reaches nothing but this machine."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(PATIENCE_MS)
-        page.route(lambda url: "://127.0.0.1" not in url, lambda route: route.abort())
-        yield page
-        browser.close()
-
-
-@pytest.fixture(autouse=True)
-def _screenshot(page: Page, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    failed = request.session.testsfailed
-    yield
-    if request.session.testsfailed > failed:
-        page.screenshot(path=tmp_path / "page.png", full_page=True)
-        print(f"what the browser showed: {tmp_path / 'page.png'}")
 
 
 def test_the_flow_and_its_stages_are_there(page: Page, run: Run, prefect_server: Server) -> None:

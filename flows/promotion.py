@@ -1,0 +1,96 @@
+"""The promotion flow: what becomes of a new version, stable after its probation, or rolled back after a breach."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+from prefect.events import emit_event
+
+from ai_workflow import logs, trace, verification
+from ai_workflow import promotion as probation
+from ai_workflow.promotion import Probation
+from ai_workflow.registry import Registry
+from ai_workflow.settings import Settings
+from ai_workflow.stages import result_store
+from ai_workflow.store import Store
+from flows.upkeep import upkeep
+
+PROMOTED, ROLLED_BACK = "ai-workflow.model.promoted", "ai-workflow.model.rolled-back"
+log = logs.logger("promotion")
+
+
+@flow(name="promotion", log_prints=False)
+async def promotion(
+    config: str | None = None,
+    environment: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    breach: str = "",
+    log_level: str | None = None,
+) -> Any:
+    """Promote `latest` if its probation is over, or roll it back; safe to run at any time, and twice at once.
+
+    Args:
+        config: pipeline file; the pipeline of `config/base.yaml` if not given.
+        environment: which `config/<environment>.yaml` applies.
+        overrides: settings that win over every file, as `{"promotion.hours": 1}`.
+        breach: what speaks against `latest`, in words: an alert, or what a person saw. It is rolled back at once.
+        log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
+    """
+
+    async def work(settings: Settings) -> dict[str, Any]:
+        return await asyncio.to_thread(decide, settings, breach)
+
+    return await upkeep(
+        "promotion", work, config=config, environment=environment, overrides=overrides, log_level=log_level
+    )
+
+
+def decide(settings: Settings, breach: str) -> dict[str, Any]:
+    """Look at the version on probation and do what follows, and return what was done."""
+    store = Store(settings.store.root)
+    registry = Registry(store, settings.models)
+    found = _look(registry, settings, breach)
+    verdict, reason = probation.verdict(found, settings.promotion, datetime.now(UTC))
+    before = registry.aliases()
+    if found is None or verdict in ("wait", "nothing to do"):
+        log.info("%s: %s", settings.pipeline, reason)
+        return {"message": reason, "verdict": verdict, **before}
+    if verdict == "promote":
+        after = probation.promote(registry, found.version, reason, expected=found.version).aliases
+    else:
+        after = probation.roll_back(registry, reason, expected=found.version).aliases
+    if after == before:
+        return {"message": "another promotion was quicker", "verdict": verdict, **after}
+    _tell(settings, verdict, found.version, reason, after)
+    return {"message": f"{found.version}: {verdict}: {reason}", "verdict": verdict, **after}
+
+
+def _look(registry: Registry, settings: Settings, breach: str) -> Probation | None:
+    candidate = probation.on_probation(registry)
+    if candidate is None:
+        return None
+    name, since = candidate
+    if not breach:
+        with registry.leased(name, "promotion") as version:
+            breach = "; ".join(verification.problems(registry, version, settings.model.timeout)[:1])
+    rows = result_store.rows_of(registry.store, settings.pipeline, name)
+    return Probation(name, since, rows, breach)
+
+
+def _tell(settings: Settings, verdict: str, version: str, reason: str, after: dict[str, str | None]) -> None:
+    """Say it in the log, and as an event, which an automation or the relay passes on."""
+    say = log.info if verdict == "promote" else log.warning
+    say("%s %s: %s (%s); latest is %s, stable %s", version, verdict, reason, settings.pipeline, *after.values())
+    emit_event(
+        event=PROMOTED if verdict == "promote" else ROLLED_BACK,
+        resource={
+            "prefect.resource.id": f"ai-workflow.model.{settings.environment}.{settings.pipeline}.{version}",
+            "prefect.resource.name": f"{settings.pipeline} {version}",
+            "ai-workflow.pipeline": settings.pipeline,
+            "ai-workflow.version": version,
+        },
+        payload={"reason": reason, "trace_id": trace.current() or "", **{k: v or "" for k, v in after.items()}},
+    )

@@ -1,0 +1,37 @@
+"""What the flows share that look after runs and versions: settings, log format, and one line for a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from prefect.runtime import flow_run
+from prefect.states import Failed
+
+from ai_workflow import config as configuration
+from ai_workflow import logs, trace
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.settings import Settings
+from flows import run_logs
+
+
+async def upkeep(
+    name: str,
+    work: Callable[[Settings], Awaitable[dict[str, Any]]],
+    *,
+    config: str | None,
+    environment: str | None,
+    overrides: Mapping[str, Any] | None,
+    log_level: str | None,
+) -> Any:
+    """Do the work of a flow with its settings; an error of ours becomes a Failed state, no traceback."""
+    log = logs.logger(name)
+    chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
+    with trace.bound(trace_id=trace.id_of_run(str(flow_run.id))):
+        try:
+            settings = configuration.load(config, environment=environment, overrides=chosen).settings
+            run_logs.set_up(settings)
+            return await work(settings)
+        except AiWorkflowError as error:
+            log.error("%s", error)
+            return Failed(message=str(error))

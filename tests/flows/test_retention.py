@@ -1,0 +1,127 @@
+"""Old versions go only after a person has said yes, in the Prefect UI or through its API; else all stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.flow_runs import aresume_flow_run
+
+from ai_workflow import pruning
+from deploy.server import Server
+from flows import run_logs
+from flows.retention import retention
+from tests.flows.api import Api, until
+from tests.flows.prefect_worker import Worker
+from tests.flows.workplace import Workplace
+
+OLD = {"retention": {"versions": 2, "min_age_hours": 0}}
+KEY = "small-credit-retention"
+GOES, STAYS = ["model_v1.1", "model_v1.2"], ["model_v1.0", "model_v1.3", "model_v1.4"]
+
+
+@pytest.fixture
+def place(prefect_server: Server, tmp_path: Path) -> Iterator[Workplace]:
+    """Five versions, the first of them stable; two are to go."""
+    place = Workplace(tmp_path)
+    place.configure(**OLD)
+    for _ in range(5):
+        place.registry.publish({"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIW_STORE", str(place.var))
+        # The lines of this process belong to pytest.
+        patch.setattr(run_logs, "set_up", lambda _: None)
+        yield place
+
+
+def _asked(place: Workplace, answer: dict[str, Any] | None, meanwhile: Any = None, **parameters: Any) -> dict[str, Any]:
+    """Run the flow, answer when it asks, and return what it says in the end."""
+
+    async def both() -> dict[str, Any]:
+        running = asyncio.create_task(retention(str(place.folder / "pipeline.yaml"), **parameters, return_state=True))
+        if answer is not None:
+            run_id = await _paused()
+            if meanwhile:
+                await asyncio.to_thread(meanwhile)
+            await aresume_flow_run(run_id, run_input=answer)
+        state = await running
+        assert state.is_completed(), state
+        found: dict[str, Any] = await state.aresult()
+        return found
+
+    return asyncio.run(both())
+
+
+async def _paused() -> Any:
+    async with get_client() as client:
+        for _ in range(300):
+            runs = [run for run in await client.read_flow_runs() if run.state and run.state.type == StateType.PAUSED]
+            if runs:
+                return runs[0].id
+            await asyncio.sleep(0.1)
+    raise AssertionError("it never asked")
+
+
+def test_what_a_person_approves_is_deleted_and_the_plan_is_shown(place: Workplace, prefect_server: Server) -> None:
+    said = _asked(place, {"approve": True, "note": "spring cleaning"})
+    assert (said["message"], said["deleted"]) == ("Released 9.8K", GOES)
+    assert place.registry.versions() == STAYS
+    assert place.registry.history()[-1]["reason"] == "approved in Prefect: spring cleaning"
+    tables = [
+        found["data"] for found in Api(prefect_server).all("artifacts") if found["key"] == "small-credit-retention"
+    ]
+    assert any("model_v1.1" in table and "nobody needs it" in table and "stable" in table for table in tables)
+
+
+def test_what_a_person_refuses_stays(place: Workplace) -> None:
+    assert _asked(place, {"note": "not yet"})["message"] == "refused: nothing was deleted (not yet)"
+    assert place.registry.versions() == sorted([*GOES, *STAYS])
+
+
+def test_what_came_into_use_while_it_waited_is_spared(place: Workplace) -> None:
+    said = _asked(place, {"approve": True}, lambda: pruning.pin(place.registry, "model_v1.1", "audit"))
+    assert said["deleted"] == ["model_v1.2"]
+    assert "model_v1.1" in place.registry.versions()
+
+
+def test_without_an_answer_nothing_is_deleted(place: Workplace) -> None:
+    said = _asked(place, None, wait_hours=0.0003)
+    assert said["message"] == "nobody answered within 0.0003 h: nothing was deleted"
+    assert len(place.registry.versions()) == 5
+
+
+def test_where_nothing_is_to_go_nobody_is_asked(place: Workplace) -> None:
+    assert _asked(place, None, overrides={"retention.versions": 9})["message"] == "nothing to delete"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("approve", [True, False], ids=["approve", "refuse"])
+def test_what_a_person_answers_in_the_ui_is_done(
+    place: Workplace, page: Page, prefect_server: Server, approve: bool
+) -> None:
+    running = Worker.of(place, "-m", "flows", "retention", "--config", "pipeline.yaml")
+    paused = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
+    [run] = until(lambda: list(Api(prefect_server).all("flow_runs", **paused)))
+    page.goto(f"{prefect_server.ui_url}/runs/flow-run/{run['id']}")
+    page.get_by_role("button", name="Resume").first.click()
+    form = page.locator(".p-modal__card")
+    form.get_by_text("Delete 2 versions (model_v1.1, model_v1.2) and 0 old files, 9.8K?").wait_for()
+    form.get_by_text("model_v1.0, 4.9K: stable").wait_for()
+    if approve:
+        form.get_by_role("switch").click()
+    form.locator("textarea").fill("seen in the UI")
+    form.get_by_role("button", name="Submit").click()
+    form.wait_for(state="hidden")
+
+    assert running.wait() == 0, running.output()
+    said = "Released 9.8K" if approve else "refused: nothing was deleted (seen in the UI)"
+    assert said in running.output()
+    assert place.registry.versions() == (STAYS if approve else sorted([*GOES, *STAYS]))
+    if approve:
+        assert place.registry.history()[-1]["reason"] == "approved in Prefect: seen in the UI"
