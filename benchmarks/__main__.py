@@ -7,7 +7,7 @@ import sys
 
 from ai_workflow.errors import AiWorkflowError
 
-BENCHMARKS = ("overhead", "resume")
+BENCHMARKS = ("overhead", "resume", "registry")
 
 
 def main(given: list[str]) -> int:
