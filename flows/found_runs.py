@@ -27,8 +27,8 @@ from ai_workflow.store import Store
 
 T = TypeVar("T")
 PIPELINES = ("training", "scoring")
-# Recovery itself may have been killed too: such a run is marked, and the next minute brings another one.
-FLOWS = (*PIPELINES, "recovery")
+# Those that look after runs and versions may have been killed too: such a run is marked, and another one comes in time.
+FLOWS = (*PIPELINES, "promotion", "retention", "recovery")
 # What crashed longer ago is for a person to decide on.
 WINDOW = timedelta(days=1)
 _PAGE = 200

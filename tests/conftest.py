@@ -12,13 +12,14 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from deploy.server import Server
-from tests import services
+from tests import object_store, services
 
 NO_SKIPS = "AIW_NO_SKIPS"
 
 # Tests touch neither the Prefect home of the person who runs them, nor a server of theirs, nor start one unasked.
 for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
     del os.environ[_name]
+object_store.register()
 _prefect_home = tempfile.TemporaryDirectory(prefix="prefect-home-")
 os.environ |= {
     "PREFECT_HOME": _prefect_home.name,

@@ -35,9 +35,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "SILENCE_SECONDS", 0.6)
 
 
-@pytest.fixture(params=["folder", "memory://"])
+@pytest.fixture(params=["folder", "objects://"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store(tmp_path if request.param == "folder" else f"memory://{uuid.uuid4().hex}")
+    return Store(tmp_path if request.param == "folder" else f"objects://{uuid.uuid4().hex}")
 
 
 def _of_elsewhere(store: Store, **changes: Any) -> str:

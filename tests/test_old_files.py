@@ -116,7 +116,7 @@ def test_an_empty_store_has_nothing_old(tmp_path: Path) -> None:
 
 
 def test_an_object_store_is_looked_through_too() -> None:
-    store = Store("memory://old-files")
+    store = Store("objects://old-files")
     store.write("journal/t1/0001-run-started.json", b"1234")
     later = NOW + timedelta(days=91)
     assert [one.path for one in old_files.find(store, POLICY, later)] == ["journal/t1"]

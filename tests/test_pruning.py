@@ -6,6 +6,7 @@ import random
 import signal
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,9 @@ ACT = """
 """
 
 
-@pytest.fixture(params=["folder", "memory://"])
+@pytest.fixture(params=["folder", "objects://"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
-    root = tmp_path if request.param == "folder" else f"memory://{uuid.uuid4().hex}"
+    root = tmp_path if request.param == "folder" else f"objects://{uuid.uuid4().hex}"
     return Registry(Store(root), FOLDER)
 
 
@@ -198,11 +199,22 @@ def test_publishers_pruners_and_readers_at_once_lose_nothing(local: Registry, tm
     is_sound(local)
 
 
+def test_on_an_object_store_publishers_at_once_lose_nothing() -> None:
+    registry = Registry(Store(f"objects://{uuid.uuid4().hex}"), FOLDER)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: _publish(Registry(registry.store, FOLDER), 10), range(4)))
+    assert [line["number"] for line in registry.history()] == list(range(1, 41))
+    told = sorted(name for line in registry.history() for name in line["versions"])
+    assert told == sorted(registry.versions())
+    assert len(told) == 40
+    assert not is_sound(registry)
+
+
 def test_on_an_object_store_a_lease_that_came_in_between_keeps_the_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.05)
-    registry = Registry(Store(f"memory://{uuid.uuid4().hex}"), FOLDER)
+    registry = Registry(Store(f"objects://{uuid.uuid4().hex}"), FOLDER)
     _publish(registry, 4)
     other = Registry(registry.store, FOLDER)
     with other.leases.held("model_v1.1", "late") as _:

@@ -52,10 +52,10 @@ REFUSED = """
 """
 
 
-@pytest.fixture(params=["folder", "memory://"])
+@pytest.fixture(params=["folder", "objects://"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     """An empty registry in a store of each kind."""
-    root = tmp_path if request.param == "folder" else f"memory://{uuid.uuid4().hex}"
+    root = tmp_path if request.param == "folder" else f"objects://{uuid.uuid4().hex}"
     return Registry(Store(root), FOLDER)
 
 
@@ -152,6 +152,26 @@ def test_damaged_aliases_are_refused(local: Registry, store: Store, kind: str) -
     damage(store, f"{FOLDER}/aliases.json", kind)
     with pytest.raises(StoreError, match=r"aliases\.json is damaged"):
         local.get("latest")
+
+
+def test_a_registry_of_an_earlier_version_is_said(local: Registry, store: Store) -> None:
+    _publish(local)
+    store.write_record(f"{FOLDER}/aliases.json", {"latest": "model_v1.0", "stable": None, "change": {"time": "x"}})
+    for ask in (local.aliases, local.versions, lambda: _publish(local)):
+        with pytest.raises(StoreError, match=r"was written by an earlier version.*Move it away"):
+            ask()
+
+
+def test_a_history_that_was_moved_away_begins_anew(local: Registry, store: Store) -> None:
+    for _ in range(3):
+        _publish(local)
+    path = store.local(f"{FOLDER}/history.jsonl")
+    path.rename(path.with_suffix(".old"))
+    _publish(local)
+    assert [line["number"] for line in local.history()] == [4]
+    _publish(local)
+    assert [line["number"] for line in local.history()] == [4, 5]
+    assert len(local.versions()) == 5
 
 
 def test_an_edited_history_is_refused(local: Registry, store: Store) -> None:

@@ -167,6 +167,11 @@ class History:
                 raise StoreError(f"{error}. Remove it: history.jsonl tells what it held") from error
         else:
             last = next(reversed(self._written_lines()), None)
+        if last and "number" not in last:
+            raise StoreError(
+                f"{self._store.url(self._folder)} was written by an earlier version of this project. "
+                "Move it away: the next training publishes anew"
+            )
         told = self._told_since(last["number"] if last else 0)
         return told[-1] if told else last
 

@@ -237,11 +237,12 @@ class Registry:
             self._make_latest(newest[0], "its publishing was interrupted, and completed by the next")
 
     def _make_latest(self, name: str, reason: str) -> None:
-        def decide(state: State) -> dict[str, Any]:
+        def decide(state: State) -> dict[str, Any] | None:
             change: dict[str, Any] = {"action": "publish", "reason": reason, "versions": [name]}
             if state.tells_of(name):
-                # Another publisher was quicker, which only an object store lets happen.
-                return change
+                # Another publisher was quicker with a newer one, or told of this one: on an object store that can be.
+                told = any(name in line["versions"] for line in self._history.lines_as_they_are())
+                return None if told else change
             return {**change, "newest": name, "latest": name, "stable": state.stable or name}
 
         self.change(decide)
