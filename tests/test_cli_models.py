@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import cli, cli_models, config
+from ai_workflow import cli, cli_models, config, publishing
 from ai_workflow.registry import Registry
 from ai_workflow.store import Store
 from tests.stages.tables import Pipeline, parted, people, settings
@@ -24,7 +24,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.setenv("AIW_CONFIG", str(tmp_path / "old.yaml"))
     found = Registry(Store(tmp_path / "var"), FOLDER)
     for _ in range(5):
-        found.publish({"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
+        publishing.publish(found, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
     return found
 
 
@@ -139,7 +139,7 @@ def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
     golden["answers"][1][0] += 0.01
     files = {name: registry.read(registry.get("latest"), name) for name in registry.get("latest").manifest["files"]}
     about = {name: registry.get("latest").manifest[name] for name in ("kind", "model_file")}
-    registry.publish(files | {"golden.json": json.dumps(golden).encode()}, "schema", about)
+    publishing.publish(registry, files | {"golden.json": json.dumps(golden).encode()}, "schema", about)
     code, out, error = _run(capsys, registry, "verify", "latest")
     assert (code, out) == (2, "model_v2.0  model_v2.0 answers golden row 1 in another way\n")
     assert error.startswith("1 versions are not what was published")

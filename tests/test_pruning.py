@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import leases, promotion, pruning
+from ai_workflow import leases, promotion, pruning, publishing
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry import Registry
 from ai_workflow.settings import Retention
@@ -23,7 +23,7 @@ from tests.tables import damage
 NOW = Retention(versions=2, min_age_hours=0)
 ACT = """
     import sys
-    from ai_workflow import promotion, pruning
+    from ai_workflow import promotion, pruning, publishing
     from ai_workflow.registry import Registry
     from ai_workflow.settings import Retention
     from ai_workflow.store import Store
@@ -36,7 +36,7 @@ ACT = """
         elif action == "prune":
             pruning.prune(registry, policy, [item.name for item in pruning.plan(registry, policy)], "test")
         if action in ("publish", "prune"):
-            registry.publish({"model.txt": b"m" * 5000, "card.md": b"c" * 100}, "schema", {})
+            publishing.publish(registry, {"model.txt": b"m" * 5000, "card.md": b"c" * 100}, "schema", {})
 """
 
 
@@ -53,7 +53,7 @@ def local(tmp_path: Path) -> Registry:
 
 def _publish(registry: Registry, count: int = 1) -> None:
     for _ in range(count):
-        registry.publish({"model.txt": b"m" * 5000, "card.md": b"c" * 100}, "schema", {})
+        publishing.publish(registry, {"model.txt": b"m" * 5000, "card.md": b"c" * 100}, "schema", {})
 
 
 def _prune(registry: Registry, *names: str) -> list[str]:

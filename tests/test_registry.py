@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import trace
+from ai_workflow import publishing, trace
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry import Registry, Version
 from ai_workflow.store import Store
@@ -22,17 +22,20 @@ FOLDER = "models/development/credit"
 FILES = {"model.txt": b"m" * 5000, "features.json": b"{}", "golden.json": b"[]"}
 PUBLISH = """
     import sys
+    from ai_workflow import publishing
     from ai_workflow.registry import Registry
     from ai_workflow.store import Store
     registry = Registry(Store(sys.argv[1]), "models/development/credit")
+    files = {"model.txt": b"m" * 5000, "features.json": b"{}", "golden.json": b"[]"}
     print("ready", flush=True)
     for _ in range(int(sys.argv[2])):
-        registry.publish({"model.txt": b"m" * 5000, "features.json": b"{}", "golden.json": b"[]"}, "schema", {})
+        publishing.publish(registry, files, "schema", {})
 """
 # Publishes again and again while files may grow a little larger each time: each of the writes fails once.
 REFUSED = """
     import resource, signal, sys
     from ai_workflow.errors import StoreError
+    from ai_workflow import publishing
     from ai_workflow.registry import Registry
     from ai_workflow.store import Store
     registry = Registry(Store(sys.argv[1]), "models/development/credit")
@@ -42,7 +45,7 @@ REFUSED = """
         before, limits = state(), resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
         try:
-            registry.publish({"model.txt": b"m" * 100}, "schema", {})
+            publishing.publish(registry, {"model.txt": b"m" * 100}, "schema", {})
             after = "published"
         except StoreError as error:
             after = str(error).split(" cannot be written: File too large")[0].rsplit("/")[-1]
@@ -70,7 +73,7 @@ def local(store: Store) -> Registry:
 
 
 def _publish(registry: Registry, schema: str = "schema") -> Version:
-    return registry.publish(FILES, schema, {"kind": "lightgbm"})
+    return publishing.publish(registry, FILES, schema, {"kind": "lightgbm"})
 
 
 def _is_sound(registry: Registry) -> None:
@@ -105,7 +108,7 @@ def test_versions_are_sorted_as_numbers(registry: Registry) -> None:
 
 def test_a_version_holds_its_files_and_what_is_said_of_it(registry: Registry) -> None:
     with trace.bound(trace_id="f" * 32):
-        registry.publish(FILES, "s", {"kind": "lightgbm"}, lambda name: {"card.md": f"# {name}".encode()})
+        publishing.publish(registry, FILES, "s", {"kind": "lightgbm"}, lambda name: {"card.md": f"# {name}".encode()})
     version = registry.get("latest")
     assert registry.read(version, "model.txt") == FILES["model.txt"]
     assert registry.read(version, "card.md") == b"# model_v1.0"

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ai_workflow.durable import write_error
 from ai_workflow.errors import StageError, StoreError
 from ai_workflow.logs import logger
-from ai_workflow.store import Store, write_error
+from ai_workflow.store import Store
 
 FOLDER = "checkpoints"
 _NAME = re.compile(r"^model_step_(\d+)\.json$")

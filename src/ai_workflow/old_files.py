@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from ai_workflow import run_lock
+from ai_workflow import housekeeping, run_lock
+from ai_workflow.housekeeping import Found
 from ai_workflow.logs import logger
 from ai_workflow.settings import Retention
-from ai_workflow.store import Found, Store
+from ai_workflow.store import Store
 
 # What belongs together: partitions and the record that vouches for them, all files of a training, of a run, of a table.
 _DATA = re.compile(r"^data/(?:datasets/.+|\w+/[0-9a-f]+)")
@@ -46,7 +47,7 @@ def find(store: Store, policy: Retention, now: datetime) -> list[Old]:
     groups: dict[tuple[str, str], Old] = {}
     for kind, pattern in _KINDS.items():
         for folder in ("journal", "quarantine") if kind == "journals" else (kind,):
-            for found in store.files(folder):
+            for found in housekeeping.files(store, folder):
                 if match := pattern.match(found.path):
                     groups.setdefault((kind, match[0]), Old(kind, match[0])).take(found)
     old = [one for one in groups.values() if now - one.modified > timedelta(days=policy.days(one.kind))]
@@ -83,6 +84,6 @@ def remove(store: Store, old: Iterable[Old], policy: Retention, now: datetime) -
             continue
         for path in sorted(one.files, key=lambda path: not path.endswith(".json")):
             store.remove(path)
-        store.remove_empty(one.path)
+        housekeeping.remove_empty(store, one.path)
         freed += one.bytes
     return freed

@@ -11,16 +11,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import fsspec
 
+from ai_workflow.durable import make_ready, sync_folder, write_error
 from ai_workflow.errors import StoreError
 
 _CHUNK = 1 << 20
-_PART = ".part"
+PART = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,6 @@ class Pending:
         self.ref: FileRef
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file that is there: where, how large, and when it was written last."""
-
-    path: str
-    bytes: int
-    modified: datetime
-
-
 class Store:
     """Atomic, checksummed files below `root`; paths are relative, with forward slashes."""
 
@@ -62,13 +53,17 @@ class Store:
         if self.is_local:
             self._base = Path(self.root.removeprefix("file://")).absolute()
         else:
-            self._fs, self._prefix = fsspec.core.url_to_fs(self.root)
+            self.fs, self._prefix = fsspec.core.url_to_fs(self.root)
 
     def local(self, path: str) -> Path:
         """Return the local path of a file; only a folder store has one."""
         if not self.is_local:
             raise StoreError(f"{self.root}/{path} is not on a local disk")
         return self._base / _inside(path)
+
+    def at(self, path: str) -> str:
+        """Return where a file is for `fs`, the file system of an object store."""
+        return f"{self._prefix}/{_inside(path)}"
 
     def url(self, path: str) -> str:
         """Return how a person names the file: a path or a URL."""
@@ -112,7 +107,7 @@ class Store:
         if not self.is_local:
             try:
                 # Exclusive where the place can do that, as S3 can; elsewhere a look before the write.
-                self._fs.pipe_file(f"{self._prefix}/{_inside(path)}", data, mode="create")
+                self.fs.pipe_file(self.at(path), data, mode="create")
             except FileExistsError:
                 return False
             except OSError as error:
@@ -123,7 +118,7 @@ class Store:
         part = self._part_for(path)
         try:
             part.write_bytes(data)
-            _publish(part, flushed=flushed)
+            make_ready(part, flushed=flushed)
             os.link(part, self.local(path))
             if flushed:
                 sync_folder(part.parent)
@@ -156,7 +151,7 @@ class Store:
         try:
             if self.is_local:
                 return self.local(path).open("rb")
-            return self._fs.open(f"{self._prefix}/{_inside(path)}", "rb")  # type: ignore[no-any-return]
+            return self.fs.open(self.at(path), "rb")  # type: ignore[no-any-return]
         except OSError as error:
             raise StoreError(f"{self.url(path)} cannot be read: {error.strerror or error}") from error
 
@@ -164,7 +159,7 @@ class Store:
         """Say whether the file or folder is there."""
         if self.is_local:
             return self.local(path).exists()
-        return bool(self._fs.exists(f"{self._prefix}/{_inside(path)}"))
+        return bool(self.fs.exists(self.at(path)))
 
     def matches(self, path: str, sha256: str) -> bool:
         """Say whether the file is there with just these bytes."""
@@ -183,41 +178,11 @@ class Store:
             place = self.local(folder)
             found = [entry.name for entry in place.iterdir()] if place.is_dir() else []
         else:
-            place_url = f"{self._prefix}/{_inside(folder)}"
+            place_url = self.at(folder)
             found = (
-                [Path(entry).name for entry in self._fs.ls(place_url, detail=False)]
-                if self._fs.isdir(place_url)
-                else []
+                [Path(entry).name for entry in self.fs.ls(place_url, detail=False)] if self.fs.isdir(place_url) else []
             )
-        return sorted(name for name in found if not name.endswith(_PART))
-
-    def files(self, folder: str) -> Iterator[Found]:
-        """Yield every file below a folder, files being written left out; a missing folder has none."""
-        if self.is_local:
-            base = self.local("")
-            for place in self.local(folder).rglob("*"):
-                with contextlib.suppress(FileNotFoundError):
-                    found = place.stat()
-                    if place.is_file() and not place.name.endswith(_PART):
-                        modified = datetime.fromtimestamp(found.st_mtime, UTC)
-                        yield Found(str(place.relative_to(base)), found.st_size, modified)
-            return
-        place_url = f"{self._prefix}/{_inside(folder)}"
-        for url, about in self._fs.find(place_url, detail=True).items():
-            path = f"{folder}{url.removeprefix(place_url)}"
-            yield Found(path, int(about["size"] or 0), self._fs.modified(url))
-
-    def remove_empty(self, folder: str) -> None:
-        """Remove a folder if nothing is left in it, and those above it that are empty then."""
-        if not self.is_local:
-            return
-        place = self.local(folder)
-        while place != self._base and place.is_dir():
-            try:
-                place.rmdir()
-            except OSError:
-                return
-            place = place.parent
+        return sorted(name for name in found if not name.endswith(PART))
 
     def remove(self, path: str) -> None:
         """Remove a file or a whole folder; a missing one is fine."""
@@ -225,33 +190,12 @@ class Store:
             place = self.local(path)
             shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
         elif self.exists(path):
-            self._fs.rm(f"{self._prefix}/{_inside(path)}", recursive=True)
-
-    def vanish(self, path: str, aside: str) -> None:
-        """Remove a folder so that it is gone at once: it first gets another name, which nobody looks for.
-
-        On an object store, which has no rename, its `manifest.json` goes first.
-
-        Raises:
-            StoreError: it cannot be renamed.
-        """
-        if not self.is_local:
-            self.remove(f"{path}/manifest.json")
-            self.remove(path)
-            return
-        try:
-            self.local(path).rename(self.local(aside))
-            sync_folder(self.local(path).parent)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise write_error(self.url(path), error) from error
-        self.remove(aside)
+            self.fs.rm(self.at(path), recursive=True)
 
     def remove_parts(self, folder: str) -> None:
         """Remove what killed writers left half-written in a folder; only for one that nobody else writes to now."""
         if self.is_local:
-            for part in self.local(folder).glob(f".*{_PART}"):
+            for part in self.local(folder).glob(f".*{PART}"):
                 part.unlink(missing_ok=True)
 
     def write_record(self, path: str, body: Any) -> FileRef:
@@ -283,7 +227,7 @@ class Store:
         try:
             if folder:
                 folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{Path(_inside(path)).name}.", suffix=_PART)
+            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{Path(_inside(path)).name}.", suffix=PART)
         except OSError as error:
             raise write_error(self.url(path), error) from error
         os.close(handle)
@@ -295,45 +239,17 @@ class Store:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
             size = file.tell()
-        _publish(written, flushed=True)
+        make_ready(written, flushed=True)
         if self.is_local:
             written.replace(self.local(path))
             sync_folder(self.local(path).parent)
         else:
             # An object store has no rename, but one put is whole or not there.
-            self._fs.put_file(str(written), f"{self._prefix}/{path}")
+            self.fs.put_file(str(written), self.at(path))
         return FileRef(path, digest.hexdigest(), size)
-
-
-def _publish(written: Path, *, flushed: bool) -> None:
-    """Flush a file that is about to get its name, and let others read it."""
-    if flushed:
-        with written.open("rb") as file:
-            os.fsync(file.fileno())
-    written.chmod(0o644)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename in it outlives a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _inside(path: str) -> str:
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"{path!r} is not a path below the store's root")
     return path
-
-
-def write_error(place: str, error: OSError) -> StoreError:
-    """Return what to say where a place could not be written: which, why, and what to do."""
-    remedy = {
-        errno.ENOSPC: "The disk is full: free some space and run again; nothing is lost",
-        errno.EDQUOT: "The quota is used up: free some space and run again; nothing is lost",
-        errno.EACCES: "Give this user the right to write there, or set store.root to another place",
-        errno.EROFS: "The file system is read-only: set store.root to another place",
-    }.get(error.errno or 0, "Mend the place, or set store.root to another")
-    return StoreError(f"{place} cannot be written: {error.strerror or error}. {remedy}")

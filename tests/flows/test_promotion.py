@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ai_workflow import publishing
 from deploy.server import Server
 from flows import run_logs
 from flows.promotion import PROMOTED, ROLLED_BACK, promotion
@@ -129,4 +130,4 @@ def _new_version(place: Workplace) -> None:
     found = place.registry.get("model_v1.1")
     files = {name: place.registry.read(found, name) for name in found.manifest["files"]}
     about = {name: found.manifest[name] for name in ("kind", "model_file", "scores")}
-    assert place.registry.publish(files, found.manifest["schema"], about).name == "model_v1.3"
+    assert publishing.publish(place.registry, files, found.manifest["schema"], about).name == "model_v1.3"

@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import aresume_flow_run
 
-from ai_workflow import pruning
+from ai_workflow import pruning, publishing
 from deploy.server import Server
 from flows import run_logs
 from flows.retention import retention
@@ -32,7 +32,7 @@ def place(prefect_server: Server, tmp_path: Path) -> Iterator[Workplace]:
     place = Workplace(tmp_path)
     place.configure(**OLD)
     for _ in range(5):
-        place.registry.publish({"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
+        publishing.publish(place.registry, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIW_STORE", str(place.var))
         # The lines of this process belong to pytest.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ai_workflow import publishing
 from ai_workflow.errors import StoreError
 from ai_workflow.registry import Registry
 from ai_workflow.store import Store
@@ -21,7 +22,7 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def _publish(registry: Registry, origin: str | None = "a") -> str:
-    return registry.publish(FILES, "schema", {}, origin=origin).name
+    return publishing.publish(registry, FILES, "schema", {}, origin=origin).name
 
 
 def test_what_was_published_and_not_told_is_not_published_again(registry: Registry) -> None:

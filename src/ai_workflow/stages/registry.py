@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from ai_workflow import card, fingerprint, trace
+from ai_workflow import card, fingerprint, publishing, trace
 from ai_workflow.logs import logger
 from ai_workflow.registry import MANIFEST, Registry
 from ai_workflow.settings import Section
@@ -47,7 +47,8 @@ def publish(
         "data": report["data"],
         "scores": {name: report["scores"][name] for name in report["baseline"]},
     }
-    version = registry.publish(
+    version = publishing.publish(
+        registry,
         files,
         _schema(spec),
         about,

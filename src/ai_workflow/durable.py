@@ -1,0 +1,37 @@
+"""What outlives a power cut: flushed files, flushed folders, and a clear word where a disk takes nothing more."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from ai_workflow.errors import StoreError
+
+
+def make_ready(written: Path, *, flushed: bool) -> None:
+    """Flush a file that is about to get its name, and let others read it."""
+    if flushed:
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+    written.chmod(0o644)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename in it outlives a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_error(place: str, error: OSError) -> StoreError:
+    """Return what to say where a place could not be written: which, why, and what to do."""
+    remedy = {
+        errno.ENOSPC: "The disk is full: free some space and run again; nothing is lost",
+        errno.EDQUOT: "The quota is used up: free some space and run again; nothing is lost",
+        errno.EACCES: "Give this user the right to write there, or set store.root to another place",
+        errno.EROFS: "The file system is read-only: set store.root to another place",
+    }.get(error.errno or 0, "Mend the place, or set store.root to another")
+    return StoreError(f"{place} cannot be written: {error.strerror or error}. {remedy}")
