@@ -24,6 +24,8 @@ from ai_workflow.settings import Settings
 from ai_workflow.store import Store
 from flows.upkeep import upkeep
 
+# How often a paused run looks whether it was answered.
+POLL_SECONDS = 5
 log = logs.logger("retention")
 
 
@@ -81,7 +83,9 @@ async def prune(settings: Settings, wait_hours: float) -> dict[str, Any]:
     shown = [f"- **{item.name}**, {size(item.bytes)}: {', '.join(item.reasons) or 'delete'}" for item in items]
     asked = Approval.with_initial_data(description="\n".join([question, "", *shown]), approve=False)
     try:
-        answer = await apause_flow_run(wait_for_input=asked, timeout=max(1, int(wait_hours * 3600)), poll_interval=5)
+        answer = await apause_flow_run(
+            wait_for_input=asked, timeout=max(1, int(wait_hours * 3600)), poll_interval=POLL_SECONDS
+        )
     except FlowPauseTimeout:
         # Prefect lets no run complete that was paused and never resumed; to have asked in vain is no failure.
         async with get_client() as client:

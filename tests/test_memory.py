@@ -55,9 +55,8 @@ def test_other_errors_are_not_taken_for_it() -> None:
         memory.fitting(work, 300, floor=50)
 
 
-@pytest.mark.parametrize(
-    "name", ["featuring", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cleaning", "loading", "training"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["featuring", "cleaning", "loading", "training"])
 @pytest.mark.timeout(300)
 def test_under_a_limit_of_the_system_a_stage_goes_on_with_fewer_rows(name: str, tmp_path: Path) -> None:
     if name == "training":

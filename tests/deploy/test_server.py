@@ -69,6 +69,7 @@ def test_it_starts_is_reused_and_leaves_nothing_behind(var: Path) -> None:
     assert not server.stop(var)
 
 
+@pytest.mark.slow
 def test_a_port_taken_while_it_starts_is_left_to_who_took_it(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Prefect may end with other complaints after the one that counts.
     monkeypatch.setattr(server, "LOG_LINES", 1)

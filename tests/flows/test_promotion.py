@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,122 +13,99 @@ from ai_workflow import publishing
 from deploy.server import Server
 from flows import run_logs
 from flows.promotion import PROMOTED, ROLLED_BACK, promotion
-from tests.flows import tables
 from tests.flows.api import Api, until
-from tests.flows.workplace import Run, Workplace
+from tests.flows.workplace import Workplace
 from tests.tables import damage
 
 OVER = {"promotion.hours": 0, "promotion.requests": 100}
 
 
-@pytest.fixture(scope="module")
-def lived(trained_once: Workplace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, list[Run]]:
-    """A second version that passes its probation, and a third that does not."""
-    place = trained_once.copy(tmp_path_factory.mktemp("lived"))
-    source = {"kind": "csv", "path": str(trained_once.folder / "rows-*.csv")}
-    for steps in (12, 14):
-        trainer = tables.PIPELINE["trainer"] | {"steps": steps}
-        place.configure(f"{steps}.yaml", source=source, trainer=trainer, evaluate={"minimum": 0.7, "tolerance": 0.3})
-    calls: list[dict[str, Any]] = [
-        {"flow": "promotion", "config": "12.yaml"},
-        {"flow": "training", "config": "12.yaml"},
-        {"flow": "promotion", "config": "12.yaml"},
-        {"flow": "promotion", "config": "12.yaml", "overrides": OVER},
-        {"flow": "scoring", "config": "12.yaml"},
-        {"flow": "promotion", "config": "12.yaml", "overrides": OVER},
-        {"flow": "promotion", "config": "12.yaml", "overrides": OVER},
-        {"flow": "training", "config": "14.yaml"},
-        {"flow": "promotion", "config": "14.yaml", "breach": "99 % of the answers took over 200 ms"},
-        {"flow": "promotion", "config": "14.yaml", "breach": "99 % of the answers took over 200 ms"},
-    ]
-    runs = place.call(calls)
-    assert [run.code for run in runs] == [0] * len(calls), [run.output for run in runs if run.code]
-    return place, [run for run, call in zip(runs, calls, strict=True) if call["flow"] == "promotion"]
+@pytest.fixture
+def place(trained: Workplace) -> Iterator[Workplace]:
+    """A place with a second version, which is on probation and has answered nothing."""
+    found = trained.registry.get("latest")
+    files = {name: trained.registry.read(found, name) for name in found.manifest["files"]}
+    about = {name: found.manifest[name] for name in ("kind", "model_file", "scores")}
+    assert publishing.publish(trained.registry, files, found.manifest["schema"], about).name == "model_v1.1"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIW_STORE", str(trained.var))
+        # The lines of this process belong to pytest.
+        patch.setattr(run_logs, "set_up", lambda _: None)
+        yield trained
 
 
-def test_a_probation_is_long_enough_and_has_answered_enough(lived: tuple[Workplace, list[Run]]) -> None:
-    _, runs = lived
-    said = [[line.message for line in run.lines if line.logger == "ai_pipeline.promotion"] for run in runs]
-    assert said[0] == ["small_credit: latest is stable"]
-    assert said[1] == ["small_credit: model_v1.1 is on probation for 24 h more"]
-    assert said[2] == ["small_credit: model_v1.1 has answered 0 rows of the 100 that it takes"]
-    assert said[3][0].startswith("model_v1.1 promote: no breach in 0 min and 300 rows")
-    assert said[4] == ["small_credit: latest is stable"]
+def _asked(place: Workplace, at_once: int = 1, **parameters: Any) -> list[dict[str, Any]]:
+    """Run the flow, so many times at once, and return what each says."""
 
-
-def test_a_breach_rolls_back_with_its_reason(lived: tuple[Workplace, list[Run]]) -> None:
-    place, runs = lived
-    [line] = [line for line in runs[5].lines if line.level == "WARN"]
-    assert line.message == (
-        "model_v1.2 roll back: 99 % of the answers took over 200 ms (small_credit); "
-        "latest is model_v1.1, stable model_v1.1"
-    )
-    assert [line.message for line in runs[6].lines if "promotion" in line.logger] == ["small_credit: latest is stable"]
-    assert place.registry.aliases() == {"latest": "model_v1.1", "stable": "model_v1.1"}
-
-
-def test_the_history_tells_of_each_once(lived: tuple[Workplace, list[Run]]) -> None:
-    place, runs = lived
-    told = [(line["action"], line["versions"]) for line in place.registry.history()]
-    assert told == [
-        ("publish", ["model_v1.0"]), ("publish", ["model_v1.1"]), ("promote", ["model_v1.1"]),
-        ("publish", ["model_v1.2"]), ("rollback", ["model_v1.2"]),
-    ]  # fmt: skip
-    rolled = place.registry.history()[-1]
-    assert rolled["reason"] == "99 % of the answers took over 200 ms"
-    assert {line.trace for line in runs[5].lines if "promotion" in line.logger} == {rolled["trace_id"][:8]}
-
-
-def test_prefect_is_told_so_that_automations_can_act(
-    lived: tuple[Workplace, list[Run]], prefect_server: Server
-) -> None:
-    names = {PROMOTED, ROLLED_BACK}
-    found = until(lambda: [event for event in Api(prefect_server).all("events") if event["event"] in names][1:])
-    assert {event["resource"]["prefect.resource.name"] for event in found} <= {
-        "small_credit model_v1.1", "small_credit model_v1.2",
-    }  # fmt: skip
-
-
-def test_a_damaged_version_does_not_outlive_its_probation(lived: tuple[Workplace, list[Run]], tmp_path: Path) -> None:
-    place = lived[0].copy(tmp_path)
-    _new_version(place)
-    damage(place.store, f"{place.registry.folder}/model_v1.3/model.txt", "a bit flipped")
-    [run] = place.call([{"flow": "promotion", "config": "12.yaml"}])
-    assert "model.txt is missing or damaged" in place.registry.history()[-1]["reason"]
-    assert place.registry.aliases()["latest"] == "model_v1.1"
-    assert run.code == 0
-
-
-def test_of_two_promotions_at_once_one_acts(
-    lived: tuple[Workplace, list[Run]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = lived[0].copy(tmp_path)
-    _new_version(place)
-    monkeypatch.setenv("AIW_STORE", str(place.var))
-    monkeypatch.setattr(run_logs, "set_up", lambda _: None)
-    over = OVER | {"promotion.requests": 0}
-
-    async def both() -> list[dict[str, Any]]:
-        config = str(place.folder / "12.yaml")
-        states = await asyncio.gather(*[promotion(config, overrides=over, return_state=True) for _ in range(3)])
+    async def all_of_them() -> list[dict[str, Any]]:
+        config = str(place.folder / "pipeline.yaml")
+        states = await asyncio.gather(*[promotion(config, **parameters, return_state=True) for _ in range(at_once)])
+        assert all(state.is_completed() for state in states), states
         return [await state.aresult() for state in states]
 
-    found = asyncio.run(both())
-    assert [line["action"] for line in place.registry.history()][5:] == ["publish", "promote"]
-    assert sum("promote" in one["message"] for one in found) == 1
-    assert place.registry.aliases() == {"latest": "model_v1.3", "stable": "model_v1.3"}
+    return asyncio.run(all_of_them())
 
 
-def test_a_mistake_in_the_configuration_is_one_line(place: Workplace) -> None:
-    [run] = place.call([{"flow": "promotion", "config": "no.yaml"}])
-    assert run.code == 1
-    assert "Traceback" not in run.output
-    assert "no.yaml" in run.output
+def _has_answered(place: Workplace, version: str) -> None:
+    """Let the predictions of the first version be those of another."""
+    [folder] = (place.var / "predictions" / "small_credit").iterdir()
+    shutil.copytree(folder, folder.with_name(version))
 
 
-def _new_version(place: Workplace) -> None:
-    """Publish the files of a version once more."""
-    found = place.registry.get("model_v1.1")
-    files = {name: place.registry.read(found, name) for name in found.manifest["files"]}
-    about = {name: found.manifest[name] for name in ("kind", "model_file", "scores")}
-    assert publishing.publish(place.registry, files, found.manifest["schema"], about).name == "model_v1.3"
+def test_a_version_waits_until_it_has_stood_long_enough_and_answered_enough(place: Workplace) -> None:
+    [early] = _asked(place)
+    [unasked] = _asked(place, overrides=OVER)
+    assert early["message"] == "model_v1.1 is on probation for 24 h more"
+    assert unasked["message"] == "model_v1.1 has answered 0 rows of the 100 that it takes"
+    assert place.registry.aliases() == {"latest": "model_v1.1", "stable": "model_v1.0"}
+
+
+def test_after_its_probation_it_is_stable_and_all_are_told(place: Workplace, prefect_server: Server) -> None:
+    _has_answered(place, "model_v1.1")
+    [done] = _asked(place, overrides=OVER)
+    assert done["message"] == "model_v1.1: promote: no breach in 0 min and 300 rows"
+    assert place.registry.aliases() == {"latest": "model_v1.1", "stable": "model_v1.1"}
+    assert _asked(place, overrides=OVER)[0]["message"] == "latest is stable"
+    line = place.registry.history()[-1]
+    assert (line["action"], line["versions"]) == ("promote", ["model_v1.1"])
+    assert line["trace_id"] in _told(prefect_server, PROMOTED)
+
+
+def test_a_breach_rolls_back_at_once_with_its_reason(place: Workplace, prefect_server: Server) -> None:
+    for _ in range(2):
+        _asked(place, breach="99 % of the answers took over 200 ms")
+    assert place.registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
+    lines = place.registry.history()
+    assert [line["action"] for line in lines] == ["publish", "publish", "rollback"]
+    assert (lines[-1]["versions"], lines[-1]["reason"]) == (["model_v1.1"], "99 % of the answers took over 200 ms")
+    assert lines[-1]["trace_id"] in _told(prefect_server, ROLLED_BACK)
+
+
+def test_a_damaged_version_does_not_outlive_its_probation(place: Workplace) -> None:
+    damage(place.store, f"{place.registry.folder}/model_v1.1/model.txt", "a bit flipped")
+    _asked(place)
+    assert place.registry.aliases()["latest"] == "model_v1.0"
+    assert "model.txt is missing or damaged" in place.registry.history()[-1]["reason"]
+
+
+@pytest.mark.parametrize("breach", ["", "errors"])
+def test_of_several_at_once_one_acts(place: Workplace, breach: str) -> None:
+    _has_answered(place, "model_v1.1")
+    found = _asked(place, at_once=3, overrides=OVER, breach=breach)
+    assert [line["action"] for line in place.registry.history()][2:] == ["rollback" if breach else "promote"]
+    assert sum(one["message"].startswith("model_v1.1: ") for one in found) == 1
+
+
+def test_it_runs_by_hand_and_a_mistake_in_the_configuration_is_one_line(place: Workplace) -> None:
+    done = place.start(["-m", "flows", "promotion", "--config", "pipeline.yaml"])
+    assert done.code == 0
+    assert "[INFO] ai_pipeline.promotion: small_credit: model_v1.1 is on probation for 24 h more" in done.output
+    wrong = place.start(["-m", "flows", "promotion", "--config", "no.yaml"])
+    assert wrong.code == 1
+    assert "Traceback" not in wrong.output
+    assert "no.yaml" in wrong.output
+
+
+def _told(server: Server, event: str) -> str:
+    """Return the payloads of the events of a kind, once there is one."""
+    return " ".join(until(lambda: [str(one["payload"]) for one in Api(server).all("events") if one["event"] == event]))

@@ -13,6 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import aresume_flow_run
 
+import flows.retention
 from ai_workflow import pruning, publishing
 from deploy.server import Server
 from flows import run_logs
@@ -37,6 +38,7 @@ def place(prefect_server: Server, tmp_path: Path) -> Iterator[Workplace]:
         patch.setenv("AIW_STORE", str(place.var))
         # The lines of this process belong to pytest.
         patch.setattr(run_logs, "set_up", lambda _: None)
+        patch.setattr(flows.retention, "POLL_SECONDS", 0.2)
         yield place
 
 

@@ -115,8 +115,8 @@ def interrupted(reference: Reference, source: Path, tmp_path_factory: pytest.Tem
     return place
 
 
-def test_a_file_of_every_tenth_kind_damaged_in_one_way(reference: Reference, tmp_path: Path) -> None:
-    kinds = list(_kinds(reference.place).values())[::10]
+def test_a_file_of_every_twentieth_kind_damaged_in_one_way(reference: Reference, tmp_path: Path) -> None:
+    kinds = list(_kinds(reference.place).values())[::20]
     cases = [Case(path, kind) for path, kind in zip(kinds, cycle(DAMAGES), strict=False)]
     _survive(reference.place, tmp_path, cases, reference)
 
