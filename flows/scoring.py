@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from itertools import zip_longest
 from typing import Any
 
 from prefect import flow
 
-from ai_workflow.registry import Registry
+from ai_workflow import fallback, logs
+from ai_workflow.errors import StoreError, VersionBroken
+from ai_workflow.registry import Registry, Version
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
 from flows.pipeline_run import PipelineRun, execute, secret_block
+
+log = logs.logger("flow")
 
 
 @flow(name="scoring", log_prints=False)
@@ -47,12 +52,25 @@ async def scoring(
 
 
 async def score(run: PipelineRun, version: str) -> dict[str, Any]:
+    """Let the version that was asked for answer; if `latest` was and is broken, `stable` does."""
+    models = Registry(run.store, run.settings.models)
+    chain = fallback.order(version, models.aliases())
+    for name, other in zip_longest(chain, chain[1:]):
+        try:
+            return await _by(run, models, name)
+        except VersionBroken as error:
+            if other is None:
+                raise
+            log.warning("%s cannot answer, so that %s does: %s", name, other, error.problem)
+    raise AssertionError("a chain has an end")
+
+
+async def _by(run: PipelineRun, models: Registry, version: str) -> dict[str, Any]:
     """Run the stages in their order; the rows are cleaned and turned into numbers by the version's own spec."""
     s = run.settings
     source = s.inference.source or s.source
-    models = Registry(run.store, s.models)
-    chosen = models.get(version)
-    spec = json.loads(models.read(chosen, "features.json"))
+    chosen = _found(models, version)
+    spec = json.loads(inference.read(models, chosen, "features.json"))
     loaded = await run.stage(
         data_loader.load,
         source,
@@ -69,3 +87,10 @@ async def score(run: PipelineRun, version: str) -> dict[str, Any]:
     stored = await run.stage(result_store.keep, scored, s.pipeline)
     await run.show()
     return {"version": chosen.name, "folder": stored["folder"], "rows": stored["rows"], "message": stored["message"]}
+
+
+def _found(models: Registry, version: str) -> Version:
+    try:
+        return models.get(version)
+    except StoreError as error:
+        raise VersionBroken(str(error), "`ai-workflow models verify` says what else is; publish another one") from error

@@ -33,5 +33,9 @@ class TransientError(StageError):
     """The outside world failed in a way that may pass (network, database down): worth a retry."""
 
 
+class VersionBroken(StageError):
+    """A version cannot answer, whatever it is asked; another one may."""
+
+
 class StoreError(AiWorkflowError):
     """A file of the store is missing, damaged, or cannot be written."""

@@ -151,4 +151,7 @@ if __name__ == "__main__":
     # What a library prints must not end up among the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    _answer(sys.stdin.buffer, answers)
+    try:
+        _answer(sys.stdin.buffer, answers)
+    except Exception as error:  # whatever a library makes of a bad model: one line, and the caller says which it was
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from ai_workflow import features, partitions, progress, trace, trainers
-from ai_workflow.errors import AiWorkflowError, StageError, StoreError
+from ai_workflow.errors import AiWorkflowError, StageError, VersionBroken
 from ai_workflow.model_process import ModelProcess
 from ai_workflow.partitions import ID
 from ai_workflow.stages import inference
@@ -193,7 +193,7 @@ def test_a_damaged_model_is_refused_before_anything_reads_it(
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(StoreError, match=r"model_v1\.0/model\.txt is damaged"):
+    with pytest.raises(VersionBroken, match=r"model_v1\.0/model\.txt is damaged"):
         inference.predict(store, featured, made.scoring())
     assert started == []
 

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow import features, fingerprint, memory, parquet, partitions, progress, trace
-from ai_workflow.errors import StageError
+from ai_workflow.errors import StoreError, VersionBroken
 from ai_workflow.logs import logger
 from ai_workflow.model_process import ModelFailed, ModelProcess
 from ai_workflow.partitions import ID, ROW, Dataset, Partition
-from ai_workflow.registry import Registry
+from ai_workflow.registry import Registry, Version
 from ai_workflow.settings import Section
 from ai_workflow.stages.feature_engineering import read_spec
 from ai_workflow.store import Store
@@ -39,22 +39,22 @@ def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[st
     whenever the same version answers for the same row of the same data, so that a label finds it.
 
     Raises:
-        StageError: the model crashes, hangs, or answers nonsense.
+        VersionBroken: the model crashes, hangs, answers nonsense, or is damaged.
         AiWorkflowError: there is no such version.
-        StoreError: the version or a partition is damaged.
+        StoreError: a partition is damaged.
     """
     registry = Registry(store, scoring.folder)
     spec, dataset = read_spec(store, featured), Dataset.load(store, featured)
     done: list[Partition] = []
     try:
         with registry.leased(scoring.version, "scoring") as version:
-            data = registry.read(version, version.manifest["model_file"])
+            data = read(registry, version, version.manifest["model_file"])
             with ModelProcess(version.name, version.manifest["kind"], data, scoring.timeout) as process:
                 for number, part in enumerate(dataset.partitions, 1):
                     done.append(_score(store, part, spec, process, scoring))
                     progress.report(number, len(dataset.partitions), "partitions")
     except ModelFailed as error:
-        raise StageError(
+        raise VersionBroken(
             str(error),
             "`ai-workflow trace` shows the version's training; publish another version, or raise model.timeout",
         ) from error
@@ -62,6 +62,18 @@ def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[st
     message = f"{result['rows']} rows scored by {version.name}"
     log.info(message)
     return {**result, "version": version.name, "message": message}
+
+
+def read(registry: Registry, version: Version, name: str) -> bytes:
+    """Return a file of a version.
+
+    Raises:
+        VersionBroken: it is missing or damaged.
+    """
+    try:
+        return registry.read(version, name)
+    except StoreError as error:
+        raise VersionBroken(str(error), "`ai-workflow models verify` says what else is; publish another one") from error
 
 
 def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelProcess, scoring: Scoring) -> Partition:
