@@ -20,7 +20,7 @@ from benchmarks import customers
 from benchmarks.measure import BenchmarkError, machine, spread
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS, STEPS, ROUNDS = 200_000, 300, 3
+ROWS, STEPS, ROUNDS, PAIRS = 200_000, 300, 3, 6
 FRACTIONS = (0.25, 0.5, 0.9)
 # The goal of the project: saving takes at most this share of a training, at the interval that is set by default.
 SAVING_TAKES = 0.03
@@ -41,13 +41,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round found: each killed and resumed pair over the whole run, and what saving took."""
+    """What one round found: each killed and resumed pair over the whole run, and what the trainer says saving took."""
 
     whole: float
     killed: dict[str, float]
     resumed_from: dict[str, int]
     saving: float
-    with_over_without: float
 
 
 class Bench:
@@ -67,7 +66,6 @@ class Bench:
         Raises:
             BenchmarkError: a resumed run did not make the very same model.
         """
-        never = self._fresh("never.yaml")
         whole = self._fresh("saving.yaml")
         model = self._model()
         ratios, steps = {}, {}
@@ -78,7 +76,13 @@ class Bench:
                 raise BenchmarkError(f"killed at {fraction:.0%} and resumed, it made another model")
             ratios[str(fraction)] = (first.seconds + second.seconds) / whole.seconds
             steps[str(fraction)] = second.resumed
-        return Round(whole.seconds, ratios, steps, whole.saving, whole.training / never.training)
+        return Round(whole.seconds, ratios, steps, whole.saving)
+
+    def pair(self, number: int) -> float:
+        """Train with checkpoints and without, every second time the other way round, and return the ratio."""
+        order = ("saving.yaml", "never.yaml")
+        found = {pipeline: self._fresh(pipeline).training for pipeline in (order if number % 2 else order[::-1])}
+        return found["saving.yaml"] / found["never.yaml"]
 
     def _fresh(self, pipeline: str, kill_after: float | None = None) -> Run:
         shutil.rmtree(self._store, ignore_errors=True)
@@ -119,7 +123,8 @@ def main(given: list[str]) -> None:
         BenchmarkError: something did not run as it should, so there is nothing to report.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks resume", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"after one run that warms up ({ROUNDS})")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"after one pair that warms up ({ROUNDS})")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help=f"trainings with and without checkpoints ({PAIRS})")
     parser.add_argument("--rows", type=int, default=ROWS, help=f"rows of the table ({ROWS})")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of the training ({STEPS})")
     parser.add_argument("--json", type=Path, help="write every figure there too")
@@ -127,14 +132,16 @@ def main(given: list[str]) -> None:
     about = f"{options.rows} x 12 made-up rows, {options.steps} steps, {options.rounds} rounds, {machine()}"
     with tempfile.TemporaryDirectory(prefix="aiw-benchmark-") as name:
         bench = Bench(Path(name), options.rows, options.steps)
+        bench.pair(0)  # warms up
         rounds = [bench.round() for _ in range(options.rounds)]
-    print(render(rounds, about))
+        pairs = [bench.pair(number) for number in range(options.pairs)]
+    print(render(rounds, pairs, about))
     if options.json:
-        body = {"about": about, "rounds": [asdict(each) for each in rounds]}
+        body = {"about": about, "rounds": [asdict(each) for each in rounds], "with_over_without": pairs}
         options.json.write_text(json.dumps(body, indent=1) + "\n")
 
 
-def render(rounds: Sequence[Round], about: str) -> str:
+def render(rounds: Sequence[Round], pairs: Sequence[float], about: str) -> str:
     """Return the table, and whether the goal is met."""
     lines = [about, "", f"{'min / median / max':<36}{'':>22}{'resumed from step':>20}"]
     lines.append(f"{'never interrupted, seconds':<36}{_spread([each.whole for each in rounds]):>22}")
@@ -142,11 +149,10 @@ def render(rounds: Sequence[Round], about: str) -> str:
         found = [each.killed[str(fraction)] for each in rounds]
         steps = ", ".join(str(each.resumed_from[str(fraction)]) for each in rounds)
         lines.append(f"{f'killed at {fraction:.0%} and resumed, ratio':<36}{_spread(found):>22}{steps:>20}")
-    lines.append(f"{'with checkpoints over without':<36}{_spread([each.with_over_without for each in rounds]):>22}")
-    shares = [each.saving for each in rounds]
-    lines.append(f"{'share of the training spent saving':<36}{_spread(shares, '.4f'):>22}")
-    verdict = "met" if median(shares) <= SAVING_TAKES else "missed"
-    goal = f"saving takes {median(shares):.2%} of the training, at most {SAVING_TAKES:.0%}"
+    lines.append(f"{'with checkpoints over without':<36}{_spread(pairs, '.3f'):>22}")
+    lines.append(f"{'saving, as the trainer says, share':<36}{_spread([each.saving for each in rounds], '.4f'):>22}")
+    verdict = "met" if median(pairs) <= 1 + SAVING_TAKES else "missed"
+    goal = f"with checkpoints a training takes {median(pairs) - 1:+.1%}, at most {SAVING_TAKES:+.0%}"
     return "\n".join([*lines, "", f"{verdict:<7}{goal}"])
 
 

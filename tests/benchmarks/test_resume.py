@@ -11,23 +11,29 @@ from benchmarks import resume
 from benchmarks.resume import Round
 
 
-@pytest.mark.parametrize(("saving", "verdict"), [(0.0299, "met"), (0.0301, "missed")])
-def test_a_goal_that_is_missed_is_called_so(saving: float, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("ratio", "said"), [(1.0299, "met    {}+3.0%"), (1.0351, "missed {}+3.5%"), (0.99, "met    {}-1.0%")]
+)
+def test_a_goal_that_is_missed_is_called_so(ratio: float, said: str) -> None:
     fractions = {str(fraction): 1.25 for fraction in resume.FRACTIONS}
     steps = {str(fraction): 50 for fraction in resume.FRACTIONS}
 
-    text = resume.render([Round(10.0, fractions, steps, saving, 1.01)], "here")
+    text = resume.render([Round(10.0, fractions, steps, 0.006)], [ratio, ratio - 0.1, ratio + 0.1], "here")
 
-    assert f"{verdict:<7}saving takes {saving:.2%} of the training, at most 3%" in text
+    assert said.format("with checkpoints a training takes ") + ", at most +3%" in text
     assert text.count("1.25 / 1.25 / 1.25") == 3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_it_kills_and_resumes_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    resume.main(["--rounds", "1", "--rows", "5000", "--steps", "400", "--json", str(tmp_path / "found.json")])
+    resume.main(
+        ["--rounds", "1", "--pairs", "2", "--rows", "5000", "--steps", "400", "--json", str(tmp_path / "found.json")]
+    )
 
-    [found] = json.loads((tmp_path / "found.json").read_text())["rounds"]
+    body = json.loads((tmp_path / "found.json").read_text())
+    [found] = body["rounds"]
+    assert len(body["with_over_without"]) == 2
     assert found["killed"].keys() == {"0.25", "0.5", "0.9"}
     assert min(found["killed"].values()) > 1
     assert found["resumed_from"]["0.9"] >= 200
