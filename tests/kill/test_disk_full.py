@@ -60,8 +60,8 @@ class Disk:
         self.ballast.write_bytes(b"\1" * max(0, self.free - (least + int(share * (most - least)) - self.base(flow))))
 
     def base(self, flow: str) -> int:
-        """What is used when a flow begins."""
-        return self.used[flow, "run"][0] if flow == "scoring" else 0
+        """What is used when a flow begins; its first event may be over before it was seen."""
+        return min(least for (of, _), (least, _) in self.used.items() if of == flow) if flow == "scoring" else 0
 
     @property
     def ballast(self) -> Path:
