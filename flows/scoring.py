@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow
 
 from ai_workflow import fallback, logs
-from ai_workflow.errors import StoreError, VersionBroken
+from ai_workflow.errors import AiWorkflowError, VersionBroken
 from ai_workflow.registry import Registry, Version
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
 from flows.pipeline_run import PipelineRun, execute, secret_block
@@ -92,5 +92,5 @@ async def _by(run: PipelineRun, models: Registry, version: str) -> dict[str, Any
 def _found(models: Registry, version: str) -> Version:
     try:
         return models.get(version)
-    except StoreError as error:
-        raise VersionBroken(str(error), "`ai-workflow models verify` says what else is; publish another one") from error
+    except AiWorkflowError as error:
+        raise VersionBroken(str(error)) from error

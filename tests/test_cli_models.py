@@ -145,3 +145,7 @@ def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
     assert error.startswith("1 versions are not what was published")
     damage(registry.store, f"{registry.folder}/model_v1.0/features.json", "cut short")
     assert "features.json is missing or damaged" in _run(capsys, registry, "verify", "model_v1.0")[1]
+    damage(registry.store, f"{registry.folder}/model_v1.0/manifest.json", "cut short")
+    code, out, error = _run(capsys, registry, "verify")
+    assert [line.split()[0] for line in out.splitlines()] == ["model_v1.0", "model_v2.0"], "one does not hide another"
+    assert (code, error.startswith("2 versions are not what")) == (2, True)

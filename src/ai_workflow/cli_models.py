@@ -13,7 +13,7 @@ import yaml
 from cyclopts import App, Parameter
 
 from ai_workflow import config, old_files, promotion, pruning, verification
-from ai_workflow.errors import AiWorkflowError
+from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry import Registry
 from ai_workflow.retention import Item, size
 from ai_workflow.settings import Settings
@@ -160,12 +160,16 @@ def verify(version: str | None = None, *, where: Where = _HERE) -> None:
         where: Whose versions.
     """
     registry, wrong = where.registry, 0
-    for name in [version] if version else registry.versions():
-        with registry.leased(name, "verify") as found:
-            problems = verification.problems(registry, found, where.settings.model.timeout)
-        print(f"{found.name}  {'ok' if not problems else problems[0]}")
+    for asked in [version] if version else registry.versions():
+        name = asked
+        try:
+            with registry.leased(asked, "verify") as found:
+                name, problems = found.name, verification.problems(registry, found, where.settings.model.timeout)
+        except StoreError as error:
+            problems = [str(error)]
+        print(f"{name}  {'ok' if not problems else problems[0]}")
         for problem in problems[1:]:
-            print(f"{'':{len(found.name)}}  {problem}")
+            print(f"{'':{len(name)}}  {problem}")
         wrong += bool(problems)
     registry.history()
     if wrong:

@@ -182,7 +182,7 @@ class History:
             return lines
         if self._store.is_local:
             return [*lines, last]
-        return lines + self._told_since(len(lines))
+        return lines + self._told_since(lines[-1]["number"] if lines else 0)
 
     def _told_since(self, number: int) -> list[dict[str, Any]]:
         """Return the changes after one that only an object store's `changes/` tells of yet."""

@@ -69,21 +69,12 @@ def test_it_starts_is_reused_and_leaves_nothing_behind(var: Path) -> None:
     assert not server.stop(var)
 
 
-@pytest.mark.slow
-def test_a_port_taken_while_it_starts_is_left_to_who_took_it(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Prefect may end with other complaints after the one that counts.
-    monkeypatch.setattr(server, "LOG_LINES", 1)
-    monkeypatch.setattr(server, "_is_free", lambda _: True)
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", server.PORT))
-        other.listen()
-        found = server.ensure(var)
-
-    assert found.started
-    assert str(server.PORT) not in found.api_url
-
-
-def test_a_port_taken_by_another_program_is_left_to_it(var: Path) -> None:
+@pytest.mark.parametrize("seen", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["before", "while it starts"])
+def test_a_port_taken_by_another_program_is_left_to_it(var: Path, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not seen:
+        # Prefect may end with other complaints after the one that counts.
+        monkeypatch.setattr(server, "LOG_LINES", 1)
+        monkeypatch.setattr(server, "_is_free", lambda _: True)
     with socket.socket() as other:
         other.bind(("127.0.0.1", server.PORT))
         other.listen()

@@ -41,8 +41,9 @@ def rows(trained: Workplace) -> int:
         _damaged("model.txt"),
         _damaged("features.json"),
         _damaged("manifest.json"),
+        lambda place: shutil.rmtree(place.store.local(_publish(place, {}))),
     ],
-    ids=["crashes the parser", "model cut short", "features cut short", "manifest cut short"],
+    ids=["crashes the parser", "model cut short", "features cut short", "manifest cut short", "gone"],
 )
 def test_where_latest_is_broken_stable_answers(
     trained: Workplace, break_it: Callable[[Workplace], Any], rows: int
