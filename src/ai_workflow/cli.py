@@ -15,6 +15,7 @@ FAILED = 2
 app = App(name="ai-workflow", help="AI pipelines in production: configuration, traces, models, service.")
 app.command("ai_workflow.cli_config:app", name="config", help="Check, show and explain the configuration.")
 app.command("ai_workflow.cli_trace:trace", name="trace")
+app.command("ai_workflow.cli_serve:serve", name="serve")
 app.command("ai_workflow.cli_models:app", name="models", help="List, verify, promote and prune published versions.")
 
 

@@ -12,6 +12,7 @@ service all use `transform`, so they cannot disagree.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,6 +82,38 @@ def as_known(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
 
     known = {name: Column(**spec["schema"][name]) for name in inputs(spec)}
     return pd.DataFrame({name: schema.coerce(rows[name], column)[0] for name, column in known.items()})
+
+
+def read(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
+    """Return the feature matrix of rows as a caller sends them, and what is wrong with which of their values.
+
+    A row's numbers do not depend on the rows beside it.
+
+    Args:
+        rows: n mappings with the columns of `inputs(spec)`; values as JSON has them.
+        spec: the feature spec.
+
+    Returns:
+        float32 array of shape (n, features), and problems such as `rows[2].months is below the minimum 0`.
+    """
+    import pandas as pd
+
+    from ai_workflow import schema
+    from ai_workflow.settings import Column
+
+    typed, problems = {}, []
+    for name in inputs(spec):
+        column = Column(**spec["schema"][name])
+        # 1.0 is the category "1", as it is in a table of whole numbers with gaps.
+        values = [int(value) if _is_whole(value, column) else value for value in (row[name] for row in rows)]
+        typed[name], findings = schema.coerce(pd.Series(values, dtype=object), column)
+        for reason, found in findings:
+            problems += [f"rows[{number}].{name} {reason}" for number in found.to_numpy().nonzero()[0]]
+    return transform(pd.DataFrame(typed), spec), problems
+
+
+def _is_whole(value: Any, column: Any) -> bool:
+    return isinstance(value, float) and column.type == "category" and value.is_integer() and abs(value) < 2**63
 
 
 def transform(frame: pd.DataFrame, spec: dict[str, Any]) -> np.ndarray:

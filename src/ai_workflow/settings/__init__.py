@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from ai_workflow.secrets import Secret
 from ai_workflow.settings.column import Column, ColumnType
 from ai_workflow.settings.section import Name, Section, Share
+from ai_workflow.settings.service import PredictionLog, Service
 from ai_workflow.settings.source import CsvSource, ParquetSource, SampleSource, Source, SqlSource, TableSource
 
 __all__ = [
@@ -26,11 +27,13 @@ __all__ = [
     "Model",
     "Name",
     "ParquetSource",
+    "PredictionLog",
     "Promotion",
     "Recovery",
     "Retention",
     "SampleSource",
     "Section",
+    "Service",
     "Settings",
     "Share",
     "Source",
@@ -96,7 +99,10 @@ class Inference(Section):
         default=None, description="what the scoring flow scores; the training source if not given"
     )
     deadline_ms: int = Field(default=200, ge=1)
-    default_response: dict[str, Any] = Field(default_factory=lambda: {"prediction": None})
+    default_response: dict[str, Any] | None = Field(
+        default_factory=lambda: {"prediction": None},
+        description="what the service answers when no version can; null: it says 503",
+    )
 
 
 class StoreSection(Section):
@@ -190,6 +196,7 @@ class Settings(Section):
     recovery: Recovery = Recovery()
     promotion: Promotion = Promotion()
     retention: Retention = Retention()
+    service: Service = Service()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Settings:

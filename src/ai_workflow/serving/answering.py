@@ -1,0 +1,185 @@
+"""Answers received requests: reads what they ask, asks the versions, says and logs what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.serving import oip, replies
+from ai_workflow.serving.chain import Answered, Chain
+from ai_workflow.serving.encoder import BadRows
+from ai_workflow.serving.prediction_log import PredictionLog, Record
+from ai_workflow.serving.questions import Question, rows_of
+from ai_workflow.serving.tally import Tally
+from ai_workflow.serving.versions import Versions
+from ai_workflow.settings import Settings
+
+Header = tuple[bytes, bytes]
+Headers = Mapping[bytes, bytes]
+JSON = (b"content-type", b"application/json")
+RETRY = (b"retry-after", b"1")
+# More rows than these are made ready in a thread, so that others need not wait.
+_FEW_ROWS = 32
+
+
+class Refused(AiWorkflowError):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, problem: str, *headers: Header) -> None:
+        super().__init__(problem)
+        self.status, self.headers = status, headers
+
+
+@dataclass(slots=True)
+class Request:
+    """One request, received; `arrived` is the event loop's time."""
+
+    body: bytes
+    headers: Headers
+    arrived: float
+    trace_id: str
+
+
+@dataclass(slots=True)
+class Response:
+    """What it is answered with."""
+
+    body: bytes
+    headers: tuple[Header, ...] = (JSON,)
+
+
+Route = Callable[[Request], Awaitable[Response]]
+
+
+class Answering:
+    """The routes of inference, `POST /predict` and `POST /v2/models/<name>[/versions/<version>]/infer`.
+
+    Args:
+        settings: of the pipeline that is served.
+        versions: which versions answer.
+        book: the prediction log, if there is one.
+        tally: counts what becomes of requests.
+    """
+
+    def __init__(self, settings: Settings, versions: Versions, book: PredictionLog | None, tally: Tally) -> None:
+        self._versions, self._book, self._tally = versions, book, tally
+        self._pipeline, self._most_rows = settings.pipeline, settings.service.max_rows
+        self._is_regression = settings.task == "regression"
+        self._deadline = settings.inference.deadline_ms / 1000
+        self._default = settings.inference.default_response
+        self._model = f"/v2/models/{settings.pipeline}"
+        self._routes: dict[str, Route] = {"/predict": self._predict, f"{self._model}/infer": self._infer}
+        self._loop = asyncio.get_running_loop()
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="rows")
+        self._stem, self._numbers = os.urandom(6).hex(), itertools.count(1)
+
+    def route(self, path: str) -> Route | None:
+        """Return what answers `POST` to a path, if it is one of inference."""
+        return self._routes.get(path) or self._pinned(path)
+
+    def _pinned(self, path: str) -> Route | None:
+        """Return the route of a path that names one version: that one answers, or nobody."""
+        before, infix, after = path.partition("/versions/")
+        version, _, verb = after.partition("/")
+        if before != self._model or not infix or verb != "infer":
+            return None
+
+        async def infer(request: Request) -> Response:
+            slot = self._versions.named(version)
+            if slot is None:
+                there = ", ".join(each.name for each in self._versions.chain.slots) or "none"
+                raise Refused(self._tally.invalid(404), f"version '{version}' is not served; there is: {there}")
+            return await self._inferred(request, Chain((slot,)), is_pinned=True)
+
+        return infer
+
+    async def _predict(self, request: Request) -> Response:
+        try:
+            body = orjson.loads(request.body)
+        except ValueError as error:
+            raise BadRows(f"the body is not JSON: {error}") from error
+        question = rows_of(body, self._most_rows)
+        found, stem = await self._ask(question, self._versions.chain, request, self._deadline)
+        return Response(orjson.dumps(replies.in_words(found, stem, request.trace_id, self._default or {})))
+
+    async def _infer(self, request: Request) -> Response:
+        return await self._inferred(request, self._versions.chain, is_pinned=False)
+
+    async def _inferred(self, request: Request, chain: Chain, *, is_pinned: bool) -> Response:
+        header = request.headers.get(b"inference-header-content-length")
+        if header is not None and not header.isdigit():
+            raise BadRows("Inference-Header-Content-Length is not a number of bytes")
+        asked = oip.parse(request.body, int(header) if header is not None else None, self._most_rows)
+        deadline = min(self._deadline, asked.timeout or self._deadline)
+        found, stem = await self._ask(asked.question, chain, request, deadline, is_pinned=is_pinned)
+        body = replies.in_protocol(found, stem, request.trace_id, self._pipeline, asked.id)
+        content, head = oip.answer(body, replies.tensors(found, self._is_regression), asked)
+        if head is None:
+            return Response(content)
+        binary = (b"content-type", b"application/octet-stream")
+        return Response(content, (binary, (b"inference-header-content-length", b"%d" % head)))
+
+    async def _ask(
+        self, question: Question, chain: Chain, request: Request, deadline: float, *, is_pinned: bool = False
+    ) -> tuple[replies.Reply, str]:
+        """Return the reply, and the stem of its prediction ids.
+
+        Raises:
+            BadRows: the rows do not fit the version that is asked first.
+            Refused: no version answers, and there is no default for it.
+        """
+        data = await self._encoded(question, chain)
+        answered = await chain.answer(
+            question.rows, lambda slot: data.get(slot.loaded.schema), request.arrived + deadline
+        )
+        if answered.slot is None and (is_pinned or self._default is None):
+            raise self._unanswered(answered, chain)
+        found = replies.reply(answered, question.rows, self._default or {})
+        self._tally.final(found, self._loop.time() - request.arrived)
+        stem = f"{self._stem}-{next(self._numbers):x}"
+        if self._book is not None:
+            first = chain.first
+            self._book.add(
+                Record(
+                    time.time(), request.trace_id, stem, found.version, answered.reasons, found.predictions,
+                    found.scores, question.values(), data.get(first.loaded.schema) if first else None,
+                )
+            )  # fmt: skip
+        return found, stem
+
+    async def _encoded(self, question: Question, chain: Chain) -> dict[str, bytes | None]:
+        """Return the rows as each version takes them; None where they do not fit one that is a fallback only."""
+        data: dict[str, bytes | None] = {}
+        for slot in chain.slots:
+            if slot.loaded.schema in data:
+                continue
+            try:
+                made = question.quick(slot.loaded) if question.rows <= _FEW_ROWS else None
+                if made is None:
+                    made = await self._loop.run_in_executor(self._slow, _made_ready, question, slot.loaded)
+                data[slot.loaded.schema] = made
+            except BadRows:
+                if slot is chain.first:
+                    raise
+                data[slot.loaded.schema] = None
+        return data
+
+    def _unanswered(self, answered: Answered, chain: Chain) -> Refused:
+        is_late = answered.outcome == "timeout"
+        version = chain.first.name if chain.first else "none"
+        self._tally.answered(version, "timeout" if is_late else "error")
+        return Refused(504 if is_late else 503, f"no answer: {answered.reasons}", RETRY)
+
+
+def _made_ready(question: Question, loaded: Any) -> bytes:
+    made = question.quick(loaded)
+    return question.careful(loaded) if made is None else made

@@ -1,0 +1,122 @@
+"""What waits for one version: sent in batches that come together by themselves, given up when its time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ai_workflow.serving.attempts import Outcome
+
+# Rows that wait while the process is busy go together, up to so many.
+_BATCH_ROWS = 128
+# A timer that comes so late says that this process stood still, not that the model is slow.
+_LATE = 0.02
+_TICK = 0.001
+
+Answers = asyncio.Future[Sequence[float] | Outcome]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Rows of one request at one version; they travel together."""
+
+    data: bytes
+    rows: int
+    until: float
+    token: int
+    answered: Answers
+
+
+class Asked(Protocol):
+    """Whoever owns the queue."""
+
+    def ask(self, rows: int, data: bytes) -> None:
+        """Send a batch to the model."""
+
+    def expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
+        """Hear that the time of jobs is over; they are still in the queue."""
+
+    def hung(self, seconds: float) -> None:
+        """Hear that a batch has not been answered for so long."""
+
+
+class JobQueue:
+    """The jobs of one version in their order; one batch is with the model, the others wait.
+
+    Args:
+        owner: what sends batches, and is told of what is late.
+        hang: seconds after which a batch without an answer has hung.
+    """
+
+    def __init__(self, owner: Asked, hang: float) -> None:
+        self._owner, self._hang = owner, hang
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Job] = deque()
+        self._batch: list[Job] = []
+        self._sent, self._wake = math.inf, math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._batch)
+
+    def add(self, data: bytes, rows: int, until: float, token: int) -> Answers:
+        """Take a job; where nothing is with the model, it goes there at once."""
+        job = Job(data, rows, until, token, self._loop.create_future())
+        self._waiting.append(job)
+        if not self._batch:
+            self._send()
+        if until < self._wake:
+            self._wake_at(until)
+        return job.answered
+
+    def answered(self) -> list[Job]:
+        """Take back the batch that the model has answered, and send the next one."""
+        batch, self._batch, self._sent = self._batch, [], math.inf
+        if self._waiting:
+            self._send()
+        return batch
+
+    def clear(self) -> tuple[list[Job], list[Job]]:
+        """Take back everything: what was with the model, and what waited."""
+        found = self._batch, list(self._waiting)
+        self._batch, self._sent = [], math.inf
+        self._waiting.clear()
+        self._wake_at(math.inf)
+        return found
+
+    def _send(self) -> None:
+        """Send what waits, as much as goes together; what nobody waits for any more is dropped."""
+        waiting, batch, rows = self._waiting, self._batch, 0
+        while waiting and (not batch or rows + waiting[0].rows <= _BATCH_ROWS):
+            job = waiting.popleft()
+            if not job.answered.done():
+                batch.append(job)
+                rows += job.rows
+        if batch:
+            self._sent = self._loop.time()
+            self._owner.ask(rows, batch[0].data if len(batch) == 1 else b"".join([job.data for job in batch]))
+
+    def _wake_at(self, moment: float) -> None:
+        """Have one timer for all jobs: one for each would cost as much as its answer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake = moment
+        self._timer = self._loop.call_at(moment, self._woken, moment) if moment < math.inf else None
+
+    def _woken(self, moment: float, stood_still: bool = False) -> None:
+        now = self._loop.time()
+        if now - moment > _LATE and not stood_still:
+            # Answers may lie in the socket: they come first.
+            self._timer = self._loop.call_later(_TICK, self._woken, now, True)
+            return
+        late = [job for job in (*self._batch, *self._waiting) if job.until <= now and not job.answered.done()]
+        if late:
+            self._owner.expired(late, stood_still=stood_still)
+        if now - self._sent >= self._hang and not stood_still:
+            self._owner.hung(now - self._sent)
+        untils = [job.until for job in (*self._batch, *self._waiting) if not job.answered.done()]
+        self._wake_at(max(min([self._sent + self._hang, *untils]), now + _TICK))

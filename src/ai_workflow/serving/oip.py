@@ -1,0 +1,248 @@
+"""The Open Inference Protocol, version 2, over HTTP, with the binary tensor extension: requests read, answers written.
+
+https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+
+A request has one tensor for each column of a row, named after it, of shape [rows] or [rows, 1]; or a single tensor
+`features` of shape [rows, features] with the numbers that the model takes, in the order of its feature spec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from ai_workflow.serving.encoder import BadRows
+from ai_workflow.serving.questions import Named, Numbers, Question
+
+MATRIX = "features"
+_TYPES = {
+    "BOOL": "?", "UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "<i1", "INT16": "<i2",
+    "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
+}  # fmt: skip
+# What a column of each type is called here.
+COLUMN_TYPES = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", "category": "BYTES", "datetime": "BYTES"}
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(slots=True)
+class Infer:
+    """One request.
+
+    Args:
+        question: what it asks about.
+        id: what the caller calls it.
+        timeout: seconds within which the answer is of use; None: those of the service.
+        outputs: output -> whether it is wanted as binary; empty: all of them.
+        binary: whether those are wanted as binary that nothing is said of.
+    """
+
+    question: Question
+    id: str | None = None
+    timeout: float | None = None
+    outputs: dict[str, bool] = field(default_factory=dict)
+    binary: bool = False
+
+
+@dataclass(slots=True)
+class Output:
+    """One tensor of an answer; `data` in row-major order."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: Sequence[Any]
+
+
+def parse(body: bytes, header: int | None, most: int) -> Infer:
+    """Read a request.
+
+    Args:
+        body: as it came.
+        header: how many bytes of it are JSON, where binary tensors follow.
+        most: how many rows it may have.
+
+    Raises:
+        BadRows: it is not such a request; said is where and why.
+    """
+    if header is not None and not 0 <= header <= len(body):
+        raise BadRows(f"Inference-Header-Content-Length {header} does not fit a body of {len(body)} bytes")
+    try:
+        asked = orjson.loads(body if header is None else body[:header])
+    except ValueError as error:
+        raise BadRows(f"the body is not JSON: {error}") from error
+    if type(asked) is not dict or type(inputs := asked.get("inputs")) is not list or not inputs:
+        raise BadRows("the body must be an object with `inputs`, one tensor at least")
+    tensors, rest = {}, memoryview(body)[len(body) if header is None else header :]
+    for tensor in inputs:
+        name, values, rest = _tensor(tensor, rest, most)
+        if name in tensors:
+            raise BadRows(f"input '{name}' is there twice")
+        tensors[name] = values
+    if rest:
+        raise BadRows(f"{len(rest)} bytes follow the last binary tensor")
+    parameters = _mapping(asked, "parameters")
+    outputs, request_id = asked.get("outputs") or [], asked.get("id")
+    if type(outputs) is not list or not all(type(each) is dict and type(each.get("name")) is str for each in outputs):
+        raise BadRows("`outputs` must be a list of objects with a `name`")
+    if request_id is not None and type(request_id) is not str:
+        raise BadRows("`id` must be text")
+    binary = parameters.get("binary_data_output") is True
+    return Infer(
+        _question(tensors),
+        request_id,
+        _timeout(parameters),
+        {each["name"]: _mapping(each, "parameters").get("binary_data", binary) is True for each in outputs},
+        binary,
+    )
+
+
+def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, list[int], Any], memoryview]:
+    """Return a tensor's name, its type, shape and values, and the binary data after it."""
+    if type(tensor) is not dict or type(name := tensor.get("name")) is not str:
+        raise BadRows("each input must be an object with a `name`")
+    datatype, shape = tensor.get("datatype"), tensor.get("shape")
+    if datatype != "BYTES" and (type(datatype) is not str or datatype not in _TYPES):
+        raise BadRows(f"input '{name}': datatype {datatype!r} is none of BYTES, {', '.join(_TYPES)}")
+    if type(shape) is not list or not 1 <= len(shape) <= 2 or not all(type(n) is int and n > 0 for n in shape):
+        raise BadRows(f"input '{name}': shape {shape!r} is not [rows] or [rows, columns], each 1 at least")
+    if shape[0] > most:
+        raise BadRows(f"{shape[0]} rows are more than the {most} that one request may have (service.max_rows)")
+    count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+    size = _mapping(tensor, "parameters").get("binary_data_size")
+    if size is None:
+        values = _listed(name, tensor.get("data"), count)
+    else:
+        if type(size) is not int or not 0 <= size <= len(rest):
+            raise BadRows(f"input '{name}': binary_data_size {size!r}, and {len(rest)} bytes are left of the body")
+        values, rest = _binary(name, datatype, rest[:size], count), rest[size:]
+    return name, (datatype, shape, values), rest
+
+
+def _listed(name: str, data: Any, count: int) -> list[Any]:
+    if not isinstance(data, list):
+        raise BadRows(f"input '{name}' has neither `data` nor parameters.binary_data_size")
+    if data and all(type(row) is list for row in data):
+        data = [value for row in data for value in row]
+    if len(data) != count:
+        raise BadRows(f"input '{name}' has {len(data)} values, and its shape says {count}")
+    return list(data)
+
+
+def _binary(name: str, datatype: str, data: memoryview, count: int) -> Any:
+    if datatype != "BYTES":
+        kind = np.dtype(_TYPES[datatype])
+        if len(data) != count * kind.itemsize:
+            raise BadRows(f"input '{name}' has {len(data)} bytes, and {count} {datatype} take {count * kind.itemsize}")
+        return np.frombuffer(data, kind)
+    texts: list[bytes] = []
+    while data and len(texts) < count:
+        (size,) = _LENGTH.unpack_from(data) if len(data) >= _LENGTH.size else (len(data),)
+        if size > len(data) - _LENGTH.size:
+            raise BadRows(f"input '{name}': element {len(texts)} is longer than the data that is left")
+        texts.append(bytes(data[_LENGTH.size : _LENGTH.size + size]))
+        data = data[_LENGTH.size + size :]
+    if data or len(texts) != count:
+        raise BadRows(f"input '{name}' does not hold {count} elements")
+    try:
+        return [text.decode() for text in texts]
+    except UnicodeDecodeError as error:
+        raise BadRows(f"input '{name}' is not UTF-8: {error}") from error
+
+
+def _question(tensors: dict[str, tuple[str, list[int], Any]]) -> Question:
+    if len(tensors) == 1 and MATRIX in tensors and len(tensors[MATRIX][1]) == 2:
+        return _matrix(*tensors[MATRIX])
+    counts = {shape[0] for _, shape, _ in tensors.values()}
+    if len(counts) > 1:
+        raise BadRows(f"the inputs differ in how many rows they have: {sorted(counts)}")
+    for name, (_, shape, _) in tensors.items():
+        if shape[1:] not in ([], [1]):
+            raise BadRows(f"input '{name}' is one column: its shape is [rows] or [rows, 1], not {shape}")
+    columns = [list(_plain(values)) for _, _, values in tensors.values()]
+    return Named([dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)])
+
+
+def _matrix(datatype: str, shape: list[int], values: Any) -> Numbers:
+    if datatype == "BYTES":
+        raise BadRows(f"input '{MATRIX}' must be of numbers")
+    if type(values) is list and not set(map(type, values)) <= {int, float, bool, type(None)}:
+        raise BadRows(f"input '{MATRIX}' holds values that are not numbers")
+    if type(values) is list and set(map(type, values)) <= {int, float} and math.isfinite(sum(values)):
+        with contextlib.suppress(OverflowError, struct.error):
+            return Numbers(struct.pack(f"<{len(values)}f", *values), shape[0], shape[1])
+    try:
+        # `null` is a missing value.
+        numbers = np.asarray(values, dtype=np.float64)
+    except OverflowError as error:
+        raise BadRows(f"input '{MATRIX}' holds a number that is too large: {error}") from error
+    if np.isinf(numbers).any():
+        raise BadRows(f"input '{MATRIX}' holds a number that is not finite")
+    with np.errstate(over="ignore"):
+        return Numbers(numbers.astype("<f4").tobytes(), shape[0], shape[1])
+
+
+def _plain(values: Any) -> Sequence[Any]:
+    """Return values as JSON has them; what is not a number is missing."""
+    if isinstance(values, np.ndarray):
+        return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124
+    found: Sequence[Any] = values
+    return found
+
+
+def _mapping(outer: dict[str, Any], name: str) -> dict[str, Any]:
+    found = outer.get(name)
+    if found is None:
+        return {}
+    if type(found) is not dict:
+        raise BadRows(f"`{name}` must be an object")
+    return found
+
+
+def _timeout(parameters: dict[str, Any]) -> float | None:
+    """Return `timeout`, which is in microseconds as in Triton's scheduling policy, in seconds."""
+    timeout = parameters.get("timeout")
+    if timeout is None:
+        return None
+    if type(timeout) is not int or timeout <= 0:
+        raise BadRows("parameters.timeout must be a whole number of microseconds above 0")
+    return timeout / 1e6
+
+
+def answer(body: dict[str, Any], outputs: Sequence[Output], asked: Infer) -> tuple[bytes, int | None]:
+    """Return the bytes of an answer, and how many of them are JSON, where binary tensors follow.
+
+    Raises:
+        BadRows: an output is wanted that there is none of.
+    """
+    names = {output.name for output in outputs}
+    if unknown := [name for name in asked.outputs if name not in names]:
+        raise BadRows(f"there is no output '{unknown[0]}'; there is {', '.join(sorted(names))}")
+    described, tail = [], []
+    for output in outputs:
+        if asked.outputs and output.name not in asked.outputs:
+            continue
+        tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
+        if asked.outputs.get(output.name, asked.binary):
+            data = _packed(output)
+            tensor["parameters"] = {"binary_data_size": len(data)}
+            tail.append(data)
+        else:
+            tensor["data"] = output.data
+        described.append(tensor)
+    head = orjson.dumps({**body, "outputs": described})
+    return (b"".join([head, *tail]), len(head)) if tail else (head, None)
+
+
+def _packed(output: Output) -> bytes:
+    if output.datatype == "BYTES":
+        texts = [("" if value is None else str(value)).encode() for value in output.data]
+        return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
+    return np.asarray(output.data, dtype=_TYPES[output.datatype]).tobytes()

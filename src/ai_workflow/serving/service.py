@@ -1,0 +1,201 @@
+"""The whole service: loads the versions, listens, answers, and on SIGTERM ends without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from ai_workflow import fallback, metrics
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.logs import logger
+from ai_workflow.registry import Registry
+from ai_workflow.secrets import Fetch
+from ai_workflow.serving import prediction_log
+from ai_workflow.serving.answering import Answering
+from ai_workflow.serving.connections import Connection, sweep
+from ai_workflow.serving.gate import Gate
+from ai_workflow.serving.inference_app import InferenceApp
+from ai_workflow.serving.loaded import Loaded
+from ai_workflow.serving.other_routes import OtherRoutes
+from ai_workflow.serving.slot import Slot
+from ai_workflow.serving.tally import Tally
+from ai_workflow.serving.versions import Versions
+from ai_workflow.settings import Service as ServiceSettings
+from ai_workflow.settings import Settings
+from ai_workflow.store import Store
+
+_SWEEP_SECONDS = 1.0
+_LAG_SECONDS = 0.1
+# A thread hands over so often: of the event loop, callers wait for it.
+_SWITCH_SECONDS = 0.001
+_LONGEST_SHUTDOWN = 10
+log = logger("serving")
+
+
+class Service:
+    """One pipeline's inference service.
+
+    Args:
+        settings: the configuration.
+        fetch: where secrets come from before the environment, if from anywhere.
+
+    Raises:
+        AiWorkflowError: it cannot listen there, or a setting does not fit this machine.
+    """
+
+    def __init__(self, settings: Settings, fetch: Fetch | None = None) -> None:
+        self._settings, self._service = settings, settings.service
+        self._gate = Gate(self._service, fetch)
+        self._store = Store(settings.store.root)
+        self._book = self._prediction_log()
+        self._socket = _bound(self._service.host, self._service.port)
+        self._draining = False
+        self._drained: asyncio.Task[None] | None = None
+
+    def run(self) -> None:
+        """Serve until SIGTERM or Ctrl-C."""
+        import uvloop
+
+        _raise_limits()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        versions = Versions(Registry(self._store, self._settings.models), self._slot, self._service.reload_seconds)
+        others = OtherRoutes(self._settings, versions, self._gate, self.drain, lambda: self._draining)
+        tally = Tally()
+        answering = Answering(self._settings, versions, self._book, tally)
+        self._app = InferenceApp(self._service, answering, self._gate, others.app(), tally)
+        metrics.get("inference_capacity_requests").set(self._service.max_in_flight)
+        metrics.get("inference_in_flight_requests").set_function(lambda: self._app.in_flight)
+        self._server = _Server(
+            uvicorn.Config(
+                self._app, http=_connections(self._service), ws="none", lifespan="off", log_config=None,
+                access_log=False, server_header=False, date_header=False,
+                timeout_keep_alive=int(self._service.idle_seconds) + 1,
+                timeout_graceful_shutdown=_LONGEST_SHUTDOWN,
+            )
+        )  # fmt: skip
+        await versions.look()
+        if self._book is not None:
+            self._book.start()
+        chores = [asyncio.create_task(chore) for chore in (versions.watch(), self._sweep(), _watch_lag())]
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.drain)
+        # What is there by now stays: to look through all of it again and again would take tens of milliseconds.
+        gc.collect()
+        gc.freeze()
+        log.info("listening on http://%s:%d", *self._socket.getsockname()[:2])
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await versions.close()
+            if self._book is not None:
+                await asyncio.to_thread(self._book.close)
+            log.info("ended")
+
+    def drain(self) -> None:
+        """Be ready no more, still answer for a while, and then end; called again: end now."""
+        if self._draining:
+            self._server.should_exit = True
+            return
+        self._draining = self._app.draining = True
+        log.info("not ready any more; still answering for %g s", self._service.drain_seconds)
+        self._drained = asyncio.get_running_loop().create_task(self._end())
+
+    async def _end(self) -> None:
+        await asyncio.sleep(self._service.drain_seconds)
+        self._server.should_exit = True
+
+    def _slot(self, version: Loaded) -> Slot:
+        patience = fallback.SHARE * self._settings.inference.deadline_ms / 1000
+        return Slot(version, self._service.max_queue, patience, self._settings.model.timeout)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            if closed := sweep(self._server.server_state.connections, asyncio.get_running_loop().time()):
+                log.debug("%d connections were too slow, and are closed", closed)
+
+    def _prediction_log(self) -> prediction_log.PredictionLog | None:
+        wanted, pipeline = self._service.prediction_log, self._settings.pipeline
+        if not wanted.enabled:
+            return None
+        if wanted.folder is not None:
+            folder = Path(wanted.folder) / pipeline
+        elif self._store.is_local:
+            folder = self._store.local(f"{prediction_log.FOLDER}/{pipeline}")
+        else:
+            raise AiWorkflowError(
+                f"predictions wait on this machine before they are in {self._store.root}: name a folder for them, "
+                "service.prediction_log.folder, or set service.prediction_log.enabled: false"
+            )
+        command = ["-m", "ai_workflow.serving.compaction", self._store.root, str(folder), pipeline]
+        return prediction_log.PredictionLog(
+            folder,
+            values=wanted.values,
+            id_column=self._settings.id,
+            segment_seconds=wanted.segment_seconds,
+            compact=command,
+        )
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, but for signals: on SIGTERM it would hang up on the load balancer at once."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the service."""
+        yield
+
+
+async def _watch_lag() -> None:
+    """Show how late the event loop is: with it, every request."""
+    loop, gauge = asyncio.get_running_loop(), metrics.get("event_loop_lag_seconds")
+    while True:
+        before = loop.time()
+        await asyncio.sleep(_LAG_SECONDS)
+        gauge.set(max(0.0, loop.time() - before - _LAG_SECONDS))
+
+
+def _connections(service: ServiceSettings) -> Any:
+    """Return what makes uvicorn's connections, with the limits of a service."""
+    return partial(Connection, service)
+
+
+def _bound(host: str, port: int) -> Any:
+    """Return a socket that is bound, not listening yet."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, number)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise AiWorkflowError(
+            f"cannot listen on {host}:{port} (service.host, service.port): {error.strerror or error}. "
+            "Stop what listens there, or choose another port"
+        ) from error
+    return bound
+
+
+def _raise_limits() -> None:
+    """Allow as many open files as the system lets this process have: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,171 @@
+"""The versions that serve: follows the registry's aliases, and swaps a new one in once it has shown that it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ai_workflow import fallback, metrics
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.logs import logger
+from ai_workflow.registry import Registry
+from ai_workflow.serving import loaded
+from ai_workflow.serving.chain import Chain
+from ai_workflow.serving.slot import Slot
+
+# A version that did not load is tried again, the more seldom the longer trying takes.
+_PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 1.0, 10, 60.0
+# An old version has so long to answer what it was asked.
+_DRAIN_SECONDS = 10.0
+_DRAIN_STEP = 0.05
+log = logger("serving")
+
+
+@dataclass(slots=True)
+class Failure:
+    """A version that could not be loaded: why, and when it is tried again."""
+
+    problem: str
+    again: float
+
+
+class Versions:
+    """Keeps `chain` as the aliases say; `start`, then `watch`, then `close`.
+
+    Args:
+        registry: where the versions are.
+        made: makes the slot of a version that was read.
+        poll: seconds between two looks at the aliases.
+    """
+
+    def __init__(self, registry: Registry, made: Callable[[loaded.Loaded], Slot], poll: float) -> None:
+        self._registry, self._made, self._poll = registry, made, poll
+        self.chain = Chain(absent="no version is published")
+        self._aliases: dict[str, str | None] = {}
+        self._failures: dict[str, Failure] = {}
+        self._draining: set[asyncio.Task[None]] = set()
+        self._looking = asyncio.Lock()
+
+    @property
+    def aliases(self) -> dict[str, str | None]:
+        """Which version each alias pointed at, when they were last seen."""
+        return dict(self._aliases)
+
+    def named(self, name: str) -> Slot | None:
+        """Return a version that is loaded, by its name or an alias."""
+        return self.chain.named(self._aliases.get(name) or name)
+
+    async def watch(self) -> None:
+        """Follow the aliases for ever; what cannot be read or loaded changes nothing."""
+        while True:
+            await asyncio.sleep(self._poll)
+            await self.look()
+
+    async def look(self, *, anew: bool = False) -> None:
+        """Compare the aliases with what serves, and change that where they differ.
+
+        Args:
+            anew: try versions again at once that could not be loaded.
+        """
+        async with self._looking:
+            if anew:
+                self._failures.clear()
+            try:
+                # One read of a small file; where it is on a network, the loop must not wait for it.
+                self._aliases = await asyncio.to_thread(self._registry.aliases)
+            except (AiWorkflowError, OSError) as error:
+                self._failed("registry", error, 0.0)
+                return
+            if not self._aliases["latest"] and self.chain.slots:
+                # Published versions are never all taken back: somebody moved the folder away.
+                self._failed("registry", AiWorkflowError("it tells of no version any more"), 0.0)
+                return
+            self._failures.pop("registry", None)
+            wanted = fallback.order("latest", self._aliases) if self._aliases["latest"] else ()
+            for name in wanted:
+                if self.chain.named(name) is None:
+                    await self._load(name)
+            self._swap(wanted)
+
+    async def _load(self, name: str) -> None:
+        """Load a version and put it into the chain's slots; the ones that serve go on meanwhile."""
+        failure, began = self._failures.get(name), time.monotonic()
+        if failure is not None and began < failure.again:
+            return
+        slot: Slot | None = None
+        try:
+            slot = self._made(await asyncio.to_thread(loaded.load, self._registry, name))
+            await slot.start()
+        except (AiWorkflowError, OSError, KeyError, TypeError, ValueError) as error:
+            if slot is not None:
+                slot.close()
+            self._failed(name, error, time.monotonic() - began)
+            return
+        except BaseException:
+            if slot is not None:
+                slot.close()
+            raise
+        self._failures.pop(name, None)
+        metrics.get("model_loaded_timestamp_seconds").labels(name).set_to_current_time()
+        log.info("%s is loaded, and answers its golden rows", name)
+        self.chain = Chain((*self.chain.slots, slot), self.chain.absent)
+
+    def _failed(self, name: str, error: Exception, took: float) -> None:
+        before = self._failures.get(name)
+        problem = str(error) or type(error).__name__
+        pause = min(max(_PAUSE, _PAUSE_FACTOR * took), _LONGEST_PAUSE)
+        self._failures[name] = Failure(problem, time.monotonic() + pause)
+        metrics.get("model_load_failures_total").labels(name).inc()
+        if before is None or before.problem != problem:
+            log.error("%s is not served: %s", name, problem)
+
+    def _swap(self, wanted: tuple[str, ...]) -> None:
+        """Put the loaded slots in their order, and let the others go."""
+        by_name = {slot.name: slot for slot in self.chain.slots}
+        before = tuple(by_name)
+        absent = None
+        if not wanted:
+            absent = "no version is published"
+        elif wanted[0] not in by_name:
+            absent = f"{wanted[0]}: not_loaded"
+        order = [name for name in wanted if name in by_name]
+        # The one that was first goes on until another one can take its place.
+        if absent and wanted and before and before[0] not in order:
+            order.insert(0, before[0])
+        self.chain = Chain(tuple(by_name[name] for name in order), absent)
+        for name in before:
+            if name not in order:
+                task = asyncio.create_task(self._retire(by_name[name]))
+                self._draining.add(task)
+                task.add_done_callback(self._draining.discard)
+        if tuple(order) != before:
+            metrics.get("model_reloads_total").inc()
+            log.info("serving %s", ", then ".join([*order, "the default response"]))
+        self._show()
+
+    def _show(self) -> None:
+        info = metrics.get("model_info")
+        info.clear()
+        for slot in self.chain.slots:
+            for alias in [alias for alias, name in self._aliases.items() if name == slot.name] or ["none"]:
+                info.labels(slot.name, alias).set(1)
+
+    async def _retire(self, slot: Slot) -> None:
+        """Let a version answer what it was asked, then end its process."""
+        until = time.monotonic() + _DRAIN_SECONDS
+        while slot.waiting and time.monotonic() < until:
+            await asyncio.sleep(_DRAIN_STEP)
+        slot.close()
+        slot.attempts.forget()
+        metrics.forget("model_loaded_timestamp_seconds", slot.name)
+
+    async def close(self) -> None:
+        """End all processes."""
+        for task in [*self._draining]:
+            task.cancel()
+        for slot in self.chain.slots:
+            slot.close()
+        self.chain = Chain(absent="the service ends")
+        await asyncio.gather(*self._draining, return_exceptions=True)
