@@ -119,6 +119,7 @@ class Answering:
         if header is not None and not header.isdigit():
             raise BadRows("Inference-Header-Content-Length is not a number of bytes")
         asked = oip.parse(request.body, int(header) if header is not None else None, self._most_rows)
+        oip.check_outputs(asked, replies.outputs(self._is_regression))
         deadline = min(self._deadline, asked.timeout or self._deadline)
         found, stem = await self._ask(asked.question, chain, request, deadline, is_pinned=is_pinned)
         body = replies.in_protocol(found, stem, request.trace_id, self._pipeline, asked.id)

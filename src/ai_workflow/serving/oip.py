@@ -216,15 +216,18 @@ def _timeout(parameters: dict[str, Any]) -> float | None:
     return timeout / 1e6
 
 
-def answer(body: dict[str, Any], outputs: Sequence[Output], asked: Infer) -> tuple[bytes, int | None]:
-    """Return the bytes of an answer, and how many of them are JSON, where binary tensors follow.
+def check_outputs(asked: Infer, names: Sequence[str]) -> None:
+    """Refuse a request for outputs that there are none of.
 
     Raises:
-        BadRows: an output is wanted that there is none of.
+        BadRows: it has one.
     """
-    names = {output.name for output in outputs}
     if unknown := [name for name in asked.outputs if name not in names]:
-        raise BadRows(f"there is no output '{unknown[0]}'; there is {', '.join(sorted(names))}")
+        raise BadRows(f"there is no output '{unknown[0]}'; there is {', '.join(names)}")
+
+
+def answer(body: dict[str, Any], outputs: Sequence[Output], asked: Infer) -> tuple[bytes, int | None]:
+    """Return the bytes of an answer, and how many of them are JSON, where binary tensors follow."""
     described, tail = [], []
     for output in outputs:
         if asked.outputs and output.name not in asked.outputs:

@@ -70,18 +70,23 @@ def in_words(found: Reply, stem: str, trace_id: str, default: Mapping[str, Any])
     }
 
 
+def outputs(is_regression: bool) -> tuple[str, ...]:
+    """Return the names of the outputs."""
+    return ("prediction", "score") if is_regression else ("prediction", "score", "probabilities")
+
+
 def tensors(found: Reply, is_regression: bool) -> list[Output]:
-    """Return the outputs of an inference request; of a default response the prediction and the score only."""
+    """Return the outputs of an inference request; a default response has no probabilities."""
     rows, slot = len(found.predictions), found.answered.slot
     kind = "FP64" if is_regression else "BYTES"
-    outputs = [
+    made = [
         Output("prediction", kind, [rows], _texts(found.predictions) if kind == "BYTES" else found.predictions),
         Output("score", "FP64", [rows], found.scores),
     ]
     if slot is not None and slot.loaded.classes is not None:
         width = len(slot.loaded.classes)
-        outputs.append(Output("probabilities", "FP64", [rows, width], found.answered.values))
-    return outputs
+        made.append(Output("probabilities", "FP64", [rows, width], found.answered.values))
+    return made
 
 
 def _texts(values: Sequence[Any]) -> list[str | None]:

@@ -1,0 +1,38 @@
+"""Fixtures of the service's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import shop
+from tests.serving.running import Running
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A store with two versions: model_v1.0 is stable, model_v1.1 latest."""
+    place = tmp_path / "store"
+    shop.publish(place, 0)
+    shop.publish(place, 1)
+    return place
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Path:
+    """The folder that says how versions fail."""
+    folder = tmp_path / "faults"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service for the tests of a module that leave it as it is."""
+    folder = tmp_path_factory.mktemp("service")
+    shop.publish(folder / "store", 0)
+    shop.publish(folder / "store", 1)
+    with Running(shop.pipeline(folder), folder / "store") as running:
+        yield running

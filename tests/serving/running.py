@@ -1,0 +1,131 @@
+"""A running service for tests: a real process on a free port, with models that can be made to fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+_PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
+_STARTED, _ENDED = 30.0, 30.0
+
+
+class Running:
+    """A service, started and listening; use it as a context manager.
+
+    Args:
+        pipeline: its pipeline file.
+        root: its store.
+        faults: a folder where a file `<version>` says how that version fails; none: models cannot fail.
+    """
+
+    def __init__(self, pipeline: Path, root: Path, faults: Path | None = None, **variables: str) -> None:
+        serve = ["serve", "--pipeline", str(pipeline), "--store", str(root)]
+        if faults is None:
+            command = [sys.executable, "-c", "from ai_workflow.cli import main; main()", *serve]
+        else:
+            command = [sys.executable, str(HERE / "faulty_server.py"), str(faults), *serve]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | variables, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self.log: list[str] = []
+        self.port = 0
+        self._reading = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Running:
+        self._reading.start()
+        self.until(lambda: bool(self.port) or self.process.poll() is not None, _STARTED)
+        assert self.port, "".join(self.log)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        try:
+            self.process.wait(_ENDED)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reading.join(5)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self.log.append(line)
+                if found := _PORT.search(line):
+                    self.port = int(found[1])
+
+    def until(self, holds: Callable[[], bool], seconds: float = 10.0) -> float:
+        """Wait until something holds, fail the test where it does not, and return how long it took."""
+        began = time.monotonic()
+        while not holds():
+            assert time.monotonic() - began < seconds, "".join(self.log[-40:])
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+    def predict(self, *rows: dict[str, Any], **headers: str) -> dict[str, Any]:
+        """Return the answer to rows; anything but 200 fails the test."""
+        response = self.http.post("/predict", json={"rows": list(rows)}, headers=headers)
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    def ready(self) -> dict[str, Any]:
+        """Return what readiness says."""
+        found: dict[str, Any] = self.http.get("/v2/health/ready").json()
+        return found
+
+    def metrics(self) -> dict[str, float]:
+        """Return every sample by its name and labels, as they are written."""
+        lines = [line for line in self.http.get("/metrics").text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def workers(self) -> dict[str, int]:
+        """Return the process of each version that has one."""
+        found = {}
+        for pid in children(self.process.pid):
+            for handle in Path(f"/proc/{pid}/fd").glob("*"):
+                try:
+                    target = str(handle.readlink())
+                except OSError:
+                    continue
+                if target.startswith("/memfd:model_v"):
+                    found[target.removeprefix("/memfd:").removesuffix(" (deleted)")] = pid
+        return found
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of a process's children."""
+    try:
+        return [int(found) for found in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def lives(pid: int) -> bool:
+    """Say whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def dumps(rows: list[dict[str, Any]]) -> bytes:
+    """Return the body of a request."""
+    return json.dumps({"rows": rows}).encode()

@@ -1,0 +1,135 @@
+"""Published versions to serve, made without a training run: rows of every type, two classes, answers known by heart."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import yaml
+
+from ai_workflow import features, publishing
+from ai_workflow.registry import Registry, Version
+from ai_workflow.store import Store
+
+PIPELINE = "shop"
+FOLDER = f"models/development/{PIPELINE}"
+CLASSES = ["no", "yes"]
+COLUMNS: dict[str, dict[str, Any]] = {
+    "price": {"type": "number", "min": 0},
+    "weight": {"type": "number", "nullable": True},
+    "pieces": {"type": "integer", "max": 100},
+    "colour": {"type": "category", "allowed": ["red", "green", "blue"]},
+    "gift": {"type": "boolean"},
+    "ordered": {"type": "datetime"},
+}
+FEATURES: list[dict[str, Any]] = [
+    {"name": "price", "column": "price", "kind": "number"},
+    {"name": "weight", "column": "weight", "kind": "number"},
+    {"name": "weight__missing", "column": "weight", "kind": "missing"},
+    {"name": "pieces", "column": "pieces", "kind": "number"},
+    {"name": "colour", "column": "colour", "kind": "category", "vocabulary": ["red", "green"]},
+    {"name": "gift", "column": "gift", "kind": "boolean"},
+    {"name": "ordered__weekday", "column": "ordered", "kind": "date", "part": "weekday"},
+    {"name": "ordered__hour", "column": "ordered", "kind": "date", "part": "hour"},
+]
+ROW: dict[str, Any] = {
+    "price": 9.5, "weight": 1.25, "pieces": 3, "colour": "red", "gift": True, "ordered": "2026-11-20T10:30:00",
+}  # fmt: skip
+
+
+def spec(columns: dict[str, Any] | None = None, made: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Return the feature spec; other columns and features make another one."""
+    return {
+        "version": 1, "pipeline": PIPELINE, "task": "classification", "target": "bought", "id": None,
+        "timestamp": None, "classes": CLASSES, "schema": {**(columns or COLUMNS), "bought": {"type": "category"}},
+        "features": made or FEATURES, "statistics": {}, "split": {},
+    }  # fmt: skip
+
+
+def rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return rows as a caller sends them."""
+    chance = np.random.default_rng(seed)
+    return [
+        {
+            "price": round(float(chance.uniform(0, 50)), 2),
+            "weight": None if chance.random() < 0.2 else round(float(chance.uniform(0, 5)), 3),
+            "pieces": int(chance.integers(1, 20)),
+            "colour": str(chance.choice(["red", "green", "blue"])),
+            "gift": bool(chance.random() < 0.5),
+            "ordered": f"2026-11-{int(chance.integers(1, 29)):02d}T{int(chance.integers(0, 24)):02d}:15:00",
+        }
+        for _ in range(count)
+    ]
+
+
+def matrix(of: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Return the features of rows, float32 (rows, features)."""
+    return features.transform(features.as_known(pd.DataFrame(list(of)), spec()), spec())
+
+
+@cache
+def booster(seed: int) -> lightgbm.Booster:
+    """Return a model; each seed another one."""
+    x = matrix(rows(400, seed))
+    y = (x[:, 0] + 5 * x[:, 5] + seed % 7 > 27).astype(int)
+    params = {"objective": "binary", "num_leaves": 7, "verbosity": -1, "seed": seed, "deterministic": True}
+    return lightgbm.train(params, lightgbm.Dataset(x, y), 20)
+
+
+def answers(seed: int, of: Sequence[dict[str, Any]]) -> list[list[float]]:
+    """Return what the model of a seed answers to rows, by LightGBM's own package."""
+    positive = np.asarray(booster(seed).predict(matrix(of)))
+    return np.column_stack([1 - positive, positive]).tolist()
+
+
+def files(seed: int, **changed: Any) -> dict[str, bytes]:
+    """Return the files of a version; `changed` are the bytes of some of them, by name without ending."""
+    golden = {"rows": rows(8, 99), "answers": answers(seed, rows(8, 99))}
+    found = {
+        "model.txt": booster(seed).model_to_string().encode(),
+        "features.json": json.dumps(spec()).encode(),
+        "golden.json": json.dumps(golden).encode(),
+    }
+    endings = {name.partition(".")[0]: name for name in found}
+    return found | {endings[name]: data for name, data in changed.items()}
+
+
+def publish(root: Path, seed: int, *, schema: str = "a", kind: str = "lightgbm", **changed: Any) -> Version:
+    """Publish the model of a seed as the next version."""
+    about = {"kind": kind, "model_file": "model.txt", "pipeline": PIPELINE, "task": "classification", "scores": {}}
+    return publishing.publish(registry(root), files(seed, **changed), schema, about)
+
+
+def registry(root: Path) -> Registry:
+    """Return the registry below a store's root."""
+    return Registry(Store(root), FOLDER)
+
+
+def pipeline(folder: Path, **changes: Any) -> Path:
+    """Write the pipeline's file, with other settings where asked for, and return its path."""
+    body: dict[str, Any] = {
+        "pipeline": PIPELINE,
+        "task": "classification",
+        "source": {"kind": "csv", "path": "none.csv"},
+        "target": "bought",
+        "inference": {"deadline_ms": 200, "default_response": {"prediction": "unknown"}},
+        "service": {"port": 0, "drain_seconds": 0.2, "reload_seconds": 0.2},
+        "logging": {"level": "INFO"},
+    }
+    for name, value in changes.items():
+        body[name] = {**body.get(name, {}), **value} if isinstance(value, dict) else value
+    path = folder / "shop.yaml"
+    path.write_text(yaml.safe_dump(body))
+    return path
+
+
+def is_close(found: float, known: float) -> bool:
+    """Say whether two scores are the same, but for rounding."""
+    return math.isclose(found, known, rel_tol=1e-9, abs_tol=1e-12)

@@ -1,0 +1,167 @@
+"""The service makes the same numbers of a row as training did, by whichever way, and says what it refuses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from ai_workflow import features
+from ai_workflow.serving.encoder import BadRows, Encoder
+from tests.serving import shop
+
+ENCODER = Encoder(shop.spec(), "shop")
+NUMBERS = Encoder(
+    shop.spec(
+        {name: {"type": "number", "max": 10.0} for name in "abc"},
+        [{"name": name, "column": name, "kind": "number"} for name in "abc"],
+    ),
+    "numbers",
+)
+DATES = Encoder(
+    shop.spec(
+        {"d": {"type": "datetime", "nullable": True}},
+        [{"name": part, "column": "d", "kind": "date", "part": part} for part in features.DATE_PARTS],
+    ),
+    "dates",
+)
+numbers = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**70), 2**70), st.just(1e39), st.just(-0.0)
+)
+odd = st.one_of(
+    st.none(), st.booleans(), st.text(max_size=6), numbers, st.sampled_from(["3.5", " 2 ", "nan", "", "1e3"])
+)
+moments = st.one_of(
+    st.datetimes(min_value=pd.Timestamp("1700-01-01").to_pydatetime()).map(lambda moment: moment.isoformat()),
+    st.dates().map(str),
+    st.from_regex(r"\A20\d\d-[0-3]\d-[0-3]\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|\+02:00)?\Z"),
+    st.sampled_from(["now", "2024-02-30", "0000-01-01", "2024-01-01T24:00:00", "9999-12-31", "2024-1-1"]),
+)
+row = st.fixed_dictionaries(
+    {
+        "price": st.one_of(numbers, odd),
+        "weight": st.one_of(numbers, odd),
+        "pieces": st.one_of(st.integers(-5, 200), odd),
+        "colour": st.one_of(st.sampled_from(["red", "green", "blue", "pink"]), odd),
+        "gift": st.one_of(st.booleans(), odd),
+        "ordered": st.one_of(moments, odd),
+    }
+)
+plain = st.fixed_dictionaries(
+    {
+        "price": st.one_of(st.floats(0, 1e38), st.integers(0, 2**70), st.floats(0, 1e-40)),
+        "weight": st.one_of(st.none(), st.floats(-1e38, 1e38), st.integers(-(2**60), 2**60)),
+        "pieces": st.integers(-(2**53), 100),
+        "colour": st.sampled_from(["red", "green", "blue"]),
+        "gift": st.booleans(),
+        "ordered": st.datetimes(min_value=pd.Timestamp("1700-01-01").to_pydatetime()).map(
+            lambda moment: moment.isoformat()
+        ),
+    }
+)
+
+
+def as_trained(encoder: Encoder, rows: list[dict[str, Any]]) -> bytes | None:
+    """Return what the function of training and scoring makes of rows, or None where it refuses one."""
+    with np.errstate(over="ignore"):
+        matrix, problems = features.read(rows, encoder.spec)
+    return None if problems else matrix.tobytes()
+
+
+@given(plain)
+@settings(max_examples=100, deadline=None)
+def test_plain_rows_take_the_quick_way_and_give_the_same_bytes_as_training(row: dict[str, Any]) -> None:
+    assume(abs(row["pieces"]) < 2**53)
+    assert ENCODER.quick([row]) == as_trained(ENCODER, [row])
+
+
+@given(st.builds(lambda row, odd, name: {**row, name: odd[name]}, plain, row, st.sampled_from(list(shop.ROW))))
+@settings(max_examples=200, deadline=None)
+def test_the_quick_way_gives_the_same_bytes_as_training_or_leaves_it_to_the_careful_one(row: dict[str, Any]) -> None:
+    quick = ENCODER.quick([row])
+    assert quick is None or quick == as_trained(ENCODER, [row])
+
+
+@given(st.fixed_dictionaries(dict.fromkeys("abc", numbers)))
+@settings(max_examples=200, deadline=None)
+def test_plain_numbers_are_the_same_bytes(row: dict[str, Any]) -> None:
+    quick = NUMBERS.quick([row])
+    assert quick is None or quick == as_trained(NUMBERS, [row])
+
+
+@given(moments)
+@settings(max_examples=200, deadline=None)
+def test_dates_are_the_same_bytes(moment: str) -> None:
+    quick = DATES.quick([{"d": moment}])
+    assert quick is None or quick == as_trained(DATES, [{"d": moment}])
+
+
+@given(st.lists(row, min_size=2, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_the_numbers_of_a_row_do_not_depend_on_the_rows_beside_it(rows: list[dict[str, Any]]) -> None:
+    alone = [as_trained(ENCODER, [row]) for row in rows]
+    together = as_trained(ENCODER, rows)
+    assert together == (None if None in alone else b"".join(filter(None, alone)))
+
+
+def test_ordinary_rows_take_the_quick_way() -> None:
+    rows = shop.rows(200)
+    quick = ENCODER.quick(rows)
+    assert quick is not None
+    assert quick == shop.matrix(rows).tobytes()
+    assert ENCODER.careful(rows) == quick
+
+
+def test_text_as_a_file_has_it_is_read_as_training_reads_it() -> None:
+    told = {**shop.ROW, "price": "9.5", "pieces": "3", "gift": "yes", "weight": "nan"}
+    plain = {**shop.ROW, "weight": None}
+    assert ENCODER.quick([told]) is None
+    assert ENCODER.careful([told]) == ENCODER.quick([plain])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"price": -1}, "rows[1].price is below the minimum 0"),
+        ({"price": None}, "rows[1].price is missing"),
+        ({"price": "cheap"}, "rows[1].price is not a number"),
+        ({"pieces": 2.5}, "rows[1].pieces is not a whole number"),
+        ({"pieces": 101}, "rows[1].pieces is above the maximum 100"),
+        ({"colour": "pink"}, "rows[1].colour is not an allowed value"),
+        ({"gift": "perhaps"}, "rows[1].gift is not true or false"),
+        ({"ordered": "yesterday"}, "rows[1].ordered is not a date (ISO 8601)"),
+        ({"colour": {"of": "red"}}, "rows[1].colour is not a single value"),
+        ({"price": [1]}, "rows[1].price is not a single value"),
+    ],
+)
+def test_a_value_that_training_would_reject_is_named_with_its_row(changed: dict[str, Any], said: str) -> None:
+    rows = [shop.ROW, {**shop.ROW, **changed}]
+    assert ENCODER.quick(rows) is None
+    with pytest.raises(BadRows) as error:
+        ENCODER.careful(rows)
+    assert str(error.value) == said
+
+
+def test_a_column_that_is_not_there_is_named_with_the_one_that_may_be_meant() -> None:
+    wrong = {("prise" if name == "price" else name): value for name, value in shop.ROW.items()}
+    for way in (ENCODER.quick, ENCODER.careful):
+        with pytest.raises(BadRows, match=r"rows\[0\] has no 'price', which the model needs; .*'prise'"):
+            way([wrong])
+
+
+def test_many_problems_are_told_five_at_a_time() -> None:
+    with pytest.raises(BadRows, match="and 7 more"):
+        ENCODER.careful([{**shop.ROW, "price": -1}] * 12)
+
+
+def test_missing_values_are_missing_to_the_model() -> None:
+    quick = ENCODER.quick([{**shop.ROW, "weight": None}])
+    assert quick is not None
+    found = np.frombuffer(quick, dtype="<f4")
+    assert math.isnan(found[1])
+    assert found[2] == 1

@@ -1,0 +1,158 @@
+"""Whatever happens to a model, every request is answered in time, and the caller is told by whom."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.serving import shop
+from tests.serving.running import Running, dumps
+from tests.serving.traffic import Traffic
+
+LATEST, STABLE = "model_v1.1", "model_v1.0"
+DEADLINE, TOLERANCE, BACK = 0.2, 0.02, 2.0
+FAULTS = ["raise", "hang", "hang holding the GIL", "segfault", "NaN", "too few", "no probability", "slow"]
+
+
+def check(traffic: Traffic, answered: set[str], since: float) -> None:
+    """Every request has its answer, by whom it may be, within the deadline."""
+    assert traffic.lost == []
+    assert {told.status for told in traffic.told} == {200}
+    assert set(traffic.versions(since)) <= answered
+    assert traffic.excess(DEADLINE, since) <= TOLERANCE, sorted(told.seconds for told in traffic.told)[-20:]
+    known = {f"model_v1.{seed}": max(shop.answers(seed, [shop.ROW])[0]) for seed in (0, 1)}
+    for told in traffic.told:
+        row = told.body["predictions"][0]
+        if told.version == "default":
+            assert row["prediction"] == "unknown"
+        else:
+            assert shop.is_close(row["score"], known[told.version]), "the answer is that version's own"
+        assert told.body["fallback"] is (told.version != LATEST)
+
+
+@contextmanager
+def failing(faults: Path, kind: str, *versions: str) -> Iterator[None]:
+    """Let versions fail in some way."""
+    for version in versions:
+        part = faults / f".{version}"
+        part.write_text(kind)
+        part.rename(faults / version)
+    yield
+    for version in versions:
+        (faults / version).unlink()
+
+
+def is_back(running: Running) -> Callable[[], bool]:
+    return lambda: running.predict(shop.ROW)["model_version"] == LATEST
+
+
+def under(running: Running, faults: Path, kind: str, versions: tuple[str, ...], seconds: float) -> None:
+    """Let versions fail for some time under traffic, and see that latest is back soon after."""
+    with Traffic(running.port, dumps([shop.ROW])) as traffic:
+        time.sleep(0.3)
+        began = time.monotonic()
+        with failing(faults, kind, *versions):
+            time.sleep(seconds)
+        running.until(is_back(running), BACK)
+        time.sleep(0.3)
+    # Of two that were broken, the one is back before the other.
+    check(traffic, {LATEST, STABLE, "default"}, began)
+    answered = traffic.versions(began)
+    expected = STABLE if versions == (LATEST,) else "default"
+    assert answered[expected] >= 0.25 * seconds * traffic.rate, answered
+    if expected == STABLE:
+        assert answered["default"] <= 0.02 * sum(answered.values()), "stable answers, not the default"
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_broken_latest_is_answered_for_by_stable_within_the_deadline_and_is_back_soon(
+    kind: str, shared_faulty: tuple[Running, Path]
+) -> None:
+    running, folder = shared_faulty
+    under(running, folder, kind, (LATEST,), 0.8)
+
+
+def test_where_both_are_broken_the_default_answers(shared_faulty: tuple[Running, Path]) -> None:
+    running, folder = shared_faulty
+    under(running, folder, "raise", (LATEST, STABLE), 0.8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("versions", [(LATEST,), (LATEST, STABLE)], ids=["latest", "both"])
+def test_the_fault_matrix_at_200_requests_a_second_for_10_seconds_each(
+    versions: tuple[str, ...], shared_faulty: tuple[Running, Path]
+) -> None:
+    running, folder = shared_faulty
+    for kind in FAULTS if versions == (LATEST,) else ("hang", "segfault"):
+        under(running, folder, kind, versions, 10.0)
+
+
+@pytest.fixture(scope="module")
+def shared_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
+    """One service whose models fail as the files of a folder say, for all tests here that let it recover."""
+    folder = tmp_path_factory.mktemp("faulty")
+    faults = folder / "faults"
+    faults.mkdir()
+    shop.publish(folder / "store", 0)
+    shop.publish(folder / "store", 1)
+    with Running(shop.pipeline(folder), folder / "store", faults) as running:
+        yield running, faults
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone"])
+def test_a_version_in_memory_answers_whatever_becomes_of_its_files(damage: str, tmp_path: Path, root: Path) -> None:
+    with Running(shop.pipeline(tmp_path), root) as running:
+        with Traffic(running.port, dumps([shop.ROW])) as traffic:
+            time.sleep(0.2)
+            began = time.monotonic()
+            folder = root / shop.FOLDER / LATEST
+            if damage == "gone":
+                shutil.rmtree(folder)
+            else:
+                os.truncate(folder / "model.txt", 500)
+            # Even a new process of it is given what was verified.
+            os.kill(running.workers()[LATEST], signal.SIGKILL)
+            time.sleep(0.8)
+        check(traffic, {LATEST, STABLE}, began)
+        assert running.predict(shop.ROW)["model_version"] == LATEST
+
+
+def test_a_damaged_latest_at_the_start_is_answered_for_by_stable_until_it_is_mended(tmp_path: Path, root: Path) -> None:
+    model = root / shop.FOLDER / LATEST / "model.txt"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:500])
+    with Running(shop.pipeline(tmp_path), root) as running:
+        found = running.predict(shop.ROW)
+        assert (found["model_version"], found["fallback"]) == (STABLE, True)
+        assert found["fallback_reason"] == f"{LATEST}: not_loaded"
+        assert running.ready()["state"] == "degraded"
+        assert any(f"{LATEST} is not served" in line and "model.txt" in line for line in running.log)
+        model.write_bytes(whole)
+        running.until(is_back(running), 2 * BACK)
+        assert running.ready()["state"] == "ok"
+
+
+def test_an_event_loop_that_stood_still_blames_no_model(tmp_path: Path, root: Path) -> None:
+    with Running(shop.pipeline(tmp_path), root) as running:
+        with Traffic(running.port, dumps([shop.ROW])) as traffic:
+            time.sleep(0.2)
+            for _ in range(4):
+                running.process.send_signal(signal.SIGSTOP)
+                time.sleep(0.2)
+                running.process.send_signal(signal.SIGCONT)
+                time.sleep(0.4)
+        assert traffic.lost == []
+        assert {told.status for told in traffic.told} == {200}
+        answered = traffic.versions()
+        assert answered[LATEST] >= 0.95 * sum(answered.values()), answered
+        assert running.ready()["state"] == "ok"
+        restarts = [name for name in running.metrics() if name.startswith("model_worker_restarts_total")]
+        assert restarts == [], "no process was killed for it"

@@ -1,0 +1,323 @@
+"""What callers get: answers with the version's name and a trace, errors that say what is wrong; no token, nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serving import shop
+from tests.serving.running import ROOT, Running, children, dumps, lives
+from tests.serving.traffic import Traffic
+
+LATEST, STABLE = "model_v1.1", "model_v1.0"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+INFER = f"/v2/models/{shop.PIPELINE}/infer"
+
+
+def features(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    data = shop.matrix(rows).astype(float)
+    flat = [None if math.isnan(value) else value for value in data.ravel().tolist()]
+    return {"inputs": [{"name": "features", "datatype": "FP64", "shape": list(data.shape), "data": flat}]}
+
+
+def test_rows_by_name_are_answered_as_the_model_answers_them(shared: Running) -> None:
+    rows = shop.rows(50, 5)
+    found = shared.predict(*rows, traceparent=f"00-{TRACE}-b7ad6b7169203331-01")
+    for told, known in zip(found["predictions"], shop.answers(1, rows), strict=True):
+        assert told["prediction"] == shop.CLASSES[known.index(max(known))]
+        assert shop.is_close(told["score"], max(known))
+    assert len({told["prediction_id"] for told in found["predictions"]}) == 50
+    assert (found["model_version"], found["fallback"], found["fallback_reason"]) == (LATEST, False, None)
+    assert found["trace_id"] == TRACE
+
+
+def test_a_request_without_a_trace_or_with_a_broken_one_gets_its_own(shared: Running) -> None:
+    ids = {
+        shared.predict(shop.ROW)["trace_id"],
+        shared.predict(shop.ROW, traceparent="00-zz-1-01")["trace_id"],
+        shared.predict(shop.ROW, traceparent=f"00-{'0' * 32}-b7ad6b7169203331-01")["trace_id"],
+    }
+    assert len(ids) == 3
+    assert all(len(each) == 32 and int(each, 16) for each in ids)
+
+
+def test_the_protocol_answers_by_features_and_by_columns_the_same(shared: Running) -> None:
+    rows = [{**row, "weight": 1.0} for row in shop.rows(3, 6)]
+    kinds = {
+        "price": "FP64",
+        "weight": "FP32",
+        "pieces": "INT64",
+        "colour": "BYTES",
+        "gift": "BOOL",
+        "ordered": "BYTES",
+    }
+    columns = [
+        {"name": name, "datatype": kind, "shape": [3], "data": [row[name] for row in rows]}
+        for name, kind in kinds.items()
+    ]
+    by_columns = shared.http.post(INFER, json={"id": "mine", "inputs": columns}).json()
+    by_features = shared.http.post(INFER, json=features(rows)).json()
+    assert by_columns["outputs"] == by_features["outputs"]
+    assert by_columns["id"] == "mine"
+    outputs = {output["name"]: output for output in by_columns["outputs"]}
+    known = shop.answers(1, rows)
+    assert outputs["prediction"]["data"] == [shop.CLASSES[each.index(max(each))] for each in known]
+    assert outputs["probabilities"]["shape"] == [3, 2]
+    assert outputs["probabilities"]["data"] == pytest.approx([value for each in known for value in each], rel=1e-9)
+    assert by_columns["parameters"]["fallback"] is False
+
+
+def test_a_pinned_version_answers_itself(shared: Running) -> None:
+    for name, version in ((STABLE, STABLE), ("stable", STABLE), ("latest", LATEST)):
+        path = f"/v2/models/{shop.PIPELINE}/versions/{name}/infer"
+        assert shared.http.post(path, json=features([shop.ROW])).json()["model_version"] == version
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("/predict", b"{", 400, "the body is not JSON"),
+        ("/predict", b"[]", 400, "the body must be"),
+        ("/predict", b'{"rows": []}', 400, "one row at least"),
+        ("/predict", b'{"rows": [1]}', 400, "rows[0] is not a mapping"),
+        ("/predict", dumps([{**shop.ROW, "price": -5}]), 400, "rows[0].price is below the minimum 0"),
+        ("/predict", dumps([{}]), 400, "rows[0] has no 'price'"),
+        ("/predict", dumps([shop.ROW] * 1001), 400, "1001 rows are more than the 1000"),
+        ("/predict", b"[" * 100_000, 400, "the body is not JSON"),
+        (INFER, b"{}", 400, "`inputs`"),
+        (INFER, json.dumps({"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 2], "data": [1, 2]}]}),
+         400, "model_v1.1 takes 8 features, and a row here has 2"),
+        (INFER, json.dumps({**features([shop.ROW]), "outputs": [{"name": "x"}]}), 400, "there is no output 'x'"),
+        (f"/v2/models/{shop.PIPELINE}/versions/model_v7.0/infer", b"{}", 404, "version 'model_v7.0' is not served"),
+        ("/v2/models/other/infer", b"{}", 404, "model 'other' is not served"),
+        ("/nowhere", b"{}", 404, "Not Found"),
+    ],
+)  # fmt: skip
+def test_a_mistake_of_the_caller_is_said_and_reaches_no_model(
+    path: str, body: bytes, status: int, said: str, shared: Running
+) -> None:
+    before = attempts(shared)
+    response = shared.http.post(path, content=body)
+    assert response.status_code == status
+    assert said in response.json()["error"]
+    assert attempts(shared) == before
+    assert shared.ready()["state"] == "ok"
+
+
+def attempts(running: Running) -> dict[str, float]:
+    names = ("inference_attempts_total", "inference_refused_total", "inference_total")
+    return {name: value for name, value in running.metrics().items() if name.startswith(names) and value}
+
+
+def test_wrong_methods_are_refused(shared: Running) -> None:
+    for method, path in (("GET", "/predict"), ("GET", INFER), ("POST", "/v2/health/live"), ("DELETE", "/metrics")):
+        response = shared.http.request(method, path)
+        assert response.status_code == 405
+        assert response.json()["error"]
+
+
+def test_requests_are_counted_by_who_answered_and_attempts_apart(shared: Running) -> None:
+    def counts() -> dict[str, float]:
+        found = shared.metrics()
+        return {
+            "requests": found[f'inference_total{{model_version="{LATEST}",status="success"}}'],
+            "rows": found[f'inference_rows_total{{model_version="{LATEST}"}}'],
+            "seconds": found[f'inference_latency_seconds_count{{model_version="{LATEST}"}}'],
+            "attempts": found[f'inference_attempts_total{{model_version="{LATEST}",outcome="success"}}'],
+        }
+
+    shared.predict(shop.ROW)
+    before = counts()
+    shared.predict(*shop.rows(3))
+    assert {name: value - before[name] for name, value in counts().items()} == {
+        "requests": 1, "rows": 3, "seconds": 1, "attempts": 1,
+    }  # fmt: skip
+    metrics = shared.metrics()
+    assert metrics[f'model_info{{alias="latest",model_version="{LATEST}"}}'] == 1
+    assert metrics[f'inference_total{{model_version="{LATEST}",status="timeout"}}'] == 0, (
+        "every status is shown from the start"
+    )
+    assert metrics["inference_capacity_requests"] == 256
+
+
+def test_readiness_says_what_serves(shared: Running) -> None:
+    found = shared.ready()
+    assert found == {
+        "ready": True, "state": "ok", "serving": LATEST, "versions": {LATEST: "ok", STABLE: "ok"}, "absent": None,
+    }  # fmt: skip
+    assert shared.http.get("/v2/health/live").json() == {"live": True}
+
+
+def test_with_nothing_published_the_default_answers_and_the_first_version_is_taken_up(tmp_path: Path) -> None:
+    with Running(shop.pipeline(tmp_path), tmp_path / "store") as running:
+        found = running.predict({"anything": 1})
+        assert found["predictions"][0]["prediction"] == "unknown"
+        assert (found["model_version"], found["fallback"]) == ("default", True)
+        assert found["fallback_reason"] == "no version is published"
+        assert running.ready() | {"versions": {}} == {
+            "ready": True, "state": "degraded", "serving": "default", "versions": {},
+            "absent": "no version is published",
+        }  # fmt: skip
+        shop.publish(tmp_path / "store", 0)
+        running.until(lambda: running.predict(shop.ROW)["model_version"] == STABLE)
+
+
+def test_where_no_default_is_allowed_the_service_says_503(tmp_path: Path) -> None:
+    pipeline = shop.pipeline(tmp_path, inference={"default_response": None})
+    with Running(pipeline, tmp_path / "store") as running:
+        response = running.http.post("/predict", content=dumps([shop.ROW]))
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert "no version is published" in response.json()["error"]
+        assert running.http.get("/v2/health/ready").status_code == 503
+        assert running.http.get("/v2/health/live").status_code == 200
+
+
+class TestTokens:
+    """One for callers, another one for administration."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def guarded(cls, tmp_path_factory: pytest.TempPathFactory) -> Any:
+        folder = tmp_path_factory.mktemp("guarded")
+        service = {"token": "${secret:shop-token}", "admin_token": "${secret:shop-admin}", "host": "0.0.0.0"}  # noqa: S104
+        shop.publish(folder / "store", 0)
+        pipeline = shop.pipeline(folder, service=service)
+        with Running(pipeline, folder / "store", SHOP_TOKEN="let-me-in", SHOP_ADMIN="i-am-root") as running:
+            yield running
+
+    def test_everything_but_health_takes_the_token(self, guarded: Running) -> None:
+        http = guarded.http
+        for given in (
+            {},
+            {"authorization": "Bearer let-me-out"},
+            {"authorization": "Basic let-me-in"},
+            {"authorization": "Bearer i-am-root"},
+        ):
+            assert http.post("/predict", content=dumps([shop.ROW]), headers=given).status_code == 401
+            for path in ("/metrics", "/openapi.json", "/v2", f"/v2/models/{shop.PIPELINE}"):
+                response = http.get(path, headers=given)
+                assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+            assert http.get("/v2/health/ready", headers=given).status_code == 200
+        assert (
+            http.post("/predict", content=dumps([shop.ROW]), headers={"authorization": "Bearer let-me-in"}).status_code
+            == 200
+        )
+        assert http.get("/metrics", headers={"authorization": "bearer  let-me-in"}).status_code == 200
+
+    def test_administration_takes_its_own(self, guarded: Running) -> None:
+        for given in ({}, {"authorization": "Bearer let-me-in"}):
+            assert guarded.http.post("/admin/reload", headers=given).status_code == 401
+        admin = {"authorization": "Bearer i-am-root"}
+        assert guarded.http.post("/admin/reload", headers=admin).json() == {"serving": [STABLE], "absent": None}
+
+    def test_the_log_level_falls_back_by_itself(self, guarded: Running) -> None:
+        admin = {"authorization": "Bearer i-am-root"}
+        for body in ({"level": "LOUD"}, {"level": "DEBUG", "seconds": -1}, {"level": "DEBUG", "seconds": 1e9}):
+            assert guarded.http.post("/admin/log-level", json=body, headers=admin).status_code == 400
+        found = guarded.http.post("/admin/log-level", json={"level": "DEBUG", "seconds": 0.2}, headers=admin)
+        assert found.json() == {"level": "DEBUG", "seconds": 0.2}
+        guarded.until(lambda: any("log level INFO again" in line for line in guarded.log))
+
+    def test_no_token_is_in_the_log(self, guarded: Running) -> None:
+        assert not any("let-me-in" in line or "i-am-root" in line for line in guarded.log)
+
+
+def test_without_an_admin_token_there_are_no_admin_routes(shared: Running) -> None:
+    response = shared.http.post("/admin/drain", headers={"authorization": "Bearer x"})
+    assert response.status_code == 404
+    assert shared.ready()["state"] == "ok"
+
+
+def refused(*arguments: str, **variables: str) -> str:
+    """Return what `ai-workflow serve` says as it refuses to start."""
+    command = [sys.executable, "-c", "from ai_workflow.cli import main; main()", "serve", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_it_refuses_to_start_where_everybody_could_ask(tmp_path: Path) -> None:
+    said = refused("--pipeline", str(shop.pipeline(tmp_path)), "--store", str(tmp_path), "--host", "0.0.0.0")  # noqa: S104
+    assert "set service.token" in said
+
+
+def test_it_refuses_to_start_where_its_token_or_its_port_cannot_be_had(tmp_path: Path) -> None:
+    named = shop.pipeline(tmp_path, service={"token": "${secret:shop-token}"})
+    assert "secret 'shop-token' is not set" in refused("--pipeline", str(named), "--store", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refused("--pipeline", str(shop.pipeline(tmp_path)), "--store", str(tmp_path), "--port", port)
+    assert f"cannot listen on 127.0.0.1:{port}" in said
+
+
+def test_over_capacity_it_says_503_and_when_to_come_again_while_health_answers(
+    tmp_path: Path, faults: Path, root: Path
+) -> None:
+    pipeline = shop.pipeline(tmp_path, service={"max_in_flight": 4}, inference={"deadline_ms": 1000})
+    with Running(pipeline, root, faults) as running:
+        for version in (LATEST, STABLE):
+            (faults / version).write_text("slow")
+        with Traffic(running.port, dumps([shop.ROW]), rate=100) as traffic:
+            time.sleep(0.8)
+            assert running.http.get("/v2/health/ready").status_code == 200
+        counts = {status: sum(told.status == status for told in traffic.told) for status in (200, 503)}
+        assert traffic.lost == []
+        assert counts[200] > 0
+        assert counts[503] > 0
+        refused = running.metrics()['inference_total{model_version="none",status="rejected"}']
+        assert refused == counts[503]
+        response = next(told for told in traffic.told if told.status == 503)
+        assert "max_in_flight" in response.body["error"]
+
+
+def test_a_pinned_version_that_fails_is_nobody_else_s_answer(tmp_path: Path, faults: Path, root: Path) -> None:
+    with Running(shop.pipeline(tmp_path), root, faults) as running:
+        (faults / LATEST).write_text("hang")
+        pinned = f"/v2/models/{shop.PIPELINE}/versions/{LATEST}/infer"
+        response = running.http.post(pinned, json=features([shop.ROW]))
+        assert (response.status_code, response.headers["retry-after"]) == (504, "1")
+        assert f"{LATEST}: timeout" in response.json()["error"]
+        (faults / LATEST).unlink()
+        running.until(lambda: running.http.post(pinned, json=features([shop.ROW])).status_code == 200)
+
+
+def test_sigterm_loses_no_request_and_ends_soon(tmp_path: Path, root: Path) -> None:
+    pipeline = shop.pipeline(tmp_path, service={"drain_seconds": 0.8})
+    with Running(pipeline, root) as running, Traffic(running.port, dumps([shop.ROW])) as traffic:
+        time.sleep(0.3)
+        running.process.terminate()
+        running.until(lambda: httpx.get(f"http://127.0.0.1:{running.port}/v2/health/ready").status_code == 503)
+        assert httpx.get(f"http://127.0.0.1:{running.port}/v2/health/live").status_code == 200
+        time.sleep(0.3)
+        traffic.stop()
+        assert traffic.lost == []
+        assert {told.version for told in traffic.told} == {LATEST}
+        assert running.process.wait(25) == 0
+        assert any("ended" in line for line in running.log)
+
+
+def test_sigkill_leaves_no_model_s_process_behind_even_one_that_hangs(tmp_path: Path, faults: Path, root: Path) -> None:
+    with Running(shop.pipeline(tmp_path, inference={"deadline_ms": 60_000}), root, faults) as running:
+        left = children(running.process.pid)
+        assert len(running.workers()) == 2
+        (faults / LATEST).write_text("hang holding the GIL")
+        with Traffic(running.port, dumps([shop.ROW]), rate=20) as traffic:
+            time.sleep(0.3)
+            running.process.send_signal(signal.SIGKILL)
+            running.process.wait()
+            traffic.stop()
+        running.until(lambda: not any(lives(pid) for pid in left), 2.0)
