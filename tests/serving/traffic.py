@@ -43,6 +43,7 @@ class Traffic:
     body: bytes
     rate: float = 200
     path: str = "/predict"
+    headers: dict[str, str] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
     pings: list[Told] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -88,7 +89,9 @@ class Traffic:
     async def _run(self) -> None:
         request = (
             f"POST {self.path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(self.body)}\r\n\r\n"
+            f"content-length: {len(self.body)}\r\n"
+            + "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+            + "\r\n"
         ).encode() + self.body
         free: list[_Connection] = []
         tasks = {asyncio.create_task(self._ping())}

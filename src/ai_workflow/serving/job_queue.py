@@ -69,8 +69,9 @@ class JobQueue:
         self._waiting.append(job)
         if not self._batch:
             self._send()
-        if until < self._wake:
-            self._wake_at(until)
+        due = min(until, self._sent + self._hang)
+        if due < self._wake:
+            self._wake_at(due)
         return job.answered
 
     def answered(self) -> list[Job]:

@@ -1,0 +1,197 @@
+"""Who asks too slowly, too much or without a right to is refused cheaply, and healthy callers do not notice."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import shop
+from tests.serving.running import Running, dumps
+from tests.serving.traffic import Traffic
+
+LATEST = "model_v1.1"
+TOKEN = "let-me-in"
+LIMITS = {"read_seconds": 0.6, "idle_seconds": 1.5, "max_connections": 64, "max_body_bytes": 100_000}
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service with narrow limits."""
+    folder = tmp_path_factory.mktemp("strict")
+    shop.publish(folder / "store", 0)
+    shop.publish(folder / "store", 1)
+    with Running(shop.pipeline(folder, service=LIMITS), folder / "store") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def connected(running: Running) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
+        yield client
+
+
+def heard(client: socket.socket) -> bytes:
+    """Return all that the service says until it hangs up."""
+    said = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := client.recv(65_536):
+            said += piece
+    return said
+
+
+def told(client: socket.socket) -> bytes:
+    """Return one response."""
+    said = b""
+    while b"}" not in said:
+        said += client.recv(65_536)
+    return said
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"", b"POST /pre", HEAD + b"content-le", HEAD + b"content-length: 500\r\n\r\n{",
+        HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\n{",
+    ],
+    ids=["nothing", "half a line", "half a head", "half a body", "half a chunk"],
+)  # fmt: skip
+def test_a_client_that_does_not_finish_its_request_is_hung_up_on(begun: bytes, strict: Running) -> None:
+    with connected(strict) as client:
+        client.sendall(begun)
+        assert heard(client) == b""
+
+
+def test_one_that_sends_a_byte_now_and_then_wins_no_time(strict: Running) -> None:
+    began = time.monotonic()
+    with connected(strict) as client, contextlib.suppress(ConnectionError):
+        client.sendall(HEAD)
+        for _ in range(100):
+            client.sendall(b"x: y\r\n")
+            time.sleep(0.1)
+    assert time.monotonic() - began < 9, "it was not let go on for 10 s"
+
+
+def test_a_silent_connection_is_closed_after_a_while_and_one_in_use_is_not(strict: Running) -> None:
+    request = HEAD + b"content-length: 2\r\n\r\n{}"
+    with connected(strict) as busy, connected(strict) as silent:
+        for client in (busy, silent):
+            client.sendall(request)
+            assert b" 400 " in told(client)
+        until = time.monotonic() + 3.5
+        while time.monotonic() < until:
+            busy.sendall(request)
+            assert b" 400 " in told(busy)
+            time.sleep(0.2)
+        assert heard(silent) == b""
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(strict: Running) -> None:
+    with connected(strict) as client:
+        client.sendall(HEAD + b"content-length: 100000000\r\n\r\n")
+        said = heard(client)
+    assert b" 413 " in said
+    assert b"service.max_body_bytes" in said
+    with connected(strict) as client:
+        client.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(2000):
+                client.sendall(b"c350\r\n" + b" " * 50_000 + b"\r\n")
+        said = heard(client)
+    assert not said or b" 413 " in said, "reset while it was still sending, or told"
+
+
+def test_a_head_that_does_not_end_is_refused(strict: Running) -> None:
+    with connected(strict) as client, contextlib.suppress(ConnectionError):
+        client.sendall(HEAD)
+        for number in range(100_000):
+            client.sendall(b"x-%d: %s\r\n" % (number, b"y" * 1000))
+        pytest.fail("100 MB of head were taken")
+
+
+def test_beyond_the_limit_idle_connections_make_room_for_those_who_ask(strict: Running) -> None:
+    with contextlib.ExitStack() as stack:
+        for number in range(200):
+            stack.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", strict.port))))
+            if number % 50 == 0:
+                assert strict.predict(shop.ROW)["model_version"] == LATEST
+        with connected(strict) as client:
+            body = dumps([shop.ROW])
+            client.sendall(HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body))
+            assert b" 200 " in client.recv(65_536)
+
+
+def deep(client: socket.socket) -> None:
+    body = b'{"rows": ' + b'[{"a": ' * 30_000
+    client.sendall(HEAD + b"authorization: Bearer let-me-in\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+    assert b" 400 " in client.recv(65_536)
+
+
+def unknown(client: socket.socket) -> None:
+    client.sendall(HEAD + b"authorization: Bearer wrong\r\ncontent-length: 2\r\n\r\n{}")
+    assert b" 401 " in client.recv(65_536)
+
+
+def huge(client: socket.socket) -> None:
+    client.sendall(HEAD + b"authorization: Bearer let-me-in\r\ncontent-length: 100000000\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            client.sendall(b" " * 1_000_000)
+
+
+def slow(client: socket.socket) -> None:
+    with contextlib.suppress(ConnectionError):
+        for byte in HEAD[:20]:
+            client.sendall(bytes([byte]))
+            time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_healthy_callers_are_answered_by_latest_in_time_whatever_others_do(tmp_path: Path, root: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    service = {"token": TOKEN, "read_seconds": 2}
+    with Running(shop.pipeline(tmp_path, service=service), root) as running:
+        body = dumps([shop.ROW])
+        idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(min(10_000, most - 500))]
+        with Traffic(running.port, body, rate=100, headers={"authorization": f"Bearer {TOKEN}"}) as traffic:
+            time.sleep(1)
+            for abuse in (deep, unknown, huge, slow):
+                _at_once(running, abuse, 8, 3.0)
+        for client in idle:
+            client.close()
+        assert traffic.lost == []
+        assert set(traffic.versions()) == {LATEST}
+        assert traffic.excess(0.2) <= 0.02
+        memory = int(Path(f"/proc/{running.process.pid}/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+        assert memory < 600, "100 MB bodies, eight at a time, were not kept"
+
+
+def _at_once(running: Running, abuse: Callable[[socket.socket], None], clients: int, seconds: float) -> None:
+    """Let some clients do the same again and again for a while."""
+    until, failures = time.monotonic() + seconds, []
+
+    def act() -> None:
+        while time.monotonic() < until:
+            try:
+                with connected(running) as client:
+                    abuse(client)
+            except (AssertionError, OSError) as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=act, daemon=True) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds + 20)
+    assert not failures, failures[:3]

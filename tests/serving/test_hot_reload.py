@@ -1,0 +1,250 @@
+"""A new version takes over once it has shown that it answers; a bad one never touches those that serve."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ai_workflow import pruning
+from ai_workflow.registry import Registry
+from ai_workflow.settings import Retention
+from ai_workflow.trainers import mlp_model
+from tests.serving import shop
+from tests.serving.running import Running, children, dumps
+from tests.serving.traffic import Traffic
+
+LATEST, STABLE, NEW = "model_v1.1", "model_v1.0", "model_v1.2"
+
+
+def serves(running: Running, version: str) -> bool:
+    return bool(running.predict(shop.ROW)["model_version"] == version)
+
+
+def point(registry: Registry, version: str) -> None:
+    """Point `latest` at a version."""
+    with registry.locked():
+        registry.change(lambda _: {"action": "rollback", "reason": "a test", "versions": [version], "latest": version})
+
+
+def test_a_new_latest_takes_over_under_traffic_and_no_request_is_lost(tmp_path: Path, root: Path) -> None:
+    with Running(shop.pipeline(tmp_path), root) as running:
+        before = running.workers()
+        with Traffic(running.port, dumps([shop.ROW])) as traffic:
+            time.sleep(0.2)
+            shop.publish(root, 2)
+            running.until(lambda: serves(running, NEW))
+            time.sleep(0.3)
+        assert traffic.lost == []
+        assert set(traffic.versions()) == {LATEST, NEW}, "neither stable nor a default was needed"
+        assert not any(told.body["fallback"] for told in traffic.told)
+        running.until(lambda: set(running.workers()) == {NEW, STABLE})
+        assert running.workers()[STABLE] == before[STABLE], "the process of stable is the same"
+        assert set(shop.registry(root).leases.holders()) == {NEW, STABLE}
+        metrics = running.metrics()
+        assert not any(LATEST in name for name in metrics if name.startswith(("inference_attempts", "model_")))
+
+
+def test_what_serves_is_leased_and_cannot_be_deleted(tmp_path: Path, root: Path) -> None:
+    registry, strict = shop.registry(root), Retention(versions=1, min_age_hours=0)
+    for seed in (2, 3, 4):
+        shop.publish(root, seed)
+    point(registry, LATEST)
+    with Running(shop.pipeline(tmp_path), root) as running:
+        assert serves(running, LATEST)
+        point(registry, "model_v1.4")
+        # Not yet seen by the service, and no alias points at it any more.
+        reasons = {item.name: " ".join(item.reasons) for item in pruning.plan(registry, strict)}
+        assert "service" in reasons[LATEST]
+        running.until(lambda: serves(running, "model_v1.4"))
+        running.until(lambda: not any(item.kept for item in pruning.plan(registry, strict) if item.name == LATEST))
+
+
+@pytest.mark.parametrize("bad", ["cut", "endless", "other answers", "NaN", "no spec", "unknown family"])
+def test_a_bad_version_never_touches_those_that_serve(bad: str, tmp_path: Path, root: Path) -> None:
+    text = shop.files(2)["model.txt"]
+    golden = json.loads(shop.files(2)["golden.json"])
+    with Running(shop.pipeline(tmp_path, model={"timeout": 2}), root) as running:
+        before = running.workers()
+        with Traffic(running.port, dumps([shop.ROW]), rate=100) as traffic:
+            time.sleep(0.1)
+            match bad:
+                case "cut":  # crashes the parser
+                    shop.publish(root, 2, model=text[: len(text) // 2])
+                case "endless":  # a tree that is its own child
+                    shop.publish(root, 2, model=_endless(text))
+                case "other answers":
+                    changed = [[value + 0.01 for value in row] for row in golden["answers"]]
+                    shop.publish(root, 2, golden=json.dumps({**golden, "answers": changed}).encode())
+                case "NaN":
+                    shop.publish(root, 2, model=_not_a_number(text))
+                case "no spec":
+                    shop.publish(root, 2, features=b"{}")
+                case "unknown family":
+                    shop.publish(root, 2, kind="crystal_ball")
+            running.until(lambda: any(f"{NEW} is not served" in line for line in running.log))
+            time.sleep(0.2)
+        assert traffic.lost == []
+        assert set(traffic.versions()) == {LATEST}
+        found = running.predict(shop.ROW)
+        assert (found["fallback"], found["fallback_reason"]) == (True, f"{NEW}: not_loaded")
+        assert running.ready()["state"] == "degraded"
+        running.until(lambda: running.workers() == before)
+        # Once a good one comes, it takes over.
+        shop.publish(root, 3)
+        running.until(lambda: serves(running, "model_v1.3"))
+        assert running.ready()["state"] == "ok"
+
+
+def _endless(text: bytes) -> bytes:
+    head, _, rest = text.partition(b"left_child=")
+    children_, newline, more = rest.partition(b"\n")
+    return head + b"left_child=" + b" ".join([b"0", *children_.split()[1:]]) + newline + more
+
+
+def _not_a_number(text: bytes) -> bytes:
+    head, _, rest = text.partition(b"leaf_value=")
+    values, newline, more = rest.partition(b"\n")
+    return head + b"leaf_value=" + b" ".join([b"nan"] * len(values.split())) + newline + more
+
+
+def test_a_rollback_is_followed(tmp_path: Path, root: Path) -> None:
+    with Running(shop.pipeline(tmp_path), root) as running:
+        assert serves(running, LATEST)
+        point(shop.registry(root), STABLE)
+        running.until(lambda: serves(running, STABLE))
+        found = running.predict(shop.ROW)
+        assert found["fallback"] is False, "it is latest now"
+        running.until(lambda: set(running.workers()) == {STABLE})
+
+
+def test_a_registry_that_is_gone_or_damaged_changes_nothing(tmp_path: Path, root: Path) -> None:
+    with Running(shop.pipeline(tmp_path), root) as running:
+        aliases = root / shop.FOLDER / "aliases.json"
+        whole = aliases.read_bytes()
+        aliases.write_bytes(b"{")
+        running.until(lambda: any("registry is not served" in line for line in running.log))
+        assert serves(running, LATEST)
+        aliases.write_bytes(whole)
+        shutil.move(root / shop.FOLDER, tmp_path / "away")
+        time.sleep(0.5)
+        assert serves(running, LATEST)
+        shutil.rmtree(root / shop.FOLDER, ignore_errors=True)
+        shutil.move(tmp_path / "away", root / shop.FOLDER)
+        shop.publish(root, 2)
+        running.until(lambda: serves(running, NEW))
+
+
+def test_a_stable_that_takes_other_columns_answers_where_the_row_has_them_too(
+    tmp_path: Path, faults: Path, root: Path
+) -> None:
+    columns = {name: column for name, column in shop.COLUMNS.items() if name != "price"} | {"cost": {"type": "number"}}
+    made = [
+        {**feature, "name": "cost", "column": "cost"} if feature["column"] == "price" else feature
+        for feature in shop.FEATURES
+    ]
+    golden = json.loads(shop.files(2)["golden.json"])
+    for row in golden["rows"]:
+        row["cost"] = row.pop("price")
+    version = shop.publish(
+        root, 2, schema="b", features=json.dumps(shop.spec(columns, made)).encode(), golden=json.dumps(golden).encode()
+    )
+    assert version.name == "model_v2.0"
+    with Running(shop.pipeline(tmp_path), root, faults) as running:
+        (faults / version.name).write_text("raise")
+        both = {**shop.ROW, "cost": 9.5}
+        assert running.predict(both)["model_version"] == STABLE
+        only = {name: value for name, value in both.items() if name != "price"}
+        found = running.predict(only)
+        assert found["model_version"] == "default"
+        assert "model_v1.0: unfit" in found["fallback_reason"]
+        response = running.http.post("/predict", content=dumps([shop.ROW]))
+        assert response.status_code == 400, "what latest needs decides on what a request must have"
+
+
+def test_a_family_in_python_is_served_and_brought_back_like_any_other(tmp_path: Path) -> None:
+    root, faults = tmp_path / "store", tmp_path / "faults"
+    faults.mkdir()
+    x = shop.matrix(shop.rows(8, 99))
+    model = _network(x.shape[1])
+    answers = mlp_model.load(model)(x).tolist()
+    golden = json.dumps({"rows": shop.rows(8, 99), "answers": answers}).encode()
+    shop.publish(root, 0, kind="torch_mlp", model=model, golden=golden)
+    shop.publish(root, 1, kind="torch_mlp", model=model, golden=golden)
+    with Running(shop.pipeline(tmp_path), root, faults) as running:
+        found = running.predict(*shop.rows(40, 7))
+        known = mlp_model.load(model)(shop.matrix(shop.rows(40, 7)))
+        scores = [told["score"] for told in found["predictions"]]
+        assert scores == pytest.approx(known.max(axis=1).tolist(), rel=1e-9)
+        (faults / LATEST).write_text("hang")
+        running.until(lambda: serves(running, STABLE))
+        (faults / LATEST).unlink()
+        running.until(lambda: serves(running, LATEST))
+
+
+def _network(features: int) -> bytes:
+    chance = np.random.default_rng(0)
+    tensors = {
+        "layer0.weight": chance.normal(size=(4, features)).astype(np.float32),
+        "layer0.bias": np.zeros(4, np.float32),
+        "layer1.weight": chance.normal(size=(2, 4)).astype(np.float32),
+        "layer1.bias": np.zeros(2, np.float32),
+        "mean": np.zeros(features),
+        "scale": np.ones(features),
+    }
+    about = {"task": "classification", "layers": 2, "numeric": list(range(features)), "categories": []}
+    return mlp_model.packed(tensors, about)
+
+
+def cost(running: Running) -> dict[str, float]:
+    """Return what a service holds: processes, open files, memory of its main process in MiB."""
+    pid = running.process.pid
+    status = Path(f"/proc/{pid}/status").read_text()
+    return {
+        "processes": len(children(pid)),
+        "files": len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        "MiB": int(status.split("VmRSS:")[1].split()[0]) / 1024,
+    }
+
+
+def reload_often(tmp_path: Path, root: Path, warm: int, times: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Change latest again and again under traffic; return what the service held before, and after."""
+    shop.publish(root, 2)
+    registry = shop.registry(root)
+    pipeline = shop.pipeline(tmp_path, service={"reload_seconds": 0.02, "prediction_log": {"enabled": False}})
+    with Running(pipeline, root) as running:
+
+        def reload(times: int) -> dict[str, float]:
+            with Traffic(running.port, dumps([shop.ROW]), rate=100) as traffic:
+                for number in range(times):
+                    version = (LATEST, NEW)[number % 2]
+                    point(registry, version)
+                    running.until(lambda version=version: running.ready()["serving"] == version)
+            assert traffic.lost == []
+            assert {told.status for told in traffic.told} == {200}
+            assert set(traffic.versions()) <= {LATEST, NEW}
+            running.until(lambda: len(running.workers()) == 2)
+            # The callers hang up, and the last version is let go.
+            time.sleep(0.5)
+            return cost(running)
+
+        return reload(warm), reload(times)
+
+
+def test_hot_reloads_leak_neither_process_nor_file(tmp_path: Path, root: Path) -> None:
+    before, after = reload_often(tmp_path, root, 2, 8)
+    assert after["processes"] == before["processes"]
+    assert after["files"] <= before["files"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_500_hot_reloads_under_load_lose_no_request_and_leak_nothing(tmp_path: Path, root: Path) -> None:
+    before, after = reload_often(tmp_path, root, 50, 500)
+    assert after["processes"] == before["processes"]
+    assert after["files"] <= before["files"]
+    assert after["MiB"] <= 1.1 * before["MiB"]

@@ -1,0 +1,185 @@
+"""What was predicted is kept without any request waiting for it, and a killed service loses a second of it at most."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ai_workflow import partitions
+from ai_workflow.serving import compaction, prediction_log
+from ai_workflow.serving.prediction_log import PredictionLog, Record
+from ai_workflow.stages import result_store
+from ai_workflow.store import Store
+from tests.serving import shop
+from tests.serving.running import Running, dumps
+from tests.serving.traffic import Traffic
+
+LATEST, STABLE = "model_v1.1", "model_v1.0"
+
+
+def predictions(root: Path, version: str = LATEST) -> pd.DataFrame:
+    """Return all predictions of a version, read as any reader of `predictions/` does."""
+    store = Store(root)
+    folder = f"{result_store.FOLDER}/{shop.PIPELINE}/{version}"
+    manifests = [store.read_record(f"{folder}/{name}/manifest.json") for name in store.names(folder)]
+    frames = [partitions.read(store, partitions.Partition(**part)) for body in manifests for part in body["partitions"]]
+    return pd.concat(frames) if frames else pd.DataFrame({"prediction_id": []})
+
+
+def segments(root: Path) -> list[Path]:
+    return sorted((root / prediction_log.FOLDER / shop.PIPELINE).glob("*.jsonl"))
+
+
+def lines(root: Path) -> list[dict[str, Any]]:
+    found = []
+    for path in segments(root):
+        for line in path.read_bytes().splitlines():
+            found.append(json.loads(line))  # noqa: PERF401
+    return found
+
+
+def log_settings(**settings: Any) -> dict[str, Any]:
+    return {"prediction_log": settings}
+
+
+def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_path: Path, root: Path) -> None:
+    rows = [*shop.rows(40, 3), {**shop.ROW, "price": "9.5"}]
+    with Running(shop.pipeline(tmp_path, service=log_settings(segment_seconds=0.3, values=True)), root) as running:
+        told = running.predict(*rows)
+        running.until(lambda: result_store.rows_of(Store(root), shop.PIPELINE, LATEST) == len(rows), 20)
+        assert segments(root) == []
+    found = predictions(root).set_index("prediction_id").loc[[row["prediction_id"] for row in told["predictions"]]]
+    assert found["prediction"].tolist() == [row["prediction"] for row in told["predictions"]]
+    assert found["score"].tolist() == [row["score"] for row in told["predictions"]]
+    assert set(found["trace_id"]) == {told["trace_id"]}
+    assert set(found["model_version"]) == {LATEST}
+    assert found["row"].tolist() == list(range(len(rows)))
+    assert [json.loads(values) for values in found["values"]] == rows
+    hashes = [hashlib.blake2b(line.tobytes()).hexdigest()[:32] for line in shop.matrix(rows[:-1])]
+    assert found["features"].tolist()[:-1] == hashes
+    assert (found["time"] - pd.Timestamp.now("UTC").tz_localize(None)).abs().max() < pd.Timedelta(minutes=5)
+
+
+def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with Running(shop.pipeline(tmp_path), root) as running:
+        running.predict(shop.ROW)
+    found = predictions(root, "default")
+    assert found["prediction"].tolist() == ["unknown"]
+    assert found["fallback_reason"].tolist() == ["no version is published"]
+    assert "values" not in found
+
+
+@pytest.mark.parametrize("moment", [0.9, 1.3])
+def test_sigkill_loses_at_most_a_second_and_the_next_service_brings_in_the_rest(
+    moment: float, tmp_path: Path, root: Path
+) -> None:
+    pipeline = shop.pipeline(tmp_path, service=log_settings(segment_seconds=3600))
+    with Running(pipeline, root) as running, Traffic(running.port, dumps([shop.ROW])) as traffic:
+        time.sleep(moment)
+        killed = time.monotonic()
+        running.process.send_signal(signal.SIGKILL)
+        running.process.wait()
+        traffic.stop()
+    answered = {told.body["predictions"][0]["prediction_id"]: told.sent + told.seconds for told in traffic.told}
+    with Running(pipeline, root) as running:
+        running.until(lambda: segments(root) == [], 20)
+    kept = predictions(root)["prediction_id"].tolist()
+    assert len(kept) == len(set(kept)), "none is there twice"
+    lost = [moment for name, moment in answered.items() if name not in set(kept)]
+    assert all(moment > killed - 1 for moment in lost)
+    assert len(kept) >= 50
+
+
+def test_a_disk_that_takes_no_more_stops_no_answer_and_what_is_lost_is_counted(tmp_path: Path, root: Path) -> None:
+    with Running(shop.pipeline(tmp_path), root) as running:
+        folder = root / prediction_log.FOLDER / shop.PIPELINE
+        shutil.rmtree(folder)
+        folder.write_text("a file where a folder should be")
+        for _ in range(3):
+            assert running.predict(shop.ROW)["model_version"] == LATEST
+        running.until(lambda: running.metrics()["prediction_log_dropped_total"] == 3)
+        assert any("predictions are not logged" in line for line in running.log)
+        folder.unlink()
+        folder.mkdir()
+        running.predict(shop.ROW)
+        running.until(lambda: len(lines(root)) == 1)
+
+
+def book(folder: Path) -> PredictionLog:
+    return PredictionLog(folder, values=False, id_column="id", segment_seconds=60, compact=["-c", "pass"])
+
+
+def record(stem: str = "a", rows: int = 1) -> Record:
+    sent = [{"id": f"row {row}"} for row in range(rows)]
+    return Record(1.5, "f" * 32, stem, LATEST, None, ["yes"] * rows, [0.75] * rows, sent, b"\0" * 8 * rows)
+
+
+def test_a_log_that_is_full_drops_what_comes_and_says_how_much(tmp_path: Path) -> None:
+    from ai_workflow import metrics
+
+    full, dropped = book(tmp_path), metrics.get("prediction_log_dropped_total")
+    before = dropped._value.get()
+    for _ in range(200):
+        full.add(record(rows=101))
+    assert dropped._value.get() - before == 2 * 101, "20 000 rows wait, no more"
+
+
+def test_closing_writes_what_waits_in_order(tmp_path: Path) -> None:
+    one = book(tmp_path)
+    one.start()
+    for number in range(5):
+        one.add(record(str(number), rows=1 + 40 * (number % 2)))
+    one.close()
+    (path,) = tmp_path.glob("*.jsonl")
+    found = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert [line["prediction_id"] for line in found if line["row"] == 0] == ["0-0", "1-0", "2-0", "3-0", "4-0"]
+    assert len(found) == 3 + 2 * 41
+    assert {line["id"] for line in found if line["row"] == 40} == {"row 40"}
+
+
+def written(folder: Path, *stems: str) -> Path:
+    """Leave a segment as a killed service does."""
+    path = folder / "dead-000001.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(book(folder)._lines(record(stem)) for stem in stems))
+    return path
+
+
+def test_a_torn_line_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None:
+    path = written(tmp_path / "log", "a", "b", "c")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE) == 2
+    assert predictions(tmp_path)["prediction_id"].tolist() == ["a-0", "b-0"]
+
+
+def test_a_compaction_that_was_killed_before_it_could_remove_a_segment_is_done_again_and_nothing_is_there_twice(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path / "log", "a", "b")
+    data = path.read_bytes()
+    compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
+    path.write_bytes(data)
+    compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
+    assert not path.exists()
+    assert sorted(predictions(tmp_path)["prediction_id"]) == ["a-0", "b-0"]
+
+
+def test_a_segment_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    one = book(tmp_path / "log")
+    one.start()
+    one.add(record())
+    deadline = time.monotonic() + 5
+    while not list((tmp_path / "log").glob("*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE) == 0
+    one.close()
+    assert compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE) == 1

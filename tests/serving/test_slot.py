@@ -1,0 +1,185 @@
+"""One version and its process: rows that wait go together, and only a model's own failures count against it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow.serving import loaded, model_worker
+from ai_workflow.serving.attempts import Outcome
+from ai_workflow.serving.job_queue import Answers
+from ai_workflow.serving.slot import Slot
+from tests.serving import shop
+from tests.serving.running import HERE, lives
+
+PATIENCE = 0.5
+
+
+@asynccontextmanager
+async def started(root: Path, queue: int = 1000) -> AsyncIterator[Slot]:
+    """A slot of latest, with its process."""
+    slot = Slot(await asyncio.to_thread(loaded.load, shop.registry(root), "latest"), queue, PATIENCE, 20)
+    try:
+        await slot.start()
+        yield slot
+    finally:
+        slot.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each question to a process had, filled as they are asked."""
+    sizes: list[int] = []
+    ask = model_worker.ModelWorker.ask
+    monkeypatch.setattr(
+        model_worker.ModelWorker, "ask", lambda self, rows, data: (sizes.append(rows), ask(self, rows, data))
+    )
+    return sizes
+
+
+@pytest.fixture
+def failing(faults: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that says how the model of `model_v1.1` fails."""
+    command = (sys.executable, "-P", str(HERE / "faulty_worker.py"), str(faults))
+    monkeypatch.setattr(model_worker, "COMMAND", command)
+    return faults / "model_v1.1"
+
+
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def data(rows: int, seed: int = 0) -> bytes:
+    return shop.matrix(shop.rows(rows, seed)).tobytes()
+
+
+def answer(slot: Slot, rows: int, seed: int = 0, seconds: float = 5.0) -> Answers:
+    found = slot.answer(data(rows, seed), rows, asyncio.get_running_loop().time() + seconds)
+    assert isinstance(found, asyncio.Future), found
+    return found
+
+
+def test_requests_that_wait_go_together_and_each_gets_its_own_answers(root: Path, asked: list[int]) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            asked.clear()
+            futures = [answer(slot, 1 + seed % 3, seed) for seed in range(60)]
+            for seed, future in enumerate(futures):
+                known = [value for row in shop.answers(1, shop.rows(1 + seed % 3, seed)) for value in row]
+                assert list(await future) == pytest.approx(known, rel=1e-12)
+            assert sum(asked) == 120
+            assert len(asked) == 2, "the first at once, the others as one while it was busy"
+
+    run(work)
+
+
+def test_a_large_request_travels_as_one_and_is_answered_as_the_library_answers(root: Path, asked: list[int]) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            asked.clear()
+            found = await answer(slot, 5000)
+            known = [value for row in shop.answers(1, shop.rows(5000)) for value in row]
+            assert list(found) == pytest.approx(known, rel=1e-12)
+            assert asked == [5000]
+
+    run(work)
+
+
+def test_who_goes_away_counts_neither_for_nor_against_a_version(root: Path, failing: Path) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            failing.write_text("slow")
+            for _ in range(20):
+                answer(slot, 1).cancel()
+            failing.unlink()
+            await answer(slot, 1)
+            assert slot.condition == "ok"
+            assert slot.waiting == 0
+
+    run(work)
+
+
+def test_what_is_of_no_use_any_more_is_not_asked(root: Path, failing: Path, asked: list[int]) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            asked.clear()
+            failing.write_text("slow")
+            first = answer(slot, 1)
+            late = [answer(slot, 1, seconds=0.05) for _ in range(3)]
+            assert [await each for each in late] == [Outcome.TIMEOUT] * 3
+            failing.unlink()
+            await first
+            await answer(slot, 1)
+            assert asked == [1, 1]
+
+    run(work)
+
+
+def test_a_full_queue_refuses_at_once(root: Path, failing: Path) -> None:
+    async def work() -> None:
+        async with started(root, queue=3) as slot:
+            failing.write_text("slow")
+            waiting = [answer(slot, 1) for _ in range(3)]
+            assert slot.answer(data(1), 1, asyncio.get_running_loop().time() + 5) == Outcome.BUSY
+            failing.unlink()
+            for each in waiting:
+                assert not isinstance(await each, Outcome)
+
+    run(work)
+
+
+def test_a_process_that_hangs_is_killed_and_a_new_one_answers(root: Path, failing: Path) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            assert slot._worker is not None
+            pid = slot._worker.pid
+            failing.write_text("hang holding the GIL")
+            assert await answer(slot, 1) == Outcome.HUNG
+            assert not slot.answers
+            failing.unlink()
+            while not slot.answers:
+                await asyncio.sleep(0.02)
+            assert not lives(pid)
+            assert not isinstance(await answer(slot, 1), Outcome)
+
+    run(work)
+
+
+def test_while_it_fails_it_is_probed_with_golden_rows_and_not_with_requests(root: Path, failing: Path) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            failing.write_text("NaN")
+            for _ in range(5):
+                assert await answer(slot, 1) == Outcome.BAD_OUTPUT
+            until = asyncio.get_running_loop().time() + 1.2
+            while asyncio.get_running_loop().time() < until:
+                assert slot.answer(data(1), 1, until) == Outcome.BAD_OUTPUT, "refused at once, with the reason"
+                await asyncio.sleep(0.05)
+            failing.unlink()
+            while not slot.answers:
+                await asyncio.sleep(0.02)
+
+    run(work)
+
+
+def test_a_process_that_is_killed_fails_what_it_had_and_is_replaced(root: Path) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            assert slot._worker is not None
+            os.kill(slot._worker.pid, signal.SIGSTOP)
+            asked = answer(slot, 1)
+            os.kill(slot._worker.pid, signal.SIGKILL)
+            assert await asked == Outcome.CRASHED
+            while not slot.answers:
+                await asyncio.sleep(0.02)
+            assert not isinstance(await answer(slot, 1), Outcome)
+
+    run(work)
