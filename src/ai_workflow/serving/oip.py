@@ -178,11 +178,8 @@ def _matrix(datatype: str, shape: list[int], values: Any) -> Numbers:
     if type(values) is list and set(map(type, values)) <= {int, float} and math.isfinite(sum(values)):
         with contextlib.suppress(OverflowError, struct.error):
             return Numbers(struct.pack(f"<{len(values)}f", *values), shape[0], shape[1])
-    try:
-        # `null` is a missing value.
-        numbers = np.asarray(values, dtype=np.float64)
-    except OverflowError as error:
-        raise BadRows(f"input '{MATRIX}' holds a number that is too large: {error}") from error
+    # `null` is a missing value.
+    numbers = np.asarray(values, dtype=np.float64)
     if np.isinf(numbers).any():
         raise BadRows(f"input '{MATRIX}' holds a number that is not finite")
     with np.errstate(over="ignore"):

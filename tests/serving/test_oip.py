@@ -1,0 +1,201 @@
+"""The Open Inference Protocol with binary tensors: what is read, what is written, and what is refused and why."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ai_workflow.serving import oip
+from ai_workflow.serving.encoder import BadRows
+from ai_workflow.serving.oip import Infer, Output
+from ai_workflow.serving.questions import Named, Numbers
+
+
+def tensor(name: str = "features", datatype: str = "FP64", shape: Any = (1, 2), **more: Any) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": list(shape), **more}
+
+
+def parsed(*inputs: Any, most: int = 100, **more: Any) -> Infer:
+    return oip.parse(json.dumps({"inputs": inputs, **more}).encode(), None, most)
+
+
+def binary(inputs: list[dict[str, Any]], *tails: bytes, **more: Any) -> Infer:
+    head = json.dumps({"inputs": inputs, **more}).encode()
+    return oip.parse(head + b"".join(tails), len(head), 100)
+
+
+def numbers(asked: Infer) -> list[float]:
+    assert isinstance(asked.question, Numbers)
+    return np.frombuffer(asked.question._data, "<f4").tolist()
+
+
+def test_features_are_taken_flat_or_nested_and_null_is_missing() -> None:
+    assert numbers(parsed(tensor(data=[1, 2.5]))) == [1, 2.5]
+    assert numbers(parsed(tensor(shape=(2, 2), data=[[1, 2], [3, 4]]))) == [1, 2, 3, 4]
+    found = numbers(parsed(tensor(data=[None, 2])))
+    assert np.isnan(found[0])
+    assert found[1] == 2
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64", "FP16", "INT8", "INT64", "UINT16", "BOOL"])
+def test_binary_features_of_every_type_are_the_same_numbers(datatype: str) -> None:
+    values = np.array([1, 0], dtype=oip._TYPES[datatype])
+    asked = binary([tensor(datatype=datatype, parameters={"binary_data_size": values.nbytes})], values.tobytes())
+    assert numbers(asked) == [1, 0]
+
+
+def test_columns_become_rows_by_name_in_json_and_binary_side_by_side() -> None:
+    text = b"".join(struct.pack("<I", len(word)) + word for word in (b"rot", "grün".encode()))
+    weights = np.array([1.5, np.nan], dtype="<f8").tobytes()
+    asked = binary(
+        [
+            tensor("colour", "BYTES", (2,), parameters={"binary_data_size": len(text)}),
+            tensor("pieces", "INT64", (2, 1), data=[3, 4]),
+            tensor("weight", "FP64", (2,), parameters={"binary_data_size": len(weights)}),
+        ],
+        text,
+        weights,
+    )
+    assert isinstance(asked.question, Named)
+    assert asked.question.values() == [
+        {"colour": "rot", "pieces": 3, "weight": 1.5},
+        {"colour": "grün", "pieces": 4, "weight": None},
+    ]
+
+
+def test_id_timeout_and_wanted_outputs_are_read() -> None:
+    asked = parsed(
+        tensor(data=[1, 2]),
+        id="mine",
+        parameters={"timeout": 1500, "binary_data_output": True},
+        outputs=[{"name": "score"}, {"name": "prediction", "parameters": {"binary_data": False}}],
+    )
+    assert (asked.id, asked.timeout, asked.binary) == ("mine", 0.0015, True)
+    assert asked.outputs == {"score": True, "prediction": False}
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (tensor(datatype="FP128", data=[1, 2]), "datatype 'FP128' is none of BYTES"),
+    (tensor(datatype=["FP64"], data=[1, 2]), "datatype ['FP64'] is none of"),
+    (tensor(shape=(1, 2, 3), data=[1]), "shape [1, 2, 3] is not [rows] or [rows, columns]"),
+    (tensor(shape=(0, 2), data=[]), "each 1 at least"),
+    (tensor(shape=(True, 2), data=[1, 2]), "each 1 at least"),
+    (tensor(shape=(101, 1), data=[1]), "101 rows are more than the 100"),
+    (tensor(shape=(1, 10**18), data=[1]), "has 1 values, and its shape says"),
+    (tensor(), "has neither `data` nor parameters.binary_data_size"),
+    (tensor(data=[1]), "has 1 values, and its shape says 2"),
+    (tensor(data=["a", "b"]), "holds values that are not numbers"),
+    (tensor(data=[{}, {}]), "holds values that are not numbers"),
+    (tensor(datatype="BYTES", data=["a", "b"]), "must be of numbers"),
+    (tensor(data=[10**400, 1]), "the body is not JSON: number is infinity"),
+    (tensor("price", shape=(1, 2), data=[1, 2]), "is one column: its shape is [rows] or [rows, 1]"),
+    (tensor(parameters={"binary_data_size": 16}), "0 bytes are left"),
+    (tensor(parameters={"binary_data_size": -1}), "binary_data_size -1"),
+    (tensor(parameters=[1], data=[1, 2]), "`parameters` must be an object"),
+    ("features", "each input must be an object"),
+    ({"datatype": "FP64"}, "each input must be an object with a `name`"),
+]
+
+
+@pytest.mark.parametrize(("given_", "said"), REFUSED, ids=[said for _, said in REFUSED])
+def test_what_is_not_such_a_tensor_is_refused_with_the_reason(given_: Any, said: str) -> None:
+    with pytest.raises(BadRows) as error:
+        parsed(given_)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"id": 7}, "`id` must be text"),
+        ({"outputs": {}}, None),
+        ({"outputs": {"a": 1}}, "`outputs` must be a list"),
+        ({"outputs": [1]}, "`outputs` must be a list"),
+        ({"parameters": {"timeout": 0}}, "microseconds above 0"),
+        ({"parameters": {"timeout": "1"}}, "microseconds above 0"),
+        ({"parameters": 3}, "`parameters` must be an object"),
+    ],
+)
+def test_what_is_not_such_a_request_is_refused(more: dict[str, Any], said: str | None) -> None:
+    if said is None:
+        parsed(tensor(data=[1, 2]), **more)
+        return
+    with pytest.raises(BadRows, match=said):
+        parsed(tensor(data=[1, 2]), **more)
+
+
+def test_binary_data_that_does_not_add_up_is_refused() -> None:
+    eight = tensor("c", "BYTES", (2,), parameters={"binary_data_size": 8})
+    for data, said in (
+        (struct.pack("<I", 100) + b"abcd", "longer than the data"),
+        (struct.pack("<I", 4) + b"abcd", "does not hold 2 elements"),
+        (struct.pack("<II", 0, 0) + b"x", "1 bytes follow"),
+        (struct.pack("<I", 1) + b"\xff" + b"\0\0\0", "longer than the data"),
+    ):
+        with pytest.raises(BadRows, match=said):
+            binary([eight], data)
+    with pytest.raises(BadRows, match="not UTF-8"):
+        binary([tensor("c", "BYTES", (1,), parameters={"binary_data_size": 5})], struct.pack("<I", 1) + b"\xff")
+    with pytest.raises(BadRows, match="is not finite"):
+        binary([tensor(parameters={"binary_data_size": 16})], np.array([np.inf, 1]).tobytes())
+    with pytest.raises(BadRows, match="does not fit a body"):
+        oip.parse(b"{}", 3, 1)
+    with pytest.raises(BadRows, match="is there twice"):
+        parsed(tensor(data=[1, 2]), tensor(data=[1, 2]))
+    with pytest.raises(BadRows, match="differ in how many rows"):
+        parsed(tensor("a", shape=(1,), data=[1]), tensor("b", shape=(2,), data=[1, 2]))
+
+
+@given(st.binary(max_size=200), st.one_of(st.none(), st.integers(-5, 300)))
+@settings(max_examples=300, deadline=None)
+def test_no_bytes_whatever_do_anything_but_be_refused(body: bytes, header: int | None) -> None:
+    with pytest.raises(BadRows):
+        oip.parse(body, header, 10)
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=6,
+)
+tensors = st.fixed_dictionaries(
+    {"name": st.one_of(st.just("features"), json_values), "datatype": st.sampled_from(["FP64", "BYTES", "BOOL", 3])},
+    optional={"shape": st.one_of(st.lists(st.integers(0, 3), max_size=3), json_values), "data": json_values,
+              "parameters": json_values},
+)  # fmt: skip
+
+
+@given(st.lists(tensors, max_size=3), st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), json_values))
+@settings(max_examples=300, deadline=None)
+def test_no_json_whatever_breaks_the_reader(inputs: list[Any], more: dict[str, Any]) -> None:
+    # Anything but these fails the test.
+    with contextlib.suppress(BadRows):
+        assert oip.parse(json.dumps({"inputs": inputs, **more}).encode(), None, 10).question.rows <= 10
+
+
+OUTPUTS = [Output("prediction", "BYTES", [2], ["yes", None]), Output("score", "FP64", [2], [0.75, None])]
+
+
+def test_answers_are_json_or_binary_as_each_output_is_wanted() -> None:
+    body, head = oip.answer({"model_name": "m"}, OUTPUTS, Infer(Named([{}])))
+    assert head is None
+    assert orjson.loads(body)["outputs"][1] == {"name": "score", "datatype": "FP64", "shape": [2], "data": [0.75, None]}
+    asked = Infer(Named([{}]), outputs={"prediction": True, "score": False})
+    body, head = oip.answer({"model_name": "m"}, OUTPUTS, asked)
+    described = orjson.loads(body[:head])["outputs"]
+    assert described[0] == {
+        "name": "prediction", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 11},
+    }  # fmt: skip
+    assert body[head:] == struct.pack("<I", 3) + b"yes" + struct.pack("<I", 0)
+    body, head = oip.answer({"model_name": "m"}, OUTPUTS, Infer(Named([{}]), outputs={"score": True}))
+    score = np.frombuffer(body[head:], "<f8")
+    assert score[0] == 0.75
+    assert np.isnan(score[1])
