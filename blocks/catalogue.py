@@ -18,4 +18,8 @@ class SecretBlock:
         return self.name.upper().replace("-", "_")
 
 
-SECRETS = (SecretBlock("database-password", "the password of the database that `sql` sources read"),)
+SECRETS = (
+    SecretBlock("database-password", "the password of the database that `sql` sources read"),
+    SecretBlock("inference-token", "the bearer token of those who ask the inference service"),
+    SecretBlock("inference-admin-token", "the bearer token of those who administer it"),
+)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from cyclopts import Parameter
 from pydantic import ValidationError
 
 from ai_workflow import config, logs
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import Fetch
 from ai_workflow.settings import Service, Settings, StoreSection
 
 
-def serve(
-    *,
-    pipeline: Path | None = None,
-    environment: str | None = None,
-    store: str | None = None,
-    host: str | None = None,
-    port: int | None = None,
-) -> None:
-    """Answer over HTTP: by latest, else stable, else the default response, until SIGTERM or Ctrl-C.
+@Parameter(name="*")
+@dataclass
+class Place:
+    """What is served, and where.
 
     Args:
         pipeline: YAML file of a pipeline; the pipeline of `config/base.yaml` if not given.
@@ -27,24 +25,48 @@ def serve(
         store: The store's root, if it is not the one of the configuration.
         host: Where to listen, if not at service.host.
         port: Where to listen, if not at service.port; 0 takes any that is free.
+        place: What is served, and where.
     """
-    from ai_workflow.serving import service
 
-    settings = with_place(config.load(pipeline, environment=environment).settings, store, host, port)
+    pipeline: Path | None = None
+    environment: str | None = None
+    store: str | None = None
+    host: str | None = None
+    port: int | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration that applies.
+
+        Raises:
+            AiWorkflowError: everybody could ask there, without a token.
+        """
+        found = config.load(self.pipeline, environment=self.environment).settings
+        given = {name: value for name, value in (("host", self.host), ("port", self.port)) if value is not None}
+        try:
+            service = Service.model_validate({**dict(found.service), **given})
+        except ValidationError as error:
+            raise AiWorkflowError("; ".join(problem["msg"] for problem in error.errors())) from None
+        store = StoreSection(root=self.store) if self.store is not None else found.store
+        return found.model_copy(update={"service": service, "store": store})
+
+
+_CONFIGURED = Place()
+
+
+def serve(*, place: Place = _CONFIGURED) -> None:
+    """Answer over HTTP: by latest, else stable, else the default response, until SIGTERM or Ctrl-C.
+
+    Args:
+        place: What is served, and where.
+    """
+    run(place)
+
+
+def run(place: Place, fetch: Fetch | None = None) -> None:
+    """Serve; secrets come from `fetch` before they come from the environment."""
+    from ai_workflow.serving.service import Service as InferenceService
+
+    settings = place.settings
     logs.setup(settings.logging.level, settings.logging.format)
-    service.Service(settings).run()
-
-
-def with_place(settings: Settings, store: str | None, host: str | None, port: int | None) -> Settings:
-    """Return settings with what the command line says of the place.
-
-    Raises:
-        AiWorkflowError: it could be reached by anybody there, without a token.
-    """
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    try:
-        service = Service.model_validate({**dict(settings.service), **given})
-    except ValidationError as error:
-        raise AiWorkflowError("; ".join(problem["msg"] for problem in error.errors())) from None
-    place = StoreSection(root=store) if store is not None else settings.store
-    return settings.model_copy(update={"service": service, "store": place})
+    InferenceService(settings, fetch).run()
