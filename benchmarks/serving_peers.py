@@ -99,6 +99,12 @@ def _decided(value: float) -> Wanted:
     return [*told, (("fallback",), False)]
 
 
+def _probable(value: float) -> Wanted:
+    """Our answer in the Open Inference Protocol: the class, its probability, those of all classes."""
+    told: Wanted = [(("outputs", 0, "data", 0), str(int(value > 0.5))), (("outputs", 2, "data", 1), value)]
+    return [*told, (("parameters", "fallback"), False)]
+
+
 def _at(*path: str | int) -> Callable[[float], Wanted]:
     return lambda value: [(path, value)]
 
@@ -112,7 +118,7 @@ SERVERS = (
         OURS, (), "/v2/health/ready",
         {
             "ours /predict": Question("/predict", _named, _decided),
-            "ours /v2 infer": Question(f"/v2/models/{NAME}/infer", _tensor, _at("outputs", 0, "data", 0)),
+            "ours /v2 infer": Question(f"/v2/models/{NAME}/infer", _tensor, _probable),
         },
     ),
     Server("fastapi", ("serve_fastapi.py",), "/ready", {"FastAPI def": _SCORES}),
