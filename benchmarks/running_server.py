@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import process_tree
+from benchmarks.measure import BenchmarkError
 from benchmarks.peer_environment import Skipped
 
 _READY_SECONDS, _END_SECONDS = 120.0, 15.0
@@ -30,7 +31,13 @@ class Running:
 
 
 def cpus() -> tuple[int, int]:
-    """Return the CPU of the servers and that of the client; the same one twice where there is no other."""
+    """Return the CPU of the servers and that of the client; the same one twice where there is no other.
+
+    Raises:
+        BenchmarkError: this system does not let a process choose its CPU.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        raise BenchmarkError("this needs Linux: processes are tied to a CPU each, and /proc says what they took")
     own = sorted(os.sched_getaffinity(0))
     return own[0], own[-1]
 

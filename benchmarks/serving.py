@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import serving_model, serving_report
@@ -49,6 +50,15 @@ class Bench:
             for name, question in server.questions.items():
                 self.measured[name], self._running[name] = server, found
                 self._requests[name] = question.requests(made)
+
+    def about(self) -> str:
+        """Return the versions of the peers, and where everything runs."""
+        peers = dict.fromkeys(server.requirements[0] for server in self.measured.values() if server.peer)
+        shared = [f"{name}=={version(name)}" for name in ("uvicorn", "fastapi", "lightgbm")]
+        place = f"servers on CPU {self.server_cpu}, client on CPU {self.client_cpu}"
+        if self.server_cpu == self.client_cpu:
+            place = "only one CPU, of which the client takes its share: believe the CPU figures alone"
+        return f"{', '.join([*shared, *peers])}; {place}"
 
     def check(self) -> None:
         """Ask every server about every row once, and more.
@@ -100,7 +110,7 @@ def main(given: Sequence[str] = ()) -> None:
     about = f"{options.rounds} rounds of {options.seconds:g} s, {machine()}"
     chosen = [server for server in SERVERS if server.name in {*options.only, HELLO}]
     with _bench(chosen) as bench:
-        one = "; only one CPU: the client takes its share of it" if bench.server_cpu == bench.client_cpu else ""
+        about = f"{about}\n{bench.about()}"
         bench.check()
         cells: dict[str, dict[int, list[Found]]] = {name: {ALONE: [], MANY: []} for name in bench.measured}
         for number in range(options.rounds):
@@ -108,9 +118,9 @@ def main(given: Sequence[str] = ()) -> None:
                 cells[name][connections].append(found)
     ours = [name for name, server in bench.measured.items() if server.name == OURS]
     goals = serving_report.goals(cells, HELLO, ours, [name for name, server in bench.measured.items() if server.peer])
-    print(serving_report.render(cells, HELLO, goals, bench.skipped, about + one))
+    print(serving_report.render(cells, HELLO, goals, bench.skipped, about))
     if options.json:
-        _write(options.json, {"about": about + one, "skipped": bench.skipped, "goals": list(map(asdict, goals))}, cells)
+        _write(options.json, {"about": about, "skipped": bench.skipped, "goals": list(map(asdict, goals))}, cells)
 
 
 def _options(given: Sequence[str]) -> argparse.Namespace:
