@@ -7,7 +7,7 @@ import sys
 
 from ai_workflow.errors import AiWorkflowError
 
-BENCHMARKS = ("overhead", "resume", "registry")
+BENCHMARKS = ("overhead", "resume", "registry", "serving")
 
 
 def main(given: list[str]) -> int:

@@ -1,0 +1,83 @@
+"""The model that every server serves: 100 trees of 31 leaves on 30 numbers, trained and published by this project."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ai_workflow import config
+from ai_workflow.registry import Registry
+from ai_workflow.store import Store
+from benchmarks.measure import cost
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "serving"
+COLUMNS = [f"f{number}" for number in range(30)]
+_ROWS, _ASKED = 20_000, 64
+PIPELINE = """\
+pipeline: {name}
+task: classification
+source: {{kind: csv, path: "{path}"}}
+id: id
+target: target
+trainer: {{kind: lightgbm, steps: 100, params: {{num_leaves: 31, num_threads: 1}}}}
+evaluate: {{holdout: 0.2, metric: accuracy, minimum: 0.6}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A published version, where it lies, and rows with the probabilities of class 1 that all servers must answer.
+
+    `columns` is the order of the model's features, which that of the rows follows.
+    """
+
+    pipeline: Path
+    store: Path
+    model: Path
+    columns: list[str]
+    rows: list[list[float]]
+    probabilities: list[float]
+
+
+def make(folder: Path) -> Made:
+    """Write a table, train on it, publish, and ask the model about rows that it has not seen.
+
+    Raises:
+        BenchmarkError: the training failed; with the end of its log.
+    """
+    table, pipeline, store = folder / "rows.csv", folder / "pipeline.yaml", folder / "store"
+    asked = _write(table)
+    pipeline.write_text(PIPELINE.format(name=NAME, path=table))
+    told = {**os.environ, "AIW_STORE": str(store)}
+    cost([sys.executable, "-m", "benchmarks.bare_training", str(pipeline)], told, ROOT, folder / "training.log")
+    registry = Registry(Store(str(store)), config.load(pipeline, root=ROOT, env={}).settings.models)
+    latest = registry.get("latest")
+    columns = [feature["name"] for feature in json.loads(registry.read(latest, "features.json"))["features"]]
+    model, rows = store / latest.folder / "model.txt", [[row[name] for name in columns] for row in asked]
+    return Made(pipeline, store, model, columns, rows, _answers(model, rows))
+
+
+def _write(table: Path) -> list[dict[str, float]]:
+    """Write rows whose target hangs on many of their numbers, and return some more."""
+    import numpy as np
+    import pandas as pd
+
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(_ROWS + _ASKED, len(COLUMNS))).round(4)
+    signal = rows[:, :10].sum(axis=1) + 2 * rows[:, 10] * rows[:, 11] + np.sin(3 * rows[:, 12:20]).sum(axis=1)
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame.insert(0, "id", range(len(frame)))
+    frame["target"] = (signal + random.normal(size=len(frame)) > 0).astype(int)
+    frame.head(_ROWS).to_csv(table, index=False)
+    return [dict(zip(COLUMNS, map(float, row), strict=True)) for row in rows[_ROWS:]]
+
+
+def _answers(model: Path, rows: list[list[float]]) -> list[float]:
+    import lightgbm
+    import numpy as np
+
+    return [float(value) for value in lightgbm.Booster(model_file=model).predict(np.array(rows), num_threads=1)]

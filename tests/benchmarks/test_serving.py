@@ -1,0 +1,125 @@
+"""The serving benchmark: it asks every server for the same, and does not embellish."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks import serving, serving_report
+from benchmarks.http_load import Found, fault
+from benchmarks.serving_model import COLUMNS, Made
+from benchmarks.serving_peers import SERVERS
+from benchmarks.serving_report import ALONE, MANY
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", [name for server in SERVERS for name in server.questions])
+def test_every_server_is_asked_for_every_row_and_must_answer_it(name: str) -> None:
+    rows = [[number + 0.25 for number in range(30)], [0.5] * 30]
+    made = Made(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), rows, [0.25, 0.75])
+    question = next(server.questions[name] for server in SERVERS if name in server.questions)
+
+    first, second = question.requests(made)
+
+    assert all(str(number + 0.25) in first.body for number in range(30))
+    assert first.body != second.body
+    assert all(fault(200, body, first.wanted) for body in (b"{}", b"[]", b'{"predictions": []}'))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, None),
+        ({"fallback": True}, "fallback is True, not False"),
+        ({"predictions": [{"prediction": "1", "score": 0.75}]}, "predictions.0.prediction is '1', not '0'"),
+        ({"predictions": [{"prediction": "0", "score": 0.76}]}, "predictions.0.score is 0.76, not 0.75"),
+        ({"predictions": [{"prediction": "0", "score": None}]}, "does not hold what it should"),
+    ],
+)
+def test_our_own_answer_must_be_the_models_and_no_fallback(changed: dict[str, object], said: str | None) -> None:
+    made = Made(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), [[0.5] * 30], [0.25])
+    [asked] = next(server.questions["ours /predict"] for server in SERVERS if server.name == "ours").requests(made)
+    right = {"predictions": [{"prediction": "0", "score": 0.75}], "fallback": False}
+
+    found = fault(200, json.dumps({**right, **changed}).encode(), asked.wanted)
+
+    assert found is None if said is None else said in str(found)
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    cells = _cells(hello=[10, 20, 40], ours=[40, 60, 80])
+
+    assert serving_report.over(cells, "ours", "hello") == pytest.approx([4.0, 3.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("ours", "peer", "late", "said"),
+    [
+        (50.0, 200.0, 4.0, ["met 5.00 x", "met 4.00 x less than near", "met 4.00 ms of 4.00 ms"]),
+        (50.1, 200.0, 4.01, ["missed 5.01 x", "missed 3.99 x less than near", "missed 4.01 ms of 4.00 ms"]),
+    ],
+)
+def test_a_goal_that_is_missed_is_called_so(ours: float, peer: float, late: float, said: list[str]) -> None:
+    cells = {
+        **_cells(hello=[10.0], near=[peer], far=[900.0]),
+        "ours": {load: [_found(ours, late)] for load in (ALONE, MANY)},
+    }
+
+    goals = serving_report.goals(cells, "hello", ["ours"], ["far", "near"])
+    text = serving_report.render(cells, "hello", goals, {"peer": "not installed: no net"}, "here")
+
+    assert [f"{'met' if goal.met else 'missed'} {goal.found}" for goal in goals] == said
+    assert [line.split()[0] for line in text.splitlines()[-3:]] == [each.split()[0] for each in said]
+    assert "skipped peer: not installed: no net" in text
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+    cells = _cells(hello=[10.0], ours=[30.0])
+
+    goals = serving_report.goals(cells, "hello", ["ours"], [])
+
+    assert [goal.met for goal in goals] == [True, None, True]
+    text = serving_report.render(cells, "hello", goals, {}, "here")
+    assert "unmeasured ours: at least 4 x less CPU than the nearest model server: no model server" in text
+
+
+def test_an_unknown_server_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        serving.main(["--only", "fastapi,flask"])
+
+    assert "there is no server 'flask'; there is: hello, ours, fastapi, mlserver" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_it_measures_and_reports_without_a_peer_that_cannot_be_installed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "serving", "--only", "ours,mlserver", "--rounds", "1"]
+    nothing = {"XDG_CACHE_HOME": str(tmp_path), "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_OFFLINE": "1"}
+
+    done = subprocess.run(
+        [*command, "--seconds", "0.3", "--json", str(tmp_path / "found.json")],
+        cwd=ROOT, env={**os.environ, **nothing, "PIP_NO_INDEX": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "skipped mlserver: not installed: " in done.stdout
+    body = json.loads((tmp_path / "found.json").read_text())
+    assert body["runs"].keys() == {"hello", "ours /predict", "ours /v2 infer"}
+    costs = {name: runs["16"][0]["cpu"] / runs["16"][0]["answers"] for name, runs in body["runs"].items()}
+    assert 0 < costs["hello"] < costs["ours /predict"]
+    assert [goal["met"] is None for goal in body["goals"]] == [False, True, False] * 2
+
+
+def _found(micros: float, late: float = 1.0) -> Found:
+    return Found(answers=1000, seconds=1.0, cpu=micros / 1000, p50_ms=0.5, p99_ms=late, most_ms=late)
+
+
+def _cells(**micros: Sequence[float]) -> dict[str, dict[int, list[Found]]]:
+    return {name: {load: [_found(each) for each in those] for load in (ALONE, MANY)} for name, those in micros.items()}
