@@ -284,6 +284,18 @@ def test_over_capacity_it_says_503_and_when_to_come_again_while_health_answers(
         assert "max_in_flight" in response.body["error"]
 
 
+def test_a_fallback_is_in_the_log_with_its_trace_and_not_again_and_again(
+    tmp_path: Path, faults: Path, root: Path
+) -> None:
+    with Running(shop.pipeline(tmp_path), root, faults) as running:
+        (faults / LATEST).write_text("raise")
+        found = [running.predict(shop.ROW) for _ in range(4)]
+        assert [each["fallback_reason"] for each in found] == [f"{LATEST}: error"] * 4
+        line = f"answered by {STABLE}: {LATEST}: error trace={found[0]['trace_id'][:8]}"
+        running.until(lambda: any(line in told for told in running.log))
+        assert sum("answered by" in told for told in running.log) == 1
+
+
 def test_a_pinned_version_that_fails_is_nobody_else_s_answer(tmp_path: Path, faults: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root, faults) as running:
         (faults / LATEST).write_text("hang")

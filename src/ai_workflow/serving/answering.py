@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 
+from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.logs import logger
 from ai_workflow.serving import oip, replies
 from ai_workflow.serving.chain import Answered, Chain
 from ai_workflow.serving.encoder import BadRows
@@ -29,6 +31,9 @@ JSON = (b"content-type", b"application/json")
 RETRY = (b"retry-after", b"1")
 # More rows than these are made ready in a thread, so that others need not wait.
 _FEW_ROWS = 32
+# The same fallback is logged so often.
+_TELL_SECONDS = 10.0
+log = logger("serving")
 
 
 class Refused(AiWorkflowError):
@@ -79,6 +84,7 @@ class Answering:
         self._model = f"/v2/models/{settings.pipeline}"
         self._routes: dict[str, Route] = {"/predict": self._predict, f"{self._model}/infer": self._infer}
         self._loop = asyncio.get_running_loop()
+        self._told: dict[tuple[str, str | None], float] = {}
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="rows")
         self._stem, self._numbers = os.urandom(6).hex(), itertools.count(1)
 
@@ -146,6 +152,8 @@ class Answering:
             raise self._unanswered(answered, chain)
         found = replies.reply(answered, question.rows, self._default or {})
         self._tally.final(found, self._loop.time() - request.arrived)
+        if answered.reasons is not None:
+            self._tell(found, request)
         stem = f"{self._stem}-{next(self._numbers):x}"
         if self._book is not None:
             first = chain.first
@@ -156,6 +164,14 @@ class Answering:
                 )
             )  # fmt: skip
         return found, stem
+
+    def _tell(self, found: replies.Reply, request: Request) -> None:
+        """Log a fallback with its trace, not each one: the metrics count them."""
+        now, what = self._loop.time(), (found.version, found.answered.reasons)
+        if now - self._told.get(what, -_TELL_SECONDS) >= _TELL_SECONDS:
+            self._told = {**{told: at for told, at in self._told.items() if now - at < _TELL_SECONDS}, what: now}
+            with trace.bound(trace_id=request.trace_id):
+                log.warning("answered by %s: %s", found.version, found.answered.reasons)
 
     async def _encoded(self, question: Question, chain: Chain) -> dict[str, bytes | None]:
         """Return the rows as each version takes them; None where they do not fit one that is a fallback only."""

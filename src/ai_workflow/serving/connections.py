@@ -15,6 +15,31 @@ _EVICTED_SHARE = 20
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+class _Joined:
+    """A transport that sends what is written in one turn of the event loop together: a response comes in two parts."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        self._soon, self._transport = loop.call_soon, transport
+        self._parts: list[bytes] = []
+        self.is_closing, self.abort = transport.is_closing, transport.abort
+
+    def write(self, data: bytes) -> None:
+        """Have data sent before anything else is read."""
+        if not self._parts:
+            self._soon(self._send)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what is left, and hang up."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._parts:
+            parts, self._parts = self._parts, []
+            self._transport.write(b"".join(parts))
+
+
 class Connection(HttpToolsProtocol):
     """One client's connection; `sweep` closes those that are too slow."""
 
@@ -28,6 +53,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection; where there are too many, the oldest idle ones make room, or it is refused."""
         super().connection_made(transport)
+        self.transport = _Joined(self.loop, transport)  # type: ignore[assignment]
         if len(self.connections) > self._service.max_connections and not self._make_room():
             transport.abort()
 

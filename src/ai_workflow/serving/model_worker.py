@@ -17,6 +17,7 @@ from ai_workflow.serving.worker import ANSWER, HEAD, READY
 
 # One thread each: the processes of several versions share the machine with the server.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_STDERR = 2
 COMMAND = (sys.executable, "-P", "-m", "ai_workflow.serving.worker")
 
 # The answers, or what the model said in place of any.
@@ -62,7 +63,7 @@ class ModelWorker(asyncio.Protocol):
             environment = {**os.environ, **dict.fromkeys(_THREADS, "1")}
             # From the main thread, always: the kernel ends a process with the very thread that started it.
             self._process = subprocess.Popen(
-                [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(),
+                [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=_STDERR,
                 pass_fds=[theirs.fileno(), model], env=environment,
             )  # fmt: skip
         self._watch_exit(loop)

@@ -9,7 +9,6 @@ A request has one tensor for each column of a row, named after it, of shape [row
 
 from __future__ import annotations
 
-import contextlib
 import math
 import struct
 from collections.abc import Sequence
@@ -89,8 +88,8 @@ def parse(body: bytes, header: int | None, most: int) -> Infer:
     if rest:
         raise BadRows(f"{len(rest)} bytes follow the last binary tensor")
     parameters = _mapping(asked, "parameters")
-    outputs, request_id = asked.get("outputs") or [], asked.get("id")
-    if type(outputs) is not list or not all(type(each) is dict and type(each.get("name")) is str for each in outputs):
+    outputs, request_id = asked.get("outputs") or (), asked.get("id")
+    if outputs and not _are_named(outputs):
         raise BadRows("`outputs` must be a list of objects with a `name`")
     if request_id is not None and type(request_id) is not str:
         raise BadRows("`id` must be text")
@@ -111,7 +110,7 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype != "BYTES" and (type(datatype) is not str or datatype not in _TYPES):
         raise BadRows(f"input '{name}': datatype {datatype!r} is none of BYTES, {', '.join(_TYPES)}")
-    if type(shape) is not list or not 1 <= len(shape) <= 2 or not all(type(n) is int and n > 0 for n in shape):
+    if type(shape) is not list or not 1 <= len(shape) <= 2 or set(map(type, shape)) != {int} or min(shape) < 1:
         raise BadRows(f"input '{name}': shape {shape!r} is not [rows] or [rows, columns], each 1 at least")
     if shape[0] > most:
         raise BadRows(f"{shape[0]} rows are more than the {most} that one request may have (service.max_rows)")
@@ -129,11 +128,12 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
 def _listed(name: str, data: Any, count: int) -> list[Any]:
     if not isinstance(data, list):
         raise BadRows(f"input '{name}' has neither `data` nor parameters.binary_data_size")
-    if data and all(type(row) is list for row in data):
+    if data and type(data[0]) is list and set(map(type, data)) == {list}:
         data = [value for row in data for value in row]
     if len(data) != count:
         raise BadRows(f"input '{name}' has {len(data)} values, and its shape says {count}")
-    return list(data)
+    values: list[Any] = data
+    return values
 
 
 def _binary(name: str, datatype: str, data: memoryview, count: int) -> Any:
@@ -176,8 +176,10 @@ def _matrix(datatype: str, shape: list[int], values: Any) -> Numbers:
     if type(values) is list and not set(map(type, values)) <= {int, float, bool, type(None)}:
         raise BadRows(f"input '{MATRIX}' holds values that are not numbers")
     if type(values) is list and set(map(type, values)) <= {int, float} and math.isfinite(sum(values)):
-        with contextlib.suppress(OverflowError, struct.error):
+        try:
             return Numbers(struct.pack(f"<{len(values)}f", *values), shape[0], shape[1])
+        except (OverflowError, struct.error):
+            pass  # more than float32 holds: infinity, as in training
     # `null` is a missing value.
     numbers = np.asarray(values, dtype=np.float64)
     if np.isinf(numbers).any():
@@ -192,6 +194,12 @@ def _plain(values: Any) -> Sequence[Any]:
         return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124
     found: Sequence[Any] = values
     return found
+
+
+def _are_named(outputs: Any) -> bool:
+    return isinstance(outputs, list) and all(
+        isinstance(each, dict) and type(each.get("name")) is str for each in outputs
+    )
 
 
 def _mapping(outer: dict[str, Any], name: str) -> dict[str, Any]:

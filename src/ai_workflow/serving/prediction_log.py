@@ -8,6 +8,7 @@ locked as long as its service lives, so that one that a killed service left is k
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -32,6 +33,8 @@ FOLDER = "prediction_log"
 _WRITE_SECONDS = 0.25
 _MOST_WAITING = 20_000
 _FEW_ROWS = 32
+# A service that ends waits so long for the rows to be in `predictions/`.
+_COMPACTION_SECONDS = 6.0
 _SEGMENT_BYTES = 32 << 20
 log = logger("prediction_log")
 
@@ -96,13 +99,13 @@ class PredictionLog:
         self._waiting.append((rows, self._lines(record) if rows <= _FEW_ROWS else record))
 
     def close(self) -> None:
-        """Write what waits, close the segment, and wait until `predictions/` has been made of it."""
+        """Write what waits, close the segment, and wait a while until `predictions/` has been made of it."""
         self._over.set()
         self._thread.join()
         self._close_segment()
+        self._await_compaction()
         self._start_compaction()
-        if self._compacting is not None:
-            self._compacting.wait()
+        self._await_compaction()
 
     def _run(self) -> None:
         while not self._over.wait(_WRITE_SECONDS):
@@ -177,6 +180,12 @@ class PredictionLog:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+    def _await_compaction(self) -> None:
+        if self._compacting is not None:
+            # It goes on by itself if it takes longer, and what it does not do, that of the next service does.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._compacting.wait(_COMPACTION_SECONDS)
 
     def _start_compaction(self) -> None:
         if self._compacting is not None and self._compacting.poll() is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import resource
 import signal
 import socket
@@ -16,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from ai_workflow import fallback, metrics
+from ai_workflow import fallback, logs, metrics
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.registry import Registry
@@ -68,6 +69,7 @@ class Service:
         import uvloop
 
         _raise_limits()
+        _take_over_logging()
         sys.setswitchinterval(_SWITCH_SECONDS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve())
@@ -83,7 +85,7 @@ class Service:
         self._server = _Server(
             uvicorn.Config(
                 self._app, http=_connections(self._service), ws="none", lifespan="off", log_config=None,
-                access_log=False, server_header=False, date_header=False,
+                access_log=False, server_header=False, date_header=False, proxy_headers=False,
                 timeout_keep_alive=int(self._service.idle_seconds) + 1,
                 timeout_graceful_shutdown=_LONGEST_SHUTDOWN,
             )
@@ -193,6 +195,13 @@ def _bound(host: str, port: int) -> Any:
             "Stop what listens there, or choose another port"
         ) from error
     return bound
+
+
+def _take_over_logging() -> None:
+    """Write uvicorn's errors as our own lines; that a request was malformed is no news."""
+    theirs, ours = logging.getLogger("uvicorn.error"), logging.getLogger(logs.ROOT)
+    theirs.handlers, theirs.propagate = ours.handlers, not ours.handlers
+    theirs.setLevel(logging.ERROR)
 
 
 def _raise_limits() -> None:

@@ -15,7 +15,7 @@ class PredictionLog(Section):
 
     enabled: bool = True
     values: bool = Field(default=False, description="keep rows as they were sent; else a hash of the features only")
-    segment_seconds: float = Field(default=60, gt=0, description="how soon predictions are in `predictions/`")
+    segment_seconds: float = Field(default=300, gt=0, description="how soon predictions are in `predictions/`")
     folder: str | None = Field(default=None, description="a folder on this machine; in the store if that is one")
 
 
