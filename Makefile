@@ -13,13 +13,17 @@ UV := $(VENV)/.uv
 WITH_UV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop status setup test test-slow test-all check check-kill bench format lock clean distclean
+.PHONY: help run serve stop status setup test test-slow test-all check check-kill bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVIRONMENT=production
 	@$(PY) -m deploy.local run $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)")
+
+serve: setup ## answer over HTTP by what was published: CONFIG=pipeline.yaml ENVIRONMENT=production PORT=8080
+	@exec $(PY) -m deploy.serve $(if $(CONFIG),--pipeline "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)") \
+	  $(if $(PORT),--port $(PORT))
 
 status: setup ## show whether the local Prefect server runs, and where
 	@$(PY) -m deploy.local status || true

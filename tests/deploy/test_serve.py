@@ -1,0 +1,61 @@
+"""The service's tokens come from Prefect's Secret blocks, and from the environment where Prefect has none."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from prefect.blocks.system import Secret
+
+from deploy.server import Server
+from tests.serving import shop
+from tests.serving.running import ROOT
+
+_PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
+
+
+@contextmanager
+def served(tmp_path: Path, **variables: str) -> Iterator[tuple[str, list[str]]]:
+    """Start `python -m deploy.serve`, and give its address and its log so far."""
+    pipeline = shop.pipeline(tmp_path, service={"token": "${secret:shop-door}"})
+    command = [sys.executable, "-m", "deploy.serve", "--pipeline", str(pipeline), "--store", str(tmp_path / "store")]
+    environment = os.environ | variables
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        log = []
+        try:
+            for line in process.stderr:
+                log.append(line)
+                if found := _PORT.search(line):
+                    yield f"http://127.0.0.1:{found[1]}", log
+                    return
+            raise AssertionError("".join(log))
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+def status(address: str, token: str) -> int:
+    headers = {"authorization": f"Bearer {token}"}
+    return httpx.get(f"{address}/v2", headers=headers, trust_env=False).status_code
+
+
+def test_a_token_is_read_from_its_secret_block(tmp_path: Path, prefect_server: Server) -> None:
+    Secret(value="from-the-block").save("shop-door", overwrite=True)  # type: ignore[arg-type]
+    with served(tmp_path, SHOP_DOOR="from-the-environment") as (address, log):
+        assert status(address, "from-the-block") == 200
+        assert status(address, "from-the-environment") == 401
+        assert not any("from-the-block" in line for line in log)
+
+
+def test_where_prefect_does_not_answer_the_environment_does(tmp_path: Path) -> None:
+    nobody = "http://127.0.0.1:9/api"
+    with served(tmp_path, SHOP_DOOR="from-the-environment", PREFECT_API_URL=nobody) as (address, log):
+        assert status(address, "from-the-environment") == 200
+        assert any("Secret block 'shop-door' cannot be read, the environment is asked" in line for line in log)
