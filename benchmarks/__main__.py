@@ -7,7 +7,7 @@ import sys
 
 from ai_workflow.errors import AiWorkflowError
 
-BENCHMARKS = ("overhead", "resume", "registry", "serving")
+BENCHMARKS = ("overhead", "resume", "registry", "serving", "abuse")
 
 
 def main(given: list[str]) -> int:

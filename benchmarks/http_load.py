@@ -11,8 +11,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks import process_tree
@@ -31,17 +31,20 @@ class Request:
     body: str
     wanted: Sequence[tuple[Sequence[str | int], Any]]
 
-    @property
-    def raw(self) -> bytes:
-        """The bytes that go over the wire."""
+    def raw(self, headers: Mapping[str, str]) -> bytes:
+        """Return the bytes that go over the wire."""
         body = self.body.encode()
         head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to do: requests in turn, over so many connections, for so long after a warm-up that does not count."""
+    """What to do: requests in turn, over so many connections, for so long after a warm-up that does not count.
+
+    `headers` come with each of them.
+    """
 
     port: int
     server: int
@@ -49,6 +52,7 @@ class Load:
     warmup: float
     seconds: float
     requests: Sequence[Request]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,8 @@ class Found:
 class Client:
     """Some connections to one server; `run` may be called several times."""
 
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self._requests, self._raw = requests, [request.raw for request in requests]
+    def __init__(self, requests: Sequence[Request], headers: Mapping[str, str] | None = None) -> None:
+        self._requests, self._raw = requests, [request.raw(headers or {}) for request in requests]
         self._asked, self._asking, self._until = 0, 0, 0.0
         self._connections: list[Connection] = []
         self.latencies: list[float] = []
@@ -188,7 +192,7 @@ async def measure(load: Load) -> Found:
     Raises:
         BenchmarkError: an answer is wrong, or none comes.
     """
-    client = Client(load.requests)
+    client = Client(load.requests, load.headers)
     try:
         await client.connect(load.port, load.connections)
     except OSError as error:
