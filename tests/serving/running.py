@@ -38,7 +38,13 @@ class Running:
         else:
             command = [sys.executable, str(HERE / "faulty_server.py"), str(faults), *serve]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | variables, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=os.environ | variables,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="strict",
         )
         self.log: list[str] = []
         self.port = 0

@@ -14,10 +14,10 @@ from typing import Any
 
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.serving.worker import ANSWER, HEAD, READY
+from ai_workflow.serving.worker_output import WorkerOutput
 
 # One thread each: the processes of several versions share the machine with the server.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_STDERR = 2
 COMMAND = (sys.executable, "-P", "-m", "ai_workflow.serving.worker")
 
 # The answers, or what the model said in place of any.
@@ -32,17 +32,19 @@ class ModelWorker(asyncio.Protocol):
     """One process with one model, ready to be asked.
 
     Args:
+        name: the version, for the log.
         replied: told of each answer.
         gone: told once how the process ended, unless it was `kill` that ended it.
     """
 
-    def __init__(self, replied: Callable[[Reply], None], gone: Callable[[str], None]) -> None:
-        self._replied, self._gone = replied, gone
+    def __init__(self, name: str, replied: Callable[[Reply], None], gone: Callable[[str], None]) -> None:
+        self._name, self._replied, self._gone = name, replied, gone
         self._buffer = bytearray()
         self.outputs = 0
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: Any = None
         self._process: subprocess.Popen[bytes]
+        self._output: WorkerOutput
 
     async def start(self, kind: str, model: int, features: int, timeout: float) -> None:
         """Start the process and wait until its model is loaded.
@@ -61,11 +63,15 @@ class ModelWorker(asyncio.Protocol):
         with theirs:
             arguments = [str(os.getpid()), str(theirs.fileno()), str(model), kind, str(features)]
             environment = {**os.environ, **dict.fromkeys(_THREADS, "1")}
-            # From the main thread, always: the kernel ends a process with the very thread that started it.
-            self._process = subprocess.Popen(
-                [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=_STDERR,
-                pass_fds=[theirs.fileno(), model], env=environment,
-            )  # fmt: skip
+            self._output = WorkerOutput(self._name)
+            try:
+                # From the main thread, always: the kernel ends a process with the very thread that started it.
+                self._process = subprocess.Popen(
+                    [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=self._output.end,
+                    stderr=self._output.end, pass_fds=[theirs.fileno(), model], env=environment,
+                )  # fmt: skip
+            finally:
+                self._output.close_end()
         self._watch_exit(loop)
         try:
             await loop.create_connection(lambda: self, sock=ours)
@@ -138,6 +144,8 @@ class ModelWorker(asyncio.Protocol):
             os.close(handle)
             code = self._process.wait()
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            if last := self._output.drain():
+                how = f"{how}; its last words: {last}"
             if not self._ready.done():
                 self._ready.set_exception(ModelGone(f"the process of the model {how} while it loaded"))
             self._gone(how)

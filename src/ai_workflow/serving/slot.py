@@ -143,7 +143,7 @@ class Slot:
             if self._worker is worker:
                 self._lose(Outcome.CRASHED, how)
 
-        worker = ModelWorker(replied, gone)
+        worker = ModelWorker(self.name, replied, gone)
         await worker.start(self.loaded.kind, self.loaded.model, self.loaded.features, self._timeout)
         if worker.outputs != self.loaded.outputs:
             worker.kill()

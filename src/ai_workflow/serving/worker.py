@@ -87,7 +87,10 @@ def main(arguments: list[str]) -> None:
     # The parent decides when this process ends, not who presses Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=int(handle))
-    answer, outputs = load(kind, int(model), int(features))
+    try:
+        answer, outputs = load(kind, int(model), int(features))
+    except Exception as error:  # whatever a library makes of a bad model: one line, and the parent says which it was
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
     parent.sendall(HEAD.pack(READY, outputs))
     serve(parent, answer, int(features))
 
