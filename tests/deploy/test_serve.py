@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 from prefect.blocks.system import Secret
 
 from deploy.server import Server
@@ -54,6 +55,7 @@ def test_a_token_is_read_from_its_secret_block(tmp_path: Path, prefect_server: S
         assert not any("from-the-block" in line for line in log)
 
 
+@pytest.mark.slow
 def test_where_prefect_does_not_answer_the_environment_does(tmp_path: Path) -> None:
     nobody = "http://127.0.0.1:9/api"
     with served(tmp_path, SHOP_DOOR="from-the-environment", PREFECT_API_URL=nobody) as (address, log):

@@ -120,7 +120,8 @@ def pipeline(folder: Path, **changes: Any) -> Path:
         "source": {"kind": "csv", "path": "none.csv"},
         "target": "bought",
         "inference": {"deadline_ms": 200, "default_response": {"prediction": "unknown"}},
-        "service": {"port": 0, "drain_seconds": 0.2, "reload_seconds": 0.2},
+        # The log's tests switch it on: a service that ends waits for what becomes of it.
+        "service": {"port": 0, "drain_seconds": 0.1, "reload_seconds": 0.2, "prediction_log": {"enabled": False}},
         "logging": {"level": "INFO"},
     }
     for name, value in changes.items():

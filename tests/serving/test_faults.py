@@ -18,7 +18,9 @@ from tests.serving.traffic import Traffic
 
 LATEST, STABLE = "model_v1.1", "model_v1.0"
 DEADLINE, TOLERANCE, BACK = 0.2, 0.02, 2.0
-FAULTS = ["raise", "hang", "hang holding the GIL", "segfault", "NaN", "too few", "no probability", "slow"]
+FAULTS = ["raise", "hang", "segfault", "slow", "hang holding the GIL", "NaN", "too few", "no probability"]
+# The others are in the matrix below, and each alone in test_slot.py.
+QUICK = FAULTS[:4]
 
 
 def check(traffic: Traffic, answered: set[str], since: float) -> None:
@@ -71,7 +73,7 @@ def under(running: Running, faults: Path, kind: str, versions: tuple[str, ...], 
         assert answered["default"] <= 0.02 * sum(answered.values()), "stable answers, not the default"
 
 
-@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("kind", QUICK)
 def test_a_broken_latest_is_answered_for_by_stable_within_the_deadline_and_is_back_soon(
     kind: str, shared_faulty: tuple[Running, Path]
 ) -> None:
@@ -107,7 +109,7 @@ def shared_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ru
         yield running, faults
 
 
-@pytest.mark.parametrize("damage", ["truncated", "gone"])
+@pytest.mark.parametrize("damage", [pytest.param("truncated", marks=pytest.mark.slow), "gone"])
 def test_a_version_in_memory_answers_whatever_becomes_of_its_files(damage: str, tmp_path: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root) as running:
         with Traffic(running.port, dumps([shop.ROW])) as traffic:

@@ -64,7 +64,10 @@ def test_what_serves_is_leased_and_cannot_be_deleted(tmp_path: Path, root: Path)
         running.until(lambda: not any(item.kept for item in pruning.plan(registry, strict) if item.name == LATEST))
 
 
-@pytest.mark.parametrize("bad", ["cut", "endless", "other answers", "NaN", "no spec", "unknown family"])
+_SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("endless", "NaN", "no spec", "unknown family")]
+
+
+@pytest.mark.parametrize("bad", ["cut", "other answers", *_SLOW])
 def test_a_bad_version_never_touches_those_that_serve(bad: str, tmp_path: Path, root: Path) -> None:
     text = shop.files(2)["model.txt"]
     golden = json.loads(shop.files(2)["golden.json"])
@@ -124,6 +127,7 @@ def test_a_rollback_is_followed(tmp_path: Path, root: Path) -> None:
         running.until(lambda: set(running.workers()) == {STABLE})
 
 
+@pytest.mark.slow
 def test_a_registry_that_is_gone_or_damaged_changes_nothing(tmp_path: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root) as running:
         aliases = root / shop.FOLDER / "aliases.json"
@@ -217,7 +221,7 @@ def reload_often(tmp_path: Path, root: Path, warm: int, times: int) -> tuple[dic
     """Change latest again and again under traffic; return what the service held before, and after."""
     shop.publish(root, 2)
     registry = shop.registry(root)
-    pipeline = shop.pipeline(tmp_path, service={"reload_seconds": 0.02, "prediction_log": {"enabled": False}})
+    pipeline = shop.pipeline(tmp_path, service={"reload_seconds": 0.02})
     with Running(pipeline, root) as running:
 
         def reload(times: int) -> dict[str, float]:
@@ -235,12 +239,6 @@ def reload_often(tmp_path: Path, root: Path, warm: int, times: int) -> tuple[dic
             return cost(running)
 
         return reload(warm), reload(times)
-
-
-def test_hot_reloads_leak_neither_process_nor_file(tmp_path: Path, root: Path) -> None:
-    before, after = reload_often(tmp_path, root, 2, 8)
-    assert after["processes"] == before["processes"]
-    assert after["files"] <= before["files"]
 
 
 @pytest.mark.slow

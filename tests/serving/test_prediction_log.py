@@ -46,13 +46,14 @@ def lines(root: Path) -> list[dict[str, Any]]:
     return found
 
 
-def log_settings(**settings: Any) -> dict[str, Any]:
-    return {"prediction_log": settings}
+def pipeline(folder: Path, **settings: Any) -> Path:
+    """Write the pipeline's file, with the log switched on."""
+    return shop.pipeline(folder, service={"prediction_log": settings})
 
 
 def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_path: Path, root: Path) -> None:
     rows = [*shop.rows(40, 3), {**shop.ROW, "price": "9.5"}]
-    with Running(shop.pipeline(tmp_path, service=log_settings(segment_seconds=0.3, values=True)), root) as running:
+    with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
         told = running.predict(*rows)
         running.until(lambda: result_store.rows_of(Store(root), shop.PIPELINE, LATEST) == len(rows), 20)
         assert segments(root) == []
@@ -70,7 +71,7 @@ def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_
 
 def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    with Running(shop.pipeline(tmp_path), root) as running:
+    with Running(pipeline(tmp_path), root) as running:
         running.predict(shop.ROW)
     found = predictions(root, "default")
     assert found["prediction"].tolist() == ["unknown"]
@@ -78,19 +79,19 @@ def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(t
     assert "values" not in found
 
 
-@pytest.mark.parametrize("moment", [0.9, 1.3])
+@pytest.mark.parametrize("moment", [0.9, pytest.param(1.3, marks=pytest.mark.slow)])
 def test_sigkill_loses_at_most_a_second_and_the_next_service_brings_in_the_rest(
     moment: float, tmp_path: Path, root: Path
 ) -> None:
-    pipeline = shop.pipeline(tmp_path, service=log_settings(segment_seconds=3600))
-    with Running(pipeline, root) as running, Traffic(running.port, dumps([shop.ROW])) as traffic:
+    logged = pipeline(tmp_path, segment_seconds=3600)
+    with Running(logged, root) as running, Traffic(running.port, dumps([shop.ROW])) as traffic:
         time.sleep(moment)
         killed = time.monotonic()
         running.process.send_signal(signal.SIGKILL)
         running.process.wait()
         traffic.stop()
     answered = {told.body["predictions"][0]["prediction_id"]: told.sent + told.seconds for told in traffic.told}
-    with Running(pipeline, root) as running:
+    with Running(logged, root) as running:
         running.until(lambda: segments(root) == [], 20)
     kept = predictions(root)["prediction_id"].tolist()
     assert len(kept) == len(set(kept)), "none is there twice"
@@ -100,7 +101,7 @@ def test_sigkill_loses_at_most_a_second_and_the_next_service_brings_in_the_rest(
 
 
 def test_a_disk_that_takes_no_more_stops_no_answer_and_what_is_lost_is_counted(tmp_path: Path, root: Path) -> None:
-    with Running(shop.pipeline(tmp_path), root) as running:
+    with Running(pipeline(tmp_path), root) as running:
         folder = root / prediction_log.FOLDER / shop.PIPELINE
         shutil.rmtree(folder)
         folder.write_text("a file where a folder should be")

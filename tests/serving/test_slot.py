@@ -136,6 +136,25 @@ def test_a_full_queue_refuses_at_once(root: Path, failing: Path) -> None:
     run(work)
 
 
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [
+        ("raise", Outcome.ERROR),
+        ("segfault", Outcome.CRASHED),
+        ("NaN", Outcome.BAD_OUTPUT),
+        ("too few", Outcome.BAD_OUTPUT),
+        ("no probability", Outcome.BAD_OUTPUT),
+    ],
+)
+def test_each_way_to_fail_is_told_by_its_name(kind: str, outcome: Outcome, root: Path, failing: Path) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            failing.write_text(kind)
+            assert await answer(slot, 1) == outcome
+
+    run(work)
+
+
 def test_a_process_that_hangs_is_killed_and_a_new_one_answers(root: Path, failing: Path) -> None:
     async def work() -> None:
         async with started(root) as slot:
