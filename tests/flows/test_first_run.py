@@ -68,7 +68,7 @@ def test_one_command_trains_scores_and_shows_the_way_on(machine: Machine) -> Non
     assert list(Path(told["predictions"].removeprefix("300 in ")).glob("*.parquet"))
     assert Path(told["journal"]).is_dir()
     assert "make run CONFIG=pipeline.yaml" in told["again"]
-    assert {"your data", "look back", "stop"} <= told.keys()
+    assert {"serve", "your data", "look back", "stop"} <= told.keys()
     assert httpx.get(told["Prefect UI"].removesuffix("/runs") + "/api/health", trust_env=False).text == "true"
     assert "Traceback" not in first.stdout + first.stderr
 
