@@ -11,6 +11,8 @@ INSTALLED := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 UV := $(VENV)/.uv
 WITH_UV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" uv
+PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve stop status setup test test-slow test-all check check-kill bench format lock clean distclean
@@ -59,18 +61,17 @@ format: setup ## put the code into shape
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-lock: | $(UV) ## pin anew what pyproject.toml asks for; UPGRADE=1 takes the newest
-	$(WITH_UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) \
-	  --custom-compile-command "make lock" --output-file requirements.lock
+lock: | $(UV) ## pin anew what pyproject.toml and the clients of the tests ask for; UPGRADE=1 takes the newest
+	$(PIN) pyproject.toml --all-extras --output-file requirements.lock
+	$(PIN) tests/serving/clients.in --output-file tests/serving/clients.txt
 
 clean: ## stop the server, remove var/ (data, models, history) and caches
 	@if [ -x $(PY) ]; then $(PY) -m deploy.local stop; fi
 	rm -rf var .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist $(COMPILED)
-	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## clean, and remove .venv
-	rm -rf $(VENV)
+distclean: clean ## clean, and remove the virtual environments
+	rm -rf $(VENV) .venv-clients
 
 # Bytecode is written here, once: where PYTHONDONTWRITEBYTECODE is set, Python itself never would,
 # and every `import prefect` would take twice as long.
