@@ -333,3 +333,9 @@ def test_sigkill_leaves_no_model_s_process_behind_even_one_that_hangs(tmp_path: 
             running.process.wait()
             traffic.stop()
         running.until(lambda: not any(lives(pid) for pid in left), 2.0)
+
+
+def test_a_length_of_thousands_of_digits_is_the_callers_mistake(shared: Running) -> None:
+    response = shared.http.post(INFER, content=b"{}", headers={"inference-header-content-length": "9" * 5000})
+    assert response.status_code == 400
+    assert response.json()["error"] == "Inference-Header-Content-Length is not a number of bytes"
