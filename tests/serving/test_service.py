@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
@@ -339,3 +340,12 @@ def test_a_length_of_thousands_of_digits_is_the_callers_mistake(shared: Running)
     response = shared.http.post(INFER, content=b"{}", headers={"inference-header-content-length": "9" * 5000})
     assert response.status_code == 400
     assert response.json()["error"] == "Inference-Header-Content-Length is not a number of bytes"
+
+
+def test_a_compressed_body_is_refused_with_what_is_taken(shared: Running) -> None:
+    body = gzip.compress(dumps([shop.ROW]))
+    response = shared.http.post("/predict", content=body, headers={"content-encoding": "gzip"})
+    assert (response.status_code, response.headers["accept-encoding"]) == (415, "identity")
+    assert "Content-Encoding 'gzip' is not taken" in response.json()["error"]
+    plain = shared.http.post("/predict", content=dumps([shop.ROW]), headers={"content-encoding": "identity"})
+    assert plain.status_code == 200

@@ -20,6 +20,7 @@ from ai_workflow.serving.tally import Tally
 from ai_workflow.settings import Service
 
 _CLOSE = (b"connection", b"close")
+_PLAIN = b"identity"
 # All bodies that are being received, beyond their first piece.
 _MOST_BUFFERED = 64 << 20
 log = logger("serving")
@@ -85,6 +86,8 @@ class InferenceApp:
         if not self._gate.admits(headers):
             challenge = (b"www-authenticate", b"Bearer")
             raise Refused(self._tally.invalid(401), "no valid bearer token", challenge, _CLOSE)
+        if headers.get(b"content-encoding", _PLAIN) != _PLAIN:
+            raise self._encoded(headers[b"content-encoding"])
         body = await self._body(headers, receive)
         if body is None:
             return None
@@ -133,6 +136,10 @@ class InferenceApp:
         return Refused(
             self._tally.invalid(413), f"the body has more than {most} bytes (service.max_body_bytes)", _CLOSE
         )
+
+    def _encoded(self, coding: bytes) -> Refused:
+        said = f"Content-Encoding {coding.decode('latin-1')!r} is not taken: send the body as it is"
+        return Refused(self._tally.invalid(415), said, (b"accept-encoding", _PLAIN), _CLOSE)
 
     def _trace_of(self, headers: Headers) -> str:
         given = headers.get(b"traceparent")
