@@ -26,6 +26,7 @@ _TYPES = {
     "BOOL": "?", "UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "<i1", "INT16": "<i2",
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
+DATATYPES = ("BYTES", *_TYPES)
 # What a column of each type is called here.
 COLUMN_TYPES = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", "category": "BYTES", "datetime": "BYTES"}
 _LENGTH = struct.Struct("<I")
@@ -109,7 +110,7 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
         raise BadRows("each input must be an object with a `name`")
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype != "BYTES" and (type(datatype) is not str or datatype not in _TYPES):
-        raise BadRows(f"input '{name}': datatype {datatype!r} is none of BYTES, {', '.join(_TYPES)}")
+        raise BadRows(f"input '{name}': datatype {datatype!r} is none of {', '.join(DATATYPES)}")
     if type(shape) is not list or not 1 <= len(shape) <= 2 or set(map(type, shape)) != {int} or min(shape) < 1:
         raise BadRows(f"input '{name}': shape {shape!r} is not [rows] or [rows, columns], each 1 at least")
     if shape[0] > most:

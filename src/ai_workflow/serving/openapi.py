@@ -5,141 +5,133 @@ from __future__ import annotations
 from importlib.metadata import version as version_of
 from typing import Any
 
+from ai_workflow.serving import openapi_examples, openapi_schemas
 from ai_workflow.serving.loaded import Loaded
 from ai_workflow.settings import Column, Settings
 
-_TYPES = {"integer": "integer", "number": "number", "boolean": "boolean", "category": "string", "datetime": "string"}
-_TEXT, _NUMBER, _BOOL = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
-_ANY_OBJECT = {"type": "object"}
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_OPEN: dict[str, Any] = {"security": []}
+_VERSION = {
+    "name": "version", "in": "path", "required": True, "schema": _TEXT, "example": "latest",
+    "description": "the name of a version, or latest, or stable",
+}  # fmt: skip
+_TRACE = {
+    "name": "traceparent", "in": "header", "schema": _TEXT,
+    "description": "W3C trace context; one that cannot be read is ignored",
+}  # fmt: skip
+# https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+_JSON_BYTES = "Inference-Header-Content-Length"
+_JSON_PART = {
+    "name": _JSON_BYTES, "in": "header", "schema": _COUNT,
+    "description": "how many bytes of the body are JSON, where binary tensors follow",
+}  # fmt: skip
+_RETRY = {"Retry-After": {"description": "seconds", "schema": _COUNT}}
 
 
 def document(settings: Settings, loaded: Loaded | None) -> dict[str, Any]:
     """Return the document; where no version is loaded, a row is any object."""
-    infer = f"/v2/models/{settings.pipeline}"
     columns = loaded.encoder.columns if loaded else {}
-    versions = {"name": "version", "in": "path", "required": True, "schema": _TEXT}
-    paths = {
-        "/predict": {"post": _operation("predict", "Predict rows", "Predict", "Prediction")},
-        f"{infer}/infer": {"post": _operation("infer", "Open Inference Protocol", "Infer", "Inferred")},
-        f"{infer}/versions/{{version}}/infer": {
-            "post": _operation("inferByVersion", "The same by one version, or nobody", "Infer", "Inferred", "404")
-            | {"parameters": [versions]}
-        },
-        f"{infer}": {"get": _getter("modelMetadata", "What the model takes and gives")},
-        f"{infer}/versions/{{version}}": {
-            "get": _getter("versionMetadata", "The same of one version", "404") | {"parameters": [versions]}
-        },
-        f"{infer}/ready": {"get": _getter("modelReady", "Whether the model answers", "503")},
-        "/v2": {"get": _getter("serverMetadata", "Name and extensions")},
-        "/v2/health/live": {"get": _getter("live", "Whether the process runs") | {"security": []}},
-        "/v2/health/ready": {
-            "get": _getter("ready", "Whether requests are answered, and by what", "503") | {"security": []}
-        },
-    }
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": f"ai-workflow · {settings.pipeline}", "version": version_of("ai-workflow")},
-        "paths": paths,
-        "components": {"schemas": _schemas(columns, settings.service.max_rows)},
+        "paths": _paths(f"/v2/models/{settings.pipeline}", columns),
+        "components": {"schemas": openapi_schemas.schemas(columns, settings.service.max_rows)},
     }
     if settings.service.token is not None:
         document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"bearer": []}]
+        _add_unauthorized(document["paths"])
     return document
 
 
-def _operation(name: str, summary: str, asked: str, answered: str, *more: str) -> dict[str, Any]:
-    body = {"required": True, "content": {"application/json": {"schema": _ref(asked)}}}
+def _paths(model: str, columns: dict[str, Column]) -> dict[str, Any]:
+    version = f"{model}/versions/{{version}}"
     return {
-        "operationId": name,
-        "summary": summary,
-        "requestBody": body,
-        "responses": {"200": _answer(answered), **_errors("400", "401", "413", "503", "504", *more)},
-    }
+        "/predict": {
+            "post": _operation(
+                "predict", "Predict rows", _json("Prediction", "the predictions"), "400", "413", "415", "503", "504",
+                requestBody=_body("Predict", openapi_examples.of_predict(columns)), parameters=[_TRACE],
+            )
+        },
+        f"{model}/infer": {"post": _infer("infer", "Open Inference Protocol, with or without binary tensors", columns)},
+        f"{version}/infer": {
+            "post": _infer(
+                "inferByVersion", "The same by one version, or nobody", columns, "404", parameters=[_VERSION]
+            )
+        },
+        model: {"get": _operation("modelMetadata", "What the model takes and gives", _json("Metadata", "the model"))},
+        version: {
+            "get": _operation(
+                "versionMetadata", "The same of one version", _json("Metadata", "the version"), "404",
+                parameters=[_VERSION],
+            )
+        },
+        f"{model}/ready": {"get": _readiness("modelReady", "Whether the model answers", "ModelReady")},
+        f"{version}/ready": {
+            "get": _readiness(
+                "versionReady", "Whether a version answers", "ModelReady", "404", parameters=[_VERSION]
+            )
+        },
+        "/v2": {"get": _operation("serverMetadata", "Name and extensions", _json("Server", "the server"))},
+        "/v2/health/live": {
+            "get": _operation("live", "Whether the process runs", _json("Live", "it runs"), **_OPEN)
+        },
+        "/v2/health/ready": {
+            "get": _readiness("ready", "Whether requests are answered, and by what", "Ready", **_OPEN)
+        },
+        "/metrics": {
+            "get": _operation(
+                "metrics", "Metrics for Prometheus",
+                {"description": "the metrics", "content": {"text/plain": {"schema": _TEXT}}},
+            )
+        },
+    }  # fmt: skip
 
 
-def _getter(name: str, summary: str, *errors: str) -> dict[str, Any]:
-    content = {"description": summary, "content": {"application/json": {"schema": _ANY_OBJECT}}}
-    return {"operationId": name, "summary": summary, "responses": {"200": content, **_errors("401", *errors)}}
+def _operation(name: str, summary: str, answer: dict[str, Any], *errors: str, **more: Any) -> dict[str, Any]:
+    responses = {"200": answer, **{status: _error(status) for status in errors}}
+    return {"operationId": name, "summary": summary, "responses": responses, **more}
 
 
-def _errors(*statuses: str) -> dict[str, Any]:
-    return {status: {**_answer("Error"), "description": "what is wrong"} for status in statuses}
+def _infer(name: str, summary: str, columns: dict[str, Column], *errors: str, parameters: Any = ()) -> dict[str, Any]:
+    binary: dict[str, Any] = {"application/octet-stream": {}}
+    answer = _json("Inferred", "the answer; with binary tensors after the JSON where they were asked for")
+    answer["content"] |= binary
+    answer["headers"] = {_JSON_BYTES: {"description": _JSON_PART["description"], "schema": _COUNT}}
+    return _operation(
+        name, summary, answer, "400", *errors, "413", "415", "503", "504",
+        requestBody=_body("Infer", openapi_examples.of_infer(columns), **binary),
+        parameters=[*parameters, _TRACE, _JSON_PART],
+    )  # fmt: skip
 
 
-def _answer(schema: str) -> dict[str, Any]:
-    return {"description": "the answer", "content": {"application/json": {"schema": _ref(schema)}}}
+def _readiness(name: str, summary: str, schema: str, *errors: str, **more: Any) -> dict[str, Any]:
+    found = _operation(name, summary, _json(schema, "it does"), *errors, **more)
+    found["responses"]["503"] = _json(schema, "it does not")
+    return found
+
+
+def _error(status: str) -> dict[str, Any]:
+    found = _json("Error", "what is wrong")
+    return {**found, "headers": _RETRY} if status in ("503", "504") else found
+
+
+def _add_unauthorized(paths: dict[str, Any]) -> None:
+    for operations in paths.values():
+        for operation in operations.values():
+            if "security" not in operation:
+                operation["responses"]["401"] = _error("401")
+
+
+def _body(schema: str, examples: dict[str, Any], **other: Any) -> dict[str, Any]:
+    json = {"schema": _ref(schema), **({"examples": examples} if examples else {})}
+    return {"required": True, "content": {"application/json": json, **other}}
+
+
+def _json(schema: str, description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": _ref(schema)}}}
 
 
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _schemas(columns: dict[str, Column], most: int) -> dict[str, Any]:
-    row: dict[str, Any] = dict(_ANY_OBJECT)
-    if columns:
-        row |= {
-            "required": list(columns),
-            "properties": {name: _value(column) for name, column in columns.items()},
-        }
-    rows = {"type": "array", "minItems": 1, "maxItems": most, "items": _ref("Row")}
-    tensor = {
-        "type": "object",
-        "required": ["name", "datatype", "shape"],
-        "properties": {
-            "name": _TEXT,
-            "datatype": _TEXT,
-            "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2},
-            "data": {"type": "array"},
-            "parameters": _ANY_OBJECT,
-        },
-    }
-    told = {"model_version": _TEXT, "trace_id": _TEXT}
-    return {
-        "Row": row,
-        "Predict": {"type": "object", "required": ["rows"], "properties": {"rows": rows}},
-        "Prediction": {
-            "type": "object",
-            "required": ["predictions", "model_version", "fallback", "fallback_reason", "trace_id"],
-            "properties": {
-                "predictions": {"type": "array", "items": _ANY_OBJECT},
-                **told,
-                "fallback": _BOOL,
-                "fallback_reason": {"type": ["string", "null"]},
-            },
-        },
-        "Infer": {
-            "type": "object",
-            "required": ["inputs"],
-            "properties": {
-                "id": _TEXT,
-                "parameters": _ANY_OBJECT,
-                "inputs": {"type": "array", "minItems": 1, "items": tensor},
-                "outputs": {
-                    "type": "array",
-                    "items": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
-                },
-            },
-        },
-        "Inferred": {
-            "type": "object",
-            "required": ["model_name", "model_version", "outputs"],
-            "properties": {"model_name": _TEXT, "model_version": _TEXT, "outputs": {"type": "array", "items": tensor}},
-        },
-        "Error": {"type": "object", "required": ["error"], "properties": {"error": _TEXT}},
-    }
-
-
-def _value(column: Column) -> dict[str, Any]:
-    """Return the schema of a column's values; text that reads as a number is taken, too, as from a file."""
-    kind = _TYPES[column.type]
-    schema: dict[str, Any] = {"type": [kind, "null"] if column.nullable or column.fill is not None else kind}
-    if column.type in ("integer", "number"):
-        schema |= {
-            name: bound for name, bound in (("minimum", column.min), ("maximum", column.max)) if bound is not None
-        }
-    if column.allowed:
-        schema["enum"] = [*column.allowed, *([None] if column.nullable else [])]
-    if column.type == "datetime":
-        schema["format"] = "date-time"
-    return schema
