@@ -151,12 +151,13 @@ class TestTriton:
         for each in asked(TRITON, regression, "infer", columns=sent, outputs=outputs):
             assert each["prediction"] == each["score"] == pytest.approx(conformance.answers(rows), rel=1e-9)
 
-    def test_gets_a_default_that_is_no_number_as_a_missing_one(self, tmp_path: Path) -> None:
-        pipeline = shop.pipeline(tmp_path, task="regression", target="spent")  # the default is text
+    def test_gets_a_default_that_is_null_as_a_missing_number(self, tmp_path: Path) -> None:
+        default = {"default_response": {"prediction": None}}
+        pipeline = shop.pipeline(tmp_path, task="regression", target="spent", inference=default)
         with Running(pipeline, tmp_path / "store") as running:
             asking: dict[str, Any] = {"columns": {"price": ["FP64", [1.5]]}, "outputs": ["prediction", "score"]}
             found = asked(TRITON, running, "infer", **asking)
-            assert running.predict({"price": 1.5})["predictions"][0]["prediction"] == "unknown"
+            assert running.predict({"price": 1.5})["predictions"][0]["prediction"] is None
         assert [each["body"]["model_version"] for each in found] == ["default"] * len(WAYS)
         assert all(math.isnan(value) for each in found for name in asking["outputs"] for value in each[name])
 

@@ -60,7 +60,7 @@ class OtherRoutes:
             Route("/admin/log-level", self._admin(self._set_log_level), methods=["POST"]),
             Route("/admin/drain", self._admin(self._begin_drain), methods=["POST"]),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _as_json})
+        return Starlette(routes=routes, exception_handlers={HTTPException: _as_json, Exception: _internal})
 
     # -- who may -------------------------------------------------------------------------------------------------
 
@@ -208,6 +208,10 @@ async def _small_body(request: Request) -> dict[str, Any]:
 
 def _json(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, media_type="application/json")
+
+
+async def _internal(_: Request, __: Exception) -> Response:
+    return _json({"error": "internal error; the service's log has more"}, 500)
 
 
 async def _as_json(_: Request, error: Exception) -> Response:

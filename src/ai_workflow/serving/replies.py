@@ -78,24 +78,16 @@ def outputs(is_regression: bool) -> tuple[str, ...]:
 def tensors(found: Reply, is_regression: bool) -> list[Output]:
     """Return the outputs of an inference request; a default response has no probabilities, and may have no numbers."""
     rows, slot = len(found.predictions), found.answered.slot
-    predictions, scores = found.predictions, found.scores
-    if slot is None:
-        scores = _numbers(scores)
-        predictions = _numbers(predictions) if is_regression else predictions
     made = [
-        Output("prediction", "FP64", [rows], predictions)
+        Output("prediction", "FP64", [rows], found.predictions)
         if is_regression
-        else Output("prediction", "BYTES", [rows], _texts(predictions)),
-        Output("score", "FP64", [rows], scores),
+        else Output("prediction", "BYTES", [rows], _texts(found.predictions)),
+        Output("score", "FP64", [rows], found.scores),
     ]
     if slot is not None and slot.loaded.classes is not None:
         width = len(slot.loaded.classes)
         made.append(Output("probabilities", "FP64", [rows, width], found.answered.values))
     return made
-
-
-def _numbers(values: Sequence[Any]) -> list[float | None]:
-    return [value if type(value) in (int, float) else None for value in values]
 
 
 def _texts(values: Sequence[Any]) -> list[str | None]:

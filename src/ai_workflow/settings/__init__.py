@@ -76,6 +76,9 @@ class Trainer(Section):
         return self.model_copy(update={"checkpoint": Checkpoint()})
 
 
+# The one answer that is a word.
+_CLASS = ("classification", "prediction")
+
 Metric = Literal["accuracy", "auc", "log_loss", "mae", "rmse", "r2"]
 METRICS: dict[str, tuple[Metric, ...]] = {
     "classification": ("accuracy", "auc", "log_loss"),
@@ -211,6 +214,11 @@ class Settings(Section):
                 raise ValueError(f"schema.{name} is dropped, but it is the {role}")
         if self.timestamp in self.columns and self.columns[self.timestamp].type != "datetime":
             raise ValueError(f"schema.{self.timestamp} must be of type datetime: it is the timestamp")
+        given = self.inference.default_response or {}
+        for name in ("prediction", "score"):
+            is_number = isinstance(given.get(name), int | float) and not isinstance(given.get(name), bool)
+            if name in given and given[name] is not None and not is_number and (self.task, name) != _CLASS:
+                raise ValueError(f"inference.default_response has a {name} that is neither a number nor null")
         declared = self.columns.get(self.target)
         if self.task == "regression" and declared and declared.type not in ("integer", "number"):
             raise ValueError(
