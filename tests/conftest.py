@@ -49,11 +49,12 @@ def chromium() -> Path:
 
 
 class _ByFile(LoadScopeScheduling):
-    """Keeps the tests of a file in one process, and those of `tests/kill` together: what they share takes long."""
+    """Keeps the tests of a file in one process, and the few quick ones of `tests/kill`: what they share takes long."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "tests/kill" if file.startswith("tests/kill/") else file
+        is_whole = self.config.option.markexpr == "kill"
+        return "tests/kill" if file.startswith("tests/kill/") and not is_whole else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
