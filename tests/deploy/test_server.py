@@ -94,6 +94,7 @@ def test_a_recycled_pid_is_not_taken_for_the_server_nor_killed(var: Path) -> Non
     assert server.ensure(var).pid != os.getpid()
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_replaced(var: Path) -> None:
     hung = server.ensure(var)
     assert hung.pid is not None

@@ -52,9 +52,6 @@ def tamper(path: Path) -> None:
     path.write_text(json.dumps(whole))
 
 
-DAMAGES = (delete, truncate, flip)
-
-
 def test_a_second_run_shows_every_stage_cached(trained: Workplace) -> None:
     again, scored = trained.train(), trained.score()
 
@@ -121,7 +118,11 @@ def test_damage_to_one_stage_is_mended_there_and_the_rest_stays_cached(trained: 
     assert predictions.read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize(
+    "damage",
+    [flip, pytest.param(truncate, marks=pytest.mark.slow), pytest.param(delete, marks=pytest.mark.slow)],
+    ids=lambda damage: damage.__name__,
+)
 def test_a_damaged_file_of_any_stage_is_recomputed_with_a_warning_that_names_it(
     trained: Workplace, damage: Callable[[Path], None]
 ) -> None:

@@ -42,7 +42,8 @@ def _asked(running: Running, place: Place, moment: Moment, *signals: signal.Sign
     return done, time.monotonic() - began
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.kill)])
+@pytest.mark.kill
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_training_asked_to_stop_saves_and_goes_on_exactly_there(
     prefect_server: Server, place: Place, reference: Reference, number: signal.Signals
 ) -> None:

@@ -62,7 +62,7 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service of a regression."""
     folder = tmp_path_factory.mktemp("regression")
     conformance.publish_regression(folder / "store")
-    pipeline = shop.pipeline(folder, task="regression", target="spent", inference=PATIENT)
+    pipeline = shop.pipeline(folder, task="regression", target="spent", inference={**PATIENT, "default_response": None})
     with Running(pipeline, folder / "store") as running:
         yield running
 
@@ -218,6 +218,7 @@ def _place(found: dict[str, Any]) -> int:
     return place
 
 
+@pytest.mark.slow
 class TestSchemathesis:
     """Requests made up from `GET /openapi.json`, and answers checked by it."""
 
