@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class Infer:
 
 @dataclass(slots=True)
 class Output:
-    """One tensor of an answer; `data` in row-major order."""
+    """One tensor of an answer, as it is in JSON; `data` in row-major order."""
 
     name: str
     datatype: str
@@ -234,17 +234,18 @@ def check_outputs(asked: Infer, names: Sequence[str]) -> None:
 
 def answer(body: dict[str, Any], outputs: Sequence[Output], asked: Infer) -> tuple[bytes, int | None]:
     """Return the bytes of an answer, and how many of them are JSON, where binary tensors follow."""
+    if not asked.outputs and not asked.binary:
+        return orjson.dumps({**body, "outputs": outputs}), None
     described, tail = [], []
     for output in outputs:
         if asked.outputs and output.name not in asked.outputs:
             continue
-        tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
+        tensor = asdict(output)
         if asked.outputs.get(output.name, asked.binary):
             data = _packed(output)
+            del tensor["data"]
             tensor["parameters"] = {"binary_data_size": len(data)}
             tail.append(data)
-        else:
-            tensor["data"] = output.data
         described.append(tensor)
     head = orjson.dumps({**body, "outputs": described})
     return (b"".join([head, *tail]), len(head)) if tail else (head, None)
