@@ -64,7 +64,7 @@ def _discord(text: str) -> str:
 
 
 def _at_start(text: str) -> str:
-    return re.sub(r"^(\s*)([-+>]|\d+[.)])", rf"\1{_JOINER}\2", text)
+    return re.sub(r"^(\s*)(>|[-+](?=\s)|\d+[.)](?=\s))", rf"\1{_JOINER}\2", text)
 
 
 def _entities(text: str) -> str:

@@ -99,7 +99,8 @@ def _told(alert: Alert, words: Words, zone: str, room: Room, shared: tuple[Link,
     window = alert.labels.get("window", "")
     name = f"{alert.name} ({window})" if window else alert.name
     head = words.dot.join(part for part in (label, _about(alert)) if part)
-    yield Piece(f"{_mark(alert)} {head}", bold=True), Piece(f"{words.dot}{name}")
+    bold = Piece(f"{_mark(alert)} {head}", bold=True)
+    yield (bold,) if name == _about(alert) else (bold, Piece(f"{words.dot}{name}"))
     # Of what is over it would still say that requests fail.
     if alert.is_firing and alert.summary and room.summary:
         yield (Piece(clip(alert.summary, room.summary)),)

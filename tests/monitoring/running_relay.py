@@ -70,7 +70,7 @@ class RunningRelay:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the value of a metric."""
-        wanted = f"{name}{{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "} "
+        wanted = f"{name}{{" + ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())) + "} "
         shown = self.http.get("/metrics").text
         return next((float(line.split()[-1]) for line in shown.splitlines() if line.startswith(wanted)), 0.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,10 +12,16 @@ from ai_workflow.errors import AiWorkflowError
 from monitoring.relay.channels.through_apprise import Form
 from monitoring.relay.markup import DISCORD, PLAIN, SLACK, TEAMS, TELEGRAM
 
-# Slack takes 3000 characters in a section, Telegram 4096 in a message, Discord 4096 in an embed, Teams 28 kB.
+
+def _as_json(text: str) -> int:
+    """Return the bytes of a text as Apprise posts it: outside of ASCII, six for each character."""
+    return len(json.dumps(text))
+
+
+# Slack takes 3000 characters in a section, Telegram 4096 in a message, Discord 4096 in an embed, Teams 28 kB in all.
 FORMS = {
     "slack": Form(SLACK, 2900),
-    "teams": Form(TEAMS, 20_000),
+    "teams": Form(TEAMS, 24_000, size=_as_json),
     "discord": Form(DISCORD, 4000),
     "telegram": Form(TELEGRAM, 4000, title=False),
     "webhook": Form(PLAIN, 20_000),

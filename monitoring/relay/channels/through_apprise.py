@@ -27,13 +27,15 @@ class Form:
 
     Args:
         markup: how it writes bold and links.
-        most: characters of a message, markup included.
+        most: how large a message may be, markup included.
         title: whether it has a place for the title of its own, and takes it without markup.
+        size: how large a message is; characters, if not said otherwise.
     """
 
     markup: Markup
     most: int
     title: bool = True
+    size: Callable[[str], int] = len
 
     def said(self, text: Text) -> tuple[str, str]:
         """Return the title and the body of a message."""
@@ -62,7 +64,7 @@ class ThroughApprise:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, lambda text: len(self._form.said(text)[1]) <= self._form.most)
+        text = fitted(notice, self._style, lambda text: self._form.size(self._form.said(text)[1]) <= self._form.most)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._send, text)
 
     async def close(self) -> None:

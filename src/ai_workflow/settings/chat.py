@@ -43,7 +43,7 @@ class Channel(Section):
     @model_validator(mode="after")
     def _says_where(self) -> Channel:
         if self.block is None and (self.kind is None or self.url is None):
-            raise ValueError("name `kind` and `url`, or the `block` that holds them")
+            raise ValueError("give `kind` and `url`, or the `block` that holds them")
         if self.block is not None and (self.kind or self.url or self.secret):
             raise ValueError("`block` holds kind, url and secret already; remove them here, or the block")
         if self.secret is not None and self.kind is not None and self.kind not in TAKE_SECRET:
