@@ -7,13 +7,17 @@ import re
 from ai_workflow.secrets import MASK, scrub
 
 LONGEST = 2000
+# Longer texts are cut before they are looked through.
+_MOST = 20_000
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 # What looks like a secret that this process was never told: `password=…`, `Bearer …`, `https://user:…@host`.
 _LOOKS_SECRET = (
     (re.compile(r"(?i)\b(authorization\s*[:=]\s*)(?:(?:bearer|basic)\s+)?\S+"), rf"\1{MASK}"),
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}"), rf"\1{MASK}"),
     (
-        re.compile(r"(?i)\b([\w-]*(?:password|passwd|pwd|secret|token|api[_-]?key)[\"']?\s*[=:]\s*)[\"']?[^\s\"',;&]+"),
+        re.compile(
+            r"(?i)\b([\w-]{0,40}(?:password|passwd|pwd|secret|token|api[_-]?key)[\"']?\s*[=:]\s*)[\"']?[^\s\"',;&]+"
+        ),
         rf"\1{MASK}",
     ),
     (re.compile(r"(\w://)[^\s/@:]*:[^\s/@]+@"), rf"\1{MASK}@"),
@@ -22,7 +26,7 @@ _LOOKS_SECRET = (
 
 def clean(text: object, longest: int = LONGEST) -> str:
     """Return the text on one line, secrets masked, at most `longest` characters."""
-    said = scrub(str(text))
+    said = scrub(str(text))[:_MOST]
     for pattern, masked in _LOOKS_SECRET:
         said = pattern.sub(masked, said)
     return clip(_SPACE.sub(" ", said).strip(), longest)

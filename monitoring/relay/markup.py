@@ -85,7 +85,7 @@ def _plain(text: str) -> str:
 
 
 SLACK = Markup(_slack, "*{}*", "<{url}|{text}>", url=lambda url: html.escape(url, quote=False))
-DISCORD = Markup(_discord, "**{}**", "[{text}](<{url}>)")
+DISCORD = Markup(_discord, "**{}**", "[{text}]({url})")
 TELEGRAM = Markup(html.escape, "<b>{}</b>", '<a href="{url}">{text}</a>', url=html.escape)
 # An empty line between lines: with a single break they would run together.
 TEAMS = Markup(_markdown, "**{}**", "[{text}]({url})", "\n\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Callable
 
@@ -20,12 +21,14 @@ from monitoring.relay.bodies import BadBody
 from monitoring.relay.delivery import Delivery
 from monitoring.relay.events import Events
 from monitoring.relay.notice import Notice
+from monitoring.relay.retries import Retries
 
 SOURCES: dict[str, Callable[[bytes], Notice]] = {
     "alertmanager": alertmanager.notice,
     "prefect": prefect_webhook.notice,
 }
 RESULTS = ("delivered", "failed", "refused")
+_READ_SECONDS = 10.0
 log = logger("relay")
 
 
@@ -44,11 +47,14 @@ class RelayApp:
         relay: its limits.
         token: what senders must bear, if anything.
         delivery: tells the channels.
+        retries: tries again for those who post once.
         events: emits breaches to Prefect, where there is one.
     """
 
-    def __init__(self, relay: Relay, token: str | None, delivery: Delivery, events: Events | None) -> None:
-        self._relay, self._delivery, self._events = relay, delivery, events
+    def __init__(
+        self, relay: Relay, token: str | None, delivery: Delivery, retries: Retries, events: Events | None
+    ) -> None:
+        self._relay, self._delivery, self._retries, self._events = relay, delivery, retries, events
         self._token = token.encode() if token is not None else None
         counter = metrics.get("alert_webhook_total")
         self._webhooks = {(source, result): counter.labels(source, result) for source in SOURCES for result in RESULTS}
@@ -81,6 +87,8 @@ class RelayApp:
             self._events.see(notice)
         outcome = await self._delivery.deliver(notice)
         self._webhooks[source, "failed" if outcome.failed else "delivered"].inc()
+        if outcome.failed and source == "prefect":
+            self._retries.later(notice)
         # Any 5xx has Alertmanager try again; those who were told are not told twice.
         return _said({"told": outcome.told, "failed": outcome.failed}, 503 if outcome.failed else 200)
 
@@ -95,11 +103,15 @@ class RelayApp:
     async def _body(self, request: Request) -> bytes:
         most = self._relay.max_body_bytes
         pieces, size = [], 0
-        async for piece in request.stream():
-            pieces.append(piece)
-            size += len(piece)
-            if size > most:
-                raise _Refused(413, f"the body has more than {most} bytes (relay.max_body_bytes)")
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                async for piece in request.stream():
+                    pieces.append(piece)
+                    size += len(piece)
+                    if size > most:
+                        raise _Refused(413, f"the body has more than {most} bytes (relay.max_body_bytes)")
+        except TimeoutError:
+            raise _Refused(408, f"the body was not sent within {_READ_SECONDS:g} s") from None
         return b"".join(pieces)
 
     async def _metrics(self, _: Request) -> Response:

@@ -18,6 +18,7 @@ from monitoring.relay.delivery import Delivery
 from monitoring.relay.ledger import Ledger
 from monitoring.relay.outbox import Outbox
 from monitoring.relay.relay_app import RelayApp
+from monitoring.relay.retries import Retries
 
 _MOST_REQUESTS = 200
 log = logger("relay")
@@ -64,7 +65,8 @@ class Server:
         emitter = events.Events() if events.is_possible() else None
         if emitter is None:
             log.info("no Prefect API is configured (PREFECT_API_URL): breaches do not become events")
-        app = RelayApp(self._relay, self._token, delivery, emitter)
+        retries = Retries(delivery)
+        app = RelayApp(self._relay, self._token, delivery, retries, emitter)
         config = uvicorn.Config(
             app.app(), host=self._relay.host, port=self._relay.port, ws="none", lifespan="off", log_config=None,
             access_log=False, server_header=False, limit_concurrency=_MOST_REQUESTS,
@@ -73,6 +75,7 @@ class Server:
         try:
             await _Server(config).serve()
         finally:
+            await retries.close()
             await delivery.close()
             if emitter is not None:
                 await emitter.close()

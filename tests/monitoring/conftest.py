@@ -11,7 +11,7 @@ from tests.monitoring import fake_vendors
 from tests.monitoring.fake_vendors import KINDS, Vendors
 from tests.monitoring.running_relay import RunningRelay
 
-LIVELY = {"timeout_seconds": 2, "per_minute": 6000}
+LIVELY = {"timeout_seconds": 15, "per_minute": 6000}
 
 
 @pytest.fixture(scope="module")

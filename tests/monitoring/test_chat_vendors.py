@@ -24,7 +24,7 @@ def send(channel: dict[str, Any]) -> None:
     """Send a message to a channel."""
 
     async def once() -> None:
-        vendor = opened(Channel.model_validate({"timeout_seconds": 2, **channel}))
+        vendor = opened(Channel.model_validate({"timeout_seconds": 15, **channel}))
         try:
             await vendor.send(NOTICE)
         finally:

@@ -134,6 +134,11 @@ def test_a_text_is_one_line_without_what_looks_like_a_secret(said: str, shown: s
     assert clean(said) == shown
 
 
+def test_a_text_made_to_take_long_does_not() -> None:
+    assert clean("a-" * 500_000, 10) == "a-a-a-a-a…"
+    assert clean("://a" * 250_000, 10) == "://a://a:…"
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "said"),
     [

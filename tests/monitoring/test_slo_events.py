@@ -11,10 +11,12 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from prefect import flow, get_client
 from prefect.blocks.webhook import Webhook
 from prefect.events.schemas.events import Event
+from prefect.states import Failed
 
-from ai_workflow import metrics
+from ai_workflow import metrics, trace
 from blocks.chat_channel import ChatChannel
 from deploy.server import Server
 from monitoring.relay import alertmanager, prefect_webhook
@@ -32,6 +34,7 @@ def emitted(server: Server, slo: str) -> list[dict[str, Any]]:
     return [one for one in answer.raise_for_status().json()["events"] if one["resource"]["ai-workflow.slo"] == slo]
 
 
+@pytest.mark.slow
 def test_a_breach_and_its_end_become_events_of_prefect(folder: Path, vendors: Vendors, prefect_server: Server) -> None:
     labels = {"slo": "accuracy-42", "pipeline": "credit"}
     ChatChannel(kind="webhook", url=vendors.url("webhook"), secret=WEBHOOK_TOKEN).save(  # type: ignore[arg-type]
@@ -62,6 +65,7 @@ def test_a_breach_and_its_end_become_events_of_prefect(folder: Path, vendors: Ve
     assert resolved["payload"]["until"] == "2025-01-15T10:12:00+00:00"
 
 
+@pytest.mark.slow
 def test_where_prefect_is_gone_chat_is_told_all_the_same(folder: Path, vendors: Vendors) -> None:
     with RunningRelay(folder, [vendors.channel("slack")], PREFECT_API_URL=NOBODY) as relay:
         assert relay.post(alert()).json() == {"told": ["slack"], "failed": {}}
@@ -88,40 +92,59 @@ def test_an_event_that_prefect_does_not_take_is_counted_and_tried_again_with_the
 
 
 @pytest.mark.slow
-def test_an_automation_of_prefect_reaches_chat(folder: Path, vendors: Vendors, prefect_server: Server) -> None:
+def test_automations_of_prefect_reach_chat(folder: Path, vendors: Vendors, prefect_server: Server) -> None:
     with RunningRelay(folder, [vendors.channel("slack")]) as relay:
         block = Webhook(
             url=f"http://127.0.0.1:{relay.port}/prefect",
             headers={"authorization": f"Bearer {TOKEN}"},  # type: ignore[arg-type]
         )
-        automate(prefect_server, str(block.save("relay-of-a-test", overwrite=True)))
+        block_id = str(block.save("relay-of-a-test", overwrite=True))
+        of_flow = {"prefect.resource.role": "flow", "prefect.resource.name": "fails-for-the-relay"}
+        automate(prefect_server, block_id, "A disk was moved", expect=["test.disk.moved"])
+        automate(prefect_server, block_id, "A run failed", expect=["prefect.flow-run.Failed"], match_related=of_flow)
+        # The server looks for new automations when it is told of them, a moment later.
         time.sleep(1)
         emit(prefect_server)
+        run_id = asyncio.run(fail())
 
-        until(lambda: len(vendors.texts("slack")) == 1, 60)
+        until(lambda: len(vendors.texts("slack")) == 2, 60)
 
-    (text,) = vendors.texts("slack")
-    assert "A disk was moved" in text
-    assert 'thing "with" quotes' in text
+    moved, failed = sorted(vendors.texts("slack"), key=lambda text: "A run failed" in text)
+    assert "A disk was moved" in moved
+    assert 'thing "with" quotes' in moved
+    assert "A run failed" in failed
+    assert 'sad-run: Failed. trainer: "out of memory", line 2' in failed
+    assert trace.short(trace.id_of_run(run_id)) in failed
+    assert f"/runs/flow-run/{run_id}|Prefect run>" in failed
 
 
-def automate(server: Server, block_id: str) -> None:
-    """Have events `test.disk.moved` posted to the relay, with the template that the relay documents."""
-    trigger = {
-        "type": "event", "posture": "Reactive", "expect": ["test.disk.moved"], "threshold": 1, "within": 0,
-        "match": {"prefect.resource.id": "test.*"},
-    }  # fmt: skip
+def automate(server: Server, block_id: str, name: str, **trigger: Any) -> None:
+    """Have events posted to the relay, with the template that the relay documents."""
+    given = {"type": "event", "posture": "Reactive", "threshold": 1, "within": 0, **trigger}
     action = {"type": "call-webhook", "block_document_id": block_id, "payload": prefect_webhook.TEMPLATE}
-    automation = {"name": "A disk was moved", "enabled": True, "trigger": trigger, "actions": [action]}
+    automation = {"name": name, "enabled": True, "trigger": given, "actions": [action]}
     httpx.post(f"{server.api_url}/automations/", json=automation, trust_env=False).raise_for_status()
 
 
 def emit(server: Server) -> None:
-    """Emit the event that the automation waits for."""
+    """Emit the event that the first automation waits for."""
     resource: Any = {"prefect.resource.id": "test.disk", "prefect.resource.name": 'thing "with" quotes'}
     event = Event(event="test.disk.moved", resource=resource)
     content = f"[{event.model_dump_json()}]"
     httpx.post(f"{server.api_url}/events", content=content, trust_env=False).raise_for_status()
+
+
+async def fail() -> str:
+    """Make a flow run that fails, and return its id."""
+
+    @flow(name="fails-for-the-relay")
+    def nothing() -> None: ...
+
+    async with get_client() as client:
+        made = await client.create_flow_run(nothing, name="sad-run")
+        state = Failed(message='trainer: "out of memory",\nline 2')
+        await client.set_flow_run_state(made.id, state, force=True)
+    return str(made.id)
 
 
 async def _until(holds: Callable[[], bool]) -> None:

@@ -16,6 +16,7 @@ from monitoring.relay.ledger import Ledger
 from monitoring.relay.notice import Alert, Notice
 from monitoring.relay.outbox import Outbox
 from monitoring.relay.pace import Pace
+from monitoring.relay.retries import Retries
 
 
 def notice(*names: str, status: str = "firing", severity: str = "page") -> Notice:
@@ -152,6 +153,20 @@ def test_a_vendor_that_wants_fewer_messages_is_left_alone_for_as_long_as_it_says
     asyncio.run(scene())
 
 
+def test_a_vendor_that_never_answers_is_given_up_and_its_channel_goes_on() -> None:
+    async def scene() -> None:
+        never = asyncio.Event()
+        vendor = Vendor(lambda: _wait(never))
+        hasty = channel("hangs").model_copy(update={"timeout_seconds": 0.05})
+        box = Outbox(hasty, vendor, Ledger(300))
+        assert await box.deliver(notice("a"), 30) == "no answer within 0.05 s"
+        never.set()
+        assert await box.deliver(notice("a"), 30) == ""
+        await box.close()
+
+    asyncio.run(scene())
+
+
 def test_a_plugin_that_breaks_does_not_end_its_channel() -> None:
     async def scene() -> None:
         async def before() -> None:
@@ -184,6 +199,30 @@ def test_a_channel_that_fails_for_long_keeps_no_other_from_being_told_news() -> 
         await delivery.deliver(notice("a", "b"))
         await delivery.deliver(notice("a", "b", status="resolved"))
         assert good.got == [["a"], ["b"], ["a", "b"]]
+        await delivery.close()
+
+    asyncio.run(scene())
+
+
+def test_for_prefect_which_posts_once_the_relay_tries_again_itself() -> None:
+    async def scene() -> None:
+        tries: list[int] = []
+
+        async def before() -> None:
+            tries.append(1)
+            if len(tries) < 3:
+                raise Undelivered("down")
+            told.set()
+
+        told, ledger, vendor, other = asyncio.Event(), Ledger(300), Vendor(before), Vendor()
+        boxes = [Outbox(channel("late"), vendor, ledger), Outbox(channel("at-once"), other, ledger)]
+        delivery = Delivery(Relay(), ledger, boxes)
+        retries = Retries(delivery, (0.0, 0.0, 0.0))
+        assert (await delivery.deliver(notice("a"))).failed == {"late": "down"}
+        retries.later(notice("a"))
+        await asyncio.wait_for(told.wait(), 30)
+        await asyncio.gather(*retries._tasks)
+        assert (vendor.got, other.got, len(tries)) == ([["a"]], [["a"]], 3)
         await delivery.close()
 
     asyncio.run(scene())

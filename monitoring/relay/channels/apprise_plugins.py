@@ -21,9 +21,9 @@ def _as_json(text: str) -> int:
 # Slack takes 3000 characters in a section, Telegram 4096 in a message, Discord 4096 in an embed, Teams 28 kB in all.
 FORMS = {
     "slack": Form(SLACK, 2900),
-    "teams": Form(TEAMS, 24_000, size=_as_json),
-    "discord": Form(DISCORD, 4000),
-    "telegram": Form(TELEGRAM, 4000, title=False),
+    "teams": Form(TEAMS, 24_000, "markup", _as_json),
+    "discord": Form(DISCORD, 4000, "markup"),
+    "telegram": Form(TELEGRAM, 4000, "none"),
     "webhook": Form(PLAIN, 20_000),
     "apprise": Form(PLAIN, 1900),
 }

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
 from monitoring.relay.clean import clean
@@ -28,21 +28,24 @@ class Form:
     Args:
         markup: how it writes bold and links.
         most: how large a message may be, markup included.
-        title: whether it has a place for the title of its own, and takes it without markup.
+        title: whether it has a place of its own for the title, and reads that as `plain` text or as `markup`.
         size: how large a message is; characters, if not said otherwise.
     """
 
     markup: Markup
     most: int
-    title: bool = True
+    title: Literal["plain", "markup", "none"] = "plain"
     size: Callable[[str], int] = len
 
     def said(self, text: Text) -> tuple[str, str]:
         """Return the title and the body of a message."""
         body = self.markup.lines(text.lines) or self.markup.escape(text.title)
-        if self.title:
+        if self.title == "plain":
             return text.title, body
-        return "", self.markup.bold.format(self.markup.escape(text.title)) + self.markup.end + body
+        title = self.markup.escape(text.title)
+        return (
+            (title, body) if self.title == "markup" else ("", self.markup.bold.format(title) + self.markup.end + body)
+        )
 
 
 class ThroughApprise:
