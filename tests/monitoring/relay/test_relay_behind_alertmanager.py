@@ -14,9 +14,8 @@ import pytest
 import yaml
 
 from tests import services
-from tests.monitoring.conftest import LIVELY
-from tests.monitoring.fake_vendors import Vendors
-from tests.monitoring.running_relay import TOKEN, RunningRelay, until
+from tests.monitoring.relay.fake_vendors import Vendors
+from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay, until
 
 CHATS = ("dingtalk", "slack", "feishu")
 

@@ -14,8 +14,8 @@ from monitoring.relay.channels import dingtalk, feishu
 from monitoring.relay.channels.opening import opened
 from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
 from tests import services
-from tests.monitoring.fake_vendors import KINDS, Vendors
-from tests.monitoring.running_relay import alert, webhook
+from tests.monitoring.relay.fake_vendors import KINDS, Vendors
+from tests.monitoring.relay.running_relay import alert, webhook
 
 NOTICE = alertmanager.notice(orjson.dumps(webhook(alert())))
 

@@ -15,7 +15,7 @@ from monitoring.relay.clean import clean, clean_url
 from monitoring.relay.markup import Style, fitted
 from monitoring.relay.notice import Alert, Link, Notice
 from monitoring.relay.rendering import Room, render
-from tests.monitoring.running_relay import alert, webhook
+from tests.monitoring.relay.running_relay import alert, webhook
 
 SINCE = datetime(2025, 1, 15, 10, tzinfo=UTC)
 

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitoring import fake_vendors
-from tests.monitoring.fake_vendors import KINDS, Vendors
-from tests.monitoring.running_relay import RunningRelay
-
-LIVELY = {"timeout_seconds": 15, "per_minute": 6000}
+from tests.monitoring.relay import fake_vendors
+from tests.monitoring.relay.fake_vendors import KINDS, Vendors
+from tests.monitoring.relay.running_relay import LIVELY, RunningRelay
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from blocks.chat_channel import ChatChannel
 from deploy.server import Server
 from monitoring.relay import alertmanager, prefect_webhook
 from monitoring.relay.events import Events
-from tests.monitoring.fake_vendors import WEBHOOK_TOKEN, Vendors
-from tests.monitoring.running_relay import TOKEN, RunningRelay, alert, until, webhook
+from tests.monitoring.relay.fake_vendors import WEBHOOK_TOKEN, Vendors
+from tests.monitoring.relay.running_relay import TOKEN, RunningRelay, alert, until, webhook
 
 NOBODY = "http://127.0.0.1:9/api"
 
@@ -93,6 +93,9 @@ def test_an_event_that_prefect_does_not_take_is_counted_and_tried_again_with_the
 
 @pytest.mark.slow
 def test_automations_of_prefect_reach_chat(folder: Path, vendors: Vendors, prefect_server: Server) -> None:
+    def told(name: str) -> list[str]:
+        return [text for text in vendors.texts("slack") if name in text]
+
     with RunningRelay(folder, [vendors.channel("slack")]) as relay:
         block = Webhook(
             url=f"http://127.0.0.1:{relay.port}/prefect",
@@ -102,17 +105,15 @@ def test_automations_of_prefect_reach_chat(folder: Path, vendors: Vendors, prefe
         of_flow = {"prefect.resource.role": "flow", "prefect.resource.name": "fails-for-the-relay"}
         automate(prefect_server, block_id, "A disk was moved", expect=["test.disk.moved"])
         automate(prefect_server, block_id, "A run failed", expect=["prefect.flow-run.Failed"], match_related=of_flow)
-        # The server looks for new automations when it is told of them, a moment later.
-        time.sleep(1)
-        emit(prefect_server)
+        # The server knows of new automations a moment later.
+        while not told("A disk was moved"):
+            emit(prefect_server)
+            time.sleep(1)
         run_id = asyncio.run(fail())
+        until(lambda: bool(told("A run failed")), 60)
 
-        until(lambda: len(vendors.texts("slack")) == 2, 60)
-
-    moved, failed = sorted(vendors.texts("slack"), key=lambda text: "A run failed" in text)
-    assert "A disk was moved" in moved
-    assert 'thing "with" quotes' in moved
-    assert "A run failed" in failed
+    assert 'thing "with" quotes' in told("A disk was moved")[0]
+    (failed,) = told("A run failed")
     assert 'sad-run: Failed. trainer: "out of memory", line 2' in failed
     assert trace.short(trace.id_of_run(run_id)) in failed
     assert f"/runs/flow-run/{run_id}|Prefect run>" in failed
