@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, Field, StringConstraints
 
 from monitoring.relay import bodies
-from monitoring.relay.clean import clean, clean_url
+from monitoring.relay.clean import clean, clean_url, moment
 from monitoring.relay.notice import Alert, Link, Notice, in_order
 
 _Label = Annotated[str, StringConstraints(max_length=16_384)]
 _Labels = dict[_Label, _Label]
-# An alert that fires has no end: Alertmanager writes the year 1.
-_NO_TIME_BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
 _SHOWN_LABEL = 120
 # Who silences an alert means each of its windows.
 _NOT_SILENCED_BY = {"severity", "window"}
@@ -76,19 +74,12 @@ def _alert(found: _Alert, group: str, alertmanager: str) -> Alert:
         value=clean(notes.get("value", ""), 60),
         objective=clean(notes.get("objective", ""), 60),
         unit=clean(notes.get("unit", ""), 40),
-        since=_moment(found.starts_at),
-        until=_moment(found.ends_at) if found.status == "resolved" else None,
+        since=moment(found.starts_at),
+        until=moment(found.ends_at) if found.status == "resolved" else None,
         trace_id=clean(notes.get("trace_id") or labels.get("trace_id") or "", 64),
         labels={name: clean(value, _SHOWN_LABEL) for name, value in labels.items()},
         links=tuple(link for link in links if link.url),
     )
-
-
-def _moment(found: datetime | None) -> datetime | None:
-    if found is None:
-        return None
-    moment = found if found.tzinfo else found.replace(tzinfo=UTC)
-    return moment if moment > _NO_TIME_BEFORE else None
 
 
 def _common(labels: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from ai_workflow.secrets import MASK, scrub
 
@@ -38,6 +39,17 @@ def clean_url(text: object) -> str:
     if not re.match(r"https?://[^\s/]", url) or len(url) > LONGEST:
         return ""
     return re.sub(r"[\s<>()\[\]{}|\"'`\\^*]", lambda found: f"%{ord(found.group()):02X}", url)
+
+
+def moment(found: datetime | None) -> datetime | None:
+    """Return a moment with its zone, UTC where it names none; None for what no clock shows.
+
+    An alert that fires has no end: Alertmanager writes the year 1.
+    """
+    if found is None:
+        return None
+    known = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return known if 2000 <= known.year < 9000 else None
 
 
 def clip(text: str, longest: int) -> str:

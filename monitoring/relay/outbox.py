@@ -91,7 +91,7 @@ class Outbox:
                 if not problem:
                     self._ledger.note(self.channel.name, one.notice)
                 for word in map(_word, one.notice.alerts):
-                    del self._under_way[word]
+                    self._under_way.pop(word, None)
                 one.told.set_result(problem)
 
     async def _send(self, notice: Notice) -> str:

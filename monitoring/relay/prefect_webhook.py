@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -11,7 +11,7 @@ from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings.chat import Severity
 from monitoring.relay import bodies
-from monitoring.relay.clean import clean, clean_url
+from monitoring.relay.clean import clean, clean_url, moment
 from monitoring.relay.notice import Alert, Link, Notice
 
 # Prefect fills it in with Jinja; `tojson` quotes what a message may hold. Not every event has a flow run.
@@ -65,8 +65,7 @@ def notice(body: bytes) -> Notice:
         bodies.BadBody: the body is not what `TEMPLATE` gives.
     """
     found = bodies.read(_Webhook, body)
-    labels = {"pipeline": "", "flow": found.flow, "deployment": found.deployment, "run": found.name}
-    occurred = found.occurred if found.occurred.tzinfo else found.occurred.replace(tzinfo=UTC)
+    labels = {"flow": found.flow, "deployment": found.deployment, "run": found.name}
     url = clean_url(found.url)
     alert = Alert(
         key=f"prefect/{found.event_id}",
@@ -74,7 +73,7 @@ def notice(body: bytes) -> Notice:
         name=clean(found.automation or found.event, 120),
         severity=found.severity,
         summary=_summary(found),
-        since=occurred,
+        since=moment(found.occurred),
         trace_id=_trace_id(found),
         labels={name: clean(value, 120) for name, value in labels.items() if value},
         links=(Link("run", url),) if url else (),

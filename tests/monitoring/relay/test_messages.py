@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from monitoring.relay import alertmanager, markup, prefect_webhook, wording
 from monitoring.relay.bodies import BadBody
@@ -15,6 +17,7 @@ from monitoring.relay.clean import clean, clean_url
 from monitoring.relay.markup import Style, fitted
 from monitoring.relay.notice import Alert, Link, Notice
 from monitoring.relay.rendering import Room, render
+from monitoring.relay.wording import Language
 from tests.monitoring.relay.running_relay import alert, webhook
 
 SINCE = datetime(2025, 1, 15, 10, tzinfo=UTC)
@@ -190,6 +193,34 @@ def test_names_without_end_are_cut() -> None:
     text = render(found, "en", "UTC")
     assert len(text.title) <= 120
     assert len(plain(replace(found, silence=""))) < 14_000
+
+
+WORDS = st.text(max_size=300)
+MOMENTS = st.datetimes(timezones=st.sampled_from([UTC])).map(lambda at: at.isoformat())
+
+
+@st.composite
+def any_alert(draw: st.DrawFn) -> dict[str, object]:
+    labels = draw(st.dictionaries(st.sampled_from(["alertname", "slo", "severity", "window", "pipeline", "x"]), WORDS))
+    notes = ["summary", "value", "objective", "unit", "runbook_url", "trace_id"]
+    annotations = draw(st.dictionaries(st.sampled_from(notes), WORDS | st.floats().map(str)))
+    return {
+        "status": draw(st.sampled_from(["firing", "resolved"])), "labels": labels, "annotations": annotations,
+        "startsAt": draw(MOMENTS), "endsAt": draw(MOMENTS), "fingerprint": draw(st.text("abc", min_size=1, max_size=2)),
+    }  # fmt: skip
+
+
+@given(st.lists(any_alert(), min_size=1, max_size=15), st.sampled_from(["en", "zh"]))
+@settings(max_examples=60, deadline=None)
+def test_whatever_an_alert_holds_there_is_a_message_for_every_vendor(alerts: list[object], language: Language) -> None:
+    found = notice(*alerts)
+    for vendor in (markup.SLACK, markup.DISCORD, markup.TELEGRAM, markup.DINGTALK, markup.FEISHU, markup.WECOM):
+        text = fitted(
+            found, Style(language, "Asia/Shanghai"), lambda text, vendor=vendor: len(vendor.lines(text.lines)) < 3000
+        )
+        assert 0 < len(text.title) <= 120
+        assert "\n" not in text.title
+        assert len(vendor.lines(text.lines)) < 3000
 
 
 def prefect(**other: object) -> dict[str, object]:

@@ -102,6 +102,13 @@ def test_the_same_again_is_told_to_nobody_and_news_without_the_old(relay: Runnin
     assert "model_v1.0" not in vendors.texts("slack")[1]
 
 
+def test_an_alert_that_stands_twice_in_a_webhook_stops_nothing(relay: RunningRelay, vendors: Vendors) -> None:
+    here = group()
+    assert relay.post(alert("a"), alert("a"), group=here).status_code == 200
+    assert relay.post(alert("b"), group=here).status_code == 200
+    assert [len(vendors.texts(kind)) for kind in KINDS] == [2] * len(KINDS)
+
+
 def test_the_end_is_told_with_how_long_it_lasted(relay: RunningRelay, vendors: Vendors) -> None:
     here = group()
     relay.post(alert(), group=here)
