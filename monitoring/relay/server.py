@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import signal
+import socket
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -83,11 +87,24 @@ class Server:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, but it says where it listens in our words, and that it cannot as an error of ours."""
+    """Uvicorn's server, but for signals, which it would end the process with before the channels are closed."""
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """On SIGTERM or Ctrl-C, take no more webhooks and answer those that are here; on the second one, end now."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where.
+
+        Raises:
+            AiWorkflowError: something else listens there.
+        """
         try:
-            await super().startup(sockets)  # type: ignore[arg-type]
+            await super().startup(sockets)
         except SystemExit:
             where = f"{self.config.host}:{self.config.port}"
             raise AiWorkflowError(

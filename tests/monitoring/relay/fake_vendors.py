@@ -37,7 +37,8 @@ class Vendors:
     """All vendors; `faults` says how one fails, `got` what each took, `asked` every request it saw.
 
     Faults: `refuse` (as the vendor refuses), `throttle` (as it throttles), `500`, `html` (200 and a page), `hang`
-    (no answer until the fault is gone), `drop` (the connection ends), `redirect`.
+    (no answer, and none when the fault is gone), `wait` (its answer comes when the fault is gone), `drop` (the
+    connection ends), `redirect`.
     """
 
     port: int = 0
@@ -80,6 +81,8 @@ class Vendors:
             time.sleep(0.05)
             if self.faults.get(kind) != "hang":
                 return None
+        while self.faults.get(kind) == "wait":
+            time.sleep(0.05)
         common: dict[str, Answer | None] = {
             "500": (500, {}, b"oops"), "html": (200, {}, b"<html>maintenance</html>"), "drop": None,
             "redirect": (302, {"location": f"http://127.0.0.1:{self.port}/elsewhere"}, b""),

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.monitoring.relay.fake_vendors import KINDS, Vendors
-from tests.monitoring.relay.running_relay import RunningRelay, alert, until, webhook
+from tests.monitoring.relay.running_relay import LIVELY, RunningRelay, alert, until, webhook
 
 _numbers = itertools.count()
 FAULTS = [
@@ -216,3 +216,20 @@ def test_a_channel_is_told_the_severities_it_takes(folder: Path, vendors: Vendor
         assert "Slow" not in vendors.texts("slack")[0]
         assert "Slow" in vendors.texts("discord")[0]
         assert "2025-01-15 18:00:00 UTC+8" in vendors.texts("discord")[0]
+
+
+def test_sigterm_ends_it_once_what_it_has_begun_is_told(folder: Path, vendors: Vendors) -> None:
+    answers: list[httpx.Response] = []
+    with RunningRelay(folder, [vendors.channel("wecom", **LIVELY)]) as relay:
+        vendors.faults["wecom"] = "wait"
+        posting = threading.Thread(target=lambda: answers.append(relay.post(alert())))
+        asked = vendors.asked.get("wecom", 0)
+        posting.start()
+        until(lambda: vendors.asked.get("wecom", 0) > asked)
+        relay.process.terminate()
+        vendors.faults.clear()
+        posting.join(60)
+
+        assert answers[0].json()["told"] == ["wecom"]
+        assert relay.process.wait(60) == 0
+    assert "ended" in relay.log[-1]
