@@ -1,4 +1,4 @@
-"""`python -m blocks register`: makes the Secret blocks whose variables are set; what is there and the same stays."""
+"""`python -m blocks register`: makes the Secret blocks whose variables are set, and the block type of chats known."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import sys
 from prefect.blocks.system import Secret
 
 from blocks.catalogue import SECRETS, SecretBlock
+from blocks.chat_channel import ChatChannel
 
 
 async def register() -> int:
     """Create or update each block of the catalogue, and say of each what was done; the values are never shown."""
     for block in SECRETS:
         print(f"{block.name}: {await _register(block)}")
+    await ChatChannel.register_type_and_schema()
+    print("ChatChannel: block type known")
     return 0
 
 

@@ -22,6 +22,7 @@ class Metric:
 STAGE_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
 # With the thresholds that an SLO may name, and below them what a model on the same machine takes.
 INFERENCE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1, 2.5, 5)
+DELIVERY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 TABLE = (
     Metric("inference_total", "counter", "Requests by who answered in the end, and how", ("model_version", "status")),
@@ -51,6 +52,10 @@ TABLE = (
     Metric("pipeline_stage_total", "counter", "Stages by how they ended", ("pipeline", "stage", "status")),
     Metric("pipeline_stage_duration_seconds", "histogram", "Time a stage took", ("pipeline", "stage"), STAGE_SECONDS),
     Metric("pipeline_stage_rows", "gauge", "Rows that a stage handed on when it last ended", ("pipeline", "stage")),
+    Metric("alert_delivery_total", "counter", "Messages by channel, and what came of them", ("channel", "result")),
+    Metric("alert_delivery_seconds", "histogram", "Time to deliver a message", ("channel",), DELIVERY_SECONDS),
+    Metric("alert_webhook_total", "counter", "Webhooks by sender, and what came of them", ("source", "result")),
+    Metric("slo_events_total", "counter", "Breaches made events for Prefect, by what came of it", ("result",)),
     Metric("observer_failures_total", "counter", "Observers that failed; the work they watched went on", ("observer",)),
 )
 _BY_NAME = {metric.name: metric for metric in TABLE}

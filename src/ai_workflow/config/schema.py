@@ -17,7 +17,7 @@ KeyPath = tuple[str | int, ...]
 PIPELINE_KEYS = frozenset(
     field.alias or name
     for name, field in Settings.model_fields.items()
-    if name not in {"environment", "store", "model", "database", "logging", "recovery", "service"}
+    if name not in {"environment", "store", "model", "database", "logging", "recovery", "service", "relay", "chat"}
 )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ai_workflow.secrets import Secret
+from ai_workflow.settings.chat import Channel, Relay
 from ai_workflow.settings.column import Column, ColumnType
 from ai_workflow.settings.section import Name, Section, Share
 from ai_workflow.settings.service import PredictionLog, Service
@@ -14,6 +15,7 @@ from ai_workflow.settings.source import CsvSource, ParquetSource, SampleSource, 
 
 __all__ = [
     "METRICS",
+    "Channel",
     "Checkpoint",
     "Column",
     "ColumnType",
@@ -30,6 +32,7 @@ __all__ = [
     "PredictionLog",
     "Promotion",
     "Recovery",
+    "Relay",
     "Retention",
     "SampleSource",
     "Section",
@@ -200,6 +203,16 @@ class Settings(Section):
     promotion: Promotion = Promotion()
     retention: Retention = Retention()
     service: Service = Service()
+    relay: Relay = Relay()
+    chat: tuple[Channel, ...] = ()
+
+    @field_validator("chat")
+    @classmethod
+    def _names_differ(cls, chat: tuple[Channel, ...]) -> tuple[Channel, ...]:
+        names = [channel.name for channel in chat]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two channels are named {', '.join(twice)}")
+        return chat
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Settings:

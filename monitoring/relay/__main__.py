@@ -1,0 +1,30 @@
+"""`python -m monitoring.relay`: the same as `python -m monitoring relay`."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import scrub
+from monitoring.relay.command import relay
+
+_FAILED = 2
+
+
+def main() -> None:
+    """Run, and exit: 0 done, 2 a mistake that is said on stderr."""
+    app = App(name="python -m monitoring.relay", help=relay.__doc__)
+    app.default(relay)
+    try:
+        app(exit_on_error=False)
+    except CycloptsError:
+        sys.exit(_FAILED)
+    except AiWorkflowError as error:
+        sys.stderr.write(f"{scrub(str(error))}\n")
+        sys.exit(_FAILED)
+
+
+if __name__ == "__main__":
+    main()

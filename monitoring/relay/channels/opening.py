@@ -1,0 +1,75 @@
+"""The channels of the configuration -> vendors that can be written to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import Fetch
+from ai_workflow.settings.chat import Channel
+from monitoring.relay.channels.dingtalk import DingTalk
+from monitoring.relay.channels.feishu import Feishu
+from monitoring.relay.channels.vendor import Vendor
+from monitoring.relay.channels.wecom import WeCom
+from monitoring.relay.markup import Style
+
+FetchBlock = Callable[[str], Mapping[str, Any] | None]
+
+
+def opened(channel: Channel, fetch: Fetch | None = None, fetch_block: FetchBlock | None = None) -> Vendor:
+    """Return the vendor of a channel; connections are made when there is something to say.
+
+    Args:
+        channel: as configured.
+        fetch: where secrets come from before the environment.
+        fetch_block: gives kind, url and secret of a ChatChannel block by its name.
+
+    Raises:
+        AiWorkflowError: a secret or block is missing, or the url is not one of the vendor; the url is not shown.
+    """
+    try:
+        return _vendor(_filled(channel, fetch_block), fetch)
+    except AiWorkflowError as error:
+        raise AiWorkflowError(f"chat channel '{channel.name}': {error}") from None
+
+
+def _filled(channel: Channel, fetch_block: FetchBlock | None) -> Channel:
+    if channel.block is None:
+        return channel
+    found = fetch_block(channel.block) if fetch_block else None
+    if found is None:
+        raise AiWorkflowError(
+            f"there is no ChatChannel block '{channel.block}'. Create it in Prefect, or give kind and url here"
+        )
+    own = {name: getattr(channel, name) for name in channel.model_fields_set - {"block"}}
+    try:
+        return Channel.model_validate({**own, **found})
+    except ValidationError as error:
+        said = "; ".join(problem["msg"] for problem in error.errors(include_input=False, include_url=False))
+        raise AiWorkflowError(f"block '{channel.block}': {said}") from None
+
+
+def _vendor(channel: Channel, fetch: Fetch | None) -> Vendor:
+    assert channel.kind is not None
+    assert channel.url is not None
+    url = channel.url.reveal(fetch).strip()
+    # What is revealed is masked wherever it is shown.
+    secret = channel.secret.reveal(fetch) if channel.secret else None
+    style = Style(channel.language, channel.timezone)
+    if channel.kind in {"feishu", "dingtalk", "wecom"}:
+        if not url.startswith(("https://", "http://")):
+            raise AiWorkflowError("url must begin with https://")
+        client = httpx.AsyncClient(timeout=channel.timeout_seconds)
+        if channel.kind == "wecom":
+            return WeCom(url, style, client)
+        return (Feishu if channel.kind == "feishu" else DingTalk)(url, secret, style, client)
+    # Apprise takes long to import.
+    from monitoring.relay.channels.apprise_plugins import FORMS, plugin
+    from monitoring.relay.channels.through_apprise import ThroughApprise
+
+    notifier = plugin(channel.kind, url, secret, channel.timeout_seconds)
+    return ThroughApprise(notifier, FORMS[channel.kind], style, channel.name)

@@ -1,0 +1,66 @@
+"""`python -m monitoring relay`: takes webhooks from Alertmanager and Prefect, and tells the chat channels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from ai_workflow import config, logs
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.logs import logger
+from ai_workflow.settings.chat import Relay
+
+log = logger("relay")
+
+
+def relay(*, environment: str | None = None, host: str | None = None, port: int | None = None) -> None:
+    """Take alerts, and tell the channels of `chat:`, until SIGTERM or Ctrl-C.
+
+    Args:
+        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
+        host: Where to listen, if not at relay.host; other than this machine only with relay.token.
+        port: Where to listen, if not at relay.port; 0 takes any that is free.
+    """
+    from monitoring.relay.server import Server
+
+    settings = config.load(environment=environment).settings
+    logs.setup(settings.logging.level, settings.logging.format)
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        chosen = Relay.model_validate({**dict(settings.relay), **given})
+    except ValidationError as error:
+        raise AiWorkflowError("; ".join(problem["msg"] for problem in error.errors())) from None
+    Server(chosen, settings.chat, secret_block, chat_block).run()
+
+
+def secret_block(name: str) -> str | None:
+    """Return the value of a Prefect Secret block, or None where there is none, or no Prefect to ask."""
+    from prefect.blocks.system import Secret
+
+    block: Any = _block(f"Secret block '{name}'", Secret, name)
+    return None if block is None else str(block.get())
+
+
+def chat_block(name: str) -> Mapping[str, Any] | None:
+    """Return what a ChatChannel block holds, or None where there is none, or no Prefect to ask."""
+    from blocks.chat_channel import ChatChannel
+
+    block: Any = _block(f"ChatChannel block '{name}'", ChatChannel, name)
+    return None if block is None else block.settings()
+
+
+def _block(what: str, kind: Any, name: str) -> object:
+    from monitoring.relay import events
+
+    if not events.is_possible():
+        return None
+    try:
+        return asyncio.run(kind.aload(name))
+    except ValueError:
+        return None
+    except Exception as error:  # whatever keeps Prefect from answering
+        log.warning("%s cannot be read, the environment is asked: %s: %s", what, type(error).__name__, error)
+        return None

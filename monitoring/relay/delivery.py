@@ -1,0 +1,59 @@
+"""One notice to all channels at the same time: none waits for another, and each is told what it has not heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ai_workflow.logs import logger
+from ai_workflow.settings.chat import Relay
+from monitoring.relay.ledger import Ledger
+from monitoring.relay.notice import Notice
+from monitoring.relay.outbox import Outbox
+
+log = logger("relay")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Who has been told all of it by now, and who has not, and why."""
+
+    told: tuple[str, ...]
+    failed: dict[str, str]
+
+
+class Delivery:
+    """All channels.
+
+    Args:
+        relay: how long a sender waits.
+        ledger: remembers who was told what.
+        outboxes: one for each channel.
+    """
+
+    def __init__(self, relay: Relay, ledger: Ledger, outboxes: Sequence[Outbox]) -> None:
+        self._relay, self._ledger, self._outboxes = relay, ledger, outboxes
+
+    async def deliver(self, notice: Notice) -> Outcome:
+        """Tell every channel that takes such alerts; return when all have answered, or the time is up."""
+        wanted = [(box, part) for box in self._outboxes if (part := notice.only(box.takes)).alerts]
+        if not wanted:
+            log.warning("no chat channel takes severity %s: %s is told nowhere", _severities(notice), notice.group)
+        problems = await asyncio.gather(*(self._tell(box, part, notice) for box, part in wanted))
+        told = tuple(box.channel.name for (box, _), problem in zip(wanted, problems, strict=True) if not problem)
+        failed = {box.channel.name: problem for (box, _), problem in zip(wanted, problems, strict=True) if problem}
+        return Outcome(told, failed)
+
+    async def close(self) -> None:
+        """Stop all channels."""
+        await asyncio.gather(*(box.close() for box in self._outboxes))
+
+    async def _tell(self, box: Outbox, part: Notice, whole: Notice) -> str:
+        others = [(other.channel.name, whole.only(other.takes)) for other in self._outboxes if other is not box]
+        untold = self._ledger.untold(box.channel.name, part, others)
+        return await box.deliver(untold, self._relay.answer_seconds) if untold.alerts else ""
+
+
+def _severities(notice: Notice) -> str:
+    return ", ".join(sorted({alert.severity or "none" for alert in notice.alerts}))

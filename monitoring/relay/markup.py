@@ -1,0 +1,118 @@
+"""The markup of each vendor: how it writes bold and links, what it takes for markup, and how to keep it from that."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from monitoring.relay.notice import Notice
+from monitoring.relay.rendering import Line, Piece, Room, Text, render
+from monitoring.relay.wording import Language
+
+# Joins words without a gap: what stands before it no longer opens markup or a mention.
+_JOINER = "\u2060"
+
+
+@dataclass(frozen=True, slots=True)
+class Markup:
+    """One vendor's markup.
+
+    Args:
+        escape: makes a plain text show as it is.
+        bold: how an escaped text is made bold; `{}` is the text.
+        link: how a link is written; `{text}` and `{url}`.
+        end: what ends a line.
+        url: makes an address fit for `link`.
+    """
+
+    escape: Callable[[str], str]
+    bold: str
+    link: str
+    end: str = "\n"
+    url: Callable[[str], str] = str
+
+    def lines(self, lines: tuple[Line, ...]) -> str:
+        """Return lines as this vendor reads them."""
+        said = ["".join(map(self._piece, line)) for line in lines]
+        # Where every line is a paragraph, an empty one is none.
+        return self.end.join(said if self.end == "\n" else filter(None, said))
+
+    def _piece(self, piece: Piece) -> str:
+        said = self.escape(piece.text)
+        if piece.url:
+            return self.link.format(text=said, url=self.url(piece.url))
+        if piece.bold and said:
+            return self.bold.format(said)
+        return said
+
+
+def _slack(text: str) -> str:
+    return re.sub(r"(?<!\w)([*_~`])", rf"{_JOINER}\1", html.escape(text, quote=False))
+
+
+def _markdown(text: str) -> str:
+    """Backslashes before markup; no HTML, no mention, no list or quote at the beginning of a line."""
+    escaped = re.sub(r"([\\`*~|#\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", text).replace("<", "&lt;")
+    return _at_start(escaped.replace("@", f"@{_JOINER}"))
+
+
+def _discord(text: str) -> str:
+    # It knows no entities, but backslashes before anything.
+    return _markdown(text).replace("&lt;", "\\<")
+
+
+def _at_start(text: str) -> str:
+    return re.sub(r"^(\s*)(>|[-+](?=\s)|\d+[.)](?=\s))", rf"\1{_JOINER}\2", text)
+
+
+def _entities(text: str) -> str:
+    """Numbers in place of markup, as Feishu documents."""
+    return _at_start(re.sub(r"[\\`*_~<>\[\]#&]", lambda found: f"&#{ord(found.group())};", text))
+
+
+_WIDE = str.maketrans({char: chr(ord(char) + 0xFEE0) for char in "<>[]*`#"})
+
+
+def _wide(text: str) -> str:
+    """Wide signs in place of markup, where nothing escapes it."""
+    return re.sub(r"@(?=\w)", f"@{_JOINER}", text.translate(_WIDE))
+
+
+def _plain(text: str) -> str:
+    return text
+
+
+SLACK = Markup(_slack, "*{}*", "<{url}|{text}>", url=lambda url: html.escape(url, quote=False))
+DISCORD = Markup(_discord, "**{}**", "[{text}]({url})")
+TELEGRAM = Markup(html.escape, "<b>{}</b>", '<a href="{url}">{text}</a>', url=html.escape)
+# An empty line between lines: with a single break they would run together.
+TEAMS = Markup(_markdown, "**{}**", "[{text}]({url})", "\n\n")
+DINGTALK = Markup(_markdown, "**{}**", "[{text}]({url})", "\n\n")
+FEISHU = Markup(_entities, "**{}**", "[{text}]({url})")
+WECOM = Markup(_wide, "**{}**", "[{text}]({url})")
+PLAIN = Markup(_plain, "{}", "{text}: {url}")
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a channel wants its messages: its language and time zone."""
+
+    language: Language = "en"
+    zone: str = "UTC"
+
+
+def fitted(notice: Notice, style: Style, fits: Callable[[Text], bool]) -> Text:
+    """Return the longest text of a notice that fits: fewer alerts first, then shorter summaries, then no links.
+
+    The shortest of all is returned where nothing fits.
+    """
+    rooms = [Room(alerts) for alerts in range(min(Room().alerts, len(notice.alerts)), 0, -1)]
+    rooms += [Room(1, 200), Room(1, 80), Room(1, 200, links=False), Room(1, 0, links=False)]
+    text = render(notice, style.language, style.zone, rooms[0])
+    for room in rooms[1:]:
+        if fits(text):
+            return text
+        text = render(notice, style.language, style.zone, room)
+    return text if fits(text) else replace(text, lines=())

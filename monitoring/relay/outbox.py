@@ -1,0 +1,133 @@
+"""One channel's outgoing messages: sent one after the other at its pace; what waits meanwhile becomes one message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from ai_workflow import metrics
+from ai_workflow.logs import logger
+from ai_workflow.settings.chat import Channel
+from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered, Vendor
+from monitoring.relay.clean import clean
+from monitoring.relay.ledger import Ledger
+from monitoring.relay.notice import Alert, Notice, Status, merged
+from monitoring.relay.pace import Pace
+
+RESULTS = ("delivered", "failed", "refused")
+log = logger("relay")
+
+_Word = tuple[str, Status]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    notice: Notice
+    told: asyncio.Future[str]
+
+
+class Outbox:
+    """What one channel is still to be told.
+
+    Args:
+        channel: its settings.
+        vendor: what writes to it.
+        ledger: remembers what it was told.
+    """
+
+    def __init__(self, channel: Channel, vendor: Vendor, ledger: Ledger) -> None:
+        self.channel, self._vendor, self._ledger = channel, vendor, ledger
+        self._pace = Pace(channel.per_minute)
+        self._waiting: list[_Waiting] = []
+        self._under_way: dict[_Word, asyncio.Future[str]] = {}
+        self._some = asyncio.Event()
+        self._seconds = metrics.get("alert_delivery_seconds").labels(channel.name)
+        self._results = {result: metrics.get("alert_delivery_total").labels(channel.name, result) for result in RESULTS}
+        self._at_work = asyncio.get_running_loop().create_task(self._work())
+
+    def takes(self, alert: Alert) -> bool:
+        """Whether the channel is told such alerts; those of a severity that nobody knows go everywhere."""
+        known = alert.severity in ("page", "ticket", "chat")
+        return not known or alert.severity in self.channel.severities
+
+    async def deliver(self, notice: Notice, seconds: float) -> str:
+        """Have the channel told, and return what is wrong; nothing if it was.
+
+        What another sender has brought already is waited for, not sent again. What takes longer than `seconds` is
+        still sent.
+        """
+        fresh = notice.only(lambda alert: _word(alert) not in self._under_way)
+        waits = {self._under_way[word] for word in map(_word, notice.alerts) if word in self._under_way}
+        if fresh.alerts:
+            waits.add(self._put(fresh))
+        done, late = await asyncio.wait(waits, timeout=seconds)
+        problems = sorted({problem for one in done if (problem := one.result())})
+        if late:
+            problems.append("still waiting to be sent")
+        return "; ".join(problems)
+
+    async def close(self) -> None:
+        """Stop; what waits is not sent, and those who brought it have been told nothing good."""
+        self._at_work.cancel()
+        await asyncio.wait([self._at_work])
+        await self._vendor.close()
+
+    def _put(self, notice: Notice) -> asyncio.Future[str]:
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(notice, told))
+        self._under_way |= dict.fromkeys(map(_word, notice.alerts), told)
+        self._some.set()
+        return told
+
+    async def _work(self) -> None:
+        while True:
+            await self._some.wait()
+            await self._pace.wait()
+            batch, self._waiting = self._waiting, []
+            self._some.clear()
+            problem = await self._send(merged(one.notice for one in batch))
+            for one in batch:
+                if not problem:
+                    self._ledger.note(self.channel.name, one.notice)
+                for word in map(_word, one.notice.alerts):
+                    self._under_way.pop(word, None)
+                one.told.set_result(problem)
+
+    async def _send(self, notice: Notice) -> str:
+        """Send one message, and return what is wrong, or nothing."""
+        began = time.monotonic()
+        result, problem = "failed", ""
+        try:
+            async with asyncio.timeout(self.channel.timeout_seconds):
+                await self._vendor.send(notice)
+            result = "delivered"
+        except TimeoutError:
+            problem = f"no answer within {self.channel.timeout_seconds:g} s"
+        except TooFast as error:
+            problem = f"too many messages: {error}"
+            self._pace.pause(error.seconds)
+        except Refused as error:
+            result, problem = "refused", str(error)
+        except Undelivered as error:
+            problem = str(error)
+        except Exception as error:  # a plugin's own mistake must not end the channel
+            log.exception("chat channel '%s' failed for a reason of its own", self.channel.name)
+            problem = type(error).__name__
+        self._seconds.observe(time.monotonic() - began)
+        self._results[result].inc()
+        problem = clean(problem, 400)
+        if problem:
+            log.error("chat channel '%s' was not told of %s: %s", self.channel.name, _names(notice), problem)
+        else:
+            log.info("chat channel '%s' was told of %s", self.channel.name, _names(notice))
+        return problem
+
+
+def _word(alert: Alert) -> _Word:
+    return alert.key, alert.status
+
+
+def _names(notice: Notice) -> str:
+    names = list(dict.fromkeys(f"{alert.name} ({alert.status})" for alert in notice.alerts))
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

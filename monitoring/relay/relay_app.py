@@ -1,0 +1,125 @@
+"""The HTTP side: POST /alertmanager and /prefect take webhooks, GET /metrics and /health tell how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable
+
+import prometheus_client
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ai_workflow import metrics
+from ai_workflow.logs import logger
+from ai_workflow.secrets import scrub
+from ai_workflow.settings.chat import Relay
+from monitoring.relay import alertmanager, prefect_webhook
+from monitoring.relay.bodies import BadBody
+from monitoring.relay.delivery import Delivery
+from monitoring.relay.events import Events
+from monitoring.relay.notice import Notice
+from monitoring.relay.retries import Retries
+
+SOURCES: dict[str, Callable[[bytes], Notice]] = {
+    "alertmanager": alertmanager.notice,
+    "prefect": prefect_webhook.notice,
+}
+RESULTS = ("delivered", "failed", "refused")
+_READ_SECONDS = 10.0
+log = logger("relay")
+
+
+class _Refused(Exception):
+    """A request that is not let in: status and words."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status, self.said = status, said
+
+
+class RelayApp:
+    """Answers the relay's routes.
+
+    Args:
+        relay: its limits.
+        token: what senders must bear, if anything.
+        delivery: tells the channels.
+        retries: tries again for those who post once.
+        events: emits breaches to Prefect, where there is one.
+    """
+
+    def __init__(
+        self, relay: Relay, token: str | None, delivery: Delivery, retries: Retries, events: Events | None
+    ) -> None:
+        self._relay, self._delivery, self._retries, self._events = relay, delivery, retries, events
+        self._token = token.encode() if token is not None else None
+        counter = metrics.get("alert_webhook_total")
+        self._webhooks = {(source, result): counter.labels(source, result) for source in SOURCES for result in RESULTS}
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/alertmanager", self._webhook, methods=["POST"], name="alertmanager"),
+                Route("/prefect", self._webhook, methods=["POST"], name="prefect"),
+                Route("/metrics", self._metrics),
+                Route("/health", self._health),
+            ]
+        )
+
+    async def _webhook(self, request: Request) -> Response:
+        source = request.url.path.strip("/")
+        try:
+            self._admit(request)
+            notice = SOURCES[source](await self._body(request))
+        except (_Refused, BadBody) as error:
+            self._webhooks[source, "refused"].inc()
+            status = error.status if isinstance(error, _Refused) else 400
+            log.warning("a webhook from %s was refused with %d: %s", source, status, error)
+            return _said({"error": scrub(str(error))}, status, {"www-authenticate": "Bearer"} if status == 401 else {})
+        except ClientDisconnect:
+            self._webhooks[source, "refused"].inc()
+            return Response(status_code=400)
+        if self._events is not None:
+            self._events.see(notice)
+        outcome = await self._delivery.deliver(notice)
+        self._webhooks[source, "failed" if outcome.failed else "delivered"].inc()
+        if outcome.failed and source == "prefect":
+            self._retries.later(notice)
+        # Any 5xx has Alertmanager try again; those who were told are not told twice.
+        return _said({"told": outcome.told, "failed": outcome.failed}, 503 if outcome.failed else 200)
+
+    def _admit(self, request: Request) -> None:
+        if self._token is not None:
+            scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+                raise _Refused(401, "no valid bearer token (relay.token)")
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise _Refused(415, "Content-Encoding is not taken: send the body as it is")
+
+    async def _body(self, request: Request) -> bytes:
+        most = self._relay.max_body_bytes
+        pieces, size = [], 0
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                async for piece in request.stream():
+                    pieces.append(piece)
+                    size += len(piece)
+                    if size > most:
+                        raise _Refused(413, f"the body has more than {most} bytes (relay.max_body_bytes)")
+        except TimeoutError:
+            raise _Refused(408, f"the body was not sent within {_READ_SECONDS:g} s") from None
+        return b"".join(pieces)
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    async def _health(self, _: Request) -> Response:
+        return _said({"status": "ok"}, 200)
+
+
+def _said(content: dict[str, object], status: int, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse(content, status, headers)

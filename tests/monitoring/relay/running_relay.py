@@ -1,0 +1,122 @@
+"""A running relay for tests: a real process on a free port, and webhooks as Alertmanager writes them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+ROOT = Path(__file__).parents[3]
+TOKEN = "relay-token-0815"
+# Settings of a channel that no test has to wait for, and no busy machine makes fail.
+LIVELY = {"timeout_seconds": 15, "per_minute": 6000}
+_PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
+_STARTED = 60.0
+
+
+class RunningRelay:
+    """A relay, started and listening; use it as a context manager.
+
+    Args:
+        folder: for its configuration.
+        channels: `chat:` of the configuration.
+        relay: more of `relay:`.
+        variables: its environment.
+    """
+
+    def __init__(
+        self, folder: Path, channels: list[dict[str, Any]], relay: dict[str, Any] | None = None, **variables: str
+    ) -> None:
+        given = folder / "relay.yaml"
+        given.write_text(yaml.safe_dump({"relay": {"port": 0, "token": TOKEN, **(relay or {})}, "chat": channels}))
+        environment = os.environ | {"AIW_CONFIG": str(given), "AIW_ROOT": str(ROOT)}
+        environment |= {"REQUESTS_CA_BUNDLE": str(folder / "certificate.pem")} | variables
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "monitoring.relay"],
+            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="strict",
+        )  # fmt: skip
+        self.log: list[str] = []
+        self.port = 0
+        self._reading = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> RunningRelay:
+        self._reading.start()
+        until(lambda: bool(self.port) or self.process.poll() is not None, _STARTED)
+        assert self.port, "".join(self.log)
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=60, trust_env=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reading.join(5)
+
+    def post(self, *alerts: dict[str, Any], group: str = "g", **other: Any) -> httpx.Response:
+        """Post alerts as Alertmanager does."""
+        return self.http.post("/alertmanager", json=webhook(*alerts, group=group, **other))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the value of a metric."""
+        wanted = f"{name}{{" + ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())) + "} "
+        shown = self.http.get("/metrics").text
+        return next((float(line.split()[-1]) for line in shown.splitlines() if line.startswith(wanted)), 0.0)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self.log.append(line)
+                if found := _PORT.search(line):
+                    self.port = int(found[1])
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        time.sleep(0.02)
+
+
+def webhook(*alerts: dict[str, Any], group: str = "g", **other: Any) -> dict[str, Any]:
+    """Return the body that Alertmanager posts, version 4."""
+    return {
+        "receiver": "relay", "version": "4", "groupKey": group, "truncatedAlerts": 0,
+        "status": "firing" if any(one["status"] == "firing" for one in alerts) else "resolved",
+        "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {},
+        "externalURL": "http://alertmanager:9093", "alerts": list(alerts), **other,
+    }  # fmt: skip
+
+
+def alert(fingerprint: str = "f1", status: str = "firing", **labels: str) -> dict[str, Any]:
+    """Return one alert of such a body: an availability SLO, breached at 10:00, resolved 12 minutes later."""
+    ended = "2025-01-15T10:12:00Z" if status == "resolved" else "0001-01-01T00:00:00Z"
+    return {
+        "status": status,
+        "labels": {
+            "alertname": "AvailabilityBurn", "severity": "page", "slo": "availability", "window": "page_fast",
+            "job": "inference", "model_version": "model_v2.3", **labels,
+        },
+        "annotations": {
+            "summary": "2.13 % of requests fail; the objective is 0.1 %", "value": "0.0213", "objective": "0.001",
+            "unit": "ratio", "runbook_url": "https://runbooks/AvailabilityBurn.md",
+            "dashboard_url": "https://grafana/d/slo?var-slo=availability", "trace_id": "a3f7b2c1" + "0" * 24,
+        },
+        "startsAt": "2025-01-15T10:00:00.123Z", "endsAt": ended,
+        "generatorURL": "http://prometheus:9090/graph", "fingerprint": fingerprint,
+    }  # fmt: skip

@@ -1,0 +1,81 @@
+"""Each way to a vendor: what it says when it is not taken, and signatures as the vendors document them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from ai_workflow.settings import Channel
+from monitoring.relay import alertmanager
+from monitoring.relay.channels import dingtalk, feishu
+from monitoring.relay.channels.opening import opened
+from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
+from tests import services
+from tests.monitoring.relay.fake_vendors import KINDS, Vendors
+from tests.monitoring.relay.running_relay import alert, webhook
+
+NOTICE = alertmanager.notice(orjson.dumps(webhook(alert())))
+
+
+def send(channel: dict[str, Any]) -> None:
+    """Send a message to a channel."""
+
+    async def once() -> None:
+        vendor = opened(Channel.model_validate({"timeout_seconds": 15, **channel}))
+        try:
+            await vendor.send(NOTICE)
+        finally:
+            await vendor.close()
+
+    asyncio.run(once())
+
+
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch: pytest.MonkeyPatch, folder: Any) -> None:
+    """Trust the certificate of Teams."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "certificate.pem"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_that_it_is_refused_throttled_or_unreachable_is_told_apart(vendors: Vendors, kind: str) -> None:
+    send(vendors.channel(kind))
+    for fault, expected in {"refuse": Refused, "throttle": TooFast, "500": Undelivered, "drop": Undelivered}.items():
+        vendors.faults[kind] = fault
+        with pytest.raises(Undelivered) as told:
+            send(vendors.channel(kind))
+        assert type(told.value) is expected, fault
+        assert "0815" not in str(told.value)
+
+
+@pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
+def test_a_wrong_secret_is_refused_and_so_is_none(vendors: Vendors, kind: str) -> None:
+    for secret in ("wrong-secret", None):
+        channel = vendors.channel(kind) | {"secret": secret}
+        with pytest.raises(Refused, match="sign"):
+            send(channel)
+    assert vendors.got == {}
+
+
+def test_signatures_are_those_of_the_documented_algorithms() -> None:
+    # Computed with `openssl dgst -sha256 -mac HMAC` over the strings that the vendors document.
+    assert dingtalk.sign("1577262236757", "this is secret") == "hmPWwU+7lVdm3ZZz0r9tSfx0L4Q26jWOZr9+Gs6EZQM="
+    assert feishu.sign("1599360473", "demo") == "l1N0gAcBjdwBvGm1xMjOF0XSyaLRpR7tuO5dHfhAYc8="
+
+
+@pytest.mark.parametrize("kind", ["wecom", "slack"])
+def test_a_vendor_that_is_not_there_is_not_reached(vendors: Vendors, kind: str) -> None:
+    channel = vendors.channel(kind)
+    channel["url"] = channel["url"].replace(str(vendors.port), str(services.free_port()))
+    with pytest.raises(Undelivered) as told:
+        send(channel)
+    assert type(told.value) is Undelivered
+
+
+def test_whatever_apprise_knows_can_be_a_channel(vendors: Vendors) -> None:
+    url = f"json://127.0.0.1:{vendors.port}/hook?room=7&+Authorization=Bearer%20webhook-token-0815&:room=7"
+    vendors.faults["webhook"] = "refuse"
+    with pytest.raises(Refused):
+        send({"name": "any", "kind": "apprise", "url": url})

@@ -1,0 +1,251 @@
+"""What a message says, and that nothing in an alert can pass for markup, a mention or another link."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitoring.relay import alertmanager, markup, prefect_webhook, wording
+from monitoring.relay.bodies import BadBody
+from monitoring.relay.clean import clean, clean_url
+from monitoring.relay.markup import Style, fitted
+from monitoring.relay.notice import Alert, Link, Notice
+from monitoring.relay.rendering import Room, render
+from monitoring.relay.wording import Language
+from tests.monitoring.relay.running_relay import alert, webhook
+
+SINCE = datetime(2025, 1, 15, 10, tzinfo=UTC)
+
+
+def plain(notice: Notice, **style: str) -> str:
+    text = render(notice, style.get("language", "en"), style.get("zone", "UTC"))  # type: ignore[arg-type]
+    return f"{text.title}\n{markup.PLAIN.lines(text.lines)}"
+
+
+def notice(*alerts: object, **other: object) -> Notice:
+    return alertmanager.notice(orjson.dumps(webhook(*alerts, **other)))  # type: ignore[arg-type]
+
+
+def test_a_message_in_full() -> None:
+    assert plain(notice(alert(), externalURL="")) == (
+        "🔴 PAGE · AvailabilityBurn: availability / model_v2.3\n"
+        "🔴 PAGE · availability / model_v2.3 · AvailabilityBurn (page_fast)\n"
+        "2.13 % of requests fail; the objective is 0.1 %\n"
+        "now 2.13 % · objective 0.1 % · since 2025-01-15 10:00:00 UTC · trace a3f7b2c1\n"
+        "\n"
+        "Runbook: https://runbooks/AvailabilityBurn.md · Dashboard: https://grafana/d/slo?var-slo=availability"
+    )
+
+
+def test_a_message_in_chinese_on_chinese_clocks() -> None:
+    found = notice(alert(status="resolved"), externalURL="")
+    lasted = "持续 12 分钟 后恢复，2025-01-15 18:00:00 UTC+8 至 2025-01-15 18:12:00 UTC+8"
+    assert plain(found, language="zh", zone="Asia/Shanghai").splitlines()[:3] == [
+        "🟢 已恢复 · AvailabilityBurn: availability / model_v2.3",
+        "🟢 已恢复 · availability / model_v2.3 · AvailabilityBurn (page_fast)",
+        f"曾为 2.13 % · 目标 0.1 % · {lasted} · 追踪 a3f7b2c1",
+    ]
+
+
+def test_the_gravest_that_fires_comes_first_and_names_the_message() -> None:
+    alerts = [
+        alert("a", "resolved", alertname="Over"),
+        alert("b", alertname="Minor", severity="chat"),
+        alert("c", alertname="Grave"),
+        alert("d", alertname="Middling", severity="ticket"),
+    ]
+    text = plain(notice(*alerts))
+    assert text.splitlines()[0] == "🔴 PAGE · 3 firing, 1 resolved: Grave, Middling, Minor, Over"
+    assert re.findall(r"· (Grave|Middling|Minor|Over) \(", text) == ["Grave", "Middling", "Minor", "Over"]
+
+
+def test_links_of_one_alert_stand_with_it_and_those_of_all_at_the_end() -> None:
+    one, two = alert("a"), alert("b", model_version="model_v2.4")
+    two["annotations"]["runbook_url"] = "https://runbooks/Other.md"
+    lines = plain(notice(one, two)).splitlines()
+    assert [line for line in lines if "Runbook" in line] == [
+        "Runbook: https://runbooks/AvailabilityBurn.md", "Runbook: https://runbooks/Other.md",
+    ]  # fmt: skip
+    assert lines[-1].startswith("Dashboard: https://grafana/")
+    assert "model_version" not in lines[-1]
+    assert lines[-1].count("/#/silences/new?filter=") == 1
+
+
+def test_where_alerts_share_no_name_each_is_silenced_by_itself() -> None:
+    text = plain(notice(alert("a", alertname="One"), alert("b", alertname="Two")))
+    assert re.findall(r"alertname%3D%22(\w+)%22", text) == ["One", "Two"]
+
+
+def test_a_stage_and_a_run_are_named_where_there_is_no_slo() -> None:
+    found = alert(alertname="StageFailed", stage="trainer", pipeline="credit", slo="")
+    found["annotations"] |= {"run_url": "http://prefect/runs/flow-run/1"}
+    text = plain(notice(found))
+    assert "trainer / credit" in text
+    assert "Prefect run: http://prefect/runs/flow-run/1" in text
+
+
+NASTY = "a*b_c_ `d` ~e~ [f](https://evil) <!channel> <@U1> @everyone <at id=all></at> <b>g</b> | # &amp;"
+
+
+@pytest.mark.parametrize("name", ["SLACK", "DISCORD", "TELEGRAM", "TEAMS", "DINGTALK", "FEISHU", "WECOM"])
+def test_nothing_in_an_alert_passes_for_markup_or_a_mention(name: str) -> None:
+    vendor = getattr(markup, name)
+    said = vendor.escape(NASTY)
+    assert not re.search(r"(?<!\\)<(?!$)", said), said
+    assert not re.search(r"(?<!\\)\[f(?<!\\)\]\(", said) or name in {"SLACK", "TELEGRAM"}, said
+    assert "@everyone" not in said or name in {"SLACK", "TELEGRAM", "FEISHU"}
+    assert "f" in said
+    assert "everyone" in said
+
+
+@pytest.mark.parametrize("start", ["- item", "> quote", "1. first", "# heading"])
+def test_a_text_that_begins_like_a_list_is_none(start: str) -> None:
+    for vendor in (markup.DISCORD, markup.TEAMS, markup.DINGTALK, markup.FEISHU):
+        assert not re.match(r"[->#]|\d+\.", vendor.escape(start))
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "ftp://x", "https://", "x", "https://a/" + "b" * 3000])
+def test_what_is_no_address_becomes_no_link(url: str) -> None:
+    found = alert()
+    found["annotations"]["runbook_url"] = url
+    assert "Runbook" not in plain(notice(found))
+
+
+def test_an_address_cannot_end_its_link_early() -> None:
+    assert clean_url("https://a/(b)>|c d\"'[e]") == "https://a/%28b%29%3E%7Cc%20d%22%27%5Be%5D"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("a\nb\t c\u202e\x00d", "a b c d"),
+        ("password=hunter2, next", "password=***, next"),
+        ('{"api_key": "abc", "b": 1}', '{"api_key": ***", "b": 1}'),
+        ("Authorization: Bearer abcdefgh.ijk", "Authorization: ***"),
+        ("got Bearer abcdefgh.ijk", "got Bearer ***"),
+        ("postgresql://ann:pw@host/db", "postgresql://***@host/db"),
+        ("tokens=3 of 5, secretary at 9:00", "tokens=3 of 5, secretary at 9:00"),
+    ],
+)
+def test_a_text_is_one_line_without_what_looks_like_a_secret(said: str, shown: str) -> None:
+    assert clean(said) == shown
+
+
+def test_a_text_made_to_take_long_does_not() -> None:
+    assert clean("a-" * 500_000, 10) == "a-a-a-a-a…"
+    assert clean("://a" * 250_000, 10) == "://a://a:…"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        ("0.0213", "ratio", "2.13 %"), ("0.999", "percentunit", "99.9 %"), ("97.5", "percent", "97.5 %"),
+        ("0.2501", "seconds", "0.2501 s"), ("123456", "", "123456"), ("12", "requests/s", "12 requests/s"),
+        ("+Inf", "ratio", "+Inf"), ("much", "ratio", "much"),
+    ],
+)  # fmt: skip
+def test_numbers_carry_their_unit(value: str, unit: str, said: str) -> None:
+    assert wording.number(value, unit) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (59, "59 s"), (720, "12 min"), (3725, "1 h 2 min"), (90_000, "1 d 1 h"), (-5, "0 s")],
+)
+def test_durations_are_said_in_two_units(seconds: int, said: str) -> None:
+    assert wording.duration(timedelta(seconds=seconds), wording.ENGLISH) == said
+
+
+def test_moments_are_said_with_their_distance_from_utc() -> None:
+    assert wording.moment(SINCE, "Asia/Kolkata") == "2025-01-15 15:30:00 UTC+5:30"
+    assert wording.moment(SINCE, "America/New_York") == "2025-01-15 05:00:00 UTC-5"
+
+
+def test_what_does_not_fit_is_shortened_from_the_end_and_never_to_nothing() -> None:
+    alerts = tuple(
+        Alert(f"g/{index}", "firing", f"Name{index}", "page", "much to say " * 50, since=SINCE,
+              links=(Link("runbook", f"https://runbooks/{index}/" + "x" * 500),))
+        for index in range(8)
+    )  # fmt: skip
+    whole = Notice("g", alerts)
+
+    def body(most: int) -> str:
+        text = fitted(whole, Style(), lambda text: len(markup.PLAIN.lines(text.lines)) <= most)
+        return markup.PLAIN.lines(text.lines)
+
+    assert "more" not in body(20_000)
+    assert "+5 more" in body(4000)
+    assert "Name0" in body(4000)
+    assert "+7 more" in body(400)
+    assert "https" not in body(400)
+    assert body(1) == ""
+    assert render(whole, "en", "UTC", Room(1)).title.startswith("🔴 PAGE · 8 firing: Name0")
+
+
+def test_names_without_end_are_cut() -> None:
+    found = notice(alert(model_version="v" * 5000, alertname="N" * 5000))
+    text = render(found, "en", "UTC")
+    assert len(text.title) <= 120
+    assert len(plain(replace(found, silence=""))) < 14_000
+
+
+WORDS = st.text(max_size=300)
+MOMENTS = st.datetimes(timezones=st.sampled_from([UTC])).map(lambda at: at.isoformat())
+
+
+@st.composite
+def any_alert(draw: st.DrawFn) -> dict[str, object]:
+    labels = draw(st.dictionaries(st.sampled_from(["alertname", "slo", "severity", "window", "pipeline", "x"]), WORDS))
+    notes = ["summary", "value", "objective", "unit", "runbook_url", "trace_id"]
+    annotations = draw(st.dictionaries(st.sampled_from(notes), WORDS | st.floats().map(str)))
+    return {
+        "status": draw(st.sampled_from(["firing", "resolved"])), "labels": labels, "annotations": annotations,
+        "startsAt": draw(MOMENTS), "endsAt": draw(MOMENTS), "fingerprint": draw(st.text("abc", min_size=1, max_size=2)),
+    }  # fmt: skip
+
+
+@given(st.lists(any_alert(), min_size=1, max_size=15), st.sampled_from(["en", "zh"]))
+@settings(max_examples=60, deadline=None)
+def test_whatever_an_alert_holds_there_is_a_message_for_every_vendor(alerts: list[object], language: Language) -> None:
+    found = notice(*alerts)
+    for vendor in (markup.SLACK, markup.DISCORD, markup.TELEGRAM, markup.DINGTALK, markup.FEISHU, markup.WECOM):
+        text = fitted(
+            found, Style(language, "Asia/Shanghai"), lambda text, vendor=vendor: len(vendor.lines(text.lines)) < 3000
+        )
+        assert 0 < len(text.title) <= 120
+        assert "\n" not in text.title
+        assert len(vendor.lines(text.lines)) < 3000
+
+
+def prefect(**other: object) -> dict[str, object]:
+    return {
+        "event": "prefect.flow-run.Failed", "event_id": "e1", "occurred": "2025-01-15T10:00:00Z",
+        "automation": "A training failed", "name": "wise-otter", "flow": "training", "state": "Failed",
+        "message": "trainer: CUDA out of memory at step 300", "url": "http://prefect/runs/flow-run/1",
+        "flow_run_id": "0b0e2d8c-90c0-4f0a-8d1c-2f6b1f6f2b11", **other,
+    }  # fmt: skip
+
+
+def test_what_a_prefect_automation_says_is_told_alike() -> None:
+    traceparent = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    text = plain(prefect_webhook.notice(orjson.dumps(prefect(traceparent=traceparent, deployment="None"))))
+    assert text.splitlines() == [
+        "🟠 TICKET · A training failed",
+        "🟠 TICKET · A training failed",
+        "wise-otter: Failed. trainer: CUDA out of memory at step 300",
+        "since 2025-01-15 10:00:00 UTC · trace abababab",
+        "",
+        "Prefect run: http://prefect/runs/flow-run/1",
+    ]
+
+
+@pytest.mark.parametrize("other", [{"event": ""}, {"occurred": "yesterday"}, {"severity": "loud"}, {"event_id": None}])
+def test_what_prefect_does_not_say_so_is_refused(other: dict[str, object]) -> None:
+    with pytest.raises(BadBody, match=next(iter(other))):
+        prefect_webhook.notice(orjson.dumps(prefect(**other)))

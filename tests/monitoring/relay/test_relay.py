@@ -1,0 +1,235 @@
+"""A running relay: every channel is told, once, whatever the others do; who posts is told the truth."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.monitoring.relay.fake_vendors import KINDS, Vendors
+from tests.monitoring.relay.running_relay import LIVELY, RunningRelay, alert, until, webhook
+
+_numbers = itertools.count()
+FAULTS = [
+    *((kind, "refuse") for kind in KINDS),
+    *((kind, "html") for kind in ("dingtalk", "feishu", "wecom", "slack")),
+    *((kind, "500") for kind in ("dingtalk", "discord")),
+    *((kind, "drop") for kind in ("feishu", "telegram")),
+    *((kind, "redirect") for kind in ("wecom", "webhook", "discord")),
+]
+
+
+def group() -> str:
+    """Return a group that no other test has."""
+    return f"group-{next(_numbers)}"
+
+
+def others(kind: str) -> set[str]:
+    return set(KINDS) - {kind}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vendor_takes_the_message_and_it_says_what_the_person_on_call_needs(
+    relay: RunningRelay, vendors: Vendors, kind: str
+) -> None:
+    assert relay.post(alert(), group=group()).json() == {"told": list(KINDS), "failed": {}}
+
+    (text,) = vendors.texts(kind)
+    for said in ("AvailabilityBurn", "availability", "2.13 %", "0.1 %", "2025-01-15 10:00:00 UTC", "a3f7b2c1"):
+        assert said in text
+    assert text.replace("&#95;", "_").replace("\\", "").count("model_v2.3") >= 1
+    assert "https://runbooks/AvailabilityBurn.md" in text
+    assert "https://grafana/d/slo?var-slo=availability" in text
+    assert "http://alertmanager:9093/#/silences/new?filter=%7Balertname%3D%22AvailabilityBurn%22" in text
+    assert ("紧急" in text) == (kind in {"dingtalk", "feishu", "wecom"})
+
+
+@pytest.mark.parametrize(("kind", "fault"), FAULTS)
+def test_what_a_vendor_did_not_take_is_told_again_to_it_alone(
+    relay: RunningRelay, vendors: Vendors, kind: str, fault: str
+) -> None:
+    here, failures = group(), ("failed", "refused")
+    before = sum(relay.metric("alert_delivery_total", channel=kind, result=result) for result in failures)
+    vendors.faults[kind] = fault
+
+    first, second = relay.post(alert(), group=here), relay.post(alert(), group=here)
+
+    assert (first.status_code, second.status_code) == (503, 503)
+    assert set(first.json()["told"]) == set(second.json()["told"]) == others(kind)
+    assert list(first.json()["failed"]) == [kind]
+    after = sum(relay.metric("alert_delivery_total", channel=kind, result=result) for result in failures)
+    assert after == before + 2
+    vendors.faults.clear()
+    assert relay.post(alert(), group=here).status_code == 200
+    assert {name: len(vendors.texts(name)) for name in KINDS} == dict.fromkeys(KINDS, 1)
+
+
+def test_a_refusal_is_told_in_the_vendors_words(relay: RunningRelay, vendors: Vendors) -> None:
+    vendors.faults |= {"feishu": "refuse", "slack": "refuse"}
+
+    failed = relay.post(alert(), group=group()).json()["failed"]
+
+    assert failed["feishu"] == "code 19024: Key Words Not Found"
+    assert "404" in failed["slack"]
+
+
+def test_a_vendor_that_hangs_delays_no_other(relay: RunningRelay, vendors: Vendors) -> None:
+    here, answers = group(), []
+    vendors.faults |= {"wecom": "hang", "slack": "hang"}
+    posting = threading.Thread(target=lambda: answers.append(relay.post(alert(), group=here)))
+    posting.start()
+
+    until(lambda: all(len(vendors.texts(kind)) == 1 for kind in set(KINDS) - {"wecom", "slack"}))
+
+    assert not answers
+    vendors.faults.clear()
+    posting.join(60)
+    assert set(answers[0].json()["failed"]) == {"wecom", "slack"}
+
+
+def test_the_same_again_is_told_to_nobody_and_news_without_the_old(relay: RunningRelay, vendors: Vendors) -> None:
+    here = group()
+    relay.post(alert("a", model_version="model_v1.0"), group=here)
+    assert relay.post(alert("a", model_version="model_v1.0"), group=here).status_code == 200
+    assert len(vendors.texts("slack")) == 1
+
+    relay.post(alert("a", model_version="model_v1.0"), alert("b", model_version="model_v2.0"), group=here)
+    assert len(vendors.texts("slack")) == 2
+    assert "model_v2.0" in vendors.texts("slack")[1]
+    assert "model_v1.0" not in vendors.texts("slack")[1]
+
+
+def test_an_alert_that_stands_twice_in_a_webhook_stops_nothing(relay: RunningRelay, vendors: Vendors) -> None:
+    here = group()
+    assert relay.post(alert("a"), alert("a"), group=here).status_code == 200
+    assert relay.post(alert("b"), group=here).status_code == 200
+    assert [len(vendors.texts(kind)) for kind in KINDS] == [2] * len(KINDS)
+
+
+def test_the_end_is_told_with_how_long_it_lasted(relay: RunningRelay, vendors: Vendors) -> None:
+    here = group()
+    relay.post(alert(), group=here)
+    relay.post(alert(status="resolved"), group=here)
+    relay.post(alert(), group=here)
+
+    assert len(vendors.texts("telegram")) == 3
+    told, told_in_chinese = vendors.texts("telegram")[1], vendors.texts("dingtalk")[1]
+    assert "RESOLVED" in told
+    assert "12 min" in told
+    assert "silences" not in told
+    assert "已恢复" in told_in_chinese
+    assert "12 分钟" in told_in_chinese
+
+
+def test_of_more_than_ten_alerts_the_rest_is_counted(relay: RunningRelay, vendors: Vendors) -> None:
+    alerts = [alert(f"f{index}", model_version=f"model_v{index}.0") for index in range(14)]
+    relay.post(*alerts, group=group(), truncatedAlerts=3)
+
+    text = vendors.texts("webhook")[0]
+    assert text.count("availability / model_v") == 10
+    assert "+7 more" in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_however_much_there_is_to_say_the_message_is_taken(relay: RunningRelay, vendors: Vendors, kind: str) -> None:
+    alerts = [alert(f"f{index}", model_version=f"模型_{index}" * 40, slo="*_准确率_*" * 40) for index in range(30)]
+    for one in alerts:
+        one["annotations"] |= {
+            "summary": "准确率 *_[](){}<@everyone>`|低于目标" * 400,
+            "runbook_url": "https://runbooks/" + "x" * 1900,
+        }
+
+    assert relay.post(*alerts, group=group()).json()["failed"] == {}
+
+    assert len(vendors.texts(kind)) == 1
+    assert "AvailabilityBurn" in vendors.texts(kind)[0]
+
+
+def test_secrets_reach_neither_chat_nor_log(relay: RunningRelay, vendors: Vendors) -> None:
+    leak = alert(alertname="Leak")
+    said = f"password=hunter2 Authorization: Bearer abcdef123456 postgres://ann:pa55@db/x {vendors.url('wecom')}"
+    leak["annotations"]["summary"] = said
+    vendors.faults |= {"feishu": "refuse", "teams": "500", "discord": "drop"}
+
+    answer = relay.post(leak, group=group())
+
+    shown = "\n".join([*itertools.chain(*map(vendors.texts, KINDS)), *relay.log, answer.text])
+    assert "Leak" in shown
+    for secret in ("hunter2", "abcdef123456", "pa55", "-0815"):
+        assert secret not in shown.replace("-0815-", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[]", "must be"),
+        (b'{"version": "3"}', "version"),
+        (b'{"version": "4", "groupKey": "g", "alerts": []}', "alerts"),
+        (b'{"version": "4", "groupKey": "g", "alerts": [{"status": "odd"}]}', "alerts.0.status"),
+    ],
+)
+def test_a_body_that_is_none_is_refused_and_said_why(
+    relay: RunningRelay, vendors: Vendors, body: bytes, problem: str
+) -> None:
+    before = relay.metric("alert_webhook_total", source="alertmanager", result="refused")
+
+    answer = relay.http.post("/alertmanager", content=body)
+
+    assert answer.status_code == 400
+    assert problem in answer.json()["error"]
+    assert relay.metric("alert_webhook_total", source="alertmanager", result="refused") == before + 1
+    assert vendors.got == {}
+
+
+def test_who_has_no_token_or_too_much_to_say_is_turned_away(relay: RunningRelay, vendors: Vendors) -> None:
+    body = webhook(alert(), group=group())
+
+    def status(content: bytes | None = None, **headers: str) -> int:
+        given = {"json": body} if content is None else {"content": content}
+        return relay.http.post("/alertmanager", headers=headers, **given).status_code  # type: ignore[arg-type]
+
+    assert status(authorization="Bearer wrong") == 401
+    assert status(authorization="Basic relay-token-0815") == 401
+    assert status(b"x" * 1_000_001) == 413
+    assert status(**{"content-encoding": "gzip"}) == 415
+    assert relay.http.get("/alertmanager").status_code == 405
+    assert httpx.get(f"http://127.0.0.1:{relay.port}/health", trust_env=False).json() == {"status": "ok"}
+    assert vendors.got == {}
+
+
+def test_a_channel_is_told_the_severities_it_takes(folder: Path, vendors: Vendors) -> None:
+    channels = [
+        vendors.channel("slack", severities=["page"]),
+        vendors.channel("discord", severities=["ticket"], timezone="Asia/Shanghai"),
+    ]
+    with RunningRelay(folder, channels) as relay:
+        page, ticket = alert("p"), alert("t", severity="ticket", alertname="Slow")
+        assert relay.post(page, ticket).json()["told"] == ["slack", "discord"]
+        assert relay.post(alert("c", severity="chat"), group="h").json() == {"told": [], "failed": {}}
+        assert relay.post(alert("u", severity="sev1"), group="i").json()["told"] == ["slack", "discord"]
+
+        assert "Slow" not in vendors.texts("slack")[0]
+        assert "Slow" in vendors.texts("discord")[0]
+        assert "2025-01-15 18:00:00 UTC+8" in vendors.texts("discord")[0]
+
+
+def test_sigterm_ends_it_once_what_it_has_begun_is_told(folder: Path, vendors: Vendors) -> None:
+    answers: list[httpx.Response] = []
+    with RunningRelay(folder, [vendors.channel("wecom", **LIVELY)]) as relay:
+        vendors.faults["wecom"] = "wait"
+        posting = threading.Thread(target=lambda: answers.append(relay.post(alert())))
+        asked = vendors.asked.get("wecom", 0)
+        posting.start()
+        until(lambda: vendors.asked.get("wecom", 0) > asked)
+        relay.process.terminate()
+        vendors.faults.clear()
+        posting.join(60)
+
+        assert answers[0].json()["told"] == ["wecom"]
+        assert relay.process.wait(60) == 0
+    assert "ended" in relay.log[-1]

@@ -1,0 +1,93 @@
+"""A real Alertmanager posts to a real relay: a fault reaches every chat once, also where one was down, and resolves."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tests import services
+from tests.monitoring.relay.fake_vendors import Vendors
+from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay, until
+
+CHATS = ("dingtalk", "slack", "feishu")
+
+
+@contextmanager
+def alertmanager(folder: Path, relay_port: int) -> Iterator[str]:
+    """Start an Alertmanager that posts to the relay, and give its address."""
+    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+    if program is None:
+        pytest.skip("no Alertmanager: apt-get install prometheus-alertmanager")
+    url = f"http://127.0.0.1:{relay_port}/alertmanager"
+    webhook = {"url": url, "send_resolved": True, "http_config": {"authorization": {"credentials": TOKEN}}}
+    route = {"receiver": "relay", "group_by": ["alertname", "slo", "job"]}
+    route |= {"group_wait": "0s", "group_interval": "1s", "repeat_interval": "1h"}
+    given = folder / "alertmanager.yml"
+    given.write_text(yaml.safe_dump({"route": route, "receivers": [{"name": "relay", "webhook_configs": [webhook]}]}))
+    address = f"127.0.0.1:{services.free_port()}"
+    command = [
+        program,
+        f"--config.file={given}",
+        f"--storage.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+    ]
+    with (folder / "alertmanager.log").open("wb") as log:
+        process = subprocess.Popen([*command, "--cluster.listen-address="], stdout=log, stderr=log)
+    try:
+        until(lambda: process.poll() is None and is_ready(address))
+        yield f"http://{address}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"http://{address}/-/ready", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def tell(address: str, ends: datetime) -> None:
+    """Tell Alertmanager of the fault, as Prometheus does."""
+    now = datetime.now(UTC)
+    one = {
+        "labels": {"alertname": "LatencyBurn", "severity": "page", "slo": "latency", "model_version": "model_v1.0"},
+        "annotations": {"summary": "12 % of requests take over 200 ms", "value": "0.12", "unit": "ratio"},
+        "startsAt": (now - timedelta(minutes=3)).isoformat(),
+        "endsAt": ends.isoformat(),
+    }
+    httpx.post(f"{address}/api/v2/alerts", json=[one], trust_env=False).raise_for_status()
+
+
+@pytest.mark.slow
+def test_a_fault_reaches_every_chat_once_also_one_that_was_down_and_resolves(
+    folder: Path, vendors: Vendors, tmp_path: Path
+) -> None:
+    channels = [vendors.channel(kind, **LIVELY) for kind in CHATS]
+    with RunningRelay(folder, channels) as relay, alertmanager(tmp_path, relay.port) as address:
+        vendors.faults["feishu"] = "refuse"
+        tell(address, datetime.now(UTC) + timedelta(minutes=10))
+        until(lambda: vendors.asked.get("feishu", 0) >= 3)
+        assert [len(vendors.texts(kind)) for kind in CHATS] == [1, 1, 0]
+
+        vendors.faults.clear()
+        until(lambda: len(vendors.texts("feishu")) == 1)
+        tell(address, datetime.now(UTC))
+        until(lambda: all(len(vendors.texts(kind)) >= 2 for kind in CHATS))
+
+        assert [len(vendors.texts(kind)) for kind in CHATS] == [2, 2, 2]
+        fired, resolved = vendors.texts("slack")
+        assert "PAGE" in fired
+        assert "LatencyBurn: latency / model_v1.0" in fired
+        assert f"{address.removeprefix('http://').split(':')[1]}/#/silences/new" in fired
+        assert "resolved after 3 min" in resolved
+        assert relay.metric("alert_webhook_total", source="alertmanager", result="failed") >= 1

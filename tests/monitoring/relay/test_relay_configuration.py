@@ -1,0 +1,64 @@
+"""What is wrong with a relay's configuration is said at the start, with no secret in it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ai_workflow import config
+from ai_workflow.errors import AiWorkflowError
+from monitoring.relay.server import Server
+from tests.monitoring.relay.running_relay import ROOT
+
+
+def configured(file: Path) -> Server:
+    settings = config.load(root=ROOT, env={"AIW_CONFIG": str(file)}).settings
+    return Server(settings.relay, settings.chat)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"relay": {"host": "0.0.0.0"}}, "can be reached from other machines: set relay.token"),  # noqa: S104
+        (
+            {"chat": [{"name": "a", "kind": "slack", "url": "https://example.com/s3cr3t"}]},
+            "'a': url is not one of slack",
+        ),
+        ({"chat": [{"name": "a", "kind": "wecom", "url": "ftp://s3cr3t"}]}, "url must begin with https://"),
+        ({"chat": [{"name": "a", "kind": "wecom", "url": "https://s3cr3t", "secret": "s"}]}, "is not for wecom"),
+        ({"chat": [{"name": "a", "kind": "dingtalk", "url": "${secret:no-such}"}]}, "secret 'no-such' is not set"),
+        ({"chat": [{"name": "a", "kind": "slack"}]}, "give `kind` and `url`, or the `block`"),
+        ({"chat": [{"name": "a", "block": "b"}]}, "there is no ChatChannel block 'b'"),
+        ({"chat": [{"name": "a", "block": "b"}, {"name": "a", "block": "c"}]}, "two channels are named a"),
+        ({"chat": [{"name": "a", "kind": "wecom", "url": "https://x", "timezone": "Mars"}]}, "must be a time zone"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_said_without_the_secret(
+    tmp_path: Path, given: dict[str, object], problem: str
+) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text(yaml.safe_dump(given))
+
+    with pytest.raises(AiWorkflowError) as refused:
+        configured(file)
+
+    assert problem in str(refused.value)
+    assert "s3cr3t" not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_a_relay_that_cannot_start_says_why_and_exits_with_2(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = [sys.executable, "-m", "monitoring.relay", "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert "cannot listen on 127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,232 @@
+"""Who is told what and when: news at once, retries to those that missed it, reminders, and no more than a bot may."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from ai_workflow.settings import Channel, Relay
+from monitoring.relay.channels.vendor import TooFast, Undelivered
+from monitoring.relay.delivery import Delivery
+from monitoring.relay.ledger import Ledger
+from monitoring.relay.notice import Alert, Notice
+from monitoring.relay.outbox import Outbox
+from monitoring.relay.pace import Pace
+from monitoring.relay.retries import Retries
+
+
+def notice(*names: str, status: str = "firing", severity: str = "page") -> Notice:
+    return Notice("g", tuple(Alert(f"g/{name}", status, name, severity) for name in names))  # type: ignore[arg-type]
+
+
+def names(told: Notice) -> list[str]:
+    return [alert.name for alert in told.alerts]
+
+
+@dataclass
+class Clock:
+    now: float = 0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Vendor:
+    """A vendor that does what it is told to before it takes a message."""
+
+    before: Callable[[], Awaitable[None]] | None = None
+    got: list[list[str]] = field(default_factory=list)
+
+    async def send(self, notice: Notice) -> None:
+        if self.before is not None:
+            await self.before()
+        self.got.append(names(notice))
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def channel(name: str, per_minute: int = 6000) -> Channel:
+    return Channel.model_validate({"name": name, "kind": "wecom", "url": "https://x", "per_minute": per_minute})
+
+
+def test_news_are_told_and_what_was_told_is_not() -> None:
+    ledger = Ledger(300)
+    ledger.note("chat", notice("a"))
+    assert names(ledger.untold("chat", notice("a", "b"))) == ["b"]
+    assert names(ledger.untold("chat", notice("a"))) == []
+    assert names(ledger.untold("chat", notice("a", status="resolved"))) == ["a"]
+    assert names(ledger.untold("other", notice("a"))) == ["a"]
+
+
+def test_the_same_is_a_retry_at_first_and_a_reminder_later() -> None:
+    clock = Clock()
+    ledger = Ledger(300, clock)
+    ledger.note("chat", notice("a", "b"))
+    clock.now = 300
+    assert names(ledger.untold("chat", notice("a", "b"))) == []
+    clock.now = 301
+    assert names(ledger.untold("chat", notice("a", "b"))) == ["a", "b"]
+
+
+def test_as_long_as_another_channel_lacks_it_the_same_is_a_retry_but_not_for_ever() -> None:
+    clock = Clock()
+    ledger = Ledger(300, clock)
+    ledger.note("chat", notice("a"))
+    lacking = [("down", notice("a"))]
+    clock.now = 3600
+    assert names(ledger.untold("chat", notice("a"), lacking)) == []
+    clock.now = 3601
+    assert names(ledger.untold("chat", notice("a"), lacking)) == ["a"]
+
+
+@pytest.mark.parametrize("per_minute", [1, 20, 60])
+def test_no_minute_sees_more_messages_than_a_bot_may_send(per_minute: int) -> None:
+    pace, now, sent = Pace(per_minute), 1000.0, []
+    while now < 1300:
+        wait = pace.delay(now)
+        if wait <= 1e-9:
+            pace._tokens -= 1
+            sent.append(now)
+        else:
+            now += wait
+    assert len(sent) >= 4 * per_minute / 2
+    assert all(sum(start <= one < start + 60 for one in sent) <= per_minute for start in sent)
+
+
+def test_what_waits_for_its_turn_becomes_one_message() -> None:
+    async def scene() -> None:
+        gate = asyncio.Event()
+        vendor = Vendor(lambda: _wait(gate))
+        box = Outbox(channel("merges"), vendor, Ledger(300))
+        tasks = [asyncio.create_task(box.deliver(notice(name), 30)) for name in "abcdef"]
+        while not any(box._under_way):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        tasks.append(asyncio.create_task(box.deliver(notice("g"), 30)))
+        await asyncio.sleep(0)
+        gate.set()
+        assert await asyncio.gather(*tasks) == [""] * 7
+        assert sorted(itertools.chain(*vendor.got)) == list("abcdefg")
+        assert len(vendor.got) == 2
+        await box.close()
+
+    asyncio.run(scene())
+
+
+def test_a_message_under_way_is_waited_for_not_sent_again() -> None:
+    async def scene() -> None:
+        gate = asyncio.Event()
+        vendor = Vendor(lambda: _wait(gate))
+        box = Outbox(channel("joins"), vendor, Ledger(300))
+        assert await box.deliver(notice("a"), 0.01) == "still waiting to be sent"
+        again = asyncio.create_task(box.deliver(notice("a"), 30))
+        await asyncio.sleep(0)
+        gate.set()
+        assert await again == ""
+        assert vendor.got == [["a"]]
+        await box.close()
+
+    asyncio.run(scene())
+
+
+def test_a_vendor_that_wants_fewer_messages_is_left_alone_for_as_long_as_it_says() -> None:
+    async def scene() -> None:
+        loop, tried = asyncio.get_running_loop(), []
+
+        async def before() -> None:
+            tried.append(loop.time())
+            if len(tried) == 1:
+                raise TooFast("slower", 0.3)
+
+        box = Outbox(channel("throttled"), Vendor(before), Ledger(300))
+        assert "slower" in await box.deliver(notice("a"), 30)
+        assert await box.deliver(notice("a"), 30) == ""
+        assert tried[1] - tried[0] >= 0.3
+        await box.close()
+
+    asyncio.run(scene())
+
+
+def test_a_vendor_that_never_answers_is_given_up_and_its_channel_goes_on() -> None:
+    async def scene() -> None:
+        never = asyncio.Event()
+        vendor = Vendor(lambda: _wait(never))
+        hasty = channel("hangs").model_copy(update={"timeout_seconds": 0.05})
+        box = Outbox(hasty, vendor, Ledger(300))
+        assert await box.deliver(notice("a"), 30) == "no answer within 0.05 s"
+        never.set()
+        assert await box.deliver(notice("a"), 30) == ""
+        await box.close()
+
+    asyncio.run(scene())
+
+
+def test_a_plugin_that_breaks_does_not_end_its_channel() -> None:
+    async def scene() -> None:
+        async def before() -> None:
+            if not vendor.got and len(broken) < 2:
+                broken.append(1)
+                raise (ZeroDivisionError if len(broken) == 1 else Undelivered)("no")
+
+        broken: list[int] = []
+        vendor = Vendor(before)
+        box = Outbox(channel("breaks"), vendor, Ledger(300))
+        assert await box.deliver(notice("a"), 30) == "ZeroDivisionError"
+        assert await box.deliver(notice("a"), 30) == "no"
+        assert await box.deliver(notice("a"), 30) == ""
+        await box.close()
+
+    asyncio.run(scene())
+
+
+def test_a_channel_that_fails_for_long_keeps_no_other_from_being_told_news() -> None:
+    async def scene() -> None:
+        async def never() -> None:
+            raise Undelivered("down")
+
+        ledger, good = Ledger(300), Vendor()
+        boxes = [Outbox(channel("good"), good, ledger), Outbox(channel("bad"), Vendor(never), ledger)]
+        delivery = Delivery(Relay(), ledger, boxes)
+        for _ in range(3):
+            outcome = await delivery.deliver(notice("a"))
+            assert (outcome.told, outcome.failed) == (("good",), {"bad": "down"})
+        await delivery.deliver(notice("a", "b"))
+        await delivery.deliver(notice("a", "b", status="resolved"))
+        assert good.got == [["a"], ["b"], ["a", "b"]]
+        await delivery.close()
+
+    asyncio.run(scene())
+
+
+def test_for_prefect_which_posts_once_the_relay_tries_again_itself() -> None:
+    async def scene() -> None:
+        tries: list[int] = []
+
+        async def before() -> None:
+            tries.append(1)
+            if len(tries) < 3:
+                raise Undelivered("down")
+            told.set()
+
+        told, ledger, vendor, other = asyncio.Event(), Ledger(300), Vendor(before), Vendor()
+        boxes = [Outbox(channel("late"), vendor, ledger), Outbox(channel("at-once"), other, ledger)]
+        delivery = Delivery(Relay(), ledger, boxes)
+        retries = Retries(delivery, (0.0, 0.0, 0.0))
+        assert (await delivery.deliver(notice("a"))).failed == {"late": "down"}
+        retries.later(notice("a"))
+        await asyncio.wait_for(told.wait(), 30)
+        await asyncio.gather(*retries._tasks)
+        assert (vendor.got, other.got, len(tries)) == ([["a"]], [["a"]], 3)
+        await delivery.close()
+
+    asyncio.run(scene())
+
+
+async def _wait(gate: asyncio.Event) -> None:
+    await gate.wait()
