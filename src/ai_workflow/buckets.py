@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class Buckets:
 
     def __init__(self, schema: pa.Schema, count: int) -> None:
         self.schema, self.count, self.rows = schema, count, 0
+        self._open = ExitStack()
         self._files: list[IO[bytes] | None] = [None] * count
         self._writers: list[Any] = [None] * count
 
@@ -48,9 +50,7 @@ class Buckets:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        for file in self._files:
-            if file is not None:
-                file.close()
+        self._open.close()
 
     def add(self, table: pa.Table, hashed: np.ndarray | None = None) -> None:
         """Put each row of a table into the bucket of its key.
@@ -82,7 +82,7 @@ class Buckets:
 
         try:
             if self._writers[number] is None:
-                self._files[number] = tempfile.TemporaryFile()
+                self._files[number] = self._open.enter_context(tempfile.TemporaryFile())
                 self._writers[number] = pa.ipc.new_stream(self._files[number], self.schema)
             self._writers[number].write_table(table)
         except OSError as error:
