@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_workflow import joining
@@ -39,6 +39,7 @@ def plain(found: joining.Joined) -> list[tuple[str, ...]]:
     return [tuple(map(str, row)) for row in rows[["key", "label", "time", "first"]].itertuples(index=False)]
 
 
+@settings(max_examples=30)
 @given(told, st.randoms(use_true_random=False), st.integers(0, 12))
 def test_order_and_cut_change_nothing(rows: list[tuple[str, str, int]], chance: object, cut: int) -> None:
     at_once = joining.join(labels(rows), predictions("a", "b"), NOW)
@@ -51,6 +52,7 @@ def test_order_and_cut_change_nothing(rows: list[tuple[str, str, int]], chance: 
     assert second.waiting == at_once.waiting
 
 
+@settings(max_examples=30)
 @given(told)
 def test_the_last_label_of_each_prediction_counts(rows: list[tuple[str, str, int]]) -> None:
     found = joining.join(labels(rows), predictions(*KEYS), NOW).facts.set_index("key")["label"].to_dict()

@@ -82,7 +82,7 @@ class Buckets:
 
         try:
             if self._writers[number] is None:
-                self._files[number] = self._open.enter_context(tempfile.TemporaryFile())
+                self._files[number] = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - with the others
                 self._writers[number] = pa.ipc.new_stream(self._files[number], self.schema)
             self._writers[number].write_table(table)
         except OSError as error:

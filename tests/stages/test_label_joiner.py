@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import random
 from pathlib import Path
@@ -13,7 +15,7 @@ import sqlalchemy as sa
 
 from ai_workflow import buckets, label_ledger, scores
 from ai_workflow.errors import StageError, StoreError
-from ai_workflow.store import FileRef, Store
+from ai_workflow.store import Store
 from tests import labeled
 from tests.labeled import HOUR, NOW, ONE, TWO, at, counts, join, predict, settings, write
 from tests.tables import damage
@@ -313,53 +315,54 @@ class _Killed(BaseException):
     """The process ends here."""
 
 
+def dies_at(number: int, patched: pytest.MonkeyPatch) -> None:
+    """Let the process end before the so manieth time that it writes or removes something."""
+    left = [number]
+
+    def dying(step: Any) -> Any:
+        def one(self: Store, *given: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                raise _Killed
+            return step(self, *given)
+
+        return one
+
+    for name in ("write", "_commit", "remove"):
+        patched.setattr(Store, name, dying(getattr(Store, name)))
+
+
+def half_kept(root: Path) -> Store:
+    """A store where a join has labels to keep, segments to let go of, and records to make one of."""
+    store = Store(root)
+    answered(store)
+    for name, first in (("a", 40), ("b", 50), ("c", 60)):
+        sent(store, {"prediction_id": f"p{first:03d}", "label": "no", "time": NOW - HOUR}, name=name)
+        if name != "c":
+            join(store, settings())
+    return store
+
+
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_between_any_two_writes_it_finds_the_same_when_it_is_done_again(
     stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(label_ledger, "_MANY", 1)
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 30)])
-    steps: dict[str, Any] = {"write": Store.write, "_commit": Store._commit, "remove": Store.remove}
-    left = [0]
-
-    def dying(name: str) -> Any:
-        def step(self: Store, *given: Any) -> FileRef | None:
-            left[0] -= 1
-            if left[0] == 0:
-                raise _Killed
-            return steps[name](self, *given)  # type: ignore[no-any-return]
-
-        return step
-
-    def prepared(number: int) -> Store:
-        store = Store(tmp_path / f"store-{number}")
-        answered(store)
-        for name, first in (("a", 40), ("b", 50), ("c", 60)):
-            sent(store, {"prediction_id": f"p{first:03d}", "label": "no", "time": NOW - HOUR}, name=name)
-            if name != "c":
-                join(store, settings())
-        return store
-
-    whole = join(prepared(0), settings(tmp_path))["standings"]
+    whole = join(half_kept(tmp_path / "whole"), settings(tmp_path))["standings"]
     assert whole[ONE]["labeled_total"] == 33
-    deaths, lived = 0, False
-    for number in range(2, 60, stride):
-        store = prepared(number)
-        with monkeypatch.context() as patched:
-            for name in steps:
-                patched.setattr(Store, name, dying(name))
-            left[0] = number
-            try:
-                join(store, settings(tmp_path))
-                lived = True
-            except _Killed:
-                deaths += 1
+    lived = False
+    for number in itertools.count(2, stride):
+        store = half_kept(tmp_path / f"killed-{number}")
+        with monkeypatch.context() as patched, contextlib.suppress(_Killed):
+            dies_at(number, patched)
+            join(store, settings(tmp_path))
+            lived = True
         for _ in range(2):
             assert join(store, settings(tmp_path))["standings"] == whole
         if lived:
             break
-    assert deaths >= 10 / stride
-    assert lived, "it got through in the end"
+    assert number > 10, "it was killed on the way, and got through in the end"
 
 
 def test_a_damaged_file_of_predictions_is_left_out_and_one_of_known_labels_is_not(
@@ -373,5 +376,5 @@ def test_a_damaged_file_of_predictions_is_left_out_and_one_of_known_labels_is_no
     assert "service-0000/part-00000.parquet is missing or damaged" in caplog.text
     (name,) = kept(store)
     damage(store, f"{label_ledger.FOLDER}/{labeled.PIPELINE}/kept/{name[:-5]}-labels.parquet", "cut short")
-    with pytest.raises(StoreError, match="Bring it back, or remove its .json"):
+    with pytest.raises(StoreError, match=r"Bring it back, or remove its \.json"):
         join(store, settings(tmp_path))
