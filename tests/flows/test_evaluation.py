@@ -40,25 +40,25 @@ def record(place: Workplace) -> dict[str, Any]:
 
 
 def test_labels_by_row_find_what_the_scoring_flow_predicted_and_more_of_them_are_added(labeled: Workplace) -> None:
-    calls: list[dict[str, Any]] = [{"flow": "evaluation", "config": "pipeline.yaml"} for _ in range(2)]
-    first, again = labeled.call(calls)
-    for run in (first, again):
-        assert run.code == 0, run.output
-        assert run.stages == dict.fromkeys(STAGES, SUCCESS)
-    assert "1 versions evaluated, 1 of them by labels; 150 predictions have a label" in first.of("run").message
+    call = {"flow": "evaluation", "config": "pipeline.yaml"}
+    (run,) = labeled.call([call])
+    assert run.code == 0, run.output
+    assert run.stages == dict.fromkeys(STAGES, SUCCESS)
+    assert "1 versions evaluated, 1 of them by labels; 150 predictions have a label" in run.of("run").message
     found = record(labeled)
     assert found["labeled_total"] == 150
     assert found["window"]["accuracy"] == found["correct_total"] / 150 > 0.7
     assert found["window"]["lower"] < found["window"]["accuracy"] < found["window"]["upper"]
     assert found["label_delay"]["0.5"] > 0, "the trace tells when the scoring run began"
     assert found["drift"]["prediction"]["psi"] is not None
-    assert found["trace_id"] == again.trace_id
+    assert found["trace_id"] == run.trace_id
     write(labeled.folder / "labels.csv", 1, 2)
-    (more,) = labeled.call(calls[:1])
+    (more,) = labeled.call([call])
     assert "300 predictions have a label, 150 of them new" in more.output
     assert record(labeled)["labeled_total"] == 300
 
 
+@pytest.mark.slow
 def test_a_bad_file_of_labels_fails_the_run_by_name_and_the_last_record_stays(labeled: Workplace) -> None:
     call = {"flow": "evaluation", "config": "pipeline.yaml"}
     write(labeled.folder / "labels.csv", 1, known="soon")
@@ -71,6 +71,7 @@ def test_a_bad_file_of_labels_fails_the_run_by_name_and_the_last_record_stays(la
     assert not labeled.store.exists("evaluations")
 
 
+@pytest.mark.slow
 def test_it_runs_by_hand_without_any_label(trained: Workplace) -> None:
     done = trained.start(["-m", "flows", "evaluation", "--config", "pipeline.yaml"])
     assert done.code == 0, done.output

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import secrets
 import time
@@ -20,13 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ai_workflow.durable import sync_folder, write_error
-from ai_workflow.errors import AiWorkflowError, StoreError
+from ai_workflow.errors import StoreError
 from ai_workflow.label_ledger import FOLDER as LABELS
 from ai_workflow.logs import logger
 from ai_workflow.store import Store
 
 FOLDER = "label_log"
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS, _AGAIN_SECONDS = 0.5, 10.0
 _SEGMENT_BYTES = 32 << 20
 log = logger("label_log")
 
@@ -46,6 +47,8 @@ class LabelLog:
         self._place = f"{LABELS}/{pipeline}/service"
         self._stem, self._number = secrets.token_hex(4), 0
         self._handle, self._opened, self._bytes = -1, 0.0, 0
+        # When something is to be handed over next; what an earlier service left, at once.
+        self._next = 0.0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="labels")
 
     async def add(self, lines: bytes) -> None:
@@ -58,12 +61,11 @@ class LabelLog:
 
     async def watch(self) -> None:
         """Close segments that are old, and hand over those that are closed, for as long as the service runs."""
-        loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._hand_over)
         while True:
-            await asyncio.sleep(min(_LOOK_SECONDS, self._seconds))
-            if self._handle >= 0 and await loop.run_in_executor(self._writer, self._close_if_due):
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._close_if_due)
+            if time.monotonic() >= self._next:
                 await asyncio.to_thread(self._hand_over)
+            await asyncio.sleep(min(_LOOK_SECONDS, self._seconds))
 
     def close(self) -> None:
         """Close the segment, and hand it over."""
@@ -99,22 +101,24 @@ class LabelLog:
         sync_folder(self._folder)
         self._opened, self._bytes = time.monotonic(), 0
 
-    def _close_if_due(self) -> bool:
+    def _close_if_due(self) -> None:
         if self._handle >= 0 and time.monotonic() - self._opened >= self._seconds:
             self._close()
-        return self._handle < 0
 
     def _close(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
-            self._handle = -1
+            self._handle, self._next = -1, 0.0
 
     def _hand_over(self) -> None:
+        """Hand over what is closed; what fails is tried again, and kept until then."""
+        self._next = math.inf
         for path in sorted(self._folder.glob("*.jsonl")):
             try:
                 self._hand_over_one(path)
-            except (AiWorkflowError, OSError) as error:
+            except Exception as error:  # whatever happens to the store: the service goes on
                 log.warning("labels wait in %s, they cannot be handed over yet: %s", path, error)
+                self._next = time.monotonic() + _AGAIN_SECONDS
 
     def _hand_over_one(self, path: Path) -> None:
         try:
