@@ -10,7 +10,7 @@ import pytest
 
 from ai_workflow.journal import SUCCESS
 from tests.flows import tables
-from tests.flows.workplace import ROOT, Workplace
+from tests.flows.workplace import Workplace
 
 VERSION = "model_v1.0"
 STAGES = ("label_joiner", "drift_detector", "evaluation_store")
@@ -76,4 +76,3 @@ def test_it_runs_by_hand_without_any_label(trained: Workplace) -> None:
     done = trained.start(["-m", "flows", "evaluation", "--config", "pipeline.yaml"])
     assert done.code == 0, done.output
     assert record(trained)["window"]["accuracy"] is None
-    assert "evaluation" in (ROOT / "prefect.yaml").read_text()
