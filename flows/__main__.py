@@ -9,7 +9,7 @@ import importlib
 import signal
 import sys
 
-FLOWS = ("training", "scoring", "recovery", "promotion", "retention")
+FLOWS = ("training", "scoring", "evaluation", "recovery", "promotion", "retention")
 
 
 def main() -> int:

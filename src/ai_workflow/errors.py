@@ -29,6 +29,10 @@ class StageError(AiWorkflowError):
         return f"{self.problem}. {self.remedy}".rstrip() if self.remedy else self.problem
 
 
+class NoRows(StageError):
+    """A source is as it should be, but has no rows; where they may come later, that is no mistake."""
+
+
 class TransientError(StageError):
     """The outside world failed in a way that may pass (network, database down): worth a retry."""
 

@@ -104,12 +104,20 @@ def read(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> tuple[np.ndarr
     typed, problems = {}, []
     for name in inputs(spec):
         column = Column(**spec["schema"][name])
-        # 1.0 is the category "1", as it is in a table of whole numbers with gaps.
-        values = [int(value) if _is_whole(value, column) else value for value in (row[name] for row in rows)]
-        typed[name], findings = schema.coerce(pd.Series(values, dtype=object), column)
+        typed[name], findings = schema.coerce(as_sent([row[name] for row in rows], column), column)
         for reason, found in findings:
             problems += [f"rows[{number}].{name} {reason}" for number in found.to_numpy().nonzero()[0]]
     return transform(pd.DataFrame(typed), spec), problems
+
+
+def as_sent(values: Sequence[Any], column: Any) -> pd.Series:
+    """Return values of a column as JSON has them, ready to be coerced.
+
+    1.0 is the category "1", as it is in a table of whole numbers with gaps.
+    """
+    import pandas as pd
+
+    return pd.Series([int(value) if _is_whole(value, column) else value for value in values], dtype=object)
 
 
 def _is_whole(value: Any, column: Any) -> bool:

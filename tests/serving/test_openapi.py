@@ -13,7 +13,7 @@ from ai_workflow.settings import Column, Settings
 
 
 def value(**column: Any) -> dict[str, Any]:
-    found: dict[str, Any] = schemas({"x": Column(**column)}, 10)["Row"]["properties"]["x"]
+    found: dict[str, Any] = schemas({"x": Column(**column)}, 10, is_number=False)["Row"]["properties"]["x"]
     return found
 
 

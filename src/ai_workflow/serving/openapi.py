@@ -31,12 +31,12 @@ _RETRY = {"Retry-After": {"description": "seconds", "schema": _COUNT}}
 
 def document(settings: Settings, loaded: Loaded | None) -> dict[str, Any]:
     """Return the document; where no version is loaded, a row is any object."""
-    columns = loaded.encoder.columns if loaded else {}
+    columns, is_number = loaded.encoder.columns if loaded else {}, settings.task == "regression"
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": f"ai-workflow · {settings.pipeline}", "version": version_of("ai-workflow")},
-        "paths": _paths(f"/v2/models/{settings.pipeline}", columns),
-        "components": {"schemas": openapi_schemas.schemas(columns, settings.service.max_rows)},
+        "paths": _paths(f"/v2/models/{settings.pipeline}", columns, is_number),
+        "components": {"schemas": openapi_schemas.schemas(columns, settings.service.max_rows, is_number)},
     }
     if settings.service.token is not None:
         document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
@@ -45,13 +45,19 @@ def document(settings: Settings, loaded: Loaded | None) -> dict[str, Any]:
     return document
 
 
-def _paths(model: str, columns: dict[str, Column]) -> dict[str, Any]:
+def _paths(model: str, columns: dict[str, Column], is_number: bool) -> dict[str, Any]:
     version = f"{model}/versions/{{version}}"
     return {
         "/predict": {
             "post": _operation(
                 "predict", "Predict rows", _json("Prediction", "the predictions"), "400", "413", "415", "503", "504",
                 requestBody=_body("Predict", openapi_examples.of_predict(columns)), parameters=[_TRACE],
+            )
+        },
+        "/labels": {
+            "post": _operation(
+                "labels", "Say what turned out to be true of predictions", _json("Accepted", "they are kept"),
+                "400", "413", "415", "503", requestBody=_body("Labels", openapi_examples.of_labels(is_number)),
             )
         },
         f"{model}/infer": {"post": _infer("infer", "Open Inference Protocol, with or without binary tensors", columns)},

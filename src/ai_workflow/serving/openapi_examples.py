@@ -27,6 +27,12 @@ def of_infer(columns: dict[str, Column]) -> dict[str, Any]:
     return {"row": {"value": {"inputs": inputs}}, "binaryAnswer": {"value": binary}} if columns else {}
 
 
+def of_labels(is_number: bool) -> dict[str, Any]:
+    """Return requests for `POST /labels` by name."""
+    label = {"prediction_id": "5f0c1d2e3a4b-1-0", "label": 1.5 if is_number else "a", "time": _MOMENT.isoformat()}
+    return {"label": {"value": {"labels": [label]}}}
+
+
 def _row(columns: dict[str, Column]) -> dict[str, Any]:
     return {name: _value(column) for name, column in columns.items()}
 

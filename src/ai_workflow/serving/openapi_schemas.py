@@ -14,14 +14,15 @@ _TEXT_OR_NULL = {"type": ["string", "null"]}
 _MOST = 2**63 - 1024
 
 
-def schemas(columns: dict[str, Column], most: int) -> dict[str, Any]:
+def schemas(columns: dict[str, Column], most: int, is_number: bool) -> dict[str, Any]:
     """Return the schemas by name.
 
     Args:
         columns: what a row must have; empty: it is any object.
-        most: how many rows a request may have.
+        most: how many rows, or labels, a request may have.
+        is_number: whether a label is a number, and not a class.
     """
-    return {**_asked(columns, most), **_answered(), **_told()}
+    return {**_asked(columns, most), **_labels(most, is_number), **_answered(), **_told()}
 
 
 def _asked(columns: dict[str, Column], most: int) -> dict[str, Any]:
@@ -40,6 +41,23 @@ def _asked(columns: dict[str, Column], most: int) -> dict[str, Any]:
             },
             "inputs",
         ),
+    }
+
+
+def _labels(most: int, is_number: bool) -> dict[str, Any]:
+    text = {**_TEXT, "minLength": 1, "maxLength": 500}
+    number = {**_NUMBER, "minimum": -_MOST, "maximum": _MOST}
+    since = {"type": "number", "minimum": 0, "description": "seconds since 1970"}
+    moment = {"type": "string", "format": "date-time", "description": "in UTC where it names no zone"}
+    label = {
+        "prediction_id": text,
+        "label": number if is_number else {"anyOf": [text, number, _BOOL]},
+        "time": {"anyOf": [moment, since, {"type": "null"}], "description": "since when; now, if left out"},
+    }
+    labels = _list(_object(label, "prediction_id", "label"), minItems=1, maxItems=most)
+    return {
+        "Labels": _object({"labels": labels}, "labels"),
+        "Accepted": _all(accepted={"type": "integer", "minimum": 1}),
     }
 
 

@@ -1,4 +1,4 @@
-"""All routes but inference: health, metadata, metrics, OpenAPI document, administration."""
+"""All routes but inference: health, metadata, labels, metrics, OpenAPI document, administration."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from ai_workflow.serving import openapi
 from ai_workflow.serving.gate import Gate
+from ai_workflow.serving.label_route import LabelRoute
 from ai_workflow.serving.log_level import LogLevel
 from ai_workflow.serving.oip import COLUMN_TYPES, MATRIX
 from ai_workflow.serving.slot import Slot
@@ -32,10 +33,10 @@ class OtherRoutes:
     """Builds the application; `drain` is what `POST /admin/drain` calls, and `is_draining` says whether it is over."""
 
     def __init__(
-        self, settings: Settings, versions: Versions, gate: Gate, drain: Callable[[], None],
+        self, settings: Settings, versions: Versions, gate: Gate, labels: LabelRoute, drain: Callable[[], None],
         is_draining: Callable[[], bool],
     ) -> None:  # fmt: skip
-        self._settings, self._versions, self._gate = settings, versions, gate
+        self._settings, self._versions, self._gate, self._labels = settings, versions, gate, labels
         self._drain, self._is_draining = drain, is_draining
         self._log_level = LogLevel()
 
@@ -54,6 +55,7 @@ class OtherRoutes:
                 for path in (model, model + "/versions/{version}")
             ),
             Route("/predict", self._open(self._model), methods=["POST"]),
+            Route("/labels", self._open(self._labels.take), methods=["POST"]),
             Route("/metrics", self._open(self._metrics)),
             Route("/openapi.json", self._open(self._openapi)),
             Route("/admin/reload", self._admin(self._reload), methods=["POST"]),

@@ -22,11 +22,12 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.registry import Registry
 from ai_workflow.secrets import Fetch
-from ai_workflow.serving import prediction_log
+from ai_workflow.serving import label_log, prediction_log
 from ai_workflow.serving.answering import Answering
 from ai_workflow.serving.connections import Connection, sweep
 from ai_workflow.serving.gate import Gate
 from ai_workflow.serving.inference_app import InferenceApp
+from ai_workflow.serving.label_route import LabelRoute
 from ai_workflow.serving.loaded import Loaded
 from ai_workflow.serving.other_routes import OtherRoutes
 from ai_workflow.serving.slot import Slot
@@ -60,6 +61,7 @@ class Service:
         self._gate = Gate(self._service, fetch)
         self._store = Store(settings.store.root)
         self._book = self._prediction_log()
+        self._labels = self._label_log()
         self._socket = _bound(self._service.host, self._service.port)
         self._draining = False
         self._drained: asyncio.Task[None] | None = None
@@ -76,8 +78,9 @@ class Service:
 
     async def _serve(self) -> None:
         versions = Versions(Registry(self._store, self._settings.models), self._slot, self._service.reload_seconds)
-        others = OtherRoutes(self._settings, versions, self._gate, self.drain, lambda: self._draining)
         tally = Tally()
+        labels = LabelRoute(self._settings, self._labels, tally)
+        others = OtherRoutes(self._settings, versions, self._gate, labels, self.drain, lambda: self._draining)
         answering = Answering(self._settings, versions, self._book, tally)
         self._app = InferenceApp(self._service, answering, self._gate, others.app(), tally)
         metrics.get("inference_capacity_requests").set(self._service.max_in_flight)
@@ -94,6 +97,8 @@ class Service:
         if self._book is not None:
             self._book.start()
         chores = [asyncio.create_task(chore) for chore in (versions.watch(), self._sweep(), _watch_lag())]
+        if self._labels is not None:
+            chores.append(asyncio.create_task(self._labels.watch()))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
@@ -109,6 +114,8 @@ class Service:
             await versions.close()
             if self._book is not None:
                 await asyncio.to_thread(self._book.close)
+            if self._labels is not None:
+                await asyncio.to_thread(self._labels.close)
             log.info("ended")
 
     def drain(self) -> None:
@@ -155,6 +162,11 @@ class Service:
             segment_seconds=wanted.segment_seconds,
             compact=command,
         )
+
+    def _label_log(self) -> label_log.LabelLog | None:
+        wanted, pipeline = self._service.prediction_log, self._settings.pipeline
+        folder = label_log.place(self._store, wanted.folder, pipeline)
+        return label_log.LabelLog(self._store, folder, pipeline, wanted.segment_seconds) if folder else None
 
 
 class _Server(uvicorn.Server):

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ai_workflow.secrets import Secret
 from ai_workflow.settings.chat import Channel, Relay
 from ai_workflow.settings.column import Column, ColumnType
+from ai_workflow.settings.evaluation import Evaluation
 from ai_workflow.settings.section import Name, Section, Share
 from ai_workflow.settings.service import PredictionLog, Service
 from ai_workflow.settings.source import CsvSource, ParquetSource, SampleSource, Source, SqlSource, TableSource
@@ -22,6 +23,7 @@ __all__ = [
     "CsvSource",
     "Database",
     "Evaluate",
+    "Evaluation",
     "FeatureOptions",
     "Inference",
     "Logging",
@@ -195,6 +197,7 @@ class Settings(Section):
     trainer: Trainer = Trainer()
     evaluate: Evaluate = Evaluate()
     inference: Inference = Inference()
+    evaluation: Evaluation = Evaluation()
     store: StoreSection = StoreSection()
     model: Model = Model()
     database: Database = Database()

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow import fingerprint, memory, partitions, progress
-from ai_workflow.errors import StageError
+from ai_workflow.errors import NoRows, StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import Dataset, Partition
 from ai_workflow.secrets import Fetch
@@ -70,6 +70,7 @@ def load(
         fetch_secret: gives the value of a named secret.
 
     Raises:
+        NoRows: there are none.
         StageError: the source cannot be read as it is; the text says which file and row, and what to do.
         TransientError: a database or a place cannot be reached.
         SecretMissing: the password of the database is not set.
@@ -81,7 +82,7 @@ def load(
     else:
         parts, schema = _from_files(store, source, [File(**each) for each in inputs])
     if not parts:
-        raise StageError(f"the source has no rows: {', '.join(str(each['name']) for each in inputs)}", _NO_ROWS)
+        raise NoRows(f"the source has no rows: {', '.join(str(each['name']) for each in inputs)}", _NO_ROWS)
     described = columns.described([name for name, _ in schema], [kind for _, kind in schema])
     dataset = Dataset(pieces.STAGE, tuple(parts), {"columns": described, **_reduced(parts, source.partition_rows)})
     message = f"{dataset.rows} records loaded"

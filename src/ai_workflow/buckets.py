@@ -1,0 +1,136 @@
+"""Rows on disk, parted by the hash of a key: what belongs together is in memory together, and little else."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from ai_workflow.errors import StageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+# Rows that are in memory at once, about; and how many files may be open.
+ROWS, MOST = 250_000, 128
+_MARKS = 1 << 25
+
+
+def hashes(keys: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return (n,) uint64, the same for the same text in every process."""
+    import pandas as pd
+
+    found: np.ndarray = pd.util.hash_array(keys.to_numpy(zero_copy_only=False), categorize=False)
+    return found
+
+
+def count_for(rows: int) -> int:
+    """Return into how many buckets so many rows are parted."""
+    return min(MOST, max(1, -(-rows // ROWS)))
+
+
+class Buckets:
+    """Tables of one schema in temporary files without a name: whatever ends the process, nothing of them is left.
+
+    Args:
+        schema: of the tables; its first column is the key.
+        count: how many buckets.
+    """
+
+    def __init__(self, schema: pa.Schema, count: int) -> None:
+        self.schema, self.count, self.rows = schema, count, 0
+        self._open = ExitStack()
+        self._files: list[IO[bytes] | None] = [None] * count
+        self._writers: list[Any] = [None] * count
+
+    def __enter__(self) -> Buckets:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._open.close()
+
+    def add(self, table: pa.Table, hashed: np.ndarray | None = None) -> None:
+        """Put each row of a table into the bucket of its key.
+
+        Args:
+            table: n rows; columns beyond those of the schema are left out.
+            hashed: the hashes of their keys, where they are known.
+
+        Raises:
+            StageError: the disk that holds temporary files is full.
+        """
+        import numpy as np
+
+        table = table.select(self.schema.names).cast(self.schema)
+        self.rows += table.num_rows
+        if self.count == 1:
+            self._write(0, table)
+            return
+        numbers = (hashes(table.column(0)) if hashed is None else hashed) % np.uint64(self.count)
+        order = np.argsort(numbers, kind="stable")
+        table, starts = table.take(order), np.searchsorted(numbers[order], np.arange(self.count + 1))
+        for number in range(self.count):
+            start, end = int(starts[number]), int(starts[number + 1])
+            if end > start:
+                self._write(number, table.slice(start, end - start))
+
+    def _write(self, number: int, table: pa.Table) -> None:
+        import pyarrow as pa
+
+        try:
+            if self._writers[number] is None:
+                self._files[number] = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - with the others
+                self._writers[number] = pa.ipc.new_stream(self._files[number], self.schema)
+            self._writers[number].write_table(table)
+        except OSError as error:
+            raise StageError(
+                f"{tempfile.gettempdir()} cannot hold the rows to be joined: {error.strerror or error}",
+                "Free some space there, or set TMPDIR",
+            ) from error
+
+    def read(self, number: int) -> pa.Table:
+        """Return all rows of a bucket; nothing may be added to it afterwards."""
+        import pyarrow as pa
+
+        return pa.concat_tables([self.schema.empty_table(), *self.tables(number)])
+
+    def tables(self, number: int) -> Iterator[pa.Table]:
+        """Yield the same as it was added, a table at a time."""
+        import pyarrow as pa
+
+        file = self._files[number]
+        if file is None:
+            return
+        self._writers[number].close()
+        file.seek(0)
+        for batch in pa.ipc.open_stream(file):
+            yield pa.Table.from_batches([batch])
+
+
+class Marks:
+    """Remembers hashes in 32 MiB, however many they are: it never forgets one, and may take another for it."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._marks = np.zeros(_MARKS, dtype=bool)
+
+    def add(self, hashed: np.ndarray) -> None:
+        """Remember (n,) hashes."""
+        self._marks[self._places(hashed)] = True
+
+    def may_hold(self, hashed: np.ndarray) -> np.ndarray:
+        """Return (n,) bool: False where a hash was certainly never added."""
+        found: np.ndarray = self._marks[self._places(hashed)]
+        return found
+
+    @staticmethod
+    def _places(hashed: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        # The lowest bits choose the bucket.
+        places: np.ndarray = (hashed >> np.uint64(20)) & np.uint64(_MARKS - 1)
+        return places

@@ -1,0 +1,68 @@
+"""The latest predictions of a version: where they are, so many and no more, whatever was before them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+_SLACK = 4
+
+
+class Latest:
+    """At most `most` predictions; of one moment, those chosen that a hash puts first, as good as at random."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, 0
+        self._tables: list[pa.Table] = []
+
+    def add(self, table: pa.Table, hashed: np.ndarray, path: str, start: int) -> None:
+        """Look at rows of a file.
+
+        Args:
+            table: n rows with `prediction` and `made`.
+            hashed: (n,) uint64 of their keys.
+            path: the file.
+            start: number of the first row in it.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        made = table["made"].cast(pa.int64()).fill_null(0).to_numpy()
+        chosen = np.lexsort((hashed, -made))[: self._most]
+        self._tables.append(
+            pa.table(
+                {
+                    "path": pa.repeat(pa.scalar(path), len(chosen)),
+                    "row": pa.array(start + chosen),
+                    "prediction": table["prediction"].take(chosen),
+                    "made": made[chosen],
+                    "hash": hashed[chosen],
+                }
+            )
+        )
+        self._held += len(chosen)
+        if self._held > _SLACK * self._most:
+            self._cut()
+
+    def _cut(self) -> None:
+        import numpy as np
+        import pyarrow as pa
+
+        if not self._tables:
+            return
+        table = pa.concat_tables(self._tables).combine_chunks()
+        made, hashed = table["made"].to_numpy(), table["hash"].to_numpy()
+        table = table.take(np.lexsort((hashed, -made))[: self._most])
+        self._tables, self._held = [table], table.num_rows
+
+    def table(self) -> pa.Table:
+        """Return path, row, prediction of the latest, in the order of their places."""
+        import pyarrow as pa
+
+        self._cut()
+        places = pa.schema([("path", pa.string()), ("row", pa.int64()), ("prediction", pa.string())])
+        found = [table.select(places.names) for table in self._tables]
+        return pa.concat_tables([places.empty_table(), *found]).sort_by([("path", "ascending"), ("row", "ascending")])

@@ -1,0 +1,117 @@
+"""`POST /labels`: takes what turned out to be true of predictions, checks it, and says so once it is on disk.
+
+It asks no model and touches none: a caller who sends labels keeps no prediction waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ai_workflow.errors import StoreError
+from ai_workflow.labels import text_of
+from ai_workflow.secrets import scrub
+from ai_workflow.serving.label_log import LabelLog
+from ai_workflow.serving.label_time import BadTime, epoch
+from ai_workflow.serving.tally import Tally
+from ai_workflow.settings import Settings
+
+_LONGEST = 500
+# So many requests with labels at a time, each with a body of its own.
+_MOST_AT_ONCE = 16
+_RETRY = {"retry-after": "1"}
+_FORM = 'the body must be {"labels": [{"prediction_id": text, "label": text or number, "time": moment}, ...]}'
+
+
+class LabelRoute:
+    """Takes labels.
+
+    Args:
+        settings: of the pipeline that is served.
+        log: keeps them; None where there is no place for it.
+        tally: counts what is refused.
+    """
+
+    def __init__(self, settings: Settings, log: LabelLog | None, tally: Tally) -> None:
+        self._log, self._tally = log, tally
+        self._most, self._most_bytes = settings.service.max_rows, settings.service.max_body_bytes
+        self._is_number = settings.task == "regression"
+        self._under_way = 0
+
+    async def take(self, request: Request) -> Response:
+        """Answer a request.
+
+        Raises:
+            HTTPException: what was sent are no labels, or they cannot be kept now.
+        """
+        if self._log is None:
+            raise HTTPException(
+                503, "labels have no place on this machine: name a folder, service.prediction_log.folder", _RETRY
+            )
+        if self._under_way >= _MOST_AT_ONCE:
+            raise HTTPException(503, "too many requests with labels at a time", _RETRY)
+        self._under_way += 1
+        try:
+            labels = self._read(await self._body(request))
+            await self._log.add(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in labels))
+        except StoreError as error:
+            raise HTTPException(503, scrub(f"the labels are not kept: {error}"), _RETRY) from error
+        except HTTPException as error:
+            self._tally.invalid(error.status_code)
+            raise
+        finally:
+            self._under_way -= 1
+        return Response(orjson.dumps({"accepted": len(labels)}), media_type="application/json")
+
+    async def _body(self, request: Request) -> bytes:
+        coding = request.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            said = f"Content-Encoding {coding!r} is not taken: send the body as it is"
+            raise HTTPException(415, said, {"accept-encoding": "identity", "connection": "close"})
+        pieces, size = [], 0
+        try:
+            async for piece in request.stream():
+                pieces.append(piece)
+                size += len(piece)
+                if size > self._most_bytes:
+                    said = f"the body has more than {self._most_bytes} bytes (service.max_body_bytes)"
+                    raise HTTPException(413, said, {"connection": "close"})
+        except ClientDisconnect as error:
+            raise HTTPException(400, "the body is not whole") from error
+        return b"".join(pieces)
+
+    def _read(self, data: bytes) -> list[dict[str, Any]]:
+        """Return the labels as they are kept; one that is wrong refuses them all."""
+        try:
+            body = orjson.loads(data)
+        except ValueError as error:
+            raise HTTPException(400, f"the body is not JSON: {error}") from error
+        labels = body.get("labels") if type(body) is dict else None
+        if type(labels) is not list or not labels:
+            raise HTTPException(400, f"{_FORM}, with one label at least")
+        if len(labels) > self._most:
+            said = f"{len(labels)} labels are more than the {self._most} that one request may have (service.max_rows)"
+            raise HTTPException(400, said)
+        now = time.time()
+        return [self._line(number, label, now) for number, label in enumerate(labels)]
+
+    def _line(self, number: int, label: Any, now: float) -> dict[str, Any]:
+        if type(label) is not dict:
+            raise HTTPException(400, f"labels[{number}] is not a mapping: {_FORM}")
+        name, given = label.get("prediction_id"), label.get("label")
+        if type(name) is not str or not 0 < len(name) <= _LONGEST:
+            raise HTTPException(400, f"labels[{number}].prediction_id is not a text of 1 to {_LONGEST} characters")
+        text = text_of(given, is_number=self._is_number)
+        if text is None or len(text) > _LONGEST:
+            due = "a number" if self._is_number else f"a text of 1 to {_LONGEST} characters, a number, true or false"
+            raise HTTPException(400, f"labels[{number}].label is not {due}")
+        try:
+            moment = epoch(label["time"], now) if label.get("time") is not None else now
+        except BadTime as error:
+            raise HTTPException(400, f"labels[{number}].time {error}") from error
+        return {"prediction_id": name, "label": text, "time": moment}

@@ -1,0 +1,34 @@
+"""How versions are watched once they answer: where labels come from, and how much of them is judged."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ai_workflow.settings.section import Section
+from ai_workflow.settings.source import CsvSource, ParquetSource, SqlSource
+
+LabelSource = Annotated[CsvSource | ParquetSource | SqlSource, Field(discriminator="kind")]
+
+
+class Evaluation(Section):
+    """Labels that come later, joined to what was predicted; those of `POST /labels` are there besides."""
+
+    source: LabelSource | None = Field(default=None, description="a table of labels; it may be read again and again")
+    id: str = Field(
+        default="prediction_id",
+        description="column that names the prediction; the pipeline's `id` column names the row that it is of",
+    )
+    label: str = Field(default="label", description="column with what turned out to be true")
+    time: str | None = Field(
+        default=None, description="column with the moment of the label; none: when an evaluation first saw it"
+    )
+    window: int = Field(default=1000, ge=1, description="accuracy is that of so many of the latest labels")
+    days: float | None = Field(default=None, gt=0, description="and of none older than this")
+    minimum: int = Field(default=30, ge=1, description="fewer labels than these tell no accuracy")
+    tolerance: float | None = Field(
+        default=None, ge=0, description="how far from its label the answer of a regression may be, to be correct"
+    )
+    drift_rows: int = Field(default=5000, ge=1, description="drift is that of so many of the latest predictions")
+    drift_floor: float = Field(default=0.05, gt=0, description="a PSI below it is never called drift")

@@ -1,0 +1,162 @@
+"""Joins labels to predictions whenever they arrive, keeps what it found, and says how good each version has been."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow import fingerprint, interrupt, joining, label_ledger, labels, partitions
+from ai_workflow.buckets import Buckets
+from ai_workflow.errors import NoRows, StageError
+from ai_workflow.label_ledger import Ledger
+from ai_workflow.logs import logger
+from ai_workflow.partitions import Dataset
+from ai_workflow.secrets import Fetch
+from ai_workflow.settings import Database
+from ai_workflow.settings.evaluation import Evaluation
+from ai_workflow.stages import data_loader
+from ai_workflow.stages.label_intake import Intake, Labelling
+from ai_workflow.stages.predicted import DEFAULT
+from ai_workflow.standing import Standing
+from ai_workflow.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_DAY = 86_400
+log = logger("label_joiner")
+
+
+def join(
+    store: Store,
+    asked: Labelling,
+    moment: float,
+    database: Database | None = None,
+    fetch_secret: Fetch | None = None,
+) -> dict[str, Any]:
+    """Join all labels to all predictions, and return the standing of each version, and its latest predictions.
+
+    What is in memory is a batch of rows, then what belongs together in one bucket of about `buckets.ROWS` rows.
+
+    Args:
+        store: where predictions and known labels are.
+        asked: whose labels, and how they are judged.
+        moment: now, in seconds since 1970; with the same moment the same comes out, however often it is done.
+        database: the address of a SQL source without `url`.
+        fetch_secret: gives the value of a named secret.
+
+    Raises:
+        StageError: the labels cannot be read as they are, said with file and row; or a setting is missing.
+        StoreError: what is kept of earlier labels is damaged, or nothing can be written.
+        TransientError: the source of the labels cannot be reached.
+    """
+    loaded = _loaded(store, asked.evaluation, database, fetch_secret)
+    ledger = Ledger(store, asked.pipeline)
+    with ledger.locked(), ExitStack() as stack:
+        intake = Intake(store, asked, ledger, loaded, stack)
+        intake.take()
+        settled = _Settled(asked, moment, intake.latest, stack)
+        for number in range(intake.told.count):
+            interrupt.check()
+            told, predicted = intake.told.read(number).to_pandas(), intake.predicted.read(number).to_pandas()
+            settled.add(joining.join(told, predicted, settled.now), is_all=ledger.is_scattered)
+        made_of = fingerprint.of(ledger.names, loaded and loaded.fingerprint, intake.parts)
+        fresh = settled.fresh()
+        if fresh or ledger.segments:
+            ledger.keep(made_of, fresh, is_all=ledger.is_scattered)
+        latest = {}
+        for version in sorted(intake.latest.keys() - {DEFAULT}):
+            path = f"{partitions.FOLDER}/latest/{fingerprint.of(version, made_of, asked)}.parquet"
+            latest[version] = asdict(partitions.write(store, path, intake.latest[version].table(), version))
+    return {**settled.result(), "latest": latest}
+
+
+def _loaded(store: Store, asked: Evaluation, database: Database | None, fetch: Fetch | None) -> Dataset | None:
+    """Return the table of labels; None where there is none, or no label is in it yet."""
+    if asked.source is None:
+        return None
+    try:
+        found = data_loader.load(store, asked.source, data_loader.inspect(asked.source), database, fetch)
+    except NoRows as error:
+        log.info("no label yet: %s", error.problem)
+        return None
+    return Dataset.load(store, found)
+
+
+class _Settled:
+    """What has been found bucket by bucket: the standing of each version, what is new, and what must be said."""
+
+    def __init__(self, asked: Labelling, moment: float, versions: Iterable[str], stack: ExitStack) -> None:
+        import pandas as pd
+
+        self._asked, self._moment = asked, moment
+        self.now = pd.Timestamp(round(moment * labels.MICROSECONDS), unit="us")
+        self._standings: dict[str, Standing] = {}
+        for version in versions:
+            self._standing(version)
+        self._fresh = {
+            kind: stack.enter_context(Buckets(schema, 1))
+            for kind, schema in (("labels", labels.schema()), ("matches", label_ledger.matches_schema()))
+        }
+        self._counts = Counter(dict.fromkeys(("waiting", "repeated", "contradicting", "new"), 0))
+        self._contradicted: list[str] = []
+
+    def add(self, found: joining.Joined, *, is_all: bool) -> None:
+        """Count what was joined, and take what is new, or all of it."""
+        import pyarrow as pa
+
+        if self._asked.is_number and self._asked.evaluation.tolerance is None and len(found.facts):
+            raise StageError(
+                "evaluation.tolerance is not set, so no answer of a regression is right or wrong",
+                "Set it to how far from its label an answer may be",
+            )
+        for version, rows in found.facts.groupby("version"):
+            self._standing(str(version)).add(rows)
+        for kind, frame in (("labels", found.labels), ("matches", found.matches)):
+            chosen = frame if is_all else _new(frame)
+            if len(chosen):
+                self._fresh[kind].add(pa.Table.from_pandas(chosen, preserve_index=False))
+        self._counts.update(
+            waiting=found.waiting,
+            repeated=found.repeated,
+            contradicting=len(found.contradicted),
+            new=len(_new(found.matches)),
+        )
+        self._contradicted = [*self._contradicted, *found.contradicted][:1]
+
+    def fresh(self) -> dict[str, Iterable[pa.Table]]:
+        """Return what is to be kept, by its kind."""
+        return {kind: bucket.tables(0) for kind, bucket in self._fresh.items() if bucket.rows}
+
+    def _standing(self, version: str) -> Standing:
+        e = self._asked.evaluation
+        if version not in self._standings:
+            since = None if e.days is None else round((self._moment - e.days * _DAY) * labels.MICROSECONDS)
+            self._standings[version] = Standing(e.window, since, e.tolerance if self._asked.is_number else None)
+        return self._standings[version]
+
+    def result(self) -> dict[str, Any]:
+        """Return standings, counts and a message, as a stage hands them on."""
+        minimum = self._asked.evaluation.minimum
+        standings = {name: one.describe(minimum, self._moment) for name, one in sorted(self._standings.items())}
+        labeled = sum(each["labeled_total"] for each in standings.values())
+        by_default = standings.pop(DEFAULT, {"labeled_total": 0})["labeled_total"]
+        message = f"{labeled} predictions have a label, {self._counts['new']} of them new"
+        for count, what in (
+            (by_default, "of the default response"),
+            (self._counts["contradicting"], "with labels that differ, the last of which counts"),
+            (self._counts["waiting"], "labels without a prediction yet"),
+        ):
+            message += f"; {count} {what}" if count else ""
+        log.info(message)
+        if self._contradicted:
+            log.warning("labels differ, as those of %s; the last by time counts", self._contradicted[0])
+        return {"standings": standings, "rows": labeled, **self._counts, "message": message}
+
+
+def _new(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[~frame[joining.KEPT].astype(bool)]

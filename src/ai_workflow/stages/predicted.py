@@ -1,0 +1,114 @@
+"""Reads back what was predicted, a batch at a time, whoever predicted it: the service, or the scoring flow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow import parquet
+from ai_workflow.errors import StoreError
+from ai_workflow.journal import Journal
+from ai_workflow.logs import logger
+from ai_workflow.stages import result_store
+from ai_workflow.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH = 65_536
+# What no version answered.
+DEFAULT = "default"
+log = logger("predictions")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Predictions of one version from one file.
+
+    Args:
+        version: who predicted.
+        path: the file, below the store's root.
+        start: number of the first of the rows in it, from 0.
+        table: key (the prediction_id), id, version, prediction (as text), made (None: not known when).
+    """
+
+    version: str
+    path: str
+    start: int
+    table: pa.Table
+
+
+class Predictions:
+    """The predictions of one pipeline."""
+
+    def __init__(self, store: Store, pipeline: str) -> None:
+        self._store, self._folder = store, f"{result_store.FOLDER}/{pipeline}"
+        self._begun: dict[str, int | None] = {}
+
+    def parts(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield version and partition of every file that a manifest vouches for."""
+        for version in self._store.names(self._folder):
+            for name in self._store.names(f"{self._folder}/{version}"):
+                # One without a manifest is being written, or on its way out.
+                with contextlib.suppress(StoreError):
+                    body = self._store.read_record(f"{self._folder}/{version}/{name}/manifest.json")
+                    yield from ((version, part) for part in body["partitions"])
+
+    def batches(self, version: str, part: dict[str, Any]) -> Iterator[Batch]:
+        """Yield the rows of a file; one that is damaged is left out with a warning."""
+        import pyarrow.parquet as pq
+
+        path = part["path"]
+        if not self._store.matches(path, part["sha256"]):
+            log.warning("%s is missing or damaged: its predictions are left out", self._store.url(path))
+            return
+        start = 0
+        with parquet.opened(self._store, path) as file:
+            there = pq.read_schema(file).names
+            moment = "time" if "time" in there else "trace_id"
+            for table in parquet.batches(file, BATCH, ["prediction_id", "id", "prediction", moment]):
+                yield Batch(version, path, start, self._plain(table, version))
+                start += table.num_rows
+
+    def _plain(self, table: pa.Table, version: str) -> pa.Table:
+        import pyarrow as pa
+
+        made = table["time"] if "time" in table.column_names else self._times(table["trace_id"])
+        return pa.table(
+            {
+                "key": table["prediction_id"].cast(pa.string()),
+                "id": table["id"].cast(pa.string()),
+                "version": pa.repeat(pa.scalar(version), table.num_rows),
+                "prediction": _texts(table["prediction"]),
+                "made": made.cast(pa.timestamp("us")),
+            }
+        )
+
+    def _times(self, traces: pa.ChunkedArray) -> pa.Array:
+        """Return when the runs began that made predictions which do not say when."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        coded = pc.dictionary_encode(traces.combine_chunks())
+        known = pa.array([self._began(trace_id) for trace_id in coded.dictionary.to_pylist()], pa.int64())
+        return known.take(coded.indices)
+
+    def _began(self, trace_id: str | None) -> int | None:
+        if trace_id is None:
+            return None
+        if trace_id not in self._begun:
+            events = Journal(self._store).read(trace_id)
+            self._begun[trace_id] = int(datetime.fromisoformat(events[0].time).timestamp() * 1e6) if events else None
+        return self._begun[trace_id]
+
+
+def _texts(values: pa.ChunkedArray) -> pa.Array:
+    """Return predictions as text, a number as Python writes it."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+        return pa.array([None if value is None else repr(float(value)) for value in values.to_pylist()], pa.string())
+    return values.cast(pa.string()).combine_chunks()

@@ -1,0 +1,78 @@
+"""The evaluation flow: labels find what was predicted, each version has its record, and a bad file is named."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow.journal import SUCCESS
+from tests.flows import tables
+from tests.flows.workplace import Workplace
+
+VERSION = "model_v1.0"
+STAGES = ("label_joiner", "drift_detector", "evaluation_store")
+BY_ROW = {"id": "row_id", "label": "good", "time": "known"}
+
+
+@pytest.fixture
+def labeled(trained: Workplace) -> Workplace:
+    """A place with 300 predictions, and labels for the first 150 of them by the ids of their rows."""
+    write(trained.folder / "labels.csv", 1)
+    trained.configure(
+        source={"kind": "csv", "path": str(trained.folder / "rows-*.csv")},
+        evaluation={"source": {"kind": "csv", "path": "labels.csv"}, **BY_ROW},
+    )
+    return trained
+
+
+def write(path: Path, *seeds: int, known: str = "2030-01-01") -> None:
+    rows = [row for seed in seeds for row in tables.rows(seed=seed)]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["row_id", "good", "known"], *([row[0], row[-1], known] for row in rows)])
+
+
+def record(place: Workplace) -> dict[str, Any]:
+    found: dict[str, Any] = place.store.read_record(f"evaluations/small_credit/{VERSION}.json")
+    return found
+
+
+def test_labels_by_row_find_what_the_scoring_flow_predicted_and_more_of_them_are_added(labeled: Workplace) -> None:
+    call = {"flow": "evaluation", "config": "pipeline.yaml"}
+    (run,) = labeled.call([call])
+    assert run.code == 0, run.output
+    assert run.stages == dict.fromkeys(STAGES, SUCCESS)
+    assert "1 versions evaluated, 1 of them by labels; 150 predictions have a label" in run.of("run").message
+    found = record(labeled)
+    assert found["labeled_total"] == 150
+    assert found["window"]["accuracy"] == found["correct_total"] / 150 > 0.7
+    assert found["window"]["lower"] < found["window"]["accuracy"] < found["window"]["upper"]
+    assert found["label_delay"]["0.5"] > 0, "the trace tells when the scoring run began"
+    assert found["drift"]["prediction"]["psi"] is not None
+    assert found["trace_id"] == run.trace_id
+    write(labeled.folder / "labels.csv", 1, 2)
+    (more,) = labeled.call([call])
+    assert "300 predictions have a label, 150 of them new" in more.output
+    assert record(labeled)["labeled_total"] == 300
+
+
+@pytest.mark.slow
+def test_a_bad_file_of_labels_fails_the_run_by_name_and_the_last_record_stays(labeled: Workplace) -> None:
+    call = {"flow": "evaluation", "config": "pipeline.yaml"}
+    write(labeled.folder / "labels.csv", 1, known="soon")
+    (failed,) = labeled.call([call])
+    assert failed.code == 1
+    assert failed.outcome == "failed in label_joiner"
+    (line,) = failed.ours("ERROR")
+    assert "labels.csv, row 2: column 'known' is not a date (ISO 8601) (and 149 more rows)" in line.message
+    assert "Traceback" not in failed.output
+    assert not labeled.store.exists("evaluations")
+
+
+@pytest.mark.slow
+def test_it_runs_by_hand_without_any_label(trained: Workplace) -> None:
+    done = trained.start(["-m", "flows", "evaluation", "--config", "pipeline.yaml"])
+    assert done.code == 0, done.output
+    assert record(trained)["window"]["accuracy"] is None

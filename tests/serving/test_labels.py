@@ -1,0 +1,198 @@
+"""`POST /labels`: what is taken is on disk and reaches the evaluation once; of what is wrong, nothing is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow import label_ledger
+from ai_workflow.errors import StoreError
+from ai_workflow.serving import label_log
+from ai_workflow.serving.label_log import LabelLog
+from ai_workflow.store import Store
+from tests import labeled
+from tests.serving import shop
+from tests.serving.running import Running
+
+HANDED = f"{label_ledger.FOLDER}/{shop.PIPELINE}/service"
+TOKEN = "for-callers-only"
+
+
+def pipeline(folder: Path, **settings: Any) -> Path:
+    log = {"enabled": False, "segment_seconds": 0.3}
+    return shop.pipeline(folder, service={"prediction_log": log, **settings})
+
+
+def open_lines(root: Path) -> list[dict[str, Any]]:
+    """Return the labels in segments that are not handed over."""
+    paths = sorted((root / label_log.FOLDER / shop.PIPELINE).glob("*.jsonl"))
+    return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+
+
+def handed(root: Path) -> list[dict[str, Any]]:
+    """Return the labels that the evaluation finds."""
+    store = Store(root)
+    names = store.names(HANDED)
+    return [json.loads(line) for name in names for line in store.read(f"{HANDED}/{name}").splitlines()]
+
+
+def post(running: Running, *labels: Any, **headers: str) -> Any:
+    return running.http.post("/labels", json={"labels": list(labels)}, headers=headers)
+
+
+def store_of(running: Running) -> Path:
+    arguments = running.process.args
+    assert isinstance(arguments, list)
+    return Path(arguments[arguments.index("--store") + 1])
+
+
+@pytest.fixture(scope="module")
+def taking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service for the tests that leave it as it is; its labels are not handed over."""
+    folder = tmp_path_factory.mktemp("labels")
+    shop.publish(folder / "store", 0)
+    with Running(shop.pipeline(folder, service={"token": TOKEN, "max_body_bytes": 100_000}), folder / "store") as found:
+        found.http.headers["authorization"] = f"Bearer {TOKEN}"
+        yield found
+
+
+def test_labels_reach_the_evaluation_and_count_once_however_often_they_are_sent(tmp_path: Path, root: Path) -> None:
+    folder = pipeline(tmp_path, prediction_log={"enabled": True, "segment_seconds": 0.3})
+    with Running(folder, root) as running:
+        told = running.predict(*shop.rows(10, 3))
+        labels = [{"prediction_id": one["prediction_id"], "label": one["prediction"]} for one in told["predictions"]]
+        labels[0]["label"] = "neither"
+        for _ in range(3):
+            response = post(running, *labels)
+            assert (response.status_code, response.json()) == (200, {"accepted": 10})
+        running.until(lambda: len(handed(root)) == 30, 20)
+    found = labeled.join(Store(root), labeled.settings(), time.time())
+    assert labeled.counts(found, told["model_version"]) == (10, 9)
+    assert open_lines(root) == handed(root) == []
+
+
+def test_a_moment_is_taken_as_it_is_written_and_a_label_as_a_class_is(taking: Running) -> None:
+    labels = [
+        {"prediction_id": "m0", "label": "yes", "time": "2026-01-31T12:30:00+01:00"},
+        {"prediction_id": "m1", "label": 1.0, "time": "2026-01-31T11:30:00"},
+        {"prediction_id": "m2", "label": 7, "time": 1_700_000_000, "more": "is ignored"},
+        {"prediction_id": "m3", "label": True},
+    ]
+    before = time.time()
+    assert post(taking, *labels).status_code == 200
+    root = store_of(taking)
+    found = {line["prediction_id"]: line for line in open_lines(root) if line["prediction_id"].startswith("m")}
+    assert [line["label"] for line in found.values()] == ["yes", "1", "7", "True"]
+    assert found["m0"]["time"] == found["m1"]["time"] == 1_769_859_000
+    assert found["m2"]["time"] == 1_700_000_000
+    assert before - 1 <= found["m3"]["time"] <= time.time() + 1
+
+
+GOOD = {"prediction_id": "a", "label": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"{", 400, "the body is not JSON"),
+        (b"[]", 400, "the body must be"),
+        (b'{"labels": []}', 400, "one label at least"),
+        (json.dumps({"labels": [GOOD] * 1001}), 400, "1001 labels are more than the 1000"),
+        (json.dumps({"labels": [GOOD, 1]}), 400, "labels[1] is not a mapping"),
+        (json.dumps({"labels": [GOOD, {"label": "yes"}]}), 400, "labels[1].prediction_id is not a text"),
+        (json.dumps({"labels": [{**GOOD, "prediction_id": "x" * 501}]}), 400, "labels[0].prediction_id"),
+        (json.dumps({"labels": [{**GOOD, "label": None}]}), 400, "labels[0].label is not a text"),
+        (json.dumps({"labels": [{**GOOD, "label": ""}]}), 400, "labels[0].label is not a text"),
+        (json.dumps({"labels": [{**GOOD, "label": ["yes"]}]}), 400, "labels[0].label is not a text"),
+        (json.dumps({"labels": [{**GOOD, "time": "soon"}]}), 400, "labels[0].time is not a date"),
+        (json.dumps({"labels": [{**GOOD, "time": "2999-01-01"}]}), 400, "labels[0].time lies in the future"),
+        (json.dumps({"labels": [{**GOOD, "time": -1}]}), 400, "labels[0].time lies before 1970"),
+        (json.dumps({"labels": [{**GOOD, "time": True}]}), 400, "labels[0].time is neither a date"),
+        (b" " * 100_001, 413, "more than 100000 bytes"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_said_with_its_place_and_nothing_of_the_request_is_taken(
+    body: bytes, status: int, said: str, taking: Running
+) -> None:
+    root = store_of(taking)
+    before = open_lines(root)
+    response = taking.http.post("/labels", content=body)
+    assert response.status_code == status
+    assert said in response.json()["error"]
+    assert open_lines(root) == before
+
+
+def test_only_who_has_the_token_may_send_labels_and_not_compressed(taking: Running) -> None:
+    assert post(taking, GOOD, authorization="Bearer no").status_code == 401
+    body = gzip.compress(json.dumps({"labels": [GOOD]}).encode())
+    response = taking.http.post("/labels", content=body, headers={"content-encoding": "gzip"})
+    assert response.status_code == 415
+    assert taking.http.get("/labels").status_code == 405
+
+
+def test_a_regression_takes_numbers_only(tmp_path: Path) -> None:
+    with Running(shop.pipeline(tmp_path, task="regression", inference={"default_response": None}), tmp_path) as running:
+        assert post(running, {**GOOD, "label": 3}).status_code == 200
+        for label in ("3", True):
+            response = post(running, {**GOOD, "label": label})
+            assert (response.status_code, response.json()["error"]) == (400, "labels[0].label is not a number")
+        assert [line["label"] for line in open_lines(tmp_path)] == ["3.0"]
+
+
+def test_a_service_that_is_killed_has_lost_no_label_that_it_took(tmp_path: Path) -> None:
+    folder = shop.pipeline(tmp_path)
+    with Running(folder, tmp_path) as running:
+        for number in range(5):
+            assert post(running, {**GOOD, "prediction_id": str(number)}).status_code == 200
+        running.process.send_signal(signal.SIGKILL)
+        running.process.wait()
+    with Running(folder, tmp_path) as running:
+        running.until(lambda: open_lines(tmp_path) == [])
+        assert [line["prediction_id"] for line in handed(tmp_path)] == list("01234")
+
+
+def test_a_disk_that_takes_nothing_is_said_and_the_next_label_is_taken_again(tmp_path: Path) -> None:
+    with Running(shop.pipeline(tmp_path), tmp_path) as running:
+        (tmp_path / label_log.FOLDER).write_text("a file where a folder should be")
+        response = post(running, GOOD)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert "the labels are not kept" in response.json()["error"]
+        (tmp_path / label_log.FOLDER).unlink()
+        assert post(running, GOOD).status_code == 200
+
+
+def test_what_was_written_of_a_request_that_failed_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = LabelLog(Store(tmp_path), tmp_path / "log", "shop", 60)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def go() -> None:
+        await log.add(b'{"one": 1}\n')
+        with monkeypatch.context() as patched:
+            patched.setattr("os.fdatasync", full)
+            with pytest.raises(StoreError, match="No space left"):
+                await log.add(b'{"two": 2}\n')
+        await log.add(b'{"three": 3}\n')
+
+    asyncio.run(go())
+    log.close()
+    store = Store(tmp_path)
+    kept = sorted(store.read(f"labels/shop/service/{name}") for name in store.names("labels/shop/service"))
+    assert kept == [b'{"one": 1}\n', b'{"three": 3}\n']
+
+
+def test_a_store_that_is_no_folder_needs_one_for_labels_that_wait() -> None:
+    assert label_log.place(Store("memory://place"), None, "shop") is None
+    assert label_log.place(Store("memory://place"), "spool", "shop") == Path("spool/_labels/shop")

@@ -1,0 +1,87 @@
+"""The record of an evaluation: one for each version there is, whole, its counters never falling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow import trace
+from ai_workflow.stages import drift_detector, evaluation_store
+from ai_workflow.store import Store
+from tests import labeled
+from tests.labeled import NOW, ONE, TWO, at, join, predict, settings, write
+from tests.serving import shop
+from tests.tables import damage
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two versions, of which the first has answered."""
+    for seed in (0, 1):
+        shop.publish(tmp_path, seed)
+    predict(Store(tmp_path), {"a": "yes", "b": "yes", "c": "no"})
+    return tmp_path
+
+
+def evaluate(folder: Path, moment: float = NOW) -> dict[str, Any]:
+    store, asked = Store(folder), settings(folder)
+    joined = join(store, asked, moment)
+    drifted = drift_detector.detect(store, joined, drift_detector.Watched.of(asked))
+    with trace.bound(trace_id=TRACE):
+        return evaluation_store.keep(store, joined, drifted, evaluation_store.Evaluated.of(asked), moment)
+
+
+def record(folder: Path, version: str = ONE) -> dict[str, Any]:
+    found: dict[str, Any] = Store(folder).read_record(f"evaluations/{labeled.PIPELINE}/{version}.json")
+    return found
+
+
+def test_each_version_has_its_record_labeled_or_not(folder: Path) -> None:
+    write(folder, [("a", "yes", at(1)), ("b", "no", at(1))])
+    assert evaluate(folder)["message"] == "2 versions evaluated, 1 of them by labels"
+    found = record(folder)
+    assert set(found) == {
+        "pipeline", "model_version", "task", "labeled_total", "correct_total", "window", "last_label", "label_delay",
+        "drift", "evaluated", "trace_id",
+    }  # fmt: skip
+    assert (found["pipeline"], found["model_version"], found["task"]) == ("shop", ONE, "classification")
+    assert (found["labeled_total"], found["correct_total"], found["window"]["accuracy"]) == (2, 1, 0.5)
+    assert (found["evaluated"], found["trace_id"]) == (NOW, TRACE)
+    unlabeled = record(folder, TWO)
+    assert (unlabeled["labeled_total"], unlabeled["window"]["accuracy"], unlabeled["last_label"]) == (0, None, None)
+
+
+def test_a_counter_never_falls_and_the_window_tells_what_holds(folder: Path) -> None:
+    write(folder, [("a", "yes", at(3)), ("b", "yes", at(3))])
+    evaluate(folder)
+    write(folder, [("a", "no", at(2))])
+    evaluate(folder)
+    found = record(folder)
+    assert (found["labeled_total"], found["correct_total"]) == (2, 2)
+    assert found["window"]["correct"] == 1
+    write(folder, [("c", "no", at(1))])
+    evaluate(folder)
+    assert (record(folder)["labeled_total"], record(folder)["correct_total"]) == (3, 2), "one of three was corrected"
+
+
+def test_done_again_it_is_the_very_same_record(folder: Path) -> None:
+    write(folder, [("a", "yes", at(3))])
+    evaluate(folder)
+    before = record(folder)
+    evaluate(folder)
+    assert record(folder) == before
+
+
+def test_a_version_that_is_gone_has_no_record_and_a_damaged_one_is_written_anew(folder: Path) -> None:
+    write(folder, [("a", "yes", at(3))])
+    evaluate(folder)
+    store = Store(folder)
+    store.write_record(f"evaluations/{labeled.PIPELINE}/model_v0.9.json", {})
+    damage(store, f"evaluations/{labeled.PIPELINE}/{ONE}.json", "cut short")
+    evaluate(folder)
+    assert store.names(f"evaluations/{labeled.PIPELINE}") == [f"{ONE}.json", f"{TWO}.json"]
+    assert record(folder)["labeled_total"] == 1

@@ -1,0 +1,380 @@
+"""What joining labels promises: each prediction counts once, by its last label, whenever and however often it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from ai_workflow import buckets, label_ledger, scores
+from ai_workflow.errors import StageError, StoreError
+from ai_workflow.store import Store
+from tests import labeled
+from tests.labeled import HOUR, NOW, ONE, TWO, at, counts, join, predict, settings, write
+from tests.tables import damage
+
+
+def ids(start: int, end: int) -> list[str]:
+    return [f"p{number:03d}" for number in range(start, end)]
+
+
+def answered(store: Store, start: int = 0, end: int = 100, answer: str = "yes", **more: Any) -> None:
+    predict(store, dict.fromkeys(ids(start, end), answer), **more)
+
+
+def kept(store: Store) -> list[str]:
+    return [name for name in store.names(f"{label_ledger.FOLDER}/{labeled.PIPELINE}/kept") if name.endswith(".json")]
+
+
+def sent(store: Store, *lines: dict[str, Any], name: str = "a") -> None:
+    """Leave labels as the service does."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    store.write(f"{label_ledger.FOLDER}/{labeled.PIPELINE}/service/{name}.jsonl", text.encode())
+
+
+def test_accuracy_is_told_for_each_version_with_its_bounds_and_the_delay_of_its_labels(
+    store: Store, tmp_path: Path
+) -> None:
+    answered(store, 0, 100)
+    answered(store, 100, 110, version=TWO)
+    write(tmp_path, [(name, "yes" if number < 90 else "no", at(8)) for number, name in enumerate(ids(0, 100))]
+          + [(name, "yes", at(1)) for name in ids(100, 104)])  # fmt: skip
+    found = join(store, settings(tmp_path))["standings"]
+    lower, upper = scores.wilson(0.9, 100)
+    moment = NOW - 8 * HOUR
+    assert found[ONE] == {
+        "labeled_total": 100,
+        "correct_total": 90,
+        "window": {"labeled": 100, "correct": 90, "accuracy": 0.9, "lower": lower, "upper": upper,
+                   "from": moment, "to": moment},
+        "last_label": moment,
+        "label_delay": {"0.5": 2 * HOUR, "0.9": 2 * HOUR},
+    }  # fmt: skip
+    assert (found[TWO]["labeled_total"], found[TWO]["window"]["accuracy"]) == (4, 1)
+
+
+def test_done_again_it_finds_the_same_and_keeps_nothing_more(store: Store, tmp_path: Path) -> None:
+    answered(store)
+    write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 50)])
+    first = join(store, settings(tmp_path))
+    assert first["new"] == 50
+    again = join(store, settings(tmp_path))
+    assert again["standings"] == first["standings"]
+    assert (again["new"], again["repeated"]) == (0, 50)
+    assert len(kept(store)) == 1
+
+
+@pytest.mark.parametrize("order", ["labels first", "predictions first", "the source is emptied between"])
+def test_a_label_and_its_prediction_meet_whichever_is_first(order: str, store: Store, tmp_path: Path) -> None:
+    asked = settings(tmp_path)
+    labels = [(name, "yes", at(1)) for name in ids(0, 60)]
+    if order == "labels first":
+        write(tmp_path, labels)
+        early = join(store, asked)
+        assert (early["waiting"], early["standings"]) == (60, {})
+        answered(store)
+    elif order == "predictions first":
+        answered(store)
+        write(tmp_path, [])
+        assert counts(join(store, asked)) == (0, 0)
+        write(tmp_path, labels)
+    else:
+        write(tmp_path, labels)
+        join(store, asked)
+        write(tmp_path, [])
+        answered(store)
+    assert counts(join(store, asked)) == (60, 60)
+
+
+def test_labels_and_predictions_that_are_gone_stay_counted(store: Store, tmp_path: Path) -> None:
+    answered(store)
+    write(tmp_path, [(name, "yes", at(2)) for name in ids(0, 50)])
+    join(store, settings(tmp_path))
+    store.remove(f"predictions/{labeled.PIPELINE}")
+    write(tmp_path, [(name, "no", at(1)) for name in ids(0, 10)])
+    assert counts(join(store, settings(tmp_path))) == (50, 40)
+
+
+def test_predictions_that_are_there_twice_and_labels_that_are_repeated_count_once(store: Store, tmp_path: Path) -> None:
+    for _ in range(3):
+        answered(store)
+    write(tmp_path, [(name, "yes", at(hours)) for hours in (5, 5, 4) for name in ids(0, 20)])
+    found = join(store, settings(tmp_path))
+    assert counts(found) == (20, 20)
+    assert found["contradicting"] == 0
+    assert found["standings"][ONE]["label_delay"]["0.9"] == 5 * HOUR, "it was known when it was said first"
+
+
+def test_of_labels_that_differ_the_last_by_time_counts_and_it_is_said(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answered(store)
+    told = [("p000", "no", at(5)), ("p000", "yes", at(3)), ("p001", "yes", at(5)), ("p001", "no", at(3))]
+    found = []
+    for shuffle in range(4):
+        random.Random(shuffle).shuffle(told)
+        write(tmp_path, told[:3])
+        join(store, settings(tmp_path))
+        write(tmp_path, told[3:])
+        found.append(join(store, settings(tmp_path)))
+    assert {counts(each) for each in found} == {(2, 1)}
+    assert found[-1]["contradicting"] == 2
+    assert "2 with labels that differ, the last of which counts" in found[-1]["message"]
+    assert "labels differ, as those of p000" in caplog.text
+
+
+def test_a_source_without_moments_says_what_holds_now(store: Store, tmp_path: Path) -> None:
+    answered(store)
+    asked = settings(tmp_path, evaluation={"time": None})
+    header = ("prediction_id", "label")
+    seen = []
+    for hours, labels in enumerate((["no", "yes"], ["yes"], ["no"], ["no"], ["yes"])):
+        write(tmp_path, [("p000", label) for label in labels], header)
+        found = join(store, asked, NOW + hours * HOUR)
+        seen.append((*counts(found), found["standings"][ONE]["last_label"] - NOW))
+    assert seen == [(1, 1, 0), (1, 1, 0), (1, 0, 2 * HOUR), (1, 0, 2 * HOUR), (1, 1, 4 * HOUR)]
+
+
+def test_what_the_service_took_counts_and_is_let_go_once_it_is_kept(store: Store) -> None:
+    answered(store)
+    lines = [{"prediction_id": name, "label": "yes", "time": NOW - HOUR} for name in ids(0, 7)]
+    sent(store, *lines)
+    assert counts(join(store, settings())) == (7, 7)
+    assert store.names(f"{label_ledger.FOLDER}/{labeled.PIPELINE}/service") == []
+    # The service was killed before it knew that it had handed them over.
+    sent(store, *lines)
+    sent(store, *lines[:3], {"prediction_id": "p050", "label": "no", "time": NOW}, name="b")
+    assert counts(join(store, settings())) == (8, 7)
+
+
+def test_a_torn_line_of_a_segment_is_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    answered(store)
+    line = json.dumps({"prediction_id": "p000", "label": "yes", "time": NOW})
+    path = f"{label_ledger.FOLDER}/{labeled.PIPELINE}/service/a.jsonl"
+    store.write(path, f"{line}\n{line[:20]}".encode())
+    assert counts(join(store, settings())) == (1, 1)
+    assert "line 2 is torn" in caplog.text
+
+
+def test_the_window_holds_the_latest_labels_and_the_totals_all(store: Store, tmp_path: Path) -> None:
+    answered(store)
+    write(tmp_path, [(name, "yes" if number >= 70 else "no", at(100 - number)) for number, name in
+                     enumerate(ids(0, 100))])  # fmt: skip
+    found = join(store, settings(tmp_path, evaluation={"window": 40}))["standings"][ONE]
+    assert (found["labeled_total"], found["correct_total"]) == (100, 30)
+    assert found["window"]["labeled"] == 40
+    assert found["window"]["accuracy"] == 0.75
+    assert found["window"]["from"] == NOW - 40 * HOUR
+    by_days = join(store, settings(tmp_path, evaluation={"window": 40, "days": 1}))["standings"][ONE]["window"]
+    assert (by_days["labeled"], by_days["accuracy"]) == (24, 1)
+
+
+def test_too_few_labels_tell_no_accuracy_and_none_tell_nothing(store: Store, tmp_path: Path) -> None:
+    answered(store)
+    answered(store, 100, 110, version=TWO)
+    write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 29)])
+    found = join(store, settings(tmp_path, evaluation={"minimum": 30}))["standings"]
+    window = found[ONE]["window"]
+    assert (window["labeled"], window["accuracy"], window["lower"], window["upper"]) == (29, None, None, None)
+    assert found[TWO] == {
+        "labeled_total": 0,
+        "correct_total": 0,
+        "window": {"labeled": 0, "correct": 0, "accuracy": None, "lower": None, "upper": None, "from": None,
+                   "to": None},
+        "last_label": None,
+        "label_delay": {"0.5": None, "0.9": None},
+    }  # fmt: skip
+
+
+def test_a_regression_is_correct_within_its_tolerance(store: Store, tmp_path: Path) -> None:
+    predict(store, {"a": 1.0, "b": 2.5, "c": float("nan")})
+    write(tmp_path, [("a", 1.5, at(1)), ("b", "1.99", at(1)), ("c", 0, at(1))])
+    asked = {"task": "regression", "evaluation": {"tolerance": 0.5}}
+    assert counts(join(store, settings(tmp_path, **asked))) == (3, 1)
+    with pytest.raises(StageError, match=r"evaluation\.tolerance is not set.*Set it to how far"):
+        join(store, settings(tmp_path, task="regression"))
+
+
+def test_labels_may_name_rows_and_are_those_of_all_predictions_of_the_row(store: Store, tmp_path: Path) -> None:
+    predict(store, {"a": "yes", "b": "no", "c": "yes"}, id=["r1", "r1", None])
+    predict(store, {"d": "no"}, TWO, id=["r2"])
+    write(tmp_path, [("r1", "yes", at(1)), ("r2", "yes", at(1)), ("r3", "yes", at(1))], ("number", "label", "at"))
+    asked = settings(tmp_path, id="number", evaluation={"id": "number"})
+    for _ in range(2):
+        found = join(store, asked)
+        assert counts(found) == (2, 1)
+        assert counts(found, TWO) == (1, 0)
+
+
+def test_the_default_response_is_no_version_but_its_labels_are_told_of(store: Store, tmp_path: Path) -> None:
+    answered(store, version="default")
+    write(tmp_path, [("p000", "yes", at(1))])
+    found = join(store, settings(tmp_path))
+    assert found["standings"] == {}
+    assert "1 of the default response" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prediction_id,label,at\np000,yes,2026-01-01\np001,no,soon\np002,no,later\n",
+         r"labels\.csv, row 3: column 'at' is not a date \(ISO 8601\) \(and 1 more rows\)\. Mend the label"),
+        ("prediction_id,answer,at\np000,yes,2026-01-01\n",
+         r"labels\.csv have no column 'label'; there is: prediction_id, answer, at\. Set evaluation\.label"),
+        ("pid,label,at\np000,yes,2026-01-01\n", r"no column 'prediction_id'.*Set evaluation\.id"),
+        ("prediction_id,label,at\np000,yes\n", r"labels\.csv, row 2: 3 columns expected, 2 found"),
+        ("", r"labels\.csv is empty"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_of_labels_is_named_with_its_row_and_nothing_is_kept_of_it(
+    text: str, said: str, store: Store, tmp_path: Path
+) -> None:
+    answered(store)
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(StageError, match=said):
+        join(store, settings(tmp_path))
+    assert kept(store) == []
+
+
+def test_a_label_that_is_no_number_is_named_where_numbers_are_due(store: Store, tmp_path: Path) -> None:
+    predict(store, {"a": 1.0})
+    write(tmp_path, [("a", "much", at(1))])
+    with pytest.raises(StageError, match=r"labels\.csv, row 2: column 'label' is not a number"):
+        join(store, settings(tmp_path, task="regression", evaluation={"tolerance": 1}))
+
+
+def test_rows_without_id_or_label_are_no_labels_yet_and_an_empty_table_is_no_mistake(
+    store: Store, tmp_path: Path
+) -> None:
+    answered(store)
+    asked = settings(tmp_path)
+    write(tmp_path, [])
+    assert counts(join(store, asked)) == (0, 0)
+    asked = settings(tmp_path, evaluation={"source": {"kind": "csv", "path": str(tmp_path / "labels.csv"),
+                                                      "missing": [""]}})  # fmt: skip
+    write(tmp_path, [("", "yes", at(1)), ("p000", "", at(1)), ("p001", "yes", at(1))])
+    assert counts(join(store, asked)) == (1, 1)
+
+
+def test_labels_come_from_parquet_and_from_a_database_as_well(store: Store, tmp_path: Path) -> None:
+    predict(store, dict.fromkeys(ids(0, 9), "1"))
+    table = pd.DataFrame({"prediction_id": ids(0, 6), "label": [1, 1, 1, 1, 0, None], "at": pd.Timestamp(at(1))})
+    table.to_parquet(tmp_path / "labels.parquet")
+    parquet = {"kind": "parquet", "path": str(tmp_path / "labels.parquet")}
+    assert counts(join(store, settings(evaluation={"source": parquet, "time": "at"}))) == (5, 4)
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/labels.db")
+    table.assign(prediction_id=ids(3, 9)).to_sql("labels", engine, index=False)
+    engine.dispose()
+    sql = {"kind": "sql", "url": f"sqlite:///{tmp_path}/labels.db", "table": "labels"}
+    assert counts(join(store, settings(evaluation={"source": sql, "time": "at"}))) == (8, 7), "of p004, 1 comes last"
+
+
+def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "ROWS", 100)
+    for start in range(0, 800, 400):
+        answered(store, start, start + 400)
+    write(tmp_path, [(name, "yes" if number % 4 else "no", at(1)) for number, name in enumerate(ids(0, 600))])
+    seen: list[int] = []
+    whole = buckets.Buckets.read
+
+    def read(self: buckets.Buckets, number: int) -> Any:
+        table = whole(self, number)
+        seen.append(table.num_rows)
+        return table
+
+    monkeypatch.setattr(buckets.Buckets, "read", read)
+    found = join(store, settings(tmp_path))
+    assert counts(found) == (600, 450)
+    assert max(seen) < 200
+    assert counts(join(store, settings(tmp_path))) == (600, 450)
+
+
+def test_many_records_become_one_and_nothing_is_lost(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_ledger, "_MANY", 3)
+    answered(store)
+    for number in range(9):
+        write(tmp_path, [(f"p{number:03d}", "yes", at(9 - number))])
+        assert counts(join(store, settings(tmp_path))) == (number + 1, number + 1)
+        assert len(kept(store)) <= 4
+    files = store.names(f"{label_ledger.FOLDER}/{labeled.PIPELINE}/kept")
+    assert len([name for name in files if name.endswith(".parquet")]) <= 2 * len(kept(store)), "none is left over"
+
+
+class _Killed(BaseException):
+    """The process ends here."""
+
+
+def dies_at(number: int, patched: pytest.MonkeyPatch) -> None:
+    """Let the process end before the so manieth time that it writes or removes something."""
+    left = [number]
+
+    def dying(step: Any) -> Any:
+        def one(self: Store, *given: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                raise _Killed
+            return step(self, *given)
+
+        return one
+
+    for name in ("write", "_commit", "remove"):
+        patched.setattr(Store, name, dying(getattr(Store, name)))
+
+
+def half_kept(root: Path) -> Store:
+    """A store where a join has labels to keep, segments to let go of, and records to make one of."""
+    store = Store(root)
+    answered(store)
+    for name, first in (("a", 40), ("b", 50), ("c", 60)):
+        sent(store, {"prediction_id": f"p{first:03d}", "label": "no", "time": NOW - HOUR}, name=name)
+        if name != "c":
+            join(store, settings())
+    return store
+
+
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_between_any_two_writes_it_finds_the_same_when_it_is_done_again(
+    stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_ledger, "_MANY", 1)
+    write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 30)])
+    whole = join(half_kept(tmp_path / "whole"), settings(tmp_path))["standings"]
+    assert whole[ONE]["labeled_total"] == 33
+    lived = False
+    for number in itertools.count(2, stride):
+        store = half_kept(tmp_path / f"killed-{number}")
+        with monkeypatch.context() as patched, contextlib.suppress(_Killed):
+            dies_at(number, patched)
+            join(store, settings(tmp_path))
+            lived = True
+        for _ in range(2):
+            assert join(store, settings(tmp_path))["standings"] == whole
+        if lived:
+            break
+    assert number > 10, "it was killed on the way, and got through in the end"
+
+
+def test_a_damaged_file_of_predictions_is_left_out_and_one_of_known_labels_is_not(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answered(store, 0, 50)
+    answered(store, 50, 100)
+    damage(store, f"predictions/{labeled.PIPELINE}/{ONE}/service-0000/part-00000.parquet", "a bit flipped")
+    write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 100)])
+    assert counts(join(store, settings(tmp_path))) == (50, 50)
+    assert "service-0000/part-00000.parquet is missing or damaged" in caplog.text
+    (name,) = kept(store)
+    damage(store, f"{label_ledger.FOLDER}/{labeled.PIPELINE}/kept/{name[:-5]}-labels.parquet", "cut short")
+    with pytest.raises(StoreError, match=r"Bring it back, or remove its \.json"):
+        join(store, settings(tmp_path))

@@ -1,0 +1,60 @@
+"""Whatever order labels come in, and however they are cut into runs, the same is joined."""
+
+from __future__ import annotations
+
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ai_workflow import joining
+
+NOW = pd.Timestamp("2026-11-20")
+KEYS, LABELS = ("a", "b", "c"), ("no", "yes")
+told = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(LABELS), st.integers(0, 3)), max_size=12)
+
+
+def labels(rows: list[tuple[str, str, int]], kept: pd.DataFrame | None = None) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "key": pd.Series([row[0] for row in rows], dtype="str"),
+            "label": pd.Series([row[1] for row in rows], dtype="str"),
+            "time": pd.to_datetime([f"2026-11-1{row[2]}" for row in rows]).astype("datetime64[us]"),
+            "kept": False,
+            "order": range(len(rows)),
+        }
+    )
+    if kept is None:
+        return frame
+    return pd.concat([kept.assign(kept=True, order=0), frame], ignore_index=True)
+
+
+def predictions(*keys: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"key": pd.Series(keys, dtype="str"), "version": "v", "prediction": "yes", "made": NOW, "kept": False}
+    )
+
+
+def plain(found: joining.Joined) -> list[tuple[str, ...]]:
+    rows = found.facts.sort_values("key")
+    return [tuple(map(str, row)) for row in rows[["key", "label", "time", "first"]].itertuples(index=False)]
+
+
+@settings(max_examples=30)
+@given(told, st.randoms(use_true_random=False), st.integers(0, 12))
+def test_order_and_cut_change_nothing(rows: list[tuple[str, str, int]], chance: object, cut: int) -> None:
+    at_once = joining.join(labels(rows), predictions("a", "b"), NOW)
+    chance.shuffle(rows)  # type: ignore[attr-defined]
+    first = joining.join(labels(rows[:cut]), predictions("a", "b"), NOW)
+    kept = first.labels[["key", "label", "time"]]
+    second = joining.join(labels(rows[cut:], kept), predictions("a", "b"), NOW)
+    assert plain(second) == plain(at_once)
+    assert second.contradicted == at_once.contradicted
+    assert second.waiting == at_once.waiting
+
+
+@settings(max_examples=30)
+@given(told)
+def test_the_last_label_of_each_prediction_counts(rows: list[tuple[str, str, int]]) -> None:
+    found = joining.join(labels(rows), predictions(*KEYS), NOW).facts.set_index("key")["label"].to_dict()
+    last = {key: max((time, label) for name, label, time in rows if name == key)[1] for key in {row[0] for row in rows}}
+    assert found == last
