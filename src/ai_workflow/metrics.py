@@ -156,7 +156,7 @@ def get(name: str) -> Any:
     import prometheus_client
 
     # A `_created` series for each counter would double them, and nobody asks for it.
-    prometheus_client.disable_created_metrics()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metric = _BY_NAME[name]
     if metric.kind == "histogram":
         return prometheus_client.Histogram(name, metric.help, metric.labels, buckets=metric.buckets)

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from ai_workflow.secrets import Secret
 from ai_workflow.settings.column import Column, ColumnType
+from ai_workflow.settings.monitoring import Monitoring
 from ai_workflow.settings.section import Name, Section, Share
 from ai_workflow.settings.service import PredictionLog, Service
 from ai_workflow.settings.source import CsvSource, ParquetSource, SampleSource, Source, SqlSource, TableSource
@@ -25,6 +26,7 @@ __all__ = [
     "Logging",
     "Metric",
     "Model",
+    "Monitoring",
     "Name",
     "ParquetSource",
     "PredictionLog",
@@ -200,6 +202,7 @@ class Settings(Section):
     promotion: Promotion = Promotion()
     retention: Retention = Retention()
     service: Service = Service()
+    monitoring: Monitoring = Monitoring()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Settings:
