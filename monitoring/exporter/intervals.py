@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 
 # A week holds every pause of most schedules; of rarer ones so many runs do.
 _WINDOW, _FEW = timedelta(days=8), 14
@@ -35,7 +35,10 @@ def longest_pause(cron: str, timezone: str) -> float:
         ValueError: the expression or the time zone is not valid.
     """
     begin = datetime(2024, 1, 1, tzinfo=ZoneInfo(timezone))
-    runs = CronSim(cron, begin)
+    try:
+        runs = CronSim(cron, begin)
+    except CronSimError as error:
+        raise ValueError(f"{cron!r} is no cron expression: {error}") from error
     few = [moment.astimezone(UTC) for moment in islice(runs, _FEW)]
     end = (begin + _WINDOW).astimezone(UTC)
     while few[-1] < end:

@@ -15,8 +15,14 @@ from monitoring.exporter.runs import Run, StageEnd, fold, kill
 
 TRAINING, TRAINER = "training", "trainer"
 _START = "pipeline_last_start_timestamp_seconds"
-_STAGE_SUCCESS = "pipeline_stage_last_success_timestamp_seconds"
-_GOOD = (journal.SUCCESS, journal.CACHED, journal.RESUMED)
+_FAILED, _SUCCESS = "pipeline_stage_last_failed", "pipeline_stage_last_success_timestamp_seconds"
+_DURATION = "pipeline_stage_last_duration_seconds"
+# Which ends of a stage tell what; how long a look into the cache took, nobody wants to know.
+_TOLD_BY = {
+    _FAILED: (journal.SUCCESS, journal.RESUMED, journal.CACHED, journal.ERROR),
+    _SUCCESS: (journal.SUCCESS, journal.RESUMED, journal.CACHED),
+    _DURATION: (journal.SUCCESS, journal.RESUMED),
+}
 _OF_RUNS = (journal.RUN, journal.RECOVERY)
 
 
@@ -63,7 +69,7 @@ class JournalSource:
 
     def _take(self, trace_id: str, names: list[str]) -> None:
         trace = self._open.pop(trace_id, None) or _Trace()
-        if not trace.events and _seems_ended(names) and self._took_ended(trace_id, names, trace):
+        if not trace.events and _is_plain(names) and self._took_plain(trace_id, names, trace):
             return
         self._read(trace_id, [name for name in names if name not in trace.events], trace.events)
         runs, ends = fold(event for name in names if (event := trace.events.get(name)))
@@ -72,36 +78,31 @@ class JournalSource:
         if trace.runs:
             self._open[trace_id] = trace
 
-    def _took_ended(self, trace_id: str, names: list[str], trace: _Trace) -> bool:
-        """Take a trace if all its runs have ended; of its stages it reads only what is later than what is known."""
+    def _took_plain(self, trace_id: str, names: list[str], trace: _Trace) -> bool:
+        """Take a trace whose one run has ended; of its stages only what is later than what is known is read."""
         self._read(trace_id, [name for name in names if journal.parts(name)[0] in _OF_RUNS], trace.events)
         runs, _ = fold(event for event in trace.events.values() if event)
-        if not all(run.ended for run in runs):
+        if len(runs) != 1 or not runs[0].ended:
+            # Damaged, or it tells of a run within another one.
             return False
-        wanted = self._wanted(names, runs)
+        wanted = self._wanted(names, runs[0])
         self._read(trace_id, wanted, trace.events)
         self._note(runs, [StageEnd.of(event) for name in wanted if (event := trace.events.get(name))])
         return True
 
-    def _wanted(self, names: list[str], runs: list[Run]) -> list[str]:
-        """Return of each stage the last end and the last good end, unless a later one is known already."""
-        last: dict[tuple[str, bool], str] = {}
+    def _wanted(self, names: list[str], run: Run) -> list[str]:
+        """Return the last files of each stage that tell something, unless what they tell is known of a later time."""
+        last: dict[tuple[str, str], str] = {}
         for name in names:
             stage, status = journal.parts(name)
             if stage not in _OF_RUNS and status not in (journal.STARTED, journal.SKIPPED):
-                last[stage, False] = name
-                if status in _GOOD:
-                    last[stage, True] = name
-        # Damaged files may have left no run at all to go by.
-        until = {run.pipeline: run.last for run in runs}
-        return sorted(
-            {
-                name
-                for (stage, _), name in last.items()
-                if not until
-                or any(self._latest.moment(_STAGE_SUCCESS, (pipeline, stage)) < end for pipeline, end in until.items())
-            }
-        )
+                last |= {(stage, metric): name for metric, told_by in _TOLD_BY.items() if status in told_by}
+        wanted = {
+            name
+            for (stage, metric), name in last.items()
+            if self._latest.moment(metric, (run.pipeline, stage)) < run.last
+        }
+        return [name for name in names if name in wanted]
 
     def _read(self, trace_id: str, names: list[str], into: dict[str, Event | None]) -> None:
         for name in names:
@@ -156,16 +157,12 @@ class JournalSource:
 
     def _note_end(self, end: StageEnd) -> None:
         note, labels = self._latest.note, (end.pipeline, end.stage)
-        if end.status == journal.SKIPPED:
-            return
-        note("pipeline_stage_last_failed", labels, end.moment, float(end.status == journal.ERROR))
-        if end.status not in _GOOD:
-            return
-        note(_STAGE_SUCCESS, labels, end.moment)
-        if end.rows is not None:
+        values = {_FAILED: float(end.status == journal.ERROR), _SUCCESS: end.moment, _DURATION: end.seconds}
+        for metric, value in values.items():
+            if end.status in _TOLD_BY[metric] and value is not None:
+                note(metric, labels, end.moment, value)
+        if end.status in _TOLD_BY[_SUCCESS] and end.rows is not None:
             note("pipeline_stage_last_rows", labels, end.moment, end.rows)
-        if end.seconds is not None and end.status != journal.CACHED:
-            note("pipeline_stage_last_duration_seconds", labels, end.moment, end.seconds)
 
     def _live(self) -> list[Run]:
         return [run for trace in self._open.values() for run in trace.runs]
@@ -177,6 +174,10 @@ class JournalSource:
         return found + [Sample("training_run_active", (name,), float(name in at_work)) for name in pipelines]
 
 
-def _seems_ended(names: list[str]) -> bool:
-    stage, status = journal.parts(names[-1]) if names else ("", "")
-    return stage == journal.RUN and status != journal.STARTED
+def _is_plain(names: list[str]) -> bool:
+    """Say whether a trace is of one run that began, ended, and was left alone: as nearly all are."""
+    parts = list(map(journal.parts, names))
+    of_runs = [part for part in parts if part[0] in _OF_RUNS]
+    began, ended = parts[:1], parts[-1:]
+    is_whole = began == [(journal.RUN, journal.STARTED)] and ended[0][0] == journal.RUN
+    return is_whole and of_runs == began + ended and ended[0][1] != journal.STARTED

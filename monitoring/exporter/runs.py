@@ -90,17 +90,18 @@ class _Folding:
 
     def take(self, event: Event) -> None:
         key = (event.pipeline, event.flow, event.flow_run_id or "")
-        run = self._current.get(key)
-        if run is None and event.stage == journal.RECOVERY and event.flow not in JOURNALED:
+        run, is_recovery = self._current.get(key), event.stage == journal.RECOVERY
+        if run is None and is_recovery and event.flow not in JOURNALED:
             return
-        if run is None or (event.stage == journal.RUN and event.status == journal.STARTED):
+        if run is None or (not is_recovery and (run.ended or _is_start(event))):
             if run is not None and not run.ended:
                 # The next attempt has begun: this one was killed, and nobody said so.
                 self._kill(run)
+            # A power cut may take the event of its start.
             began = moment(event) - (event.seconds or 0)
             run = self._current[key] = Run(*key, began, moment(event), event)
             self.runs.append(run)
-        if event.stage == journal.RECOVERY:
+        if is_recovery:
             self._recover(run, event)
         else:
             run.last, run.writer = max(run.last, moment(event)), event
@@ -128,3 +129,7 @@ class _Folding:
     def _kill(self, run: Run) -> None:
         if end := kill(run):
             self.ends.append(end)
+
+
+def _is_start(event: Event) -> bool:
+    return event.stage == journal.RUN and event.status == journal.STARTED
