@@ -151,7 +151,6 @@ def test_a_prefect_that_is_gone_or_hangs_delays_nothing(tmp_path: Path) -> None:
             assert exporting.metrics()['pipeline_last_run_failed{flow="training",pipeline="credit"}'] == 0
             before = exporting.metrics()["exporter_last_collect_timestamp_seconds"]
             exporting.until(lambda found: found["exporter_last_collect_timestamp_seconds"] > before)
-            exporting.until(lambda found: found['exporter_source_failures_total{source="prefect"}'] >= 1)
 
 
 @pytest.mark.slow

@@ -67,6 +67,7 @@ def until(url: str, query: str, seconds: float = 30.0) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_prometheus_takes_what_the_exporter_says(tmp_path: Path) -> None:
     store = Store(tmp_path / "var")
     Book(store).run(0, journal.SUCCESS, "trainer")
