@@ -13,8 +13,9 @@ from ai_workflow import journal
 from ai_workflow.store import Store
 
 _TRACE_ID = re.compile(r"^[0-9a-f]{32}$")
-# A folder may change twice within one tick of its clock: what changed so lately is looked at again.
-_YOUNG_NS = 2_000_000_000
+# A folder may change twice within one tick of its disk's clock, of which some only have whole seconds: what changed so
+# lately is looked at again.
+_SECOND_NS, _TICK_NS = 1_000_000_000, 100_000_000
 # A folder whose run has ended may get events again, of a retry or of a recovery: all are passed in so many looks.
 ROUND = 60
 # On an object store only a list of everything can tell: so many seconds between two.
@@ -81,11 +82,13 @@ class LocalFolders:
             return set()
         if changed == self._root_time:
             return set()
-        self._root_time = changed if time.time_ns() - changed > _YOUNG_NS else -1
-        there = set(filter(_TRACE_ID.match, os.listdir(self._root)))  # noqa: PTH208
-        for trace_id in self._times.keys() - there:
-            self._forget(trace_id)
-        return there - self._times.keys()
+        self._root_time = -1 if _is_young(changed) else changed
+        there = set(os.listdir(self._root))  # noqa: PTH208
+        new = there - self._times.keys()
+        if len(there) - len(new) < len(self._times):
+            for trace_id in self._times.keys() - there:
+                self._forget(trace_id)
+        return set(filter(_TRACE_ID.match, new))
 
     def _due(self) -> list[str]:
         """Return those of all folders whose turn it is."""
@@ -96,15 +99,19 @@ class LocalFolders:
         return due
 
     def _remember(self, trace_id: str, changed: int) -> None:
-        if time.time_ns() - changed > _YOUNG_NS:
+        if _is_young(changed):
+            self.again(trace_id)
+        else:
             self._times[trace_id] = changed
             self._young.discard(trace_id)
-        else:
-            self.again(trace_id)
 
     def _forget(self, trace_id: str) -> None:
         self._times.pop(trace_id, None)
         self._young.discard(trace_id)
+
+
+def _is_young(changed: int) -> bool:
+    return time.time_ns() - changed <= (_TICK_NS if changed % _SECOND_NS else 2 * _SECOND_NS)
 
 
 class ObjectFolders:

@@ -149,6 +149,27 @@ def test_a_run_that_ended_and_goes_on_is_noticed(tmp_path: Path) -> None:
     assert seen[-1] == 0
 
 
+@pytest.mark.parametrize(
+    ("changed", "since"),
+    [(1_795_000_000_000_000_000, 1_500_000_000), (1_795_000_000_004_000_000, 50_000_000)],
+    ids=["whole seconds", "4 ms"],
+)
+def test_what_happens_within_one_tick_of_a_slow_clock_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: int, since: int
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: changed + since)
+    store = Store(tmp_path)
+    source = JournalSource(store, Failures(SOURCES))
+    for number, status in enumerate((SUCCESS, ERROR)):
+        Book(store).run(100 * number, status, "trainer")
+        Book(store, f"{number}" * 32, pipeline=f"p{number}").run(100 * number, status, "trainer")
+        for folder in (store.local("journal"), store.local(f"journal/{'a' * 32}")):
+            os.utime(folder, ns=(changed, changed))
+        found = told(source.look())
+    assert found["pipeline_last_run_failed{credit,training}"] == 1
+    assert found["pipeline_last_run_failed{p1,training}"] == 1
+
+
 def test_damage_is_counted_and_hides_nothing_else(store: Store, failures: Failures) -> None:
     Book(store, "a" * 32).run(0, SUCCESS, *STAGES)
     whole = looked(store)
