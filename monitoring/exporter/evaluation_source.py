@@ -14,6 +14,8 @@ from monitoring.exporter.latest import Labels, Sample
 FOLDER = "evaluations"
 # Each feature is a series: of more than these the ones that drifted least are left out.
 FEATURES = 20
+# Of a version that nobody asked anything yet.
+_NO_DRIFT: dict[str, Any] = {"features": {}, "prediction": {"psi": None}, "threshold": None}
 _WINDOW = {
     "model_labeled_predictions_window": "labeled",
     "model_accuracy_current": "accuracy",
@@ -76,7 +78,7 @@ class EvaluationSource:
 
 def _samples(labels: Labels, record: dict[str, Any]) -> Iterator[Sample]:
     """Yield the samples of a record; what it does not know (null) is not shown."""
-    window, drift = record["window"], record["drift"]
+    window, drift = record["window"], record["drift"] or _NO_DRIFT
     values = {
         "model_labeled_predictions_total": record["labeled_total"],
         "model_correct_predictions_total": record["correct_total"],

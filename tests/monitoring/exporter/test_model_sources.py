@@ -130,6 +130,9 @@ def test_what_is_not_known_yet_is_not_shown_and_many_features_are_bounded(store:
         "model_labeled_predictions_total", "model_correct_predictions_total", "model_labeled_predictions_window",
         "feature_drift_psi",
     }  # fmt: skip
+    evaluations.write(store, "churn", "model_v1.0", drift=None)
+    assert values(evaluated(store, failures).look(), "model_accuracy_current") == {"churn,model_v1.0": 0.9}
+    assert not any(values(failures.samples(), "exporter_source_failures_total").values())
     drifted = values(found, "feature_drift_psi")
     assert set(drifted) == {f"credit,model_v1.2,f{n}" for n in range(99 - FEATURES, 99)}
 
