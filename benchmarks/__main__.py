@@ -7,7 +7,7 @@ import sys
 
 from ai_workflow.errors import AiWorkflowError
 
-BENCHMARKS = ("overhead", "resume", "registry", "serving", "abuse")
+BENCHMARKS = ("overhead", "resume", "registry", "serving", "abuse", "exporter")
 
 
 def main(given: list[str]) -> int:

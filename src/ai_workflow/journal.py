@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import socket
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -59,7 +61,7 @@ class Journal:
         folder = f"{FOLDER}/{event.trace_id}"
         body = {**asdict(event), "message": scrub(event.message)}
         data = (json.dumps(body, ensure_ascii=False, sort_keys=True, indent=1) + "\n").encode()
-        number, written = max(map(_number, self._names(folder)), default=0), False
+        number, written = max(map(_number, self.names(event.trace_id)), default=0), False
         while not written:
             # Another thread or process of the same trace may have taken the number.
             number += 1
@@ -68,26 +70,36 @@ class Journal:
 
     def read(self, trace_id: str) -> list[Event]:
         """Return the events of a trace in order; a damaged file is left out."""
-        folder = f"{FOLDER}/{trace_id}"
-        return [event for name in self._names(folder) if (event := self._event(f"{folder}/{name}"))]
+        return list(self._good(trace_id))
 
-    def _names(self, folder: str) -> list[str]:
-        return sorted(filter(_NAME.match, self._store.names(folder)), key=_number)
+    def names(self, trace_id: str) -> list[str]:
+        """Return the names of a trace's files, in the order in which they were written."""
+        return in_order(self._store.names(f"{FOLDER}/{trace_id}"))
 
-    def _event(self, path: str) -> Event | None:
+    def event(self, trace_id: str, name: str) -> Event:
+        """Return the event in one file of a trace.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        path = f"{FOLDER}/{trace_id}/{name}"
         try:
             event = Event(**json.loads(self._store.read(path)))
             datetime.fromisoformat(event.time)
-            return event
-        except (StoreError, ValueError, TypeError):
-            return None
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{self._store.url(path)} is damaged: {error}") from error
+        return event
+
+    def _good(self, trace_id: str) -> Iterator[Event]:
+        for name in self.names(trace_id):
+            with contextlib.suppress(StoreError):
+                yield self.event(trace_id, name)
 
     def trace_ids(self) -> list[str]:
         """Return every trace id, the one that began last first."""
         begun = []
         for trace_id in self._store.names(FOLDER):
-            folder = f"{FOLDER}/{trace_id}"
-            first = next((event for name in self._names(folder) if (event := self._event(f"{folder}/{name}"))), None)
+            first = next(self._good(trace_id), None)
             if first:
                 begun.append((first.time, trace_id))
         return [trace_id for _, trace_id in sorted(begun, reverse=True)]
@@ -105,6 +117,18 @@ class Journal:
                 f"{what} with {prefix!r} in {self._store.url(FOLDER)}. `ai-workflow trace --list` shows them"
             )
         return found[0]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return those names that are events, in the order in which they were written."""
+    return sorted(filter(_NAME.match, names), key=_number)
+
+
+def parts(name: str) -> tuple[str, str]:
+    """Return stage and status of `0004-trainer-success.json`: `trainer`, `SUCCESS`."""
+    found = _NAME.match(name)
+    assert found is not None
+    return found[2], found[3].upper()
 
 
 def _number(name: str) -> int:
@@ -141,10 +165,11 @@ def outcome(events: list[Event]) -> str:
     stage = last.stage if last.stage != RUN else "start"
     if failed and last.status == ERROR:
         return f"failed in {failed[-1]}"
-    return f"running: {stage}" if not gone and _alive(last) else f"killed in {stage}"
+    return f"running: {stage}" if not gone and alive(last) else f"killed in {stage}"
 
 
-def _alive(event: Event) -> bool:
+def alive(event: Event) -> bool:
+    """Say whether the process that wrote an event lives, or may live: of one on another host nobody knows."""
     if event.host != socket.gethostname():
         return True
     try:

@@ -24,7 +24,8 @@ STAGE_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
 INFERENCE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1, 2.5, 5)
 DELIVERY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-TABLE = (
+# Of the service: `/metrics` of `ai-workflow serve`.
+SERVICE = (
     Metric("inference_total", "counter", "Requests by who answered in the end, and how", ("model_version", "status")),
     Metric(
         "inference_latency_seconds",
@@ -49,6 +50,9 @@ TABLE = (
     Metric("event_loop_lag_seconds", "gauge", "How late the service's event loop last was"),
     Metric("prediction_log_records_total", "counter", "Predictions written to the log"),
     Metric("prediction_log_dropped_total", "counter", "Predictions not logged, as the log was full or failed"),
+)
+# Of a flow's own process, which ends before anybody asks: for who runs flows inside of something that lives on.
+FLOWS = (
     Metric("pipeline_stage_total", "counter", "Stages by how they ended", ("pipeline", "stage", "status")),
     Metric("pipeline_stage_duration_seconds", "histogram", "Time a stage took", ("pipeline", "stage"), STAGE_SECONDS),
     Metric("pipeline_stage_rows", "gauge", "Rows that a stage handed on when it last ended", ("pipeline", "stage")),
@@ -58,7 +62,92 @@ TABLE = (
     Metric("slo_events_total", "counter", "Breaches made events for Prefect, by what came of it", ("result",)),
     Metric("observer_failures_total", "counter", "Observers that failed; the work they watched went on", ("observer",)),
 )
+_RUNS, _STAGES, _VERSIONS = ("pipeline", "flow"), ("pipeline", "stage"), ("pipeline", "model_version")
+# Of the exporter, which reads them off the store: `python -m monitoring exporter`.
+EXPORTER = (
+    Metric("pipeline_last_start_timestamp_seconds", "gauge", "When the last run began", _RUNS),
+    Metric(
+        "pipeline_last_end_timestamp_seconds",
+        "gauge",
+        "When a run last ended, well or not; killed: its last sign of life",
+        _RUNS,
+    ),
+    Metric("pipeline_last_success_timestamp_seconds", "gauge", "When a run last ended well", _RUNS),
+    Metric("pipeline_last_run_failed", "gauge", "1 where the last run failed or was killed", _RUNS),
+    Metric("pipeline_last_run_duration_seconds", "gauge", "Time the last run took that is over", _RUNS),
+    Metric("pipeline_run_active", "gauge", "1 while a process is at work on a run", _RUNS),
+    Metric(
+        "pipeline_expected_interval_seconds",
+        "gauge",
+        "How often a run is expected, by configuration or schedule",
+        _RUNS,
+    ),
+    Metric(
+        "pipeline_stage_last_success_timestamp_seconds",
+        "gauge",
+        "When a stage last ended well, or had nothing to do as all was cached",
+        _STAGES,
+    ),
+    Metric("pipeline_stage_last_duration_seconds", "gauge", "Time a stage last took to do its work", _STAGES),
+    Metric("pipeline_stage_last_rows", "gauge", "Rows that a stage last handed on", _STAGES),
+    Metric("pipeline_stage_last_failed", "gauge", "1 where a stage last failed, or was killed", _STAGES),
+    Metric("training_run_active", "gauge", "1 while a trainer is at work", ("pipeline",)),
+    Metric(
+        "training_last_checkpoint_timestamp_seconds",
+        "gauge",
+        "Up to when training is saved: the newest checkpoint, or when the trainer at work began",
+        ("pipeline",),
+    ),
+    Metric("training_last_run_failed", "gauge", "1 where the last training failed or was killed", ("pipeline",)),
+    Metric("training_last_end_timestamp_seconds", "gauge", "When a training last ended, well or not", ("pipeline",)),
+    Metric(
+        "model_registry_info",
+        "gauge",
+        "1 for each published version, by alias; none for one without",
+        (*_VERSIONS, "alias"),
+    ),
+    Metric("model_published_timestamp_seconds", "gauge", "When a version was published", _VERSIONS),
+    Metric("model_store_bytes", "gauge", "Size of all published versions"),
+    Metric("model_store_available_bytes", "gauge", "What is free on the disk of the store"),
+    Metric(
+        "model_accuracy_current", "gauge", "Share of right predictions among those labeled in the window", _VERSIONS
+    ),
+    Metric("model_accuracy_lower", "gauge", "Lower bound of that share: 95 %, Wilson", _VERSIONS),
+    Metric("model_accuracy_upper", "gauge", "Upper bound of that share: 95 %, Wilson", _VERSIONS),
+    Metric("model_labeled_predictions_total", "counter", "Predictions whose label has come", _VERSIONS),
+    Metric("model_correct_predictions_total", "counter", "Predictions that their label proved right", _VERSIONS),
+    Metric("model_labeled_predictions_window", "gauge", "Labeled predictions in the window", _VERSIONS),
+    Metric("model_last_label_timestamp_seconds", "gauge", "When the last label came", _VERSIONS),
+    Metric("model_label_delay_seconds", "gauge", "Time from a prediction to its label", (*_VERSIONS, "quantile")),
+    Metric(
+        "feature_drift_psi",
+        "gauge",
+        "How far a feature is from the training data; the 20 farthest",
+        (*_VERSIONS, "feature"),
+    ),
+    Metric("prediction_drift_psi", "gauge", "How far predictions are from those on the training data", _VERSIONS),
+    Metric("drift_threshold_psi", "gauge", "Above it, drift is more than chance", _VERSIONS),
+    Metric("exporter_last_collect_timestamp_seconds", "gauge", "When the exporter last looked at everything"),
+    Metric("exporter_collect_seconds", "gauge", "Time that last look took"),
+    Metric("exporter_source_failures_total", "counter", "What could not be read, by source", ("source",)),
+)
+# Of the relay of alerts: `python -m monitoring relay`.
+RELAY = (
+    Metric("alert_delivery_total", "counter", "Messages by channel, and what came of them", ("channel", "result")),
+    Metric("alert_delivery_seconds", "histogram", "Time to deliver a message", ("channel",), DELIVERY_SECONDS),
+    Metric("alert_webhook_total", "counter", "Webhooks by sender, and what came of them", ("source", "result")),
+)
+TABLE = SERVICE + FLOWS + EXPORTER + RELAY
 _BY_NAME = {metric.name: metric for metric in TABLE}
+
+
+def declared(name: str) -> Metric:
+    """Return what the table says of a metric.
+
+    Raises:
+        KeyError: the table has no such metric.
+    """
+    return _BY_NAME[name]
 
 
 @cache
@@ -70,6 +159,8 @@ def get(name: str) -> Any:
     """
     import prometheus_client
 
+    # A `_created` series for each counter would double them, and nobody asks for it.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metric = _BY_NAME[name]
     if metric.kind == "histogram":
         return prometheus_client.Histogram(name, metric.help, metric.labels, buckets=metric.buckets)

@@ -152,6 +152,30 @@ def test_requests_are_counted_by_who_answered_and_attempts_apart(shared: Running
     assert metrics["inference_capacity_requests"] == 256
 
 
+def test_a_latency_names_its_trace_to_who_asks_for_openmetrics(shared: Running) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    def openmetrics() -> str:
+        shared.predict(shop.ROW, traceparent=f"00-{trace_id}-00f067aa0ba902b7-01")
+        response = shared.http.get("/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0"})
+        assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+        return response.text
+
+    shared.until(lambda: f'# {{trace_id="{trace_id}"}}' in openmetrics())
+    assert openmetrics().endswith("# EOF\n")
+    plain = shared.http.get("/metrics")
+    assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert trace_id not in plain.text
+    assert "_created" not in plain.text + openmetrics()
+
+
+def test_errors_are_shown_as_0_before_the_first_one(shared: Running) -> None:
+    metrics = shared.metrics()
+    for version in (LATEST, STABLE, "default", "none"):
+        assert f'inference_total{{model_version="{version}",status="error"}}' in metrics
+    assert metrics[f'inference_fallback_total{{model_version="{STABLE}",reason="timeout"}}'] == 0
+
+
 def test_readiness_says_what_serves(shared: Running) -> None:
     found = shared.ready()
     assert found == {

@@ -153,7 +153,7 @@ class Answering:
         if answered.slot is None and (is_pinned or self._default is None):
             raise self._unanswered(answered, chain)
         found = replies.reply(answered, question.rows, self._default or {})
-        self._tally.final(found, self._loop.time() - request.arrived)
+        self._tally.final(found, self._loop.time() - request.arrived, request.trace_id)
         if answered.reasons is not None:
             self._tell(found, request)
         stem = f"{self._stem}-{next(self._numbers):x}"

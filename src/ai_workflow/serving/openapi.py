@@ -89,7 +89,10 @@ def _paths(model: str, columns: dict[str, Column], is_number: bool) -> dict[str,
         "/metrics": {
             "get": _operation(
                 "metrics", "Metrics for Prometheus",
-                {"description": "the metrics", "content": {"text/plain": {"schema": _TEXT}}},
+                {
+                    "description": "the metrics; in OpenMetrics, with exemplars, for who asks for that",
+                    "content": {kind: {"schema": _TEXT} for kind in ("text/plain", "application/openmetrics-text")},
+                },
             )
         },
     }  # fmt: skip

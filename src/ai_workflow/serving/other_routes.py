@@ -7,7 +7,8 @@ from importlib.metadata import version as version_of
 from typing import Any
 
 import orjson
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -155,8 +156,10 @@ class OtherRoutes:
             raise HTTPException(404, f"version '{version}' is not served; there is: {there}")
         return slot
 
-    async def _metrics(self, _: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def _metrics(self, request: Request) -> Response:
+        # OpenMetrics for who asks for it, as Prometheus does: only that has exemplars.
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(REGISTRY), headers={"content-type": content_type})
 
     async def _openapi(self, _: Request) -> Response:
         first = self._versions.chain.first

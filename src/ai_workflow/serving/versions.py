@@ -11,7 +11,7 @@ from ai_workflow import fallback, metrics
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.registry import Registry
-from ai_workflow.serving import loaded
+from ai_workflow.serving import loaded, tally
 from ai_workflow.serving.chain import Chain
 from ai_workflow.serving.slot import Slot
 
@@ -109,6 +109,7 @@ class Versions:
             raise
         self._failures.pop(name, None)
         metrics.get("model_loaded_timestamp_seconds").labels(name).set_to_current_time()
+        tally.of_version(name)
         log.info("%s is loaded, and answers its golden rows", name)
         self.chain = Chain((*self.chain.slots, slot), self.chain.absent)
 

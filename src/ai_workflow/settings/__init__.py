@@ -10,6 +10,7 @@ from ai_workflow.secrets import Secret
 from ai_workflow.settings.chat import Channel, Relay
 from ai_workflow.settings.column import Column, ColumnType
 from ai_workflow.settings.evaluation import Evaluation
+from ai_workflow.settings.monitoring import Monitoring
 from ai_workflow.settings.section import Name, Section, Share
 from ai_workflow.settings.service import PredictionLog, Service
 from ai_workflow.settings.source import CsvSource, ParquetSource, SampleSource, Source, SqlSource, TableSource
@@ -29,6 +30,7 @@ __all__ = [
     "Logging",
     "Metric",
     "Model",
+    "Monitoring",
     "Name",
     "ParquetSource",
     "PredictionLog",
@@ -206,6 +208,7 @@ class Settings(Section):
     promotion: Promotion = Promotion()
     retention: Retention = Retention()
     service: Service = Service()
+    monitoring: Monitoring = Monitoring()
     relay: Relay = Relay()
     chat: tuple[Channel, ...] = ()
 

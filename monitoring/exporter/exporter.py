@@ -1,0 +1,116 @@
+"""The exporter: one process for a store, asked by Prometheus, that changes nothing and can be restarted at any time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from functools import cache
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
+
+from ai_workflow import config, logs
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.logs import logger
+from ai_workflow.settings import Settings
+from ai_workflow.store import Store
+from monitoring.exporter import schedule_source
+from monitoring.exporter.checkpoint_source import CheckpointSource
+from monitoring.exporter.collecting import Collecting
+from monitoring.exporter.disk_source import DiskSource
+from monitoring.exporter.evaluation_source import EvaluationSource
+from monitoring.exporter.expected_source import ExpectedSource
+from monitoring.exporter.exposition import StoreCollector
+from monitoring.exporter.failures import Failures
+from monitoring.exporter.journal_source import JournalSource
+from monitoring.exporter.prefect_schedules import PrefectSchedules
+from monitoring.exporter.registry_source import RegistrySource
+from monitoring.exporter.schedule_source import ScheduleSource
+
+# Between two looks: on a disk one costs a millisecond, on an object store each is requests.
+LOCAL_SECONDS, REMOTE_SECONDS = 1.0, 30.0
+SOURCES = ("journal", "checkpoints", "registry", "evaluations", "disk", "expected", schedule_source.NAME)
+_END = {signal.SIGTERM, signal.SIGINT}
+log = logger("exporter")
+
+
+class Exporter:
+    """Looks at a store in one thread and answers scrapes in others.
+
+    Args:
+        settings: with the store, the environment and what is expected.
+        env: where PREFECT_API_URL and its credentials are looked up.
+        seconds: between two looks, if not as long as the kind of the store asks for.
+    """
+
+    def __init__(self, settings: Settings, env: Mapping[str, str], seconds: float | None = None) -> None:
+        self._store = Store(settings.store.root)
+        self._failures = Failures(SOURCES)
+        self._ended = threading.Event()
+        self._schedules = self._asking_prefect(env)
+        models = settings.models.rpartition("/")[0]
+        runs = JournalSource(self._store, self._failures)
+        registry = RegistrySource(self._store, models, self._failures)
+        scheduled = self._schedules.known if self._schedules else dict[tuple[str, str], float]
+        sources = (
+            runs,
+            CheckpointSource(self._store, runs.at_work),
+            registry,
+            EvaluationSource(self._store, registry.shown, self._failures),
+            DiskSource(self._store),
+            ExpectedSource(settings.monitoring.expected_hours, runs.flows, scheduled),
+        )
+        usual = LOCAL_SECONDS if self._store.is_local else REMOTE_SECONDS
+        self.collecting = Collecting(sources, self._failures, usual if seconds is None else seconds, self._store)
+        self.registry = CollectorRegistry()
+        self.registry.register(StoreCollector(self.collecting.samples))
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def run(self, host: str, port: int) -> None:
+        """Answer scrapes until SIGTERM or Ctrl-C.
+
+        Raises:
+            AiWorkflowError: the address is taken, or not one of this machine.
+        """
+        # Blocked in all threads, so that the wait below is what takes them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _END)
+        try:
+            server, _ = start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise AiWorkflowError(_refused(host, port, error)) from error
+        if self._schedules:
+            self._schedules.start(self._ended)
+        log.info("listening on http://%s:%d/metrics; the store is %s", host, server.server_port, self._store.root)
+        threading.Thread(target=self.collecting.keep, args=(self._ended,), name="collecting", daemon=True).start()
+        signal.sigwait(_END)
+        self._ended.set()
+        server.shutdown()
+        log.info("ended")
+
+    def _asking_prefect(self, env: Mapping[str, str]) -> ScheduleSource | None:
+        url = env.get("PREFECT_API_URL")
+        if not url:
+            return None
+        return ScheduleSource(PrefectSchedules(url, env, _pipeline_of), self._failures)
+
+
+def main(store: str | None, environment: str | None, host: str, port: int) -> None:
+    """Run the exporter with the configuration that applies."""
+    overrides = {"store.root": store} if store else None
+    settings = config.load(environment=environment, overrides=overrides).settings
+    logs.setup(settings.logging.level, settings.logging.format)
+    Exporter(settings, os.environ).run(host, port)
+
+
+@cache
+def _pipeline_of(pipeline: str | None, environment: str | None) -> str:
+    return config.load(pipeline, environment=environment).settings.pipeline
+
+
+def _refused(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is taken by another process. End that one, or choose another: --port"
+    return f"{host}:{port} cannot be listened on: {error.strerror or error}. Name an address of this machine: --host"

@@ -1,0 +1,173 @@
+"""How often a run is expected: what is configured, else what is scheduled; a Prefect that is gone hides nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from ai_workflow import journal
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.store import Store
+from deploy.server import Server
+from monitoring.exporter.collecting import Collecting
+from monitoring.exporter.expected_source import NAME, ExpectedSource
+from monitoring.exporter.failures import Failures
+from monitoring.exporter.intervals import seconds
+from monitoring.exporter.latest import Sample
+from monitoring.exporter.prefect_schedules import PrefectSchedules
+from monitoring.exporter.schedule_source import ScheduleSource
+from tests.monitoring.exporter.places import SOURCES, Book, Exporting
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"interval": 600.0, "anchor_date": "2026-01-01T00:00:00Z"}, 600),
+        ({"cron": "*/5 * * * *", "timezone": None}, 300),
+        ({"cron": "0 9 * * *", "timezone": "Asia/Shanghai"}, DAY),
+        ({"cron": "0 9 * * 1-5"}, 3 * DAY),
+        ({"cron": "*/30 8-17 * * *"}, 14.5 * HOUR),
+        ({"cron": "0 9 * * 1"}, 7 * DAY),
+        ({"cron": "0 0 1 * *"}, 31 * DAY),
+        ({"rrule": "FREQ=DAILY"}, None),
+    ],
+    ids=lambda value: str(value.get("cron") or value) if isinstance(value, dict) else None,
+)
+def test_a_schedule_is_worth_its_longest_pause(schedule: dict[str, Any], expected: float | None) -> None:
+    assert seconds(schedule) == expected
+
+
+def test_what_is_configured_outweighs_what_is_scheduled() -> None:
+    ran = [("credit", "training"), ("churn", "training"), ("credit", "scoring")]
+    scheduled = {("credit", "training"): DAY, ("credit", "scoring"): HOUR, ("credit", "promotion"): 600.0}
+    hours = {"training": 24.0, "churn/training": 168.0, "new/evaluation": 1.0}
+    found = ExpectedSource(hours, lambda: ran, lambda: scheduled).look()
+    assert {sample.labels: sample.value for sample in found} == {
+        ("credit", "training"): DAY, ("churn", "training"): 7 * DAY, ("credit", "scoring"): HOUR,
+        ("new", "evaluation"): HOUR,
+    }, "promotion leaves no journal: it would be missed for ever"  # fmt: skip
+
+
+class Broken:
+    name = "registry"
+
+    def look(self) -> list[Sample]:
+        raise OSError("the disk is gone")
+
+
+def test_a_source_that_fails_is_counted_and_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    failures = Failures(SOURCES)
+    collecting = Collecting([Broken(), ExpectedSource({"credit/training": 1.0}, list, dict)], failures, 1)
+    for _ in range(3):
+        collecting.look()
+    found = {(sample.name, sample.labels): sample.value for sample in collecting.samples()}
+    assert found["exporter_source_failures_total", ("registry",)] == 3
+    assert found["exporter_source_failures_total", ("journal",)] == 0
+    assert found[NAME, ("credit", "training")] == HOUR
+    assert caplog.text.count("the disk is gone") == 1, "said once, however often it is looked at"
+
+
+def _pipeline_of(config: str | None, environment: str | None) -> str:
+    if config == "elsewhere.yaml":
+        raise AiWorkflowError("no such file")
+    return config.removesuffix(".yaml") if config else f"sample-{environment}" if environment else "sample"
+
+
+class _Prefect(BaseHTTPRequestHandler):
+    """Answers as the API of a Prefect 3 server does, with more deployments than fit on a page."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        everything = self.server.answers[self.path]  # type: ignore[attr-defined]
+        body = json.dumps(everything[asked["offset"] : asked["offset"] + asked["limit"]]).encode()
+        self.send_response(200 if self.headers["authorization"] == "Bearer key" else 401)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def _prefect(deployments: list[dict[str, Any]]) -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Prefect)
+    flows = [{"id": "t", "name": "training"}, {"id": "s", "name": "scoring"}]
+    server.answers = {"/api/flows/filter": flows, "/api/deployments/filter": deployments}  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/api"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _deployment(flow: str, *intervals: float, active: bool = True, **more: Any) -> dict[str, Any]:
+    schedules = [{"active": active, "schedule": {"interval": interval}} for interval in intervals]
+    return {"flow_id": flow, "paused": False, "parameters": {}, "schedules": schedules, **more}
+
+
+def test_deployments_are_read_as_far_as_they_can_be() -> None:
+    deployments = [
+        _deployment("t", DAY),
+        _deployment("s", DAY, HOUR),
+        _deployment("t", 60, paused=True),
+        _deployment("t", 60, active=False),
+        _deployment("t"),
+        _deployment("t", 60, parameters={"config": "elsewhere.yaml"}),
+        {**_deployment("t"), "schedules": [{"active": True, "schedule": {"cron": "whenever"}}]},
+        *[_deployment("t", 7 * DAY, parameters={"config": f"p{number}.yaml"}) for number in range(400)],
+    ]
+    with _prefect(deployments) as url:
+        found = PrefectSchedules(url, {"PREFECT_API_KEY": "key"}, _pipeline_of).expected()
+        failures = Failures(SOURCES)
+        refused = ScheduleSource(PrefectSchedules(url, {}, _pipeline_of), failures)
+        refused.ask()
+    assert found.pop(("sample", "training")) == DAY
+    assert found.pop(("sample", "scoring")) == HOUR
+    assert found == {(f"p{number}", "training"): 7 * DAY for number in range(400)}
+    assert refused.known() == {}
+    assert [sample.value for sample in failures.samples() if sample.labels == ("prefect",)] == [1]
+
+
+def test_a_prefect_that_is_gone_or_hangs_delays_nothing(tmp_path: Path) -> None:
+    Book(Store(tmp_path)).run(0, journal.SUCCESS, "trainer")
+    with socket.socket() as hanging:
+        hanging.bind(("127.0.0.1", 0))
+        hanging.listen()
+        url = f"http://127.0.0.1:{hanging.getsockname()[1]}/api"
+        with Exporting(tmp_path, PREFECT_API_URL=url) as exporting:
+            assert exporting.metrics()['pipeline_last_run_failed{flow="training",pipeline="credit"}'] == 0
+            before = exporting.metrics()["exporter_last_collect_timestamp_seconds"]
+            exporting.until(lambda found: found["exporter_last_collect_timestamp_seconds"] > before)
+
+
+@pytest.mark.slow
+def test_schedules_of_a_real_prefect_server_are_expected(tmp_path: Path, prefect_server: Server) -> None:
+    def post(path: str, body: dict[str, Any]) -> Any:
+        asking = Request(
+            f"{prefect_server.api_url}{path}", json.dumps(body).encode(), {"content-type": "application/json"}
+        )
+        return json.load(urlopen(asking, timeout=30))
+
+    name = f"exporter-{time.time_ns()}"
+    for flow, schedule in (("training", {"cron": "0 9 * * 1-5", "timezone": "UTC"}), ("scoring", {"interval": 3600})):
+        flow_id = post("/flows/", {"name": flow})["id"]
+        schedules = [{"active": True, "schedule": schedule}]
+        post("/deployments/", {"name": name, "flow_id": flow_id, "schedules": schedules, "parameters": {}})
+    with Exporting(tmp_path, PREFECT_API_URL=prefect_server.api_url) as exporting:
+        wanted = {f'{NAME}{{flow="{flow}",pipeline="sample"}}' for flow in ("training", "scoring")}
+        found = exporting.until(lambda found: wanted <= found.keys())
+    assert found[f'{NAME}{{flow="training",pipeline="sample"}}'] == 3 * DAY
+    assert found[f'{NAME}{{flow="scoring",pipeline="sample"}}'] == HOUR

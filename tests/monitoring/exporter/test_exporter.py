@@ -1,0 +1,122 @@
+"""The exporter as a process: it shows what happens to a store, a kill too, and the same after it was restarted."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ai_workflow import journal, metrics, run_lock
+from ai_workflow.checkpoint import Checkpoints
+from ai_workflow.registry import Registry
+from ai_workflow.store import Store
+from benchmarks import registry
+from tests import processes
+from tests.monitoring.exporter import evaluations
+from tests.monitoring.exporter.places import ROOT, Book, Exporting, scrape
+
+RUN = """
+import sys, time
+from ai_workflow import observe, run_lock
+from ai_workflow.journal import Journal
+from ai_workflow.store import Store
+store, trace_id = Store(sys.argv[1]), "b" * 32
+run_lock.hold(store, "the-run", run_lock.Holder(trace_id, "first"))
+watching = [observe.Journaling(Journal(store))]
+def visit(stage):
+    return observe.stage(observe.Visit(trace_id, "credit", "training", stage, "the-run"), watching)
+with visit("run"), visit("trainer"):
+    print("training", flush=True)
+    time.sleep(120)
+"""
+OF_RUN = '{flow="training",pipeline="credit"}'
+OF_TRAINER = '{pipeline="credit",stage="trainer"}'
+
+
+def _training(store: Store) -> subprocess.Popen[str]:
+    process = processes.start(RUN, store.root)
+    assert process.stdout
+    assert process.stdout.readline() == "training\n"
+    return process
+
+
+def test_a_killed_run_leaves_true_values_and_so_does_a_restarted_exporter(tmp_path: Path) -> None:
+    store = Store(tmp_path / "var")
+    Book(store).run(0, journal.SUCCESS, "trainer")
+    with Exporting(tmp_path / "var") as exporting:
+        before = exporting.until(lambda found: found.get(f"pipeline_run_active{OF_RUN}") == 0)
+        began = time.time()
+        process = _training(store)
+        active = exporting.until(lambda found: found[f"pipeline_run_active{OF_RUN}"] == 1)
+        assert active['training_run_active{pipeline="credit"}'] == 1
+        assert active[f"pipeline_last_run_failed{OF_RUN}"] == 0, "the last run that is over"
+        assert began - 1 < active[f"pipeline_last_start_timestamp_seconds{OF_RUN}"] < began + 60
+        # Stopped or swapped out, it still lives.
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        assert exporting.metrics()[f"pipeline_run_active{OF_RUN}"] == 1
+        assert run_lock.look(store, "the-run").held, "the exporter only looks"
+        process.kill()
+        process.communicate()
+        dead = exporting.until(lambda found: found[f"pipeline_run_active{OF_RUN}"] == 0)
+    assert dead['training_run_active{pipeline="credit"}'] == 0
+    assert dead['training_last_run_failed{pipeline="credit"}'] == dead[f"pipeline_last_run_failed{OF_RUN}"] == 1
+    assert dead[f"pipeline_stage_last_failed{OF_TRAINER}"] == 1
+    for name in (f"pipeline_last_success_timestamp_seconds{OF_RUN}",
+                 f"pipeline_stage_last_success_timestamp_seconds{OF_TRAINER}"):  # fmt: skip
+        assert dead[name] == before[name]
+    with Exporting(tmp_path / "var") as restarted:
+        assert _of_runs(restarted.metrics()) == _of_runs(dead)
+
+
+def _of_runs(found: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in found.items() if name.startswith(("pipeline_", "training_"))}
+
+
+def test_every_metric_of_the_table_is_shown_and_no_other(tmp_path: Path) -> None:
+    store = Store(tmp_path / "var")
+    Book(store).run(0, journal.SUCCESS, "data_loader", "trainer")
+    Checkpoints(store, "credit", "f" * 16, keep=3).save(50, b"state", {})
+    registry.fill(Registry(store, "models/production/credit"), 3)
+    evaluations.write(store, "credit", "model_v1.2")
+    config = tmp_path / "more.yaml"
+    config.write_text("monitoring: {expected_hours: {training: 24}}\n")
+    with Exporting(tmp_path / "var", AIW_ENVIRONMENT="production", AIW_CONFIG=str(config)) as exporting:
+        shown = exporting.metrics()
+        names = {name.partition("{")[0] for name in shown}
+        text = scrape(exporting.port)
+        openmetrics = scrape(exporting.port, "application/openmetrics-text;version=1.0.0")
+    ours = {name for name in names if not name.startswith(("process_", "python_"))}
+    assert ours == {metric.name for metric in metrics.EXPORTER}
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= names
+    assert shown[f"pipeline_expected_interval_seconds{OF_RUN}"] == 86400
+    assert all(value == 0 for name, value in shown.items() if name.startswith("exporter_source_failures_total"))
+    for metric in metrics.EXPORTER:
+        assert f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n" in text
+    assert openmetrics.endswith("# EOF\n")
+    assert "_created" not in text + openmetrics
+
+
+def test_an_empty_store_is_no_failure_and_is_not_touched(tmp_path: Path) -> None:
+    with Exporting(tmp_path / "nothing" / "yet") as exporting:
+        found = exporting.metrics()
+    assert not any(value for name, value in found.items() if name.startswith("exporter_source_failures_total"))
+    assert found["model_store_available_bytes"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_ends_when_it_is_told_to_and_says_so_when_its_port_is_taken(tmp_path: Path) -> None:
+    with Exporting(tmp_path) as exporting:
+        command = ["-m", "monitoring", "exporter", "--store", str(tmp_path), "--port", str(exporting.port)]
+        second = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        exporting.process.send_signal(signal.SIGTERM)
+        _, log = exporting.process.communicate(timeout=20)
+    assert exporting.process.returncode == 0
+    assert "ended" in log
+    assert second.returncode == 1
+    assert f"error: port {exporting.port} of 127.0.0.1 is taken by another process" in second.stderr
+    assert "Traceback" not in second.stderr + log

@@ -1,0 +1,271 @@
+"""What the exporter reads off the journal is what happened: incrementally, after a restart, and past damage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ai_workflow import journal
+from ai_workflow.journal import CACHED, ERROR, RECOVERY, RESUMED, RUN, SKIPPED, STARTED, SUCCESS
+from ai_workflow.store import Store
+from monitoring.exporter.failures import Failures
+from monitoring.exporter.journal_folders import ROUND
+from monitoring.exporter.journal_source import JournalSource
+from tests.monitoring.exporter.places import SOURCES, Book, looked, told
+
+STAGES = ("data_loader", "trainer", "registry")
+_rooms = count()
+
+
+@pytest.fixture(params=["disk", "objects"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(tmp_path / "var" if request.param == "disk" else f"objects://exporter-{next(_rooms)}")
+
+
+@pytest.fixture
+def failures() -> Failures:
+    return Failures(SOURCES)
+
+
+def failed(failures: Failures) -> dict[str, float]:
+    return {sample.labels[0]: sample.value for sample in failures.samples() if sample.value}
+
+
+def test_a_run_is_shown_with_its_stages(store: Store) -> None:
+    Book(store).run(0, SUCCESS, *STAGES)
+    assert looked(store) == {
+        "pipeline_last_start_timestamp_seconds{credit,training}": 0,
+        "pipeline_last_end_timestamp_seconds{credit,training}": 30,
+        "pipeline_last_success_timestamp_seconds{credit,training}": 30,
+        "pipeline_last_run_failed{credit,training}": 0,
+        "pipeline_last_run_duration_seconds{credit,training}": 30,
+        "pipeline_run_active{credit,training}": 0,
+        "training_run_active{credit}": 0,
+        "training_last_run_failed{credit}": 0,
+        "training_last_end_timestamp_seconds{credit}": 30,
+        **{
+            f"pipeline_stage_{name}{{credit,{stage}}}": value
+            for number, stage in enumerate(STAGES, 1)
+            for name, value in {
+                "last_success_timestamp_seconds": 10 * number, "last_duration_seconds": 10, "last_failed": 0,
+                "last_rows": 100 * number,
+            }.items()
+        },
+    }  # fmt: skip
+
+
+def test_a_failure_leaves_what_succeeded_before(store: Store) -> None:
+    Book(store, "a" * 32).run(0, SUCCESS, *STAGES)
+    Book(store, "b" * 32).run(1000, ERROR, "data_loader", "trainer")
+    found = looked(store)
+    assert found["pipeline_last_success_timestamp_seconds{credit,training}"] == 30
+    assert found["pipeline_last_end_timestamp_seconds{credit,training}"] == 1020
+    assert found["pipeline_last_run_failed{credit,training}"] == 1
+    assert found["pipeline_stage_last_failed{credit,data_loader}"] == 0
+    assert found["pipeline_stage_last_failed{credit,trainer}"] == 1
+    assert found["pipeline_stage_last_success_timestamp_seconds{credit,trainer}"] == 20
+    assert found["pipeline_stage_last_success_timestamp_seconds{credit,registry}"] == 30
+
+
+def test_flows_and_pipelines_are_kept_apart(store: Store) -> None:
+    Book(store, "a" * 32).run(0, SUCCESS, "trainer")
+    # One trace for both, as with a caller's `traceparent`.
+    Book(store, "a" * 32, "scoring").run(100, ERROR, "inference")
+    Book(store, "b" * 32, pipeline="churn").run(200, SUCCESS, "trainer")
+    found = looked(store)
+    assert found["pipeline_last_run_failed{credit,training}"] == 0
+    assert found["pipeline_last_run_failed{credit,scoring}"] == 1
+    assert found["pipeline_last_start_timestamp_seconds{churn,training}"] == 200
+    assert "training_last_run_failed{churn}" in found
+    assert found["pipeline_stage_last_failed{credit,inference}"] == 1
+
+
+def test_what_was_cached_is_fresh_and_what_was_skipped_says_nothing(store: Store) -> None:
+    Book(store, "a" * 32).run(0, SUCCESS, "trainer")
+    later = Book(store, "b" * 32)
+    later.say(RUN, STARTED, 100)
+    later.say("trainer", CACHED, 101, 0.01, rows=100)
+    later.say("registry", SKIPPED, 102, 0.0)
+    later.say(RUN, SUCCESS, 103, 3.0)
+    found = looked(store)
+    assert found["pipeline_stage_last_success_timestamp_seconds{credit,trainer}"] == 101
+    assert found["pipeline_stage_last_duration_seconds{credit,trainer}"] == 10, "of what was done, not of the look-up"
+    assert not [name for name in found if "registry" in name]
+
+
+@pytest.mark.parametrize(
+    ("status", "has_failed"),
+    [(ERROR, 1), (SKIPPED, 0), (RESUMED, 1)],
+    ids=["found gone", "cancelled", "rescheduled"],
+)
+def test_what_a_recovery_says_of_a_run_that_is_gone_holds(store: Store, status: str, has_failed: int) -> None:
+    book = Book(store, host="elsewhere", flow_run_id="r")
+    book.say(RUN, STARTED, 0)
+    book.say("trainer", STARTED, 5)
+    assert looked(store)["pipeline_run_active{credit,training}"] == 1
+    book.say(RECOVERY, status, 600)
+    found = looked(store)
+    assert found["pipeline_run_active{credit,training}"] == 0
+    assert found["pipeline_last_run_failed{credit,training}"] == has_failed
+    assert found["pipeline_last_end_timestamp_seconds{credit,training}"] == 5, "its last sign of life"
+    assert found.get("pipeline_stage_last_failed{credit,trainer}", 0) == has_failed
+    assert "pipeline_last_success_timestamp_seconds{credit,training}" not in found
+    book.say(RUN, STARTED, 700)
+    assert looked(store)["pipeline_run_active{credit,training}"] == 1
+    book.say(RUN, SUCCESS, 800, 100.0)
+    assert looked(store)["pipeline_last_run_failed{credit,training}"] == 0
+
+
+def test_a_recovered_run_of_a_flow_without_journal_is_no_failure_that_nothing_would_ever_end(store: Store) -> None:
+    Book(store, flow="promotion", flow_run_id="r").say(RECOVERY, ERROR, 0)
+    assert looked(store) == {}
+
+
+def test_a_run_on_another_machine_is_over_once_the_next_one_began(store: Store) -> None:
+    Book(store, "a" * 32, host="elsewhere", flow_run_id="r").say(RUN, STARTED, 0)
+    assert looked(store)["pipeline_run_active{credit,training}"] == 1
+    Book(store, "b" * 32).run(100, SUCCESS, "trainer")
+    found = looked(store)
+    assert found["pipeline_run_active{credit,training}"] == 0
+    assert found["pipeline_last_run_failed{credit,training}"] == 0
+
+
+def test_a_run_that_ended_and_goes_on_is_noticed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    book, source = Book(store), JournalSource(store, Failures(SOURCES))
+    book.run(0, ERROR, "trainer")
+    # As old as it says: nothing is looked at again for being young.
+    os.utime(store.local(f"journal/{book.trace_id}"), (1, 1))
+    assert told(source.look())["pipeline_last_run_failed{credit,training}"] == 1
+    # A person retries the same run, hours later.
+    book.run(9000, SUCCESS, "trainer")
+    seen = [told(source.look())["pipeline_last_run_failed{credit,training}"] for _ in range(ROUND + 1)]
+    assert seen[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "since"),
+    [(1_795_000_000_000_000_000, 1_500_000_000), (1_795_000_000_004_000_000, 50_000_000)],
+    ids=["whole seconds", "4 ms"],
+)
+def test_what_happens_within_one_tick_of_a_slow_clock_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: int, since: int
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: changed + since)
+    store = Store(tmp_path)
+    source = JournalSource(store, Failures(SOURCES))
+    for number, status in enumerate((SUCCESS, ERROR)):
+        Book(store).run(100 * number, status, "trainer")
+        Book(store, f"{number}" * 32, pipeline=f"p{number}").run(100 * number, status, "trainer")
+        for folder in (store.local("journal"), store.local(f"journal/{'a' * 32}")):
+            os.utime(folder, ns=(changed, changed))
+        found = told(source.look())
+    assert found["pipeline_last_run_failed{credit,training}"] == 1
+    assert found["pipeline_last_run_failed{p1,training}"] == 1
+
+
+def test_damage_is_counted_and_hides_nothing_else(store: Store, failures: Failures) -> None:
+    Book(store, "a" * 32).run(0, SUCCESS, *STAGES)
+    whole = looked(store)
+    for number, text in enumerate((b"", b'{"trace_id": 1}', b"\x00\xff", b"[]")):
+        store.write(f"journal/{'b' * 32}/000{number + 1}-trainer-success.json", text)
+    store.write(f"journal/{'c' * 32}/0001-run-error.json", b"{")
+    store.write(f"journal/{'c' * 32}/notes.txt", b"by hand")
+    store.write("journal/notes.txt", b"by hand")
+    source = JournalSource(store, failures)
+    assert told(source.look()) == whole
+    told_of = failed(failures)
+    assert set(told_of) == {"journal"}
+    assert told_of["journal"] >= 2
+    Book(store, "d" * 32).run(100, SUCCESS, *STAGES)
+    assert told(source.look())["pipeline_last_end_timestamp_seconds{credit,training}"] == 130
+
+
+def test_a_journal_that_retention_emptied_leaves_what_is_known(tmp_path: Path, failures: Failures) -> None:
+    store = Store(tmp_path)
+    source = JournalSource(store, failures)
+    Book(store).run(0, SUCCESS, "trainer")
+    before = source.look()
+    store.remove(f"journal/{'a' * 32}")
+    assert source.look() == before
+    assert failed(failures) == {}
+
+
+class CountingStore(Store):
+    """A store that says what was read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.paths: list[str] = []
+
+    def read(self, path: str, sha256: str | None = None) -> bytes:
+        self.paths.append(path)
+        return super().read(path, sha256)
+
+
+def test_a_run_that_ended_is_read_once_and_old_runs_hardly_at_all(tmp_path: Path) -> None:
+    store = CountingStore(tmp_path)
+    for number in range(200):
+        book = Book(store, f"{number:032x}")
+        book.run(100 * number, SUCCESS, *STAGES)
+        os.utime(store.local(f"journal/{book.trace_id}"), (number, number))
+    os.utime(store.local("journal"), (1, 1))
+    source = JournalSource(store, Failures(SOURCES))
+    source.look()
+    assert len(store.paths) == len(set(store.paths)) <= 2 * 200 + len(STAGES), "of an old run its begin and its end"
+    store.paths.clear()
+    for _ in range(2 * ROUND):
+        source.look()
+    assert store.paths == []
+    Book(store, "f" * 32).run(90_000, ERROR, "data_loader")
+    assert told(source.look())["pipeline_last_run_failed{credit,training}"] == 1
+    assert {path.split("/")[1] for path in store.paths} == {"f" * 32}
+
+
+# What may happen to a run, one thing after the other; time goes on by itself.
+_EVENTS = st.tuples(
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["training", "scoring"]),
+    st.sampled_from([RUN, "trainer", "data_loader", RECOVERY]),
+    st.sampled_from([STARTED, SUCCESS, CACHED, RESUMED, SKIPPED, ERROR]),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_EVENTS, min_size=1, max_size=12))
+def test_who_watched_all_along_knows_what_a_restarted_exporter_reads(
+    tmp_path: Path, events: list[tuple[str, str, str, str]]
+) -> None:
+    store = Store(tmp_path / str(next(_rooms)))
+    source = JournalSource(store, Failures(SOURCES))
+    for number, (trace, flow, stage, status) in enumerate(_possible(events)):
+        seconds = 1.0 if status != STARTED else None
+        Book(store, trace * 32, flow, flow_run_id=f"{trace}-{flow}").say(stage, status, 10 * number, seconds, rows=1.0)
+        watched = told(source.look())
+    assert watched == looked(store)
+
+
+def _possible(events: list[tuple[str, str, str, str]]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield events as a journal may have them: a run begins, and a recovery starts nothing."""
+    begun: set[tuple[str, str]] = set()
+    for trace, flow, stage, status in events:
+        if (trace, flow) not in begun:
+            begun.add((trace, flow))
+            yield trace, flow, RUN, STARTED
+        if (stage, status) not in {(RECOVERY, STARTED), (RECOVERY, SUCCESS), (RECOVERY, CACHED), (RUN, SKIPPED)}:
+            yield trace, flow, stage, status
+
+
+def test_the_names_of_files_tell_what_the_exporter_relies_on(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    Book(store).run(0, ERROR, "data_loader")
+    names = journal.Journal(store).names("a" * 32)
+    assert [journal.parts(name) for name in names] == [
+        (RUN, STARTED), ("data_loader", STARTED), ("data_loader", ERROR), (RUN, ERROR),
+    ]  # fmt: skip

@@ -1,0 +1,232 @@
+"""Versions, their accuracy and drift, checkpoints and the disk: as they are, and past what is damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow import publishing
+from ai_workflow.checkpoint import Checkpoints
+from ai_workflow.promotion import roll_back
+from ai_workflow.registry import Registry
+from ai_workflow.store import Store
+from benchmarks import registry as many
+from monitoring.exporter.checkpoint_source import CheckpointSource
+from monitoring.exporter.collecting import Collecting
+from monitoring.exporter.disk_source import DiskSource
+from monitoring.exporter.evaluation_source import FEATURES, EvaluationSource
+from monitoring.exporter.failures import Failures
+from monitoring.exporter.latest import Sample
+from monitoring.exporter.registry_source import MOST, RegistrySource
+from tests.monitoring.exporter import evaluations
+from tests.monitoring.exporter.places import SOURCES
+from tests.object_store import ObjectStore
+
+MODELS = "models/production"
+_rooms = count()
+
+
+@pytest.fixture(params=["disk", "objects"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(tmp_path / "var" if request.param == "disk" else f"objects://models-{next(_rooms)}")
+
+
+@pytest.fixture
+def failures() -> Failures:
+    return Failures(SOURCES)
+
+
+def values(samples: list[Sample], name: str) -> dict[str, float]:
+    return {",".join(sample.labels): sample.value for sample in samples if sample.name == name}
+
+
+def publish(store: Store, pipeline: str = "credit") -> str:
+    about = {"kind": "lightgbm"}
+    return publishing.publish(Registry(store, f"{MODELS}/{pipeline}"), {"model.txt": b"m" * 1000}, "schema", about).name
+
+
+def test_versions_are_shown_with_their_aliases_as_these_change(store: Store, failures: Failures) -> None:
+    source = RegistrySource(store, MODELS, failures)
+    assert source.look() == [Sample("model_store_bytes", (), 0)]
+    for _ in range(3):
+        publish(store)
+        source.look()
+    assert values(source.look(), "model_registry_info") == {
+        "credit,model_v1.0,stable": 1, "credit,model_v1.1,none": 1, "credit,model_v1.2,latest": 1,
+    }  # fmt: skip
+    published = values(source.look(), "model_published_timestamp_seconds")
+    assert sorted(published, key=published.__getitem__) == [f"credit,model_v1.{number}" for number in range(3)]
+    assert values(source.look(), "model_store_bytes")[""] >= 3000
+    roll_back(Registry(store, f"{MODELS}/credit"), "bad")
+    assert "credit,model_v1.0,latest" in values(source.look(), "model_registry_info")
+
+
+def test_a_damaged_registry_is_counted_and_hides_no_other(store: Store, failures: Failures) -> None:
+    source = RegistrySource(store, MODELS, failures)
+    publish(store)
+    publish(store, "churn")
+    before = source.look()
+    store.write(f"{MODELS}/credit/aliases.json", b"{")
+    assert source.look() == before, "what was last known still serves"
+    anew = RegistrySource(store, MODELS, failures).look()
+    assert list(values(anew, "model_registry_info")) == ["churn,model_v1.0,latest", "churn,model_v1.0,stable"]
+    assert values(failures.samples(), "exporter_source_failures_total")["registry"] == 2
+
+
+def test_a_damaged_version_hides_no_other(store: Store, failures: Failures) -> None:
+    for _ in range(2):
+        publish(store)
+    store.write(f"{MODELS}/credit/model_v1.0/manifest.json", b"")
+    found = RegistrySource(store, MODELS, failures).look()
+    assert list(values(found, "model_registry_info")) == ["credit,model_v1.1,latest"]
+    assert values(failures.samples(), "exporter_source_failures_total")["registry"] == 1
+
+
+def test_of_many_versions_the_newest_are_shown_and_those_that_serve(tmp_path: Path, failures: Failures) -> None:
+    store = Store(tmp_path)
+    many.fill(Registry(store, f"{MODELS}/credit"), MOST + 5)
+    source = RegistrySource(store, MODELS, failures)
+    shown = values(source.look(), "model_registry_info")
+    assert len(shown) == MOST + 1
+    assert {"credit,model_v1.0,stable", f"credit,model_v1.{MOST + 4},latest"} <= set(shown)
+    assert values(source.look(), "model_store_bytes")[""] > 1000 * (MOST + 4), "of all versions"
+
+
+def test_what_an_evaluation_found_is_shown(store: Store, failures: Failures) -> None:
+    evaluations.write(store, "credit", "model_v1.2")
+    found = {(sample.name, sample.labels): sample.value for sample in evaluated(store, failures).look()}
+    of = ("credit", "model_v1.2")
+    assert found == {
+        ("model_labeled_predictions_total", of): 900, ("model_correct_predictions_total", of): 810,
+        ("model_labeled_predictions_window", of): 200, ("model_accuracy_current", of): 0.9,
+        ("model_accuracy_lower", of): 0.85, ("model_accuracy_upper", of): 0.93,
+        ("model_last_label_timestamp_seconds", of): 1_795_000_000, ("prediction_drift_psi", of): 0.02,
+        ("drift_threshold_psi", of): 0.2, ("model_label_delay_seconds", (*of, "0.5")): 60,
+        ("model_label_delay_seconds", (*of, "0.9")): 3600, ("feature_drift_psi", (*of, "age")): 0.3,
+        ("feature_drift_psi", (*of, "amount")): 0.05,
+    }  # fmt: skip
+    evaluations.write(store, "credit", "model_v1.2", labeled_total=1000)
+    assert values(evaluated(store, failures).look(), "model_labeled_predictions_total")["credit,model_v1.2"] == 1000
+
+
+def evaluated(store: Store, failures: Failures, shown: set[str] | None = None) -> EvaluationSource:
+    return EvaluationSource(store, lambda _: shown, failures)
+
+
+def test_what_is_not_known_yet_is_not_shown_and_many_features_are_bounded(store: Store, failures: Failures) -> None:
+    nothing = dict.fromkeys(("accuracy", "lower", "upper", "from", "to"))
+    drift = {"features": {f"f{n}": {"psi": n / 100, "ks": None} for n in range(99)}, "prediction": {"psi": None}}
+    evaluations.write(
+        store, "credit", "model_v1.2", window={"labeled": 0, "correct": 0, **nothing}, last_label=None,
+        label_delay={"0.5": None, "0.9": None}, drift={**drift, "threshold": None, "rows": 5},
+    )  # fmt: skip
+    found = evaluated(store, failures).look()
+    assert {sample.name for sample in found} == {
+        "model_labeled_predictions_total", "model_correct_predictions_total", "model_labeled_predictions_window",
+        "feature_drift_psi",
+    }  # fmt: skip
+    evaluations.write(store, "churn", "model_v1.0", drift=None)
+    assert values(evaluated(store, failures).look(), "model_accuracy_current") == {"churn,model_v1.0": 0.9}
+    assert not any(values(failures.samples(), "exporter_source_failures_total").values())
+    drifted = values(found, "feature_drift_psi")
+    assert set(drifted) == {f"credit,model_v1.2,f{n}" for n in range(99 - FEATURES, 99)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"window": None}, {"labeled_total": "900"}, {"drift": {"features": {"age": {}}}}, {"label_delay": [1]}],
+    ids=["no window", "text for a number", "no psi", "a list"],
+)
+def test_a_record_that_is_none_is_counted_and_hides_no_other(
+    store: Store, failures: Failures, changes: dict[str, Any]
+) -> None:
+    evaluations.write(store, "churn", "model_v1.0")
+    evaluations.write(store, "credit", "model_v1.2", **changes)
+    found = evaluated(store, failures).look()
+    assert {sample.labels[0] for sample in found} == {"churn"}
+    assert values(failures.samples(), "exporter_source_failures_total")["evaluations"] == 1
+
+
+def test_a_counter_does_not_fall_because_its_record_is_damaged(store: Store, failures: Failures) -> None:
+    evaluations.write(store, "credit", "model_v1.2")
+    source = evaluated(store, failures)
+    before = source.look()
+    store.write("evaluations/credit/model_v1.2.json", b'{"body": {}, "sha256": "0"}')
+    assert source.look() == before
+    assert values(failures.samples(), "exporter_source_failures_total")["evaluations"] == 1
+
+
+def test_versions_that_are_gone_are_not_judged_any_more(store: Store, failures: Failures) -> None:
+    for number in range(3):
+        evaluations.write(store, "credit", f"model_v1.{number}")
+    found = evaluated(store, failures, {"model_v1.1"}).look()
+    assert {sample.labels[1] for sample in found} == {"model_v1.1"}
+
+
+def test_the_newest_checkpoint_of_each_pipeline_is_shown(store: Store) -> None:
+    source = CheckpointSource(store, dict)
+    assert source.look() == []
+    for pipeline, fingerprint in (("credit", "a"), ("credit", "b"), ("churn", "c")):
+        Checkpoints(store, pipeline, fingerprint, keep=3).save(50, b"state", {})
+    first = values(source.look(), "training_last_checkpoint_timestamp_seconds")
+    assert set(first) == {"credit", "churn"}
+    if store.is_local:
+        for path in store.local("checkpoints").glob("*/*/model_step_*"):
+            os.utime(path, (1000, 1000))
+        # A training that has begun, and saved nothing yet, hides none that has.
+        store.local("checkpoints/credit/d").mkdir()
+    Checkpoints(store, "credit", "a", keep=3).save(100, b"state", {})
+    second = values(source.look(), "training_last_checkpoint_timestamp_seconds")
+    assert second["credit"] >= first["credit"]
+    assert second["churn"] == first["churn"]
+
+
+def test_a_trainer_that_has_just_begun_has_lost_nothing_yet(store: Store) -> None:
+    Checkpoints(store, "credit", "a", keep=3).save(50, b"state", {})
+    began = 4_000_000_000.0
+    found = CheckpointSource(store, lambda: {"credit": began, "churn": began}).look()
+    assert values(found, "training_last_checkpoint_timestamp_seconds") == {"credit": began, "churn": began}
+
+
+def test_the_disk_of_the_store_is_told_even_before_there_is_a_store(tmp_path: Path) -> None:
+    found = DiskSource(Store(tmp_path / "not" / "yet")).look()[0].value
+    assert found == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+    assert DiskSource(Store("objects://without-end")).look() == []
+
+
+def test_an_object_store_is_looked_at_anew_whatever_its_client_remembers(failures: Failures) -> None:
+    root = f"objects://remembered-{next(_rooms)}"
+    store = Store(root)
+    store.fs = Remembering()
+    collecting = Collecting([RegistrySource(store, MODELS, failures)], failures, 1, store)
+    collecting.look()
+    publish(Store(root))
+    collecting.look()
+    assert "credit,model_v1.0,latest" in values(collecting.samples(), "model_registry_info")
+
+
+class Remembering(ObjectStore):
+    """An object store whose lists stay as they first were, as those of s3fs do until it is told to look anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lists: dict[tuple[str, bool], list[Any]] = {}
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.lists.clear()
+
+    def isdir(self, path: str) -> bool:
+        return bool(self.ls(path))
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        if (path, detail) not in self.lists:
+            try:
+                self.lists[path, detail] = super().ls(path, detail)
+            except FileNotFoundError:
+                self.lists[path, detail] = []
+        return self.lists[path, detail]

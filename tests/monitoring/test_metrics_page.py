@@ -1,0 +1,25 @@
+"""The page of metrics is the table: nothing on it is written by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ai_workflow import metrics
+from monitoring import metrics_page
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_is_up_to_date_and_has_every_metric_once() -> None:
+    text = metrics_page.PAGE.read_text()
+    assert text == metrics_page.page(), "run: python -m monitoring metrics"
+    for metric in metrics.TABLE:
+        assert text.count(f"| `{metric.name}` | {metric.kind} |") == 1
+
+
+def test_the_command_writes_it() -> None:
+    before = metrics_page.PAGE.stat().st_mtime_ns
+    subprocess.run([sys.executable, "-m", "monitoring", "metrics"], cwd=ROOT, check=True)
+    assert metrics_page.PAGE.stat().st_mtime_ns > before
