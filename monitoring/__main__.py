@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from cyclopts import App
 
@@ -26,6 +27,51 @@ def exporter(
     from monitoring.exporter.exporter import main as run
 
     run(store, environment, host, port)
+
+
+@app.command
+def relay(*, environment: str | None = None, host: str | None = None, port: int | None = None) -> None:
+    """Take alerts, and tell the channels of `chat:`, until SIGTERM or Ctrl-C.
+
+    Args:
+        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
+        host: Where to listen, if not at relay.host; other than this machine only with relay.token.
+        port: Where to listen, if not at relay.port; 0 takes any that is free.
+    """
+    from monitoring.relay.command import relay as run
+
+    run(environment=environment, host=host, port=port)
+
+
+@app.command
+def build(*, file: Path | None = None, out: Path | None = None) -> None:
+    """Write monitoring/generated/ anew: rules, dashboards, routes and their tests.
+
+    Args:
+        file: Promises other than monitoring/slo.yaml.
+        out: A folder other than monitoring/generated/.
+    """
+    from monitoring import build as building
+    from monitoring import reading
+
+    texts = building.files(reading.load(file or reading.OWN))
+    building.write(texts, out or building.GENERATED)
+    print(f"wrote {len(texts)} files to {out or building.GENERATED}")
+
+
+@app.command
+def validate(file: Path, /) -> None:
+    """Say what is wrong with a file of promises, Sloth's too.
+
+    Args:
+        file: The file.
+    """
+    from monitoring import build as building
+    from monitoring import reading
+
+    spec = reading.load(file)
+    building.files(spec)
+    print(f"{file}: {len(spec.slos)} promises and {len(spec.entries)} alerts are well defined")
 
 
 @app.command

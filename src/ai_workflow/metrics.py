@@ -56,10 +56,6 @@ FLOWS = (
     Metric("pipeline_stage_total", "counter", "Stages by how they ended", ("pipeline", "stage", "status")),
     Metric("pipeline_stage_duration_seconds", "histogram", "Time a stage took", ("pipeline", "stage"), STAGE_SECONDS),
     Metric("pipeline_stage_rows", "gauge", "Rows that a stage handed on when it last ended", ("pipeline", "stage")),
-    Metric("alert_delivery_total", "counter", "Messages by channel, and what came of them", ("channel", "result")),
-    Metric("alert_delivery_seconds", "histogram", "Time to deliver a message", ("channel",), DELIVERY_SECONDS),
-    Metric("alert_webhook_total", "counter", "Webhooks by sender, and what came of them", ("source", "result")),
-    Metric("slo_events_total", "counter", "Breaches made events for Prefect, by what came of it", ("result",)),
     Metric("observer_failures_total", "counter", "Observers that failed; the work they watched went on", ("observer",)),
 )
 _RUNS, _STAGES, _VERSIONS = ("pipeline", "flow"), ("pipeline", "stage"), ("pipeline", "model_version")
@@ -136,6 +132,7 @@ RELAY = (
     Metric("alert_delivery_total", "counter", "Messages by channel, and what came of them", ("channel", "result")),
     Metric("alert_delivery_seconds", "histogram", "Time to deliver a message", ("channel",), DELIVERY_SECONDS),
     Metric("alert_webhook_total", "counter", "Webhooks by sender, and what came of them", ("source", "result")),
+    Metric("slo_events_total", "counter", "Breaches made events for Prefect, by what came of it", ("result",)),
 )
 TABLE = SERVICE + FLOWS + EXPORTER + RELAY
 _BY_NAME = {metric.name: metric for metric in TABLE}
