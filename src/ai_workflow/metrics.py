@@ -19,9 +19,51 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
+DELIVERY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STAGE_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
 # With the thresholds that an SLO may name, and below them what a model on the same machine takes.
 INFERENCE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1, 2.5, 5)
+
+_FLOW, _STAGE, _VERSION = ("pipeline", "flow"), ("pipeline", "stage"), ("pipeline", "model_version")
+# What the exporter of `monitoring/` derives from the store, and what its relay counts.
+_MONITORING = (
+    Metric("pipeline_last_start_timestamp_seconds", "gauge", "When a run last began", _FLOW),
+    Metric("pipeline_last_end_timestamp_seconds", "gauge", "When a run last ended", _FLOW),
+    Metric("pipeline_last_success_timestamp_seconds", "gauge", "When a run last succeeded", _FLOW),
+    Metric("pipeline_last_run_failed", "gauge", "1 where the last run that ended has failed", _FLOW),
+    Metric("pipeline_last_run_duration_seconds", "gauge", "Time the last run that ended took", _FLOW),
+    Metric("pipeline_run_active", "gauge", "1 while a run is at work", _FLOW),
+    Metric("pipeline_expected_interval_seconds", "gauge", "How often a run has to succeed", _FLOW),
+    Metric("pipeline_stage_last_success_timestamp_seconds", "gauge", "When a stage last succeeded", _STAGE),
+    Metric("pipeline_stage_last_duration_seconds", "gauge", "Time a stage last took", _STAGE),
+    Metric("pipeline_stage_last_rows", "gauge", "Rows a stage last handed on", _STAGE),
+    Metric("pipeline_stage_last_failed", "gauge", "1 where a stage has failed when it last ended", _STAGE),
+    Metric("training_run_active", "gauge", "1 while a training is at work", ("pipeline",)),
+    Metric("training_last_checkpoint_timestamp_seconds", "gauge", "When a training last saved itself", ("pipeline",)),
+    Metric("training_last_run_failed", "gauge", "1 where the last training that ended has failed", ("pipeline",)),
+    Metric("training_last_end_timestamp_seconds", "gauge", "When a training last ended", ("pipeline",)),
+    Metric("model_registry_info", "gauge", "1 for each published version and alias", (*_VERSION, "alias")),
+    Metric("model_published_timestamp_seconds", "gauge", "When a version was published", _VERSION),
+    Metric("model_store_bytes", "gauge", "Bytes the model store takes"),
+    Metric("model_store_available_bytes", "gauge", "Bytes free on the disk of the model store"),
+    Metric("model_accuracy_current", "gauge", "Share of labelled predictions in the window that were right", _VERSION),
+    Metric("model_accuracy_lower", "gauge", "Lower 95 % Wilson bound of the accuracy", _VERSION),
+    Metric("model_accuracy_upper", "gauge", "Upper 95 % Wilson bound of the accuracy", _VERSION),
+    Metric("model_labeled_predictions_total", "counter", "Predictions whose label is known", _VERSION),
+    Metric("model_correct_predictions_total", "counter", "Labelled predictions that were right", _VERSION),
+    Metric("model_labeled_predictions_window", "gauge", "Labelled predictions in the window of the accuracy", _VERSION),
+    Metric("model_last_label_timestamp_seconds", "gauge", "When a label last came", _VERSION),
+    Metric("model_label_delay_seconds", "gauge", "Time from prediction to label", (*_VERSION, "quantile")),
+    Metric("feature_drift_psi", "gauge", "Population stability index of a feature", (*_VERSION, "feature")),
+    Metric("prediction_drift_psi", "gauge", "Population stability index of the predictions", _VERSION),
+    Metric("drift_threshold_psi", "gauge", "What chance explains of a population stability index", _VERSION),
+    Metric("exporter_last_collect_timestamp_seconds", "gauge", "When the exporter last looked at the store"),
+    Metric("exporter_collect_seconds", "gauge", "Time that took"),
+    Metric("exporter_source_failures_total", "counter", "Sources the exporter could not read", ("source",)),
+    Metric("alert_delivery_total", "counter", "Messages to a channel, by what came of them", ("channel", "result")),
+    Metric("alert_delivery_seconds", "histogram", "Time a message took", ("channel",), DELIVERY_SECONDS),
+    Metric("alert_webhook_total", "counter", "Webhooks taken, by who sent them", ("source", "result")),
+)
 
 TABLE = (
     Metric("inference_total", "counter", "Requests by who answered in the end, and how", ("model_version", "status")),
@@ -52,6 +94,7 @@ TABLE = (
     Metric("pipeline_stage_duration_seconds", "histogram", "Time a stage took", ("pipeline", "stage"), STAGE_SECONDS),
     Metric("pipeline_stage_rows", "gauge", "Rows that a stage handed on when it last ended", ("pipeline", "stage")),
     Metric("observer_failures_total", "counter", "Observers that failed; the work they watched went on", ("observer",)),
+    *_MONITORING,
 )
 _BY_NAME = {metric.name: metric for metric in TABLE}
 

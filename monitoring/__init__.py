@@ -1,0 +1,1 @@
+"""What is measured, promised and told: one file of promises, and all that is derived from it."""
