@@ -82,7 +82,7 @@ def _slo(spec: Spec, slo: Slo) -> Iterator[tuple[int, str, str]]:
                 line,
                 f"{slo.name}.objective",
                 (
-                    f"the pair {window.name} can never fire: {shortest(factor)} times a budget of {shortest(slo.budget)} "
+                    f"the pair {window.name} can never fire: {shortest(factor)} times the budget {shortest(slo.budget)} "
                     f"is more than all events; promise more than {least}, or name other `windows`"
                 ),
             )

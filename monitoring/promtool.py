@@ -128,7 +128,7 @@ def _fires(trial: Trial, rule: Rule, at: int, firing: Mapping[str, float | None]
     own = labels_of(rule)
     samples = []
     for case in firing:
-        labels = {**trial.labels(case), **own, "alertname": rule["alert"], "alertstate": "firing"}
+        labels = {**trial.labels(case), **own, "alertname": str(rule["alert"]), "alertstate": "firing"}
         samples.append({"labels": f"ALERTS{{{_inside(labels)}}}", "value": 1})
     window = f',window="{own["window"]}"' if "window" in own else ""
     expr = f'ALERTS{{alertname="{rule["alert"]}",alertstate="firing"{window}}}'

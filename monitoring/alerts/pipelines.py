@@ -123,7 +123,7 @@ PIPELINES = (
 /
 max by (pipeline, flow) (pipeline_expected_interval_seconds)
 > <times>""",
-        summary='{{ $labels.flow }} of {{ $labels.pipeline }} has not succeeded for {{ $value | printf "%.3g" }} intervals',
+        summary='{{ $labels.flow }} of {{ $labels.pipeline }} is overdue: {{ $value | printf "%.3g" }} intervals',
         description="It is due once in each interval, and <times> of them are allowed.",
         unit="intervals",
         objective="<times>",
@@ -139,7 +139,7 @@ max by (pipeline, flow) (pipeline_expected_interval_seconds)
 / on (pipeline) group_left ()
 max by (pipeline) (pipeline_expected_interval_seconds)
 > <times>""",
-        summary='{{ $labels.stage }} of {{ $labels.pipeline }} has not succeeded for {{ $value | printf "%.3g" }} intervals',
+        summary='{{ $labels.stage }} of {{ $labels.pipeline }} is overdue: {{ $value | printf "%.3g" }} intervals',
         description="Of the longest interval of the pipeline's flows, <times> are allowed.",
         unit="intervals",
         objective="<times>",

@@ -70,7 +70,7 @@ def _drift(metric: str, more: str = "") -> Callable[[Numbers], Trial]:
                 f'model_registry_info{{{where},alias="{alias}"}}': fixed(1),
             }
 
-        cases = {case: series(case, **at) for case, at in near({"psi": n["psi"]}).items()}
+        cases = {case: series(case, at["psi"]) for case, at in near({"psi": n["psi"]}).items()}
         cases["by_chance"] = series("by_chance", n["psi"] * OVER, n["psi"] * OVER * OVER)
         cases["retired"] = series("retired", n["psi"] * OVER, alias="stable")
         bears = {"pipeline": "credit", **({"feature": "age"} if more else {})}

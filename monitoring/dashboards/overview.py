@@ -73,7 +73,8 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
                         tuple(float(slo.threshold) for slo in spec.slos if slo.threshold)[:1],
                     ),
                     Panel(
-                        "Not answered by latest", "Share of requests that failed, and that stable or the default answered.", "graph", "percentunit", 12,
+                        "Not answered by latest", "Share that failed, and that stable or the default answered.",
+                        "graph", "percentunit", 12,
                         (Query(_share("error|timeout|rejected"), "failed"), Query(_share("fallback"), "fallback")),
                     ),
                     Panel(

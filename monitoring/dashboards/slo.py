@@ -9,6 +9,7 @@ from monitoring.dashboards.panels import Board, Panel, Query, Variable
 from monitoring.durations import seconds
 from monitoring.spec import Spec
 
+_ONE = "{{model_version}}"
 _WHICH = '{slo="$slo",model_version=~"$model_version"}'
 
 
@@ -47,9 +48,9 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
                           "graph", "percentunit", 12,
                           (Query(f"1 - slo:sli_error:ratio_rate5m{_WHICH}", "{{model_version}}"),
                            Query('slo:objective:ratio{slo="$slo"}', "objective"))),
-                    Panel("Burn rate by window", "How many times too fast the budget is spent; alerts fire where both windows "
-                          "of a pair are above its line.", "graph", "none", 12,
-                          tuple(Query(f"slo:sli_error:ratio_rate{length}{_WHICH} {budget}", "{{model_version}} " + length)
+                    Panel("Burn rate by window", "How many times too fast the budget is spent; alerts fire where both "
+                          "windows of a pair are above its line.", "graph", "none", 12,
+                          tuple(Query(f"slo:sli_error:ratio_rate{length}{_WHICH} {budget}", f"{_ONE} {length}")
                                 for length in lengths), tuple(factors)),
                     Panel("Budget left in time", f"Share of the budget of {spec.period} that is left.",
                           "graph", "percentunit", 12,
