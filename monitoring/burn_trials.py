@@ -175,9 +175,10 @@ def _budget(spec: Spec, slo: Slo, found: Source, limit: float, least: float, hol
             "spent": steady("spent", limit - 0.05, rate),
             "left": steady("left", limit + 0.05, rate),
             "few": steady("few", limit - 0.05, few * UNDER * 0.9),
+            "fast": steady("fast", limit - 0.05, 1000 * rate),
         },
         labels(found.key, **found.bears),
-        ((end, {"spent": limit - 0.05}),),
+        ((hold - step, {}), (hold + 4 * step, {"fast": None}), (end, dict.fromkeys(("fast", "spent"), limit - 0.05))),
     )
 
 

@@ -82,8 +82,8 @@ def _slo(spec: Spec, slo: Slo) -> Iterator[tuple[int, str, str]]:
                 line,
                 f"{slo.name}.objective",
                 (
-                    f"the pair {window.name} can never fire: {shortest(factor)} times the budget {shortest(slo.budget)} "
-                    f"is more than all events; promise more than {least}, or name other `windows`"
+                    f"pair {window.name} can never fire: {shortest(factor)} times the budget {shortest(slo.budget)} "
+                    f"are more than all events; promise more than {least}, or name other `windows`"
                 ),
             )
     for query in (slo.error_query, slo.total_query, slo.raw):
