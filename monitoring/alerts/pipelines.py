@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from monitoring.alerts.base import (
     END,
     Alert,
@@ -17,11 +19,11 @@ from monitoring.alerts.base import (
     stopped,
 )  # fmt: skip
 
-_EVERY = 36000  # the interval that trials expect, in seconds
+_EVERY = 3600  # the interval that trials expect, in seconds
 
 
 def _fresh(metric: str, more: str, bears: dict[str, str], n: Numbers) -> Trial:
-    step, onset = max(60, n.hold // 5), 3600
+    step, onset = max(1, n.hold // 10), 3600
     due = onset + n["times"] * _EVERY
 
     def series(case: str, last: Counter) -> Series:
@@ -77,17 +79,17 @@ def _failed(n: Numbers, prefix: str, flow: str = "") -> Trial:
     cases = {"fires": series("fires", 1), "succeeds": series("succeeds", 0)}
     if flow:
         cases["other"] = series("other", 1, "training")
-    at = onset + n.hold
+    at = onset + math.ceil(n.hold / step) * step
     return Trial(
         step,
         cases,
         labels("pipeline", **({"flow": flow} if flow else {})),
-        ((at - step, {}), (at + step, {"fires": 1}), (gone - step, {"fires": 1}), (gone + step, {})),
+        ((at - step, {}), (at, {"fires": 1}), (gone - step, {"fires": 1}), (gone + step, {})),
     )
 
 
 def _checkpoint(n: Numbers) -> Trial:
-    step, onset = max(1, n.hold // 5), 2 * n.seconds("age")
+    step, onset = max(1, n.hold // 10), 2 * n.seconds("age")
 
     def series(case: str, saved: Counter | None, started: Counter | Gauge, active: float = 1) -> Series:
         where = f'job="exporter",pipeline="{case}"'

@@ -47,7 +47,7 @@ def _accuracy(limit: str) -> Callable[[Numbers], Trial]:
 
 
 def _labels_stale(n: Numbers) -> Trial:
-    step, onset = max(1, n.hold // 2), 10 * n.hold
+    step, onset = max(1, n.hold // 10), 10 * n.hold
     name = 'model_last_label_timestamp_seconds{{job="exporter",pipeline="{}",model_version="v1"}}'
     return Trial(
         step,

@@ -65,12 +65,12 @@ def _fallback(n: Numbers) -> Trial:
 
 
 def _throughput(n: Numbers) -> Trial:
-    """Last week's rate is seen for twice the window only, so that any other week's would not do."""
-    window, against, step = n.seconds("window"), n.seconds("against"), n.seconds("window") // 5
-    onset = against + window
+    """What is compared with is high for just as long as the trial needs it, so that no other time would do."""
+    window, against, step = n.seconds("window"), n.seconds("against"), n.seconds("window") // 10
+    onset, high = against + window, 4 * window + n.hold
 
     def series(case: str, share: float, least: float) -> Series:
-        pieces = ((2.5 * window, least), (onset - 2.5 * window, least * 0.8), (END, least * share))
+        pieces = ((high, least), (onset - high, least * 0.8), (END, least * share))
         return {f'inference_total{{job="{case}",model_version="v1",status="success"}}': Counter(pieces)}
 
     limits = near({"share": n["share"], "least": n["least"]}, below=("share",))
@@ -81,7 +81,8 @@ def _throughput(n: Numbers) -> Trial:
         labels("job"),
         (
             (onset + crossing + n.hold - 2 * step, {}),
-            (onset + crossing + n.hold + 1.5 * step, {"fires": None}),
+            (onset + crossing + n.hold + 2 * step, {"fires": None}),
+            (onset + window + n.hold + 2 * step, {"fires": n["share"] * UNDER}),
         ),
     )
 
@@ -106,7 +107,7 @@ def _saturated(n: Numbers) -> Trial:
 
 
 def _breaker(n: Numbers) -> Trial:
-    window, step = n.seconds("window"), max(1, n.seconds("window") // 10)
+    window, step = n.seconds("window"), max(1, n.seconds("window") // 20)
     onset = 2 * window
     name = 'model_breaker_state{{job="inference",instance="a",model_version="{}"}}'
     return Trial(
@@ -145,6 +146,7 @@ sum by (job, model_version) (increase(inference_total[<window>])) > <requests>""
     Alert(
         name="InferenceThroughputFloor",
         kind="throughput",
+        group="throughput",
         expr="""\
 sum by (job) (rate(inference_total[<window>]))
 /
@@ -160,6 +162,7 @@ sum by (job) (rate(inference_total[<window>]))
     Alert(
         name="InferenceSaturated",
         kind="throughput",
+        group="throughput",
         expr="""\
 avg_over_time(inference_in_flight_requests[<window>]) / inference_capacity_requests > <share>""",
         summary="{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its capacity",

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitoring.alerts.base import Alert, Counter, Numbers, Trial, changed, fires_after, fixed, labels, stopped
+from monitoring.alerts.base import (
+    OVER,
+    UNDER,
+    Alert,
+    Counter,
+    Numbers,
+    Trial,
+    changed,
+    fires_after,
+    fixed,
+    labels,
+    stopped,
+)
 
 
 def down(n: Numbers, job: str) -> Trial:
@@ -23,7 +35,7 @@ def down(n: Numbers, job: str) -> Trial:
 
 
 def _stale(n: Numbers) -> Trial:
-    step = n.hold // 8
+    step = max(1, n.hold // 12)
     onset, age = 10 * step, n.seconds("age")
     name = 'exporter_last_collect_timestamp_seconds{{job="exporter",instance="{}"}}'
     late = (onset + age + n.hold + 4 * step) // step * step
@@ -35,24 +47,31 @@ def _stale(n: Numbers) -> Trial:
     )
 
 
-def _counted(n: Numbers, series: str, key: str, bears: Mapping[str, str], limit: float = 0) -> Trial:
-    """Failures begin, last, and end: the alert goes with the window over which they are counted."""
+def _counted(n: Numbers, series: str, key: str, bears: Mapping[str, str], limit: float = 0, unit: int = 1) -> Trial:
+    """Failures begin, last, and end: the alert goes with the window over which they are counted, in so many seconds."""
     window, step = n.seconds("window"), n.seconds("window") // 20
     onset, ended = 2 * window, 4 * window + n.hold
 
     def failing(failures: float) -> Counter:
         return Counter(((onset, 0), (ended - onset, failures / window), (10**9, 0)))
 
-    rate = max(limit, 10)
+    rate = max(5 * limit, 10)
     begins = onset + window * limit / rate + n.hold
     ends = ended + window * (1 - limit / rate)
+    cases = {"fires": rate, "few": limit * UNDER} | ({"enough": limit * OVER} if limit else {})
+    told = {case: failures / unit for case, failures in cases.items() if case != "few"}
     return Trial(
         step,
-        {"fires": {series.format("fires"): failing(rate)}, "few": {series.format("few"): failing(limit * 0.9)}},
+        {case: {series.format(case): failing(failures)} for case, failures in cases.items()},
         labels(key, **bears),
-        ((begins - 2 * step, {}), (begins + 3 * step, {"fires": None}), (ends - 3 * step, {"fires": None}),
-         (ends + 2 * step, {})),
-    )  # fmt: skip
+        (
+            (begins - 2 * step, {}),
+            (begins + 3 * step, {"fires": None}),
+            (ended - step, told),
+            (ends - 3 * step, {"fires": None}),
+            (ends + 2 * step, {}),
+        ),
+    )
 
 
 def _always(n: Numbers) -> Trial:
@@ -122,6 +141,7 @@ WATCHERS = (
             'alertmanager_notifications_failed_total{{job="alertmanager",integration="{}"}}',
             "integration",
             {"job": "alertmanager"},
+            unit=n.seconds("window"),
         ),
     ),
     Alert(
