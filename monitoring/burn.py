@@ -39,6 +39,11 @@ def windows(slo: Slo) -> list[str]:
     return sorted(used, key=durations.seconds)
 
 
+def counted(slo: Slo) -> set[str]:
+    """Return the windows over which all events are counted: those that `least` is asked of, and the shortest."""
+    return set() if slo.raw else {SHORTEST, *(window.long for window in slo.windows)}
+
+
 def threshold(spec: Spec, slo: Slo, window: Window) -> str:
     """Return the error ratio above which the pair fires."""
     return shortest(window.factor(spec.period) * slo.budget)
@@ -48,7 +53,7 @@ def _records(spec: Spec, slo: Slo) -> list[Rule]:
     here, budget = f'{{slo="{slo.name}"}}', shortest(slo.budget)
     found = []
     for window in windows(slo):
-        if not slo.raw:
+        if window in counted(slo):
             found.append((f"slo:sli_total:increase{window}", _count(slo.total_query, window)))
         found.append((f"slo:sli_error:ratio_rate{window}", _ratio(slo, window)))
     if slo.raw:
@@ -57,7 +62,7 @@ def _records(spec: Spec, slo: Slo) -> list[Rule]:
         # Of counts, not of ratios: a quiet hour weighs as little as it should, and an empty one is no NaN.
         bad, total = (f"sum_over_time(slo:sli_{which}:increase5m{here}[{spec.period}])" for which in ("bad", "total"))
         found += [
-            ("slo:sli_bad:increase5m", f"{_count(slo.error_query, '5m')}\nor\n{_count(slo.total_query, '5m')} * 0"),
+            ("slo:sli_bad:increase5m", _bad(slo, _count(slo.error_query, SHORTEST), _count(slo.total_query, SHORTEST))),
             ("slo:sli_error:ratio_period", f"{bad}\n/\n({total} > 0)"),
             # Each event is in as many of the overlapping counts as there are evaluations in 5m.
             ("slo:sli_bad:increase_period", f"{bad} * {_share(spec)}"),
@@ -74,7 +79,12 @@ def _ratio(slo: Slo, window: str) -> str:
     if slo.raw:
         return queries.over(slo.raw, window)
     bad, total = queries.over(slo.error_query, window), queries.over(slo.total_query, window)
-    return f"({bad} or {total} * 0)\n/\n({total} > 0)"
+    return f"({_bad(slo, bad, total)})\n/\n({total} > 0)"
+
+
+def _bad(slo: Slo, bad: str, total: str) -> str:
+    """Where no error was ever seen there may be no series of errors: that is none of them, not nothing known."""
+    return f"{bad}\nor\n{total} * 0" if slo.kind == "events" else bad
 
 
 def _count(query: str, window: str) -> str:

@@ -11,6 +11,7 @@ from monitoring.burn import Rule
 from monitoring.spec import Slo, Spec, Window
 
 HOUR = 3600
+NONE = Counter(((END, 0),))
 _BESIDE = "beside"  # the value of a label that tells good events from bad ones
 
 
@@ -187,17 +188,21 @@ def records(spec: Spec, slo: Slo, found: Source) -> tuple[Trial, list[tuple[str,
     step, budget = durations.seconds(spec.evaluation), float(slo.budget)
     ratio, per_second = budget / 2, 100
     series = found.series("m", fixed_rate(per_second * (1 - ratio)), fixed_rate(per_second * ratio))
+    # Hardly any event, none of them bad, and no series of bad ones.
+    quiet = {name: line for name, line in found.series("quiet", fixed_rate(1 / HOUR), NONE).items() if line != NONE}
     own, alone = {**found.bears, found.key: "m", "slo": slo.name}, {"slo": slo.name}
     expected: list[tuple[str, float, Mapping[str, str]]] = [
         *((f"slo:sli_error:ratio_rate{window}", ratio, own) for window in burn.windows(slo)),
-        *((f"slo:sli_total:increase{window}", per_second * _seen(window), own) for window in burn.windows(slo)),
+        *((f"slo:sli_total:increase{window}", per_second * _seen(window), own) for window in sorted(burn.counted(slo))),
+        *((f"slo:sli_error:ratio_rate{window}", 0.0, own | {found.key: "quiet"}) for window in burn.windows(slo)),
+        ("slo:sli_error:ratio_period", 0.0, own | {found.key: "quiet"}),
         ("slo:sli_bad:increase5m", per_second * 300 * ratio, own),
         ("slo:sli_error:ratio_period", ratio, own),
         ("slo:error_budget_remaining:ratio", 0.5, own),
         ("slo:objective:ratio", 1 - budget, alone),
         ("slo:error_budget:ratio", budget, alone),
     ]
-    return Trial(step, {"m": series}, labels(found.key, **found.bears), ((HOUR, {}),)), expected
+    return Trial(step, {"m": series, "quiet": quiet}, labels(found.key, **found.bears), ((HOUR, {}),)), expected
 
 
 def _seen(window: str) -> int:

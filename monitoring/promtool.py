@@ -91,7 +91,7 @@ def _records(trial: Trial, expected: Sequence[tuple[str, float, Mapping[str, str
         "input_series": _input(trial, at),
         "promql_expr_test": [
             {
-                "expr": f"abs({name} / {value:.10g} - 1) < bool 0.005",
+                "expr": f"abs({name}{{{_inside(of)}}} - {value:.10g}) <= bool {value * 0.005:.10g}",
                 "eval_time": f"{_on_step(at, trial.step)}s",
                 "exp_samples": [{"labels": "{" + _inside(of) + "}", "value": 1}],
             }

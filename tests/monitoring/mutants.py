@@ -52,7 +52,7 @@ def of_expression(expr: str) -> Iterator[str]:
 
 
 def _other_number(text: str) -> str:
-    return shortest(Decimal(text) * 2) if Decimal(text) else "0.5"
+    return shortest(Decimal(text) * 2) if Decimal(text) else "1000"
 
 
 def _other_length(text: str) -> str:
