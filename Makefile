@@ -7,6 +7,7 @@ FOLDERS := src flows deploy blocks monitoring
 SOURCES := $(shell find $(FOLDERS) -name '*.py' 2>/dev/null)
 TYPED := $(foreach folder,$(FOLDERS),$(if $(filter $(folder)/%,$(SOURCES)),$(folder)))
 TESTS ?= tests
+BUILT := $(addprefix tests/monitoring/test_,generated.py slo_file.py routes.py dashboards.py runbooks.py)
 INSTALLED := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 UV := $(VENV)/.uv
@@ -48,11 +49,11 @@ test-slow: setup ## run the tests that take longer: workers killed, memory limit
 test-all: setup ## run every test
 	$(PY) -m pytest $(TESTS)
 
-check: setup ## lint, format, types, direction of imports, lock, what must not be committed
+check: setup ## lint, format, types, direction of imports, lock, what must not be committed, rules and dashboards
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy $(TYPED)
-	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py
+	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py $(BUILT)
 
 bench: setup ## run the benchmarks
 	$(PY) -m benchmarks

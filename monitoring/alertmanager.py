@@ -1,0 +1,68 @@
+"""Routes and receivers: what goes to whom how soon, and what is not said beside something worse."""
+
+from __future__ import annotations
+
+from monitoring.spec import SEVERITIES, Spec
+
+# Alerts of these labels are about the same thing; a label that both lack is the same, too.
+SAME = ["slo", "job", "pipeline", "model_version"]
+
+
+def config(spec: Spec) -> dict[str, object]:
+    """Return Alertmanager's configuration; every receiver is the relay, which knows the channels."""
+    last = SEVERITIES[-1]
+    return {
+        "route": {
+            "receiver": last,
+            "group_by": ["alertname", "slo", "job"],
+            **_times(spec, last),
+            "routes": [
+                {"matchers": ['alertname="Watchdog"'], "receiver": "heartbeat", **_beat(spec)},
+                *(
+                    {"matchers": [f'severity="{severity}"'], "receiver": severity, **_times(spec, severity)}
+                    for severity in SEVERITIES
+                ),
+            ],
+        },
+        "inhibit_rules": _inhibitions(),
+        "receivers": [*(_receiver(spec, severity) for severity in SEVERITIES), _heartbeat(spec)],
+    }
+
+
+def _times(spec: Spec, severity: str) -> dict[str, str]:
+    route = spec.routes[severity]
+    return {"group_wait": route.wait, "group_interval": route.interval, "repeat_interval": route.repeat}
+
+
+def _beat(spec: Spec) -> dict[str, str]:
+    """As often as Alertmanager can: a group is looked at each `group_interval`."""
+    interval = spec.routes["page"].interval
+    return {"group_wait": "0s", "group_interval": interval, "repeat_interval": interval}
+
+
+def _receiver(spec: Spec, name: str) -> dict[str, object]:
+    webhook: dict[str, object] = {"url": spec.places["relay"], "send_resolved": True}
+    if token := spec.places["relay_token_file"]:
+        webhook["http_config"] = {"authorization": {"type": "Bearer", "credentials_file": token}}
+    return {"name": name, "webhook_configs": [webhook]}
+
+
+def _heartbeat(spec: Spec) -> dict[str, object]:
+    url = spec.places["heartbeat"]
+    return {"name": "heartbeat", **({"webhook_configs": [{"url": url, "send_resolved": False}]} if url else {})}
+
+
+def _inhibitions() -> list[dict[str, object]]:
+    return [
+        _silences(['severity="page"', 'slo=~".+"'], ['severity=~"ticket|chat"', 'slo=~".+"'], SAME),
+        _silences(['severity="ticket"', 'slo=~".+"'], ['alertname=~"ErrorBudget.*"'], SAME),
+        _silences(['alertname="ErrorBudgetExhausted"'], ['alertname="ErrorBudgetLow"'], SAME),
+        # A service that is down is not asked, too, and has no metrics.
+        _silences(['alertname="InferenceTargetDown"'], ['alertname=~"InferenceThroughputFloor|SLOMetricAbsent"'], []),
+        _silences(['alertname="PipelineStalled"'], ['alertname="PipelineStageStalled"'], ["pipeline"]),
+        _silences(['alertname="AlertDeliveryFailing"'], ['alertname="AlertmanagerNotificationsFailing"'], []),
+    ]
+
+
+def _silences(source: list[str], target: list[str], equal: list[str]) -> dict[str, object]:
+    return {"source_matchers": source, "target_matchers": target, **({"equal": equal} if equal else {})}

@@ -1,0 +1,19 @@
+"""The alerts that are not burn rates, as a table; `slo.yaml` gives them their numbers."""
+
+from __future__ import annotations
+
+from monitoring.alerts.base import Alert
+from monitoring.alerts.pipelines import PIPELINES
+from monitoring.alerts.quality import QUALITY
+from monitoring.alerts.service import SERVICE
+from monitoring.alerts.store import STORE
+from monitoring.alerts.watchers import WATCHERS
+
+__all__ = ["TABLE", "Alert", "find"]
+
+TABLE = (*SERVICE, *QUALITY, *PIPELINES, *STORE, *WATCHERS)
+
+
+def find(name: str) -> Alert | None:
+    """Return the alert of this name."""
+    return next((alert for alert in TABLE if alert.name == name), None)

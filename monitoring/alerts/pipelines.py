@@ -1,0 +1,214 @@
+"""Alerts about what runs on a schedule: freshness, failures, checkpoints."""
+
+from __future__ import annotations
+
+import math
+
+from monitoring.alerts.base import (
+    END,
+    Alert,
+    Counter,
+    Gauge,
+    Numbers,
+    Series,
+    Trial,
+    changed,
+    fires_after,
+    fixed,
+    labels,
+    stopped,
+)  # fmt: skip
+
+_EVERY = 3600  # the interval that trials expect, in seconds
+
+
+def _fresh(metric: str, more: str, bears: dict[str, str], n: Numbers) -> Trial:
+    step, onset = max(1, n.hold // 10), 3600
+    due = onset + n["times"] * _EVERY
+
+    def series(case: str, last: Counter) -> Series:
+        where = f'job="exporter",pipeline="{case}"'
+        return {
+            f"{metric}{{{where},{more}}}": last,
+            f'pipeline_expected_interval_seconds{{{where},flow="scoring"}}': fixed(_EVERY),
+        }
+
+    late = due + n.hold + 4 * step
+    return Trial(
+        step,
+        {"fires": series("fires", stopped(onset)), "fresh": series("fresh", stopped(END))},
+        labels("pipeline", **bears),
+        (*fires_after(due, n, step, None)[:2], (late, {"fires": (late // step * step - onset) / _EVERY})),
+    )
+
+
+def _stalled(n: Numbers) -> Trial:
+    return _fresh("pipeline_last_success_timestamp_seconds", 'flow="scoring"', {"flow": "scoring"}, n)
+
+
+def _stage_stalled(n: Numbers) -> Trial:
+    return _fresh("pipeline_stage_last_success_timestamp_seconds", 'stage="trainer"', {"stage": "trainer"}, n)
+
+
+def _never(n: Numbers) -> Trial:
+    step = max(1, n.hold // 20)
+    name = 'pipeline_last_{}_timestamp_seconds{{job="exporter",pipeline="{}",flow="scoring"}}'
+    return Trial(
+        step,
+        {
+            "fires": {name.format("start", "fires"): fixed(0)},
+            "succeeds": {name.format("start", "succeeds"): fixed(0), name.format("success", "succeeds"): fixed(0)},
+        },
+        labels("pipeline", flow="scoring"),
+        ((n.hold - step, {}), (n.hold + step, {"fires": n.hold // step * step + step})),
+    )
+
+
+def _failed(n: Numbers, prefix: str, flow: str = "") -> Trial:
+    """A failed run is told for a while only: afterwards it is no news."""
+    step = n.seconds("within") // 100
+    onset, gone = 10 * step, 10 * step + n.seconds("within")
+
+    def series(case: str, failed: float, flow: str = flow) -> Series:
+        where = f'{{job="exporter",pipeline="{case}"' + (f',flow="{flow}"}}' if flow else "}")
+        return {
+            f"{prefix}_last_run_failed{where}": changed(onset, 0, failed),
+            f"{prefix}_last_end_timestamp_seconds{where}": changed(onset, 0, onset),
+        }
+
+    cases = {"fires": series("fires", 1), "succeeds": series("succeeds", 0)}
+    if flow:
+        cases["other"] = series("other", 1, "training")
+    at = onset + math.ceil(n.hold / step) * step
+    return Trial(
+        step,
+        cases,
+        labels("pipeline", **({"flow": flow} if flow else {})),
+        ((at - step, {}), (at, {"fires": 1}), (gone - step, {"fires": 1}), (gone + step, {})),
+    )
+
+
+def _checkpoint(n: Numbers) -> Trial:
+    step, onset = max(1, n.hold // 10), 2 * n.seconds("age")
+
+    def series(case: str, saved: Counter | None, started: Counter | Gauge, active: float = 1) -> Series:
+        where = f'job="exporter",pipeline="{case}"'
+        saves = {f"training_last_checkpoint_timestamp_seconds{{{where}}}": saved} if saved else {}
+        return saves | {
+            f"training_run_active{{{where}}}": fixed(active),
+            f'pipeline_last_start_timestamp_seconds{{{where},flow="training"}}': started,
+        }
+
+    at = onset + n.seconds("age") + n.hold
+    late = (at + 2 * step) // step * step - onset
+    return Trial(
+        step,
+        {
+            "fires": series("fires", stopped(onset), fixed(0)),
+            "none_saved": series("none_saved", None, stopped(onset)),
+            "saves": series("saves", stopped(END), fixed(0)),
+            "idle": series("idle", stopped(onset), fixed(0), active=0),
+            "begun": series("begun", stopped(onset), stopped(END)),
+        },
+        labels("pipeline"),
+        ((at - 2 * step, {}), (at + 2 * step, {"fires": late, "none_saved": late})),
+    )
+
+
+PIPELINES = (
+    Alert(
+        name="PipelineStalled",
+        group="pipelines",
+        kind="freshness",
+        expr="""\
+(time() - max by (pipeline, flow) (pipeline_last_success_timestamp_seconds))
+/
+max by (pipeline, flow) (pipeline_expected_interval_seconds)
+> <times>""",
+        summary='{{ $labels.flow }} of {{ $labels.pipeline }} is overdue: {{ $value | printf "%.3g" }} intervals',
+        description="It is due once in each interval, and <times> of them are allowed.",
+        unit="intervals",
+        objective="<times>",
+        dashboard="pipelines",
+        trial=_stalled,
+    ),
+    Alert(
+        name="PipelineStageStalled",
+        group="pipelines",
+        kind="freshness",
+        expr="""\
+(time() - max by (pipeline, stage) (pipeline_stage_last_success_timestamp_seconds))
+/ on (pipeline) group_left ()
+max by (pipeline) (pipeline_expected_interval_seconds)
+> <times>""",
+        summary='{{ $labels.stage }} of {{ $labels.pipeline }} is overdue: {{ $value | printf "%.3g" }} intervals',
+        description="Of the longest interval of the pipeline's flows, <times> are allowed.",
+        unit="intervals",
+        objective="<times>",
+        dashboard="pipelines",
+        trial=_stage_stalled,
+    ),
+    Alert(
+        name="PipelineNeverSucceeded",
+        group="pipelines",
+        kind="freshness",
+        expr="""\
+time() - max by (pipeline, flow) (pipeline_last_start_timestamp_seconds)
+unless
+max by (pipeline, flow) (pipeline_last_success_timestamp_seconds)""",
+        summary="{{ $labels.flow }} of {{ $labels.pipeline }} has been started, and has never succeeded",
+        description="The last start was {{ $value | humanizeDuration }} ago.",
+        unit="seconds",
+        objective="0",
+        dashboard="pipelines",
+        trial=_never,
+    ),
+    Alert(
+        name="PipelineRunFailed",
+        group="pipelines",
+        expr="""\
+max by (pipeline, flow) (pipeline_last_run_failed{flow!="training"}) == 1
+and
+time() - max by (pipeline, flow) (pipeline_last_end_timestamp_seconds) < <within.seconds>""",
+        summary="The last run of {{ $labels.flow }} of {{ $labels.pipeline }} has failed",
+        description="It is told for <within> after its end, or until a run succeeds.",
+        unit="failed",
+        objective="0",
+        dashboard="pipelines",
+        trial=lambda n: _failed(n, "pipeline", "scoring"),
+    ),
+    Alert(
+        name="TrainingRunFailed",
+        group="pipelines",
+        expr="""\
+max by (pipeline) (training_last_run_failed) == 1
+and
+time() - max by (pipeline) (training_last_end_timestamp_seconds) < <within.seconds>""",
+        summary="The last training of {{ $labels.pipeline }} has failed",
+        description="No new version comes of it. It is told for <within> after its end, or until a training succeeds.",
+        unit="failed",
+        objective="0",
+        dashboard="pipelines",
+        trial=lambda n: _failed(n, "training"),
+    ),
+    Alert(
+        name="CheckpointStale",
+        group="pipelines",
+        expr="""\
+time() - (
+  max by (pipeline) (training_last_checkpoint_timestamp_seconds)
+  or
+  max by (pipeline) (pipeline_last_start_timestamp_seconds{flow="training"})
+) > <age.seconds>
+and
+time() - max by (pipeline) (pipeline_last_start_timestamp_seconds{flow="training"}) > <age.seconds>
+and
+max by (pipeline) (training_run_active) == 1""",
+        summary="The training of {{ $labels.pipeline }} has saved nothing for {{ $value | humanizeDuration }}",
+        description="It runs, but makes no progress; what was done since would be lost with it.",
+        unit="seconds",
+        objective="<age.seconds>",
+        dashboard="pipelines",
+        trial=_checkpoint,
+    ),
+)

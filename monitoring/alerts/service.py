@@ -1,0 +1,211 @@
+"""Alerts about the inference service: what callers feel now, and what is close to being felt."""
+
+from __future__ import annotations
+
+from monitoring.alerts.base import (
+    END,
+    OVER,
+    UNDER,
+    Alert,
+    Counter,
+    Numbers,
+    Series,
+    Trial,
+    changed,
+    fires_after,
+    fixed,
+    grown,
+    labels,
+    near,
+)  # fmt: skip
+from monitoring.alerts.watchers import down
+
+
+def _acute(n: Numbers) -> Trial:
+    window, step = n.seconds("window"), max(1, n.seconds("window") // 12)
+    onset = 2 * window
+
+    def series(case: str, ratio: float, requests: float) -> Series:
+        rate = requests / window
+        name = f'inference_total{{job="inference",model_version="{case}",status='
+        return {
+            f'{name}"timeout"}}': grown(onset, 0, rate * ratio),
+            f'{name}"success"}}': grown(onset, rate, rate * (1 - ratio)),
+        }
+
+    limits = near({"ratio": n["ratio"], "requests": n["requests"]})
+    return Trial(
+        step,
+        {case: series(case, **at) for case, at in limits.items()},
+        labels("model_version", job="inference"),
+        fires_after(onset + window / OVER, n, step, n["ratio"] * OVER, until=onset + window),
+    )
+
+
+def _fallback(n: Numbers) -> Trial:
+    window, step = n.seconds("window"), max(1, n.seconds("window") // 12)
+    onset = 2 * window
+
+    def series(case: str, ratio: float, least: float) -> Series:
+        rate = least / ratio / window
+        return {
+            f'inference_total{{job="{case}",model_version="v1",status="fallback"}}': grown(onset, 0, rate * ratio),
+            f'inference_total{{job="{case}",model_version="v2",status="success"}}': grown(
+                onset, rate, rate * (1 - ratio)
+            ),
+        }
+
+    limits = near({"ratio": n["ratio"], "least": n["least"]})
+    return Trial(
+        step,
+        {case: series(case, **at) for case, at in limits.items()},
+        labels("job"),
+        fires_after(onset + window / OVER, n, step, n["ratio"] * OVER, until=onset + window),
+    )
+
+
+def _throughput(n: Numbers) -> Trial:
+    """What is compared with is high for just as long as the trial needs it, so that no other time would do."""
+    window, against, step = n.seconds("window"), n.seconds("against"), n.seconds("window") // 10
+    onset, high = against + window, 4 * window + n.hold
+
+    def series(case: str, share: float, least: float) -> Series:
+        pieces = ((high, least), (onset - high, least * 0.8), (END, least * share))
+        return {f'inference_total{{job="{case}",model_version="v1",status="success"}}': Counter(pieces)}
+
+    limits = near({"share": n["share"], "least": n["least"]}, below=("share",))
+    crossing = window * (0.8 - n["share"]) / (0.8 - n["share"] * UNDER)
+    return Trial(
+        step,
+        {case: series(case, **at) for case, at in limits.items()},
+        labels("job"),
+        (
+            (onset + crossing + n.hold - 2 * step, {}),
+            (onset + crossing + n.hold + 2 * step, {"fires": None}),
+            (onset + window + n.hold + 2 * step, {"fires": n["share"] * UNDER}),
+        ),
+    )
+
+
+def _saturated(n: Numbers) -> Trial:
+    window, step = n.seconds("window"), max(1, n.seconds("window") // 10)
+    onset = 2 * window
+
+    def series(case: str, share: float) -> Series:
+        where = f'{{job="inference",instance="{case}"}}'
+        return {
+            f"inference_in_flight_requests{where}": changed(onset, 0, 100 * share),
+            f"inference_capacity_requests{where}": fixed(100),
+        }
+
+    return Trial(
+        step,
+        {case: series(case, **at) for case, at in near({"share": n["share"]}).items()},
+        labels("instance", job="inference"),
+        fires_after(onset + window / OVER, n, step, n["share"] * OVER, until=onset + window),
+    )
+
+
+def _breaker(n: Numbers) -> Trial:
+    window, step = n.seconds("window"), max(1, n.seconds("window") // 20)
+    onset = 2 * window
+    name = 'model_breaker_state{{job="inference",instance="a",model_version="{}"}}'
+    return Trial(
+        step,
+        {
+            "fires": {name.format("fires"): changed(onset, 0, 1)},
+            "closed": {name.format("closed"): fixed(0)},
+        },
+        labels("model_version", job="inference"),
+        fires_after(onset + window, n, step, 1),
+    )
+
+
+def _down(n: Numbers) -> Trial:
+    return down(n, "inference")
+
+
+SERVICE = (
+    Alert(
+        name="InferenceAcuteErrors",
+        kind="events",
+        expr="""\
+sum by (job, model_version) (rate(inference_total{status=~"error|timeout|rejected"}[<window>]))
+/
+sum by (job, model_version) (rate(inference_total[<window>]))
+> <ratio>
+and
+sum by (job, model_version) (increase(inference_total[<window>])) > <requests>""",
+        summary="{{ $value | humanizePercentage }} of the requests to {{ $labels.model_version }} fail",
+        description="Errors, time-outs and refusals over <window>, of more than <requests> requests.",
+        unit="ratio",
+        objective="<ratio>",
+        dashboard="overview",
+        trial=_acute,
+    ),
+    Alert(
+        name="InferenceThroughputFloor",
+        kind="throughput",
+        group="throughput",
+        expr="""\
+sum by (job) (rate(inference_total[<window>]))
+/
+(sum by (job) (rate(inference_total[<window>] offset <against>)) > <least>)
+< <share>""",
+        summary="{{ $labels.job }} is asked {{ $value | humanizePercentage }} of what it was asked at this time before",
+        description="Requests per second over <window>, against <against> ago, where they were more than <least>.",
+        unit="ratio",
+        objective="<share>",
+        dashboard="overview",
+        trial=_throughput,
+    ),
+    Alert(
+        name="InferenceSaturated",
+        kind="throughput",
+        group="throughput",
+        expr="""\
+avg_over_time(inference_in_flight_requests[<window>]) / inference_capacity_requests > <share>""",
+        summary="{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its capacity",
+        description="Requests in flight, on average over <window>, of those that are let in; one more gets 503.",
+        unit="ratio",
+        objective="<share>",
+        dashboard="overview",
+        trial=_saturated,
+    ),
+    Alert(
+        name="InferenceTargetDown",
+        expr='up{job="inference"} == 0',
+        summary="{{ $labels.instance }} of the inference service does not answer",
+        description="Prometheus cannot read its metrics; callers most likely get no answer either.",
+        unit="up",
+        objective="1",
+        dashboard="overview",
+        trial=_down,
+    ),
+    Alert(
+        name="InferenceFallbackRatioHigh",
+        expr="""\
+sum by (job) (rate(inference_total{status="fallback"}[<window>]))
+/
+sum by (job) (rate(inference_total[<window>]))
+> <ratio>
+and
+sum by (job) (increase(inference_total{status="fallback"}[<window>])) > <least>""",
+        summary="{{ $value | humanizePercentage }} of the answers of {{ $labels.job }} do not come from latest",
+        description="Stable or the default answers instead, over <window>: latest is broken or too slow.",
+        unit="ratio",
+        objective="<ratio>",
+        dashboard="overview",
+        trial=_fallback,
+    ),
+    Alert(
+        name="ModelBreakerOpen",
+        expr="max by (job, model_version) (min_over_time(model_breaker_state[<window>])) > 0",
+        summary="{{ $labels.model_version }} is not asked any more: its circuit breaker is open",
+        description="It has failed again and again, and no probe has succeeded for <window>.",
+        unit="state",
+        objective="0",
+        dashboard="overview",
+        trial=_breaker,
+    ),
+)

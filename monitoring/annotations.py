@@ -1,0 +1,37 @@
+"""What every alert carries for those who read it: text, number, objective, runbook, dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from monitoring.spec import Spec
+
+# Uids of the dashboards; Grafana takes 40 characters at most.
+DASHBOARDS = {
+    "overview": "ai-workflow-overview",
+    "slo": "ai-workflow-slo",
+    "quality": "ai-workflow-quality",
+    "pipelines": "ai-workflow-pipelines",
+}
+
+
+def written(
+    spec: Spec, name: str, summary: str, description: str, objective: str, unit: str, where: str
+) -> dict[str, str]:
+    """Return the annotations of an alert; `{{ $value }}` and `{{ $labels.x }}` are filled in by Prometheus."""
+    return {
+        "summary": summary,
+        "description": description,
+        "runbook_url": f"{spec.places['runbooks']}/{name}.md",
+        "dashboard_url": where,
+        "value": '{{ $value | printf "%.6g" }}',
+        "objective": objective,
+        "unit": unit,
+    }
+
+
+def dashboard(spec: Spec, name: str, variables: Mapping[str, str] | None = None) -> str:
+    """Return the address of a dashboard with these variables set."""
+    query = urlencode({f"var-{key}": value for key, value in (variables or {}).items()})
+    return f"{spec.places['grafana']}/d/{DASHBOARDS[name]}" + (f"?{query}" if query else "")

@@ -1,0 +1,160 @@
+"""Trials -> promtool's unit tests: one file for each alert, or for each pair of windows of a promise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from monitoring import alerts, burn_trials, rules
+from monitoring.alerts.base import Counter, Gauge, Trial, numbers
+from monitoring.burn import Rule
+from monitoring.rendering import render
+from monitoring.spec import BUDGETED, Spec
+
+Test = dict[str, object]
+
+
+def files(spec: Spec, groups: Mapping[str, list[Rule]]) -> Iterator[tuple[str, Test]]:
+    """Yield each test file by its name; it reads the rules of its own group from `../rules/`."""
+    for entry in spec.entries:
+        alert = alerts.find(entry.name)
+        if alert:
+            trial = alert.trial(numbers(entry, rules.promise(spec, entry)))
+            rule = next(rule for rule in groups[alert.group] if rule["alert"] == entry.name)
+            yield entry.name, _file(alert.group, trial.step, [_test(trial, rule), _nothing(trial, rule)])
+    for slo in spec.slos:
+        group = f"slo-{slo.name}"
+        for name, step, tests in burn_trials.files(spec, slo, groups.get(group, [])):
+            yield f"{slo.name}-{name}", _file(group, step, [_test(trial, rule) for trial, rule in tests])
+        if slo.kind in BUDGETED and (found := burn_trials.source(slo)):
+            trial, expected = burn_trials.records(spec, slo, found)
+            yield f"{slo.name}-records", _file(group, trial.step, [_records(trial, expected)])
+            if slo.windows:
+                trial = burn_trials.everything(slo, found)
+                pairs = [rule for rule in groups[group] if rule.get("alert") == slo.alert]
+                yield f"{slo.name}-texts", _file(group, trial.step, [_texts(trial, pairs), _nothing(trial, pairs[0])])
+
+
+def _file(group: str, step: int, tests: Sequence[Test]) -> Test:
+    return {"rule_files": [f"../rules/{group}.yaml"], "evaluation_interval": f"{step}s", "tests": list(tests)}
+
+
+def _test(trial: Trial, rule: Rule) -> Test:
+    end = max(at for at, _ in trial.checks)
+    checks = [(_on_step(at, trial.step), firing) for at, firing in trial.checks]
+    found: Test = {
+        "name": str(rule["alert"]),
+        "interval": f"{trial.step}s",
+        "input_series": _input(trial, end),
+    }
+    shares = "window" in labels_of(rule)  # its name, with the other pairs of its promise
+    told = [(at, firing) for at, firing in checks if not shares and None not in firing.values()]
+    if told:
+        found["alert_rule_test"] = [
+            {
+                "eval_time": f"{at}s",
+                "alertname": rule["alert"],
+                **(
+                    {"exp_alerts": [_told(trial, rule, case, value) for case, value in firing.items()]}
+                    if firing
+                    else {}
+                ),
+            }
+            for at, firing in told
+        ]
+    if timed := [(at, firing) for at, firing in checks if shares or None in firing.values()]:
+        found["promql_expr_test"] = [_fires(trial, rule, at, firing) for at, firing in timed]
+    return found
+
+
+def _nothing(trial: Trial, rule: Rule) -> Test:
+    """Without data an alert is silent, but for the one that always fires."""
+    always = rule["expr"] == "vector(1)"
+    check = {"eval_time": f"{10 * trial.step}s", "alertname": rule["alert"]}
+    told = {"exp_alerts": [_told(trial, rule, "", 1)]} if always else {}
+    return {"name": "no data", "interval": f"{trial.step}s", "input_series": [], "alert_rule_test": [check | told]}
+
+
+def _texts(trial: Trial, pairs: Sequence[Rule]) -> Test:
+    """All pairs at once: promtool compares every alert of a name."""
+    found, ((at, firing),) = _test(trial, pairs[0]), trial.checks
+    told = [_told(trial, rule, case, value) for rule in pairs for case, value in firing.items()]
+    check = {"eval_time": f"{_on_step(at, trial.step)}s", "alertname": pairs[0]["alert"], "exp_alerts": told}
+    return {**found, "alert_rule_test": [check]}
+
+
+def _records(trial: Trial, expected: Sequence[tuple[str, float, Mapping[str, str]]]) -> Test:
+    ((at, _),) = trial.checks
+    return {
+        "name": "records",
+        "interval": f"{trial.step}s",
+        "input_series": _input(trial, at),
+        "promql_expr_test": [
+            {
+                "expr": f"abs({name}{{{_inside(of)}}} - {value:.10g}) <= bool {value * 0.005:.10g}",
+                "eval_time": f"{_on_step(at, trial.step)}s",
+                "exp_samples": [{"labels": "{" + _inside(of) + "}", "value": 1}],
+            }
+            for name, value, of in expected
+        ],
+    }
+
+
+def _input(trial: Trial, end: float) -> list[Test]:
+    count = math.ceil(end / trial.step) + 1
+    return [
+        {"series": series, "values": values(line, trial.step, count)}
+        for case in trial.cases.values()
+        for series, line in case.items()
+    ]
+
+
+def _inside(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+
+
+def _told(trial: Trial, rule: Rule, case: str, value: float | None) -> Test:
+    own, notes = labels_of(rule), rule["annotations"]
+    assert isinstance(notes, dict)
+    assert value is not None
+    labels = {**trial.labels(case), **own}
+    return {
+        "exp_labels": labels,
+        "exp_annotations": {key: render(text, value, labels) for key, text in notes.items()},
+    }
+
+
+def _fires(trial: Trial, rule: Rule, at: int, firing: Mapping[str, float | None]) -> Test:
+    own = labels_of(rule)
+    samples = []
+    for case in firing:
+        labels = {**trial.labels(case), **own, "alertname": str(rule["alert"]), "alertstate": "firing"}
+        samples.append({"labels": f"ALERTS{{{_inside(labels)}}}", "value": 1})
+    window = f',window="{own["window"]}"' if "window" in own else ""
+    expr = f'ALERTS{{alertname="{rule["alert"]}",alertstate="firing"{window}}}'
+    return {"expr": expr, "eval_time": f"{at}s", **({"exp_samples": samples} if samples else {})}
+
+
+def labels_of(rule: Rule) -> dict[str, str]:
+    """Return the labels that a rule sets."""
+    own = rule["labels"]
+    assert isinstance(own, dict)
+    return own
+
+
+def _on_step(at: float, step: int) -> int:
+    return int(at // step) * step
+
+
+def values(line: Gauge | Counter, step: int, count: int) -> str:
+    """Return a series in promtool's notation, `count` samples long."""
+    found, done, at, level = [], 0, 0.0, line.start if isinstance(line, Counter) else 0.0
+    for seconds, amount in line.pieces:
+        at += seconds
+        samples = min(count, math.ceil(at / step)) - done
+        if samples <= 0:
+            continue
+        start, growth = (level, amount * step) if isinstance(line, Counter) else (amount, 0.0)
+        found.append(f"{start:.10g}{'-' if growth < 0 else '+'}{abs(growth):.10g}x{samples - 1}")
+        level, done = start + growth * samples, done + samples
+    return " ".join(found)

@@ -1,0 +1,33 @@
+"""The files from which Grafana learns of its data source and its dashboards."""
+
+from __future__ import annotations
+
+from monitoring.spec import Spec
+
+SOURCE = "prometheus"  # the data source's fixed uid
+
+
+def files(spec: Spec) -> dict[str, dict[str, object]]:
+    """Return each provisioning file by its path; dashboards are read from where they are mounted."""
+    source = {
+        "name": "Prometheus",
+        "uid": SOURCE,
+        "type": "prometheus",
+        "access": "proxy",
+        "url": spec.places["prometheus"],
+        "isDefault": True,
+        "editable": False,
+        "jsonData": {"httpMethod": "POST", "timeInterval": spec.scrape},
+    }
+    provider = {
+        "name": "ai-workflow",
+        "folder": "AI workflow",
+        "type": "file",
+        "disableDeletion": True,
+        "allowUiUpdates": False,
+        "options": {"path": "/var/lib/grafana/dashboards"},
+    }
+    return {
+        "datasources/prometheus.yaml": {"apiVersion": 1, "datasources": [source]},
+        "dashboards/ai-workflow.yaml": {"apiVersion": 1, "providers": [provider]},
+    }

@@ -1,0 +1,38 @@
+"""Promises and alerts -> groups of Prometheus rules, one file each; records stand with the alerts that read them."""
+
+from __future__ import annotations
+
+from monitoring import alerts, burn
+from monitoring.alerts.base import numbers
+from monitoring.annotations import dashboard, written
+from monitoring.burn import Rule
+from monitoring.spec import BUDGETED, Entry, Slo, Spec
+
+
+def groups(spec: Spec) -> dict[str, list[Rule]]:
+    """Return the rules by the name of their group."""
+    found = {f"slo-{slo.name}": burn.rules(spec, slo) for slo in spec.slos if slo.kind in BUDGETED}
+    for entry in spec.entries:
+        alert = alerts.find(entry.name)
+        if alert:
+            found.setdefault(alert.group, []).append(_alert(spec, entry, alert))
+    return found
+
+
+def promise(spec: Spec, entry: Entry) -> Slo | None:
+    """Return the promise that an alert belongs to."""
+    return spec.slo(entry.slo) if entry.slo else None
+
+
+def _alert(spec: Spec, entry: Entry, alert: alerts.Alert) -> Rule:
+    fill = numbers(entry, promise(spec, entry)).fill
+    where = dashboard(spec, alert.dashboard)
+    return {
+        "alert": alert.name,
+        "expr": fill(alert.expr),
+        "for": entry.hold,
+        "labels": {"severity": entry.severity, **({"slo": entry.slo} if entry.slo else {})},
+        "annotations": written(
+            spec, alert.name, fill(alert.summary), fill(alert.description), fill(alert.objective), alert.unit, where
+        ),
+    }

@@ -1,0 +1,33 @@
+"""Data -> the text of a file, the same to the byte on every machine."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+_HEAD = "# Written by `python -m monitoring build` from monitoring/slo.yaml. Changes belong there.\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks, no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def as_yaml(data: object) -> str:
+    """Return YAML with keys in their order, each text on one line or as a block."""
+    return _HEAD + yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
+
+
+def as_json(data: object) -> str:
+    """Return JSON with sorted keys."""
+    return json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,83 @@
+"""Every number of `slo.yaml` a quarter larger and smaller, and every expression of the rules changed in one place."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from monitoring.durations import PATTERN, seconds, shortest
+from monitoring.reading import OWN
+
+PARTS = ("period", "windows", "slos", "alerts")
+FACTORS = (Decimal("1.25"), Decimal("0.75"))
+_FLIPS = {
+    " > ": " <= ", " < ": " >= ", " >= ": " < ", " <= ": " > ", " == ": " != ", "\n> ": "\n<= ", "\n< ": "\n>= ",
+    "\nand": "\nunless", "unless\n": "and\n", " or ": " and ", "\nor\n": "\nand\n", "  or\n": "  and\n",
+}  # fmt: skip
+_NUMBER = re.compile(r"(?<![\w.\"])(\d+(?:\.\d+)?)(?![\w.\"])")
+_LENGTH = re.compile(r"(?<=\[)(\d+[smhdw])(?=\])")
+_METRIC = re.compile(r"\b(?:up|[a-z]+(?::[a-z_]+)*_[a-z_:0-9]+)\b(?=[\[{) \n]|$)")
+
+
+def of_numbers(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield what is changed, and the file with the change."""
+    whole = yaml.safe_load(OWN.read_text())
+    for path in _leaves({part: whole[part] for part in PARTS}):
+        for number, factor in enumerate(FACTORS):
+            changed = copy.deepcopy(whole)
+            inner = changed
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = _scaled(path[-1], inner[path[-1]], factor)
+            name = ".".join(str(key) for key in path)
+            file = folder / f"{name}.{number}.yaml"
+            file.write_text(yaml.safe_dump(changed, sort_keys=False))
+            yield f"{name} x {factor}", file
+
+
+def of_expression(expr: str) -> Iterator[str]:
+    """Yield the expression with one comparison, join, number, window or metric changed."""
+    for old, new in _FLIPS.items():
+        if old in expr:
+            yield expr.replace(old, new, 1)
+    for pattern, change in ((_NUMBER, _other_number), (_LENGTH, _other_length), (_METRIC, _other_metric)):
+        if found := pattern.search(expr):
+            yield expr[: found.start()] + change(found[0]) + expr[found.end() :]
+
+
+def _other_number(text: str) -> str:
+    return shortest(Decimal(text) * 2) if Decimal(text) else "1000"
+
+
+def _other_length(text: str) -> str:
+    return f"{seconds(text) * 2}s"
+
+
+def _other_metric(text: str) -> str:
+    return f"{text}_other"
+
+
+def _leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, (*path, key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, (*path, index))
+    elif isinstance(node, int | float) or (isinstance(node, str) and PATTERN.fullmatch(node)):
+        yield path
+
+
+def _scaled(key: str, value: Any, factor: Decimal) -> Any:
+    if isinstance(value, str):
+        return f"{int(seconds(value) * factor)}s" if seconds(value) else "60s"
+    exact = Decimal(str(value))
+    if key == "objective":
+        return float(100 - (100 - exact) * factor)
+    return float(exact * factor if exact else (1 - factor) / 2)

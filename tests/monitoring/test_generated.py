@@ -1,0 +1,81 @@
+"""What is committed under `generated/` is what `slo.yaml` says, to the byte, and Prometheus takes it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from monitoring import build, reading
+from tests.monitoring import tools
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_generated_files_are_what_slo_yaml_says() -> None:
+    built = build.files(reading.load())
+    there = {str(path.relative_to(build.GENERATED)): path.read_text() for path in build.GENERATED.rglob("*.*")}
+
+    changed = [name for name in sorted(built.keys() | there.keys()) if built.get(name) != there.get(name)]
+
+    assert changed == [], "run `python -m monitoring build` and commit what it writes"
+
+
+def test_another_process_builds_the_same_bytes(tmp_path: Path) -> None:
+    for seed in ("1", "77"):
+        command = [sys.executable, "-m", "monitoring", "build", "--out", str(tmp_path / seed)]
+        subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}, check=True, capture_output=True)
+
+    names = sorted(str(path.relative_to(tmp_path / "1")) for path in (tmp_path / "1").rglob("*.*"))
+
+    assert names
+    assert all((tmp_path / "1" / name).read_bytes() == (tmp_path / "77" / name).read_bytes() for name in names)
+
+
+def test_a_build_removes_what_is_not_built_any_more(tmp_path: Path) -> None:
+    (tmp_path / "prometheus" / "rules").mkdir(parents=True)
+    (tmp_path / "prometheus" / "rules" / "old.yaml").touch()
+
+    build.write({"prometheus/rules/new.yaml": "groups: []\n"}, tmp_path)
+
+    assert [path.name for path in tmp_path.rglob("*.yaml")] == ["new.yaml"]
+
+
+def test_prometheus_finds_no_fault_in_the_rules() -> None:
+    found = tools.run("promtool", "check", "rules", "--lint=all", "--lint-fatal", *sorted(tools.RULES.glob("*.yaml")))
+
+    assert found.returncode == 0, found.stderr
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    found = tools.run("promtool", "check", "config", "--lint=all", tools.RULES.parent / "prometheus.yml")
+
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("name", ["InferenceAcuteErrors", "PipelineStalled", "CheckpointStale", "availability-texts"])
+def test_rules_do_what_their_tests_say(name: str) -> None:
+    found = tools.run("promtool", "test", "rules", tools.TESTS / f"{name}.yaml")
+
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_all_rules_do_what_their_tests_say() -> None:
+    found = tools.run("promtool", "test", "rules", *sorted(tools.TESTS.glob("*.yaml")))
+
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_every_alert_is_tried() -> None:
+    tried = {
+        check["alertname"] for path in tools.TESTS.glob("*.yaml") for test in yaml.safe_load(path.read_text())["tests"]
+        for check in test.get("alert_rule_test", [])
+    }  # fmt: skip
+
+    assert tried == {rule["alert"] for held in tools.groups().values() for rule in held if "alert" in rule}

@@ -1,0 +1,49 @@
+"""An alert reaches whom its severity says, and is silent beside something worse: asked of Alertmanager itself."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from monitoring.build import GENERATED
+from tests.monitoring import tools
+
+CONFIG = GENERATED / "alertmanager" / "alertmanager.yml"
+
+
+def test_alertmanager_takes_its_configuration() -> None:
+    found = tools.run("amtool", "check-config", CONFIG)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(
+    ("receiver", "labels"),
+    [
+        ("page", ["alertname=SLOErrorBudgetBurn", "severity=page", "slo=availability"]),
+        ("ticket", ["alertname=SLOErrorBudgetBurn", "severity=ticket", "slo=availability"]),
+        ("chat", ["alertname=FeatureDriftHigh", "severity=chat"]),
+        ("heartbeat", ["alertname=Watchdog", "severity=chat"]),
+        ("chat", ["alertname=SomebodyElses"]),
+    ],
+)
+def test_an_alert_goes_to_its_receiver(receiver: str, labels: list[str]) -> None:
+    found = tools.run("amtool", "config", "routes", "test", f"--config.file={CONFIG}", *labels)
+
+    assert found.stdout.strip() == receiver
+
+
+def test_every_severity_that_is_used_has_a_route() -> None:
+    used = {str(rule["labels"]["severity"]) for held in tools.groups().values() for rule in held if "alert" in rule}  # type: ignore[index]
+    receivers = {receiver["name"] for receiver in yaml.safe_load(CONFIG.read_text())["receivers"]}
+
+    assert used <= receivers
+
+
+def test_a_page_silences_tickets_of_the_same_promise_only() -> None:
+    """Labels that both lack are equal for Alertmanager: without a promise on both sides nothing may be silenced."""
+    rule = yaml.safe_load(CONFIG.read_text())["inhibit_rules"][0]
+
+    assert rule["source_matchers"] == ['severity="page"', 'slo=~".+"']
+    assert 'slo=~".+"' in rule["target_matchers"]
+    assert rule["equal"] == ["slo", "job", "pipeline", "model_version"]
