@@ -97,11 +97,13 @@ class Versions:
         slot: Slot | None = None
         try:
             slot = self._made(await asyncio.to_thread(loaded.load, self._registry, name))
+            # To read and to verify a version costs little; what is to be tried seldom is to start a process for it.
+            began = time.monotonic()
             await slot.start()
         except (AiWorkflowError, OSError, KeyError, TypeError, ValueError) as error:
             if slot is not None:
                 slot.close()
-            self._failed(name, error, time.monotonic() - began)
+            self._failed(name, error, time.monotonic() - began if slot is not None else 0.0)
             return
         except BaseException:
             if slot is not None:
