@@ -11,6 +11,7 @@ from monitoring.burn import Rule
 from monitoring.spec import Slo, Spec, Window
 
 HOUR = 3600
+LOOKBACK = 300  # Prometheus' default
 NONE = Counter(((END, 0),))
 _BESIDE = "beside"  # the value of a label that tells good events from bad ones
 
@@ -83,7 +84,7 @@ def files(spec: Spec, slo: Slo, rules: list[Rule]) -> Iterator[tuple[str, int, l
         trials = [(_hold(slo, window, found), told[slo.alert, window.name]) for window in slo.windows]
         yield "hold", trials[0][0].step, trials
     if slo.absent:
-        trial = _absent(slo)
+        trial = _absent(slo, found)
         yield "absent", trial.step, [(trial, told["SLOMetricAbsent", ""])]
     for name in burn.BUDGETS:
         entry = spec.entry(name)
@@ -153,10 +154,17 @@ def everything(slo: Slo, found: Source) -> Trial:
     return Trial(trial.step, trial.cases, trial.labels, ((trial.checks[-1][0], {"fails": 1.0}),))
 
 
-def _absent(slo: Slo) -> Trial:
+def _absent(slo: Slo, found: Source) -> Trial:
+    """The metric is there, and then it is not; Prometheus believes in a last sample for a while."""
     hold = durations.seconds(slo.absent)
-    step = max(1, hold // 10)
-    return Trial(step, {}, lambda _: {}, ((hold - step, {}), (hold + step, {"": 1})))
+    step, ends = max(1, hold // 10), 3 * hold
+    begins = ends + LOOKBACK + hold
+    return Trial(
+        step,
+        {"m": found.series("m", Counter(((ends, 1),)), Counter(((ends, 0),)))},
+        lambda _: {},
+        ((ends - step, {}), (begins - 2 * step, {}), (begins + 2 * step, {"": 1})),
+    )
 
 
 def _budget(spec: Spec, slo: Slo, found: Source, limit: float, least: float, hold: int) -> Trial:

@@ -27,8 +27,8 @@ def problems(spec: Spec) -> list[Problem]:
     found = [Problem(spec.file, *problem) for slo in spec.slos for problem in _slo(spec, slo)]
     found += [Problem(spec.file, *problem) for entry in spec.entries for problem in _entry(spec, entry)]
     names = [slo.name for slo in spec.slos]
-    for slo in spec.slos:
-        if names.count(slo.name) > 1:
+    for index, slo in enumerate(spec.slos):
+        if slo.name in names[:index]:
             found.append(Problem(spec.file, slo.line, slo.name, "there are two promises of this name"))
     return found
 

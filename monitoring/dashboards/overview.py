@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitoring.dashboards.panels import Board, Panel, Query, Variable
+from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable, limits
 from monitoring.spec import Spec
 
 _WHICH = '{job=~"$job",model_version=~"$model_version"}'
@@ -24,10 +24,6 @@ def _quantile(share: str, by: str = "") -> str:
 
 def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
     """Return the dashboard to look at first."""
-    burnt = [slo for slo in spec.slos if slo.windows]
-    shown = burnt[0].windows[0].long if burnt else "5m"
-    factor = float(burnt[0].windows[0].factor(spec.period)) if burnt else 1
-    saturated = spec.entry("InferenceSaturated")
     return Board(
         title="AI workflow: overview",
         description="Promises, alerts, traffic and versions at a glance.",
@@ -37,70 +33,72 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
         ),
         events=(Query("model_loaded_timestamp_seconds * 1000", "Version loaded"),),
         links=links,
-        rows=(
+        rows=(_promises(spec), _traffic(spec), _versions(spec)),
+    )
+
+
+def _promises(spec: Spec) -> Row:
+    burnt = [slo for slo in spec.slos if slo.windows]
+    factor = float(burnt[0].windows[0].factor(spec.period)) if burnt else 1
+    shown = burnt[0].windows[0].long if burnt else "5m"
+    return "Promises", (
+        Panel(
+            "Error budget left", f"Share of the budget of {spec.period}, of the worst version.",
+            "stat", "percentunit", 8,
+            (Query("min by (slo) (slo:error_budget_remaining:ratio)", "{{slo}}"),), (0,), True,
+        ),
+        Panel(
+            "Burn rate", f"How many times faster than allowed the budget is spent, over {shown}.",
+            "stat", "none", 8,
+            (Query(f"max by (slo) (slo:sli_error:ratio_rate{shown} / on (slo) group_left () "
+                   "slo:error_budget:ratio)", "{{slo}}"),), (factor,),
+        ),
+        Panel(
+            "Firing alerts", "Which alerts fire, and since when.", "states", "none", 8,
+            (Query('max by (alertname, severity) (ALERTS{alertstate="firing",alertname!="Watchdog"})',
+                   "{{severity}} {{alertname}}"),), (1,),
+        ),
+    )  # fmt: skip
+
+
+def _traffic(spec: Spec) -> Row:
+    return "Traffic", (
+        Panel(
+            "Requests", "Requests per second, by how they ended.", "graph", "reqps", 12,
+            (Query(f"sum by (status) (rate(inference_total{_WHICH}[$__rate_interval]))", "{{status}}"),),
+        ),
+        Panel(
+            "Latency", "Time from arrival to answer; points are single requests with their trace.",
+            "graph", "s", 12,
+            tuple(Query(_quantile(f"0.{share}"), f"p{share}") for share in ("50", "95", "99")),
+            tuple(float(slo.threshold) for slo in spec.slos if slo.threshold)[:1],
+        ),
+        Panel(
+            "Not answered by latest", "Share that failed, and that stable or the default answered.",
+            "graph", "percentunit", 12,
+            (Query(_share("error|timeout|rejected"), "failed"), Query(_share("fallback"), "fallback")),
+        ),
+        Panel(
+            "Saturation", "Requests in flight, as a share of those that are let in.",
+            "graph", "percentunit", 12,
+            (Query('inference_in_flight_requests{job=~"$job"} / inference_capacity_requests{job=~"$job"}',
+                   "{{instance}}"),),
+            limits(spec, "InferenceSaturated", "share"),
+        ),
+    )  # fmt: skip
+
+
+def _versions(_: Spec) -> Row:
+    return "Versions", (
+        Panel(
+            "Versions", "What each version does just now.", "table", "short", 24,
             (
-                "Promises",
-                (
-                    Panel(
-                        "Error budget left", f"Share of the budget of {spec.period}, of the worst version.",
-                        "stat", "percentunit", 8,
-                        (Query("min by (slo) (slo:error_budget_remaining:ratio)", "{{slo}}"),), (0,), True,
-                    ),
-                    Panel(
-                        "Burn rate", f"How many times faster than allowed the budget is spent, over {shown}.",
-                        "stat", "none", 8,
-                        (Query(f"max by (slo) (slo:sli_error:ratio_rate{shown} / on (slo) group_left () "
-                               "slo:error_budget:ratio)", "{{slo}}"),), (factor,),
-                    ),
-                    Panel(
-                        "Firing alerts", "Which alerts fire, and since when.", "states", "none", 8,
-                        (Query('max by (alertname, severity) (ALERTS{alertstate="firing",alertname!="Watchdog"})',
-                               "{{severity}} {{alertname}}"),), (1,),
-                    ),
-                ),
+                Query(f"sum by (model_version) (rate(inference_total{_WHICH}[$__rate_interval]))",
+                      "requests per second"),
+                Query(_quantile("0.99", "model_version"), "p99 seconds"),
+                Query("max by (model_version) (model_accuracy_current)", "accuracy"),
+                Query("time() - max by (model_version) (model_loaded_timestamp_seconds)", "seconds loaded"),
             ),
-            (
-                "Traffic",
-                (
-                    Panel(
-                        "Requests", "Requests per second, by how they ended.", "graph", "reqps", 12,
-                        (Query(f"sum by (status) (rate(inference_total{_WHICH}[$__rate_interval]))", "{{status}}"),),
-                    ),
-                    Panel(
-                        "Latency", "Time from arrival to answer; points are single requests with their trace.",
-                        "graph", "s", 12,
-                        tuple(Query(_quantile(f"0.{share}"), f"p{share}") for share in ("50", "95", "99")),
-                        tuple(float(slo.threshold) for slo in spec.slos if slo.threshold)[:1],
-                    ),
-                    Panel(
-                        "Not answered by latest", "Share that failed, and that stable or the default answered.",
-                        "graph", "percentunit", 12,
-                        (Query(_share("error|timeout|rejected"), "failed"), Query(_share("fallback"), "fallback")),
-                    ),
-                    Panel(
-                        "Saturation", "Requests in flight, as a share of those that are let in.",
-                        "graph", "percentunit", 12,
-                        (Query('inference_in_flight_requests{job=~"$job"} / inference_capacity_requests{job=~"$job"}',
-                               "{{instance}}"),),
-                        (float(saturated.numbers["share"]),) if saturated else (),
-                    ),
-                ),
-            ),
-            (
-                "Versions",
-                (
-                    Panel(
-                        "Versions", "What each version does just now.", "table", "short", 24,
-                        (
-                            Query(f"sum by (model_version) (rate(inference_total{_WHICH}[$__rate_interval]))",
-                                  "requests per second"),
-                            Query(_quantile("0.99", "model_version"), "p99 seconds"),
-                            Query("max by (model_version) (model_accuracy_current)", "accuracy"),
-                            Query("time() - max by (model_version) (model_loaded_timestamp_seconds)", "seconds loaded"),
-                        ),
-                        join="model_version",
-                    ),
-                ),
-            ),
+            join="model_version",
         ),
     )  # fmt: skip

@@ -15,6 +15,9 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from monitoring import durations
+from monitoring.spec import Spec
+
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH = 24
 KINDS: dict[str, Any] = {
@@ -54,6 +57,9 @@ class Panel:
     height: int = 8
 
 
+Row = tuple[str, tuple[Panel, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Variable:
     """A choice at the top of a dashboard, of the values that a label of a metric has."""
@@ -71,9 +77,18 @@ class Board:
     title: str
     description: str
     variables: tuple[Variable, ...]
-    rows: tuple[tuple[str, tuple[Panel, ...]], ...]
+    rows: tuple[Row, ...]
     events: tuple[Query, ...] = ()
     links: Sequence[tuple[str, str]] = field(default=())
+
+
+def limits(spec: Spec, alert: str, number: str) -> tuple[float, ...]:
+    """Return at which value an alert fires, to draw it; nothing where the alert is not set."""
+    entry = spec.entry(alert)
+    if entry is None:
+        return ()
+    text = entry.numbers[number]
+    return (float(durations.seconds(text)) if durations.PATTERN.fullmatch(text) else float(text),)
 
 
 def render(board: Board, uid: str) -> dict[str, Any]:

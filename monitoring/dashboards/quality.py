@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitoring.dashboards.panels import Board, Panel, Query, Variable
-from monitoring.durations import seconds
+from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable, limits
 from monitoring.spec import Spec
 
 _WHICH = '{pipeline=~"$pipeline",model_version=~"$model_version"}'
@@ -14,9 +13,6 @@ _ONE = "{{pipeline}} {{model_version}}"
 
 def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
     """Return the dashboard of models."""
-    objective = tuple(float(slo.objective / 100) for slo in spec.slos if slo.kind == "accuracy" and slo.objective)
-    drift, stale = spec.entry("FeatureDriftHigh"), spec.entry("ModelLabelsStale")
-    psi = (float(drift.numbers["psi"]),) if drift else ()
     return Board(
         title="AI workflow: models",
         description="Accuracy, labels and drift of each version.",
@@ -26,57 +22,58 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
         ),
         events=(Query("model_published_timestamp_seconds * 1000", "Version published"),),
         links=links,
-        rows=(
-            (
-                "Accuracy",
-                (
-                    Panel("Accuracy", "Of the predictions in the window whose label is known, with the 95 % bounds.",
-                          "graph", "percentunit", 16,
-                          (Query(f"model_accuracy_current{_WHICH}", _ONE),
-                           Query(f"model_accuracy_lower{_WHICH}", f"{_ONE} at least"),
-                           Query(f"model_accuracy_upper{_WHICH}", f"{_ONE} at most")), objective, True),
-                    Panel("Versions", "Accuracy of each version, and by how many labels.", "table", "short", 8,
-                          (Query(f"max by (model_version) (model_accuracy_current{_WHICH})", "accuracy"),
-                           Query(f"max by (model_version) (model_accuracy_lower{_WHICH})", "at least"),
-                           Query(f"max by (model_version) (model_accuracy_upper{_WHICH})", "at most"),
-                           Query(f"max by (model_version) (model_labeled_predictions_window{_WHICH})", "labels")),
-                          join="model_version"),
-                ),
-            ),
-            (
-                "Labels",
-                (
-                    Panel("Labels in the window", "How many predictions the accuracy stands on.", "graph", "short", 8,
-                          (Query(f"model_labeled_predictions_window{_WHICH}", _ONE),)),
-                    Panel("Since the last label", "Where it grows, labels have stopped.", "graph", "s", 8,
-                          (Query(f"time() - model_last_label_timestamp_seconds{_WHICH}", _ONE),),
-                          (float(seconds(stale.numbers["age"])),) if stale else ()),
-                    Panel("Label delay", "Time from a prediction to its label.", "graph", "s", 8,
-                          (Query(f"model_label_delay_seconds{_WHICH}", f"{_ONE} q{{{{quantile}}}}"),)),
-                ),
-            ),
-            (
-                "Drift",
-                (
-                    Panel("Features", "Population stability index of those that moved most.", "graph", "none", 12,
-                          (Query(f"feature_drift_psi{_WHICH}", "{{model_version}} {{feature}}"),), psi),
-                    Panel("Predictions", "Population stability index of the answers, and what chance explains of it.",
-                          "graph", "none", 12,
-                          (Query(f"prediction_drift_psi{_WHICH}", _ONE),
-                           Query(f"drift_threshold_psi{_WHICH}", f"{_ONE} by chance")), psi),
-                ),
-            ),
-            (
-                "Service",
-                (
-                    Panel("Breakers", "0 closed, 1 open, 2 half-open.", "states", "none", 12,
-                          (Query('max by (model_version) (model_breaker_state{model_version=~"$model_version"})',
-                                 "{{model_version}}"),), (1,)),
-                    Panel("Restarts", "Model processes that ended, within each interval.", "graph", "short", 12,
-                          (Query('sum by (model_version, reason) (increase(model_worker_restarts_total'
-                                 '{model_version=~"$model_version"}[$__rate_interval]))',
-                                 "{{model_version}} {{reason}}"),)),
-                ),
-            ),
-        ),
+        rows=(_accuracy(spec), _labels(spec), _drift(spec), _service(spec)),
+    )
+
+
+def _accuracy(spec: Spec) -> Row:
+    objective = tuple(float(slo.objective / 100) for slo in spec.slos if slo.kind == "accuracy" and slo.objective)
+    return "Accuracy", (
+        Panel("Accuracy", "Of the predictions in the window whose label is known, with the 95 % bounds.",
+              "graph", "percentunit", 16,
+              (Query(f"model_accuracy_current{_WHICH}", _ONE),
+               Query(f"model_accuracy_lower{_WHICH}", f"{_ONE} at least"),
+               Query(f"model_accuracy_upper{_WHICH}", f"{_ONE} at most")), objective, True),
+        Panel("Versions", "Accuracy of each version, and by how many labels.", "table", "short", 8,
+              (Query(f"max by (model_version) (model_accuracy_current{_WHICH})", "accuracy"),
+               Query(f"max by (model_version) (model_accuracy_lower{_WHICH})", "at least"),
+               Query(f"max by (model_version) (model_accuracy_upper{_WHICH})", "at most"),
+               Query(f"max by (model_version) (model_labeled_predictions_window{_WHICH})", "labels")),
+              join="model_version"),
+    )  # fmt: skip
+
+
+def _labels(spec: Spec) -> Row:
+    return "Labels", (
+        Panel("Labels in the window", "How many predictions the accuracy stands on.", "graph", "short", 8,
+              (Query(f"model_labeled_predictions_window{_WHICH}", _ONE),)),
+        Panel("Since the last label", "Where it grows, labels have stopped.", "graph", "s", 8,
+              (Query(f"time() - model_last_label_timestamp_seconds{_WHICH}", _ONE),),
+              limits(spec, "ModelLabelsStale", "age")),
+        Panel("Label delay", "Time from a prediction to its label.", "graph", "s", 8,
+              (Query(f"model_label_delay_seconds{_WHICH}", f"{_ONE} q{{{{quantile}}}}"),)),
+    )  # fmt: skip
+
+
+def _drift(spec: Spec) -> Row:
+    psi = limits(spec, "FeatureDriftHigh", "psi")
+    return "Drift", (
+        Panel("Features", "Population stability index of those that moved most.", "graph", "none", 12,
+              (Query(f"feature_drift_psi{_WHICH}", "{{model_version}} {{feature}}"),), psi),
+        Panel("Predictions", "Population stability index of the answers, and what chance explains of it.",
+              "graph", "none", 12,
+              (Query(f"prediction_drift_psi{_WHICH}", _ONE),
+               Query(f"drift_threshold_psi{_WHICH}", f"{_ONE} by chance")), psi),
+    )  # fmt: skip
+
+
+def _service(_: Spec) -> Row:
+    return "Service", (
+        Panel("Breakers", "0 closed, 1 open, 2 half-open.", "states", "none", 12,
+              (Query('max by (model_version) (model_breaker_state{model_version=~"$model_version"})',
+                     "{{model_version}}"),), (1,)),
+        Panel("Restarts", "Model processes that ended, within each interval.", "graph", "short", 12,
+              (Query('sum by (model_version, reason) (increase(model_worker_restarts_total'
+                     '{model_version=~"$model_version"}[$__rate_interval]))',
+                     "{{model_version}} {{reason}}"),)),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitoring.burn import windows
-from monitoring.dashboards.panels import Board, Panel, Query, Variable
+from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable
 from monitoring.durations import seconds
 from monitoring.spec import Spec
 
@@ -15,9 +15,6 @@ _WHICH = '{slo="$slo",model_version=~"$model_version"}'
 
 def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
     """Return the dashboard that burn-rate alerts link to."""
-    lengths = sorted({length for slo in spec.slos if slo.windows for length in windows(slo)}, key=seconds)
-    factors = sorted({float(window.factor(spec.period)) for slo in spec.slos for window in slo.windows})
-    budget = '/ on (slo) group_left () slo:error_budget:ratio{slo="$slo"}'
     return Board(
         title="AI workflow: promises",
         description="One promise: objective, error budget, burn rates, alerts.",
@@ -26,41 +23,43 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
             Variable("model_version", "Version", "slo:sli_total:increase5m"),
         ),
         links=links,
-        rows=(
-            (
-                "Now",
-                (
-                    Panel("Objective", "The share of events that has to be good.", "stat", "percentunit", 6,
-                          (Query('slo:objective:ratio{slo="$slo"}', "{{slo}}"),), height=4),
-                    Panel("Kept", f"The share of events over {spec.period} that was good.", "stat", "percentunit", 6,
-                          (Query(f"1 - slo:sli_error:ratio_period{_WHICH}", "{{model_version}}"),), height=4),
-                    Panel("Budget left", f"Share of the budget of {spec.period}.", "stat", "percentunit", 6,
-                          (Query(f"slo:error_budget_remaining:ratio{_WHICH}", "{{model_version}}"),), (0,), True,
-                          height=4),
-                    Panel("Bad events", f"Events over {spec.period} that were bad.", "stat", "short", 6,
-                          (Query(f"slo:sli_bad:increase_period{_WHICH}", "{{model_version}}"),), height=4),
-                ),
-            ),
-            (
-                "In time",
-                (
-                    Panel("Measured and promised", "Share of good events over 5 minutes, and the objective.",
-                          "graph", "percentunit", 12,
-                          (Query(f"1 - slo:sli_error:ratio_rate5m{_WHICH}", "{{model_version}}"),
-                           Query('slo:objective:ratio{slo="$slo"}', "objective"))),
-                    Panel("Burn rate by window", "How many times too fast the budget is spent; alerts fire where both "
-                          "windows of a pair are above its line.", "graph", "none", 12,
-                          tuple(Query(f"slo:sli_error:ratio_rate{length}{_WHICH} {budget}", f"{_ONE} {length}")
-                                for length in lengths), tuple(factors)),
-                    Panel("Budget left in time", f"Share of the budget of {spec.period} that is left.",
-                          "graph", "percentunit", 12,
-                          (Query(f"slo:error_budget_remaining:ratio{_WHICH}", "{{model_version}}"),), (0,), True),
-                    Panel("Bad events in time", "Bad events within 5 minutes.", "graph", "short", 12,
-                          (Query(f"slo:sli_bad:increase5m{_WHICH}", "{{model_version}}"),)),
-                    Panel("Alerts", "Which alerts of this promise fire, and since when.", "states", "none", 24,
-                          (Query('max by (alertname, window, model_version) (ALERTS{alertstate="firing",slo="$slo"})',
-                                 "{{alertname}} {{window}} {{model_version}}"),), (1,)),
-                ),
-            ),
-        ),
+        rows=(_now(spec), _in_time(spec)),
+    )
+
+
+def _now(spec: Spec) -> Row:
+    return "Now", (
+        Panel("Objective", "The share of events that has to be good.", "stat", "percentunit", 6,
+              (Query('slo:objective:ratio{slo="$slo"}', "{{slo}}"),), height=4),
+        Panel("Kept", f"The share of events over {spec.period} that was good.", "stat", "percentunit", 6,
+              (Query(f"1 - slo:sli_error:ratio_period{_WHICH}", "{{model_version}}"),), height=4),
+        Panel("Budget left", f"Share of the budget of {spec.period}.", "stat", "percentunit", 6,
+              (Query(f"slo:error_budget_remaining:ratio{_WHICH}", "{{model_version}}"),), (0,), True,
+              height=4),
+        Panel("Bad events", f"Events over {spec.period} that were bad.", "stat", "short", 6,
+              (Query(f"slo:sli_bad:increase_period{_WHICH}", "{{model_version}}"),), height=4),
+    )  # fmt: skip
+
+
+def _in_time(spec: Spec) -> Row:
+    factors = sorted({float(window.factor(spec.period)) for slo in spec.slos for window in slo.windows})
+    lengths = sorted({length for slo in spec.slos if slo.windows for length in windows(slo)}, key=seconds)
+    budget = '/ on (slo) group_left () slo:error_budget:ratio{slo="$slo"}'
+    return "In time", (
+        Panel("Measured and promised", "Share of good events over 5 minutes, and the objective.",
+              "graph", "percentunit", 12,
+              (Query(f"1 - slo:sli_error:ratio_rate5m{_WHICH}", "{{model_version}}"),
+               Query('slo:objective:ratio{slo="$slo"}', "objective"))),
+        Panel("Burn rate by window", "How many times too fast the budget is spent; alerts fire where both "
+              "windows of a pair are above its line.", "graph", "none", 12,
+              tuple(Query(f"slo:sli_error:ratio_rate{length}{_WHICH} {budget}", f"{_ONE} {length}")
+                    for length in lengths), tuple(factors)),
+        Panel("Budget left in time", f"Share of the budget of {spec.period} that is left.",
+              "graph", "percentunit", 12,
+              (Query(f"slo:error_budget_remaining:ratio{_WHICH}", "{{model_version}}"),), (0,), True),
+        Panel("Bad events in time", "Bad events within 5 minutes.", "graph", "short", 12,
+              (Query(f"slo:sli_bad:increase5m{_WHICH}", "{{model_version}}"),)),
+        Panel("Alerts", "Which alerts of this promise fire, and since when.", "states", "none", 24,
+              (Query('max by (alertname, window, model_version) (ALERTS{alertstate="firing",slo="$slo"})',
+                     "{{alertname}} {{window}} {{model_version}}"),), (1,)),
     )  # fmt: skip

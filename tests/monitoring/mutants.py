@@ -6,7 +6,6 @@ import copy
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -25,20 +24,18 @@ _LENGTH = re.compile(r"(?<=\[)(\d+[smhdw])(?=\])")
 _METRIC = re.compile(r"\b(?:up|[a-z]+(?::[a-z_]+)*_[a-z_:0-9]+)\b(?=[\[{) \n]|$)")
 
 
-def of_numbers(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield what is changed, and the file with the change."""
+def of_numbers() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what is changed, and the whole of `slo.yaml` with the change."""
     whole = yaml.safe_load(OWN.read_text())
     for path in _leaves({part: whole[part] for part in PARTS}):
-        for number, factor in enumerate(FACTORS):
+        for factor in FACTORS:
             changed = copy.deepcopy(whole)
             inner = changed
             for key in path[:-1]:
                 inner = inner[key]
             inner[path[-1]] = _scaled(path[-1], inner[path[-1]], factor)
             name = ".".join(str(key) for key in path)
-            file = folder / f"{name}.{number}.yaml"
-            file.write_text(yaml.safe_dump(changed, sort_keys=False))
-            yield f"{name} x {factor}", file
+            yield f"{name} x {factor}", changed
 
 
 def of_expression(expr: str) -> Iterator[str]:
