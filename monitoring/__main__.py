@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import scrub
+
+FAILED = 2
 
 app = App(name="python -m monitoring", help=__doc__, version_flags=[])
 
@@ -82,14 +86,16 @@ def metrics() -> None:
     metrics_page.write()
 
 
-def main() -> int:
-    """Run the command line; an error of ours is one message, not a traceback."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 2 a mistake that is said on stderr."""
     try:
-        code = app(result_action="return_value")
+        app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:  # it has said what is wrong with the command line
+        return FAILED
     except AiWorkflowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return code if isinstance(code, int) else 0
+        print(scrub(str(error)), file=sys.stderr)
+        return FAILED
+    return 0
 
 
 if __name__ == "__main__":
