@@ -119,7 +119,7 @@ def fires_after(
     """Return checks around the moment at which `fires` fires: `seconds` until its condition holds, then `for`."""
     at = seconds + numbers.hold
     late = max(until, at + 2 * step)
-    return ((at - 2 * step, {}), (at + 2 * step, {"fires": None}), (late + 2 * step, {"fires": value}))
+    return ((at - step, {}), (at + 2 * step, {"fires": None}), (late + 2 * step, {"fires": value}))
 
 
 def labels(key: str, **more: str) -> Callable[[str], Mapping[str, str]]:

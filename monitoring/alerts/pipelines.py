@@ -111,7 +111,7 @@ def _checkpoint(n: Numbers) -> Trial:
             "begun": series("begun", stopped(onset), stopped(END)),
         },
         labels("pipeline"),
-        ((at - 2 * step, {}), (at + 2 * step, {"fires": late, "none_saved": late})),
+        ((at - step, {}), (at + 2 * step, {"fires": late, "none_saved": late})),
     )
 
 

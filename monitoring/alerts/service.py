@@ -80,7 +80,7 @@ def _throughput(n: Numbers) -> Trial:
         {case: series(case, **at) for case, at in limits.items()},
         labels("job"),
         (
-            (onset + crossing + n.hold - 2 * step, {}),
+            (onset + crossing + n.hold - step, {}),
             (onset + crossing + n.hold + 2 * step, {"fires": None}),
             (onset + window + n.hold + 2 * step, {"fires": n["share"] * UNDER}),
         ),

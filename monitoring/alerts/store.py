@@ -57,7 +57,7 @@ def _fills(n: Numbers) -> Trial:
         labels("instance", job="exporter"),
         (
             (onset + 0.7 * window, {"burst": n["share"] * UNDER}),
-            (at - 2 * step, {}),
+            (at - step, {}),
             (at + 2 * step, {"fires": n["share"] * UNDER}),
         ),
     )
