@@ -9,11 +9,10 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
-from benchmarks import serving_model
+from benchmarks import http_load, serving_model
 from benchmarks.abusers import KINDS, TOKEN
 from benchmarks.http_load import Found, Load, Request
 from benchmarks.measure import BenchmarkError, machine
@@ -86,14 +85,7 @@ def _healthy(server: Running, made: serving_model.Made, seconds: float) -> Found
         Request("/predict", json.dumps({"rows": [dict(zip(made.columns, row, strict=True))]}), []) for row in made.rows
     ]
     load = Load(server.port, server.pid, _CONNECTIONS, _WARMUP, seconds, requests, {"authorization": f"Bearer {TOKEN}"})
-    with pinned(cpus()[1]):
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.http_load"],
-            input=json.dumps(asdict(load)), cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    if done.returncode:
-        raise BenchmarkError(f"a healthy caller: {done.stderr.strip()[-2_000:]}")
-    return Found(**json.loads(done.stdout))
+    return http_load.apart(load, cpus()[1])
 
 
 @contextmanager

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks import process_tree
 from benchmarks.measure import BenchmarkError
+from benchmarks.running_server import pinned
 
+ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-6
 _PATIENCE = 20.0
 _END, _LENGTH = b"\r\n\r\n", b"content-length:"
@@ -203,6 +207,22 @@ async def measure(load: Load) -> Found:
     seconds, cpu = time.perf_counter() - start, process_tree.cpu_seconds(load.server) - before
     times = sorted(1000 * each for each in client.latencies)
     return Found(len(times), seconds, cpu, percentile(times, 0.5), percentile(times, 0.99), times[-1])
+
+
+def apart(load: Load, cpu: int) -> Found:
+    """Measure from a process of its own, on one CPU.
+
+    Raises:
+        BenchmarkError: an answer is wrong, or none comes.
+    """
+    with pinned(cpu):
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.http_load"],
+            input=json.dumps(asdict(load)), cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise BenchmarkError(done.stderr.strip()[-2_000:])
+    return Found(**json.loads(done.stdout))
 
 
 def main() -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,12 +13,11 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import serving_model, serving_report
+from benchmarks import http_load, serving_model, serving_report
 from benchmarks.http_load import Found, Load, Request
 from benchmarks.measure import BenchmarkError, machine
 from benchmarks.peer_environment import Skipped
-from benchmarks.running_server import Running, cpus, pinned, running
-from benchmarks.serving_model import ROOT
+from benchmarks.running_server import Running, cpus, running
 from benchmarks.serving_peers import HELLO, OURS, SERVERS, Server
 from benchmarks.serving_report import ALONE, MANY
 
@@ -88,14 +85,10 @@ class Bench:
         """
         server = self._running[name]
         load = Load(server.port, server.pid, connections, _WARMUP, seconds, self._requests[name])
-        with pinned(self.client_cpu):
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.http_load"],
-                input=json.dumps(asdict(load)), cwd=ROOT, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-        if done.returncode:
-            raise BenchmarkError(f"{name}, asked over {connections} connections: {done.stderr.strip()[-2_000:]}")
-        return Found(**json.loads(done.stdout))
+        try:
+            return http_load.apart(load, self.client_cpu)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{name}, asked over {connections} connections: {error}") from error
 
 
 def main(given: Sequence[str] = ()) -> None:

@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import yaml
 from cyclopts import App, Parameter
 
-from ai_workflow import config, old_files, promotion, pruning, verification
+from ai_workflow import old_files, promotion, pruning, verification
+from ai_workflow.cli_where import Where
 from ai_workflow.errors import AiWorkflowError, StoreError
-from ai_workflow.registry import Registry
 from ai_workflow.retention import Item, size
-from ai_workflow.settings import Settings
-from ai_workflow.store import Store
 
 app = App(name="models", help="List, verify, pin, promote, roll back and prune published versions.")
-
-
-@Parameter(name="*")
-@dataclass
-class Where:
-    """Whose versions.
-
-    Args:
-        pipeline: YAML file of a pipeline; the pipeline of `config/base.yaml` if not given.
-        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
-        store: The store's root, if it is not the one of the configuration.
-        where: Whose versions.
-    """
-
-    pipeline: Path | None = None
-    environment: str | None = None
-    store: str | None = None
-
-    @property
-    def settings(self) -> Settings:
-        """The configuration that applies."""
-        return config.load(self.pipeline, environment=self.environment).settings
-
-    @property
-    def registry(self) -> Registry:
-        """The versions it means."""
-        settings = self.settings
-        return Registry(Store(self.store or settings.store.root), settings.models)
 
 
 _HERE = Where()

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from ai_workflow import config, logs
+from ai_workflow import logs
+from ai_workflow.cli_where import Where
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import Fetch
-from ai_workflow.settings import Service, Settings, StoreSection
+from ai_workflow.settings import Service, Settings
 
 
 @Parameter(name="*")
 @dataclass
-class Place:
+class Place(Where):
     """What is served, and where.
 
     Args:
-        pipeline: YAML file of a pipeline; the pipeline of `config/base.yaml` if not given.
-        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
-        store: The store's root, if it is not the one of the configuration.
         host: Where to listen, if not at service.host.
         port: Where to listen, if not at service.port; 0 takes any that is free.
-        place: What is served, and where.
     """
 
-    pipeline: Path | None = None
-    environment: str | None = None
-    store: str | None = None
     host: str | None = None
     port: int | None = None
 
@@ -41,14 +34,13 @@ class Place:
         Raises:
             AiWorkflowError: everybody could ask there, without a token.
         """
-        found = config.load(self.pipeline, environment=self.environment).settings
+        found = super().settings
         given = {name: value for name, value in (("host", self.host), ("port", self.port)) if value is not None}
         try:
             service = Service.model_validate({**dict(found.service), **given})
         except ValidationError as error:
             raise AiWorkflowError("; ".join(problem["msg"] for problem in error.errors())) from None
-        store = StoreSection(root=self.store) if self.store is not None else found.store
-        return found.model_copy(update={"service": service, "store": store})
+        return found.model_copy(update={"service": service})
 
 
 _CONFIGURED = Place()

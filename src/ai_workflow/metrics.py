@@ -46,6 +46,7 @@ SERVICE = (
     Metric("model_info", "gauge", "1 for each version that is loaded", ("model_version", "alias")),
     Metric("model_loaded_timestamp_seconds", "gauge", "When a version was loaded", ("model_version",)),
     Metric("model_load_failures_total", "counter", "Versions that could not be loaded", ("model_version",)),
+    Metric("model_registry_failures_total", "counter", "Looks at the registry's aliases that failed"),
     Metric("model_reloads_total", "counter", "Changes of the versions that serve"),
     Metric("event_loop_lag_seconds", "gauge", "How late the service's event loop last was"),
     Metric("prediction_log_records_total", "counter", "Predictions written to the log"),

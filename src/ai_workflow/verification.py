@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
-from ai_workflow import features
+from ai_workflow import golden
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.model_process import ModelProcess
 from ai_workflow.registry import Registry, Version
-
-# Another processor may round the last digits another way.
-_TOLERANCE = 1e-5
 
 
 def problems(registry: Registry, version: Version, timeout: float) -> list[str]:
@@ -30,17 +25,10 @@ def problems(registry: Registry, version: Version, timeout: float) -> list[str]:
 
 
 def _wrong_answers(registry: Registry, version: Version, timeout: float) -> list[str]:
-    import numpy as np
-    import pandas as pd
-
-    golden, spec = (json.loads(registry.read(version, name)) for name in ("golden.json", "features.json"))
-    if not golden["rows"]:
+    known = golden.read(registry, version)
+    if not len(known.x):
         return []
-    x = features.transform(features.as_known(pd.DataFrame(golden["rows"]), spec), spec)
     model = registry.read(version, version.manifest["model_file"])
     with ModelProcess(version.name, version.manifest["kind"], model, timeout) as process:
-        answers = process.predict(x)
-    wrong = ~np.isclose(answers, np.array(golden["answers"]), rtol=_TOLERANCE, atol=_TOLERANCE).reshape(len(x), -1).all(
-        axis=1
-    )
-    return [f"{version.name} answers golden row {row} in another way" for row in np.flatnonzero(wrong)]
+        answers = process.predict(known.x)
+    return [f"{version.name} answers golden row {row} in another way" for row in known.wrong(answers)]

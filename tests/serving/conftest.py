@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving import shop
-from tests.serving.running import Running
+from tests.serving.running import Running, of_two_versions
 
 
 @pytest.fixture
@@ -31,8 +31,5 @@ def faults(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One service for the tests of a module that leave it as it is."""
-    folder = tmp_path_factory.mktemp("service")
-    shop.publish(folder / "store", 0)
-    shop.publish(folder / "store", 1)
-    with Running(shop.pipeline(folder), folder / "store") as running:
+    with of_two_versions(tmp_path_factory.mktemp("service")) as running:
         yield running

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.serving import shop
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -114,6 +117,15 @@ class Running:
                 if target.startswith("/memfd:model_v"):
                     found[target.removeprefix("/memfd:").removesuffix(" (deleted)")] = pid
         return found
+
+
+@contextmanager
+def of_two_versions(folder: Path, **changes: Any) -> Iterator[Running]:
+    """Serve two versions from a folder of its own, with other settings where asked for."""
+    for seed in (0, 1):
+        shop.publish(folder / "store", seed)
+    with Running(shop.pipeline(folder, **changes), folder / "store") as running:
+        yield running
 
 
 def children(pid: int) -> list[int]:

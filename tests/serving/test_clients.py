@@ -12,7 +12,7 @@ import pytest
 
 from tests.serving import conformance, shop
 from tests.serving.conformance import asked
-from tests.serving.running import Running
+from tests.serving.running import Running, of_two_versions
 
 STABLE, LATEST = "model_v1.0", "model_v1.1"
 TRITON, MLSERVER = "triton_client.py", "mlserver_client.py"
@@ -50,10 +50,7 @@ def is_answer(found: dict[str, Any], seed: int = 1, rows: list[dict[str, Any]] =
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service of two versions of a classification."""
-    folder = tmp_path_factory.mktemp("classifier")
-    shop.publish(folder / "store", 0)
-    shop.publish(folder / "store", 1)
-    with Running(shop.pipeline(folder, inference=PATIENT), folder / "store") as running:
+    with of_two_versions(tmp_path_factory.mktemp("classifier"), inference=PATIENT) as running:
         yield running
 
 

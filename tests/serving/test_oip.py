@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_workflow.serving import oip
+from ai_workflow.serving import oip, tensors
 from ai_workflow.serving.encoder import BadRows
-from ai_workflow.serving.oip import Infer, Output
+from ai_workflow.serving.oip import Infer
 from ai_workflow.serving.questions import Named, Numbers
+from ai_workflow.serving.tensors import Output
 
 
 def tensor(name: str = "features", datatype: str = "FP64", shape: Any = (1, 2), **more: Any) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def test_features_are_taken_flat_or_nested_and_null_is_missing() -> None:
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "FP16", "INT8", "INT64", "UINT16", "BOOL"])
 def test_binary_features_of_every_type_are_the_same_numbers(datatype: str) -> None:
-    values = np.array([1, 0], dtype=oip._TYPES[datatype])
+    values = np.array([1, 0], dtype=tensors.NUMBERS[datatype])
     asked = binary([tensor(datatype=datatype, parameters={"binary_data_size": values.nbytes})], values.tobytes())
     assert numbers(asked) == [1, 0]
 
@@ -166,14 +167,14 @@ json_values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
     max_leaves=6,
 )
-tensors = st.fixed_dictionaries(
+sent = st.fixed_dictionaries(
     {"name": st.one_of(st.just("features"), json_values), "datatype": st.sampled_from(["FP64", "BYTES", "BOOL", 3])},
     optional={"shape": st.one_of(st.lists(st.integers(0, 3), max_size=3), json_values), "data": json_values,
               "parameters": json_values},
 )  # fmt: skip
 
 
-@given(st.lists(tensors, max_size=3), st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), json_values))
+@given(st.lists(sent, max_size=3), st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), json_values))
 @settings(max_examples=300, deadline=None)
 def test_no_json_whatever_breaks_the_reader(inputs: list[Any], more: dict[str, Any]) -> None:
     # Anything but these fails the test.

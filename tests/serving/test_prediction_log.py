@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -101,16 +102,15 @@ def test_sigkill_loses_at_most_a_second_and_the_next_service_brings_in_the_rest(
 
 
 def test_a_disk_that_takes_no_more_stops_no_answer_and_what_is_lost_is_counted(tmp_path: Path, root: Path) -> None:
+    folder = root / prediction_log.FOLDER / shop.PIPELINE
+    folder.parent.mkdir()
+    folder.write_text("a file where a folder should be")
     with Running(pipeline(tmp_path), root) as running:
-        folder = root / prediction_log.FOLDER / shop.PIPELINE
-        shutil.rmtree(folder)
-        folder.write_text("a file where a folder should be")
         for _ in range(3):
             assert running.predict(shop.ROW)["model_version"] == LATEST
         running.until(lambda: running.metrics()["prediction_log_dropped_total"] == 3)
         assert any("predictions are not logged" in line for line in running.log)
         folder.unlink()
-        folder.mkdir()
         running.predict(shop.ROW)
         running.until(lambda: len(lines(root)) == 1)
 
@@ -172,6 +172,17 @@ def test_a_compaction_that_was_killed_before_it_could_remove_a_segment_is_done_a
     compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
     assert not path.exists()
     assert sorted(predictions(tmp_path)["prediction_id"]) == ["a-0", "b-0"]
+
+
+def test_a_compaction_that_cannot_write_says_so_in_a_line_and_leaves_the_segment(tmp_path: Path) -> None:
+    path = written(tmp_path / "log", "a")
+    (tmp_path / "predictions").write_text("a file where a folder should be")
+    command = [sys.executable, "-m", "ai_workflow.serving.compaction", tmp_path, path.parent, shop.PIPELINE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"predictions stay in {path.parent} for now" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.exists()
 
 
 def test_a_segment_that_is_being_written_is_left_alone(tmp_path: Path) -> None:

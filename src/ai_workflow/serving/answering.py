@@ -17,6 +17,7 @@ from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.serving import oip, replies
+from ai_workflow.serving.attempts import Outcome
 from ai_workflow.serving.chain import Answered, Chain
 from ai_workflow.serving.encoder import BadRows
 from ai_workflow.serving.prediction_log import PredictionLog, Record
@@ -154,7 +155,7 @@ class Answering:
             raise self._unanswered(answered, chain)
         found = replies.reply(answered, question.rows, self._default or {})
         self._tally.final(found, self._loop.time() - request.arrived, request.trace_id)
-        if answered.reasons is not None:
+        if answered.fell_back:
             self._tell(found, request)
         stem = f"{self._stem}-{next(self._numbers):x}"
         if self._book is not None:
@@ -193,7 +194,7 @@ class Answering:
         return data
 
     def _unanswered(self, answered: Answered, chain: Chain) -> Refused:
-        is_late = answered.outcome == "timeout"
+        is_late = answered.outcome is Outcome.TIMEOUT
         version = chain.first.name if chain.first else "none"
         self._tally.answered(version, "timeout" if is_late else "error")
         return Refused(504 if is_late else 503, f"no answer: {answered.reasons}", RETRY)

@@ -27,6 +27,11 @@ class Answered:
     outcome: Outcome | None = None
     reasons: str | None = None
 
+    @property
+    def fell_back(self) -> bool:
+        """Whether somebody else than latest answered."""
+        return self.reasons is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:

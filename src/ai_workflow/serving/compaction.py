@@ -15,7 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ai_workflow import partitions
+from ai_workflow import logs, partitions
+from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.stages import result_store
 from ai_workflow.store import Store
@@ -101,6 +102,16 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+def main(root: str, folder: str, pipeline: str) -> int:
+    """Compact, and return the exit status: 1 where segments have to wait for the next time, which is said."""
+    logs.setup()
+    try:
+        compact(Store(root), Path(folder), pipeline)
+    except (AiWorkflowError, OSError) as error:
+        log.error("predictions stay in %s for now: %s", folder, error)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    root, place, name = sys.argv[1:]
-    compact(Store(root), Path(place), name)
+    sys.exit(main(*sys.argv[1:]))

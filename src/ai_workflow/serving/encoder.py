@@ -54,11 +54,10 @@ class Encoder:
         plain = [name for name, column in self.columns.items() if column.type == "number"]
         self._numbers = _getter(plain)
         self._bounds = [
-            (place, -math.inf if self.columns[name].min is None else self.columns[name].min,
-             math.inf if self.columns[name].max is None else self.columns[name].max)
+            (place, *_limits(self.columns[name]))
             for place, name in enumerate(plain)
             if (self.columns[name].min, self.columns[name].max) != (None, None)
-        ]  # fmt: skip
+        ]
         self._nullable = [self.columns[name].nullable and self.columns[name].fill is None for name in plain]
         self._others = [(name, _reader(column)) for name, column in self.columns.items() if name not in set(plain)]
         place = {name: number for number, name in enumerate([*plain, *(name for name, _ in self._others)])}
@@ -140,12 +139,15 @@ def _getter(names: list[str]) -> Callable[[Row], Sequence[Any]]:
     return lambda row: [row[name] for name in names]
 
 
+def _limits(column: Column) -> tuple[Any, Any]:
+    return -math.inf if column.min is None else column.min, math.inf if column.max is None else column.max
+
+
 def _reader(column: Column) -> _Read:
     """Return what reads one value of a column that is not a plain number; None stays None where that is allowed."""
     plain = {"integer": _integer, "boolean": _boolean, "category": _category, "datetime": _moment}[column.type]
     nullable = column.nullable and column.fill is None
-    low: Any = -math.inf if column.min is None else column.min
-    high: Any = math.inf if column.max is None else column.max
+    low, high = _limits(column)
     allowed = frozenset(column.allowed)
     # Dates of another format, or within bounds, are left to pandas.
     doubtful = column.type == "datetime" and (column.format, column.min, column.max) != (None, None, None)

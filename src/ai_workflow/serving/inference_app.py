@@ -14,12 +14,12 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.secrets import scrub
 from ai_workflow.serving.answering import JSON, RETRY, Answering, Header, Headers, Refused, Request, Response, Route
-from ai_workflow.serving.connections import CLOSE, WHOLE
 from ai_workflow.serving.encoder import BadRows
 from ai_workflow.serving.gate import Gate
 from ai_workflow.serving.tally import Tally
 from ai_workflow.settings import Service
 
+_CLOSE = (b"connection", b"close")
 _PLAIN = b"identity"
 # All bodies that are being received, beyond their first piece.
 _MOST_BUFFERED = 64 << 20
@@ -70,7 +70,10 @@ class InferenceApp:
                 log.exception("a request failed for a reason of our own")
             self._tally.answered("none", "error")
             status, content = 500, _said("internal error; the service's log has more", trace_id)
-        await scope["extensions"][WHOLE](status, (*more, CLOSE) if self.draining else more, content)
+        length = (b"content-length", b"%d" % len(content))
+        closing = (_CLOSE,) if self.draining else ()
+        await send({"type": "http.response.start", "status": status, "headers": [length, *more, *closing]})
+        await send({"type": "http.response.body", "body": content})
 
     async def _admitted(self, route: Route, headers: Headers, trace_id: str, receive: Any) -> Response | None:
         """Return the response, or None where the caller has gone.
@@ -82,7 +85,7 @@ class InferenceApp:
         arrived = self._loop.time()
         if not self._gate.admits(headers):
             challenge = (b"www-authenticate", b"Bearer")
-            raise Refused(self._tally.invalid(401), "no valid bearer token", challenge, CLOSE)
+            raise Refused(self._tally.invalid(401), "no valid bearer token", challenge, _CLOSE)
         if headers.get(b"content-encoding", _PLAIN) != _PLAIN:
             raise self._encoded(headers[b"content-encoding"])
         body = await self._body(headers, receive)
@@ -123,18 +126,20 @@ class InferenceApp:
                     raise self._too_large()
                 if self._buffered > _MOST_BUFFERED:
                     self._tally.answered("none", "rejected")
-                    raise Refused(503, "too much is being received at a time", RETRY, CLOSE)
+                    raise Refused(503, "too much is being received at a time", RETRY, _CLOSE)
             return b"".join(pieces)
         finally:
             self._buffered -= size - len(body)
 
     def _too_large(self) -> Refused:
         most = self._service.max_body_bytes
-        return Refused(self._tally.invalid(413), f"the body has more than {most} bytes (service.max_body_bytes)", CLOSE)
+        return Refused(
+            self._tally.invalid(413), f"the body has more than {most} bytes (service.max_body_bytes)", _CLOSE
+        )
 
     def _encoded(self, coding: bytes) -> Refused:
         said = f"Content-Encoding {coding.decode('latin-1')!r} is not taken: send the body as it is"
-        return Refused(self._tally.invalid(415), said, (b"accept-encoding", _PLAIN), CLOSE)
+        return Refused(self._tally.invalid(415), said, (b"accept-encoding", _PLAIN), _CLOSE)
 
     def _trace_of(self, headers: Headers) -> str:
         given = headers.get(b"traceparent")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ai_workflow import features, fingerprint
-from ai_workflow.errors import AiWorkflowError, StoreError
+from ai_workflow import fingerprint, golden
+from ai_workflow.golden import Golden
 from ai_workflow.registry import Registry
 from ai_workflow.serving.encoder import Encoder
 from ai_workflow.serving.model_file import sealed
 
-# Another processor may round the last digits another way.
-_TOLERANCE = 1e-5
+if TYPE_CHECKING:
+    import numpy as np
+
+# Rounding may carry a probability that far out of its range.
+_ROUNDING = 1e-5
 
 
 @dataclass(eq=False)
@@ -30,9 +32,7 @@ class Loaded:
         model: an open file with the model's bytes.
         encoder: turns rows into what the model takes.
         classes: what it tells apart; None for a regression.
-        manifest: what its publisher said of it.
-        golden: float32 (rows, features), rows whose answers are known.
-        golden_answers: those answers, row by row.
+        golden: rows whose answers are known.
     """
 
     name: str
@@ -40,10 +40,7 @@ class Loaded:
     model: int
     encoder: Encoder
     classes: list[str] | None
-    manifest: dict[str, Any]
-    golden: bytes
-    golden_rows: int
-    golden_answers: list[float]
+    golden: Golden
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -65,17 +62,19 @@ class Loaded:
         """Say whether numbers can be answers: finite, and probabilities where there are classes."""
         if not math.isfinite(sum(answers)):
             return False
-        return self.classes is None or (min(answers) >= -_TOLERANCE and max(answers) <= 1 + _TOLERANCE)
+        return self.classes is None or (min(answers) >= -_ROUNDING and max(answers) <= 1 + _ROUNDING)
+
+    @property
+    def trial(self) -> np.ndarray:
+        """Rows that show whether it answers, float32 (rows, features): the golden ones, else one without a value."""
+        import numpy as np
+
+        return self.golden.x if len(self.golden.x) else np.full((1, self.features), np.nan, dtype=np.float32)
 
     def differs(self, answers: Sequence[float]) -> str | None:
-        """Return how answers to the golden rows are not the known ones, or None if they are."""
-        if len(answers) != self.golden_rows * self.outputs:
-            return f"{len(answers)} numbers answer {self.golden_rows} rows"
-        # Where no golden row was kept, one without any value is asked, and any answer will do.
-        for place, (found, known) in enumerate(zip(answers, self.golden_answers, strict=False)):
-            if not math.isclose(found, known, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
-                return f"{found:g} in place of {known:g} for golden row {place // self.outputs}"
-        return None
+        """Return how answers to the trial are not the known ones, or None if they are, or none are known."""
+        wrong = self.golden.wrong(answers) if len(self.golden.x) else []
+        return f"another answer to golden row {wrong[0]}" if wrong else None
 
     def close(self) -> None:
         """Give back the memory and the lease."""
@@ -87,40 +86,20 @@ def load(registry: Registry, name: str) -> Loaded:
 
     Raises:
         AiWorkflowError: there is no such version, or one of its files is missing or damaged.
+        KeyError, TypeError, ValueError: they are not what a publisher writes.
     """
-    import numpy as np
-    import pandas as pd
-
     with contextlib.ExitStack() as held:
         version = held.enter_context(registry.leased(name, "service"))
-        spec = _json(registry, version, "features.json")
-        golden = _json(registry, version, "golden.json")
+        known = golden.read(registry, version)
+        spec = known.spec
         model = sealed(version.name, registry.read(version, version.manifest["model_file"]))
         held.callback(os.close, model)
-        encoder = Encoder(spec, fingerprint.of(spec["features"], spec["schema"], spec["classes"]))
-        if golden["rows"]:
-            x = features.transform(features.as_known(pd.DataFrame(golden["rows"]), spec), spec)
-        else:
-            x = np.full((1, encoder.width), np.nan, dtype=np.float32)
         return Loaded(
             name=version.name,
             kind=version.manifest["kind"],
             model=model,
-            encoder=encoder,
+            encoder=Encoder(spec, fingerprint.of(spec["features"], spec["schema"], spec["classes"])),
             classes=spec["classes"],
-            manifest=version.manifest,
-            golden=x.astype("<f4").tobytes(),
-            golden_rows=len(x),
-            golden_answers=np.asarray(golden["answers"], dtype=float).reshape(-1).tolist(),
+            golden=known,
             _held=held.pop_all(),
         )
-
-
-def _json(registry: Registry, version: Any, name: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(registry.read(version, name))
-    except ValueError as error:
-        raise StoreError(f"{version.name}/{name} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise AiWorkflowError(f"{version.name}/{name} is not what a publisher writes")
-    return found

@@ -1,7 +1,6 @@
 """The Open Inference Protocol, version 2, over HTTP, with the binary tensor extension: requests read, answers written.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
-https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 
 A request has one tensor for each column of a row, named after it, of shape [rows] or [rows, 1]; or a single tensor
 `features` of shape [rows, features] with the numbers that the model takes, in the order of its feature spec.
@@ -20,16 +19,9 @@ import orjson
 
 from ai_workflow.serving.encoder import BadRows
 from ai_workflow.serving.questions import Named, Numbers, Question
+from ai_workflow.serving.tensors import DATATYPES, NUMBERS, Output, packed, unpacked
 
 MATRIX = "features"
-_TYPES = {
-    "BOOL": "?", "UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "<i1", "INT16": "<i2",
-    "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
-}  # fmt: skip
-DATATYPES = ("BYTES", *_TYPES)
-# What a column of each type is called here.
-COLUMN_TYPES = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", "category": "BYTES", "datetime": "BYTES"}
-_LENGTH = struct.Struct("<I")
 
 
 @dataclass(slots=True)
@@ -49,16 +41,6 @@ class Infer:
     timeout: float | None = None
     outputs: dict[str, bool] = field(default_factory=dict)
     binary: bool = False
-
-
-@dataclass(slots=True)
-class Output:
-    """One tensor of an answer, as it is in JSON; `data` in row-major order."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-    data: Sequence[Any]
 
 
 def parse(body: bytes, header: int | None, most: int) -> Infer:
@@ -109,7 +91,7 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
     if type(tensor) is not dict or type(name := tensor.get("name")) is not str:
         raise BadRows("each input must be an object with a `name`")
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
-    if datatype != "BYTES" and (type(datatype) is not str or datatype not in _TYPES):
+    if datatype != "BYTES" and (type(datatype) is not str or datatype not in NUMBERS):
         raise BadRows(f"input '{name}': datatype {datatype!r} is none of {', '.join(DATATYPES)}")
     if type(shape) is not list or not 1 <= len(shape) <= 2 or set(map(type, shape)) != {int} or min(shape) < 1:
         raise BadRows(f"input '{name}': shape {shape!r} is not [rows] or [rows, columns], each 1 at least")
@@ -122,7 +104,7 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
     else:
         if type(size) is not int or not 0 <= size <= len(rest):
             raise BadRows(f"input '{name}': binary_data_size {size!r}, and {len(rest)} bytes are left of the body")
-        values, rest = _binary(name, datatype, rest[:size], count), rest[size:]
+        values, rest = unpacked(name, datatype, rest[:size], count), rest[size:]
     return name, (datatype, shape, values), rest
 
 
@@ -135,27 +117,6 @@ def _listed(name: str, data: Any, count: int) -> list[Any]:
         raise BadRows(f"input '{name}' has {len(data)} values, and its shape says {count}")
     values: list[Any] = data
     return values
-
-
-def _binary(name: str, datatype: str, data: memoryview, count: int) -> Any:
-    if datatype != "BYTES":
-        kind = np.dtype(_TYPES[datatype])
-        if len(data) != count * kind.itemsize:
-            raise BadRows(f"input '{name}' has {len(data)} bytes, and {count} {datatype} take {count * kind.itemsize}")
-        return np.frombuffer(data, kind)
-    texts: list[bytes] = []
-    while data and len(texts) < count:
-        (size,) = _LENGTH.unpack_from(data) if len(data) >= _LENGTH.size else (len(data),)
-        if size > len(data) - _LENGTH.size:
-            raise BadRows(f"input '{name}': element {len(texts)} is longer than the data that is left")
-        texts.append(bytes(data[_LENGTH.size : _LENGTH.size + size]))
-        data = data[_LENGTH.size + size :]
-    if data or len(texts) != count:
-        raise BadRows(f"input '{name}' does not hold {count} elements")
-    try:
-        return [text.decode() for text in texts]
-    except UnicodeDecodeError as error:
-        raise BadRows(f"input '{name}' is not UTF-8: {error}") from error
 
 
 def _question(tensors: dict[str, tuple[str, list[int], Any]]) -> Question:
@@ -174,9 +135,10 @@ def _question(tensors: dict[str, tuple[str, list[int], Any]]) -> Question:
 def _matrix(datatype: str, shape: list[int], values: Any) -> Numbers:
     if datatype == "BYTES":
         raise BadRows(f"input '{MATRIX}' must be of numbers")
-    if type(values) is list and not set(map(type, values)) <= {int, float, bool, type(None)}:
+    kinds = set(map(type, values)) if type(values) is list else set()
+    if not kinds <= {int, float, bool, type(None)}:
         raise BadRows(f"input '{MATRIX}' holds values that are not numbers")
-    if type(values) is list and set(map(type, values)) <= {int, float} and math.isfinite(sum(values)):
+    if kinds and kinds <= {int, float} and math.isfinite(sum(values)):
         try:
             return Numbers(struct.pack(f"<{len(values)}f", *values), shape[0], shape[1])
         except (OverflowError, struct.error):
@@ -242,17 +204,10 @@ def answer(body: dict[str, Any], outputs: Sequence[Output], asked: Infer) -> tup
             continue
         tensor = asdict(output)
         if asked.outputs.get(output.name, asked.binary):
-            data = _packed(output)
+            data = packed(output)
             del tensor["data"]
             tensor["parameters"] = {"binary_data_size": len(data)}
             tail.append(data)
         described.append(tensor)
     head = orjson.dumps({**body, "outputs": described})
     return (b"".join([head, *tail]), len(head)) if tail else (head, None)
-
-
-def _packed(output: Output) -> bytes:
-    if output.datatype == "BYTES":
-        texts = [("" if value is None else str(value)).encode() for value in output.data]
-        return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
-    return np.asarray(output.data, dtype=_TYPES[output.datatype]).tobytes()

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from ai_workflow.serving.oip import COLUMN_TYPES
+from ai_workflow.serving.tensors import COLUMN_TYPES
 from ai_workflow.settings import Column
 
 _MOMENT = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai_workflow.serving.oip import DATATYPES
+from ai_workflow.serving.tensors import DATATYPES
 from ai_workflow.settings import Column
 
 _TYPES = {"integer": "integer", "number": "number", "boolean": "boolean", "category": "string", "datetime": "string"}

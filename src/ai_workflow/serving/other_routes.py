@@ -19,8 +19,9 @@ from ai_workflow.serving import openapi
 from ai_workflow.serving.gate import Gate
 from ai_workflow.serving.label_route import LabelRoute
 from ai_workflow.serving.log_level import LogLevel
-from ai_workflow.serving.oip import COLUMN_TYPES, MATRIX
+from ai_workflow.serving.oip import MATRIX
 from ai_workflow.serving.slot import Slot
+from ai_workflow.serving.tensors import COLUMN_TYPES
 from ai_workflow.serving.versions import Versions
 from ai_workflow.settings import Settings
 

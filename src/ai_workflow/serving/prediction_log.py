@@ -84,7 +84,6 @@ class PredictionLog:
 
     def start(self) -> None:
         """Begin to write; make `predictions/` of what an earlier service left."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._start_compaction()
         self._thread.start()
 
@@ -170,6 +169,7 @@ class PredictionLog:
         return b"".join(lines)
 
     def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._number += 1
         path = self._folder / f"{self._stem}-{self._number:06d}.jsonl"
         self._handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_EXCL, 0o600)

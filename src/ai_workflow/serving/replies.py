@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ai_workflow.serving.chain import Answered
-from ai_workflow.serving.oip import Output
+from ai_workflow.serving.tensors import Output
 
 DEFAULT = "default"
 
@@ -64,7 +64,7 @@ def in_words(found: Reply, stem: str, trace_id: str, default: Mapping[str, Any])
     return {
         "predictions": predictions,
         "model_version": found.version,
-        "fallback": found.answered.reasons is not None,
+        "fallback": found.answered.fell_back,
         "fallback_reason": found.answered.reasons,
         "trace_id": trace_id,
     }
@@ -102,7 +102,7 @@ def in_protocol(found: Reply, stem: str, trace_id: str, model: str, request_id: 
         "model_version": found.version,
         **({"id": request_id} if request_id is not None else {}),
         "parameters": {
-            "fallback": reasons is not None,
+            "fallback": found.answered.fell_back,
             **({"fallback_reason": reasons} if reasons is not None else {}),
             "trace_id": trace_id,
             "prediction_id": stem,

@@ -63,7 +63,6 @@ class Service:
         self._book = self._prediction_log()
         self._labels = self._label_log()
         self._socket = _bound(self._service.host, self._service.port)
-        self._draining = False
         self._drained: asyncio.Task[None] | None = None
 
     def run(self) -> None:
@@ -77,10 +76,10 @@ class Service:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        versions = Versions(Registry(self._store, self._settings.models), self._slot, self._service.reload_seconds)
-        tally = Tally()
+        tally, registry = Tally(), Registry(self._store, self._settings.models)
+        versions = Versions(registry, self._slot, self._service.reload_seconds, tally)
         labels = LabelRoute(self._settings, self._labels, tally)
-        others = OtherRoutes(self._settings, versions, self._gate, labels, self.drain, lambda: self._draining)
+        others = OtherRoutes(self._settings, versions, self._gate, labels, self.drain, lambda: self._app.draining)
         answering = Answering(self._settings, versions, self._book, tally)
         self._app = InferenceApp(self._service, answering, self._gate, others.app(), tally)
         metrics.get("inference_capacity_requests").set(self._service.max_in_flight)
@@ -120,10 +119,10 @@ class Service:
 
     def drain(self) -> None:
         """Be ready no more, still answer for a while, and then end; called again: end now."""
-        if self._draining:
+        if self._app.draining:
             self._server.should_exit = True
             return
-        self._draining = self._app.draining = True
+        self._app.draining = True
         log.info("not ready any more; still answering for %g s", self._service.drain_seconds)
         self._drained = asyncio.get_running_loop().create_task(self._end())
 

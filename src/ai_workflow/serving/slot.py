@@ -152,8 +152,8 @@ class Slot:
 
     async def _golden(self, seconds: float) -> str | None:
         """Return what is wrong with the answers to the golden rows, if anything."""
-        until = self._loop.time() + seconds
-        answered = await self._queue.add(self.loaded.golden, self.loaded.golden_rows, until, _GOLDEN)
+        rows, until = self.loaded.trial, self._loop.time() + seconds
+        answered = await self._queue.add(rows.tobytes(), len(rows), until, _GOLDEN)
         return answered.value if isinstance(answered, Outcome) else self.loaded.differs(answered)
 
     def _lose(self, outcome: Outcome, how: str) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ai_workflow import fallback, metrics
-from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.registry import Registry
-from ai_workflow.serving import loaded, tally
+from ai_workflow.serving import loaded
 from ai_workflow.serving.chain import Chain
 from ai_workflow.serving.slot import Slot
+from ai_workflow.serving.tally import Tally
 
 # A version that did not load is tried again, the more seldom the longer trying takes.
 _PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 1.0, 10, 60.0
@@ -32,19 +32,21 @@ class Failure:
 
 
 class Versions:
-    """Keeps `chain` as the aliases say; `start`, then `watch`, then `close`.
+    """Keeps `chain` as the aliases say: `look` once, then `watch`, then `close`.
 
     Args:
         registry: where the versions are.
         made: makes the slot of a version that was read.
         poll: seconds between two looks at the aliases.
+        tally: told of each version that serves, and that serves no more.
     """
 
-    def __init__(self, registry: Registry, made: Callable[[loaded.Loaded], Slot], poll: float) -> None:
-        self._registry, self._made, self._poll = registry, made, poll
+    def __init__(self, registry: Registry, made: Callable[[loaded.Loaded], Slot], poll: float, tally: Tally) -> None:
+        self._registry, self._made, self._poll, self._tally = registry, made, poll, tally
         self.chain = Chain(absent="no version is published")
         self._aliases: dict[str, str | None] = {}
         self._failures: dict[str, Failure] = {}
+        self._unreadable: str | None = None
         self._draining: set[asyncio.Task[None]] = set()
         self._looking = asyncio.Lock()
 
@@ -72,22 +74,34 @@ class Versions:
         async with self._looking:
             if anew:
                 self._failures.clear()
-            try:
-                # One read of a small file; where it is on a network, the loop must not wait for it.
-                self._aliases = await asyncio.to_thread(self._registry.aliases)
-            except (AiWorkflowError, OSError) as error:
-                self._failed("registry", error, 0.0)
+            if not await self._read():
                 return
-            if not self._aliases["latest"] and self.chain.slots:
-                # Published versions are never all taken back: somebody moved the folder away.
-                self._failed("registry", AiWorkflowError("it tells of no version any more"), 0.0)
-                return
-            self._failures.pop("registry", None)
             wanted = fallback.order("latest", self._aliases) if self._aliases["latest"] else ()
+            for name in [name for name in self._failures if name not in wanted]:
+                del self._failures[name]
+                metrics.forget("model_load_failures_total", name)
             for name in wanted:
                 if self.chain.named(name) is None:
                     await self._load(name)
             self._swap(wanted)
+
+    async def _read(self) -> bool:
+        """Read the aliases; where that fails, what serves goes on, and it is said once."""
+        try:
+            # A small file; where it is on a network, the loop must not wait for it.
+            aliases = await asyncio.to_thread(self._registry.aliases)
+            # Published versions are never all taken back: somebody moved the folder away.
+            problem = "it tells of no version any more" if self.chain.slots and not aliases["latest"] else None
+        except Exception as error:  # whatever a store makes of it
+            problem = str(error) or type(error).__name__
+        if problem is not None:
+            metrics.get("model_registry_failures_total").inc()
+            if problem != self._unreadable:
+                log.error("the registry cannot be read, and what serves goes on: %s", problem)
+        else:
+            self._aliases = aliases
+        self._unreadable = problem
+        return problem is None
 
     async def _load(self, name: str) -> None:
         """Load a version and put it into the chain's slots; the ones that serve go on meanwhile."""
@@ -100,7 +114,7 @@ class Versions:
             # To read and to verify a version costs little; what is to be tried seldom is to start a process for it.
             began = time.monotonic()
             await slot.start()
-        except (AiWorkflowError, OSError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever a bad version makes of our code, the others serve
             if slot is not None:
                 slot.close()
             self._failed(name, error, time.monotonic() - began if slot is not None else 0.0)
@@ -111,7 +125,7 @@ class Versions:
             raise
         self._failures.pop(name, None)
         metrics.get("model_loaded_timestamp_seconds").labels(name).set_to_current_time()
-        tally.of_version(name)
+        self._tally.show(name)
         log.info("%s is loaded, and answers its golden rows", name)
         self.chain = Chain((*self.chain.slots, slot), self.chain.absent)
 
@@ -161,8 +175,12 @@ class Versions:
         while slot.waiting and time.monotonic() < until:
             await asyncio.sleep(_DRAIN_STEP)
         slot.close()
-        slot.attempts.forget()
-        metrics.forget("model_loaded_timestamp_seconds", slot.name)
+        async with self._looking:
+            # It may have come back meanwhile, in another slot.
+            if self.chain.named(slot.name) is None:
+                slot.attempts.forget()
+                metrics.forget("model_loaded_timestamp_seconds", slot.name)
+                self._tally.forget(slot.name)
 
     async def close(self) -> None:
         """End all processes."""

@@ -1,0 +1,68 @@
+"""Tensors of the Open Inference Protocol: their datatypes, and how their values are written as bytes.
+
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ai_workflow.serving.encoder import BadRows
+
+NUMBERS = {
+    "BOOL": "?", "UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "<i1", "INT16": "<i2",
+    "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
+}  # fmt: skip
+DATATYPES = ("BYTES", *NUMBERS)
+# What a column of each type is called here.
+COLUMN_TYPES = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", "category": "BYTES", "datetime": "BYTES"}
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(slots=True)
+class Output:
+    """One tensor of an answer, as it is in JSON; `data` in row-major order."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: Sequence[Any]
+
+
+def unpacked(name: str, datatype: str, data: memoryview, count: int) -> Any:
+    """Return the values of a tensor, row by row: an array of numbers, or a list of texts.
+
+    Raises:
+        BadRows: the bytes are not so many values of that type.
+    """
+    if datatype != "BYTES":
+        kind = np.dtype(NUMBERS[datatype])
+        if len(data) != count * kind.itemsize:
+            raise BadRows(f"input '{name}' has {len(data)} bytes, and {count} {datatype} take {count * kind.itemsize}")
+        return np.frombuffer(data, kind)
+    texts: list[bytes] = []
+    while data and len(texts) < count:
+        (size,) = _LENGTH.unpack_from(data) if len(data) >= _LENGTH.size else (len(data),)
+        if size > len(data) - _LENGTH.size:
+            raise BadRows(f"input '{name}': element {len(texts)} is longer than the data that is left")
+        texts.append(bytes(data[_LENGTH.size : _LENGTH.size + size]))
+        data = data[_LENGTH.size + size :]
+    if data or len(texts) != count:
+        raise BadRows(f"input '{name}' does not hold {count} elements")
+    try:
+        return [text.decode() for text in texts]
+    except UnicodeDecodeError as error:
+        raise BadRows(f"input '{name}' is not UTF-8: {error}") from error
+
+
+def packed(output: Output) -> bytes:
+    """Return the bytes of a tensor; a missing text is an empty one, a missing number is NaN."""
+    if output.datatype == "BYTES":
+        texts = [("" if value is None else str(value)).encode() for value in output.data]
+        return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
+    return np.asarray(output.data, dtype=NUMBERS[output.datatype]).tobytes()
