@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from monitoring import durations, promql, queries
+from monitoring import durations, finding, promql, queries
 from monitoring.annotations import dashboard, written
 from monitoring.durations import shortest
 from monitoring.spec import Slo, Spec, Window
@@ -14,6 +14,12 @@ Rule = dict[str, object]
 SHORTEST = "5m"
 _RATE = re.compile(r"\b(i?rate)\s*\(")
 
+# Which series has the trace of a bad event, by kind of promise and the metric of its events.
+_EXAMPLES = {
+    ("events", "inference_total"): 'inference_example_info{<own>,kind=~"error|timeout|rejected"}',
+    ("latency", "inference_latency_seconds_count"): 'inference_example_info{<own>,kind="slow"}',
+    ("accuracy", "model_labeled_predictions_total"): "model_evaluation_info{<own>}",
+}
 # What is told of a budget as a whole; `slo.yaml` gives the numbers.
 BUDGETS = ("ErrorBudgetExhausted", "ErrorBudgetLow")
 
@@ -117,7 +123,7 @@ def _burning(spec: Spec, slo: Slo) -> list[Rule]:
             limit,
         )
         labels = {"severity": window.severity, "window": window.name, "burn_factor": factor}
-        found.append(_alert(spec, slo, slo.alert, expr, window.hold, labels, told))
+        found.append(_alert(spec, slo, slo.alert, expr, window.hold, labels, told, _finds(slo)))
     return found
 
 
@@ -135,7 +141,7 @@ def _budgets(spec: Spec, slo: Slo) -> list[Rule]:
             f"Of {shortest(slo.budget)} of all events over {spec.period}; by at least {least} bad ones.",
             limit,
         )
-        found.append(_alert(spec, slo, name, expr, entry.hold, {"severity": entry.severity}, told))
+        found.append(_alert(spec, slo, name, expr, entry.hold, {"severity": entry.severity}, told, _finds(slo)))
     return found
 
 
@@ -149,7 +155,7 @@ def _absent(spec: Spec, slo: Slo) -> list[Rule]:
         "1",
         "series",
     )
-    return [_alert(spec, slo, "SLOMetricAbsent", f"absent({found.text})", slo.absent, {"severity": "page"}, told)]
+    return [_alert(spec, slo, "SLOMetricAbsent", f"absent({found.text})", slo.absent, {"severity": "page"}, told, {})]
 
 
 def _of(slo: Slo) -> str:
@@ -158,8 +164,19 @@ def _of(slo: Slo) -> str:
     return " of {{ $labels.model_version }}" if "model_version" in by else ""
 
 
+def _finds(slo: Slo) -> dict[str, str]:
+    """What its alerts find: the trace of a bad event, where the metric has one beside it."""
+    query = slo.total_query or slo.raw
+    metric, by = promql.selectors(query)[0].metric, promql.grouping(query)
+    wanted = _EXAMPLES.get((slo.kind, metric), "")
+    if not wanted or "model_version" not in by:
+        return {}
+    own = ",".join(f"{label}=${label}" for label in by)
+    return {"trace_id": wanted.replace("<own>", own)}
+
+
 def _alert(
-    spec: Spec, slo: Slo, name: str, expr: str, hold: str, labels: dict[str, str], told: Told
+    spec: Spec, slo: Slo, name: str, expr: str, hold: str, labels: dict[str, str], told: Told, finds: dict[str, str]
 ) -> Rule:  # fmt: skip
     where = dashboard(spec, "slo", {"slo": slo.name})
     own = written(spec, name, told.summary, told.description, told.objective, told.unit, where)
@@ -168,5 +185,5 @@ def _alert(
         "expr": expr,
         "for": hold,
         "labels": {**slo.labels, **labels, "slo": slo.name},
-        "annotations": {**own, **slo.annotations},
+        "annotations": {**own, **finding.templates(finds), **slo.annotations},
     }

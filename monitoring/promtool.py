@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from monitoring import alerts, burn_trials, rules
+from monitoring import alerts, burn_trials, finding, rules
 from monitoring.alerts.base import Counter, Gauge, Trial, numbers
 from monitoring.burn import Rule
 from monitoring.rendering import render
@@ -45,7 +45,7 @@ def _test(trial: Trial, rule: Rule) -> Test:
     found: Test = {
         "name": str(rule["alert"]),
         "interval": f"{trial.step}s",
-        "input_series": _input(trial, end),
+        "input_series": [*_input(trial, end), *_constant(trial, rule, end)],
     }
     shares = "window" in labels_of(rule)  # its name, with the other pairs of its promise
     told = [(at, firing) for at, firing in checks if not shares and None not in firing.values()]
@@ -77,10 +77,10 @@ def _nothing(trial: Trial, rule: Rule) -> Test:
 
 def _texts(trial: Trial, pairs: Sequence[Rule]) -> Test:
     """All pairs at once: promtool compares every alert of a name."""
-    found, ((at, firing),) = _test(trial, pairs[0]), trial.checks
+    tried, ((at, firing),) = _test(trial, pairs[0]), trial.checks
     told = [_told(trial, rule, case, value) for rule in pairs for case, value in firing.items()]
     check = {"eval_time": f"{_on_step(at, trial.step)}s", "alertname": pairs[0]["alert"], "exp_alerts": told}
-    return {**found, "alert_rule_test": [check]}
+    return {**tried, "alert_rule_test": [check]}
 
 
 def _records(trial: Trial, expected: Sequence[tuple[str, float, Mapping[str, str]]]) -> Test:
@@ -120,8 +120,20 @@ def _told(trial: Trial, rule: Rule, case: str, value: float | None) -> Test:
     labels = {**trial.labels(case), **own}
     return {
         "exp_labels": labels,
-        "exp_annotations": {key: render(text, value, labels) for key, text in notes.items()},
+        "exp_annotations": {key: render(text, value, labels, found(trial, rule)) for key, text in notes.items()},
     }
+
+
+def _constant(trial: Trial, rule: Rule, end: float) -> list[Test]:
+    return [{"series": series, "values": f"1x{math.ceil(end / trial.step)}"} for series in found(trial, rule)]
+
+
+def found(trial: Trial, rule: Rule) -> list[str]:
+    """Return the series in which the alerts of a trial find what they name."""
+    notes, own = rule["annotations"], labels_of(rule)
+    assert isinstance(notes, dict)
+    firing = dict.fromkeys(case for _, cases in trial.checks for case in cases)
+    return list(dict.fromkeys(one for case in firing for one in finding.examples(notes, {**trial.labels(case), **own})))
 
 
 def _fires(trial: Trial, rule: Rule, at: int, firing: Mapping[str, float | None]) -> Test:

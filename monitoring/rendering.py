@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+from monitoring import finding
 
 _PLACE = re.compile(r"\{\{\s*(\$value|\$labels\.\w+)\s*(?:\|\s*(\w+)(?:\s+\"([^\"]*)\")?\s*)?\}\}")
 
 
-def render(template: str, value: float, labels: Mapping[str, str]) -> str:
-    """Return the text that Prometheus makes of an annotation.
+def render(template: str, value: float, labels: Mapping[str, str], series: Sequence[str] = ()) -> str:
+    """Return the text that Prometheus makes of an annotation, when it has just these series.
 
     Raises:
         KeyError: it uses a function that is not known here.
@@ -22,7 +24,7 @@ def render(template: str, value: float, labels: Mapping[str, str]) -> str:
             return found[3] % value
         return FUNCTIONS[found[2]](value)
 
-    return _PLACE.sub(filled, template)
+    return _PLACE.sub(filled, finding.found(template, labels, series))
 
 
 def _duration(value: float) -> str:

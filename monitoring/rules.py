@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring import alerts, burn
+from monitoring import alerts, burn, finding
 from monitoring.alerts.base import numbers
 from monitoring.annotations import dashboard, written
 from monitoring.burn import Rule
@@ -32,7 +32,10 @@ def _alert(spec: Spec, entry: Entry, alert: alerts.Alert) -> Rule:
         "expr": fill(alert.expr),
         "for": entry.hold,
         "labels": {"severity": entry.severity, **({"slo": entry.slo} if entry.slo else {})},
-        "annotations": written(
-            spec, alert.name, fill(alert.summary), fill(alert.description), fill(alert.objective), alert.unit, where
-        ),
+        "annotations": {
+            **written(
+                spec, alert.name, fill(alert.summary), fill(alert.description), fill(alert.objective), alert.unit, where
+            ),
+            **finding.templates(alert.finds),
+        },
     }

@@ -74,7 +74,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert, but for its numbers, severity and `for`; `kind` is the kind of promise that may set it."""
+    """An alert, but for its numbers, severity and `for`.
+
+    `kind` is the kind of promise that may set it; `finds` is what it names besides its labels (`finding.templates`).
+    """
 
     name: str
     expr: str
@@ -86,7 +89,7 @@ class Alert:
     trial: Callable[[Numbers], Trial]
     kind: str = ""
     group: str = "service"
-    links: Mapping[str, str] = field(default_factory=dict)
+    finds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def wanted(self) -> set[str]:

@@ -19,6 +19,11 @@ from monitoring.alerts.base import (
     stopped,
 )  # fmt: skip
 
+# The series of the run that an alert is about.
+_BEGUN = 'pipeline_run_info{run="last_started",pipeline=$pipeline,flow=$flow}'
+_ENDED = 'pipeline_run_info{run="last_ended",pipeline=$pipeline,flow=$flow}'
+_TRAINED = _ENDED.replace("$flow", '"training"')
+_TRAINING = _BEGUN.replace("$flow", '"training"')
 _EVERY = 3600  # the interval that trials expect, in seconds
 
 
@@ -130,6 +135,7 @@ max by (pipeline, flow) (pipeline_expected_interval_seconds)
         unit="intervals",
         objective="<times>",
         dashboard="pipelines",
+        finds={"trace_id": _BEGUN, "stage": _BEGUN},
         trial=_stalled,
     ),
     Alert(
@@ -146,6 +152,7 @@ max by (pipeline) (pipeline_expected_interval_seconds)
         unit="intervals",
         objective="<times>",
         dashboard="pipelines",
+        finds={"trace_id": 'pipeline_run_info{run="last_ended",pipeline=$pipeline,stage=$stage}'},
         trial=_stage_stalled,
     ),
     Alert(
@@ -161,6 +168,7 @@ max by (pipeline, flow) (pipeline_last_success_timestamp_seconds)""",
         unit="seconds",
         objective="0",
         dashboard="pipelines",
+        finds={"trace_id": _BEGUN, "stage": _BEGUN},
         trial=_never,
     ),
     Alert(
@@ -175,6 +183,7 @@ time() - max by (pipeline, flow) (pipeline_last_end_timestamp_seconds) < <within
         unit="failed",
         objective="0",
         dashboard="pipelines",
+        finds={"trace_id": _ENDED, "stage": _ENDED},
         trial=lambda n: _failed(n, "pipeline", "scoring"),
     ),
     Alert(
@@ -189,6 +198,7 @@ time() - max by (pipeline) (training_last_end_timestamp_seconds) < <within.secon
         unit="failed",
         objective="0",
         dashboard="pipelines",
+        finds={"trace_id": _TRAINED, "stage": _TRAINED},
         trial=lambda n: _failed(n, "training"),
     ),
     Alert(
@@ -209,6 +219,7 @@ max by (pipeline) (training_run_active) == 1""",
         unit="seconds",
         objective="<age.seconds>",
         dashboard="pipelines",
+        finds={"trace_id": _TRAINING, "stage": _TRAINING},
         trial=_checkpoint,
     ),
 )

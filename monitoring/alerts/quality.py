@@ -79,6 +79,7 @@ def _drift(metric: str, more: str = "") -> Callable[[Numbers], Trial]:
     return trial
 
 
+_EVALUATED = {"trace_id": "model_evaluation_info{pipeline=$pipeline,model_version=$model_version}"}
 _SERVING = 'and on (pipeline, model_version)\nmodel_registry_info{alias=~"latest|stable"}'
 
 QUALITY = (
@@ -97,6 +98,7 @@ model_labeled_predictions_window >= <least>
         unit="ratio",
         objective="<objective>",
         dashboard="quality",
+        finds=_EVALUATED,
         trial=_accuracy("objective"),
     ),
     Alert(
@@ -114,6 +116,7 @@ model_labeled_predictions_window >= <least>
         unit="ratio",
         objective="<floor>",
         dashboard="quality",
+        finds=_EVALUATED,
         trial=_accuracy("floor"),
     ),
     Alert(
@@ -143,6 +146,7 @@ model_registry_info{alias="latest"}""",
         unit="psi",
         objective="<psi>",
         dashboard="quality",
+        finds=_EVALUATED,
         trial=_drift("feature_drift_psi", ',feature="age"'),
     ),
     Alert(
@@ -160,6 +164,7 @@ model_registry_info{alias="latest"}""",
         unit="psi",
         objective="<psi>",
         dashboard="quality",
+        finds=_EVALUATED,
         trial=_drift("prediction_drift_psi"),
     ),
 )

@@ -20,6 +20,10 @@ from monitoring.alerts.base import (
 )  # fmt: skip
 from monitoring.alerts.watchers import down
 
+_FAILED = 'inference_example_info{job=$job,model_version=$model_version,kind=~"error|timeout|rejected"}'
+_FELL_BACK = 'inference_example_info{job=$job,kind="fallback"}'
+_LATEST = 'model_info{job=$job,alias="latest"}'
+
 
 def _acute(n: Numbers) -> Trial:
     window, step = n.seconds("window"), max(1, n.seconds("window") // 12)
@@ -141,6 +145,7 @@ sum by (job, model_version) (increase(inference_total[<window>])) > <requests>""
         unit="ratio",
         objective="<ratio>",
         dashboard="overview",
+        finds={"trace_id": _FAILED},
         trial=_acute,
     ),
     Alert(
@@ -196,6 +201,7 @@ sum by (job) (increase(inference_total{status="fallback"}[<window>])) > <least>"
         unit="ratio",
         objective="<ratio>",
         dashboard="overview",
+        finds={"trace_id": _FELL_BACK, "model_version": _LATEST},
         trial=_fallback,
     ),
     Alert(
@@ -206,6 +212,7 @@ sum by (job) (increase(inference_total{status="fallback"}[<window>])) > <least>"
         unit="state",
         objective="0",
         dashboard="overview",
+        finds={"trace_id": _FELL_BACK},
         trial=_breaker,
     ),
 )

@@ -88,6 +88,8 @@ def _samples(labels: Labels, record: dict[str, Any]) -> Iterator[Sample]:
         **{name: window[field] for name, field in _WINDOW.items()},
     }
     yield from (Sample(name, labels, _number(value)) for name, value in values.items() if value is not None)
+    if trace_id := record["trace_id"]:
+        yield Sample("model_evaluation_info", (*labels, str(trace_id)), 1.0)
     for quantile, seconds in sorted(record["label_delay"].items()):
         if seconds is not None:
             yield Sample("model_label_delay_seconds", (*labels, quantile), _number(seconds))

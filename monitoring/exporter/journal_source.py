@@ -48,6 +48,7 @@ class JournalSource:
         self._store, self._book, self._failures = store, Journal(store), failures
         self._folders = journal_folders.folders(store)
         self._latest = Latest()
+        self._infos: dict[tuple[str, ...], tuple[float, tuple[str, str]]] = {}
         self._open: dict[str, _Trace] = {}
 
     def look(self) -> list[Sample]:
@@ -56,7 +57,8 @@ class JournalSource:
             self._take(trace_id, names)
         for trace_id in list(self._open):
             self._judge(trace_id)
-        return [*self._latest.samples(), *self._active()]
+        infos = [Sample("pipeline_run_info", (*which, *about), 1.0) for which, (_, about) in self._infos.items()]
+        return [*self._latest.samples(), *infos, *self._active()]
 
     def flows(self) -> list[tuple[str, str]]:
         """Return pipeline and flow of all runs there were."""
@@ -85,6 +87,14 @@ class JournalSource:
         if len(runs) != 1 or not runs[0].ended:
             # Damaged, or it tells of a run within another one.
             return False
+        runs[0].failed_stage = next(
+            (
+                stage
+                for stage, status in map(journal.parts, reversed(names))
+                if status == journal.ERROR and stage != journal.RUN
+            ),
+            "",
+        )
         wanted = self._wanted(names, runs[0])
         self._read(trace_id, wanted, trace.events)
         self._note(runs, [StageEnd.of(event) for name in wanted if (event := trace.events.get(name))])
@@ -143,8 +153,10 @@ class JournalSource:
     def _note_run(self, run: Run) -> None:
         note, labels = self._latest.note, (run.pipeline, run.flow)
         note(_START, labels, run.started)
+        self._note_info(run, "last_started", run.started)
         if not run.ended:
             return
+        self._note_info(run, "last_ended", run.last)
         note("pipeline_last_end_timestamp_seconds", labels, run.last)
         note("pipeline_last_run_failed", labels, run.last, float(run.failed))
         seconds = run.last - run.started if run.seconds is None else run.seconds
@@ -154,6 +166,11 @@ class JournalSource:
         if run.flow == TRAINING:
             note("training_last_end_timestamp_seconds", (run.pipeline,), run.last)
             note("training_last_run_failed", (run.pipeline,), run.last, float(run.failed))
+
+    def _note_info(self, run: Run, which: str, moment: float) -> None:
+        key = (run.pipeline, run.flow, which)
+        if moment >= self._infos.get(key, (float("-inf"),))[0]:
+            self._infos[key] = (moment, (run.stage or (run.failed_stage if run.failed else ""), run.writer.trace_id))
 
     def _note_end(self, end: StageEnd) -> None:
         note, labels = self._latest.note, (end.pipeline, end.stage)

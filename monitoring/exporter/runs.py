@@ -29,6 +29,7 @@ class Run:
         completed: whether it ended well.
         seconds: how long it took, where it said so.
         stage: the stage at work, since `stage_started`.
+        failed_stage: the last stage that failed, or was at work when the run was killed.
     """
 
     pipeline: str
@@ -43,6 +44,7 @@ class Run:
     seconds: float | None = None
     stage: str | None = None
     stage_started: float = 0.0
+    failed_stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def kill(run: Run) -> StageEnd | None:
     """Mark a run whose process is gone, and return how its stage ended, if it was in one."""
     run.ended = run.failed = True
     stage, run.stage = run.stage, None
+    run.failed_stage = stage or run.failed_stage
     return StageEnd(run.pipeline, stage, run.last, journal.ERROR) if stage else None
 
 
@@ -115,6 +118,8 @@ class _Folding:
         run.stage = None
         if event.stage != journal.RUN:
             self.ends.append(StageEnd.of(event))
+            if event.status == journal.ERROR:
+                run.failed_stage = event.stage
             return
         run.ended, run.seconds = True, event.seconds
         run.failed, run.completed = event.status == journal.ERROR, event.status != journal.ERROR

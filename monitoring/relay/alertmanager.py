@@ -17,6 +17,8 @@ from monitoring.relay.notice import Alert, Link, Notice, in_order
 _Label = Annotated[str, StringConstraints(max_length=16_384)]
 _Labels = dict[_Label, _Label]
 _SHOWN_LABEL = 120
+# What an annotation names where no label does: a label would make another alert of each run.
+_NAMED = ("model_version", "stage")
 # Who silences an alert means each of its windows.
 _NOT_SILENCED_BY = {"severity", "window"}
 
@@ -57,14 +59,15 @@ def notice(body: bytes) -> Notice:
 
 
 def _alert(found: _Alert, group: str, alertmanager: str) -> Alert:
-    labels, notes = found.labels, found.annotations
+    notes = found.annotations
+    labels = {name: notes[name] for name in _NAMED if notes.get(name)} | found.labels
     links = [
         Link("runbook", clean_url(notes.get("runbook_url", ""))),
         Link("dashboard", clean_url(notes.get("dashboard_url", ""))),
         Link("run", clean_url(notes.get("run_url", ""))),
     ]
     if found.status == "firing":
-        links.append(Link("silence", _silence(alertmanager, labels)))
+        links.append(Link("silence", _silence(alertmanager, found.labels)))
     return Alert(
         key=f"{group}/{found.fingerprint}",
         status=found.status,

@@ -39,6 +39,12 @@ SERVICE = (
     Metric("inference_attempts_total", "counter", "Versions asked, and what came of it", ("model_version", "outcome")),
     Metric("inference_refused_total", "counter", "Versions passed over, and why", ("model_version", "reason")),
     Metric("inference_invalid_total", "counter", "Requests refused for what they ask, by HTTP status", ("code",)),
+    Metric(
+        "inference_example_info",
+        "gauge",
+        "1 for a request of late, by its trace: one that was slow, or ended as `kind` says",
+        ("model_version", "kind", "trace_id"),
+    ),
     Metric("inference_in_flight_requests", "gauge", "Requests being answered"),
     Metric("inference_capacity_requests", "gauge", "How many may be answered at the same time"),
     Metric("model_breaker_state", "gauge", "0 closed, 1 open, 2 half-open", ("model_version",)),
@@ -72,6 +78,12 @@ EXPORTER = (
     Metric("pipeline_last_success_timestamp_seconds", "gauge", "When a run last ended well", _RUNS),
     Metric("pipeline_last_run_failed", "gauge", "1 where the last run failed or was killed", _RUNS),
     Metric("pipeline_last_run_duration_seconds", "gauge", "Time the last run took that is over", _RUNS),
+    Metric(
+        "pipeline_run_info",
+        "gauge",
+        "1 for the run that last_started and the one that last_ended; stage: where it is, or failed",
+        (*_RUNS, "run", "stage", "trace_id"),
+    ),
     Metric("pipeline_run_active", "gauge", "1 while a process is at work on a run", _RUNS),
     Metric(
         "pipeline_expected_interval_seconds",
@@ -122,6 +134,7 @@ EXPORTER = (
         "How far a feature is from the training data; the 20 farthest",
         (*_VERSIONS, "feature"),
     ),
+    Metric("model_evaluation_info", "gauge", "1 for the last evaluation, by its trace", (*_VERSIONS, "trace_id")),
     Metric("prediction_drift_psi", "gauge", "How far predictions are from those on the training data", _VERSIONS),
     Metric("drift_threshold_psi", "gauge", "Above it, drift is more than chance", _VERSIONS),
     Metric("exporter_last_collect_timestamp_seconds", "gauge", "When the exporter last looked at everything"),

@@ -121,6 +121,12 @@ def attempts(running: Running) -> dict[str, float]:
     return {name: value for name, value in running.metrics().items() if name.startswith(names) and value}
 
 
+def examples(running: Running) -> set[str]:
+    """Return the labels of the requests that are shown by their trace."""
+    name = "inference_example_info{"
+    return {found.removeprefix(name).rstrip("}") for found in running.metrics() if found.startswith(name)}
+
+
 def test_wrong_methods_are_refused(shared: Running) -> None:
     for method, path in (("GET", "/predict"), ("GET", INFER), ("POST", "/v2/health/live"), ("DELETE", "/metrics")):
         response = shared.http.request(method, path)
@@ -307,6 +313,11 @@ def test_over_capacity_it_says_503_and_when_to_come_again_while_health_answers(
         assert refused == counts[503]
         response = next(told for told in traffic.told if told.status == 503)
         assert "max_in_flight" in response.body["error"]
+        shown = {(told.body["trace_id"], told.status) for told in traffic.told}
+        for kind, status in (("rejected", 503), ("slow", 200)):
+            found = [each for each in examples(running) if f'kind="{kind}"' in each]
+            assert found
+            assert {(each.split('"')[-2], status) for each in found} <= shown
 
 
 def test_a_fallback_is_in_the_log_with_its_trace_and_not_again_and_again(
@@ -319,6 +330,8 @@ def test_a_fallback_is_in_the_log_with_its_trace_and_not_again_and_again(
         line = f"answered by {STABLE}: {LATEST}: error trace={found[0]['trace_id'][:8]}"
         running.until(lambda: any(line in told for told in running.log))
         assert sum("answered by" in told for told in running.log) == 1
+        # Of many there is one example: the first, for as long as it stands.
+        assert examples(running) == {f'kind="fallback",model_version="{STABLE}",trace_id="{found[0]["trace_id"]}"'}
 
 
 def test_a_pinned_version_that_fails_is_nobody_else_s_answer(tmp_path: Path, faults: Path, root: Path) -> None:
@@ -328,6 +341,8 @@ def test_a_pinned_version_that_fails_is_nobody_else_s_answer(tmp_path: Path, fau
         response = running.http.post(pinned, json=features([shop.ROW]))
         assert (response.status_code, response.headers["retry-after"]) == (504, "1")
         assert f"{LATEST}: timeout" in response.json()["error"]
+        trace_id = response.json()["trace_id"]
+        assert examples(running) == {f'kind="timeout",model_version="{LATEST}",trace_id="{trace_id}"'}
         (faults / LATEST).unlink()
         running.until(lambda: running.http.post(pinned, json=features([shop.ROW])).status_code == 200)
 

@@ -68,7 +68,7 @@ class InferenceApp:
         except Exception:
             with trace.bound(trace_id=trace_id):
                 log.exception("a request failed for a reason of our own")
-            self._tally.answered("none", "error")
+            self._tally.unanswered("none", "error", trace_id)
             status, content = 500, _said("internal error; the service's log has more", trace_id)
         length = (b"content-length", b"%d" % len(content))
         closing = (_CLOSE,) if self.draining else ()
@@ -88,11 +88,11 @@ class InferenceApp:
             raise Refused(self._tally.invalid(401), "no valid bearer token", challenge, _CLOSE)
         if headers.get(b"content-encoding", _PLAIN) != _PLAIN:
             raise self._encoded(headers[b"content-encoding"])
-        body = await self._body(headers, receive)
+        body = await self._body(headers, receive, trace_id)
         if body is None:
             return None
         if self.in_flight >= self._service.max_in_flight:
-            self._tally.answered("none", "rejected")
+            self._tally.unanswered("none", "rejected", trace_id)
             raise Refused(503, "too many requests at a time (service.max_in_flight)", RETRY)
         self.in_flight += 1
         try:
@@ -100,7 +100,7 @@ class InferenceApp:
         finally:
             self.in_flight -= 1
 
-    async def _body(self, headers: Headers, receive: Any) -> bytes | None:
+    async def _body(self, headers: Headers, receive: Any, trace_id: str) -> bytes | None:
         most = self._service.max_body_bytes
         if int(headers.get(b"content-length", 0)) > most:
             raise self._too_large()
@@ -108,9 +108,9 @@ class InferenceApp:
         if message["type"] == "http.disconnect":
             return None
         body: bytes = message["body"]
-        return await self._rest(body, receive) if message["more_body"] else body
+        return await self._rest(body, receive, trace_id) if message["more_body"] else body
 
-    async def _rest(self, body: bytes, receive: Any) -> bytes | None:
+    async def _rest(self, body: bytes, receive: Any, trace_id: str) -> bytes | None:
         """Return a body of which more is to come; all that are being received are bounded together."""
         pieces, size, more = [body], len(body), True
         try:
@@ -125,7 +125,7 @@ class InferenceApp:
                 if size > self._service.max_body_bytes:
                     raise self._too_large()
                 if self._buffered > _MOST_BUFFERED:
-                    self._tally.answered("none", "rejected")
+                    self._tally.unanswered("none", "rejected", trace_id)
                     raise Refused(503, "too much is being received at a time", RETRY, _CLOSE)
             return b"".join(pieces)
         finally:

@@ -7,9 +7,11 @@ from typing import Any
 
 from ai_workflow import metrics
 from ai_workflow.serving.attempts import Outcome
+from ai_workflow.serving.examples import Examples
 from ai_workflow.serving.replies import DEFAULT, Reply
 
 # A trace id goes with every latency that long, and with one of the others in a while: each costs some microseconds.
+# A request that long is an example of a slow one, too.
 SLOW_SECONDS, EXEMPLAR_SECONDS = 0.1, 1.0
 STATUSES = ("success", "error", "timeout", "rejected", "fallback")
 # The reason of a fallback where latest was not asked at all.
@@ -22,14 +24,16 @@ class Tally:
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[str, Any]] = {}
+        self._examples = Examples()
         self._next_exemplar = 0.0
         self.show(DEFAULT)
         for status in STATUSES:
             metrics.get("inference_total").labels("none", status)
 
-    def answered(self, version: str, status: str) -> None:
-        """Count a request that ended in this way."""
+    def unanswered(self, version: str, status: str, trace_id: str) -> None:
+        """Count a request that ended in this way, without an answer."""
         self._of(version)[status].inc()
+        self._examples.note(version, status, trace_id)
 
     def invalid(self, status: int) -> int:
         """Count a request that was refused for what it asks, and return its HTTP status."""
@@ -41,10 +45,13 @@ class Tally:
         counts = self._of(found.version)
         counts["seconds"].observe(seconds, self._exemplar(seconds, trace_id))
         counts["rows"].inc(len(found.predictions))
+        if seconds >= SLOW_SECONDS:
+            self._examples.note(found.version, "slow", trace_id, seconds)
         if not found.answered.fell_back:
             counts["success"].inc()
             return
         counts["fallback"].inc()
+        self._examples.note(found.version, "fallback", trace_id)
         outcome = found.answered.outcome
         counts["reasons"][outcome.value if outcome else _NOT_LOADED].inc()
 
@@ -58,6 +65,7 @@ class Tally:
     def forget(self, version: str) -> None:
         """Remove what is shown of a version that serves no more."""
         self._counts.pop(version, None)
+        self._examples.forget(version)
         for status in STATUSES:
             metrics.forget("inference_total", version, status)
         for reason in _REASONS:

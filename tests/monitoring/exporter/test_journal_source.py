@@ -45,6 +45,8 @@ def test_a_run_is_shown_with_its_stages(store: Store) -> None:
         "pipeline_last_success_timestamp_seconds{credit,training}": 30,
         "pipeline_last_run_failed{credit,training}": 0,
         "pipeline_last_run_duration_seconds{credit,training}": 30,
+        f"pipeline_run_info{{credit,training,last_started,,{'a' * 32}}}": 1,
+        f"pipeline_run_info{{credit,training,last_ended,,{'a' * 32}}}": 1,
         "pipeline_run_active{credit,training}": 0,
         "training_run_active{credit}": 0,
         "training_last_run_failed{credit}": 0,
@@ -71,6 +73,41 @@ def test_a_failure_leaves_what_succeeded_before(store: Store) -> None:
     assert found["pipeline_stage_last_failed{credit,trainer}"] == 1
     assert found["pipeline_stage_last_success_timestamp_seconds{credit,trainer}"] == 20
     assert found["pipeline_stage_last_success_timestamp_seconds{credit,registry}"] == 30
+
+
+def infos(store: Store) -> set[str]:
+    name = "pipeline_run_info{credit,training,"
+    return {found.removeprefix(name).rstrip("}") for found in looked(store) if found.startswith(name)}
+
+
+def test_a_run_is_named_by_its_trace_and_by_the_stage_that_failed(store: Store) -> None:
+    first, second, third = ("a" * 32, "b" * 32, "c" * 32)
+    Book(store, first).run(0, ERROR, "data_loader", "trainer")
+    assert infos(store) == {f"last_started,trainer,{first}", f"last_ended,trainer,{first}"}
+    running = Book(store, second)
+    running.say(RUN, STARTED, 100)
+    running.say("preprocessor", STARTED, 101)
+    assert infos(store) == {f"last_started,preprocessor,{second}", f"last_ended,trainer,{first}"}
+    # The next run begins: that one was killed, in its stage.
+    Book(store, third).say(RUN, STARTED, 200)
+    assert f"last_started,,{third}" in infos(store)
+    Book(store, third).say(RUN, SUCCESS, 210, 10.0)
+    assert infos(store) == {f"last_started,,{third}", f"last_ended,,{third}"}
+
+
+def test_a_stage_that_failed_before_its_run_was_tried_again_is_not_named(store: Store) -> None:
+    book = Book(store)
+    book.run(0, ERROR, "trainer")
+    book.run(100, SUCCESS, "trainer")
+    assert infos(store) == {f"last_started,,{'a' * 32}", f"last_ended,,{'a' * 32}"}
+
+
+def test_a_killed_run_is_named_by_the_stage_it_was_killed_in(store: Store) -> None:
+    book = Book(store, host="elsewhere", flow_run_id="r")
+    book.say(RUN, STARTED, 0)
+    book.say("trainer", STARTED, 5)
+    book.say(RECOVERY, ERROR, 600)
+    assert infos(store) == {f"last_started,trainer,{'a' * 32}", f"last_ended,trainer,{'a' * 32}"}
 
 
 def test_flows_and_pipelines_are_kept_apart(store: Store) -> None:

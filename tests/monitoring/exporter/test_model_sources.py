@@ -108,7 +108,7 @@ def test_what_an_evaluation_found_is_shown(store: Store, failures: Failures) -> 
         ("model_last_label_timestamp_seconds", of): 1_795_000_000, ("prediction_drift_psi", of): 0.02,
         ("drift_threshold_psi", of): 0.2, ("model_label_delay_seconds", (*of, "0.5")): 60,
         ("model_label_delay_seconds", (*of, "0.9")): 3600, ("feature_drift_psi", (*of, "age")): 0.3,
-        ("feature_drift_psi", (*of, "amount")): 0.05,
+        ("feature_drift_psi", (*of, "amount")): 0.05, ("model_evaluation_info", (*of, "a" * 32)): 1,
     }  # fmt: skip
     evaluations.write(store, "credit", "model_v1.2", labeled_total=1000)
     assert values(evaluated(store, failures).look(), "model_labeled_predictions_total")["credit,model_v1.2"] == 1000
@@ -128,7 +128,7 @@ def test_what_is_not_known_yet_is_not_shown_and_many_features_are_bounded(store:
     found = evaluated(store, failures).look()
     assert {sample.name for sample in found} == {
         "model_labeled_predictions_total", "model_correct_predictions_total", "model_labeled_predictions_window",
-        "feature_drift_psi",
+        "feature_drift_psi", "model_evaluation_info",
     }  # fmt: skip
     evaluations.write(store, "churn", "model_v1.0", drift=None)
     assert values(evaluated(store, failures).look(), "model_accuracy_current") == {"churn,model_v1.0": 0.9}

@@ -1,0 +1,58 @@
+"""What requests are shown by their trace: few, of late, and of versions that serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import REGISTRY
+
+from ai_workflow import metrics
+from ai_workflow.serving import examples
+from ai_workflow.serving.examples import Examples
+
+
+@pytest.fixture(autouse=True)
+def _afresh() -> Iterator[None]:
+    metrics.get("inference_example_info").clear()
+    yield
+    metrics.get("inference_example_info").clear()
+
+
+def shown() -> set[tuple[str, ...]]:
+    found = next(family for family in REGISTRY.collect() if family.name == "inference_example_info")
+    return {(each.labels["model_version"], each.labels["kind"], each.labels["trace_id"]) for each in found.samples}
+
+
+def test_the_first_of_each_kind_and_version_is_shown_and_stands() -> None:
+    kept = Examples()
+    for trace_id in ("a", "b"):
+        kept.note("v1", "error", trace_id)
+        kept.note("v1", "timeout", trace_id)
+        kept.note("v2", "error", trace_id)
+    assert shown() == {("v1", "error", "a"), ("v1", "timeout", "a"), ("v2", "error", "a")}
+
+
+def test_a_much_slower_request_takes_the_place_of_a_slow_one() -> None:
+    kept = Examples()
+    for trace_id, seconds in (("a", 0.2), ("b", 0.3), ("c", 0.5), ("d", 0.4)):
+        kept.note("v1", "slow", trace_id, seconds)
+    assert shown() == {("v1", "slow", "c")}
+
+
+def test_an_example_gives_way_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "_STANDS_SECONDS", 0.0)
+    kept = Examples()
+    for trace_id in ("a", "b"):
+        kept.note("v1", "error", trace_id)
+    assert shown() == {("v1", "error", "b")}
+
+
+def test_a_version_that_serves_no_more_has_none() -> None:
+    kept = Examples()
+    kept.note("v1", "error", "a")
+    kept.note("v2", "error", "b")
+    kept.forget("v1")
+    assert shown() == {("v2", "error", "b")}
+    kept.note("v1", "error", "c")
+    assert ("v1", "error", "c") in shown()
