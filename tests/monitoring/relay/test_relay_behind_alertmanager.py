@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-import yaml
 
-from tests import services
+from tests.monitoring import live
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay, until
 
 CHATS = ("dingtalk", "slack", "feishu")
 
 
-@contextmanager
-def alertmanager(folder: Path, relay_port: int) -> Iterator[str]:
-    """Start an Alertmanager that posts to the relay, and give its address."""
-    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-    if program is None:
-        pytest.skip("no Alertmanager: apt-get install prometheus-alertmanager")
+def routed(relay_port: int) -> dict[str, Any]:
+    """Return a configuration that posts every alert to the relay at once."""
     url = f"http://127.0.0.1:{relay_port}/alertmanager"
     webhook = {"url": url, "send_resolved": True, "http_config": {"authorization": {"credentials": TOKEN}}}
     route = {"receiver": "relay", "group_by": ["alertname", "slo", "job"]}
     route |= {"group_wait": "0s", "group_interval": "1s", "repeat_interval": "1h"}
-    given = folder / "alertmanager.yml"
-    given.write_text(yaml.safe_dump({"route": route, "receivers": [{"name": "relay", "webhook_configs": [webhook]}]}))
-    address = f"127.0.0.1:{services.free_port()}"
-    command = [
-        program,
-        f"--config.file={given}",
-        f"--storage.path={folder / 'data'}",
-        f"--web.listen-address={address}",
-    ]
-    with (folder / "alertmanager.log").open("wb") as log:
-        process = subprocess.Popen([*command, "--cluster.listen-address="], stdout=log, stderr=log)
-    try:
-        until(lambda: process.poll() is None and is_ready(address))
-        yield f"http://{address}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"http://{address}/-/ready", trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+    return {"route": route, "receivers": [{"name": "relay", "webhook_configs": [webhook]}]}
 
 
 def tell(address: str, ends: datetime) -> None:
@@ -73,7 +42,7 @@ def test_a_fault_reaches_every_chat_once_also_one_that_was_down_and_resolves(
     folder: Path, vendors: Vendors, tmp_path: Path
 ) -> None:
     channels = [vendors.channel(kind, **LIVELY) for kind in CHATS]
-    with RunningRelay(folder, channels) as relay, alertmanager(tmp_path, relay.port) as address:
+    with RunningRelay(folder, channels) as relay, live.alertmanager(tmp_path, routed(relay.port)) as address:
         vendors.faults["feishu"] = "refuse"
         tell(address, datetime.now(UTC) + timedelta(minutes=10))
         until(lambda: vendors.asked.get("feishu", 0) >= 3)
