@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -54,9 +55,7 @@ class CheckpointSource:
         for changed, folder in times:
             if self._known.get(pipeline, ())[:2] == (folder, changed):
                 return self._known[pipeline][2]
-            with os.scandir(folder) as entries:
-                saved = [entry.stat().st_mtime for entry in entries if _CHECKPOINT.match(entry.name)]
-            if saved:
+            if saved := _saved(folder):
                 self._known[pipeline] = (folder, changed, max(saved))
                 return max(saved)
         return None
@@ -67,9 +66,20 @@ class CheckpointSource:
             for fingerprint in self._store.names(f"{checkpoint.FOLDER}/{pipeline}"):
                 folder = f"{checkpoint.FOLDER}/{pipeline}/{fingerprint}"
                 for name in filter(_CHECKPOINT.match, self._store.names(folder)):
-                    saved: datetime = self._store.fs.modified(self._store.at(f"{folder}/{name}"))
-                    found[pipeline] = max(saved.timestamp(), found.get(pipeline, 0.0))
+                    with contextlib.suppress(FileNotFoundError):
+                        saved: datetime = self._store.fs.modified(self._store.at(f"{folder}/{name}"))
+                        found[pipeline] = max(saved.timestamp(), found.get(pipeline, 0.0))
         return found
+
+
+def _saved(folder: str) -> list[float]:
+    """Return when each checkpoint of a folder was saved; a trainer removes old ones while one looks."""
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                found += [entry.stat().st_mtime] if _CHECKPOINT.match(entry.name) else []
+    return found
 
 
 def _folders(path: str) -> list[os.DirEntry[str]]:

@@ -34,12 +34,16 @@ def longest_pause(cron: str, timezone: str) -> float:
     Raises:
         ValueError: the expression or the time zone is not valid.
     """
-    begin = datetime(2024, 1, 1, tzinfo=ZoneInfo(timezone))
     try:
+        begin = datetime(2024, 1, 1, tzinfo=ZoneInfo(timezone))
         runs = CronSim(cron, begin)
+    except (KeyError, OSError) as error:
+        raise ValueError(f"{timezone!r} is no time zone that this machine knows") from error
     except CronSimError as error:
         raise ValueError(f"{cron!r} is no cron expression: {error}") from error
     few = [moment.astimezone(UTC) for moment in islice(runs, _FEW)]
+    if len(few) < 2:
+        raise ValueError(f"{cron!r} names days that hardly ever come")
     end = (begin + _WINDOW).astimezone(UTC)
     while few[-1] < end:
         few.append(next(runs).astimezone(UTC))

@@ -41,8 +41,8 @@ class PrefectSchedules:
             try:
                 expected = _expected(deployment)
                 pipeline = self._pipeline_of(given.get("config"), given.get("environment"))
-            except (AiWorkflowError, ValueError):
-                # Its pipeline file is elsewhere, or its schedule is of a kind that this version does not know.
+            except (AiWorkflowError, ValueError, TypeError):
+                # Not ours, or its pipeline file is elsewhere, or its schedule of a kind that nobody here knows.
                 continue
             if expected is not None and deployment["flow_id"] in flows:
                 key = (pipeline, flows[deployment["flow_id"]])

@@ -36,6 +36,7 @@ class RegistrySource:
 
     def __init__(self, store: Store, folder: str, failures: Failures) -> None:
         self._store, self._folder, self._failures = store, folder, failures
+        self._there: set[str] = set()
         self._seen: dict[str, tuple[int, ...]] = {}
         self._states: dict[str, State] = {}
         self._versions: dict[str, dict[str, _Version]] = {}
@@ -49,8 +50,10 @@ class RegistrySource:
             except _UNREADABLE as error:
                 self._seen.pop(pipeline, None)
                 self._failures.note(self.name, error)
-        for pipeline in self._states.keys() - set(there):
-            del self._states[pipeline], self._versions[pipeline]
+        self._there = set(there)
+        for known in (self._seen, self._states, self._versions):
+            for pipeline in known.keys() - self._there:
+                del known[pipeline]
         total = sum(version.bytes for versions in self._versions.values() for version in versions.values())
         samples = [Sample("model_store_bytes", (), float(total))]
         for pipeline in self._states:
@@ -58,9 +61,9 @@ class RegistrySource:
         return samples
 
     def shown(self, pipeline: str) -> set[str] | None:
-        """Return the versions of a pipeline that are shown; None where it has no registry."""
+        """Return the versions of a pipeline that are shown; None where its registry cannot be read."""
         if pipeline not in self._states:
-            return None
+            return None if pipeline in self._there else set()
         newest = sorted(self._versions[pipeline], key=numbers)[-MOST:]
         return {*newest, *self._versions[pipeline].keys() & set(self._states[pipeline].aliases.values())}
 

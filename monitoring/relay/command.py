@@ -13,6 +13,7 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.settings.chat import Relay
 
+_PREFECT_SECONDS = 15.0
 log = logger("relay")
 
 
@@ -58,7 +59,8 @@ def _block(what: str, kind: Any, name: str) -> object:
     if not events.is_possible():
         return None
     try:
-        return asyncio.run(kind.aload(name))
+        # Its client would try for minutes, and until then no chat is told.
+        return asyncio.run(asyncio.wait_for(kind.aload(name), _PREFECT_SECONDS))
     except ValueError:
         return None
     except Exception as error:  # whatever keeps Prefect from answering

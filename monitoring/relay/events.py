@@ -11,7 +11,8 @@ from monitoring.relay.breaches import Breaches, Change
 from monitoring.relay.clean import clean
 from monitoring.relay.notice import Notice
 
-_TRIES = (0.0, 2.0, 10.0)
+# Who posts does not post again for hours: a Prefect that restarts meanwhile must not miss the event.
+_TRIES = (0.0, 2.0, 10.0, 60.0, 300.0)
 _TIMEOUT = 10.0
 _MOST_WAITING = 1000
 log = logger("relay")

@@ -30,13 +30,14 @@ class Retries:
         if len(self._tasks) >= _MOST:
             log.error("%s was not told everywhere, and %d others wait already: given up", notice.group, _MOST)
             return
-        task = asyncio.get_running_loop().create_task(self._again(notice))
+        task = asyncio.get_running_loop().create_task(self._again(notice), name=notice.group)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what waits."""
+        """Give up what waits, and say so: its sender does not bring it again."""
         for task in self._tasks:
+            log.error("%s was not told everywhere, and the relay ends", task.get_name())
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

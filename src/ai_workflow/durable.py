@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -23,6 +24,17 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(handle)
     finally:
+        os.close(handle)
+
+
+def create_locked(path: Path) -> int:
+    """Create a file to append to, locked for as long as it is open; return its handle."""
+    while True:
+        handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_EXCL, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # Until it was locked, it passed for one that a killed process left, and whoever looks for those removes it.
+        if os.fstat(handle).st_nlink:
+            return handle
         os.close(handle)
 
 

@@ -39,6 +39,7 @@ def record(place: Workplace) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_labels_by_row_find_what_the_scoring_flow_predicted_and_more_of_them_are_added(labeled: Workplace) -> None:
     call = {"flow": "evaluation", "config": "pipeline.yaml"}
     (run,) = labeled.call([call])

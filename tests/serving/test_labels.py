@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gzip
 import json
 import signal
@@ -191,6 +192,27 @@ def test_what_was_written_of_a_request_that_failed_is_taken_back(
     store = Store(tmp_path)
     kept = sorted(store.read(f"labels/shop/service/{name}") for name in store.names("labels/shop/service"))
     assert kept == [b'{"one": 1}\n', b'{"three": 3}\n']
+
+
+def test_what_is_written_into_a_segment_that_was_looked_for_too_early_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = LabelLog(Store(tmp_path), tmp_path / "log", "shop", 60)
+    locked, early = fcntl.flock, [log._hand_over]
+
+    def flock(file: Any, how: int) -> None:
+        # Created, and not yet locked.
+        if how == fcntl.LOCK_EX and early:
+            early.pop()()
+        locked(file, how)
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    asyncio.run(log.add(b'{"one": 1}\n'))
+    log.close()
+    store = Store(tmp_path)
+    assert [store.read(f"labels/shop/service/{name}") for name in store.names("labels/shop/service")] == [
+        b'{"one": 1}\n'
+    ]
 
 
 def test_a_store_that_is_no_folder_needs_one_for_labels_that_wait() -> None:

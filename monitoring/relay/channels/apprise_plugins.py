@@ -18,12 +18,17 @@ def _as_json(text: str) -> int:
     return len(json.dumps(text))
 
 
+def _units(text: str) -> int:
+    """Return the UTF-16 units of a text, which is how chats count: an emoji is two."""
+    return len(text.encode("utf-16-le")) // 2
+
+
 # Slack takes 3000 characters in a section, Telegram 4096 in a message, Discord 4096 in an embed, Teams 28 kB in all.
 FORMS = {
-    "slack": Form(SLACK, 2900),
+    "slack": Form(SLACK, 2900, size=_units),
     "teams": Form(TEAMS, 24_000, "markup", _as_json),
-    "discord": Form(DISCORD, 4000, "markup"),
-    "telegram": Form(TELEGRAM, 4000, "none"),
+    "discord": Form(DISCORD, 4000, "markup", _units),
+    "telegram": Form(TELEGRAM, 4000, "none", _units),
     "webhook": Form(PLAIN, 20_000),
     "apprise": Form(PLAIN, 1900),
 }

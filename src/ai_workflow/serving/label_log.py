@@ -20,7 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ai_workflow.durable import sync_folder, write_error
+from ai_workflow.durable import create_locked, sync_folder, write_error
 from ai_workflow.errors import StoreError
 from ai_workflow.label_ledger import FOLDER as LABELS
 from ai_workflow.logs import logger
@@ -96,8 +96,7 @@ class LabelLog:
         self._number += 1
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{self._stem}-{self._number:06d}.jsonl"
-        self._handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_EXCL, 0o600)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        self._handle = create_locked(path)
         sync_folder(self._folder)
         self._opened, self._bytes = time.monotonic(), 0
 

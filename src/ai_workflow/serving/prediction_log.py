@@ -9,7 +9,6 @@ locked as long as its service lives, so that one that a killed service left is k
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import secrets
@@ -26,6 +25,7 @@ from typing import Any
 import orjson
 
 from ai_workflow import metrics
+from ai_workflow.durable import create_locked
 from ai_workflow.logs import logger
 
 FOLDER = "prediction_log"
@@ -172,8 +172,7 @@ class PredictionLog:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._number += 1
         path = self._folder / f"{self._stem}-{self._number:06d}.jsonl"
-        self._handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_EXCL, 0o600)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        self._handle = create_locked(path)
         self._opened, self._bytes = time.monotonic(), 0
 
     def _close_segment(self) -> None:

@@ -82,6 +82,7 @@ def test_a_source_that_fails_is_counted_and_hides_no_other(caplog: pytest.LogCap
 def _pipeline_of(config: str | None, environment: str | None) -> str:
     if config == "elsewhere.yaml":
         raise AiWorkflowError("no such file")
+    hash(config)
     return config.removesuffix(".yaml") if config else f"sample-{environment}" if environment else "sample"
 
 
@@ -126,7 +127,12 @@ def test_deployments_are_read_as_far_as_they_can_be() -> None:
         _deployment("t", 60, active=False),
         _deployment("t"),
         _deployment("t", 60, parameters={"config": "elsewhere.yaml"}),
-        {**_deployment("t"), "schedules": [{"active": True, "schedule": {"cron": "whenever"}}]},
+        *[
+            {**_deployment("t"), "schedules": [{"active": True, "schedule": schedule}]}
+            for schedule in ({"cron": "whenever"}, {"cron": "0 0 30 2 *"}, {"cron": "@daily", "timezone": "On/Mars"})
+        ],
+        # Of somebody else, who means another thing by `config`.
+        _deployment("t", 60, parameters={"config": {"a": "mapping"}}),
         *[_deployment("t", 7 * DAY, parameters={"config": f"p{number}.yaml"}) for number in range(400)],
     ]
     with _prefect(deployments) as url:
@@ -141,6 +147,7 @@ def test_deployments_are_read_as_far_as_they_can_be() -> None:
     assert [sample.value for sample in failures.samples() if sample.labels == ("prefect",)] == [1]
 
 
+@pytest.mark.slow
 def test_a_prefect_that_is_gone_or_hangs_delays_nothing(tmp_path: Path) -> None:
     Book(Store(tmp_path)).run(0, journal.SUCCESS, "trainer")
     with socket.socket() as hanging:

@@ -8,14 +8,17 @@ import sys
 import time
 from pathlib import Path
 
-from ai_workflow import journal, metrics, run_lock
+import pytest
+
+from ai_workflow import config, journal, metrics, run_lock
 from ai_workflow.checkpoint import Checkpoints
 from ai_workflow.registry import Registry
 from ai_workflow.store import Store
 from benchmarks import registry
+from monitoring.exporter.exporter import Exporter
 from tests import processes
 from tests.monitoring.exporter import evaluations
-from tests.monitoring.exporter.places import ROOT, Book, Exporting, scrape
+from tests.monitoring.exporter.places import ROOT, Book, Exporting, scrape, told
 
 RUN = """
 import sys, time
@@ -42,6 +45,7 @@ def _training(store: Store) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_true_values_and_so_does_a_restarted_exporter(tmp_path: Path) -> None:
     store = Store(tmp_path / "var")
     Book(store).run(0, journal.SUCCESS, "trainer")
@@ -81,9 +85,9 @@ def test_every_metric_of_the_table_is_shown_and_no_other(tmp_path: Path) -> None
     Checkpoints(store, "credit", "f" * 16, keep=3).save(50, b"state", {})
     registry.fill(Registry(store, "models/production/credit"), 3)
     evaluations.write(store, "credit", "model_v1.2")
-    config = tmp_path / "more.yaml"
-    config.write_text("monitoring: {expected_hours: {training: 24}}\n")
-    with Exporting(tmp_path / "var", AIW_ENVIRONMENT="production", AIW_CONFIG=str(config)) as exporting:
+    more = tmp_path / "more.yaml"
+    more.write_text("monitoring: {expected_hours: {training: 24}}\n")
+    with Exporting(tmp_path / "var", AIW_ENVIRONMENT="production", AIW_CONFIG=str(more)) as exporting:
         shown = exporting.metrics()
         names = {name.partition("{")[0] for name in shown}
         text = scrape(exporting.port)
@@ -100,8 +104,10 @@ def test_every_metric_of_the_table_is_shown_and_no_other(tmp_path: Path) -> None
 
 
 def test_an_empty_store_is_no_failure_and_is_not_touched(tmp_path: Path) -> None:
-    with Exporting(tmp_path / "nothing" / "yet") as exporting:
-        found = exporting.metrics()
+    settings = config.load(root=ROOT, env={}, overrides={"store.root": str(tmp_path / "nothing" / "yet")}).settings
+    exporter = Exporter(settings, {})
+    exporter.collecting.look()
+    found = told(exporter.collecting.samples())
     assert not any(value for name, value in found.items() if name.startswith("exporter_source_failures_total"))
     assert found["model_store_available_bytes"] > 0
     assert list(tmp_path.iterdir()) == []

@@ -78,6 +78,30 @@ def test_a_damaged_registry_is_counted_and_hides_no_other(store: Store, failures
     assert values(failures.samples(), "exporter_source_failures_total")["registry"] == 2
 
 
+def test_a_registry_that_is_gone_for_a_while_is_shown_again_when_it_is_back(tmp_path: Path, failures: Failures) -> None:
+    store = Store(tmp_path)
+    source = RegistrySource(store, MODELS, failures)
+    publish(store)
+    before = source.look()
+    (tmp_path / "models").rename(tmp_path / "away")
+    assert source.look() != before
+    (tmp_path / "away").rename(tmp_path / "models")
+    assert source.look() == before
+
+
+def test_a_pipeline_that_was_taken_away_is_judged_no_more_but_one_that_cannot_be_read_is(
+    store: Store, failures: Failures
+) -> None:
+    registries = RegistrySource(store, MODELS, failures)
+    publish(store, "churn")
+    store.write(f"{MODELS}/churn/aliases.json", b"{")
+    for pipeline in ("credit", "churn"):
+        evaluations.write(store, pipeline, "model_v1.0")
+    registries.look()
+    found = EvaluationSource(store, registries.shown, failures).look()
+    assert {sample.labels[0] for sample in found} == {"churn"}
+
+
 def test_a_damaged_version_hides_no_other(store: Store, failures: Failures) -> None:
     for _ in range(2):
         publish(store)
@@ -180,6 +204,8 @@ def test_the_newest_checkpoint_of_each_pipeline_is_shown(store: Store) -> None:
             os.utime(path, (1000, 1000))
         # A training that has begun, and saved nothing yet, hides none that has.
         store.local("checkpoints/credit/d").mkdir()
+        # One that goes while one looks.
+        store.local("checkpoints/credit/a/model_step_10.json").symlink_to("gone")
     Checkpoints(store, "credit", "a", keep=3).save(100, b"state", {})
     second = values(source.look(), "training_last_checkpoint_timestamp_seconds")
     assert second["credit"] >= first["credit"]

@@ -54,6 +54,7 @@ class RunningRelay:
         assert self.port, "".join(self.log)
         headers = {"authorization": f"Bearer {TOKEN}"}
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=60, trust_env=False)
+        self.at_start = self.http.get("/metrics").text
         return self
 
     def __exit__(self, *_: object) -> None:

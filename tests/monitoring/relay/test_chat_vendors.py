@@ -13,6 +13,7 @@ from monitoring.relay import alertmanager
 from monitoring.relay.channels import dingtalk, feishu
 from monitoring.relay.channels.opening import opened
 from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
+from monitoring.relay.notice import Alert, Notice
 from tests import services
 from tests.monitoring.relay.fake_vendors import KINDS, Vendors
 from tests.monitoring.relay.running_relay import alert, webhook
@@ -20,13 +21,13 @@ from tests.monitoring.relay.running_relay import alert, webhook
 NOTICE = alertmanager.notice(orjson.dumps(webhook(alert())))
 
 
-def send(channel: dict[str, Any]) -> None:
+def send(channel: dict[str, Any], notice: Notice = NOTICE) -> None:
     """Send a message to a channel."""
 
     async def once() -> None:
         vendor = opened(Channel.model_validate({"timeout_seconds": 15, **channel}))
         try:
-            await vendor.send(NOTICE)
+            await vendor.send(notice)
         finally:
             await vendor.close()
 
@@ -72,6 +73,16 @@ def test_a_vendor_that_is_not_there_is_not_reached(vendors: Vendors, kind: str) 
     with pytest.raises(Undelivered) as told:
         send(channel)
     assert type(told.value) is Undelivered
+
+
+@pytest.mark.parametrize("kind", ["slack", "discord", "telegram"])
+@pytest.mark.parametrize("count", [4, 5, 6])
+def test_where_an_emoji_counts_twice_the_message_is_taken(vendors: Vendors, kind: str, count: int) -> None:
+    send(
+        vendors.channel(kind),
+        Notice("g", tuple(Alert(f"{n}", "firing", "A", summary="📉" * 600) for n in range(count))),
+    )
+    assert "📉📉" in vendors.texts(kind)[0]
 
 
 def test_whatever_apprise_knows_can_be_a_channel(vendors: Vendors) -> None:

@@ -211,7 +211,7 @@ def any_alert(draw: st.DrawFn) -> dict[str, object]:
 
 
 @given(st.lists(any_alert(), min_size=1, max_size=15), st.sampled_from(["en", "zh"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_an_alert_holds_there_is_a_message_for_every_vendor(alerts: list[object], language: Language) -> None:
     found = notice(*alerts)
     for vendor in (markup.SLACK, markup.DISCORD, markup.TELEGRAM, markup.DINGTALK, markup.FEISHU, markup.WECOM):

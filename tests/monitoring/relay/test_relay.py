@@ -31,20 +31,30 @@ def others(kind: str) -> set[str]:
     return set(KINDS) - {kind}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_vendor_takes_the_message_and_it_says_what_the_person_on_call_needs(
-    relay: RunningRelay, vendors: Vendors, kind: str
+def test_every_vendor_takes_the_message_and_it_says_what_the_person_on_call_needs(
+    relay: RunningRelay, vendors: Vendors
 ) -> None:
     assert relay.post(alert(), group=group()).json() == {"told": list(KINDS), "failed": {}}
 
-    (text,) = vendors.texts(kind)
-    for said in ("AvailabilityBurn", "availability", "2.13 %", "0.1 %", "2025-01-15 10:00:00 UTC", "a3f7b2c1"):
-        assert said in text
-    assert text.replace("&#95;", "_").replace("\\", "").count("model_v2.3") >= 1
-    assert "https://runbooks/AvailabilityBurn.md" in text
-    assert "https://grafana/d/slo?var-slo=availability" in text
-    assert "http://alertmanager:9093/#/silences/new?filter=%7Balertname%3D%22AvailabilityBurn%22" in text
-    assert ("紧急" in text) == (kind in {"dingtalk", "feishu", "wecom"})
+    for kind in KINDS:
+        (text,) = vendors.texts(kind)
+        for said in ("AvailabilityBurn", "availability", "2.13 %", "0.1 %", "2025-01-15 10:00:00 UTC", "a3f7b2c1"):
+            assert said in text, kind
+        assert text.replace("&#95;", "_").replace("\\", "").count("model_v2.3") >= 1, kind
+        assert "https://runbooks/AvailabilityBurn.md" in text, kind
+        assert "https://grafana/d/slo?var-slo=availability" in text, kind
+        assert "http://alertmanager:9093/#/silences/new?filter=%7Balertname%3D%22AvailabilityBurn%22" in text, kind
+        assert ("紧急" in text) == (kind in {"dingtalk", "feishu", "wecom"})
+
+
+@pytest.mark.parametrize("result", ["delivered", "failed", "refused"])
+def test_every_result_of_every_channel_is_shown_from_the_start(result: str, relay: RunningRelay) -> None:
+    # Prometheus sees no rise in a counter that begins above 0.
+    shown = relay.at_start
+    assert {kind for kind in KINDS if f'alert_delivery_total{{channel="{kind}",result="{result}"}} 0.0' in shown} == (
+        set(KINDS)
+    )
+    assert f'alert_webhook_total{{result="{result}",source="alertmanager"}} 0.0' in shown
 
 
 @pytest.mark.parametrize(("kind", "fault"), FAULTS)
@@ -133,8 +143,7 @@ def test_of_more_than_ten_alerts_the_rest_is_counted(relay: RunningRelay, vendor
     assert "+7 more" in text
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_however_much_there_is_to_say_the_message_is_taken(relay: RunningRelay, vendors: Vendors, kind: str) -> None:
+def test_however_much_there_is_to_say_the_message_is_taken(relay: RunningRelay, vendors: Vendors) -> None:
     alerts = [alert(f"f{index}", model_version=f"模型_{index}" * 40, slo="*_准确率_*" * 40) for index in range(30)]
     for one in alerts:
         one["annotations"] |= {
@@ -144,8 +153,9 @@ def test_however_much_there_is_to_say_the_message_is_taken(relay: RunningRelay, 
 
     assert relay.post(*alerts, group=group()).json()["failed"] == {}
 
-    assert len(vendors.texts(kind)) == 1
-    assert "AvailabilityBurn" in vendors.texts(kind)[0]
+    for kind in KINDS:
+        (text,) = vendors.texts(kind)
+        assert "AvailabilityBurn" in text
 
 
 def test_secrets_reach_neither_chat_nor_log(relay: RunningRelay, vendors: Vendors) -> None:
@@ -202,22 +212,7 @@ def test_who_has_no_token_or_too_much_to_say_is_turned_away(relay: RunningRelay,
     assert vendors.got == {}
 
 
-def test_a_channel_is_told_the_severities_it_takes(folder: Path, vendors: Vendors) -> None:
-    channels = [
-        vendors.channel("slack", severities=["page"]),
-        vendors.channel("discord", severities=["ticket"], timezone="Asia/Shanghai"),
-    ]
-    with RunningRelay(folder, channels) as relay:
-        page, ticket = alert("p"), alert("t", severity="ticket", alertname="Slow")
-        assert relay.post(page, ticket).json()["told"] == ["slack", "discord"]
-        assert relay.post(alert("c", severity="chat"), group="h").json() == {"told": [], "failed": {}}
-        assert relay.post(alert("u", severity="sev1"), group="i").json()["told"] == ["slack", "discord"]
-
-        assert "Slow" not in vendors.texts("slack")[0]
-        assert "Slow" in vendors.texts("discord")[0]
-        assert "2025-01-15 18:00:00 UTC+8" in vendors.texts("discord")[0]
-
-
+@pytest.mark.slow
 def test_sigterm_ends_it_once_what_it_has_begun_is_told(folder: Path, vendors: Vendors) -> None:
     answers: list[httpx.Response] = []
     with RunningRelay(folder, [vendors.channel("wecom", **LIVELY)]) as relay:

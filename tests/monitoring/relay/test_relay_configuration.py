@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from ai_workflow import config
 from ai_workflow.errors import AiWorkflowError
+from monitoring.relay import command
 from monitoring.relay.server import Server
 from tests.monitoring.relay.running_relay import ROOT
 
@@ -49,6 +51,19 @@ def test_a_mistake_in_the_configuration_is_said_without_the_secret(
 
     assert problem in str(refused.value)
     assert "s3cr3t" not in str(refused.value)
+
+
+def test_a_prefect_that_never_answers_keeps_no_relay_from_starting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(command, "_PREFECT_SECONDS", 0.1)
+    with socket.socket() as hanging:
+        hanging.bind(("127.0.0.1", 0))
+        hanging.listen()
+        url = f"http://127.0.0.1:{hanging.getsockname()[1]}/api"
+        with temporary_settings({PREFECT_API_URL: url}):
+            assert command.secret_block("relay-token") is None
+    assert "Secret block 'relay-token' cannot be read, the environment is asked: TimeoutError" in caplog.text
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from ai_workflow.settings import Channel, Relay
 from monitoring.relay.channels.vendor import TooFast, Undelivered
-from monitoring.relay.delivery import Delivery
+from monitoring.relay.delivery import Delivery, Outcome
 from monitoring.relay.ledger import Ledger
 from monitoring.relay.notice import Alert, Notice
 from monitoring.relay.outbox import Outbox
@@ -51,8 +51,9 @@ class Vendor:
         """Nothing to let go of."""
 
 
-def channel(name: str, per_minute: int = 6000) -> Channel:
-    return Channel.model_validate({"name": name, "kind": "wecom", "url": "https://x", "per_minute": per_minute})
+def channel(name: str, **more: object) -> Channel:
+    given = {"name": name, "kind": "wecom", "url": "https://x", "per_minute": 6000}
+    return Channel.model_validate({**given, **more})
 
 
 def test_news_are_told_and_what_was_told_is_not() -> None:
@@ -202,6 +203,34 @@ def test_a_channel_that_fails_for_long_keeps_no_other_from_being_told_news() -> 
         await delivery.close()
 
     asyncio.run(scene())
+
+
+def test_a_channel_is_told_the_severities_it_takes_and_every_one_what_nobody_knows() -> None:
+    async def scene() -> None:
+        ledger, pages, tickets = Ledger(300), Vendor(), Vendor()
+        boxes = [
+            Outbox(channel("pages", severities=["page"]), pages, ledger),
+            Outbox(channel("tickets", severities=["ticket"]), tickets, ledger),
+        ]
+        delivery = Delivery(Relay(), ledger, boxes)
+        both = Notice("g", notice("p").alerts + notice("t", severity="ticket").alerts)
+        assert (await delivery.deliver(both)).told == ("pages", "tickets")
+        assert await delivery.deliver(notice("c", severity="chat")) == Outcome((), {})
+        assert (await delivery.deliver(notice("u", severity="sev1"))).told == ("pages", "tickets")
+        assert (pages.got, tickets.got) == ([["p"], ["u"]], [["t"], ["u"]])
+        await delivery.close()
+
+    asyncio.run(scene())
+
+
+def test_what_the_relay_would_try_again_is_said_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        retries = Retries(Delivery(Relay(), Ledger(300), []), (60.0,))
+        retries.later(notice("a"))
+        await retries.close()
+
+    asyncio.run(scene())
+    assert "g was not told everywhere, and the relay ends" in caplog.text
 
 
 def test_for_prefect_which_posts_once_the_relay_tries_again_itself() -> None:

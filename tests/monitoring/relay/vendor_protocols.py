@@ -66,20 +66,25 @@ def _wecom(handler: BaseHTTPRequestHandler, body: dict[str, Any], raw: bytes) ->
     return None
 
 
+def _units(text: str) -> int:
+    """Chats count as JavaScript does: an emoji is two."""
+    return len(text.encode("utf-16-le")) // 2
+
+
 def _slack(handler: BaseHTTPRequestHandler, body: dict[str, Any], raw: bytes) -> Answer | None:
     blocks = body["attachments"][0]["blocks"]
-    bad = [one for one in blocks if len(one["text"]["text"]) > (150 if one["type"] == "header" else 3000)]
+    bad = [one for one in blocks if _units(one["text"]["text"]) > (150 if one["type"] == "header" else 3000)]
     return (400, {}, b"invalid_attachments") if bad else None
 
 
 def _discord(handler: BaseHTTPRequestHandler, body: dict[str, Any], raw: bytes) -> Answer | None:
     embed = body["embeds"][0]
-    bad = len(embed["description"]) > 4096 or len(embed["title"]) > 256 or body.get("content")
+    bad = _units(embed["description"]) > 4096 or _units(embed["title"]) > 256 or body.get("content")
     return _json(400, {"message": "Invalid Form Body", "code": 50035}) if bad else None
 
 
 def _telegram(handler: BaseHTTPRequestHandler, body: dict[str, Any], raw: bytes) -> Answer | None:
-    if str(body["chat_id"]) != "-1001" or body["parse_mode"] != "HTML" or not 0 < len(body["text"]) <= 4096:
+    if str(body["chat_id"]) != "-1001" or body["parse_mode"] != "HTML" or not 0 < _units(body["text"]) <= 4096:
         return _json(400, {"ok": False, "error_code": 400, "description": "Bad Request: chat not found"})
     return None
 
