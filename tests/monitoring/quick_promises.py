@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +18,8 @@ _LEAST = {"window": 5, "short": 5, "long": 5, "against": 5, "age": 5, "within": 
 _OTHERS: dict[str, dict[str, Any]] = {
     "InferenceAcuteErrors": {"requests": 10},
     "InferenceThroughputFloor": {"for": "2s", "window": "5s", "against": "20s"},
-    "ModelAccuracyBelowObjective": {"for": "2s"},
+    "ModelAccuracyBelowObjective": {"for": "30s"},
+    "ModelAccuracyBelowFloor": {"for": "2s"},
     "ModelLabelsStale": {"for": "2s", "age": "8s"},
     "PipelineNeverSucceeded": {"for": "10s"},
     "PipelineStageStalled": {"times": 50},
@@ -29,8 +30,8 @@ _OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-def promises(targets: Mapping[str, int], places: Mapping[str, str]) -> dict[str, Any]:
-    """Return the whole file, with these targets (ports by job) and places."""
+def promises(targets: Mapping[str, int], places: Mapping[str, str], channels: Sequence[str]) -> dict[str, Any]:
+    """Return the whole file, with these targets (ports by job), places and channels."""
     found: dict[str, Any] = yaml.safe_load(OWN.read_text())
     found = _quicker("", found)
     for alerts in (found["alerts"], *(slo.get("alerts", {}) for slo in found["slos"])):
@@ -38,6 +39,7 @@ def promises(targets: Mapping[str, int], places: Mapping[str, str]) -> dict[str,
             alerts[name] |= _OTHERS[name]
     found["targets"] = {job: [f"127.0.0.1:{port}"] for job, port in targets.items()}
     found["places"] |= places
+    found["channels"] = list(channels)
     # Said again: not within a test.
     for route in found["routes"].values():
         route |= {"wait": "1s", "interval": "1s", "repeat": "1h"}

@@ -49,7 +49,8 @@ class Stack:
     def running(self) -> Iterator[Stack]:
         """Start everything, and end it."""
         with ExitStack() as stack:
-            self.root = stack.enter_context(_disk()) / "store"
+            disk, self.has_disk = stack.enter_context(_disk())
+            self.root = disk / "store"
             self.store = Store(self.root)
             for seed in (0, 1):
                 shop.publish(self.root, seed)
@@ -68,6 +69,7 @@ class Stack:
             )
             for job in JOBS:
                 self.prometheus.until(f'up{{job="{job}"}} == 1')
+            self.began = time.monotonic()
             yield self
 
     def _generate(self) -> Path:
@@ -78,13 +80,15 @@ class Stack:
             "prometheus": f"http://127.0.0.1:{self.ports['prometheus']}",
         }  # fmt: skip
         promises = self.folder / "slo.yaml"
-        promises.write_text(yaml.safe_dump(quick_promises.promises(self.ports, places), sort_keys=False))
+        found = quick_promises.promises(self.ports, places, self._channels)
+        promises.write_text(yaml.safe_dump(found, sort_keys=False))
         build.write(build.files(reading.load(promises)), self.folder / "generated")
         return self.folder / "generated"
 
     def start_service(self) -> None:
         """Start the service, where it was."""
-        settings = {"service": {"port": self.ports["inference"]}, **self._more}
+        log = {"enabled": True, "segment_seconds": 1}
+        settings = {"service": {"port": self.ports["inference"], "prediction_log": log}, **self._more}
         pipeline = shop.pipeline(self.folder, **settings)
         self.service = self._own.enter_context(Running(pipeline, self.root, self.faults))
 
@@ -112,6 +116,10 @@ class Stack:
         """Return what was told of an alert that fires, after so many blocks."""
         return [block for block in self.blocks(channel)[since:] if name in block and not _is_over(block)]
 
+    def failed(self, pipeline: str, channel: str | None = None) -> list[str]:
+        """Return what was told of a pipeline's training that failed."""
+        return [block for block in self.firing("TrainingRunFailed", 0, channel) if pipeline in block]
+
     def resolved(self, name: str, since: int, channel: str | None = None) -> list[str]:
         """Return what was told of an alert that is over, after so many blocks."""
         return [block for block in self.blocks(channel)[since:] if name in block and _is_over(block)]
@@ -132,13 +140,13 @@ def _is_over(block: str) -> bool:
 
 
 @contextmanager
-def _disk() -> Iterator[Path]:
-    """A small disk in memory; a folder where this user may not mount one."""
+def _disk() -> Iterator[tuple[Path, bool]]:
+    """A small disk in memory, and whether it is one; a folder where this user may not mount one."""
     with tempfile.TemporaryDirectory(prefix="disk-") as name:
         command = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", name]
         is_mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
         try:
-            yield Path(name)
+            yield Path(name), is_mounted
         finally:
             if is_mounted:
                 subprocess.run(["umount", "--lazy", name], check=True)
