@@ -42,11 +42,6 @@ class Alert:
     links: tuple[Link, ...] = ()
 
     @property
-    def subject(self) -> str:
-        """What it is about: its SLO, else its stage, else its own name."""
-        return self.labels.get("slo") or self.labels.get("stage") or self.name
-
-    @property
     def is_firing(self) -> bool:
         """Whether it still holds."""
         return self.status == "firing"

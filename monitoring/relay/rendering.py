@@ -12,6 +12,7 @@ from monitoring.relay.wording import WORDS, Language, Words
 
 MOST_ALERTS = 10
 _LONGEST_TITLE = 120
+_ABOUT = ("slo", "stage", "pipeline", "flow", "model_version", "feature", "channel", "source")
 _MARKS = {"page": "🔴", "ticket": "🟠", "chat": "🔵"}
 _RESOLVED_MARK = "🟢"
 _UNKNOWN_MARK = "🟠"
@@ -76,7 +77,7 @@ def _title(notice: Notice, words: Words) -> str:
     first = notice.alerts[0]
     names = list(dict.fromkeys(alert.name for alert in notice.alerts))
     if len(notice.alerts) == 1:
-        said = f"{first.name}: {_about(first)}" if _about(first) != first.name else first.name
+        said = f"{first.name}: {_about(first)}" if _about(first) else first.name
     else:
         counts = [words.firing_count.format(firing)] if firing else []
         counts += [words.resolved_count.format(resolved)] if resolved else []
@@ -90,8 +91,9 @@ def _mark(alert: Alert) -> str:
 
 
 def _about(alert: Alert) -> str:
-    parts = [alert.subject, *(alert.labels.get(name, "") for name in ("pipeline", "model_version"))]
-    return " / ".join(dict.fromkeys(part for part in parts if part))
+    """What an alert is about, from the promise to the thing; empty where its name says it all."""
+    parts = [alert.labels.get(name, "") for name in _ABOUT]
+    return " / ".join(dict.fromkeys(part for part in parts if part)) or alert.labels.get("instance", "")
 
 
 def _told(alert: Alert, words: Words, zone: str, room: Room, shared: tuple[Link, ...]) -> Iterator[Line]:
@@ -99,8 +101,7 @@ def _told(alert: Alert, words: Words, zone: str, room: Room, shared: tuple[Link,
     window = alert.labels.get("window", "")
     name = f"{alert.name} ({window})" if window else alert.name
     head = words.dot.join(part for part in (label, _about(alert)) if part)
-    bold = Piece(f"{_mark(alert)} {head}", bold=True)
-    yield (bold,) if name == _about(alert) else (bold, Piece(f"{words.dot}{name}"))
+    yield (Piece(f"{_mark(alert)} {head}", bold=True), Piece(f"{words.dot}{name}"))
     # Of what is over it would still say that requests fail.
     if alert.is_firing and alert.summary and room.summary:
         yield (Piece(clip(alert.summary, room.summary)),)

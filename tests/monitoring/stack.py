@@ -112,17 +112,20 @@ class Stack:
                     found[-1] += line + "\n"
         return found
 
-    def firing(self, name: str, since: int, channel: str | None = None) -> list[str]:
-        """Return what was told of an alert that fires, after so many blocks."""
-        return [block for block in self.blocks(channel)[since:] if name in block and not _is_over(block)]
+    def firing(self, alert: str, about: str, since: int = 0, channel: str | None = None) -> list[str]:
+        """Return what was told of an alert that fires, and is about this, after so many blocks."""
+        return [block for block in self._told(alert, about, since, channel) if not _is_over(block)]
+
+    def resolved(self, alert: str, about: str, since: int = 0, channel: str | None = None) -> list[str]:
+        """Return what was told of an alert that is over, and was about this, after so many blocks."""
+        return [block for block in self._told(alert, about, since, channel) if _is_over(block)]
 
     def failed(self, pipeline: str, channel: str | None = None) -> list[str]:
         """Return what was told of a pipeline's training that failed."""
-        return [block for block in self.firing("TrainingRunFailed", 0, channel) if pipeline in block]
+        return self.firing("TrainingRunFailed", pipeline, channel=channel)
 
-    def resolved(self, name: str, since: int, channel: str | None = None) -> list[str]:
-        """Return what was told of an alert that is over, after so many blocks."""
-        return [block for block in self.blocks(channel)[since:] if name in block and _is_over(block)]
+    def _told(self, alert: str, about: str, since: int, channel: str | None) -> list[str]:
+        return [block for block in self.blocks(channel)[since:] if alert in block and about in block]
 
     def until(self, holds: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> None:
         """Wait until something holds; else say what chat was told, and what fires."""

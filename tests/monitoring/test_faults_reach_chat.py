@@ -38,15 +38,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def reaches_chat(stack: Stack, fault: AbstractContextManager[Any], alert: str, *names: str) -> None:
-    """Expect that a fault is told once by an alert with these names, and once that it is over when it is."""
+    """Expect that a fault is told once by an alert with these names, and once that it is over when it is.
+
+    The first name is said of both.
+    """
     began = len(stack.blocks())
     with fault:
-        stack.until(lambda: stack.firing(alert, began), f"the message of {alert}")
-    stack.until(lambda: stack.resolved(alert, began), f"the end of {alert}")
-    (fired,), (ended,) = stack.firing(alert, began), stack.resolved(alert, began)
+        stack.until(lambda: stack.firing(alert, names[0], began), f"the message of {alert}")
+    stack.until(lambda: stack.resolved(alert, names[0], began), f"the end of {alert}")
+    (fired,), (ended,) = stack.firing(alert, names[0], began), stack.resolved(alert, names[0], began)
     for name in names:
         assert name in fired
-    assert "resolved after" in ended.lower()
+    assert "resolved after" in ended
 
 
 @contextmanager
@@ -89,10 +92,10 @@ def test_traffic_stops(stack: Stack) -> None:
     with asked(stack):
         stack.prometheus.until("sum(rate(inference_total[5s] offset 20s)) > 10", 60)
     began = len(stack.blocks())
-    stack.until(lambda: stack.firing("InferenceThroughputFloor", began), "the floor")
+    stack.until(lambda: stack.firing("InferenceThroughputFloor", "", began), "the floor")
     with asked(stack):
-        stack.until(lambda: stack.resolved("InferenceThroughputFloor", began), "the end of it")
-    assert len(stack.firing("InferenceThroughputFloor", began)) == 1
+        stack.until(lambda: stack.resolved("InferenceThroughputFloor", "", began), "the end of it")
+    assert len(stack.firing("InferenceThroughputFloor", "", began)) == 1
 
 
 def test_a_stage_of_training_fails(stack: Stack) -> None:
@@ -105,7 +108,7 @@ def test_a_stage_of_training_fails(stack: Stack) -> None:
     traces: list[str] = []
     began = len(stack.blocks())
     reaches_chat(stack, fault(), "TrainingRunFailed", "credit", "trainer")
-    assert f"trace {traces[0][:8]}" in stack.firing("TrainingRunFailed", began)[0]
+    assert f"trace {traces[0][:8]}" in stack.firing("TrainingRunFailed", "credit", began)[0]
 
 
 def test_a_checkpoint_goes_stale(stack: Stack) -> None:
@@ -175,7 +178,7 @@ def test_a_vendor_that_is_down_for_two_minutes_delays_no_other_and_gets_each_mes
     assert stack.vendors.texts("dingtalk") == []
     stack.vendors.faults.pop("dingtalk")
     stack.until(lambda: stack.failed("outage", "dingtalk"), "what dingtalk was to be told")
-    stack.until(lambda: stack.resolved("AlertDeliveryFailing", 0), "the end of its failure")
+    stack.until(lambda: stack.resolved("AlertDeliveryFailing", "dingtalk"), "the end of its failure")
     assert len(stack.failed("outage", "dingtalk")) == 1
     assert len(stack.failed("outage")) == 1
 

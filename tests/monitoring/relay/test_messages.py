@@ -236,8 +236,8 @@ def test_what_a_prefect_automation_says_is_told_alike() -> None:
     traceparent = f"00-{'ab' * 16}-{'cd' * 8}-01"
     text = plain(prefect_webhook.notice(orjson.dumps(prefect(traceparent=traceparent, deployment="None"))))
     assert text.splitlines() == [
-        "🟠 TICKET · A training failed",
-        "🟠 TICKET · A training failed",
+        "🟠 TICKET · A training failed: training",
+        "🟠 TICKET · training · A training failed",
         "wise-otter: Failed. trainer: CUDA out of memory at step 300",
         "since 2025-01-15 10:00:00 UTC · trace abababab",
         "",
