@@ -30,6 +30,7 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
         variables=(
             Variable("job", "Job", "inference_total"),
             Variable("model_version", "Version", "inference_total"),
+            Variable("pipeline", "Pipeline", "model_registry_info", many=False),
         ),
         events=(Query("model_loaded_timestamp_seconds * 1000", "Version loaded"),),
         links=links,
@@ -91,12 +92,13 @@ def _traffic(spec: Spec) -> Row:
 def _versions(_: Spec) -> Row:
     return "Versions", (
         Panel(
-            "Versions", "What each version does just now.", "table", "short", 24,
+            "Versions", "What each version does just now; its accuracy is that of the pipeline chosen above.",
+            "table", "short", 24,
             (
                 Query(f"sum by (model_version) (rate(inference_total{_WHICH}[$__rate_interval]))",
                       "requests per second"),
                 Query(_quantile("0.99", "model_version"), "p99 seconds"),
-                Query("max by (model_version) (model_accuracy_current)", "accuracy"),
+                Query('max by (model_version) (model_accuracy_current{pipeline="$pipeline"})', "accuracy"),
                 Query("time() - max by (model_version) (model_loaded_timestamp_seconds)", "seconds loaded"),
             ),
             join="model_version",

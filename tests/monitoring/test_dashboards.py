@@ -90,14 +90,15 @@ def test_variables_are_filled_from_metrics_that_exist(board: dict[str, Any]) -> 
     for variable in board["templating"]["list"][1:]:
         metric, label = re.fullmatch(r"label_values\((\S+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
         assert label == variable["name"]
-        assert list(checks.unknown(f'{metric}{{{label}="x"}}')) == []
+        asked = f'{metric[:-1]},{label}="x"}}' if metric.endswith("}") else f'{metric}{{{label}="x"}}'
+        assert list(checks.unknown(asked)) == []
+        assert set(re.findall(r"\bslo:[\w:]+", metric)) <= _records()
 
 
 def test_queries_ask_for_metrics_and_labels_that_exist(board: dict[str, Any]) -> None:
-    records = {str(rule["record"]) for held in tools.groups().values() for rule in held if "record" in rule}
     for expr in _exprs(board):
         assert list(checks.unknown(expr)) == []
-        assert set(re.findall(r"\bslo:[\w:]+", expr)) <= records
+        assert set(re.findall(r"\bslo:[\w:]+", expr)) <= _records()
 
 
 def test_counters_are_shown_as_rates_over_the_reader_s_interval(board: dict[str, Any]) -> None:
@@ -110,7 +111,7 @@ def test_a_legend_names_labels_that_its_query_keeps(board: dict[str, Any]) -> No
     for panel in _panels(board):
         for target in panel["targets"]:
             wanted = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-            kept = re.match(r"(?:max|min|sum) by \(([^)]*)\)", target["expr"])
+            kept = re.match(r"(?:time\(\) - )?(?:max|min|sum) by \(([^)]*)\)", target["expr"])
             if kept:
                 assert wanted <= set(kept[1].split(", ")), target["expr"]
 
@@ -135,6 +136,10 @@ def test_grafana_finds_its_data_source_and_its_dashboards() -> None:
 
     assert (source["uid"], source["type"]) == ("prometheus", "prometheus")
     assert provider["allowUiUpdates"] is False
+
+
+def _records() -> set[str]:
+    return {str(rule["record"]) for held in tools.groups().values() for rule in held if "record" in rule}
 
 
 def _panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
