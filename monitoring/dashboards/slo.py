@@ -20,7 +20,7 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
         description="One promise: objective, error budget, burn rates, alerts.",
         variables=(
             Variable("slo", "Promise", "slo:objective:ratio", many=False),
-            Variable("model_version", "Version", 'slo:sli_error:ratio_rate5m{slo="$slo"}'),
+            Variable("model_version", "Version", 'slo:sli_error:ratio_rate5m{slo="$slo"}', everywhere=False),
         ),
         links=links,
         rows=(_now(spec), _in_time(spec)),
