@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
-_SELECTOR = re.compile(rf"([a-zA-Z_:][\w:]*+)(?!\s*\()\s*(\{{(?:[^{{}}\"]|{_STRING})*\}})?")
+# Or a text of its own, such as label_replace takes: what is in it names nothing.
+_SELECTOR = re.compile(rf"{_STRING}|([a-zA-Z_:][\w:]*+)(?!\s*\()\s*(\{{(?:[^{{}}\"]|{_STRING})*\}})?")
 _MATCHER = re.compile(rf"(\w+)\s*(=~|!~|!=|=)\s*({_STRING})")
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^()]*)\)")
 _RANGE = re.compile(r"\[[^\]]*\]|\boffset\s+-?\w+")
@@ -31,7 +32,7 @@ def selectors(expr: str) -> list[Selector]:
     found = []
     for match in _SELECTOR.finditer(bare):
         name = match[1]
-        if name.lower() not in _WORDS and not bare[: match.start()].endswith(tuple("0123456789.")):
+        if name and name.lower() not in _WORDS and not bare[: match.start()].endswith(tuple("0123456789.")):
             matchers = tuple((label, how, text[1:-1]) for label, how, text in _MATCHER.findall(match[2] or ""))
             found.append(Selector(name, match[0].strip(), matchers))
     return found

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable, limits
 from monitoring.spec import Spec
 
-_WHICH = '{job=~"$job",model_version=~"$model_version"}'
+_WHERE = '{job=~"$job",instance=~"$instance"}'
+_WHICH = '{job=~"$job",instance=~"$instance",model_version=~"$model_version"}'
 _TOTAL = f"sum(rate(inference_total{_WHICH}[$__rate_interval]))"
 
 
@@ -29,7 +30,9 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
         description="Promises, alerts, traffic and versions at a glance.",
         variables=(
             Variable("job", "Job", "inference_total"),
-            Variable("model_version", "Version", "inference_total"),
+            Variable("instance", "Instance", 'inference_total{job=~"$job"}'),
+            Variable("model_version", "Version", 'inference_total{job=~"$job"}'),
+            Variable("pipeline", "Pipeline", "model_registry_info", many=False),
         ),
         events=(Query("model_loaded_timestamp_seconds * 1000", "Version loaded"),),
         links=links,
@@ -81,8 +84,8 @@ def _traffic(spec: Spec) -> Row:
         Panel(
             "Saturation", "Requests in flight, as a share of those that are let in.",
             "graph", "percentunit", 12,
-            (Query('inference_in_flight_requests{job=~"$job"} / inference_capacity_requests{job=~"$job"}',
-                   "{{instance}}"),),
+            (Query(f"inference_in_flight_requests{_WHERE} / inference_capacity_requests{_WHERE}",
+                   "{{job}} {{instance}}"),),
             limits(spec, "InferenceSaturated", "share"),
         ),
     )  # fmt: skip
@@ -91,13 +94,14 @@ def _traffic(spec: Spec) -> Row:
 def _versions(_: Spec) -> Row:
     return "Versions", (
         Panel(
-            "Versions", "What each version does just now.", "table", "short", 24,
+            "Versions", "What each version does just now; its accuracy is that of the pipeline chosen above.",
+            "table", "short", 24,
             (
                 Query(f"sum by (model_version) (rate(inference_total{_WHICH}[$__rate_interval]))",
                       "requests per second"),
                 Query(_quantile("0.99", "model_version"), "p99 seconds"),
-                Query("max by (model_version) (model_accuracy_current)", "accuracy"),
-                Query("time() - max by (model_version) (model_loaded_timestamp_seconds)", "seconds loaded"),
+                Query('max by (model_version) (model_accuracy_current{pipeline="$pipeline"})', "accuracy"),
+                Query(f"time() - max by (model_version) (model_loaded_timestamp_seconds{_WHICH})", "seconds loaded"),
             ),
             join="model_version",
         ),

@@ -62,12 +62,18 @@ Row = tuple[str, tuple[Panel, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A choice at the top of a dashboard, of the values that a label of a metric has."""
+    """A choice at the top of a dashboard, of the values that a label of a metric has.
+
+    Attributes:
+        many: several may be chosen, or all.
+        everywhere: no series lacks the label; where some do, they are shown when all are chosen.
+    """
 
     name: str
     label: str
     metric: str
     many: bool = True
+    everywhere: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ def _variable(variable: Variable) -> build.QueryVariable:
     made = made.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
     if variable.many:
         everything = dashboard.VariableOption(selected=True, text="All", value="$__all")
-        made = made.multi(True).include_all(True).all_value(".*").current(everything)
+        made = made.multi(True).include_all(True).all_value(".+" if variable.everywhere else ".*").current(everything)
     return made
 
 

@@ -26,6 +26,12 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
     )
 
 
+def _each(metric: str, column: str) -> Query:
+    """A column of the table; versions of two pipelines have the same names."""
+    each = f"max by (pipeline, model_version) ({metric}{_WHICH})"
+    return Query(f'label_join({each}, "version", " ", "pipeline", "model_version")', column)
+
+
 def _accuracy(spec: Spec) -> Row:
     objective = tuple(float(slo.objective / 100) for slo in spec.slos if slo.kind == "accuracy" and slo.objective)
     return "Accuracy", (
@@ -35,11 +41,9 @@ def _accuracy(spec: Spec) -> Row:
                Query(f"model_accuracy_lower{_WHICH}", f"{_ONE} at least"),
                Query(f"model_accuracy_upper{_WHICH}", f"{_ONE} at most")), objective, True),
         Panel("Versions", "Accuracy of each version, and by how many labels.", "table", "short", 8,
-              (Query(f"max by (model_version) (model_accuracy_current{_WHICH})", "accuracy"),
-               Query(f"max by (model_version) (model_accuracy_lower{_WHICH})", "at least"),
-               Query(f"max by (model_version) (model_accuracy_upper{_WHICH})", "at most"),
-               Query(f"max by (model_version) (model_labeled_predictions_window{_WHICH})", "labels")),
-              join="model_version"),
+              (_each("model_accuracy_current", "accuracy"), _each("model_accuracy_lower", "at least"),
+               _each("model_accuracy_upper", "at most"), _each("model_labeled_predictions_window", "labels")),
+              join="version"),
     )  # fmt: skip
 
 
@@ -59,7 +63,7 @@ def _drift(spec: Spec) -> Row:
     psi = limits(spec, "FeatureDriftHigh", "psi")
     return "Drift", (
         Panel("Features", "Population stability index of those that moved most.", "graph", "none", 12,
-              (Query(f"feature_drift_psi{_WHICH}", "{{model_version}} {{feature}}"),), psi),
+              (Query(f"feature_drift_psi{_WHICH}", f"{_ONE} {{{{feature}}}}"),), psi),
         Panel("Predictions", "Population stability index of the answers, and what chance explains of it.",
               "graph", "none", 12,
               (Query(f"prediction_drift_psi{_WHICH}", _ONE),
@@ -70,10 +74,10 @@ def _drift(spec: Spec) -> Row:
 def _service(_: Spec) -> Row:
     return "Service", (
         Panel("Breakers", "0 closed, 1 open, 2 half-open.", "states", "none", 12,
-              (Query('max by (model_version) (model_breaker_state{model_version=~"$model_version"})',
-                     "{{model_version}}"),), (1,)),
+              (Query('max by (job, model_version) (model_breaker_state{model_version=~"$model_version"})',
+                     "{{job}} {{model_version}}"),), (1,)),
         Panel("Restarts", "Model processes that ended, within each interval.", "graph", "short", 12,
-              (Query('sum by (model_version, reason) (increase(model_worker_restarts_total'
+              (Query('sum by (job, model_version, reason) (increase(model_worker_restarts_total'
                      '{model_version=~"$model_version"}[$__rate_interval]))',
-                     "{{model_version}} {{reason}}"),)),
+                     "{{job}} {{model_version}} {{reason}}"),)),
     )  # fmt: skip

@@ -9,8 +9,8 @@ from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable
 from monitoring.durations import seconds
 from monitoring.spec import Spec
 
-_ONE = "{{model_version}}"
 _WHICH = '{slo="$slo",model_version=~"$model_version"}'
+_ONE = "{{of}} {{model_version}}"
 
 
 def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
@@ -20,11 +20,24 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
         description="One promise: objective, error budget, burn rates, alerts.",
         variables=(
             Variable("slo", "Promise", "slo:objective:ratio", many=False),
-            Variable("model_version", "Version", "slo:sli_total:increase5m"),
+            Variable("model_version", "Version", 'slo:sli_error:ratio_rate5m{slo="$slo"}', everywhere=False),
         ),
         links=links,
         rows=(_now(spec), _in_time(spec)),
     )
+
+
+def _each(expr: str, more: str = "") -> Query:
+    """Some promises are about a service and others about a pipeline: versions of both have the same names."""
+    return Query(f'label_join({expr}, "of", "", "job", "pipeline")', f"{_ONE}{more}")
+
+
+def _alerts() -> Query:
+    """What tells alerts of a promise apart, as one name: few have all of these labels, and a legend has no choice."""
+    labels = ("alertname", "window", "job", "pipeline", "model_version")
+    firing = f'max by ({", ".join(labels)}) (ALERTS{{alertstate="firing",slo="$slo"}})'
+    names = ", ".join(f'"{label}"' for label in labels)
+    return Query(f'label_join({firing}, "alert", " ", {names})', "{{alert}}")
 
 
 def _now(spec: Spec) -> Row:
@@ -32,12 +45,11 @@ def _now(spec: Spec) -> Row:
         Panel("Objective", "The share of events that has to be good.", "stat", "percentunit", 6,
               (Query('slo:objective:ratio{slo="$slo"}', "{{slo}}"),), height=4),
         Panel("Kept", f"The share of events over {spec.period} that was good.", "stat", "percentunit", 6,
-              (Query(f"1 - slo:sli_error:ratio_period{_WHICH}", "{{model_version}}"),), height=4),
+              (_each(f"1 - slo:sli_error:ratio_period{_WHICH}"),), height=4),
         Panel("Budget left", f"Share of the budget of {spec.period}.", "stat", "percentunit", 6,
-              (Query(f"slo:error_budget_remaining:ratio{_WHICH}", "{{model_version}}"),), (0,), True,
-              height=4),
+              (_each(f"slo:error_budget_remaining:ratio{_WHICH}"),), (0,), True, height=4),
         Panel("Bad events", f"Events over {spec.period} that were bad.", "stat", "short", 6,
-              (Query(f"slo:sli_bad:increase_period{_WHICH}", "{{model_version}}"),), height=4),
+              (_each(f"slo:sli_bad:increase_period{_WHICH}"),), height=4),
     )  # fmt: skip
 
 
@@ -48,18 +60,17 @@ def _in_time(spec: Spec) -> Row:
     return "In time", (
         Panel("Measured and promised", "Share of good events over 5 minutes, and the objective.",
               "graph", "percentunit", 12,
-              (Query(f"1 - slo:sli_error:ratio_rate5m{_WHICH}", "{{model_version}}"),
+              (_each(f"1 - slo:sli_error:ratio_rate5m{_WHICH}"),
                Query('slo:objective:ratio{slo="$slo"}', "objective"))),
         Panel("Burn rate by window", "How many times too fast the budget is spent; alerts fire where both "
               "windows of a pair are above its line.", "graph", "none", 12,
-              tuple(Query(f"slo:sli_error:ratio_rate{length}{_WHICH} {budget}", f"{_ONE} {length}")
+              tuple(_each(f"slo:sli_error:ratio_rate{length}{_WHICH} {budget}", f" {length}")
                     for length in lengths), tuple(factors)),
         Panel("Budget left in time", f"Share of the budget of {spec.period} that is left.",
               "graph", "percentunit", 12,
-              (Query(f"slo:error_budget_remaining:ratio{_WHICH}", "{{model_version}}"),), (0,), True),
+              (_each(f"slo:error_budget_remaining:ratio{_WHICH}"),), (0,), True),
         Panel("Bad events in time", "Bad events within 5 minutes.", "graph", "short", 12,
-              (Query(f"slo:sli_bad:increase5m{_WHICH}", "{{model_version}}"),)),
+              (_each(f"slo:sli_bad:increase5m{_WHICH}"),)),
         Panel("Alerts", "Which alerts of this promise fire, and since when.", "states", "none", 24,
-              (Query('max by (alertname, window, model_version) (ALERTS{alertstate="firing",slo="$slo"})',
-                     "{{alertname}} {{window}} {{model_version}}"),), (1,)),
+              (_alerts(),), (1,)),
     )  # fmt: skip

@@ -51,10 +51,12 @@ class Prometheus:
         self._http.close()
 
 
-def scraping(targets: Mapping[str, int], every: str = "1s", alertmanager: int | None = None) -> dict[str, Any]:
+def scraping(
+    targets: Mapping[str, int], every: str = "1s", alertmanager: int | None = None, rules: Path | None = None
+) -> dict[str, Any]:
     """Return the generated `prometheus.yml` for these ports by job, as quick as a test is.
 
-    It evaluates the generated rules where an Alertmanager is given, and none where not.
+    It evaluates rules where an Alertmanager is given, and none where not: the generated ones, or those of a folder.
     """
     found: dict[str, Any] = yaml.safe_load((GENERATED / "prometheus" / "prometheus.yml").read_text())
     found["global"] = {"scrape_interval": every, "evaluation_interval": every}
@@ -69,7 +71,7 @@ def scraping(targets: Mapping[str, int], every: str = "1s", alertmanager: int | 
         return found
     where = [{"targets": [f"{services.LOOPBACK}:{alertmanager}"]}]
     found["alerting"] = {"alertmanagers": [{"static_configs": where}]}
-    found["rule_files"] = [str(GENERATED / "prometheus" / "rules" / "*.yaml")]
+    found["rule_files"] = [str((rules or GENERATED / "prometheus" / "rules") / "*.yaml")]
     return found
 
 

@@ -1,11 +1,11 @@
-"""Dashboards that Grafana takes and a person can read: dashboard-linter's rules, and the traps beside."""
+"""Dashboards that Grafana takes and a person can read: the traps beside types and dashboard-linter's rules."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import pytest
@@ -17,8 +17,6 @@ from monitoring.build import GENERATED
 from tests.monitoring import tools
 
 FILES = sorted((GENERATED / "grafana" / "dashboards").glob("*.json"))
-UNITS = {"percentunit", "none", "short", "reqps", "s", "bytes"}
-MACROS = {"$__rate_interval": "5m", "$slo": "availability", "$job": ".*", "$model_version": ".*", "$pipeline": ".*"}
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
@@ -31,9 +29,8 @@ def test_there_is_a_dashboard_for_every_link() -> None:
     assert sorted(path.stem for path in FILES) == sorted(DASHBOARDS.values())
 
 
-def test_a_dashboard_has_a_stable_address_and_cannot_be_edited(board: dict[str, Any]) -> None:
+def test_a_dashboard_has_a_stable_address(board: dict[str, Any]) -> None:
     assert 0 < len(board["uid"]) <= 40
-    assert board["editable"] is False
     assert not {"version", "iteration", "id"} & board.keys()
     assert board["title"]
     assert board["description"]
@@ -54,22 +51,8 @@ def test_panels_fill_the_grid_and_do_not_overlap(board: dict[str, Any]) -> None:
         cells = {(grid["x"] + x, grid["y"] + y) for x in range(grid["w"]) for y in range(grid["h"])}
         assert not taken & cells, panel["title"]
         taken |= cells
-
-
-def test_a_panel_says_what_it_shows_and_in_which_unit(board: dict[str, Any]) -> None:
-    for panel in _panels(board):
-        assert panel["title"]
-        assert len(panel["description"]) > 10, panel["title"]
-        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
-
-
-def test_the_data_source_is_the_reader_s_choice(board: dict[str, Any]) -> None:
-    first = board["templating"]["list"][0]
-
-    assert (first["name"], first["type"], first["query"]) == ("datasource", "datasource", "prometheus")
-    for panel in _panels(board):
-        for held in (panel, *panel["targets"]):
-            assert held["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for line in {y for _, y in taken}:
+        assert {x for x, y in taken if y == line} == set(range(24)), f"a hole at {line}"
 
 
 def test_queries_have_names_of_their_own_and_a_mode(board: dict[str, Any]) -> None:
@@ -81,7 +64,8 @@ def test_queries_have_names_of_their_own_and_a_mode(board: dict[str, Any]) -> No
 
 def test_variables_that_are_used_are_declared(board: dict[str, Any]) -> None:
     declared = {variable["name"] for variable in board["templating"]["list"]}
-    for expr in _exprs(board):
+    asked = [variable["query"] for variable in board["templating"]["list"]]
+    for expr in (*_exprs(board), *asked):
         used = set(re.findall(r"\$\{?(\w+)", expr)) - {"__rate_interval"}
         assert used <= declared, expr
 
@@ -90,42 +74,24 @@ def test_variables_are_filled_from_metrics_that_exist(board: dict[str, Any]) -> 
     for variable in board["templating"]["list"][1:]:
         metric, label = re.fullmatch(r"label_values\((\S+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
         assert label == variable["name"]
-        assert list(checks.unknown(f'{metric}{{{label}="x"}}')) == []
+        asked = f'{metric[:-1]},{label}="x"}}' if metric.endswith("}") else f'{metric}{{{label}="x"}}'
+        assert list(checks.unknown(asked)) == []
+        assert set(re.findall(r"\bslo:[\w:]+", metric)) <= _records()
 
 
 def test_queries_ask_for_metrics_and_labels_that_exist(board: dict[str, Any]) -> None:
-    records = {str(rule["record"]) for held in tools.groups().values() for rule in held if "record" in rule}
     for expr in _exprs(board):
         assert list(checks.unknown(expr)) == []
-        assert set(re.findall(r"\bslo:[\w:]+", expr)) <= records
-
-
-def test_counters_are_shown_as_rates_over_the_reader_s_interval(board: dict[str, Any]) -> None:
-    for expr in _exprs(board):
-        for found in re.finditer(r"\b(?!slo:)[a-z_]+_(?:total|count|bucket)\b(?:\{[^}]*\})?(\[[^\]]*\])?", expr):
-            assert found[1] == "[$__rate_interval]", expr
+        assert set(re.findall(r"\bslo:[\w:]+", expr)) <= _records()
 
 
 def test_a_legend_names_labels_that_its_query_keeps(board: dict[str, Any]) -> None:
     for panel in _panels(board):
         for target in panel["targets"]:
             wanted = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-            kept = re.match(r"(?:max|min|sum) by \(([^)]*)\)", target["expr"])
+            kept = re.match(r"(?:time\(\) - )?(?:max|min|sum) by \(([^)]*)\)", target["expr"])
             if kept:
                 assert wanted <= set(kept[1].split(", ")), target["expr"]
-
-
-def test_prometheus_can_parse_every_query(board: dict[str, Any], tmp_path: Path) -> None:
-    rules = []
-    for index, expr in enumerate(_exprs(board)):
-        filled = re.sub(r"\$\w+", lambda found: MACROS[found[0]], expr)
-        rules.append({"record": f"panel:{index}", "expr": filled})
-    path = tmp_path / "rules.yaml"
-    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-
-    found = tools.run("promtool", "check", "rules", path)
-
-    assert found.returncode == 0, found.stderr
 
 
 def test_grafana_finds_its_data_source_and_its_dashboards() -> None:
@@ -135,6 +101,11 @@ def test_grafana_finds_its_data_source_and_its_dashboards() -> None:
 
     assert (source["uid"], source["type"]) == ("prometheus", "prometheus")
     assert provider["allowUiUpdates"] is False
+
+
+@cache
+def _records() -> set[str]:
+    return {str(rule["record"]) for held in tools.groups().values() for rule in held if "record" in rule}
 
 
 def _panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:

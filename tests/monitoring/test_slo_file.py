@@ -89,6 +89,15 @@ def test_a_query_for_what_nobody_exports_is_refused(tmp_path: Path, query: str, 
     assert caught.value.problems[0].line == OWN[: OWN.index("    sli:")].count("\n") + 1
 
 
+def test_a_text_in_a_query_names_no_metric(tmp_path: Path) -> None:
+    path = tmp_path / "slo.yaml"
+    asked = "increase(inference_total[{{.window}}])"
+    assert asked in OWN
+    path.write_text(OWN.replace(asked, f'label_replace({asked}, "of", "$1", "status", "(.+)")'))
+
+    assert reading.load(path).slo("availability")
+
+
 def test_a_plain_sloth_file_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "sloth.yaml"
     path.write_text(SLOTH)
