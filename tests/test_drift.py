@@ -11,13 +11,14 @@ import pytest
 from ai_workflow import drift, statistics
 
 FLOOR = 0.05
+SLOW = pytest.mark.slow
 
 
 def seen(values: np.ndarray) -> dict[str, object]:
     return statistics.merge_numbers([statistics.of_numbers(pd.Series(part)) for part in np.array_split(values, 3)])
 
 
-@pytest.mark.parametrize("rows", [50, 200, 1000, 5000])
+@pytest.mark.parametrize("rows", [50, pytest.param(200, marks=SLOW), pytest.param(1000, marks=SLOW), 5000])
 @pytest.mark.parametrize("kind", ["normal", "mostly zero", "few whole numbers", "categories"])
 def test_chance_alone_is_no_drift(rows: int, kind: str) -> None:
     draw = np.random.default_rng(rows)

@@ -148,6 +148,7 @@ def test_a_regression_takes_numbers_only(tmp_path: Path) -> None:
         assert [line["label"] for line in open_lines(tmp_path)] == ["3.0"]
 
 
+@pytest.mark.slow
 def test_a_service_that_is_killed_has_lost_no_label_that_it_took(tmp_path: Path) -> None:
     folder = shop.pipeline(tmp_path)
     with Running(folder, tmp_path) as running:
@@ -160,6 +161,7 @@ def test_a_service_that_is_killed_has_lost_no_label_that_it_took(tmp_path: Path)
         assert [line["prediction_id"] for line in handed(tmp_path)] == list("01234")
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_nothing_is_said_and_the_next_label_is_taken_again(tmp_path: Path) -> None:
     with Running(shop.pipeline(tmp_path), tmp_path) as running:
         (tmp_path / label_log.FOLDER).write_text("a file where a folder should be")

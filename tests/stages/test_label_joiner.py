@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,40 @@ def test_many_records_become_one_and_nothing_is_lost(
         assert len(kept(store)) <= 4
     files = store.names(f"{label_ledger.FOLDER}/{labeled.PIPELINE}/kept")
     assert len([name for name in files if name.endswith(".parquet")]) <= 2 * len(kept(store)), "none is left over"
+
+
+def test_what_an_evaluation_leaves_for_drift_is_let_go_of_after_a_day(store: Store) -> None:
+    for hours in range(0, 100, 5):
+        answered(store, hours, hours + 5)
+        found = join(store, settings(), NOW + hours * HOUR)
+        assert store.matches(found["latest"][ONE]["path"], found["latest"][ONE]["sha256"])
+    folder = Path(found["latest"][ONE]["path"]).parent
+    assert len(store.names(str(folder))) == 5
+
+
+def test_beyond_label_days_no_label_is_looked_for_and_what_was_found_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def written(days: float) -> None:
+        newest = store.names(f"predictions/{labeled.PIPELINE}/{ONE}")[-1]
+        file = store.local(f"predictions/{labeled.PIPELINE}/{ONE}/{newest}/manifest.json")
+        os.utime(file, (NOW - days * 24 * HOUR,) * 2)
+
+    store, asked = Store(tmp_path / "var"), settings(tmp_path, evaluation={"label_days": 30})
+    answered(store, 0, 50)
+    written(days=29)
+    write(tmp_path, [(name, "yes", at(2)) for name in ids(0, 10)])
+    assert counts(join(store, asked)) == (10, 10)
+    written(days=31)
+    # Whoever opens it says so.
+    damage(store, f"predictions/{labeled.PIPELINE}/{ONE}/service-0000/part-00000.parquet", "a bit flipped")
+    answered(store, 50, 100)
+    written(days=29)
+    write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 100)])
+    assert counts(join(store, asked)) == (60, 60)
+    assert "damaged" not in caplog.text
+    join(store, settings(tmp_path, evaluation={"label_days": 32}))
+    assert "damaged" in caplog.text
 
 
 class _Killed(BaseException):

@@ -24,6 +24,11 @@ class Evaluation(Section):
     time: str | None = Field(
         default=None, description="column with the moment of the label; none: when an evaluation first saw it"
     )
+    label_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="no label is looked for longer than this after its prediction, so older files are left closed",
+    )
     window: int = Field(default=1000, ge=1, description="accuracy is that of so many of the latest labels")
     days: float | None = Field(default=None, gt=0, description="and of none older than this")
     minimum: int = Field(default=30, ge=1, description="fewer labels than these tell no accuracy")

@@ -47,15 +47,22 @@ class Intake:
         asked: whose labels.
         ledger: what is known already.
         loaded: the table of labels, if there is one.
+        since: files of predictions that were written before then are left closed; None: none is.
         stack: closes the buckets.
     """
 
     def __init__(
-        self, store: Store, asked: Labelling, ledger: Ledger, loaded: Dataset | None, stack: ExitStack
+        self,
+        store: Store,
+        asked: Labelling,
+        ledger: Ledger,
+        loaded: Dataset | None,
+        since: float | None,
+        stack: ExitStack,
     ) -> None:
         self._store, self._asked, self._ledger, self._loaded = store, asked, ledger, loaded
         self._predictions = Predictions(store, asked.pipeline)
-        self.parts = list(self._predictions.parts())
+        self.parts = list(self._predictions.parts(since))
         rows = max(ledger.rows + (loaded.rows if loaded else 0), sum(part["rows"] for _, part in self.parts))
         schemas = joining.label_schema(), joining.match_schema(), joining.label_schema(), _row_schema()
         made = (stack.enter_context(Buckets(schema, count_for(rows))) for schema in schemas)

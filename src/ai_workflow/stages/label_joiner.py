@@ -57,7 +57,8 @@ def join(
     loaded = _loaded(store, asked.evaluation, database, fetch_secret)
     ledger = Ledger(store, asked.pipeline)
     with ledger.locked(), ExitStack() as stack:
-        intake = Intake(store, asked, ledger, loaded, stack)
+        days = asked.evaluation.label_days
+        intake = Intake(store, asked, ledger, loaded, None if days is None else moment - days * _DAY, stack)
         intake.take()
         settled = _Settled(asked, moment, intake.latest, stack)
         for number in range(intake.told.count):
@@ -68,11 +69,20 @@ def join(
         fresh = settled.fresh()
         if fresh or ledger.segments:
             ledger.keep(made_of, fresh, is_all=ledger.is_scattered)
-        latest = {}
-        for version in sorted(intake.latest.keys() - {DEFAULT}):
-            path = f"{partitions.FOLDER}/latest/{fingerprint.of(version, made_of, asked)}.parquet"
-            latest[version] = asdict(partitions.write(store, path, intake.latest[version].table(), version))
+        latest = _latest(store, f"{label_ledger.FOLDER}/{asked.pipeline}/latest", intake, moment)
     return {**settled.result(), "latest": latest}
+
+
+def _latest(store: Store, folder: str, intake: Intake, moment: float) -> dict[str, Any]:
+    """Write down where the latest predictions of each version are, and let go of what was written a day before."""
+    for name in store.names(folder):
+        if int(name.partition("-")[0]) < (moment - _DAY) * 1000:
+            store.remove(f"{folder}/{name}")
+    found = {}
+    for version in sorted(intake.latest.keys() - {DEFAULT}):
+        path = f"{folder}/{round(moment * 1000)}-{version}.parquet"
+        found[version] = asdict(partitions.write(store, path, intake.latest[version].table(), version))
+    return found
 
 
 def _loaded(store: Store, asked: Evaluation, database: Database | None, fetch: Fetch | None) -> Dataset | None:

@@ -48,14 +48,22 @@ class Predictions:
         self._store, self._folder = store, f"{result_store.FOLDER}/{pipeline}"
         self._begun: dict[str, int | None] = {}
 
-    def parts(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield version and partition of every file that a manifest vouches for."""
+    def parts(self, since: float | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield version and partition of every file that a manifest vouches for, written `since` then (None: ever)."""
         for version in self._store.names(self._folder):
             for name in self._store.names(f"{self._folder}/{version}"):
                 # One without a manifest is being written, or on its way out.
-                with contextlib.suppress(StoreError):
-                    body = self._store.read_record(f"{self._folder}/{version}/{name}/manifest.json")
-                    yield from ((version, part) for part in body["partitions"])
+                path = f"{self._folder}/{version}/{name}/manifest.json"
+                with contextlib.suppress(StoreError, FileNotFoundError):
+                    # No prediction in it is younger than the file.
+                    if since is None or self._written(path) >= since:
+                        yield from ((version, part) for part in self._store.read_record(path)["partitions"])
+
+    def _written(self, path: str) -> float:
+        if self._store.is_local:
+            return self._store.local(path).stat().st_mtime
+        moment: datetime = self._store.fs.modified(self._store.at(path))
+        return moment.timestamp()
 
     def batches(self, version: str, part: dict[str, Any]) -> Iterator[Batch]:
         """Yield the rows of a file; one that is damaged is left out with a warning."""

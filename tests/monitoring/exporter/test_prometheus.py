@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from ai_workflow import journal
+from ai_workflow.registry import Registry
 from ai_workflow.store import Store
+from benchmarks import registry
 from tests.monitoring import live
 from tests.monitoring.exporter import evaluations
 from tests.monitoring.exporter.places import Book, Exporting
@@ -17,16 +19,17 @@ from tests.monitoring.exporter.places import Book, Exporting
 def test_prometheus_takes_what_the_exporter_says(tmp_path: Path) -> None:
     store = Store(tmp_path / "var")
     Book(store).run(0, journal.SUCCESS, "trainer")
+    registry.fill(Registry(store, "models/production/credit"), 3)
     evaluations.write(store, "credit", "model_v1.2")
     with (
-        Exporting(tmp_path / "var") as exporting,
+        Exporting(tmp_path / "var", AIW_ENVIRONMENT="production") as exporting,
         live.prometheus(tmp_path / "prometheus", live.scraping({"exporter": exporting.port})) as prometheus,
     ):
         assert prometheus.until('up{job="exporter"} == 1')
         labeled = prometheus.until("model_labeled_predictions_total")[0]
         assert labeled["metric"]["model_version"] == "model_v1.2"
         assert labeled["value"][1] == "900"
-        assert not prometheus.ask('scrape_samples_scraped{job="exporter"} < 40')
+        assert not prometheus.ask('scrape_samples_scraped{job="exporter"} < 60')
         # The next run fails; nobody has to tell.
         Book(store, "b" * 32).run(100, journal.ERROR, "trainer")
         failed = prometheus.until("pipeline_last_run_failed == 1 and pipeline_last_success_timestamp_seconds > 0")[0]

@@ -143,6 +143,12 @@ def test_of_more_than_ten_alerts_the_rest_is_counted(relay: RunningRelay, vendor
     assert "+7 more" in text
 
 
+def test_an_outage_of_everything_is_not_too_much_to_be_told(relay: RunningRelay, vendors: Vendors) -> None:
+    alerts = [alert(f"f{index}", model_version=f"model_v{index}.0") for index in range(2000)]
+    assert relay.post(*alerts, group=group()).json()["failed"] == {}
+    assert "+1990 more" in vendors.texts("webhook")[0]
+
+
 def test_however_much_there_is_to_say_the_message_is_taken(relay: RunningRelay, vendors: Vendors) -> None:
     alerts = [alert(f"f{index}", model_version=f"模型_{index}" * 40, slo="*_准确率_*" * 40) for index in range(30)]
     for one in alerts:
@@ -205,7 +211,7 @@ def test_who_has_no_token_or_too_much_to_say_is_turned_away(relay: RunningRelay,
 
     assert status(authorization="Bearer wrong") == 401
     assert status(authorization="Basic relay-token-0815") == 401
-    assert status(b"x" * 1_000_001) == 413
+    assert status(b"x" * 10_000_001) == 413
     assert status(**{"content-encoding": "gzip"}) == 415
     assert relay.http.get("/alertmanager").status_code == 405
     assert httpx.get(f"http://127.0.0.1:{relay.port}/health", trust_env=False).json() == {"status": "ok"}
