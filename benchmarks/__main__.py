@@ -7,7 +7,7 @@ import sys
 
 from ai_workflow.errors import AiWorkflowError
 
-BENCHMARKS = ("overhead", "resume", "registry", "serving", "abuse", "exporter")
+BENCHMARKS = ("overhead", "resume", "registry", "serving", "abuse", "exporter", "alerting", "soak")
 
 
 def main(given: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitoring import durations
 from monitoring.spec import SEVERITIES, Spec
 
 # Alerts of these labels are about the same thing; a label that both lack is the same, too.
@@ -35,9 +36,10 @@ def _times(spec: Spec, severity: str) -> dict[str, str]:
 
 
 def _beat(spec: Spec) -> dict[str, str]:
-    """As often as Alertmanager can: a group is looked at each `group_interval`."""
+    """A beat each time Alertmanager looks at a group: were it to be repeated after just as long, each other one."""
     interval = spec.routes["page"].interval
-    return {"group_wait": "0s", "group_interval": interval, "repeat_interval": interval}
+    half = max(1, durations.seconds(interval) // 2)
+    return {"group_wait": "0s", "group_interval": interval, "repeat_interval": f"{half}s"}
 
 
 def _receiver(spec: Spec, name: str) -> dict[str, object]:

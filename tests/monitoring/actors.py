@@ -47,7 +47,7 @@ class Callers:
     """Callers of a service who say later what turned out to be true, and the evaluation flow, again and again."""
 
     def __init__(self, service: Running, store: Store) -> None:
-        self._http, self._store = service.http, store
+        self.http, self._store = service.http, store
         self._settings = Settings.model_validate(
             {
                 "pipeline": shop.PIPELINE, "task": "classification", "target": "bought",
@@ -59,10 +59,10 @@ class Callers:
         """Ask, say of each answer that it is right, or that it is wrong, and evaluate until all of that is known."""
         labels = []
         for _ in range(3):
-            found = self._http.post("/predict", json={"rows": [shop.ROW] * (LABELS // 3)}).json()["predictions"]
+            found = self.http.post("/predict", json={"rows": [shop.ROW] * (LABELS // 3)}).json()["predictions"]
             labels += [{"prediction_id": each["prediction_id"], "label": _label(each, right)} for each in found]
         before = self._labeled()
-        response = self._http.post("/labels", json={"labels": labels})
+        response = self.http.post("/labels", json={"labels": labels})
         assert response.status_code == 200, response.text
         deadline = time.monotonic() + 60
         while self._labeled() < before + LABELS:

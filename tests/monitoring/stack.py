@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ FIRING, RESOLVED = ("🔴", "🟠", "🔵"), "🟢"
 LATEST, STABLE = "model_v1.1", "model_v1.0"
 DISK = 32 << 20
 _PATIENCE = 90.0
+Promises = Callable[[Mapping[str, int], Mapping[str, str], Sequence[str]], dict[str, Any]]
 
 
 class Stack:
@@ -36,11 +37,14 @@ class Stack:
     Args:
         folder: an empty one.
         channels: the vendors that are told.
+        promises: what makes of targets, places and channels the promises that are watched.
         more: settings of the pipeline that is served, besides.
     """
 
-    def __init__(self, folder: Path, channels: tuple[str, ...], **more: Any) -> None:
-        self.folder, self._channels, self._more = folder, channels, more
+    def __init__(
+        self, folder: Path, channels: tuple[str, ...], promises: Promises = quick_promises.quick, **more: Any
+    ) -> None:
+        self.folder, self._channels, self._promises, self._more = folder, channels, promises, more
         self.ports = {job: services.free_port() for job in JOBS}
         self.faults = folder / "faults"
         self.faults.mkdir()
@@ -80,7 +84,7 @@ class Stack:
             "prometheus": f"http://127.0.0.1:{self.ports['prometheus']}",
         }  # fmt: skip
         promises = self.folder / "slo.yaml"
-        found = quick_promises.promises(self.ports, places, self._channels)
+        found = self._promises(self.ports, places, self._channels)
         promises.write_text(yaml.safe_dump(found, sort_keys=False))
         build.write(build.files(reading.load(promises)), self.folder / "generated")
         return self.folder / "generated"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
+from monitoring import alertmanager, reading
 from monitoring.build import GENERATED
 from tests.monitoring import tools
 
@@ -31,6 +34,23 @@ def test_an_alert_goes_to_its_receiver(receiver: str, labels: list[str]) -> None
     found = tools.run("amtool", "config", "routes", "test", f"--config.file={CONFIG}", *labels)
 
     assert found.stdout.strip() == receiver
+
+
+def test_each_channel_has_a_webhook_of_its_own_with_the_end_of_alerts_and_the_token() -> None:
+    own = reading.load()
+    places = {**own.places, "relay": "http://relay/alertmanager", "relay_token_file": "/run/token"}
+    found = alertmanager.config(replace(own, channels=("team", "on-call"), places=places))
+
+    receivers = found["receivers"]
+    assert isinstance(receivers, list)
+    for receiver in receivers[:3]:
+        assert receiver["webhook_configs"] == [
+            {
+                "url": f"http://relay/alertmanager/{channel}", "send_resolved": True,
+                "http_config": {"authorization": {"type": "Bearer", "credentials_file": "/run/token"}},
+            }
+            for channel in ("team", "on-call")
+        ]  # fmt: skip
 
 
 def test_every_severity_that_is_used_has_a_route() -> None:

@@ -77,6 +77,23 @@ def test_what_a_vendor_did_not_take_is_told_again_to_it_alone(
     assert {name: len(vendors.texts(name)) for name in KINDS} == dict.fromkeys(KINDS, 1)
 
 
+def test_a_sender_can_tell_one_channel_alone(relay: RunningRelay, vendors: Vendors) -> None:
+    vendors.faults["slack"] = "drop"
+    body = webhook(alert(), group=group())
+    found = {kind: relay.http.post(f"/alertmanager/{kind}", json=body) for kind in ("slack", "wecom")}
+    assert {kind: answer.status_code for kind, answer in found.items()} == {"slack": 503, "wecom": 200}
+    assert found["wecom"].json() == {"told": ["wecom"], "failed": {}}
+    vendors.faults.clear()
+    assert relay.http.post("/alertmanager/slack", json=body).json() == {"told": ["slack"], "failed": {}}
+    assert {kind: len(vendors.texts(kind)) for kind in KINDS if vendors.texts(kind)} == {"slack": 1, "wecom": 1}
+
+
+def test_a_channel_that_there_is_not_is_refused_by_name(relay: RunningRelay, vendors: Vendors) -> None:
+    answer = relay.http.post("/alertmanager/nobody", json=webhook(alert(), group=group()))
+    assert (answer.status_code, answer.json()["error"]) == (404, "there is no chat channel 'nobody'")
+    assert not any(vendors.texts(kind) for kind in KINDS)
+
+
 def test_a_refusal_is_told_in_the_vendors_words(relay: RunningRelay, vendors: Vendors) -> None:
     vendors.faults |= {"feishu": "refuse", "slack": "refuse"}
 

@@ -1,0 +1,123 @@
+"""A quiet night: a quarter of an hour of traffic, deploys, restarts and hot reloads; chat must hear nothing of it."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from ai_workflow import journal
+from benchmarks.measure import BenchmarkError, machine
+from tests.monitoring import actors, quick_promises
+from tests.monitoring.stack import Stack
+from tests.serving import shop
+from tests.serving.running import dumps
+from tests.serving.traffic import Traffic
+
+MINUTES, RATE = 15.0, 20.0
+EVERY = 40.0
+_CHANNEL = "slack"
+
+
+@dataclass
+class Heartbeat:
+    """Something outside that is called as long as alerts find their way; `calls` counts that."""
+
+    port: int = 0
+    calls: list[float] = field(default_factory=list)
+
+
+def main(given: Sequence[str] = ()) -> None:
+    """Run, and say what chat heard.
+
+    Raises:
+        BenchmarkError: it heard something, or the heartbeat was not heard.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    asked = parser.parse_args(given)
+    with tempfile.TemporaryDirectory(prefix="soak-") as name, _heartbeat() as heartbeat:
+
+        def promises(*given: Any) -> dict[str, Any]:
+            found = quick_promises.own(*given)
+            found["places"]["heartbeat"] = f"http://127.0.0.1:{heartbeat.port}/"
+            return found
+
+        with Stack(Path(name), (_CHANNEL,), promises).running() as stack:
+            done = _live(stack, asked.minutes * 60)
+            told = stack.vendors.texts(_CHANNEL)
+    print(f"{machine()}; {asked.minutes:g} minutes: {', '.join(f'{count} x {what}' for what, count in done.items())}")
+    print(f"heartbeats: {len(heartbeat.calls)}; messages in chat: {len(told)}")
+    if told or len(heartbeat.calls) < asked.minutes - 1:
+        raise BenchmarkError("\n".join(["chat was told, or the heartbeat was not heard:", *told]))
+
+
+def _live(stack: Stack, seconds: float) -> dict[str, int]:
+    """Let a service live under traffic, and return what was done to it how often."""
+    done: dict[str, int] = {}
+    seeds = itertools.count(2)
+    callers = actors.Callers(stack.service, stack.store)
+
+    def evaluate() -> None:
+        callers.http = stack.service.http
+        callers.label(right=True)
+
+    chores: dict[str, Callable[[], object]] = {
+        "training": lambda: actors.run_once(stack.store, shop.PIPELINE, "training", "trainer"),
+        "new version": lambda: shop.publish(stack.root, next(seeds)),
+        "evaluation": evaluate,
+        "restart of the service": lambda: _restarted(stack.service.process, stack.start_service),
+        "scoring": lambda: actors.run_once(stack.store, "due", "scoring", "inference"),
+        "restart of the exporter": lambda: _restarted(stack.exporter.process, stack.start_exporter),
+        "cancelled run": lambda: actors.run_once(stack.store, "due", "evaluation", "label_joiner", journal.CACHED),
+    }
+    until = time.monotonic() + seconds
+    logging.getLogger("ai_workflow").setLevel(logging.ERROR)
+    with Traffic(stack.service.port, dumps([shop.ROW]), rate=RATE):
+        for what, chore in itertools.cycle(chores.items()):
+            if time.monotonic() > until:
+                return done
+            chore()
+            done[what] = done.get(what, 0) + 1
+            time.sleep(min(EVERY, max(0.0, until - time.monotonic())))
+    return done
+
+
+def _restarted(process: Any, start: Callable[[], None]) -> None:
+    process.terminate()
+    process.wait(60)
+    start()
+
+
+@contextmanager
+def _heartbeat() -> Iterator[Heartbeat]:
+    heard = Heartbeat()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            heard.calls.append(time.monotonic())
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    heard.port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+    try:
+        yield heard
+    finally:
+        server.shutdown()
+        server.server_close()
