@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from monitoring import alerts, burn_trials, finding, rules
+from monitoring import alerts, burn_trials, finding, rules, sources
 from monitoring.alerts.base import Counter, Gauge, Trial, numbers
 from monitoring.burn import Rule
 from monitoring.rendering import render
@@ -21,27 +21,27 @@ def files(spec: Spec, groups: Mapping[str, list[Rule]]) -> Iterator[tuple[str, T
         if alert:
             trial = alert.trial(numbers(entry, rules.promise(spec, entry)))
             rule = next(rule for rule in groups[alert.group] if rule["alert"] == entry.name)
-            yield entry.name, _file(alert.group, trial.step, [_test(trial, rule), _nothing(trial, rule)])
+            yield entry.name, _file(alert.group, trial.every, [_test(trial, rule), _nothing(trial, rule)])
     for slo in spec.slos:
         group = f"slo-{slo.name}"
-        for name, step, tests in burn_trials.files(spec, slo, groups.get(group, [])):
-            yield f"{slo.name}-{name}", _file(group, step, [_test(trial, rule) for trial, rule in tests])
-        if slo.kind in BUDGETED and (found := burn_trials.source(slo)):
+        for name, tests in burn_trials.files(spec, slo, groups.get(group, [])):
+            yield f"{slo.name}-{name}", _file(group, tests[0][0].every, [_test(trial, rule) for trial, rule in tests])
+        if slo.kind in BUDGETED and (found := sources.source(slo)):
             trial, expected = burn_trials.records(spec, slo, found)
-            yield f"{slo.name}-records", _file(group, trial.step, [_records(trial, expected)])
+            yield f"{slo.name}-records", _file(group, trial.every, [_records(trial, expected)])
             if slo.windows:
                 trial = burn_trials.everything(slo, found)
                 pairs = [rule for rule in groups[group] if rule.get("alert") == slo.alert]
-                yield f"{slo.name}-texts", _file(group, trial.step, [_texts(trial, pairs), _nothing(trial, pairs[0])])
+                yield f"{slo.name}-texts", _file(group, trial.every, [_texts(trial, pairs), _nothing(trial, pairs[0])])
 
 
-def _file(group: str, step: int, tests: Sequence[Test]) -> Test:
-    return {"rule_files": [f"../rules/{group}.yaml"], "evaluation_interval": f"{step}s", "tests": list(tests)}
+def _file(group: str, every: int, tests: Sequence[Test]) -> Test:
+    return {"rule_files": [f"../rules/{group}.yaml"], "evaluation_interval": f"{every}s", "tests": list(tests)}
 
 
 def _test(trial: Trial, rule: Rule) -> Test:
     end = max(at for at, _ in trial.checks)
-    checks = [(_on_step(at, trial.step), firing) for at, firing in trial.checks]
+    checks = [(_on_step(at, trial.every), firing) for at, firing in trial.checks]
     found: Test = {
         "name": str(rule["alert"]),
         "interval": f"{trial.step}s",
@@ -70,7 +70,7 @@ def _test(trial: Trial, rule: Rule) -> Test:
 def _nothing(trial: Trial, rule: Rule) -> Test:
     """Without data an alert is silent, but for the one that always fires."""
     always = rule["expr"] == "vector(1)"
-    check = {"eval_time": f"{10 * trial.step}s", "alertname": rule["alert"]}
+    check = {"eval_time": f"{10 * trial.every}s", "alertname": rule["alert"]}
     told = {"exp_alerts": [_told(trial, rule, "", 1)]} if always else {}
     return {"name": "no data", "interval": f"{trial.step}s", "input_series": [], "alert_rule_test": [check | told]}
 
@@ -79,7 +79,7 @@ def _texts(trial: Trial, pairs: Sequence[Rule]) -> Test:
     """All pairs at once: promtool compares every alert of a name."""
     tried, ((at, firing),) = _test(trial, pairs[0]), trial.checks
     told = [_told(trial, rule, case, value) for rule in pairs for case, value in firing.items()]
-    check = {"eval_time": f"{_on_step(at, trial.step)}s", "alertname": pairs[0]["alert"], "exp_alerts": told}
+    check = {"eval_time": f"{_on_step(at, trial.every)}s", "alertname": pairs[0]["alert"], "exp_alerts": told}
     return {**tried, "alert_rule_test": [check]}
 
 
@@ -92,7 +92,7 @@ def _records(trial: Trial, expected: Sequence[tuple[str, float, Mapping[str, str
         "promql_expr_test": [
             {
                 "expr": f"abs({name}{{{_inside(of)}}} - {value:.10g}) <= bool {value * 0.005:.10g}",
-                "eval_time": f"{_on_step(at, trial.step)}s",
+                "eval_time": f"{_on_step(at, trial.every)}s",
                 "exp_samples": [{"labels": "{" + _inside(of) + "}", "value": 1}],
             }
             for name, value, of in expected

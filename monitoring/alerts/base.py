@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -60,16 +61,23 @@ class Trial:
     """Series that hold several cases apart by a label, and when which of them must fire.
 
     Attributes:
-        step: seconds between samples, and between evaluations.
+        step: seconds between samples.
         cases: series by the name of the case.
         labels: what the alert of a case bears besides its own labels.
         checks: `(seconds, {case: value})`: exactly these fire; None stands for a value that is not looked at.
+        evaluated: seconds between evaluations, a multiple of `step`; 0 stands for `step`.
     """
 
     step: int
     cases: Mapping[str, Series]
     labels: Callable[[str], Mapping[str, str]]
     checks: tuple[tuple[float, Mapping[str, float | None]], ...]
+    evaluated: int = 0
+
+    @property
+    def every(self) -> int:
+        """Seconds between evaluations."""
+        return self.evaluated or self.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,27 @@ def fires_after(
     at = seconds + numbers.hold
     late = max(until, at + 2 * step)
     return ((at - step, {}), (at + 2 * step, {"fires": None}), (late + 2 * step, {"fires": value}))
+
+
+def evaluated(at: float, every: int) -> int:
+    """Return when the first evaluation at `at` or later is, in seconds."""
+    return math.ceil(at / every) * every
+
+
+def overdue(begins: int, seconds: float, numbers: Numbers, step: int) -> tuple[int, int, int]:
+    """Return when what is to be late has to stop, when it is told, and the seconds between evaluations.
+
+    It is late just before an evaluation, the first to see it.
+
+    Args:
+        begins: when it may stop at the earliest.
+        seconds: what is late.
+        numbers: `for` tells when it is told: five evaluations are seen in it, so that a quarter more or less is, too.
+        step: seconds between samples, two for an evaluation.
+    """
+    every = 2 * step
+    late = evaluated(begins + seconds + step, every)
+    return late - step - int(seconds), late + evaluated(numbers.hold, every), every
 
 
 def labels(key: str, **more: str) -> Callable[[str], Mapping[str, str]]:

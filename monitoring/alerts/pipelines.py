@@ -13,9 +13,9 @@ from monitoring.alerts.base import (
     Series,
     Trial,
     changed,
-    fires_after,
     fixed,
     labels,
+    overdue,
     stopped,
 )  # fmt: skip
 
@@ -28,8 +28,8 @@ _EVERY = 3600  # the interval that trials expect, in seconds
 
 
 def _fresh(metric: str, more: str, bears: dict[str, str], n: Numbers) -> Trial:
-    step, onset = max(1, n.hold // 10), 3600
-    due = onset + n["times"] * _EVERY
+    step = max(1, n.hold // 10)
+    onset, told, every = overdue(3600, n["times"] * _EVERY, n, step)
 
     def series(case: str, last: Counter) -> Series:
         where = f'job="exporter",pipeline="{case}"'
@@ -38,12 +38,12 @@ def _fresh(metric: str, more: str, bears: dict[str, str], n: Numbers) -> Trial:
             f'pipeline_expected_interval_seconds{{{where},flow="scoring"}}': fixed(_EVERY),
         }
 
-    late = due + n.hold + 4 * step
     return Trial(
         step,
         {"fires": series("fires", stopped(onset)), "fresh": series("fresh", stopped(END))},
         labels("pipeline", **bears),
-        (*fires_after(due, n, step, None)[:2], (late, {"fires": (late // step * step - onset) / _EVERY})),
+        ((told - every, {}), (told + every, {"fires": (told + every - onset) / _EVERY})),
+        every,
     )
 
 
@@ -94,7 +94,8 @@ def _failed(n: Numbers, prefix: str, flow: str = "") -> Trial:
 
 
 def _checkpoint(n: Numbers) -> Trial:
-    step, onset = max(1, n.hold // 10), 2 * n.seconds("age")
+    step = max(1, n.hold // 10)
+    onset, told, every = overdue(2 * n.seconds("age"), n.seconds("age"), n, step)
 
     def series(case: str, saved: Counter | None, started: Counter | Gauge, active: float = 1) -> Series:
         where = f'job="exporter",pipeline="{case}"'
@@ -104,8 +105,7 @@ def _checkpoint(n: Numbers) -> Trial:
             f'pipeline_last_start_timestamp_seconds{{{where},flow="training"}}': started,
         }
 
-    at = onset + n.seconds("age") + n.hold
-    late = (at + 2 * step) // step * step - onset
+    late = told + every - onset
     return Trial(
         step,
         {
@@ -116,7 +116,8 @@ def _checkpoint(n: Numbers) -> Trial:
             "begun": series("begun", stopped(onset), stopped(END)),
         },
         labels("pipeline"),
-        ((at - step, {}), (at + 2 * step, {"fires": late, "none_saved": late})),
+        ((told - every, {}), (told + every, {"fires": late, "none_saved": late})),
+        every,
     )
 
 

@@ -16,6 +16,7 @@ from monitoring.alerts.base import (
     fixed,
     labels,
     near,
+    overdue,
     stopped,
 )  # fmt: skip
 
@@ -47,15 +48,16 @@ def _accuracy(limit: str) -> Callable[[Numbers], Trial]:
 
 
 def _labels_stale(n: Numbers) -> Trial:
-    step, onset = max(1, n.hold // 10), 10 * n.hold
+    step = max(1, n.hold // 10)
+    onset, told, every = overdue(10 * n.hold, n.seconds("age"), n, step)
     name = 'model_last_label_timestamp_seconds{{job="exporter",pipeline="{}",model_version="v1"}}'
     return Trial(
         step,
         {"fires": {name.format("fires"): stopped(onset)}, "fed": {name.format("fed"): stopped(10**8)}},
         labels("pipeline"),
-        (*fires_after(onset + n.seconds("age"), n, step, None)[:2],
-         (onset + n.seconds("age") + n.hold + 4 * step, {"fires": n.seconds("age") + n.hold + 4 * step})),
-    )  # fmt: skip
+        ((told - every, {}), (told + every, {"fires": told + every - onset})),
+        every,
+    )
 
 
 def _drift(metric: str, more: str = "") -> Callable[[Numbers], Trial]:

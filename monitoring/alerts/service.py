@@ -12,6 +12,7 @@ from monitoring.alerts.base import (
     Series,
     Trial,
     changed,
+    evaluated,
     fires_after,
     fixed,
     grown,
@@ -70,24 +71,28 @@ def _fallback(n: Numbers) -> Trial:
 
 def _throughput(n: Numbers) -> Trial:
     """What is compared with is high for just as long as the trial needs it, so that no other time would do."""
-    window, against, step = n.seconds("window"), n.seconds("against"), max(1, n.seconds("window") // 10)
-    onset, high = against + window, 4 * window + n.hold
+    window, against = n.seconds("window"), n.seconds("against")
+    step = max(1, min(window, n.hold) // 10)
+    every, high = 2 * step, 4 * window + n.hold
+    crossing = window * (0.8 - n["share"]) / (0.8 - n["share"] * UNDER)
+    begins = evaluated(against + window + crossing, every)
+    onset, told = begins - crossing - step / 2, begins + evaluated(n.hold, every)
 
     def series(case: str, share: float, least: float) -> Series:
         pieces = ((high, least), (onset - high, least * 0.8), (END, least * share))
         return {f'inference_total{{job="{case}",model_version="v1",status="success"}}': Counter(pieces)}
 
     limits = near({"share": n["share"], "least": n["least"]}, below=("share",))
-    crossing = window * (0.8 - n["share"]) / (0.8 - n["share"] * UNDER)
     return Trial(
         step,
         {case: series(case, **at) for case, at in limits.items()},
         labels("job"),
         (
-            (onset + crossing + n.hold - step, {}),
-            (onset + crossing + n.hold + 2 * step, {"fires": None}),
-            (onset + window + n.hold + 2 * step, {"fires": n["share"] * UNDER}),
+            (told - every, {}),
+            (told + every, {"fires": None}),
+            (told + window, {"fires": n["share"] * UNDER}),
         ),
+        every,
     )
 
 

@@ -34,12 +34,13 @@ def _low(n: Numbers) -> Trial:
 
 def _fills(n: Numbers) -> Trial:
     """Steady growth fills the disk in just so much time; a burst fills none, but looks so for as long as the window."""
-    window, step, room = n.seconds("window"), max(1, n.seconds("window") // 72), 1e9
-    onset = 2 * window
+    window, room = n.seconds("window"), 1e9
+    step = max(1, n.seconds("window") // 60)
+    onset, every = 2 * window, 2 * step
     steady = Counter(((onset, 0), (END, -room / (n.seconds("ahead") + window))), room)
     burst = Counter(((onset, 0), (window / 12, -6 * room / window), (END, 0)), room)
     at = onset + window + n.hold
-    left = room * (1 - ((at + 2 * step) // step * step - onset) / (n.seconds("ahead") + window))
+    left = room * (1 - ((at + every) // every * every - onset) / (n.seconds("ahead") + window))
 
     def series(case: str, available: Counter, share: float, left: float = left) -> Series:
         where = f'{{job="exporter",instance="{case}"}}'
@@ -58,8 +59,9 @@ def _fills(n: Numbers) -> Trial:
         (
             (onset + 0.7 * window, {"burst": n["share"] * UNDER}),
             (at - step, {}),
-            (at + 2 * step, {"fires": n["share"] * UNDER}),
+            (at + every, {"fires": n["share"] * UNDER}),
         ),
+        every,
     )
 
 
