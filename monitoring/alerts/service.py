@@ -24,6 +24,12 @@ from monitoring.alerts.watchers import down
 _FAILED = 'inference_example_info{job=$job,model_version=$model_version,kind=~"error|timeout|rejected"}'
 _FELL_BACK = 'inference_example_info{job=$job,kind="fallback"}'
 _LATEST = 'model_info{job=$job,alias="latest"}'
+BEFORE = 2  # times as much is asked before errors begin: a longer window would see it
+
+
+def _crossing(window: int) -> float:
+    """After so many seconds of errors just beyond a limit they are beyond it over the whole window."""
+    return window * BEFORE / (OVER - 1 + BEFORE)
 
 
 def _acute(n: Numbers) -> Trial:
@@ -35,7 +41,7 @@ def _acute(n: Numbers) -> Trial:
         name = f'inference_total{{job="inference",model_version="{case}",status='
         return {
             f'{name}"timeout"}}': grown(onset, 0, rate * ratio),
-            f'{name}"success"}}': grown(onset, rate, rate * (1 - ratio)),
+            f'{name}"success"}}': grown(onset, BEFORE * rate, rate * (1 - ratio)),
         }
 
     limits = near({"ratio": n["ratio"], "requests": n["requests"]})
@@ -43,7 +49,7 @@ def _acute(n: Numbers) -> Trial:
         step,
         {case: series(case, **at) for case, at in limits.items()},
         labels("model_version", job="inference"),
-        fires_after(onset + window / OVER, n, step, n["ratio"] * OVER, until=onset + window),
+        fires_after(onset + _crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
     )
 
 
@@ -56,7 +62,7 @@ def _fallback(n: Numbers) -> Trial:
         return {
             f'inference_total{{job="{case}",model_version="v1",status="fallback"}}': grown(onset, 0, rate * ratio),
             f'inference_total{{job="{case}",model_version="v2",status="success"}}': grown(
-                onset, rate, rate * (1 - ratio)
+                onset, BEFORE * rate, rate * (1 - ratio)
             ),
         }
 
@@ -65,21 +71,21 @@ def _fallback(n: Numbers) -> Trial:
         step,
         {case: series(case, **at) for case, at in limits.items()},
         labels("job"),
-        fires_after(onset + window / OVER, n, step, n["ratio"] * OVER, until=onset + window),
+        fires_after(onset + _crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
     )
 
 
 def _throughput(n: Numbers) -> Trial:
-    """What is compared with is high for just as long as the trial needs it, so that no other time would do."""
+    """What is compared with is high for as long as the trial needs it: no other time, no longer window would do."""
     window, against = n.seconds("window"), n.seconds("against")
     step = max(1, min(window, n.hold) // 10)
-    every, high = 2 * step, 4 * window + n.hold
+    every, before, high = 2 * step, 0.8 * window, 4 * window + n.hold
     crossing = window * (0.8 - n["share"]) / (0.8 - n["share"] * UNDER)
     begins = evaluated(against + window + crossing, every)
     onset, told = begins - crossing - step / 2, begins + evaluated(n.hold, every)
 
     def series(case: str, share: float, least: float) -> Series:
-        pieces = ((high, least), (onset - high, least * 0.8), (END, least * share))
+        pieces = ((before, least / 2), (high - before, least), (onset - high, least * 0.8), (END, least * share))
         return {f'inference_total{{job="{case}",model_version="v1",status="success"}}': Counter(pieces)}
 
     limits = near({"share": n["share"], "least": n["least"]}, below=("share",))
