@@ -41,10 +41,12 @@ def _beat(spec: Spec) -> dict[str, str]:
 
 
 def _receiver(spec: Spec, name: str) -> dict[str, object]:
-    webhook: dict[str, object] = {"url": spec.places["relay"], "send_resolved": True}
-    if token := spec.places["relay_token_file"]:
-        webhook["http_config"] = {"authorization": {"type": "Bearer", "credentials_file": token}}
-    return {"name": name, "webhook_configs": [webhook]}
+    """One webhook for each channel: a channel that is down is retried alone."""
+    base = spec.places["relay"]
+    urls = [f"{base}/{channel}" for channel in spec.channels] or [base]
+    token = spec.places["relay_token_file"]
+    more = {"http_config": {"authorization": {"type": "Bearer", "credentials_file": token}}} if token else {}
+    return {"name": name, "webhook_configs": [{"url": url, "send_resolved": True, **more} for url in urls]}
 
 
 def _heartbeat(spec: Spec) -> dict[str, object]:

@@ -13,7 +13,7 @@ from monitoring.spec import BUDGETED, KINDS, SEVERITIES, Entry, Route, Slo, Spec
 
 OWN = Path(__file__).with_name("slo.yaml")
 PLACES = ("runbooks", "grafana", "prometheus", "relay", "relay_token_file", "heartbeat")
-_SHARED = ("period", "scrape_interval", "evaluation_interval", "windows", "routes", "places", "targets")
+_SHARED = ("period", "scrape_interval", "evaluation_interval", "windows", "routes", "places", "targets", "channels")
 _ENTRY = ("severity", "for")
 
 
@@ -71,6 +71,7 @@ def _spec(top: Node, problems: list[Problem]) -> Spec:
         routes={name: _route(inner) for name, inner in _inner(fields, "routes")},
         places=_places(fields.inner("places")),
         targets=_targets(fields.inner("targets")),
+        channels=fields.texts("channels"),
     )
     fields.close()
     return found

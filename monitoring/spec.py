@@ -98,6 +98,7 @@ class Spec:
     routes: Mapping[str, Route]
     places: Mapping[str, str]
     targets: Mapping[str, tuple[str, ...]]
+    channels: tuple[str, ...]
 
     def slo(self, name: str) -> Slo:
         """Return the promise of this name."""

@@ -71,7 +71,7 @@ def _never(n: Numbers) -> Trial:
 
 def _failed(n: Numbers, prefix: str, flow: str = "") -> Trial:
     """A failed run is told for a while only: afterwards it is no news."""
-    step = n.seconds("within") // 100
+    step = max(1, n.seconds("within") // 100)
     onset, gone = 10 * step, 10 * step + n.seconds("within")
 
     def series(case: str, failed: float, flow: str = flow) -> Series:

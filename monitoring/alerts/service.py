@@ -70,7 +70,7 @@ def _fallback(n: Numbers) -> Trial:
 
 def _throughput(n: Numbers) -> Trial:
     """What is compared with is high for just as long as the trial needs it, so that no other time would do."""
-    window, against, step = n.seconds("window"), n.seconds("against"), n.seconds("window") // 10
+    window, against, step = n.seconds("window"), n.seconds("against"), max(1, n.seconds("window") // 10)
     onset, high = against + window, 4 * window + n.hold
 
     def series(case: str, share: float, least: float) -> Series:

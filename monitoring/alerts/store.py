@@ -34,7 +34,7 @@ def _low(n: Numbers) -> Trial:
 
 def _fills(n: Numbers) -> Trial:
     """Steady growth fills the disk in just so much time; a burst fills none, but looks so for as long as the window."""
-    window, step, room = n.seconds("window"), n.seconds("window") // 72, 1e9
+    window, step, room = n.seconds("window"), max(1, n.seconds("window") // 72), 1e9
     onset = 2 * window
     steady = Counter(((onset, 0), (END, -room / (n.seconds("ahead") + window))), room)
     burst = Counter(((onset, 0), (window / 12, -6 * room / window), (END, 0)), room)

@@ -35,12 +35,18 @@ class Delivery:
     def __init__(self, relay: Relay, ledger: Ledger, outboxes: Sequence[Outbox]) -> None:
         self._relay, self._ledger, self._outboxes = relay, ledger, outboxes
 
-    async def deliver(self, notice: Notice) -> Outcome:
-        """Tell every channel that takes such alerts; return when all have answered, or the time is up."""
-        wanted = [(box, part) for box in self._outboxes if (part := notice.only(box.takes)).alerts]
-        if not wanted:
+    def knows(self, channel: str) -> bool:
+        """Whether there is such a channel."""
+        return any(box.channel.name == channel for box in self._outboxes)
+
+    async def deliver(self, notice: Notice, channel: str | None = None) -> Outcome:
+        """Tell every channel that takes such alerts, or the one named; return when all have answered, or time is up."""
+        boxes = [box for box in self._outboxes if channel is None or box.channel.name == channel]
+        wanted = [(box, part) for box in boxes if (part := notice.only(box.takes)).alerts]
+        if not wanted and channel is None:
             log.warning("no chat channel takes severity %s: %s is told nowhere", _severities(notice), notice.group)
-        problems = await asyncio.gather(*(self._tell(box, part, notice) for box, part in wanted))
+        others = boxes if channel else self._outboxes
+        problems = await asyncio.gather(*(self._tell(box, part, notice, others) for box, part in wanted))
         told = tuple(box.channel.name for (box, _), problem in zip(wanted, problems, strict=True) if not problem)
         failed = {box.channel.name: problem for (box, _), problem in zip(wanted, problems, strict=True) if problem}
         return Outcome(told, failed)
@@ -49,9 +55,9 @@ class Delivery:
         """Stop all channels."""
         await asyncio.gather(*(box.close() for box in self._outboxes))
 
-    async def _tell(self, box: Outbox, part: Notice, whole: Notice) -> str:
-        others = [(other.channel.name, whole.only(other.takes)) for other in self._outboxes if other is not box]
-        untold = self._ledger.untold(box.channel.name, part, others)
+    async def _tell(self, box: Outbox, part: Notice, whole: Notice, others: Sequence[Outbox]) -> str:
+        waiting = [(other.channel.name, whole.only(other.takes)) for other in others if other is not box]
+        untold = self._ledger.untold(box.channel.name, part, waiting)
         return await box.deliver(untold, self._relay.answer_seconds) if untold.alerts else ""
 
 

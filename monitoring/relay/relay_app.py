@@ -1,4 +1,8 @@
-"""The HTTP side: POST /alertmanager and /prefect take webhooks, GET /metrics and /health tell how it goes."""
+"""The HTTP side: POST /alertmanager and /prefect take webhooks, GET /metrics and /health tell how it goes.
+
+`POST /alertmanager/<channel>` tells that channel alone. Alertmanager says that an alert is over only where it was told
+that it fires: of one webhook for all channels, one that is down would keep the end of an alert from the others.
+"""
 
 from __future__ import annotations
 
@@ -63,17 +67,20 @@ class RelayApp:
         """Return the ASGI application."""
         return Starlette(
             routes=[
-                Route("/alertmanager", self._webhook, methods=["POST"], name="alertmanager"),
-                Route("/prefect", self._webhook, methods=["POST"], name="prefect"),
+                Route("/alertmanager", self._webhook, methods=["POST"]),
+                Route("/alertmanager/{channel}", self._webhook, methods=["POST"]),
+                Route("/prefect", self._webhook, methods=["POST"]),
                 Route("/metrics", self._metrics),
                 Route("/health", self._health),
             ]
         )
 
     async def _webhook(self, request: Request) -> Response:
-        source = request.url.path.strip("/")
+        source, _, channel = request.url.path.strip("/").partition("/")
         try:
             self._admit(request)
+            if channel and not self._delivery.knows(channel):
+                raise _Refused(404, f"there is no chat channel '{channel}'")
             # Some thousand alerts take a second, in which others are answered.
             notice = await asyncio.to_thread(SOURCES[source], await self._body(request))
         except (_Refused, BadBody) as error:
@@ -86,7 +93,7 @@ class RelayApp:
             return Response(status_code=400)
         if self._events is not None:
             self._events.see(notice)
-        outcome = await self._delivery.deliver(notice)
+        outcome = await self._delivery.deliver(notice, channel or None)
         self._webhooks[source, "failed" if outcome.failed else "delivered"].inc()
         if outcome.failed and source == "prefect":
             self._retries.later(notice)

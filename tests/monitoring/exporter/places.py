@@ -64,10 +64,10 @@ def looked(store: Store, failures: Failures | None = None) -> dict[str, float]:
 
 
 class Exporting:
-    """A real exporter, as a process."""
+    """A real exporter, as a process; it listens on a free port, if none is given."""
 
-    def __init__(self, root: Path, **env: str) -> None:
-        self.port = services.free_port()
+    def __init__(self, root: Path, port: int | None = None, **env: str) -> None:
+        self.port = port or services.free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIW_", "PREFECT_"))}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "monitoring", "exporter", "--store", str(root), "--port", str(self.port)],

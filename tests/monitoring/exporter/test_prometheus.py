@@ -29,7 +29,7 @@ def test_prometheus_takes_what_the_exporter_says(tmp_path: Path) -> None:
         labeled = prometheus.until("model_labeled_predictions_total")[0]
         assert labeled["metric"]["model_version"] == "model_v1.2"
         assert labeled["value"][1] == "900"
-        assert not prometheus.ask('scrape_samples_scraped{job="exporter"} < 60')
+        assert not prometheus.ask('scrape_samples_scraped{job="exporter"} < 40')
         # The next run fails; nobody has to tell.
         Book(store, "b" * 32).run(100, journal.ERROR, "trainer")
         failed = prometheus.until("pipeline_last_run_failed == 1 and pipeline_last_success_timestamp_seconds > 0")[0]

@@ -1,0 +1,152 @@
+"""All of monitoring at work around a real service: what goes wrong there reaches chat, as in production, but sooner."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ai_workflow.store import Store
+from monitoring import build, reading
+from tests import services
+from tests.monitoring import live, quick_promises
+from tests.monitoring.exporter.places import Exporting
+from tests.monitoring.relay import fake_vendors
+from tests.monitoring.relay.fake_vendors import Vendors
+from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay
+from tests.serving import shop
+from tests.serving.running import Running
+
+JOBS = ("inference", "exporter", "relay", "alertmanager", "prometheus")
+FIRING, RESOLVED = ("🔴", "🟠", "🔵"), "🟢"
+LATEST, STABLE = "model_v1.1", "model_v1.0"
+DISK = 32 << 20
+_PATIENCE = 90.0
+
+
+class Stack:
+    """A service with two versions, exporter, Prometheus, Alertmanager, relay and chat vendors, as real processes.
+
+    Args:
+        folder: an empty one.
+        channels: the vendors that are told.
+        more: settings of the pipeline that is served, besides.
+    """
+
+    def __init__(self, folder: Path, channels: tuple[str, ...], **more: Any) -> None:
+        self.folder, self._channels, self._more = folder, channels, more
+        self.ports = {job: services.free_port() for job in JOBS}
+        self.faults = folder / "faults"
+        self.faults.mkdir()
+
+    @contextmanager
+    def running(self) -> Iterator[Stack]:
+        """Start everything, and end it."""
+        with ExitStack() as stack:
+            disk, self.has_disk = stack.enter_context(_disk())
+            self.root = disk / "store"
+            self.store = Store(self.root)
+            for seed in (0, 1):
+                shop.publish(self.root, seed)
+            generated = self._generate()
+            self.vendors: Vendors = stack.enter_context(fake_vendors.running(self.folder))
+            chat = [self.vendors.channel(kind, **LIVELY) for kind in self._channels]
+            self.relay = stack.enter_context(RunningRelay(self.folder, chat, {"port": self.ports["relay"]}))
+            alerting = yaml.safe_load((generated / "alertmanager" / "alertmanager.yml").read_text())
+            stack.enter_context(live.alertmanager(self.folder / "am", alerting, self.ports["alertmanager"]))
+            self._own = stack.enter_context(ExitStack())
+            self.start_service()
+            self.start_exporter()
+            scraping = yaml.safe_load((generated / "prometheus" / "prometheus.yml").read_text())
+            self.prometheus = stack.enter_context(
+                live.prometheus(generated / "prometheus", scraping, self.ports["prometheus"])
+            )
+            for job in JOBS:
+                self.prometheus.until(f'up{{job="{job}"}} == 1')
+            self.began = time.monotonic()
+            yield self
+
+    def _generate(self) -> Path:
+        token = self.folder / "token"
+        token.write_text(TOKEN)
+        places = {
+            "relay": f"http://127.0.0.1:{self.ports['relay']}/alertmanager", "relay_token_file": str(token),
+            "prometheus": f"http://127.0.0.1:{self.ports['prometheus']}",
+        }  # fmt: skip
+        promises = self.folder / "slo.yaml"
+        found = quick_promises.promises(self.ports, places, self._channels)
+        promises.write_text(yaml.safe_dump(found, sort_keys=False))
+        build.write(build.files(reading.load(promises)), self.folder / "generated")
+        return self.folder / "generated"
+
+    def start_service(self) -> None:
+        """Start the service, where it was."""
+        log = {"enabled": True, "segment_seconds": 1}
+        settings = {"service": {"port": self.ports["inference"], "prediction_log": log}, **self._more}
+        pipeline = shop.pipeline(self.folder, **settings)
+        self.service = self._own.enter_context(Running(pipeline, self.root, self.faults))
+
+    def start_exporter(self) -> None:
+        """Start the exporter, where it was."""
+        expected = self.folder / "exporter.yaml"
+        expected.write_text(yaml.safe_dump({"monitoring": {"expected_hours": {"due/scoring": 4 / 3600}}}))
+        exporting = Exporting(self.root, self.ports["exporter"], AIW_CONFIG=str(expected))
+        self.exporter = self._own.enter_context(exporting)
+
+    def blocks(self, channel: str | None = None) -> list[str]:
+        """Return what a channel was told of each alert, one text each; of the first channel, if none is named."""
+        name = channel or self._channels[0]
+        found: list[str] = []
+        for message in list(self.vendors.texts(name)):
+            # The first line is what a phone shows of the message: it is said again below.
+            for line in message.splitlines()[1:]:
+                if line.lstrip("*# ").startswith((*FIRING, RESOLVED)):
+                    found.append("")
+                if found:
+                    found[-1] += line + "\n"
+        return found
+
+    def firing(self, name: str, since: int, channel: str | None = None) -> list[str]:
+        """Return what was told of an alert that fires, after so many blocks."""
+        return [block for block in self.blocks(channel)[since:] if name in block and not _is_over(block)]
+
+    def failed(self, pipeline: str, channel: str | None = None) -> list[str]:
+        """Return what was told of a pipeline's training that failed."""
+        return [block for block in self.firing("TrainingRunFailed", 0, channel) if pipeline in block]
+
+    def resolved(self, name: str, since: int, channel: str | None = None) -> list[str]:
+        """Return what was told of an alert that is over, after so many blocks."""
+        return [block for block in self.blocks(channel)[since:] if name in block and _is_over(block)]
+
+    def until(self, holds: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> None:
+        """Wait until something holds; else say what chat was told, and what fires."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                alerts = [each["metric"] for each in self.prometheus.ask('ALERTS{alertname!="Watchdog"}')]
+                told = "\n".join(self.blocks())
+                raise AssertionError(f"{what} never came; there was:\n{told}\nalerts: {alerts}")
+            time.sleep(0.1)
+
+
+def _is_over(block: str) -> bool:
+    return block.lstrip("*# ").startswith(RESOLVED)
+
+
+@contextmanager
+def _disk() -> Iterator[tuple[Path, bool]]:
+    """A small disk in memory, and whether it is one; a folder where this user may not mount one."""
+    with tempfile.TemporaryDirectory(prefix="disk-") as name:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", name]
+        is_mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        try:
+            yield Path(name), is_mounted
+        finally:
+            if is_mounted:
+                subprocess.run(["umount", "--lazy", name], check=True)

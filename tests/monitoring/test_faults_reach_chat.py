@@ -1,0 +1,212 @@
+"""Each fault reaches chat: named rightly, once, and said to be over when it is. All is real, but for the vendors.
+
+Durations are a sixtieth of the project's own (`quick_promises`); the way from metric to message is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from ai_workflow import journal
+from tests.monitoring import actors
+from tests.monitoring.stack import DISK, LATEST, STABLE, Stack
+from tests.serving import shop
+from tests.serving.running import dumps
+from tests.serving.traffic import Traffic
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+CHANNELS = ("slack", "wecom")
+DOWN_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One for all tests: a fault that is over leaves nothing behind that the next one would not have to bear."""
+    folder = tmp_path_factory.mktemp("stack")
+    more = {"inference": {"deadline_ms": 1000, "default_response": None}}
+    with Stack(folder, (*CHANNELS, "dingtalk"), **more).running() as found:
+        found.vendors.faults["dingtalk"] = "drop"
+        actors.run_once(found.store, "outage", "training", "trainer", journal.ERROR)
+        found.until(lambda: found.failed("outage"), "what the other channels are told")
+        yield found
+
+
+def reaches_chat(stack: Stack, fault: AbstractContextManager[Any], alert: str, *names: str) -> None:
+    """Expect that a fault is told once by an alert with these names, and once that it is over when it is."""
+    began = len(stack.blocks())
+    with fault:
+        stack.until(lambda: stack.firing(alert, began), f"the message of {alert}")
+    stack.until(lambda: stack.resolved(alert, began), f"the end of {alert}")
+    (fired,), (ended,) = stack.firing(alert, began), stack.resolved(alert, began)
+    for name in names:
+        assert name in fired
+    assert "resolved after" in ended.lower()
+
+
+@contextmanager
+def asked(stack: Stack, rate: float = 20) -> Iterator[Traffic]:
+    """Ask the service as long as the context lasts."""
+    with Traffic(stack.service.port, dumps([shop.ROW]), rate=rate) as traffic:
+        yield traffic
+
+
+@contextmanager
+def failing(stack: Stack, kind: str, *versions: str) -> Iterator[None]:
+    """Let versions fail as long as the context lasts."""
+    for version in versions:
+        (stack.faults / version).write_text(kind)
+    try:
+        yield
+    finally:
+        for version in versions:
+            (stack.faults / version).unlink()
+
+
+def test_latest_hangs(stack: Stack) -> None:
+    with asked(stack):
+        reaches_chat(stack, failing(stack, "hang", LATEST), "InferenceFallbackRatioHigh", LATEST, "trace ")
+
+
+def test_all_requests_fail(stack: Stack) -> None:
+    with asked(stack):
+        fault = failing(stack, "raise", LATEST, STABLE)
+        reaches_chat(stack, fault, "InferenceAcuteErrors", LATEST, "availability", "trace ")
+
+
+def test_latency_doubles_past_the_objective(stack: Stack) -> None:
+    with asked(stack, rate=3):
+        fault = failing(stack, "slow", LATEST, STABLE)
+        reaches_chat(stack, fault, "SLOErrorBudgetBurn (page_fast)", LATEST, "latency", "trace ")
+
+
+def test_traffic_stops(stack: Stack) -> None:
+    with asked(stack):
+        stack.prometheus.until("sum(rate(inference_total[5s] offset 20s)) > 10", 60)
+    began = len(stack.blocks())
+    stack.until(lambda: stack.firing("InferenceThroughputFloor", began), "the floor")
+    with asked(stack):
+        stack.until(lambda: stack.resolved("InferenceThroughputFloor", began), "the end of it")
+    assert len(stack.firing("InferenceThroughputFloor", began)) == 1
+
+
+def test_a_stage_of_training_fails(stack: Stack) -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
+        traces.append(actors.run_once(stack.store, "credit", "training", "trainer", journal.ERROR).trace_id)
+        yield
+        actors.run_once(stack.store, "credit", "training", "trainer")
+
+    traces: list[str] = []
+    began = len(stack.blocks())
+    reaches_chat(stack, fault(), "TrainingRunFailed", "credit", "trainer")
+    assert f"trace {traces[0][:8]}" in stack.firing("TrainingRunFailed", began)[0]
+
+
+def test_a_checkpoint_goes_stale(stack: Stack) -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
+        run = actors.Run(stack.store, "churn", "training")
+        run.say("trainer", journal.STARTED)
+        yield
+        run.say("trainer", journal.SUCCESS)
+        run.end()
+
+    reaches_chat(stack, fault(), "CheckpointStale", "churn", "trainer", "trace ")
+
+
+def test_the_service_is_down(stack: Stack) -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
+        stack.service.process.kill()
+        yield
+        stack.start_service()
+
+    reaches_chat(stack, fault(), "InferenceTargetDown", str(stack.ports["inference"]))
+
+
+def test_the_exporter_is_down(stack: Stack) -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
+        stack.exporter.process.kill()
+        yield
+        stack.start_exporter()
+
+    reaches_chat(stack, fault(), "MonitoringTargetDown", "exporter")
+
+
+def test_the_disk_is_nearly_full(stack: Stack) -> None:
+    if not stack.has_disk:
+        pytest.skip("no disk of its own: run as root, who may mount one")
+
+    @contextmanager
+    def fault() -> Iterator[None]:
+        ballast = stack.root.parent / "ballast"
+        ballast.write_bytes(bytes(DISK - (DISK >> 4)))
+        yield
+        ballast.unlink()
+
+    reaches_chat(stack, fault(), "ModelStoreDiskLow", "room for")
+
+
+def test_a_vendor_answers_200_with_an_error_in_its_body(stack: Stack) -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
+        stack.vendors.faults["wecom"] = "refuse"
+        actors.run_once(stack.store, "letter", "training", "trainer", journal.ERROR)
+        yield
+        stack.vendors.faults.pop("wecom")
+
+    reaches_chat(stack, fault(), "AlertDeliveryFailing", "wecom")
+    for channel in CHANNELS:
+        stack.until(partial(stack.failed, "letter", channel), f"what {channel} was to be told")
+        assert len(stack.failed("letter", channel)) == 1
+
+
+def test_a_vendor_that_is_down_for_two_minutes_delays_no_other_and_gets_each_message_once(stack: Stack) -> None:
+    """The third one has been down since the first test."""
+    assert len(stack.failed("outage")) == 1
+    stack.until(lambda: time.monotonic() - stack.began > DOWN_SECONDS, "the end of two minutes", 2 * DOWN_SECONDS)
+    assert stack.vendors.texts("dingtalk") == []
+    stack.vendors.faults.pop("dingtalk")
+    stack.until(lambda: stack.failed("outage", "dingtalk"), "what dingtalk was to be told")
+    stack.until(lambda: stack.resolved("AlertDeliveryFailing", 0), "the end of its failure")
+    assert len(stack.failed("outage", "dingtalk")) == 1
+    assert len(stack.failed("outage")) == 1
+
+
+def test_a_pipeline_stalls(stack: Stack) -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
+        actors.run_once(stack.store, "due", "scoring", "inference")
+        yield
+        actors.run_once(stack.store, "due", "scoring", "inference")
+
+    reaches_chat(stack, fault(), "PipelineStalled", "due", "scoring", "trace ")
+
+
+def test_accuracy_falls_by_label(stack: Stack) -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
+        callers.label(right=False)
+        yield
+        callers.label(right=True)
+
+    callers = actors.Callers(stack.service, stack.store)
+    reaches_chat(stack, fault(), "ModelAccuracyBelowFloor", LATEST, "accuracy", "trace ")
+
+
+def test_labels_stop(stack: Stack) -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
+        callers.label(right=True)
+        yield
+        callers.label(right=True)
+
+    callers = actors.Callers(stack.service, stack.store)
+    reaches_chat(stack, fault(), "ModelLabelsStale", shop.PIPELINE)
