@@ -150,8 +150,9 @@ def overdue(begins: int, seconds: float, numbers: Numbers, step: int) -> tuple[i
         step: seconds between samples, two for an evaluation.
     """
     every = 2 * step
-    late = evaluated(begins + seconds + step, every)
-    return late - step - int(seconds), late + evaluated(numbers.hold, every), every
+    late = evaluated(begins + seconds + every, every)
+    stops = int((late - step - seconds) // step) * step
+    return stops, late + evaluated(numbers.hold, every), every
 
 
 def labels(key: str, **more: str) -> Callable[[str], Mapping[str, str]]:

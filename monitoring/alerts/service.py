@@ -104,7 +104,7 @@ def _throughput(n: Numbers) -> Trial:
 
 def _saturated(n: Numbers) -> Trial:
     window, step = n.seconds("window"), max(1, n.seconds("window") // 10)
-    onset = 2 * window
+    onset = evaluated(2 * window, step)
 
     def series(case: str, share: float) -> Series:
         where = f'{{job="inference",instance="{case}"}}'

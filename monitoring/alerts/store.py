@@ -12,6 +12,7 @@ from monitoring.alerts.base import (
     Series,
     Trial,
     changed,
+    evaluated,
     fires_after,
     fixed,
     labels,
@@ -39,8 +40,8 @@ def _fills(n: Numbers) -> Trial:
     onset, every = 2 * window, 2 * step
     steady = Counter(((onset, 0), (END, -room / (n.seconds("ahead") + window))), room)
     burst = Counter(((onset, 0), (window / 12, -6 * room / window), (END, 0)), room)
-    at = onset + window + n.hold
-    left = room * (1 - ((at + every) // every * every - onset) / (n.seconds("ahead") + window))
+    at = evaluated(onset + window, every) + evaluated(n.hold, every)
+    left = room * (1 - (at + every - onset) / (n.seconds("ahead") + window))
 
     def series(case: str, available: Counter, share: float, left: float = left) -> Series:
         where = f'{{job="exporter",instance="{case}"}}'
@@ -58,7 +59,7 @@ def _fills(n: Numbers) -> Trial:
         labels("instance", job="exporter"),
         (
             (onset + 0.7 * window, {"burst": n["share"] * UNDER}),
-            (at - step, {}),
+            (at - every, {}),
             (at + every, {"fires": n["share"] * UNDER}),
         ),
         every,
