@@ -79,8 +79,6 @@ class RelayApp:
         source, _, channel = request.url.path.strip("/").partition("/")
         try:
             self._admit(request)
-            if channel and not self._delivery.knows(channel):
-                raise _Refused(404, f"there is no chat channel '{channel}'")
             # Some thousand alerts take a second, in which others are answered.
             notice = await asyncio.to_thread(SOURCES[source], await self._body(request))
         except (_Refused, BadBody) as error:
@@ -93,6 +91,10 @@ class RelayApp:
             return Response(status_code=400)
         if self._events is not None:
             self._events.see(notice)
+        if channel and not self._delivery.knows(channel):
+            # Refused, it would be lost: Alertmanager tries no 4xx again.
+            log.error("there is no chat channel '%s', all are told instead: mend `channels` in slo.yaml", channel)
+            channel = ""
         outcome = await self._delivery.deliver(notice, channel or None)
         self._webhooks[source, "failed" if outcome.failed else "delivered"].inc()
         if outcome.failed and source == "prefect":
