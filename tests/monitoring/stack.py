@@ -38,13 +38,16 @@ class Stack:
         folder: an empty one.
         channels: the vendors that are told.
         promises: what makes of targets, places and channels the promises that are watched.
+        expected: how often runs are expected, in hours by pipeline/flow.
         more: settings of the pipeline that is served, besides.
     """
 
     def __init__(
-        self, folder: Path, channels: tuple[str, ...], promises: Promises = quick_promises.quick, **more: Any
-    ) -> None:
+        self, folder: Path, channels: tuple[str, ...], promises: Promises = quick_promises.quick,
+        expected: Mapping[str, float] = {}, **more: Any,
+    ) -> None:  # fmt: skip
         self.folder, self._channels, self._promises, self._more = folder, channels, promises, more
+        self._expected = dict(expected)
         self.ports = {job: services.free_port() for job in JOBS}
         self.faults = folder / "faults"
         self.faults.mkdir()
@@ -99,7 +102,7 @@ class Stack:
     def start_exporter(self) -> None:
         """Start the exporter, where it was."""
         expected = self.folder / "exporter.yaml"
-        expected.write_text(yaml.safe_dump({"monitoring": {"expected_hours": {"due/scoring": 4 / 3600}}}))
+        expected.write_text(yaml.safe_dump({"monitoring": {"expected_hours": self._expected}}))
         exporting = Exporting(self.root, self.ports["exporter"], AIW_CONFIG=str(expected))
         self.exporter = self._own.enter_context(exporting)
 
