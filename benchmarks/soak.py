@@ -50,9 +50,6 @@ def main(given: Sequence[str] = ()) -> None:
         def promises(*given: Any) -> dict[str, Any]:
             found = quick_promises.own(*given)
             found["places"]["heartbeat"] = f"http://127.0.0.1:{heartbeat.port}/"
-            # The store's disk is a small one.
-            disk = next(slo for slo in found["slos"] if slo["name"] == "disk")
-            disk["alerts"]["ModelStoreDiskLow"]["bytes"] = 1_000_000
             return found
 
         with Stack(Path(name), (_CHANNEL,), promises, {"due/scoring": 1.0}).running() as stack:

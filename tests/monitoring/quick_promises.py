@@ -14,7 +14,7 @@ from monitoring.reading import OWN
 QUICKER = 60
 # Shorter than that a window holds too few samples, one of which comes every second.
 _LEAST = {"window": 5, "short": 5, "long": 5, "against": 5, "age": 5, "within": 3600}
-# What a sixtieth of would still be too long, or depends on how much is asked and how large the disk is.
+# What a sixtieth of would still be too long, or depends on how much is asked.
 _OTHERS: dict[str, dict[str, Any]] = {
     "InferenceAcuteErrors": {"requests": 10},
     "InferenceThroughputFloor": {"for": "2s", "window": "5s", "against": "20s"},
@@ -24,7 +24,6 @@ _OTHERS: dict[str, dict[str, Any]] = {
     "PipelineNeverSucceeded": {"for": "10s"},
     "PipelineStageStalled": {"times": 50},
     "CheckpointStale": {"for": "2s", "age": "8s"},
-    "ModelStoreDiskLow": {"bytes": 4_000_000},
     "ModelStoreDiskWillFill": {"ahead": "1s"},
     "AlertDeliveryFailing": {"window": "10s"},
 }

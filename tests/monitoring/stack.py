@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import time
@@ -56,8 +57,8 @@ class Stack:
     def running(self) -> Iterator[Stack]:
         """Start everything, and end it."""
         with ExitStack() as stack:
-            disk, self.has_disk = stack.enter_context(_disk())
-            self.root = disk / "store"
+            self.disk, self.few_bytes = stack.enter_context(_disk())
+            self.root = self.disk / "store"
             self.store = Store(self.root)
             for seed in (0, 1):
                 shop.publish(self.root, seed)
@@ -88,6 +89,8 @@ class Stack:
         }  # fmt: skip
         promises = self.folder / "slo.yaml"
         found = self._promises(self.ports, places, self._channels)
+        disk = next(slo for slo in found["slos"] if slo["name"] == "disk")
+        disk["alerts"]["ModelStoreDiskLow"]["bytes"] = self.few_bytes
         promises.write_text(yaml.safe_dump(found, sort_keys=False))
         build.write(build.files(reading.load(promises)), self.folder / "generated")
         return self.folder / "generated"
@@ -105,6 +108,17 @@ class Stack:
         expected.write_text(yaml.safe_dump({"monitoring": {"expected_hours": self._expected}}))
         exporting = Exporting(self.root, self.ports["exporter"], AIW_CONFIG=str(expected))
         self.exporter = self._own.enter_context(exporting)
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Have the disk nearly full as long as the context lasts."""
+        ballast = self.disk / "ballast"
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _free(self.disk) - self.few_bytes + (self.few_bytes >> 2))
+        try:
+            yield
+        finally:
+            ballast.unlink()
 
     def blocks(self, channel: str | None = None) -> list[str]:
         """Return what a channel was told of each alert, one text each; of the first channel, if none is named."""
@@ -150,13 +164,19 @@ def _is_over(block: str) -> bool:
 
 
 @contextmanager
-def _disk() -> Iterator[tuple[Path, bool]]:
-    """A small disk in memory, and whether it is one; a folder where this user may not mount one."""
+def _disk() -> Iterator[tuple[Path, int]]:
+    """A small disk in memory, or a folder where this user may not mount one; and how many bytes free are few there."""
     with tempfile.TemporaryDirectory(prefix="disk-") as name:
         command = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", name]
-        is_mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        is_own = subprocess.run(command, capture_output=True, check=False).returncode == 0
         try:
-            yield Path(name), is_mounted
+            # Of a disk that others write to, too, they do not take so much meanwhile.
+            yield Path(name), DISK >> 3 if is_own else _free(Path(name)) - (1 << 30)
         finally:
-            if is_mounted:
+            if is_own:
                 subprocess.run(["umount", "--lazy", name], check=True)
+
+
+def _free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

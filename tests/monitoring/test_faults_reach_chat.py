@@ -15,7 +15,7 @@ import pytest
 
 from ai_workflow import journal
 from tests.monitoring import actors
-from tests.monitoring.stack import DISK, LATEST, STABLE, Stack
+from tests.monitoring.stack import LATEST, STABLE, Stack
 from tests.serving import shop
 from tests.serving.running import dumps
 from tests.serving.traffic import Traffic
@@ -145,17 +145,7 @@ def test_the_exporter_is_down(stack: Stack) -> None:
 
 
 def test_the_disk_is_nearly_full(stack: Stack) -> None:
-    if not stack.has_disk:
-        pytest.skip("no disk of its own: run as root, who may mount one")
-
-    @contextmanager
-    def fault() -> Iterator[None]:
-        ballast = stack.root.parent / "ballast"
-        ballast.write_bytes(bytes(DISK - (DISK >> 4)))
-        yield
-        ballast.unlink()
-
-    reaches_chat(stack, fault(), "ModelStoreDiskLow", "room for")
+    reaches_chat(stack, stack.full_disk(), "ModelStoreDiskLow", "disk", "room for")
 
 
 def test_a_vendor_answers_200_with_an_error_in_its_body(stack: Stack) -> None:
