@@ -114,7 +114,7 @@ class Stack:
         """Have the disk nearly full as long as the context lasts."""
         ballast = self.disk / "ballast"
         with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, _free(self.disk) - self.few_bytes + (self.few_bytes >> 2))
+            os.posix_fallocate(file.fileno(), 0, _free(self.disk) - self.few_bytes + min(self.few_bytes >> 2, 1 << 28))
         try:
             yield
         finally:
