@@ -23,6 +23,7 @@ from ai_workflow import journal
 from ai_workflow.journal import Event
 from ai_workflow.registry import Registry
 from ai_workflow.serving.attempts import Attempts
+from ai_workflow.serving.chain import Answered
 from ai_workflow.serving.tally import Tally
 from ai_workflow.store import Store
 from benchmarks import registry
@@ -170,8 +171,7 @@ def _memory(pid: int) -> float:
 def request_cost() -> float:
     """Return the microseconds of CPU that the metrics of one answered request take."""
     tally, attempts = Tally(), Attempts("model_v1.0")
-    answered = SimpleNamespace(reasons=None, outcome=None)
-    found = SimpleNamespace(version="model_v1.0", predictions=[1], answered=answered)
+    found = SimpleNamespace(version="model_v1.0", predictions=[1], answered=Answered(None, ()))
     began = time.process_time()
     for _ in range(_REQUESTS):
         attempts.succeeded()

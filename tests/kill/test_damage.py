@@ -115,6 +115,7 @@ def interrupted(reference: Reference, source: Path, tmp_path_factory: pytest.Tem
     return place
 
 
+@pytest.mark.slow
 def test_a_file_of_every_twentieth_kind_damaged_in_one_way(reference: Reference, tmp_path: Path) -> None:
     kinds = list(_kinds(reference.place).values())[::20]
     cases = [Case(path, kind) for path, kind in zip(kinds, cycle(DAMAGES), strict=False)]

@@ -61,5 +61,6 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
         begun("binary", device="cuda")
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_into_memory_is_a_memory_error_and_the_step_can_be_made_with_a_smaller_one() -> None:
     assert processes.python(SHORT_OF_MEMORY).splitlines() == ["RuntimeError", "3 True"]

@@ -41,7 +41,7 @@ def whole(run: Pipeline, tmp: Store) -> Result:
 @pytest.mark.parametrize(
     ("task", "kills", "early_stopping"),
     [
-        ("classification", 1, 0),
+        pytest.param("classification", 1, 0, marks=pytest.mark.slow),
         pytest.param("classification", 6, 60, marks=pytest.mark.slow),
         pytest.param("regression", 6, 60, marks=pytest.mark.slow),
     ],

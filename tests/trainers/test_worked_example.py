@@ -32,6 +32,7 @@ def prepared(store: Store) -> tuple[Pipeline, Result]:
     return run, run.fit(run.clean(load(store, *parted(people(classes=("no", "maybe", "yes")), 4))))
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_model(
     store: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
