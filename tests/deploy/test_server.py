@@ -84,6 +84,7 @@ def test_a_port_taken_by_another_program_is_left_to_it(var: Path, seen: bool, mo
     assert str(server.PORT) not in found.api_url
 
 
+@pytest.mark.slow
 def test_a_recycled_pid_is_not_taken_for_the_server_nor_killed(var: Path) -> None:
     _write_state(var, pid=os.getpid(), born="1", port=server.PORT)
 
@@ -107,6 +108,7 @@ def test_a_server_that_hangs_is_replaced(var: Path) -> None:
     assert process.born(hung.pid) is None
 
 
+@pytest.mark.slow
 def test_a_damaged_state_file_counts_as_none(var: Path) -> None:
     (var / "prefect" / "server.json").write_text('{"pid": 12')
 
@@ -125,6 +127,7 @@ def test_two_at_once_start_one_server_that_outlives_them(var: Path) -> None:
     assert pids == {found.pid}
 
 
+@pytest.mark.slow
 def test_it_can_be_interrupted_even_if_its_parent_could_not(var: Path) -> None:
     command = ["sh", "-c", 'trap "" INT; exec "$0" -c "$1" "$2"', sys.executable, ENSURE, str(var)]
     pid = int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
@@ -155,6 +158,7 @@ def test_it_starts_anew_after_damage(var: Path) -> None:
     assert server.ensure(var).started
 
 
+@pytest.mark.slow
 def test_one_that_does_not_come_up_is_reported_with_the_end_of_its_log(var: Path) -> None:
     with closing(sqlite3.connect(var / "prefect" / "prefect.db")) as connection, connection:
         connection.execute("update alembic_version set version_num = 'from_the_future'")

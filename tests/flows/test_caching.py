@@ -154,6 +154,7 @@ def test_a_damaged_file_of_any_stage_is_recomputed_with_a_warning_that_names_it(
     assert trained.registry.read(latest, "model.txt") == model
 
 
+@pytest.mark.slow
 def test_damage_to_the_spec_and_the_lists_of_partitions_is_mended(trained: Workplace) -> None:
     spec = trained.files("data/features/spec-*.json")[0]
     model = trained.files(OF_TRAINING["trainer"])[0].read_bytes()
@@ -189,8 +190,8 @@ def test_a_damaged_result_file_of_prefect_is_not_believed(trained: Workplace) ->
     ("name", "damage"),
     [
         pytest.param("model.txt", flip, id="model"),
-        pytest.param("manifest.json", truncate, id="manifest"),
-        pytest.param("manifest.json", delete, id="manifest deleted"),
+        pytest.param("manifest.json", truncate, id="manifest", marks=pytest.mark.slow),
+        pytest.param("manifest.json", delete, id="manifest deleted", marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_published_version_is_noticed_and_a_good_one_published(

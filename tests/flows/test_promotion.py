@@ -96,6 +96,7 @@ def test_of_several_at_once_one_acts(place: Workplace, breach: str) -> None:
     assert sum(one["message"].startswith("model_v1.1: ") for one in found) == 1
 
 
+@pytest.mark.slow
 def test_it_runs_by_hand_and_a_mistake_in_the_configuration_is_one_line(place: Workplace) -> None:
     done = place.start(["-m", "flows", "promotion", "--config", "pipeline.yaml"])
     assert done.code == 0

@@ -61,6 +61,7 @@ def test_synthetic_rows_come_in_partitions_and_are_written_once(store: Store) ->
     assert [store.local(part.path).stat().st_mtime_ns for part in first.partitions] == times
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path: object) -> None:
     program = (
         "import resource, sys; from ai_workflow.store import Store; from ai_workflow.stages import data_loader as d;"

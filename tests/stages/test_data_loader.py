@@ -293,6 +293,7 @@ def test_tables_without_a_header_as_archives_hold_them(store: Store, tmp_path: P
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_partition_not_by_the_file(tmp_path: Path) -> None:
     line = "word," * 20 + "end\n"
     header = ",".join(f"c{number}" for number in range(21)) + "\n"

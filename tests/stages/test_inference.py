@@ -160,7 +160,7 @@ class SlowToStart(ModelProcess):
         return self
 
 
-@pytest.mark.parametrize("rows_at_once", [17, 3_000])
+@pytest.mark.parametrize("rows_at_once", [17, pytest.param(3_000, marks=pytest.mark.slow)])
 def test_a_model_that_hangs_ends_the_stage_within_its_time(
     bought: Made, started: list[int], rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def uninterrupted() -> dict[str, tuple[bytes, Losses]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_in_another_process_ends_with_the_same_bytes(
     tmp_path: Path, uninterrupted: dict[str, tuple[bytes, Losses]]
 ) -> None:
