@@ -12,13 +12,11 @@ added; once there are many records, one takes the place of them all.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import labels, parquet, partitions
+from ai_workflow import durable, labels, parquet, partitions
 from ai_workflow.errors import StoreError
 from ai_workflow.store import Store
 
@@ -55,27 +53,12 @@ class Ledger:
         Raises:
             StoreError: a record is damaged, or the place cannot be written.
         """
-        with self._lock():
+        with contextlib.ExitStack() as stack:
+            if self._store.is_local:
+                stack.enter_context(durable.locked(self._store.local(self._folder)))
+                self._store.remove_parts(f"{self._folder}/kept")
             self._look()
             yield
-
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        if not self._store.is_local:
-            yield
-            return
-        folder = self._store.local(self._folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-        except OSError as error:
-            raise StoreError(f"{folder} cannot be written: {error.strerror}. Mend its permissions") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            self._store.remove_parts(f"{self._folder}/kept")
-            yield
-        finally:
-            os.close(handle)
 
     def _look(self) -> None:
         folder = f"{self._folder}/kept"

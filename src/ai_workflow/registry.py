@@ -9,14 +9,13 @@ models/<environment>/<pipeline>/
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ai_workflow import durable
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.history import ALIASES, VERSION, Conflict, History, State, numbers
 from ai_workflow.housekeeping import vanish
@@ -166,17 +165,9 @@ class Registry:
             yield
             return
         folder = self.store.local(self.folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-        except OSError as error:
-            raise StoreError(f"{folder} cannot be written: {error.strerror}. Mend its permissions") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with durable.locked(folder):
             self._clear(folder.iterdir())
             yield
-        finally:
-            os.close(handle)
 
     def _clear(self, entries: Iterable[Path]) -> None:
         for name in [entry.name for entry in entries if entry.name.startswith((STAGING, _DELETING))]:
