@@ -19,7 +19,7 @@ def files(spec: Spec, groups: Mapping[str, list[Rule]]) -> Iterator[tuple[str, T
     for entry in spec.entries:
         alert = alerts.find(entry.name)
         if alert:
-            trial = alert.trial(numbers(entry, rules.promise(spec, entry)))
+            trial = alert.trial(numbers(entry, rules.promise(spec, entry), spec.keep))
             rule = next(rule for rule in groups[alert.group] if rule["alert"] == entry.name)
             yield entry.name, _file(alert.group, trial.every, [_test(trial, rule), _nothing(trial, rule)])
     for slo in spec.slos:

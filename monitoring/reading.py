@@ -13,7 +13,17 @@ from monitoring.spec import BUDGETED, KINDS, SEVERITIES, Entry, Route, Slo, Spec
 
 OWN = Path(__file__).with_name("slo.yaml")
 PLACES = ("runbooks", "grafana", "prometheus", "relay", "relay_token_file", "heartbeat")
-_SHARED = ("period", "scrape_interval", "evaluation_interval", "windows", "routes", "places", "targets", "channels")
+_SHARED = (
+    "period",
+    "scrape_interval",
+    "evaluation_interval",
+    "keep_firing",
+    "windows",
+    "routes",
+    "places",
+    "targets",
+    "channels",
+)
 _ENTRY = ("severity", "for")
 
 
@@ -66,6 +76,7 @@ def _spec(top: Node, problems: list[Problem]) -> Spec:
         period=fields.duration("period"),
         scrape=fields.duration("scrape_interval"),
         evaluation=fields.duration("evaluation_interval"),
+        keep=fields.duration("keep_firing"),
         slos=tuple(slos),
         entries=tuple(entries),
         routes={name: _route(inner) for name, inner in _inner(fields, "routes")},

@@ -8,6 +8,9 @@ from monitoring.annotations import dashboard, written
 from monitoring.burn import Rule
 from monitoring.spec import BUDGETED, Entry, Slo, Spec
 
+# The groups of alerts that stand on what the exporter tells.
+_EXPORTED = ("pipelines", "quality")
+
 
 def groups(spec: Spec) -> dict[str, list[Rule]]:
     """Return the rules by the name of their group."""
@@ -31,6 +34,7 @@ def _alert(spec: Spec, entry: Entry, alert: alerts.Alert) -> Rule:
         "alert": alert.name,
         "expr": fill(alert.expr),
         "for": entry.hold,
+        **({"keep_firing_for": spec.keep} if alert.group in _EXPORTED else {}),
         "labels": {"severity": entry.severity, **({"slo": entry.slo} if entry.slo else {})},
         "annotations": {
             **written(

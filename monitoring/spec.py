@@ -93,6 +93,7 @@ class Spec:
     period: str
     scrape: str
     evaluation: str
+    keep: str
     slos: tuple[Slo, ...]
     entries: tuple[Entry, ...]
     routes: Mapping[str, Route]

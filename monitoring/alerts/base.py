@@ -18,10 +18,14 @@ END = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What `slo.yaml` says of one alert; `<name>` in a text stands for a number, `<name.seconds>` for a duration."""
+    """What `slo.yaml` says of one alert; `<name>` in a text stands for a number, `<name.seconds>` for a duration.
+
+    `hold` is its `for`, `keep` its `keep_firing_for`, where it has one, in seconds.
+    """
 
     texts: Mapping[str, str]
     hold: int
+    keep: int = 0
 
     def fill(self, text: str) -> str:
         """Return the text with its numbers."""
@@ -106,12 +110,12 @@ class Alert:
         return {found[1] for found in _PLACE.finditer(text)} - {"objective"}
 
 
-def numbers(entry: Entry, slo: Slo | None) -> Numbers:
+def numbers(entry: Entry, slo: Slo | None, keep: str = "0s") -> Numbers:
     """Return the numbers of an entry, with the objective of its promise as a share."""
     own = dict(entry.numbers)
     if slo and slo.objective is not None:
         own["objective"] = durations.shortest(slo.objective / 100)
-    return Numbers(own, durations.seconds(entry.hold))
+    return Numbers(own, durations.seconds(entry.hold), durations.seconds(keep))
 
 
 def near(limits: Mapping[str, float], below: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:

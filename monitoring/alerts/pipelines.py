@@ -85,11 +85,12 @@ def _failed(n: Numbers, prefix: str, flow: str = "") -> Trial:
     if flow:
         cases["other"] = series("other", 1, "training")
     at = onset + math.ceil(n.hold / step) * step
+    over = gone + math.ceil(n.keep / step) * step + 2 * step
     return Trial(
         step,
         cases,
         labels("pipeline", **({"flow": flow} if flow else {})),
-        ((at - step, {}), (at, {"fires": 1}), (gone - step, {"fires": 1}), (gone + step, {})),
+        ((at - step, {}), (at, {"fires": 1}), (gone - step, {"fires": 1}), (over, {})),
     )
 
 

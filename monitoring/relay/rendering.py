@@ -93,7 +93,8 @@ def _mark(alert: Alert) -> str:
 def _about(alert: Alert) -> str:
     """What an alert is about, from the promise to the thing; empty where its name says it all."""
     parts = [alert.labels.get(name, "") for name in _ABOUT]
-    return " / ".join(dict.fromkeys(part for part in parts if part)) or alert.labels.get("instance", "")
+    where = [alert.labels.get(name, "") for name in ("job", "instance")]
+    return " / ".join(dict.fromkeys(filter(None, parts))) or " / ".join(filter(None, where))
 
 
 def _told(alert: Alert, words: Words, zone: str, room: Room, shared: tuple[Link, ...]) -> Iterator[Line]:

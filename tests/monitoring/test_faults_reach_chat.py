@@ -134,16 +134,6 @@ def test_the_service_is_down(stack: Stack) -> None:
     reaches_chat(stack, fault(), "InferenceTargetDown", str(stack.ports["inference"]))
 
 
-def test_the_exporter_is_down(stack: Stack) -> None:
-    @contextmanager
-    def fault() -> Iterator[None]:
-        stack.exporter.process.kill()
-        yield
-        stack.start_exporter()
-
-    reaches_chat(stack, fault(), "MonitoringTargetDown", "exporter")
-
-
 def test_the_disk_is_nearly_full(stack: Stack) -> None:
     reaches_chat(stack, stack.full_disk(), "ModelStoreDiskLow", "disk", "room for")
 
@@ -204,3 +194,13 @@ def test_labels_stop(stack: Stack) -> None:
 
     callers = actors.Callers(stack.service, stack.store)
     reaches_chat(stack, fault(), "ModelLabelsStale", shop.PIPELINE)
+
+
+def test_the_exporter_is_down(stack: Stack) -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
+        stack.exporter.process.kill()
+        yield
+        stack.start_exporter()
+
+    reaches_chat(stack, fault(), "MonitoringTargetDown", "exporter")
