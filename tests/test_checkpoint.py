@@ -214,6 +214,7 @@ def _refuse(*_: Any) -> None:
     raise StoreError("no space")
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_while_it_saves_every_finished_checkpoint_is_good(tmp_path: Path) -> None:
     draw, reached = random.Random(0), 0
     for _ in range(20):

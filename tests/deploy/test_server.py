@@ -152,6 +152,7 @@ def test_a_damaged_history_is_set_aside_and_said(var: Path, size: int, caplog: p
     assert "history of runs starts anew" in caplog.text
 
 
+@pytest.mark.slow
 def test_it_starts_anew_after_damage(var: Path) -> None:
     (var / "prefect" / "prefect.db").write_bytes(b"not a database" * 1000)
 

@@ -220,6 +220,7 @@ def test_a_database_that_is_down_is_tried_again_and_then_an_error(unreachable: F
     assert "pa55-never-shown" not in run.output
 
 
+@pytest.mark.slow
 def test_a_wrong_password_and_an_unknown_table_are_one_clear_error(place: Workplace, postgres: Postgres) -> None:
     with postgres.connect() as connection:
         connection.execute("CREATE TABLE bad_input_known (row_id int)")

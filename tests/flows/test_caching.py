@@ -105,6 +105,7 @@ def test_a_new_and_a_changed_source_file_recompute_only_their_own_partitions(tra
         assert _partitions(now) == _partitions(before) + 2, f"{name}: not one partition for each of the two files"
 
 
+@pytest.mark.slow
 def test_damage_to_one_stage_is_mended_there_and_the_rest_stays_cached(trained: Workplace) -> None:
     predictions = trained.files(PREDICTIONS)[0]
     before = predictions.read_bytes()
@@ -170,6 +171,7 @@ def test_damage_to_the_spec_and_the_lists_of_partitions_is_mended(trained: Workp
     assert again.stages == dict.fromkeys(TRAINING, CACHED)
 
 
+@pytest.mark.slow
 def test_a_damaged_result_file_of_prefect_is_not_believed(trained: Workplace) -> None:
     model = trained.files(OF_TRAINING["trainer"])[0].read_bytes()
     damages = (truncate, empty, flip, tamper, truncate, delete)

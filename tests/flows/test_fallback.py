@@ -39,9 +39,9 @@ def rows(trained: Workplace) -> int:
     [
         lambda place: _publish(place, GARBAGE),
         _damaged("model.txt"),
-        _damaged("features.json"),
-        _damaged("manifest.json"),
-        lambda place: shutil.rmtree(place.store.local(_publish(place, {}))),
+        pytest.param(_damaged("features.json"), marks=pytest.mark.slow),
+        pytest.param(_damaged("manifest.json"), marks=pytest.mark.slow),
+        pytest.param(lambda place: shutil.rmtree(place.store.local(_publish(place, {}))), marks=pytest.mark.slow),
     ],
     ids=["crashes the parser", "model cut short", "features cut short", "manifest cut short", "gone"],
 )

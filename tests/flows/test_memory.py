@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ai_workflow import journal
 from deploy.server import Server
 from tests.flows import tables
@@ -31,6 +33,7 @@ sys.exit(not asyncio.run(training("pipeline.yaml", return_state=True)).is_comple
 """
 
 
+@pytest.mark.slow
 def test_a_stage_without_memory_is_named_and_the_next_run_goes_on(prefect_server: Server, place: Workplace) -> None:
     place.configure(trainer=tables.PIPELINE["trainer"] | {"steps": 5})
     starved = place.start(["-c", STARVED])

@@ -138,6 +138,7 @@ def _at_moments(reference: Reference, folder: Path, chosen: Sequence[tuple[str, 
     return kills
 
 
+@pytest.mark.slow
 def test_killed_while_it_saves_and_publishes_it_ends_with_the_same_bytes(reference: Reference, tmp_path: Path) -> None:
     kinds = {"a clean partition is there": 3, "writing a checkpoint": 12, "publishing": 5}
     chosen = [("training", Moment(kind, nth)) for kind, nth in kinds.items()]

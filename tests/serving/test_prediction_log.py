@@ -80,7 +80,7 @@ def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(t
     assert "values" not in found
 
 
-@pytest.mark.parametrize("moment", [0.9, pytest.param(1.3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moment", [pytest.param(each, marks=pytest.mark.slow) for each in (0.9, 1.3)])
 def test_sigkill_loses_at_most_a_second_and_the_next_service_brings_in_the_rest(
     moment: float, tmp_path: Path, root: Path
 ) -> None:

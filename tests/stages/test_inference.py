@@ -111,6 +111,7 @@ def test_prediction_ids_are_unique_and_the_same_in_every_run(
     pd.testing.assert_frame_equal(other.drop(columns="trace_id"), answered.drop(columns="trace_id"))
 
 
+@pytest.mark.slow
 def test_equal_rows_of_two_files_have_ids_of_their_own(store: Store) -> None:
     frame = people(60).drop(columns=["person", "spent"])
     made = Pipeline(store, settings(id=None)).publish(frame, frame)
@@ -203,6 +204,7 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are(bought: Made, 
         scored(bought, asked, version="model_v9.9")
 
 
+@pytest.mark.slow
 def test_a_damaged_partition_of_answers_is_made_again(bought: Made, asked: Result) -> None:
     store = bought.pipeline.store
     before = inference.predict(store, asked, bought.scoring(batch_size=19))
