@@ -30,7 +30,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One for all tests: a fault that is over leaves nothing behind that the next one would not have to bear."""
     folder = tmp_path_factory.mktemp("stack")
     more = {"inference": {"deadline_ms": 1000, "default_response": None}}
-    expected = {"due/scoring": 4 / 3600}
+    expected = {"due/scoring": 6 / 3600}
     with Stack(folder, (*CHANNELS, "dingtalk"), expected=expected, **more).running() as found:
         found.vendors.faults["dingtalk"] = "drop"
         actors.run_once(found.store, "outage", "training", "trainer", journal.ERROR)
