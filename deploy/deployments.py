@@ -6,7 +6,7 @@ Whether a deployment or a schedule is paused is a person's decision, and outlive
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -35,12 +35,14 @@ class Source:
         git: address of a repository; the folder is not used then.
         ref: its branch.
         token_block: a Secret block with an access token; it is read by the worker, when it pulls.
+        parameters: `config` and `environment` of every deployment that has no others.
     """
 
     folder: Path
     git: str | None = None
     ref: str | None = None
     token_block: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
     def steps(self) -> list[dict[str, Any]]:
         """Return the pull steps."""
@@ -80,7 +82,8 @@ class Deployments:
         return done
 
     async def _there(self) -> dict[str, DeploymentResponse]:
-        flows, found = {}, []
+        flows: dict[UUID, str] = {}
+        found: list[DeploymentResponse] = []
         while page := await self._client.read_flows(limit=_PAGE, offset=len(flows)):
             flows |= {flow.id: flow.name for flow in page}
             if len(page) < _PAGE:
@@ -118,7 +121,7 @@ def wanted(one: Checked, source: Source) -> dict[str, Any]:
         "version": entry.get("version", source.version),
         "description": entry.get("description", about),
         "tags": sorted(entry.get("tags", [])),
-        "parameters": entry.get("parameters", {}),
+        "parameters": {**_of_flow(source.parameters, one), **entry.get("parameters", {})},
         "parameter_openapi_schema": one.schema,
         "enforce_parameter_schema": entry.get("enforce_parameter_schema", True),
         "entrypoint": entry.given["entrypoint"],
@@ -130,6 +133,10 @@ def wanted(one: Checked, source: Source) -> dict[str, Any]:
         "concurrency_options": options,
         "schedules": sorted(entry.get("schedules", []), key=lambda each: str(each["slug"])),
     }
+
+
+def _of_flow(parameters: Mapping[str, str], one: Checked) -> dict[str, str]:
+    return {name: value for name, value in parameters.items() if name in one.schema["properties"]}
 
 
 def _differences(fields: Mapping[str, Any], found: DeploymentResponse) -> list[str]:

@@ -15,7 +15,6 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
-from prefect.utilities.schema_tools.validation import JSONSchemaValidationError
 
 from ai_workflow.errors import AiWorkflowError
 from deploy import prefect_file
@@ -91,8 +90,8 @@ def _against(given: dict[str, Any], schema: dict[str, Any], where: str, *, compl
             near = get_close_matches(name, known, 1)
             yield f"{where}.{name} is no parameter of the flow" + (f", did you mean '{near[0]}'?" if near else "")
     given = {name: value for name, value in given.items() if name in known}
-    problems: list[JSONSchemaValidationError] = validate(given, schema, ignore_required=not complete)
-    yield from (f"{where}{problem.json_path.removeprefix('$')}: {problem.message}" for problem in problems)
+    for problem in validate(given, schema, ignore_required=not complete):
+        yield f"{where}{problem.json_path.removeprefix('$')}: {problem.message}"
 
 
 @app.default
