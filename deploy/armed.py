@@ -26,7 +26,9 @@ async def apply(client: PrefectClient, wanted: Sequence[AutomationCore]) -> list
             done.append(f"automation {one.name}: made")
         elif said(found) != said(one):
             # Validated from a dump, as Prefect sends only what was set, and would leave out the types of actions.
-            whole = AutomationCore.model_validate({**one.model_dump(), "enabled": found.enabled})
+            whole = AutomationCore.model_validate(
+                {**one.model_dump(exclude={"owner_resource"}), "enabled": found.enabled}
+            )
             await client.update_automation(found.id, whole)
             done.append(f"automation {one.name}: changed" + ("" if found.enabled else ", and still switched off"))
     return done

@@ -107,7 +107,14 @@ def _python_path() -> str:
 
 async def _run(file: Path, settings: Settings, source: Source) -> list[str]:
     async with get_client() as client:
-        return await apply(client, await plan(file, settings, source, client))
+        ready = await plan(file, settings, source, client)
+        try:
+            return await apply(client, ready)
+        except PrefectHTTPStatusError as error:
+            reply = error.response
+            asked = f"{reply.request.method} {reply.request.url.path}"
+            remedy = "Its log says more; what was done before stays, and running this again goes on"
+            raise BootstrapError(f"the Prefect server answers {reply.status_code} to {asked}. {remedy}") from error
 
 
 @app.default
