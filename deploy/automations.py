@@ -95,7 +95,7 @@ def _told(relay: UUID) -> Iterator[AutomationCore]:
 def payload(severity: str, message: str) -> str:
     """Return the relay's template for an event that is no state of a run: its resource, and a Jinja expression."""
     text = TEMPLATE.replace('"severity": "ticket"', f'"severity": "{severity}"')
-    own = {"name": "event.resource.name", "state": "event.event", "message": message}
+    own = {"name": "event.resource.name", "state": "event.event.split('.')[-1]", "message": message}
     lines = []
     for line in text.splitlines():
         key = line.strip().partition(":")[0].strip('"')

