@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from prefect.blocks.system import Secret as SecretBlock
@@ -54,7 +55,7 @@ async def apply(settings: Settings, relay_token: str | None) -> RelayBlock:
     headers = {"content-type": "application/json"}
     headers |= {"authorization": f"Bearer {relay_token}"} if relay_token else {}
     want = Webhook(method="POST", url=SecretStr(url(settings)), headers=headers)
-    found: Webhook | None
+    found: Any
     try:
         found = await Webhook.aload(NAME)
     except ValueError:

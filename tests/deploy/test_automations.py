@@ -24,7 +24,7 @@ from tests.flows import tables
 from tests.flows.api import Api
 from tests.flows.prefect_runs import in_training
 from tests.flows.prefect_worker import Worker
-from tests.flows.workplace import Workplace
+from tests.flows.workplace import ROOT, Workplace
 from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay, alert, until
@@ -131,13 +131,17 @@ def _bootstrap(house: House) -> None:
         "reactions": {"training_per_day": 1, "promotion_per_day": 1},
     }
     house.settings.write_text(yaml.safe_dump(settings))
-    done = house.place.start(["-m", "deploy.bootstrap", "--config", "pipeline.yaml"], AIW_CONFIG=str(house.settings))
+    # Without schedules: recovery would find the killed run first, and the automation is for where there is none.
+    folder = house.place.folder
+    whole = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    whole["deployments"] = [one | {"schedules": []} for one in whole["deployments"]]
+    (folder / "prefect.yaml").write_text(yaml.safe_dump(whole))
+    (folder / "flows").symlink_to(ROOT / "flows")
+    asked = ["-m", "deploy.bootstrap", "prefect.yaml", "--config", "pipeline.yaml"]
+    done = house.place.start(asked, AIW_CONFIG=str(house.settings))
     assert done.code == 0, done.output
     assert "automation ai-workflow: slo breached: made" in done.output
-    for one in Api(house.server).all("deployments"):
-        house.deployments[one["name"]] = one["id"]
-        # The recovery flow would find the killed run first; the automation is for where there is none.
-        house.client.pause_deployment(one["id"])
+    house.deployments = {one["name"]: one["id"] for one in Api(house.server).all("deployments")}
 
 
 def _killed_in_training(house: House) -> None:
