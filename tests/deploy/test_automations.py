@@ -29,8 +29,8 @@ from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay, alert, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-PATIENCE = 90.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+PATIENCE = 200.0
 LONG = tables.PIPELINE["trainer"] | {"steps": 5000, "checkpoint": {"every_steps": 10, "keep": 2}}
 
 
