@@ -30,9 +30,16 @@ class Guarded:
     def login(self) -> tuple[str, str]:
         return ("operator", self.password)
 
-    def stranger(self) -> httpx.Client:
-        """Return a client that has no login."""
-        return httpx.Client(base_url=self.server.api_url, timeout=30, trust_env=False)
+    def client(self, *, csrf: bool) -> httpx.Client:
+        """Return a client that has no login; with `csrf`, a token that someone with a login got."""
+        headers = {}
+        if csrf:
+            asked = httpx.get(
+                f"{self.server.api_url}/csrf-token", params={"client": "tests"}, auth=self.login, trust_env=False
+            )
+            token = asked.raise_for_status().json()["token"]
+            headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"}
+        return httpx.Client(base_url=self.server.api_url, headers=headers, timeout=30, trust_env=False)
 
 
 class GuardedApi(Api):
@@ -40,9 +47,8 @@ class GuardedApi(Api):
 
     def __init__(self, guarded: Guarded) -> None:
         super().__init__(guarded.server)
+        self._client = guarded.client(csrf=True)
         self._client.auth = httpx.BasicAuth(*guarded.login)
-        token = self._client.get("/csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
-        self._client.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"})
 
 
 @contextmanager

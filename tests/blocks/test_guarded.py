@@ -31,20 +31,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def test_without_login_nothing_is_told_but_health(server: Guarded) -> None:
-    with server.stranger() as client:
+    with server.client(csrf=True) as client:
         codes = {route: client.post(f"/{route}", json={"include_secrets": True}).status_code for route in ROUTES}
         assert codes == dict.fromkeys(ROUTES, 401)
         assert client.get("/admin/settings").status_code == 401
+        assert client.get("/csrf-token", params={"client": "stranger"}).status_code == 401
         assert client.get("/health").status_code == 200
 
 
 def test_a_wrong_password_is_as_good_as_none(server: Guarded) -> None:
-    with server.stranger() as client:
+    with server.client(csrf=True) as client:
         assert client.post("/flows/filter", json={}, auth=("operator", "guess")).status_code == 401
 
 
 def test_a_browser_that_another_page_leads_here_changes_nothing(server: Guarded) -> None:
-    with server.stranger() as client:
+    with server.client(csrf=False) as client:
         refused = client.post("/variables/", json={"name": "forged", "value": "x"}, auth=server.login)
     assert refused.status_code == 403
     assert "forged" not in GuardedApi(server).text("variables")
