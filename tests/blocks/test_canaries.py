@@ -1,4 +1,7 @@
-"""Ten secrets are used for real by runs, service and relay, and none is found in anything that they leave."""
+"""Ten secrets are given to runs, service and relay, and none is found in anything that they leave.
+
+All are put to use but the key of an object store, which only stands in the environment of what runs.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def scene(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield found
 
 
-def test_they_were_really_used(scene: Scene) -> None:
+def test_they_were_put_to_use(scene: Scene) -> None:
     assert len(set(scene.canaries.values())) == 10
     assert scene.states == ["COMPLETED", "FAILED"]
     assert scene.used == {"service", "administrator", "relay", "chat"}
