@@ -1,41 +1,40 @@
-"""`python -m blocks register`: makes the Secret blocks whose variables are set, and the block type of chats known."""
+"""`python -m blocks register`: makes the blocks whose variables are set or that a person at a terminal gives."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
+from getpass import getpass
 
-from prefect.blocks.system import Secret
-
-from blocks.catalogue import SECRETS, SecretBlock
-from blocks.chat_channel import ChatChannel
+from ai_workflow.errors import AiWorkflowError
+from blocks.registration import register
 
 
-async def register() -> int:
-    """Create or update each block of the catalogue, and say of each what was done; the values are never shown."""
-    for block in SECRETS:
-        print(f"{block.name}: {await _register(block)}")
-    await ChatChannel.register_type_and_schema()
-    print("ChatChannel: block type known")
+async def _register() -> int:
+    outcomes = []
+    async for outcome in register(_ask if sys.stdin.isatty() else None):
+        print(outcome)
+        outcomes.append(outcome)
+    if not any(outcome.changed for outcome in outcomes):
+        print("nothing changed")
     return 0
 
 
-async def _register(block: SecretBlock) -> str:
-    value = os.environ.get(block.variable)
+def _ask(what: str, hidden: bool) -> str:
+    return (getpass if hidden else input)(f"{what} (empty: leave it out): ").strip()
+
+
+def main() -> int:
+    """Run the command line; an error of ours is one line and exit code 1."""
+    if sys.argv[1:] != ["register"]:
+        print(f"usage: python -m blocks register\n{__doc__}", file=sys.stderr)
+        return 2
     try:
-        before = (await Secret.aload(block.name)).get()  # type: ignore[attr-defined]
-    except ValueError:
-        before = None
-    if value is None:
-        return "there already" if before is not None else f"not made: set {block.variable} ({block.purpose})"
-    if value == before:
-        return "unchanged"
-    await Secret(value=value).save(block.name, overwrite=True)
-    return "made" if before is None else "changed"
+        return asyncio.run(_register())
+    except AiWorkflowError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["register"]:
-        sys.exit(f"usage: python -m blocks register\n{__doc__}")
-    sys.exit(asyncio.run(register()))
+    sys.exit(main())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from prefect.blocks.webhook import Webhook
+from pydantic import Field, HttpUrl, SecretStr
 
 
 class ChatChannel(Block):
@@ -13,12 +14,34 @@ class ChatChannel(Block):
 
     _block_type_name = "ChatChannel"
     _block_type_slug = "chat-channel"
-    _description = "A chat that the alert relay writes to."
+    _description = (
+        "A chat that the alert relay writes to: Slack, Teams, Discord, Telegram, Feishu, DingTalk, WeCom, a webhook "
+        "of your own, or any Apprise address. Name the block in the configuration as `chat: [{name: …, block: NAME}]`; "
+        "values are read when an alert is told, and shown nowhere."
+    )
+    # A webhook is what each of them is; Prefect hosts the picture.
+    _logo_url = HttpUrl(str(Webhook._logo_url))
+    # Prefect's page on blocks: these docs travel with the repository, which has no address of its own.
+    _documentation_url = HttpUrl("https://docs.prefect.io/v3/concepts/blocks")
+    _code_example = """```python
+from blocks.chat_channel import ChatChannel
 
-    kind: Literal["slack", "teams", "discord", "telegram", "webhook", "apprise", "feishu", "dingtalk", "wecom"]
-    url: SecretStr = Field(description="The bot's address, as the vendor shows it.")
+ChatChannel(kind="feishu", url="https://…", secret="…").save("on-call")
+```
+
+In the configuration of the relay (docs/chat.md):
+
+```yaml
+chat:
+  - {name: on-call, block: on-call}
+```"""
+
+    kind: Literal["slack", "teams", "discord", "telegram", "webhook", "apprise", "feishu", "dingtalk", "wecom"] = Field(
+        title="Kind", description="Which vendor's protocol the chat speaks."
+    )
+    url: SecretStr = Field(title="URL", description="The bot's address, as the vendor shows it.")
     secret: SecretStr | None = Field(
-        default=None, description="Signs messages (feishu, dingtalk); of a webhook, its bearer token."
+        default=None, title="Secret", description="Signs messages (feishu, dingtalk); of a webhook, its bearer token."
     )
 
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,171 @@
+"""The blocks of the catalogue come from the environment or a person, once, and their values are never shown."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.blocks.core import Block
+from prefect.blocks.system import Secret
+
+from blocks.catalogue import CHATS, SECRETS
+from blocks.chat_channel import ChatChannel
+from deploy.server import Server
+
+VALUE = "canary-4711-value"
+CHAT = {"ON_CALL_KIND": "feishu", "ON_CALL_URL": f"https://open.example/{VALUE}", "ON_CALL_SECRET": f"{VALUE}-sign"}
+COMMAND = [sys.executable, "-m", "blocks", "register"]
+
+
+def clean(server: Server, **env: str) -> dict[str, str]:
+    ours = {block.variable for block in SECRETS} | {name for chat in CHATS for name in chat.variables.values()}
+    return {name: value for name, value in os.environ.items() if name not in ours} | {
+        "PREFECT_API_URL": server.api_url,
+        **env,
+    }
+
+
+def register(server: Server, /, *, fails: bool = False, **env: str) -> str:
+    done = subprocess.run(
+        COMMAND, env=clean(server, **env), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert VALUE not in done.stdout + done.stderr
+    assert done.returncode == fails, done.stderr
+    return done.stdout + done.stderr
+
+
+def value(name: str) -> str:
+    found = Secret.load(name)
+    assert isinstance(found, Secret)
+    return str(found.get())
+
+
+@pytest.fixture
+def empty(prefect_server: Server) -> Server:
+    """The server without any block of the catalogue."""
+    for name, kind in [
+        *((block.name, "secret") for block in SECRETS),
+        *((chat.name, "chat-channel") for chat in CHATS),
+    ]:
+        found = httpx.get(
+            f"{prefect_server.api_url}/block_types/slug/{kind}/block_documents/name/{name}", trust_env=False
+        )
+        if found.status_code == 200:
+            httpx.delete(f"{prefect_server.api_url}/block_documents/{found.json()['id']}", trust_env=False)
+    return prefect_server
+
+
+def test_registering_twice_changes_nothing_and_shows_no_value(empty: Server) -> None:
+    block = SECRETS[0]
+    given = {block.variable: VALUE, **CHAT}
+
+    first = register(empty, **given)
+    assert f"{block.name}: made" in first
+    assert "on-call: made" in first
+    assert f"{SECRETS[1].name}: not made: set {SECRETS[1].variable} ({SECRETS[1].purpose})" in first
+    assert "nothing changed" not in first
+    second = register(empty, **given)
+    assert f"{block.name}: unchanged" in second
+    assert "block type ChatChannel: unchanged" in second
+    assert "nothing changed" in second
+    found = ChatChannel.load("on-call")
+    assert isinstance(found, ChatChannel)
+    assert found.settings() == {"kind": "feishu", "url": CHAT["ON_CALL_URL"], "secret": CHAT["ON_CALL_SECRET"]}
+
+
+@pytest.mark.slow
+def test_a_value_that_is_no_longer_given_stays_and_another_one_takes_its_place(empty: Server) -> None:
+    block = SECRETS[0]
+
+    assert "on-call: not made: set ON_CALL_KIND and ON_CALL_URL" in register(empty, **{block.variable: VALUE})
+    assert f"{block.name}: there already" in register(empty)
+    assert f"{block.name}: changed" in register(empty, **{block.variable: VALUE + "2"})
+    assert value(block.name) == VALUE + "2"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"ON_CALL_KIND": "fax", "ON_CALL_SECRET": ""}, "block 'on-call': kind: Input should be 'slack', "),
+        ({"ON_CALL_KIND": "slack"}, "block 'on-call': a chat of kind slack takes no secret; leave it out"),
+        ({"ON_CALL_URL": ""}, "block 'on-call': also set ON_CALL_URL, or none of ON_CALL_KIND, "),
+        ({"ON_CALL_URL": VALUE}, "block 'on-call': its url has no scheme"),
+    ],
+)
+def test_a_value_that_makes_no_block_is_refused_before_anything_is_made(
+    empty: Server, changed: dict[str, str], said: str
+) -> None:
+    told = register(empty, fails=True, **{"RELAY_TOKEN": VALUE, **CHAT, **changed})
+
+    assert said in told
+    with pytest.raises(ValueError, match="Unable to find"):
+        value("relay-token")
+
+
+@pytest.mark.slow
+def test_a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown(empty: Server) -> None:
+    typed = ["", VALUE, "", "", "slack", f"https://hooks.example/{VALUE}"]
+    parent, child = pty.openpty()
+    with subprocess.Popen(COMMAND, env=clean(empty), stdin=child, stdout=child, stderr=child, start_new_session=True):
+        os.close(child)
+        shown = ""
+        for answer in typed:
+            shown += _until_asked(parent)
+            os.write(parent, f"{answer}\n".encode())
+        shown += _rest(parent)
+    os.close(parent)
+
+    assert VALUE not in shown
+    assert "inference-token: made" in shown
+    assert "on-call: made" in shown
+    assert value("inference-token") == VALUE
+
+
+def test_every_block_type_of_ours_explains_itself(empty: Server) -> None:
+    register(empty)
+    found = httpx.get(f"{empty.api_url}/block_types/slug/chat-channel", trust_env=False).json()
+
+    assert found["logo_url"]
+    assert found["documentation_url"]
+    assert "alert relay" in found["description"]
+    code = re.search(r"```python\n(.*?)```", found["code_example"], re.DOTALL)
+    assert code
+    saved: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Block, "save", lambda _self, name: saved.append(name))
+        exec(code[1], {})  # noqa: S102 - the example, as the form shows it
+    assert saved == ["on-call"]
+
+
+def test_every_secret_that_the_shipped_configuration_names_is_in_the_catalogue() -> None:
+    files = [Path(f"config/{name}.yaml") for name in ("base", "development", "production")]
+    named = {name for file in files for name in re.findall(r"\$\{secret:([a-z][a-z0-9-]*)\}", file.read_text())}
+    assert named
+    assert named <= {block.name for block in SECRETS}
+
+
+def _until_asked(terminal: int) -> str:
+    shown = ""
+    deadline = time.monotonic() + 60
+    while not shown.endswith("leave it out): "):
+        assert time.monotonic() < deadline, shown
+        shown += os.read(terminal, 4096).decode()
+    return shown
+
+
+def _rest(terminal: int) -> str:
+    shown = ""
+    try:
+        while read := os.read(terminal, 4096):
+            shown += read.decode()
+    except OSError:  # the other end is closed
+        pass
+    return shown
