@@ -17,7 +17,7 @@ PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generat
   --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve stop status setup test test-slow test-all check check-kill bench format lock clean distclean
+.PHONY: help run serve deploy stop status setup test test-slow test-all check check-kill bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVI
 serve: setup ## answer over HTTP by what was published: CONFIG=pipeline.yaml ENVIRONMENT=production PORT=8080
 	@exec $(PY) -m deploy.serve $(if $(CONFIG),--pipeline "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)") \
 	  $(if $(PORT),--port $(PORT))
+
+deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: CONFIG=pipeline.yaml ENVIRONMENT=production
+	@$(PY) -m deploy.bootstrap $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)")
 
 status: setup ## show whether the local Prefect server runs, and where
 	@$(PY) -m deploy.local status || true

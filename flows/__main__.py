@@ -9,7 +9,7 @@ import importlib
 import signal
 import sys
 
-FLOWS = ("training", "scoring", "evaluation", "recovery", "promotion", "retention")
+FLOWS = ("training", "scoring", "evaluation", "recovery", "promotion", "retention", "drill")
 
 
 def main() -> int:

@@ -8,16 +8,17 @@ from typing import Any
 from prefect import flow
 
 from ai_workflow.stages import drift_detector, evaluation_store, label_intake, label_joiner
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
 from flows.pipeline_run import PipelineRun, execute, secret_block
 
 
 @flow(name="evaluation", log_prints=False)
 async def evaluation(
-    config: str | None = None,
-    environment: str | None = None,
-    overrides: dict[str, Any] | None = None,
-    traceparent: str | None = None,
-    log_level: str | None = None,
+    config: Pipeline = None,
+    environment: Environment = None,
+    overrides: Overrides = None,
+    traceparent: Traceparent = None,
+    log_level: LogLevel = None,
 ) -> Any:
     """Evaluate every version by the labels that are there; safe to run at any time, and again.
 

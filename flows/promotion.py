@@ -16,6 +16,7 @@ from ai_workflow.registry import Registry
 from ai_workflow.settings import Settings
 from ai_workflow.stages import result_store
 from ai_workflow.store import Store
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline
 from flows.upkeep import upkeep
 
 PROMOTED, ROLLED_BACK = "ai-workflow.model.promoted", "ai-workflow.model.rolled-back"
@@ -24,11 +25,11 @@ log = logs.logger("promotion")
 
 @flow(name="promotion", log_prints=False)
 async def promotion(
-    config: str | None = None,
-    environment: str | None = None,
-    overrides: dict[str, Any] | None = None,
+    config: Pipeline = None,
+    environment: Environment = None,
+    overrides: Overrides = None,
     breach: str = "",
-    log_level: str | None = None,
+    log_level: LogLevel = None,
 ) -> Any:
     """Promote `latest` if its probation is over, or roll it back; safe to run at any time, and twice at once.
 

@@ -13,6 +13,7 @@ from ai_workflow import logs
 from ai_workflow.settings import Settings
 from flows import orphan_tasks, second_chance, zombies
 from flows.found_runs import FoundRuns
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline
 from flows.upkeep import upkeep
 
 log = logs.logger("recovery")
@@ -20,10 +21,10 @@ log = logs.logger("recovery")
 
 @flow(name="recovery", log_prints=False)
 async def recovery(
-    config: str | None = None,
-    environment: str | None = None,
-    overrides: dict[str, Any] | None = None,
-    log_level: str | None = None,
+    config: Pipeline = None,
+    environment: Environment = None,
+    overrides: Overrides = None,
+    log_level: LogLevel = None,
 ) -> Any:
     """Do what is to be done about every run whose process is gone; safe to run at any time, and as often as one likes.
 

@@ -22,6 +22,7 @@ from ai_workflow.registry import Registry
 from ai_workflow.retention import Item, size
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline
 from flows.upkeep import upkeep
 
 # How often a paused run looks whether it was answered.
@@ -38,11 +39,11 @@ class Approval(RunInput):
 
 @flow(name="retention", log_prints=False)
 async def retention(
-    config: str | None = None,
-    environment: str | None = None,
-    overrides: dict[str, Any] | None = None,
+    config: Pipeline = None,
+    environment: Environment = None,
+    overrides: Overrides = None,
     wait_hours: float = 72,
-    log_level: str | None = None,
+    log_level: LogLevel = None,
 ) -> Any:
     """Delete what nobody needs, after a person has seen the plan and approved it.
 

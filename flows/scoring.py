@@ -12,6 +12,7 @@ from ai_workflow import fallback, logs
 from ai_workflow.errors import AiWorkflowError, VersionBroken
 from ai_workflow.registry import Registry, Version
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
 from flows.pipeline_run import PipelineRun, execute, secret_block
 
 log = logs.logger("flow")
@@ -19,12 +20,12 @@ log = logs.logger("flow")
 
 @flow(name="scoring", log_prints=False)
 async def scoring(
-    config: str | None = None,
-    environment: str | None = None,
+    config: Pipeline = None,
+    environment: Environment = None,
     version: str = "latest",
-    overrides: dict[str, Any] | None = None,
-    traceparent: str | None = None,
-    log_level: str | None = None,
+    overrides: Overrides = None,
+    traceparent: Traceparent = None,
+    log_level: LogLevel = None,
 ) -> Any:
     """Score the rows of `inference.source` (or of the training source) and store the predictions.
 

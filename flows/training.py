@@ -9,16 +9,17 @@ from prefect import flow
 from ai_workflow.registry import Registry
 from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, rival, trainer
 from flows import model_card
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
 from flows.pipeline_run import PipelineRun, execute, secret_block
 
 
 @flow(name="training", log_prints=False)
 async def training(
-    config: str | None = None,
-    environment: str | None = None,
-    overrides: dict[str, Any] | None = None,
-    traceparent: str | None = None,
-    log_level: str | None = None,
+    config: Pipeline = None,
+    environment: Environment = None,
+    overrides: Overrides = None,
+    traceparent: Traceparent = None,
+    log_level: LogLevel = None,
 ) -> Any:
     """Train, judge and publish a model.
 

@@ -14,11 +14,22 @@ from ai_workflow.settings import Settings
 KeyPath = tuple[str | int, ...]
 
 # What `config.py` drops when a layer names another pipeline; the other keys belong to the place it runs in.
-PIPELINE_KEYS = frozenset(
-    field.alias or name
-    for name, field in Settings.model_fields.items()
-    if name not in {"environment", "store", "model", "database", "logging", "recovery", "service", "relay", "chat"}
+_PLACE_KEYS = frozenset(
+    (
+        "environment",
+        "store",
+        "model",
+        "database",
+        "logging",
+        "recovery",
+        "service",
+        "relay",
+        "chat",
+        "reactions",
+        "deploy",
+    )
 )
+PIPELINE_KEYS = frozenset(field.alias or name for name, field in Settings.model_fields.items()) - _PLACE_KEYS
 
 
 def types_at(path: KeyPath) -> frozenset[Any]:

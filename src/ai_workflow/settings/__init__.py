@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ai_workflow.secrets import Secret
 from ai_workflow.settings.chat import Channel, Relay
 from ai_workflow.settings.column import Column, ColumnType
+from ai_workflow.settings.deploy import Deploy, Reactions
 from ai_workflow.settings.evaluation import Evaluation
 from ai_workflow.settings.monitoring import Monitoring
 from ai_workflow.settings.section import Name, Section, Share
@@ -23,6 +24,7 @@ __all__ = [
     "ColumnType",
     "CsvSource",
     "Database",
+    "Deploy",
     "Evaluate",
     "Evaluation",
     "FeatureOptions",
@@ -35,6 +37,7 @@ __all__ = [
     "ParquetSource",
     "PredictionLog",
     "Promotion",
+    "Reactions",
     "Recovery",
     "Relay",
     "Retention",
@@ -206,6 +209,8 @@ class Settings(Section):
     logging: Logging = Logging()
     recovery: Recovery = Recovery()
     promotion: Promotion = Promotion()
+    reactions: Reactions = Reactions()
+    deploy: Deploy = Deploy()
     retention: Retention = Retention()
     service: Service = Service()
     monitoring: Monitoring = Monitoring()

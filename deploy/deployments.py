@@ -1,0 +1,185 @@
+"""Deployments on a server as prefect.yaml wants them: what differs is written, what does not is left alone.
+
+Whether a deployment or a schedule is paused is a person's decision, and outlives a deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+
+from deploy.predeploy import Checked
+
+# A fixed one: else each deployment of an interval would differ from the one before.
+ANCHOR = "2020-01-01T00:00:00Z"
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a worker finds the code: a folder of its machine, or a git repository.
+
+    Args:
+        folder: the checkout, for workers on this machine.
+        git: address of a repository; the folder is not used then.
+        ref: its branch.
+        token_block: a Secret block with an access token; it is read by the worker, when it pulls.
+        parameters: `config` and `environment` of every deployment that has no others.
+    """
+
+    folder: Path
+    git: str | None = None
+    ref: str | None = None
+    token_block: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Return the pull steps."""
+        if self.git is None:
+            return [{"prefect.deployments.steps.set_working_directory": {"directory": str(self.folder.resolve())}}]
+        token = f"{{{{ prefect.blocks.secret.{self.token_block} }}}}" if self.token_block else None
+        clone = {"repository": self.git, "branch": self.ref, "access_token": token}
+        return [{"prefect.deployments.steps.git_clone": {key: value for key, value in clone.items() if value}}]
+
+    @property
+    def version(self) -> str:
+        """The version of the package, with the branch where the code comes from git."""
+        return version("ai-workflow") + (f"+{self.ref}" if self.git and self.ref else "")
+
+
+class Deployments:
+    """The deployments of a server."""
+
+    def __init__(self, client: PrefectClient) -> None:
+        self._client = client
+        self.ids: dict[str, UUID] = {}
+
+    async def apply(self, checked: Sequence[Checked], source: Source) -> list[str]:
+        """Create or update what differs, and return what was done, a line each; `ids` then has them by flow/name."""
+        there = await self._there()
+        done = []
+        for one in checked:
+            name = f"{one.flow.name}/{one.entry.name}"
+            found, fields = there.get(name), wanted(one, source)
+            if found:
+                self.ids[name] = found.id
+            changed = _differences(fields, found) if found else ["new"]
+            if not changed:
+                continue
+            self.ids[name] = await self._write(one, fields, found)
+            done.append(f"deployment {name}: {'made' if found is None else 'changed: ' + ', '.join(changed)}")
+        return done
+
+    async def _there(self) -> dict[str, DeploymentResponse]:
+        flows: dict[UUID, str] = {}
+        found: list[DeploymentResponse] = []
+        while page := await self._client.read_flows(limit=_PAGE, offset=len(flows)):
+            flows |= {flow.id: flow.name for flow in page}
+            if len(page) < _PAGE:
+                break
+        while batch := await self._client.read_deployments(limit=_PAGE, offset=len(found)):
+            found += batch
+            if len(batch) < _PAGE:
+                break
+        return {f"{flows[one.flow_id]}/{one.name}": one for one in found if one.flow_id in flows}
+
+    async def _write(self, one: Checked, fields: Mapping[str, Any], found: DeploymentResponse | None) -> UUID:
+        flow_id = found.flow_id if found else await self._client.create_flow_from_name(one.flow.name)
+        active = {schedule.slug: schedule.active for schedule in found.schedules} if found else {}
+        given = dict(fields)
+        schedules = given.pop("schedules")
+        options = given.pop("concurrency_options")
+        return await self._client.create_deployment(
+            flow_id=flow_id,
+            name=one.entry.name,
+            schedules=[_schedule(each, active) for each in schedules],
+            concurrency_options=ConcurrencyOptions.model_validate(options) if options else None,
+            # Prefect leaves what is not said as it is.
+            paused=one.entry.get("paused") if found is None else None,
+            **given,
+        )
+
+
+def wanted(one: Checked, source: Source) -> dict[str, Any]:
+    """Return what a deployment is to be, as the API says it."""
+    entry = one.entry
+    pool, limit = entry.given["work_pool"], entry.get("concurrency_limit")
+    options = {key: value for key, value in limit.items() if key != "limit"} if isinstance(limit, dict) else None
+    about = (one.flow.description or "").partition("\nArgs:")[0].strip()
+    return {
+        "version": entry.get("version", source.version),
+        "description": entry.get("description", about),
+        "tags": sorted(entry.get("tags", [])),
+        "parameters": {**_of_flow(source.parameters, one), **entry.get("parameters", {})},
+        "parameter_openapi_schema": one.schema,
+        "enforce_parameter_schema": entry.get("enforce_parameter_schema", True),
+        "entrypoint": entry.given["entrypoint"],
+        "pull_steps": entry.get("pull", source.steps()),
+        "work_pool_name": pool["name"],
+        "work_queue_name": pool.get("work_queue_name", "default"),
+        "job_variables": pool.get("job_variables") or {},
+        "concurrency_limit": limit["limit"] if isinstance(limit, dict) else limit,
+        "concurrency_options": options,
+        "schedules": sorted(entry.get("schedules", []), key=lambda each: str(each["slug"])),
+    }
+
+
+def _of_flow(parameters: Mapping[str, str], one: Checked) -> dict[str, str]:
+    return {name: value for name, value in parameters.items() if name in one.schema["properties"]}
+
+
+def _differences(fields: Mapping[str, Any], found: DeploymentResponse) -> list[str]:
+    there = {name: getattr(found, name, None) for name in fields}
+    there["tags"] = sorted(found.tags)
+    limit, options = found.global_concurrency_limit, found.concurrency_options
+    there["concurrency_limit"] = limit.limit if limit else None
+    there["concurrency_options"] = options.model_dump(mode="json", exclude_none=True) if options else None
+    there["schedules"] = sorted((_said(one.slug, one.schedule, one.parameters) for one in found.schedules), key=str)
+    want = {
+        **fields,
+        "schedules": sorted(
+            (_said(one["slug"], _when(one), one.get("parameters")) for one in fields["schedules"]), key=str
+        ),
+    }
+    if want["concurrency_options"] and there["concurrency_options"]:
+        # The server adds the defaults that are not given.
+        there["concurrency_options"] = {
+            key: there["concurrency_options"].get(key) for key in want["concurrency_options"]
+        }
+    return [name for name in want if want[name] != there[name]]
+
+
+def _schedule(given: Mapping[str, Any], active: Mapping[str | None, bool]) -> DeploymentScheduleCreate:
+    return DeploymentScheduleCreate(
+        schedule=_when(given),
+        slug=given["slug"],
+        parameters=given.get("parameters") or {},
+        active=active.get(given["slug"], given.get("active", True)),
+    )
+
+
+def _when(given: Mapping[str, Any]) -> IntervalSchedule | CronSchedule | RRuleSchedule:
+    zone = {"timezone": given.get("timezone", "UTC")}
+    if "interval" in given:
+        seconds = timedelta(seconds=given["interval"])
+        return IntervalSchedule.model_validate(
+            {"interval": seconds, "anchor_date": given.get("anchor_date", ANCHOR), **zone}
+        )
+    if "cron" in given:
+        return CronSchedule(cron=given["cron"], day_or=given.get("day_or", True), **zone)
+    return RRuleSchedule(rrule=given["rrule"], **zone)
+
+
+def _said(slug: str | None, when: Any, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"slug": slug, "schedule": when.model_dump(mode="json"), "parameters": dict(parameters or {})}

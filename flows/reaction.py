@@ -1,0 +1,167 @@
+"""The reaction flow: what follows from a breach of an SLO, a few times a day at most.
+
+Each start takes one of the day's slots, a run with the idempotency key `reaction/<what>/<pipeline>/<day>/<n>`: the
+server hands a slot out once, whoever asks, after a restart as before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.events import emit_event
+from prefect.exceptions import ObjectNotFound
+
+from ai_workflow import logs, trace
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.promotion import on_probation
+from ai_workflow.registry import Registry
+from ai_workflow.settings import Settings
+from ai_workflow.store import Store
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline
+from flows.upkeep import upkeep
+
+STARTED, WITHHELD = "ai-workflow.reaction.started", "ai-workflow.reaction.withheld"
+What = Literal["training", "promotion"]
+log = logs.logger("reaction")
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A breach as the event says it; what it does not say is empty."""
+
+    event_id: str
+    slo: str
+    pipeline: str
+    model_version: str
+    summary: str
+
+    @property
+    def words(self) -> str:
+        """The breach in words."""
+        return (
+            self.summary or f"{self.slo} of {self.model_version or self.pipeline or 'an unknown version'} is breached"
+        )
+
+
+@flow(name="reaction", log_prints=False)
+async def reaction(
+    event_id: str,
+    slo: str,
+    pipeline: str = "",
+    model_version: str = "",
+    summary: str = "",
+    config: Pipeline = None,
+    environment: Environment = None,
+    overrides: Overrides = None,
+    training: str = "training/training",
+    promotion: str = "promotion/promotion",
+    log_level: LogLevel = None,
+) -> Any:
+    """Roll back the version on probation if the breach is its, else train anew if accuracy is what suffers.
+
+    Args:
+        event_id: id of the event `ai-workflow.slo.breached`; the same event never starts two things.
+        slo: which SLO is breached.
+        pipeline: of which pipeline; one of another pipeline is left alone. Empty: not known.
+        model_version: whose breach it is.
+        summary: the breach in words.
+        config: pipeline file; the pipeline of `config/base.yaml` if not given.
+        environment: which `config/<environment>.yaml` applies.
+        overrides: settings that win over every file, as `{"reactions.training_per_day": 1}`.
+        training: the deployment that trains anew, as flow/deployment.
+        promotion: the deployment that rolls back.
+        log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
+    """
+    breach = Breach(event_id, slo, pipeline, model_version, summary)
+    given = {"config": config, "environment": environment, "overrides": overrides}
+
+    async def work(settings: Settings) -> dict[str, Any]:
+        what, why = decide(settings, breach)
+        if what is None:
+            log.info("nothing follows from the breach: %s", why)
+            return {"message": why, "what": None}
+        deployment = training if what == "training" else promotion
+        return await start(settings, breach, what, deployment, {k: v for k, v in given.items() if v is not None})
+
+    return await upkeep("reaction", work, log_level=log_level, **given)  # type: ignore[arg-type]
+
+
+def decide(settings: Settings, breach: Breach) -> tuple[What | None, str]:
+    """Return what follows from a breach, and why; None: nothing does."""
+    if breach.pipeline not in ("", settings.pipeline):
+        return None, f"it is of the pipeline {breach.pipeline}, this deployment is of {settings.pipeline}"
+    registry = Registry(Store(settings.store.root), settings.models)
+    candidate = on_probation(registry)
+    if candidate and candidate[0] == breach.model_version:
+        return "promotion", f"{breach.model_version} is on probation"
+    if breach.slo != "accuracy":
+        return (
+            None,
+            f"training does not mend {breach.slo}, and {breach.model_version or 'no version'} is not on probation",
+        )
+    if breach.model_version and breach.model_version not in registry.aliases().values():
+        return None, f"{breach.model_version} is neither latest nor stable any more"
+    return "training", "accuracy is breached"
+
+
+async def start(
+    settings: Settings, breach: Breach, what: What, deployment: str, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Start a deployment if the day has a slot left, and say so as an event, which an automation tells the chats.
+
+    Raises:
+        AiWorkflowError: there is no such deployment.
+    """
+    most: int = getattr(settings.reactions, f"{what}_per_day")
+    parameters = given | ({"breach": breach.words} if what == "promotion" else {})
+    run, slot = await _take_slot(settings.pipeline, breach, what, deployment, parameters, most)
+    done = {"training": "a training", "promotion": f"the roll-back of {breach.model_version}"}[what]
+    if run is None:
+        text = f"{done} was NOT started: {most} a day are allowed (reactions.{what}_per_day), and were made"
+        log.warning("%s; the breach: %s", text, breach.words)
+    else:
+        text = f"{done} was started, {slot} of {most} today: run {run.name}"
+        log.info("%s, for the breach: %s", text, breach.words)
+    emit_event(
+        event=STARTED if run else WITHHELD,
+        resource={
+            "prefect.resource.id": f"ai-workflow.reaction.{what}.{settings.pipeline}",
+            "prefect.resource.name": f"{what} of {settings.pipeline}",
+        },
+        payload={
+            "says": f"{text}. The breach: {breach.words}",
+            "flow_run_id": str(run.id) if run else "",
+            "trace_id": trace.current() or "",
+        },
+    )
+    return {"message": text, "what": what if run else None, "flow_run_id": str(run.id) if run else None}
+
+
+async def _take_slot(
+    pipeline: str, breach: Breach, what: What, deployment: str, parameters: dict[str, Any], most: int
+) -> tuple[FlowRun | None, int]:
+    """Return the run that holds this breach's slot of today, made now or by an earlier attempt; None: all are taken."""
+    day = datetime.now(UTC).date().isoformat()
+    tag = f"breach:{breach.event_id}"
+    async with get_client() as client:
+        try:
+            found = await client.read_deployment_by_name(deployment)
+        except ObjectNotFound as error:
+            raise AiWorkflowError(
+                f"there is no deployment {deployment}. Run `python -m deploy.bootstrap`, or name another one"
+            ) from error
+        for slot in range(1, most + 1):
+            run = await client.create_flow_run_from_deployment(
+                found.id,
+                parameters=parameters,
+                idempotency_key=f"reaction/{what}/{pipeline}/{day}/{slot}",
+                tags=["reaction", tag],
+            )
+            if tag in run.tags:
+                return run, slot
+    return None, most

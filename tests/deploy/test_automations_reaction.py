@@ -1,0 +1,51 @@
+"""What follows from a breach is decided by whose it is; the rest follows nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from ai_workflow import config
+from deploy import armed, automations
+from deploy.automations import Needs
+from flows.reaction import Breach, decide
+
+
+@pytest.mark.parametrize(
+    ("breach", "what", "why"),
+    [
+        (Breach("1", "accuracy", "sample", "", ""), "training", "accuracy is breached"),
+        (Breach("1", "accuracy", "", "", ""), "training", "accuracy is breached"),
+        (Breach("1", "accuracy", "credit", "", ""), None, "of the pipeline credit, this deployment is of sample"),
+        (Breach("1", "accuracy", "sample", "model_v0.1", ""), None, "neither latest nor stable"),
+        (Breach("1", "latency", "sample", "model_v0.1", ""), None, "training does not mend latency"),
+    ],
+)
+def test_a_breach_starts_only_what_can_mend_it(
+    breach: Breach, what: str | None, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIW_STORE", str(tmp_path))
+    found = decide(config.load(None).settings, breach)
+    assert found[0] == what
+    assert why in found[1]
+
+
+def test_an_automation_is_compared_by_what_it_says() -> None:
+    need = Needs(UUID(int=1), UUID(int=2), timedelta(seconds=60))
+    again = automations.wanted(Needs(UUID(int=1), UUID(int=2), timedelta(seconds=60)))
+    other = automations.wanted(Needs(UUID(int=1), UUID(int=2), timedelta(seconds=61)))
+    first = automations.wanted(need)
+    assert [armed.said(one) for one in first] == [armed.said(one) for one in again]
+    assert [one.name for one, another in zip(first, other, strict=True) if armed.said(one) != armed.said(another)] == [
+        "ai-workflow: run silent"
+    ]
+    switched = first[0].model_copy(update={"enabled": False})
+    assert armed.said(switched) == armed.said(first[0])
+
+
+def test_without_a_relay_or_a_reaction_nothing_refers_to_them() -> None:
+    found = automations.wanted(Needs(None, None, timedelta(seconds=60)))
+    assert [one.name for one in found] == ["ai-workflow: run silent"]
