@@ -146,9 +146,12 @@ def test_the_account_is_one_that_nobody_logs_in_by() -> None:
 def test_systemd_makes_the_account(tmp_path: Path) -> None:
     if shutil.which("systemd-sysusers") is None:
         pytest.skip("no systemd-sysusers: apt-get install systemd")
-    command = ["systemd-sysusers", f"--root={tmp_path}", unit_files.FOLDER / "ai-workflow.sysusers.conf"]
+    place = tmp_path / "usr/lib/sysusers.d/ai-workflow.conf"
+    place.parent.mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    place.write_bytes((unit_files.FOLDER / "ai-workflow.sysusers.conf").read_bytes())
 
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(["systemd-sysusers", f"--root={tmp_path}"], check=True, capture_output=True)
 
     (entry,) = [line for line in (tmp_path / "etc/passwd").read_text().splitlines() if line.startswith("ai-workflow:")]
     assert entry.split(":")[5:] == [STATE, "/usr/sbin/nologin"]
