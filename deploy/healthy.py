@@ -1,4 +1,4 @@
-"""`python -m deploy.healthy URL`: is it well? What the health check of a container asks, as a slim image has no curl."""
+"""`python -m deploy.healthy URL`: is it well? For health checks of containers, as a slim image has no curl."""
 
 from __future__ import annotations
 

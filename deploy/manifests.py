@@ -1,7 +1,7 @@
 """`python -m deploy.manifests`: what `monitoring/slo.yaml` says, as containers and clusters need it.
 
-    deploy/generated/                          for compose: targets and places by the names of its services
-    deploy/kubernetes/monitoring/generated/    for a cluster: the rules as a PrometheusRule
+deploy/generated/                          for compose: targets and places by the names of its services
+deploy/kubernetes/monitoring/generated/    for a cluster: the rules as a PrometheusRule
 """
 
 from __future__ import annotations

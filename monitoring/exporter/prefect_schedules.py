@@ -62,7 +62,6 @@ class PrefectSchedules:
             if len(page) < _PAGE:
                 return found
 
-
     def _post(self, path: str, body: dict[str, int]) -> httpx.Response:
         answer = self._client.post(path, json=body)
         if answer.status_code == httpx.codes.FORBIDDEN and self._has_token():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # An address differs with the place: loopback on a machine, every address inside of a container.
-HOSTS = ("127.0.0.1", "0.0.0.0")
+HOSTS = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - compared, never bound
 
 COMMANDS = {
     "server": "prefect server start --host 127.0.0.1 --port 4200",

@@ -34,7 +34,8 @@ _ENDPOINT = _closed(
 )
 _RULE = _closed(
     ["expr"],
-    alert=_TEXT, record=_TEXT, expr=_TEXT, labels=_TEXTS, annotations=_TEXTS, keep_firing_for=_DURATION, **{"for": _DURATION},
+    alert=_TEXT, record=_TEXT, expr=_TEXT, labels=_TEXTS, annotations=_TEXTS,
+    keep_firing_for=_DURATION, **{"for": _DURATION},
 )  # fmt: skip
 _GROUP = _closed(["name", "rules"], name=_TEXT, interval=_DURATION, rules={"type": "array", "items": _RULE})
 

@@ -1,4 +1,4 @@
-"""What is committed for Prometheus, Alertmanager and Grafana in containers is what slo.yaml says, by other addresses."""
+"""What Prometheus, Alertmanager and Grafana read in containers is what slo.yaml says, by other addresses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def test_writing_them_anew_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_prometheus_asks_each_part_where_it_listens() -> None:
     services, commands = compose.read()["services"], native.commands()
-    scraped = {job["job_name"]: job["static_configs"][0]["targets"] for job in read("generated/prometheus.yml")["scrape_configs"]}
+    scraped = {
+        job["job_name"]: job["static_configs"][0]["targets"]
+        for job in read("generated/prometheus.yml")["scrape_configs"]
+    }
 
     assert set(scraped) == set(reading.load().targets)
     for job in ("exporter", "relay"):
@@ -55,7 +58,9 @@ def test_prometheus_asks_each_part_where_it_listens() -> None:
 def test_tokens_are_read_from_the_files_that_compose_lays_there() -> None:
     services = compose.read()["services"]
     scraped = {job["job_name"]: job for job in read("generated/prometheus.yml")["scrape_configs"]}
-    webhooks = [hook for each in read("generated/alertmanager.yml")["receivers"] for hook in each.get("webhook_configs", [])]
+    webhooks = [
+        hook for each in read("generated/alertmanager.yml")["receivers"] for hook in each.get("webhook_configs", [])
+    ]
 
     (name,) = services["prometheus"]["secrets"]
     assert scraped["inference"]["authorization"]["credentials_file"] == f"/run/secrets/{name}"

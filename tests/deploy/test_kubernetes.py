@@ -95,7 +95,9 @@ def test_every_map_and_volume_that_is_asked_for_is_there() -> None:
         asked = {each["configMapRef"]["name"] for each in container(name)["envFrom"] if "configMapRef" in each}
         asked |= {each["configMap"]["name"] for each in pod["volumes"] if "configMap" in each}
         assert asked <= set(maps), name
-        assert {each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each} <= set(claims)
+        assert {
+            each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each
+        } <= set(claims)
         assert {each["name"] for each in container(name)["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
 
 
@@ -153,7 +155,9 @@ def test_a_service_leads_to_the_port_its_part_listens_on(name: str) -> None:
 
 
 def test_budget_and_autoscaler_mean_the_service() -> None:
-    budget, scaler = (kustomization.of_kind(kind)["service"] for kind in ("PodDisruptionBudget", "HorizontalPodAutoscaler"))
+    budget, scaler = (
+        kustomization.of_kind(kind)["service"] for kind in ("PodDisruptionBudget", "HorizontalPodAutoscaler")
+    )
     labels = DEPLOYMENTS["service"]["spec"]["template"]["metadata"]["labels"]
 
     assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
@@ -190,7 +194,10 @@ def test_monitors_give_the_jobs_of_slo_yaml_and_its_interval() -> None:
 
 def test_rules_are_those_of_the_native_stack() -> None:
     groups = {each["name"]: each for each in kustomization.of_kind("PrometheusRule")["ai-workflow"]["spec"]["groups"]}
-    natively = {path.stem: yaml.safe_load(path.read_text())["groups"][0] for path in (build.GENERATED / "prometheus" / "rules").iterdir()}
+    natively = {
+        path.stem: yaml.safe_load(path.read_text())["groups"][0]
+        for path in (build.GENERATED / "prometheus" / "rules").iterdir()
+    }
 
     assert groups == natively
 

@@ -18,7 +18,7 @@ STATE = "/var/lib/ai-workflow"
 def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze: apt-get install systemd")
-    return subprocess.run(["systemd-analyze", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(["systemd-analyze", *map(str, arguments)], check=False, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,9 @@ def test_model_processes_live_until_the_service_has_drained() -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_secrets_come_from_files_of_root_never_from_the_unit(part: str) -> None:
     assert unit_files.values(part, "EnvironmentFile") == ["-/etc/ai-workflow/common.env", "-/etc/ai-workflow/%N.env"]
-    assert not [name for name in unit_files.environment(part) if name.endswith(("TOKEN", "PASSWORD", "AUTH_STRING", "KEY"))]
+    assert not [
+        name for name in unit_files.environment(part) if name.endswith(("TOKEN", "PASSWORD", "AUTH_STRING", "KEY"))
+    ]
 
 
 def test_prefect_keeps_its_home_where_it_may_write() -> None:

@@ -1,4 +1,4 @@
-"""Reads deploy/systemd as systemd would: each unit with the drop-in that all share, later settings after earlier ones."""
+"""Reads deploy/systemd as systemd would: each unit, then the drop-in that all share."""
 
 from __future__ import annotations
 
