@@ -89,6 +89,12 @@ def test_no_secret_is_in_the_manifests_and_each_part_gets_its_own_only() -> None
     assert got == SECRETS
 
 
+def test_the_docs_name_every_secret_that_a_person_has_to_make() -> None:
+    text = (kustomization.ROOT / "docs" / "containers.md").read_text()
+
+    assert [name for name in sorted(set().union(*SECRETS.values())) if f"| `{name}`" not in text] == []
+
+
 def test_every_map_and_volume_that_is_asked_for_is_there() -> None:
     maps, claims = kustomization.of_kind("ConfigMap"), kustomization.of_kind("PersistentVolumeClaim")
     for name, pod in PODS.items():
