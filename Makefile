@@ -8,7 +8,7 @@ SOURCES := $(shell find $(FOLDERS) -name '*.py' 2>/dev/null)
 TYPED := $(foreach folder,$(FOLDERS),$(if $(filter $(folder)/%,$(SOURCES)),$(folder)))
 TESTS ?= tests
 BUILT := $(addprefix tests/monitoring/test_,generated.py slo_file.py routes.py dashboards.py dashboard_linter.py grafana_types.py \
-  runbooks.py)
+  runbooks.py) tests/deploy/test_containers_manifests.py
 INSTALLED := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 UV := $(VENV)/.uv

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -101,9 +102,32 @@ class _Prefect(BaseHTTPRequestHandler):
         pass
 
 
+class _Guarded(_Prefect):
+    """Wants a CSRF token, as Prefect does where it is protected so, and a new one after a few questions."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        client = parse_qs(urlsplit(self.path).query)["client"][0]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"token": self._token(client)}).encode())
+
+    def do_POST(self) -> None:
+        type(self).asked += 1
+        client = self.headers["prefect-csrf-client"]
+        if client and self.headers["prefect-csrf-token"] == self._token(client):
+            super().do_POST()
+        else:
+            self.send_error(403, "Missing CSRF token.")
+
+    def _token(self, client: str) -> str:
+        return f"{client}-{self.asked // 3}"
+
+
 @contextmanager
-def _prefect(deployments: list[dict[str, Any]]) -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), _Prefect)
+def _prefect(deployments: list[dict[str, Any]], handler: type[_Prefect] = _Prefect) -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), handler)
     flows = [{"id": "t", "name": "training"}, {"id": "s", "name": "scoring"}]
     server.answers = {"/api/flows/filter": flows, "/api/deployments/filter": deployments}  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -144,6 +168,16 @@ def test_deployments_are_read_as_far_as_they_can_be() -> None:
     assert found.pop(("sample", "scoring")) == HOUR
     assert found == {(f"p{number}", "training"): 7 * DAY for number in range(400)}
     assert refused.known() == {}
+    assert [sample.value for sample in failures.samples() if sample.labels == ("prefect",)] == [1]
+
+
+def test_a_server_that_is_protected_against_csrf_is_asked_with_a_token() -> None:
+    with _prefect([_deployment("t", DAY)], _Guarded) as url:
+        schedules = PrefectSchedules(url, {"PREFECT_API_KEY": "key"}, _pipeline_of)
+        found = [schedules.expected() for _ in range(4)]
+        failures = Failures(SOURCES)
+        ScheduleSource(PrefectSchedules(url, {}, _pipeline_of), failures).ask()
+    assert found == [{("sample", "training"): DAY}] * 4
     assert [sample.value for sample in failures.samples() if sample.labels == ("prefect",)] == [1]
 
 

@@ -1,0 +1,99 @@
+"""`python -m deploy.manifests`: what `monitoring/slo.yaml` says, as containers and clusters need it.
+
+deploy/generated/                          for compose: targets and places by the names of its services
+deploy/kubernetes/monitoring/generated/    for a cluster: the rules as a PrometheusRule
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ai_workflow.errors import AiWorkflowError
+from monitoring import alertmanager, provisioning, reading, rules, scraping
+from monitoring.spec import Spec
+from monitoring.text import as_yaml
+
+FOLDER = Path(__file__).resolve().parent
+# The job of a target, and the service of compose.yaml that answers there; Prometheus asks itself.
+HOSTS = {"inference": "service", "exporter": "exporter", "relay": "relay", "alertmanager": "alertmanager"}
+# Those who answer only to who has a token, and the file that compose lays it in.
+TOKENS = {"inference": "/run/secrets/inference-token"}
+# Who wrote a file, in its first line.
+_THEIRS, _OURS = "python -m monitoring build", "python -m deploy.manifests"
+_RELAY_TOKEN = "/run/secrets/relay-token"  # noqa: S105 - a path
+
+
+def files(spec: Spec) -> dict[str, str]:
+    """Return the text of each file by its path under `deploy/`; the same to the byte for the same promises."""
+    found = {f"generated/{name}": held for name, held in _compose(spec).items()}
+    found["kubernetes/monitoring/generated/prometheus-rule.yaml"] = _prometheus_rule(spec)
+    return {name: as_yaml(held).replace(_THEIRS, _OURS, 1) for name, held in found.items()}
+
+
+def write(texts: Mapping[str, str], folder: Path = FOLDER) -> None:
+    """Write the files."""
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _compose(spec: Spec) -> dict[str, dict[str, object]]:
+    targets = {job: tuple(_at(job, address) for address in found) for job, found in spec.targets.items()}
+    places = {**spec.places, "relay": _relay(spec.places["relay"]), "relay_token_file": _RELAY_TOKEN}
+    here = replace(spec, targets=targets, places=places)
+    scraped = scraping.config(here)
+    for job in _mappings(scraped["scrape_configs"]):
+        if path := TOKENS.get(str(job["job_name"])):
+            job["authorization"] = {"type": "Bearer", "credentials_file": path}
+    # Links in alerts are for a browser, and stay as they are; this one is for Grafana, which is a container, too.
+    asked = replace(spec, places={**spec.places, "prometheus": "http://prometheus:9090"})
+    return {
+        "prometheus.yml": scraped,
+        "alertmanager.yml": alertmanager.config(here),
+        "datasource.yaml": provisioning.files(asked)["datasources/prometheus.yaml"],
+    }
+
+
+def _mappings(held: object) -> list[dict[str, object]]:
+    assert isinstance(held, list)
+    return held
+
+
+def _at(job: str, address: str) -> str:
+    """Return a target as compose reaches it: the port stays; what is not on this machine stays, too."""
+    host, _, port = address.rpartition(":")
+    return f"{HOSTS[job]}:{port}" if host == "localhost" and job in HOSTS else address
+
+
+def _relay(url: str) -> str:
+    return url.replace("//localhost:", f"//{HOSTS['relay']}:")
+
+
+def _prometheus_rule(spec: Spec) -> dict[str, object]:
+    groups = [{"name": name, "rules": held} for name, held in rules.groups(spec).items()]
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "ai-workflow"},
+        "spec": {"groups": groups},
+    }
+
+
+def main() -> int:
+    """Write the files anew; the exit code is 2 if `slo.yaml` is wrong."""
+    try:
+        texts = files(reading.load())
+    except AiWorkflowError as error:
+        print(error, file=sys.stderr)
+        return 2
+    write(texts)
+    print(f"wrote {len(texts)} files to {FOLDER}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""deploy/compose.yaml: what can be proven of it without a container runtime."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from check_jsonschema.builtin_schemas import get_builtin_schema
+
+from monitoring import reading
+from tests.deploy import compose, native
+
+ROOT = Path(__file__).parents[2]
+OURS = ("server", "bootstrap", "worker", "service", "exporter", "relay", "bucket")
+WATCHING = ("prometheus", "alertmanager", "grafana")
+OTHERS = ("database", "minio", *WATCHING)
+# Whoever is not named here beside a secret does not get it.
+SECRETS = {
+    "POSTGRES_PASSWORD": {"database", "server"},
+    "PREFECT_LOGIN": {"server", "bootstrap", "worker", "exporter", "relay"},
+    "PREFECT_ENCRYPTION_KEY": {"server"},
+    "INFERENCE_TOKEN": {"service", "prometheus"},
+    "INFERENCE_ADMIN_TOKEN": {"service"},
+    "RELAY_TOKEN": {"bootstrap", "relay", "alertmanager"},
+    "GRAFANA_PASSWORD": {"grafana"},
+    "DATABASE_PASSWORD": {"worker"},
+    "ON_CALL_URL": {"relay"},
+    "ON_CALL_SECRET": {"relay"},
+    "AWS_SECRET_ACCESS_KEY": {"bootstrap", "worker", "service", "exporter", "minio", "bucket"},
+}
+FILLED = {name: f"canary-{name.lower()}" for name in compose.required() | set(SECRETS)}
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = compose.filled(FILLED)["services"]
+    return found
+
+
+def faults(document: dict[str, Any]) -> list[str]:
+    validator = jsonschema.Draft202012Validator(get_builtin_schema("vendor.compose-spec"))
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
+
+
+def test_it_is_what_the_compose_specification_allows() -> None:
+    assert faults(compose.read()) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "key", "value"),
+    [("relay", "comand", []), ("worker", "restart", 3), ("server", "healthcheck", {"test": 1})],
+)
+def test_what_it_does_not_allow_is_found(service: str, key: str, value: object) -> None:
+    spoiled = copy.deepcopy(compose.read())
+    spoiled["services"][service][key] = value
+
+    assert any(f"$.services.{service}" in fault and (key in fault or str(value) in fault) for fault in faults(spoiled))
+
+
+def test_each_part_runs_the_command_of_the_native_stack(services: dict[str, Any]) -> None:
+    known = native.commands()
+
+    assert {name: native.alike(services[name]["command"]) for name in known} == known
+
+
+def test_all_parts_are_there(services: dict[str, Any]) -> None:
+    assert set(services) == {*OURS, *OTHERS}
+
+
+def test_example_names_every_variable_and_marks_those_that_must_be_set() -> None:
+    named = compose.example()
+
+    assert set(named) == compose.used()
+    assert {name for name, must in named.items() if must} == compose.required()
+
+
+@pytest.mark.parametrize("name", sorted(compose.required()))
+def test_compose_refuses_to_start_without(name: str) -> None:
+    with pytest.raises(KeyError, match=name):
+        compose.filled({other: value for other, value in FILLED.items() if other != name})
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_reaches_only_who_needs_it(name: str, services: dict[str, Any]) -> None:
+    files = {file for file, held in compose.read()["secrets"].items() if held["environment"] == name}
+    reached = {
+        service
+        for service, held in services.items()
+        if FILLED[name] in str(held) or files & set(held.get("secrets", []))
+    }
+
+    assert reached == SECRETS[name]
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    assert set(compose.read()["secrets"]) == {"inference-token", "relay-token"}
+    for held in compose.read()["secrets"].values():
+        assert list(held) == ["environment"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_ours_writes_only_where_it_must(name: str, services: dict[str, Any]) -> None:
+    held = services[name]
+
+    assert held["read_only"] is True
+    assert held["cap_drop"] == ["ALL"]
+    assert held["security_opt"] == ["no-new-privileges:true"]
+    assert "user" not in held, "the image says who it runs as"
+    assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(held)
+    assert {volume.split(":")[1] for volume in held["volumes"] if not volume.endswith(":ro")} <= {
+        "/var/lib/ai-workflow"
+    }
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_not_ours_is_kept_small_too(name: str, services: dict[str, Any]) -> None:
+    held = services[name]
+
+    assert held["read_only"] is True
+    assert held["cap_drop"] == ["ALL"]
+    assert ("cap_add" in held) == (name == "database")
+
+
+def test_no_image_floats(services: dict[str, Any]) -> None:
+    for name, held in services.items():
+        image, _, tag = held["image"].rpartition(":")
+        assert image, f"{name}: {held['image']} has no tag"
+        assert tag not in {"latest", "main", "stable"}, name
+    assert not services["minio"]["image"].startswith("minio/"), "Docker Hub has it no more"
+
+
+def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
+    published = [port for held in services.values() for port in held.get("ports", [])]
+
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_every_file_that_is_mounted_is_there(services: dict[str, Any]) -> None:
+    mounted = [
+        volume.split(":")[0] for held in services.values() for volume in held.get("volumes", []) if volume[0] in "./"
+    ]
+
+    assert len(mounted) > 5
+    assert [name for name in mounted if not (compose.DEPLOY / name).exists()] == []
+
+
+def test_named_volumes_are_those_that_are_used(services: dict[str, Any]) -> None:
+    used = {
+        volume.split(":")[0]
+        for held in services.values()
+        for volume in held.get("volumes", [])
+        if volume[0] not in "./"
+    }
+
+    assert used == set(compose.read()["volumes"])
+
+
+def test_whoever_is_waited_for_can_be_seen_to_be_ready(services: dict[str, Any]) -> None:
+    for held in services.values():
+        for name, how in held.get("depends_on", {}).items():
+            if how["condition"] == "service_healthy":
+                assert services[name]["healthcheck"]["test"], name
+            else:
+                assert services[name]["restart"].startswith("on-failure"), f"{name} would never be over"
+
+
+def test_each_health_check_asks_the_port_that_is_listened_on(services: dict[str, Any]) -> None:
+    asked = {
+        name: held["healthcheck"]["test"][-1]
+        for name, held in services.items()
+        if "deploy.healthy" in held.get("healthcheck", {}).get("test", [])
+    }
+
+    assert asked == {
+        "server": "http://127.0.0.1:4200/api/health",
+        "service": "http://127.0.0.1:8080/v2/health/live",
+        "exporter": "http://127.0.0.1:9109/metrics",
+        "relay": "http://127.0.0.1:9110/health",
+    }
+    for name in ("server", "exporter", "relay"):
+        assert services[name]["command"][-1] in asked[name]
+
+
+def test_a_part_has_more_time_to_end_than_it_takes(services: dict[str, Any]) -> None:
+    # docs/serving.md: the service ends in less than 30 seconds.
+    assert int(services["service"]["stop_grace_period"].removesuffix("s")) > 30
+
+
+def test_the_jobs_of_slo_yaml_are_services_here(services: dict[str, Any]) -> None:
+    jobs = set(reading.load().targets)
+
+    assert jobs - {"inference"} <= set(services)

@@ -1,0 +1,120 @@
+"""What Prometheus, Alertmanager and Grafana read in containers is what slo.yaml says, by other addresses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import manifests
+from monitoring import build, reading
+from tests.deploy import compose, native
+from tests.monitoring import tools
+
+HERE = manifests.FOLDER
+
+
+def read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((HERE / name).read_text())
+    return found
+
+
+def test_generated_files_are_what_slo_yaml_says() -> None:
+    built = manifests.files(reading.load())
+    folders = {(HERE / name).parent for name in built}
+    there = {str(path.relative_to(HERE)): path.read_text() for folder in folders for path in folder.iterdir()}
+
+    changed = [name for name in sorted(built.keys() | there.keys()) if built.get(name) != there.get(name)]
+
+    assert changed == [], "run `python -m deploy.manifests` and commit what it writes"
+
+
+def test_writing_them_anew_gives_the_same_bytes(tmp_path: Path) -> None:
+    built = manifests.files(reading.load())
+    manifests.write(built, tmp_path)
+
+    assert {name: (tmp_path / name).read_text() for name in built} == built
+
+
+def test_prometheus_asks_each_part_where_it_listens() -> None:
+    services, commands = compose.read()["services"], native.commands()
+    scraped = {
+        job["job_name"]: job["static_configs"][0]["targets"]
+        for job in read("generated/prometheus.yml")["scrape_configs"]
+    }
+
+    assert set(scraped) == set(reading.load().targets)
+    for job in ("exporter", "relay"):
+        assert scraped[job] == [f"{job}:{commands[job][-1]}"]
+    assert scraped["inference"] == ["service:8080"]
+    for (address,) in scraped.values():
+        host = address.partition(":")[0]
+        assert host in services or address == "localhost:9090"
+
+
+def test_tokens_are_read_from_the_files_that_compose_lays_there() -> None:
+    services = compose.read()["services"]
+    scraped = {job["job_name"]: job for job in read("generated/prometheus.yml")["scrape_configs"]}
+    webhooks = [
+        hook for each in read("generated/alertmanager.yml")["receivers"] for hook in each.get("webhook_configs", [])
+    ]
+
+    (name,) = services["prometheus"]["secrets"]
+    assert scraped["inference"]["authorization"]["credentials_file"] == f"/run/secrets/{name}"
+    (name,) = services["alertmanager"]["secrets"]
+    assert webhooks
+    for hook in webhooks:
+        assert hook["http_config"]["authorization"]["credentials_file"] == f"/run/secrets/{name}"
+        assert hook["url"] == "http://relay:9110/alertmanager"
+
+
+def test_routes_and_rules_are_those_of_the_native_stack() -> None:
+    natively = yaml.safe_load((build.GENERATED / "alertmanager" / "alertmanager.yml").read_text())
+    ours = read("generated/alertmanager.yml")
+
+    assert {**ours, "receivers": None} == {**natively, "receivers": None}
+    assert [each["name"] for each in ours["receivers"]] == [each["name"] for each in natively["receivers"]]
+
+
+def test_grafana_finds_prometheus_and_the_dashboards_their_source() -> None:
+    (source,) = read("generated/datasource.yaml")["datasources"]
+    (natively,) = yaml.safe_load(
+        (build.GENERATED / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text()
+    )["datasources"]
+
+    assert source["url"] == "http://prometheus:9090"
+    assert {**source, "url": None} == {**natively, "url": None}
+
+
+def test_a_target_elsewhere_is_left_where_it_is() -> None:
+    spec = reading.load()
+    elsewhere = replace(spec, targets={**spec.targets, "inference": ("10.0.0.7:8080", "localhost:8081")})
+
+    made = yaml.safe_load(manifests.files(elsewhere)["generated/prometheus.yml"])
+
+    assert made["scrape_configs"][0]["static_configs"][0]["targets"] == ["10.0.0.7:8080", "service:8081"]
+
+
+def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+    for rules in tools.RULES.glob("*.yaml"):
+        (tmp_path / "rules").mkdir(exist_ok=True)
+        (tmp_path / "rules" / rules.name).write_bytes(rules.read_bytes())
+    (tmp_path / "prometheus.yml").write_bytes((HERE / "generated" / "prometheus.yml").read_bytes())
+
+    found = tools.run("promtool", "check", "config", "--syntax-only", tmp_path / "prometheus.yml")
+
+    assert found.returncode == 0, found.stderr
+
+
+def test_alertmanager_takes_its_configuration() -> None:
+    found = tools.run("amtool", "check-config", HERE / "generated" / "alertmanager.yml")
+
+    assert found.returncode == 0, found.stderr + found.stdout
+
+
+@pytest.mark.parametrize("name", ["prometheus.yml", "alertmanager.yml", "datasource.yaml"])
+def test_each_file_says_who_wrote_it(name: str) -> None:
+    assert (HERE / "generated" / name).read_text().startswith("# Written by `python -m deploy.manifests`")

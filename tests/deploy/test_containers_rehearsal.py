@@ -1,0 +1,61 @@
+"""The stack of compose.yaml rehearsed: all of it but the container runtime and the images of others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitoring import reading
+from tests.deploy import containers
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What was seen in one rehearsal; nothing of it is left on this machine, not even a process."""
+    if not containers.possible():
+        pytest.skip("only root may make the namespaces that stand in for containers")
+    folder = tmp_path_factory.mktemp("rehearsal")
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child=KILL"]
+    found = subprocess.run(
+        [*command, sys.executable, "-m", "tests.deploy.rehearsal", folder],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr[-6000:]
+    told: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
+    return told
+
+
+def test_bootstrap_makes_the_server_what_it_should_be_and_changes_nothing_the_second_time(seen: dict[str, Any]) -> None:
+    first, second = seen["bootstrap"]
+
+    assert "deployment training/training: made" in first
+    assert "block webhook/alert-relay: made" in first
+    assert second == ["nothing changed"]
+
+
+def test_the_worker_trains_and_the_service_serves_what_it_published(seen: dict[str, Any]) -> None:
+    assert (seen["ready"]["serving"], seen["ready"]["state"]) == ("model_v1.0", "ok")
+
+
+def test_prometheus_reaches_every_part_with_its_token(seen: dict[str, Any]) -> None:
+    assert seen["up"] == sorted(reading.load().targets)
+    assert seen["without a token"] == {"/v2": 401, "/metrics": 401}
+
+
+def test_the_exporter_reads_a_store_it_cannot_write_and_a_guarded_prefect(seen: dict[str, Any]) -> None:
+    assert seen["failures"] == []
+
+
+def test_alertmanager_and_prefect_reach_the_chat_through_the_relay(seen: dict[str, Any]) -> None:
+    assert seen["told"] == ["Rehearsal", "drill"]

@@ -1,0 +1,159 @@
+"""deploy/systemd: what systemd itself says of the units, and that they run what the native stack runs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy import native, unit_files
+
+PARTS = sorted(unit_files.units())
+SYSTEM = Path("/usr/lib/systemd/system")
+STATE = "/var/lib/ai-workflow"
+
+
+def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze: apt-get install systemd")
+    return subprocess.run(["systemd-analyze", *map(str, arguments)], check=False, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a machine has it after the installation: units, programs (empty ones), and systemd's own units."""
+    if not SYSTEM.is_dir():
+        pytest.skip("no units of systemd: apt-get install systemd")
+    found = tmp_path_factory.mktemp("root")
+    shutil.copytree(unit_files.FOLDER, found / "etc/systemd/system")
+    shutil.copytree(SYSTEM, found / "usr/lib/systemd/system", symlinks=True)
+    programs = found / unit_files.PROGRAMS.strip("/")
+    programs.mkdir(parents=True)
+    for name in ("python", "prefect", "ai-workflow"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    return found
+
+
+def verified(root: Path, unit: str) -> str:
+    """Return all that systemd has to say against a unit."""
+    found = analyze("verify", f"--root={root}", "--man=no", unit)
+    return found.stderr + (f"exit code {found.returncode}" if found.returncode else "")
+
+
+@pytest.mark.parametrize("unit", [*(f"{unit_files.PREFIX}{part}.service" for part in PARTS), "ai-workflow.target"])
+def test_systemd_has_nothing_against_it(root: Path, unit: str) -> None:
+    assert verified(root, unit) == ""
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ("Restart=always", "Restart=alwais", "Failed to parse service restart specifier"),
+        ("PrivateTmp", "PrivatTmp", "Unknown key"),
+        ("/prefect worker", "/prefekt worker", "not executable"),
+    ],
+)
+def test_what_is_wrong_is_said(root: Path, tmp_path: Path, was: str, becomes: str, said: str) -> None:
+    spoiled = tmp_path / "root"
+    shutil.copytree(root, spoiled, symlinks=True)
+    changed = 0
+    for name in ("ai-workflow-worker.service", f"{unit_files.COMMON.parent.name}/{unit_files.COMMON.name}"):
+        path = spoiled / "etc/systemd/system" / name
+        changed += was in path.read_text()
+        path.write_text(path.read_text().replace(was, becomes))
+
+    assert changed == 1
+    assert said in verified(spoiled, "ai-workflow-worker.service")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_systemd_finds_it_hardened(root: Path, part: str) -> None:
+    unit = f"{unit_files.PREFIX}{part}.service"
+
+    found = analyze("security", "--offline=true", f"--root={root}", "--no-pager", "--threshold=20", unit)
+
+    assert found.returncode == 0, found.stdout[-300:] + found.stderr
+
+
+def test_the_threshold_is_one_that_a_plain_unit_does_not_reach(root: Path) -> None:
+    found = analyze("security", "--offline=true", f"--root={root}", "--no-pager", "--threshold=20", "rc-local.service")
+
+    assert found.returncode != 0
+
+
+def test_each_part_runs_the_command_of_the_native_stack() -> None:
+    known = native.commands()
+    commands = {name: unit_files.values(name, "ExecStart") for name in known}
+
+    assert {name: [native.alike(command.split()) for command in found] for name, found in commands.items()} == {
+        name: [command] for name, command in known.items()
+    }
+    assert all(command.startswith(unit_files.PROGRAMS) for found in commands.values() for command in found)
+
+
+def test_there_is_a_unit_for_each_part_and_one_that_starts_all() -> None:
+    assert set(PARTS) == {*native.commands(), "bootstrap"}
+    for path in unit_files.units().values():
+        assert ("PartOf", "ai-workflow.target") in unit_files.section(path, "Unit")
+        assert ("WantedBy", "ai-workflow.target") in unit_files.section(path, "Install")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nobody_is_root_and_what_dies_comes_back(part: str) -> None:
+    assert unit_files.values(part, "User") == ["ai-workflow"]
+    assert unit_files.values(part, "Restart") == ["on-failure" if part == "bootstrap" else "always"]
+    assert ("StartLimitIntervalSec", "0") in unit_files.section(unit_files.units()[part], "Unit")
+
+
+def test_only_who_writes_there_can_write_to_the_store() -> None:
+    writing = {part for part in PARTS if unit_files.values(part, "StateDirectory")}
+
+    assert writing == {"server", "worker", "service"}
+    assert unit_files.values("relay", "InaccessiblePaths") == [f"-{STATE}"]
+
+
+def test_model_processes_live_until_the_service_has_drained() -> None:
+    assert unit_files.values("service", "KillMode") == ["mixed"]
+    # docs/serving.md: it ends in less than 30 seconds.
+    assert int(unit_files.values("service", "TimeoutStopSec")[0]) > 30
+    assert unit_files.values("worker", "KillMode") == ["control-group"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_secrets_come_from_files_of_root_never_from_the_unit(part: str) -> None:
+    assert unit_files.values(part, "EnvironmentFile") == ["-/etc/ai-workflow/common.env", "-/etc/ai-workflow/%N.env"]
+    assert not [
+        name for name in unit_files.environment(part) if name.endswith(("TOKEN", "PASSWORD", "AUTH_STRING", "KEY"))
+    ]
+
+
+def test_prefect_keeps_its_home_where_it_may_write() -> None:
+    homes = {part: unit_files.environment(part).get("PREFECT_HOME") for part in PARTS}
+
+    assert homes["server"] == f"{STATE}/prefect"
+    assert {homes[part] for part in ("bootstrap", "worker", "relay")} == {"/tmp/prefect"}
+
+
+def test_the_account_is_one_that_nobody_logs_in_by() -> None:
+    lines = (unit_files.FOLDER / "ai-workflow.sysusers.conf").read_text().splitlines()
+    (line,) = [line for line in lines if not line.startswith("#")]
+
+    assert line.split()[:2] == ["u", unit_files.values("worker", "User")[0]]
+    assert line.endswith("/usr/sbin/nologin")
+
+
+def test_systemd_makes_the_account(tmp_path: Path) -> None:
+    if shutil.which("systemd-sysusers") is None:
+        pytest.skip("no systemd-sysusers: apt-get install systemd")
+    place = tmp_path / "usr/lib/sysusers.d/ai-workflow.conf"
+    place.parent.mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    place.write_bytes((unit_files.FOLDER / "ai-workflow.sysusers.conf").read_bytes())
+
+    subprocess.run(["systemd-sysusers", f"--root={tmp_path}"], check=True, capture_output=True)
+
+    (entry,) = [line for line in (tmp_path / "etc/passwd").read_text().splitlines() if line.startswith("ai-workflow:")]
+    assert entry.split(":")[5:] == [STATE, "/usr/sbin/nologin"]
