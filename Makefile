@@ -17,13 +17,20 @@ PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generat
   --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve deploy stop status setup test test-slow test-all check check-kill bench format lock clean distclean
+.PHONY: help run up down serve deploy stop status setup test test-slow test-all check check-kill bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVIRONMENT=production
 	@$(PY) -m deploy.local run $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)")
+
+up: setup ## start the whole stack: CONFIG=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100
+	@$(PY) -m deploy.stack up $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)") \
+	  $(if $(DB),--database "$(DB)") $(if $(OFFSET),--offset "$(OFFSET)")
+
+down: ## end the whole stack; data, history and logs stay
+	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; fi
 
 serve: setup ## answer over HTTP by what was published: CONFIG=pipeline.yaml ENVIRONMENT=production PORT=8080
 	@exec $(PY) -m deploy.serve $(if $(CONFIG),--pipeline "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)") \

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Plan:
     checked: list[Checked]
     source: Source
     relay_token: str | None
+    relay_url: str | None = None
 
 
 async def apply(client: PrefectClient, plan: Plan) -> list[str]:
@@ -52,7 +53,7 @@ async def apply(client: PrefectClient, plan: Plan) -> list[str]:
     done += await work_pool.apply(client, [one.entry for one in plan.checked])
     deployments = Deployments(client)
     done += await deployments.apply(plan.checked, plan.source)
-    relay = await relay_block.apply(plan.settings, plan.relay_token)
+    relay = await relay_block.apply(plan.relay_url or relay_block.url(plan.settings), plan.relay_token)
     done += relay.done
     need = automations.needs(plan.settings, relay.id, deployments.ids)
     done += await armed.apply(client, automations.wanted(need))
@@ -105,9 +106,9 @@ def _python_path() -> str:
     return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-async def _run(file: Path, settings: Settings, source: Source) -> list[str]:
+async def _run(file: Path, settings: Settings, source: Source, relay_url: str | None) -> list[str]:
     async with get_client() as client:
-        ready = await plan(file, settings, source, client)
+        ready = replace(await plan(file, settings, source, client), relay_url=relay_url)
         try:
             return await apply(client, ready)
         except PrefectHTTPStatusError as error:
@@ -126,6 +127,7 @@ def main(
     git: str | None = None,
     ref: str | None = None,
     git_token_block: str | None = None,
+    relay_url: str | None = None,
 ) -> int:
     """Set up work pool, queues, variables, blocks, deployments and automations on the server of PREFECT_API_URL.
 
@@ -136,13 +138,14 @@ def main(
         git: address of a repository that workers pull the code from; else they use this folder.
         ref: its branch.
         git_token_block: a Secret block with an access token for it.
+        relay_url: where the server reaches the relay, if not at deploy.relay_url.
     """
     try:
         settings = configuration.load(config, environment=environment).settings
         pipeline = str(Path(config).resolve()) if config and git is None else config
         given = {name: value for name, value in (("config", pipeline), ("environment", environment)) if value}
         source = Source(file.resolve().parent, git, ref, git_token_block, given)
-        done: Any = asyncio.run(_run(file, settings, source))
+        done: Any = asyncio.run(_run(file, settings, source, relay_url))
     except AiWorkflowError as error:
         print(scrub(f"error: {error}"), file=sys.stderr)
         return 1

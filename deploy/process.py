@@ -26,12 +26,12 @@ class Process:
         _reap(self.pid)
         return born(self.pid) == self.born
 
-    def end(self) -> bool:
-        """Stop it: SIGTERM, ten seconds, SIGKILL. False if it was gone already."""
+    def end(self, seconds: float = STOP_SECONDS) -> bool:
+        """Stop it: SIGTERM, some seconds, SIGKILL. False if it was gone already."""
         if not self.lives():
             return False
         _signal(self.pid, signal.SIGTERM)
-        if not self._gone_within(STOP_SECONDS):
+        if not self._gone_within(seconds):
             _signal(self.pid, signal.SIGKILL)
             self._gone_within(STOP_SECONDS)
         return True

@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,7 +131,7 @@ def _given() -> Server | None:
 
 def _start(home: Path) -> Server:
     for port in (PORT if _is_free(PORT) else _any_port(), _any_port()):
-        process = spawn(_command(port), _environment(home, port), home / "server.log")
+        process = spawn(_command(port), environment(home, port, os.environ), home / "server.log")
         state = _State(process.pid, process.born, port)
         _write(home, state)
         try:
@@ -156,21 +156,34 @@ def _command(port: int) -> list[str]:
     return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
 
 
-def _environment(home: Path, port: int) -> dict[str, str]:
+def environment(home: Path, port: int, given: Mapping[str, str], database: str | None = None) -> dict[str, str]:
+    """Return the environment of a server.
+
+    Args:
+        home: the folder where it keeps all it has to.
+        port: where it listens.
+        given: the environment of who starts it.
+        database: the address of its database, if that is not a file of `home`.
+    """
     ours = {
         "PREFECT_HOME": str(home),
         "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
         "PREFECT_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database or f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         "PREFECT_SERVER_UI_ENABLED": "true",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
+    return without_foreign(given) | ours
+
+
+def without_foreign(given: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what says which Prefect server, database or profile is used."""
     foreign = ("PREFECT_API_", "PREFECT_PROFILE", "PREFECT_SERVER_DATABASE_", "PREFECT_UI_", "PREFECT__")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | ours
+    return {name: value for name, value in given.items() if not name.startswith(foreign)}
 
 
 def _answers(home: Path, port: int, seconds: float = 2.0, process: Process | None = None) -> bool:

@@ -1,0 +1,110 @@
+"""The commands behind `make up`, `make down` and `make status`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+from cyclopts import App
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import scrub
+from deploy.stack import stack, watching
+from deploy.stack.manager import Manager
+from deploy.stack.place import Options, Place, State
+from deploy.stack.services import HOST
+
+VAR = Path("var")
+app = App(name="python -m deploy.stack", help=__doc__, version_flags=[])
+
+
+@app.command
+def up(
+    *,
+    config: Path | None = None,
+    environment: str | None = None,
+    database: Literal["sqlite", "postgresql"] = "sqlite",
+    offset: int = 0,
+) -> int:
+    """Start Prefect, worker, service, exporter, relay, and Prometheus and Alertmanager where they are installed.
+
+    Args:
+        config: the pipeline that is served and trained; the one of config/base.yaml if not given.
+        environment: development or production.
+        database: where Prefect keeps what it knows: in a file, or in a PostgreSQL of the stack's own.
+        offset: what is added to every port.
+    """
+    place = Place(VAR)
+    pipeline = str(config.resolve()) if config else None
+    options = Options(pipeline, environment, database == "postgresql", offset)
+    ran = place.running() is not None
+    state = stack.up(place, options, os.environ, lambda line: print(line, flush=True))
+    print("it runs already" if ran else "")
+    print("\n".join([*_addresses(state), *watching.missing(), "", f"      logs  {_short(place.folder / 'logs')}"]))
+    print("       end  make down")
+    return 0
+
+
+@app.command
+def down() -> int:
+    """End all of it; data, history and logs stay."""
+    print("All of the stack has ended" if stack.down(Place(VAR)) else "Nothing of the stack ran")
+    return 0
+
+
+@app.command
+def status() -> int:
+    """Show each service of the stack, and whether it is well; exit code 3 if one is not, or nothing runs."""
+    place = Place(VAR)
+    state = place.read()
+    if state is None:
+        print("The stack does not run. `make up` starts it")
+        return 3
+    if not state.manager.lives():
+        print("The stack's process manager is gone. `make up` starts all anew, `make down` ends what is left")
+        return 3
+    lines = list(_services(place, state))
+    print("\n".join(line for line, _ in lines))
+    return 0 if all(is_well for _, is_well in lines) else 3
+
+
+def _services(place: Place, state: State) -> list[tuple[str, bool]]:
+    found = Manager(place).find()
+    lines = []
+    for service in state.options.services:
+        one = found[service.name]
+        runs = one.state == "RUNNING"
+        problem = stack.problem(place, state.options, service) if runs else f"see {_short(place.log(service))}"
+        since = f", pid {one.pid}, for {time.time() - one.since:.0f} s" if runs else ""
+        said = f"{service.title:>18}  {one.state}{since}" + (f": {problem}" if problem else "")
+        lines.append((said, problem is None))
+    return lines
+
+
+def _addresses(state: State) -> list[str]:
+    return [
+        f"{service.title:>18}  http://{HOST}:{state.options.port(service)}{service.page}"
+        for service in state.options.services
+        if service.health
+    ]
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def main() -> int:
+    """Run the command line; an error of ours is one message, not a traceback."""
+    try:
+        code = app(result_action="return_value")
+    except AiWorkflowError as error:
+        print(scrub(f"error: {error}"), file=sys.stderr)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""`python -m deploy.stack.launch NAME`: becomes one service of a stack, with its environment and no other's secrets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ai_workflow import config as configuration
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import Secret
+from ai_workflow.settings import Settings
+from deploy import prefect_settings, server
+from deploy.stack import database
+from deploy.stack.place import MARK, Options, Place
+from deploy.stack.services import HOST, POSTGRESQL, SECRETS, Service
+
+
+def command(service: Service, options: Options, place: Place) -> list[str]:
+    """Return program and arguments of a service.
+
+    Raises:
+        AiWorkflowError: its program is not installed.
+    """
+    if service == POSTGRESQL:
+        return database.command(place, options)
+    filled = {"host": HOST, "port": options.port(service) if service.port else "", "folder": place.of(service)}
+    if (program := service.program) is None:
+        raise AiWorkflowError(f"{service.title} is not installed any more: {service.install}")
+    arguments = [part.format(**filled) for part in service.command[1:]]
+    if service.name == "service":
+        arguments += ["--pipeline", options.config] if options.config else []
+        arguments += ["--port", str(options.port(service))] if options.offset else []
+    return [program, *arguments]
+
+
+def environment(service: Service, options: Options, place: Place, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a service; `given` is the one that the stack was started with."""
+    found = {name: value for name, value in server.without_foreign(given).items() if name not in SECRETS}
+    # `python` and `prefect` are those of the project.
+    found["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)])
+    found |= {"AIW_ENVIRONMENT": options.environment} if options.environment else {}
+    found |= {name: given[name] for name in service.secrets if given.get(name)}
+    login = given.get("PREFECT_LOGIN")
+    if service.name == "server":
+        return _of_server(found, options, place)
+    if service.asks_prefect:
+        found |= client(options, place, settings(options))
+        found |= {"PREFECT_API_AUTH_STRING": login} if login else {}
+    return found
+
+
+def settings(options: Options) -> Settings:
+    """Return the configuration that the stack runs with."""
+    return configuration.load(options.config, environment=options.environment).settings
+
+
+def client(options: Options, place: Place, found: Settings) -> dict[str, str]:
+    """Return the variables of those who ask the Prefect server, without the login."""
+    reached = server.Server(f"http://{HOST}:{options.port(options.named('server'))}/api")
+    named = {"PREFECT_PROFILES_PATH": str(place.var / "prefect" / "profiles.toml"), "PREFECT_UI_URL": reached.ui_url}
+    return {**prefect_settings.environment(reached, found, place.var), **named, "DO_NOT_TRACK": "1"}
+
+
+def _of_server(found: dict[str, str], options: Options, place: Place) -> dict[str, str]:
+    login, key = found.pop("PREFECT_LOGIN", None), found.pop("PREFECT_ENCRYPTION_KEY", None)
+    url = database.url(place, options) if options.postgresql else None
+    found = server.environment(place.var / "prefect", options.port(options.named("server")), found, url)
+    # A page of another site must not act through the browser of whoever is at this machine.
+    found["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] = "true"
+    found |= {"PREFECT_SERVER_API_AUTH_STRING": login} if login else {}
+    return found | ({"PREFECT_SERVER_ENCRYPTION_KEY": key} if key else {})
+
+
+def from_blocks(secrets: list[Secret | None], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the named secrets that a Secret block holds, as the variables that stand in for them.
+
+    Args:
+        secrets: of the configuration.
+        variables: how Prefect is asked, see `client`; with the login.
+    """
+    named = [secret.name for secret in secrets if secret and secret.name]
+    if not named:
+        return {}
+    os.environ.update(variables)
+    from flows.pipeline_run import secret_block
+
+    found = {name.upper().replace("-", "_"): secret_block(name) for name in named}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def main(name: str) -> None:
+    """Become the service; nothing of this process is left but its pid."""
+    place = Place(Path(os.environ[MARK]).parent)
+    state = place.read()
+    if state is None:
+        raise AiWorkflowError(f"{place.folder} holds no stack: make up")
+    options = state.options
+    service = options.named(name)
+    place.of(service).mkdir(exist_ok=True)
+    ready = environment(service, options, place, os.environ)
+    if name == "service":
+        # It is what others reach: it gets its tokens, and not the login that could read all the rest.
+        login = os.environ.get("PREFECT_LOGIN")
+        asked = client(options, place, found := settings(options))
+        asked |= {"PREFECT_API_AUTH_STRING": login} if login else {}
+        ready |= from_blocks([found.service.token, found.service.admin_token], asked)
+    program = command(service, options, place)
+    if service == POSTGRESQL:
+        database.become_its_account()
+    os.execve(program[0], program, ready)  # noqa: S606 - a table of commands, no shell
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except AiWorkflowError as error:
+        sys.exit(f"error: {error}")

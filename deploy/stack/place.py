@@ -1,0 +1,132 @@
+"""Where a stack keeps what it needs: `<var>/stack/`, and what it was started with."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from deploy.process import Process
+from deploy.stack.services import POSTGRESQL, SERVICES, Service
+
+# A Unix socket's path has 108 bytes, its closing zero included (unix(7)); supervisord adds a pid of its own.
+_SOCKET_BYTES = 95
+# The variable that every process of a stack bears, and by which it is found again.
+MARK = "AIW_STACK"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a stack was started with.
+
+    Args:
+        config: the pipeline file that is served, and that deployments run by default.
+        environment: which `config/<environment>.yaml` applies.
+        postgresql: whether Prefect's database is a PostgreSQL of the stack's own, not a file.
+        offset: what is added to every port.
+    """
+
+    config: str | None = None
+    environment: str | None = None
+    postgresql: bool = False
+    offset: int = 0
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """What is started, in its order: all that is installed."""
+        ours = tuple(service for service in SERVICES if service.program)
+        return ((POSTGRESQL,) if self.postgresql else ()) + ours
+
+    def port(self, service: Service) -> int:
+        """Where a service listens."""
+        assert service.port is not None
+        return service.port + self.offset
+
+    def named(self, name: str) -> Service:
+        """Return one of the services by its name."""
+        return next(service for service in self.services if service.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A stack that was started: by which process manager, and with what."""
+
+    manager: Process
+    options: Options
+
+    @property
+    def api_url(self) -> str:
+        """The address of its Prefect server."""
+        return f"http://127.0.0.1:{self.options.port(self.options.named('server'))}/api"
+
+
+class Place:
+    """The folder of a stack; `var` is that of the checkout."""
+
+    def __init__(self, var: Path) -> None:
+        self.var = var.resolve()
+        self.folder = self.var / "stack"
+
+    def of(self, service: Service) -> Path:
+        """Return where a service keeps its data."""
+        return self.folder / service.name
+
+    def log(self, service: Service) -> Path:
+        """Return where a service says what it does."""
+        return self.folder / "logs" / f"{service.name}.log"
+
+    @property
+    def configuration(self) -> Path:
+        """The process manager's configuration."""
+        return self.folder / "supervisord.conf"
+
+    @property
+    def socket(self) -> Path:
+        """Where the process manager is talked to, by this account only."""
+        wanted = self.folder / "supervisor.sock"
+        if len(str(wanted).encode()) <= _SOCKET_BYTES:
+            return wanted
+        name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"ai-workflow-{name}.sock"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep others from starting and ending this stack meanwhile; released by the system if this process dies."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def read(self) -> State | None:
+        """Return what was started here, whether it still runs or not; None if nothing was."""
+        try:
+            found = json.loads(self._file.read_text())
+            return State(Process(int(found["pid"]), str(found["born"])), Options(**found["options"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def running(self) -> State | None:
+        """Return what runs here, None if nothing does."""
+        found = self.read()
+        return found if found and found.manager.lives() else None
+
+    def write(self, options: Options, manager: Process) -> None:
+        """Remember a start."""
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(json.dumps({**asdict(manager), "options": asdict(options)}))
+        fresh.replace(self._file)
+
+    def forget(self) -> None:
+        """Remove what belongs to running processes; data and logs stay."""
+        left = [self._file, self.configuration, self.socket, self.folder / "supervisord.pid"]
+        for path in [*left, *self.folder.glob("*/*-token")]:
+            path.unlink(missing_ok=True)
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "stack.json"

@@ -1,0 +1,106 @@
+"""The table of what the stack runs, in the order of its start; containers and units run the same commands."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals
+
+HOST = "127.0.0.1"
+# What is only for those who need it: each service is given its own, and none of the others.
+SECRETS = (
+    "PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY", "INFERENCE_TOKEN", "INFERENCE_ADMIN_TOKEN", "RELAY_TOKEN",
+    "DATABASE_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+)  # fmt: skip
+_STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One program of the stack.
+
+    Args:
+        name: as logs, containers and units call it.
+        title: as a person calls it.
+        command: program and arguments; `{host}`, `{port}` and `{folder}`, where it keeps its data, are filled in.
+        port: where it listens; None if it does not.
+        health: path that answers 200 as long as it is well.
+        page: path of what a person wants to see.
+        secrets: those of `SECRETS` that it is given.
+        asks_prefect: whether it is given the address and the login of the Prefect server.
+        stop: the signal that asks it to end.
+        stop_seconds: how long it may take to end.
+        stop_group: whether its children are asked as well.
+        others: names that the program has elsewhere; it is left out where none of them is installed.
+        install: the line that installs it.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    port: int | None = None
+    health: str | None = None
+    page: str = ""
+    secrets: tuple[str, ...] = ()
+    asks_prefect: bool = False
+    stop: Signals = SIGTERM
+    stop_seconds: int = 10
+    stop_group: bool = False
+    others: tuple[str, ...] = field(default=())
+    install: str | None = None
+
+    @property
+    def program(self) -> str | None:
+        """The path of its program, None if it is not installed; ours are beside the Python that runs."""
+        if self.install is None:
+            return str(Path(sys.executable).parent / self.command[0])
+        return next((path for name in (*self.others, self.command[0]) if (path := shutil.which(name))), None)
+
+
+SERVICES = (
+    Service(
+        "server", "Prefect",
+        ("prefect", "server", "start", "--host", "{host}", "--port", "{port}"),
+        port=4200, health="/api/health", secrets=("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY"), stop_seconds=30,
+    ),
+    Service(
+        "worker", "Prefect worker",
+        ("prefect", "worker", "start", "--pool", "ai-workflow"),
+        secrets=("DATABASE_PASSWORD", *_STORE), asks_prefect=True,
+        # Its runs are told to end as well, and save their checkpoints.
+        stop_group=True, stop_seconds=60,
+    ),
+    Service(
+        "service", "inference service",
+        ("ai-workflow", "serve"),
+        port=8080, health="/v2/health/live", page="/v2/health/ready",
+        secrets=("INFERENCE_TOKEN", "INFERENCE_ADMIN_TOKEN", *_STORE), stop_seconds=35,
+    ),
+    Service(
+        "exporter", "exporter",
+        ("python", "-m", "monitoring", "exporter", "--host", "{host}", "--port", "{port}"),
+        port=9109, health="/metrics", page="/metrics", secrets=_STORE, asks_prefect=True,
+    ),
+    Service(
+        "relay", "alert relay",
+        ("python", "-m", "monitoring", "relay", "--host", "{host}", "--port", "{port}"),
+        port=9110, health="/health", page="/health", secrets=("RELAY_TOKEN",), asks_prefect=True, stop_seconds=20,
+    ),
+    Service(
+        "prometheus", "Prometheus",
+        ("prometheus", "--config.file={folder}/prometheus.yml", "--storage.tsdb.path={folder}/data",
+         "--web.listen-address={host}:{port}"),
+        port=9090, health="/-/ready", page="/alerts", stop_seconds=30, install="apt-get install prometheus",
+    ),
+    Service(
+        "alertmanager", "Alertmanager",
+        ("alertmanager", "--config.file={folder}/alertmanager.yml", "--storage.path={folder}/data",
+         "--cluster.listen-address=", "--web.listen-address={host}:{port}"),
+        port=9093, health="/-/ready", others=("prometheus-alertmanager",),
+        install="apt-get install prometheus-alertmanager",
+    ),
+)  # fmt: skip
+# Prefect's database, where it is not a file: before the server, and only if it is asked for.
+POSTGRESQL = Service("postgresql", "PostgreSQL", (), port=5442, stop=SIGINT, stop_seconds=30)

@@ -1,0 +1,214 @@
+"""Starts and ends a stack: all of it or nothing."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.settings import Settings
+from deploy import healthy, history, server
+from deploy.stack import database, launch, leftovers, manager, watching
+from deploy.stack.manager import ROOT, Manager
+from deploy.stack.place import MARK, Options, Place, State
+from deploy.stack.services import HOST, POSTGRESQL, Service
+
+UP_SECONDS = 120.0
+LOG_LINES = 15
+_BAD = ("BACKOFF", "FATAL", "EXITED", "STOPPED", "UNKNOWN")
+
+Say = Callable[[str], None]
+
+
+class StackError(AiWorkflowError):
+    """The stack cannot be started, or not ended."""
+
+
+def up(place: Place, options: Options, given: Mapping[str, str], say: Say) -> State:
+    """Start the stack, or return the one that runs; if one of its services does not come up, all are ended again.
+
+    Args:
+        place: its folder.
+        options: what is started.
+        given: the environment, with the secrets that its services are given.
+        say: takes what is done, a line at a time.
+
+    Raises:
+        AiWorkflowError: the configuration is wrong, a port is taken, or a service does not come up.
+    """
+    with place.locked():
+        if found := place.running():
+            if found.options != options:
+                raise StackError("it runs with other options (make status). make down, then start it anew")
+            return found
+        found_settings = _refuse(options, given)
+        _clear(place, say)
+        _ports_are_free(options)
+        _prepare(place, options)
+        try:
+            return _start(place, options, found_settings, given, say)
+        except BaseException:
+            say("ending what was started")
+            _end(place)
+            raise
+
+
+def down(place: Place) -> bool:
+    """End all of it, what its process manager left behind if that was killed as well; False if nothing ran."""
+    if not place.folder.is_dir():
+        return False
+    with place.locked():
+        return _end(place)
+
+
+def _refuse(options: Options, given: Mapping[str, str]) -> Settings:
+    if given.get("PREFECT_API_URL"):
+        raise StackError("PREFECT_API_URL is set, and this starts a Prefect server of its own. Unset it; make deploy "
+                         "makes that server what prefect.yaml says")  # fmt: skip
+    login = given.get("PREFECT_LOGIN")
+    if login and not all(login.partition(":")[::2]):
+        raise StackError("PREFECT_LOGIN is not of the form user:password")
+    settings = launch.settings(options)
+    for name, host in (("service.host", settings.service.host), ("relay.host", settings.relay.host)):
+        if host not in (HOST, "localhost"):
+            raise StackError(f"{name} is {host}: this stack listens on {HOST} only. Put a proxy in front of it")
+    return settings
+
+
+def _clear(place: Place, say: Say) -> None:
+    """End what would be in the way: the rest of a stack whose manager was killed, and the server of `make run`."""
+    if count := leftovers.end(place.folder):
+        say(f"ended {count} processes of a stack whose process manager is gone")
+    place.forget()
+    if server.stop(place.var):
+        say("ended the Prefect server of make run; its history goes on here")
+
+
+def _ports_are_free(options: Options) -> None:
+    taken = [service for service in options.services if service.port and not _is_free(options.port(service))]
+    if taken:
+        named = ", ".join(f"{options.port(service)} ({service.title})" for service in taken)
+        raise StackError(
+            f"taken already: port {named}. Nothing was started. End what listens there (ss -ltnp shows it), "
+            "or add to every port: OFFSET=100"
+        )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _prepare(place: Place, options: Options) -> None:
+    (place.folder / "logs").mkdir(exist_ok=True)
+    home = place.var / "prefect"
+    home.mkdir(exist_ok=True)
+    if options.postgresql:
+        database.prepare(place)
+    else:
+        history.set_damage_aside(home / "prefect.db")
+
+
+def _start(place: Place, options: Options, settings: Settings, given: Mapping[str, str], say: Say) -> State:
+    process = manager.start(place, options, server.without_foreign(given))
+    place.write(options, process)
+    api = Manager(place)
+    _until(lambda: _answers(api), 30.0, "the process manager", place.folder / "supervisord.out", process.lives)
+    first = [service for service in options.services if service.name in (POSTGRESQL.name, "server")]
+    for service in first:
+        _bring_up(place, options, api, [service], say)
+    variables = launch.client(options, place, settings)
+    variables |= {"PREFECT_API_AUTH_STRING": given["PREFECT_LOGIN"]} if given.get("PREFECT_LOGIN") else {}
+    _bootstrap(options, settings, {**given, **variables, MARK: str(place.folder)}, say)
+    watching.write(place, options, _tokens(settings, variables))
+    _bring_up(place, options, api, [service for service in options.services if service not in first], say)
+    return State(process, options)
+
+
+def _bring_up(place: Place, options: Options, api: Manager, services: Sequence[Service], say: Say) -> None:
+    for service in services:
+        api.start(service)
+    for service in services:
+        _until(
+            lambda service=service: _is_up(place, options, api, service), UP_SECONDS,  # type: ignore[misc]
+            service.title, place.log(service), lambda service=service: _is_well(api, service),  # type: ignore[misc]
+        )  # fmt: skip
+        say(f"{service.title} is up")
+
+
+def _is_up(place: Place, options: Options, api: Manager, service: Service) -> bool:
+    if api.find()[service.name].state != "RUNNING":
+        return False
+    return problem(place, options, service) is None
+
+
+def problem(place: Place, options: Options, service: Service) -> str | None:
+    """Return why a service is not well, as it answers itself; None if it is, or cannot be asked."""
+    if service == POSTGRESQL:
+        return database.problem(place, options)
+    return healthy.problem(f"http://{HOST}:{options.port(service)}{service.health}") if service.health else None
+
+
+def _is_well(api: Manager, service: Service) -> bool:
+    return api.find()[service.name].state not in _BAD
+
+
+def _answers(api: Manager) -> bool:
+    try:
+        return bool(api.find())
+    except OSError:
+        return False
+
+
+def _until(is_there: Callable[[], bool], seconds: float, who: str, log: Path, may_come: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_there():
+        if not may_come() or time.monotonic() > deadline:
+            why = f"did not come up within {seconds:.0f} s" if may_come() else "ended as soon as it was started"
+            said = log.read_text(errors="replace").splitlines() if log.exists() else []
+            raise StackError("\n".join([f"{who} {why}. The end of {log}:", *said[-LOG_LINES:]]))
+        time.sleep(0.2)
+
+
+def _bootstrap(options: Options, settings: Settings, environment: Mapping[str, str], say: Say) -> None:
+    relay = f"http://{HOST}:{options.port(options.named('relay'))}/prefect"
+    command = [sys.executable, "-m", "deploy.bootstrap", "--relay-url", settings.deploy.relay_url or relay]
+    command += ["--config", options.config] if options.config else []
+    command += ["--environment", options.environment] if options.environment else []
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StackError(done.stderr.strip().removeprefix("error: ") or f"bootstrap ended with {done.returncode}")
+    for line in done.stdout.splitlines():
+        say(f"  {line}")
+
+
+def _tokens(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the bearer tokens that Prometheus and Alertmanager have to show, by the service that asks for them."""
+    asked = {"service": settings.service.token, "relay": settings.relay.token}
+    known = launch.from_blocks(list(asked.values()), variables)
+    return {
+        name: secret.reveal(lambda name: known.get(name.upper().replace("-", "_")))
+        for name, secret in asked.items()
+        if secret
+    }
+
+
+def _end(place: Place) -> bool:
+    found = place.read()
+    there = leftovers.find(place.folder)
+    if found and found.manager.lives():
+        # It ends its services one after another, the last one first.
+        patience = sum(service.stop_seconds for service in found.options.services)
+        found.manager.end(patience)
+    leftovers.end(place.folder)
+    place.forget()
+    return bool(there)
