@@ -5,6 +5,7 @@ Its configuration: http://supervisord.org/configuration.html, its API: http://su
 
 from __future__ import annotations
 
+import http.client
 import os
 import sys
 import xmlrpc.client
@@ -49,12 +50,11 @@ class Manager:
     """A manager that runs."""
 
     def __init__(self, place: Place) -> None:
-        transport = SupervisorTransport(None, None, f"unix://{place.socket}")
-        self._api: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        self._socket = place.socket
 
     def start(self, service: Service) -> None:
         """Have a service started, and started again whenever it dies."""
-        self._api.startProcess(service.name, False)
+        self._ask("startProcess", service.name, False)
 
     def find(self) -> dict[str, Found]:
         """Return its services by name.
@@ -62,11 +62,19 @@ class Manager:
         Raises:
             OSError: it does not answer.
         """
-        try:
-            found = cast("list[dict[str, Any]]", self._api.getAllProcessInfo())
-        except xmlrpc.client.Error as error:
-            raise OSError(str(error)) from error
+        found = cast("list[dict[str, Any]]", self._ask("getAllProcessInfo"))
         return {one["name"]: Found(one["name"], one["statename"], one["pid"], one["start"]) for one in found}
+
+    def _ask(self, method: str, *arguments: object) -> object:
+        # A new connection each time: the transport does not recover from one that failed.
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        api = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        try:
+            return getattr(api.supervisor, method)(*arguments)
+        except (xmlrpc.client.Error, http.client.HTTPException) as error:
+            raise OSError(f"the process manager refuses {method}: {error}") from error
+        finally:
+            transport.close()
 
 
 def _configuration(place: Place, options: Options) -> str:
