@@ -98,7 +98,6 @@ def main(name: str) -> None:
         raise AiWorkflowError(f"{place.folder} holds no stack: make up")
     options = state.options
     service = options.named(name)
-    place.of(service).mkdir(exist_ok=True)
     ready = environment(service, options, place, os.environ)
     if name == "service":
         # It is what others reach: it gets its tokens, and not the login that could read all the rest.
