@@ -39,7 +39,7 @@ serve: setup ## answer over HTTP by what was published: CONFIG=pipeline.yaml ENV
 deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: CONFIG=pipeline.yaml ENVIRONMENT=production
 	@$(PY) -m deploy.bootstrap $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)")
 
-status: setup ## show whether the local Prefect server runs, and where
+status: setup ## show what runs of the stack, or whether the local Prefect server does, and where
 	@$(PY) -m deploy.local status || true
 
 stop: ## stop the local Prefect server
@@ -77,8 +77,8 @@ lock: | $(UV) ## pin anew what pyproject.toml and the clients of the tests ask f
 	$(PIN) pyproject.toml --all-extras --output-file requirements.lock
 	$(PIN) tests/serving/clients.in --output-file tests/serving/clients.txt
 
-clean: ## stop the server, remove var/ (data, models, history) and caches
-	@if [ -x $(PY) ]; then $(PY) -m deploy.local stop; fi
+clean: ## end the stack and the server, remove var/ (data, models, history) and caches
+	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; $(PY) -m deploy.local stop; fi
 	rm -rf var .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist $(COMPILED)
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

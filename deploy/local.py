@@ -9,6 +9,7 @@ from cyclopts import App
 
 from ai_workflow.errors import AiWorkflowError
 from deploy import server
+from deploy.stack.place import Place
 
 VAR = Path("var")
 
@@ -31,16 +32,23 @@ def run(config: Path | None = None, environment: str | None = None) -> int:
 @app.command
 def stop() -> int:
     """Stop the local Prefect server."""
-    print("Prefect server stopped" if server.stop(VAR) else "No Prefect server was running")
+    stopped = server.stop(VAR)
+    print("Prefect server stopped" if stopped else "No Prefect server was running")
+    if Place(VAR).running():
+        print("The stack runs, with a server of its own. `make down` ends it")
     return 0
 
 
 @app.command
 def status() -> int:
-    """Show whether the Prefect server answers, and where; exit code 3 if none does."""
+    """Show the stack, or whether the Prefect server answers, and where; exit code 3 if none does."""
+    if Place(VAR).read():
+        from deploy.stack.__main__ import status as of_stack
+
+        return of_stack()
     found = server.status(VAR)
     if found is None:
-        print("No Prefect server is running. `make run` starts one")
+        print("No Prefect server is running. `make run` starts one, `make up` the whole stack")
         return 3
     print(f"Prefect server: {found.ui_url}  (pid {found.pid if found.pid else 'unknown: from PREFECT_API_URL'})")
     return 0

@@ -6,25 +6,24 @@ It keeps its SQLite file, log and state under `<var>/prefect/`. Nothing here imp
 from __future__ import annotations
 
 import fcntl
-import http.client
 import json
 import logging
 import os
-import socket
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
-from deploy import history
+from deploy import healthy, history, ports
+from deploy.ports import HOST
 from deploy.process import Process, spawn
+from deploy.stack.place import Place
 
-HOST = "127.0.0.1"
 PORT = 4200
 START_SECONDS = 60.0
 HANG_SECONDS = 10.0
@@ -68,12 +67,13 @@ class _State:
 
 
 def ensure(var: Path) -> Server:
-    """Return the server of `PREFECT_API_URL`, or the one of this folder, started if need be.
+    """Return the server of `PREFECT_API_URL`, that of the stack, or the one of this folder, started if need be.
 
     Raises:
-        ServerError: `PREFECT_API_URL` does not answer, or the server does not come up; with the end of its log.
+        ServerError: `PREFECT_API_URL` or the stack's does not answer, or the server does not come up; with its
+            log's end.
     """
-    if given := _given():
+    if given := _given() or _of_stack(var):
         return given
     with _locked(var) as home:
         known = _read(home)
@@ -101,9 +101,9 @@ def status(var: Path) -> Server | None:
     """Return the server that `ensure` would reuse, or None if it would start one.
 
     Raises:
-        ServerError: `PREFECT_API_URL` does not answer.
+        ServerError: `PREFECT_API_URL` or the stack's does not answer.
     """
-    if given := _given():
+    if given := _given() or _of_stack(var):
         return given
     home = _home(var)
     known = _read(home)
@@ -129,8 +129,24 @@ def _given() -> Server | None:
         ) from error
 
 
+def _of_stack(var: Path) -> Server | None:
+    """Return the server of the stack that runs in this folder: `make run` beside `make up` needs no other."""
+    state = Place(var).running()
+    if state is None:
+        return None
+    if problem := healthy.problem(f"{state.api_url}/health", HANG_SECONDS):
+        raise ServerError(f"the Prefect server of the stack is not well: {problem}. See make status")
+    whole = healthy.problem(f"{state.api_url}/admin/version", HANG_SECONDS)
+    if whole and "401" in whole and "PREFECT_API_AUTH_STRING" not in os.environ:
+        raise ServerError(
+            "the Prefect server of the stack asks for a login: set PREFECT_API_AUTH_STRING to the PREFECT_LOGIN that "
+            "the stack was started with"
+        )
+    return Server(state.api_url)
+
+
 def _start(home: Path) -> Server:
-    for port in (PORT if _is_free(PORT) else _any_port(), _any_port()):
+    for port in (PORT if ports.is_free(PORT) else ports.free(), ports.free()):
         process = spawn(_command(port), environment(home, port, os.environ), home / "server.log")
         state = _State(process.pid, process.born, port)
         _write(home, state)
@@ -189,7 +205,7 @@ def without_foreign(given: Mapping[str, str]) -> dict[str, str]:
 def _answers(home: Path, port: int, seconds: float = 2.0, process: Process | None = None) -> bool:
     deadline = time.monotonic() + seconds
     while True:
-        if _get(port, "/api/health") == b"true" and _is_of(home, port):
+        if ports.get(port, "/api/health") == b"true" and _is_of(home, port):
             return True
         if time.monotonic() > deadline or (process and not process.lives()):
             return False
@@ -198,35 +214,8 @@ def _answers(home: Path, port: int, seconds: float = 2.0, process: Process | Non
 
 def _is_of(home: Path, port: int) -> bool:
     """Two servers that start at once on one port: only one gets it, and the other must not take it for its own."""
-    settings = _get(port, "/api/admin/settings")
+    settings = ports.get(port, "/api/admin/settings")
     return not settings or json.loads(settings).get("home") in (None, str(home))
-
-
-def _get(port: int, path: str) -> bytes | None:
-    # Not urllib: a proxy in the environment has no business here.
-    with closing(http.client.HTTPConnection(HOST, port, timeout=5)) as connection:
-        try:
-            connection.request("GET", path)
-            reply = connection.getresponse()
-            return reply.read() if reply.status == http.HTTPStatus.OK else None
-        except (OSError, http.client.HTTPException):
-            return None
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _home(var: Path) -> Path:

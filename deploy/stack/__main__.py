@@ -12,10 +12,10 @@ from cyclopts import App
 
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
+from deploy.ports import HOST
 from deploy.stack import stack, watching
 from deploy.stack.manager import Manager
 from deploy.stack.place import Options, Place, State
-from deploy.stack.services import HOST
 
 VAR = Path("var")
 app = App(name="python -m deploy.stack", help=__doc__, version_flags=[])

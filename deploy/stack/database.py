@@ -13,8 +13,9 @@ from urllib.parse import quote
 import psycopg
 
 from ai_workflow.errors import AiWorkflowError
+from deploy.ports import HOST
 from deploy.stack.place import Options, Place
-from deploy.stack.services import HOST, POSTGRESQL
+from deploy.stack.services import POSTGRESQL
 
 INSTALL = "apt-get install postgresql (dnf install postgresql-server)"
 _NAME = "prefect"

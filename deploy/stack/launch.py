@@ -12,9 +12,10 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import Secret
 from ai_workflow.settings import Settings
 from deploy import prefect_settings, server
+from deploy.ports import HOST
 from deploy.stack import database
 from deploy.stack.place import MARK, Options, Place
-from deploy.stack.services import HOST, POSTGRESQL, SECRETS, Service
+from deploy.stack.services import POSTGRESQL, SECRETS, Service
 
 
 def command(service: Service, options: Options, place: Place) -> list[str]:

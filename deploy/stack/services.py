@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
-HOST = "127.0.0.1"
 # What is only for those who need it: each service is given its own, and none of the others.
 SECRETS = (
     "PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY", "INFERENCE_TOKEN", "INFERENCE_ADMIN_TOKEN", "RELAY_TOKEN",

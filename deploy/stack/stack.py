@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -11,11 +10,12 @@ from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
-from deploy import healthy, history, server
+from deploy import healthy, history, ports, server
+from deploy.ports import HOST
 from deploy.stack import database, launch, leftovers, manager, watching
 from deploy.stack.manager import ROOT, Manager
 from deploy.stack.place import MARK, Options, Place, State
-from deploy.stack.services import HOST, POSTGRESQL, Service
+from deploy.stack.services import POSTGRESQL, Service
 
 UP_SECONDS = 120.0
 LOG_LINES = 15
@@ -89,23 +89,13 @@ def _clear(place: Place, say: Say) -> None:
 
 
 def _ports_are_free(options: Options) -> None:
-    taken = [service for service in options.services if service.port and not _is_free(options.port(service))]
+    taken = [service for service in options.services if service.port and not ports.is_free(options.port(service))]
     if taken:
         named = ", ".join(f"{options.port(service)} ({service.title})" for service in taken)
         raise StackError(
             f"taken already: port {named}. Nothing was started. End what listens there (ss -ltnp shows it), "
             "or add to every port: OFFSET=100"
         )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
 
 
 def _prepare(place: Place, options: Options) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.ports import HOST
 from deploy.stack.place import Options, Place
-from deploy.stack.services import HOST, SERVICES
+from deploy.stack.services import SERVICES
 from monitoring import alertmanager, build, reading, scraping
 from monitoring.spec import Spec
 from monitoring.text import as_yaml
