@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from deploy import server
+from deploy import ports, server
 
 LOOPBACK = "127.0.0.1"
 
@@ -60,7 +60,7 @@ def prefect_server(var: Path) -> Iterator[server.Server]:
 @contextmanager
 def postgres() -> Iterator[Postgres]:
     """Start a PostgreSQL server with an empty database; skips the test where its programs are missing."""
-    binaries = _postgres_binaries()
+    binaries = postgres_binaries()
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         folder = Path(name)
         found = Postgres(free_port())
@@ -99,7 +99,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _postgres_binaries() -> Path:
+def is_free(port: int) -> bool:
+    """Tell whether nothing listens on a port of loopback."""
+    return ports.is_free(port)
+
+
+def open_folder(folder: Path) -> Path:
+    """Let other accounts get through to a folder of a test: PostgreSQL does not run as root."""
+    for path in [folder, *folder.parents]:
+        if path.owner() != pwd.getpwuid(os.geteuid()).pw_name or path == Path(tempfile.gettempdir()):
+            break
+        path.chmod(path.stat().st_mode | 0o011)
+    return folder
+
+
+def postgres_binaries() -> Path:
+    """Return the folder of PostgreSQL's programs; skips the test where they are missing."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     on_path = shutil.which("initdb")
     for folder in [*reversed(versions), *([Path(on_path).resolve().parent] if on_path else [])]:

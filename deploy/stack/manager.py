@@ -41,7 +41,7 @@ class Found:
 
 def start(place: Place, options: Options, environment: Mapping[str, str]) -> Process:
     """Start the manager, with none of its services yet."""
-    place.configuration.write_text(_configuration(place, options))
+    place.configuration.write_text(configuration(place, options))
     command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", str(place.configuration)]
     return spawn(command, {**environment, MARK: str(place.folder)}, place.folder / "supervisord.out")
 
@@ -77,7 +77,8 @@ class Manager:
             transport.close()
 
 
-def _configuration(place: Place, options: Options) -> str:
+def configuration(place: Place, options: Options) -> str:
+    """Return its configuration: each service is started when it is asked to, and again whenever it dies."""
     main: dict[str, object] = {
         "logfile": _literal(place.folder / "supervisord.log"), "pidfile": _literal(place.folder / "supervisord.pid"),
         "logfile_maxbytes": LOG_BYTES, "logfile_backups": LOGS, "nodaemon": "true", "silent": "true",

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deploy.stack.services import SERVICES
+
 # An address differs with the place: loopback on a machine, every address inside of a container.
 HOSTS = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - compared, never bound
 
-COMMANDS = {
-    "server": "prefect server start --host 127.0.0.1 --port 4200",
-    "worker": "prefect worker start --pool ai-workflow",
-    "service": "ai-workflow serve",
-    "exporter": "python -m monitoring exporter --host 127.0.0.1 --port 9109",
-    "relay": "python -m monitoring relay --host 127.0.0.1 --port 9110",
-}
-
 
 def commands() -> dict[str, list[str]]:
-    """Return the command of each part, as `alike` writes it."""
-    return {name: alike(text.split()) for name, text in COMMANDS.items()}
+    """Return the command of each of our own services, as `alike` writes it."""
+    return {
+        service.name: alike([part.format(host=HOSTS[0], port=service.port, folder="") for part in service.command])
+        for service in SERVICES
+        if service.install is None
+    }
 
 
 def alike(command: Sequence[str]) -> list[str]:

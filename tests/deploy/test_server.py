@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import process, server
+from deploy import ports, process, server
 from deploy.server import Server, ServerError
 from tests.services import free_port
 
@@ -74,7 +74,7 @@ def test_a_port_taken_by_another_program_is_left_to_it(var: Path, seen: bool, mo
     if not seen:
         # Prefect may end with other complaints after the one that counts.
         monkeypatch.setattr(server, "LOG_LINES", 1)
-        monkeypatch.setattr(server, "_is_free", lambda _: True)
+        monkeypatch.setattr(ports, "is_free", lambda _: True)
     with socket.socket() as other:
         other.bind(("127.0.0.1", server.PORT))
         other.listen()

@@ -1,0 +1,154 @@
+"""`make up`, before anything runs: what is refused, what each service is given, and by what it is kept alive."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.stack import launch, leftovers, manager
+from deploy.stack.place import Options, Place
+from deploy.stack.services import POSTGRESQL, SECRETS, SERVICES
+from tests import services
+from tests.deploy.running_stack import ROOT, RunningStack, in_folder
+
+GIVEN = {name: f"canary-{name.lower()}" for name in SECRETS} | {"PREFECT_LOGIN": "canary:login", "PATH": os.defpath}
+# Whoever is not named here beside a secret does not get it, under whatever name.
+READERS = {
+    "PREFECT_LOGIN": {"server", "worker", "exporter", "relay"},
+    "PREFECT_ENCRYPTION_KEY": {"server"},
+    "INFERENCE_TOKEN": {"service"},
+    "INFERENCE_ADMIN_TOKEN": {"service"},
+    "RELAY_TOKEN": {"relay"},
+    "DATABASE_PASSWORD": {"worker"},
+    "AWS_ACCESS_KEY_ID": {"worker", "service", "exporter"},
+    "AWS_SECRET_ACCESS_KEY": {"worker", "service", "exporter"},
+}
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[RunningStack]:
+    with in_folder(tmp_path) as found:
+        yield found
+
+
+def test_a_taken_port_is_said_before_anything_is_started(stack: RunningStack) -> None:
+    with socket.socket() as taken:
+        taken.bind((services.LOOPBACK, stack.options.port(stack.options.named("relay"))))
+        taken.listen()
+        done = stack.command("up", "--offset", str(stack.options.offset))
+
+    port = stack.options.port(stack.options.named("relay"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"taken already: port {port} (alert relay). Nothing was started" in done.stderr
+    assert "OFFSET=100" in done.stderr
+    assert leftovers.find(stack.place.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"PREFECT_API_URL": "http://127.0.0.1:4200/api"}, "PREFECT_API_URL is set"),
+        ({"PREFECT_LOGIN": "no-password"}, "PREFECT_LOGIN is not of the form user:password"),
+        ({"AIW_ENVIRONMENT": "production", "AIW_HOST": "::"}, "service.host is ::"),
+        ({"AIW_PORT": "many"}, "service.port"),
+    ],
+    ids=["another server", "login", "open to others", "configuration"],
+)
+def test_what_cannot_work_is_refused_before_anything_is_started(
+    stack: RunningStack, given: dict[str, str], said: str
+) -> None:
+    done = stack.command("up", **given)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert leftovers.find(stack.place.folder) == []
+
+
+def test_where_nothing_runs_down_and_status_say_so(stack: RunningStack) -> None:
+    assert stack.down() == "Nothing of the stack ran\n"
+    status = stack.command("status")
+    assert (status.returncode, status.stdout) == (3, "The stack does not run. `make up` starts it\n")
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_given_to_those_alone_who_need_it(tmp_path: Path, secret: str) -> None:
+    place, options = Place(tmp_path), Options()
+    holders = {
+        service.name
+        for service in SERVICES
+        if any(GIVEN[secret] in value for value in launch.environment(service, options, place, GIVEN).values())
+    }
+    assert holders == READERS[secret]
+
+
+def test_the_server_guards_itself_and_keeps_its_history_where_make_run_does(tmp_path: Path) -> None:
+    found = launch.environment(Options().named("server"), Options(), Place(tmp_path), GIVEN)
+
+    assert found["PREFECT_SERVER_API_AUTH_STRING"] == "canary:login"
+    assert found["PREFECT_SERVER_ENCRYPTION_KEY"] == GIVEN["PREFECT_ENCRYPTION_KEY"]
+    assert found["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] == "true"
+    assert found["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
+
+
+def test_an_offset_moves_every_port(tmp_path: Path) -> None:
+    place, options = Place(tmp_path), Options(offset=100)
+
+    said = {service.name: " ".join(launch.command(service, options, place)) for service in options.services}
+    assert "--port 4300" in said["server"]
+    assert "--port 8180" in said["service"]
+    assert "--port 9209" in said["exporter"]
+    assert "--port 9210" in said["relay"]
+    environment = launch.environment(options.named("worker"), options, place, GIVEN)
+    assert environment["PREFECT_API_URL"] == "http://127.0.0.1:4300/api"
+
+
+def test_the_process_manager_starts_what_dies_and_ends_whole_groups(tmp_path: Path) -> None:
+    place, options = Place(tmp_path / "50% of it"), Options(postgresql=True)
+    found = configparser.RawConfigParser()
+    found.read_string(manager.configuration(place, options))
+
+    programs = [name.removeprefix("program:") for name in found.sections() if name.startswith("program:")]
+    assert programs == [POSTGRESQL.name, *(service.name for service in options.services[1:])]
+    for name in programs:
+        program = found[f"program:{name}"]
+        assert shlex.split(program["command"].replace("%%", "%")) == [sys.executable, "-m", "deploy.stack.launch", name]
+        assert (program["autorestart"], program["killasgroup"]) == ("true", "true")
+        assert "50%% of it" in program["stdout_logfile"]
+    assert found["program:postgresql"]["stopsignal"] == "INT"
+    ranks = [int(found[f"program:{name}"]["priority"]) for name in programs]
+    assert ranks == sorted(ranks)
+
+
+def test_a_deep_folder_has_a_socket_that_the_system_takes(tmp_path: Path) -> None:
+    deep, other = Place(tmp_path / ("d" * 120)), Place(tmp_path / ("e" * 120))
+
+    assert len(str(deep.socket)) < 100
+    assert deep.socket != other.socket
+
+
+def test_what_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert [service.name for service in Options().services] == ["server", "worker", "service", "exporter", "relay"]
+
+
+def test_make_hands_on_what_it_is_given() -> None:
+    said = subprocess.run(
+        ["make", "--dry-run", "up", "DB=postgresql", "OFFSET=7", "CONFIG=a b.yaml", "ENVIRONMENT=production"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+    [line] = re.findall(r"-m deploy\.stack (up.*)", said.replace("\\\n", ""))
+    assert shlex.split(line) == [
+        "up", "--config", "a b.yaml", "--environment", "production", "--database", "postgresql", "--offset", "7",
+    ]  # fmt: skip

@@ -1,0 +1,158 @@
+"""`make up DB=postgresql` with a login: all is up, what dies comes back, and `make down` leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ai_workflow.journal import Journal
+from ai_workflow.store import Store
+from deploy.stack import leftovers
+from deploy.stack.services import POSTGRESQL, SERVICES
+from tests import services
+from tests.deploy.running_stack import RunningStack, in_folder, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+SECRETS = {
+    "PREFECT_LOGIN": "operator:login-0815", "INFERENCE_TOKEN": "inference-0815", "RELAY_TOKEN": "relay-0815",
+    "INFERENCE_ADMIN_TOKEN": "admin-0815",
+}  # fmt: skip
+SITE = {
+    "service": {"token": "${secret:inference-token}", "admin_token": "${secret:inference-admin-token}"},
+    "relay": {"token": "${secret:relay-token}"},
+    # A worker reports a crash twice, but not one that was ended with it.
+    "recovery": {"settle_seconds": 1},
+}
+LONG = {"trainer.steps": 100_000, "trainer.checkpoint.every_steps": 200, "trainer.params.learning_rate": 0.0001}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    for program in ("prometheus", "alertmanager"):
+        service = next(service for service in SERVICES if service.name == program)
+        if service.program is None:
+            pytest.skip(f"no {service.title}: {service.install}")
+    services.postgres_binaries()
+    folder = services.open_folder(tmp_path_factory.mktemp("stack"))
+    with in_folder(folder, SITE, **SECRETS) as found:
+        said = found.up("--database", "postgresql")
+        assert f"{found.url('server')}\n" in said
+        assert "deployment training/training: made" in said
+        yield found
+
+
+def test_everything_is_up_and_watched(stack: RunningStack) -> None:
+    status = stack.command("status")
+    assert status.returncode == 0, status.stdout
+    assert stack.pids().keys() == {POSTGRESQL.name, *(service.name for service in SERVICES)}
+    until(lambda: _jobs_up(stack), lambda found: len(found) == 5)
+
+
+def test_a_second_up_says_that_it_runs_and_one_with_other_options_that_it_does_not_fit(stack: RunningStack) -> None:
+    before = stack.pids()
+
+    assert "it runs already" in stack.up("--database", "postgresql")
+    other = stack.command("up", "--offset", "1")
+    assert other.returncode == 1
+    assert "it runs with other options" in other.stderr
+    assert stack.pids() == before
+
+
+def test_nobody_gets_in_without_a_login_or_a_token(stack: RunningStack) -> None:
+    def status(name: str, path: str, **headers: str) -> int:
+        return httpx.get(f"{stack.url(name)}{path}", headers=headers, trust_env=False).status_code
+
+    assert status("server", "/api/admin/version") == 401
+    assert status("service", "/v2") == 401
+    assert status("service", "/v2", Authorization="Bearer inference-0815") == 200
+    posted = httpx.post(f"{stack.url('relay')}/prefect", json={}, trust_env=False)
+    assert posted.status_code == 401
+
+
+def test_what_others_reach_does_not_hold_the_login(stack: RunningStack) -> None:
+    for name, pid in stack.pids().items():
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        knows = b"login-0815" in environment
+        assert knows == (name in ("server", "worker", "exporter", "relay")), name
+
+
+def test_no_secret_lies_in_the_files_of_the_stack_but_in_those_of_its_owner(stack: RunningStack) -> None:
+    bearing = [
+        path
+        for path in stack.place.folder.rglob("*")
+        if path.is_file() and any(value.encode() in path.read_bytes() for value in SECRETS.values())
+        and POSTGRESQL.name not in path.parts
+    ]  # fmt: skip
+    assert {path.name for path in bearing} == {"inference-token", "relay-token"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in bearing)
+
+
+def test_what_is_killed_comes_back(stack: RunningStack) -> None:
+    before = stack.pids()
+
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+
+    after = until(
+        stack.pids, lambda found: found.keys() == before.keys() and not set(before.values()) & set(found.values())
+    )
+    assert after.keys() == before.keys()
+    until(lambda: stack.command("status").returncode, lambda code: code == 0)
+
+
+def test_a_training_that_is_ended_with_the_stack_goes_on_with_it(stack: RunningStack) -> None:
+    started = stack.prefect("deployment", "run", "training/training", "--param", f"overrides={json.dumps(LONG)}")
+    run_id = next(word for word in started.split() if word.count("-") == 4 and len(word) == 36)
+    until(lambda: list(stack.place.var.glob("checkpoints/**/model_step_*")))
+
+    assert stack.down() == "All of the stack has ended\n"
+    assert leftovers.find(stack.place.folder) == []
+    assert not stack.place.socket.exists()
+    assert not list(stack.place.folder.glob("*/*-token"))
+
+    stack.up("--database", "postgresql")
+    stack.prefect("deployment", "run", "recovery/recovery", "--watch")
+    until(lambda: _resumed(stack))
+    stack.prefect("flow-run", "cancel", run_id)
+
+
+def test_a_killed_process_manager_is_said_and_up_begins_anew(stack: RunningStack) -> None:
+    before = stack.pids()
+    found = stack.place.read()
+    assert found
+    os.kill(found.manager.pid, signal.SIGKILL)
+    time.sleep(0.1)
+
+    status = stack.command("status")
+    assert (status.returncode, "process manager is gone" in status.stdout) == (3, True)
+    assert "of a stack whose process manager is gone" in stack.up("--database", "postgresql")
+    assert not set(before.values()) & set(stack.pids().values())
+
+
+def test_down_leaves_nothing_behind_and_the_ports_free(stack: RunningStack) -> None:
+    stack.down()
+
+    assert leftovers.find(stack.place.folder) == []
+    assert all(services.is_free(service.port + stack.options.offset) for service in SERVICES if service.port)
+    assert stack.command("status").returncode == 3
+
+
+def _jobs_up(stack: RunningStack) -> set[str]:
+    asked = httpx.get(f"{stack.url('prometheus')}/api/v1/query", params={"query": "up == 1"}, trust_env=False)
+    return {each["metric"]["job"] for each in asked.json()["data"]["result"]}
+
+
+def _resumed(stack: RunningStack) -> bool:
+    journal = Journal(Store(stack.place.var))
+    return any(
+        "esumed" in (event.message or "") or event.status == "RESUMED"
+        for trace_id in journal.trace_ids()
+        for event in journal.read(trace_id)
+    )
