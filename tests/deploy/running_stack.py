@@ -39,7 +39,9 @@ class RunningStack:
         """The environment of who starts it."""
         ours = {
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "AIW_STORE": str(self.place.var),
-            "AIW_CONFIG": str(self.folder / "site.yaml"), "PREFECT_WORKER_QUERY_SECONDS": "1", **self._given,
+            "AIW_CONFIG": str(self.folder / "site.yaml"), "PREFECT_WORKER_QUERY_SECONDS": "1",
+            # How soon one looks again that another of its deployment has kept waiting.
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1", **self._given,
         }  # fmt: skip
         return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ours
 

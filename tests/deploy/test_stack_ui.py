@@ -1,0 +1,162 @@
+"""A person at the Prefect UI of `make up`: sees the deployments, names a chat, trains, looks, and lets old versions go.
+
+`make screenshots` keeps what it showed, for the README.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page
+
+from ai_workflow.registry import Registry
+from ai_workflow.store import Store
+from tests.deploy.running_stack import RunningStack, in_folder, until
+from tests.flows.conftest import page
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+__all__ = ["page"]
+# Two versions and the one that is in use are enough to let one go.
+SITE = {"retention": {"versions": 1, "min_age_hours": 0}, "trainer": {"steps": 30}}
+KEPT = os.environ.get("AIW_SCREENSHOTS")
+NAMES = ("training", "scoring", "evaluation", "promotion", "reaction", "retention", "recovery", "drill")
+
+
+@pytest.fixture(scope="module")
+def stack(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with in_folder(tmp_path_factory.mktemp("stack"), SITE) as found:
+        found.up()
+        yield found
+
+
+def test_the_deployments_are_there_with_their_schedules(page: Page, stack: RunningStack) -> None:
+    page.goto(f"{stack.url('server')}/deployments")
+
+    for name in NAMES:
+        page.get_by_role("link", name=name, exact=True).first.wait_for()
+    for schedule in ("Every minute", "Every 10 minutes", "Every 15 minutes"):
+        page.get_by_text(schedule).first.wait_for()
+    _keep(page, "deployments")
+
+
+def test_a_chat_is_named_by_a_form_that_explains_itself(page: Page, stack: RunningStack) -> None:
+    page.goto(f"{stack.url('server')}/blocks/catalog/chat-channel/create")
+
+    page.get_by_text("The bot's address, as the vendor shows it.").wait_for()
+    page.get_by_text("A chat that the alert relay writes to").wait_for()
+    form = page.locator("form")
+    form.get_by_role("textbox").first.fill("on-call")
+    form.locator(".p-select-button__control").focus()
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("option", name="dingtalk").click()
+    form.locator("textarea").first.fill("https://oapi.dingtalk.com/robot/send?access_token=t-0815")
+    form.locator("textarea").nth(1).fill("SEC-0815")
+    _keep(page, "block")
+    with page.expect_response(lambda reply: reply.url.endswith("/block_documents/")):
+        form.get_by_role("button", name="Create").click()
+    page.get_by_text("on-call").first.wait_for()
+
+    [block] = _all(stack, "block_documents", include_secrets=True, block_documents={"name": {"any_": ["on-call"]}})
+    assert block["data"] == {
+        "kind": "dingtalk", "secret": "SEC-0815", "url": "https://oapi.dingtalk.com/robot/send?access_token=t-0815",
+    }  # fmt: skip
+
+
+def test_a_training_is_started_with_other_parameters_and_served_at_once(page: Page, stack: RunningStack) -> None:
+    _open(page, stack, "training")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Custom run").click()
+    page.get_by_text("settings that win over every file").wait_for()
+    page.get_by_text("dict", exact=True).first.click()
+    page.locator(".p-code-input__textarea").fill('{"trainer.seed": 7}')
+    _keep(page, "training")
+    with page.expect_response(lambda reply: reply.url.endswith("/create_flow_run")):
+        page.get_by_role("button", name="Submit").click()
+
+    run = until(lambda: _completed(stack, "training"))
+    assert run["parameters"]["overrides"] == {"trainer.seed": 7}
+    assert until(lambda: stack.serving()["serving"], lambda version: version == "model_v1.0")
+    for seed in (8, 9):
+        given = json.dumps({"trainer.seed": seed})
+        stack.prefect("deployment", "run", "training/training", "--param", f"overrides={given}")
+
+
+def test_the_trace_and_the_model_card_are_among_the_artifacts(page: Page, stack: RunningStack) -> None:
+    run = _completed(stack, "training")
+    assert run
+    kinds = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}
+    found = until(
+        lambda: {each["key"]: each["id"] for each in _all(stack, "artifacts", **kinds)}, lambda had: len(had) > 1
+    )
+
+    page.goto(f"{stack.url('server')}/artifacts/artifact/{found['sample-training-trace']}")
+    page.get_by_text("feature_engineering").first.wait_for()
+    page.get_by_text("model_v1.0 published").first.wait_for()
+    page.goto(f"{stack.url('server')}/artifacts/artifact/{found['sample-model-card']}")
+    page.get_by_role("heading", name="sample · model_v1.0").wait_for()
+    page.get_by_role("img", name="confusion").wait_for()
+    _keep(page, "card")
+
+
+def test_old_versions_go_when_a_person_approves(page: Page, stack: RunningStack) -> None:
+    registry = Registry(Store(stack.place.var), "models/development/sample")
+    until(registry.versions, lambda found: found == ["model_v1.0", "model_v1.1", "model_v1.2"])
+    until(lambda: stack.serving()["serving"], lambda version: version == "model_v1.2")
+    _open(page, stack, "retention")
+    page.get_by_role("button", name="Run", exact=True).click()
+    with page.expect_response(lambda reply: reply.url.endswith("/create_flow_run")):
+        page.get_by_text("Quick run").click()
+
+    paused = until(lambda: _runs(stack, "retention", "PAUSED"))
+    page.goto(f"{stack.url('server')}/runs/flow-run/{paused[0]['id']}")
+    page.get_by_role("button", name="Resume").first.click()
+    form = page.locator(".p-modal__card")
+    form.get_by_text("Delete 1 versions (model_v1.1)").or_(form.get_by_text("Delete 1 version (model_v1.1)")).wait_for()
+    form.get_by_role("switch").click()
+    form.locator("textarea").fill("seen in the UI")
+    _keep(page, "retention")
+    form.get_by_role("button", name="Submit").click()
+    form.wait_for(state="hidden")
+
+    until(registry.versions, lambda found: found == ["model_v1.0", "model_v1.2"])
+    until(lambda: _completed(stack, "retention"))
+
+
+def _open(page: Page, stack: RunningStack, name: str) -> None:
+    page.goto(f"{stack.url('server')}/deployments")
+    page.get_by_role("link", name=name, exact=True).first.click()
+
+
+def _keep(page: Page, name: str, part: Locator | None = None) -> None:
+    """Keep what is shown, where that is asked for; what is still being drawn is waited for."""
+    if KEPT:
+        page.wait_for_timeout(700)
+        (part or page).screenshot(path=Path(KEPT) / f"{name}.png")
+
+
+def _completed(stack: RunningStack, flow: str) -> dict[str, Any] | None:
+    return next(iter(_runs(stack, flow, "COMPLETED")), None)
+
+
+def _runs(stack: RunningStack, flow: str, state: str) -> list[dict[str, Any]]:
+    return _all(
+        stack, "flow_runs", sort="START_TIME_ASC", flows={"name": {"any_": [flow]}},
+        flow_runs={"state": {"type": {"any_": [state]}}},
+    )  # fmt: skip
+
+
+def _all(stack: RunningStack, kind: str, **asked: object) -> list[dict[str, Any]]:
+    with httpx.Client(base_url=f"{stack.url('server')}/api", trust_env=False, timeout=30) as client:
+        # The server of a stack takes no request from a page of another site: whoever asks shows a token of its own.
+        token = client.get("/csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
+        headers = {"prefect-csrf-client": "tests", "prefect-csrf-token": token}
+        found: list[dict[str, Any]] = (
+            client.post(f"/{kind}/filter", json=asked, headers=headers).raise_for_status().json()
+        )
+        return found
