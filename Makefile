@@ -17,7 +17,7 @@ PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generat
   --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down serve deploy stop status setup test test-slow test-all check check-kill bench format lock clean distclean
+.PHONY: help run up down serve deploy stop status setup test test-slow test-all check check-kill screenshots bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ check: setup ## lint, format, types, direction of imports, lock, what must not b
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy $(TYPED)
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py $(BUILT)
+
+screenshots: setup ## take the pictures of docs/images anew, in a browser at a stack of their own
+	AIW_SCREENSHOTS=$(CURDIR)/docs/images $(PY) -m pytest -q -m slow tests/deploy/test_stack_ui.py
 
 bench: setup ## run the benchmarks
 	$(PY) -m benchmarks
