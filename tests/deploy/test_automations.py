@@ -127,7 +127,7 @@ def _bootstrap(house: House) -> None:
     settings = {
         "relay": {"token": TOKEN},
         "deploy": {"relay_url": f"http://127.0.0.1:{house.relay.port}/prefect"},
-        "recovery": {"heartbeat_seconds": 15},
+        "recovery": {"heartbeat_seconds": 15, "settle_seconds": 4, "max_attempts": 1},
         "reactions": {"training_per_day": 1, "promotion_per_day": 1},
     }
     house.settings.write_text(yaml.safe_dump(settings))
@@ -217,6 +217,33 @@ def test_a_run_that_goes_silent_is_marked_crashed_and_told(house: House) -> None
     [run] = [one for one in house.runs("training") if one["name"] == "killed-of-a-test"]
     house.eventually(lambda: house.state(run["id"]) == StateType.CRASHED)
     house.eventually(lambda: bool(house.told("killed-of-a-test", "no heartbeat for 30 s")))
+
+
+def test_a_broken_deployment_is_tried_no_more_often_than_it_may_and_told_once(house: House) -> None:
+    run_id = _run_of_a_broken_deployment(house, "broken-of-a-test")
+    for _ in range(2):
+        house.eventually(lambda: house.state(str(run_id)) == StateType.CRASHED)
+        recovery = house.run("recovery", "sees-to-the-broken-one", config=str(house.place.folder / "pipeline.yaml"))
+        house.eventually(lambda: house.state(str(recovery.id)) == StateType.COMPLETED)  # noqa: B023 - called at once
+    ended = house.client.read_flow_run(run_id).state
+    assert ended is not None
+    assert (ended.message or "").startswith("given up after 1 attempts")
+    processes = [state for state in house.client.read_flow_run_states(run_id) if state.name == "Submitting"]
+    assert len(processes) == 2, "the first, and one more attempt"
+    house.set_state("training", "after-the-broken-one", Failed(message="x"))
+    house.eventually(lambda: bool(house.told("after-the-broken-one")))
+    assert len(house.told("broken-of-a-test")) == 1
+
+
+def _run_of_a_broken_deployment(house: House, name: str) -> UUID:
+    """Start a run with a parameter that the flow does not have, of a deployment that lets it pass, as Prefect's do."""
+    client, training = house.client, house.client.read_deployment(house.deployments["training"])
+    broken = client.create_deployment(
+        training.flow_id, "broken", work_pool_name="ai-workflow", work_queue_name="later",
+        entrypoint=training.entrypoint, pull_steps=training.pull_steps, tags=["ai-workflow"],
+        parameter_openapi_schema={"type": "object", "properties": {}}, enforce_parameter_schema=False,
+    )  # fmt: skip
+    return client.create_flow_run_from_deployment(broken, name=name, parameters={"no_such_parameter": 1}).id
 
 
 def test_that_no_worker_is_left_is_told(house: House) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,14 @@ import httpx
 import pytest
 import yaml
 
+from benchmarks import bootstrap as benchmark
 from tests import services
-from tests.flows.workplace import ROOT
+from tests.deploy import every_deployment
+from tests.deploy.every_deployment import Deployed
+from tests.flows.prefect_worker import Worker
+from tests.flows.workplace import ROOT, Workplace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LOGIN = "admin:s3cr3t-of-the-server"
 
 
@@ -53,7 +57,7 @@ class Place:
 
     def deployment(self, name: str) -> dict[str, Any]:
         """Return a deployment by its name."""
-        return next(one for one in self.all("deployments") if one["name"] == name)
+        return next(one for one in self.all("deployments", limit=200) if one["name"] == name)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +79,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def first(place: Place) -> list[str]:
     """What the first run did."""
-    return place.bootstrap(RELAY_TOKEN="t")
+    return place.bootstrap(INFERENCE_TOKEN="canary-2718")
+
+
+@pytest.fixture(scope="module")
+def worker(place: Place) -> Iterator[Worker]:
+    """A worker that has this project's package, and its flows only where it pulls them."""
+    found = every_deployment.worker(every_deployment.furnish(Workplace(place.folder)), PYTHONPATH=str(ROOT / "src"))
+    yield found
+    found.kill()
 
 
 def test_it_says_all_that_it_did_and_nothing_the_second_time(place: Place, first: list[str]) -> None:
@@ -83,10 +95,13 @@ def test_it_says_all_that_it_did_and_nothing_the_second_time(place: Place, first
         "work pool ai-workflow: made, of type process",
         "work queue ai-workflow/first: made, priority 1",
         "deployment training/training: made",
+        "block inference-token: made",
+        "block type ChatChannel: made",
         "block webhook/alert-relay: made",
         "automation ai-workflow: run failed: made",
     ):
         assert line in first
+    assert "canary-2718" not in str(first)
     assert place.bootstrap() == ["nothing changed"]
     queues = {
         one["name"]: one["priority"] for one in place.api.post("/work_pools/ai-workflow/queues/filter", json={}).json()
@@ -135,36 +150,94 @@ def test_what_a_person_has_switched_off_stays_off(place: Place, first: list[str]
     assert {one for one in after if after[one] != before[one]} == {late["id"]}
 
 
-def test_prefects_own_deploy_takes_the_file_too(place: Place, first: list[str]) -> None:
+def test_a_block_that_cannot_be_made_is_said_and_the_rest_is_done(place: Place, first: list[str]) -> None:
+    place.api.patch(f"/deployments/{place.deployment('drill')['id']}", json={"description": "mine"}).raise_for_status()
+    done = place.python("deploy.bootstrap", "prefect.yaml", ON_CALL_KIND="slack")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == ["deployment drill/drill: changed: description"]
+    assert "block 'on-call': also set ON_CALL_URL" in done.stderr
+    assert "The rest is done; run this again" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_prefects_own_deploy_takes_the_file_too_and_a_worker_runs_each(
+    place: Place, first: list[str], worker: Worker
+) -> None:
     done = place.python("prefect", "--no-prompt", "deploy", "--all")
     assert done.returncode == 0, done.stdout + done.stderr
-    changed = {line.split(":")[0] for line in place.bootstrap()}
-    assert all(line.startswith("deployment ") for line in changed)
+    deployed = Deployed(place.api)
+    deployed.pause_schedules()
+    named = {one["name"] for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
+    assert set(deployed.all()) == named
+    assert deployed.run_each(Workplace(place.folder)) == dict.fromkeys(named, "COMPLETED"), worker.output()[-3000:]
+    assert all(line.startswith("deployment ") for line in place.bootstrap())
 
 
-def test_fifty_deployments_take_no_minute_and_nothing_half_is_deployed(place: Place, first: list[str]) -> None:
-    file = place.folder / "prefect.yaml"
-    before = file.read_text()
-    whole = yaml.safe_load(before)
-    usual = whole["deployments"][1]
-    whole["deployments"] += [usual | {"name": f"scoring-{number}"} for number in range(42)]
-    try:
-        file.write_text(
-            yaml.safe_dump(whole | {"deployments": [*whole["deployments"], usual | {"name": "x", "tag": 1}]})
-        )
-        refused = place.python("deploy.bootstrap", str(file))
-        assert refused.returncode == 1
-        assert "deployment x: tag is not known" in refused.stderr
-        assert not any(one["name"].startswith("scoring-") for one in place.all("deployments"))
+def test_a_worker_pulls_the_code_from_git(place: Place, first: list[str], worker: Worker, tmp_path: Path) -> None:
+    work, bare = tmp_path / "work", tmp_path / "bare.git"
+    for name in ("flows", "config"):
+        shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
+    drill = work / "flows" / "drill.py"
+    drill.write_text(drill.read_text().replace("This is a drill", "This drill comes from git"))
+    me = ("-c", "user.name=a test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
+    for command in (
+        ("init", "-q", "-b", "release"),
+        ("add", "."),
+        (*me, "commit", "-qm", "all"),
+        ("clone", "-q", "--bare", ".", bare),
+    ):
+        subprocess.run(["git", *command], cwd=work, check=True)
+    (work / "prefect.yaml").write_text(
+        (ROOT / "prefect.yaml").read_text().partition("\ndeployments:")[0]
+        + """
+deployments:
+  - {name: from-git, entrypoint: "flows/drill.py:drill", tags: [ai-workflow], work_pool: *soon}
+"""
+    )
+    done = place.python("deploy.bootstrap", str(work / "prefect.yaml"), "--git", f"file://{bare}", "--ref", "release")
+    assert done.stdout.splitlines() == ["deployment drill/from-git: made"], done.stderr
+    shutil.rmtree(work)
+    deployed = Deployed(place.api)
+    assert deployed.ended(deployed.start("from-git")) == "COMPLETED", worker.output()[-3000:]
+    assert "This drill comes from git" in worker.output()
+    assert deployed.all()["from-git"]["version"].endswith("+release")
 
-        file.write_text(yaml.safe_dump(whole))
-        began = time.monotonic()
-        assert len(place.bootstrap()) == 42
-        again = time.monotonic()
-        assert place.bootstrap() == ["nothing changed"]
-        print(f"50 deployments: {again - began:.1f} s, again: {time.monotonic() - again:.1f} s")
-    finally:
-        file.write_text(before)
+
+def test_fifty_deployments_are_all_or_none_and_what_the_file_has_no_more_is_named_and_pruned(
+    place: Place, first: list[str]
+) -> None:
+    file, fifty = place.folder / "prefect.yaml", place.folder / "fifty.yaml"
+    added = benchmark.write(fifty, 50)
+    wrong = yaml.safe_load(fifty.read_text())
+    wrong["deployments"].append(wrong["deployments"][-1] | {"name": "x", "tag": 1})
+    (place.folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
+    refused = place.python("deploy.bootstrap", str(place.folder / "wrong.yaml"))
+    assert refused.returncode == 1
+    assert "deployment x: tag is not known" in refused.stderr
+    assert not set(added) & {one["name"] for one in place.all("deployments")}
+
+    everything = place.python("deploy.bootstrap", str(fifty))
+    assert {f"deployment scoring/{name}: made" for name in added} <= set(everything.stdout.splitlines())
+    assert place.python("deploy.bootstrap", str(fifty)).stdout.splitlines() == ["nothing changed"]
+
+    flow_id = place.deployment("drill")["flow_id"]
+    place.api.post("/deployments/", json={"name": "theirs", "flow_id": flow_id}).raise_for_status()
+    [late] = [one for one in place.all("automations") if one["name"] == "ai-workflow: run late"]
+    for name in ("ai-workflow: of old", "theirs"):
+        asked = {key: late[key] for key in ("description", "enabled", "trigger", "actions")}
+        place.api.post("/automations/", json={"name": name, **asked}).raise_for_status()
+    named = place.python("deploy.bootstrap", str(file))
+    assert named.stdout.splitlines() == ["nothing changed"]
+    gone = {"automation ai-workflow: of old", *(f"deployment scoring/{name}" for name in added)}
+    assert {f"{one} is not in prefect.yaml any more: --prune removes it" for one in gone} <= set(
+        named.stderr.splitlines()
+    )
+    assert "theirs" not in named.stderr
+    assert {f"{one}: removed" for one in gone} <= set(place.bootstrap("--prune"))
+    again = place.python("deploy.bootstrap", str(file), "--prune")
+    assert (again.stdout, again.stderr) == ("nothing changed\n", "")
+    assert "theirs" in {one["name"] for one in place.all("deployments")}
+    assert "theirs" in {one["name"] for one in place.all("automations")}
 
 
 def test_without_the_login_it_says_which_variable_is_missing(place: Place, first: list[str]) -> None:
