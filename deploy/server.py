@@ -10,11 +10,11 @@ import http.client
 import json
 import logging
 import os
-import socket
 import sys
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -22,9 +22,9 @@ from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
 from deploy import history
+from deploy.ports import HOST, any_port, is_free
 from deploy.process import Process, spawn
 
-HOST = "127.0.0.1"
 PORT = 4200
 START_SECONDS = 60.0
 HANG_SECONDS = 10.0
@@ -130,7 +130,7 @@ def _given() -> Server | None:
 
 
 def _start(home: Path) -> Server:
-    for port in (PORT if _is_free(PORT) else _any_port(), _any_port()):
+    for port in (PORT if is_free(PORT) else any_port(), any_port()):
         process = spawn(_command(port), _environment(home, port), home / "server.log")
         state = _State(process.pid, process.born, port)
         _write(home, state)
@@ -178,44 +178,32 @@ def _environment(home: Path, port: int) -> dict[str, str]:
 def _answers(home: Path, port: int, seconds: float = 2.0, process: Process | None = None) -> bool:
     deadline = time.monotonic() + seconds
     while True:
-        if _get(port, "/api/health") == b"true" and _is_of(home, port):
+        if _get(port, "/api/health") == b"true" and _is_of(home, port, sure=process is not None):
             return True
         if time.monotonic() > deadline or (process and not process.lives()):
             return False
         time.sleep(0.05)
 
 
-def _is_of(home: Path, port: int) -> bool:
-    """Two servers that start at once on one port: only one gets it, and the other must not take it for its own."""
-    settings = _get(port, "/api/admin/settings")
-    return not settings or json.loads(settings).get("home") in (None, str(home))
+def _is_of(home: Path, port: int, *, sure: bool) -> bool:
+    """Two servers that start at once on one port: only one gets it, and the other must not take it for its own.
+
+    One that asks for a login that is not known here tells nothing: where it must be `sure`, it is another one's.
+    """
+    settings = _get(port, "/api/admin/settings", os.environ.get("PREFECT_SERVER_API_AUTH_STRING", ""))
+    return json.loads(settings).get("home") in (None, str(home)) if settings else not sure
 
 
-def _get(port: int, path: str) -> bytes | None:
+def _get(port: int, path: str, login: str = "") -> bytes | None:
+    headers = {"authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
     # Not urllib: a proxy in the environment has no business here.
     with closing(http.client.HTTPConnection(HOST, port, timeout=5)) as connection:
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers)
             reply = connection.getresponse()
             return reply.read() if reply.status == http.HTTPStatus.OK else None
         except (OSError, http.client.HTTPException):
             return None
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _home(var: Path) -> Path:

@@ -100,6 +100,10 @@ class Deployed:
         return done
 
     def _post(self, path: str, **asked: Any) -> Any:
-        reply = self.api.post(path, json=asked)
+        deadline = time.monotonic() + PATIENCE
+        # SQLite that is busy answers 503, and Prefect's own client asks again, too.
+        while (reply := self.api.post(path, json=asked)).status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            assert time.monotonic() < deadline, reply.text
+            time.sleep(0.5)
         reply.raise_for_status()
         return reply.json()

@@ -7,15 +7,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from benchmarks import bootstrap as benchmark
+from deploy import bootstrap
 from tests import services
 from tests.deploy import every_deployment
 from tests.deploy.every_deployment import Deployed
@@ -24,6 +28,14 @@ from tests.flows.workplace import ROOT, Workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LOGIN = "admin:s3cr3t-of-the-server"
+
+
+class Said(NamedTuple):
+    """The exit code of a command, the lines of what it says, and its complaints."""
+
+    code: int
+    out: list[str]
+    err: str
 
 
 @dataclass(frozen=True)
@@ -42,11 +54,22 @@ class Place:
             stdin=subprocess.DEVNULL, timeout=100, check=False,
         )  # fmt: skip
 
+    def bootstrapped(self, *arguments: str, **variables: str) -> Said:
+        """Run it in this process, as starting one takes longer than its work."""
+        out, err = StringIO(), StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "path", [*sys.path])
+            patch.chdir(self.folder)
+            for name, value in {"AIW_STORE": str(self.folder / "var"), "AIW_ROOT": str(ROOT), **variables}.items():
+                patch.setenv(name, value)
+            code = bootstrap.app(list(arguments or ("prefect.yaml",)), result_action="return_value")
+        return Said(code, out.getvalue().splitlines(), err.getvalue())
+
     def bootstrap(self, *arguments: str, **variables: str) -> list[str]:
         """Run it, and return what it says was done."""
-        done = self.python("deploy.bootstrap", str(self.folder / "prefect.yaml"), *arguments, **variables)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.splitlines()
+        said = self.bootstrapped("prefect.yaml", *arguments, **variables)
+        assert said.code == 0, said
+        return said.out
 
     def all(self, what: str, **asked: Any) -> list[dict[str, Any]]:
         """Return every record of a kind."""
@@ -70,7 +93,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_SERVER_API_AUTH_STRING", LOGIN)
         patch.setenv("PREFECT_API_AUTH_STRING", LOGIN)
-        with services.prefect_server(tmp_path_factory.mktemp("server")) as server:
+        login = temporary_settings({PREFECT_API_AUTH_STRING: LOGIN})
+        with login, services.prefect_server(tmp_path_factory.mktemp("server")) as server:
             user, _, password = LOGIN.partition(":")
             with httpx.Client(base_url=server.api_url, auth=(user, password), trust_env=False, timeout=30) as api:
                 yield Place(folder, api)
@@ -79,7 +103,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def first(place: Place) -> list[str]:
     """What the first run did."""
-    return place.bootstrap(INFERENCE_TOKEN="canary-2718")
+    done = place.python("deploy.bootstrap", str(place.folder / "prefect.yaml"), INFERENCE_TOKEN="canary-2718")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +178,10 @@ def test_what_a_person_has_switched_off_stays_off(place: Place, first: list[str]
 
 def test_a_block_that_cannot_be_made_is_said_and_the_rest_is_done(place: Place, first: list[str]) -> None:
     place.api.patch(f"/deployments/{place.deployment('drill')['id']}", json={"description": "mine"}).raise_for_status()
-    done = place.python("deploy.bootstrap", "prefect.yaml", ON_CALL_KIND="slack")
-    assert done.returncode == 1
-    assert done.stdout.splitlines() == ["deployment drill/drill: changed: description"]
-    assert "block 'on-call': also set ON_CALL_URL" in done.stderr
-    assert "The rest is done; run this again" in done.stderr
-    assert "Traceback" not in done.stderr
+    said = place.bootstrapped(ON_CALL_KIND="slack")
+    assert (said.code, said.out) == (1, ["deployment drill/drill: changed: description"])
+    assert "block 'on-call': also set ON_CALL_URL" in said.err
+    assert "The rest is done; run this again" in said.err
 
 
 def test_prefects_own_deploy_takes_the_file_too_and_a_worker_runs_each(
@@ -194,8 +218,8 @@ deployments:
   - {name: from-git, entrypoint: "flows/drill.py:drill", tags: [ai-workflow], work_pool: *soon}
 """
     )
-    done = place.python("deploy.bootstrap", str(work / "prefect.yaml"), "--git", f"file://{bare}", "--ref", "release")
-    assert done.stdout.splitlines() == ["deployment drill/from-git: made"], done.stderr
+    said = place.bootstrapped(str(work / "prefect.yaml"), "--git", f"file://{bare}", "--ref", "release")
+    assert said.out == ["deployment drill/from-git: made"], said.err
     shutil.rmtree(work)
     deployed = Deployed(place.api)
     assert deployed.ended(deployed.start("from-git")) == "COMPLETED", worker.output()[-3000:]
@@ -206,19 +230,18 @@ deployments:
 def test_fifty_deployments_are_all_or_none_and_what_the_file_has_no_more_is_named_and_pruned(
     place: Place, first: list[str]
 ) -> None:
-    file, fifty = place.folder / "prefect.yaml", place.folder / "fifty.yaml"
+    fifty = place.folder / "fifty.yaml"
     added = benchmark.write(fifty, 50)
     wrong = yaml.safe_load(fifty.read_text())
     wrong["deployments"].append(wrong["deployments"][-1] | {"name": "x", "tag": 1})
     (place.folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
-    refused = place.python("deploy.bootstrap", str(place.folder / "wrong.yaml"))
-    assert refused.returncode == 1
-    assert "deployment x: tag is not known" in refused.stderr
+    refused = place.bootstrapped("wrong.yaml")
+    assert refused.code == 1
+    assert "deployment x: tag is not known" in refused.err
     assert not set(added) & {one["name"] for one in place.all("deployments")}
 
-    everything = place.python("deploy.bootstrap", str(fifty))
-    assert {f"deployment scoring/{name}: made" for name in added} <= set(everything.stdout.splitlines())
-    assert place.python("deploy.bootstrap", str(fifty)).stdout.splitlines() == ["nothing changed"]
+    assert {f"deployment scoring/{name}: made" for name in added} <= set(place.bootstrapped("fifty.yaml").out)
+    assert place.bootstrapped("fifty.yaml").out == ["nothing changed"]
 
     flow_id = place.deployment("drill")["flow_id"]
     place.api.post("/deployments/", json={"name": "theirs", "flow_id": flow_id}).raise_for_status()
@@ -226,16 +249,13 @@ def test_fifty_deployments_are_all_or_none_and_what_the_file_has_no_more_is_name
     for name in ("ai-workflow: of old", "theirs"):
         asked = {key: late[key] for key in ("description", "enabled", "trigger", "actions")}
         place.api.post("/automations/", json={"name": name, **asked}).raise_for_status()
-    named = place.python("deploy.bootstrap", str(file))
-    assert named.stdout.splitlines() == ["nothing changed"]
+    named = place.bootstrapped()
+    assert named.out == ["nothing changed"]
     gone = {"automation ai-workflow: of old", *(f"deployment scoring/{name}" for name in added)}
-    assert {f"{one} is not in prefect.yaml any more: --prune removes it" for one in gone} <= set(
-        named.stderr.splitlines()
-    )
-    assert "theirs" not in named.stderr
+    assert {f"{one} is not in prefect.yaml any more: --prune removes it" for one in gone} <= set(named.err.splitlines())
+    assert "theirs" not in named.err
     assert {f"{one}: removed" for one in gone} <= set(place.bootstrap("--prune"))
-    again = place.python("deploy.bootstrap", str(file), "--prune")
-    assert (again.stdout, again.stderr) == ("nothing changed\n", "")
+    assert place.bootstrapped("prefect.yaml", "--prune") == (0, ["nothing changed"], "")
     assert "theirs" in {one["name"] for one in place.all("deployments")}
     assert "theirs" in {one["name"] for one in place.all("automations")}
 
@@ -245,9 +265,10 @@ def test_without_the_login_it_says_which_variable_is_missing(place: Place, first
     assert done.returncode == 1
     assert "PREFECT_API_AUTH_STRING" in done.stderr
     assert "Traceback" not in done.stderr
-    nobody = place.python("deploy.bootstrap", "prefect.yaml", PREFECT_API_URL="http://127.0.0.1:9/api")
-    assert nobody.returncode == 1
-    assert "does not answer" in nobody.stderr
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        nobody = place.bootstrapped()
+    assert nobody.code == 1
+    assert "does not answer" in nobody.err
 
 
 def test_the_relays_token_changes_its_block_and_is_nowhere_shown(
@@ -257,10 +278,10 @@ def test_the_relays_token_changes_its_block_and_is_nowhere_shown(
     given.write_text(
         yaml.safe_dump({"relay": {"token": "${secret:relay-token}"}, "deploy": {"variables": {"site": "a"}}})
     )
-    missing = place.python("deploy.bootstrap", "prefect.yaml", AIW_CONFIG=str(given))
-    assert missing.returncode == 1
-    assert "relay-token" in missing.stderr
-    assert "RELAY_TOKEN" in missing.stderr
+    missing = place.bootstrapped(AIW_CONFIG=str(given))
+    assert missing.code == 1
+    assert "relay-token" in missing.err
+    assert "RELAY_TOKEN" in missing.err
     done = place.bootstrap(AIW_CONFIG=str(given), RELAY_TOKEN="canary-8142")
     assert {"variable site: made", "block webhook/alert-relay: changed"} <= set(done)
     shown = [place.all(what) for what in ("automations", "deployments", "block_documents", "flow_runs")]
