@@ -20,6 +20,7 @@ from ai_workflow import publishing
 from deploy.server import Server
 from flows.drill import SAYS
 from tests import services
+from tests.deploy import broken_deployment
 from tests.flows import tables
 from tests.flows.api import Api
 from tests.flows.prefect_runs import in_training
@@ -108,6 +109,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     place.configure("long.yaml", source=source, trainer=LONG)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS", "2")
+        patch.setenv("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", "2")
         server = stack.enter_context(services.prefect_server(tmp_path_factory.mktemp("server")))
         vendors = stack.enter_context(fake_vendors.running(folder))
         relay = stack.enter_context(RunningRelay(folder, [vendors.channel("slack", **LIVELY)]))
@@ -220,7 +222,7 @@ def test_a_run_that_goes_silent_is_marked_crashed_and_told(house: House) -> None
 
 
 def test_a_broken_deployment_is_tried_no_more_often_than_it_may_and_told_once(house: House) -> None:
-    run_id = _run_of_a_broken_deployment(house, "broken-of-a-test")
+    run_id = broken_deployment.run(house.client, house.deployments["training"], "broken-of-a-test")
     for _ in range(2):
         house.eventually(lambda: house.state(str(run_id)) == StateType.CRASHED)
         recovery = house.run("recovery", "sees-to-the-broken-one", config=str(house.place.folder / "pipeline.yaml"))
@@ -233,17 +235,6 @@ def test_a_broken_deployment_is_tried_no_more_often_than_it_may_and_told_once(ho
     house.set_state("training", "after-the-broken-one", Failed(message="x"))
     house.eventually(lambda: bool(house.told("after-the-broken-one")))
     assert len(house.told("broken-of-a-test")) == 1
-
-
-def _run_of_a_broken_deployment(house: House, name: str) -> UUID:
-    """Start a run with a parameter that the flow does not have, of a deployment that lets it pass, as Prefect's do."""
-    client, training = house.client, house.client.read_deployment(house.deployments["training"])
-    broken = client.create_deployment(
-        training.flow_id, "broken", work_pool_name="ai-workflow", work_queue_name="later",
-        entrypoint=training.entrypoint, pull_steps=training.pull_steps, tags=["ai-workflow"],
-        parameter_openapi_schema={"type": "object", "properties": {}}, enforce_parameter_schema=False,
-    )  # fmt: skip
-    return client.create_flow_run_from_deployment(broken, name=name, parameters={"no_such_parameter": 1}).id
 
 
 def test_that_no_worker_is_left_is_told(house: House) -> None:
