@@ -11,6 +11,9 @@ from typing import Any
 from prefect.client.orchestration import PrefectClient
 from prefect.events.schemas.automations import AutomationCore
 
+from deploy.automations import PREFIX
+from deploy.leftovers import Leftovers
+
 # What the server makes up, or a person decides.
 _NOT_OURS = {"id", "created", "updated", "owner_resource", "enabled"}
 
@@ -32,6 +35,17 @@ async def apply(client: PrefectClient, wanted: Sequence[AutomationCore]) -> list
             await client.update_automation(found.id, whole)
             done.append(f"automation {one.name}: changed" + ("" if found.enabled else ", and still switched off"))
     return done
+
+
+async def leftovers(client: PrefectClient, wanted: Sequence[AutomationCore]) -> Leftovers:
+    """Return the automations that bear this project's prefix and are not wanted."""
+    names = {one.name for one in wanted}
+    found = {
+        f"automation {one.name}": one.id
+        for one in await client.read_automations()
+        if one.name.startswith(PREFIX) and one.name not in names
+    }
+    return Leftovers(found, client.delete_automation)
 
 
 def said(automation: AutomationCore) -> Any:

@@ -6,11 +6,9 @@ Run twice, it changes nothing the second time. All that can be wrong is looked a
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from cyclopts import App
 from prefect.client.orchestration import PrefectClient, get_client
@@ -21,13 +19,12 @@ from ai_workflow import config as configuration
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 from ai_workflow.settings import Settings
+from blocks.registration import register
 from deploy import armed, automations, predeploy, relay_block, variables, work_pool
 from deploy.deployments import Deployments, Source
 from deploy.predeploy import Checked
 
 ROOT = Path(__file__).resolve().parent.parent
-# What `python -m blocks register` says of a block that it has written.
-_WRITTEN = ("made", "changed", "created", "updated", "registered")
 app = App(name="python -m deploy.bootstrap", help=__doc__, version_flags=[])
 
 
@@ -37,27 +34,53 @@ class BootstrapError(AiWorkflowError):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that was looked at beforehand, and is right."""
+    """All that was looked at beforehand, and is right; `prune` tells whether what the file has no more is removed."""
 
     settings: Settings
     checked: list[Checked]
     source: Source
     relay_token: str | None
-    relay_url: str | None = None
+    prune: bool = False
 
 
-async def apply(client: PrefectClient, plan: Plan) -> list[str]:
-    """Make the server so, and return what was done, a line each; nothing where nothing was to be done."""
-    blocks = asyncio.create_task(_blocks())
-    done = await variables.apply(client, plan.settings.deploy.variables)
-    done += await work_pool.apply(client, [one.entry for one in plan.checked])
+@dataclass(slots=True)
+class Done:
+    """What was changed, what is there and not in the file, and what could not be done; a line each."""
+
+    lines: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+async def apply(client: PrefectClient, plan: Plan, done: Done) -> None:
+    """Make the server so, and note in `done` what was changed; nothing where nothing was to be done."""
+    await _blocks(done)
+    done.lines += await variables.apply(client, plan.settings.deploy.variables)
+    done.lines += await work_pool.apply(client, [one.entry for one in plan.checked])
     deployments = Deployments(client)
-    done += await deployments.apply(plan.checked, plan.source)
-    relay = await relay_block.apply(plan.relay_url or relay_block.url(plan.settings), plan.relay_token)
-    done += relay.done
-    need = automations.needs(plan.settings, relay.id, deployments.ids)
-    done += await armed.apply(client, automations.wanted(need))
-    return done + await blocks
+    done.lines += await deployments.apply(plan.checked, plan.source)
+    relay = await relay_block.apply(plan.settings, plan.relay_token)
+    done.lines += relay.done
+    wanted = automations.wanted(automations.needs(plan.settings, relay.id, deployments.ids))
+    done.lines += await armed.apply(client, wanted)
+    # Automations first: one must not refer to a deployment that is gone.
+    for leftover in (await armed.leftovers(client, wanted), deployments.leftovers()):
+        if plan.prune:
+            done.lines += await leftover.remove()
+        else:
+            done.left += leftover.names
+
+
+async def _blocks(done: Done) -> None:
+    """Have the catalogue of blocks registered, and nobody asked; what goes wrong there keeps nothing else."""
+    try:
+        async for outcome in register():
+            if outcome.changed:
+                done.lines.append(str(outcome) if outcome.name.startswith("block ") else f"block {outcome}")
+    except AiWorkflowError as error:
+        done.problems.append(f"{error}. The rest is done; run this again")
+    except PrefectHTTPStatusError as error:
+        done.problems.append(f"blocks: {_answer(error)}. The rest is done; run this again")
 
 
 async def plan(file: Path, settings: Settings, source: Source, client: PrefectClient) -> Plan:
@@ -87,35 +110,19 @@ async def _reachable(client: PrefectClient) -> None:
         ) from error
 
 
-async def _blocks() -> list[str]:
-    """Have the catalogue of blocks registered; a process of its own, as it takes its values from the environment."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "blocks", "register",
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": _python_path()}, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, problems = await process.communicate()
-    if process.returncode:
-        last = problems.decode(errors="replace").strip().splitlines()[-1:]
-        raise BootstrapError(f"python -m blocks register failed: {' '.join(last)}. The rest is done; run this again")
-    lines = [line.strip() for line in out.decode(errors="replace").splitlines()]
-    return [f"block {line}" for line in lines if line.partition(": ")[2].startswith(_WRITTEN)]
+def _answer(error: PrefectHTTPStatusError) -> str:
+    asked = f"{error.response.request.method} {error.response.request.url.path}"
+    return f"the Prefect server answers {error.response.status_code} to {asked}"
 
 
-def _python_path() -> str:
-    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-
-
-async def _run(file: Path, settings: Settings, source: Source, relay_url: str | None) -> list[str]:
+async def _run(file: Path, settings: Settings, source: Source, prune: bool, done: Done) -> None:
     async with get_client() as client:
-        ready = replace(await plan(file, settings, source, client), relay_url=relay_url)
+        ready = await plan(file, settings, source, client)
         try:
-            return await apply(client, ready)
+            await apply(client, replace(ready, prune=prune), done)
         except PrefectHTTPStatusError as error:
-            reply = error.response
-            asked = f"{reply.request.method} {reply.request.url.path}"
             remedy = "Its log says more; what was done before stays, and running this again goes on"
-            raise BootstrapError(f"the Prefect server answers {reply.status_code} to {asked}. {remedy}") from error
+            raise BootstrapError(f"{_answer(error)}. {remedy}") from error
 
 
 @app.default
@@ -128,6 +135,7 @@ def main(
     ref: str | None = None,
     git_token_block: str | None = None,
     relay_url: str | None = None,
+    prune: bool = False,
 ) -> int:
     """Set up work pool, queues, variables, blocks, deployments and automations on the server of PREFECT_API_URL.
 
@@ -139,18 +147,31 @@ def main(
         ref: its branch.
         git_token_block: a Secret block with an access token for it.
         relay_url: where the server reaches the relay, if not at deploy.relay_url.
+        prune: remove deployments and automations of this project that the file does not have any more.
     """
+    done = Done()
     try:
         settings = configuration.load(config, environment=environment).settings
         pipeline = str(Path(config).resolve()) if config and git is None else config
         given = {name: value for name, value in (("config", pipeline), ("environment", environment)) if value}
         source = Source(file.resolve().parent, git, ref, git_token_block, given)
-        done: Any = asyncio.run(_run(file, settings, source, relay_url))
+        if relay_url:
+            of_deploy = settings.deploy.model_copy(update={"relay_url": relay_url})
+            settings = settings.model_copy(update={"deploy": of_deploy})
+        asyncio.run(_run(file, settings, source, prune, done))
     except AiWorkflowError as error:
-        print(scrub(f"error: {error}"), file=sys.stderr)
-        return 1
-    print("\n".join(done) if done else "nothing changed")
-    return 0
+        done.problems.append(str(error))
+    return _say(done)
+
+
+def _say(done: Done) -> int:
+    if done.lines or not done.problems:
+        print("\n".join(done.lines or ["nothing changed"]))
+    for name in done.left:
+        print(f"{name} is not in prefect.yaml any more: --prune removes it", file=sys.stderr)
+    for problem in done.problems:
+        print(scrub(f"error: {problem}"), file=sys.stderr)
+    return 1 if done.problems else 0
 
 
 if __name__ == "__main__":

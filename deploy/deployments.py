@@ -19,11 +19,14 @@ from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
+from deploy.leftovers import Leftovers
 from deploy.predeploy import Checked
 
 # A fixed one: else each deployment of an interval would differ from the one before.
 ANCHOR = "2020-01-01T00:00:00Z"
 _PAGE = 200
+# The tag and the work pool of everything that is of this project.
+OURS = "ai-workflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,11 @@ class Deployments:
     def __init__(self, client: PrefectClient) -> None:
         self._client = client
         self.ids: dict[str, UUID] = {}
+        self._before: dict[str, DeploymentResponse] = {}
 
     async def apply(self, checked: Sequence[Checked], source: Source) -> list[str]:
         """Create or update what differs, and return what was done, a line each; `ids` then has them by flow/name."""
-        there = await self._there()
+        there = self._before = await self._there()
         done = []
         for one in checked:
             name = f"{one.flow.name}/{one.entry.name}"
@@ -80,6 +84,15 @@ class Deployments:
             self.ids[name] = await self._write(one, fields, found)
             done.append(f"deployment {name}: {'made' if found is None else 'changed: ' + ', '.join(changed)}")
         return done
+
+    def leftovers(self) -> Leftovers:
+        """Return the deployments of this project, by tag or work pool, that `apply` was not asked for."""
+        found = {
+            f"deployment {name}": one.id
+            for name, one in self._before.items()
+            if name not in self.ids and (OURS in one.tags or one.work_pool_name == OURS)
+        }
+        return Leftovers(found, self._client.delete_deployment)
 
     async def _there(self) -> dict[str, DeploymentResponse]:
         flows: dict[UUID, str] = {}

@@ -50,11 +50,11 @@ def url(settings: Settings) -> str:
     return settings.deploy.relay_url or f"http://{host}:{relay.port}/prefect"
 
 
-async def apply(relay_url: str, relay_token: str | None) -> RelayBlock:
+async def apply(settings: Settings, relay_token: str | None) -> RelayBlock:
     """Make the block, or change it where it differs; its token is never shown."""
     headers = {"content-type": "application/json"}
     headers |= {"authorization": f"Bearer {relay_token}"} if relay_token else {}
-    want = Webhook(method="POST", url=SecretStr(relay_url), headers=headers)
+    want = Webhook(method="POST", url=SecretStr(url(settings)), headers=headers)
     found: Any
     try:
         found = await Webhook.aload(NAME)

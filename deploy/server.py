@@ -13,13 +13,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
-from deploy import healthy, history, ports
+from deploy import healthy, history, ports, server_environment
 from deploy.ports import HOST
 from deploy.process import Process, spawn
 from deploy.stack.place import Place
@@ -147,7 +147,7 @@ def _of_stack(var: Path) -> Server | None:
 
 def _start(home: Path) -> Server:
     for port in (PORT if ports.is_free(PORT) else ports.free(), ports.free()):
-        process = spawn(_command(port), environment(home, port, os.environ), home / "server.log")
+        process = spawn(command(port), server_environment.of(home, port, os.environ), home / "server.log")
         state = _State(process.pid, process.born, port)
         _write(home, state)
         try:
@@ -168,54 +168,28 @@ def _start(home: Path) -> Server:
     )
 
 
-def _command(port: int) -> list[str]:
+def command(port: int) -> list[str]:
+    """Return program and arguments of a server on a port."""
     return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-
-
-def environment(home: Path, port: int, given: Mapping[str, str], database: str | None = None) -> dict[str, str]:
-    """Return the environment of a server.
-
-    Args:
-        home: the folder where it keeps all it has to.
-        port: where it listens.
-        given: the environment of who starts it.
-        database: the address of its database, if that is not a file of `home`.
-    """
-    ours = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
-        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
-        "PREFECT_SERVER_API_HOST": HOST,
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database or f"sqlite+aiosqlite:///{home / 'prefect.db'}",
-        "PREFECT_SERVER_UI_ENABLED": "true",
-        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    return without_foreign(given) | ours
-
-
-def without_foreign(given: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what says which Prefect server, database or profile is used."""
-    foreign = ("PREFECT_API_", "PREFECT_PROFILE", "PREFECT_SERVER_DATABASE_", "PREFECT_UI_", "PREFECT__")
-    return {name: value for name, value in given.items() if not name.startswith(foreign)}
 
 
 def _answers(home: Path, port: int, seconds: float = 2.0, process: Process | None = None) -> bool:
     deadline = time.monotonic() + seconds
     while True:
-        if ports.get(port, "/api/health") == b"true" and _is_of(home, port):
+        if ports.get(port, "/api/health") == b"true" and _is_of(home, port, sure=process is not None):
             return True
         if time.monotonic() > deadline or (process and not process.lives()):
             return False
         time.sleep(0.05)
 
 
-def _is_of(home: Path, port: int) -> bool:
-    """Two servers that start at once on one port: only one gets it, and the other must not take it for its own."""
-    settings = ports.get(port, "/api/admin/settings")
-    return not settings or json.loads(settings).get("home") in (None, str(home))
+def _is_of(home: Path, port: int, *, sure: bool) -> bool:
+    """Two servers that start at once on one port: only one gets it, and the other must not take it for its own.
+
+    One that asks for a login that is not known here tells nothing: where it must be `sure`, it is another one's.
+    """
+    settings = ports.get(port, "/api/admin/settings", os.environ.get("PREFECT_SERVER_API_AUTH_STRING", ""))
+    return json.loads(settings).get("home") in (None, str(home)) if settings else not sure
 
 
 def _home(var: Path) -> Path:

@@ -28,7 +28,7 @@ from ai_workflow.store import Store
 T = TypeVar("T")
 PIPELINES = ("training", "scoring")
 # Those that look after runs and versions may have been killed too: such a run is marked, and another one comes in time.
-FLOWS = (*PIPELINES, "promotion", "retention", "recovery", "reaction", "drill")
+FLOWS = (*PIPELINES, "evaluation", "promotion", "retention", "recovery", "reaction", "drill")
 # What crashed longer ago is for a person to decide on.
 WINDOW = timedelta(days=1)
 _PAGE = 200

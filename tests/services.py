@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
@@ -33,6 +33,8 @@ class Postgres:
     user: str = "pipeline"
     password: str = "s3cr3t-pa$$:w@rd"
     dbname: str = "postgres"
+    restart: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
+    """Ends it as an administrator does, connections and all, and starts it again at the same port."""
 
     def connect(self) -> psycopg.Connection:
         """Open a connection with autocommit."""
@@ -67,21 +69,48 @@ def postgres() -> Iterator[Postgres]:
         account = _account()
         _own(folder, account)
         _initialise(binaries, folder, found, account)
-        process = subprocess.Popen(
-            [binaries / "postgres", "-D", folder / "data", *_options(found.port)],
-            cwd=folder, user=account, group=_group(account), extra_groups=None if account is None else [],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
-        )  # fmt: skip
+        command = [binaries / "postgres", "-D", folder / "data", *_options(found.port)]
+        cluster = _Cluster(found, folder, command, account)
+        cluster.start()
         try:
-            _wait_for(found, process, folder / "log")
-            yield found
+            yield replace(found, restart=cluster.restart)
         finally:
-            process.send_signal(signal.SIGINT)  # "fast": it ends the connections that are open
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            cluster.stop()
+
+
+@dataclass
+class _Cluster:
+    found: Postgres
+    folder: Path
+    command: list[str | Path]
+    account: str | None
+
+    def start(self) -> None:
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.folder, user=self.account, group=_group(self.account),
+                extra_groups=None if self.account is None else [],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output,
+            )  # fmt: skip
+        try:
+            _wait_for(self.found, self.process, log)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)  # "fast": it ends the connections that are open
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
 
 def chromium() -> Path:

@@ -11,7 +11,7 @@ from ai_workflow import config as configuration
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import Secret
 from ai_workflow.settings import Settings
-from deploy import prefect_settings, server
+from deploy import prefect_settings, server, server_environment
 from deploy.ports import HOST
 from deploy.stack import database
 from deploy.stack.place import MARK, Options, Place
@@ -38,7 +38,7 @@ def command(service: Service, options: Options, place: Place) -> list[str]:
 
 def environment(service: Service, options: Options, place: Place, given: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a service; `given` is the one that the stack was started with."""
-    found = {name: value for name, value in server.without_foreign(given).items() if name not in SECRETS}
+    found = {name: value for name, value in server_environment.without_foreign(given).items() if name not in SECRETS}
     # `python` and `prefect` are those of the project.
     found["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)])
     found |= {"AIW_ENVIRONMENT": options.environment} if options.environment else {}
@@ -67,7 +67,7 @@ def client(options: Options, place: Place, found: Settings) -> dict[str, str]:
 def _of_server(found: dict[str, str], options: Options, place: Place) -> dict[str, str]:
     login, key = found.pop("PREFECT_LOGIN", None), found.pop("PREFECT_ENCRYPTION_KEY", None)
     url = database.url(place, options) if options.postgresql else None
-    found = server.environment(place.var / "prefect", options.port(options.named("server")), found, url)
+    found = server_environment.of(place.var / "prefect", options.port(options.named("server")), found, url)
     # A page of another site must not act through the browser of whoever is at this machine.
     found["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] = "true"
     found |= {"PREFECT_SERVER_API_AUTH_STRING": login} if login else {}

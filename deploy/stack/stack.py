@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
-from deploy import healthy, history, ports, server
+from deploy import healthy, history, ports, server, server_environment
 from deploy.ports import HOST
-from deploy.stack import database, launch, leftovers, manager, watching
+from deploy.stack import database, launch, manager, processes, watching
 from deploy.stack.manager import ROOT, Manager
 from deploy.stack.place import MARK, Options, Place, State
 from deploy.stack.services import POSTGRESQL, Service
@@ -81,7 +81,7 @@ def _refuse(options: Options, given: Mapping[str, str]) -> Settings:
 
 def _clear(place: Place, say: Say) -> None:
     """End what would be in the way: the rest of a stack whose manager was killed, and the server of `make run`."""
-    if count := leftovers.end(place.folder):
+    if count := processes.end(place.folder):
         say(f"ended {count} processes of a stack whose process manager is gone")
     place.forget()
     if server.stop(place.var):
@@ -109,7 +109,7 @@ def _prepare(place: Place, options: Options) -> None:
 
 
 def _start(place: Place, options: Options, settings: Settings, given: Mapping[str, str], say: Say) -> State:
-    process = manager.start(place, options, server.without_foreign(given))
+    process = manager.start(place, options, server_environment.without_foreign(given))
     place.write(options, process)
     api = Manager(place)
     _until(lambda: _answers(api), 30.0, "the process manager", place.folder / "supervisord.out", process.lives)
@@ -194,11 +194,11 @@ def _tokens(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
 
 def _end(place: Place) -> bool:
     found = place.read()
-    there = leftovers.find(place.folder)
+    there = processes.find(place.folder)
     if found and found.manager.lives():
         # It ends its services one after another, the last one first.
         patience = sum(service.stop_seconds for service in found.options.services)
         found.manager.end(patience)
-    leftovers.end(place.folder)
+    processes.end(place.folder)
     place.forget()
     return bool(there)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import httpx
 import yaml
 
-from deploy.stack import leftovers
+from deploy.stack import processes
 from deploy.stack.place import Options, Place
 from deploy.stack.services import POSTGRESQL, SERVICES
 from tests import services
@@ -109,7 +109,7 @@ def in_folder(folder: Path, site: dict[str, object] | None = None, **given: str)
         yield found
     finally:
         found.command("down")
-        leftovers.end(found.place.folder, 0)
+        processes.end(found.place.folder, 0)
 
 
 def until(look: Callable[[], T], is_there: Callable[[T], bool] = bool) -> T:

@@ -20,6 +20,7 @@ from ai_workflow import publishing
 from deploy.server import Server
 from flows.drill import SAYS
 from tests import services
+from tests.deploy import broken_deployment
 from tests.flows import tables
 from tests.flows.api import Api
 from tests.flows.prefect_runs import in_training
@@ -108,6 +109,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     place.configure("long.yaml", source=source, trainer=LONG)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS", "2")
+        patch.setenv("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", "2")
         server = stack.enter_context(services.prefect_server(tmp_path_factory.mktemp("server")))
         vendors = stack.enter_context(fake_vendors.running(folder))
         relay = stack.enter_context(RunningRelay(folder, [vendors.channel("slack", **LIVELY)]))
@@ -127,7 +129,7 @@ def _bootstrap(house: House) -> None:
     settings = {
         "relay": {"token": TOKEN},
         "deploy": {"relay_url": f"http://127.0.0.1:{house.relay.port}/prefect"},
-        "recovery": {"heartbeat_seconds": 15},
+        "recovery": {"heartbeat_seconds": 15, "settle_seconds": 4, "max_attempts": 1},
         "reactions": {"training_per_day": 1, "promotion_per_day": 1},
     }
     house.settings.write_text(yaml.safe_dump(settings))
@@ -217,6 +219,22 @@ def test_a_run_that_goes_silent_is_marked_crashed_and_told(house: House) -> None
     [run] = [one for one in house.runs("training") if one["name"] == "killed-of-a-test"]
     house.eventually(lambda: house.state(run["id"]) == StateType.CRASHED)
     house.eventually(lambda: bool(house.told("killed-of-a-test", "no heartbeat for 30 s")))
+
+
+def test_a_broken_deployment_is_tried_no_more_often_than_it_may_and_told_once(house: House) -> None:
+    run_id = broken_deployment.run(house.client, house.deployments["training"], "broken-of-a-test")
+    for _ in range(2):
+        house.eventually(lambda: house.state(str(run_id)) == StateType.CRASHED)
+        recovery = house.run("recovery", "sees-to-the-broken-one", config=str(house.place.folder / "pipeline.yaml"))
+        house.eventually(lambda: house.state(str(recovery.id)) == StateType.COMPLETED)  # noqa: B023 - called at once
+    ended = house.client.read_flow_run(run_id).state
+    assert ended is not None
+    assert (ended.message or "").startswith("given up after 1 attempts")
+    processes = [state for state in house.client.read_flow_run_states(run_id) if state.name == "Submitting"]
+    assert len(processes) == 2, "the first, and one more attempt"
+    house.set_state("training", "after-the-broken-one", Failed(message="x"))
+    house.eventually(lambda: bool(house.told("after-the-broken-one")))
+    assert len(house.told("broken-of-a-test")) == 1
 
 
 def test_that_no_worker_is_left_is_told(house: House) -> None:

@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from benchmarks import bootstrap as benchmark
 from tests import services
-from tests.flows.workplace import ROOT
+from tests.deploy import every_deployment
+from tests.deploy.deploying_place import Place
+from tests.deploy.every_deployment import Deployed
+from tests.flows.prefect_worker import Worker
+from tests.flows.workplace import ROOT, Workplace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LOGIN = "admin:s3cr3t-of-the-server"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder to deploy from, with a server of its own that asks for a login."""
-
-    folder: Path
-    api: httpx.Client
-
-    def python(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a module against the server."""
-        environment = os.environ | {"AIW_STORE": str(self.folder / "var"), "AIW_ROOT": str(ROOT)}
-        environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", **variables}
-        return subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=self.folder, env=environment, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, timeout=100, check=False,
-        )  # fmt: skip
-
-    def bootstrap(self, *arguments: str, **variables: str) -> list[str]:
-        """Run it, and return what it says was done."""
-        done = self.python("deploy.bootstrap", str(self.folder / "prefect.yaml"), *arguments, **variables)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.splitlines()
-
-    def all(self, what: str, **asked: Any) -> list[dict[str, Any]]:
-        """Return every record of a kind."""
-        reply = self.api.post(f"/{what}/filter", json=asked)
-        reply.raise_for_status()
-        found: list[dict[str, Any]] = reply.json()
-        return found
-
-    def deployment(self, name: str) -> dict[str, Any]:
-        """Return a deployment by its name."""
-        return next(one for one in self.all("deployments") if one["name"] == name)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +34,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_SERVER_API_AUTH_STRING", LOGIN)
         patch.setenv("PREFECT_API_AUTH_STRING", LOGIN)
-        with services.prefect_server(tmp_path_factory.mktemp("server")) as server:
+        login = temporary_settings({PREFECT_API_AUTH_STRING: LOGIN})
+        with login, services.prefect_server(tmp_path_factory.mktemp("server")) as server:
             user, _, password = LOGIN.partition(":")
             with httpx.Client(base_url=server.api_url, auth=(user, password), trust_env=False, timeout=30) as api:
                 yield Place(folder, api)
@@ -75,7 +44,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def first(place: Place) -> list[str]:
     """What the first run did."""
-    return place.bootstrap(RELAY_TOKEN="t")
+    done = place.python("deploy.bootstrap", str(place.folder / "prefect.yaml"), INFERENCE_TOKEN="canary-2718")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def worker(place: Place) -> Iterator[Worker]:
+    """A worker that has this project's package, and its flows only where it pulls them."""
+    found = every_deployment.worker(every_deployment.furnish(Workplace(place.folder)), PYTHONPATH=str(ROOT / "src"))
+    yield found
+    found.kill()
 
 
 def test_it_says_all_that_it_did_and_nothing_the_second_time(place: Place, first: list[str]) -> None:
@@ -83,10 +62,13 @@ def test_it_says_all_that_it_did_and_nothing_the_second_time(place: Place, first
         "work pool ai-workflow: made, of type process",
         "work queue ai-workflow/first: made, priority 1",
         "deployment training/training: made",
+        "block inference-token: made",
+        "block type ChatChannel: made",
         "block webhook/alert-relay: made",
         "automation ai-workflow: run failed: made",
     ):
         assert line in first
+    assert "canary-2718" not in str(first)
     assert place.bootstrap() == ["nothing changed"]
     queues = {
         one["name"]: one["priority"] for one in place.api.post("/work_pools/ai-workflow/queues/filter", json={}).json()
@@ -135,46 +117,102 @@ def test_what_a_person_has_switched_off_stays_off(place: Place, first: list[str]
     assert {one for one in after if after[one] != before[one]} == {late["id"]}
 
 
-def test_prefects_own_deploy_takes_the_file_too(place: Place, first: list[str]) -> None:
+def test_a_block_that_cannot_be_made_is_said_and_the_rest_is_done(place: Place, first: list[str]) -> None:
+    place.api.patch(f"/deployments/{place.deployment('drill')['id']}", json={"description": "mine"}).raise_for_status()
+    said = place.bootstrapped(ON_CALL_KIND="slack")
+    assert (said.code, said.out) == (1, ["deployment drill/drill: changed: description"])
+    assert "block 'on-call': also set ON_CALL_URL" in said.err
+    assert "The rest is done; run this again" in said.err
+
+
+def test_prefects_own_deploy_takes_the_file_too_and_a_worker_runs_each(
+    place: Place, first: list[str], worker: Worker
+) -> None:
     done = place.python("prefect", "--no-prompt", "deploy", "--all")
     assert done.returncode == 0, done.stdout + done.stderr
-    changed = {line.split(":")[0] for line in place.bootstrap()}
-    assert all(line.startswith("deployment ") for line in changed)
+    deployed = Deployed(place.api)
+    deployed.pause_schedules()
+    named = {one["name"] for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
+    assert set(deployed.all()) == named
+    assert deployed.run_each(Workplace(place.folder)) == dict.fromkeys(named, "COMPLETED"), worker.output()[-3000:]
+    assert all(line.startswith("deployment ") for line in place.bootstrap())
 
 
-def test_fifty_deployments_take_no_minute_and_nothing_half_is_deployed(place: Place, first: list[str]) -> None:
-    file = place.folder / "prefect.yaml"
-    before = file.read_text()
-    whole = yaml.safe_load(before)
-    usual = whole["deployments"][1]
-    whole["deployments"] += [usual | {"name": f"scoring-{number}"} for number in range(42)]
-    try:
-        file.write_text(
-            yaml.safe_dump(whole | {"deployments": [*whole["deployments"], usual | {"name": "x", "tag": 1}]})
-        )
-        refused = place.python("deploy.bootstrap", str(file))
-        assert refused.returncode == 1
-        assert "deployment x: tag is not known" in refused.stderr
-        assert not any(one["name"].startswith("scoring-") for one in place.all("deployments"))
+def test_a_worker_pulls_the_code_from_git(place: Place, first: list[str], worker: Worker, tmp_path: Path) -> None:
+    work, bare = tmp_path / "work", tmp_path / "bare.git"
+    for name in ("flows", "config"):
+        shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
+    drill = work / "flows" / "drill.py"
+    drill.write_text(drill.read_text().replace("This is a drill", "This drill comes from git"))
+    me = ("-c", "user.name=a test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
+    for command in (
+        ("init", "-q", "-b", "release"),
+        ("add", "."),
+        (*me, "commit", "-qm", "all"),
+        ("clone", "-q", "--bare", ".", bare),
+    ):
+        subprocess.run(["git", *command], cwd=work, check=True)
+    (work / "prefect.yaml").write_text(
+        (ROOT / "prefect.yaml").read_text().partition("\ndeployments:")[0]
+        + """
+deployments:
+  - {name: from-git, entrypoint: "flows/drill.py:drill", tags: [ai-workflow], work_pool: *soon}
+"""
+    )
+    said = place.bootstrapped(str(work / "prefect.yaml"), "--git", f"file://{bare}", "--ref", "release")
+    assert said.out == ["deployment drill/from-git: made"], said.err
+    shutil.rmtree(work)
+    deployed = Deployed(place.api)
+    assert deployed.ended(deployed.start("from-git")) == "COMPLETED", worker.output()[-3000:]
+    assert "This drill comes from git" in worker.output()
+    assert deployed.all()["from-git"]["version"].endswith("+release")
 
-        file.write_text(yaml.safe_dump(whole))
-        began = time.monotonic()
-        assert len(place.bootstrap()) == 42
-        again = time.monotonic()
-        assert place.bootstrap() == ["nothing changed"]
-        print(f"50 deployments: {again - began:.1f} s, again: {time.monotonic() - again:.1f} s")
-    finally:
-        file.write_text(before)
+
+def test_fifty_deployments_are_all_or_none_and_what_the_file_has_no_more_is_named_and_pruned(
+    place: Place, first: list[str]
+) -> None:
+    fifty = place.folder / "fifty.yaml"
+    added = benchmark.write(fifty, 50)
+    wrong = yaml.safe_load(fifty.read_text())
+    wrong["deployments"].append(wrong["deployments"][-1] | {"name": "x", "tag": 1})
+    (place.folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
+    refused = place.bootstrapped("wrong.yaml")
+    assert refused.code == 1
+    assert "deployment x: tag is not known" in refused.err
+    assert not set(added) & {one["name"] for one in place.all("deployments")}
+
+    assert {f"deployment scoring/{name}: made" for name in added} <= set(place.bootstrapped("fifty.yaml").out)
+    assert place.bootstrapped("fifty.yaml").out == ["nothing changed"]
+
+    flow_id = place.deployment("drill")["flow_id"]
+    place.api.post("/deployments/", json={"name": "theirs", "flow_id": flow_id}).raise_for_status()
+    [late] = [one for one in place.all("automations") if one["name"] == "ai-workflow: run late"]
+    for name in ("ai-workflow: of old", "theirs"):
+        asked = {key: late[key] for key in ("description", "enabled", "trigger", "actions")}
+        place.api.post("/automations/", json={"name": name, **asked}).raise_for_status()
+    # All but a few of them stay, as to remove one takes as long as to make it.
+    few = set(added) - set(benchmark.write(place.folder / "fewer.yaml", 47))
+    named = place.bootstrapped("fewer.yaml")
+    assert named.out == ["nothing changed"]
+    assert len(few) == 3
+    gone = {"automation ai-workflow: of old", *(f"deployment scoring/{name}" for name in few)}
+    assert {f"{one} is not in prefect.yaml any more: --prune removes it" for one in gone} <= set(named.err.splitlines())
+    assert "theirs" not in named.err
+    assert {f"{one}: removed" for one in gone} <= set(place.bootstrapped("fewer.yaml", "--prune").out)
+    assert place.bootstrapped("fewer.yaml", "--prune") == (0, ["nothing changed"], "")
+    assert "theirs" in {one["name"] for one in place.all("deployments")}
+    assert "theirs" in {one["name"] for one in place.all("automations")}
 
 
 def test_without_the_login_it_says_which_variable_is_missing(place: Place, first: list[str]) -> None:
-    done = place.python("deploy.bootstrap", "prefect.yaml", PREFECT_API_AUTH_STRING="")
-    assert done.returncode == 1
-    assert "PREFECT_API_AUTH_STRING" in done.stderr
-    assert "Traceback" not in done.stderr
-    nobody = place.python("deploy.bootstrap", "prefect.yaml", PREFECT_API_URL="http://127.0.0.1:9/api")
-    assert nobody.returncode == 1
-    assert "does not answer" in nobody.stderr
+    with temporary_settings({PREFECT_API_AUTH_STRING: None}):
+        nobody = place.bootstrapped()
+    assert nobody.code == 1
+    assert "PREFECT_API_AUTH_STRING" in nobody.err
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        nobody = place.bootstrapped()
+    assert nobody.code == 1
+    assert "does not answer" in nobody.err
 
 
 def test_the_relays_token_changes_its_block_and_is_nowhere_shown(
@@ -184,10 +222,10 @@ def test_the_relays_token_changes_its_block_and_is_nowhere_shown(
     given.write_text(
         yaml.safe_dump({"relay": {"token": "${secret:relay-token}"}, "deploy": {"variables": {"site": "a"}}})
     )
-    missing = place.python("deploy.bootstrap", "prefect.yaml", AIW_CONFIG=str(given))
-    assert missing.returncode == 1
-    assert "relay-token" in missing.stderr
-    assert "RELAY_TOKEN" in missing.stderr
+    missing = place.bootstrapped(AIW_CONFIG=str(given))
+    assert missing.code == 1
+    assert "relay-token" in missing.err
+    assert "RELAY_TOKEN" in missing.err
     done = place.bootstrap(AIW_CONFIG=str(given), RELAY_TOKEN="canary-8142")
     assert {"variable site: made", "block webhook/alert-relay: changed"} <= set(done)
     shown = [place.all(what) for what in ("automations", "deployments", "block_documents", "flow_runs")]

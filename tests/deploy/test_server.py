@@ -11,8 +11,10 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,28 @@ def test_a_port_taken_by_another_program_is_left_to_it(var: Path, seen: bool, mo
         found = server.ensure(var)
 
     assert found.started
+    assert str(server.PORT) not in found.api_url
+
+
+@pytest.mark.slow
+def test_a_server_that_was_quicker_and_asks_for_a_login_is_not_taken_for_its_own(
+    var: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Guarded(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/api/health" else 401)
+            self.end_headers()
+            self.wfile.write(b"true")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    monkeypatch.setattr(server, "is_free", lambda _: True)
+    with ThreadingHTTPServer(("127.0.0.1", server.PORT), Guarded) as other:
+        threading.Thread(target=other.serve_forever, args=(0.05,), daemon=True).start()
+        found = server.ensure(var)
+        other.shutdown()
+
     assert str(server.PORT) not in found.api_url
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack import launch, leftovers, manager
+from deploy.stack import launch, manager, processes
 from deploy.stack.place import Options, Place
 from deploy.stack.services import POSTGRESQL, SECRETS, SERVICES
 from tests import services
@@ -50,7 +50,7 @@ def test_a_taken_port_is_said_before_anything_is_started(stack: RunningStack) ->
     assert (done.returncode, done.stdout) == (1, "")
     assert f"taken already: port {port} (alert relay). Nothing was started" in done.stderr
     assert "OFFSET=100" in done.stderr
-    assert leftovers.find(stack.place.folder) == []
+    assert processes.find(stack.place.folder) == []
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_cannot_work_is_refused_before_anything_is_started(
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert leftovers.find(stack.place.folder) == []
+    assert processes.find(stack.place.folder) == []
 
 
 def test_where_nothing_runs_down_and_status_say_so(stack: RunningStack) -> None:

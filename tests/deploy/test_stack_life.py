@@ -14,7 +14,7 @@ import pytest
 
 from ai_workflow.journal import Journal
 from ai_workflow.store import Store
-from deploy.stack import leftovers
+from deploy.stack import processes
 from deploy.stack.services import POSTGRESQL, SERVICES
 from tests import services
 from tests.deploy.running_stack import RunningStack, in_folder, until
@@ -113,7 +113,7 @@ def test_a_training_that_is_ended_with_the_stack_goes_on_with_it(stack: RunningS
     until(lambda: list(stack.place.var.glob("checkpoints/**/model_step_*")))
 
     assert stack.down() == "All of the stack has ended\n"
-    assert leftovers.find(stack.place.folder) == []
+    assert processes.find(stack.place.folder) == []
     assert not stack.place.socket.exists()
     assert not list(stack.place.folder.glob("*/*-token"))
 
@@ -139,7 +139,7 @@ def test_a_killed_process_manager_is_said_and_up_begins_anew(stack: RunningStack
 def test_down_leaves_nothing_behind_and_the_ports_free(stack: RunningStack) -> None:
     stack.down()
 
-    assert leftovers.find(stack.place.folder) == []
+    assert processes.find(stack.place.folder) == []
     assert all(services.is_free(service.port + stack.options.offset) for service in SERVICES if service.port)
     assert stack.command("status").returncode == 3
 

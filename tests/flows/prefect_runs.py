@@ -43,10 +43,14 @@ def watch(place: Workplace, client: SyncPrefectClient, run: FlowRun) -> set[int]
     deadline = time.monotonic() + 60
     while type_of(client.read_flow_run(run.id)) not in (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED):
         assert time.monotonic() < deadline, "it did not end"
-        held = [lock for path in place.files("checkpoints/*/*/.lock") if (lock := _holders(path))]
-        seen |= {sum(held)} if held else set()
+        seen |= {held} if (held := trainers(place)) else set()
         time.sleep(0.02)
     return seen
+
+
+def trainers(place: Workplace) -> int:
+    """Return how many processes hold a training of this place just now."""
+    return sum(_holders(path) for path in place.files("checkpoints/*/*/.lock"))
 
 
 def _holders(path: Path) -> int:

@@ -77,6 +77,19 @@ class Worker:
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(10)
 
+    def stop(self, seconds: float = 30) -> None:
+        """Stop it as systemd does: SIGTERM to every process of it; what is left after a while is killed."""
+        for pid in [self.pid, *_descendants(self.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.kill()
+
+    def lives(self) -> bool:
+        """Say whether it still runs."""
+        return self._process.poll() is None
+
     def wait(self) -> int:
         """Wait for its end, and return its exit code."""
         return self._process.wait(60)

@@ -1,0 +1,40 @@
+"""The environment of a Prefect server of this project: where it keeps what it knows, and whom it tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.ports import HOST
+
+
+def of(home: Path, port: int, given: Mapping[str, str], database: str | None = None) -> dict[str, str]:
+    """Return the environment of a server.
+
+    Args:
+        home: the folder where it keeps all it has to.
+        port: where it listens.
+        given: the environment of who starts it.
+        database: the address of its database, if that is not a file of `home`.
+    """
+    ours = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database or f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        # In memory, as is the default, they are lost with the server: what held one then keeps its slot for good.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_UI_ENABLED": "true",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    return without_foreign(given) | ours
+
+
+def without_foreign(given: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what says which Prefect server, database or profile is used."""
+    foreign = ("PREFECT_API_", "PREFECT_PROFILE", "PREFECT_SERVER_DATABASE_", "PREFECT_UI_", "PREFECT__")
+    return {name: value for name, value in given.items() if not name.startswith(foreign)}

@@ -1,0 +1,22 @@
+"""The bootstrap benchmark: it writes a file that can be deployed, and says whether the goals are met."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.bootstrap import ROOT, render, write
+from deploy import predeploy
+
+
+def test_the_file_can_be_deployed_and_has_as_many_as_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "flows").symlink_to(ROOT / "flows")
+    added = write(tmp_path / "prefect.yaml", 20)
+    names = [one.entry.name for one in predeploy.check(tmp_path / "prefect.yaml")]
+    assert len(names) == 20
+    assert set(added) < set(names)
+
+
+def test_a_goal_that_is_missed_is_called_so() -> None:
+    shown = render({"first": [1.0, 2.0, 3.0], "again": [9.0, 11.0, 12.0]}, 50)
+    assert "1.0     2.0     3.0 s   goal under 60 s: met" in shown
+    assert "goal under 10 s: missed" in shown

@@ -1,0 +1,144 @@
+"""`prefect deploy --all` on PostgreSQL, each deployment run; then worker, server and database go in mid-training."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+
+from ai_workflow import journal
+from deploy import prefect_file, work_pool
+from tests import services
+from tests.deploy import durable_server, every_deployment
+from tests.deploy.durable_server import DurableServer
+from tests.deploy.every_deployment import Deployed
+from tests.deploy.trainers_watched import TrainersWatched
+from tests.flows import tables
+from tests.flows.api import until
+from tests.flows.prefect_runs import events, in_training
+from tests.flows.prefect_worker import Worker
+from tests.flows.workplace import ROOT, Workplace
+from tests.services import Postgres
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+# Long enough for an outage in the middle, saved often enough to go on from there.
+LONG = tables.PIPELINE["trainer"] | {"steps": 2500, "checkpoint": {"every_steps": 50, "keep": 2}}
+RECOVERY_SECONDS = 5
+PATIENCE = 90.0
+
+
+@dataclass
+class Scene:
+    """All that runs."""
+
+    place: Workplace
+    postgres: Postgres
+    server: DurableServer
+    deployed: Deployed
+    worker: Worker
+
+    def supervise(self) -> None:
+        """Start a worker where none is, as whatever keeps it running does."""
+        if not self.worker.lives():
+            self.worker = _worker(self.place)
+
+    def without_process(self) -> list[str]:
+        """Return the runs and tasks that are said to be at work; where nothing is, these have no process."""
+        found: list[dict[str, Any]] = []
+        state = {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}
+        for what in ("flow_runs", "task_runs"):
+            reply = self.deployed.api.post(f"/{what}/filter", json={what: {"state": state}})
+            found += reply.raise_for_status().json()
+        return [f"{one['name']} {one['state_name']}" for one in found]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A server with a login on PostgreSQL, deployed to by Prefect's own command, and a worker."""
+    place = every_deployment.furnish(Workplace(tmp_path_factory.mktemp("place")))
+    place.configure("long.yaml", source={"kind": "csv", "path": str(place.folder / "rows-*.csv")}, trainer=LONG)
+    (place.folder / "settings.yaml").write_text(yaml.safe_dump({"recovery": {"settle_seconds": 4}}))
+    usual = (ROOT / "prefect.yaml").read_text()
+    (place.folder / "prefect.yaml").write_text(usual.replace("{interval: 60,", f"{{interval: {RECOVERY_SECONDS},"))
+    (place.folder / "flows").symlink_to(ROOT / "flows")
+    with services.postgres() as postgres, durable_server.running(tmp_path_factory.mktemp("server"), postgres) as server:
+        asyncio.run(_pool(place.folder / "prefect.yaml"))
+        done = place.start(["-m", "prefect", "--no-prompt", "deploy", "--all"])
+        assert done.code == 0, done.output
+        login = tuple(durable_server.LOGIN.split(":"))
+        with httpx.Client(base_url=server.api_url, auth=login, trust_env=False, timeout=30) as api:
+            deployed = Deployed(api)
+            deployed.pause_schedules()
+            scene = Scene(place, postgres, server, deployed, _worker(place))
+            try:
+                yield scene
+            finally:
+                scene.worker.kill()
+
+
+async def _pool(file: Path) -> None:
+    async with get_client() as client:
+        await work_pool.apply(client, prefect_file.read(file)[0])
+
+
+def _worker(place: Workplace) -> Worker:
+    return every_deployment.worker(place, AIW_CONFIG=str(place.folder / "settings.yaml"))
+
+
+def test_each_deployment_runs_to_its_end_on_postgresql(scene: Scene) -> None:
+    named = {one["name"] for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
+    assert set(scene.deployed.all()) == named
+    ended = scene.deployed.run_each(scene.place)
+    assert ended == dict.fromkeys(named, "COMPLETED"), scene.worker.output()[-3000:]
+
+
+def _stop_the_worker(scene: Scene) -> None:
+    scene.worker.stop()
+
+
+def _kill_the_server(scene: Scene) -> None:
+    limits, api = "/v2/concurrency_limits", scene.deployed.api
+    api.post(f"{limits}/", json={"name": "of-a-test", "limit": 1}).raise_for_status()
+    held = api.post(
+        f"{limits}/increment-with-lease", json={"names": ["of-a-test"], "slots": 1, "lease_duration": 200}
+    ).raise_for_status()
+    scene.server.kill()
+    scene.server.start()
+    # Else what was killed with it would keep its slot for good, and its deployment would never run again.
+    lease = held.json()["lease_id"]
+    api.post(f"{limits}/leases/{lease}/renew", json={"lease_duration": 200}).raise_for_status()
+
+
+def _restart_the_database(scene: Scene) -> None:
+    scene.postgres.restart()
+
+
+@pytest.mark.parametrize(("seed", "outage"), [(1, _stop_the_worker), (2, _kill_the_server), (3, _restart_the_database)])
+def test_a_training_is_completed_whatever_goes_in_the_middle_of_it(
+    scene: Scene, seed: int, outage: Callable[[Scene], None]
+) -> None:
+    given = {"config": str(scene.place.folder / "long.yaml"), "overrides": {"trainer.seed": seed}}
+    run_id = scene.deployed.start("training", **given)
+    with TrainersWatched(scene.place) as watched:
+        in_training(scene.place, run_id)
+        outage(scene)
+        scene.supervise()
+        # Not before: one that is killed, too, keeps the only slot of recovery for five minutes.
+        scene.deployed.resume_schedules("recovery")
+        ended = scene.deployed.ended(run_id, PATIENCE, even_if_crashed=True)
+
+    told = [f"{event.stage} {event.status} {event.pid} {event.message}" for event in events(scene.place, run_id)]
+    assert ended == "COMPLETED", "\n".join([*told, scene.worker.output()[-3000:], scene.server.output()[-3000:]])
+    assert max(watched.seen) == 1, f"so many processes trained, so often seen: {watched.seen}"
+    trained = [event.status for event in events(scene.place, run_id) if event.stage == "trainer"]
+    assert trained[-1] in (journal.SUCCESS, journal.RESUMED)
+    assert trained.count(journal.STARTED) == len({line.split()[2] for line in told if line.startswith("trainer")})
+    scene.deployed.pause_schedules()
+    until(lambda: [True] if not scene.without_process() else [])
