@@ -1,0 +1,121 @@
+"""The audit of the locked packages: against a server that speaks OSV's protocol, and where none answers."""
+
+from __future__ import annotations
+
+import datetime
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy import audit
+from tests import services
+
+ROOT = Path(__file__).parents[2]
+LOCK = "pyyaml==6.0.2 --hash=sha256:" + "0" * 64 + "\nidna==3.10 --hash=sha256:" + "1" * 64 + "\n"
+HOLE = {
+    "id": "GHSA-0815", "modified": "2026-01-01T00:00:00Z", "summary": "it executes what it loads",
+    "affected": [{
+        "package": {"name": "pyyaml", "ecosystem": "PyPI"},
+        "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "6.0.3"}]}],
+    }],
+}  # fmt: skip
+
+
+class _Osv(http.server.BaseHTTPRequestHandler):
+    """Answers `POST /v1/query` as https://google.github.io/osv.dev/post-v1-query/ says."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        known = self.path == "/v1/query" and asked["package"] == {"name": "pyyaml", "ecosystem": "PyPI"}
+        self._say(200, {"vulns": [HOLE]} if known and asked["version"] == "6.0.2" else {})
+
+    def _say(self, code: int, held: object) -> None:
+        body = json.dumps(held).encode()
+        self.send_response(code)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def osv() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer((services.LOOPBACK, 0), _Osv)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://{services.LOOPBACK}:{server.server_port}/v1/query"
+    server.shutdown()
+    server.server_close()
+
+
+def run(folder: Path, url: str, *options: str, exempt: str = "", lock: str = LOCK) -> subprocess.CompletedProcess[str]:
+    (folder / "requirements.lock").write_text(lock)
+    (folder / "audit.yaml").write_text(exempt)
+    files = ["--lock", str(folder / "requirements.lock"), "--exempt", str(folder / "audit.yaml")]
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.audit", *files, "--osv", url, *options],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_known_vulnerability_fails_and_names_package_advisory_and_remedy(tmp_path: Path, osv: str) -> None:
+    done = run(tmp_path, osv)
+
+    assert done.returncode == 1
+    assert "error: pyyaml 6.0.2: GHSA-0815, fixed in 6.0.3. make lock UPGRADE=1" in done.stderr
+    assert "idna" not in done.stderr
+
+
+def test_packages_that_nothing_is_known_against_pass(tmp_path: Path, osv: str) -> None:
+    done = run(tmp_path, osv, lock=LOCK.replace("6.0.2", "6.0.3"))
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "requirements.lock: 0 vulnerabilities\n", "")
+
+
+def test_where_nobody_answers_that_is_said_and_fails_only_if_asked_to(tmp_path: Path) -> None:
+    nobody = f"http://{services.LOOPBACK}:{services.free_port()}/v1/query"
+    for options, code in (((), 0), (("--strict",), 1)):
+        done = run(tmp_path, nobody, *options)
+        assert done.returncode == code
+        assert done.stderr.startswith(f"NOT AUDITED: {nobody} does not answer")
+
+
+def test_one_that_is_borne_is_said_until_its_day_has_passed() -> None:
+    found = [audit.Finding(package="pyyaml", version="6.0.2", id="GHSA-0815", fixed="6.0.3")]
+    day = datetime.date(2026, 11, 26)
+    exempt = [audit.Exemption(id="GHSA-0815", package="pyyaml", until=day, reason="safe_load only")]
+
+    assert audit.judge(found, exempt, day) == (
+        [], ["pyyaml 6.0.2: GHSA-0815, fixed in 6.0.3; borne until 2026-11-26: safe_load only"],
+    )  # fmt: skip
+    wrong, borne = audit.judge(found, exempt, day + datetime.timedelta(1))
+    assert (borne, "it was borne until 2026-11-26 (safe_load only)" in wrong[0]) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("exempt", "said"),
+    [
+        ("- {id: GHSA-1, package: pyyaml, until: 2027-01-01}", "0.reason: Field required"),
+        ("- {id: GHSA-1, package: pyyaml, until: soon, reason: x}", "0.until: Input should be a valid date"),
+        ("- {id: ", "audit.yaml: "),
+    ],
+    ids=["no reason", "no day", "no YAML"],
+)
+def test_a_wrong_exemption_is_refused(tmp_path: Path, exempt: str, said: str) -> None:
+    file = tmp_path / "audit.yaml"
+    file.write_text(exempt)
+    with pytest.raises(audit.AuditError) as refused:
+        audit.exemptions(file)
+    assert said in str(refused.value)
+
+
+def test_the_exemptions_of_the_project_are_well_formed() -> None:
+    audit.exemptions(ROOT / "deploy" / "audit.yaml")
