@@ -17,7 +17,7 @@ PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generat
   --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down serve deploy stop status setup test test-slow test-all check check-kill screenshots bench format lock clean distclean
+.PHONY: help run up down serve deploy stop status setup test test-slow test-all check check-kill audit screenshots bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,7 +60,10 @@ test-slow: setup ## run the tests that take longer: workers killed, memory limit
 test-all: setup ## run every test
 	$(PY) -m pytest $(TESTS)
 
-check: setup ## lint, format, types, direction of imports, lock, what must not be committed, rules and dashboards
+audit: setup ## look whether a locked package is known to be vulnerable; says so where no network lets it
+	$(PY) -m deploy.audit
+
+check: setup audit ## lint, format, types, direction of imports, lock, what must not be committed, rules and dashboards
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy $(TYPED)

@@ -1,123 +1,152 @@
-"""`python -m deploy.audit`: does requirements.lock hold a package with a known vulnerability? Asked of OSV, by uv."""
+"""`python -m deploy.audit`: is one of the locked packages known to be vulnerable? pip-audit asks the OSV database.
+
+Where nobody answers, nothing was audited: that is said, and is a failure only with `--strict`.
+"""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
+import datetime
+import json
 import subprocess
 import sys
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
+
+import yaml
+from cyclopts import App
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from ai_workflow.errors import AiWorkflowError
-from deploy import audit_exceptions
 
-ROOT = Path(__file__).parents[1]
-LOCK = ROOT / "requirements.lock"
-SERVICE = "https://api.osv.dev"
-SECONDS = 10.0
+ROOT = Path(__file__).resolve().parent.parent
+# The protocol: https://google.github.io/osv.dev/post-v1-query/
+OSV = "https://api.osv.dev/v1/query"
+# Why pip-audit could not ask; its own exit code does not tell this from a finding.
+_UNREACHED = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "ServiceError", "Could not connect")
+_TIMEOUT = 300
+app = App(name="python -m deploy.audit", help=__doc__, version_flags=[])
 
-_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
-# uv audits its own kind of lock only: one is made for it, of which only names and versions count. As its packages seem
-# to come from a folder, no index is asked about each.
-_PROJECT = '[project]\nname = "audited"\nversion = "0"\nrequires-python = ">=3.11"\n'
-_SOURCE = '{ registry = "packages" }'
+Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class AuditError(AiWorkflowError):
-    """The lock could not be audited, though the network is there."""
+    """The audit cannot be made: a file is wrong, or pip-audit fails by itself."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Audit, and say what was found.
+class Exemption(BaseModel):
+    """A vulnerability that is known and borne, until a day, for a reason."""
 
-    Returns:
-        0 nothing known, or no network to ask over, which is said aloud; 1 a vulnerability; 2 it could not be audited.
-    """
-    if len(arguments) > 1:
-        print(f"usage: python -m deploy.audit [ADDRESS OF A SERVICE THAT SPEAKS OSV]\n{__doc__}", file=sys.stderr)
-        return 2
-    service = (arguments[0] if arguments else SERVICE).rstrip("/")
-    try:
-        return audit(LOCK, service, audit_exceptions.FILE, datetime.now(UTC).date())
-    except AiWorkflowError as error:
-        print(error, file=sys.stderr)
-        return 2
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Text
+    package: Text
+    until: datetime.date
+    reason: Text
 
 
-def audit(lock: Path, service: str, exceptions: Path, today: date) -> int:
-    """Print what is known of the versions in a lock; return the exit code, 0 or 1.
+class Finding(BaseModel):
+    """A vulnerability of a locked package."""
+
+    package: str
+    version: str
+    id: str
+    fixed: str
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}: {self.id}, fixed in {self.fixed or 'no version yet'}"
+
+
+def exemptions(file: Path) -> list[Exemption]:
+    """Return the exemptions of a file.
 
     Raises:
-        AuditError: the lock pins nothing, or uv fails.
+        AuditError: it is not a list of `{id, package, until, reason}`.
     """
-    pinned = _PINNED.findall(lock.read_text())
-    if not pinned:
-        raise AuditError(f"{lock} pins no package. Write it anew: make lock")
-    excepted = audit_exceptions.read(exceptions)
-    if why := _silence(service):
-        print(f"NOT AUDITED: no network ({why}). What is in {lock.name} may have known vulnerabilities")
-        return 0
-    for each in excepted:
-        print(each.told(today))
-    found = _ask(pinned, service, [each.id for each in excepted if each.holds(today)])
-    print(found.stdout + found.stderr, end="")
-    if found.returncode > 1:
-        raise AuditError(f"{lock.name} could not be audited: uv ended with {found.returncode}")
-    if found.returncode:
-        print(
-            f"Take a version that is fixed: make lock UPGRADE=1. Where there is none, or it does not concern us, "
-            f"say so in {exceptions.name}"
-        )
-    return found.returncode
-
-
-def _silence(service: str) -> str:
-    """Return why a service cannot be asked; empty: it answers. A proxy of the environment is used, as uv does."""
-    if not service.startswith(("http://", "https://")):
-        raise AuditError(f"{service} is no address: give one such as {SERVICE}")
-    body = urllib.request.Request(f"{service}/v1/querybatch", b'{"queries": []}')  # noqa: S310 - http, as seen above
     try:
-        with urllib.request.urlopen(body, timeout=SECONDS):  # noqa: S310
-            return ""
-    except urllib.error.HTTPError as error:
-        # A server in trouble is as good as none; any other refusal is for uv to tell.
-        return f"{service} answers {error.code}" if error.code >= 500 else ""
-    except OSError as error:
-        return f"{service}: {getattr(error, 'reason', error)}"
+        return TypeAdapter(list[Exemption]).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")) or [])
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        problems = error.errors() if isinstance(error, ValidationError) else []
+        said = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems] or [str(error)]
+        raise AuditError(f"{file}: {'; '.join(said)}. Each is {{id, package, until, reason}}") from error
 
 
-def _ask(pinned: list[tuple[str, str]], service: str, ignored: list[str]) -> subprocess.CompletedProcess[str]:
-    with tempfile.TemporaryDirectory(prefix="audit-") as name:
-        (Path(name) / "pyproject.toml").write_text(_PROJECT)
-        (Path(name) / "uv.lock").write_text(_as_uv_lock(pinned))
-        command = [_uv(), "audit", "--frozen", "--project", name, "--no-config", "--no-cache", "--service-url", service]
-        command += ["--preview-features", "audit-command", *(part for each in ignored for part in ("--ignore", each))]
-        return subprocess.run(command, cwd=name, capture_output=True, text=True, check=False)
+def find(lock: Path, url: str) -> list[Finding] | None:
+    """Return what is known against the locked packages; None if nobody could be asked.
+
+    Raises:
+        AuditError: pip-audit fails by itself, with its last line.
+    """
+    options = [
+        "--disable-pip",
+        "--progress-spinner=off",
+        "--vulnerability-service=osv",
+        "--timeout=10",
+        "--format=json",
+    ]
+    command = [sys.executable, "-m", "pip_audit", *options, f"--osv-url={url}", f"--requirement={lock}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        return None
+    if done.stdout.strip():
+        packages = json.loads(done.stdout)["dependencies"]
+        return [
+            Finding(package=each["name"], version=each["version"], id=hole["id"], fixed=", ".join(hole["fix_versions"]))
+            for each in packages
+            for hole in each.get("vulns", [])
+        ]
+    if any(reason in done.stderr for reason in _UNREACHED):
+        return None
+    raise AuditError(f"pip-audit failed: {done.stderr.strip().splitlines()[-1:]}")
 
 
-def _uv() -> str:
-    """Return the locked uv, which knows how to audit; another only where that is missing."""
-    found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+def judge(found: Iterable[Finding], exempt: Iterable[Exemption], today: datetime.date) -> tuple[list[str], list[str]]:
+    """Return what is wrong, and what is borne for now, a line each."""
+    known = {(one.package, one.id): one for one in exempt}
+    wrong, borne = [], []
+    for finding in found:
+        one = known.get((finding.package, finding.id))
+        if one is None:
+            wrong.append(str(finding))
+        elif one.until < today:
+            wrong.append(f"{finding}; it was borne until {one.until} ({one.reason})")
+        else:
+            borne.append(f"{finding}; borne until {one.until}: {one.reason}")
+    return wrong, borne
+
+
+@app.default
+def main(
+    *,
+    lock: Path = ROOT / "requirements.lock",
+    exempt: Path = ROOT / "deploy" / "audit.yaml",
+    osv: str = OSV,
+    strict: bool = False,
+) -> int:
+    """Hold the locked packages against the vulnerabilities that are known today.
+
+    Args:
+        lock: the locked packages, with hashes.
+        exempt: those that are borne for now.
+        osv: where the OSV database is asked.
+        strict: fail where nobody answers, too.
+    """
+    try:
+        borne_for_now = exemptions(exempt)
+        found = find(lock, osv)
+    except AuditError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if found is None:
-        raise AuditError("uv is missing. Install what the lock has: make setup")
-    return found
-
-
-def _as_uv_lock(pinned: list[tuple[str, str]]) -> str:
-    entries = [f'name = "{name}"\nversion = "{version}"\nsource = {_SOURCE}\n' for name, version in pinned]
-    needed = ",\n".join(f"  {{ {entry.strip().replace(chr(10), ', ')} }}" for entry in entries)
-    root = (
-        f'[[package]]\nname = "audited"\nversion = "0"\nsource = {{ virtual = "." }}\ndependencies = [\n{needed}\n]\n'
-    )
-    packages = "\n".join(f"[[package]]\n{entry}" for entry in entries)
-    return f'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n\n{root}\n{packages}'
+        print(f"NOT AUDITED: {osv} does not answer, so nobody knows what is known against {lock.name}", file=sys.stderr)
+        return int(strict)
+    wrong, borne = judge(found, borne_for_now, datetime.datetime.now(datetime.UTC).date())
+    print("\n".join([*borne, f"{lock.name}: {len(wrong)} vulnerabilities"]))
+    for line in wrong:
+        print(f"error: {line}. make lock UPGRADE=1, or bear it for now in {exempt.name}", file=sys.stderr)
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(app(result_action="return_value"))

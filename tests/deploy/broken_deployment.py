@@ -1,4 +1,4 @@
-"""A deployment whose runs crash each time: it lets a parameter pass that its flow does not have, as Prefect does."""
+"""A deployment whose runs crash each time: it lets a parameter pass that its flow does not have, as others do."""
 
 from __future__ import annotations
 

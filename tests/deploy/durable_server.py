@@ -1,4 +1,4 @@
-"""A Prefect server on PostgreSQL that asks for a login, and can be killed and started again at its address."""
+"""A Prefect server on PostgreSQL that can be killed and started again at its address."""
 
 from __future__ import annotations
 
@@ -24,17 +24,23 @@ PATIENCE = 90.0
 
 
 class DurableServer:
-    """The server; what it knows is in the database, and in its folder."""
+    """The server; what it knows is in the database, and in its folder.
 
-    def __init__(self, folder: Path, postgres: Postgres) -> None:
+    Args:
+        folder: for what it writes.
+        postgres: its database.
+        login: what it asks for; empty: nothing.
+    """
+
+    def __init__(self, folder: Path, postgres: Postgres, login: str = "") -> None:
         self.port = services.free_port()
         self.api_url = f"http://127.0.0.1:{self.port}/api"
         self._place = Workplace(folder)
-        login = f"{postgres.user}:{quote(postgres.password, safe='')}"
-        url = f"postgresql+asyncpg://{login}@{postgres.host}:{postgres.port}/{postgres.dbname}"
+        account = f"{postgres.user}:{quote(postgres.password, safe='')}"
+        url = f"postgresql+asyncpg://{account}@{postgres.host}:{postgres.port}/{postgres.dbname}"
         # All as `make run` starts it, but for the database.
         self._environment = server_environment.of(folder, self.port, os.environ, url) | {
-            "PREFECT_SERVER_API_AUTH_STRING": LOGIN
+            **({"PREFECT_SERVER_API_AUTH_STRING": login} if login else {}),
         }
         self._process: Worker | None = None
 
@@ -65,15 +71,16 @@ class DurableServer:
 
 
 @contextmanager
-def running(folder: Path, postgres: Postgres) -> Iterator[DurableServer]:
+def running(folder: Path, postgres: Postgres, login: str = "") -> Iterator[DurableServer]:
     """Start one; this process and its children use it, and log in, as long as the context lasts."""
-    found = DurableServer(folder, postgres)
+    found = DurableServer(folder, postgres, login)
     found.start()
-    used = {PREFECT_API_URL: found.api_url, PREFECT_API_AUTH_STRING: LOGIN}
+    used = {PREFECT_API_URL: found.api_url, PREFECT_API_AUTH_STRING: login or None}
     try:
         with pytest.MonkeyPatch.context() as patch, temporary_settings(used):
             patch.setenv("PREFECT_API_URL", found.api_url)
-            patch.setenv("PREFECT_API_AUTH_STRING", LOGIN)
+            if login:
+                patch.setenv("PREFECT_API_AUTH_STRING", login)
             yield found
     finally:
         found.kill()

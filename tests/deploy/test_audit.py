@@ -1,135 +1,121 @@
-"""Known vulnerabilities of locked packages are named, put up with for a time only, or loudly not looked for."""
+"""The audit of the locked packages: against a server that speaks OSV's protocol, and where none answers."""
 
 from __future__ import annotations
 
-import re
-from datetime import date
+import datetime
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ai_workflow.errors import AiWorkflowError
-from deploy import audit, audit_exceptions
-from tests.deploy import osv
-from tests.services import free_port
+from deploy import audit
+from tests import services
 
-TODAY = date(2026, 11, 26)
-LOCK = f"""\
-# made by make lock
-contourpy==1.3.3 ; python_full_version < '3.12' \\
-    --hash=sha256:{"0" * 64}
-contourpy==1.4.0 ; python_full_version >= '3.12' \\
-    --hash=sha256:{"1" * 64}
-{{jinja2}} \\
-    --hash=sha256:{"2" * 64}
-    # via prefect
-"""
+ROOT = Path(__file__).parents[2]
+LOCK = "pyyaml==6.0.2 --hash=sha256:" + "0" * 64 + "\nidna==3.10 --hash=sha256:" + "1" * 64 + "\n"
+HOLE = {
+    "id": "GHSA-0815", "modified": "2026-01-01T00:00:00Z", "summary": "it executes what it loads",
+    "affected": [{
+        "package": {"name": "pyyaml", "ecosystem": "PyPI"},
+        "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "6.0.3"}]}],
+    }],
+}  # fmt: skip
 
 
-@pytest.fixture
-def lock(tmp_path: Path) -> Path:
-    """A lock with a package that has a known vulnerability."""
-    return written(tmp_path / "requirements.lock", LOCK.format(jinja2=f"{osv.NAME}=={osv.VERSION}"))
+class _Osv(http.server.BaseHTTPRequestHandler):
+    """Answers `POST /v1/query` as https://google.github.io/osv.dev/post-v1-query/ says."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        known = self.path == "/v1/query" and asked["package"] == {"name": "pyyaml", "ecosystem": "PyPI"}
+        self._say(200, {"vulns": [HOLE]} if known and asked["version"] == "6.0.2" else {})
+
+    def _say(self, code: int, held: object) -> None:
+        body = json.dumps(held).encode()
+        self.send_response(code)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
 
 
-@pytest.fixture
-def none(tmp_path: Path) -> Path:
-    """No exceptions."""
-    return written(tmp_path / "none.yaml", "[]\n")
+@pytest.fixture(scope="module")
+def osv() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer((services.LOOPBACK, 0), _Osv)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://{services.LOOPBACK}:{server.server_port}/v1/query"
+    server.shutdown()
+    server.server_close()
 
 
-def written(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
+def run(folder: Path, url: str, *options: str, exempt: str = "", lock: str = LOCK) -> subprocess.CompletedProcess[str]:
+    (folder / "requirements.lock").write_text(lock)
+    (folder / "audit.yaml").write_text(exempt)
+    files = ["--lock", str(folder / "requirements.lock"), "--exempt", str(folder / "audit.yaml")]
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.audit", *files, "--osv", url, *options],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
-def excepting(folder: Path, name: str, until: str) -> Path:
-    return written(folder / "exceptions.yaml", f"- {{id: {name}, reason: nothing is rendered here, until: {until}}}\n")
+def test_a_known_vulnerability_fails_and_names_package_advisory_and_remedy(tmp_path: Path, osv: str) -> None:
+    done = run(tmp_path, osv)
+
+    assert done.returncode == 1
+    assert "error: pyyaml 6.0.2: GHSA-0815, fixed in 6.0.3. make lock UPGRADE=1" in done.stderr
+    assert "idna" not in done.stderr
 
 
-def test_a_known_vulnerability_is_named_with_package_version_advisory_and_what_fixes_it(
-    lock: Path, none: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with osv.answering() as (address, _):
-        assert audit.audit(lock, address, none, TODAY) == 1
+def test_packages_that_nothing_is_known_against_pass(tmp_path: Path, osv: str) -> None:
+    done = run(tmp_path, osv, lock=LOCK.replace("6.0.2", "6.0.3"))
 
-    said = capsys.readouterr().out
-    for word in (f"{osv.NAME} {osv.VERSION}", osv.ADVISORY, f"Fixed in: {osv.FIXED}", "make lock UPGRADE=1"):
-        assert word in said
+    assert (done.returncode, done.stdout, done.stderr) == (0, "requirements.lock: 0 vulnerabilities\n", "")
 
 
-def test_every_locked_version_is_asked_for_whatever_machine_it_is_for(lock: Path, none: Path) -> None:
-    fixed = written(lock, LOCK.format(jinja2=f"{osv.NAME}=={osv.FIXED}"))
-    with osv.answering() as (address, asked):
-        assert audit.audit(fixed, address, none, TODAY) == 0
-
-    assert sorted(asked) == [("contourpy", "1.3.3"), ("contourpy", "1.4.0"), (osv.NAME, osv.FIXED)]
-
-
-def test_our_own_lock_can_be_audited(none: Path) -> None:
-    pinned = re.findall(r"^([a-z0-9-]+)==([^ ]+)", audit.LOCK.read_text(), re.MULTILINE)
-    with osv.answering() as (address, asked):
-        assert audit.audit(audit.LOCK, address, none, TODAY) == 0
-
-    assert sorted(asked) == sorted(pinned)
-    assert len(pinned) > 100
+def test_where_nobody_answers_that_is_said_and_fails_only_if_asked_to(tmp_path: Path) -> None:
+    nobody = f"http://{services.LOOPBACK}:{services.free_port()}/v1/query"
+    for options, code in (((), 0), (("--strict",), 1)):
+        done = run(tmp_path, nobody, *options)
+        assert done.returncode == code
+        assert done.stderr.startswith(f"NOT AUDITED: {nobody} does not answer")
 
 
-@pytest.mark.parametrize("name", [osv.ADVISORY, osv.ALIAS])
-def test_an_exception_holds_until_its_day_and_is_said_each_time(
-    lock: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with osv.answering() as (address, _):
-        assert audit.audit(lock, address, excepting(lock.parent, name, "2026-11-26"), TODAY) == 0
-        assert f"{name}: put up with until 2026-11-26: nothing is rendered here" in capsys.readouterr().out
-        assert audit.audit(lock, address, excepting(lock.parent, name, "2026-11-25"), TODAY) == 1
-        assert f"{name}: no longer put up with since 2026-11-25" in capsys.readouterr().out
+def test_one_that_is_borne_is_said_until_its_day_has_passed() -> None:
+    found = [audit.Finding(package="pyyaml", version="6.0.2", id="GHSA-0815", fixed="6.0.3")]
+    day = datetime.date(2026, 11, 26)
+    exempt = [audit.Exemption(id="GHSA-0815", package="pyyaml", until=day, reason="safe_load only")]
+
+    assert audit.judge(found, exempt, day) == (
+        [], ["pyyaml 6.0.2: GHSA-0815, fixed in 6.0.3; borne until 2026-11-26: safe_load only"],
+    )  # fmt: skip
+    wrong, borne = audit.judge(found, exempt, day + datetime.timedelta(1))
+    assert (borne, "it was borne until 2026-11-26 (safe_load only)" in wrong[0]) == ([], True)
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["- {id: CVE-1}", "- {id: CVE-1, reason: '', until: 2027-01-01}", "- {id: CVE-1, reason: x, until: some day}",
-     "- {id: CVE-1, reason: x, until: 2027-01-01 10:00:00}", "- {id: CVE-1, reason: x, until: 2027-01-01, by: me}",
-     "CVE-1", "- [CVE-1", "- CVE-1"],
-)  # fmt: skip
-def test_an_exception_without_a_reason_or_a_day_is_refused_before_anybody_is_asked(lock: Path, text: str) -> None:
-    with osv.answering() as (address, asked), pytest.raises(AiWorkflowError, match=r"exceptions\.yaml"):
-        audit.audit(lock, address, written(lock.parent / "exceptions.yaml", text), TODAY)
-
-    assert asked == []
-
-
-def test_ours_are_as_they_have_to_be() -> None:
-    assert isinstance(audit_exceptions.read(audit_exceptions.FILE), list)
-
-
-def test_without_a_network_nothing_fails_and_it_is_said_aloud(
-    lock: Path, none: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert audit.audit(lock, f"http://{osv.LOOPBACK}:{free_port()}", none, TODAY) == 0
-    assert "NOT AUDITED: no network" in capsys.readouterr().out
+    ("exempt", "said"),
+    [
+        ("- {id: GHSA-1, package: pyyaml, until: 2027-01-01}", "0.reason: Field required"),
+        ("- {id: GHSA-1, package: pyyaml, until: soon, reason: x}", "0.until: Input should be a valid date"),
+        ("- {id: ", "audit.yaml: "),
+    ],
+    ids=["no reason", "no day", "no YAML"],
+)
+def test_a_wrong_exemption_is_refused(tmp_path: Path, exempt: str, said: str) -> None:
+    file = tmp_path / "audit.yaml"
+    file.write_text(exempt)
+    with pytest.raises(audit.AuditError) as refused:
+        audit.exemptions(file)
+    assert said in str(refused.value)
 
 
-def test_a_service_in_trouble_is_as_good_as_no_network(
-    lock: Path, none: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with osv.answering(trouble=503) as (address, _):
-        assert audit.audit(lock, address, none, TODAY) == 0
-
-    assert "NOT AUDITED: no network" in capsys.readouterr().out
-
-
-def test_one_that_answers_what_is_not_osv_is_no_audit(lock: Path, none: Path) -> None:
-    with osv.answering(trouble=404) as (address, _), pytest.raises(AiWorkflowError, match="could not be audited"):
-        audit.audit(lock, address, none, TODAY)
-
-
-def test_a_lock_that_pins_nothing_is_no_audit(none: Path, tmp_path: Path) -> None:
-    empty = written(tmp_path / "empty.lock", "# nothing\n")
-    with osv.answering() as (address, _), pytest.raises(AiWorkflowError, match="pins no package"):
-        audit.audit(empty, address, none, TODAY)
-
-
-def test_the_command_says_what_is_wrong_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert audit.main(["ftp://example.com"]) == 2
-    assert "is no address" in capsys.readouterr().err
+def test_the_exemptions_of_the_project_are_well_formed() -> None:
+    audit.exemptions(ROOT / "deploy" / "audit.yaml")

@@ -17,7 +17,7 @@ from ai_workflow import journal
 from deploy import prefect_file, work_pool
 from tests import services
 from tests.deploy import durable_server, every_deployment
-from tests.deploy.durable_server import DurableServer
+from tests.deploy.durable_server import LOGIN, DurableServer
 from tests.deploy.every_deployment import Deployed
 from tests.deploy.trainers_watched import TrainersWatched
 from tests.flows import tables
@@ -68,11 +68,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     usual = (ROOT / "prefect.yaml").read_text()
     (place.folder / "prefect.yaml").write_text(usual.replace("{interval: 60,", f"{{interval: {RECOVERY_SECONDS},"))
     (place.folder / "flows").symlink_to(ROOT / "flows")
-    with services.postgres() as postgres, durable_server.running(tmp_path_factory.mktemp("server"), postgres) as server:
+    folder = tmp_path_factory.mktemp("server")
+    with services.postgres() as postgres, durable_server.running(folder, postgres, LOGIN) as server:
         asyncio.run(_pool(place.folder / "prefect.yaml"))
         done = place.start(["-m", "prefect", "--no-prompt", "deploy", "--all"])
         assert done.code == 0, done.output
-        login = tuple(durable_server.LOGIN.split(":"))
+        login = tuple(LOGIN.split(":"))
         with httpx.Client(base_url=server.api_url, auth=login, trust_env=False, timeout=30) as api:
             deployed = Deployed(api)
             deployed.pause_schedules()
