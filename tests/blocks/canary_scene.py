@@ -16,6 +16,7 @@ import httpx
 import pytest
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from psycopg import sql
 
 from blocks.chat_channel import ChatChannel
 from tests.blocks import guarded
@@ -30,7 +31,7 @@ from tests.services import Postgres
 from tests.serving import shop
 from tests.serving.running import Running
 
-TABLE = "canary_rows"
+TABLE, READER = "canary_rows", "canary_reader"
 BLOCK = "canary-database-password"
 
 
@@ -51,28 +52,31 @@ def played(postgres: Postgres, folder: Path) -> Iterator[Scene]:
     """Two runs of a deployment by a worker, one of which cannot log in to its table; then service and relay."""
     values = {name: f"canary-{secrets.token_hex(12)}" for name in (
         "the login of Prefect", "the token of the service", "the token of its administrator", "the token of the relay",
-        "the address of a chat", "the signature of a chat", "a key of an object store", "the wrong password of a table",
+        "the address of a chat", "the signature of a chat", "a key of an object store", "the password of a table",
+        "the wrong password of a table",
     )}  # fmt: skip
-    values["the password of a table"] = postgres.password
     with guarded.running(folder, values["the login of Prefect"]) as server, pytest.MonkeyPatch.context() as patch:
         values["the key of Prefect's secrets"] = server.key
         patch.setenv("AWS_SECRET_ACCESS_KEY", values["a key of an object store"])
-        found = Scene(values, server, _place(folder, postgres), [])
+        found = Scene(values, server, _place(folder, postgres, values["the password of a table"]), [])
         _train(found)
         _serve(found, folder)
         _relay(found, folder)
         yield found
 
 
-def _place(folder: Path, postgres: Postgres) -> Workplace:
+def _place(folder: Path, postgres: Postgres, password: str) -> Workplace:
+    """Lay a table, an account that may read it and nothing else, and two pipelines: one knows its password."""
     with postgres.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {TABLE} (row_id text PRIMARY KEY, age float, kind text, seen date, good int)")
         rows = [[row[0], float(row[1]) if row[1] else None, *row[2:]] for row in tables.rows()]
         cursor.executemany(f"INSERT INTO {TABLE} VALUES (%s, %s, %s, %s, %s)", rows)
+        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(READER), password))
+        cursor.execute(f"GRANT SELECT ON {TABLE} TO {READER}")
     (folder / "place").mkdir()
     place = Workplace(folder / "place")
     for name, block in (("good", BLOCK), ("bad", f"{BLOCK}-wrong")):
-        address = {"host": postgres.host, "port": postgres.port, "username": postgres.user}
+        address = {"host": postgres.host, "port": postgres.port, "username": READER}
         database = address | {"password": f"${{secret:{block}}}"}
         place.configure(f"{name}.yaml", source={"kind": "sql", "table": TABLE}, database=database)
     return place
