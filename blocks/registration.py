@@ -47,15 +47,34 @@ async def register(ask: Ask | None = None) -> AsyncIterator[Outcome]:
         ask: asks for a value that the environment lacks, of a block that is not there yet; None: nobody is asked.
 
     Raises:
-        BlockError: a value of the environment makes no block; nothing has been changed then.
+        BlockError: a value makes no block; nothing has been changed then, however many were asked for before it.
     """
-    chats = [(chat, _given(chat)) for chat in CHATS]
+    given = [(chat, _given(chat)) for chat in CHATS]
+    plans = [await _secret(secret, ask) for secret in SECRETS]
+    plans += [await _chat(chat, found, ask) for chat, found in given]
     for kind in TYPES:
         yield await _type(kind)
-    for secret in SECRETS:
-        yield await _secret(secret, ask)
-    for chat, given in chats:
-        yield await _chat(chat, given, ask)
+    for plan in plans:
+        yield await plan.carry_out()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one block is to become: `block`, checked; None leaves it as it is, `before`."""
+
+    name: str
+    block: Block | None
+    before: Block | None
+    same: bool
+    needed: str
+
+    async def carry_out(self) -> Outcome:
+        if self.block is None:
+            return Outcome(self.name, f"not made: set {self.needed}" if self.before is None else "there already")
+        if self.same:
+            return Outcome(self.name, "unchanged")
+        await self.block.save(self.name, overwrite=True)
+        return Outcome(self.name, "made" if self.before is None else "changed", changed=True)
 
 
 async def _type(kind: type[Block]) -> Outcome:
@@ -77,25 +96,23 @@ async def _known(kind: type[Block]) -> tuple[Any, ...] | None:
     return found.logo_url, found.documentation_url, found.description, found.code_example, schemas
 
 
-async def _secret(block: SecretBlock, ask: Ask | None) -> Outcome:
+async def _secret(block: SecretBlock, ask: Ask | None) -> _Plan:
     value = os.environ.get(block.variable) or None
     before = await _load(Secret, block.name)
     if value is None and before is None and ask is not None:
         value = ask(f"{block.name}, {block.purpose}", True) or None
-    if value is None:
-        return _left(block.name, before, block.variable, block.purpose)
-    return await _save(Secret(value=value), block.name, before is not None and before.get() == value, before)
+    same = before is not None and before.get() == value
+    wanted: Block | None = None if value is None else Secret(value=value)
+    return _Plan(block.name, wanted, before, same, f"{block.variable} ({block.purpose})")
 
 
-async def _chat(block: ChatBlock, given: ChatChannel | None, ask: Ask | None) -> Outcome:
+async def _chat(block: ChatBlock, given: ChatChannel | None, ask: Ask | None) -> _Plan:
     before = await _load(ChatChannel, block.name)
     if given is None and before is None and ask is not None:
         given = _asked(block, ask)
-    if given is None:
-        needed = f"{block.variables['kind']} and {block.variables['url']}"
-        return _left(block.name, before, needed, block.purpose)
-    same = before is not None and before.settings() == given.settings()
-    return await _save(given, block.name, same, before)
+    same = before is not None and given is not None and before.settings() == given.settings()
+    needed = f"{block.variables['kind']} and {block.variables['url']} ({block.purpose})"
+    return _Plan(block.name, given, before, same, needed)
 
 
 def _asked(block: ChatBlock, ask: Ask) -> ChatChannel | None:
@@ -141,14 +158,3 @@ async def _load(kind: type[Block], name: str) -> Any:
         if "Unable to find" in str(error):
             return None
         raise
-
-
-async def _save(block: Block, name: str, same: bool, before: object) -> Outcome:
-    if same:
-        return Outcome(name, "unchanged")
-    await block.save(name, overwrite=True)
-    return Outcome(name, "made" if before is None else "changed", changed=True)
-
-
-def _left(name: str, before: object, variables: str, purpose: str) -> Outcome:
-    return Outcome(name, "there already" if before is not None else f"not made: set {variables} ({purpose})")

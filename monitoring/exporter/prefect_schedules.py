@@ -72,6 +72,9 @@ class PrefectSchedules:
         """Ask for a CSRF token, and say whether there is one: who wants one refuses also an old one."""
         client = str(uuid.uuid4())
         answer = self._client.get("/csrf-token", params={"client": client})
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            # Prefect looks at the token before the login: that one lacks is what has to be told.
+            answer.raise_for_status()
         if answer.is_success:
             token = answer.json()["token"]
             self._client.headers.update({"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token})

@@ -1,4 +1,7 @@
-"""What docs/security.md says of a guarded Prefect server, tried on a real one."""
+"""Ten secrets are given to runs, service and relay of a guarded Prefect, and are found in nothing that they leave.
+
+And what docs/security.md says of such a server is tried on it: what a login, CSRF tokens and a key of its own keep.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,77 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 
 import httpx
 import pytest
 from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.schedules import IntervalSchedule
 
-from tests.blocks import guarded
+from monitoring.exporter.prefect_schedules import PrefectSchedules
+from tests.blocks import canary_scene
+from tests.blocks.canary_scene import BLOCK, Scene
 from tests.blocks.guarded import Guarded, GuardedApi
+from tests.flows.api import EVERYTHING, until
+from tests.services import Postgres
 
-# A server of its own.
-pytestmark = pytest.mark.slow
+# A server, a worker, two runs, the service and the relay.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 VALUE = "canary-of-the-guarded-one"
 ROUTES = ("block_documents/filter", "deployments/filter", "flow_runs/filter", "logs/filter", "variables/filter")
+HOUR = timedelta(hours=1)
+MORE = ("task_run_states", "work_pools", "work_queues", "automations", "block_types", "block_schemas")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """A guarded server that keeps one secret."""
-    with guarded.running(tmp_path_factory.mktemp("guarded"), "pass-of-the-guarded-one") as found:
-        Secret(value=VALUE).save("kept")  # type: ignore[arg-type]
+def scene(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """All that is given secrets, and all that it leaves."""
+    with canary_scene.played(postgres, tmp_path_factory.mktemp("canaries")) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def server(scene: Scene) -> Guarded:
+    """The guarded server of the scene; it keeps one secret more."""
+    Secret(value=VALUE).save("kept")  # type: ignore[arg-type]
+    return scene.server
+
+
+def test_they_were_put_to_use(scene: Scene) -> None:
+    assert len(set(scene.canaries.values())) == 10
+    assert scene.states == ["COMPLETED", "FAILED"]
+    assert scene.used == {"service", "administrator", "relay", "chat"}
+    assert "150 records loaded" in scene.printed["the worker"]
+    assert "password authentication failed" in scene.printed["the worker"]
+
+
+def test_nothing_that_prefect_tells_holds_one(scene: Scene) -> None:
+    api = GuardedApi(scene.server)
+    until(lambda: [text for text in [api.text("logs")] if "150 records loaded" in text])
+
+    told = {what: api.text(what) for what in (*EVERYTHING, *MORE)}
+
+    assert all(told[what] for what in ("logs", "artifacts", "flow_runs", "task_runs", "events", "deployments"))
+    assert BLOCK in told["block_documents"]
+    assert _holding(scene, told) == []
+    assert _holding(scene, told | {"a control": f"x{scene.canaries['the token of the relay']}x"})
+
+
+def test_nothing_that_is_printed_holds_one(scene: Scene) -> None:
+    assert set(scene.printed) == {"the worker", "the service", "the relay"}
+    assert all(scene.printed.values())
+    assert _holding(scene, scene.printed) == []
+
+
+def test_no_file_of_store_results_or_server_holds_one(scene: Scene) -> None:
+    roots = (scene.place.var, scene.server.home)
+    files = [path for root in roots for path in root.rglob("*") if path.is_file()]
+    assert {"journal", "results", "data", "models"} <= {path.name for path in scene.place.var.iterdir()}
+    assert {"prefect.db", "server.log"} <= {path.name for path in files}
+
+    told = {str(path): path.read_bytes().decode("latin-1") for path in files}
+    assert _holding(scene, told) == []
 
 
 def test_without_login_nothing_is_told_but_health(server: Guarded) -> None:
@@ -76,6 +130,19 @@ def test_the_server_tells_its_settings_without_its_own_secrets(server: Guarded) 
     assert server.key not in told
 
 
+def test_the_exporter_reads_the_schedules_of_a_guarded_server_and_says_when_it_may_not(server: Guarded) -> None:
+    with get_client(sync_client=True) as client:
+        flow = client.create_flow_from_name("scoring")
+        client.create_deployment(flow, "guarded", schedules=[{"schedule": IntervalSchedule(interval=HOUR)}])
+    asking = PrefectSchedules(server.server.api_url, os.environ, lambda *_: "sample")
+    stranger = PrefectSchedules(server.server.api_url, {}, lambda *_: "sample")
+
+    assert "PREFECT_API_AUTH_STRING" in os.environ
+    assert asking.expected() == {("sample", "scoring"): 3600}
+    with pytest.raises(httpx.HTTPStatusError, match="401"):
+        stranger.expected()
+
+
 def test_python_m_blocks_register_works_behind_a_login(server: Guarded) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "blocks", "register"],
@@ -84,3 +151,12 @@ def test_python_m_blocks_register_works_behind_a_login(server: Guarded) -> None:
     assert done.returncode == 0, done.stderr
     assert "relay-token: made" in done.stdout
     assert VALUE not in done.stdout + done.stderr
+
+
+def _holding(scene: Scene, told: dict[str, str]) -> list[str]:
+    return [
+        f"{name} is in {where}"
+        for where, text in told.items()
+        for name, value in scene.canaries.items()
+        if value in text
+    ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
 import pty
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import httpx
@@ -15,30 +19,37 @@ import pytest
 from prefect.blocks.core import Block
 from prefect.blocks.system import Secret
 
+from blocks.__main__ import main
 from blocks.catalogue import CHATS, SECRETS
 from blocks.chat_channel import ChatChannel
+from blocks.registration import BlockError, Outcome
+from blocks.registration import register as register_with
 from deploy.server import Server
 
 VALUE = "canary-4711-value"
 CHAT = {"ON_CALL_KIND": "feishu", "ON_CALL_URL": f"https://open.example/{VALUE}", "ON_CALL_SECRET": f"{VALUE}-sign"}
+# A server of its own.
+NEEDS_SERVER = pytest.mark.slow
 COMMAND = [sys.executable, "-m", "blocks", "register"]
 
 
-def clean(server: Server, **env: str) -> dict[str, str]:
-    ours = {block.variable for block in SECRETS} | {name for chat in CHATS for name in chat.variables.values()}
-    return {name: value for name, value in os.environ.items() if name not in ours} | {
-        "PREFECT_API_URL": server.api_url,
-        **env,
-    }
+OURS = {block.variable for block in SECRETS} | {name for chat in CHATS for name in chat.variables.values()}
 
 
-def register(server: Server, /, *, fails: bool = False, **env: str) -> str:
-    done = subprocess.run(
-        COMMAND, env=clean(server, **env), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert VALUE not in done.stdout + done.stderr
-    assert done.returncode == fails, done.stderr
-    return done.stdout + done.stderr
+def register(*, fails: bool = False, **env: str) -> str:
+    """Run the command with nobody at a terminal, and return all that it says."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        for name in OURS:
+            patch.delenv(name, raising=False)
+        for name, given in env.items():
+            patch.setenv(name, given)
+        patch.setattr(sys, "argv", ["blocks", "register"])
+        patch.setattr(sys, "stdin", io.StringIO())
+        code = main()
+    assert VALUE not in said.getvalue()
+    assert code == fails, said.getvalue()
+    return said.getvalue()
 
 
 def value(name: str) -> str:
@@ -62,16 +73,17 @@ def empty(prefect_server: Server) -> Server:
     return prefect_server
 
 
+@NEEDS_SERVER
 def test_registering_twice_changes_nothing_and_shows_no_value(empty: Server) -> None:
     block = SECRETS[0]
     given = {block.variable: VALUE, **CHAT}
 
-    first = register(empty, **given)
+    first = register(**given)
     assert f"{block.name}: made" in first
     assert "on-call: made" in first
     assert f"{SECRETS[1].name}: not made: set {SECRETS[1].variable} ({SECRETS[1].purpose})" in first
     assert "nothing changed" not in first
-    second = register(empty, **given)
+    second = register(**given)
     assert f"{block.name}: unchanged" in second
     assert "block type ChatChannel: unchanged" in second
     assert "nothing changed" in second
@@ -80,17 +92,17 @@ def test_registering_twice_changes_nothing_and_shows_no_value(empty: Server) -> 
     assert found.settings() == {"kind": "feishu", "url": CHAT["ON_CALL_URL"], "secret": CHAT["ON_CALL_SECRET"]}
 
 
-@pytest.mark.slow
+@NEEDS_SERVER
 def test_a_value_that_is_no_longer_given_stays_and_another_one_takes_its_place(empty: Server) -> None:
     block = SECRETS[0]
 
-    assert "on-call: not made: set ON_CALL_KIND and ON_CALL_URL" in register(empty, **{block.variable: VALUE})
-    assert f"{block.name}: there already" in register(empty)
-    assert f"{block.name}: changed" in register(empty, **{block.variable: VALUE + "2"})
+    assert "on-call: not made: set ON_CALL_KIND and ON_CALL_URL" in register(**{block.variable: VALUE})
+    assert f"{block.name}: there already" in register()
+    assert f"{block.name}: changed" in register(**{block.variable: VALUE + "2"})
     assert value(block.name) == VALUE + "2"
 
 
-@pytest.mark.slow
+@NEEDS_SERVER
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -103,18 +115,25 @@ def test_a_value_that_is_no_longer_given_stays_and_another_one_takes_its_place(e
 def test_a_value_that_makes_no_block_is_refused_before_anything_is_made(
     empty: Server, changed: dict[str, str], said: str
 ) -> None:
-    told = register(empty, fails=True, **{"RELAY_TOKEN": VALUE, **CHAT, **changed})
+    told = register(fails=True, **{"RELAY_TOKEN": VALUE, **CHAT, **changed})
 
     assert said in told
     with pytest.raises(ValueError, match="Unable to find"):
         value("relay-token")
 
 
-@pytest.mark.slow
+@NEEDS_SERVER
 def test_a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown(empty: Server) -> None:
     typed = ["", VALUE, "", "", "slack", f"https://hooks.example/{VALUE}"]
     parent, child = pty.openpty()
-    with subprocess.Popen(COMMAND, env=clean(empty), stdin=child, stdout=child, stderr=child, start_new_session=True):
+    with subprocess.Popen(
+        COMMAND,
+        env={k: v for k, v in os.environ.items() if k not in OURS},
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        start_new_session=True,
+    ):
         os.close(child)
         shown = ""
         for answer in typed:
@@ -129,8 +148,41 @@ def test_a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown(empty: S
     assert value("inference-token") == VALUE
 
 
+@NEEDS_SERVER
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"its kind": "fax", "address": f"https://{VALUE}"}, "block 'on-call': kind: Input should be 'slack', "),
+        ({"its kind": "slack", "address": VALUE}, "block 'on-call': its url has no scheme"),
+        ({"its kind": "slack"}, "block 'on-call': its url has no scheme"),
+    ],
+)
+def test_what_a_person_types_is_checked_before_any_of_it_is_saved(
+    empty: Server, monkeypatch: pytest.MonkeyPatch, typed: Mapping[str, str], said: str
+) -> None:
+    for name in OURS:
+        monkeypatch.delenv(name, raising=False)
+    answers = {**dict.fromkeys((block.name for block in SECRETS), VALUE), **typed}
+
+    def answer(what: str, _: bool) -> str:
+        return next((given for word, given in answers.items() if word in what), "")
+
+    async def outcomes() -> list[Outcome]:
+        return [outcome async for outcome in register_with(answer)]
+
+    with pytest.raises(BlockError) as refused:
+        asyncio.run(outcomes())
+
+    assert said in str(refused.value)
+    assert VALUE not in str(refused.value)
+    for block in SECRETS:
+        with pytest.raises(ValueError, match="Unable to find"):
+            value(block.name)
+
+
+@NEEDS_SERVER
 def test_every_block_type_of_ours_explains_itself(empty: Server) -> None:
-    register(empty)
+    register()
     found = httpx.get(f"{empty.api_url}/block_types/slug/chat-channel", trust_env=False).json()
 
     assert found["logo_url"]

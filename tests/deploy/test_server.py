@@ -99,7 +99,7 @@ def test_a_server_that_was_quicker_and_asks_for_a_login_is_not_taken_for_its_own
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    monkeypatch.setattr(server, "is_free", lambda _: True)
+    monkeypatch.setattr(ports, "is_free", lambda _: True)
     with ThreadingHTTPServer(("127.0.0.1", server.PORT), Guarded) as other:
         threading.Thread(target=other.serve_forever, args=(0.05,), daemon=True).start()
         found = server.ensure(var)

@@ -30,9 +30,10 @@ class Api:
         if what == "events":
             yield from self._events()
             return
-        if what == "flow_run_states":
-            for run in self.all("flow_runs"):
-                yield from self._client.get("/flow_run_states/", params={"flow_run_id": run["id"]}).json()
+        if what.endswith("_run_states"):
+            kind = what.removesuffix("_states")
+            for run in self.all(f"{kind}s"):
+                yield from self._client.get(f"/{what}/", params={f"{kind}_id": run["id"]}).json()
             return
         offset = 0
         while True:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from tests.serving import shop
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 _PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
-_STARTED, _ENDED = 30.0, 30.0
+_STARTED, _ENDED = 60.0, 30.0
+CLI = ("-c", "from ai_workflow.cli import main; main()", "serve")
 
 
 class Running:
@@ -32,12 +33,17 @@ class Running:
         pipeline: its pipeline file.
         root: its store.
         faults: a folder where a file `<version>` says how that version fails; none: models cannot fail.
+        program: the arguments of Python that start it, in place of those of `ai-workflow serve`.
+        variables: its environment.
     """
 
-    def __init__(self, pipeline: Path, root: Path, faults: Path | None = None, **variables: str) -> None:
-        serve = ["serve", "--pipeline", str(pipeline), "--store", str(root)]
+    def __init__(
+        self, pipeline: Path, root: Path, faults: Path | None = None, program: Sequence[str] = CLI, **variables: str
+    ) -> None:
+        place = ["--pipeline", str(pipeline), "--store", str(root)]
+        serve = ["serve", *place]
         if faults is None:
-            command = [sys.executable, "-c", "from ai_workflow.cli import main; main()", *serve]
+            command = [sys.executable, *program, *place]
         else:
             command = [sys.executable, str(HERE / "faulty_server.py"), str(faults), *serve]
         self.process = subprocess.Popen(

@@ -1,12 +1,13 @@
-"""Ten secrets are given to runs, service and relay, and none is found in anything that they leave.
+"""A guarded Prefect server, runs on it, the service and the relay: all that is given secrets, and all that it leaves.
 
-All are put to use but the key of an object store, which only stands in the environment of what runs.
+All ten are put to use but the key of an object store, which only stands in the environment of what runs.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from blocks.chat_channel import ChatChannel
 from tests.blocks import guarded
-from tests.blocks.guarded import Guarded, GuardedApi
+from tests.blocks.guarded import Guarded
 from tests.flows import tables
-from tests.flows.api import EVERYTHING, until
+from tests.flows.api import until
 from tests.flows.prefect_worker import Worker, deploy
 from tests.flows.workplace import Workplace
 from tests.monitoring.relay import fake_vendors
@@ -29,8 +30,6 @@ from tests.services import Postgres
 from tests.serving import shop
 from tests.serving.running import Running
 
-# A server, a worker, two runs, the service and the relay.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 TABLE = "canary_rows"
 BLOCK = "canary-database-password"
 
@@ -47,10 +46,9 @@ class Scene:
     used: set[str] = field(default_factory=set)
 
 
-@pytest.fixture(scope="module")
-def scene(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+@contextmanager
+def played(postgres: Postgres, folder: Path) -> Iterator[Scene]:
     """Two runs of a deployment by a worker, one of which cannot log in to its table; then service and relay."""
-    folder = tmp_path_factory.mktemp("canaries")
     values = {name: f"canary-{secrets.token_hex(12)}" for name in (
         "the login of Prefect", "the token of the service", "the token of its administrator", "the token of the relay",
         "the address of a chat", "the signature of a chat", "a key of an object store", "the wrong password of a table",
@@ -64,51 +62,6 @@ def scene(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
         _serve(found, folder)
         _relay(found, folder)
         yield found
-
-
-def test_they_were_put_to_use(scene: Scene) -> None:
-    assert len(set(scene.canaries.values())) == 10
-    assert scene.states == ["COMPLETED", "FAILED"]
-    assert scene.used == {"service", "administrator", "relay", "chat"}
-    assert "150 records loaded" in scene.printed["the worker"]
-    assert "password authentication failed" in scene.printed["the worker"]
-
-
-def test_nothing_that_prefect_tells_holds_one(scene: Scene) -> None:
-    api = GuardedApi(scene.server)
-    until(lambda: [text for text in [api.text("logs")] if "150 records loaded" in text])
-
-    told = {what: api.text(what) for what in (*EVERYTHING, "work_pools", "automations", "block_types", "block_schemas")}
-
-    assert all(told[what] for what in ("logs", "artifacts", "flow_runs", "task_runs", "events", "deployments"))
-    assert BLOCK in told["block_documents"]
-    assert _holding(scene, told) == []
-    assert _holding(scene, told | {"a control": f"x{scene.canaries['the token of the relay']}x"})
-
-
-def test_nothing_that_is_printed_holds_one(scene: Scene) -> None:
-    assert set(scene.printed) == {"the worker", "the service", "the relay"}
-    assert all(scene.printed.values())
-    assert _holding(scene, scene.printed) == []
-
-
-def test_no_file_of_store_results_or_server_holds_one(scene: Scene) -> None:
-    roots = (scene.place.var, scene.server.home)
-    files = [path for root in roots for path in root.rglob("*") if path.is_file()]
-    assert {"journal", "results", "data", "models"} <= {path.name for path in scene.place.var.iterdir()}
-    assert {"prefect.db", "server.log"} <= {path.name for path in files}
-
-    told = {str(path): path.read_bytes().decode("latin-1") for path in files}
-    assert _holding(scene, told) == []
-
-
-def _holding(scene: Scene, told: dict[str, str]) -> list[str]:
-    return [
-        f"{name} is in {where}"
-        for where, text in told.items()
-        for name, value in scene.canaries.items()
-        if value in text
-    ]
 
 
 def _place(folder: Path, postgres: Postgres) -> Workplace:
@@ -159,21 +112,20 @@ def _serve(scene: Scene, folder: Path) -> None:
     pipeline = shop.pipeline(
         folder, service={"token": "${secret:inference-token}", "admin_token": "${secret:inference-admin-token}"}
     )
-    variables = {
-        "INFERENCE_TOKEN": scene.canaries[names["token"]],
-        "INFERENCE_ADMIN_TOKEN": scene.canaries[names["admin_token"]],
-    }
-    with Running(pipeline, root, **variables) as service:
+    tokens = {name: scene.canaries[what] for name, what in names.items()}
+    for name, token in tokens.items():
+        Secret(value=token).save(f"inference-{name.replace('_', '-')}")  # type: ignore[arg-type]
+    with Running(pipeline, root, program=("-m", "deploy.serve")) as service:
 
         def asked(token: str, path: str, body: object) -> int:
             return service.http.post(path, json=body, headers={"authorization": f"Bearer {token}"}).status_code
 
         debug = {"level": "DEBUG", "seconds": 60}
-        if asked(variables["INFERENCE_ADMIN_TOKEN"], "/admin/log-level", debug) == 200:
+        if asked(tokens["admin_token"], "/admin/log-level", debug) == 200:
             scene.used.add("administrator")
         assert asked("wrong", "/predict", {"rows": [shop.ROW]}) == 401
-        assert asked(variables["INFERENCE_TOKEN"], "/admin/log-level", debug) == 401, "each token has its own doors"
-        if asked(variables["INFERENCE_TOKEN"], "/predict", {"rows": [shop.ROW]}) == 200:
+        assert asked(tokens["token"], "/admin/log-level", debug) == 401, "each token has its own doors"
+        if asked(tokens["token"], "/predict", {"rows": [shop.ROW]}) == 200:
             scene.used.add("service")
     scene.printed["the service"] = "".join(service.log)
     scene.printed["the service"] += "".join(

@@ -1,0 +1,77 @@
+"""What the tests read of deploy/kubernetes is what kubectl makes of it, each folder for itself; where kubectl is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy import kustomization, kustomized
+
+FOLDERS = [kustomization.TOP, *(kustomization.TOP / name for name in ("base", "monitoring", "autoscaling"))]
+# Elsewhere there is nothing to hold against: it is no package of Debian that knows what is used here.
+BUILDABLE = FOLDERS if kustomized.version() >= 5 else []
+
+
+def maps(objects: list[dict[str, Any]]) -> frozenset[str]:
+    return frozenset(each["metadata"]["name"] for each in objects if each["kind"] == "ConfigMap")
+
+
+def test_every_folder_with_a_kustomization_is_known_here() -> None:
+    assert {path.parent for path in kustomization.TOP.rglob("kustomization.yaml")} == set(FOLDERS)
+
+
+def test_what_the_tests_read_is_what_kubectl_builds() -> None:
+    for folder in BUILDABLE:
+        ours, theirs = list(kustomization.objects(folder)), kustomized.built(folder)
+        names = maps(ours)
+        found = {kustomized.title(each, names): each for each in theirs}
+
+        assert set(found) == {kustomized.title(each, names) for each in ours}, folder
+        assert len(found) == len(theirs) == len(ours)
+        differences = {
+            text for each in ours for text in kustomized.lost(each, found[kustomized.title(each, names)], names)
+        }
+        # The image gets its name and tag, the autoscaler the say over how many.
+        assert {text for text in differences if "'ai-workflow' has become" not in text} <= {".spec.replicas is gone"}
+        assert bool(differences) == (folder.name in {"kubernetes", "base"})
+
+
+def test_everything_that_is_built_is_ours_by_namespace_and_label() -> None:
+    for folder in BUILDABLE:
+        for each in kustomized.built(folder):
+            assert each["kind"] == "Namespace" or each["metadata"]["namespace"] == "ai-workflow", each["metadata"]
+            assert each["metadata"]["labels"]["app.kubernetes.io/name"] == "ai-workflow", each["metadata"]
+
+
+def test_every_part_that_is_built_has_the_image_of_the_kustomization() -> None:
+    (image,) = kustomization.read(kustomization.TOP / "base")["images"]
+    for folder in BUILDABLE:
+        images = {
+            container["image"]
+            for each in kustomized.built(folder) if "template" in each.get("spec", {})
+            for container in each["spec"]["template"]["spec"]["containers"]
+        }  # fmt: skip
+        assert images <= {f"{image['newName']}:{image['newTag']}"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 2, "added": 3}]}, []),
+        ({"a": "map"}, {"a": "map-0123456789"}, []),
+        ({"a": "other"}, {"a": "other-0123456789"}, [".a: 'other' has become 'other-0123456789'"]),
+        ({"a": 1}, {}, [".a is gone"]),
+        ({"a": [1]}, {"a": [1, 2]}, [".a: [1] has become [1, 2]"]),
+    ],
+)
+def test_a_difference_is_seen(ours: Any, theirs: Any, said: list[str]) -> None:
+    assert list(kustomized.lost(ours, theirs, frozenset({"map"}))) == said
+
+
+def test_a_folder_that_kubectl_refuses_is_no_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text("resources: [nothing.yaml]\n")
+    if BUILDABLE:
+        with pytest.raises(RuntimeError, match=r"nothing\.yaml"):
+            kustomized.built(tmp_path)
