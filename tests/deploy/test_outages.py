@@ -131,7 +131,7 @@ def test_a_training_is_completed_whatever_goes_in_the_middle_of_it(
         in_training(scene.place, run_id)
         outage(scene)
         scene.supervise()
-        # Not before: one that is killed, too, keeps the only slot of recovery for five minutes.
+        # Not before: one that is killed in its first second has no lock yet, and counts as Pending for minutes.
         scene.deployed.resume_schedules("recovery")
         ended = scene.deployed.ended(run_id, PATIENCE, even_if_crashed=True)
 
