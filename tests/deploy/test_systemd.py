@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy import native, unit_files
+from tests.deploy import compose, kustomization, native, unit_files
 
 PARTS = sorted(unit_files.units())
 SYSTEM = Path("/usr/lib/systemd/system")
@@ -135,6 +135,15 @@ def test_prefect_keeps_its_home_where_it_may_write() -> None:
 
     assert homes["server"] == f"{STATE}/prefect"
     assert {homes[part] for part in ("bootstrap", "worker", "relay")} == {"/tmp/prefect"}
+
+
+def test_the_server_is_guarded_against_pages_of_others_as_it_is_in_compose_and_in_the_cluster() -> None:
+    name = "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"
+    (container,) = kustomization.of_kind("Deployment")["server"]["spec"]["template"]["spec"]["containers"]
+
+    assert unit_files.environment("server")[name] == "true"
+    assert compose.read()["services"]["server"]["environment"][name] == "true"
+    assert {"name": name, "value": "true"} in container["env"]
 
 
 def test_the_account_is_one_that_nobody_logs_in_by() -> None:
