@@ -20,7 +20,7 @@ from tests.deploy.every_deployment import Deployed
 from tests.flows.prefect_worker import Worker
 from tests.flows.workplace import ROOT, Workplace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LOGIN = "admin:s3cr3t-of-the-server"
 
 
