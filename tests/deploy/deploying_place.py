@@ -39,7 +39,7 @@ class Place:
         environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", **variables}
         return subprocess.run(
             [sys.executable, "-m", *arguments], cwd=self.folder, env=environment, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, timeout=100, check=False,
+            stdin=subprocess.DEVNULL, timeout=300, check=False,
         )  # fmt: skip
 
     def bootstrapped(self, *arguments: str, **variables: str) -> Said:

@@ -20,7 +20,7 @@ from tests.deploy.every_deployment import Deployed
 from tests.flows.prefect_worker import Worker
 from tests.flows.workplace import ROOT, Workplace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LOGIN = "admin:s3cr3t-of-the-server"
 
 
@@ -34,6 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_SERVER_API_AUTH_STRING", LOGIN)
         patch.setenv("PREFECT_API_AUTH_STRING", LOGIN)
+        patch.setenv("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", "2")
         login = temporary_settings({PREFECT_API_AUTH_STRING: LOGIN})
         with login, services.prefect_server(tmp_path_factory.mktemp("server")) as server:
             user, _, password = LOGIN.partition(":")
@@ -84,6 +85,8 @@ def test_the_form_of_a_deployment_refuses_nonsense_before_a_run(place: Place, fi
     assert not place.all("flow_runs", deployments={"id": {"any_": [training["id"]]}})
     good = place.api.post(runs, json={"parameters": {"log_level": "DEBUG"}})
     assert good.status_code == 201
+    # Else the worker of later tests would train, while theirs wait.
+    place.api.delete(f"/flow_runs/{good.json()['id']}").raise_for_status()
     assert training["description"].startswith("Train, judge and publish a model.")
     assert "Args" not in training["description"]
     assert training["version"]

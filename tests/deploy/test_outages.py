@@ -27,11 +27,11 @@ from tests.flows.prefect_worker import Worker
 from tests.flows.workplace import ROOT, Workplace
 from tests.services import Postgres
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # Long enough for an outage in the middle, saved often enough to go on from there.
 LONG = tables.PIPELINE["trainer"] | {"steps": 2500, "checkpoint": {"every_steps": 50, "keep": 2}}
 RECOVERY_SECONDS = 5
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 @dataclass
