@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The protocol: https://google.github.io/osv.dev/post-v1-query/
 OSV = "https://api.osv.dev/v1/query"
 # Why pip-audit could not ask; its own exit code does not tell this from a finding.
-_UNREACHED = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "ServiceError", "Could not connect")
+_UNREACHED = ("ConnectionError", "ConnectTimeout", "ReadTimeout")
 _TIMEOUT = 300
 app = App(name="python -m deploy.audit", help=__doc__, version_flags=[])
 
@@ -51,10 +51,12 @@ class Finding(BaseModel):
     package: str
     version: str
     id: str
+    aliases: tuple[str, ...] = ()
     fixed: str
 
     def __str__(self) -> str:
-        return f"{self.package} {self.version}: {self.id}, fixed in {self.fixed or 'no version yet'}"
+        names = f"{self.id} ({', '.join(self.aliases)})" if self.aliases else self.id
+        return f"{self.package} {self.version}: {names}, fixed in {self.fixed or 'no version yet'}"
 
 
 def exemptions(file: Path) -> list[Exemption]:
@@ -92,7 +94,13 @@ def find(lock: Path, url: str) -> list[Finding] | None:
     if done.stdout.strip():
         packages = json.loads(done.stdout)["dependencies"]
         return [
-            Finding(package=each["name"], version=each["version"], id=hole["id"], fixed=", ".join(hole["fix_versions"]))
+            Finding(
+                package=each["name"],
+                version=each["version"],
+                id=hole["id"],
+                aliases=tuple(hole["aliases"]),
+                fixed=", ".join(hole["fix_versions"]),
+            )
             for each in packages
             for hole in each.get("vulns", [])
         ]
@@ -106,7 +114,8 @@ def judge(found: Iterable[Finding], exempt: Iterable[Exemption], today: datetime
     known = {(one.package, one.id): one for one in exempt}
     wrong, borne = [], []
     for finding in found:
-        one = known.get((finding.package, finding.id))
+        names = (finding.id, *finding.aliases)
+        one = next((known[finding.package, name] for name in names if (finding.package, name) in known), None)
         if one is None:
             wrong.append(str(finding))
         elif one.until < today:

@@ -19,7 +19,8 @@ from tests import services
 ROOT = Path(__file__).parents[2]
 LOCK = "pyyaml==6.0.2 --hash=sha256:" + "0" * 64 + "\nidna==3.10 --hash=sha256:" + "1" * 64 + "\n"
 HOLE = {
-    "id": "GHSA-0815", "modified": "2026-01-01T00:00:00Z", "summary": "it executes what it loads",
+    "id": "GHSA-0815", "aliases": ["CVE-2026-1"], "modified": "2026-01-01T00:00:00Z",
+    "summary": "it executes what it loads",
     "affected": [{
         "package": {"name": "pyyaml", "ecosystem": "PyPI"},
         "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "6.0.3"}]}],
@@ -32,8 +33,10 @@ class _Osv(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        known = self.path == "/v1/query" and asked["package"] == {"name": "pyyaml", "ecosystem": "PyPI"}
-        self._say(200, {"vulns": [HOLE]} if known and asked["version"] == "6.0.2" else {})
+        if self.path != "/v1/query":
+            return self._say(404, {"code": 5, "message": "Not Found"})
+        known = asked["package"] == {"name": "pyyaml", "ecosystem": "PyPI"} and asked["version"] == "6.0.2"
+        return self._say(200, {"vulns": [HOLE]} if known else {})
 
     def _say(self, code: int, held: object) -> None:
         body = json.dumps(held).encode()
@@ -70,7 +73,7 @@ def test_a_known_vulnerability_fails_and_names_package_advisory_and_remedy(tmp_p
     done = run(tmp_path, osv)
 
     assert done.returncode == 1
-    assert "error: pyyaml 6.0.2: GHSA-0815, fixed in 6.0.3. make lock UPGRADE=1" in done.stderr
+    assert "error: pyyaml 6.0.2: CVE-2026-1 (GHSA-0815), fixed in 6.0.3. make lock UPGRADE=1" in done.stderr
     assert "idna" not in done.stderr
 
 
@@ -78,6 +81,21 @@ def test_packages_that_nothing_is_known_against_pass(tmp_path: Path, osv: str) -
     done = run(tmp_path, osv, lock=LOCK.replace("6.0.2", "6.0.3"))
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "requirements.lock: 0 vulnerabilities\n", "")
+
+
+def test_one_that_is_borne_by_any_of_its_names_passes(tmp_path: Path, osv: str) -> None:
+    exempt = "- {id: GHSA-0815, package: pyyaml, until: 2999-01-01, reason: safe_load only}"
+    done = run(tmp_path, osv, exempt=exempt)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "borne until 2999-01-01: safe_load only" in done.stdout
+
+
+def test_a_service_that_knows_no_such_question_is_no_audit(tmp_path: Path, osv: str) -> None:
+    done = run(tmp_path, osv.replace("query", "nothing"))
+
+    assert done.returncode == 1
+    assert "pip-audit failed" in done.stderr
 
 
 def test_where_nobody_answers_that_is_said_and_fails_only_if_asked_to(tmp_path: Path) -> None:
