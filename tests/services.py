@@ -133,13 +133,12 @@ def is_free(port: int) -> bool:
     return ports.is_free(port)
 
 
-def open_folder(folder: Path) -> Path:
-    """Let other accounts get through to a folder of a test: PostgreSQL does not run as root."""
-    for path in [folder, *folder.parents]:
-        if path.owner() != pwd.getpwuid(os.geteuid()).pw_name or path == Path(tempfile.gettempdir()):
-            break
-        path.chmod(path.stat().st_mode | 0o011)
-    return folder
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """Give a folder that other accounts get through to: PostgreSQL does not run as root, and pytest's are closed."""
+    with tempfile.TemporaryDirectory(prefix="open-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
 
 
 def postgres_binaries() -> Path:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from ai_workflow.journal import Journal
+from ai_workflow.journal import RESUMED, Event, Journal
 from ai_workflow.store import Store
 from deploy.stack import processes
 from deploy.stack.services import POSTGRESQL, SERVICES
@@ -34,14 +33,13 @@ LONG = {"trainer.steps": 100_000, "trainer.checkpoint.every_steps": 200, "traine
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def stack() -> Iterator[RunningStack]:
     for program in ("prometheus", "alertmanager"):
         service = next(service for service in SERVICES if service.name == program)
         if service.program is None:
             pytest.skip(f"no {service.title}: {service.install}")
     services.postgres_binaries()
-    folder = services.open_folder(tmp_path_factory.mktemp("stack"))
-    with in_folder(folder, SITE, **SECRETS) as found:
+    with services.open_folder() as folder, in_folder(folder, SITE, **SECRETS) as found:
         said = found.up("--database", "postgresql")
         assert f"{found.url('server')}\n" in said
         assert "deployment training/training: made" in said
@@ -107,41 +105,42 @@ def test_what_is_killed_comes_back(stack: RunningStack) -> None:
     until(lambda: stack.command("status").returncode, lambda code: code == 0)
 
 
-def test_a_training_that_is_ended_with_the_stack_goes_on_with_it(stack: RunningStack) -> None:
-    started = stack.prefect("deployment", "run", "training/training", "--param", f"overrides={json.dumps(LONG)}")
-    run_id = next(word for word in started.split() if word.count("-") == 4 and len(word) == 36)
-    until(lambda: list(stack.place.var.glob("checkpoints/**/model_step_*")))
+def test_a_training_goes_on_after_its_worker_and_the_process_manager_were_killed(stack: RunningStack) -> None:
+    run_id = _train(stack, seed=1)
+    before, found = stack.pids(), stack.place.read()
+    assert found
+    os.kill(found.manager.pid, signal.SIGKILL)
+    os.kill(before["worker"], signal.SIGKILL)
 
-    assert stack.down() == "All of the stack has ended\n"
-    assert processes.find(stack.place.folder) == []
-    assert not stack.place.socket.exists()
-    assert not list(stack.place.folder.glob("*/*-token"))
-
-    stack.up("--database", "postgresql")
+    status = until(lambda: stack.command("status"), lambda done: "process manager is gone" in done.stdout)
+    assert status.returncode == 3
+    assert "of a stack whose process manager is gone" in stack.up("--database", "postgresql")
+    assert not {*before.values()} & {*stack.pids().values()}
     stack.prefect("deployment", "run", "recovery/recovery", "--watch")
-    until(lambda: _resumed(stack))
+    until(lambda: any(event.status == RESUMED for event in _events(stack)))
     stack.prefect("flow-run", "cancel", run_id)
 
 
-def test_a_killed_process_manager_is_said_and_up_begins_anew(stack: RunningStack) -> None:
-    before = stack.pids()
-    found = stack.place.read()
-    assert found
-    os.kill(found.manager.pid, signal.SIGKILL)
-    time.sleep(0.1)
+def test_down_in_the_middle_of_a_training_saves_it_and_leaves_nothing_behind(stack: RunningStack) -> None:
+    _train(stack, seed=2)
 
-    status = stack.command("status")
-    assert (status.returncode, "process manager is gone" in status.stdout) == (3, True)
-    assert "of a stack whose process manager is gone" in stack.up("--database", "postgresql")
-    assert not set(before.values()) & set(stack.pids().values())
-
-
-def test_down_leaves_nothing_behind_and_the_ports_free(stack: RunningStack) -> None:
-    stack.down()
+    assert stack.down() == "All of the stack has ended\n"
 
     assert processes.find(stack.place.folder) == []
+    assert not stack.place.socket.exists()
+    assert not list(stack.place.folder.glob("*/*-token"))
     assert all(services.is_free(service.port + stack.options.offset) for service in SERVICES if service.port)
     assert stack.command("status").returncode == 3
+    assert (stack.place.of(POSTGRESQL) / "data" / "PG_VERSION").exists()
+
+
+def _train(stack: RunningStack, seed: int) -> str:
+    """Start a training that takes long, wait for its first checkpoint, and return its run."""
+    known = {*stack.place.var.glob("checkpoints/**/model_step_*")}
+    given = json.dumps(LONG | {"trainer.seed": seed})
+    said = stack.prefect("deployment", "run", "training/training", "--param", f"overrides={given}")
+    until(lambda: {*stack.place.var.glob("checkpoints/**/model_step_*")} - known)
+    return next(word for word in said.split() if word.count("-") == 4 and len(word) == 36)
 
 
 def _jobs_up(stack: RunningStack) -> set[str]:
@@ -149,10 +148,6 @@ def _jobs_up(stack: RunningStack) -> set[str]:
     return {each["metric"]["job"] for each in asked.json()["data"]["result"]}
 
 
-def _resumed(stack: RunningStack) -> bool:
+def _events(stack: RunningStack) -> list[Event]:
     journal = Journal(Store(stack.place.var))
-    return any(
-        "esumed" in (event.message or "") or event.status == "RESUMED"
-        for trace_id in journal.trace_ids()
-        for event in journal.read(trace_id)
-    )
+    return [event for trace_id in journal.trace_ids() for event in journal.read(trace_id)]
