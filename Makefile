@@ -36,8 +36,9 @@ serve: setup ## answer over HTTP by what was published: CONFIG=pipeline.yaml ENV
 	@exec $(PY) -m deploy.serve $(if $(CONFIG),--pipeline "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)") \
 	  $(if $(PORT),--port $(PORT))
 
-deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: CONFIG=pipeline.yaml ENVIRONMENT=production
-	@$(PY) -m deploy.bootstrap $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)")
+deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: CONFIG=pipeline.yaml ENVIRONMENT=production PRUNE=1
+	@$(PY) -m deploy.bootstrap $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)") \
+	  $(if $(PRUNE),--prune)
 
 status: setup ## show what runs of the stack, or whether the local Prefect server does, and where
 	@$(PY) -m deploy.local status || true
