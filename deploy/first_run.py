@@ -71,6 +71,7 @@ def _summary(
         ("Prefect UI", f"{reached.ui_url}/runs"),
         ("again", f"make run{own}                    every stage is CACHED"),
         ("serve", f"make serve{own}                  answers over HTTP, see docs/serving.md"),
+        ("all of it", f"make up{own}                     worker, service, alerts, schedules: see docs/stack.md"),
         ("your data", "make run CONFIG=pipeline.yaml  config/examples/credit.yaml is one to start from"),
         ("look back", ".venv/bin/ai-workflow trace --last | --failed | --list"),
         ("stop", "make stop"),
