@@ -85,10 +85,19 @@ def from_blocks(secrets: list[Secret | None], variables: Mapping[str, str]) -> d
     if not named:
         return {}
     os.environ.update(variables)
+    found = {name.upper().replace("-", "_"): _held(name) for name in named}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _held(name: str) -> str | None:
+    """Return what a Secret block holds; one that cannot be read is said, and leaves its name to the environment."""
     from flows.pipeline_run import secret_block
 
-    found = {name.upper().replace("-", "_"): secret_block(name) for name in named}
-    return {name: value for name, value in found.items() if value is not None}
+    try:
+        return secret_block(name)
+    except Exception as error:  # whatever keeps Prefect from answering
+        print(f"Secret block '{name}' cannot be read, the environment is asked: {error}", file=sys.stderr)
+        return None
 
 
 def main(name: str) -> None:
