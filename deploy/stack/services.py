@@ -96,7 +96,8 @@ SERVICES = (
     Service(
         "alertmanager", "Alertmanager",
         ("alertmanager", "--config.file={folder}/alertmanager.yml", "--storage.path={folder}/data",
-         "--cluster.listen-address=", "--web.listen-address={host}:{port}"),
+         # Longer than the longest repetition of monitoring/slo.yaml, which is told too often else.
+         "--data.retention=240h", "--cluster.listen-address=", "--web.listen-address={host}:{port}"),
         port=9093, health="/-/ready", others=("prometheus-alertmanager",),
         install="apt-get install prometheus-alertmanager",
     ),

@@ -46,7 +46,6 @@ class Host:
         self.image = dict(
             re.findall(r"(\w+)=(\S+)", next(each.said for each in dockerfile.read() if each.name == "ENV"))
         )
-        (folder / "store").mkdir()
         self._lay_etc()
         for place in ("/var/lib", "/run"):
             _mount("-t", "tmpfs", "none", place)
@@ -116,13 +115,21 @@ class Host:
         volumes = dict(volume.split(":", 1) for volume in self._services[name]["volumes"])
         for source, target in volumes.items():
             place, _, mode = target.partition(":")
-            given = self.folder / "store" if source == "store" else Path(source)
+            given = self._volume(source)
             steps.append(f"mount --bind {shlex.quote(str(given))} {place}")
             steps += [f"mount -o remount,bind,ro {place}"] if mode == "ro" else []
-        if "store" not in volumes:
+        if not any(target.partition(":")[0] == _STORE for target in volumes.values()):
             steps.append(f"mount -t tmpfs -o ro none {_STORE}")
         steps += ["mount -o remount,bind,ro /", f"hostname {name}", shlex.join(["exec", *_UNPRIVILEGED, *command])]
         return [*_NAMESPACES, "sh", "-c", " && ".join(steps)]
+
+    def _volume(self, source: str) -> Path:
+        """Return the folder of a volume that has a name; another is a folder already."""
+        if "/" in source:
+            return Path(source)
+        named = self.folder / "volumes" / source
+        named.mkdir(parents=True, exist_ok=True)
+        return named
 
     def _lay_etc(self) -> None:
         """Give the machine an /etc of its own: names of the services, and what the Dockerfile copies there."""
