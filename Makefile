@@ -56,7 +56,7 @@ check-kill: setup ## kill, damage and starve runs in every way, a quarter of an 
 	$(PY) -m pytest -n 2 --no-loadscope-reorder -m kill tests/kill
 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
-	$(PY) -m pytest -n 2 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
+	$(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
 
 test-all: setup ## run every test
 	$(PY) -m pytest $(TESTS)

@@ -153,7 +153,8 @@ def _of_flow(parameters: Mapping[str, str], one: Checked) -> dict[str, str]:
 
 
 def _differences(fields: Mapping[str, Any], found: DeploymentResponse) -> list[str]:
-    there = {name: getattr(found, name, None) for name in fields}
+    # The limit is looked up below: the field of its name is deprecated.
+    there = {name: getattr(found, name, None) for name in fields if name != "concurrency_limit"}
     there["tags"] = sorted(found.tags)
     limit, options = found.global_concurrency_limit, found.concurrency_options
     there["concurrency_limit"] = limit.limit if limit else None

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
 from deploy.server import Server
-from tests import services
+from tests import patient, services
 from tests.flows.api import Api
 
 
@@ -39,7 +39,7 @@ class Guarded:
             )
             token = asked.raise_for_status().json()["token"]
             headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"}
-        return httpx.Client(base_url=self.server.api_url, headers=headers, timeout=30, trust_env=False)
+        return patient.client(self.server.api_url, headers=headers)
 
 
 class GuardedApi(Api):

@@ -7,13 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from benchmarks import bootstrap as benchmark
-from tests import services
+from tests import patient, services
 from tests.deploy import every_deployment
 from tests.deploy.deploying_place import Place
 from tests.deploy.every_deployment import Deployed
@@ -38,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         login = temporary_settings({PREFECT_API_AUTH_STRING: LOGIN})
         with login, services.prefect_server(tmp_path_factory.mktemp("server")) as server:
             user, _, password = LOGIN.partition(":")
-            with httpx.Client(base_url=server.api_url, auth=(user, password), trust_env=False, timeout=30) as api:
+            with patient.client(server.api_url, auth=(user, password)) as api:
                 yield Place(folder, api)
 
 

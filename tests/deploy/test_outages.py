@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
 
 from ai_workflow import journal
 from deploy import prefect_file, work_pool
-from tests import services
+from tests import patient, services
 from tests.deploy import durable_server, every_deployment
 from tests.deploy.durable_server import LOGIN, DurableServer
 from tests.deploy.every_deployment import Deployed
@@ -74,7 +73,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         done = place.start(["-m", "prefect", "--no-prompt", "deploy", "--all"])
         assert done.code == 0, done.output
         login = tuple(LOGIN.split(":"))
-        with httpx.Client(base_url=server.api_url, auth=login, trust_env=False, timeout=30) as api:
+        with patient.client(server.api_url, auth=login) as api:
             deployed = Deployed(api)
             deployed.pause_schedules()
             scene = Scene(place, postgres, server, deployed, _worker(place))

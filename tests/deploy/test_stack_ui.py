@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Locator, Page
 
 from ai_workflow.registry import Registry
 from ai_workflow.store import Store
+from tests import patient
 from tests.deploy.running_stack import RunningStack, in_folder, until
 from tests.flows.conftest import page
 
@@ -152,7 +152,7 @@ def _runs(stack: RunningStack, flow: str, state: str) -> list[dict[str, Any]]:
 
 
 def _all(stack: RunningStack, kind: str, **asked: object) -> list[dict[str, Any]]:
-    with httpx.Client(base_url=f"{stack.url('server')}/api", trust_env=False, timeout=30) as client:
+    with patient.client(f"{stack.url('server')}/api") as client:
         # The server of a stack takes no request from a page of another site: whoever asks shows a token of its own.
         token = client.get("/csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
         headers = {"prefect-csrf-client": "tests", "prefect-csrf-token": token}

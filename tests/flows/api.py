@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import httpx
-
 from deploy.server import Server
+from tests import patient
 
 T = TypeVar("T")
 _PAGE = 200
@@ -25,7 +24,7 @@ class Api:
     """Reads one server."""
 
     def __init__(self, server: Server) -> None:
-        self._client = httpx.Client(base_url=server.api_url, timeout=30, trust_env=False)
+        self._client = patient.client(server.api_url)
 
     def all(self, what: str, **asked: Any) -> Iterator[dict[str, Any]]:
         """Yield every record of a kind that a filter lets through."""
