@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ai_workflow.secrets import variable
+
 
 @dataclass(frozen=True, slots=True)
 class SecretBlock:
@@ -15,7 +17,7 @@ class SecretBlock:
     @property
     def variable(self) -> str:
         """The environment variable that stands in for the block, and that it is made from."""
-        return _variable(self.name)
+        return variable(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class ChatBlock:
     @property
     def variables(self) -> dict[str, str]:
         """The environment variable of each field: kind, url, secret."""
-        return {field: f"{_variable(self.name)}_{field.upper()}" for field in ("kind", "url", "secret")}
+        return {field: f"{variable(self.name)}_{field.upper()}" for field in ("kind", "url", "secret")}
 
 
 SECRETS = (
@@ -38,7 +40,3 @@ SECRETS = (
     SecretBlock("relay-token", "the bearer token of Alertmanager and Prefect when they post alerts to the relay"),
 )
 CHATS = (ChatBlock("on-call", "the chat that alerts are told in"),)
-
-
-def _variable(name: str) -> str:
-    return name.upper().replace("-", "_")

@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
+from deploy.stack.services import SERVICES
 from monitoring import alertmanager, provisioning, reading, rules, scraping
 from monitoring.spec import Spec
 from monitoring.text import as_yaml
 
 FOLDER = Path(__file__).resolve().parent
 # The job of a target, and the service of compose.yaml that answers there; Prometheus asks itself.
-HOSTS = {"inference": "service", "exporter": "exporter", "relay": "relay", "alertmanager": "alertmanager"}
+HOSTS = {service.job: service.name for service in SERVICES if service.job and service.name != "prometheus"}
 # Those who answer only to who has a token, and the file that compose lays it in.
 TOKENS = {"inference": "/run/secrets/inference-token"}
 # Who wrote a file, in its first line.
@@ -45,22 +46,13 @@ def _compose(spec: Spec) -> dict[str, dict[str, object]]:
     targets = {job: tuple(_at(job, address) for address in found) for job, found in spec.targets.items()}
     places = {**spec.places, "relay": _relay(spec.places["relay"]), "relay_token_file": _RELAY_TOKEN}
     here = replace(spec, targets=targets, places=places)
-    scraped = scraping.config(here)
-    for job in _mappings(scraped["scrape_configs"]):
-        if path := TOKENS.get(str(job["job_name"])):
-            job["authorization"] = {"type": "Bearer", "credentials_file": path}
     # Links in alerts are for a browser, and stay as they are; this one is for Grafana, which is a container, too.
     asked = replace(spec, places={**spec.places, "prometheus": "http://prometheus:9090"})
     return {
-        "prometheus.yml": scraped,
+        "prometheus.yml": scraping.config(here, TOKENS),
         "alertmanager.yml": alertmanager.config(here),
         "datasource.yaml": provisioning.files(asked)["datasources/prometheus.yaml"],
     }
-
-
-def _mappings(held: object) -> list[dict[str, object]]:
-    assert isinstance(held, list)
-    return held
 
 
 def _at(job: str, address: str) -> str:

@@ -134,15 +134,15 @@ def _of_stack(var: Path) -> Server | None:
     state = Place(var).running()
     if state is None:
         return None
-    if problem := healthy.problem(f"{state.api_url}/health", HANG_SECONDS):
+    if problem := healthy.problem(f"{state.options.api_url}/health", HANG_SECONDS):
         raise ServerError(f"the Prefect server of the stack is not well: {problem}. See make status")
-    whole = healthy.problem(f"{state.api_url}/admin/version", HANG_SECONDS)
+    whole = healthy.problem(f"{state.options.api_url}/admin/version", HANG_SECONDS)
     if whole and "401" in whole and "PREFECT_API_AUTH_STRING" not in os.environ:
         raise ServerError(
             "the Prefect server of the stack asks for a login: set PREFECT_API_AUTH_STRING to the PREFECT_LOGIN that "
             "the stack was started with"
         )
-    return Server(state.api_url)
+    return Server(state.options.api_url)
 
 
 def _start(home: Path) -> Server:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 import signal
 import socket
@@ -20,6 +18,7 @@ import psycopg
 import pytest
 
 from deploy import ports, server
+from deploy.stack import database
 
 LOOPBACK = "127.0.0.1"
 
@@ -66,11 +65,11 @@ def postgres() -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         folder = Path(name)
         found = Postgres(free_port())
-        account = _account()
-        _own(folder, account)
-        _initialise(binaries, folder, found, account)
+        secret = folder / "password"
+        secret.write_text(found.password)
+        database.initialise(folder / "data", found.user, secret, "--no-sync")
         command = [binaries / "postgres", "-D", folder / "data", *_options(found.port)]
-        cluster = _Cluster(found, folder, command, account)
+        cluster = _Cluster(found, folder, command)
         cluster.start()
         try:
             yield replace(found, restart=cluster.restart)
@@ -83,15 +82,14 @@ class _Cluster:
     found: Postgres
     folder: Path
     command: list[str | Path]
-    account: str | None
 
     def start(self) -> None:
-        log = self.folder / "log"
+        log, owner = self.folder / "log", database.account()
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command,
-                cwd=self.folder, user=self.account, group=_group(self.account),
-                extra_groups=None if self.account is None else [],
+                cwd=self.folder, user=owner and owner.pw_uid, group=owner and owner.pw_gid,
+                extra_groups=[] if owner else None,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output,
             )  # fmt: skip
         try:
@@ -143,41 +141,10 @@ def open_folder() -> Iterator[Path]:
 
 def postgres_binaries() -> Path:
     """Return the folder of PostgreSQL's programs; skips the test where they are missing."""
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
-    on_path = shutil.which("initdb")
-    for folder in [*reversed(versions), *([Path(on_path).resolve().parent] if on_path else [])]:
-        if (folder / "initdb").exists() and (folder / "postgres").exists():
-            return folder
-    pytest.skip("no PostgreSQL server: apt-get install postgresql")
-
-
-def _account() -> str | None:
-    """PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return None
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in known else "nobody"
-
-
-def _group(account: str | None) -> int | None:
-    return None if account is None else pwd.getpwnam(account).pw_gid
-
-
-def _own(folder: Path, account: str | None) -> None:
-    if account is not None:
-        shutil.chown(folder, account, _group(account))
-
-
-def _initialise(binaries: Path, folder: Path, found: Postgres, account: str | None) -> None:
-    secret = folder / "password"
-    secret.write_text(found.password)
-    _own(secret, account)
-    subprocess.run(
-        [binaries / "initdb", "-D", folder / "data", "-U", found.user, f"--pwfile={secret}",
-         "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"],
-        cwd=folder, user=account, group=_group(account), extra_groups=None if account is None else [],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    try:
+        return database.programs()
+    except database.DatabaseError:
+        pytest.skip("no PostgreSQL server: apt-get install postgresql")
 
 
 def _options(port: int) -> list[str]:

@@ -31,38 +31,54 @@ def prepare(place: Place) -> None:
     Raises:
         DatabaseError: PostgreSQL is not installed, or its account cannot reach the folder; with its own words.
     """
-    programs, folder, account = _programs(), place.of(POSTGRESQL), _account()
+    programs()
+    folder = place.of(POSTGRESQL)
     if (_data(place) / "PG_VERSION").exists():
         return
     folder.mkdir(exist_ok=True)
     password = folder / "password"
     password.write_text(secrets.token_urlsafe(24))
-    password.chmod(0o600)
-    for path in (folder, password):
-        if account:
-            shutil.chown(path, account.pw_uid, account.pw_gid)
-    if account:
+    if account():
         # Its own folder is its account's; that one only has to get there.
         place.folder.chmod(0o711)
-    shutil.rmtree(_data(place), ignore_errors=True)
+    initialise(_data(place), _NAME, password)
+
+
+def initialise(data: Path, user: str, password: Path, *options: str) -> None:
+    """Make an empty database that asks for a password, as the account that may run it; whose its folder then is.
+
+    Args:
+        data: the folder of the database, which is made anew; its parent is there.
+        user: its superuser.
+        password: a file with that one's password, in the same parent.
+        options: more of initdb.
+
+    Raises:
+        DatabaseError: PostgreSQL is not installed, or its account cannot reach the folder; with its own words.
+    """
+    owner = account()
+    password.chmod(0o600)
+    for path in (data.parent, password):
+        if owner:
+            shutil.chown(path, owner.pw_uid, owner.pw_gid)
+    shutil.rmtree(data, ignore_errors=True)
     made = subprocess.run(
-        [programs / "initdb", "-D", _data(place), "-U", _NAME, f"--pwfile={password}", "--auth=scram-sha-256",
-         "--encoding=UTF8", "--locale=C"],
-        cwd=folder if os.access(folder, os.X_OK) else "/", user=account and account.pw_uid,
-        group=account and account.pw_gid, extra_groups=[] if account else None,
+        [programs() / "initdb", "-D", data, "-U", user, f"--pwfile={password}", "--auth=scram-sha-256",
+         "--encoding=UTF8", "--locale=C", *options],
+        cwd="/", user=owner and owner.pw_uid, group=owner and owner.pw_gid, extra_groups=[] if owner else None,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if made.returncode:
-        shutil.rmtree(_data(place), ignore_errors=True)
-        hint = f" As root it runs as {account.pw_name}, who must be able to reach the folder." if account else ""
-        raise DatabaseError(f"PostgreSQL cannot set up {_data(place)}: {made.stderr.strip()[-500:]}.{hint}")
+        shutil.rmtree(data, ignore_errors=True)
+        hint = f" As root it runs as {owner.pw_name}, who must be able to reach the folder." if owner else ""
+        raise DatabaseError(f"PostgreSQL cannot set up {data}: {made.stderr.strip()[-500:]}.{hint}")
 
 
 def command(place: Place, options: Options) -> list[str]:
     """Return its program and arguments."""
     settings = {"listen_addresses": HOST, "port": options.port(POSTGRESQL), "unix_socket_directories": ""}
     given = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    return [str(_programs() / "postgres"), "-D", str(_data(place)), *given]
+    return [str(programs() / "postgres"), "-D", str(_data(place)), *given]
 
 
 def url(place: Place, options: Options) -> str:
@@ -85,10 +101,10 @@ def problem(place: Place, options: Options) -> str | None:
 
 def become_its_account() -> None:
     """Give up being root, as which it refuses to run; nothing is done for anybody else."""
-    if account := _account():
-        os.initgroups(account.pw_name, account.pw_gid)
-        os.setgid(account.pw_gid)
-        os.setuid(account.pw_uid)
+    if owner := account():
+        os.initgroups(owner.pw_name, owner.pw_gid)
+        os.setgid(owner.pw_gid)
+        os.setuid(owner.pw_uid)
 
 
 def _data(place: Place) -> Path:
@@ -99,7 +115,8 @@ def _password(place: Place) -> str:
     return (place.of(POSTGRESQL) / "password").read_text()
 
 
-def _account() -> pwd.struct_passwd | None:
+def account() -> pwd.struct_passwd | None:
+    """Return the account that PostgreSQL runs as in the place of root; None: as whoever starts it."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -110,7 +127,12 @@ def _account() -> pwd.struct_passwd | None:
     raise DatabaseError("PostgreSQL does not run as root, and there is no account postgres: useradd --system postgres")
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs.
+
+    Raises:
+        DatabaseError: they are not installed.
+    """
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     on_path = shutil.which("initdb")
     for folder in [*reversed(versions), *([Path(on_path).resolve().parent] if on_path else [])]:

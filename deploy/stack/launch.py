@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ai_workflow import config as configuration
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.secrets import Secret
+from ai_workflow.secrets import Secret, variable
 from ai_workflow.settings import Settings
 from deploy import prefect_settings, server, server_environment
 from deploy.ports import HOST
@@ -43,13 +43,9 @@ def environment(service: Service, options: Options, place: Place, given: Mapping
     found["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)])
     found |= {"AIW_ENVIRONMENT": options.environment} if options.environment else {}
     found |= {name: given[name] for name in service.secrets if given.get(name)}
-    login = given.get("PREFECT_LOGIN")
     if service.name == "server":
         return _of_server(found, options, place)
-    if service.asks_prefect:
-        found |= client(options, place, settings(options))
-        found |= {"PREFECT_API_AUTH_STRING": login} if login else {}
-    return found
+    return found | client(options, place, settings(options), given) if service.asks_prefect else found
 
 
 def settings(options: Options) -> Settings:
@@ -57,11 +53,12 @@ def settings(options: Options) -> Settings:
     return configuration.load(options.config, environment=options.environment).settings
 
 
-def client(options: Options, place: Place, found: Settings) -> dict[str, str]:
-    """Return the variables of those who ask the Prefect server, without the login."""
-    reached = server.Server(f"http://{HOST}:{options.port(options.named('server'))}/api")
+def client(options: Options, place: Place, found: Settings, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of those who ask the Prefect server, with the login if `given` has one."""
+    reached = server.Server(options.api_url)
     named = {"PREFECT_PROFILES_PATH": str(place.var / "prefect" / "profiles.toml"), "PREFECT_UI_URL": reached.ui_url}
-    return {**prefect_settings.environment(reached, found, place.var), **named, "DO_NOT_TRACK": "1"}
+    login = {"PREFECT_API_AUTH_STRING": given["PREFECT_LOGIN"]} if given.get("PREFECT_LOGIN") else {}
+    return {**prefect_settings.environment(reached, found, place.var), **named, **login, "DO_NOT_TRACK": "1"}
 
 
 def _of_server(found: dict[str, str], options: Options, place: Place) -> dict[str, str]:
@@ -75,17 +72,17 @@ def _of_server(found: dict[str, str], options: Options, place: Place) -> dict[st
 
 
 def from_blocks(secrets: list[Secret | None], variables: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the named secrets that a Secret block holds, as the variables that stand in for them.
+    """Return those of the named secrets that a Secret block holds, by their names.
 
     Args:
         secrets: of the configuration.
-        variables: how Prefect is asked, see `client`; with the login.
+        variables: how Prefect is asked, see `client`.
     """
     named = [secret.name for secret in secrets if secret and secret.name]
     if not named:
         return {}
     os.environ.update(variables)
-    found = {name.upper().replace("-", "_"): _held(name) for name in named}
+    found = {name: _held(name) for name in named}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -111,10 +108,9 @@ def main(name: str) -> None:
     ready = environment(service, options, place, os.environ)
     if name == "service":
         # It is what others reach: it gets its tokens, and not the login that could read all the rest.
-        login = os.environ.get("PREFECT_LOGIN")
-        asked = client(options, place, found := settings(options))
-        asked |= {"PREFECT_API_AUTH_STRING": login} if login else {}
-        ready |= from_blocks([found.service.token, found.service.admin_token], asked)
+        found = settings(options)
+        held = from_blocks([found.service.token, found.service.admin_token], client(options, place, found, os.environ))
+        ready |= {variable(name): value for name, value in held.items()}
     program = command(service, options, place)
     if service == POSTGRESQL:
         database.become_its_account()

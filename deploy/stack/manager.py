@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from ai_workflow.errors import AiWorkflowError
 from deploy.process import Process, spawn
 from deploy.stack.place import MARK, Options, Place
 from deploy.stack.services import Service
@@ -27,6 +28,10 @@ START_SECONDS = 3
 RETRIES = 500
 LOG_BYTES = 10_000_000
 LOGS = 3
+
+
+class ManagerError(AiWorkflowError):
+    """The process manager does not do what it is asked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,11 @@ def start(place: Place, options: Options, environment: Mapping[str, str]) -> Pro
 
 
 class Manager:
-    """A manager that runs."""
+    """A manager that runs.
+
+    Raises:
+        ManagerError: it does not answer; from every method.
+    """
 
     def __init__(self, place: Place) -> None:
         self._socket = place.socket
@@ -57,11 +66,7 @@ class Manager:
         self._ask("startProcess", service.name, False)
 
     def find(self) -> dict[str, Found]:
-        """Return its services by name.
-
-        Raises:
-            OSError: it does not answer.
-        """
+        """Return its services by name."""
         found = cast("list[dict[str, Any]]", self._ask("getAllProcessInfo"))
         return {one["name"]: Found(one["name"], one["statename"], one["pid"], one["start"]) for one in found}
 
@@ -71,8 +76,8 @@ class Manager:
         api = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
             return getattr(api.supervisor, method)(*arguments)
-        except (xmlrpc.client.Error, http.client.HTTPException) as error:
-            raise OSError(f"the process manager refuses {method}: {error}") from error
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as error:
+            raise ManagerError(f"the process manager does not answer to {method}: {error}") from error
         finally:
             transport.close()
 

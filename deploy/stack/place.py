@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deploy.ports import HOST
 from deploy.process import Process
 from deploy.stack.services import POSTGRESQL, SERVICES, Service
 
@@ -47,6 +48,11 @@ class Options:
         assert service.port is not None
         return service.port + self.offset
 
+    @property
+    def api_url(self) -> str:
+        """The address of the Prefect server."""
+        return f"http://{HOST}:{self.port(self.named('server'))}/api"
+
     def named(self, name: str) -> Service:
         """Return one of the services by its name."""
         return next(service for service in self.services if service.name == name)
@@ -58,11 +64,6 @@ class State:
 
     manager: Process
     options: Options
-
-    @property
-    def api_url(self) -> str:
-        """The address of its Prefect server."""
-        return f"http://127.0.0.1:{self.options.port(self.options.named('server'))}/api"
 
 
 class Place:

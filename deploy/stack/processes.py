@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from ai_workflow.errors import AiWorkflowError
 from deploy.process import Process, born
 from deploy.stack.place import MARK
 
@@ -16,14 +17,18 @@ SAVE_SECONDS = 60.0
 KILL_SECONDS = 10.0
 
 
+class StillThere(AiWorkflowError):
+    """A process of the stack cannot be ended."""
+
+
 def find(folder: Path) -> list[Process]:
-    """Return the living processes of the stack of a folder; this one and its own parents are none."""
+    """Return the living processes of the stack of a folder but this one."""
     mark = f"{MARK}={folder}\0".encode()
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         pid = int(environment.parent.name)
         with contextlib.suppress(OSError):
-            if pid != os.getpid() and mark in environment.read_bytes() + b"\0" and (since := born(pid)):
+            if pid != os.getpid() and mark in environment.read_bytes() and (since := born(pid)):
                 found.append(Process(pid, since))
     return found
 
@@ -32,7 +37,7 @@ def end(folder: Path, seconds: float = SAVE_SECONDS) -> int:
     """Ask all of them to end, kill those that have not within `seconds`, and return how many there were.
 
     Raises:
-        OSError: one cannot be killed, as it belongs to somebody else.
+        StillThere: one cannot be killed, as it belongs to somebody else.
     """
     there = find(folder)
     asked: set[int] = set()
@@ -43,11 +48,12 @@ def end(folder: Path, seconds: float = SAVE_SECONDS) -> int:
             for process in left:
                 if number == signal.SIGKILL or process.pid not in asked:
                     asked.add(process.pid)
-                    with contextlib.suppress(ProcessLookupError):
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(process.pid, number)
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1)
         else:
             return len(there)
-    raise OSError(f"processes {', '.join(str(process.pid) for process in find(folder))} do not end")
+    those = ", ".join(str(process.pid) for process in find(folder))
+    raise StillThere(f"processes of the stack do not end: {those}. End them as whoever they belong to")

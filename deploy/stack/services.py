@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
@@ -32,6 +32,7 @@ class Service:
         stop: the signal that asks it to end.
         stop_seconds: how long it may take to end.
         stop_group: whether its children are asked as well.
+        job: as what Prometheus asks it.
         others: names that the program has elsewhere; it is left out where none of them is installed.
         install: the line that installs it.
     """
@@ -47,7 +48,8 @@ class Service:
     stop: Signals = SIGTERM
     stop_seconds: int = 10
     stop_group: bool = False
-    others: tuple[str, ...] = field(default=())
+    job: str | None = None
+    others: tuple[str, ...] = ()
     install: str | None = None
 
     @property
@@ -74,31 +76,33 @@ SERVICES = (
     Service(
         "service", "inference service",
         ("ai-workflow", "serve"),
-        port=8080, health="/v2/health/live", page="/v2/health/ready",
+        port=8080, health="/v2/health/live", page="/v2/health/ready", job="inference",
         secrets=("INFERENCE_TOKEN", "INFERENCE_ADMIN_TOKEN", *_STORE), stop_seconds=35,
     ),
     Service(
         "exporter", "exporter",
         ("python", "-m", "monitoring", "exporter", "--host", "{host}", "--port", "{port}"),
-        port=9109, health="/metrics", page="/metrics", secrets=_STORE, asks_prefect=True,
+        port=9109, health="/metrics", page="/metrics", job="exporter", secrets=_STORE, asks_prefect=True,
     ),
     Service(
         "relay", "alert relay",
         ("python", "-m", "monitoring", "relay", "--host", "{host}", "--port", "{port}"),
-        port=9110, health="/health", page="/health", secrets=("RELAY_TOKEN",), asks_prefect=True, stop_seconds=20,
+        port=9110, health="/health", page="/health", job="relay", secrets=("RELAY_TOKEN",), asks_prefect=True,
+        stop_seconds=20,
     ),
     Service(
         "prometheus", "Prometheus",
         ("prometheus", "--config.file={folder}/prometheus.yml", "--storage.tsdb.path={folder}/data",
          "--web.listen-address={host}:{port}"),
-        port=9090, health="/-/ready", page="/alerts", stop_seconds=30, install="apt-get install prometheus",
+        port=9090, health="/-/ready", page="/alerts", job="prometheus", stop_seconds=30,
+        install="apt-get install prometheus",
     ),
     Service(
         "alertmanager", "Alertmanager",
         ("alertmanager", "--config.file={folder}/alertmanager.yml", "--storage.path={folder}/data",
          # Longer than the longest repetition of monitoring/slo.yaml, which is told too often else.
          "--data.retention=240h", "--cluster.listen-address=", "--web.listen-address={host}:{port}"),
-        port=9093, health="/-/ready", others=("prometheus-alertmanager",),
+        port=9093, health="/-/ready", job="alertmanager", others=("prometheus-alertmanager",),
         install="apt-get install prometheus-alertmanager",
     ),
 )  # fmt: skip

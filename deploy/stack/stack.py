@@ -13,7 +13,7 @@ from ai_workflow.settings import Settings
 from deploy import healthy, history, ports, server, server_environment
 from deploy.ports import HOST
 from deploy.stack import database, launch, manager, processes, watching
-from deploy.stack.manager import ROOT, Manager
+from deploy.stack.manager import ROOT, Manager, ManagerError
 from deploy.stack.place import MARK, Options, Place, State
 from deploy.stack.services import POSTGRESQL, Service
 
@@ -46,8 +46,13 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say) -> St
                 raise StackError("it runs with other options (make status). make down, then start it anew")
             return found
         found_settings = _refuse(options, given)
-        _clear(place, say)
-        _ports_are_free(options)
+        if count := processes.end(place.folder):
+            say(f"ended {count} processes of a stack whose process manager is gone")
+        place.forget()
+        before = server.status(place.var)
+        _ports_are_free(options, before)
+        if before and server.stop(place.var):
+            say("ended the Prefect server of make run; its history goes on here")
         _prepare(place, options)
         try:
             return _start(place, options, found_settings, given, say)
@@ -79,17 +84,15 @@ def _refuse(options: Options, given: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _clear(place: Place, say: Say) -> None:
-    """End what would be in the way: the rest of a stack whose manager was killed, and the server of `make run`."""
-    if count := processes.end(place.folder):
-        say(f"ended {count} processes of a stack whose process manager is gone")
-    place.forget()
-    if server.stop(place.var):
-        say("ended the Prefect server of make run; its history goes on here")
-
-
-def _ports_are_free(options: Options) -> None:
-    taken = [service for service in options.services if service.port and not ports.is_free(options.port(service))]
+def _ports_are_free(options: Options, ended: server.Server | None) -> None:
+    """Refuse a port that somebody listens on; the Prefect server of `make run` is `ended` before it is needed."""
+    own = ended.api_url if ended else None
+    taken = [
+        service
+        for service in options.services
+        if service.port and not ports.is_free(options.port(service))
+        if not (service.name == "server" and options.api_url == own)
+    ]
     if taken:
         named = ", ".join(f"{options.port(service)} ({service.title})" for service in taken)
         raise StackError(
@@ -116,8 +119,7 @@ def _start(place: Place, options: Options, settings: Settings, given: Mapping[st
     first = [service for service in options.services if service.name in (POSTGRESQL.name, "server")]
     for service in first:
         _bring_up(place, options, api, [service], say)
-    variables = launch.client(options, place, settings)
-    variables |= {"PREFECT_API_AUTH_STRING": given["PREFECT_LOGIN"]} if given.get("PREFECT_LOGIN") else {}
+    variables = launch.client(options, place, settings, given)
     _bootstrap(options, settings, {**given, **variables, MARK: str(place.folder)}, say)
     watching.write(place, options, _tokens(settings, variables))
     _bring_up(place, options, api, [service for service in options.services if service not in first], say)
@@ -155,7 +157,7 @@ def _is_well(api: Manager, service: Service) -> bool:
 def _answers(api: Manager) -> bool:
     try:
         return bool(api.find())
-    except OSError:
+    except ManagerError:
         return False
 
 
@@ -185,11 +187,7 @@ def _tokens(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the bearer tokens that Prometheus and Alertmanager have to show, by the service that asks for them."""
     asked = {"service": settings.service.token, "relay": settings.relay.token}
     known = launch.from_blocks(list(asked.values()), variables)
-    return {
-        name: secret.reveal(lambda name: known.get(name.upper().replace("-", "_")))
-        for name, secret in asked.items()
-        if secret
-    }
+    return {name: secret.reveal(known.get) for name, secret in asked.items() if secret}
 
 
 def _end(place: Place) -> bool:

@@ -14,9 +14,6 @@ from monitoring import alertmanager, build, reading, scraping
 from monitoring.spec import Spec
 from monitoring.text import as_yaml
 
-# The job of a target, by the service that answers there.
-JOBS = {"service": "inference", "exporter": "exporter", "relay": "relay", "prometheus": "prometheus",
-        "alertmanager": "alertmanager"}  # fmt: skip
 RULES = build.GENERATED / "prometheus" / "rules"
 
 
@@ -32,12 +29,12 @@ def write(place: Place, options: Options, tokens: Mapping[str, str]) -> None:
     names = {service.name for service in options.services}
     if "prometheus" in names:
         folder = place.folder / "prometheus"
-        told = scraping.config(here)
+        token = tokens.get("service")
+        shown = {"inference": str(_secret(folder / "inference-token", token))} if token else {}
+        told = scraping.config(here, shown)
         told["rule_files"] = [str(RULES / "*.yaml")]
         if "alertmanager" not in names:
             del told["alerting"]
-        if token := tokens.get("service"):
-            _authorize(told["scrape_configs"], _secret(folder / "inference-token", token))
         _file(folder / "prometheus.yml", as_yaml(told))
     if "alertmanager" in names:
         folder = place.folder / "alertmanager"
@@ -48,16 +45,9 @@ def write(place: Place, options: Options, tokens: Mapping[str, str]) -> None:
 
 def _here(spec: Spec, options: Options) -> Spec:
     """Return the promises with the addresses of this stack in the place of those of the file."""
-    at = {service.name: f"{HOST}:{options.port(service)}" for service in options.services if service.port}
-    targets = {job: (at[name],) for name, job in JOBS.items() if name in at}
-    return replace(spec, targets=targets, places={**spec.places, "relay": f"http://{at['relay']}/alertmanager"})
-
-
-def _authorize(jobs: object, file: Path) -> None:
-    assert isinstance(jobs, list)
-    for job in jobs:
-        if job["job_name"] == JOBS["service"]:
-            job["authorization"] = {"type": "Bearer", "credentials_file": str(file)}
+    targets = {service.job: (f"{HOST}:{options.port(service)}",) for service in options.services if service.job}
+    (relay,) = targets["relay"]
+    return replace(spec, targets=targets, places={**spec.places, "relay": f"http://{relay}/alertmanager"})
 
 
 def _secret(path: Path, text: str) -> Path:

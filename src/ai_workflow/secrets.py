@@ -42,12 +42,11 @@ class Secret:
         if self.name is None:
             return self._value or ""
         value = fetch(self.name) if fetch else None
-        variable = self.name.upper().replace("-", "_")
-        value = value if value is not None else os.environ.get(variable)
+        value = value if value is not None else os.environ.get(variable(self.name))
         if value is None:
             raise SecretMissing(
                 f"secret '{self.name}' is not set. Create a Prefect Secret block '{self.name}', "
-                f"or set the environment variable {variable}"
+                f"or set the environment variable {variable(self.name)}"
             )
         _revealed.add(value)
         return value
@@ -80,6 +79,11 @@ class Secret:
         if not isinstance(value, str):
             raise ValueError("a secret must be text; quote it")
         return cls(value)
+
+
+def variable(name: str) -> str:
+    """Return the environment variable that stands in for the secret of a name."""
+    return name.upper().replace("-", "_")
 
 
 def scrub(text: str) -> str:

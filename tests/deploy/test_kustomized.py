@@ -1,4 +1,4 @@
-"""What the tests read of deploy/kubernetes is what kubectl makes of it, each folder for itself; where kubectl is."""
+"""What the tests read of deploy/kubernetes is what kubectl makes of it, each folder for itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 from tests.deploy import kustomization, kustomized
 
 FOLDERS = [kustomization.TOP, *(kustomization.TOP / name for name in ("base", "monitoring", "autoscaling"))]
-# Elsewhere there is nothing to hold against: it is no package of Debian that knows what is used here.
-BUILDABLE = FOLDERS if kustomized.version() >= 5 else []
 
 
 def maps(objects: list[dict[str, Any]]) -> frozenset[str]:
@@ -23,7 +21,7 @@ def test_every_folder_with_a_kustomization_is_known_here() -> None:
 
 
 def test_what_the_tests_read_is_what_kubectl_builds() -> None:
-    for folder in BUILDABLE:
+    for folder in FOLDERS:
         ours, theirs = list(kustomization.objects(folder)), kustomized.built(folder)
         names = maps(ours)
         found = {kustomized.title(each, names): each for each in theirs}
@@ -39,7 +37,7 @@ def test_what_the_tests_read_is_what_kubectl_builds() -> None:
 
 
 def test_everything_that_is_built_is_ours_by_namespace_and_label() -> None:
-    for folder in BUILDABLE:
+    for folder in FOLDERS:
         for each in kustomized.built(folder):
             assert each["kind"] == "Namespace" or each["metadata"]["namespace"] == "ai-workflow", each["metadata"]
             assert each["metadata"]["labels"]["app.kubernetes.io/name"] == "ai-workflow", each["metadata"]
@@ -47,7 +45,7 @@ def test_everything_that_is_built_is_ours_by_namespace_and_label() -> None:
 
 def test_every_part_that_is_built_has_the_image_of_the_kustomization() -> None:
     (image,) = kustomization.read(kustomization.TOP / "base")["images"]
-    for folder in BUILDABLE:
+    for folder in FOLDERS:
         images = {
             container["image"]
             for each in kustomized.built(folder) if "template" in each.get("spec", {})
@@ -72,6 +70,5 @@ def test_a_difference_is_seen(ours: Any, theirs: Any, said: list[str]) -> None:
 
 def test_a_folder_that_kubectl_refuses_is_no_empty_one(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text("resources: [nothing.yaml]\n")
-    if BUILDABLE:
-        with pytest.raises(RuntimeError, match=r"nothing\.yaml"):
-            kustomized.built(tmp_path)
+    with pytest.raises(RuntimeError, match=r"nothing\.yaml"):
+        kustomized.built(tmp_path)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import server
 from deploy.stack import launch, manager, processes
 from deploy.stack.place import Options, Place
 from deploy.stack.services import POSTGRESQL, SECRETS, SERVICES
@@ -72,6 +73,26 @@ def test_what_cannot_work_is_refused_before_anything_is_started(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert processes.find(stack.place.folder) == []
+
+
+@pytest.mark.slow
+def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(stack: RunningStack) -> None:
+    before = server.ensure(stack.place.var)
+    port = int(before.api_url.rpartition(":")[2].removesuffix("/api"))
+    stack.options = Options(offset=port - 4200)
+    try:
+        with socket.socket() as taken:
+            taken.bind((services.LOOPBACK, stack.options.port(stack.options.named("relay"))))
+            taken.listen()
+            done = stack.command("up", "--offset", str(stack.options.offset))
+
+        assert "(alert relay)" in done.stderr
+        assert "(Prefect)" not in done.stderr
+        found = server.status(stack.place.var)
+        assert found
+        assert found.pid == before.pid
+    finally:
+        server.stop(stack.place.var)
 
 
 def test_where_nothing_runs_down_and_status_say_so(stack: RunningStack) -> None:
