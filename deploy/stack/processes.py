@@ -12,7 +12,7 @@ from ai_workflow.errors import AiWorkflowError
 from deploy.process import Process, born
 from deploy.stack.place import MARK
 
-# How long a training may take to save its checkpoint.
+# How long a run that has lost its worker may take to save its checkpoint.
 SAVE_SECONDS = 60.0
 KILL_SECONDS = 10.0
 

@@ -70,7 +70,7 @@ SERVICES = (
         "worker", "Prefect worker",
         ("prefect", "worker", "start", "--pool", "ai-workflow"),
         secrets=("DATABASE_PASSWORD", *_STORE), asks_prefect=True,
-        # Its runs are told to end as well, and save their checkpoints.
+        # Its runs end with it: recovery goes on with them from their last checkpoint.
         stop_group=True, stop_seconds=60,
     ),
     Service(

@@ -121,7 +121,7 @@ def test_a_training_goes_on_after_its_worker_and_the_process_manager_were_killed
     stack.prefect("flow-run", "cancel", run_id)
 
 
-def test_down_in_the_middle_of_a_training_saves_it_and_leaves_nothing_behind(stack: RunningStack) -> None:
+def test_down_in_the_middle_of_a_training_leaves_nothing_behind_but_what_it_has_saved(stack: RunningStack) -> None:
     _train(stack, seed=2)
 
     assert stack.down() == "All of the stack has ended\n"
@@ -131,6 +131,7 @@ def test_down_in_the_middle_of_a_training_saves_it_and_leaves_nothing_behind(sta
     assert not list(stack.place.folder.glob("*/*-token"))
     assert all(services.is_free(service.port + stack.options.offset) for service in SERVICES if service.port)
     assert stack.command("status").returncode == 3
+    assert list(stack.place.var.glob("checkpoints/**/model_step_*"))
     assert (stack.place.of(POSTGRESQL) / "data" / "PG_VERSION").exists()
 
 
