@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ai_workflow.errors import AiWorkflowError
 from deploy import prefect_file
 from deploy.prefect_file import Entry, PrefectFileError
 
+_PAUSES = re.compile(r"\ba?pause_flow_run\(")
 app = App(name="python -m deploy.predeploy", help=__doc__, version_flags=[])
 
 
@@ -50,7 +52,7 @@ def check(path: Path, environment: Mapping[str, str] = os.environ) -> list[Check
             problems.append(f"deployment {entry.name}: {found}")
             continue
         one = Checked(entry, found, closed(found))
-        problems += [f"deployment {entry.name}: {problem}" for problem in _parameters(one)]
+        problems += [f"deployment {entry.name}: {problem}" for problem in _problems(one, path.parent)]
         checked.append(one)
     if problems:
         raise PrefectFileError.of(path, problems)
@@ -75,12 +77,26 @@ def _load(root: Path, entrypoint: str) -> Flow[..., Any] | str:
         return f"entrypoint {entrypoint} cannot be imported: {type(error).__name__}: {error}"
 
 
+def _problems(one: Checked, root: Path) -> Iterator[str]:
+    yield from _parameters(one)
+    yield from _limit(one, root)
+
+
 def _parameters(one: Checked) -> Iterator[str]:
     defaults = one.entry.get("parameters", {})
     yield from _against(defaults, one.schema, "parameters")
     for number, schedule in enumerate(one.entry.get("schedules", [])):
         where = f"schedules[{number}].parameters"
         yield from _against({**defaults, **(schedule.get("parameters") or {})}, one.schema, where, complete=True)
+
+
+def _limit(one: Checked, root: Path) -> Iterator[str]:
+    file = one.entry.given["entrypoint"].rpartition(":")[0]
+    if one.entry.get("concurrency_limit") and _PAUSES.search((root / file).read_text()):
+        yield (
+            "concurrency_limit: this flow waits for a person, loses its slot as it does, and would be ended by Prefect "
+            "within four minutes. Take the limit out, and keep two runs apart in the flow, as flows/retention.py does"
+        )
 
 
 def _against(given: dict[str, Any], schema: dict[str, Any], where: str, *, complete: bool = False) -> Iterator[str]:

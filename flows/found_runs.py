@@ -27,7 +27,9 @@ from ai_workflow.store import Store
 
 T = TypeVar("T")
 PIPELINES = ("training", "scoring")
-# Those that look after runs and versions may have been killed too: such a run is marked, and another one comes in time.
+# What is given another try: the others are marked, and another one comes in time; nobody should wait a week for the
+# question that a retention asks.
+RETRIED = (*PIPELINES, "retention")
 FLOWS = (*PIPELINES, "evaluation", "promotion", "retention", "recovery", "reaction", "drill")
 # What crashed longer ago is for a person to decide on.
 WINDOW = timedelta(days=1)
@@ -59,6 +61,11 @@ class Found:
         """Seconds since it entered its state."""
         return (datetime.now(UTC) - self.state.timestamp).total_seconds()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether its process waits for a person; a suspended run has none, and none is missed."""
+        return self.state.type == StateType.PAUSED and not self.state.state_details.pause_reschedule
+
     def lock(self) -> run_lock.Lock:
         """Return the run's lock as it is now."""
         return run_lock.look(self.store, self.id)
@@ -88,7 +95,8 @@ class FoundRuns:
 
     async def unfinished(self) -> list[Found]:
         """Return the runs that have, or should have, a process."""
-        return await self._in(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+        found = await self._in(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED)
+        return [one for one in found if one.is_paused or one.state.type != StateType.PAUSED]
 
     async def crashed(self) -> list[Found]:
         """Return the runs that crashed lately."""

@@ -15,8 +15,13 @@ from ai_workflow.store import Store
 log = logs.logger("flow")
 
 
-async def claim(store: Store, trace_id: str) -> None:
+async def claim(store: Store, trace_id: str, *, looks_after: bool = False) -> None:
     """Hold the lock of the flow run at hand until this process ends.
+
+    Args:
+        store: the store of the run.
+        trace_id: what the run writes under.
+        looks_after: this run looks after those of others: it does not keep their data from being deleted.
 
     Raises:
         Abort: another process has this run; Prefect then ends this one, and leaves the state of the run alone.
@@ -25,7 +30,7 @@ async def claim(store: Store, trace_id: str) -> None:
     run = _flow_run()
     attempt = str(run.state.id) if run.state else ""
     try:
-        await asyncio.to_thread(run_lock.hold, store, str(run.id), Holder(trace_id, attempt))
+        await asyncio.to_thread(run_lock.hold, store, str(run.id), Holder(trace_id, attempt, looks_after))
     except RunHeld as error:
         log.error("%s: that one goes on, this one ends", error)
         raise Abort(str(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
@@ -16,12 +17,14 @@ from prefect.runtime import flow_run
 from prefect.states import Running
 from pydantic import Field
 
-from ai_workflow import logs, old_files, pruning
+from ai_workflow import logs, old_files, pruning, run_lock, trace
+from ai_workflow.errors import AiWorkflowError
 from ai_workflow.old_files import Old
 from ai_workflow.registry import Registry
 from ai_workflow.retention import Item, size
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
+from flows import one_process
 from flows.parameters import Environment, LogLevel, Overrides, Pipeline
 from flows.upkeep import upkeep
 
@@ -56,7 +59,17 @@ async def retention(
     """
 
     async def work(settings: Settings) -> dict[str, Any]:
-        return await prune(settings, wait_hours)
+        store = Store(settings.store.root)
+        # A question whose process is gone is found by its lock, and asked again.
+        await one_process.claim(store, trace.id_of_run(str(flow_run.id)), looks_after=True)
+        try:
+            with run_lock.alone(store, f"retention-{settings.models.replace('/', '-')}") as alone:
+                said = await prune(settings, wait_hours) if alone else _said("another retention waits for an answer")
+        except AiWorkflowError:
+            one_process.tidy_at_exit(store)
+            raise
+        one_process.tidy_at_exit(store)
+        return said
 
     return await upkeep(
         "retention", work, config=config, environment=environment, overrides=overrides, log_level=log_level
@@ -85,7 +98,11 @@ async def prune(settings: Settings, wait_hours: float) -> dict[str, Any]:
     asked = Approval.with_initial_data(description="\n".join([question, "", *shown]), approve=False)
     try:
         answer = await apause_flow_run(
-            wait_for_input=asked, timeout=max(1, int(wait_hours * 3600)), poll_interval=POLL_SECONDS
+            wait_for_input=asked,
+            timeout=max(1, int(wait_hours * 3600)),
+            poll_interval=POLL_SECONDS,
+            # Another attempt at this run asks anew; Prefect takes no key twice.
+            key=str(uuid4()),
         )
     except FlowPauseTimeout:
         # Prefect lets no run complete that was paused and never resumed; to have asked in vain is no failure.

@@ -20,7 +20,7 @@ from prefect.states import AwaitingRetry, Crashed
 from ai_workflow import journal, logs, run_lock
 from ai_workflow.journal import Journal
 from flows import orphan_tasks
-from flows.found_runs import PIPELINES, Found, FoundRuns
+from flows.found_runs import RETRIED, Found, FoundRuns
 
 GIVEN_UP, LEFT = "given up after", "not rescheduled:"
 log = logs.logger("recovery")
@@ -53,7 +53,7 @@ def attempts(found: Found) -> int:
 
 def _is_open(found: Found) -> bool:
     message = found.state.message or ""
-    return bool(found.run.deployment_id) and found.flow in PIPELINES and not message.startswith((GIVEN_UP, LEFT))
+    return bool(found.run.deployment_id) and found.flow in RETRIED and not message.startswith((GIVEN_UP, LEFT))
 
 
 async def _decide(runs: FoundRuns, found: Found) -> None:

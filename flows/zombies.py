@@ -39,9 +39,10 @@ async def why_gone(runs: FoundRuns, found: Found) -> str | None:
     if lock.held:
         return None
     holder = lock.holder
-    if holder and holder.was_here and holder.attempt == str(found.state.id):
+    # Only the process of an attempt pauses it: what is paused has its lock from the same attempt.
+    if holder and holder.was_here and (found.is_paused or holder.attempt == str(found.state.id)):
         return f"process {holder.pid} is gone"
-    if found.state.type == StateType.RUNNING:
+    if found.is_paused or found.state.type == StateType.RUNNING:
         silent = found.age > options.heartbeat_seconds and not await _beats(runs, found)
         return f"no heartbeat for {options.heartbeat_seconds:g} s" if silent else None
     if found.age <= 60 * options.pending_minutes:

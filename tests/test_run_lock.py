@@ -117,6 +117,16 @@ def test_one_at_a_time(store: Store) -> None:
         assert again
 
 
+def test_who_looks_after_runs_is_not_a_run_at_work(store: Store) -> None:
+    with run_lock.alone(store, "recovery"):
+        assert not run_lock.busy(store)
+    run_lock.hold(store, "retention", Holder(looks_after=True))
+    assert not run_lock.busy(store)
+    at_work = _held(store)
+    assert run_lock.busy(store)
+    _kill(at_work)
+
+
 def test_a_place_that_cannot_be_written_is_named(store: Store) -> None:
     Path(store.root).write_text("a file where the folder should be")
     with pytest.raises(StoreError, match=r"runs/run\.lock cannot be written"):

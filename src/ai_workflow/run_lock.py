@@ -24,6 +24,7 @@ from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.store import Store
 
 FOLDER = "runs"
+_ALONE = "alone-"
 # Whoever asks whether a lock is held takes it for a moment.
 _PATIENCE_SECONDS = 1.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -45,10 +46,14 @@ def boot_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that took a lock last; `attempt` tells the attempts at one run apart."""
+    """The process that took a lock last; `attempt` tells the attempts at one run apart.
+
+    One that `looks_after` the runs of others does not count as a run that is at work.
+    """
 
     trace_id: str = ""
     attempt: str = ""
+    looks_after: bool = False
     pid: int = field(default_factory=os.getpid)
     host: str = field(default_factory=socket.gethostname)
     boot: str = field(default_factory=boot_id)
@@ -105,9 +110,10 @@ def look(store: Store, run_id: str) -> Lock:
 
 
 def busy(store: Store) -> bool:
-    """Say whether a process of this machine has a run of this store."""
-    one = _place(store, "*")
-    return any(is_locked(place) for place in one.parent.glob(one.name) if not place.name.endswith("recovery.lock"))
+    """Say whether a process of this machine has a run of this store that is at work: not waiting for a person, say."""
+    runs, alone = (_place(store, name) for name in ("*", f"{_ALONE}*"))
+    places = set(runs.parent.glob(runs.name)) - set(alone.parent.glob(alone.name))
+    return any(is_locked(place) and not (_record(place) or Holder()).looks_after for place in places)
 
 
 def is_locked(place: Path) -> bool:
@@ -137,7 +143,7 @@ def alone(store: Store, name: str) -> Iterator[bool]:
     Raises:
         StoreError: the lock cannot be written.
     """
-    place = _place(store, name)
+    place = _place(store, _ALONE + name)
     try:
         handle = _take(place)
     except OSError as error:

@@ -47,10 +47,11 @@ def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -
     assert named == {name: name for name in wished}
     for one in checked:
         limit = one.entry.given.get("concurrency_limit")
-        # Its own lock keeps two recoveries apart: the slot of one that was killed would keep others from its work.
-        assert (limit is None) == (one.entry.name == "recovery")
+        # Their own locks keep two apart: the slot of a recovery that was killed would keep others from its work, and a
+        # retention loses its slot, and then its life, as it waits for a person.
+        assert (limit is None) == (one.entry.name in {"recovery", "retention"})
         if limit:
-            assert limit["collision_strategy"] == "ENQUEUE" or one.entry.name in {"evaluation", "retention"}
+            assert limit["collision_strategy"] == "ENQUEUE" or one.entry.name == "evaluation"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,7 @@ def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -
         ({"entrypoint": "flows/none.py:none"}, "there is no file flows/none.py"),
         ({"entrypoint": "flows/drill.py:none"}, "cannot be imported"),
         ({"concurrency_limit": {"limit": 1, "collision_strategy": "WAIT"}}, "one of ENQUEUE, CANCEL_NEW"),
+        ({"entrypoint": "flows/retention.py:retention", "concurrency_limit": 1}, "this flow waits for a person"),
         ({"work_pol": POOL}, "work_pol is not known, did you mean 'work_pool'?"),
         (
             {"work_pool": {"name": "p", "job_variables": {"env": {"TOKEN": "{{ prefect.blocks.secret.token }}"}}}},

@@ -119,6 +119,14 @@ def test_what_a_person_has_switched_off_stays_off(place: Place, first: list[str]
     assert {one for one in after if after[one] != before[one]} == {late["id"]}
 
 
+def test_a_limit_that_the_file_does_not_have_is_taken_away(place: Place, first: list[str]) -> None:
+    address = f"/deployments/{place.deployment('retention')['id']}"
+    place.api.patch(address, json={"concurrency_limit": 1}).raise_for_status()
+    assert place.bootstrap() == ["deployment retention/retention: changed: concurrency_limit"]
+    assert place.deployment("retention")["global_concurrency_limit"] is None
+    assert place.bootstrap() == ["nothing changed"]
+
+
 def test_a_block_that_cannot_be_made_is_said_and_the_rest_is_done(place: Place, first: list[str]) -> None:
     place.api.patch(f"/deployments/{place.deployment('drill')['id']}", json={"description": "mine"}).raise_for_status()
     said = place.bootstrapped(ON_CALL_KIND="slack")

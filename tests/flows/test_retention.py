@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,16 +12,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.flow_runs import aresume_flow_run
 
 import flows.retention
 from ai_workflow import pruning, publishing
 from deploy.server import Server
 from flows import run_logs
+from flows.recovery import recovery
 from flows.retention import retention
 from tests.flows.api import Api, until
-from tests.flows.prefect_worker import Worker
+from tests.flows.prefect_worker import Worker, deploy
 from tests.flows.workplace import Workplace
 
 OLD = {"retention": {"versions": 2, "min_age_hours": 0}}
@@ -100,6 +103,48 @@ def test_without_an_answer_nothing_is_deleted(place: Workplace) -> None:
 
 def test_where_nothing_is_to_go_nobody_is_asked(place: Workplace) -> None:
     assert _asked(place, None, overrides={"retention.versions": 9})["message"] == "nothing to delete"
+
+
+def test_while_one_waits_for_an_answer_another_does_not_ask(place: Workplace) -> None:
+    said: list[dict[str, Any]] = []
+    first = _asked(place, {"note": "no"}, lambda: said.append(_asked(place, None)))
+    assert said == [{"message": "another retention waits for an answer"}]
+    assert first["message"] == "refused: nothing was deleted (no)"
+
+
+@pytest.mark.slow
+def test_a_question_whose_process_is_gone_is_asked_again_and_its_answer_counts(
+    place: Workplace, prefect_server: Server
+) -> None:
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(
+            deploy(client, "retention", {"config": str(place.folder / "pipeline.yaml")})
+        )
+
+        def state() -> State[Any]:
+            found = client.read_flow_run(run.id).state
+            assert found
+            return found
+
+        with Worker.start(place) as worker:
+            first = until(lambda: state() if state().is_paused() else None)
+            recover()
+            assert state().id == first.id, "it waits, and is left alone"
+            os.kill(worker.pid, signal.SIGTERM)
+            worker.wait()
+        assert state().id == first.id, "Prefect does not notice that nobody waits any more"
+        recover()
+        assert state().name == "AwaitingRetry"
+        with Worker.start(place):
+            until(lambda: state().is_paused())
+            asyncio.run(aresume_flow_run(run.id, run_input={"approve": True}))
+            until(lambda: state().is_completed())
+    assert place.registry.versions() == STAYS
+
+
+def recover() -> None:
+    """Run the recovery flow in this process."""
+    assert asyncio.run(recovery(overrides={"recovery.settle_seconds": 0}, return_state=True)).is_completed()
 
 
 @pytest.mark.browser

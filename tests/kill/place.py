@@ -217,7 +217,8 @@ class Place:
 
     def locked(self) -> set[str]:
         """Return the ids of the flow runs whose lock file is there, held or not."""
-        return {name.removesuffix(".lock") for name in names(self.var / "runs")} - {"recovery"}
+        found = {name.removesuffix(".lock") for name in names(self.var / "runs")}
+        return {name for name in found if not name.startswith("alone-")}
 
     def begun(self) -> set[str]:
         """Return the ids of the flow runs that wrote into the journal."""
