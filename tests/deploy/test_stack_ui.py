@@ -112,6 +112,7 @@ def test_old_versions_go_when_a_person_approves(page: Page, stack: RunningStack)
     _press(page, "/create_flow_run", page.get_by_role("button", name="Run", exact=True), page.get_by_text("Quick run"))
 
     paused = until(lambda: _runs(stack, "retention", "PAUSED"))
+    assert paused[0]["state"]["state_details"]["deployment_concurrency_lease_id"] is None, "a lease ends who waits"
     page.goto(f"{stack.url('server')}/runs/flow-run/{paused[0]['id']}")
     page.get_by_role("button", name="Resume").first.click()
     form = page.locator(".p-modal__card")
