@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from httpx import codes
 from playwright.sync_api import Locator, Page
 
 from ai_workflow.registry import Registry
@@ -26,7 +25,6 @@ __all__ = ["page"]
 # Two versions and the one that is in use are enough to let one go.
 SITE = {"retention": {"versions": 1, "min_age_hours": 0}, "trainer": {"steps": 30}}
 KEPT = os.environ.get("AIW_SCREENSHOTS")
-_PRESSES = 10
 NAMES = ("training", "scoring", "evaluation", "promotion", "reaction", "retention", "recovery", "drill")
 
 
@@ -60,7 +58,7 @@ def test_a_chat_is_named_by_a_form_that_explains_itself(page: Page, stack: Runni
     form.locator("textarea").first.fill("https://oapi.dingtalk.com/robot/send?access_token=t-0815")
     form.locator("textarea").nth(1).fill("SEC-0815")
     _keep(page, "block")
-    _press(page, "/block_documents/", form.get_by_role("button", name="Create"))
+    patient.press(page, "/block_documents/", form.get_by_role("button", name="Create"))
     page.get_by_text("on-call").first.wait_for()
 
     [block] = _all(stack, "block_documents", include_secrets=True, block_documents={"name": {"any_": ["on-call"]}})
@@ -77,7 +75,7 @@ def test_a_training_is_started_with_other_parameters_and_served_at_once(page: Pa
     page.get_by_text("dict", exact=True).first.click()
     page.locator(".p-code-input__textarea").fill('{"trainer.seed": 7}')
     _keep(page, "training")
-    _press(page, "/create_flow_run", page.get_by_role("button", name="Submit"))
+    patient.press(page, "/create_flow_run", page.get_by_role("button", name="Submit"))
 
     run = until(lambda: _completed(stack, "training"))
     assert run["parameters"]["overrides"] == {"trainer.seed": 7}
@@ -109,7 +107,8 @@ def test_old_versions_go_when_a_person_approves(page: Page, stack: RunningStack)
     until(registry.versions, lambda found: found == ["model_v1.0", "model_v1.1", "model_v1.2"])
     until(lambda: stack.serving()["serving"], lambda version: version == "model_v1.2")
     _open(page, stack, "retention")
-    _press(page, "/create_flow_run", page.get_by_role("button", name="Run", exact=True), page.get_by_text("Quick run"))
+    run = page.get_by_role("button", name="Run", exact=True)
+    patient.press(page, "/create_flow_run", run, page.get_by_text("Quick run"))
 
     paused = until(lambda: _runs(stack, "retention", "PAUSED"))
     assert paused[0]["state"]["state_details"]["deployment_concurrency_lease_id"] is None, "a lease ends who waits"
@@ -120,7 +119,7 @@ def test_old_versions_go_when_a_person_approves(page: Page, stack: RunningStack)
     form.get_by_role("switch").click()
     form.locator("textarea").fill("seen in the UI")
     _keep(page, "retention")
-    answer = _press(page, "/resume", form.get_by_role("button", name="Submit"))
+    answer = patient.press(page, "/resume", form.get_by_role("button", name="Submit"))
     assert answer["status"] == "ACCEPT", answer
 
     until(registry.versions, lambda found: found == ["model_v1.0", "model_v1.2"])
@@ -130,19 +129,6 @@ def test_old_versions_go_when_a_person_approves(page: Page, stack: RunningStack)
 def _open(page: Page, stack: RunningStack, name: str) -> None:
     page.goto(f"{stack.url('server')}/deployments")
     page.get_by_role("link", name=name, exact=True).first.click()
-
-
-def _press(page: Page, path: str, *buttons: Locator) -> Any:
-    """Press what sends a form to a path, and return the answer; while SQLite is busy (503), as a person does: again."""
-    for _ in range(_PRESSES):
-        with page.expect_response(lambda reply: reply.url.endswith(path)) as told:
-            for button in buttons:
-                button.click()
-        if told.value.status != codes.SERVICE_UNAVAILABLE:
-            break
-        page.wait_for_timeout(1000)
-    assert told.value.ok, f"{path}: {told.value.status} {told.value.text()}"
-    return told.value.json()
 
 
 def _keep(page: Page, name: str, part: Locator | None = None) -> None:

@@ -21,6 +21,7 @@ from deploy.server import Server
 from flows import run_logs
 from flows.recovery import recovery
 from flows.retention import retention
+from tests import patient
 from tests.flows.api import Api, until
 from tests.flows.prefect_worker import Worker, deploy
 from tests.flows.workplace import Workplace
@@ -163,8 +164,8 @@ def test_what_a_person_answers_in_the_ui_is_done(
     if approve:
         form.get_by_role("switch").click()
     form.locator("textarea").fill("seen in the UI")
-    form.get_by_role("button", name="Submit").click()
-    form.wait_for(state="hidden")
+    answer = patient.press(page, "/resume", form.get_by_role("button", name="Submit"))
+    assert answer["status"] == "ACCEPT", answer
 
     assert running.wait() == 0, running.output()
     said = "Released 9.8K" if approve else "refused: nothing was deleted (seen in the UI)"
