@@ -135,6 +135,10 @@ def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
     registry = made.pipeline.registry
     monkeypatch.setattr(cli_models.Where, "registry", registry)
     assert _run(capsys, registry, "verify")[1] == "model_v1.0  ok\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "versions", lambda _: ["model_v0.9", "model_v1.0"])
+        assert _run(capsys, registry, "verify")[:2] == (0, "model_v1.0  ok\n"), "one was deleted since they were listed"
+        assert "there is no model version 'model_v0.9'" in _run(capsys, registry, "verify", "model_v0.9")[2]
     golden = json.loads(registry.read(registry.get("latest"), "golden.json"))
     golden["answers"][1][0] += 0.01
     files = {name: registry.read(registry.get("latest"), name) for name in registry.get("latest").manifest["files"]}

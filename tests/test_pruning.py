@@ -171,6 +171,17 @@ def test_killed_at_any_moment_all_is_as_before_or_as_after(
     assert not is_sound(local)
 
 
+def test_a_version_that_is_deleted_while_a_plan_is_made_is_not_in_it(
+    local: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _publish(local, 4)
+    listed = local.versions()
+    gone = _prune(local)
+    assert gone
+    monkeypatch.setattr(local, "versions", lambda: listed)
+    assert [item.name for item in pruning.plan(local, NOW)] == [name for name in listed if name not in gone]
+
+
 def test_publishers_pruners_and_readers_at_once_lose_nothing(local: Registry, tmp_path: Path) -> None:
     _publish(local, 3)
     read = """

@@ -135,6 +135,11 @@ def verify(version: str | None = None, *, where: Where = _HERE) -> None:
                 name, problems = found.name, verification.problems(registry, found, where.settings.model.timeout)
         except StoreError as error:
             problems = [str(error)]
+        except AiWorkflowError:
+            if version:
+                raise
+            # Deleted since they were listed.
+            continue
         print(f"{name}  {'ok' if not problems else problems[0]}")
         for problem in problems[1:]:
             print(f"{'':{len(name)}}  {problem}")

@@ -129,6 +129,9 @@ def _facts(registry: Registry) -> list[Fact]:
         except StoreError:
             # Damaged, it can serve nobody; what it was is told by the history.
             facts.append(Fact(name, 0, datetime.fromtimestamp(0, UTC)))
+        except AiWorkflowError:
+            # Deleted by somebody else since they were listed.
+            continue
     return facts
 
 
