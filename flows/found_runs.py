@@ -27,9 +27,9 @@ from ai_workflow.store import Store
 
 T = TypeVar("T")
 PIPELINES = ("training", "scoring")
-# What is given another try: the others are marked, and another one comes in time; nobody should wait a week for the
-# question that a retention asks.
+# What is given another try: for the question of a retention nobody should wait a week.
 RETRIED = (*PIPELINES, "retention")
+# Those that look after runs and versions may have been killed too: such a run is marked, and another one comes in time.
 FLOWS = (*PIPELINES, "evaluation", "promotion", "retention", "recovery", "reaction", "drill")
 # What crashed longer ago is for a person to decide on.
 WINDOW = timedelta(days=1)

@@ -24,7 +24,8 @@ from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.store import Store
 
 FOLDER = "runs"
-_ALONE = "alone-"
+# What the names of locks begin with that no run has.
+ALONE = "alone-"
 # Whoever asks whether a lock is held takes it for a moment.
 _PATIENCE_SECONDS = 1.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -111,7 +112,7 @@ def look(store: Store, run_id: str) -> Lock:
 
 def busy(store: Store) -> bool:
     """Say whether a process of this machine has a run of this store that is at work: not waiting for a person, say."""
-    runs, alone = (_place(store, name) for name in ("*", f"{_ALONE}*"))
+    runs, alone = (_place(store, name) for name in ("*", f"{ALONE}*"))
     places = set(runs.parent.glob(runs.name)) - set(alone.parent.glob(alone.name))
     return any(is_locked(place) and not (_record(place) or Holder()).looks_after for place in places)
 
@@ -143,7 +144,7 @@ def alone(store: Store, name: str) -> Iterator[bool]:
     Raises:
         StoreError: the lock cannot be written.
     """
-    place = _place(store, _ALONE + name)
+    place = _place(store, ALONE + name)
     try:
         handle = _take(place)
     except OSError as error:

@@ -23,7 +23,7 @@ def in_training(place: Workplace, run_id: str | None = None) -> str:
 
     def found() -> list[str]:
         held = [path.stem for path in place.files("runs/*.lock") if run_lock.look(place.store, path.stem).held]
-        runs = [name for name in held if run_id in (None, name) and not name.startswith("alone-")]
+        runs = [name for name in held if run_id in (None, name) and not name.startswith(run_lock.ALONE)]
         return runs if runs and _trainings(place, runs[0]) else []
 
     return until(found)[0]

@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import yaml
 
-from ai_workflow import journal
+from ai_workflow import journal, run_lock
 from ai_workflow.journal import Event, Journal
 from ai_workflow.registry import Registry
 from ai_workflow.store import Store
@@ -218,7 +218,7 @@ class Place:
     def locked(self) -> set[str]:
         """Return the ids of the flow runs whose lock file is there, held or not."""
         found = {name.removesuffix(".lock") for name in names(self.var / "runs")}
-        return {name for name in found if not name.startswith("alone-")}
+        return {name for name in found if not name.startswith(run_lock.ALONE)}
 
     def begun(self) -> set[str]:
         """Return the ids of the flow runs that wrote into the journal."""
