@@ -74,9 +74,9 @@ class Vendors:
 
     def answer(self, kind: str, handler: BaseHTTPRequestHandler, raw: bytes) -> Answer | None:
         """Return the answer of a vendor, or None where it ends the connection."""
+        fault = self.faults.get(kind)
         with self.lock:
             self.asked[kind] = self.asked.get(kind, 0) + 1
-        fault = self.faults.get(kind)
         while fault == "hang":
             time.sleep(0.05)
             if self.faults.get(kind) != "hang":

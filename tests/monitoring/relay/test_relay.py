@@ -104,12 +104,13 @@ def test_a_refusal_is_told_in_the_vendors_words(relay: RunningRelay, vendors: Ve
 
 
 def test_a_vendor_that_hangs_delays_no_other(relay: RunningRelay, vendors: Vendors) -> None:
-    here, answers = group(), []
+    here, answers, before = group(), [], dict(vendors.asked)
     vendors.faults |= {"wecom": "hang", "slack": "hang"}
     posting = threading.Thread(target=lambda: answers.append(relay.post(alert(), group=here)))
     posting.start()
 
     until(lambda: all(len(vendors.texts(kind)) == 1 for kind in set(KINDS) - {"wecom", "slack"}))
+    until(lambda: all(vendors.asked.get(kind, 0) > before.get(kind, 0) for kind in ("wecom", "slack")))
 
     assert not answers
     vendors.faults.clear()
