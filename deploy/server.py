@@ -97,6 +97,12 @@ def stop(var: Path) -> bool:
         return stopped
 
 
+def own(var: Path) -> Server | None:
+    """Return the server that `stop` would stop, whether it answers or not; None if there is none."""
+    known = _read(_home(var))
+    return known.server() if known and known.process.lives() else None
+
+
 def status(var: Path) -> Server | None:
     """Return the server that `ensure` would reuse, or None if it would start one.
 
@@ -107,7 +113,7 @@ def status(var: Path) -> Server | None:
         return given
     home = _home(var)
     known = _read(home)
-    return known.server() if known and known.process.lives() and _answers(home, known.port) else None
+    return known.server() if known and known.process.lives() and _answers(home, known.port, HANG_SECONDS) else None
 
 
 def _given() -> Server | None:
@@ -173,7 +179,7 @@ def command(port: int) -> list[str]:
     return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
 
 
-def _answers(home: Path, port: int, seconds: float = 2.0, process: Process | None = None) -> bool:
+def _answers(home: Path, port: int, seconds: float, process: Process | None = None) -> bool:
     deadline = time.monotonic() + seconds
     while True:
         if ports.get(port, "/api/health") == b"true" and _is_of(home, port, sure=process is not None):

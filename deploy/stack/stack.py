@@ -49,7 +49,7 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say) -> St
         if count := processes.end(place.folder):
             say(f"ended {count} processes of a stack whose process manager is gone")
         place.forget()
-        before = server.status(place.var)
+        before = server.own(place.var)
         _ports_are_free(options, before)
         if before and server.stop(place.var):
             say("ended the Prefect server of make run; its history goes on here")

@@ -6,6 +6,7 @@ import configparser
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -78,13 +79,17 @@ def test_what_cannot_work_is_refused_before_anything_is_started(
 @pytest.mark.slow
 def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(stack: RunningStack) -> None:
     before = server.ensure(stack.place.var)
+    assert before.pid is not None
     port = int(before.api_url.rpartition(":")[2].removesuffix("/api"))
     stack.options = Options(offset=port - 4200)
     try:
         with socket.socket() as taken:
             taken.bind((services.LOOPBACK, stack.options.port(stack.options.named("relay"))))
             taken.listen()
+            # Too busy to answer, it is known for what it is all the same.
+            os.kill(before.pid, signal.SIGSTOP)
             done = stack.command("up", "--offset", str(stack.options.offset))
+            os.kill(before.pid, signal.SIGCONT)
 
         assert "(alert relay)" in done.stderr
         assert "(Prefect)" not in done.stderr

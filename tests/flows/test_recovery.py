@@ -175,17 +175,20 @@ def test_a_run_that_dies_before_it_begins_is_given_up(
     place: Workplace, training: UUID, client: SyncPrefectClient, recover: Recover, worker: Worker
 ) -> None:
     run = client.create_flow_run_from_deployment(training, parameters={"no_such_parameter": 1})
-    for _ in range(3):
+
+    def given_up() -> list[FlowRun]:
         until(lambda: [True] if type_of(client.read_flow_run(run.id)) == StateType.CRASHED else [])
-        # Not at once: the worker reports it once more after a while, and would crash the next attempt.
+        # Not at once: the worker reports it once more after a while, and would crash the next attempt. Where that is
+        # late, on a busy machine, the run is no longer what it was found as, and is left to the next recovery.
         recover(**{"recovery.settle_seconds": 4})
-    ended = client.read_flow_run(run.id)
+        found = client.read_flow_run(run.id)
+        return [found] if found.state and (found.state.message or "").startswith("given up after 2 attempts") else []
+
+    ended = until(given_up)[0]
 
     assert ended.run_count == 0, "it did not die before it began"
     processes = [state for state in client.read_flow_run_states(run.id) if state.name == "Submitting"]
     assert len(processes) == 3, "the first, and two more attempts"
-    assert ended.state is not None
-    assert (ended.state.message or "").startswith("given up after 2 attempts")
     assert [event.status for event in recovered(place, run.id)] == [journal.RESUMED, journal.RESUMED, journal.ERROR]
     assert journal.outcome(events(place, run.id)) == "killed before it began"
     assert recover() == "no run needed recovery"
