@@ -77,7 +77,11 @@ def test_what_cannot_work_is_refused_before_anything_is_started(
 
 
 @pytest.mark.slow
-def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(stack: RunningStack) -> None:
+def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(
+    stack: RunningStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # That of other tests, in the same process.
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     before = server.ensure(stack.place.var)
     assert before.pid is not None
     port = int(before.api_url.rpartition(":")[2].removesuffix("/api"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from ai_workflow import journal, trace
 from ai_workflow.journal import Event, Journal
 from ai_workflow.settings import Settings
 from ai_workflow.stages import drift_detector, evaluation_store, label_joiner
 from ai_workflow.stages.label_intake import Labelling
+from ai_workflow.stages.predicted import Predictions
 from ai_workflow.store import Store
 from tests.serving import shop
 from tests.serving.running import Running
@@ -56,19 +58,35 @@ class Callers:
         )  # fmt: skip
 
     def label(self, *, right: bool) -> None:
-        """Ask, say of each answer that it is right, or that it is wrong, and evaluate until all of that is known."""
-        labels = []
+        """Ask, say of each answer that it is right, or that it is wrong, and evaluate until all of that is known.
+
+        What is true is known later: not before the answers are in the log, or on a busy machine a label would be old
+        by the time that it is joined.
+        """
+        labels, logged = [], self._logged()
         for _ in range(3):
             found = self.http.post("/predict", json={"rows": [shop.ROW] * (LABELS // 3)}).json()["predictions"]
             labels += [{"prediction_id": each["prediction_id"], "label": _label(each, right)} for each in found]
+        self._until(lambda: self._logged() >= logged + LABELS, "the answers were never logged")
         before = self._labeled()
         response = self.http.post("/labels", json={"labels": labels})
         assert response.status_code == 200, response.text
-        deadline = time.monotonic() + 60
-        while self._labeled() < before + LABELS:
-            assert time.monotonic() < deadline, "the labels were never joined"
+
+        def joined() -> bool:
             self._evaluate()
+            return self._labeled() >= before + LABELS
+
+        self._until(joined, "the labels were never joined")
+
+    @staticmethod
+    def _until(holds: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < deadline, otherwise
             time.sleep(0.2)
+
+    def _logged(self) -> int:
+        return sum(part["rows"] for _, part in Predictions(self._store, shop.PIPELINE).parts(None))
 
     def _labeled(self) -> int:
         path = f"{evaluation_store.FOLDER}/{shop.PIPELINE}"

@@ -188,12 +188,16 @@ def test_accuracy_falls_by_label(stack: Stack) -> None:
 def test_labels_stop(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
-        callers.label(right=True)
         yield
         callers.label(right=True)
 
-    callers = actors.Callers(stack.service, stack.store)
-    reaches_chat(stack, fault(), "ModelLabelsStale", shop.PIPELINE)
+    def is_quiet() -> bool:
+        callers.label(right=True)
+        return len(stack.firing(*told)) == len(stack.resolved(*told))
+
+    callers, told = actors.Callers(stack.service, stack.store), ("ModelLabelsStale", shop.PIPELINE)
+    stack.until(is_quiet, "the end of an earlier pause")
+    reaches_chat(stack, fault(), *told)
 
 
 def test_the_exporter_is_down(stack: Stack) -> None:
