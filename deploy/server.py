@@ -76,8 +76,7 @@ def ensure(var: Path) -> Server:
     if given := _given() or _of_stack(var):
         return given
     with _locked(var) as home:
-        known = _read(home)
-        if known and known.process.lives():
+        if known := _alive(home):
             if _answers(home, known.port, HANG_SECONDS):
                 return known.server()
             log.warning("Prefect server (pid %d) does not answer on port %d and is replaced", known.pid, known.port)
@@ -99,8 +98,8 @@ def stop(var: Path) -> bool:
 
 def own(var: Path) -> Server | None:
     """Return the server that `stop` would stop, whether it answers or not; None if there is none."""
-    known = _read(_home(var))
-    return known.server() if known and known.process.lives() else None
+    known = _alive(_home(var))
+    return known.server() if known else None
 
 
 def status(var: Path) -> Server | None:
@@ -112,8 +111,8 @@ def status(var: Path) -> Server | None:
     if given := _given() or _of_stack(var):
         return given
     home = _home(var)
-    known = _read(home)
-    return known.server() if known and known.process.lives() and _answers(home, known.port, HANG_SECONDS) else None
+    known = _alive(home)
+    return known.server() if known and _answers(home, known.port, HANG_SECONDS) else None
 
 
 def _given() -> Server | None:
@@ -221,6 +220,11 @@ def _read(home: Path) -> _State | None:
         return _State(int(state["pid"]), str(state["born"]), int(state["port"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _alive(home: Path) -> _State | None:
+    known = _read(home)
+    return known if known and known.process.lives() else None
 
 
 def _write(home: Path, state: _State) -> None:

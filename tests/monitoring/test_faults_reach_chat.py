@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -188,31 +188,30 @@ def test_accuracy_falls_by_label(stack: Stack) -> None:
 
 
 def test_labels_stop(stack: Stack) -> None:
-    def fired() -> list[str]:
-        return [start for start in _starts(stack.firing("ModelLabelsStale", shop.PIPELINE)) if start >= stopped]
-
-    def ended() -> list[str]:
-        return [start for start in _starts(stack.resolved("ModelLabelsStale", shop.PIPELINE)) if start >= stopped]
+    def pauses(told: Callable[[str, str], list[str]]) -> list[str]:
+        return [start for start in map(_start, told("ModelLabelsStale", shop.PIPELINE)) if start >= stopped]
 
     def labels_come() -> bool:
         callers.label(right=True)
-        return bool(ended())
+        return bool(pauses(stack.resolved))
 
     callers = actors.Callers(stack.service, stack.store)
     callers.label(right=True)
     # That labels paused in an earlier test may be told as late as now.
     stopped = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    stack.until(fired, "the message of ModelLabelsStale")
+    stack.until(lambda: pauses(stack.firing), "the message of ModelLabelsStale")
     stack.until(labels_come, "the end of ModelLabelsStale")
-    assert ended()[0] == fired()[0]
-    for told in (fired(), ended()):
+    fired, ended = pauses(stack.firing), pauses(stack.resolved)
+    assert ended[0] == fired[0]
+    for told in (fired, ended):
         assert len(set(told)) == len(told), "told twice"
 
 
-def _starts(blocks: list[str]) -> list[str]:
-    """Return since when it is, or was, of each."""
-    found = [re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", block) for block in blocks]
-    return [moment[0] for moment in found if moment]
+def _start(block: str) -> str:
+    """Return since when it is, or was, by what was told of it."""
+    found = re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", block)
+    assert found, block
+    return found[0]
 
 
 def test_the_exporter_is_down(stack: Stack) -> None:
