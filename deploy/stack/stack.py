@@ -45,7 +45,7 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say) -> St
             if found.options != options:
                 raise StackError("it runs with other options (make status). make down, then start it anew")
             return found
-        found_settings = _refuse(options, given)
+        found_settings = _refuse(place, options, given)
         if count := processes.end(place.folder):
             say(f"ended {count} processes of a stack whose process manager is gone")
         place.forget()
@@ -70,13 +70,14 @@ def down(place: Place) -> bool:
         return _end(place)
 
 
-def _refuse(options: Options, given: Mapping[str, str]) -> Settings:
+def _refuse(place: Place, options: Options, given: Mapping[str, str]) -> Settings:
     if given.get("PREFECT_API_URL"):
         raise StackError("PREFECT_API_URL is set, and this starts a Prefect server of its own. Unset it; make deploy "
                          "makes that server what prefect.yaml says")  # fmt: skip
     login = given.get("PREFECT_LOGIN")
     if login and not all(login.partition(":")[::2]):
         raise StackError("PREFECT_LOGIN is not of the form user:password")
+    server_environment.check_folder(place.var)
     settings = launch.settings(options)
     for name, host in (("service.host", settings.service.host), ("relay.host", settings.relay.host)):
         if host not in (HOST, "localhost"):
