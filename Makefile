@@ -28,9 +28,9 @@ help: ## list these targets
 run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVIRONMENT=production
 	@$(PY) -m deploy.local run $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT)))
 
-up: setup ## start the whole stack: CONFIG=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100
+up: setup ## start the whole stack: CONFIG=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100 TAKE_OVER=1
 	@$(PY) -m deploy.stack up $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
-	  $(if $(DB),--database $(call quoted,$(DB))) $(if $(OFFSET),--offset $(call quoted,$(OFFSET)))
+	  $(if $(DB),--database $(call quoted,$(DB))) $(if $(OFFSET),--offset $(call quoted,$(OFFSET))) $(if $(TAKE_OVER),--take-over)
 
 down: ## end the whole stack; data, history and logs stay
 	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; fi
