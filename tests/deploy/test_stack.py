@@ -242,11 +242,13 @@ def test_what_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.M
 
 def test_make_hands_on_what_it_is_given() -> None:
     said = subprocess.run(
-        ["make", "--dry-run", "up", "DB=postgresql", "OFFSET=7", "CONFIG=a b.yaml", "ENVIRONMENT=production"],
+        ["make", "--dry-run", "up", "DB=postgresql", "OFFSET=7", "CONFIG=a b.yaml", "ENVIRONMENT=production",
+         "TAKE_OVER=1"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
 
     [line] = re.findall(r"-m deploy\.stack (up.*)", said.replace("\\\n", ""))
     assert shlex.split(line) == [
         "up", "--config", "a b.yaml", "--environment", "production", "--database", "postgresql", "--offset", "7",
+        "--take-over",
     ]  # fmt: skip
