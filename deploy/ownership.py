@@ -118,13 +118,13 @@ def _deployed(there: Iterable[tuple[DeploymentResponse, dict[str, Any]]]) -> str
         if where not in (None, project(fields["pull_steps"])):
             return f"project {where} (deployment {deployment.name})"
         if not _same(deployment, fields["parameters"]):
-            said = {name: deployment.parameters.get(name) for name in _SHARED}
-            return f"project {where} with {said} (deployment {deployment.name})"
+            recorded = {name: deployment.parameters.get(name) for name in _SHARED}
+            return f"project {where} with {recorded} (deployment {deployment.name})"
     return None
 
 
 def _same(deployment: DeploymentResponse, parameters: dict[str, Any]) -> bool:
-    # `prefect deploy` gives the parameters of prefect.yaml alone, and another schema: they tell nothing.
+    # `prefect deploy` stores the parameters of prefect.yaml alone, with an open schema: they name no owner.
     if (deployment.parameter_openapi_schema or {}).get("additionalProperties") is not False:
         return True
     return all(deployment.parameters.get(name) == parameters.get(name) for name in _SHARED)

@@ -43,7 +43,7 @@ def test_a_breach_of_a_pipeline_without_a_reaction_is_a_warning_and_an_event(
         done = reaction.unhandled(config.load(None).settings, Breach("1", "accuracy", "peas", "model_v1.2", ""))
     assert done["what"] is None
     [event] = events
-    # The automation `reaction withheld` tells the chats of this event.
+    # The automation `reaction withheld` sends this event to the chats.
     assert event["event"] == reaction.WITHHELD
     for text in (event["payload"]["says"], caplog.text):
         assert "nothing was started for the breach of the pipeline peas" in text
