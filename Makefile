@@ -12,9 +12,12 @@ BUILT := $(addprefix tests/monitoring/test_,generated.py slo_file.py routes.py d
 INSTALLED := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 UV := $(VENV)/.uv
-WITH_UV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" uv
+WITH_UV := PATH="$$PWD/$(VENV)/bin:$$PATH" uv
 PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock"
+
+# A value as one argument of the shell, whatever characters are in it.
+quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down serve deploy stop status setup test test-slow test-all check check-kill audit screenshots bench format lock clean distclean
@@ -23,22 +26,22 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVIRONMENT=production
-	@$(PY) -m deploy.local run $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)")
+	@$(PY) -m deploy.local run $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT)))
 
-up: setup ## start the whole stack: CONFIG=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100
-	@$(PY) -m deploy.stack up $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)") \
-	  $(if $(DB),--database "$(DB)") $(if $(OFFSET),--offset "$(OFFSET)")
+up: setup ## start the whole stack: CONFIG=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100 TAKE_OVER=1
+	@$(PY) -m deploy.stack up $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
+	  $(if $(DB),--database $(call quoted,$(DB))) $(if $(OFFSET),--offset $(call quoted,$(OFFSET))) $(if $(TAKE_OVER),--take-over)
 
 down: ## end the whole stack; data, history and logs stay
 	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; fi
 
 serve: setup ## answer over HTTP by what was published: CONFIG=pipeline.yaml ENVIRONMENT=production PORT=8080
-	@exec $(PY) -m deploy.serve $(if $(CONFIG),--pipeline "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)") \
-	  $(if $(PORT),--port $(PORT))
+	@exec $(PY) -m deploy.serve $(if $(CONFIG),--pipeline $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
+	  $(if $(PORT),--port $(call quoted,$(PORT)))
 
-deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: CONFIG=pipeline.yaml ENVIRONMENT=production PRUNE=1
-	@$(PY) -m deploy.bootstrap $(if $(CONFIG),--config "$(CONFIG)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)") \
-	  $(if $(PRUNE),--prune)
+deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: CONFIG=pipeline.yaml ENVIRONMENT=production PRUNE=1 TAKE_OVER=1
+	@$(PY) -m deploy.bootstrap $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
+	  $(if $(PRUNE),--prune) $(if $(TAKE_OVER),--take-over)
 
 status: setup ## show what runs of the stack, or whether the local Prefect server does, and where
 	@$(PY) -m deploy.local status || true
@@ -71,7 +74,7 @@ check: setup audit ## lint, format, types, direction of imports, lock, what must
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py $(BUILT)
 
 screenshots: setup ## take the pictures of docs/images anew, in a browser at a stack of their own
-	AIW_SCREENSHOTS=$(CURDIR)/docs/images $(PY) -m pytest -q -m slow tests/deploy/test_stack_ui.py
+	AIW_SCREENSHOTS="$$PWD/docs/images" $(PY) -m pytest -q -m slow tests/deploy/test_stack_ui.py
 
 bench: setup ## run the benchmarks
 	$(PY) -m benchmarks

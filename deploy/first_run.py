@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def _summary(
     report = json.loads(store.read(f"{trained['folder']}/card.json"))
     figures = ", ".join(f"{name} {value:.4f}" for name, value in report["scores"].items() if isinstance(value, float))
     constant = report["baseline"][settings.metric]
-    own = f" CONFIG={pipeline}" if pipeline else ""
+    own = f" CONFIG={shlex.quote(pipeline.replace('$', '$$'))}" if pipeline else ""
     lines = [
         (
             "metrics",

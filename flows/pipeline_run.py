@@ -21,7 +21,7 @@ from ai_workflow.errors import AiWorkflowError, TransientError
 from ai_workflow.interrupt import Interrupted, check
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
-from flows import one_process, run_logs, stage_cache
+from flows import durable_store, one_process, run_logs, stage_cache
 from flows.graceful_stop import GracefulStop
 from flows.stage_progress import StageProgress
 
@@ -202,6 +202,7 @@ async def execute(
         try:
             chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
             settings = config.load(pipeline, environment=environment, overrides=chosen).settings
+            await durable_store.check(settings)
         except AiWorkflowError as error:
             log.error("%s", error)
             return Failed(message=str(error))

@@ -81,6 +81,8 @@ async def reaction(
     given = {"config": config, "environment": environment, "overrides": overrides}
 
     async def work(settings: Settings) -> dict[str, Any]:
+        if breach.pipeline not in ("", settings.pipeline):
+            return unhandled(settings, breach)
         what, why = decide(settings, breach)
         if what is None:
             log.info("nothing follows from the breach: %s", why)
@@ -93,8 +95,6 @@ async def reaction(
 
 def decide(settings: Settings, breach: Breach) -> tuple[What | None, str]:
     """Return what follows from a breach, and why; None: nothing does."""
-    if breach.pipeline not in ("", settings.pipeline):
-        return None, f"it is of the pipeline {breach.pipeline}, this deployment is of {settings.pipeline}"
     registry = Registry(Store(settings.store.root), settings.models)
     candidate = on_probation(registry)
     if candidate and candidate[0] == breach.model_version:
@@ -107,6 +107,30 @@ def decide(settings: Settings, breach: Breach) -> tuple[What | None, str]:
     if breach.model_version and breach.model_version not in registry.aliases().values():
         return None, f"{breach.model_version} is neither latest nor stable any more"
     return "training", "accuracy is breached"
+
+
+def unhandled(settings: Settings, breach: Breach) -> dict[str, Any]:
+    """Report a breach of a pipeline that no deployment reacts to, in the log and as an event for the chats."""
+    text = (
+        f"nothing was started for the breach of the pipeline {breach.pipeline}: the deployment that reacts to breaches "
+        f"is of the pipeline {settings.pipeline}. Start a training of {breach.pipeline} by hand, or deploy it to a "
+        "Prefect server of its own"
+    )
+    log.warning("%s; the breach: %s", text, breach.words)
+    _emit(WITHHELD, f"reaction to {breach.pipeline}", f"reaction.{breach.pipeline}", text, breach)
+    return {"message": text, "what": None, "flow_run_id": None}
+
+
+def _emit(event: str, name: str, resource: str, text: str, breach: Breach, run: FlowRun | None = None) -> None:
+    emit_event(
+        event=event,
+        resource={"prefect.resource.id": f"ai-workflow.{resource}", "prefect.resource.name": name},
+        payload={
+            "says": f"{text}. The breach: {breach.words}",
+            "flow_run_id": str(run.id) if run else "",
+            "trace_id": trace.current() or "",
+        },
+    )
 
 
 async def start(
@@ -127,18 +151,9 @@ async def start(
     else:
         text = f"{done} was started, {slot} of {most} today: run {run.name}"
         log.info("%s, for the breach: %s", text, breach.words)
-    emit_event(
-        event=STARTED if run else WITHHELD,
-        resource={
-            "prefect.resource.id": f"ai-workflow.reaction.{what}.{settings.pipeline}",
-            "prefect.resource.name": f"{what} of {settings.pipeline}",
-        },
-        payload={
-            "says": f"{text}. The breach: {breach.words}",
-            "flow_run_id": str(run.id) if run else "",
-            "trace_id": trace.current() or "",
-        },
-    )
+    pipeline = settings.pipeline
+    name, resource = f"{what} of {pipeline}", f"reaction.{what}.{pipeline}"
+    _emit(STARTED if run else WITHHELD, name, resource, text, breach, run)
     return {"message": text, "what": what if run else None, "flow_run_id": str(run.id) if run else None}
 
 

@@ -12,7 +12,7 @@ from ai_workflow import config as configuration
 from ai_workflow import logs, trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
-from flows import run_logs
+from flows import durable_store, run_logs
 
 
 async def upkeep(
@@ -31,6 +31,7 @@ async def upkeep(
         try:
             settings = configuration.load(config, environment=environment, overrides=chosen).settings
             run_logs.set_up(settings)
+            await durable_store.check(settings)
             return await work(settings)
         except AiWorkflowError as error:
             log.error("%s", error)

@@ -28,6 +28,7 @@ def up(
     environment: str | None = None,
     database: Literal["sqlite", "postgresql"] = "sqlite",
     offset: int = 0,
+    take_over: bool = False,
 ) -> int:
     """Start Prefect, worker, service, exporter, relay, and Prometheus and Alertmanager where they are installed.
 
@@ -36,12 +37,13 @@ def up(
         environment: development or production.
         database: where Prefect keeps what it knows: in a file, or in a PostgreSQL of the stack's own.
         offset: what is added to every port.
+        take_over: replace the pipeline or environment that the Prefect server of this folder belongs to.
     """
     place = Place(VAR)
     pipeline = str(config.resolve()) if config else None
     options = Options(pipeline, environment, database == "postgresql", offset)
     ran = place.running() is not None
-    state = stack.up(place, options, os.environ, lambda line: print(line, flush=True))
+    state = stack.up(place, options, os.environ, lambda line: print(line, flush=True), take_over=take_over)
     print("it runs already" if ran else "")
     print("\n".join([*_addresses(state), *watching.missing(), "", f"      logs  {_short(place.folder / 'logs')}"]))
     print("       end  make down")

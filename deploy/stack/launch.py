@@ -19,14 +19,14 @@ from deploy.stack.services import POSTGRESQL, SECRETS, Service
 
 
 def command(service: Service, options: Options, place: Place) -> list[str]:
-    """Return program and arguments of a service.
+    """Return program and arguments of a service, whose folder in them is `.`, see `folder`.
 
     Raises:
         AiWorkflowError: its program is not installed.
     """
     if service == POSTGRESQL:
         return database.command(place, options)
-    filled = {"host": HOST, "port": options.port(service) if service.port else "", "folder": place.of(service)}
+    filled = {"host": HOST, "port": options.port(service) if service.port else "", "folder": "."}
     if (program := service.program) is None:
         raise AiWorkflowError(f"{service.title} is not installed any more: {service.install}")
     arguments = [part.format(**filled) for part in service.command[1:]]
@@ -34,6 +34,14 @@ def command(service: Service, options: Options, place: Place) -> list[str]:
         arguments += ["--pipeline", options.config] if options.config else []
         arguments += ["--port", str(options.port(service))] if options.offset else []
     return [program, *arguments]
+
+
+def folder(service: Service, place: Place) -> Path | None:
+    """Return the folder that a service runs in; None: the folder of the project.
+
+    Prometheus reads the paths of its rules as patterns, so they are relative, and are read from its own folder.
+    """
+    return place.of(service) if any("{folder}" in part for part in service.command) else None
 
 
 def environment(service: Service, options: Options, place: Place, given: Mapping[str, str]) -> dict[str, str]:
@@ -114,6 +122,8 @@ def main(name: str) -> None:
     program = command(service, options, place)
     if service == POSTGRESQL:
         database.become_its_account()
+    if own := folder(service, place):
+        os.chdir(own)
     os.execve(program[0], program, ready)  # noqa: S606 - a table of commands, no shell
 
 

@@ -28,7 +28,7 @@ class StackError(AiWorkflowError):
     """The stack cannot be started, or not ended."""
 
 
-def up(place: Place, options: Options, given: Mapping[str, str], say: Say) -> State:
+def up(place: Place, options: Options, given: Mapping[str, str], say: Say, *, take_over: bool = False) -> State:
     """Start the stack, or return the one that runs; if one of its services does not come up, all are ended again.
 
     Args:
@@ -36,6 +36,7 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say) -> St
         options: what is started.
         given: the environment, with the secrets that its services are given.
         say: takes what is done, a line at a time.
+        take_over: replace another owner of the Prefect server, see `deploy.ownership`.
 
     Raises:
         AiWorkflowError: the configuration is wrong, a port is taken, or a service does not come up.
@@ -45,7 +46,7 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say) -> St
             if found.options != options:
                 raise StackError("it runs with other options (make status). make down, then start it anew")
             return found
-        found_settings = _refuse(options, given)
+        found_settings = _refuse(place, options, given)
         if count := processes.end(place.folder):
             say(f"ended {count} processes of a stack whose process manager is gone")
         place.forget()
@@ -55,7 +56,7 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say) -> St
             say("ended the Prefect server of make run; its history goes on here")
         _prepare(place, options)
         try:
-            return _start(place, options, found_settings, given, say)
+            return _start(place, options, found_settings, given, say, take_over)
         except BaseException:
             say("ending what was started")
             _end(place)
@@ -70,13 +71,14 @@ def down(place: Place) -> bool:
         return _end(place)
 
 
-def _refuse(options: Options, given: Mapping[str, str]) -> Settings:
+def _refuse(place: Place, options: Options, given: Mapping[str, str]) -> Settings:
     if given.get("PREFECT_API_URL"):
         raise StackError("PREFECT_API_URL is set, and this starts a Prefect server of its own. Unset it; make deploy "
                          "makes that server what prefect.yaml says")  # fmt: skip
     login = given.get("PREFECT_LOGIN")
     if login and not all(login.partition(":")[::2]):
         raise StackError("PREFECT_LOGIN is not of the form user:password")
+    server_environment.check_folder(place.var)
     settings = launch.settings(options)
     for name, host in (("service.host", settings.service.host), ("relay.host", settings.relay.host)):
         if host not in (HOST, "localhost"):
@@ -111,7 +113,9 @@ def _prepare(place: Place, options: Options) -> None:
         history.set_damage_aside(home / "prefect.db")
 
 
-def _start(place: Place, options: Options, settings: Settings, given: Mapping[str, str], say: Say) -> State:
+def _start(
+    place: Place, options: Options, settings: Settings, given: Mapping[str, str], say: Say, take_over: bool
+) -> State:
     process = manager.start(place, options, server_environment.without_foreign(given))
     place.write(options, process)
     api = Manager(place)
@@ -120,7 +124,7 @@ def _start(place: Place, options: Options, settings: Settings, given: Mapping[st
     for service in first:
         _bring_up(place, options, api, [service], say)
     variables = launch.client(options, place, settings, given)
-    _bootstrap(options, settings, {**given, **variables, MARK: str(place.folder)}, say)
+    _bootstrap(options, settings, {**given, **variables, MARK: str(place.folder)}, say, take_over)
     watching.write(place, options, _tokens(settings, variables))
     _bring_up(place, options, api, [service for service in options.services if service not in first], say)
     return State(process, options)
@@ -171,9 +175,10 @@ def _until(is_there: Callable[[], bool], seconds: float, who: str, log: Path, ma
         time.sleep(0.2)
 
 
-def _bootstrap(options: Options, settings: Settings, environment: Mapping[str, str], say: Say) -> None:
+def _bootstrap(options: Options, settings: Settings, environment: Mapping[str, str], say: Say, take_over: bool) -> None:
     relay = f"http://{HOST}:{options.port(options.named('relay'))}/prefect"
     command = [sys.executable, "-m", "deploy.bootstrap", "--relay-url", settings.deploy.relay_url or relay]
+    command += ["--take-over"] if take_over else []
     command += ["--config", options.config] if options.config else []
     command += ["--environment", options.environment] if options.environment else []
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

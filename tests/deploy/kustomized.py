@@ -58,3 +58,32 @@ def lost(ours: Any, theirs: Any, maps: frozenset[str], path: str = "") -> Iterat
             yield from lost(one, other, maps, f"{path}[{number}]")
     elif ours != (plain(theirs, maps) if isinstance(theirs, str) else theirs):
         yield f"{path}: {ours!r} has become {theirs!r}"
+
+
+_FIXED = {
+    "Job": ("selector", "template", "completionMode", "podFailurePolicy"),
+    "Deployment": ("selector",),
+    "DaemonSet": ("selector",),
+    "ReplicaSet": ("selector",),
+    "Service": ("clusterIP", "clusterIPs"),
+}
+# Of these kinds only the named fields may change.
+_MUTABLE = {
+    "Pod": (),
+    "PersistentVolumeClaim": ("resources",),
+    "StatefulSet": ("replicas", "template", "updateStrategy", "minReadySeconds", "ordinals"),
+}
+
+
+def immutable(each: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an object that the API server refuses to change, by kind; empty where it accepts all.
+
+    https://kubernetes.io/docs/reference/kubernetes-api
+    """
+    kind, spec = each["kind"], each.get("spec", {})
+    if kind in _MUTABLE:
+        return {key: value for key, value in spec.items() if key not in _MUTABLE[kind]}
+    found = {key: spec.get(key) for key in _FIXED.get(kind, ())}
+    if each.get("immutable"):
+        found |= {key: each.get(key) for key in ("data", "binaryData")}
+    return found | ({"roleRef": each["roleRef"]} if "roleRef" in each else {})

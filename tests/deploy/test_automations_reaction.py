@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ai_workflow import config
 from deploy import armed, automations
 from deploy.automations import Needs
+from flows import reaction
 from flows.reaction import Breach, decide
 
 
@@ -19,7 +21,6 @@ from flows.reaction import Breach, decide
     [
         (Breach("1", "accuracy", "sample", "", ""), "training", "accuracy is breached"),
         (Breach("1", "accuracy", "", "", ""), "training", "accuracy is breached"),
-        (Breach("1", "accuracy", "credit", "", ""), None, "of the pipeline credit, this deployment is of sample"),
         (Breach("1", "accuracy", "sample", "model_v0.1", ""), None, "neither latest nor stable"),
         (Breach("1", "latency", "sample", "model_v0.1", ""), None, "training does not mend latency"),
     ],
@@ -31,6 +32,22 @@ def test_a_breach_starts_only_what_can_mend_it(
     found = decide(config.load(None).settings, breach)
     assert found[0] == what
     assert why in found[1]
+
+
+def test_a_breach_of_a_pipeline_without_a_reaction_is_a_warning_and_an_event(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr(reaction, "emit_event", lambda **event: events.append(event))
+    with caplog.at_level("WARNING", logger=reaction.log.name):
+        done = reaction.unhandled(config.load(None).settings, Breach("1", "accuracy", "peas", "model_v1.2", ""))
+    assert done["what"] is None
+    [event] = events
+    # The automation `reaction withheld` sends this event to the chats.
+    assert event["event"] == reaction.WITHHELD
+    for text in (event["payload"]["says"], caplog.text):
+        assert "nothing was started for the breach of the pipeline peas" in text
+        assert "is of the pipeline sample" in text
 
 
 def test_an_automation_is_compared_by_what_it_says() -> None:

@@ -169,13 +169,19 @@ deployments:
   - {name: from-git, entrypoint: "flows/drill.py:drill", tags: [ai-workflow], work_pool: *soon}
 """
     )
-    said = place.bootstrapped(str(work / "prefect.yaml"), "--git", f"file://{bare}", "--ref", "release")
-    assert said.out == ["deployment drill/from-git: made"], said.err
+    from_git = (str(work / "prefect.yaml"), "--git", f"file://{bare}", "--ref", "release")
+    assert "--take-over" in place.bootstrapped(*from_git).err
+    said = place.bootstrapped(*from_git, "--take-over")
+    assert [line for line in said.out if not line.startswith("owner: ")] == ["deployment drill/from-git: made"], (
+        said.err
+    )
     shutil.rmtree(work)
     deployed = Deployed(place.api)
     assert deployed.ended(deployed.start("from-git")) == "COMPLETED", worker.output()[-3000:]
     assert "This drill comes from git" in worker.output()
     assert deployed.all()["from-git"]["version"].endswith("+release")
+    [back] = place.bootstrap("--take-over")
+    assert back.startswith("owner: ")
 
 
 def test_fifty_deployments_are_all_or_none_and_what_the_file_has_no_more_is_named_and_pruned(

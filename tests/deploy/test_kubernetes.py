@@ -17,8 +17,11 @@ from tests.deploy import kustomization, native, operator_kinds
 VERSIONS = ("1.26", "1.31", "1.37")
 OBJECTS = list(kustomization.objects())
 DEPLOYMENTS = kustomization.of_kind("Deployment")
-JOBS = kustomization.of_kind("Job")
-PODS = {name: each["spec"]["template"]["spec"] for name, each in (DEPLOYMENTS | JOBS).items()}
+PODS = {name: each["spec"]["template"]["spec"] for name, each in DEPLOYMENTS.items()}
+# Every container by its name; init containers run before the container of their pod.
+CONTAINERS = {
+    each["name"]: each for pod in PODS.values() for each in [*pod.get("initContainers", ()), *pod["containers"]]
+}
 # The secrets that a person makes beforehand, and who gets which; docs/containers.md lists them.
 SECRETS = {
     "server": {"ai-workflow-server"},
@@ -35,7 +38,7 @@ def title(each: dict[str, Any]) -> str:
 
 
 def container(name: str) -> dict[str, Any]:
-    (found,) = PODS[name]["containers"]
+    found = CONTAINERS[name]
     assert isinstance(found, dict)
     return found
 
@@ -78,13 +81,14 @@ def test_each_part_runs_the_command_of_the_native_stack() -> None:
     known = native.commands()
 
     assert {name: native.alike(container(name)["args"]) for name in known} == known
-    assert not any("command" in container(name) for name in PODS), "the image's tini would be passed over"
+    assert not any("command" in each for each in CONTAINERS.values()), "the image's tini would be passed over"
 
 
 def test_no_secret_is_in_the_manifests_and_each_part_gets_its_own_only() -> None:
     assert "Secret" not in {each["kind"] for each in OBJECTS}
     got = {
-        name: {each["secretRef"]["name"] for each in container(name)["envFrom"] if "secretRef" in each} for name in PODS
+        name: {source["secretRef"]["name"] for source in each["envFrom"] if "secretRef" in source}
+        for name, each in CONTAINERS.items()
     }
     assert got == SECRETS
 
@@ -98,23 +102,28 @@ def test_the_docs_name_every_secret_that_a_person_has_to_make() -> None:
 def test_every_map_and_volume_that_is_asked_for_is_there() -> None:
     maps, claims = kustomization.of_kind("ConfigMap"), kustomization.of_kind("PersistentVolumeClaim")
     for name, pod in PODS.items():
-        asked = {each["configMapRef"]["name"] for each in container(name)["envFrom"] if "configMapRef" in each}
+        containers = [*pod.get("initContainers", ()), *pod["containers"]]
+        sources = [source for each in containers for source in each["envFrom"]]
+        asked = {each["configMapRef"]["name"] for each in sources if "configMapRef" in each}
         asked |= {each["configMap"]["name"] for each in pod["volumes"] if "configMap" in each}
         assert asked <= set(maps), name
         assert {
             each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each
         } <= set(claims)
-        assert {each["name"] for each in container(name)["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
+        mounts = {mount["name"] for each in containers for mount in each["volumeMounts"]}
+        assert mounts == {each["name"] for each in pod["volumes"]}
 
 
 @pytest.mark.parametrize("name", sorted(PODS))
 def test_a_pod_is_as_restricted_as_the_namespace_asks(name: str) -> None:
-    pod, one = PODS[name], container(name)["securityContext"]
+    pod = PODS[name]
 
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert (one["allowPrivilegeEscalation"], one["readOnlyRootFilesystem"]) == (False, True)
-    assert one["capabilities"] == {"drop": ["ALL"]}
+    for each in [*pod.get("initContainers", ()), *pod["containers"]]:
+        one = each["securityContext"]
+        assert (one["allowPrivilegeEscalation"], one["readOnlyRootFilesystem"]) == (False, True)
+        assert one["capabilities"] == {"drop": ["ALL"]}
     assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
     (namespace,) = kustomization.of_kind("Namespace").values()
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -223,10 +232,17 @@ def test_what_is_yours_begins_as_it_does_in_compose() -> None:
     assert kustomization.of_kind("ConfigMap")["ai-workflow-site"]["data"] == {"site.yaml": theirs.read_text()}
 
 
+def test_a_worker_starts_after_bootstrap_has_succeeded() -> None:
+    (init,) = PODS["worker"]["initContainers"]
+
+    assert init["args"] == ["python", "-m", "deploy.bootstrap", "--environment", "production"]
+    assert PODS["worker"].get("restartPolicy", "Always") == "Always", "a failed bootstrap is not retried"
+
+
 def test_images_are_named_in_one_place_and_pinned() -> None:
     (image,) = kustomization.read(kustomization.TOP / "base")["images"]
 
-    assert {container(name)["image"] for name in PODS} == {image["name"]}
+    assert {each["image"] for each in CONTAINERS.values()} == {image["name"]}
     assert image["newTag"] not in {"", "latest"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ FOLDERS = [kustomization.TOP, *(kustomization.TOP / name for name in ("base", "m
 
 def maps(objects: list[dict[str, Any]]) -> frozenset[str]:
     return frozenset(each["metadata"]["name"] for each in objects if each["kind"] == "ConfigMap")
+
+
+def name(each: dict[str, Any]) -> tuple[str, str]:
+    return each["kind"], each["metadata"]["name"]
 
 
 def test_every_folder_with_a_kustomization_is_known_here() -> None:
@@ -49,9 +54,36 @@ def test_every_part_that_is_built_has_the_image_of_the_kustomization() -> None:
         images = {
             container["image"]
             for each in kustomized.built(folder) if "template" in each.get("spec", {})
-            for container in each["spec"]["template"]["spec"]["containers"]
+            for kind in ("containers", "initContainers")
+            for container in each["spec"]["template"]["spec"].get(kind, ())
         }  # fmt: skip
         assert images <= {f"{image['newName']}:{image['newTag']}"}
+
+
+def test_a_new_image_or_site_file_can_be_applied_over_the_old_objects(tmp_path: Path) -> None:
+    """`kubectl apply` of a change keeps the immutable fields of every object that keeps its name."""
+    before = {name(each): each for each in kustomized.built(kustomization.TOP)}
+    for folder in ("deploy/kubernetes", "monitoring"):
+        shutil.copytree(kustomization.ROOT / folder, tmp_path / folder)
+    changed = tmp_path / "deploy" / "kubernetes"
+    site = changed / "base" / "site.yaml"
+    site.write_text(site.read_text() + "# another line\n")
+    base = changed / "base" / "kustomization.yaml"
+    base.write_text(base.read_text().replace("newTag: ", "newTag: 9."))
+    after = {name(each): each for each in kustomized.built(changed)}
+
+    same_name = before.keys() & after.keys()
+    assert [each for each in same_name if before[each] != after[each]], "the change must reach an object"
+    assert {kind for kind, _ in before.keys() - after.keys()} == {"ConfigMap"}
+    for each in same_name:
+        assert kustomized.immutable(before[each]) == kustomized.immutable(after[each]), each
+
+
+def test_a_job_whose_template_changes_under_the_same_name_would_be_found() -> None:
+    def job(image: str) -> dict[str, Any]:
+        return {"kind": "Job", "spec": {"template": {"spec": {"containers": [{"image": image}]}}}}
+
+    assert kustomized.immutable(job("a:1")) != kustomized.immutable(job("a:2"))
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from deploy import server
+from deploy import server, server_environment
+from deploy.server_environment import FolderError
 from deploy.stack import launch, manager, processes
 from deploy.stack.place import Options, Place
 from deploy.stack.services import POSTGRESQL, SECRETS, SERVICES
 from tests import services
+from tests.deploy import running_stack
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 
 GIVEN = {name: f"canary-{name.lower()}" for name in SECRETS} | {"PREFECT_LOGIN": "canary:login", "PATH": os.defpath}
+# Comments, expansions, an escape, quotes, a pattern, a variable, an option, the home folder.
+ODD = ["a #b", "a ;b", "50%", "x%2Fy", "%(here)s", 'it\'s "so"', "[a]*", "$HOME `id`", "-c", "~", "价格 é\\n"]
 # Whoever is not named here beside a secret does not get it, under whatever name.
 READERS = {
     "PREFECT_LOGIN": {"server", "worker", "exporter", "relay"},
@@ -142,21 +146,85 @@ def test_an_offset_moves_every_port(tmp_path: Path) -> None:
     assert environment["PREFECT_API_URL"] == "http://127.0.0.1:4300/api"
 
 
-def test_the_process_manager_starts_what_dies_and_ends_whole_groups(tmp_path: Path) -> None:
-    place, options = Place(tmp_path / "50% of it"), Options(postgresql=True)
+def test_the_process_manager_starts_what_dies_and_ends_whole_groups() -> None:
+    options = Options(postgresql=True)
     found = configparser.RawConfigParser()
-    found.read_string(manager.configuration(place, options))
+    found.read_string(manager.configuration(options))
 
     programs = [name.removeprefix("program:") for name in found.sections() if name.startswith("program:")]
     assert programs == [POSTGRESQL.name, *(service.name for service in options.services[1:])]
     for name in programs:
         program = found[f"program:{name}"]
-        assert shlex.split(program["command"].replace("%%", "%")) == [sys.executable, "-m", "deploy.stack.launch", name]
+        assert shlex.split(program["command"]) == ["./launch", name]
         assert (program["autorestart"], program["killasgroup"]) == ("true", "true")
-        assert "50%% of it" in program["stdout_logfile"]
     assert found["program:postgresql"]["stopsignal"] == "INT"
     ranks = [int(found[f"program:{name}"]["priority"]) for name in programs]
     assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize(
+    "part", ["a #b ;c %2F %(x)s [*]", *(pytest.param(part, marks=pytest.mark.slow) for part in ODD)]
+)
+def test_a_folder_with_odd_characters_is_that_of_the_process_manager(tmp_path: Path, part: str) -> None:
+    """supervisord reads the paths that it is started with, and touches no file outside the folder of the stack."""
+    place = Place(tmp_path / f"{part} 1" / "var")
+    (place.folder / "logs").mkdir(parents=True)
+    neighbour = tmp_path / part.partition(" ")[0]
+    if not neighbour.exists():
+        neighbour.write_text("not of the stack")
+    kept = set(tmp_path.iterdir())
+    process = manager.start(place, Options(), os.environ)
+    try:
+        running_stack.until(lambda: _services(place))
+        assert place.socket.is_socket()
+        assert (place.folder / "supervisord.log").is_file()
+    finally:
+        process.end()
+    assert set(tmp_path.iterdir()) == kept
+    assert neighbour.is_dir() or neighbour.read_text() == "not of the stack"
+
+
+def _services(place: Place) -> dict[str, manager.Found]:
+    try:
+        return manager.Manager(place).find()
+    except manager.ManagerError:
+        return {}
+
+
+def test_the_launcher_starts_a_service_in_a_project_folder_with_odd_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ODD:
+        folder = tmp_path / part
+        folder.mkdir()
+        python = folder / "python"
+        python.write_text('#!/bin/sh\npwd -P > "$0.pwd"\nprintf "%s " "$@" > "$0.arguments"\n')
+        python.chmod(0o700)
+        monkeypatch.setattr(manager, "ROOT", folder)
+        monkeypatch.setattr(sys, "executable", str(python))
+        script = tmp_path / "launch"
+        script.write_text(manager.launcher())
+        script.chmod(0o700)
+        subprocess.run([script, "relay"], check=True)
+        assert (folder / "python.pwd").read_text() == f"{folder}\n"
+        assert (folder / "python.arguments").read_text() == "-m deploy.stack.launch relay "
+
+
+@pytest.mark.parametrize("part", ["what?", "a{{ b }}", "two\nlines"])
+def test_a_folder_that_prefect_would_read_as_another_is_refused(tmp_path: Path, part: str) -> None:
+    folder = tmp_path / part
+    folder.mkdir()
+    with in_folder(folder) as stack:
+        before = sorted(folder.rglob("*"))
+        done = stack.command("up")
+
+    assert done.returncode == 1
+    assert "cannot hold a Prefect server" in done.stderr
+    assert "Move or rename the folder" in done.stderr
+    assert not list(tmp_path.rglob("*.db*"))
+    assert {path.name for path in set(folder.rglob("*")) - set(before)} <= {"var", "stack", "lock"}
+    with pytest.raises(FolderError, match="cannot hold a Prefect server"):
+        server_environment.of(folder, 4200, {})
 
 
 def test_a_deep_folder_has_a_socket_that_the_system_takes(tmp_path: Path) -> None:
@@ -174,11 +242,13 @@ def test_what_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.M
 
 def test_make_hands_on_what_it_is_given() -> None:
     said = subprocess.run(
-        ["make", "--dry-run", "up", "DB=postgresql", "OFFSET=7", "CONFIG=a b.yaml", "ENVIRONMENT=production"],
+        ["make", "--dry-run", "up", "DB=postgresql", "OFFSET=7", "CONFIG=a b.yaml", "ENVIRONMENT=production",
+         "TAKE_OVER=1"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
 
     [line] = re.findall(r"-m deploy\.stack (up.*)", said.replace("\\\n", ""))
     assert shlex.split(line) == [
         "up", "--config", "a b.yaml", "--environment", "production", "--database", "postgresql", "--offset", "7",
+        "--take-over",
     ]  # fmt: skip

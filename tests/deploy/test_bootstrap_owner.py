@@ -1,0 +1,203 @@
+"""A server keeps the deployments of its owner: another pipeline, environment or project does not retarget them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ai_workflow.journal import Journal
+from ai_workflow.store import Store
+from tests import patient, services
+from tests.deploy import every_deployment
+from tests.deploy.deploying_place import Place
+from tests.deploy.every_deployment import Deployed
+from tests.flows.workplace import ROOT, Workplace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+FIRST = {
+    "pipeline": "beans", "task": "regression", "target": "y", "source": {"kind": "csv", "path": "beans.csv"},
+    "evaluate": {"metric": "mae"},
+}  # fmt: skip
+
+
+def project(folder: Path) -> Path:
+    """Furnish a folder with the flows of this project and two pipelines."""
+    folder.mkdir()
+    for name in ("flows", "config"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "prefect.yaml", folder)
+    for name in ("beans", "peas"):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(FIRST | {"pipeline": name}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A project folder, and a server where only `prefect deploy --all` has been run."""
+    folder = project(tmp_path_factory.mktemp("projects") / "mine")
+    with services.prefect_server(tmp_path_factory.mktemp("server")) as server, patient.client(server.api_url) as api:
+        found = Place(folder, api)
+        for arguments in (("work-pool", "create", "ai-workflow", "--type", "process"), ("deploy", "--all")):
+            done = found.python("prefect", "--no-prompt", *arguments)
+            assert done.returncode == 0, done.stdout + done.stderr
+        yield found
+
+
+def state(place: Place) -> dict[str, Any]:
+    """Return everything of the server that bootstrap writes."""
+    kinds = ("deployments", "automations", "block_documents", "variables", "work_pools")
+    found: dict[str, Any] = {kind: sorted(place.all(kind), key=str) for kind in kinds}
+    for one in (*found["deployments"], *found["work_pools"]):
+        # What the scheduler and the workers change.
+        for key in ("updated", "status", "last_polled"):
+            one.pop(key, None)
+    return found
+
+
+def queues(place: Place) -> dict[str, int]:
+    """Return the priority of each queue."""
+    found = place.api.post("/work_pools/ai-workflow/queues/filter", json={}).json()
+    return {one["name"]: one["priority"] for one in found}
+
+
+def test_a_relative_store_is_refused_before_code_from_git_is_deployed(place: Place) -> None:
+    before = state(place)
+    for root in ("./var", "var", "file://var"):
+        said = place.bootstrapped("prefect.yaml", "--git", "https://git.example.com/mine.git", AIW_STORE=root)
+        assert said.code == 1
+        for part in (f"store.root is '{root}'", "AIW_STORE", "/var/lib/ai-workflow", "Nothing was deployed"):
+            assert part in said.err
+    assert state(place) == before
+
+
+def test_a_relative_store_is_refused_for_a_deployment_with_pull_steps_of_its_own(place: Place) -> None:
+    clone = {"prefect.deployments.steps.git_clone": {"repository": "https://git.example.com/mine.git"}}
+    entry = {"name": "own-clone", "entrypoint": "flows/drill.py:drill", "work_pool": {"name": "ai-workflow"}}
+    (place.folder / "own.yaml").write_text(yaml.safe_dump({"deployments": [entry | {"pull": [clone]}]}))
+    said = place.bootstrapped("own.yaml", AIW_STORE="./var")
+    assert said.code == 1
+    assert "drill/own-clone" in said.err
+
+
+def test_bootstrap_repairs_the_queues_that_prefect_deploy_made_in_reverse_order(place: Place) -> None:
+    before = queues(place)
+    assert before["first"] > before["later"], "prefect deploy makes them in another order now"
+    done = place.bootstrap("--config", "beans.yaml", "--environment", "production")
+    after = queues(place)
+    assert len(set(after.values())) == len(after)
+    assert after["first"] < after["soon"] < after["later"] < after["default"]
+    assert any(line.startswith("work queue ai-workflow/first: priority") for line in done)
+    assert place.bootstrap("--config", "beans.yaml", "--environment", "production") == ["nothing changed"]
+
+
+def test_priorities_in_the_right_order_stay_as_an_operator_has_set_them(place: Place) -> None:
+    listed = place.api.post("/work_pools/ai-workflow/queues/filter", json={}).json()
+    for name, priority in (("later", 40), ("soon", 30), ("first", 20)):
+        [one] = [one for one in listed if one["name"] == name]
+        place.api.patch(f"/work_queues/{one['id']}", json={"priority": priority}).raise_for_status()
+    before = queues(place)
+    assert place.bootstrap("--config", "beans.yaml", "--environment", "production") == ["nothing changed"]
+    assert queues(place) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("--config", "peas.yaml", "--environment", "production"), "pipeline 'peas', environment 'production'"),
+        (("--config", "beans.yaml", "--environment", "development"), "pipeline 'beans', environment 'development'"),
+        (("--environment", "production"), "pipeline 'sample', environment 'production'"),
+    ],
+)
+def test_another_pipeline_or_environment_is_refused_before_anything_is_written(
+    place: Place, arguments: tuple[str, ...], names: str
+) -> None:
+    before = state(place)
+    for more in ((), ("--prune",)):
+        said = place.bootstrapped("prefect.yaml", *arguments, *more)
+        assert (said.code, said.out) == (1, [])
+        for part in (
+            names,
+            "pipeline 'beans', environment 'production'",
+            str(place.folder),
+            "--take-over",
+            "TAKE_OVER=1",
+        ):
+            assert part in said.err
+    assert state(place) == before
+
+
+def test_another_project_with_a_deployment_of_another_name_is_refused_too(place: Place) -> None:
+    """Automations and blocks have one owner as well, whatever the deployments are named."""
+    other = project(place.folder.parent / "other")
+    entry = {"name": "their-drill", "entrypoint": "flows/drill.py:drill", "work_pool": {"name": "ai-workflow"}}
+    (other / "prefect.yaml").write_text(yaml.safe_dump({"deployments": [entry]}))
+    before = state(place)
+    arguments = ("--config", "beans.yaml", "--environment", "production")
+    said = Place(other, place.api).bootstrapped("prefect.yaml", *arguments)
+    assert said.code == 1
+    assert str(other) in said.err
+    assert str(place.folder) in said.err
+    assert state(place) == before
+
+
+def test_pruning_after_a_take_over_leaves_the_deployments_of_the_first_owner(place: Place) -> None:
+    other = Place(place.folder.parent / "other", place.api)
+    before = {one["name"]: one["pull_steps"] for one in place.all("deployments")}
+    done = other.bootstrap("--take-over", "--prune")
+    assert any(line.startswith("owner: pipeline 'sample'") and str(place.folder) in line for line in done)
+    after = {one["name"]: one["pull_steps"] for one in place.all("deployments")}
+    assert {name: after.get(name) for name in before} == before
+    assert "their-drill" in after
+    assert other.bootstrapped("prefect.yaml").out == ["nothing changed"]
+
+    arguments = ("--config", "beans.yaml", "--environment", "production")
+    refused = place.bootstrapped("prefect.yaml", *arguments)
+    assert str(other.folder) in refused.err
+    back = place.bootstrap(*arguments, "--take-over", "--prune")
+    assert not any(line.startswith("deployment drill/their-drill") for line in back)
+    assert place.bootstrap(*arguments) == ["nothing changed"]
+    assert "their-drill" in {one["name"] for one in place.all("deployments")}
+
+
+def test_deployments_of_another_project_without_a_record_are_not_taken_over(place: Place) -> None:
+    """As an earlier version, or `prefect deploy --all` of another checkout, has left them."""
+    [record] = [one for one in place.all("variables") if one["name"] == "ai_workflow_owner"]
+    place.api.delete(f"/variables/{record['id']}").raise_for_status()
+    other = project(place.folder.parent / "third")
+    arguments = ("--config", "beans.yaml", "--environment", "production")
+    said = Place(other, place.api).bootstrapped("prefect.yaml", *arguments)
+    assert said.code == 1
+    assert str(place.folder) in said.err
+    said = place.bootstrapped("prefect.yaml", "--config", "peas.yaml", "--environment", "production")
+    assert said.code == 1
+    assert "beans.yaml" in said.err
+    assert place.bootstrap(*arguments) == [f"owner: pipeline 'beans', environment 'production', project {place.folder}"]
+
+
+def test_a_run_refuses_a_store_in_the_clone_that_its_worker_deletes(place: Place) -> None:
+    """The store of the worker is relative, whatever that of bootstrap was."""
+    deployed = Deployed(place.api)
+    deployed.pause_schedules()
+    steps = [{"prefect.deployments.steps.run_shell_script": {"script": f"cp -rL {ROOT}/flows {ROOT}/config ."}}]
+    entry = {
+        "name": "copied", "entrypoint": "flows/training.py:training", "pull": steps, "tags": ["ai-workflow"],
+        "work_pool": {"name": "ai-workflow"},
+    }  # fmt: skip
+    (place.folder / "copied.yaml").write_text(yaml.safe_dump({"deployments": [entry]}))
+    place.bootstrapped("copied.yaml", "--config", "beans.yaml", "--environment", "production")
+    worker = every_deployment.worker(
+        every_deployment.furnish(Workplace(place.folder)), PYTHONPATH=str(ROOT / "src"), AIW_STORE="./var"
+    )
+    try:
+        run = deployed.start("copied", environment="development", config=None)
+        assert deployed.ended(run).startswith("FAILED: store.root is './var'"), worker.output()[-3000:]
+    finally:
+        worker.kill()
+    assert "which Prefect deletes after this run" in worker.output()
+    assert "AIW_STORE" in worker.output()
+    assert Journal(Store(place.folder / "var")).trace_ids() == []

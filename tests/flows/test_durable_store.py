@@ -1,0 +1,75 @@
+"""A store that would be deleted with the code of a run is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow import config
+from deploy import durable_store as deploying
+from deploy.deployments import Source
+from deploy.ownership import project
+from flows import durable_store
+
+GIT = {"prefect.deployments.steps.git_clone": {"repository": "https://git.example.com/w.git"}}
+BUCKET = {"prefect_aws.deployments.steps.pull_from_s3": {"bucket": "b", "folder": "f"}}
+FOLDER = {"prefect.deployments.steps.set_working_directory": {"directory": "/opt/w"}}
+INSIDE = {"prefect.deployments.steps.set_working_directory": {"directory": "w"}}
+SCRIPT = {"prefect.deployments.steps.run_shell_script": {"script": "true"}}
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_temporary"),
+    [
+        ([], True), ([SCRIPT], True), ([GIT], True), ([GIT, INSIDE], True), ([BUCKET], True), ([FOLDER, GIT], True),
+        ([FOLDER], False), ([GIT, FOLDER], False), ([FOLDER, SCRIPT], False), ([FOLDER, INSIDE], False),
+    ],
+)  # fmt: skip
+def test_a_run_is_in_a_temporary_folder_unless_its_steps_lead_to_another(
+    steps: list[dict[str, Any]], is_temporary: bool
+) -> None:
+    assert durable_store.is_temporary(steps) is is_temporary
+
+
+@pytest.mark.parametrize(
+    ("root", "is_refused"),
+    [
+        ("./var", True), ("var", True), ("../var", True), ("file://var", True), ("local://var", True), ("~/var", True),
+        ("/srv/var", False), ("file:///srv/var", False), ("s3://bucket/prefix", False), ("memory://x", False),
+    ],
+)  # fmt: skip
+def test_a_relative_store_is_refused_for_code_that_is_pulled(root: str, is_refused: bool) -> None:
+    settings = config.load(None, overrides={"store.root": root}).settings
+    deploying.check(settings, [("training/training", [FOLDER])])
+    if is_refused:
+        with pytest.raises(deploying.DurableStoreError, match=r"AIW_STORE or store\.root to an absolute folder"):
+            deploying.check(settings, [("training/training", [FOLDER]), ("drill/drill", [GIT])])
+    else:
+        deploying.check(settings, [("training/training", [GIT])])
+
+
+@pytest.mark.parametrize("folder", ["tmpab0_9xyzprefect/gitremote-main", "tmpab0_9xyzprefect", "runner_storage/1/w"])
+def test_a_run_refuses_a_store_in_a_folder_that_prefect_deletes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    clone = tmp_path / folder
+    clone.mkdir(parents=True)
+    monkeypatch.chdir(clone)
+    for root in ("./var", str(clone / "var")):
+        settings = config.load(None, overrides={"store.root": root}).settings
+        with pytest.raises(durable_store.TemporaryStore, match="which Prefect deletes after this run"):
+            asyncio.run(durable_store.check(settings))
+    assert list(clone.iterdir()) == []
+    asyncio.run(durable_store.check(config.load(None, overrides={"store.root": str(tmp_path / "var")}).settings))
+
+
+def test_a_project_is_the_folder_or_the_repository_without_a_login(tmp_path: Path) -> None:
+    assert project(Source(tmp_path).steps()) == str(tmp_path)
+    url = "https://git.example.com/team/w.git"
+    assert project(Source(tmp_path, url.replace("//", "//me:canary-31@"), "main").steps()) == url
+    assert project(Source(tmp_path, "git@git.example.com:team/w.git").steps()) == "git@git.example.com:team/w.git"
+    assert project([SCRIPT]) is None
+    assert project(None) is None
