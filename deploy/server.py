@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.stall import StallTimeout, session_ticks
+from ai_workflow.stall import StallTimeout, group_ticks
 from deploy import healthy, history, ports, server_environment
 from deploy.ports import HOST
 from deploy.process import Process, spawn
@@ -180,7 +180,7 @@ def command(port: int) -> list[str]:
 
 def _comes_up(home: Path, port: int, process: Process) -> str | None:
     """Wait for a server that is starting for as long as it makes progress; return why it does not answer."""
-    timeout = StallTimeout(process.pid, START_SECONDS, cpu=session_ticks)
+    timeout = StallTimeout(process.pid, START_SECONDS, cpu=group_ticks)
     while not _is_up(home, port, sure=True):
         if not process.lives():
             return "it ended"

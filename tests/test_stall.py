@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ai_workflow.stall import StallTimeout, process_ticks, session_ticks
+from ai_workflow.stall import StallTimeout, group_ticks, process_ticks
 
 
 class Machine:
@@ -66,14 +66,14 @@ def test_the_next_look_is_soon_and_never_late(seconds: float) -> None:
     assert timeout.wait_seconds == 0
 
 
-def test_ticks_are_those_of_a_real_process_and_its_session() -> None:
+def test_ticks_are_those_of_a_real_process_and_its_group() -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
     leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     try:
-        before = session_ticks(leader.pid)
-        while session_ticks(leader.pid) < before + 20:
+        before = group_ticks(leader.pid)
+        while group_ticks(leader.pid) < before + 20:
             assert leader.poll() is None
-        assert process_ticks(leader.pid) < session_ticks(leader.pid)
+        assert process_ticks(leader.pid) < group_ticks(leader.pid)
     finally:
         os.killpg(leader.pid, signal.SIGKILL)
         leader.wait()

@@ -22,7 +22,7 @@ class StallTimeout:
         pid: the process.
         seconds: how long it may make no progress.
         clock: seconds of a steady clock.
-        cpu: CPU time by pid: `process_ticks`, or `session_ticks` for one that leads a session.
+        cpu: CPU time by pid: `process_ticks`, or `group_ticks` for one that leads a group.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ def process_ticks(pid: int) -> int:
     return _ticks(pid)[1]
 
 
-def session_ticks(pid: int) -> int:
-    """Return the CPU time of all processes of the session that a process leads, in clock ticks."""
+def group_ticks(pid: int) -> int:
+    """Return the CPU time of all processes of the group that a process leads, in clock ticks."""
     with contextlib.suppress(FileNotFoundError):
         known = [_ticks(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return sum(ticks for session, ticks in known if session == pid)
+        return sum(ticks for group, ticks in known if group == pid)
     return 0
 
 
 def _ticks(pid: int) -> tuple[int, int]:
-    """Return session and CPU time of a process."""
+    """Return process group and CPU time of a process."""
     try:
-        # The name stands in brackets and may hold any character; session is field 6, times are 14 and 15 (proc(5)).
+        # The name stands in brackets and may hold any character; group is field 5, times are 14 and 15 (proc(5)).
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0, 0
-    return int(fields[3]), int(fields[11]) + int(fields[12])
+    return int(fields[2]), int(fields[11]) + int(fields[12])
