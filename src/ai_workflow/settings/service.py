@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
 from ai_workflow.secrets import Secret
-from ai_workflow.settings.section import Section
+from ai_workflow.settings.section import RELATIVE_TO_FILE, Scope, Section
 
 
 class PredictionLog(Section):
     """What is kept of each prediction, and where it waits until it is in `predictions/`."""
 
+    scope: ClassVar[Scope] = "deployment"
     enabled: bool = True
     values: bool = Field(default=False, description="keep rows as they were sent; else a hash of the features only")
     segment_seconds: float = Field(default=300, gt=0, description="how soon predictions are in `predictions/`")
-    folder: str | None = Field(default=None, description="a folder on this machine; in the store if that is one")
+    folder: Annotated[str | None, RELATIVE_TO_FILE] = Field(
+        default=None, description="a folder on this machine; in the store if that is a folder"
+    )
 
 
 class Service(Section):
     """The inference service."""
 
+    scope: ClassVar[Scope] = "deployment"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535, description="0: any that is free")
     token: Secret | None = Field(default=None, description="bearer token of callers")
