@@ -68,6 +68,8 @@ class Relay(Section):
 
     @model_validator(mode="after")
     def _open_to_others_only_with_token(self) -> Relay:
+        if self.token is not None and self.token.is_empty:
+            raise ValueError("token must not be empty: anyone could post alerts")
         if self.token is None and not self._is_loopback:
             raise ValueError(
                 f"relay.host {self.host} can be reached from other machines: set relay.token, or 127.0.0.1"

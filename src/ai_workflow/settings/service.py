@@ -48,6 +48,9 @@ class Service(Section):
 
     @model_validator(mode="after")
     def _open_to_others_only_with_token(self) -> Service:
+        for name, token in (("token", self.token), ("admin_token", self.admin_token)):
+            if token is not None and token.is_empty:
+                raise ValueError(f"{name} must not be empty: anyone could call the service")
         if self.token is None and not self.is_loopback:
             raise ValueError(
                 f"service.host {self.host} can be reached from other machines: set service.token, or 127.0.0.1"

@@ -78,7 +78,9 @@ def test_a_severity_that_no_channel_takes_reaches_none() -> None:
 
 def test_a_group_of_which_a_part_reaches_none_is_not_sent_again_but_counted() -> None:
     before = counted("no_channel")
-    answer = posted([["page"]], "/alertmanager", alert(severity="page"), alert("f2", alertname="Other", severity="chat"))
+    answer = posted(
+        [["page"]], "/alertmanager", alert(severity="page"), alert("f2", alertname="Other", severity="chat")
+    )
     assert (answer.status_code, answer.json()["told"], answer.json()["no_channel"]) == (200, ["c0"], ["Other"])
     assert counted("no_channel") == before + 1
 
