@@ -9,6 +9,10 @@ import importlib
 import signal
 import sys
 
+from ai_workflow.config import dotenv
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import scrub
+
 FLOWS = ("training", "scoring", "evaluation", "recovery", "promotion", "retention", "drill")
 
 
@@ -19,6 +23,11 @@ def main() -> int:
     parser.add_argument("--config", help="pipeline file; the pipeline of config/base.yaml if not given")
     parser.add_argument("--environment", help="which config/<environment>.yaml applies")
     given = parser.parse_args()
+    try:
+        dotenv.load()
+    except AiWorkflowError as error:
+        sys.stderr.write(f"error: {scrub(str(error))}\n")
+        return 1
     # Importing Prefect makes objects by the hundred thousand that all live on: collecting meanwhile finds nothing,
     # and takes a tenth of a run whose stages are all cached.
     gc.disable()

@@ -145,7 +145,12 @@ EXPORTER = (
 RELAY = (
     Metric("alert_delivery_total", "counter", "Messages by channel, and what came of them", ("channel", "result")),
     Metric("alert_delivery_seconds", "histogram", "Time to deliver a message", ("channel",), DELIVERY_SECONDS),
-    Metric("alert_webhook_total", "counter", "Webhooks by sender, and what came of them", ("source", "result")),
+    Metric(
+        "alert_webhook_total",
+        "counter",
+        "Webhooks by sender and result; no_channel: no configured channel takes an alert of it",
+        ("source", "result"),
+    ),
     Metric("slo_events_total", "counter", "Breaches made events for Prefect, by what came of it", ("result",)),
 )
 TABLE = SERVICE + FLOWS + EXPORTER + RELAY
