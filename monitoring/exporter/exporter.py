@@ -102,6 +102,7 @@ def main(store: str | None, environment: str | None, host: str, port: int) -> No
     overrides = {"store.root": store} if store else None
     settings = config.load(environment=environment, overrides=overrides).settings
     logs.setup(settings.logging.level, settings.logging.format)
+    logs.take_over()
     Exporter(settings, os.environ).run(host, port)
 
 

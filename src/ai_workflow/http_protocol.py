@@ -19,12 +19,20 @@ MAX_HEADERS = 128
 # The parser gets at most this much at a time, so that the limits hold within one packet as well.
 _PIECE_BYTES = 16 << 10
 _OFFERS = frozenset((b"upgrade", b"http2-settings"))
+# Headers that must not be repeated: readers of a request could disagree on which of them counts.
+_SINGLE = frozenset(
+    (b"authorization", b"content-encoding", b"content-type", b"host", b"inference-header-content-length")
+)
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _MALFORMED = "Invalid HTTP request received."
 
 
 class _HeadTooLarge(Exception):
     """The head of a request has too many headers."""
+
+
+class _Repeated(Exception):
+    """A header that must be unique is repeated; the argument is its name."""
 
 
 class _Flow(FlowControl):
@@ -83,9 +91,16 @@ class Http11Protocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the request, unless its head is to be parsed again without the offer of another protocol."""
+        """Start the request, unless its head is to be parsed again without the offer of another protocol.
+
+        Raises:
+            _Repeated: a header that must be unique is repeated.
+        """
         if self.parser.should_upgrade():
             return
+        names = [name for name, _ in self.headers]
+        if len(set(names)) < len(names) and (repeated := [name for name in _SINGLE if names.count(name) > 1]):
+            raise _Repeated(repeated[0].decode())
         self._is_in_head = False
         super().on_headers_complete()
 
@@ -136,10 +151,7 @@ class Http11Protocol(HttpToolsProtocol):
             self._parse_without_offer()
             return int(error.args[0])
         except httptools.HttpParserError as error:
-            if isinstance(error.__context__, _HeadTooLarge):
-                self._refuse(_TOO_LARGE)
-            else:
-                self._refuse()
+            self._refuse_for(error)
         return len(piece)
 
     def _parse_without_offer(self) -> None:
@@ -153,10 +165,17 @@ class Http11Protocol(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         try:
             self.parser.feed_data(head)
-        except httptools.HttpParserError:
-            self._refuse()
+        except httptools.HttpParserError as error:
+            self._refuse_for(error)
 
-    def _refuse(self, response: bytes | None = None) -> None:
+    def _refuse_for(self, error: Exception) -> None:
+        cause = error.__context__
+        if isinstance(cause, _HeadTooLarge):
+            self._refuse(_TOO_LARGE)
+        else:
+            self._refuse(problem=f"Header '{cause}' is repeated." if isinstance(cause, _Repeated) else _MALFORMED)
+
+    def _refuse(self, response: bytes | None = None, problem: str = _MALFORMED) -> None:
         """Answer what cannot be parsed, and close; earlier requests of the connection are answered first."""
         self._is_refused = True
         is_answering = self.cycle is not None and not self.cycle.response_complete
@@ -165,7 +184,7 @@ class Http11Protocol(HttpToolsProtocol):
         elif self.pipeline or (is_answering and self.cycle.response_started):
             self.transport.close()
         elif response is None:
-            self.send_400_response(_MALFORMED)
+            self.send_400_response(problem)
         else:
             self.transport.write(response)
             self.transport.close()
