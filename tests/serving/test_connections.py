@@ -139,3 +139,61 @@ def test_the_jdk_client_at_its_defaults_is_answered(shared: Running, tmp_path: P
         status, _, answer = line.partition(" ")
         assert status == "200", line
         assert len(json.loads(answer)["predictions"]) == 1
+
+
+def test_no_path_is_redirected(shared: Running) -> None:
+    paths = (
+        "/predict/",
+        "/predict//",
+        "/labels/",
+        "/v2/health/live/",
+        f"/v2/models/{shop.PIPELINE}/infer/",
+        "/metrics/",
+    )
+    for path in paths:
+        for method in ("GET", "POST"):
+            response = shared.http.request(method, path, headers={"host": "elsewhere.example"}, content=b"{}")
+            assert response.status_code in (404, 405), path
+            assert "location" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Authorization: Bearer a\r\nauthorization: Bearer b\r\n",
+        b"Host: y\r\n",
+        b"Content-Encoding: gzip\r\nContent-Encoding: identity\r\n",
+        b"Inference-Header-Content-Length: 2\r\ninference-header-content-length: 3\r\n",
+    ],
+)
+def test_a_repeated_header_that_must_be_unique_is_refused(shared: Running, headers: bytes) -> None:
+    assert statuses(shared, request(b"POST", b"/predict", BODY, headers) + LAST) == [400]
+    assert statuses(shared, request(b"POST", b"/labels", b"{}", headers + OFFERS[0]) + LAST) == [400]
+
+
+def test_identity_is_accepted_in_any_case(shared: Running) -> None:
+    for value in (b"Identity", b"IDENTITY", b"identity"):
+        header = b"Content-Encoding: " + value + b"\r\n"
+        assert statuses(shared, request(b"POST", b"/predict", BODY, header) + LAST) == [200, 200]
+        assert statuses(shared, request(b"POST", b"/labels", b"{}", header) + LAST) == [400, 200]
+
+
+def test_no_version_is_asked_once_the_timeout_of_the_caller_has_passed(shared: Running) -> None:
+    inputs = [{"name": "features", "datatype": "FP32", "shape": [1, 8], "data": [1] * 8}]
+    sent = {"inputs": inputs, "parameters": {"timeout": 1}}
+    answer = shared.http.post(f"/v2/models/{shop.PIPELINE}/infer", json=sent).json()
+    assert answer["model_version"] == "default"
+    assert answer["parameters"]["fallback"] is True
+    assert "timeout" in answer["parameters"]["fallback_reason"]
+    assert shared.http.post(f"/v2/models/{shop.PIPELINE}/versions/latest/infer", json=sent).status_code == 504
+    assert shared.predict(shop.ROW)["fallback"] is False, "the version is not to blame"
+
+
+def test_every_line_of_the_log_is_in_its_format(tmp_path: Path, root: Path) -> None:
+    pipeline = shop.pipeline(tmp_path, logging={"format": "json"}, service={"prediction_log": {"enabled": True}})
+    with Running(pipeline, root) as running:
+        running.http.post("/predict", json={"rows": [shop.ROW | {"price": 1e300}] * 2})
+        running.http.post("/predict", json={"rows": [shop.ROW | {"price": "1e300", "weight": "9" * 400}] * 40})
+        statuses(running, b"no request\r\n\r\n")
+    assert running.log
+    assert all(set(json.loads(line)) >= {"time", "level", "message"} for line in running.log), running.log

@@ -10,6 +10,9 @@ from ai_workflow import fallback
 from ai_workflow.serving.attempts import Outcome
 from ai_workflow.serving.slot import Slot
 
+# The resolution of the event loop's clock.
+_CLOCK_SECONDS = 0.001
+
 
 @dataclass(slots=True, eq=False)
 class Answered:
@@ -73,7 +76,7 @@ class Chain:
             outcome: Sequence[float] | Outcome
             if data is None:
                 outcome = slot.attempts.refused(Outcome.UNFIT)
-            elif expires and now >= end:
+            elif expires and now + _CLOCK_SECONDS > end:
                 outcome = slot.attempts.refused(Outcome.TIMEOUT)
             else:
                 asked = slot.answer(data, rows, fallback.until(now, end, another=place < len(self.slots)))
