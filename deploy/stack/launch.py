@@ -129,7 +129,8 @@ def main(name: str) -> None:
     if name == "service":
         # It is what others reach: it gets its tokens, and not the login that could read all the rest.
         found = settings(options)
-        held = from_blocks([found.service.token, found.service.admin_token], client(options, place, found, os.environ))
+        tokens = [found.service.token, found.service.label_token, found.service.admin_token]
+        held = from_blocks(tokens, client(options, place, found, os.environ))
         ready |= {variable(name): value for name, value in held.items()}
     program = command(service, options, place)
     if service == POSTGRESQL:

@@ -106,6 +106,7 @@ def main(pipeline: Path | None, store: str | None, environment: str | None, host
     variables.check(loaded, os.environ, "exporter")
     settings = loaded.settings
     logs.setup(settings.logging.level, settings.logging.format)
+    logs.take_over()
     Exporter(settings, os.environ).run(host, port)
 
 

@@ -65,7 +65,7 @@ class RelayApp:
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/alertmanager", self._webhook, methods=["POST"]),
                 Route("/alertmanager/{channel}", self._webhook, methods=["POST"]),
@@ -74,6 +74,9 @@ class RelayApp:
                 Route("/health", self._health),
             ]
         )
+        # A redirect would be made of the Host header, and be answered before the token is checked.
+        app.router.redirect_slashes = False
+        return app
 
     async def _webhook(self, request: Request) -> Response:
         source, _, channel = request.url.path.strip("/").partition("/")
@@ -106,7 +109,7 @@ class RelayApp:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
                 raise _Refused(401, "no valid bearer token (relay.token)")
-        if request.headers.get("content-encoding", "identity") != "identity":
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise _Refused(415, "Content-Encoding is not taken: send the body as it is")
 
     async def _body(self, request: Request) -> bytes:

@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
+from types import TracebackType
 from typing import Any
 
 from ai_workflow import trace
@@ -30,6 +32,34 @@ def setup(level: str = "INFO", form: str = "text") -> None:
         console = logging.StreamHandler(sys.stderr)
         console.setFormatter(Formatter())
         ours.addHandler(console)
+
+
+def take_over() -> None:
+    """Write everything that this process reports in the log's format: lines and warnings of libraries, crashes.
+
+    For processes that are nothing but a service; those of Prefect keep its own logging.
+    """
+    ours, root = logging.getLogger(ROOT), logging.getLogger()
+    if ours.handlers and not root.handlers:
+        for handler in ours.handlers:
+            root.addHandler(handler)
+        ours.propagate = False
+    logging.captureWarnings(True)
+    sys.excepthook = _log_exception
+    threading.excepthook = lambda crash: _log_exception(crash.exc_type, crash.exc_value, crash.exc_traceback)
+    sys.unraisablehook = lambda crash: _log_exception(crash.exc_type, crash.exc_value, crash.exc_traceback)
+
+
+def _log_exception(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
+    if error is None or issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), at)
+        return
+    logger("process").critical("uncaught %s", kind.__name__, exc_info=(kind, error, at))
+
+
+def form() -> str:
+    """Return the form of the lines of this process, `text` or `json`."""
+    return _format
 
 
 def set_form(form: str) -> None:

@@ -60,6 +60,7 @@ VARIABLES = (
     Variable("AIW_HOST", "service.host", ("service",)),
     Variable("AIW_PORT", "service.port", ("service",)),
     Variable("INFERENCE_TOKEN", "service.token", ("service",), is_secret=True),
+    Variable("INFERENCE_LABEL_TOKEN", "service.label_token", ("service",), is_secret=True),
     Variable("INFERENCE_ADMIN_TOKEN", "service.admin_token", ("service",), is_secret=True),
     Variable("RELAY_TOKEN", "relay.token", ("relay",), is_secret=True),
     Variable("ON_CALL_URL", "chat", ("relay",), is_secret=True),

@@ -10,6 +10,9 @@ from ai_workflow import fallback
 from ai_workflow.serving.attempts import Outcome
 from ai_workflow.serving.slot import Slot
 
+# The resolution of the event loop's clock.
+_CLOCK_SECONDS = 0.001
+
 
 @dataclass(slots=True, eq=False)
 class Answered:
@@ -54,24 +57,29 @@ class Chain:
         """Return a version that is loaded, by its name."""
         return next((slot for slot in self.slots if slot.name == name), None)
 
-    async def answer(self, rows: int, encoded: Callable[[Slot], bytes | None], end: float) -> Answered:
+    async def answer(
+        self, rows: int, encoded: Callable[[Slot], bytes | None], end: float, *, expires: bool = False
+    ) -> Answered:
         """Return the first answer that comes in time.
 
         Args:
             rows: how many are asked about.
             encoded: gives them as a version takes them; None where they do not fit it.
             end: the deadline, in the loop's time.
+            expires: whether no version is asked after the deadline, since the caller set it.
         """
         time = asyncio.get_running_loop().time
         first: Outcome | None = None
         reasons = self.absent
         for place, slot in enumerate(self.slots, 1):
-            data = encoded(slot)
+            data, now = encoded(slot), time()
             outcome: Sequence[float] | Outcome
             if data is None:
                 outcome = slot.attempts.refused(Outcome.UNFIT)
+            elif expires and now + _CLOCK_SECONDS > end:
+                outcome = slot.attempts.refused(Outcome.TIMEOUT)
             else:
-                asked = slot.answer(data, rows, fallback.until(time(), end, another=place < len(self.slots)))
+                asked = slot.answer(data, rows, fallback.until(now, end, another=place < len(self.slots)))
                 outcome = asked if isinstance(asked, Outcome) else await asked
             if not isinstance(outcome, Outcome):
                 return Answered(slot, outcome, first, reasons)

@@ -86,7 +86,7 @@ class InferenceApp:
         if not self._gate.admits(headers):
             challenge = (b"www-authenticate", b"Bearer")
             raise Refused(self._tally.invalid(401), "no valid bearer token", challenge, _CLOSE)
-        if headers.get(b"content-encoding", _PLAIN) != _PLAIN:
+        if headers.get(b"content-encoding", _PLAIN).lower() != _PLAIN:
             raise self._encoded(headers[b"content-encoding"])
         body = await self._body(headers, receive, trace_id)
         if body is None:

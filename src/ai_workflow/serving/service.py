@@ -42,6 +42,8 @@ _LAG_SECONDS = 0.1
 # A thread hands over so often: of the event loop, callers wait for it.
 _SWITCH_SECONDS = 0.001
 _LONGEST_SHUTDOWN = 10
+# A large body would start the collector hundreds of times while it is read.
+_GC_THRESHOLD = 50_000
 log = logger("serving")
 
 
@@ -104,6 +106,7 @@ class Service:
         # What is there by now stays: to look through all of it again and again would take tens of milliseconds.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD, 10, 10)
         log.info("listening on http://%s:%d", *self._socket.getsockname()[:2])
         try:
             await self._server.serve(sockets=[self._socket])
@@ -209,10 +212,9 @@ def _bound(host: str, port: int) -> Any:
 
 
 def _take_over_logging() -> None:
-    """Write uvicorn's errors as our own lines; that a request was malformed is no news."""
-    theirs, ours = logging.getLogger("uvicorn.error"), logging.getLogger(logs.ROOT)
-    theirs.handlers, theirs.propagate = ours.handlers, not ours.handlers
-    theirs.setLevel(logging.ERROR)
+    """Write the lines and warnings of all libraries in the log's format; malformed requests are not logged."""
+    logs.take_over()
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def _raise_limits() -> None:

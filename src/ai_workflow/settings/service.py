@@ -33,6 +33,9 @@ class Service(Section):
     admin_token: Secret | None = Field(
         default=None, description="bearer token of the admin routes; none: there are none"
     )
+    label_token: Secret | None = Field(
+        default=None, description="bearer token of POST /labels; none: open without any token, closed with one"
+    )
     reload_seconds: float = Field(default=1, gt=0, description="how often it looks at the registry's aliases")
     max_in_flight: int = Field(default=256, ge=1, description="requests at a time; one more is told 503")
     max_queue: int = Field(default=128, ge=1, description="requests that may wait for one version")
