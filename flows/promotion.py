@@ -59,6 +59,12 @@ def decide(settings: Settings, breach: str) -> dict[str, Any]:
     if found is None or verdict in ("wait", "nothing to do"):
         log.info("%s: %s", settings.pipeline, reason)
         return {"message": reason, "verdict": verdict, **before}
+    if verdict == "roll back" and before["stable"] is None:
+        message = (
+            f"{found.version} cannot be rolled back, there is no stable version: {reason}. Publish another version"
+        )
+        log.warning("%s: %s", settings.pipeline, message)
+        return {"message": message, "verdict": "nothing to do", **before}
     if verdict == "promote":
         after = probation.promote(registry, found.version, reason, expected=found.version).aliases
     else:
