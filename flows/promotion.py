@@ -80,6 +80,7 @@ def _look(registry: Registry, settings: Settings, breach: str) -> Probation | No
     if candidate is None:
         return None
     name, since = candidate
+    since = probation.restart_if_ahead(registry, name, since, datetime.now(UTC))
     if not breach:
         with registry.leased(name, "promotion") as version:
             breach = "; ".join(verification.problems(registry, version, settings.model.timeout)[:1])
