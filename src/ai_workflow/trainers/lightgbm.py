@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # The parameters in a model's text differ between machines and resumed runs, and predictions do not depend on them.
 _PARAMETERS = re.compile(r"\nparameters:\n.*?\nend of parameters\n", re.DOTALL)
-# Where in its own source LightGBM found an error.
 _CODE_PLACE = re.compile(r" at \S+, line \d+ \.\s*$")
 _MANY_ROWS = 10_000
 # Rows that are handed over for binning at once, as float64.
@@ -60,7 +59,7 @@ class Trainer:
             ) from error
 
     def step(self) -> bool:
-        """Add one boosting round; False where no split gains anything any more."""
+        """Add one boosting round, and return False if no split gains anything."""
         with _explained(f"in step {self._step + 1}"):
             self._booster.reset_parameter(_chance(self._params, self._step))
             self._step += 1
