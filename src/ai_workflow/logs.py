@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from ai_workflow import trace
+from ai_workflow import json_text, trace
 from ai_workflow.secrets import scrub
 
 ROOT = "ai_pipeline"
@@ -91,7 +90,7 @@ class Formatter(logging.Formatter):
         if _format == "json":
             # Masked before it is quoted: in JSON a secret with a quote or a backslash looks different.
             fields = self._fields(record, moment, scrub(message), trace_id)
-            return json.dumps(fields, ensure_ascii=False)
+            return json_text.line(fields, sort_keys=False)
         tail = f" trace={trace.short(trace_id)}" if trace_id else ""
         return scrub(f"{moment} [{_level(record)}] {record.name}: {message}{tail}")
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import fsspec
 
+from ai_workflow import json_text
 from ai_workflow.durable import make_ready, sync_folder, write_error
 from ai_workflow.errors import StoreError
 
@@ -200,9 +201,9 @@ class Store:
 
     def write_record(self, path: str, body: Any) -> FileRef:
         """Write JSON that vouches for itself: `{"body": ..., "sha256": of the body}`."""
-        text = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text = json_text.line(body)
         record = {"body": body, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-        return self.write(path, (json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode())
+        return self.write(path, json_text.document(record))
 
     def read_record(self, path: str) -> Any:
         """Return the body of a record.
@@ -213,9 +214,9 @@ class Store:
         try:
             record = json.loads(self.read(path))
             body = record["body"]
-            text = json.dumps(body, sort_keys=True, ensure_ascii=False)
+            text = json_text.line(body)
             vouched = hashlib.sha256(text.encode()).hexdigest() == record["sha256"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, json_text.NotFinite) as error:
             raise StoreError(f"{self.url(path)} is damaged: {error!r}") from error
         if not vouched:
             raise StoreError(f"{self.url(path)} is damaged: it does not match its own checksum")

@@ -108,6 +108,9 @@ class Evaluate(Section):
     metric: Metric | None = Field(default=None, description="accuracy, or mae for regression, where not given")
     minimum: float | None = Field(default=None, description="worst value that passes; for an error, the largest")
     tolerance: float = Field(default=0.01, ge=0, description="how much worse than `stable` still passes")
+    beat_baseline: bool = Field(
+        default=True, description="refuse a model that does not beat a constant answer on the rows held out"
+    )
 
 
 class Inference(Section):
