@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from ai_workflow.serving import loaded, model_worker
-from ai_workflow.serving.attempts import Outcome
+from ai_workflow.serving.attempts import Attempts, Outcome
+from ai_workflow.serving.examples import Examples
 from ai_workflow.serving.job_queue import Answers
 from ai_workflow.serving.slot import Slot
 from tests.serving import shop
@@ -26,7 +27,8 @@ PATIENCE = 0.5
 @asynccontextmanager
 async def started(root: Path, queue: int = 1000) -> AsyncIterator[Slot]:
     """A slot of latest, with its process."""
-    slot = Slot(await asyncio.to_thread(loaded.load, shop.registry(root), "latest"), queue, PATIENCE, 20)
+    version = await asyncio.to_thread(loaded.load, shop.registry(root), "latest")
+    slot = Slot(version, Attempts(shop.PIPELINE, version.name, Examples(shop.PIPELINE)), queue, PATIENCE, 20)
     try:
         await slot.start()
         yield slot

@@ -149,10 +149,10 @@ class Answering:
         """
         data = await self._encoded(question, chain)
         answered = await chain.answer(
-            question.rows, lambda slot: data.get(slot.loaded.schema), request.arrived + deadline
+            question.rows, lambda slot: data.get(slot.loaded.schema), request.arrived + deadline, request.trace_id
         )
         if answered.slot is None and (is_pinned or self._default is None):
-            raise self._unanswered(answered, chain, request)
+            raise self._unanswered(answered, request)
         found = replies.reply(answered, question.rows, self._default or {})
         self._tally.final(found, self._loop.time() - request.arrived, request.trace_id)
         if answered.fell_back:
@@ -193,10 +193,10 @@ class Answering:
                 data[slot.loaded.schema] = None
         return data
 
-    def _unanswered(self, answered: Answered, chain: Chain, request: Request) -> Refused:
-        is_late = answered.outcome is Outcome.TIMEOUT
-        version = chain.first.name if chain.first else "none"
-        self._tally.unanswered(version, "timeout" if is_late else "error", request.trace_id)
+    def _unanswered(self, answered: Answered, request: Request) -> Refused:
+        is_late = answered.last is not None and answered.last.is_late
+        status = "timeout" if is_late else "rejected" if answered.last is Outcome.BUSY else "error"
+        self._tally.unanswered(status, request.trace_id)
         return Refused(504 if is_late else 503, f"no answer: {answered.reasons}", RETRY)
 
 

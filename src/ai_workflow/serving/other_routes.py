@@ -107,7 +107,7 @@ class OtherRoutes:
             "state": state,
             "serving": serving[0] if serving else "default" if has_default else None,
             "versions": {slot.name: slot.condition for slot in chain.slots},
-            "absent": chain.absent,
+            "absent": chain.absence,
         }
         return _json(body, 200 if ready else 503)
 
@@ -171,7 +171,7 @@ class OtherRoutes:
     async def _reload(self, _: Request) -> Response:
         await self._versions.look(anew=True)
         chain = self._versions.chain
-        return _json({"serving": [slot.name for slot in chain.slots], "absent": chain.absent})
+        return _json({"serving": [slot.name for slot in chain.slots], "absent": chain.absence})
 
     async def _set_log_level(self, request: Request) -> Response:
         body = await _small_body(request)

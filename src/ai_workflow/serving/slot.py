@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.serving.attempts import Attempts, Outcome
@@ -27,14 +28,14 @@ class Slot:
 
     Args:
         loaded: the version's files.
+        attempts: its metrics.
         queue: how many requests may wait.
         patience: seconds in which it must answer to count as well.
         timeout: seconds that loading may take.
     """
 
-    def __init__(self, loaded: Loaded, queue: int, patience: float, timeout: float) -> None:
-        self.loaded, self.name = loaded, loaded.name
-        self.attempts = Attempts(loaded.name)
+    def __init__(self, loaded: Loaded, attempts: Attempts, queue: int, patience: float, timeout: float) -> None:
+        self.loaded, self.name, self.attempts = loaded, loaded.name, attempts
         self._longest, self._patience, self._timeout = queue, patience, timeout
         self._loop = asyncio.get_running_loop()
         self._queue = JobQueue(self, _HANG * patience)
@@ -44,6 +45,8 @@ class Slot:
         # Why it is not asked, where it is not.
         self._problem = Outcome.CRASHED
         self._is_closed = False
+        # The trace of the log lines about its process, for alerts that no request stands behind.
+        self._trace_id = trace.new_id()
 
     # -- what it is asked ----------------------------------------------------------------------------------------
 
@@ -57,9 +60,9 @@ class Slot:
         """
         token = self._breaker.admit()
         if token is None or self._worker is None:
-            return self.attempts.refused(self._problem)
+            return self._problem
         if len(self._queue) >= self._longest:
-            return self.attempts.refused(Outcome.BUSY)
+            return Outcome.BUSY
         return self._queue.add(data, rows, until, token)
 
     @property
@@ -86,7 +89,7 @@ class Slot:
 
     def expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
         """Give up on jobs; where this process stood still, the model is not to blame."""
-        self._fail(jobs, Outcome.TIMEOUT, counts=not stood_still)
+        self._fail(jobs, Outcome.STALLED if stood_still else Outcome.TIMEOUT, counts=not stood_still)
 
     def hung(self, seconds: float) -> None:
         """Kill the process: it may hang for ever."""
@@ -109,7 +112,6 @@ class Slot:
                 self._fail([job], Outcome.BAD_OUTPUT)
             elif not job.answered.done():
                 self._breaker.record(job.token, True)
-                self.attempts.succeeded()
                 job.answered.set_result(answers)
 
     def _fail(self, jobs: Sequence[Job], outcome: Outcome, *, counts: bool = True) -> None:
@@ -118,7 +120,6 @@ class Slot:
                 if counts:
                     self._problem = outcome
                     self._breaker.record(job.token, False)
-                self.attempts.failed(outcome)
                 job.answered.set_result(outcome)
 
     # -- its process ---------------------------------------------------------------------------------------------
@@ -162,9 +163,10 @@ class Slot:
         sent, waiting = self._queue.clear()
         if worker is not None:
             worker.kill()
-        self.attempts.lost(outcome)
-        if not self._is_closed:
-            log.warning("%s: its process %s", self.name, how)
+        with trace.bound(trace_id=self._trace_id):
+            self.attempts.lost(outcome, self._trace_id)
+            if not self._is_closed:
+                log.warning("%s: its process %s", self.name, how)
         self._fail(sent, outcome)
         self._fail(waiting, outcome, counts=False)
         self._problem = outcome
