@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Protocol
 
 from ai_workflow import trace
@@ -17,6 +18,8 @@ from ai_workflow.serving.model_worker import ModelGone
 _PAUSE_SECONDS, _PAUSE_FACTOR, _LONGEST_PAUSE_SECONDS = 0.5, 10, 60.0
 # A version without traffic is probed after so long, and so many times what a probe takes.
 _IDLE_SECONDS, _IDLE_FACTOR = 1.0, 100
+# A version that has come back gets one request at a time for so long, and is left alone at its first failure.
+TRIAL_SECONDS = 1.0
 # A probe has no deadline of its own: the queue kills a process that hangs.
 _NO_DEADLINE = 3600.0
 log = logger("serving")
@@ -29,6 +32,7 @@ class Recoverable(Protocol):
     loaded: Loaded
     attempts: Attempts
     start_cost: float
+    problem: Outcome
 
     @property
     def answers(self) -> bool:
@@ -38,18 +42,11 @@ class Recoverable(Protocol):
     def has_process(self) -> bool:
         """Whether there is a process."""
 
-    @property
-    def problem(self) -> Outcome:
-        """Why it is not asked."""
-
     def hung(self, seconds: float) -> None:
         """Kill the process."""
 
     def fail(self, outcome: Outcome) -> None:
         """Leave it alone until it answers its golden rows."""
-
-    def returns(self) -> None:
-        """Begin its trial."""
 
     async def restart(self) -> None:
         """Start a process, unless there is one."""
@@ -74,6 +71,7 @@ class Recovery:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._probes: asyncio.Task[None] | None = None
+        self._trial_until = -math.inf
         # Log lines about a fault share a trace: alerts name it where no request has met the fault.
         self.trace_id = trace.new_id()
 
@@ -82,15 +80,16 @@ class Recovery:
         """Whether the version is being brought back."""
         return self._task is not None and not self._task.done()
 
-    def begin(self, *, had_trial: bool) -> None:
-        """Bring the version back, unless that is under way.
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether the version has only just come back."""
+        return self._loop.time() < self._trial_until
 
-        Args:
-            had_trial: whether it has only just come back; then it waits as after a failed attempt.
-        """
+    def begin(self) -> None:
+        """Bring the version back, unless that is under way."""
         if not self.is_active:
             with trace.bound(trace_id=self.trace_id):
-                self._task = self._loop.create_task(self._bring_back(had_trial))
+                self._task = self._loop.create_task(self._bring_back())
 
     def watch(self) -> None:
         """Probe the version whenever it is idle."""
@@ -102,13 +101,14 @@ class Recovery:
             if task is not None:
                 task.cancel()
 
-    async def _bring_back(self, had_trial: bool) -> None:
+    async def _bring_back(self) -> None:
         """Try until the version answers its golden rows again, the more seldom the more an attempt costs."""
         version = self._version
         log.warning("%s is left alone: %s", version.name, version.problem)
         version.attempts.left_alone(version.problem, self.trace_id)
         self._breaker.open()
-        is_ready = not had_trial and (not version.has_process or self._queue.age >= self._hang)
+        # A version that fails in its trial waits as after a failed attempt.
+        is_ready = not self.is_on_trial and (not version.has_process or self._queue.age >= self._hang)
         pause = 0.0 if is_ready else self._pause
         while True:
             await asyncio.sleep(pause)
@@ -126,14 +126,14 @@ class Recovery:
         assert token is not None, "there is one recovery at a time"
         problem: object
         try:
-            if version.has_process and self._queue.age >= self._hang:
+            if self._queue.age >= self._hang:
                 version.hung(self._queue.age)
             await version.restart()
             problem = await version.golden(self._patience)
         except (ModelGone, OSError) as error:
             problem = error
         if problem is None:
-            version.returns()
+            self._trial_until = self._loop.time() + max(TRIAL_SECONDS, 2 * self._patience)
         self._breaker.record(token, problem is None)
         return problem
 

@@ -21,8 +21,6 @@ from ai_workflow.serving.recovery import Recovery
 _HANG, _LEAST_HANG_SECONDS = 3, 1.0
 # The token of golden rows: the breaker ignores it, as their answers are compared first.
 _GOLDEN = -1
-# A version that has come back gets one request at a time for so long, and is left alone at its first failure.
-TRIAL_SECONDS = 1.0
 # A batch is late after this share of the patience: a request has less of it left when it is sent.
 _LATE_SHARE = 0.9
 # A process that loads, uses no CPU and waits for no disk for so long, and for twice as long as usual, hangs.
@@ -49,13 +47,10 @@ class Slot:
         self._breaker = Breaker(self._changed)
         self._worker: ModelWorker | None = None
         self._recovery = Recovery(self, self._queue, self._breaker, patience)
-        self._trial_until = -math.inf
-        # Wall-clock seconds that its process usually takes to start.
-        self._start_seconds = 0.0
-        # CPU seconds that its process took to start.
-        self.start_cost = 0.0
+        # What its process takes to start: wall-clock seconds, and CPU seconds.
+        self._start_seconds, self.start_cost = 0.0, 0.0
         # Why it is not asked, where it is not.
-        self._problem = Outcome.CRASHED
+        self.problem = Outcome.CRASHED
         self._is_closed = False
 
     # -- what it is asked ----------------------------------------------------------------------------------------
@@ -70,11 +65,11 @@ class Slot:
         """
         token = self._breaker.admit()
         if token is None or self._worker is None:
-            return self._problem
+            return self.problem
         waiting = len(self._queue)
         if waiting >= self._longest:
             return Outcome.BUSY
-        if waiting and self._is_on_trial:
+        if waiting and self._recovery.is_on_trial:
             return Outcome.RECOVERING
         # What waits behind a batch that is late would be late as well.
         if self._queue.is_late:
@@ -90,12 +85,8 @@ class Slot:
     def condition(self) -> str:
         """`ok`, or what keeps it from being asked."""
         if not self.answers:
-            return self._problem.value
-        return Outcome.RECOVERING.value if self._is_on_trial else "ok"
-
-    @property
-    def _is_on_trial(self) -> bool:
-        return self._loop.time() < self._trial_until
+            return self.problem.value
+        return Outcome.RECOVERING.value if self._recovery.is_on_trial else "ok"
 
     @property
     def waiting(self) -> int:
@@ -147,9 +138,9 @@ class Slot:
                     self._count_failure(job.token, outcome)
 
     def _count_failure(self, token: int, outcome: Outcome) -> None:
-        self._problem = outcome
+        self.problem = outcome
         self._breaker.record(token, False)
-        if self._is_on_trial and token != _GOLDEN:
+        if self._recovery.is_on_trial and token != _GOLDEN:
             self._breaker.open()
 
     # -- its process ---------------------------------------------------------------------------------------------
@@ -219,11 +210,6 @@ class Slot:
         """Whether there is a process; it may hang."""
         return self._worker is not None
 
-    @property
-    def problem(self) -> Outcome:
-        """Why it was last not asked."""
-        return self._problem
-
     def _lose(self, outcome: Outcome, how: str) -> None:
         """Give up the process: its requests fail, and it is started again."""
         worker, self._worker = self._worker, None
@@ -236,29 +222,25 @@ class Slot:
                 log.log(DEBUG if self._recovery.is_active else WARNING, "%s: its process %s", self.name, how)
         self._fail(sent, outcome)
         self._fail(waiting, outcome, counts=False)
-        self._problem = outcome
+        self.problem = outcome
         self._recover()
         self.attempts.lost(outcome, self._recovery.trace_id)
 
     def fail(self, outcome: Outcome) -> None:
         """Leave the version alone for a fault that no request has met, until it answers its golden rows."""
-        self._problem = outcome
+        self.problem = outcome
         self._breaker.open()
-
-    def returns(self) -> None:
-        """Begin the trial of a version that answers its golden rows again."""
-        self._trial_until = self._loop.time() + TRIAL_SECONDS
 
     def _changed(self, state: State) -> None:
         self.attempts.breaker(state)
         if state is State.OPEN:
             self._recover()
             # They have time left for the next version.
-            self._fail(self._queue.drop_waiting(), self._problem, counts=False)
+            self._fail(self._queue.drop_waiting(), self.problem, counts=False)
 
     def _recover(self) -> None:
         if not self._is_closed:
-            self._recovery.begin(had_trial=self._is_on_trial)
+            self._recovery.begin()
 
     def close(self) -> None:
         """End its process, and release its files."""
