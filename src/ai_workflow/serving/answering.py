@@ -153,10 +153,11 @@ class Answering:
             question.rows,
             lambda slot: data.get(slot.loaded.schema),
             request.arrived + deadline,
+            request.trace_id,
             expires=deadline < self._deadline,
         )
         if answered.slot is None and (is_pinned or self._default is None):
-            raise self._unanswered(answered, chain, request)
+            raise self._unanswered(answered, request)
         is_few = len(answered.values) <= _FEW_VALUES
         found = await self._done(is_few, replies.reply, answered, question.rows, self._default or {})
         self._tally.final(found, self._loop.time() - request.arrived, request.trace_id)
@@ -204,10 +205,10 @@ class Answering:
                 data[slot.loaded.schema] = None
         return data
 
-    def _unanswered(self, answered: Answered, chain: Chain, request: Request) -> Refused:
-        is_late = answered.outcome is Outcome.TIMEOUT
-        version = chain.first.name if chain.first else "none"
-        self._tally.unanswered(version, "timeout" if is_late else "error", request.trace_id)
+    def _unanswered(self, answered: Answered, request: Request) -> Refused:
+        is_late = answered.last is not None and answered.last.is_late
+        status = "timeout" if is_late else "rejected" if answered.last is Outcome.BUSY else "error"
+        self._tally.unanswered(status, request.trace_id)
         return Refused(504 if is_late else 503, f"no answer: {answered.reasons}", RETRY)
 
 

@@ -115,7 +115,7 @@ class OtherRoutes:
         chain = self._versions.chain
         serving = [slot.name for slot in chain.slots if slot.answers]
         has_default = self._settings.inference.default_response is not None
-        whole = bool(chain.slots) and chain.absent is None and chain.slots[0].answers
+        whole = bool(chain.slots) and chain.absent is None and len(serving) == len(chain.slots)
         state = "draining" if self._is_draining() else "ok" if whole else "degraded"
         ready = not self._is_draining() and (bool(serving) or has_default)
         body = {
@@ -123,7 +123,7 @@ class OtherRoutes:
             "state": state,
             "serving": serving[0] if serving else "default" if has_default else None,
             "versions": {slot.name: slot.condition for slot in chain.slots},
-            "absent": chain.absent,
+            "absent": chain.absence,
         }
         return _json(body, 200 if ready else 503)
 
@@ -189,7 +189,7 @@ class OtherRoutes:
     async def _reload(self, _: Request) -> Response:
         await self._versions.look(anew=True)
         chain = self._versions.chain
-        return _json({"serving": [slot.name for slot in chain.slots], "absent": chain.absent})
+        return _json({"serving": [slot.name for slot in chain.slots], "absent": chain.absence})
 
     async def _set_log_level(self, request: Request) -> Response:
         body = await _small_body(request)

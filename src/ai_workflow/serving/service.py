@@ -24,6 +24,7 @@ from ai_workflow.registry import Registry
 from ai_workflow.secrets import Fetch
 from ai_workflow.serving import label_log, prediction_log
 from ai_workflow.serving.answering import Answering
+from ai_workflow.serving.attempts import Attempts
 from ai_workflow.serving.connections import Connection, sweep
 from ai_workflow.serving.gate import Gate
 from ai_workflow.serving.inference_app import InferenceApp
@@ -78,7 +79,8 @@ class Service:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        tally, registry = Tally(), Registry(self._store, self._settings.models)
+        self._tally, registry = Tally(self._settings.pipeline), Registry(self._store, self._settings.models)
+        tally = self._tally
         versions = Versions(registry, self._slot, self._service.reload_seconds, tally)
         labels = LabelRoute(self._settings, self._labels, tally)
         others = OtherRoutes(self._settings, versions, self._gate, labels, self.drain, lambda: self._app.draining)
@@ -135,7 +137,8 @@ class Service:
 
     def _slot(self, version: Loaded) -> Slot:
         patience = fallback.SHARE * self._settings.inference.deadline_ms / 1000
-        return Slot(version, self._service.max_queue, patience, self._settings.model.timeout)
+        attempts = Attempts(self._settings.pipeline, version.name, self._tally.examples)
+        return Slot(version, attempts, self._service.max_queue, patience, self._settings.model.timeout)
 
     async def _sweep(self) -> None:
         while True:
