@@ -18,6 +18,23 @@ PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generat
 
 # A value as one argument of the shell, whatever characters are in it.
 quoted = '$(subst ','\'',$(1))'
+# A variable on the command line that none of the given targets reads is an error.
+READS_run := CONFIG ENVIRONMENT
+READS_up := CONFIG ENVIRONMENT DB OFFSET TAKE_OVER
+READS_serve := CONFIG ENVIRONMENT PORT
+READS_deploy := CONFIG ENVIRONMENT PRUNE TAKE_OVER
+READS_test := TESTS
+READS_test-slow := TESTS
+READS_test-all := TESTS
+READS_lock := UPGRADE
+READ = PYTHON VENV $(foreach goal,$(or $(MAKECMDGOALS),help),$(READS_$(goal)))
+NAMES = $(foreach name,$(sort $(filter-out %:,$(.VARIABLES))),$(if $(filter command line,$(origin $(name))),$(name)))
+# What the programs read from the environment.
+PASSED := AIW_% PREFECT_% INFERENCE_% %_TOKEN %_PASSWORD DATABASE_% ON_CALL_% AWS_% PYTHON% PIP_% UV_%
+UNREAD = $(filter-out $(READ) $(PASSED) MAKEFLAGS MAKEOVERRIDES MFLAGS -%,$(NAMES))
+ifneq ($(strip $(UNREAD)),)
+$(error $(firstword $(UNREAD)) has no effect on make $(or $(MAKECMDGOALS),help), which reads: $(or $(sort $(foreach goal,$(MAKECMDGOALS),$(READS_$(goal)))),no variable). Remove it, or correct its name)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down serve deploy stop status setup test test-slow test-all check check-kill audit screenshots bench format lock clean distclean

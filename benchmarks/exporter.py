@@ -170,10 +170,12 @@ def _memory(pid: int) -> float:
 
 def request_cost() -> float:
     """Return the microseconds of CPU that the metrics of one answered request take."""
-    tally, attempts = Tally(), Attempts("model_v1.0")
-    found = SimpleNamespace(version="model_v1.0", predictions=[1], answered=Answered(None, ()))
+    tally = Tally("sample")
+    attempts = Attempts("sample", "model_v1.0", tally.examples)
+    tally.show("model_v1.0")
+    found = SimpleNamespace(version="model_v1.0", predictions=[1], answered=Answered(None, ()), is_default=False)
     began = time.process_time()
     for _ in range(_REQUESTS):
-        attempts.succeeded()
+        attempts.answered(0.003, "0" * 32, fell_back=False)
         tally.final(found, 0.003, "0" * 32)  # type: ignore[arg-type]
     return (time.process_time() - began) / _REQUESTS * 1e6

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from getpass import getpass
 
+from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from blocks.registration import register
 
@@ -30,6 +31,7 @@ def main() -> int:
         print(f"usage: python -m blocks register\n{__doc__}", file=sys.stderr)
         return 2
     try:
+        dotenv.load_after_prefect()
         return asyncio.run(_register())
     except AiWorkflowError as error:
         print(error, file=sys.stderr)

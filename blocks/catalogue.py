@@ -36,6 +36,7 @@ class ChatBlock:
 SECRETS = (
     SecretBlock("database-password", "the password of the database that `sql` sources read"),
     SecretBlock("inference-token", "the bearer token of those who ask the inference service"),
+    SecretBlock("inference-label-token", "the bearer token of those who send labels to the inference service"),
     SecretBlock("inference-admin-token", "the bearer token of those who administer it"),
     SecretBlock("relay-token", "the bearer token of Alertmanager and Prefect when they post alerts to the relay"),
 )

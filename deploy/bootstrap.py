@@ -6,6 +6,7 @@ Run twice, it changes nothing the second time. All that can be wrong is looked a
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from ai_workflow import config as configuration
+from ai_workflow.config import dotenv
+from ai_workflow.config import variables as environment_variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 from ai_workflow.settings import Settings
@@ -170,7 +173,10 @@ def main(
     """
     done = Done()
     try:
-        settings = configuration.load(config, environment=environment).settings
+        dotenv.load_after_prefect()
+        loaded = configuration.load(config, environment=environment)
+        environment_variables.check(loaded, os.environ, "bootstrap")
+        settings = loaded.settings
         pipeline = str(Path(config).resolve()) if config and git is None else config
         given = {name: value for name, value in (("config", pipeline), ("environment", environment)) if value}
         named = settings.pipeline, settings.environment

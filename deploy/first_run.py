@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ai_workflow import config as configuration
-from ai_workflow import journal
-from ai_workflow.settings import Settings
+from ai_workflow import journal, scores, trace
+from ai_workflow.config import variables
 from ai_workflow.store import Store
 from deploy import prefect_settings, server
+from deploy.stack.place import Place
 
 VAR = Path("var")
 
@@ -26,19 +27,23 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
         AiWorkflowError: the configuration is wrong, or the server does not come up; nothing has run.
     """
     pipeline = str(config) if config else None
-    settings = configuration.load(pipeline, environment=environment).settings
+    loaded = configuration.load(pipeline, environment=environment)
+    settings = loaded.settings
+    # Beside a stack, the login and key in the environment are those of its server.
+    if Place(VAR).running() is None:
+        variables.check(loaded, os.environ, "make run")
     reached = server.ensure(VAR)
     for name, value in prefect_settings.environment(reached, settings, VAR).items():
         os.environ.setdefault(name, value)
     outcomes = asyncio.run(_flows(pipeline, environment))
     store = Store(settings.store.root)
-    for trace_id in journal.Journal(store).trace_ids()[: len(outcomes)][::-1]:
-        print("\n" + journal.render(journal.Journal(store).read(trace_id)))
+    for events in _own_traces(store, outcomes):
+        print("\n" + journal.render(events))
     if not all(state.is_completed() for state in outcomes):
         print(f"\nerror: {outcomes[-1].message}", file=sys.stderr)
         return 1
     results = [state.data.result for state in outcomes]
-    print(_summary(settings, store, results, reached, pipeline))
+    print(_summary(store, results, reached, pipeline))
     return 0
 
 
@@ -52,19 +57,26 @@ async def _flows(pipeline: str | None, environment: str | None) -> list[Any]:
     return outcomes
 
 
-def _summary(
-    settings: Settings, store: Store, results: list[dict[str, Any]], reached: server.Server, pipeline: str | None
-) -> str:
+def _own_traces(store: Store, outcomes: list[Any]) -> list[list[journal.Event]]:
+    """Return the events of the runs that these states ended; a run that never began has none."""
+    book = journal.Journal(store)
+    traces = [trace.id_of_run(str(state.state_details.flow_run_id)) for state in outcomes]
+    return [events for trace_id in traces if (events := book.read(trace_id))]
+
+
+def _summary(store: Store, results: list[dict[str, Any]], reached: server.Server, pipeline: str | None) -> str:
     trained, scored = results
     report = json.loads(store.read(f"{trained['folder']}/card.json"))
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in report["scores"].items() if isinstance(value, float))
-    constant = report["baseline"][settings.metric]
+    figures = ", ".join(
+        f"{name} {scores.shown(value)}" for name, value in report["scores"].items() if isinstance(value, float)
+    )
     own = f" CONFIG={shlex.quote(pipeline.replace('$', '$$'))}" if pipeline else ""
+    gate = report["gate"]
+    constant = f"constant answer: {gate['metric']} {scores.shown(gate['baseline'])}"
     lines = [
-        (
-            "metrics",
-            f"{figures} on {report['holdout_rows']} rows held out (constant answer: {settings.metric} {constant:.4f})",
-        ),
+        ("metrics", f"{figures} on {report['holdout_rows']} rows held out ({constant})"),
+        ("gate", f"{gate['metric']} {scores.shown(report['scores'][gate['metric']])}: {gate['verdict']}"),
+        *(("WARN", text) for text in report["warnings"]),
         ("version", f"{trained['version']} in {store.url(trained['folder'])}"),
         ("model card", store.url(f"{trained['folder']}/card.md")),
         ("predictions", f"{scored['rows']} in {store.url(scored['folder'])}"),

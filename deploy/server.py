@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.stall import StallTimeout, group_ticks
 from deploy import healthy, history, ports, server_environment
@@ -244,5 +245,5 @@ def _alive(home: Path) -> _State | None:
 
 def _write(home: Path, state: _State) -> None:
     fresh = _file(home).with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(state)))
+    fresh.write_text(json_text.line(asdict(state), sort_keys=False))
     fresh.replace(_file(home))

@@ -11,7 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
+from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import scrub
 
 VAR = Path("var")
 FLOWS = ("training", "scoring", "evaluation", "recovery", "promotion", "retention", "drill")
@@ -24,6 +26,11 @@ def main() -> int:
     parser.add_argument("--config", help="pipeline file; the pipeline of config/base.yaml if not given")
     parser.add_argument("--environment", help="which config/<environment>.yaml applies")
     given = parser.parse_args()
+    try:
+        dotenv.load()
+    except AiWorkflowError as error:
+        sys.stderr.write(f"error: {scrub(str(error))}\n")
+        return 1
     if problem := _find_server():
         parser.exit(2, f"error: {problem}\n")
     # Importing Prefect makes objects by the hundred thousand that all live on: collecting meanwhile finds nothing,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from typing import Any
@@ -17,6 +18,7 @@ from prefect.states import Crashed, Failed
 from pydantic import BaseModel
 
 from ai_workflow import config, fingerprint, journal, logs, memory, observe, trace
+from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError, TransientError
 from ai_workflow.interrupt import Interrupted, check
 from ai_workflow.settings import Settings
@@ -201,7 +203,9 @@ async def execute(
     with trace.bound(trace_id=trace_id):
         try:
             chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
-            settings = config.load(pipeline, environment=environment, overrides=chosen).settings
+            loaded = config.load(pipeline, environment=environment, overrides=chosen)
+            variables.check(loaded, os.environ, "run")
+            settings = loaded.settings
             await durable_store.check(settings)
         except AiWorkflowError as error:
             log.error("%s", error)

@@ -59,6 +59,12 @@ def decide(settings: Settings, breach: str) -> dict[str, Any]:
     if found is None or verdict in ("wait", "nothing to do"):
         log.info("%s: %s", settings.pipeline, reason)
         return {"message": reason, "verdict": verdict, **before}
+    if verdict == "roll back" and before["stable"] is None:
+        message = (
+            f"{found.version} cannot be rolled back, there is no stable version: {reason}. Publish another version"
+        )
+        log.warning("%s: %s", settings.pipeline, message)
+        return {"message": message, "verdict": "nothing to do", **before}
     if verdict == "promote":
         after = probation.promote(registry, found.version, reason, expected=found.version).aliases
     else:
@@ -74,6 +80,7 @@ def _look(registry: Registry, settings: Settings, breach: str) -> Probation | No
     if candidate is None:
         return None
     name, since = candidate
+    since = probation.restart_if_ahead(registry, name, since, datetime.now(UTC))
     if not breach:
         with registry.leased(name, "promotion") as version:
             breach = "; ".join(verification.problems(registry, version, settings.model.timeout)[:1])

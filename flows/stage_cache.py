@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from typing import Any
 
 from prefect import Task
 from prefect.results import ResultStore, get_result_store
 from prefect.transactions import get_transaction
 
-from ai_workflow import logs, partitions
+from ai_workflow import json_text, logs, partitions
 from ai_workflow.store import Store
 
 _SEAL = "seal"
@@ -44,7 +43,7 @@ async def is_damaged(store: Store, task: Task[..., Any], key: str) -> bool:
 
 def _seal(result: dict[str, Any]) -> str:
     body = {name: value for name, value in result.items() if name != _SEAL}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json_text.line(body, ensure_ascii=True).encode()).hexdigest()
 
 
 async def _is_there(results: ResultStore, key: str) -> bool:

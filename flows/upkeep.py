@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from prefect.states import Failed
 
 from ai_workflow import config as configuration
 from ai_workflow import logs, trace
+from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
 from flows import durable_store, run_logs
@@ -29,7 +31,9 @@ async def upkeep(
     chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
     with trace.bound(trace_id=trace.id_of_run(str(flow_run.id))):
         try:
-            settings = configuration.load(config, environment=environment, overrides=chosen).settings
+            loaded = configuration.load(config, environment=environment, overrides=chosen)
+            variables.check(loaded, os.environ, "run")
+            settings = loaded.settings
             run_logs.set_up(settings)
             await durable_store.check(settings)
             return await work(settings)

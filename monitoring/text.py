@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import yaml
+
+from ai_workflow import json_text
 
 _HEAD = "# Written by `python -m monitoring build` from monitoring/slo.yaml. Changes belong there.\n"
 
@@ -30,4 +30,4 @@ def as_yaml(data: object) -> str:
 
 def as_json(data: object) -> str:
     """Return JSON with sorted keys."""
-    return json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+    return json_text.document(data, indent=2).decode()

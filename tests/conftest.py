@@ -25,6 +25,8 @@ os.environ |= {
     "PREFECT_HOME": _prefect_home.name,
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     "DO_NOT_TRACK": "1",
+    # Nor do they read the `.env` of the checkout.
+    "AIW_ENV_FILE": "",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import card
+from ai_workflow import card, cautions
 from tests.reports import report
 
 
@@ -47,9 +47,22 @@ def test_the_card_says_what_so_many_rows_can_say() -> None:
     assert "With 1000 rows held out, the accuracy is between 96.6% and 98.5%" in card.render(report())
 
 
-def test_a_large_majority_is_said_with_what_to_judge_by() -> None:
-    assert "97.7% of the rows are of class `no`: accuracy says little here" in card.render(report())
-    assert "accuracy says little" not in card.render(_even(report()))
+def test_a_large_majority_is_a_warning_with_what_to_judge_by() -> None:
+    warnings = cautions.of(report())
+    assert any("97.7% of the rows are of class `no`: accuracy says little here" in text for text in warnings)
+    assert not any("accuracy says little" in text for text in cautions.of(_even(report())))
+    assert f"> **Warning:** {warnings[0]}" in card.render(report(warnings=warnings))
+
+
+def test_a_model_that_does_not_beat_a_constant_answer_is_a_warning() -> None:
+    gate = {**report()["gate"], "beats_baseline": False}
+    assert any("does not beat a constant answer (accuracy 0.9550)" in text for text in cautions.of(report(gate=gate)))
+
+
+def test_parameters_fitted_to_few_rows_and_few_rows_held_out_are_warnings() -> None:
+    few = cautions.of(report(adapted={"min_data_in_leaf": [20, 3]}, training_rows=15, holdout_rows=4))
+    assert any("15 training rows: min_data_in_leaf 3 instead of 20" in text for text in few)
+    assert any("Only 4 rows are held out" in text for text in few)
 
 
 def test_a_model_made_with_fewer_rows_at_once_says_so() -> None:

@@ -117,7 +117,13 @@ def test_show_origin_names_file_and_line_beside_each_leaf(run: Run) -> None:
 def test_where_lists_every_layer_as_used_or_absent(run: Run, root: Path) -> None:
     (root / "etc/centos").mkdir(parents=True)
     (root / "etc/centos/a.yaml").write_text("")
-    lines = [line.split() for line in run("config", "where", "--environment", "production").out.splitlines()]
+    system, _, layers = run("config", "where", "--environment", "production").out.partition("\n\n")
+    assert system.splitlines() == [
+        "Detected system: rocky (ID rocky)",
+        "System family: centos",
+        f"Config dir: {root}/etc/centos",
+    ]
+    lines = [line.split() for line in layers.splitlines()]
     assert [line[:2] for line in lines] == [
         ["used", "config/base.yaml"],
         ["used", "config/production.yaml"],
@@ -126,6 +132,16 @@ def test_where_lists_every_layer_as_used_or_absent(run: Run, root: Path) -> None
         ["absent", "pipeline"],
         ["absent", "override"],
     ]
+
+
+@pytest.mark.parametrize("text", ["ID=alpine\nPRETTY_NAME='Alpine Linux v3.20'\n", None])
+def test_where_says_that_a_system_is_of_neither_family(text: str | None, run: Run, root: Path) -> None:
+    (root / "os-release").unlink()
+    if text:
+        (root / "os-release").write_text(text)
+    lines = run("config", "where").out.splitlines()
+    shown = "Alpine Linux v3.20 (ID alpine)" if text else "unknown: there is no os-release file with an ID"
+    assert lines[:3] == [f"Detected system: {shown}", "System family: neither centos nor ubuntu", "Config dir: none"]
 
 
 @pytest.mark.parametrize(

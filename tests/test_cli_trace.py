@@ -75,3 +75,22 @@ def test_a_trace_whose_events_are_all_damaged_is_said(root: Path, capsys: pytest
     code, _, error = _run(capsys, "aa", "--store", root)
     assert (code, error.startswith("no event of trace aa can be read")) == (2, True)
     assert _run(capsys, "--store", root)[1].startswith("[TRACE:bbbbbbbb]")
+
+
+def test_a_run_with_the_clock_ahead_is_the_last_only_until_the_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = Journal(Store(tmp_path))
+    for trace_id, year in (("cc" * 16, 2025), ("aa" * 16, 2999), ("bb" * 16, 1999)):
+        for stage, status in ((RUN, STARTED), ("trainer", ERROR), (RUN, ERROR)):
+            book.write(Event(trace_id, "credit", "training", stage, status, time=f"{year}-01-01T10:00:00+00:00"))
+    for choice in ("--last", "--failed"):
+        assert _run(capsys, choice, "--store", tmp_path)[1].startswith("[TRACE:bbbbbbbb]")
+    _, listed, _ = _run(capsys, "--list", "--store", tmp_path)
+    assert [line.split()[0] for line in listed.splitlines()] == ["bbbbbbbb", "aaaaaaaa", "cccccccc"]
+
+
+def test_an_event_added_to_an_older_run_does_not_make_it_the_last(root: Path) -> None:
+    book = Journal(Store(root))
+    book.write(Event(BAD, "credit", "training", RUN, STARTED))
+    assert book.trace_ids() == [GOOD, BAD]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -132,3 +134,24 @@ def test_setup_decides_which_levels_are_written() -> None:
     assert logs.logger("trainer").isEnabledFor(logging.WARNING)
     logs.setup("DEBUG")
     assert logs.logger("trainer").isEnabledFor(logging.DEBUG)
+
+
+def test_a_service_writes_warnings_and_crashes_in_its_format() -> None:
+    script = """
+import gc, logging, threading, warnings
+from ai_workflow import logs
+logs.setup("INFO", "json")
+logs.take_over()
+warnings.warn("odd")
+logging.getLogger("library").error("failed")
+class Odd:
+    def __del__(self): raise ValueError("late")
+Odd(); gc.collect()
+crash = threading.Thread(target=lambda: 1 / 0); crash.start(); crash.join()
+raise RuntimeError("last")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    lines = [json.loads(line)["message"] for line in done.stderr.splitlines()]
+    for text in ("odd", "failed", "late", "ZeroDivisionError", "RuntimeError: last"):
+        assert any(text in line for line in lines), text
+    assert done.returncode == 1

@@ -65,3 +65,12 @@ def test_whatever_the_facts_nothing_needed_is_in_the_plan(
 )
 def test_sizes_are_read_as_of_du(count: int, shown: str) -> None:
     assert retention.size(count) == shown
+
+
+def test_a_version_of_a_clock_that_was_ahead_is_as_old_as_the_next_one() -> None:
+    ahead = NOW + timedelta(days=400)
+    facts = [Fact("model_v1.0", 1, ahead), *_facts(4)[1:]]
+    assert _deleted(facts, OLD, {}) == ["model_v1.0"]
+    assert _deleted([*_facts(3), Fact("model_v1.3", 1, ahead)], Retention(min_age_hours=1, versions=1), {}) == [
+        "model_v1.0", "model_v1.1", "model_v1.2",
+    ]  # fmt: skip

@@ -86,9 +86,18 @@ def test_the_baseline_always_answers_the_commonest_class() -> None:
     assert found == {"accuracy": 0.75, "auc": 0.5, "log_loss": pytest.approx(-(3 * np.log(0.75) + np.log(0.25)) / 4)}
 
 
-def test_the_baseline_of_a_regression_always_answers_the_median() -> None:
-    spec = {"target": "price", "classes": None, "statistics": {"price": {"median": 2.0}}}
-    assert scores.baseline(np.array([1.0, 2.0, 6.0]), spec)["mae"] == pytest.approx(5 / 3)
+def test_the_baseline_of_a_regression_is_the_median_or_the_mean() -> None:
+    spec = {"target": "price", "classes": None, "statistics": {"price": {"median": 2.0, "mean": 3.0}}}
+    found = scores.baseline(np.array([1.0, 2.0, 6.0]), spec)
+    assert found["mae"] == pytest.approx(5 / 3)
+    assert (found["rmse"], found["r2"]) == (pytest.approx((14 / 3) ** 0.5), pytest.approx(0.0))
+
+
+@pytest.mark.parametrize("largest", [1e160, 1e300])
+def test_scores_that_overflow_are_not_known(largest: float) -> None:
+    found = scores.regression(np.array([0.0, 1.0, largest]), np.zeros(3))
+    assert (found["rmse"], found["r2"]) == (None, None)
+    assert found["mae"] == pytest.approx(largest / 3)
 
 
 @pytest.mark.parametrize(

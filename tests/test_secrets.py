@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from ai_workflow.secrets import Secret, SecretMissing, scrub
+from ai_workflow.settings import Relay, Service
 
 
 class Login(BaseModel):
@@ -38,6 +39,18 @@ def test_a_missing_secret_is_named_with_both_remedies(monkeypatch: pytest.Monkey
     monkeypatch.delenv("DB_PASSWORD", raising=False)
     with pytest.raises(SecretMissing, match=r"secret 'db-password' .* block 'db-password', or set .* DB_PASSWORD"):
         Secret("${secret:db-password}").reveal()
+
+
+def test_an_empty_variable_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "")
+    with pytest.raises(SecretMissing, match="secret 'db-password' is empty"):
+        Secret("${secret:db-password}").reveal()
+
+
+@pytest.mark.parametrize("section", [Service, Relay])
+def test_an_empty_token_is_refused(section: type[BaseModel]) -> None:
+    with pytest.raises(ValidationError, match="token must not be empty"):
+        section.model_validate({"token": ""})
 
 
 def test_what_was_revealed_is_masked_in_any_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,14 @@ from typing import Literal
 
 from cyclopts import App
 
+from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 from deploy.ports import HOST
-from deploy.stack import stack, watching
+from deploy.stack import launch, stack, watching
 from deploy.stack.manager import Manager
 from deploy.stack.place import Options, Place, State
+from monitoring.relay import routing
 
 VAR = Path("var")
 app = App(name="python -m deploy.stack", help=__doc__, version_flags=[])
@@ -47,6 +49,8 @@ def up(
     print("it runs already" if ran else "")
     print("\n".join([*_addresses(state), *watching.missing(), "", f"      logs  {_short(place.folder / 'logs')}"]))
     print("       end  make down")
+    channels = [channel.name for channel in launch.settings(options).chat]
+    print("\n".join([f"     chats  {_chats(channels)}", *routing.problems(channels)]))
     return 0
 
 
@@ -86,6 +90,12 @@ def _services(place: Place, state: State) -> list[tuple[str, bool]]:
     return lines
 
 
+def _chats(channels: list[str]) -> str:
+    if channels:
+        return f"{len(channels)}: {', '.join(channels)}"
+    return "0: alerts reach only the pages of Prometheus and Alertmanager. Add a channel to chat (docs/chat.md)"
+
+
 def _addresses(state: State) -> list[str]:
     return [
         f"{service.title:>18}  http://{HOST}:{state.options.port(service)}{service.page}"
@@ -101,6 +111,7 @@ def _short(path: Path) -> str:
 def main() -> int:
     """Run the command line; an error of ours is one message, not a traceback."""
     try:
+        dotenv.load()
         code = app(result_action="return_value")
     except AiWorkflowError as error:
         print(scrub(f"error: {error}"), file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ai_workflow import config as configuration
+from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import Secret, variable
 from ai_workflow.settings import Settings
@@ -16,6 +17,9 @@ from deploy.ports import HOST
 from deploy.stack import database
 from deploy.stack.place import MARK, Options, Place
 from deploy.stack.services import POSTGRESQL, SECRETS, Service
+
+# Services that read the configuration themselves; runs get the file as a parameter of their deployment.
+_CONFIGURED = ("service", "exporter", "relay")
 
 
 def command(service: Service, options: Options, place: Place) -> list[str]:
@@ -30,8 +34,9 @@ def command(service: Service, options: Options, place: Place) -> list[str]:
     if (program := service.program) is None:
         raise AiWorkflowError(f"{service.title} is not installed any more: {service.install}")
     arguments = [part.format(**filled) for part in service.command[1:]]
-    if service.name == "service":
+    if service.name in _CONFIGURED:
         arguments += ["--pipeline", options.config] if options.config else []
+    if service.name == "service":
         arguments += ["--port", str(options.port(service))] if options.offset else []
     return [program, *arguments]
 
@@ -50,15 +55,22 @@ def environment(service: Service, options: Options, place: Place, given: Mapping
     # `python` and `prefect` are those of the project.
     found["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)])
     found |= {"AIW_ENVIRONMENT": options.environment} if options.environment else {}
+    # `make up` has read `.env`; a service that read it again would get the secrets of the others.
+    found[dotenv.NAME] = ""
     found |= {name: given[name] for name in service.secrets if given.get(name)}
     if service.name == "server":
         return _of_server(found, options, place)
     return found | client(options, place, settings(options), given) if service.asks_prefect else found
 
 
+def loaded(options: Options) -> configuration.Loaded:
+    """Return the configuration that the stack runs with, and the origin of each key."""
+    return configuration.load(options.config, environment=options.environment)
+
+
 def settings(options: Options) -> Settings:
     """Return the configuration that the stack runs with."""
-    return configuration.load(options.config, environment=options.environment).settings
+    return loaded(options).settings
 
 
 def client(options: Options, place: Place, found: Settings, given: Mapping[str, str]) -> dict[str, str]:
@@ -117,7 +129,8 @@ def main(name: str) -> None:
     if name == "service":
         # It is what others reach: it gets its tokens, and not the login that could read all the rest.
         found = settings(options)
-        held = from_blocks([found.service.token, found.service.admin_token], client(options, place, found, os.environ))
+        tokens = [found.service.token, found.service.label_token, found.service.admin_token]
+        held = from_blocks(tokens, client(options, place, found, os.environ))
         ready |= {variable(name): value for name, value in held.items()}
     program = command(service, options, place)
     if service == POSTGRESQL:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ai_workflow import json_text
 from deploy.ports import HOST
 from deploy.process import Process
 from deploy.stack.services import POSTGRESQL, SERVICES, Service
@@ -126,7 +127,7 @@ class Place:
     def write(self, options: Options, manager: Process) -> None:
         """Remember a start."""
         fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps({**asdict(manager), "options": asdict(options)}))
+        fresh.write_text(json_text.line({**asdict(manager), "options": asdict(options)}, sort_keys=False))
         fresh.replace(self._file)
 
     def forget(self) -> None:

@@ -10,8 +10,8 @@ from signal import SIGINT, SIGTERM, Signals
 
 # What is only for those who need it: each service is given its own, and none of the others.
 SECRETS = (
-    "PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY", "INFERENCE_TOKEN", "INFERENCE_ADMIN_TOKEN", "RELAY_TOKEN",
-    "DATABASE_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+    "PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY", "INFERENCE_TOKEN", "INFERENCE_LABEL_TOKEN", "INFERENCE_ADMIN_TOKEN",
+    "RELAY_TOKEN", "DATABASE_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
 )  # fmt: skip
 _STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
@@ -77,7 +77,7 @@ SERVICES = (
         "service", "inference service",
         ("ai-workflow", "serve"),
         port=8080, health="/v2/health/live", page="/v2/health/ready", job="inference",
-        secrets=("INFERENCE_TOKEN", "INFERENCE_ADMIN_TOKEN", *_STORE), stop_seconds=35,
+        secrets=("INFERENCE_TOKEN", "INFERENCE_LABEL_TOKEN", "INFERENCE_ADMIN_TOKEN", *_STORE), stop_seconds=35,
     ),
     Service(
         "exporter", "exporter",

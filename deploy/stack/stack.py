@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
 from ai_workflow.stall import StallTimeout, group_ticks
@@ -80,11 +81,26 @@ def _refuse(place: Place, options: Options, given: Mapping[str, str]) -> Setting
     if login and not all(login.partition(":")[::2]):
         raise StackError("PREFECT_LOGIN is not of the form user:password")
     server_environment.check_folder(place.var)
-    settings = launch.settings(options)
-    for name, host in (("service.host", settings.service.host), ("relay.host", settings.relay.host)):
-        if host not in (HOST, "localhost"):
-            raise StackError(f"{name} is {host}: this stack listens on {HOST} only. Put a proxy in front of it")
-    return settings
+    found = launch.loaded(options)
+    # The login and the key are read by the stack itself, which gives them to its services under other names.
+    ours = {name: value for name, value in given.items() if name not in ("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY")}
+    variables.check(found, ours, "service", "exporter", "relay", "run")
+    _addresses_are_the_stacks(found.settings, options)
+    return found.settings
+
+
+def _addresses_are_the_stacks(settings: Settings, options: Options) -> None:
+    for name, section in (("service", settings.service), ("relay", settings.relay)):
+        port = options.named(name).port
+        if section.host not in (HOST, "localhost"):
+            raise StackError(
+                f"{name}.host is {section.host}: this stack listens on {HOST} only. Put a proxy in front of it"
+            )
+        if section.port != port:
+            raise StackError(
+                f"{name}.port is {section.port}: this stack starts it at {port}, plus OFFSET. Remove {name}.port, "
+                "or add OFFSET=100 to every port"
+            )
 
 
 def _ports_are_free(options: Options, ended: server.Server | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 from ai_workflow import journal
 from ai_workflow.errors import StoreError
@@ -14,6 +15,8 @@ from monitoring.exporter.latest import Latest, Sample
 from monitoring.exporter.runs import Run, StageEnd, fold, kill
 
 TRAINING, TRAINER = "training", "trainer"
+# Clocks of machines differ by seconds.
+CLOCK_TOLERANCE_SECONDS = 60
 _START = "pipeline_last_start_timestamp_seconds"
 _FAILED, _SUCCESS = "pipeline_stage_last_failed", "pipeline_stage_last_success_timestamp_seconds"
 _DURATION = "pipeline_stage_last_duration_seconds"
@@ -117,7 +120,7 @@ class JournalSource:
     def _read(self, trace_id: str, names: list[str], into: dict[str, Event | None]) -> None:
         for name in names:
             try:
-                into[name] = self._book.event(trace_id, name)
+                into[name] = _not_from_the_future(self._book.event(trace_id, name))
             except (StoreError, OSError) as error:
                 path = f"{journal.FOLDER}/{trace_id}/{name}"
                 if not self._store.exists(path):
@@ -189,6 +192,14 @@ class JournalSource:
         found = [Sample("pipeline_run_active", labels, float(labels in active)) for labels in self.flows()]
         pipelines = [pipeline for pipeline, flow in self.flows() if flow == TRAINING]
         return found + [Sample("training_run_active", (name,), float(name in at_work)) for name in pipelines]
+
+
+def _not_from_the_future(event: Event) -> Event:
+    """Return an event at the present time if its clock was ahead: else no later run would ever be the last one."""
+    now = datetime.now(UTC)
+    if datetime.fromisoformat(event.time) <= now + timedelta(seconds=CLOCK_TOLERANCE_SECONDS):
+        return event
+    return replace(event, time=now.isoformat(timespec="milliseconds"))
 
 
 def _is_plain(names: list[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from ai_workflow import json_text
 from monitoring.relay import bodies
 from monitoring.relay.clean import clean, clean_url, moment
 from monitoring.relay.notice import Alert, Link, Notice, in_order
@@ -96,5 +96,5 @@ def _silence(alertmanager: str, labels: Mapping[str, str]) -> str:
     if not base or "alertname" not in labels:
         return ""
     chosen = sorted((name, value) for name, value in labels.items() if name not in _NOT_SILENCED_BY)
-    matchers = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in chosen)
+    matchers = ", ".join(f"{name}={json_text.line(value)}" for name, value in chosen)
     return clean_url(f"{base.rstrip('/')}/#/silences/new?filter={quote('{' + matchers + '}', safe='')}")

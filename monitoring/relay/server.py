@@ -13,6 +13,7 @@ import uvicorn
 
 from ai_workflow import logs
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.http_protocol import Http11Protocol
 from ai_workflow.logs import logger
 from ai_workflow.secrets import Fetch
 from ai_workflow.settings.chat import Channel, Relay
@@ -52,7 +53,7 @@ class Server:
         self._token = relay.token.reveal(fetch) if relay.token else None
         self._vendors = [(channel, opened(channel, fetch, fetch_block)) for channel in channels]
         if not channels:
-            log.warning("no chat channel is configured (chat): alerts are taken, and told nowhere")
+            log.error("no channel is configured in chat: alerts reach only the pages of Prometheus and Alertmanager")
 
     def run(self) -> None:
         """Serve until SIGTERM or Ctrl-C.
@@ -72,7 +73,8 @@ class Server:
         retries = Retries(delivery)
         app = RelayApp(self._relay, self._token, delivery, retries, emitter)
         config = uvicorn.Config(
-            app.app(), host=self._relay.host, port=self._relay.port, ws="none", lifespan="off", log_config=None,
+            app.app(), host=self._relay.host, port=self._relay.port,
+            http=Http11Protocol, ws="none", lifespan="off", log_config=None,
             access_log=False, server_header=False, limit_concurrency=_MOST_REQUESTS,
             timeout_graceful_shutdown=round(self._relay.answer_seconds) + 1,
         )  # fmt: skip
@@ -119,8 +121,7 @@ def _keep_addresses_to_ourselves() -> None:
     """Write no addresses of chats into logs: who knows them may write there."""
     for name in ("httpx", "httpcore", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    theirs, ours = logging.getLogger("uvicorn.error"), logging.getLogger(logs.ROOT)
-    theirs.handlers, theirs.propagate = ours.handlers, not ours.handlers
-    theirs.setLevel(logging.ERROR)
+    logs.take_over()
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     # What Apprise says is heard and told as ours.
     logging.getLogger("apprise").propagate = False

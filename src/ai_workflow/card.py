@@ -16,6 +16,7 @@ def render(report: dict[str, Any], version: str | None = None) -> str:
         _table(report),
     ]
     parts += [f"> {note}" for note in _notes(report)]
+    parts += [f"> **Warning:** {text}" for text in report["warnings"]]
     parts.append(f"**Gate:** {report['gate']['verdict']}")
     if report["task"] == "classification":
         parts += ["## Per class", _per_class(report["scores"]["per_class"])]
@@ -42,8 +43,8 @@ def _table(report: dict[str, Any]) -> str:
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for name in report["baseline"]:
         cells = [name + (" (judged)" if name == report["gate"]["metric"] else "")]
-        cells += [_number(report["scores"][name]), _number(report["baseline"][name])]
-        cells += [_number(rival["scores"].get(name))] if rival else []
+        cells += [scores.shown(report["scores"][name]), scores.shown(report["baseline"][name])]
+        cells += [scores.shown(rival["scores"].get(name))] if rival else []
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -60,13 +61,6 @@ def _notes(report: dict[str, Any]) -> list[str]:
             f"With {report['holdout_rows']} rows held out, the accuracy is between {low:.1%} and {high:.1%} "
             "(95 % Wilson interval)."
         )
-        largest = max(report["scores"]["per_class"], key=lambda line: line["support"])
-        share = largest["support"] / report["holdout_rows"]
-        if share >= 0.8:
-            notes.append(
-                f"{share:.1%} of the rows are of class `{largest['class']}`: accuracy says little here, since always "
-                "answering it scores as much. Judge by `auc` (evaluate.metric) and by the table per class."
-            )
     if report["stable"] and report["stable"]["note"]:
         notes.append(report["stable"]["note"])
     return notes
@@ -80,7 +74,3 @@ def _per_class(lines: list[dict[str, Any]]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import yaml
 from cyclopts import App
 
 from ai_workflow.config import Loaded, load
+from ai_workflow.config.layers import system_folder
+from ai_workflow.config.system import detect
 from ai_workflow.errors import AiWorkflowError
 
 DEFAULT = "built-in default"
@@ -52,7 +55,7 @@ def show(*, pipeline: Path | None = None, environment: str | None = None, origin
 
 @app.command
 def where(key: str | None = None, /, *, pipeline: Path | None = None, environment: str | None = None) -> None:
-    """List the layers, or say which file and line sets a key.
+    """List the detected system and the layers, or name the file and line that sets a key.
 
     Args:
         key: A dotted key such as trainer.steps.
@@ -60,11 +63,24 @@ def where(key: str | None = None, /, *, pipeline: Path | None = None, environmen
         environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
     """
     loaded = load(pipeline, environment=environment)
-    print(_origin(loaded, key) if key is not None else _layers(loaded))
+    print(_origin(loaded, key) if key is not None else f"{_system()}\n\n{_layers(loaded)}")
 
 
 def _effective(loaded: Loaded) -> dict[str, Any]:
     return loaded.settings.model_dump(mode="json", by_alias=True)
+
+
+def _system() -> str:
+    system = detect(os.environ)
+    folder = system_folder(system, os.environ)
+    shown = f"{system.title} (ID {system.id})" if system.id else "unknown: there is no os-release file with an ID"
+    return "\n".join(
+        [
+            f"Detected system: {shown}",
+            f"System family: {system.family or 'neither centos nor ubuntu'}",
+            f"Config dir: {folder.as_posix() if folder else 'none'}",
+        ]
+    )
 
 
 def _layers(loaded: Loaded) -> str:

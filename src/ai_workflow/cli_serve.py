@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from cyclopts import Parameter
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from ai_workflow import logs
 from ai_workflow.cli_where import Where
+from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import Fetch
 from ai_workflow.settings import Service, Settings
@@ -59,6 +61,7 @@ def run(place: Place, fetch: Fetch | None = None) -> None:
     """Serve; secrets come from `fetch` before they come from the environment."""
     from ai_workflow.serving.service import Service as InferenceService
 
+    variables.check(place.loaded, os.environ, "service")
     settings = place.settings
     logs.setup(settings.logging.level, settings.logging.format)
     InferenceService(settings, fetch).run()

@@ -28,9 +28,14 @@ class Where:
     store: str | None = None
 
     @property
+    def loaded(self) -> config.Loaded:
+        """The configuration as the layers give it, with the origin of each key."""
+        return config.load(self.pipeline, environment=self.environment)
+
+    @property
     def settings(self) -> Settings:
         """The configuration that applies."""
-        found = config.load(self.pipeline, environment=self.environment).settings
+        found = self.loaded.settings
         return found.model_copy(update={"store": StoreSection(root=self.store)}) if self.store is not None else found
 
     @property

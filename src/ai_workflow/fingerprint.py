@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from functools import cache
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+
+from ai_workflow import json_text
 
 LENGTH = 16
 _PACKAGE = Path(__file__).parent
@@ -40,7 +41,7 @@ _NOT_CODE = {
 
 def canonical(value: Any) -> str:
     """Return canonical JSON: sorted keys, no spaces."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json_text.line(_plain(value), compact=True)
 
 
 def of(*values: Any) -> str:

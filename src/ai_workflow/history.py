@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ai_workflow import trace
+from ai_workflow import json_text, trace
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.store import Store
 
@@ -226,11 +226,11 @@ def numbers(version: str) -> tuple[int, int]:
 
 
 def _text(line: dict[str, Any]) -> bytes:
-    return json.dumps(line, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    return json_text.line(line).encode() + b"\n"
 
 
 def _digest(line: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(line, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json_text.line(line).encode()).hexdigest()
 
 
 def _who() -> str:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ai_workflow import json_text, run_order
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.secrets import scrub
 from ai_workflow.store import Store
@@ -60,8 +61,10 @@ class Journal:
         """
         folder = f"{FOLDER}/{event.trace_id}"
         body = {**asdict(event), "message": scrub(event.message)}
-        data = (json.dumps(body, ensure_ascii=False, sort_keys=True, indent=1) + "\n").encode()
+        data = json_text.document(json_text.finite(body))
         number, written = max(map(_number, self.names(event.trace_id)), default=0), False
+        if not number:
+            run_order.number(self._store, event.trace_id)
         while not written:
             # Another thread or process of the same trace may have taken the number.
             number += 1
@@ -96,13 +99,16 @@ class Journal:
                 yield self.event(trace_id, name)
 
     def trace_ids(self) -> list[str]:
-        """Return every trace id, the one that began last first."""
-        begun = []
+        """Return every trace id, the one that began last first, whatever the clock was at its begin.
+
+        Traces without a number, which an earlier version of this project wrote, come last, in the order of their times.
+        """
+        order, begun = run_order.numbers(self._store), []
         for trace_id in self._store.names(FOLDER):
             first = next(self._good(trace_id), None)
             if first:
-                begun.append((first.time, trace_id))
-        return [trace_id for _, trace_id in sorted(begun, reverse=True)]
+                begun.append((order.get(trace_id, 0), first.time, trace_id))
+        return [trace_id for *_, trace_id in sorted(begun, reverse=True)]
 
     def find(self, prefix: str) -> str:
         """Return the one trace id that begins so.

@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 
+from ai_workflow import json_text
 from ai_workflow.errors import StoreError
 from ai_workflow.logs import logger
 from ai_workflow.run_lock import boot_id, is_locked
@@ -188,4 +189,4 @@ def _unknown(path: str) -> Lease:
 
 
 def _text(lease: Lease) -> bytes:
-    return json.dumps(asdict(lease), sort_keys=True).encode() + b"\n"
+    return json_text.line(asdict(lease)).encode() + b"\n"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
+import threading
 import time
+from types import TracebackType
 from typing import Any
 
-from ai_workflow import trace
+from ai_workflow import json_text, trace
 from ai_workflow.secrets import scrub
 
 ROOT = "ai_pipeline"
@@ -30,6 +31,34 @@ def setup(level: str = "INFO", form: str = "text") -> None:
         console = logging.StreamHandler(sys.stderr)
         console.setFormatter(Formatter())
         ours.addHandler(console)
+
+
+def take_over() -> None:
+    """Write everything that this process reports in the log's format: lines and warnings of libraries, crashes.
+
+    For processes that are nothing but a service; those of Prefect keep its own logging.
+    """
+    ours, root = logging.getLogger(ROOT), logging.getLogger()
+    if ours.handlers and not root.handlers:
+        for handler in ours.handlers:
+            root.addHandler(handler)
+        ours.propagate = False
+    logging.captureWarnings(True)
+    sys.excepthook = _log_exception
+    threading.excepthook = lambda crash: _log_exception(crash.exc_type, crash.exc_value, crash.exc_traceback)
+    sys.unraisablehook = lambda crash: _log_exception(crash.exc_type, crash.exc_value, crash.exc_traceback)
+
+
+def _log_exception(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
+    if error is None or issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), at)
+        return
+    logger("process").critical("uncaught %s", kind.__name__, exc_info=(kind, error, at))
+
+
+def form() -> str:
+    """Return the form of the lines of this process, `text` or `json`."""
+    return _format
 
 
 def set_form(form: str) -> None:
@@ -61,7 +90,7 @@ class Formatter(logging.Formatter):
         if _format == "json":
             # Masked before it is quoted: in JSON a secret with a quote or a backslash looks different.
             fields = self._fields(record, moment, scrub(message), trace_id)
-            return json.dumps(fields, ensure_ascii=False)
+            return json_text.line(fields, sort_keys=False)
         tail = f" trace={trace.short(trace_id)}" if trace_id else ""
         return scrub(f"{moment} [{_level(record)}] {record.name}: {message}{tail}")
 

@@ -24,34 +24,58 @@ STAGE_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
 INFERENCE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1, 2.5, 5)
 DELIVERY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
+# Every metric of the service that carries a version carries its pipeline, first.
+_SERVED = ("pipeline", "model_version")
 # Of the service: `/metrics` of `ai-workflow serve`.
 SERVICE = (
-    Metric("inference_total", "counter", "Requests by who answered in the end, and how", ("model_version", "status")),
+    Metric(
+        "inference_requests_total",
+        "counter",
+        "Requests by final outcome: success, fallback (another version), default (response), error, timeout, rejected",
+        ("pipeline", "status"),
+    ),
+    Metric(
+        "inference_request_latency_seconds",
+        "histogram",
+        "Time from a request's arrival to its answer",
+        ("pipeline",),
+        INFERENCE_SECONDS,
+    ),
+    Metric(
+        "inference_total",
+        "counter",
+        "Requests put to a version, by what it did: success, fallback (answered for another), timeout, error, rejected",
+        (*_SERVED, "status"),
+    ),
     Metric(
         "inference_latency_seconds",
         "histogram",
-        "Time from a request's arrival to its answer",
-        ("model_version",),
+        "Time that a version took to answer, or until the request was taken from it",
+        _SERVED,
         INFERENCE_SECONDS,
     ),
-    Metric("inference_rows_total", "counter", "Rows answered", ("model_version",)),
-    Metric("inference_fallback_total", "counter", "Requests not answered by latest", ("model_version", "reason")),
-    Metric("inference_attempts_total", "counter", "Versions asked, and what came of it", ("model_version", "outcome")),
-    Metric("inference_refused_total", "counter", "Versions passed over, and why", ("model_version", "reason")),
+    Metric("inference_rows_total", "counter", "Rows answered", _SERVED),
+    Metric(
+        "inference_fallback_total",
+        "counter",
+        "Requests that a version did not answer and another one, or the default response, did",
+        (*_SERVED, "reason"),
+    ),
+    Metric("inference_refused_total", "counter", "Requests that were not put to a version", (*_SERVED, "reason")),
     Metric("inference_invalid_total", "counter", "Requests refused for what they ask, by HTTP status", ("code",)),
     Metric(
         "inference_example_info",
         "gauge",
-        "1 for a request of late, by its trace: one that was slow, or ended as `kind` says",
-        ("model_version", "kind", "trace_id"),
+        "1 for a recent request by its trace: kind says what went wrong, model_version is the version at fault",
+        (*_SERVED, "kind", "trace_id"),
     ),
     Metric("inference_in_flight_requests", "gauge", "Requests being answered"),
     Metric("inference_capacity_requests", "gauge", "How many may be answered at the same time"),
-    Metric("model_breaker_state", "gauge", "0 closed, 1 open, 2 half-open", ("model_version",)),
-    Metric("model_worker_restarts_total", "counter", "Model processes that ended", ("model_version", "reason")),
-    Metric("model_info", "gauge", "1 for each version that is loaded", ("model_version", "alias")),
-    Metric("model_loaded_timestamp_seconds", "gauge", "When a version was loaded", ("model_version",)),
-    Metric("model_load_failures_total", "counter", "Versions that could not be loaded", ("model_version",)),
+    Metric("model_breaker_state", "gauge", "0 closed, 1 open, 2 half-open", _SERVED),
+    Metric("model_worker_restarts_total", "counter", "Model processes that ended", (*_SERVED, "reason")),
+    Metric("model_info", "gauge", "1 for each version that is loaded", (*_SERVED, "alias")),
+    Metric("model_loaded_timestamp_seconds", "gauge", "When a version was loaded", _SERVED),
+    Metric("model_load_failures_total", "counter", "Versions that could not be loaded", _SERVED),
     Metric("model_registry_failures_total", "counter", "Looks at the registry's aliases that failed"),
     Metric("model_reloads_total", "counter", "Changes of the versions that serve"),
     Metric("event_loop_lag_seconds", "gauge", "How late the service's event loop last was"),
@@ -65,7 +89,7 @@ FLOWS = (
     Metric("pipeline_stage_rows", "gauge", "Rows that a stage handed on when it last ended", ("pipeline", "stage")),
     Metric("observer_failures_total", "counter", "Observers that failed; the work they watched went on", ("observer",)),
 )
-_RUNS, _STAGES, _VERSIONS = ("pipeline", "flow"), ("pipeline", "stage"), ("pipeline", "model_version")
+_RUNS, _STAGES, _VERSIONS = ("pipeline", "flow"), ("pipeline", "stage"), _SERVED
 # Of the exporter, which reads them off the store: `python -m monitoring exporter`.
 EXPORTER = (
     Metric("pipeline_last_start_timestamp_seconds", "gauge", "When the last run began", _RUNS),
@@ -145,7 +169,12 @@ EXPORTER = (
 RELAY = (
     Metric("alert_delivery_total", "counter", "Messages by channel, and what came of them", ("channel", "result")),
     Metric("alert_delivery_seconds", "histogram", "Time to deliver a message", ("channel",), DELIVERY_SECONDS),
-    Metric("alert_webhook_total", "counter", "Webhooks by sender, and what came of them", ("source", "result")),
+    Metric(
+        "alert_webhook_total",
+        "counter",
+        "Webhooks by sender and result; no_channel: no configured channel takes an alert of it",
+        ("source", "result"),
+    ),
     Metric("slo_events_total", "counter", "Breaches made events for Prefect, by what came of it", ("result",)),
 )
 TABLE = SERVICE + FLOWS + EXPORTER + RELAY

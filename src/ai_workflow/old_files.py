@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from ai_workflow import housekeeping, run_lock
+from ai_workflow import housekeeping, run_lock, run_order
 from ai_workflow.housekeeping import Found
 from ai_workflow.logs import logger
 from ai_workflow.settings import Retention
@@ -85,5 +85,7 @@ def remove(store: Store, old: Iterable[Old], policy: Retention, now: datetime) -
         for path in sorted(one.files, key=lambda path: not path.endswith(".json")):
             store.remove(path)
         housekeeping.remove_empty(store, one.path)
+        if one.kind == "journals":
+            run_order.forget(store, one.path.rsplit("/", 1)[-1])
         freed += one.bytes
     return freed

@@ -40,8 +40,28 @@ def on_probation(registry: Registry) -> tuple[str, datetime] | None:
     for line in reversed(registry.history(verified=False)):
         if line["aliases"]["latest"] != state.latest:
             break
-        since = datetime.fromisoformat(line["time"])
+        moment = datetime.fromisoformat(line["time"])
+        since = moment if since is None else min(since, moment)
     return (state.latest, since) if since else None
+
+
+def restart_if_ahead(registry: Registry, version: str, since: datetime, now: datetime) -> datetime:
+    """Return the begin of a probation; where it lies in the future, the clock was ahead, and it begins now.
+
+    The history gets a line for it, so that the next look finds the same moment.
+    """
+    if since <= now:
+        return since
+
+    def decide(state: State) -> dict[str, Any] | None:
+        if state.latest != version:
+            return None
+        reason = f"the clock was ahead when the probation began ({since.isoformat()}): it begins again"
+        return {"action": "probation", "reason": reason, "versions": [version]}
+
+    with registry.locked():
+        registry.change(decide)
+    return now
 
 
 def verdict(found: Probation | None, rules: Promotion, now: datetime) -> tuple[Verdict, str]:

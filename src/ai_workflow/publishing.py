@@ -25,7 +25,9 @@ def publish(
     named: Callable[[str], dict[str, bytes]] = lambda _: {},
     origin: str | None = None,
 ) -> Version:
-    """Make a version of the files and point `latest` at it; a first one becomes `stable` too, as there is no other.
+    """Make a version of the files and point `latest` at it; without a `stable` it becomes that as well.
+
+    A version whose manifest says `beats_baseline: false` never becomes `stable` here.
 
     Args:
         registry: where to.
@@ -80,9 +82,15 @@ def _make_latest(registry: Registry, name: str, reason: str) -> None:
             # Another publisher was quicker with a newer one, or told of this one: on an object store that can be.
             told = any(name in line["versions"] for line in registry.history(verified=False))
             return None if told else change
-        return {**change, "newest": name, "latest": name, "stable": state.stable or name}
+        stable = state.stable or (name if _beats_baseline(registry, name) else None)
+        return {**change, "newest": name, "latest": name, "stable": stable}
 
     registry.change(decide)
+
+
+def _beats_baseline(registry: Registry, name: str) -> bool:
+    manifest = registry.store.read_record(f"{registry.folder}/{name}/{MANIFEST}")
+    return bool(manifest.get("beats_baseline", True))
 
 
 def _claim(registry: Registry, schema: str) -> str:

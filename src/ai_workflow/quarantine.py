@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import parquet, partitions, trace
+from ai_workflow import json_text, parquet, partitions, trace
 from ai_workflow.partitions import RESERVED, ROW, Partition
 from ai_workflow.store import FileRef, Store
 
@@ -44,7 +43,9 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
     lines: list[tuple[Any, ...]] = []
     for column, reason, rows in findings:
         for record in frame[rows].to_dict(orient="records"):
-            text = json.dumps({str(name): _plain(record[name]) for name in shown}, ensure_ascii=False)
+            text = json_text.line(
+                json_text.finite({str(name): _plain(record[name]) for name in shown}), sort_keys=False
+            )
             lines.append((source, int(record[ROW]), column, str(_plain(record.get(column, ""))), reason, text))
     lines.sort(key=lambda line: (line[1], line[2]))
     return parquet.tabled(pd.DataFrame(lines, columns=list(COLUMNS)))

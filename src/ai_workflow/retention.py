@@ -43,16 +43,26 @@ def plan(versions: Sequence[Fact], policy: Retention, in_use: Mapping[str, Itera
         now: the time at which ages are taken.
     """
     newest = {fact.name for fact in versions[-policy.versions :]}
+    published = _no_later_than_the_next(versions)
     items = []
     for fact in versions:
         reasons = list(in_use.get(fact.name, ()))
         if fact.name in newest:
             reasons.append(f"among the newest {policy.versions}")
-        # One from the future has met a wrong clock: it is kept until that is mended.
-        if now - fact.published < timedelta(hours=policy.min_age_hours):
+        if now - published[fact.name] < timedelta(hours=policy.min_age_hours):
             reasons.append(f"younger than {policy.min_age_hours:g} h")
         items.append(Item(fact.name, fact.bytes, fact.published, tuple(reasons)))
     return items
+
+
+def _no_later_than_the_next(versions: Sequence[Fact]) -> dict[str, datetime]:
+    """Return when each version was published at the latest: before every newer one, whatever the clock was then."""
+    found: dict[str, datetime] = {}
+    latest: datetime | None = None
+    for fact in reversed(versions):
+        latest = fact.published if latest is None else min(latest, fact.published)
+        found[fact.name] = latest
+    return found
 
 
 def size(count: int) -> str:

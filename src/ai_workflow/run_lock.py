@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.store import Store
 
@@ -91,7 +92,7 @@ def hold(store: Store, run_id: str, holder: Holder) -> None:
                 raise RunHeld(f"process {other.pid} of {other.host} has this very run, and lives")
             time.sleep(0.05)
         _held[place] = handle
-        line = (json.dumps(asdict(holder)) + "\n").encode()
+        line = (json_text.line(asdict(holder), sort_keys=False) + "\n").encode()
         # Written over, then cut: what a kill between the two leaves still begins with a whole line.
         os.pwrite(handle, line, 0)
         os.ftruncate(handle, len(line))

@@ -34,7 +34,6 @@ def classification(y: np.ndarray, chances: np.ndarray, classes: list[str]) -> di
     y, labels = y.astype("int64"), np.arange(len(classes))
     answers = chances.argmax(axis=1)
     known = y >= 0
-    taken = np.where(known, chances[np.arange(len(y)), np.maximum(y, 0)], 0.0)
     precision, recall, f1, support = precision_recall_fscore_support(y, answers, labels=labels, zero_division=0)
     confusion = np.zeros((len(classes), len(classes)), dtype="int64")
     np.add.at(confusion, (y[known], answers[known]), 1)
@@ -45,7 +44,7 @@ def classification(y: np.ndarray, chances: np.ndarray, classes: list[str]) -> di
     return {
         "accuracy": float((answers == y).mean()),
         "auc": _auc(y[known], chances[known]),
-        "log_loss": float(-np.log(np.clip(taken, 1e-15, 1)).mean()),
+        "log_loss": _finite(losses("log_loss", y, chances).mean()),
         "per_class": per_class,
         "confusion": confusion.tolist(),
     }
@@ -64,28 +63,71 @@ def _auc(y: np.ndarray, chances: np.ndarray) -> float | None:
 
 
 def regression(y: np.ndarray, answers: np.ndarray) -> dict[str, Any]:
-    """Return mae, rmse and r2 of (n,) answers; r2 is None where all values are the same."""
+    """Return mae, rmse and r2 of (n,) answers; r2 is None where all values are the same, any where it overflows."""
     import numpy as np
-    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+    from sklearn.metrics import mean_absolute_error, r2_score
 
-    return {
-        "mae": float(mean_absolute_error(y, answers)),
-        "rmse": float(root_mean_squared_error(y, answers)),
-        "r2": float(r2_score(y, answers)) if len(y) > 1 and np.ptp(y) > 0 else None,
-    }
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {
+            "mae": _finite(mean_absolute_error(y, answers)),
+            "rmse": _finite(np.sqrt(losses("rmse", y, answers).mean())),
+            "r2": _finite(r2_score(y, answers)) if len(y) > 1 and np.ptp(y) > 0 else None,
+        }
 
 
-def baseline(y: np.ndarray, spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the scores of the best constant answer that the training rows suggest: class shares, or the median."""
+def losses(metric: str, y: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Return the (n,) losses whose mean decides on a metric other than auc; lower is better.
+
+    Args:
+        metric: a name in `HIGHER_IS_BETTER` other than `auc`.
+        y: (n,) class index or value; -1 for a class that training never saw.
+        answers: (n, classes) probabilities or (n,) values.
+    """
+    import numpy as np
+
+    if metric == "accuracy":
+        return np.asarray(answers.argmax(axis=1) != y, dtype=float)
+    if metric == "log_loss":
+        index = y.astype("int64")
+        taken = np.where(index >= 0, answers[np.arange(len(index)), np.maximum(index, 0)], 0.0)
+        return np.asarray(-np.log(np.clip(taken, 1e-15, 1)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = np.abs(y - answers)
+        return np.asarray(errors if metric == "mae" else errors**2)
+
+
+def constant(metric: str, rows: int, spec: dict[str, Any]) -> np.ndarray:
+    """Return `rows` times the constant answer that is best by a metric, as the training rows suggest.
+
+    Class shares for classification, the median for mae, the mean for rmse and r2.
+    """
     import numpy as np
 
     seen = spec["statistics"][spec["target"]]
     if spec["classes"] is None:
-        return regression(y, np.full(len(y), seen["median"]))
+        return np.full(rows, seen["median" if metric == "mae" else "mean"])
     counts = dict(map(tuple, seen["counts"]))
     shares = np.array([counts[name] for name in spec["classes"]], dtype=float)
-    found = classification(y, np.tile(shares / shares.sum(), (len(y), 1)), spec["classes"])
-    return {name: found[name] for name in ("accuracy", "auc", "log_loss")}
+    return np.tile(shares / shares.sum(), (rows, 1))
+
+
+def baseline(y: np.ndarray, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of the constant answers; each metric is that of the constant answer that is best by it."""
+    names = ("mae", "rmse", "r2") if spec["classes"] is None else ("accuracy", "auc", "log_loss")
+    return {name: of(y, constant(name, len(y), spec), spec)[name] for name in names}
+
+
+def shown(value: float | None) -> str:
+    """Return a score as people read it: four decimals, or four digits where it is very large or small."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _finite(value: float) -> float | None:
+    import numpy as np
+
+    return float(value) if np.isfinite(value) else None
 
 
 def wilson(right: float, rows: int, z: float = 1.96) -> tuple[float, float]:

@@ -43,13 +43,19 @@ class Secret:
             return self._value or ""
         value = fetch(self.name) if fetch else None
         value = value if value is not None else os.environ.get(variable(self.name))
-        if value is None:
+        if not value:
+            state = "not set" if value is None else "empty"
             raise SecretMissing(
-                f"secret '{self.name}' is not set. Create a Prefect Secret block '{self.name}', "
+                f"secret '{self.name}' is {state}. Create a Prefect Secret block '{self.name}', "
                 f"or set the environment variable {variable(self.name)}"
             )
         _revealed.add(value)
         return value
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a literal without any text."""
+        return self.name is None and not self._value
 
     def __repr__(self) -> str:
         return f"Secret('{MASK}')"

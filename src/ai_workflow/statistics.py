@@ -14,14 +14,19 @@ _MOST_VALUES = 10_000
 
 
 def of_numbers(values: pd.Series) -> dict[str, Any]:
-    """Return the statistics of a numeric column of one partition; `m2` is the sum of squared deviations."""
+    """Return the statistics of a numeric column of one partition; `m2` is the sum of squared deviations.
+
+    `mean` and `m2` are None where they overflow.
+    """
     import numpy as np
 
     present = values.dropna().astype("float64").to_numpy()
     body: dict[str, Any] = {"rows": len(values), "present": len(present)}
     if len(present):
-        mean = float(present.mean())
-        body |= {"mean": mean, "m2": float(((present - mean) ** 2).sum())}
+        # Sums of numbers above 1e150 overflow: their mean and deviation are not known then.
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(present.mean())
+            body |= {"mean": _finite(mean), "m2": _finite(((present - mean) ** 2).sum())}
         body["quantiles"] = np.quantile(present, np.linspace(0, 1, min(POINTS, len(present)))).tolist()
     return body
 
@@ -30,17 +35,14 @@ def merge_numbers(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the statistics of all partitions together (Chan et al. 1979 for the moments).
 
     Returns:
-        rows, present, missing, mean, std, min, max, median and `quantiles` (at most 513 points).
+        rows, present, missing, mean, std, min, max, median and `quantiles` (at most 513 points); mean and std are None
+        where they overflow.
     """
     import numpy as np
 
     rows, filled = sum(part["rows"] for part in parts), [part for part in parts if part["present"]]
-    count, mean, m2 = 0, 0.0, 0.0
-    for part in filled:
-        delta, added = part["mean"] - mean, part["present"]
-        mean += delta * added / (count + added)
-        m2 += part["m2"] + delta**2 * count * added / (count + added)
-        count += added
+    count = sum(part["present"] for part in filled)
+    mean, std = _moments(filled)
     body: dict[str, Any] = {"rows": rows, "present": count, "missing": rows - count}
     if not count:
         return body
@@ -53,12 +55,31 @@ def merge_numbers(parts: list[dict[str, Any]]) -> dict[str, Any]:
     )
     return body | {
         "mean": mean,
-        "std": math.sqrt(m2 / count),
+        "std": std,
         "min": float(points.min()),
         "max": float(points.max()),
         "median": median,
         "quantiles": quantiles,
     }
+
+
+def _moments(parts: list[dict[str, Any]]) -> tuple[float | None, float | None]:
+    """Return mean and standard deviation over partitions that each have a value."""
+    count, mean, m2 = 0, 0.0, 0.0
+    for part in parts:
+        if part["mean"] is None or part["m2"] is None:
+            return None, None
+        delta, added = part["mean"] - mean, part["present"]
+        mean += delta * added / (count + added)
+        # Products, as a power of a float raises OverflowError.
+        m2 += part["m2"] + delta * delta * count * added / (count + added)
+        count += added
+    known = _finite(m2)
+    return _finite(mean), None if known is None else math.sqrt(known / max(count, 1))
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def _weighted_quantiles(points: Any, weights: Any, shares: Any) -> list[float]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from ai_workflow import json_text
 from ai_workflow.durable import make_ready, write_error
 from ai_workflow.errors import StoreError
 from ai_workflow.local_files import PART, LocalFiles
@@ -178,9 +179,9 @@ class Store:
 
     def write_record(self, path: str, body: Any) -> FileRef:
         """Write JSON with its own checksum: `{"body": ..., "sha256": of the body}`."""
-        text = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text = json_text.line(body)
         record = {"body": body, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-        return self.write(path, (json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode())
+        return self.write(path, json_text.document(record))
 
     def read_record(self, path: str) -> Any:
         """Return the body of a record.
@@ -191,9 +192,9 @@ class Store:
         try:
             record = json.loads(self.read(path))
             body = record["body"]
-            text = json.dumps(body, sort_keys=True, ensure_ascii=False)
+            text = json_text.line(body)
             is_intact = hashlib.sha256(text.encode()).hexdigest() == record["sha256"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, json_text.NotFinite) as error:
             raise StoreError(f"{self.url(path)} is damaged: {error!r}") from error
         if not is_intact:
             raise StoreError(f"{self.url(path)} is damaged: it does not match its own checksum")

@@ -70,7 +70,8 @@ def _host(folder: Path, vendors: Vendors) -> Iterator[Host]:
     variables = {
         "POSTGRES_PASSWORD": "database-0815", "PREFECT_LOGIN": "operator:login-0815",
         "PREFECT_ENCRYPTION_KEY": Fernet.generate_key().decode(), "INFERENCE_TOKEN": "inference-0815",
-        "INFERENCE_ADMIN_TOKEN": "admin-0815", "RELAY_TOKEN": "relay-0815", "GRAFANA_PASSWORD": "grafana-0815",
+        "INFERENCE_LABEL_TOKEN": "label-0815", "INFERENCE_ADMIN_TOKEN": "admin-0815",
+        "RELAY_TOKEN": "relay-0815", "GRAFANA_PASSWORD": "grafana-0815",
         "ON_CALL_URL": channel["url"], "ON_CALL_SECRET": channel["secret"], "AIW_SITE": str(folder / "site"),
     }  # fmt: skip
     with services.postgres() as found:

@@ -23,6 +23,7 @@ SECRETS = {
     "PREFECT_LOGIN": {"server", "bootstrap", "worker", "exporter", "relay"},
     "PREFECT_ENCRYPTION_KEY": {"server"},
     "INFERENCE_TOKEN": {"service", "prometheus"},
+    "INFERENCE_LABEL_TOKEN": {"service"},
     "INFERENCE_ADMIN_TOKEN": {"service"},
     "RELAY_TOKEN": {"bootstrap", "relay", "alertmanager"},
     "GRAFANA_PASSWORD": {"grafana"},

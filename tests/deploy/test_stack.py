@@ -32,6 +32,7 @@ READERS = {
     "PREFECT_LOGIN": {"server", "worker", "exporter", "relay"},
     "PREFECT_ENCRYPTION_KEY": {"server"},
     "INFERENCE_TOKEN": {"service"},
+    "INFERENCE_LABEL_TOKEN": {"service"},
     "INFERENCE_ADMIN_TOKEN": {"service"},
     "RELAY_TOKEN": {"relay"},
     "DATABASE_PASSWORD": {"worker"},

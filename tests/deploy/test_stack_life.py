@@ -21,7 +21,7 @@ from tests.deploy.running_stack import RunningStack, in_folder, until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SECRETS = {
     "PREFECT_LOGIN": "operator:login-0815", "INFERENCE_TOKEN": "inference-0815", "RELAY_TOKEN": "relay-0815",
-    "INFERENCE_ADMIN_TOKEN": "admin-0815",
+    "INFERENCE_ADMIN_TOKEN": "admin-0815", "INFERENCE_LABEL_TOKEN": "label-0815",
 }  # fmt: skip
 SITE = {
     "service": {"token": "${secret:inference-token}", "admin_token": "${secret:inference-admin-token}"},

@@ -97,7 +97,7 @@ CASES = {
     ),
     "no-row-left": Case(
         "preprocessor",
-        ("no row is left of 150", "age is below the minimum 1000", "Mend the source or its `schema`"),
+        ("no row is left of 150", "age is below the minimum 1000", "Fix the source or its `schema`"),
         _column("age", lambda row: row),
         settings={"schema": {"age": {"type": "number", "min": 1000}}},
     ),

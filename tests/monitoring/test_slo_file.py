@@ -75,7 +75,10 @@ def test_a_mistake_is_said_with_its_line(tmp_path: Path, right: str, wrong: str,
     ("query", "said"),
     [
         ("inference_totl", "no metric inference_totl is known"),
-        ('inference_total{state="error"}', "inference_total has no label state; it has model_version, status"),
+        (
+            'inference_total{state="error"}',
+            "inference_total has no label state; it has pipeline, model_version, status",
+        ),
         ('inference_totl{job="inference"}', "no metric inference_totl is known"),
     ],
 )

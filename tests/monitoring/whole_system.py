@@ -48,13 +48,13 @@ class WholeSystem:
     def live_through_faults(self) -> None:
         """Answer by latest, refuse while it hangs, answer by stable, then by the default; latest stays broken."""
         with Traffic(self.running.port, dumps([shop.ROW]), 30):
-            self._until('inference_total{model_version="model_v1.1",status="success"}', 20)
+            self._until('inference_total{model_version="model_v1.1",pipeline="shop",status="success"}', 20)
             with Traffic(self.running.port, dumps([shop.ROW]), 300):
                 (self.faults / LATEST).write_text("hang")
-                self._until('inference_total{model_version="none",status="rejected"}', 8)
-            self._until('inference_total{model_version="model_v1.0",status="fallback"}', 20)
+                self._until('inference_requests_total{pipeline="shop",status="rejected"}', 8)
+            self._until('inference_total{model_version="model_v1.0",pipeline="shop",status="fallback"}', 20)
             (self.faults / STABLE).write_text("raise")
-            self._until('inference_total{model_version="default",status="fallback"}', 20)
+            self._until('inference_requests_total{pipeline="shop",status="default"}', 20)
             (self.faults / STABLE).unlink()
 
     def go_on(self) -> None:

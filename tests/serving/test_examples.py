@@ -25,7 +25,7 @@ def shown() -> set[tuple[str, ...]]:
 
 
 def test_the_first_of_each_kind_and_version_is_shown_and_stands() -> None:
-    kept = Examples()
+    kept = Examples("shop")
     for trace_id in ("a", "b"):
         kept.note("v1", "error", trace_id)
         kept.note("v1", "timeout", trace_id)
@@ -34,7 +34,7 @@ def test_the_first_of_each_kind_and_version_is_shown_and_stands() -> None:
 
 
 def test_a_much_slower_request_takes_the_place_of_a_slow_one() -> None:
-    kept = Examples()
+    kept = Examples("shop")
     for trace_id, seconds in (("a", 0.2), ("b", 0.3), ("c", 0.5), ("d", 0.4)):
         kept.note("v1", "slow", trace_id, seconds)
     assert shown() == {("v1", "slow", "c")}
@@ -42,14 +42,14 @@ def test_a_much_slower_request_takes_the_place_of_a_slow_one() -> None:
 
 def test_an_example_gives_way_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examples, "_STANDS_SECONDS", 0.0)
-    kept = Examples()
+    kept = Examples("shop")
     for trace_id in ("a", "b"):
         kept.note("v1", "error", trace_id)
     assert shown() == {("v1", "error", "b")}
 
 
 def test_a_version_that_serves_no_more_has_none() -> None:
-    kept = Examples()
+    kept = Examples("shop")
     kept.note("v1", "error", "a")
     kept.note("v2", "error", "b")
     kept.forget("v1")

@@ -238,8 +238,9 @@ def reload_often(tmp_path: Path, root: Path, warm: int, times: int) -> tuple[dic
             running.until(lambda: len(running.workers()) == 2)
             # The callers hang up, and the last version is let go; the one that serves is still counted.
             time.sleep(0.5)
-            success = f'inference_attempts_total{{model_version="{version}",outcome="success"}}'
-            total = f'inference_total{{model_version="{version}",status="success"}}'
+            pipeline = f'pipeline="{shop.PIPELINE}"'
+            success = f'inference_requests_total{{{pipeline},status="success"}}'
+            total = f'inference_total{{model_version="{version}",{pipeline},status="success"}}'
             before = running.metrics()
             running.predict(shop.ROW)
             after = running.metrics()

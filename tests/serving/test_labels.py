@@ -6,7 +6,10 @@ import asyncio
 import fcntl
 import gzip
 import json
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +24,10 @@ from ai_workflow.serving.label_log import LabelLog
 from ai_workflow.store import Store
 from tests import labeled
 from tests.serving import shop
-from tests.serving.running import Running
+from tests.serving.running import CLI, Running
 
 HANDED = f"{label_ledger.FOLDER}/{shop.PIPELINE}/service"
-TOKEN = "for-callers-only"
+CALLERS, TOKEN = "for-callers-only", "for-labels-only"
 
 
 def pipeline(folder: Path, **settings: Any) -> Path:
@@ -60,7 +63,8 @@ def taking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One service for the tests that leave it as it is; its labels are not handed over."""
     folder = tmp_path_factory.mktemp("labels")
     shop.publish(folder / "store", 0)
-    with Running(shop.pipeline(folder, service={"token": TOKEN, "max_body_bytes": 100_000}), folder / "store") as found:
+    tokens = {"token": CALLERS, "label_token": TOKEN, "max_body_bytes": 100_000}
+    with Running(shop.pipeline(folder, service=tokens), folder / "store") as found:
         found.http.headers["authorization"] = f"Bearer {TOKEN}"
         yield found
 
@@ -132,11 +136,51 @@ def test_a_mistake_is_said_with_its_place_and_nothing_of_the_request_is_taken(
 
 
 def test_only_who_has_the_token_may_send_labels_and_not_compressed(taking: Running) -> None:
-    assert post(taking, GOOD, authorization="Bearer no").status_code == 401
+    for other in ("Bearer no", f"Bearer {CALLERS}", TOKEN, f"Basic {TOKEN}", ""):
+        assert post(taking, GOOD, authorization=other).status_code == 401
+    assert taking.http.post("/predict", content=b"{}").status_code == 401, "the token of labels opens labels only"
     body = gzip.compress(json.dumps({"labels": [GOOD]}).encode())
     response = taking.http.post("/labels", content=body, headers={"content-encoding": "gzip"})
     assert response.status_code == 415
     assert taking.http.get("/labels").status_code == 405
+
+
+@pytest.mark.parametrize("tokens", [{"token": CALLERS}, {"admin_token": "for-administrators"}])
+def test_labels_are_closed_where_only_other_tokens_are_set(tmp_path: Path, tokens: dict[str, str]) -> None:
+    with Running(pipeline(tmp_path, **tokens), tmp_path) as running:
+        for token in tokens.values():
+            response = post(running, GOOD, authorization=f"Bearer {token}")
+            assert response.status_code == 404
+            assert "service.label_token is not set" in response.json()["error"]
+        described = running.http.get("/openapi.json", headers={"authorization": f"Bearer {CALLERS}"}).json()
+        assert "/labels" not in described["paths"]
+
+
+def test_a_label_ahead_of_the_clock_does_not_win_over_a_later_one(taking: Running) -> None:
+    for label, ahead in (("no", 250), ("yes", 0.0)):
+        assert post(taking, {"prediction_id": "ahead", "label": label, "time": time.time() + ahead}).status_code == 200
+    lines = [line for line in open_lines(store_of(taking)) if line["prediction_id"] == "ahead"]
+    assert [line["label"] for line in sorted(lines, key=lambda line: line["time"])] == ["no", "yes"]
+    assert all(line["time"] <= time.time() for line in lines)
+
+
+def test_prediction_ids_share_nothing_that_a_caller_could_count_on(tmp_path: Path, root: Path) -> None:
+    with Running(pipeline(tmp_path), root) as running:
+        told = [running.predict(*shop.rows(2, 1))["predictions"] for _ in range(20)]
+    stems = [predictions[0]["prediction_id"].removesuffix("-0") for predictions in told]
+    assert [predictions[1]["prediction_id"] for predictions in told] == [f"{stem}-1" for stem in stems]
+    assert all(re.fullmatch("[0-9a-f]{32}", stem) for stem in stems)
+    common = [place for place in range(32) if len({stem[place] for stem in stems}) == 1]
+    assert common == [], "each digit is drawn anew"
+
+
+def test_tokens_that_are_the_same_are_refused(tmp_path: Path) -> None:
+    place = pipeline(tmp_path, token="one-for-all", label_token="one-for-all")
+    command = [sys.executable, *CLI, "--pipeline", str(place), "--store", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "service.label_token and service.token have the same value" in done.stderr
+    assert "one-for-all" not in done.stderr
 
 
 def test_a_regression_takes_numbers_only(tmp_path: Path) -> None:

@@ -93,8 +93,8 @@ REFUSED: list[tuple[Any, str]] = [
     (tensor(shape=(1, 10**18), data=[1]), "has 1 values, and its shape says"),
     (tensor(), "has neither `data` nor parameters.binary_data_size"),
     (tensor(data=[1]), "has 1 values, and its shape says 2"),
-    (tensor(data=["a", "b"]), "holds values that are not numbers"),
-    (tensor(data=[{}, {}]), "holds values that are not numbers"),
+    (tensor(data=["a", "b"]), "input 'features'[0]: 'a' is not a value of type FP64"),
+    (tensor(data=[1, {}]), "input 'features'[1]: {} is not a value of type FP64"),
     (tensor(datatype="BYTES", data=["a", "b"]), "must be of numbers"),
     (tensor(data=[10**400, 1]), "the body is not JSON: number is infinity"),
     (tensor("price", shape=(1, 2), data=[1, 2]), "is one column: its shape is [rows] or [rows, 1]"),
@@ -200,3 +200,48 @@ def test_answers_are_json_or_binary_as_each_output_is_wanted() -> None:
     score = np.frombuffer(body[head:], "<f8")
     assert score[0] == 0.75
     assert np.isnan(score[1])
+
+
+@pytest.mark.parametrize(
+    ("datatype", "values", "wrong"),
+    [
+        ("UINT8", [0, 255, None], [256, -1, 1.0, True, "1"]),
+        ("INT8", [-128, 127], [128, -129, 1.5]),
+        ("UINT64", [0, 2**64 - 1], [-1, 2**64]),
+        ("INT64", [-(2**63), 2**63 - 1], [2**63, 1.5, 1e300, "7"]),
+        ("FP16", [65504, -0.5], [65520, "1"]),
+        ("FP32", [3.4e38, 1, None], [3.5e38, "12.5", True, []]),
+        ("FP64", [1e308, 2**53 + 1], ["12.5", False, {}]),
+        ("BOOL", [True, False, None], [0, 1, 2, "true"]),
+        ("BYTES", ["", "a", None], [1, 1.5, True, ["a"]]),
+    ],
+)
+def test_a_json_value_that_does_not_fit_its_datatype_is_refused_with_its_index(
+    datatype: str, values: list[Any], wrong: list[Any]
+) -> None:
+    good = orjson.loads(orjson.dumps(values))
+    asked = parsed(tensor("c", datatype, (len(good),), data=good))
+    assert isinstance(asked.question, Named)
+    assert [row["c"] for row in asked.question.values()] == good
+    for value in wrong:
+        with pytest.raises(BadRows, match=rf"input 'c'\[{len(good)}\]: .* is not a value of type {datatype}"):
+            parsed(tensor("c", datatype, (len(good) + 1,), data=[*good, value]))
+
+
+def test_a_binary_boolean_is_0_or_1_and_nested_rows_have_the_width_of_their_shape() -> None:
+    with pytest.raises(BadRows, match=r"input 'c'\[1\]: the byte 2 is not a value of type BOOL"):
+        binary([tensor("c", "BOOL", (2,), parameters={"binary_data_size": 2})], b"\x01\x02")
+    for shape, data in (((2, 2), [[1], [2, 3, 4]]), ((4,), [[1, 2], [3, 4]])):
+        with pytest.raises(BadRows, match="nested rows"):
+            parsed(tensor(shape=shape, data=data))
+
+
+def test_outputs_come_in_the_order_of_the_request_and_only_those() -> None:
+    outputs = [*OUTPUTS, Output("probabilities", "FP64", [2, 1], [0.5, 0.5])]
+    for binary_too in (False, True):
+        asked = Infer(Named([{}]), outputs={"probabilities": binary_too, "prediction": False})
+        body, head = oip.answer({}, outputs, asked)
+        described = orjson.loads(body[:head] if head else body)["outputs"]
+        assert [each["name"] for each in described] == ["probabilities", "prediction"]
+    with pytest.raises(BadRows, match="requested twice"):
+        parsed(tensor(data=[1, 2]), outputs=[{"name": "score"}, {"name": "score"}])

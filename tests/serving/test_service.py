@@ -117,8 +117,21 @@ def test_a_mistake_of_the_caller_is_said_and_reaches_no_model(
 
 
 def attempts(running: Running) -> dict[str, float]:
-    names = ("inference_attempts_total", "inference_refused_total", "inference_total")
+    names = ("inference_refused_total", "inference_total", "inference_requests_total")
     return {name: value for name, value in running.metrics().items() if name.startswith(names) and value}
+
+
+SHOP = f'pipeline="{shop.PIPELINE}"'
+
+
+def of(version: str) -> str:
+    """Return the labels of a version, in the order in which they are written."""
+    return f'model_version="{version}",{SHOP}'
+
+
+def example(kind: str, version: str, trace_id: str) -> str:
+    """Return the labels of a request that is shown by its trace."""
+    return f'kind="{kind}",{of(version)},trace_id="{trace_id}"'
 
 
 def examples(running: Running) -> set[str]:
@@ -134,27 +147,25 @@ def test_wrong_methods_are_refused(shared: Running) -> None:
         assert response.json()["error"]
 
 
-def test_requests_are_counted_by_who_answered_and_attempts_apart(shared: Running) -> None:
+def test_requests_are_counted_by_outcome_and_by_version(shared: Running) -> None:
     def counts() -> dict[str, float]:
         found = shared.metrics()
         return {
-            "requests": found[f'inference_total{{model_version="{LATEST}",status="success"}}'],
-            "rows": found[f'inference_rows_total{{model_version="{LATEST}"}}'],
-            "seconds": found[f'inference_latency_seconds_count{{model_version="{LATEST}"}}'],
-            "attempts": found[f'inference_attempts_total{{model_version="{LATEST}",outcome="success"}}'],
+            "requests": found[f'inference_requests_total{{{SHOP},status="success"}}'],
+            "request seconds": found[f"inference_request_latency_seconds_count{{{SHOP}}}"],
+            "rows": found[f"inference_rows_total{{{of(LATEST)}}}"],
+            "answers": found[f'inference_total{{{of(LATEST)},status="success"}}'],
+            "seconds": found[f"inference_latency_seconds_count{{{of(LATEST)}}}"],
         }
 
     shared.predict(shop.ROW)
     before = counts()
     shared.predict(*shop.rows(3))
     assert {name: value - before[name] for name, value in counts().items()} == {
-        "requests": 1, "rows": 3, "seconds": 1, "attempts": 1,
+        "requests": 1, "request seconds": 1, "rows": 3, "answers": 1, "seconds": 1,
     }  # fmt: skip
     metrics = shared.metrics()
-    assert metrics[f'model_info{{alias="latest",model_version="{LATEST}"}}'] == 1
-    assert metrics[f'inference_total{{model_version="{LATEST}",status="timeout"}}'] == 0, (
-        "every status is shown from the start"
-    )
+    assert metrics[f'model_info{{alias="latest",{of(LATEST)}}}'] == 1
     assert metrics["inference_capacity_requests"] == 256
 
 
@@ -177,9 +188,24 @@ def test_a_latency_names_its_trace_to_who_asks_for_openmetrics(shared: Running) 
 
 def test_errors_are_shown_as_0_before_the_first_one(shared: Running) -> None:
     metrics = shared.metrics()
-    for version in (LATEST, STABLE, "default", "none"):
-        assert f'inference_total{{model_version="{version}",status="error"}}' in metrics
-    assert metrics[f'inference_fallback_total{{model_version="{STABLE}",reason="timeout"}}'] == 0
+    for version in (LATEST, STABLE):
+        for status in ("success", "fallback", "timeout", "error", "rejected"):
+            assert f'inference_total{{{of(version)},status="{status}"}}' in metrics
+        for reason in ("timeout", "hung", "not_loaded"):
+            assert f'inference_fallback_total{{{of(version)},reason="{reason}"}}' in metrics
+        assert f'inference_refused_total{{{of(version)},reason="crashed"}}' in metrics
+        assert f'model_worker_restarts_total{{{of(version)},reason="hung"}}' in metrics
+        assert f"model_breaker_state{{{of(version)}}}" in metrics
+    for status in ("success", "fallback", "default", "error", "timeout", "rejected"):
+        assert f'inference_requests_total{{{SHOP},status="{status}"}}' in metrics
+    assert metrics[f'inference_total{{{of("default")},status="fallback"}}'] == 0
+
+
+def test_every_metric_with_a_version_names_the_pipeline(shared: Running) -> None:
+    versioned = [name for name in shared.metrics() if "model_version=" in name]
+    assert len(versioned) > 50
+    assert all(SHOP in name for name in versioned)
+    assert not any('model_version="none"' in name for name in versioned)
 
 
 def test_readiness_says_what_serves(shared: Running) -> None:
@@ -309,7 +335,7 @@ def test_over_capacity_it_says_503_and_when_to_come_again_while_health_answers(
         assert traffic.lost == []
         assert counts[200] > 0
         assert counts[503] > 0
-        refused = running.metrics()['inference_total{model_version="none",status="rejected"}']
+        refused = running.metrics()[f'inference_requests_total{{{SHOP},status="rejected"}}']
         assert refused == counts[503]
         response = next(told for told in traffic.told if told.status == 503)
         assert "max_in_flight" in response.body["error"]
@@ -331,7 +357,9 @@ def test_a_fallback_is_in_the_log_with_its_trace_and_not_again_and_again(
         running.until(lambda: any(line in told for told in running.log))
         assert sum("answered by" in told for told in running.log) == 1
         # Of many there is one example: the first, for as long as it stands.
-        assert examples(running) == {f'kind="fallback",model_version="{STABLE}",trace_id="{found[0]["trace_id"]}"'}
+        trace_id = found[0]["trace_id"]
+        assert {example(kind, LATEST, trace_id) for kind in ("error", "fallback")} <= examples(running)
+        assert not any(STABLE in shown for shown in examples(running))
 
 
 def test_a_pinned_version_that_fails_is_nobody_else_s_answer(tmp_path: Path, faults: Path, root: Path) -> None:
@@ -342,7 +370,7 @@ def test_a_pinned_version_that_fails_is_nobody_else_s_answer(tmp_path: Path, fau
         assert (response.status_code, response.headers["retry-after"]) == (504, "1")
         assert f"{LATEST}: timeout" in response.json()["error"]
         trace_id = response.json()["trace_id"]
-        assert examples(running) == {f'kind="timeout",model_version="{LATEST}",trace_id="{trace_id}"'}
+        assert {example("timeout", version, trace_id) for version in (LATEST, "")} <= examples(running)
         (faults / LATEST).unlink()
         running.until(lambda: running.http.post(pinned, json=features([shop.ROW])).status_code == 200)
 

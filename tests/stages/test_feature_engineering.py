@@ -258,3 +258,14 @@ def test_only_a_changed_partition_is_transformed_again(store: Store, monkeypatch
     monkeypatch.setattr(features, "transform", noted)
     feature_engineering.apply(store, clean, spec)
     assert sizes == [100]
+
+
+def test_a_classification_of_numbers_with_decimals_names_the_regression(store: Store) -> None:
+    with pytest.raises(StageError, match=r"target 'spent' has \d+ classes .* Set task: regression"):
+        Pipeline(store, settings(target="spent")).publish(people(120).drop(columns="bought"))
+
+
+def test_a_regression_of_words_names_the_classification(store: Store) -> None:
+    words = people(60).drop(columns="spent")
+    with pytest.raises(StageError, match="set task: classification"):
+        Pipeline(store, settings(task="regression")).publish(words)

@@ -71,8 +71,9 @@ def test_more_rows_are_a_minor_version_and_a_change_for_callers_is_a_major_one(s
         (table(240, classes=("no", "perhaps", "yes")), "model_v5.0"),
         (table(200, classes=("no", "perhaps", "yes")), "model_v5.1"),
     ]
+    weak = {"beat_baseline": False, "tolerance": 1}
     for frame, name in changes:
-        assert publish(store, frame).published["version"] == name
+        assert publish(store, frame, evaluate=weak).published["version"] == name
     models = Registry(store, settings().models)
     assert models.versions() == [name for _, name in changes]
     # A new version is not stable yet.
@@ -101,3 +102,17 @@ def test_where_a_file_is_damaged_no_version_appears_and_no_alias_moves(
         registry.publish(store, made.featured, made.trained, made.evaluated, place)
     assert made.pipeline.registry.versions() == ["model_v1.0"]
     assert made.pipeline.registry.aliases() == before
+
+
+def test_a_version_that_does_not_beat_a_constant_answer_is_never_stable_by_being_first(store: Store) -> None:
+    noise = table(240)
+    noise["bought"] = ["no", "yes", "yes"] * 80
+    weak = publish(store, noise[["person", "member", "bought"]], evaluate={"beat_baseline": False})
+    assert "never as the first stable" in weak.published["message"]
+    assert weak.version.manifest["beats_baseline"] is False
+    assert weak.pipeline.registry.aliases() == {"latest": "model_v1.0", "stable": None}
+    card = weak.file("card.md").decode()
+    assert "passes, although accuracy" in card
+    assert "> **Warning:** The model does not beat a constant answer" in card
+    good = publish(store, table())
+    assert good.pipeline.registry.aliases() == dict.fromkeys(("latest", "stable"), good.version.name)

@@ -11,7 +11,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from ai_workflow import trainers
+from ai_workflow import settings, trainers
 from ai_workflow.errors import StageError
 from ai_workflow.trainers import TrainingData
 from tests.trainers import rows
@@ -160,7 +160,17 @@ def test_partitioning_does_not_change_the_model() -> None:
         ({"max_bin": 31, "num_leaves": 1}, ["trainer.params.num_leaves = 1"]),
         ({"num_leaves": {"a": 1}}, ["trainer.params.num_leaves = {'a': 1}"]),
         ({"boosting": "bogus"}, ["trainer.params", "bogus"]),
-        ({"monotone_constraints": [1]}, ["trainer.params", "monotone_constraints"]),
+        ({"monotone_constraints": [1]}, ["trainer.params.monotone_constraints has 1 values for 4 features"]),
+        ({"eta": 0.1, "learning_rate": 0.2}, ["learning_rate", "eta", "the same parameter"]),
+        ({"bagging_fraction": 0.5}, ["bagging_fraction has no effect without bagging_freq"]),
+        ({"drop_rate": 0.5}, ["drop_rate has an effect only where boosting is dart"]),
+        ({"top_rate": 0.5}, ["top_rate", "data_sample_strategy"]),
+        ({"linear_lambda": 1}, ["linear_lambda", "linear_tree"]),
+        ({"reg_sqrt": True}, ["reg_sqrt", "objective is regression"]),
+        ({"quantile_alpha": 0.5}, ["trainer.params"]),
+        ({"num_machines": 2}, ["num_machines has no effect"]),
+        ({"predict_raw_score": True}, ["predict_raw_score has no effect"]),
+        ({"cat_feature": "0"}, ["cat_feature is set by schema"]),
     ],
 )
 def test_a_parameter_that_cannot_be_is_named(params: dict[str, Any], said: list[str]) -> None:
@@ -204,3 +214,72 @@ def test_the_features_that_matter_have_the_largest_share() -> None:
     found = trainers.importance("lightgbm", made.finish(12), ["first", "square", "noise", "kind"])
     assert (found[0]["feature"], found[-1]["feature"]) == ("first", "noise")
     assert sum(item["share"] for item in found) == pytest.approx(1, abs=1e-4)
+
+
+def few(count: int, kind: str = "regression") -> TrainingData:
+    """Return rows whose target is a straight line of the first of three features."""
+    x = np.column_stack([np.arange(count), np.arange(count) % 3, np.ones(count), np.zeros(count)]).astype("float32")
+    y = 3.0 * x[:, 0] if kind == "regression" else (x[:, 0] >= count / 2).astype(float)
+    return TrainingData(spec(kind), [Held(x, y.astype("float64"))], [])
+
+
+def fitted(data: TrainingData, steps: int = 40, **params: Any) -> Any:
+    made = trainers.trainer("lightgbm")
+    made.start(data, settings.Trainer(steps=steps, params={"num_threads": 1, **params}))
+    stepped(made, steps)
+    return made
+
+
+@pytest.mark.parametrize("alias", ["min_data_in_leaf", "min_child_samples", "min_samples_leaf"])
+def test_a_rare_flag_is_split_off_if_the_smallest_leaf_is_given(alias: str) -> None:
+    flag = (np.arange(1200) % 150 == 0).astype("float32")
+    noise = np.random.default_rng(3).normal(size=(1200, 3)).astype("float32")
+    data = TrainingData(spec("regression", 4), [Held(np.column_stack([flag, noise]), 50.0 * flag)], [])
+    model = fitted(data, 100, learning_rate=0.2, feature_fraction=1.0, **{alias: 1}).finish(100)
+    rows = np.array([[1, 0, 0, 0], [0, 0, 0, 0]], dtype="float32")
+    assert trainers.load("lightgbm", model)(rows).tolist() == pytest.approx([50, 0], abs=3)
+
+
+@pytest.mark.parametrize("params", [{"min_data_in_bin": 200}, {"max_bin": 3}, {"bin_construct_sample_cnt": 50}])
+def test_parameters_of_the_binning_change_the_model(params: dict[str, Any]) -> None:
+    x, y = table("regression")
+    data = TrainingData(spec("regression"), [Held(x, y)], [])
+    assert fitted(data, 5).finish(5) != fitted(data, 5, **params).finish(5)
+
+
+@pytest.mark.parametrize("count", [4, 9, 16, 30, 60])
+@pytest.mark.parametrize("kind", ["regression", "binary"])
+def test_few_rows_are_learned_from_with_parameters_that_fit(count: int, kind: str) -> None:
+    data = few(count, kind)
+    made = fitted(data, 200, learning_rate=0.2)
+    assert made.adapted["min_data_in_leaf"] == [20, max(1, count // 5)]
+    x, y = data.training[0].read()
+    answers = trainers.load("lightgbm", made.finish(200))(x)
+    answers = answers[:, 1] if kind == "binary" else answers
+    assert np.abs(answers - y).mean() < 0.7 * np.abs(y - y.mean()).mean()
+
+
+def test_a_parameter_that_is_given_is_not_fitted_to_few_rows() -> None:
+    assert fitted(few(30), 1, min_child_samples=2).adapted == {"min_data_in_bin": [3, 1]}
+    assert fitted(few(100), 1).adapted == {}
+
+
+@pytest.mark.parametrize("count", [1, 2, 25])
+def test_features_that_cannot_be_split_are_refused_in_one_line(count: int) -> None:
+    data = TrainingData(spec("binary"), [Held(np.ones((count, 4), "float32"), np.arange(count) % 2.0)], [])
+    with pytest.raises(StageError, match=rf"no feature of 4 can be split in {count} training rows"):
+        fitted(data)
+
+
+def test_an_error_in_a_step_or_an_answer_names_the_place_and_no_line_of_c() -> None:
+    made = fitted(few(30), 2)
+    with pytest.raises(StageError, match="LightGBM failed in an answer") as caught:
+        trainers.load("lightgbm", made.finish(2))(np.zeros((3, 2), "float32"))
+    assert not re.search(r"\.cpp|line \d", str(caught.value))
+
+
+def test_gains_that_overflow_still_give_shares() -> None:
+    data = few(40)
+    data = TrainingData(data.spec, [Held(part.x, part.y * 1e18) for part in data.training], [])  # type: ignore[attr-defined]
+    shares = trainers.importance("lightgbm", fitted(data, 5).finish(5), list("abcd"))
+    assert sum(item["share"] for item in shares) == pytest.approx(1, abs=1e-4)

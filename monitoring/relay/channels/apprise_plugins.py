@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError
 from monitoring.relay.channels.through_apprise import Form
 from monitoring.relay.markup import DISCORD, PLAIN, SLACK, TEAMS, TELEGRAM
@@ -15,7 +15,7 @@ from monitoring.relay.markup import DISCORD, PLAIN, SLACK, TEAMS, TELEGRAM
 
 def _as_json(text: str) -> int:
     """Return the bytes of a text as Apprise posts it: outside of ASCII, six for each character."""
-    return len(json.dumps(text))
+    return len(json_text.line(text, ensure_ascii=True))
 
 
 def _units(text: str) -> int:

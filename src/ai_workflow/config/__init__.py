@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ai_workflow.config import reader
+from ai_workflow.config import reader, variables
 from ai_workflow.config.check import Checker
 from ai_workflow.config.layers import DEFAULT_ENVIRONMENT, OVERRIDE, Layer, find, project_root
 from ai_workflow.config.merge import members, origins, override_tree, stack
 from ai_workflow.config.problems import ConfigError, Problem
 from ai_workflow.config.reader import Node
-from ai_workflow.config.values import Filler, quiet
+from ai_workflow.config.values import Filler, named_variables, quiet
 from ai_workflow.settings import Settings
 
 __all__ = ["ConfigError", "Layer", "Loaded", "Problem", "load"]
@@ -44,9 +44,9 @@ def load(
     """Read, merge, fill in and check the configuration; secrets are not looked up.
 
     Args:
-        pipeline: a YAML file that is laid over all others.
+        pipeline: a YAML file that is laid over all others; relative to the current folder, else to `root`.
         environment: else AIW_ENVIRONMENT, else `development`.
-        overrides: nested, or with dotted keys at the top; laid over the files.
+        overrides: nested, or with dotted keys at the top; laid over the files. Paths are relative to `root`.
         root: the folder that holds `config/`; else AIW_ROOT, the current folder, this project.
         env: stands in for the environment variables.
 
@@ -62,10 +62,13 @@ def load(
         name = DEFAULT_ENVIRONMENT
     trees = _read(layers, problems)
     partial = bool(problems)
+    named_in_layers = [name for layer in trees for name in named_variables(layer)]
+    problems += [Problem("environment", 0, "", message) for message in variables.unknown(env, named_in_layers)]
     over, found = override_tree(overrides or {}, env)
     layers.append(Layer(None, bool(overrides), "given by the caller" if overrides else "not given", OVERRIDE))
     tree = stack([*trees, over], env)
-    settings, wrong = _settings(tree, name, env, partial)
+    folders = {layer.name: layer.path.parent for layer in layers if layer.path} | {OVERRIDE: root}
+    settings, wrong = _settings(tree, name, Filler(env, folders), partial)
     problems += found + _other_environment(tree, name, env) + wrong
     if problems or settings is None:
         raise ConfigError(_sorted(problems, layers))
@@ -83,8 +86,7 @@ def _read(layers: list[Layer], problems: list[Problem]) -> list[Node]:
     return trees
 
 
-def _settings(tree: Node, name: str, env: Mapping[str, str], partial: bool) -> tuple[Settings | None, list[Problem]]:
-    filler = Filler(env)
+def _settings(tree: Node, name: str, filler: Filler, partial: bool) -> tuple[Settings | None, list[Problem]]:
     values = filler.fill(tree)
     assert isinstance(values, dict)
     settings, wrong = Checker(tree, filler.bad, partial).settings(values | {"environment": name})

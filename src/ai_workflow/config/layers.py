@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ai_workflow.config.problems import ConfigError, Problem
+from ai_workflow.config.system import System, detect
 
 BASE = Path("config", "base.yaml")
 DEFAULT_ENVIRONMENT = "development"
 OVERRIDE = "override"
 
 _NOT_ENVIRONMENTS = {"base", "logging"}
-_FAMILIES = {
-    "centos": {"rhel", "centos", "fedora", "rocky", "almalinux", "ol", "amzn", "scientific"},
-    "ubuntu": {"debian", "ubuntu"},
-}
-_OS_RELEASE = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +42,6 @@ def project_root(root: Path | None, env: Mapping[str, str]) -> Path:
     raise ConfigError([Problem(str(BASE), 0, "", f"not found under {looked}; set AIW_ROOT to the project's folder")])
 
 
-def system(env: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return `centos` for the RHEL family, `ubuntu` for the Debian family, else None; and the ID of the system."""
-    named = env.get("AIW_OS_RELEASE")
-    for path in [Path(named)] if named else _OS_RELEASE:
-        try:
-            fields = _os_release(path.read_text(encoding="utf-8", errors="replace"))
-        except OSError:
-            continue
-        own = fields.get("ID", "").lower()
-        ids = [own, *fields.get("ID_LIKE", "").lower().split()]
-        return next((name for item in ids for name, family in _FAMILIES.items() if item in family), None), own
-    return None, ""
-
-
 def find(
     root: Path, environment: str | None, pipeline: Path | None, env: Mapping[str, str]
 ) -> tuple[list[Layer], list[Problem]]:
@@ -71,18 +52,6 @@ def find(
     chosen.append(_named(root, pipeline, "pipeline file"))
     layers = [_layer(root, root / BASE, "base"), *(item for item in chosen if isinstance(item, Layer))]
     return layers, [item for item in chosen if isinstance(item, Problem)]
-
-
-def _os_release(text: str) -> dict[str, str]:
-    fields = {}
-    for line in text.splitlines():
-        key, found, value = line.strip().partition("=")
-        if found and not key.startswith("#"):
-            try:
-                fields[key] = " ".join(shlex.split(value))
-            except ValueError:
-                fields[key] = value
-    return fields
 
 
 def _layer(root: Path, path: Path, why: str) -> Layer:
@@ -102,20 +71,29 @@ def _environment(root: Path, named: str | None) -> Layer | Problem:
     return Problem("environment", 0, "", f"'{name}' has no file in config/; {hint}there are: {there}")
 
 
-def _system(root: Path, env: Mapping[str, str]) -> list[Layer]:
+def system_folder(system: System, env: Mapping[str, str]) -> Path | None:
+    """Return the folder of the layers of a system's family, or None if it is of neither family."""
     etc = Path(env.get("AIW_ETC") or "/etc/ai-workflow").absolute()
-    name, own = system(env)
-    if name is None:
-        return [Layer(None, False, f"{own or 'unknown'} is of neither system family", f"{etc.as_posix()}/")]
-    folder = etc / name
+    return etc / system.family if system.family else None
+
+
+def _system(root: Path, env: Mapping[str, str]) -> list[Layer]:
+    system = detect(env)
+    folder = system_folder(system, env)
+    if folder is None:
+        etc = Path(env.get("AIW_ETC") or "/etc/ai-workflow").absolute()
+        return [Layer(None, False, f"{system.id or 'unknown'} is of neither system family", f"{etc.as_posix()}/")]
+    why = f"system {system.family} ({system.id})"
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        return [Layer(None, False, f"system {name} ({own})", f"{folder.as_posix()}/*.yaml")]
-    return [_layer(root, path, f"system {name} ({own})") for path in files]
+        return [Layer(None, False, why, f"{folder.as_posix()}/*.yaml")]
+    return [_layer(root, path, why) for path in files]
 
 
 def _named(root: Path, path: str | Path | None, why: str) -> Layer | Problem:
     if path is None:
         return Layer(None, False, "not given", why)
-    layer = _layer(root, Path(path), why)
+    named = Path(path).expanduser()
+    # A worker need not run in the folder that a deployment's parameter is relative to.
+    layer = _layer(root, named if named.exists() else root / named, why)
     return layer if layer.found else Problem(why, 0, "", f"{path} does not exist")

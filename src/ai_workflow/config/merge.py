@@ -1,4 +1,4 @@
-"""Trees laid over one another: mappings merge, everything else replaces, and another pipeline starts afresh."""
+"""Merge of the layers: mappings merge, other values replace, and another pipeline resets the keys of the pipeline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ai_workflow.config.layers import OVERRIDE
 from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import MAX_DEPTH, Node
-from ai_workflow.config.schema import PIPELINE_KEYS, KeyPath
+from ai_workflow.config.schema import KeyPath, scope_at
 from ai_workflow.config.values import quiet
 from ai_workflow.secrets import Secret
 
@@ -21,9 +21,9 @@ def stack(trees: Iterable[Node], env: Mapping[str, str]) -> Node:
     for tree in trees:
         below, above = members(merged), members(tree)
         if _differ("pipeline", below, above, env):
-            below = {key: child for key, child in below.items() if key not in PIPELINE_KEYS}
+            below = _of_deployment(below, ())
         top = tree if "pipeline" in above or not merged.file else merged
-        merged = Node(_over(below, above, env), top.file, top.line)
+        merged = Node(_over(below, above, env, ()), top.file, top.line)
     return merged
 
 
@@ -64,20 +64,33 @@ def override_tree(overrides: Mapping[str, Any], env: Mapping[str, str]) -> tuple
         elif node := _node(value, tuple(parts), problems):
             for part in reversed(parts):
                 node = Node({part: node}, OVERRIDE)
-            tree = Node(_over(members(tree), members(node), env), OVERRIDE)
+            tree = Node(_over(members(tree), members(node), env, ()), OVERRIDE)
     return tree, problems
 
 
-def _over(below: Members, above: Members, env: Mapping[str, str]) -> Members:
-    return below | {key: _lay(below.get(key), child, env) for key, child in above.items()}
+def _over(below: Members, above: Members, env: Mapping[str, str], path: KeyPath) -> Members:
+    return below | {key: _lay(below.get(key), child, env, (*path, key)) for key, child in above.items()}
 
 
-def _lay(below: Node | None, above: Node, env: Mapping[str, str]) -> Node:
+def _lay(below: Node | None, above: Node, env: Mapping[str, str], path: KeyPath) -> Node:
     if below is None or not isinstance(below.value, dict) or not isinstance(above.value, dict):
         return above
+    kept: Members = below.value
     if _differ("kind", below.value, above.value, env):
-        return above
-    return Node(_over(below.value, above.value, env), above.file, above.line)
+        kept = _of_deployment(below.value, path)
+    return Node(_over(kept, above.value, env, path), above.file, above.line)
+
+
+def _of_deployment(below: Members, path: KeyPath) -> Members:
+    """Return the keys whose scope is `deployment`, and unknown keys at the top, which are reported later."""
+    kept: Members = {}
+    for key, child in below.items():
+        scope = scope_at((*path, key))
+        if scope == "deployment" or (scope is None and not path):
+            kept[key] = child
+        elif inner := _of_deployment(members(child), (*path, key)):
+            kept[key] = Node(inner, child.file, child.line)
+    return kept
 
 
 def _differ(key: str, below: Members, above: Members, env: Mapping[str, str]) -> bool:

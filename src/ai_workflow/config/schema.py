@@ -1,4 +1,4 @@
-"""What the settings allow at a place, read off the models themselves: types of values and names of keys."""
+"""The schema of the settings at a path, read from the models: types, names of keys, scopes, file paths."""
 
 from __future__ import annotations
 
@@ -7,37 +7,18 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from ai_workflow.secrets import Secret
 from ai_workflow.settings import Settings
+from ai_workflow.settings.section import RELATIVE_TO_FILE, Scope, Scoped, Section
 
 KeyPath = tuple[str | int, ...]
-
-# What `config.py` drops when a layer names another pipeline; the other keys belong to the place it runs in.
-_PLACE_KEYS = frozenset(
-    (
-        "environment",
-        "store",
-        "model",
-        "database",
-        "logging",
-        "recovery",
-        "service",
-        "relay",
-        "chat",
-        "reactions",
-        "deploy",
-    )
-)
-PIPELINE_KEYS = frozenset(field.alias or name for name, field in Settings.model_fields.items()) - _PLACE_KEYS
 
 
 def types_at(path: KeyPath) -> frozenset[Any]:
     """Return the types that the place takes: classes, `Any`, or nothing at all where there is no such place."""
-    found: list[Any] = [Settings]
-    for part in path:
-        found = [inner for outer in found for inner in _inside(outer, part)]
-    return frozenset(get_origin(item) or item for item in found)
+    return frozenset(get_origin(item) or item for item in _annotations(path))
 
 
 def takes_secret(path: KeyPath) -> bool:
@@ -57,6 +38,25 @@ def takes_number_not_bool(path: KeyPath) -> bool:
     return bool(found & {int, float}) and not found & {bool, Any}
 
 
+def takes_file_path(path: KeyPath) -> bool:
+    """Return whether the field holds a local path that is relative to the file that names it."""
+    return RELATIVE_TO_FILE in _marks(path)
+
+
+def scope_at(path: KeyPath) -> Scope | None:
+    """Return the declared scope of a key, or None if there is no such key."""
+    scope: Scope | None = None
+    for length in range(1, len(path) + 1):
+        part = path[:length]
+        if not types_at(part):
+            return None
+        marked = [mark.scope for mark in _marks(part) if isinstance(mark, Scoped)]
+        sections = [model.scope for model in _sections(part)]
+        above = [model.scope for model in _sections(part[:-1])]
+        scope = next(iter([*marked, *sections]), scope or next(iter(above), None))
+    return scope
+
+
 def is_union(path: KeyPath) -> bool:
     """Whether the place takes mappings of several kinds, so that pydantic names the kind in its errors."""
     return len(_models(path)) > 1
@@ -69,8 +69,38 @@ def keys_at(path: KeyPath, kind: object = None) -> Sequence[str]:
     return sorted({name for model in chosen for name, _ in _fields(model)})
 
 
+def _annotations(path: KeyPath) -> list[Any]:
+    found: list[Any] = [Settings]
+    for part in path:
+        found = [inner for outer in found for inner in _inside(outer, part)]
+    return found
+
+
+def _members(outer: Any) -> list[Any]:
+    """Return the annotation itself, or those of the items of a list or mapping."""
+    origin, arguments = get_origin(outer), get_args(outer)
+    if origin in (dict, tuple):
+        return _flat(arguments[1] if origin is dict else arguments[0])
+    return [outer]
+
+
 def _models(path: KeyPath) -> list[type[BaseModel]]:
     return [item for item in types_at(path) if isinstance(item, type) and issubclass(item, BaseModel)]
+
+
+def _sections(path: KeyPath) -> list[type[Section]]:
+    """Return the sections of a place; those of its items if it is a list or a mapping of sections."""
+    inner = [item for outer in _annotations(path) for item in _members(outer)]
+    return [item for item in inner if isinstance(item, type) and issubclass(item, Section)]
+
+
+def _marks(path: KeyPath) -> list[Any]:
+    """Return the metadata of a field, in every section that has one of its name."""
+    if not path:
+        return []
+    models = _models(path[:-1])
+    fields = [field for model in models for name, field in _named(model) if name == path[-1]]
+    return [mark for field in fields for mark in field.metadata]
 
 
 def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
@@ -79,8 +109,13 @@ def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
+    for name, field in _named(model):
+        yield name, field.annotation
+
+
+def _named(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        yield field.alias or name, field.annotation
+        yield field.alias or name, field
 
 
 def _inside(outer: Any, part: str | int) -> list[Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from ai_workflow.config import schema
+from ai_workflow.config import paths, schema
 from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node, scalar
 from ai_workflow.config.schema import KeyPath
@@ -47,13 +48,30 @@ def quiet(node: Node | None, env: Mapping[str, str]) -> object:
         return value
 
 
-class Filler:
-    """Fills in a whole tree; `problems` and the `bad` paths name what could not be."""
+def named_variables(node: Node) -> Iterator[str]:
+    """Yield the name of each environment variable that a tree names."""
+    if isinstance(node.value, dict | list):
+        for child in node.value.values() if isinstance(node.value, dict) else node.value:
+            yield from named_variables(child)
+    elif isinstance(node.value, str):
+        for token in _TOKEN.finditer(node.value):
+            if match := _VARIABLE.fullmatch(token["body"] or ""):
+                yield match[1]
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+
+class Filler:
+    """Fills in a whole tree; `problems` and the `bad` paths name what could not be filled in.
+
+    Args:
+        env: the environment variables.
+        folders: the folder of each file that set values, by the name that nodes have for it.
+    """
+
+    def __init__(self, env: Mapping[str, str], folders: Mapping[str, Path]) -> None:
         self.problems: list[Problem] = []
         self.bad: set[KeyPath] = set()
         self._env = env
+        self._folders = folders
 
     def fill(self, node: Node, path: KeyPath = ()) -> object:
         """Return the tree's plain value; what cannot be filled in becomes None."""
@@ -76,6 +94,8 @@ class Filler:
             value = self._secret(value) if schema.takes_secret(path) else self._plain(node, value, path)
         if isinstance(value, bool) and schema.takes_number_not_bool(path):
             raise BadValue(f"must be a number, and {_written(node)} is true or false for YAML")
+        if isinstance(value, str) and schema.takes_file_path(path) and not _SECRET.fullmatch(value):
+            return paths.absolute(value, self._folders[node.file])
         return value
 
     def _secret(self, value: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ import orjson
 from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
-from ai_workflow.serving import oip, replies
+from ai_workflow.serving import json_body, oip, replies
 from ai_workflow.serving.attempts import Outcome
 from ai_workflow.serving.chain import Answered, Chain
 from ai_workflow.serving.encoder import BadRows
@@ -30,8 +29,9 @@ Header = tuple[bytes, bytes]
 Headers = Mapping[bytes, bytes]
 JSON = (b"content-type", b"application/json")
 RETRY = (b"retry-after", b"1")
-# More rows than these are made ready in a thread, so that others need not wait.
-_FEW_ROWS = 32
+# Larger requests and answers are handled in a thread, so that the event loop is never blocked by one of them.
+_FEW_ROWS, _FEW_VALUES = 32, 2048
+_ID_BYTES = 16
 # The same fallback is logged so often.
 _TELL_SECONDS = 10.0
 # Python reads no whole number of more than 4300 of them, and no body is that long.
@@ -89,7 +89,6 @@ class Answering:
         self._loop = asyncio.get_running_loop()
         self._told: dict[tuple[str, str | None], float] = {}
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="rows")
-        self._stem, self._numbers = os.urandom(6).hex(), itertools.count(1)
 
     def route(self, path: str) -> Route | None:
         """Return what answers `POST` to a path, if it is one of inference."""
@@ -112,13 +111,12 @@ class Answering:
         return infer
 
     async def _predict(self, request: Request) -> Response:
-        try:
-            body = orjson.loads(request.body)
-        except ValueError as error:
-            raise BadRows(f"the body is not JSON: {error}") from error
-        question = rows_of(body, self._most_rows)
+        is_small = len(request.body) <= json_body.SMALL_BYTES
+        question = await self._done(is_small, _rows, request.body, self._most_rows)
         found, stem = await self._ask(question, self._versions.chain, request, self._deadline)
-        return Response(orjson.dumps(replies.in_words(found, stem, request.trace_id, self._default or {})))
+        is_few = question.rows <= _FEW_VALUES
+        response: Response = await self._done(is_few, _in_words, found, stem, request.trace_id, self._default or {})
+        return response
 
     async def _infer(self, request: Request) -> Response:
         return await self._inferred(request, self._versions.chain, is_pinned=False)
@@ -127,12 +125,15 @@ class Answering:
         header = request.headers.get(b"inference-header-content-length")
         if header is not None and not (header.isdigit() and len(header) < _MOST_DIGITS):
             raise BadRows("Inference-Header-Content-Length is not a number of bytes")
-        asked = oip.parse(request.body, int(header) if header is not None else None, self._most_rows)
-        oip.check_outputs(asked, replies.outputs(self._is_regression))
+        is_small = len(request.body) <= json_body.SMALL_BYTES
+        length = int(header) if header is not None else None
+        outputs = replies.outputs(self._is_regression)
+        asked = await self._done(is_small, _parsed, request.body, length, self._most_rows, outputs)
         deadline = min(self._deadline, asked.timeout or self._deadline)
         found, stem = await self._ask(asked.question, chain, request, deadline, is_pinned=is_pinned)
         body = replies.in_protocol(found, stem, request.trace_id, self._pipeline, asked.id)
-        content, head = oip.answer(body, replies.tensors(found, self._is_regression), asked)
+        is_few = len(found.answered.values) <= _FEW_VALUES
+        content, head = await self._done(is_few, _in_tensors, body, found, self._is_regression, asked)
         if head is None:
             return Response(content)
         binary = (b"content-type", b"application/octet-stream")
@@ -147,23 +148,30 @@ class Answering:
             BadRows: the rows do not fit the version that is asked first.
             Refused: no version answers, and there is no default for it.
         """
-        data = await self._encoded(question, chain)
+        data = await self._encoded(question, chain, is_small=len(request.body) <= json_body.SMALL_BYTES)
         answered = await chain.answer(
-            question.rows, lambda slot: data.get(slot.loaded.schema), request.arrived + deadline
+            question.rows,
+            lambda slot: data.get(slot.loaded.schema),
+            request.arrived + deadline,
+            request.trace_id,
+            expires=deadline < self._deadline,
         )
         if answered.slot is None and (is_pinned or self._default is None):
-            raise self._unanswered(answered, chain, request)
-        found = replies.reply(answered, question.rows, self._default or {})
+            raise self._unanswered(answered, request)
+        is_few = len(answered.values) <= _FEW_VALUES
+        found = await self._done(is_few, replies.reply, answered, question.rows, self._default or {})
         self._tally.final(found, self._loop.time() - request.arrived, request.trace_id)
         if answered.fell_back:
             self._tell(found, request)
-        stem = f"{self._stem}-{next(self._numbers):x}"
+        # Unguessable: who knows the id of a prediction may send its label.
+        stem = os.urandom(_ID_BYTES).hex()
         if self._book is not None:
             first = chain.first
             self._book.add(
                 Record(
                     time.time(), request.trace_id, stem, found.version, answered.reasons, found.predictions,
                     found.scores, question.values(), data.get(first.loaded.schema) if first else None,
+                    is_small=len(request.body) <= json_body.SMALL_BYTES,
                 )
             )  # fmt: skip
         return found, stem
@@ -176,14 +184,18 @@ class Answering:
             with trace.bound(trace_id=request.trace_id):
                 log.warning("answered by %s: %s", found.version, found.answered.reasons)
 
-    async def _encoded(self, question: Question, chain: Chain) -> dict[str, bytes | None]:
+    async def _done(self, is_small: bool, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what work gives; it runs in a thread unless it is small."""
+        return work(*arguments) if is_small else await self._loop.run_in_executor(self._slow, work, *arguments)
+
+    async def _encoded(self, question: Question, chain: Chain, *, is_small: bool) -> dict[str, bytes | None]:
         """Return the rows as each version takes them; None where they do not fit one that is a fallback only."""
         data: dict[str, bytes | None] = {}
         for slot in chain.slots:
             if slot.loaded.schema in data:
                 continue
             try:
-                made = question.quick(slot.loaded) if question.rows <= _FEW_ROWS else None
+                made = question.quick(slot.loaded) if is_small and question.rows <= _FEW_ROWS else None
                 if made is None:
                     made = await self._loop.run_in_executor(self._slow, _made_ready, question, slot.loaded)
                 data[slot.loaded.schema] = made
@@ -193,11 +205,34 @@ class Answering:
                 data[slot.loaded.schema] = None
         return data
 
-    def _unanswered(self, answered: Answered, chain: Chain, request: Request) -> Refused:
-        is_late = answered.outcome is Outcome.TIMEOUT
-        version = chain.first.name if chain.first else "none"
-        self._tally.unanswered(version, "timeout" if is_late else "error", request.trace_id)
+    def _unanswered(self, answered: Answered, request: Request) -> Refused:
+        is_late = answered.last is not None and answered.last.is_late
+        status = "timeout" if is_late else "rejected" if answered.last is Outcome.BUSY else "error"
+        self._tally.unanswered(status, request.trace_id)
         return Refused(504 if is_late else 503, f"no answer: {answered.reasons}", RETRY)
+
+
+def _rows(body: bytes, most: int) -> Question:
+    try:
+        return rows_of(json_body.read(body), most)
+    except ValueError as error:
+        raise BadRows(f"the body is not JSON: {error}") from error
+
+
+def _in_words(found: replies.Reply, stem: str, trace_id: str, default: Mapping[str, Any]) -> Response:
+    return Response(orjson.dumps(replies.in_words(found, stem, trace_id, default)))
+
+
+def _parsed(body: bytes, header: int | None, most: int, outputs: Sequence[str]) -> oip.Infer:
+    asked = oip.parse(body, header, most)
+    oip.check_outputs(asked, outputs)
+    return asked
+
+
+def _in_tensors(
+    body: dict[str, Any], found: replies.Reply, is_regression: bool, asked: oip.Infer
+) -> tuple[bytes, int | None]:
+    return oip.answer(body, replies.tensors(found, is_regression), asked)
 
 
 def _made_ready(question: Question, loaded: Any) -> bytes:

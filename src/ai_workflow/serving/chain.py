@@ -1,4 +1,4 @@
-"""Asks `latest`, then `stable`, then gives the default response; one absolute deadline for all of it."""
+"""The fallback chain: `latest`, then `stable`, then the default response, within one absolute deadline."""
 
 from __future__ import annotations
 
@@ -8,29 +8,70 @@ from dataclasses import dataclass
 
 from ai_workflow import fallback
 from ai_workflow.serving.attempts import Outcome
+from ai_workflow.serving.job_queue import Answers
 from ai_workflow.serving.slot import Slot
+
+# The resolution of the event loop's clock.
+_CLOCK_SECONDS = 0.001
+NOT_LOADED, NOT_PUBLISHED = "not_loaded", "not_published"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A version that did not answer a request.
+
+    Args:
+        version: its name; empty where there is none.
+        reason: why, as in the label of `inference_fallback_total`.
+        seconds: how long it was waited for; 0: the request was not put to it.
+        text: the same in words, where there is no version to name.
+    """
+
+    version: str
+    reason: str
+    seconds: float = 0.0
+    text: str = ""
+
+    def __str__(self) -> str:
+        """Return `version: reason`."""
+        return self.text or f"{self.version}: {self.reason}"
+
+
+UNPUBLISHED = Failure("", NOT_PUBLISHED, text="no version is published")
 
 
 @dataclass(slots=True, eq=False)
 class Answered:
-    """What became of a request.
+    """The outcome of a request.
 
     Args:
-        slot: the version that answered; None: nobody did.
+        slot: the version that answered; None: none did.
         values: its answers, (rows x outputs).
-        outcome: why the first one that was asked did not answer.
-        reasons: why not, for each version that did not.
+        failures: the versions before it, in their order.
+        seconds: how long the version that answered took.
+        last: why the last version that was asked did not answer.
     """
 
     slot: Slot | None
     values: Sequence[float]
-    outcome: Outcome | None = None
-    reasons: str | None = None
+    failures: Sequence[Failure] = ()
+    seconds: float = 0.0
+    last: Outcome | None = None
 
     @property
     def fell_back(self) -> bool:
-        """Whether somebody else than latest answered."""
-        return self.reasons is not None
+        """Whether the first version in line did not answer."""
+        return bool(self.failures)
+
+    @property
+    def reasons(self) -> str | None:
+        """Return why not, for each version that did not answer."""
+        return "; ".join(map(str, self.failures)) or None
+
+    @property
+    def slowest(self) -> float:
+        """Return the seconds of the version that took the longest."""
+        return max(self.seconds, *(failure.seconds for failure in self.failures), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +84,64 @@ class Chain:
     """
 
     slots: tuple[Slot, ...] = ()
-    absent: str | None = None
+    absent: Failure | None = None
 
     @property
     def first(self) -> Slot | None:
-        """The version that requests are judged by."""
+        """The version that requests are checked against."""
         return self.slots[0] if self.slots else None
+
+    @property
+    def absence(self) -> str | None:
+        """Return why the version that should be first is not loaded, in words."""
+        return str(self.absent) if self.absent else None
 
     def named(self, name: str) -> Slot | None:
         """Return a version that is loaded, by its name."""
         return next((slot for slot in self.slots if slot.name == name), None)
 
-    async def answer(self, rows: int, encoded: Callable[[Slot], bytes | None], end: float) -> Answered:
-        """Return the first answer that comes in time.
+    async def answer(
+        self,
+        rows: int,
+        encoded: Callable[[Slot], bytes | None],
+        end: float,
+        trace_id: str = "",
+        *,
+        expires: bool = False,
+    ) -> Answered:
+        """Return the first answer that comes in time, and count what each version did.
 
         Args:
             rows: how many are asked about.
             encoded: gives them as a version takes them; None where they do not fit it.
             end: the deadline, in the loop's time.
+            trace_id: of the request.
+            expires: whether no version is asked after the deadline, since the caller set it.
         """
         time = asyncio.get_running_loop().time
-        first: Outcome | None = None
-        reasons = self.absent
+        failures = [self.absent] if self.absent else []
+        last: Outcome | None = None
         for place, slot in enumerate(self.slots, 1):
-            data = encoded(slot)
-            outcome: Sequence[float] | Outcome
+            data, began = encoded(slot), time()
+            until = fallback.until(began, end, another=place < len(self.slots))
+            asked: Answers | Outcome
             if data is None:
-                outcome = slot.attempts.refused(Outcome.UNFIT)
+                asked = Outcome.UNFIT
+            elif expires and began + _CLOCK_SECONDS > end:
+                asked = Outcome.TIMEOUT
             else:
-                asked = slot.answer(data, rows, fallback.until(time(), end, another=place < len(self.slots)))
-                outcome = asked if isinstance(asked, Outcome) else await asked
+                asked = slot.answer(data, rows, until)
+            if isinstance(asked, Outcome):
+                slot.attempts.refused(asked, trace_id)
+                failures.append(Failure(slot.name, asked.value))
+                last = asked if asked in (Outcome.BUSY, Outcome.TIMEOUT) else last
+                continue
+            outcome = await asked
+            seconds = time() - began
             if not isinstance(outcome, Outcome):
-                return Answered(slot, outcome, first, reasons)
-            first = first or outcome
-            reasons = f"{reasons}; {slot.name}: {outcome.value}" if reasons else f"{slot.name}: {outcome.value}"
-        return Answered(None, (), first, reasons or "no version is published")
+                slot.attempts.answered(seconds, trace_id, fell_back=bool(failures))
+                return Answered(slot, outcome, failures, seconds)
+            slot.attempts.failed(outcome, seconds, trace_id)
+            failures.append(Failure(slot.name, outcome.value, seconds))
+            last = outcome
+        return Answered(None, (), failures or [UNPUBLISHED], last=last)

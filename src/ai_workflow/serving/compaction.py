@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ai_workflow import logs, partitions
+from ai_workflow import json_text, logs, partitions
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.stages import result_store
@@ -89,7 +89,7 @@ def _frame(lines: list[dict[str, Any]]) -> Any:
     for name in _TEXTS if numbers else (*_TEXTS, "prediction"):
         frame[name] = frame[name].map(lambda value: None if value is None else str(value)).astype("str")
     if has_values:
-        frame["values"] = frame["values"].map(lambda row: json.dumps(row, sort_keys=True, ensure_ascii=False))
+        frame["values"] = frame["values"].map(lambda row: json_text.line(json_text.finite(row)))
     frame["time"] = pd.to_datetime(frame["time"], unit="s").astype("datetime64[us]")
     frame["source"] = SOURCE
     return frame
@@ -105,6 +105,7 @@ _COLUMNS = (
 def main(root: str, folder: str, pipeline: str) -> int:
     """Compact, and return the exit status: 1 where segments have to wait for the next time, which is said."""
     logs.setup()
+    logs.take_over()
     try:
         compact(Store(root), Path(folder), pipeline)
     except (AiWorkflowError, OSError) as error:

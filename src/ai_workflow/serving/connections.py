@@ -1,18 +1,15 @@
-"""Client connections with the limits that uvicorn lacks: time to send a request, size of its head, how many."""
+"""Client connections of the service, with limits of time and number."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from ai_workflow.http_protocol import Http11Protocol
 from ai_workflow.settings import Service
 
-_MOST_HEAD_BYTES = 64 << 10
 # So many of the oldest idle connections make room for new ones at once.
 _EVICTED_SHARE = 20
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class _Joined:
@@ -40,7 +37,7 @@ class _Joined:
             self._transport.write(b"".join(parts))
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Http11Protocol):
     """One client's connection; `sweep` closes those that are too slow."""
 
     def __init__(self, service: Service, **given: Any) -> None:
@@ -48,7 +45,7 @@ class Connection(HttpToolsProtocol):
         self._service = service
         self._clock = self.loop.time
         self.since = self._clock()
-        self._is_receiving, self._in_head, self._head_bytes = False, False, 0
+        self._is_receiving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection; where there are too many, the oldest idle ones make room, or it is refused."""
@@ -57,29 +54,16 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._service.max_connections and not self._make_room():
             transport.abort()
 
-    def data_received(self, data: bytes) -> None:
-        """Take data; a head that does not end is refused."""
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MOST_HEAD_BYTES:
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
-                return
-        super().data_received(data)
-
     def on_message_begin(self) -> None:
         """Note that a request begins."""
         super().on_message_begin()
-        self.since, self._is_receiving, self._in_head, self._head_bytes = self._clock(), True, True, 0
-
-    def on_headers_complete(self) -> None:
-        """Note that its head has ended."""
-        self._in_head = False
-        super().on_headers_complete()
+        self.since = self._clock()
+        self._is_receiving = True
 
     def on_message_complete(self) -> None:
         """Note that it has been received."""
-        self._is_receiving = False
+        if not self.parser.should_upgrade():
+            self._is_receiving = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

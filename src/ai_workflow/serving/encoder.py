@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -27,6 +28,8 @@ _NUMBERS = {int, float}
 _MOMENT = re.compile(r"^(?!0000)\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{6})?)?)?$")
 _EPOCH, _DAY = datetime(1970, 1, 1), timedelta(days=1)  # noqa: DTZ001 - as clean rows hold them: in UTC, without zone
 _SHOWN = 5
+# A similar name is looked for among the first keys of a row only: the comparison takes microseconds for each.
+_COMPARED_KEYS, _MAX_KEY_LENGTH = 200, 200
 
 
 class BadRows(AiWorkflowError):
@@ -93,7 +96,10 @@ class Encoder:
                 if isinstance(row[name], list | dict):
                     problems.append(f"rows[{number}].{name} is not a single value")
         if not problems:
-            matrix, problems = features.read(rows, self.spec)
+            import numpy as np
+
+            with np.errstate(over="ignore"):  # more than float32 holds is infinite, as in training
+                matrix, problems = features.read(rows, self.spec)
             if not problems:
                 return matrix.tobytes()
         more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -127,7 +133,8 @@ class Encoder:
         for number, row in enumerate(rows):
             for name in self.columns:
                 if name not in row:
-                    near = difflib.get_close_matches(name, row, n=1)
+                    keys = [key for key in islice(row, _COMPARED_KEYS) if len(key) <= _MAX_KEY_LENGTH]
+                    near = difflib.get_close_matches(name, keys, n=1)
                     hint = f"did you mean it by '{near[0]}'?" if near else "send null where there is no value"
                     return BadRows(f"rows[{number}] has no '{name}', which the model needs; {hint}")
         return BadRows("a row lacks a column")

@@ -68,7 +68,7 @@ class InferenceApp:
         except Exception:
             with trace.bound(trace_id=trace_id):
                 log.exception("a request failed for a reason of our own")
-            self._tally.unanswered("none", "error", trace_id)
+            self._tally.unanswered("error", trace_id)
             status, content = 500, _said("internal error; the service's log has more", trace_id)
         length = (b"content-length", b"%d" % len(content))
         closing = (_CLOSE,) if self.draining else ()
@@ -86,13 +86,13 @@ class InferenceApp:
         if not self._gate.admits(headers):
             challenge = (b"www-authenticate", b"Bearer")
             raise Refused(self._tally.invalid(401), "no valid bearer token", challenge, _CLOSE)
-        if headers.get(b"content-encoding", _PLAIN) != _PLAIN:
+        if headers.get(b"content-encoding", _PLAIN).lower() != _PLAIN:
             raise self._encoded(headers[b"content-encoding"])
         body = await self._body(headers, receive, trace_id)
         if body is None:
             return None
         if self.in_flight >= self._service.max_in_flight:
-            self._tally.unanswered("none", "rejected", trace_id)
+            self._tally.unanswered("rejected", trace_id)
             raise Refused(503, "too many requests at a time (service.max_in_flight)", RETRY)
         self.in_flight += 1
         try:
@@ -125,7 +125,7 @@ class InferenceApp:
                 if size > self._service.max_body_bytes:
                     raise self._too_large()
                 if self._buffered > _MOST_BUFFERED:
-                    self._tally.unanswered("none", "rejected", trace_id)
+                    self._tally.unanswered("rejected", trace_id)
                     raise Refused(503, "too much is being received at a time", RETRY, _CLOSE)
             return b"".join(pieces)
         finally:

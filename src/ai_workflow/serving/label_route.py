@@ -5,6 +5,7 @@ It asks no model and touches none: a caller who sends labels keeps no prediction
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from ai_workflow.errors import StoreError
 from ai_workflow.labels import text_of
 from ai_workflow.secrets import scrub
+from ai_workflow.serving import json_body
 from ai_workflow.serving.label_log import LabelLog
 from ai_workflow.serving.label_time import BadTime, epoch
 from ai_workflow.serving.tally import Tally
@@ -57,8 +59,8 @@ class LabelRoute:
             raise HTTPException(503, "too many requests with labels at a time", _RETRY)
         self._under_way += 1
         try:
-            labels = self._read(await self._body(request))
-            await self._log.add(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in labels))
+            count, lines = await asyncio.to_thread(self._lines, await self._body(request))
+            await self._log.add(lines)
         except StoreError as error:
             raise HTTPException(503, scrub(f"the labels are not kept: {error}"), _RETRY) from error
         except HTTPException as error:
@@ -66,11 +68,11 @@ class LabelRoute:
             raise
         finally:
             self._under_way -= 1
-        return Response(orjson.dumps({"accepted": len(labels)}), media_type="application/json")
+        return Response(orjson.dumps({"accepted": count}), media_type="application/json")
 
     async def _body(self, request: Request) -> bytes:
         coding = request.headers.get("content-encoding", "identity")
-        if coding != "identity":
+        if coding.lower() != "identity":
             said = f"Content-Encoding {coding!r} is not taken: send the body as it is"
             raise HTTPException(415, said, {"accept-encoding": "identity", "connection": "close"})
         pieces, size = [], 0
@@ -85,10 +87,15 @@ class LabelRoute:
             raise HTTPException(400, "the body is not whole") from error
         return b"".join(pieces)
 
+    def _lines(self, data: bytes) -> tuple[int, bytes]:
+        """Return how many labels a body has, and the lines that are kept of them."""
+        labels = self._read(data)
+        return len(labels), b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in labels)
+
     def _read(self, data: bytes) -> list[dict[str, Any]]:
         """Return the labels as they are kept; one that is wrong refuses them all."""
         try:
-            body = orjson.loads(data)
+            body = json_body.read(data)
         except ValueError as error:
             raise HTTPException(400, f"the body is not JSON: {error}") from error
         labels = body.get("labels") if type(body) is dict else None

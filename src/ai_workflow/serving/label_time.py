@@ -14,7 +14,9 @@ class BadTime(ValueError):
 
 
 def epoch(given: Any, now: float) -> float:
-    """Return the moment in seconds since 1970.
+    """Return the moment in seconds since 1970; one that is slightly ahead of the clock becomes `now`.
+
+    A label with a later time would win over the labels of the next minutes.
 
     Raises:
         BadTime: it is neither, or lies before 1970 or in the future.
@@ -31,4 +33,4 @@ def epoch(given: Any, now: float) -> float:
         raise BadTime("is neither a date (ISO 8601) nor seconds since 1970")
     if not 0 <= seconds <= now + _AHEAD_SECONDS:
         raise BadTime("lies before 1970" if seconds < 0 else "lies in the future")
-    return seconds
+    return min(seconds, now)

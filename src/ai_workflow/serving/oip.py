@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import orjson
 
+from ai_workflow.serving import json_body
 from ai_workflow.serving.encoder import BadRows
+from ai_workflow.serving.json_body import clipped, shown
 from ai_workflow.serving.questions import Named, Numbers, Question
-from ai_workflow.serving.tensors import DATATYPES, NUMBERS, Output, packed, unpacked
+from ai_workflow.serving.tensors import DATATYPES, NUMBERS, Output, check, packed, unpacked
 
 MATRIX = "features"
 
@@ -57,7 +59,7 @@ def parse(body: bytes, header: int | None, most: int) -> Infer:
     if header is not None and not 0 <= header <= len(body):
         raise BadRows(f"Inference-Header-Content-Length {header} does not fit a body of {len(body)} bytes")
     try:
-        asked = orjson.loads(body if header is None else body[:header])
+        asked = json_body.read(body if header is None else body[:header])
     except ValueError as error:
         raise BadRows(f"the body is not JSON: {error}") from error
     if type(asked) is not dict or type(inputs := asked.get("inputs")) is not list or not inputs:
@@ -66,7 +68,7 @@ def parse(body: bytes, header: int | None, most: int) -> Infer:
     for tensor in inputs:
         name, values, rest = _tensor(tensor, rest, most)
         if name in tensors:
-            raise BadRows(f"input '{name}' is there twice")
+            raise BadRows(f"input '{clipped(name)}' is there twice")
         tensors[name] = values
     if rest:
         raise BadRows(f"{len(rest)} bytes follow the last binary tensor")
@@ -76,6 +78,9 @@ def parse(body: bytes, header: int | None, most: int) -> Infer:
         raise BadRows("`outputs` must be a list of objects with a `name`")
     if request_id is not None and type(request_id) is not str:
         raise BadRows("`id` must be text")
+    names = [each["name"] for each in outputs]
+    if len(set(names)) < len(names):
+        raise BadRows("an output is requested twice")
     binary = parameters.get("binary_data_output") is True
     return Infer(
         _question(tensors),
@@ -90,28 +95,33 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
     """Return a tensor's name, its type, shape and values, and the binary data after it."""
     if type(tensor) is not dict or type(name := tensor.get("name")) is not str:
         raise BadRows("each input must be an object with a `name`")
+    said = clipped(name)
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype != "BYTES" and (type(datatype) is not str or datatype not in NUMBERS):
-        raise BadRows(f"input '{name}': datatype {datatype!r} is none of {', '.join(DATATYPES)}")
+        raise BadRows(f"input '{said}': datatype {shown(datatype)} is none of {', '.join(DATATYPES)}")
     if type(shape) is not list or not 1 <= len(shape) <= 2 or set(map(type, shape)) != {int} or min(shape) < 1:
-        raise BadRows(f"input '{name}': shape {shape!r} is not [rows] or [rows, columns], each 1 at least")
+        raise BadRows(f"input '{said}': shape {shown(shape)} is not [rows] or [rows, columns], each 1 at least")
     if shape[0] > most:
         raise BadRows(f"{shape[0]} rows are more than the {most} that one request may have (service.max_rows)")
     count = shape[0] * (shape[1] if len(shape) > 1 else 1)
     size = _mapping(tensor, "parameters").get("binary_data_size")
     if size is None:
-        values = _listed(name, tensor.get("data"), count)
+        values = _listed(said, tensor.get("data"), shape, count)
+        check(said, datatype, values)
     else:
         if type(size) is not int or not 0 <= size <= len(rest):
-            raise BadRows(f"input '{name}': binary_data_size {size!r}, and {len(rest)} bytes are left of the body")
-        values, rest = unpacked(name, datatype, rest[:size], count), rest[size:]
+            raise BadRows(f"input '{said}': binary_data_size {shown(size)}, and {len(rest)} bytes are left of the body")
+        values, rest = unpacked(said, datatype, rest[:size], count), rest[size:]
     return name, (datatype, shape, values), rest
 
 
-def _listed(name: str, data: Any, count: int) -> list[Any]:
+def _listed(name: str, data: Any, shape: list[int], count: int) -> list[Any]:
     if not isinstance(data, list):
         raise BadRows(f"input '{name}' has neither `data` nor parameters.binary_data_size")
     if data and type(data[0]) is list and set(map(type, data)) == {list}:
+        width = shape[1] if len(shape) > 1 else 1
+        if any(len(row) != width for row in data):
+            raise BadRows(f"input '{name}' has nested rows that do not have the length {width} of its shape")
         data = [value for row in data for value in row]
     if len(data) != count:
         raise BadRows(f"input '{name}' has {len(data)} values, and its shape says {count}")
@@ -127,7 +137,7 @@ def _question(tensors: dict[str, tuple[str, list[int], Any]]) -> Question:
         raise BadRows(f"the inputs differ in how many rows they have: {sorted(counts)}")
     for name, (_, shape, _) in tensors.items():
         if shape[1:] not in ([], [1]):
-            raise BadRows(f"input '{name}' is one column: its shape is [rows] or [rows, 1], not {shape}")
+            raise BadRows(f"input '{clipped(name)}' is one column: its shape is [rows] or [rows, 1], not {shape}")
     columns = [list(_plain(values)) for _, _, values in tensors.values()]
     return Named([dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)])
 
@@ -191,23 +201,26 @@ def check_outputs(asked: Infer, names: Sequence[str]) -> None:
         BadRows: it has one.
     """
     if unknown := [name for name in asked.outputs if name not in names]:
-        raise BadRows(f"there is no output '{unknown[0]}'; there is {', '.join(names)}")
+        raise BadRows(f"there is no output '{clipped(unknown[0])}'; there is {', '.join(names)}")
 
 
 def answer(body: dict[str, Any], outputs: Sequence[Output], asked: Infer) -> tuple[bytes, int | None]:
-    """Return the bytes of an answer, and how many of them are JSON, where binary tensors follow."""
+    """Return the bytes of an answer, and how many of them are JSON, where binary tensors follow.
+
+    Outputs are those that are requested, in the order of the request.
+    """
     if not asked.outputs and not asked.binary:
         return orjson.dumps({**body, "outputs": outputs}), None
     described, tail = [], []
-    for output in outputs:
-        if asked.outputs and output.name not in asked.outputs:
-            continue
-        tensor = asdict(output)
+    by_name = {output.name: output for output in outputs}
+    for output in [by_name[name] for name in asked.outputs or by_name if name in by_name]:
+        tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
         if asked.outputs.get(output.name, asked.binary):
             data = packed(output)
-            del tensor["data"]
             tensor["parameters"] = {"binary_data_size": len(data)}
             tail.append(data)
+        else:
+            tensor["data"] = output.data
         described.append(tensor)
     head = orjson.dumps({**body, "outputs": described})
     return (b"".join([head, *tail]), len(head)) if tail else (head, None)

@@ -38,10 +38,19 @@ def document(settings: Settings, loaded: Loaded | None) -> dict[str, Any]:
         "paths": _paths(f"/v2/models/{settings.pipeline}", columns, is_number),
         "components": {"schemas": openapi_schemas.schemas(columns, settings.service.max_rows, is_number)},
     }
-    if settings.service.token is not None:
-        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    service = settings.service
+    schemes = {"bearer": service.token, "labelBearer": service.label_token}
+    used = {name: {"type": "http", "scheme": "bearer"} for name, token in schemes.items() if token is not None}
+    labels = document["paths"]["/labels"]["post"]
+    if service.label_token is not None:
+        labels["security"] = [{"labelBearer": []}]
+    elif service.token is not None or service.admin_token is not None:
+        del document["paths"]["/labels"]
+    if service.token is not None:
         document["security"] = [{"bearer": []}]
-        _add_unauthorized(document["paths"])
+    if used:
+        document["components"]["securitySchemes"] = used
+        _add_unauthorized(document["paths"], is_closed=service.token is not None)
     return document
 
 
@@ -126,10 +135,10 @@ def _error(status: str) -> dict[str, Any]:
     return {**found, "headers": _RETRY} if status in ("503", "504") else found
 
 
-def _add_unauthorized(paths: dict[str, Any]) -> None:
+def _add_unauthorized(paths: dict[str, Any], *, is_closed: bool) -> None:
     for operations in paths.values():
         for operation in operations.values():
-            if "security" not in operation:
+            if operation.get("security", is_closed):
                 operation["responses"]["401"] = _error("401")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version as version_of
 from typing import Any
@@ -57,14 +58,17 @@ class OtherRoutes:
                 for path in (model, model + "/versions/{version}")
             ),
             Route("/predict", self._open(self._model), methods=["POST"]),
-            Route("/labels", self._open(self._labels.take), methods=["POST"]),
+            Route("/labels", self._labeling(self._labels.take), methods=["POST"]),
             Route("/metrics", self._open(self._metrics)),
             Route("/openapi.json", self._open(self._openapi)),
             Route("/admin/reload", self._admin(self._reload), methods=["POST"]),
             Route("/admin/log-level", self._admin(self._set_log_level), methods=["POST"]),
             Route("/admin/drain", self._admin(self._begin_drain), methods=["POST"]),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _as_json, Exception: _internal})
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _as_json, Exception: _internal})
+        # A redirect would be made of the Host header, and be answered before the token is checked.
+        app.router.redirect_slashes = False
+        return app
 
     # -- who may -------------------------------------------------------------------------------------------------
 
@@ -74,6 +78,18 @@ class OtherRoutes:
         async def guarded(request: Request) -> Response:
             if not self._gate.admits(dict(request.scope["headers"])):
                 raise HTTPException(401, "no valid bearer token", {"www-authenticate": "Bearer"})
+            return await endpoint(request)
+
+        return guarded
+
+    def _labeling(self, endpoint: Endpoint) -> Endpoint:
+        """Accept requests with the label token; labels are closed where only other tokens are set."""
+
+        async def guarded(request: Request) -> Response:
+            if not self._gate.has_labels:
+                raise HTTPException(404, "labels are not accepted: service.label_token is not set. Set it")
+            if not self._gate.admits_labels(dict(request.scope["headers"])):
+                raise HTTPException(401, "no valid label token", {"www-authenticate": "Bearer"})
             return await endpoint(request)
 
         return guarded
@@ -99,7 +115,7 @@ class OtherRoutes:
         chain = self._versions.chain
         serving = [slot.name for slot in chain.slots if slot.answers]
         has_default = self._settings.inference.default_response is not None
-        whole = bool(chain.slots) and chain.absent is None and chain.slots[0].answers
+        whole = bool(chain.slots) and chain.absent is None and len(serving) == len(chain.slots)
         state = "draining" if self._is_draining() else "ok" if whole else "degraded"
         ready = not self._is_draining() and (bool(serving) or has_default)
         body = {
@@ -107,7 +123,7 @@ class OtherRoutes:
             "state": state,
             "serving": serving[0] if serving else "default" if has_default else None,
             "versions": {slot.name: slot.condition for slot in chain.slots},
-            "absent": chain.absent,
+            "absent": chain.absence,
         }
         return _json(body, 200 if ready else 503)
 
@@ -160,18 +176,20 @@ class OtherRoutes:
     async def _metrics(self, request: Request) -> Response:
         # OpenMetrics for who asks for it, as Prometheus does: only that has exemplars.
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(REGISTRY), headers={"content-type": content_type})
+        content = await asyncio.to_thread(encode, REGISTRY)
+        return Response(content, headers={"content-type": content_type})
 
     async def _openapi(self, _: Request) -> Response:
         first = self._versions.chain.first
-        return _json(openapi.document(self._settings, first.loaded if first else None))
+        document = await asyncio.to_thread(openapi.document, self._settings, first.loaded if first else None)
+        return await asyncio.to_thread(_json, document)
 
     # -- administration ------------------------------------------------------------------------------------------
 
     async def _reload(self, _: Request) -> Response:
         await self._versions.look(anew=True)
         chain = self._versions.chain
-        return _json({"serving": [slot.name for slot in chain.slots], "absent": chain.absent})
+        return _json({"serving": [slot.name for slot in chain.slots], "absent": chain.absence})
 
     async def _set_log_level(self, request: Request) -> Response:
         body = await _small_body(request)

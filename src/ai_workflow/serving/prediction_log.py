@@ -24,7 +24,7 @@ from typing import Any
 
 import orjson
 
-from ai_workflow import metrics
+from ai_workflow import logs, metrics
 from ai_workflow.durable import create_locked
 from ai_workflow.logs import logger
 
@@ -52,6 +52,7 @@ class Record:
     scores: Sequence[float | None]
     rows: Sequence[dict[str, Any]] | None
     data: bytes | None
+    is_small: bool = True
 
 
 class PredictionLog:
@@ -95,7 +96,7 @@ class PredictionLog:
             return
         self._added += rows
         # A few lines are made here: a thread that makes many at once would keep requests waiting.
-        self._waiting.append((rows, self._lines(record) if rows <= _FEW_ROWS else record))
+        self._waiting.append((rows, self._lines(record) if record.is_small and rows <= _FEW_ROWS else record))
 
     def close(self) -> None:
         """Write what waits, close the segment, and wait a while until `predictions/` has been made of it."""
@@ -109,6 +110,9 @@ class PredictionLog:
     def _run(self) -> None:
         while not self._over.wait(_WRITE_SECONDS):
             self._write()
+            if self._compacting is not None:
+                # One that has ended stays as a zombie until it is waited for.
+                self._compacting.poll()
             if self._handle >= 0 and (
                 self._bytes >= _SEGMENT_BYTES or time.monotonic() - self._opened >= self._seconds
             ):
@@ -189,7 +193,7 @@ class PredictionLog:
     def _start_compaction(self) -> None:
         if self._compacting is not None and self._compacting.poll() is None:
             return
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "AIW_LOG_FORMAT": logs.form()}
         try:
             self._compacting = subprocess.Popen(
                 ["nice", "-n", "19", sys.executable, *self._compact], stdin=subprocess.DEVNULL, env=environment

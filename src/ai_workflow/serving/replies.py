@@ -86,7 +86,7 @@ def tensors(found: Reply, is_regression: bool) -> list[Output]:
     ]
     if slot is not None and slot.loaded.classes is not None:
         width = len(slot.loaded.classes)
-        made.append(Output("probabilities", "FP64", [rows, width], found.answered.values))
+        made.append(Output("probabilities", "FP64", [rows, width], list(found.answered.values)))
     return made
 
 

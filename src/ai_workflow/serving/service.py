@@ -24,6 +24,7 @@ from ai_workflow.registry import Registry
 from ai_workflow.secrets import Fetch
 from ai_workflow.serving import label_log, prediction_log
 from ai_workflow.serving.answering import Answering
+from ai_workflow.serving.attempts import Attempts
 from ai_workflow.serving.connections import Connection, sweep
 from ai_workflow.serving.gate import Gate
 from ai_workflow.serving.inference_app import InferenceApp
@@ -42,6 +43,8 @@ _LAG_SECONDS = 0.1
 # A thread hands over so often: of the event loop, callers wait for it.
 _SWITCH_SECONDS = 0.001
 _LONGEST_SHUTDOWN = 10
+# A large body would start the collector hundreds of times while it is read.
+_GC_THRESHOLD = 50_000
 log = logger("serving")
 
 
@@ -76,7 +79,8 @@ class Service:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        tally, registry = Tally(), Registry(self._store, self._settings.models)
+        self._tally, registry = Tally(self._settings.pipeline), Registry(self._store, self._settings.models)
+        tally = self._tally
         versions = Versions(registry, self._slot, self._service.reload_seconds, tally)
         labels = LabelRoute(self._settings, self._labels, tally)
         others = OtherRoutes(self._settings, versions, self._gate, labels, self.drain, lambda: self._app.draining)
@@ -104,6 +108,7 @@ class Service:
         # What is there by now stays: to look through all of it again and again would take tens of milliseconds.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD, 10, 10)
         log.info("listening on http://%s:%d", *self._socket.getsockname()[:2])
         try:
             await self._server.serve(sockets=[self._socket])
@@ -132,7 +137,8 @@ class Service:
 
     def _slot(self, version: Loaded) -> Slot:
         patience = fallback.SHARE * self._settings.inference.deadline_ms / 1000
-        return Slot(version, self._service.max_queue, patience, self._settings.model.timeout)
+        attempts = Attempts(self._settings.pipeline, version.name, self._tally.examples)
+        return Slot(version, attempts, self._service.max_queue, patience, self._settings.model.timeout)
 
     async def _sweep(self) -> None:
         while True:
@@ -209,10 +215,9 @@ def _bound(host: str, port: int) -> Any:
 
 
 def _take_over_logging() -> None:
-    """Write uvicorn's errors as our own lines; that a request was malformed is no news."""
-    theirs, ours = logging.getLogger("uvicorn.error"), logging.getLogger(logs.ROOT)
-    theirs.handlers, theirs.propagate = ours.handlers, not ours.handlers
-    theirs.setLevel(logging.ERROR)
+    """Write the lines and warnings of all libraries in the log's format; malformed requests are not logged."""
+    logs.take_over()
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def _raise_limits() -> None:

@@ -11,7 +11,7 @@ from ai_workflow import fallback, metrics
 from ai_workflow.logs import logger
 from ai_workflow.registry import Registry
 from ai_workflow.serving import loaded
-from ai_workflow.serving.chain import Chain
+from ai_workflow.serving.chain import NOT_LOADED, UNPUBLISHED, Chain, Failure
 from ai_workflow.serving.slot import Slot
 from ai_workflow.serving.tally import Tally
 
@@ -24,7 +24,7 @@ log = logger("serving")
 
 
 @dataclass(slots=True)
-class Failure:
+class LoadFailure:
     """A version that could not be loaded: why, and when it is tried again."""
 
     problem: str
@@ -43,9 +43,10 @@ class Versions:
 
     def __init__(self, registry: Registry, made: Callable[[loaded.Loaded], Slot], poll: float, tally: Tally) -> None:
         self._registry, self._made, self._poll, self._tally = registry, made, poll, tally
-        self.chain = Chain(absent="no version is published")
+        self._pipeline = tally.pipeline
+        self.chain = Chain(absent=UNPUBLISHED)
         self._aliases: dict[str, str | None] = {}
-        self._failures: dict[str, Failure] = {}
+        self._failures: dict[str, LoadFailure] = {}
         self._unreadable: str | None = None
         self._draining: set[asyncio.Task[None]] = set()
         self._looking = asyncio.Lock()
@@ -79,7 +80,9 @@ class Versions:
             wanted = fallback.order("latest", self._aliases) if self._aliases["latest"] else ()
             for name in [name for name in self._failures if name not in wanted]:
                 del self._failures[name]
-                metrics.forget("model_load_failures_total", name)
+                metrics.forget("model_load_failures_total", self._pipeline, name)
+                if self.chain.named(name) is None:
+                    self._tally.forget(name)
             for name in wanted:
                 if self.chain.named(name) is None:
                     await self._load(name)
@@ -117,6 +120,7 @@ class Versions:
         except Exception as error:  # whatever a bad version makes of our code, the others serve
             if slot is not None:
                 slot.close()
+                slot.attempts.forget()
             self._failed(name, error, time.monotonic() - began if slot is not None else 0.0)
             return
         except BaseException:
@@ -124,7 +128,7 @@ class Versions:
                 slot.close()
             raise
         self._failures.pop(name, None)
-        metrics.get("model_loaded_timestamp_seconds").labels(name).set_to_current_time()
+        metrics.get("model_loaded_timestamp_seconds").labels(self._pipeline, name).set_to_current_time()
         self._tally.show(name)
         log.info("%s is loaded, and answers its golden rows", name)
         self.chain = Chain((*self.chain.slots, slot), self.chain.absent)
@@ -133,8 +137,8 @@ class Versions:
         before = self._failures.get(name)
         problem = str(error) or type(error).__name__
         pause = min(max(_PAUSE, _PAUSE_FACTOR * took), _LONGEST_PAUSE)
-        self._failures[name] = Failure(problem, time.monotonic() + pause)
-        metrics.get("model_load_failures_total").labels(name).inc()
+        self._failures[name] = LoadFailure(problem, time.monotonic() + pause)
+        metrics.get("model_load_failures_total").labels(self._pipeline, name).inc()
         if before is None or before.problem != problem:
             log.error("%s is not served: %s", name, problem)
 
@@ -142,11 +146,11 @@ class Versions:
         """Put the loaded slots in their order, and let the others go."""
         by_name = {slot.name: slot for slot in self.chain.slots}
         before = tuple(by_name)
-        absent = None
+        absent: Failure | None = None
         if not wanted:
-            absent = "no version is published"
+            absent = UNPUBLISHED
         elif wanted[0] not in by_name:
-            absent = f"{wanted[0]}: not_loaded"
+            absent = Failure(wanted[0], NOT_LOADED)
         order = [name for name in wanted if name in by_name]
         # The one that was first goes on until another one can take its place.
         if absent and wanted and before and before[0] not in order:
@@ -167,7 +171,7 @@ class Versions:
         info.clear()
         for slot in self.chain.slots:
             for alias in [alias for alias, name in self._aliases.items() if name == slot.name] or ["none"]:
-                info.labels(slot.name, alias).set(1)
+                info.labels(self._pipeline, slot.name, alias).set(1)
 
     async def _retire(self, slot: Slot) -> None:
         """Let a version answer what it was asked, then end its process."""
@@ -179,7 +183,8 @@ class Versions:
             # It may have come back meanwhile, in another slot.
             if self.chain.named(slot.name) is None:
                 slot.attempts.forget()
-                metrics.forget("model_loaded_timestamp_seconds", slot.name)
+                for name in ("model_loaded_timestamp_seconds", "model_load_failures_total"):
+                    metrics.forget(name, self._pipeline, slot.name)
                 self._tally.forget(slot.name)
 
     async def close(self) -> None:
@@ -188,5 +193,5 @@ class Versions:
             task.cancel()
         for slot in self.chain.slots:
             slot.close()
-        self.chain = Chain(absent="the service ends")
+        self.chain = Chain(absent=Failure("", "retired", text="the service ends"))
         await asyncio.gather(*self._draining, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,7 +12,8 @@ from ai_workflow.settings.column import Column, ColumnType
 from ai_workflow.settings.deploy import Deploy, Reactions
 from ai_workflow.settings.evaluation import Evaluation
 from ai_workflow.settings.monitoring import Monitoring
-from ai_workflow.settings.section import Name, Section, Share
+from ai_workflow.settings.operations import Promotion, Recovery, Retention
+from ai_workflow.settings.section import OF_DEPLOYMENT, Name, Scope, Section, Share
 from ai_workflow.settings.service import PredictionLog, Service
 from ai_workflow.settings.source import CsvSource, ParquetSource, SampleSource, Source, SqlSource, TableSource
 
@@ -57,6 +58,7 @@ __all__ = [
 class FeatureOptions(Section):
     """How columns become features."""
 
+    scope: ClassVar[Scope] = "pipeline"
     max_categories: int = Field(default=255, ge=1, description="the most frequent values kept of a category")
     min_count: int = Field(default=1, ge=1, description="a rarer value counts as unseen")
 
@@ -64,6 +66,7 @@ class FeatureOptions(Section):
 class Checkpoint(Section):
     """When a training saves itself, and how many saves are kept."""
 
+    scope: ClassVar[Scope] = "deployment"
     every_steps: int = Field(default=50, ge=1)
     every_seconds: float = Field(default=60, gt=0)
     keep: int = Field(default=3, ge=1)
@@ -72,6 +75,7 @@ class Checkpoint(Section):
 class Trainer(Section):
     """The model family and its parameters, passed to the library as they stand."""
 
+    scope: ClassVar[Scope] = "pipeline"
     kind: Literal["lightgbm", "torch_mlp"] = "lightgbm"
     steps: int = Field(default=200, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -99,19 +103,24 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 class Evaluate(Section):
     """The holdout and the gate that a new version must pass."""
 
+    scope: ClassVar[Scope] = "pipeline"
     holdout: float = Field(default=0.2, gt=0, lt=1)
     metric: Metric | None = Field(default=None, description="accuracy, or mae for regression, where not given")
     minimum: float | None = Field(default=None, description="worst value that passes; for an error, the largest")
     tolerance: float = Field(default=0.01, ge=0, description="how much worse than `stable` still passes")
+    beat_baseline: bool = Field(
+        default=True, description="refuse a model that does not beat a constant answer on the rows held out"
+    )
 
 
 class Inference(Section):
     """How a prediction is asked for, and what is answered when no model can."""
 
+    scope: ClassVar[Scope] = "pipeline"
     source: Source | None = Field(
         default=None, description="what the scoring flow scores; the training source if not given"
     )
-    deadline_ms: int = Field(default=200, ge=1)
+    deadline_ms: Annotated[int, OF_DEPLOYMENT] = Field(default=200, ge=1)
     default_response: dict[str, Any] | None = Field(
         default_factory=lambda: {"prediction": None},
         description="what the service answers when no version can; null: it says 503",
@@ -121,12 +130,14 @@ class Inference(Section):
 class StoreSection(Section):
     """Where everything durable lives: a folder, or an fsspec URL."""
 
+    scope: ClassVar[Scope] = "deployment"
     root: str = "./var"
 
 
 class Model(Section):
     """Where versions are published (inside the store), and how they are asked."""
 
+    scope: ClassVar[Scope] = "deployment"
     path: str = "models"
     batch_size: int = Field(default=128, ge=1, description="rows per training step and per scoring call")
     timeout: float = Field(default=30, gt=0, description="seconds a model may take to load, or to answer one batch")
@@ -135,6 +146,7 @@ class Model(Section):
 class Database(Section):
     """The database that a `sql` source reads where it names no `url`."""
 
+    scope: ClassVar[Scope] = "deployment"
     driver: str = "postgresql+psycopg"
     host: str = "localhost"
     port: int = Field(default=5432, ge=1, le=65535)
@@ -146,49 +158,16 @@ class Database(Section):
 class Logging(Section):
     """What is logged, and as what."""
 
+    scope: ClassVar[Scope] = "deployment"
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["text", "json"] = "text"
-
-
-class Recovery(Section):
-    """What happens to runs whose process is gone."""
-
-    max_attempts: int = Field(default=3, ge=0, description="how often a run is rescheduled before it is given up")
-    heartbeat_seconds: float = Field(
-        default=540, gt=0, description="silence after which a run on another machine is dead: 3 heartbeats of Prefect"
-    )
-    pending_minutes: float = Field(default=10, gt=0, description="how long a run may take to begin, or to be cancelled")
-    settle_seconds: float = Field(
-        default=15, ge=0, description="how old a crash must be: a worker reports one twice, seconds apart"
-    )
-
-
-class Promotion(Section):
-    """The probation of a new version: how long, and how many rows it must answer, before it becomes `stable`."""
-
-    hours: float = Field(default=24, ge=0)
-    requests: int = Field(default=100, ge=0)
-
-
-class Retention(Section):
-    """What is kept, and for how long."""
-
-    versions: int = Field(default=3, ge=1, description="how many of the newest versions stay")
-    min_age_hours: float = Field(default=1, ge=0, description="a younger version stays, too")
-    data_days: float = Field(default=30, gt=0, description="partitions and what was computed from them")
-    checkpoint_days: float = Field(default=7, gt=0, description="checkpoints of trainings that are finished")
-    journal_days: float = Field(default=90, gt=0, description="journals, and the rejected rows of their runs")
-    prediction_days: float = Field(default=365, gt=0)
-
-    def days(self, kind: str) -> float:
-        """Return how long files of a kind (`data`, `checkpoints`, `journals`, `predictions`) are kept."""
-        return float(getattr(self, f"{kind.removesuffix('s')}_days"))
 
 
 class Settings(Section):
     """The whole configuration of one pipeline in one environment."""
 
-    environment: Name = "development"
+    scope: ClassVar[Scope] = "pipeline"
+    environment: Annotated[Name, OF_DEPLOYMENT] = "development"
     pipeline: Name
     task: Literal["classification", "regression"]
     source: Source

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
 from ai_workflow.secrets import Secret
-from ai_workflow.settings.section import Name, Section
+from ai_workflow.settings.section import Name, Scope, Section
 
 Kind = Literal["slack", "teams", "discord", "telegram", "webhook", "apprise", "feishu", "dingtalk", "wecom"]
 Severity = Literal["page", "ticket", "chat"]
@@ -29,6 +29,7 @@ def _known_zone(name: str) -> str:
 class Channel(Section):
     """One chat channel: a bot's address, and what is told there."""
 
+    scope: ClassVar[Scope] = "deployment"
     name: Name
     block: Name | None = Field(default=None, description="a ChatChannel block that holds kind, url and secret")
     kind: Kind | None = None
@@ -54,6 +55,7 @@ class Channel(Section):
 class Relay(Section):
     """What takes webhooks from Alertmanager and Prefect, and tells the channels."""
 
+    scope: ClassVar[Scope] = "deployment"
     host: str = "127.0.0.1"
     port: int = Field(default=9110, ge=0, le=65535, description="0: any that is free")
     token: Secret | None = Field(default=None, description="bearer token of those who post alerts")
@@ -66,6 +68,8 @@ class Relay(Section):
 
     @model_validator(mode="after")
     def _open_to_others_only_with_token(self) -> Relay:
+        if self.token is not None and self.token.is_empty:
+            raise ValueError("token must not be empty: anyone could post alerts")
         if self.token is None and not self._is_loopback:
             raise ValueError(
                 f"relay.host {self.host} can be reached from other machines: set relay.token, or 127.0.0.1"

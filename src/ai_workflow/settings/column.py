@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ai_workflow.settings.section import Section
+from ai_workflow.settings.section import Scope, Section
 
 ColumnType = Literal["integer", "number", "boolean", "category", "datetime", "text"]
 
@@ -14,6 +14,7 @@ ColumnType = Literal["integer", "number", "boolean", "category", "datetime", "te
 class Column(Section):
     """One declared column: what its values must be."""
 
+    scope: ClassVar[Scope] = "pipeline"
     type: ColumnType
     nullable: bool = False
     min: float | str | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ai_workflow.settings.section import Section
+from ai_workflow.settings.section import Scope, Section
 
 VariableName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,255}$")]
 
@@ -14,6 +14,7 @@ VariableName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,255}$")]
 class Reactions(Section):
     """How often a day (UTC) a breach of an SLO may start something; 0: never."""
 
+    scope: ClassVar[Scope] = "deployment"
     training_per_day: int = Field(default=2, ge=0, description="trainings started by breaches of accuracy")
     promotion_per_day: int = Field(default=3, ge=0, description="roll-backs of a version on probation")
 
@@ -21,6 +22,7 @@ class Reactions(Section):
 class Deploy(Section):
     """What bootstrap needs to know besides prefect.yaml."""
 
+    scope: ClassVar[Scope] = "deployment"
     relay_url: str | None = Field(
         default=None,
         pattern=r"^https?://",

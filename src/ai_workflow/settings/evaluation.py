@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ai_workflow.settings.section import Section
+from ai_workflow.settings.section import OF_DEPLOYMENT, Scope, Section
 from ai_workflow.settings.source import CsvSource, ParquetSource, SqlSource
 
 LabelSource = Annotated[CsvSource | ParquetSource | SqlSource, Field(discriminator="kind")]
 
 
 class Evaluation(Section):
-    """Labels that come later, joined to what was predicted; those of `POST /labels` are there besides."""
+    """Labels that come later, joined to predictions; those of `POST /labels` are read as well.
 
+    Where labels are and what they mean belongs to the pipeline; how many are judged is the operator's policy.
+    """
+
+    scope: ClassVar[Scope] = "pipeline"
     source: LabelSource | None = Field(default=None, description="a table of labels; it may be read again and again")
     id: str = Field(
         default="prediction_id",
@@ -29,11 +33,19 @@ class Evaluation(Section):
         gt=0,
         description="no label is looked for longer than this after its prediction, so older files are left closed",
     )
-    window: int = Field(default=1000, ge=1, description="accuracy is that of so many of the latest labels")
-    days: float | None = Field(default=None, gt=0, description="and of none older than this")
-    minimum: int = Field(default=30, ge=1, description="fewer labels than these tell no accuracy")
+    window: Annotated[int, OF_DEPLOYMENT] = Field(
+        default=1000, ge=1, description="accuracy is that of so many of the latest labels"
+    )
+    days: Annotated[float | None, OF_DEPLOYMENT] = Field(default=None, gt=0, description="and of none older than this")
+    minimum: Annotated[int, OF_DEPLOYMENT] = Field(
+        default=30, ge=1, description="fewer labels than these tell no accuracy"
+    )
     tolerance: float | None = Field(
         default=None, ge=0, description="how far from its label the answer of a regression may be, to be correct"
     )
-    drift_rows: int = Field(default=5000, ge=1, description="drift is that of so many of the latest predictions")
-    drift_floor: float = Field(default=0.05, gt=0, description="a PSI below it is never called drift")
+    drift_rows: Annotated[int, OF_DEPLOYMENT] = Field(
+        default=5000, ge=1, description="drift is that of so many of the latest predictions"
+    )
+    drift_floor: Annotated[float, OF_DEPLOYMENT] = Field(
+        default=0.05, gt=0, description="a PSI below it is never called drift"
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ai_workflow.settings.section import Section
+from ai_workflow.settings.section import Scope, Section
 
 # A flow, or one of a single pipeline.
 _Flow = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62}/)?[a-z][a-z_]*$")]
@@ -16,6 +16,7 @@ _Hours = Annotated[float, Field(gt=0)]
 class Monitoring(Section):
     """What is expected of pipelines."""
 
+    scope: ClassVar[Scope] = "deployment"
     expected_hours: dict[_Flow, _Hours] = Field(
         default_factory=dict,
         description="how often runs are expected, by flow (of each pipeline that ran it) or pipeline/flow; "

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
 from ai_workflow.secrets import Secret
-from ai_workflow.settings.section import Section
+from ai_workflow.settings.section import RELATIVE_TO_FILE, Scope, Section
 
 
 class PredictionLog(Section):
     """What is kept of each prediction, and where it waits until it is in `predictions/`."""
 
+    scope: ClassVar[Scope] = "deployment"
     enabled: bool = True
     values: bool = Field(default=False, description="keep rows as they were sent; else a hash of the features only")
     segment_seconds: float = Field(default=300, gt=0, description="how soon predictions are in `predictions/`")
-    folder: str | None = Field(default=None, description="a folder on this machine; in the store if that is one")
+    folder: Annotated[str | None, RELATIVE_TO_FILE] = Field(
+        default=None, description="a folder on this machine; in the store if that is a folder"
+    )
 
 
 class Service(Section):
     """The inference service."""
 
+    scope: ClassVar[Scope] = "deployment"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535, description="0: any that is free")
     token: Secret | None = Field(default=None, description="bearer token of callers")
     admin_token: Secret | None = Field(
         default=None, description="bearer token of the admin routes; none: there are none"
+    )
+    label_token: Secret | None = Field(
+        default=None, description="bearer token of POST /labels; none: open without any token, closed with one"
     )
     reload_seconds: float = Field(default=1, gt=0, description="how often it looks at the registry's aliases")
     max_in_flight: int = Field(default=256, ge=1, description="requests at a time; one more is told 503")
@@ -43,6 +51,9 @@ class Service(Section):
 
     @model_validator(mode="after")
     def _open_to_others_only_with_token(self) -> Service:
+        for name, token in (("token", self.token), ("admin_token", self.admin_token)):
+            if token is not None and token.is_empty:
+                raise ValueError(f"{name} must not be empty: anyone could call the service")
         if self.token is None and not self.is_loopback:
             raise ValueError(
                 f"service.host {self.host} can be reached from other machines: set service.token, or 127.0.0.1"

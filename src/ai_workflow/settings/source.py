@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ai_workflow.secrets import Secret
-from ai_workflow.settings.section import Section, Share
+from ai_workflow.settings.section import RELATIVE_TO_FILE, Scope, Section, Share
 
 
 class TableSource(Section):
     """What all sources share: how values read as missing, and how many rows make a partition."""
 
+    scope: ClassVar[Scope] = "pipeline"
     missing: tuple[str, ...] = ()
     strip: bool = False
     partition_rows: int = Field(default=250_000, ge=1)
@@ -22,7 +23,7 @@ class CsvSource(TableSource):
     """Delimited text: one file, a glob, a folder or a URL; `.gz` is read as it is."""
 
     kind: Literal["csv"]
-    path: str
+    path: Annotated[str, RELATIVE_TO_FILE]
     header: bool = True
     columns: tuple[str, ...] = ()
     delimiter: str = Field(default=",", min_length=1, max_length=1)
@@ -40,14 +41,14 @@ class ParquetSource(TableSource):
     """Parquet: a file, a glob, a folder or a URL."""
 
     kind: Literal["parquet"]
-    path: str
+    path: Annotated[str, RELATIVE_TO_FILE]
 
 
 class SqlSource(TableSource):
     """One table or one query through SQLAlchemy; `url`, or else the section `database`."""
 
     kind: Literal["sql"]
-    url: Secret | None = None
+    url: Annotated[Secret | None, RELATIVE_TO_FILE] = None
     table: str | None = None
     query: str | None = None
 

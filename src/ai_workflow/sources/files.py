@@ -17,7 +17,9 @@ from ai_workflow.errors import AiWorkflowError, StageError, TransientError
 from ai_workflow.secrets import scrub
 
 _CHUNK = 1 << 20
-_GLOB = re.compile(r"[*?\[]")
+# `[*]`, `[?]` and `[[]` are escaped characters, which begin no pattern.
+_ESCAPED = re.compile(r"\[([*?\[])\]")
+_GLOB = re.compile(rf"(?P<fixed>(?:{_ESCAPED.pattern}|[^*?\[])*+)[*?\[]")
 _LOCAL = "file"
 # fsspec's own extras of this package; for other protocols fsspec says itself what is needed.
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
@@ -170,14 +172,20 @@ def _matching(fs: Any, place: str, suffixes: tuple[str, ...], path: str) -> tupl
                 f"the folder {shown(path)} holds no data files", f"Put files there whose names end with {endings}"
             )
         return found, root
-    if _GLOB.search(place):
+    if pattern := _GLOB.match(place):
         found = sorted(each for each in fs.glob(place) if fs.isfile(each))
         if not found:
-            raise StageError(f"no file matches {shown(path)}", "Correct source.path, or put the files there")
-        return found, place[: _GLOB.search(place).start()].rpartition("/")[0]  # type: ignore[union-attr]
+            raise StageError(
+                f"no file matches {shown(path)}{_looked_in(path)}", "Correct source.path, or put the files there"
+            )
+        return found, _ESCAPED.sub(r"\1", pattern["fixed"]).rpartition("/")[0]
     if fs.exists(place):
         raise StageError(f"{shown(path)} is neither a file nor a folder", "Correct source.path")
     raise FileNotFoundError(place)
+
+
+def _looked_in(path: str) -> str:
+    return f" (looked in {Path.cwd()})" if _protocol(path) == _LOCAL and not Path(path).is_absolute() else ""
 
 
 def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:
@@ -192,8 +200,9 @@ def _translated(path: str) -> Iterator[None]:
     except (AiWorkflowError, GeneratorExit):
         raise
     except FileNotFoundError as error:
-        hint = f" (looked in {Path.cwd()})" if _protocol(path) == _LOCAL and not Path(path).is_absolute() else ""
-        raise StageError(f"{shown(path)} does not exist{hint}", "Correct source.path, or put the file there") from error
+        raise StageError(
+            f"{shown(path)} does not exist{_looked_in(path)}", "Correct source.path, or put the file there"
+        ) from error
     except Exception as error:
         said = scrub(str(error)) or type(error).__name__
         if (

@@ -1,12 +1,26 @@
-"""Judges a trained model on the rows held out, beside a constant answer and `stable`, and lets it pass or not."""
+"""Quality gate: scores a trained model on the rows held out, beside a constant answer and `stable`."""
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import card, features, fingerprint, memory, partitions, plots, scores, split, trace, trainers
+from ai_workflow import (
+    baseline,
+    card,
+    cautions,
+    features,
+    fingerprint,
+    json_text,
+    memory,
+    partitions,
+    plots,
+    scores,
+    split,
+    trace,
+    trainers,
+)
+from ai_workflow.baseline import Comparison
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import Dataset
@@ -21,11 +35,14 @@ if TYPE_CHECKING:
 FOLDER = f"{partitions.FOLDER}/evaluated"
 _GOLDEN_ROWS = 8
 _PLOTTED = 2_000
+_REMEDY = (
+    "Give columns that say more about the target, or more rows; evaluate.beat_baseline: false lets such a model pass. "
+)
 log = logger("evaluator")
 
 
 class Gate(Section):
-    """What a candidate must reach: at least `minimum`, and no worse than `stable` by more than `tolerance`.
+    """Conditions for a candidate: beats a constant answer, reaches `minimum`, is within `tolerance` of `stable`.
 
     For an error (log_loss, mae, rmse) `minimum` is the largest value that passes.
     """
@@ -33,11 +50,18 @@ class Gate(Section):
     metric: str
     minimum: float | None
     tolerance: float
+    beat_baseline: bool = True
 
     @classmethod
     def of(cls, settings: Settings) -> Gate:
         """Return the gate that the settings describe."""
-        return cls(metric=settings.metric, minimum=settings.evaluate.minimum, tolerance=settings.evaluate.tolerance)
+        chosen = settings.evaluate
+        return cls(
+            metric=settings.metric,
+            minimum=chosen.minimum,
+            tolerance=chosen.tolerance,
+            beat_baseline=chosen.beat_baseline,
+        )
 
 
 def evaluate(
@@ -51,7 +75,7 @@ def evaluate(
     """Score the model on the holdout, write the report, the card, the plots and golden rows, and return references.
 
     Raises:
-        StageError: the gate refuses the model; the report and the card are written all the same.
+        StageError: the gate refuses the model, after the report and the card are written; or an answer is not finite.
         StoreError: the model or a partition is missing or damaged.
     """
     spec = read_spec(store, featured)
@@ -61,49 +85,76 @@ def evaluate(
     y, answers = memory.fitting(partial(_holdout, store, made, spec, predict), made.largest)
     found = scores.of(y, answers, spec)
     stable = rival.score(store, Dataset.load(store, clean), spec, against) if against.version else None
-    passed, verdict = judge(found, gate, stable)
+    compared = baseline.compare(gate.metric, y, answers, spec)
+    passed, verdict = judge(found, gate, stable, compared)
+    judged = {"passed": passed, "verdict": verdict, "baseline": compared.value, "beats_baseline": compared.beats}
     report = {
         **_about(spec, clean, featured, trained),
         "scores": found,
         "baseline": scores.baseline(y, spec),
         "stable": stable,
-        "gate": {**gate.model_dump(), "passed": passed, "verdict": verdict},
+        "gate": {**gate.model_dump(), **judged},
         "holdout_rows": len(y),
         "importance": trainers.importance(trained["kind"], model, features.names(spec)),
         "sample": [[float(a), float(b)] for a, b in zip(y[:_PLOTTED], answers[:_PLOTTED], strict=True)]
         if spec["classes"] is None
         else [],
     }
+    report["warnings"] = cautions.of(report)
     golden = _golden(store, Dataset.load(store, clean), spec, predict)
     refs = _write(store, fingerprint.of("evaluated", clean, featured, trained, gate, against), report, golden)
+    for text in report["warnings"]:
+        log.warning("%s", text)
     value = found[gate.metric]
     if not passed:
         raise StageError(
             f"the gate refuses the model: {verdict}; its card is {store.url(refs['card.md']['path'])}",
-            "Nothing is published",
+            f"{'' if compared.beats else _REMEDY}Nothing is published",
         )
-    message = f"{gate.metric} {value:.4f} on {len(y)} rows held out: {verdict}"
+    message = f"{gate.metric} {scores.shown(value)} on {len(y)} rows held out: {verdict}"
     log.info(message)
     return {"fingerprint": fingerprint.of(trained, found, gate), "files": refs, gate.metric: value, "message": message}
 
 
-def judge(found: dict[str, Any], gate: Gate, stable: dict[str, Any] | None) -> tuple[bool, str]:
-    """Return whether the gate lets the scores pass, and why, in words."""
+def judge(
+    found: dict[str, Any], gate: Gate, stable: dict[str, Any] | None, compared: Comparison | None = None
+) -> tuple[bool, str]:
+    """Return whether the scores pass the gate, and why.
+
+    Args:
+        found: scores of the candidate.
+        gate: the conditions.
+        stable: version and scores of the champion; None if there is none.
+        compared: the comparison with the constant answer; None if there is none.
+    """
     value = found[gate.metric]
     if value is None:
-        return False, f"{gate.metric} cannot be computed: the holdout has one class, or one value, only"
+        return False, (
+            f"{gate.metric} cannot be computed: the holdout has one class, or one value, only, or values so large "
+            "that it overflows"
+        )
+    if compared and gate.beat_baseline and not compared.beats:
+        return False, f"{compared.reason(value)} (evaluate.beat_baseline)"
     sign = 1 if scores.HIGHER_IS_BETTER[gate.metric] else -1
     if gate.minimum is not None and sign * value < sign * gate.minimum:
         side = "below the minimum" if sign > 0 else "above the most allowed"
-        return False, f"{gate.metric} {value:.4f} is {side} {gate.minimum:g} (evaluate.minimum)"
+        return False, f"{gate.metric} {scores.shown(value)} is {side} {gate.minimum:g} (evaluate.minimum)"
     before = stable["scores"].get(gate.metric) if stable else None
     if stable and before is not None and sign * value < sign * before - gate.tolerance:
         return False, (
-            f"{gate.metric} {value:.4f} is worse than that of stable {stable['version']}, {before:.4f}, "
-            f"by more than {gate.tolerance:g} (evaluate.tolerance)"
+            f"{gate.metric} {scores.shown(value)} is worse than that of stable {stable['version']}, "
+            f"{scores.shown(before)}, by more than {gate.tolerance:g} (evaluate.tolerance)"
         )
-    against = f", stable {stable['version']} has {before:.4f}" if stable and before is not None else ""
-    return True, f"passes{against}"
+    against = f", stable {stable['version']} has {scores.shown(before)}" if stable and before is not None else ""
+    return True, f"passes{_beside(compared, value)}{against}"
+
+
+def _beside(compared: Comparison | None, value: float) -> str:
+    if compared is None:
+        return ""
+    if compared.beats:
+        return f", the constant answer has {scores.shown(compared.value)}"
+    return f", although {compared.reason(value)} (evaluate.beat_baseline: false)"
 
 
 def _holdout(
@@ -117,7 +168,13 @@ def _holdout(
         if len(held):
             truths.append(held[TARGET].to_numpy("float64"))
             answers.append(predict(held[names].to_numpy("float32")))
-    return np.concatenate(truths), np.concatenate(answers)
+    found = np.concatenate(answers)
+    if wrong := int((~np.isfinite(found.reshape(len(found), -1))).any(axis=1).sum()):
+        raise StageError(
+            f"the model's answers to {wrong} of {len(found)} rows held out are not finite numbers",
+            "Lower the learning rate in trainer.params, or scale the target and the columns down",
+        )
+    return np.concatenate(truths), found
 
 
 def _about(
@@ -142,6 +199,7 @@ def _about(
         "training_rows": trained["training_rows"],
         "validation_rows": trained["validation_rows"],
         "reduced": trained["reduced"],
+        "adapted": trained["adapted"],
         "features": featured["features"],
         "columns": len(features.inputs(spec)),
         "data": clean["fingerprint"],
@@ -173,9 +231,6 @@ def _write(store: Store, key: str, report: dict[str, Any], golden: dict[str, Any
     drawn = plots.draw(report)
     report["plots"] = sorted(drawn)
     texts = {"report.json": report, "golden.json": golden}
-    files = {
-        name: (json.dumps(body, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
-        for name, body in texts.items()
-    }
+    files = {name: json_text.document(body) for name, body in texts.items()}
     files |= {"card.md": card.render(report).encode(), **drawn}
     return {name: store.write(f"{FOLDER}/{key}/{name}", data).to_json() for name, data in sorted(files.items())}

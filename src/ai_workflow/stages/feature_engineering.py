@@ -6,7 +6,18 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, fingerprint, memory, parquet, partitions, progress, split, statistics
+from ai_workflow import (
+    features,
+    fingerprint,
+    json_text,
+    memory,
+    parquet,
+    partitions,
+    progress,
+    split,
+    statistics,
+    targets,
+)
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import ID, RESERVED, ROW, Dataset, Partition
@@ -43,7 +54,8 @@ def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptio
     """Fit the spec on the training rows of all partitions, transform every partition, and return references to both.
 
     Raises:
-        StageError: no training row, no feature, one class only, or a class that only the future knows.
+        StageError: no training row, no feature, no column that varies, one class or too many, a class that only the
+            future knows, or a target too large to compute with.
     """
     dataset = Dataset.load(store, clean)
     cut = split.cutoff(store, dataset, roles.timestamp, roles.holdout) if roles.timestamp else None
@@ -57,6 +69,9 @@ def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptio
         raise StageError(
             "no column gives a feature", "Declare a number, category, boolean or datetime column under `schema`"
         )
+    targets.varies({name: seen["columns"][name] for name in {feature["column"] for feature in described}})
+    if roles.task == "regression":
+        targets.numbers(seen["columns"][roles.target], roles.target)
     spec = {
         "version": features.VERSION,
         "pipeline": roles.pipeline,
@@ -66,7 +81,7 @@ def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptio
         "timestamp": roles.timestamp,
         "split": parting,
         "schema": columns,
-        "classes": _classes(seen, roles, cut) if roles.task == "classification" else None,
+        "classes": targets.classes(seen, roles.target, cut) if roles.task == "classification" else None,
         "features": described,
         "statistics": seen["columns"],
         "training_rows": seen["rows"],
@@ -90,7 +105,7 @@ def read_spec(store: Store, featured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _transform_all(store: Store, dataset: Dataset, spec: dict[str, Any]) -> dict[str, Any]:
-    data = (json.dumps(spec, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
+    data = json_text.document(spec)
     stamp = fingerprint.of(spec)
     ref = store.write(f"{partitions.FOLDER}/features/spec-{stamp}.json", data)
     parts = []
@@ -192,26 +207,3 @@ def _merge(kind: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
         return statistics.merge_values(parts)
     merged = statistics.merge_numbers(parts)
     return merged | {"has_hours": any(part["has_hours"] for part in parts)} if kind == "datetime" else merged
-
-
-def _classes(seen: dict[str, Any], roles: Roles, cut: str | None) -> list[str]:
-    """Return the classes of the training rows, ordered as numbers where they are numbers, else as text."""
-    trained = [value for value, _ in seen["columns"][roles.target]["counts"]]
-    if len(trained) < 2:
-        raise StageError(
-            f"target '{roles.target}' has one class only in the training rows: {trained[0]!r}",
-            "Give rows of at least two classes, or set task: regression",
-        )
-    unseen = [(value, count) for value, count in seen["held"]["counts"] if value not in set(trained)]
-    if unseen and cut:
-        raise StageError(
-            f"target '{roles.target}' takes the value {unseen[0][0]!r} only from {cut} on ({unseen[0][1]} rows), "
-            "after the split: no training row can teach it",
-            "Lower evaluate.holdout, or leave those rows out",
-        )
-    if unseen:
-        log.warning("class %r is in the holdout only (%d rows): every answer for it counts as wrong", *unseen[0])
-    try:
-        return sorted(trained, key=float)
-    except ValueError:
-        return sorted(trained)

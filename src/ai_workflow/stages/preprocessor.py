@@ -74,7 +74,7 @@ def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, 
     kept = tuple(body.part for body in cleaned if body.part.rows)
     rejected = quarantine.gather(store, [body.rejected for body in cleaned if body.rejected])
     clean = Dataset("clean", kept, {"schema": _described(columns, rules), **dataset.reduced})
-    _judge(clean.rows, dataset.rows, rejected, rules.reject_limit)
+    _judge(clean.rows, dataset.rows, rejected, rules)
     for name in columns if not rules.closed else ():
         if not any(body.present[name] for body in cleaned):
             raise _empty_column(name, clean.rows)
@@ -94,14 +94,17 @@ def _described(columns: dict[str, Column], rules: Rules) -> dict[str, Any]:
     return {name: words.get(name, column).model_dump(mode="json") for name, column in columns.items()}
 
 
-def _judge(kept: int, loaded: int, rejected: quarantine.Rejected, limit: float) -> None:
+def _judge(kept: int, loaded: int, rejected: quarantine.Rejected, rules: Rules) -> None:
+    limit, remedy = rules.reject_limit, "Fix the source or its `schema`"
+    if rules.task == "regression" and rules.target and f"{rules.target} is not a number" in rejected.summary:
+        remedy = f"If '{rules.target}' holds words, set task: classification; else fix the source or its `schema`"
     if not kept:
-        raise StageError(f"no row is left of {loaded}: {rejected.summary}", "Mend the source or its `schema`")
+        raise StageError(f"no row is left of {loaded}: {rejected.summary}", remedy)
     if rejected.rows > limit * loaded:
         raise StageError(
             f"{rejected.rows} of {loaded} rows ({rejected.rows / loaded:.1%}) were rejected, "
             f"above reject_limit {limit:.1%}: {rejected.summary}",
-            "Mend the source or its `schema`, or raise reject_limit",
+            f"{remedy}, or raise reject_limit",
         )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from ai_workflow import card, fingerprint, publishing, trace
+from ai_workflow import card, fingerprint, json_text, publishing, trace
 from ai_workflow.logs import logger
 from ai_workflow.registry import MANIFEST, Registry
 from ai_workflow.settings import Section
@@ -37,7 +37,7 @@ def publish(
     model_file = trained["model"]["path"].rsplit("/", 1)[-1]
     files[model_file] = store.read(trained["model"]["path"], trained["model"]["sha256"])
     files["features.json"] = store.read(featured["spec"]["path"], featured["spec"]["sha256"])
-    files["card.json"] = (json.dumps(report, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
+    files["card.json"] = json_text.document(report)
     about = {
         "pipeline": spec["pipeline"],
         "task": spec["task"],
@@ -46,6 +46,8 @@ def publish(
         "model": trained["fingerprint"],
         "data": report["data"],
         "scores": {name: report["scores"][name] for name in report["baseline"]},
+        "baseline": report["baseline"],
+        "beats_baseline": report["gate"]["beats_baseline"],
     }
     version = publishing.publish(
         registry,
@@ -58,7 +60,11 @@ def publish(
         ),
     )
     message = f"{version.name} published as latest"
-    log.info(message)
+    if about["beats_baseline"]:
+        log.info(message)
+    else:
+        message += ", never as the first stable: it does not beat a constant answer"
+        log.warning(message)
     path = f"{version.folder}/{MANIFEST}"
     manifest = hashlib.sha256(store.read(path)).hexdigest()
     return {

@@ -88,6 +88,8 @@ def train(
     with checkpoints.held():
         made = Dataset.load(store, featured)
         data = split_rows(store, made, spec, options)
+        if "validation" in options.model_fields_set and not options.early_stopping:
+            log.warning("trainer.validation has no effect without trainer.early_stopping: no row is set aside")
         trainer.start(data, options, batch_size)
         training = Training(trainer, options, checkpoints, often)
         state = training.run()
@@ -107,6 +109,7 @@ def train(
         "training_rows": sum(map(len, data.training)),
         "validation_rows": sum(map(len, data.validation)),
         "reduced": _reduced(made, batch_size, state.batch_size),
+        "adapted": getattr(trainer, "adapted", {}),
         "message": message,
     }
 
@@ -131,6 +134,6 @@ def split_rows(store: Store, dataset: Dataset, spec: dict[str, Any], options: se
     if options.early_stopping and not (sum(map(len, validation)) and sum(map(len, training))):
         raise StageError(
             "early stopping has no row to watch, or leaves none to learn from",
-            "Give more rows, or mend trainer.validation",
+            "Give more rows, change trainer.validation, or set trainer.early_stopping: 0",
         )
     return TrainingData(spec, training, validation)

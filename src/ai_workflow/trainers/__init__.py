@@ -47,7 +47,10 @@ class TrainingData:
 
 
 class Trainer(Protocol):
-    """One training, a step at a time; between two steps it can be saved, and loaded in another process."""
+    """One training, a step at a time; between two steps it can be saved, and loaded in another process.
+
+    A family may have the attribute `adapted`, `{parameter: [default, used]}`: defaults that it fitted to few rows.
+    """
 
     library: str
     model_file: str

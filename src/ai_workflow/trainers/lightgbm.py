@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import difflib
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -15,31 +14,19 @@ import numpy as np
 
 from ai_workflow import memory, settings
 from ai_workflow.errors import StageError
+from ai_workflow.trainers import lightgbm_params
+from ai_workflow.trainers.lightgbm_params import BAGGING
 
 if TYPE_CHECKING:
     from ai_workflow.trainers import Predict, Rows, TrainingData
 
 # The parameters in a model's text differ between machines and resumed runs, and predictions do not depend on them.
 _PARAMETERS = re.compile(r"\nparameters:\n.*?\nend of parameters\n", re.DOTALL)
-# Where in its own source LightGBM found an error.
 _CODE_PLACE = re.compile(r" at \S+, line \d+ \.\s*$")
-# Same bytes on every run: no racing histograms, one memory layout.
-_FIXED = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 _MANY_ROWS = 10_000
 # Rows that are handed over for binning at once, as float64.
 _AT_ONCE = 65_536
 _NO_MEMORY = "bad_alloc"
-# Slower, shrunk and with some columns left out of each tree: a lower log loss on small tables than LightGBM's defaults.
-_DEFAULTS = {"learning_rate": 0.05, "lambda_l2": 1.0, "feature_fraction": 0.8}
-_BAGGING = ("bagging_fraction", "pos_bagging_fraction", "neg_bagging_fraction")
-# The settings say these; a second place would silently win or lose.
-_OURS = {
-    "num_iterations": "trainer.steps",
-    "early_stopping_round": "trainer.early_stopping",
-    "seed": "trainer.seed",
-    "objective": "task",
-    "num_class": "the target's classes",
-}
 
 
 class Trainer:
@@ -53,32 +40,35 @@ class Trainer:
         """Bin the training rows, partition by partition; each step learns from all of them, whatever `batch_size`.
 
         Raises:
-            StageError: a parameter belongs elsewhere, or LightGBM refuses it.
+            StageError: a parameter belongs elsewhere or has no effect, LightGBM refuses it, or no feature can split.
             MemoryError: the binned rows do not fit into memory.
         """
         self._data = data
-        self._params = _objective(data.spec) | _DEFAULTS | _named(options.params) | _FIXED | {"seed": options.seed}
+        rows = sum(map(len, data.training))
+        self._params, self.adapted = lightgbm_params.of(options.params, data.spec, rows, options.seed)
         try:
             self._training = _dataset(data.training, data.spec, self._params)
             self._validation = (
                 _dataset(data.validation, data.spec, self._params, self._training) if data.validation else None
             )
+            _check_splits(self._training, data.spec, rows)
             self._booster, self._step = self._begin(), 0
         except (lightgbm.basic.LightGBMError, TypeError) as error:
             raise StageError(
-                f"LightGBM refuses {_blamed(options.params)}: {_CODE_PLACE.sub('', str(error))}", "Mend trainer.params"
+                f"LightGBM refuses {_blamed(options.params)}: {_CODE_PLACE.sub('', str(error))}", "Fix trainer.params"
             ) from error
 
     def step(self) -> bool:
-        """Add one boosting round; False where no split gains anything any more."""
-        self._booster.reset_parameter(_chance(self._params, self._step))
-        self._step += 1
-        with _memory_watched():
+        """Add one boosting round, and return False if no split gains anything."""
+        with _explained(f"in step {self._step + 1}"):
+            self._booster.reset_parameter(_chance(self._params, self._step))
+            self._step += 1
             return not self._booster.update()
 
     def loss(self) -> float:
         """Return the first metric of the objective, negated where more is better."""
-        results = self._booster.eval_valid() if self._validation else self._booster.eval_train()
+        with _explained("in the loss"):
+            results = self._booster.eval_valid() if self._validation else self._booster.eval_train()
         if not results:
             raise StageError(
                 f"trainer.params.metric {self._params.get('metric')!r} gives no loss to watch",
@@ -94,7 +84,10 @@ class Trainer:
 
     def load(self, state: bytes) -> None:
         """Go on from saved trees: they give the margins that the next tree corrects."""
-        before = lightgbm.Booster(model_str=state.decode())
+        with _explained("in resuming"):
+            self._restore(lightgbm.Booster(model_str=state.decode()))
+
+    def _restore(self, before: lightgbm.Booster) -> None:
         self._training.set_init_score(_margins(before, self._data.training))
         if self._validation:
             self._validation.set_init_score(_margins(before, self._data.validation))
@@ -106,7 +99,8 @@ class Trainer:
 
     def finish(self, step: int) -> bytes:
         """Return the model of the first `step` rounds as LightGBM text."""
-        text = self._booster.model_to_string(num_iteration=step)
+        with _explained("in writing the model"):
+            text = self._booster.model_to_string(num_iteration=step)
         return _PARAMETERS.sub("\nparameters:\n\nend of parameters\n", text).encode()
 
     def _begin(self) -> lightgbm.Booster:
@@ -123,7 +117,8 @@ def load(model: bytes) -> Predict:
 
     def predict(x: np.ndarray) -> np.ndarray:
         # Waking a second thread for a few rows costs more than it brings, most of all on a busy machine.
-        answer = np.asarray(booster.predict(x, num_threads=1 if len(x) < _MANY_ROWS else 0))
+        with _explained("in an answer"):
+            answer = np.asarray(booster.predict(x, num_threads=1 if len(x) < _MANY_ROWS else 0))
         return np.column_stack([1 - answer, answer]) if binary else answer
 
     return predict
@@ -131,8 +126,20 @@ def load(model: bytes) -> Predict:
 
 def importance(model: bytes) -> list[float]:
     """Return each feature's share of the gain of all splits."""
-    gains = lightgbm.Booster(model_str=model.decode()).feature_importance("gain")
+    booster = lightgbm.Booster(model_str=model.decode())
+    gains = booster.feature_importance("gain")
+    if not np.isfinite(gains).all():
+        # A gain is a sum of squares in float32: of targets around 1e19 it is infinite.
+        gains = booster.feature_importance("split")
     return [float(gain) for gain in gains / max(gains.sum(), 1e-12)]
+
+
+class _Dataset(lightgbm.Dataset):
+    """A dataset that gets all parameters: LightGBM's own leaves out those of the tree that binning reads as well."""
+
+    def get_params(self) -> dict[str, Any]:
+        """Return the parameters by which the rows are binned."""
+        return dict(self.params or {})
 
 
 class _Batches(lightgbm.Sequence):
@@ -151,24 +158,6 @@ class _Batches(lightgbm.Sequence):
         return np.asarray(x[index], dtype=np.float64)
 
 
-def _named(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters by the names LightGBM itself uses, so that an alias wins over our default as well."""
-    known = lightgbm.basic._ConfigAliases._get_all_param_aliases()
-    names = {alias: name for name, aliases in known.items() for alias in (name, *aliases)}
-    for given in params:
-        if given not in names:
-            near = difflib.get_close_matches(given, known, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else "Remove it"
-            raise StageError(f"trainer.params.{given} is not a parameter of LightGBM", hint)
-        if (place := _OURS.get(names[given])) is not None:
-            raise StageError(f"trainer.params.{given} is set by {place}", f"Remove it, and set {place}")
-        if names[given] in _FIXED:
-            raise StageError(
-                f"trainer.params.{given} cannot be set: the same data must give the same model", "Remove it"
-            )
-    return {names[given]: value for given, value in params.items()}
-
-
 def _blamed(params: dict[str, Any]) -> str:
     """Return which parameter LightGBM refuses even alone; its own message seldom says."""
     for name, value in params.items():
@@ -179,11 +168,15 @@ def _blamed(params: dict[str, Any]) -> str:
     return "trainer.params"
 
 
-def _objective(spec: dict[str, Any]) -> dict[str, Any]:
-    if spec["task"] == "regression":
-        return {"objective": "regression"}
-    classes = len(spec["classes"])
-    return {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}
+def _check_splits(dataset: lightgbm.Dataset, spec: dict[str, Any], rows: int) -> None:
+    """Raise StageError if LightGBM found no feature to split on; its own check gives a place in C++ only."""
+    if any(dataset.feature_num_bin(index) for index in range(len(spec["features"]))):
+        return
+    raise StageError(
+        f"no feature of {len(spec['features'])} can be split in {rows} training rows: each has one value, "
+        "or too few rows with another one",
+        "Give columns that vary or more rows, or lower trainer.params.min_data_in_leaf and min_data_in_bin",
+    )
 
 
 def _chance(params: dict[str, Any], step: int) -> dict[str, Any]:
@@ -203,7 +196,7 @@ def _chance(params: dict[str, Any], step: int) -> dict[str, Any]:
         )
     }
     nudge = (1 + step % 2) * 1e-9
-    return seeds | {name: params[name] - nudge for name in _BAGGING if params.get(name, 1) < 1}
+    return seeds | {name: params[name] - nudge for name in BAGGING if params.get(name, 1) < 1}
 
 
 def _dataset(
@@ -215,7 +208,7 @@ def _dataset(
     def binned(at_once: int) -> lightgbm.Dataset:
         last: dict[str, Any] = {}
         with _memory_watched():
-            return lightgbm.Dataset(
+            return _Dataset(
                 [_Batches(rows, last, at_once) for rows in filled],
                 np.concatenate([rows.read()[1] for rows in filled]),
                 reference=reference,
@@ -237,6 +230,19 @@ def _memory_watched() -> Iterator[None]:
         if _NO_MEMORY in str(error):
             raise MemoryError(str(error)) from error
         raise
+
+
+@contextlib.contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Raise an error of LightGBM as a StageError with its place, or as a MemoryError."""
+    try:
+        with _memory_watched():
+            yield
+    except lightgbm.basic.LightGBMError as error:
+        raise StageError(
+            f"LightGBM failed {where}: {_CODE_PLACE.sub('', str(error))}",
+            "Check trainer.params and the number of rows; publish another version if a published model fails",
+        ) from error
 
 
 def _margins(booster: lightgbm.Booster, parts: Sequence[Rows]) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ai_workflow import json_text
 from ai_workflow.trainers.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ def _answers(out: np.ndarray, about: dict[str, Any]) -> np.ndarray:
 def packed(tensors: dict[str, np.ndarray], about: dict[str, Any]) -> bytes:
     """Return tensors (float32 or float64) and what else is to be known as a safetensors file, always the same bytes."""
     names = {np.dtype(form): name for name, form in _TYPES.items()}
-    header: dict[str, Any] = {"__metadata__": {"model": json.dumps(about, sort_keys=True)}}
+    header: dict[str, Any] = {"__metadata__": {"model": json_text.line(about, ensure_ascii=True)}}
     data = b""
     for name, tensor in sorted(tensors.items()):
         place = [len(data), len(data) + tensor.nbytes]
         header[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
         data += tensor.tobytes()
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json_text.line(header, sort_keys=False, ensure_ascii=True, compact=True).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + data
 

@@ -182,7 +182,8 @@ def _params(options: settings.Trainer) -> Params:
             close = difflib.get_close_matches(name, Params.model_fields, 1)
             hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(Params.model_fields)}"
             raise StageError(f"trainer.params.{name} is not a parameter of torch_mlp", hint) from None
-        raise StageError(f"trainer.params.{name}: {first['msg']}", "Mend trainer.params") from None
+        raise StageError(f"trainer.params.{name}: {first['msg']}", "Fix trainer.params") from None
+    _refuse_without_effect(params, options)
     if options.early_stopping and (params.evaluate_every or 1) > options.early_stopping:
         raise StageError(
             f"trainer.params.evaluate_every is {params.evaluate_every}, and trainer.early_stopping would give up "
@@ -190,6 +191,19 @@ def _params(options: settings.Trainer) -> Params:
             "Make it at most a fifth of trainer.early_stopping",
         )
     return params
+
+
+def _refuse_without_effect(params: Params, options: settings.Trainer) -> None:
+    """Raise StageError for a parameter that was given and changes nothing."""
+    if params.evaluate_every and not options.early_stopping:
+        raise StageError(
+            "trainer.params.evaluate_every has no effect without trainer.early_stopping",
+            "Remove it, or set trainer.early_stopping",
+        )
+    if not params.hidden and params.dropout and "dropout" in params.model_fields_set:
+        raise StageError(
+            "trainer.params.dropout has no effect without a hidden layer", "Remove it, or set trainer.params.hidden"
+        )
 
 
 def _seed(seed: int, step: int) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ai_workflow import journal
-from ai_workflow.journal import CACHED, ERROR, RECOVERY, RESUMED, RUN, SKIPPED, STARTED, SUCCESS
+from ai_workflow.journal import CACHED, ERROR, RECOVERY, RESUMED, RUN, SKIPPED, STARTED, SUCCESS, Event, Journal
 from ai_workflow.store import Store
 from monitoring.exporter.failures import Failures
 from monitoring.exporter.journal_folders import ROUND
@@ -306,3 +308,21 @@ def test_the_names_of_files_tell_what_the_exporter_relies_on(tmp_path: Path) -> 
     assert [journal.parts(name) for name in names] == [
         (RUN, STARTED), ("data_loader", STARTED), ("data_loader", ERROR), (RUN, ERROR),
     ]  # fmt: skip
+
+
+def test_a_run_with_the_clock_ahead_is_not_the_last_for_ever(store: Store, failures: Failures) -> None:
+    book, source = Journal(store), JournalSource(store, failures)
+    ahead = (datetime.now(UTC) + timedelta(days=400)).isoformat(timespec="milliseconds")
+    for status in (STARTED, ERROR):
+        book.write(Event("aa" * 16, "credit", "training", RUN, status, time=ahead))
+    assert _last(source, "pipeline_last_run_failed") == 1.0
+    for status in (STARTED, SUCCESS):
+        moment = (datetime.now(UTC) + timedelta(seconds=1)).isoformat(timespec="milliseconds")
+        book.write(Event("bb" * 16, "credit", "training", RUN, status, time=moment))
+    assert _last(source, "pipeline_last_run_failed") == 0.0
+    assert _last(source, "pipeline_last_end_timestamp_seconds") < time.time() + 60
+
+
+def _last(source: JournalSource, name: str) -> float:
+    (value,) = (sample.value for sample in source.look() if sample.name == name)
+    return value

@@ -30,18 +30,26 @@ class RunningRelay:
         folder: for its configuration.
         channels: `chat:` of the configuration.
         relay: more of `relay:`.
+        in_pipeline: whether the configuration is the file of `--pipeline`, else that of AIW_CONFIG.
         variables: its environment.
     """
 
     def __init__(
-        self, folder: Path, channels: list[dict[str, Any]], relay: dict[str, Any] | None = None, **variables: str
+        self,
+        folder: Path,
+        channels: list[dict[str, Any]],
+        relay: dict[str, Any] | None = None,
+        *,
+        in_pipeline: bool = False,
+        **variables: str,
     ) -> None:
         given = folder / "relay.yaml"
         given.write_text(yaml.safe_dump({"relay": {"port": 0, "token": TOKEN, **(relay or {})}, "chat": channels}))
-        environment = os.environ | {"AIW_CONFIG": str(given), "AIW_ROOT": str(ROOT)}
+        environment = os.environ | {"AIW_ROOT": str(ROOT)} | ({} if in_pipeline else {"AIW_CONFIG": str(given)})
+        arguments = ["--pipeline", str(given)] if in_pipeline else []
         environment |= {"REQUESTS_CA_BUNDLE": str(folder / "certificate.pem")} | variables
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "monitoring.relay"],
+            [sys.executable, "-m", "monitoring.relay", *arguments],
             cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="strict",
         )  # fmt: skip
         self.log: list[str] = []

@@ -215,7 +215,7 @@ def test_a_channel_is_told_the_severities_it_takes_and_every_one_what_nobody_kno
         delivery = Delivery(Relay(), ledger, boxes)
         both = Notice("g", notice("p").alerts + notice("t", severity="ticket").alerts)
         assert (await delivery.deliver(both)).told == ("pages", "tickets")
-        assert await delivery.deliver(notice("c", severity="chat")) == Outcome((), {})
+        assert await delivery.deliver(notice("c", severity="chat")) == Outcome((), {}, ("c",))
         assert (await delivery.deliver(notice("u", severity="sev1"))).told == ("pages", "tickets")
         assert (pages.got, tickets.got) == ([["p"], ["u"]], [["t"], ["u"]])
         await delivery.close()

@@ -1,0 +1,160 @@
+"""Environment variables that each part reads, and a check that a variable that is set has an effect there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ai_workflow.config.layers import OVERRIDE
+from ai_workflow.config.reader import scalar
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import Secret, variable
+
+if TYPE_CHECKING:
+    from ai_workflow.config import Loaded
+
+Part = Literal["service", "relay", "exporter", "run", "bootstrap", "make run"]
+PARTS: Mapping[Part, str] = {
+    "service": "the inference service",
+    "relay": "the alert relay",
+    "exporter": "the exporter",
+    "run": "runs of flows",
+    "bootstrap": "deploy.bootstrap",
+    "make run": "make run",
+}
+_ALL: tuple[Part, ...] = tuple(PARTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable that fills in a key of the configuration.
+
+    Args:
+        name: the environment variable.
+        key: the dotted key that it fills in; `chat`: the url or secret of a channel, or its block.
+        parts: the parts that read the key.
+        is_secret: the key holds `${secret:...}`, for which the variable stands in; else it holds `${NAME}`.
+    """
+
+    name: str
+    key: str
+    parts: tuple[Part, ...]
+    is_secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A variable of `make up` and of the containers, which other parts read under the name `instead`."""
+
+    name: str
+    instead: str
+    parts: tuple[Part, ...]
+
+
+VARIABLES = (
+    Variable("AIW_STORE", "store.root", _ALL),
+    Variable("AIW_LOG_LEVEL", "logging.level", _ALL),
+    Variable("AIW_LOG_FORMAT", "logging.format", _ALL),
+    Variable("AIW_HOST", "service.host", ("service",)),
+    Variable("AIW_PORT", "service.port", ("service",)),
+    Variable("INFERENCE_TOKEN", "service.token", ("service",), is_secret=True),
+    Variable("INFERENCE_LABEL_TOKEN", "service.label_token", ("service",), is_secret=True),
+    Variable("INFERENCE_ADMIN_TOKEN", "service.admin_token", ("service",), is_secret=True),
+    Variable("RELAY_TOKEN", "relay.token", ("relay",), is_secret=True),
+    Variable("ON_CALL_URL", "chat", ("relay",), is_secret=True),
+    Variable("ON_CALL_SECRET", "chat", ("relay",), is_secret=True),
+    Variable("DATABASE_HOST", "database.host", ("run", "make run")),
+    Variable("DATABASE_PORT", "database.port", ("run", "make run")),
+    Variable("DATABASE_NAME", "database.name", ("run", "make run")),
+    Variable("DATABASE_USERNAME", "database.username", ("run", "make run")),
+    Variable("DATABASE_PASSWORD", "database.password", ("run", "make run"), is_secret=True),
+)
+FOREIGN = (
+    Foreign("PREFECT_LOGIN", "PREFECT_API_AUTH_STRING", ("make run", "bootstrap", "relay", "exporter")),
+    Foreign("PREFECT_ENCRYPTION_KEY", "PREFECT_SERVER_ENCRYPTION_KEY", ("make run",)),
+)
+# Read by the code itself; by compose.yaml; by the stack of `make up`; by the tests.
+_PREFIX = "AIW_"
+_READ = frozenset((
+    "AIW_ENVIRONMENT", "AIW_CONFIG", "AIW_ROOT", "AIW_ETC", "AIW_OS_RELEASE", "AIW_ENV_FILE",
+    "AIW_SITE", "AIW_IMAGE", "AIW_STACK", "AIW_KILLS", "AIW_SCREENSHOTS", "AIW_NO_SKIPS",
+))  # fmt: skip
+
+
+class UnusedVariable(AiWorkflowError):
+    """A variable is set for a part and has no effect there."""
+
+
+def check(loaded: Loaded, env: Mapping[str, str], *parts: Part) -> None:
+    """Raise if a variable is set for one of the parts and the configuration does not use it.
+
+    Raises:
+        UnusedVariable: naming every such variable, the part, the reason and the remedy.
+    """
+    problems = [problem for part in parts for problem in unused(loaded, env, part)]
+    if problems:
+        raise UnusedVariable("\n".join(dict.fromkeys(problems)))
+
+
+def unused(loaded: Loaded, env: Mapping[str, str], part: Part) -> Iterator[str]:
+    """Yield an error for each variable of a part that is set and has no effect on it."""
+    for row in VARIABLES:
+        if part in row.parts and env.get(row.name) and not _has_effect(row, loaded, env[row.name]):
+            yield f"{row.name} is set, but has no effect on {PARTS[part]}: {_reason(row, loaded)}"
+    for foreign in FOREIGN:
+        value = env.get(foreign.name)
+        if part in foreign.parts and value and env.get(foreign.instead) != value:
+            yield (
+                f"{foreign.name} is set, but has no effect on {PARTS[part]}: only make up and the containers read it. "
+                f"Set {foreign.instead} instead, or unset {foreign.name}."
+            )
+
+
+def unknown(env: Mapping[str, str], named: Sequence[str]) -> Iterator[str]:
+    """Yield an error for each variable AIW_* that nothing reads; `named` are those that a layer names."""
+    known = sorted({row.name for row in VARIABLES if row.name.startswith(_PREFIX)} | _READ | set(named))
+    for name in sorted(env):
+        if name.startswith(_PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"Did you mean {near[0]}?" if near else "Unset it, or write ${" + name + "} in a layer."
+            yield f"{name} is set, but no layer of the configuration names it. {hint}"
+
+
+def _has_effect(row: Variable, loaded: Loaded, text: str) -> bool:
+    if row.key == "chat":
+        return row.name in _chat_variables(loaded)
+    value: object = loaded.settings
+    for part in row.key.split("."):
+        value = getattr(value, part)
+    if row.is_secret:
+        return isinstance(value, Secret) and value.name is not None and variable(value.name) == row.name
+    # Overrides of a single run win over variables on purpose.
+    return loaded.origin(row.key) == OVERRIDE or str(value) == text or value == _scalar(text)
+
+
+def _scalar(text: str) -> object:
+    try:
+        return scalar(text)
+    except ValueError:
+        return text
+
+
+def _chat_variables(loaded: Loaded) -> set[str]:
+    names: set[str] = set()
+    for channel in loaded.settings.chat:
+        held = [secret.name for secret in (channel.url, channel.secret) if secret and secret.name]
+        names |= {variable(name) for name in held}
+        if channel.block:
+            names |= {f"{variable(channel.block)}_{field}" for field in ("URL", "SECRET")}
+    return names
+
+
+def _reason(row: Variable, loaded: Loaded) -> str:
+    reference = f"${{secret:{row.name.lower().replace('_', '-')}}}" if row.is_secret else f"${{{row.name}}}"
+    if row.key == "chat":
+        return f"no channel of chat names {reference}. Write it in a channel, or unset {row.name}."
+    origin = loaded.origin(row.key)
+    state = f"{origin} sets {row.key} to another value" if origin else f"no layer sets {row.key}"
+    return f"{state}. Write {row.key}: {reference} in a configuration file, or unset {row.name}."

@@ -1,0 +1,45 @@
+"""Variables on the command line of make: one that no target reads is an error."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Each variable, and the targets that read it.
+READERS = {
+    "CONFIG": {"run", "up", "serve", "deploy"},
+    "ENVIRONMENT": {"run", "up", "serve", "deploy"},
+    "DB": {"up"},
+    "OFFSET": {"up"},
+    "PORT": {"serve"},
+    "PRUNE": {"deploy"},
+    "UPGRADE": {"lock"},
+    "CONFIGS": set[str](),
+}
+TARGETS = ("run", "up", "down", "serve", "deploy", "stop", "status", "lock")
+
+
+def dry_run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "--no-print-directory", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_variable_without_effect_on_a_target_is_refused(name: str) -> None:
+    for target in TARGETS:
+        done = dry_run(target, f"{name}=5")
+        if target in READERS[name]:
+            assert done.returncode == 0, done.stderr
+            assert "5" in done.stdout or name in ("PRUNE", "UPGRADE")
+        else:
+            assert done.returncode == 2
+            assert f"{name} has no effect on make {target}" in done.stderr
+
+
+def test_variables_of_the_programs_may_be_given_to_make() -> None:
+    assert dry_run("run", "AIW_STORE=/srv/store", "PREFECT_LOGIN=a:b").returncode == 0
+    assert dry_run("check-kill", "AIW_KILLS=5").returncode == 0

@@ -1,0 +1,119 @@
+"""Alerts that no channel takes: never counted as delivered, never a retry storm."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ai_workflow import metrics
+from ai_workflow.settings.chat import Channel, Relay
+from monitoring.relay import routing
+from monitoring.relay.channels.vendor import Vendor
+from monitoring.relay.delivery import Delivery
+from monitoring.relay.ledger import Ledger
+from monitoring.relay.notice import Notice
+from monitoring.relay.outbox import Outbox
+from monitoring.relay.relay_app import RelayApp
+from monitoring.relay.retries import Retries
+from tests.monitoring.relay.fake_vendors import Vendors
+from tests.monitoring.relay.running_relay import RunningRelay, alert, webhook
+
+
+class Taking(Vendor):
+    """A vendor that takes everything."""
+
+    async def send(self, notice: Notice) -> None:
+        """Take it."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def posted(severities: list[list[str]], path: str, *alerts: dict[str, Any]) -> httpx.Response:
+    """Return the answer of a relay with a channel for each list of severities, named c0, c1, ..."""
+
+    async def scene() -> httpx.Response:
+        ledger = Ledger(300)
+        boxes = []
+        for number, taken in enumerate(severities):
+            settings = {"name": f"c{number}", "kind": "webhook", "url": "http://127.0.0.1", "severities": taken}
+            boxes.append(Outbox(Channel.model_validate(settings), Taking(), ledger))
+        delivery = Delivery(Relay(), ledger, boxes)
+        app = RelayApp(Relay(), None, delivery, Retries(delivery), None).app()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            answer = await client.post(path, json=webhook(*alerts))
+        await delivery.close()
+        return answer
+
+    return asyncio.run(scene())
+
+
+def counted(result: str) -> float:
+    value: float = metrics.get("alert_webhook_total").labels("alertmanager", result)._value.get()
+    return value
+
+
+@pytest.mark.parametrize("path", ["/alertmanager", "/alertmanager/on-call"])
+@pytest.mark.parametrize("severity", ["page", "ticket", "chat", "other"])
+def test_without_any_channel_no_alert_counts_as_delivered_or_is_retried(path: str, severity: str) -> None:
+    before = {result: counted(result) for result in ("delivered", "no_channel", "failed")}
+    answer = posted([], path, alert(severity=severity))
+    assert answer.status_code == 422
+    assert answer.json()["result"] == "no_channel"
+    assert "Add one to chat" in answer.json()["error"]
+    assert counted("no_channel") == before["no_channel"] + 1
+    assert (counted("delivered"), counted("failed")) == (before["delivered"], before["failed"])
+
+
+def test_a_severity_that_no_channel_takes_reaches_none() -> None:
+    before = counted("no_channel")
+    answer = posted([["page"], ["ticket"]], "/alertmanager", alert(severity="chat"))
+    assert (answer.status_code, answer.json()["told"]) == (422, [])
+    assert counted("no_channel") == before + 1
+
+
+def test_a_group_of_which_a_part_reaches_none_is_not_sent_again_but_counted() -> None:
+    before = counted("no_channel")
+    answer = posted(
+        [["page"]], "/alertmanager", alert(severity="page"), alert("f2", alertname="Other", severity="chat")
+    )
+    assert (answer.status_code, answer.json()["told"], answer.json()["no_channel"]) == (200, ["c0"], ["Other"])
+    assert counted("no_channel") == before + 1
+
+
+def test_a_channel_that_leaves_an_alert_to_another_one_is_no_failure() -> None:
+    before = counted("delivered")
+    answer = posted([["page"], ["ticket"]], "/alertmanager/c0", alert(severity="ticket"))
+    assert (answer.status_code, answer.json()) == (200, {"told": [], "failed": {}})
+    assert counted("delivered") == before + 1
+
+
+def test_channels_that_only_one_of_both_files_names_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Spec:
+        channels = ("on-call", "team")
+
+    monkeypatch.setattr(routing.reading, "load", Spec)
+    lacking, unnamed = routing.problems(["team", "night"])
+    assert "names 'on-call', which chat lacks" in lacking
+    assert "'night'" in unnamed
+    Spec.channels = ()
+    assert list(routing.problems(["team"])) == []
+
+
+@pytest.mark.slow
+def test_the_chat_of_a_pipeline_file_is_used(folder: Path, vendors: Vendors) -> None:
+    with RunningRelay(folder, [vendors.channel("slack")], in_pipeline=True) as relay:
+        assert relay.post(alert()).json() == {"told": ["slack"], "failed": {}}
+        assert relay.http.post("/alertmanager", headers={"authorization": "Bearer no"}).status_code == 401
+
+
+@pytest.mark.slow
+def test_a_relay_without_channels_says_so_at_its_start(folder: Path) -> None:
+    with RunningRelay(folder, []) as relay:
+        assert any("no channel is configured in chat" in line for line in relay.log)
+        assert relay.post(alert()).status_code == 422
+        assert relay.metric("alert_webhook_total", source="alertmanager", result="no_channel") == 1

@@ -1,0 +1,23 @@
+"""The relay's connections: offers of other protocols are ignored, no path is redirected."""
+
+from __future__ import annotations
+
+import socket
+
+from tests.monitoring.relay.running_relay import RunningRelay
+
+
+def test_an_offer_of_another_protocol_is_answered_once_and_no_path_is_redirected(relay: RunningRelay) -> None:
+    hidden = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    head = b"POST /alertmanager%b HTTP/1.1\r\nHost: x\r\nConnection: %b\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n"
+    for path, status in ((b"", b"401"), (b"/", b"404")):
+        with socket.create_connection(("127.0.0.1", relay.port), timeout=20) as client:
+            client.sendall(head % (path, b"Upgrade", len(hidden)) + hidden + last)
+            received = b""
+            while piece := client.recv(65_536):
+                received += piece
+        assert received.count(b"HTTP/1.1 ") == 2
+        assert b"HTTP/1.1 200" in received
+        assert received.split()[1] in (status, b"400")
+        assert b"location:" not in received.lower()

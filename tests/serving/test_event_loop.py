@@ -1,0 +1,156 @@
+"""No request under the limits holds the event loop: CPU time of its thread is measured for each callback."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving import shop
+from tests.serving.running import Running, dumps
+
+LONGEST_SECONDS = 0.05
+HERE = Path(__file__).parent
+SIZE = 1_990_000
+INFER = f"/v2/models/{shop.PIPELINE}/infer"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
+    """A service that writes its longest callback to a file."""
+    folder = tmp_path_factory.mktemp("measured")
+    shop.publish(folder / "store", 0)
+    pipeline = shop.pipeline(folder, service={"prediction_log": {"enabled": True, "values": True}})
+    worst = folder / "worst"
+    program = (str(HERE / "measured_server.py"), str(worst), "serve")
+    with Running(pipeline, folder / "store", program=program) as running:
+        running.predict(shop.ROW)
+        running.http.get("/metrics")
+        running.http.get("/openapi.json")
+        worst.write_text("")
+        yield running, worst
+
+
+def rows(row: dict[str, Any], count: int = 1000) -> bytes:
+    body = dumps([row])
+    count = min(count, SIZE // len(body))
+    return dumps([row] * count)
+
+
+def keys(stem: str, count: int, **more: Any) -> dict[str, Any]:
+    return {f"{stem}{number:x}": 1 for number in range(count)} | more
+
+
+def tensor(name: str, datatype: str, shape: list[int], **more: Any) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape, **more}
+
+
+def infer(*inputs: dict[str, Any], **more: Any) -> bytes:
+    return json.dumps({"inputs": inputs, **more}).encode()
+
+
+def nested(text: str, times: int) -> bytes:
+    opening, closing = text.split("|")
+    return f'{{"rows": {opening * times}1{closing * times}}}'.encode()
+
+
+WITHOUT_PRICE = {name: value for name, value in shop.ROW.items() if name != "price"}
+BODIES: dict[str, tuple[str, bytes]] = {
+    "many similar keys": ("/predict", dumps([keys("pryce", 120_000, **WITHOUT_PRICE)])),
+    "many similar keys in a small body": ("/predict", dumps([keys("pryce", 2_000)])),
+    "many similar keys in each row": ("/predict", rows(keys("pryce", 150), 900)),
+    "long keys": ("/predict", dumps([{f"price{'e' * 9000}{number}": 1 for number in range(200)}])),
+    "extra columns": ("/predict", dumps([keys("x", 120_000, **shop.ROW)])),
+    "one long text": ("/predict", dumps([shop.ROW | {"colour": "r" * SIZE}])),
+    "one long number": ("/predict", b'{"rows": [{"price": 0.' + b"1" * SIZE + b"}]}"),
+    "one huge whole number": ("/predict", b'{"rows": [{"price": ' + b"1" * SIZE + b"}]}"),
+    "long moment": ("/predict", dumps([shop.ROW | {"ordered": "2026-11-20T10:30:00." + "0" * SIZE}])),
+    "escapes": ("/predict", b'{"rows": [{"colour": "' + b"\\u00e9" * (SIZE // 6) + b'"}]}'),
+    "unicode": ("/predict", json.dumps({"rows": [{"colour": "\U0001f600" * 480_000}]}, ensure_ascii=False).encode()),
+    "every row has problems": ("/predict", rows(dict.fromkeys(shop.ROW, "?"))),
+    "every value is an object": ("/predict", rows({name: {"a": [1]} for name in shop.ROW})),
+    "every row is right": ("/predict", rows(shop.ROW)),
+    "rows with extra columns": ("/predict", rows(keys("x", 150, **shop.ROW))),
+    "lists": ("/predict", b'{"rows": [' + b"[]," * (SIZE // 3 - 10) + b"[]]}"),
+    "objects": ("/predict", b'{"rows": [' + b"{}," * (SIZE // 3 - 10) + b"{}]}"),
+    "more lists than a body may have": ("/labels", b'{"labels": [' + b"[]," * (SIZE // 3 - 10) + b"[]]}"),
+    "as many lists as a body may have": ("/predict", b'{"rows": [' + b"[]," * 99_990 + b"[]]}"),
+    "numbers": ("/predict", b'{"rows": [' + b"1," * (SIZE // 2 - 10) + b"1]}"),
+    "depth": ("/predict", nested("[|]", SIZE // 2 - 50)),
+    "depth below the limit of the parser": ("/predict", nested('{"a":[|]}', 400)),
+    "many tensors": (INFER, infer(*(tensor(f"t{n}", "INT8", [1], data=[1]) for n in range(25_000)))),
+    "many equal tensors": (INFER, infer(*[tensor("price", "INT8", [1], data=[1])] * 25_000)),
+    "a matrix": (INFER, infer(tensor("features", "FP64", [1000, 8], data=[1.5] * 8000))),
+    "a wide matrix": (INFER, infer(tensor("features", "FP64", [1, 600_000], data=[1] * 600_000))),
+    "a matrix of the wrong type": (INFER, infer(tensor("features", "UINT8", [1, 600_000], data=[0] * 599_999 + [256]))),
+    "a long shape": (INFER, infer(tensor("price", "FP64", [1] * 600_000, data=[1]))),
+    "a deep datatype": (INFER, infer({"name": "a", "datatype": json.loads("[" * 900 + "]" * 900), "shape": [1]})),
+    "a long name": (INFER, infer(tensor("n" * SIZE, "FP64", [1], data=["x"]))),
+    "many outputs": (INFER, infer(tensor("price", "FP64", [1], data=[1]), outputs=[{"name": "score"}] * 80_000)),
+    "unknown outputs": (
+        INFER, infer(tensor("price", "FP64", [1], data=[1]), outputs=[{"name": f"s{n}"} for n in range(60_000)]),
+    ),
+    "a long id": (INFER, infer(tensor("features", "FP64", [1, 8], data=[1] * 8), id="i" * 1_900_000)),
+    "labels": ("/labels", json.dumps({"labels": [{"prediction_id": "p" * 400, "label": "l" * 400}] * 1000}).encode()),
+    "long labels": ("/labels", json.dumps({"labels": [{"prediction_id": "p", "label": "l" * SIZE}]}).encode()),
+    "long times": (
+        "/labels", json.dumps({"labels": [{"prediction_id": "p", "label": "l", "time": "2" * SIZE}]}).encode(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_no_request_under_the_limits_holds_the_event_loop(measured: tuple[Running, Path]) -> None:
+    running, worst = measured
+    slow = {}
+    for name, (path, body) in BODIES.items():
+        assert len(body) <= 2_000_000, name
+        worst.write_text("")
+        response = running.http.post(path, content=body)
+        assert response.status_code in (200, 400), f"{name}: {response.status_code} {response.text[:200]}"
+        assert len(response.content) < 5000 or response.status_code == 200, f"{name}: a long message"
+        if (longest := _longest(worst)) > LONGEST_SECONDS:
+            slow[name] = longest
+    assert slow == {}
+    assert running.predict(shop.ROW)["fallback"] is False
+
+
+def _longest(worst: Path) -> float:
+    text = worst.read_text()
+    return float(text.split()[0]) if text else 0.0
+
+
+def test_a_request_of_similar_keys_is_refused_without_comparing_them_all(measured: tuple[Running, Path]) -> None:
+    running, worst = measured
+    worst.write_text("")
+    for name in ("many similar keys", "many similar keys in a small body", "long keys"):
+        response = running.http.post("/predict", content=BODIES[name][1])
+        assert response.status_code == 400
+        assert "has no '" in response.json()["error"]
+    assert _longest(worst) <= LONGEST_SECONDS
+
+
+@pytest.mark.slow
+def test_raw_connections_hold_the_event_loop_no_longer(measured: tuple[Running, Path]) -> None:
+    from tests.serving.test_connections import LAST, OFFERS, request, statuses
+
+    running, worst = measured
+    worst.write_text("")
+    one = b"GET / HTTP/1.1\r\n\r\n"
+    chunks = b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 200_000
+    assert len(statuses(running, one * 8000 + LAST)) == 8001
+    assert statuses(running, chunks + b"0\r\n\r\n" + LAST) == [400, 200]
+    assert len(statuses(running, request(b"POST", b"/labels", b"{}", OFFERS[0]) * 500 + LAST)) == 501
+    statuses(running, b"POST /predict HTTP/1.1\r\n" + b"a:b\r\n" * 50_000 + b"\r\n")
+    trailers = b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"a:b\r\n" * 50_000 + b"\r\n"
+    assert statuses(running, b"POST /predict HTTP/1.1\r\n" + trailers + LAST) == [400, 200]
+    binary = struct.pack("<I", 0) * 400_000
+    head = infer(tensor("colour", "BYTES", [1000], parameters={"binary_data_size": len(binary)}))
+    length = b"Inference-Header-Content-Length: %d\r\n" % len(head)
+    assert statuses(running, request(b"POST", INFER.encode(), head + binary, length) + LAST) == [400, 200]
+    assert _longest(worst) <= LONGEST_SECONDS, worst.read_text()

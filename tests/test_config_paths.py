@@ -1,0 +1,150 @@
+"""Relative paths in the configuration: relative to the file that names them, from wherever a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow.config.paths import absolute
+from ai_workflow.errors import StageError
+from ai_workflow.settings import CsvSource, SqlSource
+from ai_workflow.sources import database
+from ai_workflow.stages import data_loader
+from ai_workflow.store import Store
+from tests.config_project import Project
+
+MINE = "pipeline: mine\ntask: regression\ntarget: y\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("rows.csv", "/etc/x/rows.csv"),
+        ("./rows.csv", "/etc/x/rows.csv"),
+        ("../data/", "/etc/x/../data"),
+        ("day-*/[ab].csv", "/etc/x/day-*/[ab].csv"),
+        ("/srv/rows.csv", "/srv/rows.csv"),
+        ("~/rows.csv", "~/rows.csv"),
+        ("s3://bucket/rows.csv", "s3://bucket/rows.csv"),
+        ("https://example.com/a.csv", "https://example.com/a.csv"),
+        ("file://rows.csv", "file:///etc/x/rows.csv"),
+        ("file:///srv/rows.csv", "file:///srv/rows.csv"),
+        ("zip://*.csv::rows.zip", "zip://*.csv::/etc/x/rows.zip"),
+        ("zip://a.csv::s3://bucket/rows.zip", "zip://a.csv::s3://bucket/rows.zip"),
+        ("sqlite:///rows.db", "sqlite:////etc/x/rows.db"),
+        ("sqlite+pysqlite:///a/rows.db?mode=ro", "sqlite+pysqlite:////etc/x/a/rows.db?mode=ro"),
+        ("sqlite:////srv/rows.db", "sqlite:////srv/rows.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql+psycopg://u:p@host/name", "postgresql+psycopg://u:p@host/name"),
+    ],
+)
+def test_a_relative_path_is_relative_to_the_folder(value: str, expected: str) -> None:
+    assert absolute(value, Path("/etc/x")) == expected
+
+
+@pytest.mark.parametrize(
+    "layer", ["config/base.yaml", "config/development.yaml", "etc/ubuntu/1.yaml", "else/site.yaml", "own/mine.yaml"]
+)
+def test_each_layer_names_paths_relative_to_itself(
+    layer: str, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = (project.root / layer).parent
+    text = (
+        "source: {kind: csv, path: a.csv}\ninference: {source: {kind: parquet, path: b}}\n"
+        "evaluation: {source: {kind: csv, path: ../c.csv}}\nservice: {prediction_log: {folder: log}}\n"
+    )
+    head = "" if layer == "config/base.yaml" else "pipeline: mine\ntask: regression\ntarget: y\n"
+    base = "pipeline: base\ntask: classification\ntarget: y\n"
+    project.write(layer, base + text if not head else head + text)
+    monkeypatch.chdir(tmp_path)
+    env = {"AIW_CONFIG": str(project.root / layer)} if layer.startswith("else") else {}
+    settings: Any = project.load(project.root / layer if layer.startswith("own") else None, env=env).settings
+    assert settings.source.path == str(folder / "a.csv")
+    assert settings.inference.source.path == str(folder / "b")
+    assert settings.evaluation.source.path == str(folder / "../c.csv")
+    assert settings.service.prediction_log.folder == str(folder / "log")
+
+
+def test_overrides_name_paths_relative_to_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    settings = project.load(overrides={"source": {"kind": "csv", "path": "data/x.csv"}}).settings
+    assert settings.source == CsvSource(kind="csv", path=str(project.root / "data/x.csv"))
+
+
+def test_a_variable_in_a_path_is_filled_in_first(project: Project) -> None:
+    mine = project.write("own/mine.yaml", MINE + "source: {kind: csv, path: '${FOLDER:-near}/x.csv'}")
+    assert getattr(project.load(mine).settings.source, "path", "") == str(project.root / "own/near/x.csv")
+    far = project.load(mine, env={"FOLDER": "/srv"}).settings.source
+    assert getattr(far, "path", "") == "/srv/x.csv"
+
+
+def test_the_stores_root_stays_as_it_is_written(project: Project) -> None:
+    mine = project.write("own/mine.yaml", MINE + "source: {kind: sample}\nstore: {root: ./var}")
+    assert project.load(mine).settings.store.root == "./var"
+
+
+def test_the_same_file_gives_the_same_data_from_every_folder(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A decoy at the same relative path below the current folder, and a folder whose name is a pattern.
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/rows-1.csv").write_text("y\n9\n")
+    mine = project.write("own [a]*?/mine.yaml", MINE + "source: {kind: csv, path: data/rows-*.csv}")
+    project.write("own [a]*?/data/rows-1.csv", "y\n1\n")
+    project.write("own [a]*?/data/rows-2.csv", "y\n2\n3\n")
+    seen = []
+    for folder in (tmp_path, mine.parent, Path("/")):
+        monkeypatch.chdir(folder)
+        source = project.load(os.path.relpath(mine)).settings.source
+        inputs = data_loader.inspect(source)
+        seen.append((json.dumps(inputs), data_loader.load(Store(tmp_path / "store"), source, inputs)["rows"]))
+    assert [rows for _, rows in seen] == [3, 3, 3]
+    # The cache key of the stage is made of these.
+    assert len(set(seen)) == 1
+    assert [each["name"] for each in json.loads(seen[0][0])] == ["rows-1.csv", "rows-2.csv"]
+
+
+@pytest.mark.parametrize("path", ["gone.csv", "gone-*.csv", "data/gone/"])
+def test_data_that_is_not_there_is_reported_with_the_folder_that_was_searched(path: str, project: Project) -> None:
+    mine = project.write("own/mine.yaml", MINE + f"source: {{kind: csv, path: '{path}'}}")
+    with pytest.raises(StageError) as caught:
+        data_loader.inspect(project.load(mine).settings.source)
+    assert str(project.root / "own") in str(caught.value)
+
+
+def test_a_pattern_without_a_file_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StageError, match=rf"no file matches none-\*.csv \(looked in {tmp_path}\)"):
+        data_loader.inspect(CsvSource(kind="csv", path="none-*.csv"))
+
+
+def test_an_sqlite_file_is_relative_to_the_file_that_names_it(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = project.write("own/mine.yaml", MINE + "source: {kind: sql, url: 'sqlite:///rows.db', table: t}")
+    sqlite3.connect(project.root / "own/rows.db").close()
+    monkeypatch.chdir(tmp_path)
+    source = project.load(mine).settings.source
+    assert isinstance(source, SqlSource)
+    assert database.url_of(source, None, None).database == str(project.root / "own/rows.db")
+
+
+def test_a_pipeline_file_is_looked_for_here_and_in_the_project(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("pipelines/mine.yaml", MINE + "source: {kind: sample}")
+    monkeypatch.chdir(tmp_path)
+    assert project.load("pipelines/mine.yaml").settings.pipeline == "mine"
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines/mine.yaml").write_text(MINE.replace("mine", "near") + "source: {kind: sample}")
+    assert project.load("pipelines/mine.yaml").settings.pipeline == "near"

@@ -1,0 +1,148 @@
+"""Environment variables: one that is set for a part and has no effect there is an error."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ai_workflow.config import ConfigError, Loaded, variables
+from ai_workflow.config.variables import FOREIGN, PARTS, VARIABLES, Part, UnusedVariable, Variable
+from tests.config_project import Project
+
+PROJECT = Path(__file__).parents[1]
+# A value of each that differs from every default.
+VALUES = {"AIW_PORT": "8123", "DATABASE_PORT": "5555", "AIW_LOG_LEVEL": "ERROR", "AIW_LOG_FORMAT": "json"}
+CASES = [(row, part) for row in VARIABLES for part in row.parts]
+IDS = [f"{row.name} {part}" for row, part in CASES]
+
+
+def value_of(row: Variable) -> str:
+    return VALUES.get(row.name, "127.0.0.2")
+
+
+def used(row: Variable) -> str:
+    """Return a layer that uses a variable."""
+    reference = f"${{secret:{row.name.lower().replace('_', '-')}}}" if row.is_secret else f"${{{row.name}}}"
+    if row.key == "chat":
+        return f"chat: [{{name: a, kind: dingtalk, url: '{reference}', secret: '{reference}'}}]"
+    section, key = row.key.split(".")
+    token = "  token: literal\n" if row.name == "AIW_HOST" else ""
+    return f"{section}:\n{token}  {key}: {reference}\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def refused(loaded: Loaded, env: dict[str, str], part: Part) -> str:
+    with pytest.raises(UnusedVariable) as caught:
+        variables.check(loaded, env, part)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("row", "part"), CASES, ids=IDS)
+def test_a_variable_that_no_layer_uses_is_refused(row: Variable, part: Part, project: Project) -> None:
+    env = {row.name: value_of(row)}
+    said = refused(project.load(env=env), env, part)
+    assert said.startswith(f"{row.name} is set, but has no effect on {PARTS[part]}: ")
+    assert row.key in said
+    assert f"or unset {row.name}." in said
+    variables.check(project.load(), {row.name: ""}, part)
+
+
+@pytest.mark.parametrize(("row", "part"), CASES, ids=IDS)
+def test_a_variable_that_a_layer_uses_is_accepted(row: Variable, part: Part, project: Project) -> None:
+    env = {row.name: value_of(row)}
+    project.write("config/development.yaml", used(row))
+    variables.check(project.load(env=env), env, part)
+
+
+@pytest.mark.parametrize("row", [row for row in VARIABLES if row.key != "chat"], ids=lambda row: row.name)
+def test_a_variable_that_a_later_layer_overrules_is_refused_with_its_line(row: Variable, project: Project) -> None:
+    env = {row.name: value_of(row)}
+    project.write("config/development.yaml", used(row))
+    section, key = row.key.split(".")
+    other = {"level": "WARNING", "format": "text", "port": "7777"}.get(key, "localhost")
+    mine = project.write("mine.yaml", f"{section}:\n  {key}: {other}\n")
+    said = refused(project.load(mine, env=env), env, row.parts[0])
+    assert f"mine.yaml:2 sets {row.key} to another value" in said
+
+
+def test_a_variable_of_another_part_is_no_error(project: Project) -> None:
+    loaded = project.load()
+    variables.check(loaded, {"INFERENCE_TOKEN": "x", "DATABASE_HOST": "y"}, "relay")
+    variables.check(loaded, {"RELAY_TOKEN": "x", "AIW_HOST": "y"}, "run")
+
+
+def test_an_override_of_a_run_wins_over_a_variable(project: Project) -> None:
+    project.write("config/development.yaml", "logging: {level: '${AIW_LOG_LEVEL:-INFO}'}")
+    env = {"AIW_LOG_LEVEL": "ERROR"}
+    variables.check(project.load(env=env, overrides={"logging.level": "DEBUG"}), env, "run")
+
+
+@pytest.mark.parametrize(("foreign", "part"), [(row, part) for row in FOREIGN for part in row.parts])
+def test_a_variable_of_make_up_is_refused_elsewhere(foreign: variables.Foreign, part: Part, project: Project) -> None:
+    loaded = project.load()
+    said = refused(loaded, {foreign.name: "a:b"}, part)
+    assert f"{foreign.name} is set, but has no effect on {PARTS[part]}" in said
+    assert f"Set {foreign.instead} instead" in said
+    variables.check(loaded, {foreign.name: "a:b", foreign.instead: "a:b"}, part)
+
+
+def test_no_message_shows_a_value(project: Project) -> None:
+    env = {row.name: "sesame-77" for row in VARIABLES} | {row.name: "sesame-77" for row in FOREIGN}
+    loaded = project.load()
+    assert not any("sesame-77" in line for part in PARTS for line in variables.unused(loaded, env, part))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("AIW_CONFG", "Did you mean AIW_CONFIG?"),
+        ("AIW_ENVIROMENT", "Did you mean AIW_ENVIRONMENT?"),
+        ("AIW_STOR", "Did you mean AIW_STORE?"),
+        ("AIW_LOGLEVEL", "Did you mean AIW_LOG_LEVEL?"),
+        ("AIW_ZZZZZZZZZZ", "Unset it, or write ${AIW_ZZZZZZZZZZ} in a layer."),
+    ],
+)
+def test_an_unknown_variable_of_the_project_is_refused(name: str, hint: str, project: Project) -> None:
+    with pytest.raises(ConfigError) as caught:
+        project.load(env={name: "x"})
+    assert f"{name} is set, but no layer of the configuration names it. {hint}" in str(caught.value)
+
+
+def test_a_variable_that_any_layer_names_is_known(project: Project) -> None:
+    project.write("config/development.yaml", "trainer: {params: {a: ['${AIW_OWN:-1}']}}")
+    mine = project.write("mine.yaml", "trainer: {params: {a: 2}}")
+    assert project.load(mine, env={"AIW_OWN": "3"}).settings.trainer.params == {"a": 2}
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_in_the_shipped_files_each_variable_is_used_or_refused(environment: str) -> None:
+    """What .env.example names either holds, or keeps its part from starting."""
+    from ai_workflow.config import load
+
+    held = set()
+    for row in VARIABLES:
+        env = {row.name: value_of(row)} | ({"AIW_ENVIRONMENT": environment})
+        try:
+            variables.check(load(root=PROJECT, env=env), env, row.parts[0])
+        except UnusedVariable:
+            continue
+        held.add(row.name)
+    only_production = {"AIW_HOST", "INFERENCE_TOKEN", "INFERENCE_ADMIN_TOKEN", "RELAY_TOKEN"}
+    everywhere = {row.name for row in VARIABLES} - only_production - {"ON_CALL_URL", "ON_CALL_SECRET"}
+    assert held == everywhere | (only_production if environment == "production" else set())
+
+
+def test_every_documented_variable_is_in_the_table_or_belongs_to_something_else() -> None:
+    text = "".join((PROJECT / name).read_text() for name in (".env.example", "deploy/.env.example"))
+    documented = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
+    documented |= set(re.findall(r"^\| `([A-Z_]+)`", (PROJECT / "docs/stack.md").read_text(), re.MULTILINE))
+    # PostgreSQL, Grafana and boto read these themselves.
+    others = {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    known = {row.name for row in VARIABLES} | {row.name for row in FOREIGN} | variables._READ
+    assert documented - known == others

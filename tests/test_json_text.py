@@ -1,0 +1,72 @@
+"""The writer of JSON: no NaN and no infinity, and the key of one is named."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_workflow import json_text
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.journal import SUCCESS, Event, Journal
+from ai_workflow.store import Store
+
+ROOT = Path(__file__).parents[1]
+CODE = ("src", "flows", "deploy", "blocks", "monitoring")
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"scores": {"rmse": NAN}}, "scores.rmse is nan"),
+        ({"losses": [[1, 0.5], [2, INFINITY]]}, "losses[1][1] is inf"),
+        (-INFINITY, "value is -inf"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused_by_its_key(body: Any, said: str, tmp_path: Path) -> None:
+    for write in (json_text.line, json_text.document, lambda body: Store(tmp_path).write_record("a.json", body)):
+        with pytest.raises(AiWorkflowError) as caught:
+            write(body)
+        assert str(caught.value).startswith(said)
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_an_event_with_such_a_number_is_written_without_it(tmp_path: Path) -> None:
+    book = Journal(Store(tmp_path))
+    book.write(Event("ab" * 16, "credit", "training", "trainer", SUCCESS, seconds=NAN, numbers={"loss": INFINITY}))
+    (event,) = book.read("ab" * 16)
+    assert (event.seconds, event.numbers) == (None, {"loss": None})
+
+
+def test_other_values_are_written_as_json_reads_them() -> None:
+    body = {"b": [1, 2.5, None, "\u00e9"], "a": {"c": True}}
+    assert json.loads(json_text.document(body)) == json.loads(json_text.line(body)) == body
+    assert json_text.line({"b": 1, "a": 2}, compact=True) == '{"a":2,"b":1}'
+
+
+def test_no_other_module_writes_json() -> None:
+    places = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in places if _writes(path.read_text())] == [
+        str(ROOT / "src" / "ai_workflow" / "json_text.py")
+    ]
+
+
+@pytest.mark.parametrize("text", ["json.dumps(a)", "json.dump(a, f)", "from json import dumps"])
+def test_another_writer_is_found(text: str) -> None:
+    assert _writes(text)
+
+
+def _writes(text: str) -> bool:
+    nodes = list(ast.walk(ast.parse(text)))
+    called = any(
+        isinstance(node, ast.Attribute)
+        and node.attr in ("dump", "dumps")
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "json"
+        for node in nodes
+    )
+    return called or any(isinstance(node, ast.ImportFrom) and node.module == "json" for node in nodes)
