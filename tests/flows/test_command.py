@@ -11,7 +11,7 @@ import pytest
 
 from deploy import ports
 from deploy.server import Server
-from tests.flows.workplace import ROOT, Workplace
+from tests.flows.workplace import Workplace
 
 
 def _command(place: Workplace, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +27,8 @@ def test_without_a_server_the_command_ends_in_one_line(tmp_path: Path) -> None:
     done = _command(Workplace(tmp_path), "training")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
-        "error: no Prefect server: PREFECT_API_URL is not set. Start one with make run or make up, or set the variable"
+        "error: no Prefect server: PREFECT_API_URL is not set. "
+        "Start one with `make run` or `make up`, or set the variable"
     ]
 
 
