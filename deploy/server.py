@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.stall import StallTimeout, group_ticks
 from deploy import healthy, history, ports, server_environment
 from deploy.ports import HOST
 from deploy.process import Process, spawn
@@ -157,21 +158,20 @@ def _start(home: Path) -> Server:
         state = _State(process.pid, process.born, port)
         _write(home, state)
         try:
-            came_up = _answers(home, port, START_SECONDS, process)
+            problem = _comes_up(home, port, process)
         except BaseException:
             process.end()
             raise
-        if came_up and process.lives():
+        if problem is None:
             return state.server(started=True)
+        # Read before the process is ended: what it logs then is a consequence, not the cause.
+        lines = (home / "server.log").read_text(errors="replace").splitlines()
         process.end()
         _file(home).unlink(missing_ok=True)
-        said = (home / "server.log").read_text(errors="replace")
-        if _IN_USE not in said:
+        if not any(_IN_USE in line for line in lines):
             break
-    tail = "\n".join(said.splitlines()[-LOG_LINES:])
-    raise ServerError(
-        f"the Prefect server did not come up within {START_SECONDS:.0f} s. The end of {home / 'server.log'}:\n{tail}"
-    )
+    tail = "\n".join(lines[-LOG_LINES:])
+    raise ServerError(f"the Prefect server did not come up: {problem}. The end of {home / 'server.log'}:\n{tail}")
 
 
 def command(port: int) -> list[str]:
@@ -179,14 +179,29 @@ def command(port: int) -> list[str]:
     return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
 
 
-def _answers(home: Path, port: int, seconds: float, process: Process | None = None) -> bool:
+def _comes_up(home: Path, port: int, process: Process) -> str | None:
+    """Wait for a server that is starting for as long as it makes progress; return why it does not answer."""
+    timeout = StallTimeout(process.pid, START_SECONDS, cpu=group_ticks)
+    while not _is_up(home, port, sure=True):
+        if not process.lives():
+            return "it ended"
+        if reason := timeout.reason:
+            return reason
+        time.sleep(0.05)
+    return None if process.lives() else "it ended"
+
+
+def _answers(home: Path, port: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while True:
-        if ports.get(port, "/api/health") == b"true" and _is_of(home, port, sure=process is not None):
-            return True
-        if time.monotonic() > deadline or (process and not process.lives()):
+    while not _is_up(home, port, sure=False):
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
+    return True
+
+
+def _is_up(home: Path, port: int, *, sure: bool) -> bool:
+    return ports.get(port, "/api/health") == b"true" and _is_of(home, port, sure=sure)
 
 
 def _is_of(home: Path, port: int, *, sure: bool) -> bool:

@@ -1,4 +1,4 @@
-"""`python -m flows training`: runs a flow by hand, against the server that PREFECT_API_URL names."""
+"""`python -m flows training`: runs a flow by hand, against the server of PREFECT_API_URL, `make run` or `make up`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import argparse
 import asyncio
 import gc
 import importlib
+import os
 import signal
 import sys
+from pathlib import Path
 
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 
+VAR = Path("var")
 FLOWS = ("training", "scoring", "evaluation", "recovery", "promotion", "retention", "drill")
 
 
@@ -28,6 +31,8 @@ def main() -> int:
     except AiWorkflowError as error:
         sys.stderr.write(f"error: {scrub(str(error))}\n")
         return 1
+    if problem := _find_server():
+        parser.exit(2, f"error: {problem}\n")
     # Importing Prefect makes objects by the hundred thousand that all live on: collecting meanwhile finds nothing,
     # and takes a tenth of a run whose stages are all cached.
     gc.disable()
@@ -40,6 +45,34 @@ def main() -> int:
         # A second one, or one where nothing was under way yet: Prefect has said so, and a traceback says no more.
         return 128 + signal.SIGINT
     return 0 if state.is_completed() else 1
+
+
+def _find_server() -> str | None:  # noqa: RET503 - execv does not return
+    """Set PREFECT_API_URL where nothing sets it and a server of this folder runs; return why there is none.
+
+    Prefect would start a temporary server instead, whose runs no other process sees.
+    """
+    if os.environ.get("PREFECT_API_URL") or _is_in_profile():
+        return None
+    from deploy import server
+
+    try:
+        found = server.status(VAR)
+    except AiWorkflowError as error:
+        return str(error)
+    if found is None:
+        return (
+            "no Prefect server: PREFECT_API_URL is not set. Start one with `make run` or `make up`, or set the variable"
+        )
+    os.environ["PREFECT_API_URL"] = found.api_url
+    # Prefect has read its settings; a new process reads them again.
+    os.execv(sys.executable, [sys.executable, "-m", "flows", *sys.argv[1:]])  # noqa: S606 - the same command, no shell
+
+
+def _is_in_profile() -> bool:
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url is not None
 
 
 if __name__ == "__main__":

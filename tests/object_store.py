@@ -1,7 +1,8 @@
 """An object store in memory: a put is whole or not there, a conditional put creates or fails, and there is no rename.
 
 What S3 promises, by its documentation: strong read-after-write consistency, and `If-None-Match: *` on a put. fsspec's
-own `memory://` promises neither: who reads while another writes gets half an object.
+own `memory://` promises neither: who reads while another writes gets half an object. As in s3fs, each instance caches
+its listings unless it is created with `use_listings_cache=False`, and only its own writes drop them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ class ObjectStore(AbstractFileSystem):  # type: ignore[misc]
             if mode == "create" and path in self._objects:
                 raise FileExistsError(path)
             self._objects[path] = (bytes(value), datetime.now(UTC))
+        self.invalidate_cache(path)
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        if path is None:
+            self.dircache.clear()
+        while path:
+            self.dircache.pop(path, None)
+            path = path.rpartition("/")[0]
 
     def put_file(self, lpath: str, rpath: str, *_: Any, **__: Any) -> None:
         self.pipe_file(rpath, Path(lpath).read_bytes())
@@ -43,6 +52,15 @@ class ObjectStore(AbstractFileSystem):  # type: ignore[misc]
             return io.BytesIO(self._objects[path][0])
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        if path not in self.dircache:
+            self.dircache[path] = entries = self._list(path)
+        else:
+            entries = self.dircache[path]
+        if not entries:
+            raise FileNotFoundError(path)
+        return entries if detail else sorted(entry["name"] for entry in entries)
+
+    def _list(self, path: str) -> list[dict[str, Any]]:
         prefix = f"{path.rstrip('/')}/"
         with self._requests:
             below = {name: len(data) for name, (data, _) in self._objects.items() if name.startswith(prefix)}
@@ -54,14 +72,13 @@ class ObjectStore(AbstractFileSystem):  # type: ignore[misc]
             found[child] = {"name": child, "type": kind, "size": size if kind == "file" else 0}
         if exact and not found:
             found[path] = {"name": path, "type": "file", "size": len(exact[0])}
-        if not found:
-            raise FileNotFoundError(path)
-        return list(found.values()) if detail else sorted(found)
+        return list(found.values())
 
     def rm(self, path: str, recursive: bool = False, **_: Any) -> None:
         with self._requests:
             for name in [name for name in self._objects if name == path or name.startswith(f"{path}/")]:
                 del self._objects[name]
+        self.invalidate_cache(path)
 
     def modified(self, path: str) -> datetime:
         return self._objects[path][1]

@@ -20,12 +20,17 @@ def python(code: str, *arguments: object, **variables: str) -> str:
 def start(code: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
     """Start code in a new interpreter; its stdout and stderr are one pipe."""
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        command(code, *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | variables,
     )
+
+
+def command(code: str, *arguments: object) -> list[str]:
+    """Return the command line that runs code in a new interpreter."""
+    return [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
 
 
 def children() -> set[int]:

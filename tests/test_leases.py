@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ai_workflow import leases
+from ai_workflow.errors import StoreError
 from ai_workflow.leases import Leases
 from ai_workflow.store import Store
 from tests import processes
@@ -132,6 +133,18 @@ def test_a_damaged_lease_counts_until_it_is_seen_to_be_nobodys(store: Store) -> 
     found = Leases(store, FOLDER)
     assert list(found.holders()) == ["model_v1.0"]
     assert found.holders(watch=True) == {}
+
+
+def test_an_unreadable_lease_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _of_elsewhere(store, beat=0.0)
+    found = Leases(store, FOLDER)
+
+    def refuse(path: str, sha256: str | None = None) -> bytes:
+        raise StoreError(f"{path} cannot be read: the object store does not answer")
+
+    monkeypatch.setattr(store, "read", refuse)
+    assert list(found.holders(watch=True)) == ["model_v1.0"]
+    assert store.names(f"{FOLDER}/leases")
 
 
 def test_other_files_are_no_leases(store: Store) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
+from ai_workflow.stall import StallTimeout, group_ticks
 from deploy import healthy, history, ports, server, server_environment
 from deploy.ports import HOST
 from deploy.stack import database, launch, manager, processes, watching
@@ -18,7 +19,7 @@ from deploy.stack.manager import ROOT, Manager, ManagerError
 from deploy.stack.place import MARK, Options, Place, State
 from deploy.stack.services import POSTGRESQL, Service
 
-UP_SECONDS = 120.0
+MANAGER_SECONDS, UP_SECONDS = 30.0, 120.0
 LOG_LINES = 15
 _BAD = ("BACKOFF", "FATAL", "EXITED", "STOPPED", "UNKNOWN")
 
@@ -135,7 +136,8 @@ def _start(
     process = manager.start(place, options, server_environment.without_foreign(given))
     place.write(options, process)
     api = Manager(place)
-    _until(lambda: _answers(api), 30.0, "the process manager", place.folder / "supervisord.out", process.lives)
+    starting = StallTimeout(process.pid, MANAGER_SECONDS, cpu=group_ticks)
+    _until(lambda: _answers(api), starting, "the process manager", place.folder / "supervisord.out", process.lives)
     first = [service for service in options.services if service.name in (POSTGRESQL.name, "server")]
     for service in first:
         _bring_up(place, options, api, [service], say)
@@ -150,11 +152,17 @@ def _bring_up(place: Place, options: Options, api: Manager, services: Sequence[S
     for service in services:
         api.start(service)
     for service in services:
-        _until(
-            lambda service=service: _is_up(place, options, api, service), UP_SECONDS,  # type: ignore[misc]
-            service.title, place.log(service), lambda service=service: _is_well(api, service),  # type: ignore[misc]
-        )  # fmt: skip
+        _wait_for(place, options, api, service)
         say(f"{service.title} is up")
+
+
+def _wait_for(place: Place, options: Options, api: Manager, service: Service) -> None:
+    def ticks(_: int) -> int:
+        return group_ticks(api.find()[service.name].pid)
+
+    starting = StallTimeout(0, UP_SECONDS, cpu=ticks)
+    is_up, is_well = (lambda: _is_up(place, options, api, service)), (lambda: _is_well(api, service))
+    _until(is_up, starting, service.title, place.log(service), is_well)
 
 
 def _is_up(place: Place, options: Options, api: Manager, service: Service) -> bool:
@@ -181,13 +189,14 @@ def _answers(api: Manager) -> bool:
         return False
 
 
-def _until(is_there: Callable[[], bool], seconds: float, who: str, log: Path, may_come: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + seconds
+def _until(
+    is_there: Callable[[], bool], starting: StallTimeout, who: str, log: Path, may_come: Callable[[], bool]
+) -> None:
     while not is_there():
-        if not may_come() or time.monotonic() > deadline:
-            why = f"did not come up within {seconds:.0f} s" if may_come() else "ended as soon as it was started"
-            said = log.read_text(errors="replace").splitlines() if log.exists() else []
-            raise StackError("\n".join([f"{who} {why}. The end of {log}:", *said[-LOG_LINES:]]))
+        reason = starting.reason if may_come() else "it ended as soon as it was started"
+        if reason:
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            raise StackError("\n".join([f"{who} did not come up: {reason}. The end of {log}:", *lines[-LOG_LINES:]]))
         time.sleep(0.2)
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
-from datetime import datetime
 
 from ai_workflow import checkpoint
 from ai_workflow.store import Store
@@ -67,7 +66,7 @@ class CheckpointSource:
                 folder = f"{checkpoint.FOLDER}/{pipeline}/{fingerprint}"
                 for name in filter(_CHECKPOINT.match, self._store.names(folder)):
                     with contextlib.suppress(FileNotFoundError):
-                        saved: datetime = self._store.fs.modified(self._store.at(f"{folder}/{name}"))
+                        saved = self._store.modified(f"{folder}/{name}")
                         found[pipeline] = max(saved.timestamp(), found.get(pipeline, 0.0))
         return found
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from ai_workflow.store import Store
 from monitoring.exporter.failures import Failures
 from monitoring.exporter.latest import Sample
 
@@ -28,14 +27,10 @@ class Collecting:
         sources: in the order in which they are looked at; a later one may ask an earlier one.
         failures: where failures are counted.
         seconds: between two looks.
-        store: whose lists fsspec would otherwise keep from the first look on.
     """
 
-    def __init__(
-        self, sources: Sequence[Source], failures: Failures, seconds: float, store: Store | None = None
-    ) -> None:
+    def __init__(self, sources: Sequence[Source], failures: Failures, seconds: float) -> None:
         self._sources, self._failures, self._seconds = sources, failures, seconds
-        self._store = store if store is not None and not store.is_local else None
         self._samples: dict[str, list[Sample]] = {}
         self._health: list[Sample] = []
 
@@ -47,8 +42,6 @@ class Collecting:
     def look(self) -> None:
         """Look at every source once."""
         began = time.perf_counter()
-        if self._store is not None:
-            self._store.fs.invalidate_cache()
         for source in self._sources:
             try:
                 self._samples[source.name] = source.look()

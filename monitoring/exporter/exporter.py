@@ -65,7 +65,7 @@ class Exporter:
             ExpectedSource(settings.monitoring.expected_hours, runs.flows, scheduled),
         )
         usual = LOCAL_SECONDS if self._store.is_local else REMOTE_SECONDS
-        self.collecting = Collecting(sources, self._failures, usual if seconds is None else seconds, self._store)
+        self.collecting = Collecting(sources, self._failures, usual if seconds is None else seconds)
         self.registry = CollectorRegistry()
         self.registry.register(StoreCollector(self.collecting.samples))
         ProcessCollector(registry=self.registry)

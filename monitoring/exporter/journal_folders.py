@@ -145,11 +145,9 @@ class ObjectFolders:
         return {name: journal.in_order(self._store.names(f"{journal.FOLDER}/{name}")) for name in wanted}
 
     def _all(self) -> dict[str, list[str]]:
-        if not self._store.exists(journal.FOLDER):
-            return {}
         found: dict[str, list[str]] = {}
-        for path in self._store.fs.find(self._store.at(journal.FOLDER)):
-            *_, trace_id, name = path.split("/")
+        for path, _size, _modified in self._store.files(journal.FOLDER):
+            trace_id, name = path.split("/")[-2:]
             if _TRACE_ID.match(trace_id):
                 found.setdefault(trace_id, []).append(name)
         return {trace_id: journal.in_order(names) for trace_id, names in found.items()}

@@ -142,13 +142,22 @@ class History:
             lines, line[_ANEW] = [], True
         # The line of the change before may stand in `aliases.json` only, which is about to tell of this one.
         self._write_lines(lines)
-        if not self._store.is_local and not self._store.write_new(self._change(line["number"]), _text(line)):
-            raise Conflict("another process changed the registry at the same time")
+        if not self._store.is_local:
+            self._create_change(line)
         self._commit(line)
         # It has happened; should the line not be written now, the next change writes it first.
         with contextlib.suppress(StoreError):
             self._write_lines([*lines, line])
         return State.after(line)
+
+    def _create_change(self, line: dict[str, Any]) -> None:
+        """Create the line's file in `changes/`.
+
+        A client that sends its request again because the first response was lost finds its own line there.
+        """
+        path = self._change(line["number"])
+        if not self._store.write_new(path, _text(line)) and self._store.read(path) != _text(line):
+            raise Conflict("another process changed the registry at the same time")
 
     def _commit(self, line: dict[str, Any]) -> None:
         try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from ai_workflow.durable import sync_folder, write_error
-from ai_workflow.store import PART, Store
+from ai_workflow.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +21,8 @@ class Found:
 
 def files(store: Store, folder: str) -> Iterator[Found]:
     """Yield every file below a folder, files being written left out; a missing folder has none."""
-    if store.is_local:
-        base = store.local("")
-        for place in store.local(folder).rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                found = place.stat()
-                if place.is_file() and not place.name.endswith(PART):
-                    modified = datetime.fromtimestamp(found.st_mtime, UTC)
-                    yield Found(str(place.relative_to(base)), found.st_size, modified)
-        return
-    at = store.at(folder)
-    for url, about in store.fs.find(at, detail=True).items():
-        yield Found(f"{folder}{url.removeprefix(at)}", int(about["size"] or 0), store.fs.modified(url))
+    for path, size, modified in store.files(folder):
+        yield Found(path, size, modified)
 
 
 def vanish(store: Store, path: str, aside: str) -> None:

@@ -110,26 +110,27 @@ class Leases:
 
     def _look(self, path: str) -> Lease | None:
         """Return a lease, or None if its holder is gone for sure; then its file is removed, too."""
+        lease = self._read(path) or _unknown(path)
         if self._is_locked(path):
-            # Whatever its heartbeats say: it lives.
-            return replace(self._read(path), beat=time.time())
-        lease = self._read(path)
+            # The holder lives, whatever its heartbeats say.
+            return replace(lease, beat=time.time())
         if self._store.is_local and lease.is_here:
             self._forget(path)
             return None
         return lease if self._store.exists(path) else None
 
-    def _read(self, path: str) -> Lease:
-        version = path.rsplit("/", 1)[-1].rsplit(".", 2)[0]
+    def _read(self, path: str) -> Lease | None:
+        """Return a lease, or None if its file cannot be read; one with damaged content has an unknown holder."""
         try:
             lease = Lease(**json.loads(self._store.read(path)))
             return replace(lease, beat=self._store.local(path).stat().st_mtime) if self._store.is_local else lease
-        except (StoreError, OSError, ValueError, TypeError):
-            # Whoever it was: what its name says is leased, until it is seen to be silent.
-            return Lease(version, "unknown", pid=0, host="unknown", boot="unknown", beat=0.0)
+        except (StoreError, OSError):
+            return None
+        except (ValueError, TypeError):
+            return _unknown(path)
 
     def _silent(self, suspects: dict[str, Lease]) -> list[str]:
-        """Watch leases for two heartbeats, and return those that did not beat."""
+        """Watch leases for two heartbeats, and return those that did not beat; an unreadable one may have."""
         if not suspects:
             return []
         log.info("%d leases seem silent: watching them for %.0f s", len(suspects), 2 * BEAT_SECONDS)
@@ -137,7 +138,9 @@ class Leases:
         return [
             path
             for path, before in suspects.items()
-            if not self._is_locked(path) and ((now := self._read(path)).beat, now.beats) == (before.beat, before.beats)
+            if not self._is_locked(path)
+            and (now := self._read(path)) is not None
+            and (now.beat, now.beats) == (before.beat, before.beats)
         ]
 
     def _is_locked(self, path: str) -> bool:
@@ -177,6 +180,12 @@ class Leases:
     def _forget(self, path: str) -> None:
         with contextlib.suppress(OSError, StoreError):
             self._store.remove(path)
+
+
+def _unknown(path: str) -> Lease:
+    """Return the lease that a file's name stands for where its content gives no holder."""
+    version = path.rsplit("/", 1)[-1].rsplit(".", 2)[0]
+    return Lease(version, "unknown", pid=0, host="unknown", boot="unknown", beat=0.0)
 
 
 def _text(lease: Lease) -> bytes:

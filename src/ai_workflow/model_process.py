@@ -12,10 +12,10 @@ import select
 import struct
 import subprocess
 import sys
-import time
 from typing import IO, TYPE_CHECKING, Any
 
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.stall import StallTimeout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ class ModelProcess:
         name: the version, for messages.
         kind: the model family.
         model: the bytes of the model file, verified.
-        timeout: seconds that loading, and each answer, may take.
+        timeout: seconds that loading, and each answer, may take without progress of the process.
     """
 
     def __init__(self, name: str, kind: str, model: bytes, timeout: float) -> None:
@@ -74,15 +74,15 @@ class ModelProcess:
         return answer
 
     def _ask(self, what: str, *frames: bytes) -> bytes:
-        """Send frames and return the frame that answers them, all of it within the time."""
-        deadline = time.monotonic() + self._timeout
+        """Send frames and return the frame that answers them."""
+        deadline = StallTimeout(self._process.pid, self._timeout)
         for frame in frames:
             self._send(struct.pack("<Q", len(frame)), deadline, what)
             self._send(frame, deadline, what)
         (size,) = struct.unpack("<Q", self._take(8, deadline, what))
         return self._take(size, deadline, what)
 
-    def _send(self, data: bytes, deadline: float, what: str) -> None:
+    def _send(self, data: bytes, deadline: StallTimeout, what: str) -> None:
         assert self._process.stdin is not None
         handle, left = self._process.stdin.fileno(), memoryview(data)
         # A process that hangs reads nothing, and a write into a full pipe would wait for it.
@@ -94,7 +94,7 @@ class ModelProcess:
             except BrokenPipeError as error:
                 raise self._died() from error
 
-    def _take(self, size: int, deadline: float, what: str) -> bytes:
+    def _take(self, size: int, deadline: StallTimeout, what: str) -> bytes:
         assert self._process.stdout is not None
         handle, taken = self._process.stdout.fileno(), bytearray()
         while len(taken) < size:
@@ -105,11 +105,12 @@ class ModelProcess:
             taken += chunk
         return bytes(taken)
 
-    def _await(self, handle: int, event: int, deadline: float, what: str) -> None:
+    def _await(self, handle: int, event: int, deadline: StallTimeout, what: str) -> None:
         poll = select.poll()
         poll.register(handle, event)
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise ModelFailed(f"{self._name} did not {what} within {self._timeout:g} s (model.timeout)")
+        while not poll.poll(deadline.wait_seconds * 1000):
+            if reason := deadline.reason:
+                raise ModelFailed(f"{self._name} did not {what}: {reason} (model.timeout: {self._timeout:g})")
 
     def _died(self) -> ModelFailed:
         code = self._process.wait()

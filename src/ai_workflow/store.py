@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
-
 from ai_workflow import json_text
-from ai_workflow.durable import make_ready, sync_folder, write_error
+from ai_workflow.durable import make_ready, write_error
 from ai_workflow.errors import StoreError
+from ai_workflow.local_files import PART, LocalFiles
+from ai_workflow.object_files import ObjectFiles
 
 _CHUNK = 1 << 20
-PART = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +49,14 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = str(root) if str(root).endswith("://") else str(root).rstrip("/") or "/"
         self.is_local = "://" not in self.root or self.root.startswith("file://")
-        if self.is_local:
-            self._base = Path(self.root.removeprefix("file://")).absolute()
-        else:
-            self.fs, self._prefix = fsspec.core.url_to_fs(self.root)
+        self._local = LocalFiles(Path(self.root.removeprefix("file://")).absolute()) if self.is_local else None
+        self._files = self._local or ObjectFiles(self.root)
 
     def local(self, path: str) -> Path:
         """Return the local path of a file; only a folder store has one."""
-        if not self.is_local:
+        if self._local is None:
             raise StoreError(f"{self.root}/{path} is not on a local disk")
-        return self._base / _inside(path)
-
-    def at(self, path: str) -> str:
-        """Return where a file is for `fs`, the file system of an object store."""
-        return f"{self._prefix}/{_inside(path)}"
+        return self._local.at(_inside(path))
 
     def url(self, path: str) -> str:
         """Return how a person names the file: a path or a URL."""
@@ -97,7 +89,7 @@ class Store:
         return pending.ref
 
     def write_new(self, path: str, data: bytes, *, flushed: bool = True) -> bool:
-        """Write a whole file unless there is one of that name, and say whether it did.
+        """Write a whole file unless one of that name exists; return whether this call wrote it.
 
         Of several writers at once one wins; on an object store, if that has conditional writes, as S3 has.
         A file that is not `flushed` outlives its process, but perhaps not a power cut.
@@ -105,65 +97,49 @@ class Store:
         Raises:
             StoreError: it cannot be written.
         """
-        if not self.is_local:
-            try:
-                # Exclusive where the place can do that, as S3 can; elsewhere a look before the write.
-                self.fs.pipe_file(self.at(path), data, mode="create")
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno == errno.EEXIST or self.exists(path):
-                    return False
-                raise write_error(self.url(path), error) from error
-            return True
-        part = self._part_for(path)
-        try:
-            part.write_bytes(data)
-            make_ready(part, flushed=flushed)
-            os.link(part, self.local(path))
-            if flushed:
-                sync_folder(part.parent)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise write_error(self.url(path), error) from error
-        finally:
-            part.unlink(missing_ok=True)
-        return True
+        if self._local is not None:
+            return self._local.create(_inside(path), data, flushed=flushed)
+        assert isinstance(self._files, ObjectFiles)
+        return self._files.create(_inside(path), data)
 
     def read(self, path: str, sha256: str | None = None) -> bytes:
         """Return a file's bytes.
 
         Raises:
-            StoreError: it is missing, or its bytes do not match `sha256`.
+            StoreError: it is missing, cannot be read, or its bytes do not match `sha256`.
         """
-        with self.open(path) as file:
-            data = file.read()
+        data = self._files.read(_inside(path))
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise StoreError(f"{self.url(path)} is damaged: its sha256 is not the one on record")
         return data
 
-    def open(self, path: str) -> IO[bytes]:
-        """Open a file for reading.
+    def open(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Open a file within the context to read it.
 
         Raises:
-            StoreError: it is missing or cannot be read.
+            StoreError: it is missing or cannot be read; on an object store also while it is read.
         """
-        try:
-            if self.is_local:
-                return self.local(path).open("rb")
-            return self.fs.open(self.at(path), "rb")  # type: ignore[no-any-return]
-        except OSError as error:
-            raise StoreError(f"{self.url(path)} cannot be read: {error.strerror or error}") from error
+        return self._files.open(_inside(path))
 
     def exists(self, path: str) -> bool:
-        """Say whether the file or folder is there."""
-        if self.is_local:
-            return self.local(path).exists()
-        return bool(self.fs.exists(self.at(path)))
+        """Return whether the file or folder exists.
+
+        Raises:
+            StoreError: the object store does not answer.
+        """
+        return self._files.exists(_inside(path))
+
+    def modified(self, path: str) -> datetime:
+        """Return when a file was last written, in UTC.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            StoreError: the object store does not answer.
+        """
+        return self._files.modified(_inside(path))
 
     def matches(self, path: str, sha256: str) -> bool:
-        """Say whether the file is there with just these bytes."""
+        """Return whether the file exists with exactly these bytes."""
         digest = hashlib.sha256()
         try:
             with self.open(path) as file:
@@ -174,33 +150,35 @@ class Store:
         return digest.hexdigest() == sha256
 
     def names(self, folder: str) -> list[str]:
-        """Return the sorted names in a folder, files being written left out; a missing folder is empty."""
-        if self.is_local:
-            place = self.local(folder)
-            found = [entry.name for entry in place.iterdir()] if place.is_dir() else []
-        else:
-            place_url = self.at(folder)
-            found = (
-                [Path(entry).name for entry in self.fs.ls(place_url, detail=False)] if self.fs.isdir(place_url) else []
-            )
-        return sorted(name for name in found if not name.endswith(PART))
+        """Return the sorted names in a folder, files being written left out; a missing folder is empty.
+
+        Raises:
+            StoreError: the object store does not answer.
+        """
+        return sorted(name for name in self._files.names(_inside(folder)) if not name.endswith(PART))
+
+    def files(self, folder: str) -> Iterator[tuple[str, int, datetime]]:
+        """Yield path, bytes and time (UTC) of every file below a folder, files being written left out.
+
+        A missing folder has none; a file that is deleted meanwhile is left out.
+
+        Raises:
+            StoreError: the object store does not answer.
+        """
+        return (file for file in self._files.files(_inside(folder)) if not file[0].endswith(PART))
 
     def remove(self, path: str) -> None:
-        """Remove a file or a whole folder; a missing one is fine."""
-        if self.is_local:
-            place = self.local(path)
-            shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
-        elif self.exists(path):
-            self.fs.rm(self.at(path), recursive=True)
+        """Remove a file or a whole folder; a missing one is no error."""
+        self._files.remove(_inside(path))
 
     def remove_parts(self, folder: str) -> None:
-        """Remove what killed writers left half-written in a folder; only for one that nobody else writes to now."""
+        """Remove the half-written files of killed writers in a folder that no process writes to now."""
         if self.is_local:
             for part in self.local(folder).glob(f".*{PART}"):
                 part.unlink(missing_ok=True)
 
     def write_record(self, path: str, body: Any) -> FileRef:
-        """Write JSON that vouches for itself: `{"body": ..., "sha256": of the body}`."""
+        """Write JSON with its own checksum: `{"body": ..., "sha256": of the body}`."""
         text = json_text.line(body)
         record = {"body": body, "sha256": hashlib.sha256(text.encode()).hexdigest()}
         return self.write(path, json_text.document(record))
@@ -215,20 +193,19 @@ class Store:
             record = json.loads(self.read(path))
             body = record["body"]
             text = json_text.line(body)
-            vouched = hashlib.sha256(text.encode()).hexdigest() == record["sha256"]
+            is_intact = hashlib.sha256(text.encode()).hexdigest() == record["sha256"]
         except (ValueError, KeyError, TypeError, json_text.NotFinite) as error:
             raise StoreError(f"{self.url(path)} is damaged: {error!r}") from error
-        if not vouched:
+        if not is_intact:
             raise StoreError(f"{self.url(path)} is damaged: it does not match its own checksum")
         return body
 
     def _part_for(self, path: str) -> Path:
-        """Return a new empty file beside the one to be written, or where temporary files are."""
-        folder = self.local(path).parent if self.is_local else None
+        """Return a new empty file beside the one to be written, or in the temporary folder."""
+        if self._local is not None:
+            return self._local.part_for(_inside(path))
         try:
-            if folder:
-                folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{Path(_inside(path)).name}.", suffix=PART)
+            handle, name = tempfile.mkstemp(prefix=f".{Path(_inside(path)).name}.", suffix=PART)
         except OSError as error:
             raise write_error(self.url(path), error) from error
         os.close(handle)
@@ -241,12 +218,7 @@ class Store:
                 digest.update(chunk)
             size = file.tell()
         make_ready(written, flushed=True)
-        if self.is_local:
-            written.replace(self.local(path))
-            sync_folder(self.local(path).parent)
-        else:
-            # An object store has no rename, but one put is whole or not there.
-            self.fs.put_file(str(written), self.at(path))
+        self._files.put(written, _inside(path))
         return FileRef(path, digest.hexdigest(), size)
 
 

@@ -143,6 +143,8 @@ def _resolve(path: str, base: Path | None) -> tuple[Any, str, bool]:
         return fsspec.filesystem(_LOCAL), str((base or Path.cwd()) / place), True
     try:
         fs, place = fsspec.core.url_to_fs(path)
+        # A process that lives on, as a worker's, would otherwise see the files of its first listing only.
+        fs.invalidate_cache()
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         remedy = f"Install it: pip install 'ai-workflow[{extra}]'" if extra else str(error)

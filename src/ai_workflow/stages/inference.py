@@ -56,7 +56,7 @@ def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[st
     except ModelFailed as error:
         raise VersionBroken(
             str(error),
-            "`ai-workflow trace` shows the version's training; publish another version, or raise model.timeout",
+            "Check it with `ai-workflow models verify`; on a slow machine raise model.timeout",
         ) from error
     result = Dataset("scored", tuple(done), {"model_version": version.name}).save(store)
     message = f"{result['rows']} rows scored by {version.name}"

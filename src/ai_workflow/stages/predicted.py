@@ -60,10 +60,7 @@ class Predictions:
                         yield from ((version, part) for part in self._store.read_record(path)["partitions"])
 
     def _written(self, path: str) -> float:
-        if self._store.is_local:
-            return self._store.local(path).stat().st_mtime
-        moment: datetime = self._store.fs.modified(self._store.at(path))
-        return moment.timestamp()
+        return self._store.modified(path).timestamp()
 
     def batches(self, version: str, part: dict[str, Any]) -> Iterator[Batch]:
         """Yield the rows of a file; one that is damaged is left out with a warning."""

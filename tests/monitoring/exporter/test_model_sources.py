@@ -25,7 +25,6 @@ from monitoring.exporter.latest import Sample
 from monitoring.exporter.registry_source import MOST, RegistrySource
 from tests.monitoring.exporter import evaluations
 from tests.monitoring.exporter.places import SOURCES
-from tests.object_store import ObjectStore
 
 MODELS = "models/production"
 _rooms = count()
@@ -225,34 +224,10 @@ def test_the_disk_of_the_store_is_told_even_before_there_is_a_store(tmp_path: Pa
     assert DiskSource(Store("objects://without-end")).look() == []
 
 
-def test_an_object_store_is_looked_at_anew_whatever_its_client_remembers(failures: Failures) -> None:
-    root = f"objects://remembered-{next(_rooms)}"
-    store = Store(root)
-    store.fs = Remembering()
-    collecting = Collecting([RegistrySource(store, MODELS, failures)], failures, 1, store)
+def test_an_object_store_is_listed_again_at_each_look(failures: Failures) -> None:
+    root = f"objects://listed-{next(_rooms)}"
+    collecting = Collecting([RegistrySource(Store(root), MODELS, failures)], failures, 1)
     collecting.look()
     publish(Store(root))
     collecting.look()
     assert "credit,model_v1.0,latest" in values(collecting.samples(), "model_registry_info")
-
-
-class Remembering(ObjectStore):
-    """An object store whose lists stay as they first were, as those of s3fs do until it is told to look anew."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lists: dict[tuple[str, bool], list[Any]] = {}
-
-    def invalidate_cache(self, path: str | None = None) -> None:
-        self.lists.clear()
-
-    def isdir(self, path: str) -> bool:
-        return bool(self.ls(path))
-
-    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        if (path, detail) not in self.lists:
-            try:
-                self.lists[path, detail] = super().ls(path, detail)
-            except FileNotFoundError:
-                self.lists[path, detail] = []
-        return self.lists[path, detail]

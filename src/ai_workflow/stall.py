@@ -1,0 +1,80 @@
+"""Timeouts that allow for a busy machine: time counts only while a process makes no progress.
+
+Progress is CPU time: a process that waits for its turn on busy cores gets some of it, one that hangs gets none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# A process that computes for ever makes progress for ever; after so many timeouts it is ended all the same.
+MAX_TIMEOUTS = 10
+_CHECK_SECONDS = 1.0
+
+
+class StallTimeout:
+    """A timeout that expires after `seconds` without progress of a process, or after ten times as long in all.
+
+    Args:
+        pid: the process.
+        seconds: how long it may make no progress.
+        clock: seconds of a steady clock.
+        cpu: CPU time by pid: `process_ticks`, or `group_ticks` for one that leads a group.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        seconds: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        cpu: Callable[[int], int] | None = None,
+    ) -> None:
+        self._pid, self._seconds, self._clock, self._cpu = pid, seconds, clock, cpu or process_ticks
+        self._began = self._progressed = clock()
+        self._ticks = self._cpu(pid)
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long to wait at most before the next look at `reason`."""
+        return max(0.0, min(_CHECK_SECONDS, self._progressed + self._seconds - self._clock()))
+
+    @property
+    def reason(self) -> str | None:
+        """Why the timeout has expired; None if it has not."""
+        now = self._clock()
+        if now - self._progressed < self._seconds:
+            return None
+        ticks = self._cpu(self._pid)
+        if ticks <= self._ticks:
+            return f"it made no progress for {self._seconds:g} s"
+        if now - self._began >= MAX_TIMEOUTS * self._seconds:
+            return f"it was still busy after {MAX_TIMEOUTS * self._seconds:g} s"
+        self._progressed, self._ticks = now, ticks
+        return None
+
+
+def process_ticks(pid: int) -> int:
+    """Return the CPU time of a process in clock ticks; 0 if it is gone, or where there is no /proc."""
+    return _ticks(pid)[1]
+
+
+def group_ticks(pid: int) -> int:
+    """Return the CPU time of all processes of the group that a process leads, in clock ticks."""
+    with contextlib.suppress(FileNotFoundError):
+        known = [_ticks(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return sum(ticks for group, ticks in known if group == pid)
+    return 0
+
+
+def _ticks(pid: int) -> tuple[int, int]:
+    """Return process group and CPU time of a process."""
+    try:
+        # The name stands in brackets and may hold any character; group is field 5, times are 14 and 15 (proc(5)).
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0, 0
+    return int(fields[2]), int(fields[11]) + int(fields[12])

@@ -1,0 +1,54 @@
+"""Flows whose store is on S3 behave as on a local disk, with other processes at work on the same registry."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ai_workflow.registry import Registry
+from ai_workflow.store import Store
+from tests.flows import tables
+from tests.flows.workplace import Workplace
+from tests.registries import is_sound
+from tests.s3_server import s3_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[str]:
+    with s3_server(tmp_path / "s3.log") as url:
+        yield url
+
+
+def test_two_trainings_at_once_publish_both_and_the_version_scores(place: Workplace, bucket: str) -> None:
+    root = f"{bucket}/prod"
+    for name, steps in (("a.yaml", 5), ("b.yaml", 6)):
+        trainer = tables.PIPELINE.get("trainer", {}) | {"steps": steps}
+        place.configure(name, trainer=trainer)
+    with ThreadPoolExecutor(2) as pool:
+        trainings = list(pool.map(lambda name: _run(place, root, "training", name), ("a.yaml", "b.yaml")))
+    for done in trainings:
+        assert done.returncode == 0, done.stdout
+    registry = Registry(Store(root), f"models/development/{tables.PIPELINE['pipeline']}")
+    assert len(registry.versions()) == 2
+    assert not is_sound(registry)
+    scored = _run(place, root, "scoring", "a.yaml")
+    assert scored.returncode == 0, scored.stdout
+    assert registry.aliases()["latest"] in scored.stdout
+
+
+def _run(place: Workplace, root: str, flow: str, config: str) -> subprocess.CompletedProcess[str]:
+    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    results = str(place.folder / f"results-{config}")
+    environment = place.environment(**aws, AIW_STORE=root, PREFECT_LOCAL_STORAGE_PATH=results)
+    return subprocess.run(
+        [sys.executable, "-m", "flows", flow, "--config", config], cwd=place.folder, env=environment, timeout=400,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
