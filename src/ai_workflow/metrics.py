@@ -40,6 +40,13 @@ SERVICE = (
     Metric("inference_refused_total", "counter", "Versions passed over, and why", ("model_version", "reason")),
     Metric("inference_invalid_total", "counter", "Requests refused for what they ask, by HTTP status", ("code",)),
     Metric(
+        "inference_unseen_category_total",
+        "counter",
+        "Categories that training never saw, by column",
+        ("pipeline", "model_version", "column"),
+    ),
+    Metric("inference_labels_rejected_total", "counter", "Labels refused, by reason", ("pipeline", "reason")),
+    Metric(
         "inference_example_info",
         "gauge",
         "1 for a request of late, by its trace: one that was slow, or ended as `kind` says",
