@@ -6,7 +6,6 @@ Run twice, it changes nothing the second time. All that can be wrong is looked a
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,14 +16,12 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from ai_workflow import config as configuration
-from ai_workflow.config import dotenv
-from ai_workflow.config import variables as environment_variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 from ai_workflow.settings import Settings
 from blocks.registration import register
-from deploy import armed, automations, durable_store, predeploy, relay_block, variables, work_pool
-from deploy.deployments import Deployments, Source, wanted
+from deploy import armed, automations, predeploy, relay_block, variables, work_pool
+from deploy.deployments import Deployments, Source
 from deploy.predeploy import Checked
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,23 +34,13 @@ class BootstrapError(AiWorkflowError):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was checked beforehand.
-
-    Args:
-        settings: the configuration.
-        checked: the deployments.
-        source: where workers find the code.
-        relay_token: the bearer token of the relay, None if it has none.
-        prune: delete what the file no longer has.
-        take_over: replace another owner of the server.
-    """
+    """All that was looked at beforehand, and is right; `prune` tells whether what the file has no more is removed."""
 
     settings: Settings
     checked: list[Checked]
     source: Source
     relay_token: str | None
     prune: bool = False
-    take_over: bool = False
 
 
 @dataclass(slots=True)
@@ -66,23 +53,18 @@ class Done:
 
 
 async def apply(client: PrefectClient, plan: Plan, done: Done) -> None:
-    """Make the server match the plan, and note in `done` what was changed.
-
-    Raises:
-        OwnershipError: the server belongs to another pipeline, environment or project; nothing was changed.
-    """
-    deployments = Deployments(client)
-    done.lines += await deployments.claim(plan.checked, plan.source, plan.take_over)
+    """Make the server so, and note in `done` what was changed; nothing where nothing was to be done."""
     await _blocks(done)
     done.lines += await variables.apply(client, plan.settings.deploy.variables)
     done.lines += await work_pool.apply(client, [one.entry for one in plan.checked])
+    deployments = Deployments(client)
     done.lines += await deployments.apply(plan.checked, plan.source)
     relay = await relay_block.apply(plan.settings, plan.relay_token)
     done.lines += relay.done
-    needed = automations.wanted(automations.needs(plan.settings, relay.id, deployments.ids))
-    done.lines += await armed.apply(client, needed)
+    wanted = automations.wanted(automations.needs(plan.settings, relay.id, deployments.ids))
+    done.lines += await armed.apply(client, wanted)
     # Automations first: one must not refer to a deployment that is gone.
-    for leftover in (await armed.leftovers(client, needed), deployments.leftovers(plan.source)):
+    for leftover in (await armed.leftovers(client, wanted), deployments.leftovers()):
         if plan.prune:
             done.lines += await leftover.remove()
         else:
@@ -108,8 +90,6 @@ async def plan(file: Path, settings: Settings, source: Source, client: PrefectCl
         AiWorkflowError: something is, or the server does not answer or does not let us in.
     """
     checked = predeploy.check(file)
-    pulls = [(f"{one.flow.name}/{one.entry.name}", wanted(one, source)["pull_steps"] or []) for one in checked]
-    durable_store.check(settings, pulls)
     await _reachable(client)
     return Plan(settings, checked, source, await relay_block.token(settings))
 
@@ -135,11 +115,11 @@ def _answer(error: PrefectHTTPStatusError) -> str:
     return f"the Prefect server answers {error.response.status_code} to {asked}"
 
 
-async def _run(file: Path, settings: Settings, source: Source, done: Done, *, prune: bool, take_over: bool) -> None:
+async def _run(file: Path, settings: Settings, source: Source, prune: bool, done: Done) -> None:
     async with get_client() as client:
         ready = await plan(file, settings, source, client)
         try:
-            await apply(client, replace(ready, prune=prune, take_over=take_over), done)
+            await apply(client, replace(ready, prune=prune), done)
         except PrefectHTTPStatusError as error:
             remedy = "Its log says more; what was done before stays, and running this again goes on"
             raise BootstrapError(f"{_answer(error)}. {remedy}") from error
@@ -156,7 +136,6 @@ def main(
     git_token_block: str | None = None,
     relay_url: str | None = None,
     prune: bool = False,
-    take_over: bool = False,
 ) -> int:
     """Set up work pool, queues, variables, blocks, deployments and automations on the server of PREFECT_API_URL.
 
@@ -169,22 +148,17 @@ def main(
         git_token_block: a Secret block with an access token for it.
         relay_url: where the server reaches the relay, if not at deploy.relay_url.
         prune: remove deployments and automations of this project that the file does not have any more.
-        take_over: replace the pipeline, environment or project that the server belongs to.
     """
     done = Done()
     try:
-        dotenv.load_after_prefect()
-        loaded = configuration.load(config, environment=environment)
-        environment_variables.check(loaded, os.environ, "bootstrap")
-        settings = loaded.settings
+        settings = configuration.load(config, environment=environment).settings
         pipeline = str(Path(config).resolve()) if config and git is None else config
         given = {name: value for name, value in (("config", pipeline), ("environment", environment)) if value}
-        named = settings.pipeline, settings.environment
-        source = Source(file.resolve().parent, git, ref, git_token_block, given, *named)
+        source = Source(file.resolve().parent, git, ref, git_token_block, given)
         if relay_url:
             of_deploy = settings.deploy.model_copy(update={"relay_url": relay_url})
             settings = settings.model_copy(update={"deploy": of_deploy})
-        asyncio.run(_run(file, settings, source, done, prune=prune, take_over=take_over))
+        asyncio.run(_run(file, settings, source, prune, done))
     except AiWorkflowError as error:
         done.problems.append(str(error))
     return _say(done)

@@ -20,7 +20,6 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
 from deploy.leftovers import Leftovers
-from deploy.ownership import Owner, claim, is_owner, project
 from deploy.predeploy import Checked
 
 # A fixed one: else each deployment of an interval would differ from the one before.
@@ -40,8 +39,6 @@ class Source:
         ref: its branch.
         token_block: a Secret block with an access token; it is read by the worker, when it pulls.
         parameters: `config` and `environment` of every deployment that has no others.
-        pipeline: the pipeline of the configuration.
-        environment: its environment.
     """
 
     folder: Path
@@ -49,13 +46,6 @@ class Source:
     ref: str | None = None
     token_block: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
-    pipeline: str = "sample"
-    environment: str = "development"
-
-    @property
-    def owner(self) -> Owner:
-        """The owner of the deployments."""
-        return Owner(self.pipeline, self.environment, str(project(self.steps())))
 
     def steps(self) -> list[dict[str, Any]]:
         """Return the pull steps."""
@@ -79,17 +69,6 @@ class Deployments:
         self.ids: dict[str, UUID] = {}
         self._before: dict[str, DeploymentResponse] = {}
 
-    async def claim(self, checked: Sequence[Checked], source: Source, take_over: bool) -> list[str]:
-        """Record the owner of the source as that of the server, and return what was done.
-
-        Raises:
-            OwnershipError: the server belongs to another owner, and `take_over` is not set.
-        """
-        there = self._before = await self._there()
-        named = ((there.get(f"{one.flow.name}/{one.entry.name}"), wanted(one, source)) for one in checked)
-        pairs = [(found, fields) for found, fields in named if found]
-        return await claim(self._client, source.owner, pairs, take_over)
-
     async def apply(self, checked: Sequence[Checked], source: Source) -> list[str]:
         """Create or update what differs, and return what was done, a line each; `ids` then has them by flow/name."""
         there = self._before = await self._there()
@@ -106,14 +85,12 @@ class Deployments:
             done.append(f"deployment {name}: {'made' if found is None else 'changed: ' + ', '.join(changed)}")
         return done
 
-    def leftovers(self, source: Source) -> Leftovers:
-        """Return the deployments of the owner, by tag or work pool, that `apply` did not write."""
+    def leftovers(self) -> Leftovers:
+        """Return the deployments of this project, by tag or work pool, that `apply` was not asked for."""
         found = {
             f"deployment {name}": one.id
             for name, one in self._before.items()
-            if name not in self.ids
-            and (OURS in one.tags or one.work_pool_name == OURS)
-            and is_owner(source.owner, one, dict(source.parameters))
+            if name not in self.ids and (OURS in one.tags or one.work_pool_name == OURS)
         }
         return Leftovers(found, self._client.delete_deployment)
 
@@ -156,7 +133,7 @@ def wanted(one: Checked, source: Source) -> dict[str, Any]:
     return {
         "version": entry.get("version", source.version),
         "description": entry.get("description", about),
-        "tags": sorted({*entry.get("tags", []), source.owner.tag}),
+        "tags": sorted(entry.get("tags", [])),
         "parameters": {**_of_flow(source.parameters, one), **entry.get("parameters", {})},
         "parameter_openapi_schema": one.schema,
         "enforce_parameter_schema": entry.get("enforce_parameter_schema", True),

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from ai_workflow import config as configuration
 from ai_workflow import journal
-from ai_workflow.config import variables
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
 from deploy import prefect_settings, server
-from deploy.stack.place import Place
 
 VAR = Path("var")
 
@@ -28,11 +25,7 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
         AiWorkflowError: the configuration is wrong, or the server does not come up; nothing has run.
     """
     pipeline = str(config) if config else None
-    loaded = configuration.load(pipeline, environment=environment)
-    settings = loaded.settings
-    # Beside a stack, the login and key in the environment are those of its server.
-    if Place(VAR).running() is None:
-        variables.check(loaded, os.environ, "make run")
+    settings = configuration.load(pipeline, environment=environment).settings
     reached = server.ensure(VAR)
     for name, value in prefect_settings.environment(reached, settings, VAR).items():
         os.environ.setdefault(name, value)
@@ -65,7 +58,7 @@ def _summary(
     report = json.loads(store.read(f"{trained['folder']}/card.json"))
     figures = ", ".join(f"{name} {value:.4f}" for name, value in report["scores"].items() if isinstance(value, float))
     constant = report["baseline"][settings.metric]
-    own = f" CONFIG={shlex.quote(pipeline.replace('$', '$$'))}" if pipeline else ""
+    own = f" CONFIG={pipeline}" if pipeline else ""
     lines = [
         (
             "metrics",

@@ -45,13 +45,12 @@ class Process:
         return True
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path | None = None) -> Process:
-    """Start a command in its own session and in `folder`, with no standard input and both outputs in a new `log`."""
+def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+    """Start a command in a session of its own, without standard input, both outputs in `log` (written anew)."""
     with log.open("wb") as output:
         child = subprocess.Popen(
             command,
             env=environment,
-            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

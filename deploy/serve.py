@@ -10,7 +10,6 @@ from cyclopts import App, CycloptsError
 
 from ai_workflow import cli_serve
 from ai_workflow.cli import FAILED
-from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.secrets import scrub
@@ -51,7 +50,6 @@ def _read(name: str) -> tuple[str | None, str]:
 def main() -> None:
     """Run, and exit: 0 done, 2 a mistake that is said on stderr."""
     try:
-        dotenv.load()
         app(exit_on_error=False)
     except CycloptsError:
         sys.exit(FAILED)

@@ -5,28 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ai_workflow.errors import AiWorkflowError
 from deploy.ports import HOST
-
-
-class FolderError(AiWorkflowError):
-    """A folder with a path that Prefect does not read as it is written."""
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that Prefect would read as another one.
-
-    Raises:
-        FolderError: its path holds a question mark, which begins the query of a database URL, `{{`, which begins a
-            placeholder of a pull step, or a control character.
-    """
-    path = str(folder.absolute())
-    wrong = [sign for sign in ("?", "{{") if sign in path] + [sign for sign in path if ord(sign) < 32 or sign == "\x7f"]
-    if wrong:
-        raise FolderError(
-            f"the folder {path!r} cannot hold a Prefect server: its path has {wrong[0]!r}, which Prefect would not "
-            "read as part of the path. Nothing was started. Move or rename the folder"
-        )
 
 
 def of(home: Path, port: int, given: Mapping[str, str], database: str | None = None) -> dict[str, str]:
@@ -37,11 +16,7 @@ def of(home: Path, port: int, given: Mapping[str, str], database: str | None = N
         port: where it listens.
         given: the environment of who starts it.
         database: the address of its database, if that is not a file of `home`.
-
-    Raises:
-        FolderError: Prefect would read `home` as another folder.
     """
-    check_folder(home)
     ours = {
         "PREFECT_HOME": str(home),
         "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),

@@ -16,10 +16,9 @@ QUEUES = ("first", "soon", "later")
 
 
 async def apply(client: PrefectClient, entries: Sequence[Entry]) -> list[str]:
-    """Make the pools and queues that deployments name, and return what was done.
+    """Make the pools and queues that deployments name, and return what was made; what is there is left as it is.
 
-    The queues of `QUEUES` keep their priorities as long as these are in the order of urgency, and get new ones if not:
-    `prefect deploy` makes them in the reverse order. Other queues get the lowest priority, and keep one that is set.
+    A queue that is not one of `QUEUES` gets the lowest priority; one that a person has given another keeps it.
     """
     done = []
     for pool in sorted({str(entry.given["work_pool"]["name"]) for entry in entries}):
@@ -51,21 +50,4 @@ async def _queues(client: PrefectClient, pool: str, names: Sequence[str]) -> lis
             at = priority if name in QUEUES else None
             await client.create_work_queue(name=name, work_pool_name=pool, priority=at)
             done.append(f"work queue {pool}/{name}: made" + (f", priority {at}" if at else ""))
-    return done + await _in_order(client, pool)
-
-
-async def _in_order(client: PrefectClient, pool: str) -> list[str]:
-    """Give the queues of `QUEUES` the first priorities if they are not in the order of urgency."""
-    there = {queue.name: queue for queue in await client.read_work_queues(work_pool_name=pool)}
-    known = [there.pop(name) for name in QUEUES if name in there]
-    priorities = [queue.priority or 0 for queue in known]
-    if priorities == sorted(set(priorities)):
-        return []
-    done, last = [], 0
-    # Priorities are unique in a pool; the other queues follow, in the order that they have.
-    for queue in [*known, *sorted(there.values(), key=lambda one: one.priority or 0)]:
-        last = last + 1 if queue in known else max(last + 1, queue.priority or 0)
-        if queue.priority != last:
-            await client.update_work_queue(queue.id, priority=last)
-            done.append(f"work queue {pool}/{queue.name}: priority {queue.priority} changed to {last}")
     return done

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
-from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 
@@ -19,17 +18,11 @@ app = App(name="python -m monitoring", help=__doc__, version_flags=[])
 
 @app.command
 def exporter(
-    *,
-    pipeline: Path | None = None,
-    store: str | None = None,
-    environment: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 9109,
+    *, store: str | None = None, environment: str | None = None, host: str = "127.0.0.1", port: int = 9109
 ) -> None:
     """Show the state of pipelines, models and their store as metrics for Prometheus, until SIGTERM or Ctrl-C.
 
     Args:
-        pipeline: YAML file of a pipeline, whose deployment sections (`store:`, `monitoring:`) are used as well.
         store: The store's root, if it is not the one of the configuration.
         environment: Which config/NAME.yaml, and whose models; else AIW_ENVIRONMENT, else development.
         host: Where to listen: 0.0.0.0 for whoever can reach this machine.
@@ -37,28 +30,21 @@ def exporter(
     """
     from monitoring.exporter.exporter import main as run
 
-    run(pipeline, store, environment, host, port)
+    run(store, environment, host, port)
 
 
 @app.command
-def relay(
-    *,
-    pipeline: Path | None = None,
-    environment: str | None = None,
-    host: str | None = None,
-    port: int | None = None,
-) -> None:
-    """Receive alerts and send them to the channels of `chat:`, until SIGTERM or Ctrl-C.
+def relay(*, environment: str | None = None, host: str | None = None, port: int | None = None) -> None:
+    """Take alerts, and tell the channels of `chat:`, until SIGTERM or Ctrl-C.
 
     Args:
-        pipeline: YAML file of a pipeline, whose `relay:` and `chat:` are used as well.
         environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
         host: Where to listen, if not at relay.host; other than this machine only with relay.token.
         port: Where to listen, if not at relay.port; 0 takes any that is free.
     """
     from monitoring.relay.command import relay as run
 
-    run(pipeline=pipeline, environment=environment, host=host, port=port)
+    run(environment=environment, host=host, port=port)
 
 
 @app.command
@@ -103,7 +89,6 @@ def metrics() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 2 a mistake that is said on stderr."""
     try:
-        dotenv.load()
         app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError:  # it has said what is wrong with the command line
         return FAILED

@@ -64,7 +64,6 @@ def _inhibitions() -> list[dict[str, object]]:
         # A service that is down is not asked, too, and has no metrics.
         _silences(['alertname="InferenceTargetDown"'], ['alertname=~"InferenceThroughputFloor|SLOMetricAbsent"'], []),
         _silences(['alertname="PipelineStalled"'], ['alertname="PipelineStageStalled"'], ["pipeline"]),
-        _silences(['alertname="AlertReachesNoChannel"'], ['alertname="AlertmanagerNotificationsFailing"'], []),
         _silences(['alertname="AlertDeliveryFailing"'], ['alertname="AlertmanagerNotificationsFailing"'], []),
     ]
 

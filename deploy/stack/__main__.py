@@ -10,14 +10,12 @@ from typing import Literal
 
 from cyclopts import App
 
-from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 from deploy.ports import HOST
-from deploy.stack import launch, stack, watching
+from deploy.stack import stack, watching
 from deploy.stack.manager import Manager
 from deploy.stack.place import Options, Place, State
-from monitoring.relay import routing
 
 VAR = Path("var")
 app = App(name="python -m deploy.stack", help=__doc__, version_flags=[])
@@ -30,7 +28,6 @@ def up(
     environment: str | None = None,
     database: Literal["sqlite", "postgresql"] = "sqlite",
     offset: int = 0,
-    take_over: bool = False,
 ) -> int:
     """Start Prefect, worker, service, exporter, relay, and Prometheus and Alertmanager where they are installed.
 
@@ -39,18 +36,15 @@ def up(
         environment: development or production.
         database: where Prefect keeps what it knows: in a file, or in a PostgreSQL of the stack's own.
         offset: what is added to every port.
-        take_over: replace the pipeline or environment that the Prefect server of this folder belongs to.
     """
     place = Place(VAR)
     pipeline = str(config.resolve()) if config else None
     options = Options(pipeline, environment, database == "postgresql", offset)
     ran = place.running() is not None
-    state = stack.up(place, options, os.environ, lambda line: print(line, flush=True), take_over=take_over)
+    state = stack.up(place, options, os.environ, lambda line: print(line, flush=True))
     print("it runs already" if ran else "")
     print("\n".join([*_addresses(state), *watching.missing(), "", f"      logs  {_short(place.folder / 'logs')}"]))
     print("       end  make down")
-    channels = [channel.name for channel in launch.settings(options).chat]
-    print("\n".join([f"     chats  {_chats(channels)}", *routing.problems(channels)]))
     return 0
 
 
@@ -90,12 +84,6 @@ def _services(place: Place, state: State) -> list[tuple[str, bool]]:
     return lines
 
 
-def _chats(channels: list[str]) -> str:
-    if channels:
-        return f"{len(channels)}: {', '.join(channels)}"
-    return "0: alerts reach only the pages of Prometheus and Alertmanager. Add a channel to chat (docs/chat.md)"
-
-
 def _addresses(state: State) -> list[str]:
     return [
         f"{service.title:>18}  http://{HOST}:{state.options.port(service)}{service.page}"
@@ -111,7 +99,6 @@ def _short(path: Path) -> str:
 def main() -> int:
     """Run the command line; an error of ours is one message, not a traceback."""
     try:
-        dotenv.load()
         code = app(result_action="return_value")
     except AiWorkflowError as error:
         print(scrub(f"error: {error}"), file=sys.stderr)

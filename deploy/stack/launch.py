@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ai_workflow import config as configuration
-from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import Secret, variable
 from ai_workflow.settings import Settings
@@ -18,35 +17,23 @@ from deploy.stack import database
 from deploy.stack.place import MARK, Options, Place
 from deploy.stack.services import POSTGRESQL, SECRETS, Service
 
-# Services that read the configuration themselves; runs get the file as a parameter of their deployment.
-_CONFIGURED = ("service", "exporter", "relay")
-
 
 def command(service: Service, options: Options, place: Place) -> list[str]:
-    """Return program and arguments of a service, whose folder in them is `.`, see `folder`.
+    """Return program and arguments of a service.
 
     Raises:
         AiWorkflowError: its program is not installed.
     """
     if service == POSTGRESQL:
         return database.command(place, options)
-    filled = {"host": HOST, "port": options.port(service) if service.port else "", "folder": "."}
+    filled = {"host": HOST, "port": options.port(service) if service.port else "", "folder": place.of(service)}
     if (program := service.program) is None:
         raise AiWorkflowError(f"{service.title} is not installed any more: {service.install}")
     arguments = [part.format(**filled) for part in service.command[1:]]
-    if service.name in _CONFIGURED:
-        arguments += ["--pipeline", options.config] if options.config else []
     if service.name == "service":
+        arguments += ["--pipeline", options.config] if options.config else []
         arguments += ["--port", str(options.port(service))] if options.offset else []
     return [program, *arguments]
-
-
-def folder(service: Service, place: Place) -> Path | None:
-    """Return the folder that a service runs in; None: the folder of the project.
-
-    Prometheus reads the paths of its rules as patterns, so they are relative, and are read from its own folder.
-    """
-    return place.of(service) if any("{folder}" in part for part in service.command) else None
 
 
 def environment(service: Service, options: Options, place: Place, given: Mapping[str, str]) -> dict[str, str]:
@@ -55,22 +42,15 @@ def environment(service: Service, options: Options, place: Place, given: Mapping
     # `python` and `prefect` are those of the project.
     found["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)])
     found |= {"AIW_ENVIRONMENT": options.environment} if options.environment else {}
-    # `make up` has read `.env`; a service that read it again would get the secrets of the others.
-    found[dotenv.NAME] = ""
     found |= {name: given[name] for name in service.secrets if given.get(name)}
     if service.name == "server":
         return _of_server(found, options, place)
     return found | client(options, place, settings(options), given) if service.asks_prefect else found
 
 
-def loaded(options: Options) -> configuration.Loaded:
-    """Return the configuration that the stack runs with, and the origin of each key."""
-    return configuration.load(options.config, environment=options.environment)
-
-
 def settings(options: Options) -> Settings:
     """Return the configuration that the stack runs with."""
-    return loaded(options).settings
+    return configuration.load(options.config, environment=options.environment).settings
 
 
 def client(options: Options, place: Place, found: Settings, given: Mapping[str, str]) -> dict[str, str]:
@@ -134,8 +114,6 @@ def main(name: str) -> None:
     program = command(service, options, place)
     if service == POSTGRESQL:
         database.become_its_account()
-    if own := folder(service, place):
-        os.chdir(own)
     os.execve(program[0], program, ready)  # noqa: S606 - a table of commands, no shell
 
 

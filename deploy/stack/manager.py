@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import shlex
 import sys
 import xmlrpc.client
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from ai_workflow.errors import AiWorkflowError
 from deploy.process import Process, spawn
-from deploy.stack.place import LAUNCHER, MARK, Options, Place
+from deploy.stack.place import MARK, Options, Place
 from deploy.stack.services import Service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,8 +28,6 @@ START_SECONDS = 3
 RETRIES = 500
 LOG_BYTES = 10_000_000
 LOGS = 3
-# The variable with the path of the manager's socket.
-SOCKET = "AIW_STACK_SOCKET"
 
 
 class ManagerError(AiWorkflowError):
@@ -48,14 +45,10 @@ class Found:
 
 
 def start(place: Place, options: Options, environment: Mapping[str, str]) -> Process:
-    """Start the manager in the folder of the stack, with none of its services running yet."""
-    place.configuration.write_text(configuration(options))
-    place.launcher.write_bytes(os.fsencode(launcher()))
-    place.launcher.chmod(0o700)
-    # -P: the folders of the stack are not packages to import.
-    command = [sys.executable, "-P", "-m", "supervisor.supervisord", "--nodaemon", "-c", place.configuration.name]
-    given = {**environment, MARK: str(place.folder), SOCKET: str(place.socket)}
-    return spawn(command, given, place.folder / "supervisord.out", place.folder)
+    """Start the manager, with none of its services yet."""
+    place.configuration.write_text(configuration(place, options))
+    command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", str(place.configuration)]
+    return spawn(command, {**environment, MARK: str(place.folder)}, place.folder / "supervisord.out")
 
 
 class Manager:
@@ -89,44 +82,40 @@ class Manager:
             transport.close()
 
 
-def configuration(options: Options) -> str:
-    """Return the configuration of the manager, with every path relative to the folder of the stack.
-
-    Its format has no quoting: in a path, ` #` and ` ;` begin a comment and `%` an expansion, and the manager deletes
-    the file that is left of the path of its socket. The socket's path comes from the environment, which is not parsed.
-    """
+def configuration(place: Place, options: Options) -> str:
+    """Return its configuration: each service is started when it is asked to, and again whenever it dies."""
     main: dict[str, object] = {
-        "logfile": "supervisord.log", "pidfile": "supervisord.pid",
+        "logfile": _literal(place.folder / "supervisord.log"), "pidfile": _literal(place.folder / "supervisord.pid"),
         "logfile_maxbytes": LOG_BYTES, "logfile_backups": LOGS, "nodaemon": "true", "silent": "true",
         **({"user": "root"} if os.geteuid() == 0 else {}),
     }  # fmt: skip
     sections: dict[str, dict[str, object]] = {
         "supervisord": main,
-        "unix_http_server": {"file": f"%(ENV_{SOCKET})s", "chmod": "0700"},
+        "unix_http_server": {"file": _literal(place.socket), "chmod": "0700"},
         "rpcinterface:supervisor": {
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
         },
     }
     for rank, service in enumerate(options.services):
-        sections[f"program:{service.name}"] = _program(service, rank)
+        sections[f"program:{service.name}"] = _program(place, service, rank)
     return "\n".join(
         f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in section.items())
         for name, section in sections.items()
     )
 
 
-def launcher() -> str:
-    """Return the script that starts one service, named by its argument, in the folder of the project."""
-    folder, python = shlex.quote(str(ROOT)), shlex.quote(sys.executable)
-    return f'#!/bin/sh\ncd -- {folder} && exec {python} -m deploy.stack.launch "$1"\n'
-
-
-def _program(service: Service, rank: int) -> dict[str, object]:
+def _program(place: Place, service: Service, rank: int) -> dict[str, object]:
+    launcher = f'"{_literal(Path(sys.executable))}" -m deploy.stack.launch {service.name}'
     return {
-        "command": f"./{LAUNCHER} {service.name}", "priority": rank + 1,
+        "command": launcher, "directory": _literal(ROOT), "priority": rank + 1,
         "autostart": "false", "autorestart": "true", "startsecs": START_SECONDS, "startretries": RETRIES,
         "stopsignal": service.stop.name.removeprefix("SIG"), "stopwaitsecs": service.stop_seconds,
         "stopasgroup": str(service.stop_group).lower(), "killasgroup": "true",
-        "redirect_stderr": "true", "stdout_logfile": f"logs/{service.name}.log",
+        "redirect_stderr": "true", "stdout_logfile": _literal(place.log(service)),
         "stdout_logfile_maxbytes": LOG_BYTES, "stdout_logfile_backups": LOGS,
     }  # fmt: skip
+
+
+def _literal(path: Path) -> str:
+    """Return a path as the configuration takes it, where % begins an expansion."""
+    return str(path).replace("%", "%%")

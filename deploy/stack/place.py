@@ -19,8 +19,6 @@ from deploy.stack.services import POSTGRESQL, SERVICES, Service
 _SOCKET_BYTES = 95
 # The variable that every process of a stack bears, and by which it is found again.
 MARK = "AIW_STACK"
-# The script that starts one service.
-LAUNCHER = "launch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +87,6 @@ class Place:
         return self.folder / "supervisord.conf"
 
     @property
-    def launcher(self) -> Path:
-        """The script by which the process manager starts a service."""
-        return self.folder / LAUNCHER
-
-    @property
     def socket(self) -> Path:
         """Where the process manager is talked to, by this account only."""
         wanted = self.folder / "supervisor.sock"
@@ -131,7 +124,7 @@ class Place:
 
     def forget(self) -> None:
         """Remove what belongs to running processes; data and logs stay."""
-        left = [self._file, self.configuration, self.launcher, self.socket, self.folder / "supervisord.pid"]
+        left = [self._file, self.configuration, self.socket, self.folder / "supervisord.pid"]
         for path in [*left, *self.folder.glob("*/*-token")]:
             path.unlink(missing_ok=True)
 

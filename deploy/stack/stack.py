@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
 from deploy import healthy, history, ports, server, server_environment
@@ -29,7 +28,7 @@ class StackError(AiWorkflowError):
     """The stack cannot be started, or not ended."""
 
 
-def up(place: Place, options: Options, given: Mapping[str, str], say: Say, *, take_over: bool = False) -> State:
+def up(place: Place, options: Options, given: Mapping[str, str], say: Say) -> State:
     """Start the stack, or return the one that runs; if one of its services does not come up, all are ended again.
 
     Args:
@@ -37,7 +36,6 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say, *, ta
         options: what is started.
         given: the environment, with the secrets that its services are given.
         say: takes what is done, a line at a time.
-        take_over: replace another owner of the Prefect server, see `deploy.ownership`.
 
     Raises:
         AiWorkflowError: the configuration is wrong, a port is taken, or a service does not come up.
@@ -47,7 +45,7 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say, *, ta
             if found.options != options:
                 raise StackError("it runs with other options (make status). make down, then start it anew")
             return found
-        found_settings = _refuse(place, options, given)
+        found_settings = _refuse(options, given)
         if count := processes.end(place.folder):
             say(f"ended {count} processes of a stack whose process manager is gone")
         place.forget()
@@ -57,7 +55,7 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say, *, ta
             say("ended the Prefect server of make run; its history goes on here")
         _prepare(place, options)
         try:
-            return _start(place, options, found_settings, given, say, take_over)
+            return _start(place, options, found_settings, given, say)
         except BaseException:
             say("ending what was started")
             _end(place)
@@ -72,34 +70,18 @@ def down(place: Place) -> bool:
         return _end(place)
 
 
-def _refuse(place: Place, options: Options, given: Mapping[str, str]) -> Settings:
+def _refuse(options: Options, given: Mapping[str, str]) -> Settings:
     if given.get("PREFECT_API_URL"):
         raise StackError("PREFECT_API_URL is set, and this starts a Prefect server of its own. Unset it; make deploy "
                          "makes that server what prefect.yaml says")  # fmt: skip
     login = given.get("PREFECT_LOGIN")
     if login and not all(login.partition(":")[::2]):
         raise StackError("PREFECT_LOGIN is not of the form user:password")
-    server_environment.check_folder(place.var)
-    found = launch.loaded(options)
-    # The login and the key are read by the stack itself, which gives them to its services under other names.
-    ours = {name: value for name, value in given.items() if name not in ("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY")}
-    variables.check(found, ours, "service", "exporter", "relay", "run")
-    _addresses_are_the_stacks(found.settings, options)
-    return found.settings
-
-
-def _addresses_are_the_stacks(settings: Settings, options: Options) -> None:
-    for name, section in (("service", settings.service), ("relay", settings.relay)):
-        port = options.named(name).port
-        if section.host not in (HOST, "localhost"):
-            raise StackError(
-                f"{name}.host is {section.host}: this stack listens on {HOST} only. Put a proxy in front of it"
-            )
-        if section.port != port:
-            raise StackError(
-                f"{name}.port is {section.port}: this stack starts it at {port}, plus OFFSET. Remove {name}.port, "
-                "or add OFFSET=100 to every port"
-            )
+    settings = launch.settings(options)
+    for name, host in (("service.host", settings.service.host), ("relay.host", settings.relay.host)):
+        if host not in (HOST, "localhost"):
+            raise StackError(f"{name} is {host}: this stack listens on {HOST} only. Put a proxy in front of it")
+    return settings
 
 
 def _ports_are_free(options: Options, ended: server.Server | None) -> None:
@@ -129,9 +111,7 @@ def _prepare(place: Place, options: Options) -> None:
         history.set_damage_aside(home / "prefect.db")
 
 
-def _start(
-    place: Place, options: Options, settings: Settings, given: Mapping[str, str], say: Say, take_over: bool
-) -> State:
+def _start(place: Place, options: Options, settings: Settings, given: Mapping[str, str], say: Say) -> State:
     process = manager.start(place, options, server_environment.without_foreign(given))
     place.write(options, process)
     api = Manager(place)
@@ -140,7 +120,7 @@ def _start(
     for service in first:
         _bring_up(place, options, api, [service], say)
     variables = launch.client(options, place, settings, given)
-    _bootstrap(options, settings, {**given, **variables, MARK: str(place.folder)}, say, take_over)
+    _bootstrap(options, settings, {**given, **variables, MARK: str(place.folder)}, say)
     watching.write(place, options, _tokens(settings, variables))
     _bring_up(place, options, api, [service for service in options.services if service not in first], say)
     return State(process, options)
@@ -191,10 +171,9 @@ def _until(is_there: Callable[[], bool], seconds: float, who: str, log: Path, ma
         time.sleep(0.2)
 
 
-def _bootstrap(options: Options, settings: Settings, environment: Mapping[str, str], say: Say, take_over: bool) -> None:
+def _bootstrap(options: Options, settings: Settings, environment: Mapping[str, str], say: Say) -> None:
     relay = f"http://{HOST}:{options.port(options.named('relay'))}/prefect"
     command = [sys.executable, "-m", "deploy.bootstrap", "--relay-url", settings.deploy.relay_url or relay]
-    command += ["--take-over"] if take_over else []
     command += ["--config", options.config] if options.config else []
     command += ["--environment", options.environment] if options.environment else []
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

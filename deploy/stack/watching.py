@@ -32,8 +32,7 @@ def write(place: Place, options: Options, tokens: Mapping[str, str]) -> None:
         token = tokens.get("service")
         shown = {"inference": str(_secret(folder / "inference-token", token))} if token else {}
         told = scraping.config(here, shown)
-        # Relative to its folder: a sign like [ or * in an absolute path would be part of the pattern.
-        told["rule_files"] = [f"{_link(folder / 'rules', RULES).name}/*.yaml"]
+        told["rule_files"] = [str(RULES / "*.yaml")]
         if "alertmanager" not in names:
             del told["alerting"]
         _file(folder / "prometheus.yml", as_yaml(told))
@@ -63,13 +62,6 @@ def _secret(path: Path, text: str) -> Path:
 def _file(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
-
-
-def _link(path: Path, target: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.symlink_to(target)
-    return path
 
 
 def missing() -> list[str]:

@@ -128,17 +128,6 @@ WATCHERS = (
         ),
     ),
     Alert(
-        name="AlertReachesNoChannel",
-        group="watchers",
-        expr='sum by (source) (increase(alert_webhook_total{result="no_channel"}[<window>])) > 0',
-        summary="Alerts from {{ $labels.source }} reach no chat channel",
-        description="No channel of `chat` takes their severity, so only Prometheus and Alertmanager show them.",
-        unit="webhooks",
-        objective="0",
-        dashboard="overview",
-        trial=lambda n: _counted(n, 'alert_webhook_total{{job="relay",result="no_channel",source="{}"}}', "source", {}),
-    ),
-    Alert(
         name="AlertmanagerNotificationsFailing",
         group="watchers",
         expr="sum by (job, integration) (rate(alertmanager_notifications_failed_total[<window>])) > 0",

@@ -8,12 +8,10 @@ import signal
 import threading
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
 
 from ai_workflow import config, logs
-from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.settings import Settings
@@ -99,12 +97,10 @@ class Exporter:
         return ScheduleSource(PrefectSchedules(url, env, _pipeline_of), self._failures)
 
 
-def main(pipeline: Path | None, store: str | None, environment: str | None, host: str, port: int) -> None:
+def main(store: str | None, environment: str | None, host: str, port: int) -> None:
     """Run the exporter with the configuration that applies."""
     overrides = {"store.root": store} if store else None
-    loaded = config.load(pipeline, environment=environment, overrides=overrides)
-    variables.check(loaded, os.environ, "exporter")
-    settings = loaded.settings
+    settings = config.load(environment=environment, overrides=overrides).settings
     logs.setup(settings.logging.level, settings.logging.format)
     Exporter(settings, os.environ).run(host, port)
 

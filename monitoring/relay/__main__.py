@@ -6,7 +6,6 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 from monitoring.relay.command import relay
@@ -19,7 +18,6 @@ def main() -> None:
     app = App(name="python -m monitoring.relay", help=relay.__doc__)
     app.default(relay)
     try:
-        dotenv.load()
         app(exit_on_error=False)
     except CycloptsError:
         sys.exit(_FAILED)

@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from ai_workflow import config, logs
-from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.settings.chat import Relay
-from monitoring.relay import routing
 
 _PREFECT_SECONDS = 15.0
 log = logger("relay")
 
 
-def relay(
-    *,
-    pipeline: Path | None = None,
-    environment: str | None = None,
-    host: str | None = None,
-    port: int | None = None,
-) -> None:
-    """Receive alerts and send them to the channels of `chat:`, until SIGTERM or Ctrl-C.
+def relay(*, environment: str | None = None, host: str | None = None, port: int | None = None) -> None:
+    """Take alerts, and tell the channels of `chat:`, until SIGTERM or Ctrl-C.
 
     Args:
-        pipeline: YAML file of a pipeline, whose `relay:` and `chat:` are used as well.
         environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
         host: Where to listen, if not at relay.host; other than this machine only with relay.token.
         port: Where to listen, if not at relay.port; 0 takes any that is free.
     """
     from monitoring.relay.server import Server
 
-    loaded = config.load(pipeline, environment=environment)
-    variables.check(loaded, os.environ, "relay")
-    settings = loaded.settings
+    settings = config.load(environment=environment).settings
     logs.setup(settings.logging.level, settings.logging.format)
-    for problem in routing.problems([channel.name for channel in settings.chat]):
-        log.error("%s", problem)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
         chosen = Relay.model_validate({**dict(settings.relay), **given})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ai_workflow.logs import logger
 from ai_workflow.settings.chat import Relay
@@ -18,21 +17,10 @@ log = logger("relay")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The channels that have received all of it, those that have not, and why.
-
-    `unreached` are the names of the alerts that no configured channel takes.
-    """
+    """Who has been told all of it by now, and who has not, and why."""
 
     told: tuple[str, ...]
     failed: dict[str, str]
-    unreached: tuple[str, ...] = ()
-
-    @property
-    def result(self) -> Literal["delivered", "failed", "no_channel"]:
-        """How the webhook counts: `failed` first, as its sender must send it again."""
-        if self.failed:
-            return "failed"
-        return "no_channel" if self.unreached else "delivered"
 
 
 class Delivery:
@@ -52,20 +40,16 @@ class Delivery:
         return any(box.channel.name == channel for box in self._outboxes)
 
     async def deliver(self, notice: Notice, channel: str | None = None) -> Outcome:
-        """Send a notice to every channel that takes its severity, or to the named one.
-
-        Return when all channels have answered, or after `relay.answer_seconds`.
-        """
+        """Tell every channel that takes such alerts, or the one named; return when all have answered, or time is up."""
         boxes = [box for box in self._outboxes if channel is None or box.channel.name == channel]
         wanted = [(box, part) for box in boxes if (part := notice.only(box.takes)).alerts]
-        lost = notice.only(lambda alert: not any(box.takes(alert) for box in self._outboxes))
-        if lost.alerts:
-            log.error("no chat channel takes severity %s: %s reaches no channel", _severities(lost), notice.group)
+        if not wanted and channel is None:
+            log.warning("no chat channel takes severity %s: %s is told nowhere", _severities(notice), notice.group)
         others = boxes if channel else self._outboxes
         problems = await asyncio.gather(*(self._tell(box, part, notice, others) for box, part in wanted))
         told = tuple(box.channel.name for (box, _), problem in zip(wanted, problems, strict=True) if not problem)
         failed = {box.channel.name: problem for (box, _), problem in zip(wanted, problems, strict=True) if problem}
-        return Outcome(told, failed, tuple(dict.fromkeys(alert.name for alert in lost.alerts)))
+        return Outcome(told, failed)
 
     async def close(self) -> None:
         """Stop all channels."""

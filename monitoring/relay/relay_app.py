@@ -22,7 +22,7 @@ from ai_workflow.secrets import scrub
 from ai_workflow.settings.chat import Relay
 from monitoring.relay import alertmanager, prefect_webhook
 from monitoring.relay.bodies import BadBody
-from monitoring.relay.delivery import Delivery, Outcome
+from monitoring.relay.delivery import Delivery
 from monitoring.relay.events import Events
 from monitoring.relay.notice import Notice
 from monitoring.relay.retries import Retries
@@ -31,7 +31,7 @@ SOURCES: dict[str, Callable[[bytes], Notice]] = {
     "alertmanager": alertmanager.notice,
     "prefect": prefect_webhook.notice,
 }
-RESULTS = ("delivered", "failed", "no_channel", "refused")
+RESULTS = ("delivered", "failed", "refused")
 _READ_SECONDS = 10.0
 log = logger("relay")
 
@@ -96,10 +96,11 @@ class RelayApp:
             log.error("there is no chat channel '%s', all are told instead: mend `channels` in slo.yaml", channel)
             channel = ""
         outcome = await self._delivery.deliver(notice, channel or None)
-        self._webhooks[source, outcome.result].inc()
+        self._webhooks[source, "failed" if outcome.failed else "delivered"].inc()
         if outcome.failed and source == "prefect":
             self._retries.later(notice)
-        return _answer(outcome)
+        # Any 5xx has Alertmanager try again; those who were told are not told twice.
+        return _said({"told": outcome.told, "failed": outcome.failed}, 503 if outcome.failed else 200)
 
     def _admit(self, request: Request) -> None:
         if self._token is not None:
@@ -128,22 +129,6 @@ class RelayApp:
 
     async def _health(self, _: Request) -> Response:
         return _said({"status": "ok"}, 200)
-
-
-def _answer(outcome: Outcome) -> Response:
-    """Return the answer to a webhook: 200, 503 or 422.
-
-    Alertmanager repeats a webhook on any 5xx, and channels that received it are not sent it twice. It does not repeat
-    on 422, which stands for alerts that no channel takes: only a change of `chat` can help.
-    """
-    content: dict[str, object] = {"told": outcome.told, "failed": outcome.failed}
-    if outcome.unreached:
-        content["result"] = outcome.result
-        content["no_channel"] = outcome.unreached
-        content["error"] = "no channel of chat takes these alerts. Add one to chat, or widen its severities."
-    if outcome.failed:
-        return _said(content, 503)
-    return _said(content, 422 if outcome.unreached and not outcome.told else 200)
 
 
 def _said(content: dict[str, object], status: int, headers: dict[str, str] | None = None) -> Response:

@@ -52,7 +52,7 @@ class Server:
         self._token = relay.token.reveal(fetch) if relay.token else None
         self._vendors = [(channel, opened(channel, fetch, fetch_block)) for channel in channels]
         if not channels:
-            log.error("no channel is configured in chat: alerts reach only the pages of Prometheus and Alertmanager")
+            log.warning("no chat channel is configured (chat): alerts are taken, and told nowhere")
 
     def run(self) -> None:
         """Serve until SIGTERM or Ctrl-C.
