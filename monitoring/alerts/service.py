@@ -75,6 +75,28 @@ def _fallback(n: Numbers) -> Trial:
     )
 
 
+def _unseen(n: Numbers) -> Trial:
+    window, step = n.seconds("window"), max(1, n.seconds("window") // 12)
+    onset = 2 * window
+
+    def series(case: str, ratio: float, least: float) -> Series:
+        rate = least / ratio / window
+        where = f'job="inference",model_version="{case}"'
+        name = f'inference_unseen_category_total{{{where},pipeline="credit",column="city"}}'
+        return {
+            name: grown(onset, 0, rate * ratio),
+            f"inference_rows_total{{{where}}}": grown(onset, BEFORE * rate, rate),
+        }
+
+    limits = near({"ratio": n["ratio"], "least": n["least"]})
+    return Trial(
+        step,
+        {case: series(case, **at) for case, at in limits.items()},
+        labels("model_version", job="inference", pipeline="credit", column="city"),
+        fires_after(onset + _crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
+    )
+
+
 def _throughput(n: Numbers) -> Trial:
     """What is compared with is high for as long as the trial needs it: no other time, no longer window would do."""
     window, against = n.seconds("window"), n.seconds("against")
@@ -214,6 +236,23 @@ sum by (job) (increase(inference_total{status="fallback"}[<window>])) > <least>"
         dashboard="overview",
         finds={"trace_id": _FELL_BACK, "model_version": _LATEST},
         trial=_fallback,
+    ),
+    Alert(
+        name="InferenceUnseenCategories",
+        expr="""\
+sum by (job, pipeline, model_version, column) (rate(inference_unseen_category_total[<window>]))
+/ on (job, model_version) group_left
+sum by (job, model_version) (rate(inference_rows_total[<window>]))
+> <ratio>
+and
+sum by (job, pipeline, model_version, column) (increase(inference_unseen_category_total[<window>])) > <least>""",
+        summary="{{ $value | humanizePercentage }} of the values of {{ $labels.column }} are unknown to "
+        "{{ $labels.model_version }} of {{ $labels.pipeline }}",
+        description="Training saw none of these categories; over <window>, more than <least> of them.",
+        unit="ratio",
+        objective="<ratio>",
+        dashboard="quality",
+        trial=_unseen,
     ),
     Alert(
         name="ModelBreakerOpen",

@@ -59,6 +59,17 @@ def _labels(spec: Spec) -> Row:
     )  # fmt: skip
 
 
+def _unseen(spec: Spec) -> Panel:
+    which = '{pipeline=~"$pipeline",model_version=~"$model_version"}[$__rate_interval]'
+    each = f"sum by (job, pipeline, model_version, column) (rate(inference_unseen_category_total{which}))"
+    rows = "sum by (job, model_version) (rate(inference_rows_total[$__rate_interval]))"
+    return Panel(
+        "Unseen categories", "Share of the values of a column that training never saw.", "graph", "percentunit", 24,
+        (Query(f"{each} / on (job, model_version) group_left {rows}", f"{_ONE} {{{{column}}}}"),),
+        limits(spec, "InferenceUnseenCategories", "ratio"),
+    )  # fmt: skip
+
+
 def _drift(spec: Spec) -> Row:
     psi = limits(spec, "FeatureDriftHigh", "psi")
     return "Drift", (
@@ -68,6 +79,7 @@ def _drift(spec: Spec) -> Row:
               "graph", "none", 12,
               (Query(f"prediction_drift_psi{_WHICH}", _ONE),
                Query(f"drift_threshold_psi{_WHICH}", f"{_ONE} by chance")), psi),
+        _unseen(spec),
     )  # fmt: skip
 
 

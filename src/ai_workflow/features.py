@@ -1,13 +1,14 @@
-"""The feature spec: plain JSON fitted on training rows, and the one function that turns clean rows into numbers by it.
+"""The feature spec: plain JSON fitted on training rows, and the function that makes numbers of clean rows by it.
 
-    {"version": 1, "pipeline", "task", "target", "classes", "id", "timestamp", "split",
+    {"version": 2, "pipeline", "task", "target", "classes", "id", "timestamp", "split",
      "schema":     {column: what it must be},
+     "cells":      how raw cells are read, as `cells.Cells` has it; version 1 had none
      "features":   [{"name", "column", "kind", ...}],   in the order of the matrix
      "statistics": {column: what training saw}}          the reference for drift
 
 Kinds: `number`, `boolean`, `category` (index in `vocabulary`; rare or unseen values share the index after it; missing
 is NaN), `date` (one `part` of a moment) and `missing` (1 where the column has no value). Training, scoring and the
-service all use `transform`, so they cannot disagree.
+service all use `transform`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 _EPOCH = "1970-01-01"
 
@@ -85,7 +86,7 @@ def as_known(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
 
 
 def read(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
-    """Return the feature matrix of rows as a caller sends them, and what is wrong with which of their values.
+    """Return the feature matrix of rows as a caller sends them, and a text for each rejected value.
 
     A row's numbers do not depend on the rows beside it.
 
@@ -94,34 +95,12 @@ def read(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> tuple[np.ndarr
         spec: the feature spec.
 
     Returns:
-        float32 array of shape (n, features), and problems such as `rows[2].months is below the minimum 0`.
+        float32 array of shape (n, features), and problems such as `rows[2].months is below the minimum 0: -1`.
     """
-    import pandas as pd
+    from ai_workflow.reading import Reader
 
-    from ai_workflow import schema
-    from ai_workflow.settings import Column
-
-    typed, problems = {}, []
-    for name in inputs(spec):
-        column = Column(**spec["schema"][name])
-        typed[name], findings = schema.coerce(as_sent([row[name] for row in rows], column), column)
-        for reason, found in findings:
-            problems += [f"rows[{number}].{name} {reason}" for number in found.to_numpy().nonzero()[0]]
-    return transform(pd.DataFrame(typed), spec), problems
-
-
-def as_sent(values: Sequence[Any], column: Any) -> pd.Series:
-    """Return values of a column as JSON has them, ready to be coerced.
-
-    1.0 is the category "1", as it is in a table of whole numbers with gaps.
-    """
-    import pandas as pd
-
-    return pd.Series([int(value) if _is_whole(value, column) else value for value in values], dtype=object)
-
-
-def _is_whole(value: Any, column: Any) -> bool:
-    return isinstance(value, float) and column.type == "category" and value.is_integer() and abs(value) < 2**63
+    frame, problems = Reader(spec).read(rows)
+    return transform(frame, spec), problems
 
 
 def transform(frame: pd.DataFrame, spec: dict[str, Any]) -> np.ndarray:
@@ -137,8 +116,10 @@ def transform(frame: pd.DataFrame, spec: dict[str, Any]) -> np.ndarray:
     import numpy as np
 
     matrix = np.empty((len(frame), len(spec["features"])), dtype=np.float32)
-    for index, feature in enumerate(spec["features"]):
-        matrix[:, index] = _MAKERS[feature["kind"]](frame[feature["column"]], feature)
+    # A number beyond float32 becomes an infinity.
+    with np.errstate(over="ignore"):
+        for index, feature in enumerate(spec["features"]):
+            matrix[:, index] = _MAKERS[feature["kind"]](frame[feature["column"]], feature)
     return matrix
 
 

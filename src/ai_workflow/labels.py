@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from ai_workflow.settings import Column
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from ai_workflow.label_reader import LabelReader
 
 MICROSECONDS = 1_000_000
 # Beyond it JSON's whole numbers are no floats any more.
@@ -58,10 +60,7 @@ def schema() -> pa.Schema:
 
 
 def text_of(label: Any, *, is_number: bool) -> str | None:
-    """Return a label that JSON holds as the text that it is compared by; None where it is none.
-
-    Whole numbers have no decimals: a class that a table with gaps holds as 1.0 is "1" everywhere.
-    """
+    """Return the text of a label that no version can read, or None if it is no label; 1.0 is "1"."""
     if isinstance(label, str) and not is_number:
         return label or None
     if not isinstance(label, int | float) or not math.isfinite(label) or abs(label) > _LARGEST:
@@ -71,25 +70,26 @@ def text_of(label: Any, *, is_number: bool) -> str | None:
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def of_frame(frame: pd.DataFrame, columns: Columns, name: str) -> pa.Table:
-    """Return the labels of loaded rows, in their order; rows without id or label are left out.
+def of_frame(frame: pd.DataFrame, columns: Columns, name: str, reader: LabelReader) -> tuple[pa.Table, Rejects]:
+    """Return the labels of loaded rows, in their order, and those that are rejected.
+
+    Rows without id or label are left out.
 
     Args:
         frame: n rows as the data loader gives them.
         columns: which of them matter.
-        name: the file or table that they come from, as a person knows it.
+        name: the file or table that they come from.
+        reader: how labels are read.
 
     Raises:
-        StageError: a label is no number where one is due, or a moment cannot be read; said with file and row.
+        StageError: a moment cannot be read; the text names file and row.
     """
     import pandas as pd
     import pyarrow as pa
 
     text = Column(type="category", nullable=True)
     key = _read(frame, columns.key, text, name)
-    label = _read(frame, columns.label, Column(type="number", nullable=True) if columns.is_number else text, name)
-    if columns.is_number:
-        label = label.map(lambda value: None if pd.isna(value) else repr(float(value)))
+    label, rejects = read_all(frame[columns.label], reader, lambda place: f"{name}, row {frame[ROW].iloc[place]}")
     moment = (
         _read(frame, columns.time, Column(type="datetime", nullable=True), name)
         if columns.time
@@ -97,7 +97,40 @@ def of_frame(frame: pd.DataFrame, columns: Columns, name: str) -> pa.Table:
     )
     made = pd.DataFrame({"key": key.astype("str"), "label": label.astype("str"), "time": moment})
     made = made[(key.notna() & label.notna()).to_numpy()]
-    return pa.Table.from_pandas(made, schema(), preserve_index=False)
+    return pa.Table.from_pandas(made, schema(), preserve_index=False), rejects
+
+
+@dataclass(frozen=True, slots=True)
+class Rejects:
+    """Labels that count for no prediction: how many, and the first with its place."""
+
+    count: int = 0
+    first: str = ""
+
+    def __add__(self, other: Rejects) -> Rejects:
+        """Return both together."""
+        return Rejects(self.count + other.count, self.first or other.first)
+
+
+def read_all(values: pd.Series, reader: LabelReader, place: Callable[[int], str]) -> tuple[pd.Series, Rejects]:
+    """Return labels as text, missing where one is missing or rejected, and those that are rejected.
+
+    Args:
+        values: labels of any type.
+        reader: how labels are read.
+        place: returns the place of a label by its number.
+    """
+    from ai_workflow.label_reader import MISSING, Rejected
+
+    unique = values.dropna().unique().tolist()
+    read = dict(zip(unique, reader.read(unique), strict=True))
+    texts = values.map({value: None if isinstance(text, Rejected) else text for value, text in read.items()})
+    refused = {value: text for value, text in read.items() if isinstance(text, Rejected) and text.reason != MISSING}
+    hit = values.isin(list(refused)).to_numpy().nonzero()[0]
+    if not len(hit):
+        return texts, Rejects()
+    first = int(hit[0])
+    return texts, Rejects(len(hit), f"{place(first)}: the label {refused[values.iloc[first]].text}")
 
 
 def _read(frame: pd.DataFrame, name: str, column: Column, source: str) -> pd.Series:

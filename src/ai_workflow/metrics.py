@@ -64,6 +64,13 @@ SERVICE = (
     Metric("inference_refused_total", "counter", "Requests that were not put to a version", (*_SERVED, "reason")),
     Metric("inference_invalid_total", "counter", "Requests refused for what they ask, by HTTP status", ("code",)),
     Metric(
+        "inference_unseen_category_total",
+        "counter",
+        "Categories that training never saw, by column",
+        ("pipeline", "model_version", "column"),
+    ),
+    Metric("inference_labels_rejected_total", "counter", "Labels refused, by reason", ("pipeline", "reason")),
+    Metric(
         "inference_example_info",
         "gauge",
         "1 for a recent request by its trace: kind says what went wrong, model_version is the version at fault",

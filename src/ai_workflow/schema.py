@@ -1,27 +1,37 @@
-"""What the columns of a table are, declared or told by their values: a cell goes in, a value or a reason comes out."""
+"""The types of the columns of a table, declared or found from their values, and the reasons for rejected values."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ai_workflow.settings import Column
+from ai_workflow.spelling import FALSE_WORDS, TRUE_WORDS, moment_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # A reason for a rejection and the rows that it hits.
 Finding = tuple[str, "pd.Series"]
-_TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
+# A float64 holds each whole number below it.
+_EXACT = 2.0**53
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
-def coerce(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]:
-    """Return the values as the column's type, and what is wrong with which of them.
+def coerce(
+    values: pd.Series, column: Column, missing_numbers: frozenset[float] = frozenset()
+) -> tuple[pd.Series, list[Finding]]:
+    """Return the values as the column's type, and the reasons for rejected values.
 
-    A value that cannot be read is missing in the result and named in the findings; `fill` stands in for values that
-    were missing from the start. Types: integer -> Int64, number -> float64, boolean -> boolean,
-    datetime -> datetime64[us] in UTC without zone, category and text -> str.
+    A rejected value is missing in the result and named in the findings; `fill` replaces only values that were missing
+    from the start. Types: integer -> Int64, number -> float64, boolean -> boolean, datetime -> datetime64[us] in UTC
+    without zone, category and text -> str.
+
+    Args:
+        values: the cells of one column.
+        column: what they must be.
+        missing_numbers: numbers that stand for a missing value, in a column of numbers.
     """
-    missing = _missing(values, column)
+    missing = _missing(values, column, missing_numbers)
     read, findings = _READERS[column.type](values.mask(missing), column)
     unread = findings[0][1] if findings else missing & False
     if column.fill is not None and missing.any():
@@ -32,33 +42,70 @@ def coerce(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]
     return read, findings + _out_of_bounds(read, column, read.notna() & ~unread)
 
 
-def _missing(values: pd.Series, column: Column) -> pd.Series:
+def _missing(values: pd.Series, column: Column, missing_numbers: frozenset[float]) -> pd.Series:
     missing = values.isna()
-    if column.type in ("integer", "number") and _is_text(values):
+    if column.type not in ("integer", "number"):
+        return missing
+    if _is_text(values):
         missing |= values.astype("str").str.strip().str.lower().isin(["nan", ""]).fillna(False).astype(bool)
-    return missing
+    return missing | _floats(values).isin(missing_numbers) if missing_numbers else missing
+
+
+def _floats(values: pd.Series) -> pd.Series:
+    """Return the values as float64, NaN where one is no number; a date is no number."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return pd.Series(float("nan"), index=values.index)
+    return pd.to_numeric(values, errors="coerce").astype("Float64").astype("float64")
 
 
 def _numbers(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]:
     import numpy as np
-    import pandas as pd
 
-    numbers = pd.to_numeric(values, errors="coerce").astype("Float64").astype("float64")
+    numbers = _floats(values)
     present = values.notna()
     findings = [("is not a number", present & numbers.isna())]
     infinite = numbers.isin([np.inf, -np.inf])
     findings.append(("is not finite", infinite))
     numbers = numbers.mask(infinite)
-    if column.type == "integer":
-        broken = numbers.notna() & (numbers % 1 != 0)
-        findings.append(("is not a whole number", broken))
-        huge = numbers.abs() >= 2.0**63
-        findings.append(("is too large for a whole number of 64 bits", huge))
-        whole = numbers.mask(broken | huge)
-        # A float64 skips whole numbers beyond 2**53; read as what they are, they stay what they were.
-        exact = pd.to_numeric(values.where(whole.notna()), errors="coerce", dtype_backend="numpy_nullable")
-        return (exact if pd.api.types.is_integer_dtype(exact) else whole).astype("Int64"), findings
-    return numbers, findings
+    if column.type != "integer":
+        return numbers, findings
+    broken = numbers.notna() & (numbers % 1 != 0)
+    findings.append(("is not a whole number", broken))
+    whole, huge = _whole(values, numbers.mask(broken))
+    findings.append(("is too large for a whole number of 64 bits", huge))
+    return whole, findings
+
+
+def _whole(values: pd.Series, numbers: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return whole numbers as Int64 with all their digits, and which of them need more than 64 bits.
+
+    Args:
+        values: the cells.
+        numbers: the same as floats without decimals, or NaN; a float does not hold each whole number from 2**53 on.
+    """
+    import numpy as np
+    import pandas as pd
+
+    large = numbers.abs() >= _EXACT
+    if pd.api.types.is_integer_dtype(values):
+        return values.astype("Int64"), large & False
+    whole = numbers.mask(large).astype("Int64")
+    exact = [_exact(*pair) for pair in zip(values[large].tolist(), numbers[large].tolist(), strict=True)]
+    fits = [_SMALLEST <= value <= _LARGEST for value in exact]
+    whole[large] = pd.array([value if fit else None for value, fit in zip(exact, fits, strict=True)], dtype="Int64")
+    huge = large.copy()
+    huge[large] = ~np.array(fits, dtype=bool)
+    return whole, huge
+
+
+def _exact(cell: object, number: float) -> int:
+    """Return the whole number of a cell, as it is written where that is without exponent and decimals."""
+    try:
+        return int(str(cell))
+    except ValueError:
+        return int(number)
 
 
 def _booleans(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]:
@@ -66,8 +113,8 @@ def _booleans(values: pd.Series, column: Column) -> tuple[pd.Series, list[Findin
 
     text = values.astype("str").str.strip().str.lower()
     read = pd.Series(pd.NA, index=values.index, dtype="boolean")
-    read[text.isin(_TRUE) & values.notna()] = True
-    read[text.isin(_FALSE) & values.notna()] = False
+    read[text.isin(TRUE_WORDS) & values.notna()] = True
+    read[text.isin(FALSE_WORDS) & values.notna()] = False
     return read, [("is not true or false", values.notna() & read.isna())]
 
 
@@ -94,6 +141,9 @@ def _texts(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]
         whole = values.notna() & (values % 1 == 0) & (values.abs() < 2.0**63)
         text = values.astype("str")
         text[whole] = values[whole].astype("int64").astype("str")
+    elif pd.api.types.is_datetime64_any_dtype(values):
+        # By itself: pandas leaves out the time where all rows are at midnight.
+        text = values.map({moment: moment_text(moment) for moment in values.dropna().unique()}).astype("str")
     else:
         text = values.astype("str")
     return text.mask(values.isna()), []
@@ -138,7 +188,7 @@ _READERS = {
 
 
 def signs(values: pd.Series) -> dict[str, int]:
-    """Return what the values of one undeclared text column look like: counts of present, number, date and distinct."""
+    """Return counts of the values of an undeclared text column: present, number, whole, distinct and date."""
     present = values.dropna()
     as_number, findings = _numbers(present, Column(type="number", nullable=True))
     numbers = int(as_number.notna().sum() + findings[1][1].sum())

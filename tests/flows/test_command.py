@@ -26,10 +26,10 @@ def _command(place: Workplace, *arguments: str) -> subprocess.CompletedProcess[s
 def test_without_a_server_the_command_ends_in_one_line(tmp_path: Path) -> None:
     done = _command(Workplace(tmp_path), "training")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines() == [
+    assert done.stderr == (
         "error: no Prefect server: PREFECT_API_URL is not set. "
-        "Start one with `make run` or `make up`, or set the variable"
-    ]
+        "Start one with `make run` or `make up`, or set the variable\n"
+    )
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def test_labels_reach_the_evaluation_and_count_once_however_often_they_are_sent(
     with Running(folder, root) as running:
         told = running.predict(*shop.rows(10, 3))
         labels = [{"prediction_id": one["prediction_id"], "label": one["prediction"]} for one in told["predictions"]]
-        labels[0]["label"] = "neither"
+        labels[0]["label"] = "no" if labels[0]["label"] == "yes" else "yes"
         for _ in range(3):
             response = post(running, *labels)
             assert (response.status_code, response.json()) == (200, {"accepted": 10})
@@ -87,18 +87,29 @@ def test_labels_reach_the_evaluation_and_count_once_however_often_they_are_sent(
 def test_a_moment_is_taken_as_it_is_written_and_a_label_as_a_class_is(taking: Running) -> None:
     labels = [
         {"prediction_id": "m0", "label": "yes", "time": "2026-01-31T12:30:00+01:00"},
-        {"prediction_id": "m1", "label": 1.0, "time": "2026-01-31T11:30:00"},
-        {"prediction_id": "m2", "label": 7, "time": 1_700_000_000, "more": "is ignored"},
-        {"prediction_id": "m3", "label": True},
+        {"prediction_id": "m1", "label": "no", "time": "2026-01-31T11:30:00"},
+        {"prediction_id": "m2", "label": "yes", "time": 1_700_000_000, "more": "is ignored"},
+        {"prediction_id": "m3", "label": "no"},
     ]
     before = time.time()
     assert post(taking, *labels).status_code == 200
     root = store_of(taking)
     found = {line["prediction_id"]: line for line in open_lines(root) if line["prediction_id"].startswith("m")}
-    assert [line["label"] for line in found.values()] == ["yes", "1", "7", "True"]
+    assert [line["label"] for line in found.values()] == ["yes", "no", "yes", "no"]
     assert found["m0"]["time"] == found["m1"]["time"] == 1_769_859_000
     assert found["m2"]["time"] == 1_700_000_000
     assert before - 1 <= found["m3"]["time"] <= time.time() + 1
+
+
+def test_a_label_of_no_class_is_refused_with_the_classes_and_counted(taking: Running) -> None:
+    counted = 'inference_labels_rejected_total{pipeline="shop",reason="unknown_class"}'
+    before, lines = taking.metrics()[counted], open_lines(store_of(taking))
+    for label, shown in (("maybe", "'maybe'"), (1, "1"), (True, "true"), ("Yes", "'Yes'")):
+        response = post(taking, GOOD, {**GOOD, "label": label})
+        assert response.status_code == 400
+        assert response.json()["error"] == f"labels[1].label {shown} is none of the classes 'no', 'yes'"
+    assert taking.metrics()[counted] == before + 4
+    assert open_lines(store_of(taking)) == lines
 
 
 GOOD = {"prediction_id": "a", "label": "yes"}

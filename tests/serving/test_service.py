@@ -416,3 +416,36 @@ def test_a_compressed_body_is_refused_with_what_is_taken(shared: Running) -> Non
     assert "Content-Encoding 'gzip' is not taken" in response.json()["error"]
     plain = shared.http.post("/predict", content=dumps([shop.ROW]), headers={"content-encoding": "identity"})
     assert plain.status_code == 200
+
+
+def test_unseen_categories_are_counted_by_version_and_column_from_zero(tmp_path: Path) -> None:
+    columns = {name: dict(column) for name, column in shop.COLUMNS.items()}
+    columns["colour"] = {"type": "category", "nullable": True}
+    counts = [["red", 9], ["green", 8], ["7.0", 1]]
+    spec = {
+        **shop.spec(columns),
+        "statistics": {"colour": {"counts": counts}},
+        "cells": {"missing": ["?"], "strip": True},
+    }
+    data = json.dumps(spec).encode()
+    shop.publish(tmp_path / "store", 0, features=data)
+    name = 'inference_unseen_category_total{column="colour",model_version="model_v1.0",pipeline="shop"}'
+    with Running(shop.pipeline(tmp_path), tmp_path / "store") as running:
+        assert running.metrics()[name] == 0
+        # Known, rare, missing in three ways, and the same as JSON types.
+        running.predict(*({**shop.ROW, "colour": value} for value in (" red ", "7.0", 7, "?", "", None)))
+        assert running.metrics()[name] == 0
+        running.predict({**shop.ROW, "colour": "pink"}, {**shop.ROW, "colour": 8})
+        assert running.metrics()[name] == 2
+        known, missing = (running.predict({**shop.ROW, "colour": value}) for value in ("red", None))
+        for value, same in ((" red", known), (" ? ", missing), ("", missing)):
+            assert (
+                running.predict({**shop.ROW, "colour": value})["predictions"][0]["score"]
+                == (same["predictions"][0]["score"])
+            )
+        response = running.http.post("/predict", json={"rows": [{**shop.ROW, "colour": True}]})
+        assert response.status_code == 400
+        assert response.json()["error"].startswith("rows[0].colour is true or false, and the source has other values")
+        assert response.json()["error"].endswith(": true")
+        running.predict({**shop.ROW, "price": 1e300})
+        assert not [line for line in running.log if "Warning" in line]

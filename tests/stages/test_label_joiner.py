@@ -19,6 +19,7 @@ from ai_workflow.errors import StageError, StoreError
 from ai_workflow.store import Store
 from tests import labeled
 from tests.labeled import HOUR, NOW, ONE, TWO, at, counts, join, predict, settings, write
+from tests.serving import shop
 from tests.tables import damage
 
 
@@ -244,11 +245,44 @@ def test_a_bad_file_of_labels_is_named_with_its_row_and_nothing_is_kept_of_it(
     assert kept(store) == []
 
 
-def test_a_label_that_is_no_number_is_named_where_numbers_are_due(store: Store, tmp_path: Path) -> None:
-    predict(store, {"a": 1.0})
-    write(tmp_path, [("a", "much", at(1))])
-    with pytest.raises(StageError, match=r"labels\.csv, row 2: column 'label' is not a number"):
-        join(store, settings(tmp_path, task="regression", evaluation={"tolerance": 1}))
+def test_a_label_that_is_no_number_is_rejected_and_counted_where_numbers_are_due(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predict(store, {"a": 1.0, "b": 1.0})
+    write(tmp_path, [("a", "much", at(1)), ("b", " 1.0 ", at(1))])
+    found = join(store, settings(tmp_path, task="regression", evaluation={"tolerance": 1}))
+    assert counts(found) == (1, 1)
+    assert found["rejected"] == 1
+    assert "1 labels rejected" in found["message"]
+    assert "labels.csv, row 2: the label 'much' is not a number" in caplog.text
+
+
+def test_labels_are_read_by_the_rule_of_the_versions_and_those_of_no_class_count_for_no_prediction(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = {**shop.spec(), "cells": {"strip": True, "missing": ["?"]}}
+    shop.publish(Path(store.root), 0, features=json.dumps(spec).encode())
+    predict(store, {"a": "yes", "b": "yes", "c": "yes", "d": "no"})
+    write(tmp_path, [("a", "  yes ", at(1)), ("b", "no such class", at(1)), ("c", "?", at(1)), ("d", "no", at(1))])
+    asked = settings(tmp_path)
+    for _ in range(2):
+        found = join(store, asked)
+        assert counts(found) == (2, 2)
+        assert found["rejected"] == 1
+    assert "labels.csv, row 3: the label 'no such class' is none of the classes 'no', 'yes'" in caplog.text
+
+
+def test_a_label_that_an_earlier_service_took_is_read_by_the_rule_of_the_versions_too(
+    store: Store, tmp_path: Path
+) -> None:
+    shop.publish(Path(store.root), 0, features=json.dumps({**shop.spec(), "cells": {"strip": True}}).encode())
+    predict(store, {"a": "yes", "b": "yes"})
+    sent(
+        store, *({"prediction_id": key, "label": label, "time": NOW - 60} for key, label in (("a", " yes"), ("b", "?")))
+    )
+    found = join(store, settings())
+    assert counts(found) == (1, 1)
+    assert found["rejected"] == 1
 
 
 def test_rows_without_id_or_label_are_no_labels_yet_and_an_empty_table_is_no_mistake(

@@ -22,6 +22,7 @@ from ai_workflow.serving.encoder import BadRows
 from ai_workflow.serving.prediction_log import PredictionLog, Record
 from ai_workflow.serving.questions import Question, rows_of
 from ai_workflow.serving.tally import Tally
+from ai_workflow.serving.unseen import UnseenCategories
 from ai_workflow.serving.versions import Versions
 from ai_workflow.settings import Settings
 
@@ -76,10 +77,18 @@ class Answering:
         versions: which versions answer.
         book: the prediction log, if there is one.
         tally: counts what becomes of requests.
+        unseen: counts unseen categories.
     """
 
-    def __init__(self, settings: Settings, versions: Versions, book: PredictionLog | None, tally: Tally) -> None:
-        self._versions, self._book, self._tally = versions, book, tally
+    def __init__(
+        self,
+        settings: Settings,
+        versions: Versions,
+        book: PredictionLog | None,
+        tally: Tally,
+        unseen: UnseenCategories,
+    ) -> None:
+        self._versions, self._book, self._tally, self._unseen = versions, book, tally, unseen
         self._pipeline, self._most_rows = settings.pipeline, settings.service.max_rows
         self._is_regression = settings.task == "regression"
         self._deadline = settings.inference.deadline_ms / 1000
@@ -163,6 +172,8 @@ class Answering:
         self._tally.final(found, self._loop.time() - request.arrived, request.trace_id)
         if answered.fell_back:
             self._tell(found, request)
+        is_small = len(request.body) <= json_body.SMALL_BYTES
+        await self._done(is_small, self._count_unseen, question, answered, data)
         # Unguessable: who knows the id of a prediction may send its label.
         stem = os.urandom(_ID_BYTES).hex()
         if self._book is not None:
@@ -171,10 +182,16 @@ class Answering:
                 Record(
                     time.time(), request.trace_id, stem, found.version, answered.reasons, found.predictions,
                     found.scores, question.values(), data.get(first.loaded.schema) if first else None,
-                    is_small=len(request.body) <= json_body.SMALL_BYTES,
+                    is_small=is_small, read_id=first.loaded.encoder.reader.row_id if first else None,
                 )
             )  # fmt: skip
         return found, stem
+
+    def _count_unseen(self, question: Question, answered: Answered, data: dict[str, bytes | None]) -> None:
+        slot, rows = answered.slot, question.values()
+        numbers = data.get(slot.loaded.schema) if slot is not None else None
+        if slot is not None and rows is not None and numbers is not None:
+            self._unseen.count(slot.name, slot.loaded.encoder, rows, numbers)
 
     def _tell(self, found: replies.Reply, request: Request) -> None:
         """Log a fallback with its trace, not each one: the metrics count them."""

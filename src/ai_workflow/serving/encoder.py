@@ -1,14 +1,13 @@
-"""Turns rows of JSON into the numbers a model takes, by a version's feature spec: quickly where there is no doubt.
+"""Encoder: the numbers that a model takes for rows of JSON, by a version's feature spec.
 
-`quick` is for a single request on the event loop, and gives exactly what `features.transform` gives, or None where it
-is not sure that it would; `careful` is that very function, with a reason for each value that training would reject.
+`careful` reads cells by `cells.of_json`, as training and scoring do. `quick` is for requests on the event loop: it
+returns the same bytes, or None where a value needs `careful`.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-import re
 import struct
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -18,14 +17,13 @@ from typing import Any
 
 from ai_workflow import features
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.reading import Reader
+from ai_workflow.serving.quick_values import Unsure, limits, reader
 from ai_workflow.settings import Column
 
 Row = dict[str, Any]
-# A value as a row holds it -> as a feature is made of it; raises Unsure.
-_Read = Callable[[Any], Any]
 _NAN = math.nan
 _NUMBERS = {int, float}
-_MOMENT = re.compile(r"^(?!0000)\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{6})?)?)?$")
 _EPOCH, _DAY = datetime(1970, 1, 1), timedelta(days=1)  # noqa: DTZ001 - as clean rows hold them: in UTC, without zone
 _SHOWN = 5
 # A similar name is looked for among the first keys of a row only: the comparison takes microseconds for each.
@@ -34,10 +32,6 @@ _COMPARED_KEYS, _MAX_KEY_LENGTH = 200, 200
 
 class BadRows(AiWorkflowError):
     """Rows that the model cannot be asked about: the caller's mistake."""
-
-
-class Unsure(Exception):
-    """Not a value of the plain kind; `careful` decides."""
 
 
 class Encoder:
@@ -50,24 +44,50 @@ class Encoder:
 
     def __init__(self, spec: dict[str, Any], fingerprint: str) -> None:
         self.spec, self.fingerprint = spec, fingerprint
-        self.columns = {name: Column(**spec["schema"][name]) for name in features.inputs(spec)}
+        self.reader = Reader(spec)
+        self.columns: dict[str, Column] = self.reader.columns
         self.width = len(spec["features"])
+        self._categories = {
+            feature["column"]: (place, float(len(feature["vocabulary"])))
+            for place, feature in enumerate(spec["features"])
+            if feature["kind"] == "category"
+        }
         self._pack = struct.Struct(f"<{self.width}f").pack
         # The plain numbers of a row are taken and checked all at once, the other columns one by one.
         plain = [name for name, column in self.columns.items() if column.type == "number"]
         self._numbers = _getter(plain)
         self._bounds = [
-            (place, *_limits(self.columns[name]))
+            (place, *limits(self.columns[name]))
             for place, name in enumerate(plain)
             if (self.columns[name].min, self.columns[name].max) != (None, None)
         ]
         self._nullable = [self.columns[name].nullable and self.columns[name].fill is None for name in plain]
-        self._others = [(name, _reader(column)) for name, column in self.columns.items() if name not in set(plain)]
+        self._missing_numbers = self.reader.cells.numbers
+        self._others = [(name, reader(name, self.reader)) for name in self.columns if name not in set(plain)]
         place = {name: number for number, name in enumerate([*plain, *(name for name, _ in self._others)])}
         self._makers = [(place[feature["column"]], _maker(feature)) for feature in spec["features"]]
         self._is_plain = [place for place, _ in self._makers] == list(range(len(plain))) and all(
             feature["kind"] == "number" for feature in spec["features"]
         )
+
+    @property
+    def categories(self) -> dict[str, tuple[int, float]]:
+        """The category columns: the place of the feature in a row, and the number of the values that have no index."""
+        return self._categories
+
+    def unseen(self, rows: Sequence[Row], data: bytes) -> dict[str, int]:
+        """Return how many values of each category training never saw; columns without any are left out.
+
+        Args:
+            rows: the rows as they were sent.
+            data: the numbers that `quick` or `careful` made of them.
+        """
+        numbers, found = memoryview(data).cast("f"), dict[str, int]()
+        for name, (place, index) in self._categories.items():
+            for number, row in enumerate(rows):
+                if numbers[number * self.width + place] == index and not self.reader.is_known(name, row[name]):
+                    found[name] = found.get(name, 0) + 1
+        return found
 
     def quick(self, rows: Sequence[Row]) -> bytes | None:
         """Return float32 (rows, features), or None if a value is not of the plain kind, or is refused.
@@ -96,12 +116,9 @@ class Encoder:
                 if isinstance(row[name], list | dict):
                     problems.append(f"rows[{number}].{name} is not a single value")
         if not problems:
-            import numpy as np
-
-            with np.errstate(over="ignore"):  # more than float32 holds is infinite, as in training
-                matrix, problems = features.read(rows, self.spec)
+            frame, problems = self.reader.read(rows)
             if not problems:
-                return matrix.tobytes()
+                return features.transform(frame, self.spec).tobytes()
         more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise BadRows("; ".join(problems[:_SHOWN]) + more)
 
@@ -111,6 +128,8 @@ class Encoder:
         if not kinds <= _NUMBERS:
             numbers = self._with_gaps(numbers, kinds)
         elif not math.isfinite(sum(numbers)):
+            raise Unsure
+        if self._missing_numbers and not self._missing_numbers.isdisjoint(numbers):
             raise Unsure
         for place, low, high in self._bounds:
             if numbers[place] < low or numbers[place] > high:  # never true of a missing one
@@ -144,65 +163,6 @@ def _getter(names: list[str]) -> Callable[[Row], Sequence[Any]]:
     if len(names) > 1:
         return itemgetter(*names)
     return lambda row: [row[name] for name in names]
-
-
-def _limits(column: Column) -> tuple[Any, Any]:
-    return -math.inf if column.min is None else column.min, math.inf if column.max is None else column.max
-
-
-def _reader(column: Column) -> _Read:
-    """Return what reads one value of a column that is not a plain number; None stays None where that is allowed."""
-    plain = {"integer": _integer, "boolean": _boolean, "category": _category, "datetime": _moment}[column.type]
-    nullable = column.nullable and column.fill is None
-    low, high = _limits(column)
-    allowed = frozenset(column.allowed)
-    # Dates of another format, or within bounds, are left to pandas.
-    doubtful = column.type == "datetime" and (column.format, column.min, column.max) != (None, None, None)
-
-    def read(value: Any) -> Any:
-        if value is None:
-            if nullable:
-                return None
-            raise Unsure
-        if doubtful:
-            raise Unsure
-        found = plain(value)
-        if column.type == "integer" and not low <= found <= high:
-            raise Unsure
-        if allowed and found not in allowed:
-            raise Unsure
-        return found
-
-    return read
-
-
-def _integer(value: Any) -> int:
-    if type(value) is int and abs(value) < 2**53:
-        return value
-    raise Unsure
-
-
-def _boolean(value: Any) -> float:
-    if type(value) is bool:
-        return float(value)
-    raise Unsure
-
-
-def _category(value: Any) -> str:
-    if type(value) is str:
-        return value
-    if type(value) is int:
-        return str(value)
-    raise Unsure
-
-
-def _moment(value: Any) -> datetime:
-    if type(value) is str and _MOMENT.match(value):
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            pass
-    raise Unsure
 
 
 def _maker(feature: dict[str, Any]) -> Callable[[Any], float]:

@@ -1,6 +1,6 @@
-"""`POST /labels`: takes what turned out to be true of predictions, checks it, and says so once it is on disk.
+"""`POST /labels`: takes labels of predictions, checks them, and answers once they are on disk.
 
-It asks no model and touches none: a caller who sends labels keeps no prediction waiting.
+No model is asked, so labels delay no prediction.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from ai_workflow import metrics
 from ai_workflow.errors import StoreError
-from ai_workflow.labels import text_of
+from ai_workflow.label_reader import REASONS, UNREADABLE, LabelReader, Rejected
 from ai_workflow.secrets import scrub
 from ai_workflow.serving import json_body
 from ai_workflow.serving.label_log import LabelLog
 from ai_workflow.serving.label_time import BadTime, epoch
 from ai_workflow.serving.tally import Tally
+from ai_workflow.serving.versions import Versions
 from ai_workflow.settings import Settings
 
 _LONGEST = 500
@@ -37,10 +39,16 @@ class LabelRoute:
         settings: of the pipeline that is served.
         log: keeps them; None where there is no place for it.
         tally: counts what is refused.
+        versions: the versions whose classes labels are.
     """
 
-    def __init__(self, settings: Settings, log: LabelLog | None, tally: Tally) -> None:
-        self._log, self._tally = log, tally
+    def __init__(self, settings: Settings, log: LabelLog | None, tally: Tally, versions: Versions) -> None:
+        self._log, self._tally, self._versions = log, tally, versions
+        self._pipeline = settings.pipeline
+        self._read_by: tuple[str, ...] | None = None
+        self._reader: LabelReader
+        for reason in REASONS:
+            metrics.get("inference_labels_rejected_total").labels(self._pipeline, reason)
         self._most, self._most_bytes = settings.service.max_rows, settings.service.max_body_bytes
         self._is_number = settings.task == "regression"
         self._under_way = 0
@@ -105,7 +113,25 @@ class LabelRoute:
             said = f"{len(labels)} labels are more than the {self._most} that one request may have (service.max_rows)"
             raise HTTPException(400, said)
         now = time.time()
-        return [self._line(number, label, now) for number, label in enumerate(labels)]
+        lines = [self._line(number, label, now) for number, label in enumerate(labels)]
+        for number, read in enumerate(self._by_versions().read([line["label"] for line in lines])):
+            if isinstance(read, Rejected):
+                raise self._rejected(number, read)
+            lines[number]["label"] = read
+        return lines
+
+    def _by_versions(self) -> LabelReader:
+        """Return the reader by the versions that are loaded now, the latest first."""
+        slots = self._versions.chain.slots
+        names = tuple(slot.name for slot in slots)
+        if names != self._read_by:
+            self._reader = LabelReader([slot.loaded.encoder.spec for slot in slots], is_number=self._is_number)
+            self._read_by = names
+        return self._reader
+
+    def _rejected(self, number: int, read: Rejected) -> HTTPException:
+        metrics.get("inference_labels_rejected_total").labels(self._pipeline, read.reason).inc()
+        return HTTPException(400, f"labels[{number}].label {read.text}")
 
     def _line(self, number: int, label: Any, now: float) -> dict[str, Any]:
         if type(label) is not dict:
@@ -113,12 +139,12 @@ class LabelRoute:
         name, given = label.get("prediction_id"), label.get("label")
         if type(name) is not str or not 0 < len(name) <= _LONGEST:
             raise HTTPException(400, f"labels[{number}].prediction_id is not a text of 1 to {_LONGEST} characters")
-        text = text_of(given, is_number=self._is_number)
-        if text is None or len(text) > _LONGEST:
+        is_text = type(given) is str and 0 < len(given) <= _LONGEST and not self._is_number
+        if not is_text and (type(given) not in (int, float, bool) or (type(given) is bool and self._is_number)):
             due = "a number" if self._is_number else f"a text of 1 to {_LONGEST} characters, a number, true or false"
-            raise HTTPException(400, f"labels[{number}].label is not {due}")
+            raise self._rejected(number, Rejected(UNREADABLE, f"is not {due}"))
         try:
             moment = epoch(label["time"], now) if label.get("time") is not None else now
         except BadTime as error:
             raise HTTPException(400, f"labels[{number}].time {error}") from error
-        return {"prediction_id": name, "label": text, "time": moment}
+        return {"prediction_id": name, "label": given, "time": moment}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -29,14 +31,31 @@ _JSON_PART = {
 _RETRY = {"Retry-After": {"description": "seconds", "schema": _COUNT}}
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Values that the training of a version saw: one of each category, and the classes."""
+
+    values: dict[str, str]
+    classes: Sequence[str]
+
+    @classmethod
+    def of(cls, loaded: Loaded | None) -> _Seen:
+        if loaded is None:
+            return cls({}, ())
+        described = [one for one in loaded.encoder.spec["features"] if one["kind"] == "category" and one["vocabulary"]]
+        return cls({one["column"]: one["vocabulary"][0] for one in described}, loaded.classes or ())
+
+
 def document(settings: Settings, loaded: Loaded | None) -> dict[str, Any]:
     """Return the document; where no version is loaded, a row is any object."""
     columns, is_number = loaded.encoder.columns if loaded else {}, settings.task == "regression"
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": f"ai-workflow · {settings.pipeline}", "version": version_of("ai-workflow")},
-        "paths": _paths(f"/v2/models/{settings.pipeline}", columns, is_number),
-        "components": {"schemas": openapi_schemas.schemas(columns, settings.service.max_rows, is_number)},
+        "paths": _paths(f"/v2/models/{settings.pipeline}", columns, is_number, _Seen.of(loaded)),
+        "components": {
+            "schemas": openapi_schemas.schemas(columns, settings.service.max_rows, is_number, _Seen.of(loaded).classes)
+        },
     }
     service = settings.service
     schemes = {"bearer": service.token, "labelBearer": service.label_token}
@@ -54,25 +73,29 @@ def document(settings: Settings, loaded: Loaded | None) -> dict[str, Any]:
     return document
 
 
-def _paths(model: str, columns: dict[str, Column], is_number: bool) -> dict[str, Any]:
+def _paths(model: str, columns: dict[str, Column], is_number: bool, seen: _Seen) -> dict[str, Any]:
     version = f"{model}/versions/{{version}}"
     return {
         "/predict": {
             "post": _operation(
                 "predict", "Predict rows", _json("Prediction", "the predictions"), "400", "413", "415", "503", "504",
-                requestBody=_body("Predict", openapi_examples.of_predict(columns)), parameters=[_TRACE],
+                requestBody=_body("Predict", openapi_examples.of_predict(columns, seen.values)), parameters=[_TRACE],
             )
         },
         "/labels": {
             "post": _operation(
                 "labels", "Say what turned out to be true of predictions", _json("Accepted", "they are kept"),
-                "400", "413", "415", "503", requestBody=_body("Labels", openapi_examples.of_labels(is_number)),
+                "400", "413", "415", "503",
+                requestBody=_body("Labels", openapi_examples.of_labels(is_number, seen.classes)),
             )
         },
-        f"{model}/infer": {"post": _infer("infer", "Open Inference Protocol, with or without binary tensors", columns)},
+        f"{model}/infer": {"post": _infer(
+                "infer", "Open Inference Protocol, with or without binary tensors", columns, seen=seen
+            )},
         f"{version}/infer": {
             "post": _infer(
-                "inferByVersion", "The same by one version, or nobody", columns, "404", parameters=[_VERSION]
+                "inferByVersion", "The same by one version, without a fallback", columns, "404", seen=seen,
+                parameters=[_VERSION],
             )
         },
         model: {"get": _operation("modelMetadata", "What the model takes and gives", _json("Metadata", "the model"))},
@@ -112,14 +135,16 @@ def _operation(name: str, summary: str, answer: dict[str, Any], *errors: str, **
     return {"operationId": name, "summary": summary, "responses": responses, **more}
 
 
-def _infer(name: str, summary: str, columns: dict[str, Column], *errors: str, parameters: Any = ()) -> dict[str, Any]:
+def _infer(
+    name: str, summary: str, columns: dict[str, Column], *errors: str, seen: _Seen, parameters: Any = ()
+) -> dict[str, Any]:
     binary: dict[str, Any] = {"application/octet-stream": {}}
     answer = _json("Inferred", "the answer; with binary tensors after the JSON where they were asked for")
     answer["content"] |= binary
     answer["headers"] = {_JSON_BYTES: {"description": _JSON_PART["description"], "schema": _COUNT}}
     return _operation(
         name, summary, answer, "400", *errors, "413", "415", "503", "504",
-        requestBody=_body("Infer", openapi_examples.of_infer(columns), **binary),
+        requestBody=_body("Infer", openapi_examples.of_infer(columns, seen.values), **binary),
         parameters=[*parameters, _TRACE, _JSON_PART],
     )  # fmt: skip
 

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from ai_workflow.serving.tensors import COLUMN_TYPES
 from ai_workflow.settings import Column
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 _MOMENT = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
 
 
-def of_predict(columns: dict[str, Column]) -> dict[str, Any]:
-    """Return requests for `POST /predict` by name; without columns, none."""
-    return {"row": {"value": {"rows": [_row(columns)]}}} if columns else {}
+def of_predict(columns: dict[str, Column], seen: Mapping[str, str] = _NONE) -> dict[str, Any]:
+    """Return requests for `POST /predict` by name; `seen` has one value of each category; without columns, none."""
+    return {"row": {"value": {"rows": [_row(columns, seen)]}}} if columns else {}
 
 
-def of_infer(columns: dict[str, Column]) -> dict[str, Any]:
+def of_infer(columns: dict[str, Column], seen: Mapping[str, str] = _NONE) -> dict[str, Any]:
     """Return requests of the Open Inference Protocol by name; without columns, none."""
     inputs = [
         {"name": name, "datatype": COLUMN_TYPES[columns[name].type], "shape": [1], "data": [value]}
-        for name, value in _row(columns).items()
+        for name, value in _row(columns, seen).items()
     ]
     binary = {"inputs": inputs, "parameters": {"binary_data_output": True}}
     return {"row": {"value": {"inputs": inputs}}, "binaryAnswer": {"value": binary}} if columns else {}
 
 
-def of_labels(is_number: bool) -> dict[str, Any]:
-    """Return requests for `POST /labels` by name."""
-    label = {"prediction_id": "5f0c1d2e3a4b-1-0", "label": 1.5 if is_number else "a", "time": _MOMENT.isoformat()}
+def of_labels(is_number: bool, classes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return requests for `POST /labels` by name, with the first of the classes."""
+    name = classes[0] if classes else "a"
+    label = {"prediction_id": "5f0c1d2e3a4b-1-0", "label": 1.5 if is_number else name, "time": _MOMENT.isoformat()}
     return {"label": {"value": {"labels": [label]}}}
 
 
-def _row(columns: dict[str, Column]) -> dict[str, Any]:
-    return {name: _value(column) for name, column in columns.items()}
+def _row(columns: dict[str, Column], seen: Mapping[str, str]) -> dict[str, Any]:
+    return {name: seen.get(name, _value(column)) for name, column in columns.items()}
 
 
 def _value(column: Column) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ai_workflow.serving.tensors import DATATYPES
@@ -10,19 +11,19 @@ from ai_workflow.settings import Column
 _TYPES = {"integer": "integer", "number": "number", "boolean": "boolean", "category": "string", "datetime": "string"}
 _TEXT, _NUMBER, _BOOL, _ANY_OBJECT = {"type": "string"}, {"type": "number"}, {"type": "boolean"}, {"type": "object"}
 _TEXT_OR_NULL = {"type": ["string", "null"]}
-# A larger one rounds to what 64 bits do not hold.
-_MOST = 2**63 - 1024
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
-def schemas(columns: dict[str, Column], most: int, is_number: bool) -> dict[str, Any]:
+def schemas(columns: dict[str, Column], most: int, is_number: bool, classes: Sequence[str] = ()) -> dict[str, Any]:
     """Return the schemas by name.
 
     Args:
         columns: what a row must have; empty: it is any object.
         most: how many rows, or labels, a request may have.
         is_number: whether a label is a number, and not a class.
+        classes: the classes of the version; empty: a label may be any.
     """
-    return {**_asked(columns, most), **_labels(most, is_number), **_answered(), **_told()}
+    return {**_asked(columns, most), **_labels(most, is_number, classes), **_answered(), **_told()}
 
 
 def _asked(columns: dict[str, Column], most: int) -> dict[str, Any]:
@@ -44,14 +45,14 @@ def _asked(columns: dict[str, Column], most: int) -> dict[str, Any]:
     }
 
 
-def _labels(most: int, is_number: bool) -> dict[str, Any]:
+def _labels(most: int, is_number: bool, classes: Sequence[str]) -> dict[str, Any]:
     text = {**_TEXT, "minLength": 1, "maxLength": 500}
-    number = {**_NUMBER, "minimum": -_MOST, "maximum": _MOST}
+    number = {**_NUMBER, "minimum": _LEAST, "maximum": _MOST}
     since = {"type": "number", "minimum": 0, "description": "seconds since 1970"}
     moment = {"type": "string", "format": "date-time", "description": "in UTC where it names no zone"}
     label = {
         "prediction_id": text,
-        "label": number if is_number else {"anyOf": [text, number, _BOOL]},
+        "label": number if is_number else {"enum": [*classes]} if classes else {"anyOf": [text, number, _BOOL]},
         "time": {"anyOf": [moment, since, {"type": "null"}], "description": "since when; now, if left out"},
     }
     labels = _list(_object(label, "prediction_id", "label"), minItems=1, maxItems=most)
@@ -140,7 +141,7 @@ def _value(column: Column) -> dict[str, Any]:
     kind, may_be_null = _TYPES[column.type], column.nullable or column.fill is not None
     schema: dict[str, Any] = {"type": [kind, "null"] if may_be_null else kind}
     if column.type == "integer":
-        schema |= {"minimum": -_MOST, "maximum": _MOST}
+        schema |= {"minimum": _LEAST, "maximum": _MOST}
     if column.type in ("integer", "number"):
         schema |= {
             name: bound for name, bound in (("minimum", column.min), ("maximum", column.max)) if bound is not None

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,12 @@ class Record:
     rows: Sequence[dict[str, Any]] | None
     data: bytes | None
     is_small: bool = True
+    # How the version reads the id of a row; None: it is kept as it was sent.
+    read_id: Callable[[str, Any], str | None] | None = None
+
+    def id_of(self, sent: dict[str, Any], name: str) -> Any:
+        """Return the id of a row as the scoring flow stores it."""
+        return self.read_id(name, sent.get(name)) if self.read_id is not None else sent.get(name)
 
 
 class PredictionLog:
@@ -155,7 +161,7 @@ class PredictionLog:
             sent = record.rows[row] if record.rows else None
             line = {
                 "prediction_id": f"{record.stem}-{row}",
-                "id": sent.get(self._id) if sent and self._id else None,
+                "id": record.id_of(sent, self._id) if sent and self._id else None,
                 "row": row,
                 "time": record.moment,
                 "prediction": prediction,

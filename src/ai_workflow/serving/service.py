@@ -33,6 +33,7 @@ from ai_workflow.serving.loaded import Loaded
 from ai_workflow.serving.other_routes import OtherRoutes
 from ai_workflow.serving.slot import Slot
 from ai_workflow.serving.tally import Tally
+from ai_workflow.serving.unseen import UnseenCategories
 from ai_workflow.serving.versions import Versions
 from ai_workflow.settings import Service as ServiceSettings
 from ai_workflow.settings import Settings
@@ -80,11 +81,11 @@ class Service:
 
     async def _serve(self) -> None:
         self._tally, registry = Tally(self._settings.pipeline), Registry(self._store, self._settings.models)
-        tally = self._tally
-        versions = Versions(registry, self._slot, self._service.reload_seconds, tally)
-        labels = LabelRoute(self._settings, self._labels, tally)
+        tally, unseen = self._tally, UnseenCategories(self._settings.pipeline)
+        versions = Versions(registry, self._slot, self._service.reload_seconds, tally, unseen)
+        labels = LabelRoute(self._settings, self._labels, tally, versions)
         others = OtherRoutes(self._settings, versions, self._gate, labels, self.drain, lambda: self._app.draining)
-        answering = Answering(self._settings, versions, self._book, tally)
+        answering = Answering(self._settings, versions, self._book, tally, unseen)
         self._app = InferenceApp(self._service, answering, self._gate, others.app(), tally)
         metrics.get("inference_capacity_requests").set(self._service.max_in_flight)
         metrics.get("inference_in_flight_requests").set_function(lambda: self._app.in_flight)

@@ -14,6 +14,7 @@ from ai_workflow.serving import loaded
 from ai_workflow.serving.chain import NOT_LOADED, UNPUBLISHED, Chain, Failure
 from ai_workflow.serving.slot import Slot
 from ai_workflow.serving.tally import Tally
+from ai_workflow.serving.unseen import UnseenCategories
 
 # A version that did not load is tried again, the more seldom the longer trying takes.
 _PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 1.0, 10, 60.0
@@ -38,12 +39,20 @@ class Versions:
         registry: where the versions are.
         made: makes the slot of a version that was read.
         poll: seconds between two looks at the aliases.
-        tally: told of each version that serves, and that serves no more.
+        tally: counts requests by version.
+        unseen: counts unseen categories by version.
     """
 
-    def __init__(self, registry: Registry, made: Callable[[loaded.Loaded], Slot], poll: float, tally: Tally) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        made: Callable[[loaded.Loaded], Slot],
+        poll: float,
+        tally: Tally,
+        unseen: UnseenCategories,
+    ) -> None:
         self._registry, self._made, self._poll, self._tally = registry, made, poll, tally
-        self._pipeline = tally.pipeline
+        self._pipeline, self._unseen = tally.pipeline, unseen
         self.chain = Chain(absent=UNPUBLISHED)
         self._aliases: dict[str, str | None] = {}
         self._failures: dict[str, LoadFailure] = {}
@@ -130,6 +139,7 @@ class Versions:
         self._failures.pop(name, None)
         metrics.get("model_loaded_timestamp_seconds").labels(self._pipeline, name).set_to_current_time()
         self._tally.show(name)
+        self._unseen.show(name, slot.loaded.encoder)
         log.info("%s is loaded, and answers its golden rows", name)
         self.chain = Chain((*self.chain.slots, slot), self.chain.absent)
 
@@ -186,6 +196,7 @@ class Versions:
                 for name in ("model_loaded_timestamp_seconds", "model_load_failures_total"):
                     metrics.forget(name, self._pipeline, slot.name)
                 self._tally.forget(slot.name)
+                self._unseen.forget(slot.name)
 
     async def close(self) -> None:
         """End all processes."""

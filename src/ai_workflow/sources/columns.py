@@ -1,10 +1,11 @@
-"""What the columns of any source become: five kinds of values, text without what stands for missing, nothing nested."""
+"""Columns of a source as one of five kinds of values: text without missing tokens, nothing nested."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from ai_workflow import numerals
 from ai_workflow.errors import StageError
 from ai_workflow.partitions import RESERVED, ROW
 
@@ -106,9 +107,8 @@ def tidy(column: pa.ChunkedArray, kind: Found, missing: Missing) -> pa.ChunkedAr
         tokens = {"", *(token.strip() if missing.strip else token for token in missing.tokens)}
         absent = pc.is_in(values, value_set=pa.array(sorted(tokens), pa.string()))
     elif kind in ("integer", "number"):
-        absent = pc.is_in(
-            pc.cast(values, pa.float64(), safe=False), value_set=pa.array(_numbers(missing.tokens), pa.float64())
-        )
+        tokens = pa.array(sorted(numerals.tokens(missing.tokens)), pa.float64())
+        absent = pc.is_in(pc.cast(values, pa.float64(), safe=False), value_set=tokens)
         absent = pc.or_(absent, pc.is_nan(values)) if kind == "number" else absent
     else:
         return values
@@ -156,16 +156,6 @@ def _cast(values: pa.ChunkedArray, kind: Found) -> pa.ChunkedArray:
         return values.cast(pa.timestamp("us"), safe=False)
     # A float holds whole numbers beyond 2**53 only roughly, which is what `number` means.
     return values.cast(arrow(kind), safe=kind != "number")
-
-
-def _numbers(tokens: tuple[str, ...]) -> list[float]:
-    found = []
-    for token in tokens:
-        try:
-            found.append(float(token))
-        except ValueError:
-            continue
-    return found
 
 
 def _list(items: Sequence[object]) -> str:

@@ -6,13 +6,14 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import drift, features, parquet, partitions, schema, statistics
+from ai_workflow import drift, features, parquet, partitions, statistics
 from ai_workflow.drift import Drift
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import Partition
+from ai_workflow.reading import Reader
 from ai_workflow.registry import Registry
-from ai_workflow.settings import Column, Section, Settings
+from ai_workflow.settings import Section, Settings
 from ai_workflow.stages.predicted import BATCH
 from ai_workflow.store import Store
 
@@ -98,13 +99,13 @@ def _drifting(found: dict[str, Any]) -> list[str]:
 
 def _of_columns(store: Store, latest: pd.DataFrame, spec: dict[str, Any]) -> tuple[dict[str, Drift], int]:
     """Return the drift of each column that says something, and how many rows with values there are."""
-    sent = _sent(store, latest)
+    sent, reader = _sent(store, latest), Reader(spec)
     found: dict[str, Drift] = {}
     for name in features.inputs(spec):
-        seen, column = spec["statistics"].get(name), Column(**spec["schema"][name])
+        seen, column = spec["statistics"].get(name), reader.columns[name]
         if not sent or not seen or column.type == "datetime":
             continue
-        values = schema.coerce(features.as_sent([row.get(name) for row in sent], column), column)[0]
+        values, _ = reader.of_json(name, [_single(row.get(name)) for row in sent])
         if column.type == "category":
             counts = Counter(values.dropna().tolist())
             missing = int(values.isna().sum())
@@ -113,6 +114,11 @@ def _of_columns(store: Store, latest: pd.DataFrame, spec: dict[str, Any]) -> tup
             one = drift.of_numbers(values.astype("Float64").astype("float64"), seen)
         found |= {name: one} if one else {}
     return found, len(sent)
+
+
+def _single(value: Any) -> Any:
+    """Return a value, or None for a list or mapping, which no request that was answered by a model can have."""
+    return None if isinstance(value, list | dict) else value
 
 
 def _sent(store: Store, latest: pd.DataFrame) -> list[dict[str, Any]]:

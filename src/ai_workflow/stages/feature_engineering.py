@@ -81,6 +81,7 @@ def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptio
         "timestamp": roles.timestamp,
         "split": parting,
         "schema": columns,
+        "cells": dataset.info.get("cells", {}),
         "classes": targets.classes(seen, roles.target, cut) if roles.task == "classification" else None,
         "features": described,
         "statistics": seen["columns"],

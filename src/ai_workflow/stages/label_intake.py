@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow import interrupt, joining, labels, partitions, progress
 from ai_workflow.buckets import Buckets, Marks, count_for, hashes
+from ai_workflow.errors import AiWorkflowError
 from ai_workflow.label_ledger import Ledger
+from ai_workflow.label_reader import LabelReader
 from ai_workflow.latest import Latest
+from ai_workflow.logs import logger
 from ai_workflow.partitions import Dataset
+from ai_workflow.registry import Registry
 from ai_workflow.settings import Section, Settings
 from ai_workflow.settings.evaluation import Evaluation
 from ai_workflow.stages.predicted import BATCH, Batch, Predictions
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+log = logger("label_joiner")
+
+
 class Labelling(Section):
     """Whose labels are joined, and how they are judged; `by_row`: a label names its row, not its prediction."""
 
@@ -27,6 +35,8 @@ class Labelling(Section):
     is_number: bool
     by_row: bool
     evaluation: Evaluation
+    # Where versions are, whose rules labels are read by; empty: labels are text as it stands.
+    models: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Labelling:
@@ -36,6 +46,7 @@ class Labelling(Section):
             is_number=settings.task == "regression",
             by_row=settings.evaluation.id == settings.id,
             evaluation=settings.evaluation,
+            models=settings.models,
         )
 
 
@@ -68,6 +79,8 @@ class Intake:
         made = (stack.enter_context(Buckets(schema, count_for(rows))) for schema in schemas)
         self.told, self.predicted, self._by_row, self._rows = made
         self._marks, self._row_marks = Marks(), Marks()
+        self._reader = _reader(store, asked)
+        self.rejects = labels.Rejects()
         self.latest: dict[str, Latest] = {version: Latest(asked.evaluation.drift_rows) for version, _ in self.parts}
 
     def take(self) -> None:
@@ -78,9 +91,9 @@ class Intake:
             StoreError: what is kept of earlier labels is damaged.
         """
         for table in self._ledger.labels():
-            self._tell(table, is_kept=True)
+            self._tell(self._known(table), is_kept=True)
         for table in self._ledger.sent():
-            self._tell(table)
+            self._tell(self._known(table))
         into, marks = (self._by_row, self._row_marks) if self._asked.by_row else (self.told, self._marks)
         start = 0
         for table in self._from_source():
@@ -96,6 +109,21 @@ class Intake:
         if self._asked.by_row:
             self._translate()
 
+    def _known(self, table: pa.Table) -> pa.Table:
+        """Return the labels that are read as they are by the rules of today's versions; others are rejected."""
+        import pyarrow as pa
+
+        if self._asked.is_number:
+            return table
+        keys = table["key"]
+        read, rejects = labels.read_all(
+            table["label"].to_pandas(), self._reader, lambda place: f"prediction {keys[place]}"
+        )
+        self.rejects += rejects
+        place = table.schema.get_field_index("label")
+        texts = pa.array(read.where(read.notna(), None), pa.string())
+        return table.set_column(place, "label", texts).filter(texts.is_valid())
+
     def _from_source(self) -> Iterator[pa.Table]:
         if self._loaded is None:
             return
@@ -104,7 +132,9 @@ class Intake:
         columns.check([each["name"] for each in self._loaded.info["columns"]], self._loaded.partitions[0].source)
         names = [partitions.ROW, *dict.fromkeys(name for name in (e.id, e.label, e.time) if name is not None)]
         for part, frame in partitions.frames(self._store, self._loaded, names, BATCH):
-            yield labels.of_frame(frame, columns, part.source)
+            table, rejects = labels.of_frame(frame, columns, part.source, self._reader)
+            self.rejects += rejects
+            yield table
 
     def _tell(
         self, table: pa.Table, *, is_kept: bool = False, start: int = 0, into: Buckets | None = None,
@@ -134,6 +164,17 @@ class Intake:
             told, rows = self._by_row.read(number).to_pandas(), self._rows.read(number).to_pandas()
             found = told.rename(columns={"key": "id"}).merge(rows, on="id").sort_values(joining.ORDER)
             self.told.add(pa.Table.from_pandas(found, preserve_index=False))
+
+
+def _reader(store: Store, asked: Labelling) -> LabelReader:
+    """Return the reader of labels by all versions that are published, the newest first."""
+    registry, specs = Registry(store, asked.models), []
+    for name in reversed(registry.versions()) if asked.models else ():
+        try:
+            specs.append(json.loads(registry.read(registry.get(name), "features.json")))
+        except (AiWorkflowError, ValueError) as error:
+            log.warning("labels are read without the classes of %s: %s", name, error)
+    return LabelReader(specs, is_number=asked.is_number)
 
 
 def _row_schema() -> pa.Schema:

@@ -70,7 +70,8 @@ def join(
         if fresh or ledger.segments:
             ledger.keep(made_of, fresh, is_all=ledger.is_scattered)
         latest = _latest(store, f"{label_ledger.FOLDER}/{asked.pipeline}/latest", intake, moment)
-    return {**settled.result(), "latest": latest}
+        result = settled.result(intake.rejects)
+    return {**result, "latest": latest}
 
 
 def _latest(store: Store, folder: str, intake: Intake, moment: float) -> dict[str, Any]:
@@ -149,8 +150,8 @@ class _Settled:
             self._standings[version] = Standing(e.window, since, e.tolerance if self._asked.is_number else None)
         return self._standings[version]
 
-    def result(self) -> dict[str, Any]:
-        """Return standings, counts and a message, as a stage hands them on."""
+    def result(self, rejects: labels.Rejects) -> dict[str, Any]:
+        """Return standings, counts and a message; `rejects` are labels that count for no prediction."""
         minimum = self._asked.evaluation.minimum
         standings = {name: one.describe(minimum, self._moment) for name, one in sorted(self._standings.items())}
         labeled = sum(each["labeled_total"] for each in standings.values())
@@ -160,12 +161,16 @@ class _Settled:
             (by_default, "of the default response"),
             (self._counts["contradicting"], "with labels that differ, the last of which counts"),
             (self._counts["waiting"], "labels without a prediction yet"),
+            (rejects.count, "labels rejected"),
         ):
             message += f"; {count} {what}" if count else ""
         log.info(message)
         if self._contradicted:
             log.warning("labels differ, as those of %s; the last by time counts", self._contradicted[0])
-        return {"standings": standings, "rows": labeled, **self._counts, "message": message}
+        if rejects.count:
+            log.warning("%d labels are rejected and count for no prediction; first: %s", rejects.count, rejects.first)
+        counts = {**self._counts, "rejected": rejects.count}
+        return {"standings": standings, "rows": labeled, **counts, "message": message}
 
 
 def _new(frame: pd.DataFrame) -> pd.DataFrame:

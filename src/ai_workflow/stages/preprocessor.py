@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from ai_workflow import duplicates, fingerprint, memory, parquet, partitions, progress, quarantine, schema
+from ai_workflow import cells, duplicates, fingerprint, memory, parquet, partitions, progress, quarantine, schema
+from ai_workflow.cells import Cells
 from ai_workflow.duplicates import Cleaned
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import ID, ROW, Dataset, Partition
-from ai_workflow.settings import Column, Section, Settings
+from ai_workflow.row_rules import Rules
+from ai_workflow.settings import Column
 from ai_workflow.store import Store
 
 if TYPE_CHECKING:
@@ -20,41 +22,7 @@ if TYPE_CHECKING:
 # However many rows may be rejected: with more values against it, a column is not of that type.
 _MOST_AGAINST = 0.05
 log = logger("preprocessor")
-
-
-class Rules(Section):
-    """What rows must be: the declared columns, the roles, and how much may be rejected."""
-
-    columns: dict[str, Column]
-    id: str | None
-    timestamp: str | None
-    target: str | None
-    task: Literal["classification", "regression"]
-    deduplicate: Literal["id", "rows", "none"]
-    reject_limit: float
-    # Scoring: every column is known from training, others are ignored, and the target need not be there.
-    closed: bool = False
-
-    @classmethod
-    def of(cls, settings: Settings) -> Rules:
-        """Return the rules of a training."""
-        names = ("columns", "id", "timestamp", "target", "task", "deduplicate", "reject_limit")
-        return cls(**{name: getattr(settings, name) for name in names})
-
-    @classmethod
-    def of_spec(cls, spec: dict[str, Any], settings: Settings) -> Rules:
-        """Return the rules of a scoring by a version: the columns that its spec knows, as training saw them."""
-        columns = {name: column for name, column in spec["schema"].items() if name != spec["target"]}
-        return cls(
-            columns=columns,
-            id=spec["id"],
-            timestamp=spec["timestamp"],
-            target=None,
-            task=spec["task"],
-            deduplicate=settings.deduplicate,
-            reject_limit=settings.reject_limit,
-            closed=True,
-        )
+__all__ = ["Rules", "preprocess"]
 
 
 def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, Any]:
@@ -65,6 +33,7 @@ def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, 
     """
     dataset = Dataset.load(store, loaded)
     columns = _resolve(store, dataset, rules)
+    rules = rules if rules.closed else rules.model_copy(update={"cells": _cells(dataset, columns, rules)})
     cleaned = []
     for number, part in enumerate(dataset.partitions, 1):
         cleaned.append(_clean(store, part, columns, rules))
@@ -73,7 +42,8 @@ def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, 
         cleaned = duplicates.without(store, cleaned, rules.id if rules.deduplicate == "id" else None)
     kept = tuple(body.part for body in cleaned if body.part.rows)
     rejected = quarantine.gather(store, [body.rejected for body in cleaned if body.rejected])
-    clean = Dataset("clean", kept, {"schema": _described(columns, rules), **dataset.reduced})
+    info = {"schema": _described(columns, rules), "cells": rules.cells.model_dump(mode="json"), **dataset.reduced}
+    clean = Dataset("clean", kept, info)
     _judge(clean.rows, dataset.rows, rejected, rules)
     for name in columns if not rules.closed else ():
         if not any(body.present[name] for body in cleaned):
@@ -86,6 +56,13 @@ def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, 
         "message": message,
         "quarantine": rejected.ref.to_json() if rejected.ref else None,
     }
+
+
+def _cells(dataset: Dataset, columns: dict[str, Column], rules: Rules) -> Cells:
+    """Return the rule of the source with the kinds of its columns and the target as it is declared."""
+    kinds = {column["name"]: column["type"] for column in dataset.info["columns"] if column["name"] in columns}
+    target = columns[rules.target] if rules.target else None
+    return rules.cells.model_copy(update={"kinds": kinds, "target": target})
 
 
 def _described(columns: dict[str, Column], rules: Rules) -> dict[str, Any]:
@@ -187,9 +164,8 @@ def _report(columns: dict[str, Column], undeclared: list[str]) -> None:
 def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rules) -> Cleaned:
     """Return the clean partition and its rejected rows, both computed once for the same input."""
     roles = (rules.id, rules.target, rules.task)
-    key = fingerprint.of(
-        "clean", fingerprint.code_version(__name__), part.sha256, part.source, columns, list(columns), roles
-    )
+    code, read_as = fingerprint.code_version(__name__), (rules.cells, rules.known)
+    key = fingerprint.of("clean", code, part.sha256, part.source, columns, list(columns), roles, *read_as)
 
     def compute(stem: str) -> dict[str, Any]:
         def judged(rows: int) -> Cleaned:
@@ -222,7 +198,7 @@ def _judge_rows(
     findings: list[tuple[str, str, pd.Series]] = []
     good = pd.Series(True, index=frame.index)
     for name, column in columns.items():
-        typed[name], found = schema.coerce(frame[name], column)
+        typed[name], found = cells.clean(frame[name], column, rules.cells, rules.spelling(name))
         if name == rules.target and rules.task == "classification":
             typed[name], _ = schema.coerce(typed[name], Column(type="category", nullable=True))
         for reason, rows in found:
