@@ -175,7 +175,7 @@ def _start(home: Path) -> Server:
 
 def command(port: int) -> list[str]:
     """Return program and arguments of a server on a port."""
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    return [sys.executable, "-m", "deploy.prefect_server", "--host", HOST, "--port", str(port)]
 
 
 def _answers(home: Path, port: int, seconds: float, process: Process | None = None) -> bool:

@@ -30,8 +30,21 @@ def of(home: Path, port: int, given: Mapping[str, str], database: str | None = N
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        **guard(port),
     }
     return without_foreign(given) | ours
+
+
+def guard(port: int) -> dict[str, str]:
+    """Return the settings that keep pages of other sites from a server.
+
+    The UI finds the API by a relative URL, and so works under each name of the server without CORS.
+    """
+    return {
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_UI_API_URL": "/api",
+    }
 
 
 def without_foreign(given: Mapping[str, str]) -> dict[str, str]:

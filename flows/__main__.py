@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import importlib
+import os
 import signal
 import sys
 
@@ -19,6 +20,9 @@ def main() -> int:
     parser.add_argument("--config", help="pipeline file; the pipeline of config/base.yaml if not given")
     parser.add_argument("--environment", help="which config/<environment>.yaml applies")
     given = parser.parse_args()
+    # Without PREFECT_API_URL Prefect starts a server for the time of the run, which every web page may read by default.
+    os.environ.setdefault("PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", "http://127.0.0.1")
+    os.environ.setdefault("PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED", "true")
     # Importing Prefect makes objects by the hundred thousand that all live on: collecting meanwhile finds nothing,
     # and takes a tenth of a run whose stages are all cached.
     gc.disable()

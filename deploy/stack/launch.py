@@ -65,8 +65,6 @@ def _of_server(found: dict[str, str], options: Options, place: Place) -> dict[st
     login, key = found.pop("PREFECT_LOGIN", None), found.pop("PREFECT_ENCRYPTION_KEY", None)
     url = database.url(place, options) if options.postgresql else None
     found = server_environment.of(place.var / "prefect", options.port(options.named("server")), found, url)
-    # A page of another site must not act through the browser of whoever is at this machine.
-    found["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] = "true"
     found |= {"PREFECT_SERVER_API_AUTH_STRING": login} if login else {}
     return found | ({"PREFECT_SERVER_ENCRYPTION_KEY": key} if key else {})
 

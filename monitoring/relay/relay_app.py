@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from ai_workflow import metrics
 from ai_workflow.logs import logger
+from ai_workflow.origins import Headers, OriginGuard, Origins
 from ai_workflow.secrets import scrub
 from ai_workflow.settings.chat import Relay
 from monitoring.relay import alertmanager, prefect_webhook
@@ -53,19 +54,22 @@ class RelayApp:
         delivery: tells the channels.
         retries: tries again for those who post once.
         events: emits breaches to Prefect, where there is one.
+        origins: the origins that are allowed besides the relay's own address.
     """
 
     def __init__(
-        self, relay: Relay, token: str | None, delivery: Delivery, retries: Retries, events: Events | None
-    ) -> None:
+        self, relay: Relay, token: str | None, delivery: Delivery, retries: Retries, events: Events | None,
+        origins: Origins,
+    ) -> None:  # fmt: skip
         self._relay, self._delivery, self._retries, self._events = relay, delivery, retries, events
         self._token = token.encode() if token is not None else None
+        self._origins = origins
         counter = metrics.get("alert_webhook_total")
         self._webhooks = {(source, result): counter.labels(source, result) for source in SOURCES for result in RESULTS}
 
-    def app(self) -> Starlette:
+    def app(self) -> OriginGuard:
         """Return the ASGI application."""
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/alertmanager", self._webhook, methods=["POST"]),
                 Route("/alertmanager/{channel}", self._webhook, methods=["POST"]),
@@ -74,6 +78,7 @@ class RelayApp:
                 Route("/health", self._health),
             ]
         )
+        return OriginGuard(app, self._origins, lambda headers: self._token is not None and self._bears_token(headers))
 
     async def _webhook(self, request: Request) -> Response:
         source, _, channel = request.url.path.strip("/").partition("/")
@@ -103,12 +108,19 @@ class RelayApp:
         return _said({"told": outcome.told, "failed": outcome.failed}, 503 if outcome.failed else 200)
 
     def _admit(self, request: Request) -> None:
-        if self._token is not None:
-            scheme, _, given = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
-                raise _Refused(401, "no valid bearer token (relay.token)")
+        if self._token is not None and not self._bears_token(request.scope["headers"]):
+            raise _Refused(401, "no valid bearer token (relay.token)")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            # A page of another site may post a form or text without a preflight request, but no JSON.
+            raise _Refused(415, f"Content-Type {kind[:100]!r} is not taken: send application/json")
         if request.headers.get("content-encoding", "identity") != "identity":
             raise _Refused(415, "Content-Encoding is not taken: send the body as it is")
+
+    def _bears_token(self, headers: Headers) -> bool:
+        """Return whether a request has the relay's token."""
+        scheme, _, given = dict(headers).get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token or b"")
 
     async def _body(self, request: Request) -> bytes:
         most = self._relay.max_body_bytes
