@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import httpx
 from cyclopts import App
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
@@ -24,6 +25,7 @@ from deploy import armed, automations, predeploy, relay_block, variables, work_p
 from deploy.deployments import Deployments, Source
 from deploy.predeploy import Checked
 
+_PAGE = 200
 ROOT = Path(__file__).resolve().parent.parent
 app = App(name="python -m deploy.bootstrap", help=__doc__, version_flags=[])
 
@@ -91,6 +93,7 @@ async def plan(file: Path, settings: Settings, source: Source, client: PrefectCl
     """
     checked = predeploy.check(file)
     await _reachable(client)
+    await _blocks_are_readable(client)
     return Plan(settings, checked, source, await relay_block.token(settings))
 
 
@@ -107,6 +110,27 @@ async def _reachable(client: PrefectClient) -> None:
     except Exception as error:  # whatever keeps it from answering
         raise BootstrapError(
             f"the Prefect server at {where} does not answer ({error}). Start it, or correct the address"
+        ) from error
+
+
+async def _blocks_are_readable(client: PrefectClient) -> None:
+    """Read every block: a server with another key answers 500, and would save new blocks with that key.
+
+    Raises:
+        BootstrapError: a block cannot be read.
+    """
+    offset = 0
+    try:
+        while page := await client.read_block_documents(offset=offset, limit=_PAGE, include_secrets=False):
+            offset += len(page)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != httpx.codes.INTERNAL_SERVER_ERROR:
+            raise
+        raise BootstrapError(
+            f"the blocks of the Prefect server at {PREFECT_API_URL.value()} cannot be read (500): they were probably "
+            "encrypted with another PREFECT_SERVER_ENCRYPTION_KEY than the server's. Nothing was changed. Start the "
+            "server with the key that they were saved with, or change the key: python -m deploy.rekey "
+            "(docs/security.md, Encryption key)"
         ) from error
 
 

@@ -14,7 +14,7 @@ from cyclopts import App
 
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.origins import OriginGuard, Origins
-from deploy import server_environment
+from deploy import encryption, server_environment
 
 app = App(name="python -m deploy.prefect_server", help=__doc__, version_flags=[])
 
@@ -26,13 +26,19 @@ def serve(*, host: str = "127.0.0.1", port: int = 4200) -> None:
     Args:
         host: the address to listen on.
         port: the port to listen on.
+
+    Raises:
+        AiWorkflowError: `AIW_ALLOWED_ORIGINS` is wrong, or the key does not decrypt the blocks of the database.
     """
     for name, value in server_environment.guard(port).items():
         os.environ.setdefault(name, value)
+    if key := encryption.key_of(os.environ):
+        os.environ["PREFECT_SERVER_ENCRYPTION_KEY"] = key
     application = guarded(os.environ)
     import uvicorn
-    from prefect.settings import get_current_settings
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, get_current_settings
 
+    encryption.check(PREFECT_API_DATABASE_CONNECTION_URL.value(), key)
     settings = get_current_settings().server
     uvicorn.run(
         application, host=host, port=port, timeout_keep_alive=settings.api.keepalive_timeout,

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
-from deploy import healthy, history, ports, server_environment
+from deploy import encryption, healthy, history, ports, server_environment
 from deploy.ports import HOST
 from deploy.process import Process, spawn
 from deploy.stack.place import Place
@@ -72,6 +72,7 @@ def ensure(var: Path) -> Server:
     Raises:
         ServerError: `PREFECT_API_URL` or the stack's does not answer, or the server does not come up; with its
             log's end.
+        EncryptionError: the database has blocks that the key of this environment does not decrypt.
     """
     if given := _given() or _of_stack(var):
         return given
@@ -82,6 +83,7 @@ def ensure(var: Path) -> Server:
             log.warning("Prefect server (pid %d) does not answer on port %d and is replaced", known.pid, known.port)
             known.process.end()
         history.set_damage_aside(home / "prefect.db")
+        encryption.check(server_environment.database_of(home), encryption.key_of(os.environ))
         return _start(home)
 
 

@@ -62,11 +62,10 @@ def client(options: Options, place: Place, found: Settings, given: Mapping[str, 
 
 
 def _of_server(found: dict[str, str], options: Options, place: Place) -> dict[str, str]:
-    login, key = found.pop("PREFECT_LOGIN", None), found.pop("PREFECT_ENCRYPTION_KEY", None)
+    login = found.pop("PREFECT_LOGIN", None)
     url = database.url(place, options) if options.postgresql else None
     found = server_environment.of(place.var / "prefect", options.port(options.named("server")), found, url)
-    found |= {"PREFECT_SERVER_API_AUTH_STRING": login} if login else {}
-    return found | ({"PREFECT_SERVER_ENCRYPTION_KEY": key} if key else {})
+    return found | ({"PREFECT_SERVER_API_AUTH_STRING": login} if login else {})
 
 
 def from_blocks(secrets: list[Secret | None], variables: Mapping[str, str]) -> dict[str, str]:
