@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL
 
 from ai_workflow import config as configuration
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.prefect_answers import explain
 from ai_workflow.secrets import scrub
 from ai_workflow.settings import Settings
 from blocks.registration import register
@@ -47,24 +48,38 @@ class Plan:
 
 @dataclass(slots=True)
 class Done:
-    """What was changed, what is there and not in the file, and what could not be done; a line each."""
+    """What was changed, what is there and not in the file, what failed, and which steps are finished; a line each."""
 
     lines: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    remaining: list[str] = field(default_factory=list)
+
+    def finish(self, lines: list[str]) -> None:
+        """Note what the first of the remaining steps has changed."""
+        self.lines += lines
+        self.finished.append(self.remaining.pop(0))
 
 
 async def apply(client: PrefectClient, plan: Plan, done: Done) -> None:
     """Make the server so, and note in `done` what was changed; nothing where nothing was to be done."""
     await _blocks(done)
-    done.lines += await variables.apply(client, plan.settings.deploy.variables)
-    done.lines += await work_pool.apply(client, [one.entry for one in plan.checked])
+    done.remaining = ["variables", "work pool", "deployments", "block webhook/alert-relay", "automations"]
+    done.finish(await variables.apply(client, plan.settings.deploy.variables))
+    done.finish(await work_pool.apply(client, [one.entry for one in plan.checked]))
     deployments = Deployments(client)
-    done.lines += await deployments.apply(plan.checked, plan.source)
+    try:
+        done.finish(await deployments.apply(plan.checked, plan.source))
+    except PrefectHTTPStatusError:
+        names = [f"{one.flow.name}/{one.entry.name}" for one in plan.checked]
+        done.finished += [f"deployment {name}" for name in names if name in deployments.ids]
+        done.remaining[:1] = [f"deployment {name}" for name in names if name not in deployments.ids]
+        raise
     relay = await relay_block.apply(plan.settings, plan.relay_token)
-    done.lines += relay.done
+    done.finish(relay.done)
     wanted = automations.wanted(automations.needs(plan.settings, relay.id, deployments.ids))
-    done.lines += await armed.apply(client, wanted)
+    done.finish(await armed.apply(client, wanted))
     # Automations first: one must not refer to a deployment that is gone.
     for leftover in (await armed.leftovers(client, wanted), deployments.leftovers()):
         if plan.prune:
@@ -82,7 +97,7 @@ async def _blocks(done: Done) -> None:
     except AiWorkflowError as error:
         done.problems.append(f"{error}. The rest is done; run this again")
     except PrefectHTTPStatusError as error:
-        done.problems.append(f"blocks: {_answer(error)}. The rest is done; run this again")
+        done.problems.append(f"blocks: {explain(error)}. The rest is done; run this again")
 
 
 async def plan(file: Path, settings: Settings, source: Source, client: PrefectClient) -> Plan:
@@ -104,9 +119,7 @@ async def _reachable(client: PrefectClient) -> None:
     try:
         await client.read_work_pools(limit=1)
     except PrefectHTTPStatusError as error:
-        code = error.response.status_code
-        remedy = "Set PREFECT_API_AUTH_STRING to the server's" if code in (401, 403) else "Look at the server's log"
-        raise BootstrapError(f"the Prefect server at {where} answers {code}. {remedy}") from error
+        raise BootstrapError(f"{explain(error)}. Nothing was changed") from error
     except Exception as error:  # whatever keeps it from answering
         raise BootstrapError(
             f"the Prefect server at {where} does not answer ({error}). Start it, or correct the address"
@@ -134,19 +147,16 @@ async def _blocks_are_readable(client: PrefectClient) -> None:
         ) from error
 
 
-def _answer(error: PrefectHTTPStatusError) -> str:
-    asked = f"{error.response.request.method} {error.response.request.url.path}"
-    return f"the Prefect server answers {error.response.status_code} to {asked}"
-
-
 async def _run(file: Path, settings: Settings, source: Source, prune: bool, done: Done) -> None:
     async with get_client() as client:
         ready = await plan(file, settings, source, client)
         try:
             await apply(client, replace(ready, prune=prune), done)
         except PrefectHTTPStatusError as error:
-            remedy = "Its log says more; what was done before stays, and running this again goes on"
-            raise BootstrapError(f"{_answer(error)}. {remedy}") from error
+            raise BootstrapError(
+                f"{explain(error)}. Done: {', '.join(done.finished) or 'nothing'}. Not done: "
+                f"{', '.join(done.remaining)}. Run this again to go on"
+            ) from error
 
 
 @app.default

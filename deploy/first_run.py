@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from ai_workflow import config as configuration
 from ai_workflow import journal
+from ai_workflow.prefect_answers import explain
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
 from deploy import prefect_settings, server
@@ -29,7 +32,10 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
     reached = server.ensure(VAR)
     for name, value in prefect_settings.environment(reached, settings, VAR).items():
         os.environ.setdefault(name, value)
-    outcomes = asyncio.run(_flows(pipeline, environment))
+    try:
+        outcomes = asyncio.run(_flows(pipeline, environment))
+    except httpx.HTTPStatusError as error:
+        raise server.ServerError(explain(error)) from error
     store = Store(settings.store.root)
     for trace_id in journal.Journal(store).trace_ids()[: len(outcomes)][::-1]:
         print("\n" + journal.render(journal.Journal(store).read(trace_id)))

@@ -10,6 +10,10 @@ import os
 import signal
 import sys
 
+import httpx
+
+from ai_workflow.prefect_answers import explain
+
 FLOWS = ("training", "scoring", "evaluation", "recovery", "promotion", "retention", "drill")
 
 
@@ -34,6 +38,9 @@ def main() -> int:
     except KeyboardInterrupt:
         # A second one, or one where nothing was under way yet: Prefect has said so, and a traceback says no more.
         return 128 + signal.SIGINT
+    except httpx.HTTPStatusError as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
     return 0 if state.is_completed() else 1
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ai_workflow import config as configuration
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.prefect_answers import explain
 from ai_workflow.secrets import Secret, variable
 from ai_workflow.settings import Settings
 from deploy import prefect_settings, server, server_environment
@@ -90,7 +91,7 @@ def _held(name: str) -> str | None:
     try:
         return secret_block(name)
     except Exception as error:  # whatever keeps Prefect from answering
-        print(f"Secret block '{name}' cannot be read, the environment is asked: {error}", file=sys.stderr)
+        print(f"Secret block '{name}' cannot be read, the environment is asked: {explain(error)}", file=sys.stderr)
         return None
 
 
