@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -194,3 +195,8 @@ def test_page_of_another_site_opens_no_websocket(prefect_server: Server, path: s
 
 def test_a_write_without_a_csrf_token_is_refused_by_the_server_of_make_run(prefect_server: Server) -> None:
     assert pages.status(f"{prefect_server.api_url}/flows/filter", {}, "POST", json={}) == 403
+
+
+def test_no_other_site_shows_a_page_of_prefect_in_a_frame(prefect_server: Server) -> None:
+    answer = httpx.get(prefect_server.ui_url, trust_env=False, follow_redirects=True)
+    assert answer.headers["content-security-policy"] == "frame-ancestors 'self'"
