@@ -112,8 +112,8 @@ class RelayApp:
             raise _Refused(401, "no valid bearer token (relay.token)")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" and (kind or self._token is None):
-            # A page of another site may post a form or text without a preflight request, but no JSON. Prefect's webhooks
-            # have no content type by default; there the token is the proof.
+            # A page of another site may post a form or text without a preflight request, but no JSON.
+            # A webhook of Prefect has no content type by default; the token is its proof.
             raise _Refused(415, f"Content-Type {kind[:100]!r} is not taken: send application/json")
         if request.headers.get("content-encoding", "identity") != "identity":
             raise _Refused(415, "Content-Encoding is not taken: send the body as it is")

@@ -69,7 +69,7 @@ def _site() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def foreign(chromium: Path) -> Iterator[Any]:
-    """A page of another port of this machine, in a browser that resolves the name of a rebinding site to this machine."""
+    """A page of another port of this machine, in a browser that finds a rebinding site on this machine."""
     with _site() as port, sync_playwright() as playwright:
         flags = [*FLAGS, f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
@@ -136,7 +136,7 @@ def test_a_rebinding_site_reads_and_starts_nothing(stack: RunningStack, foreign:
     for name in ("server", "service", "relay", "exporter"):
         base = stack.url(name)
         rebound = base.replace("127.0.0.1", REBOUND)
-        page = foreign.context.new_page()
+        page = foreign.context.browser.new_page()
         page.goto(rebound)
         assert "not a name of this server" in page.content(), name
         for url, body in _requests(stack, deployment).items():
@@ -153,3 +153,14 @@ def test_a_page_of_another_port_opens_no_websocket(stack: RunningStack, foreign:
     address = f"{stack.url('server').replace('http', 'ws', 1)}/api/{path}"
     assert foreign.evaluate(LISTEN, address) == "refused"
     assert foreign.evaluate(LISTEN, address.replace("127.0.0.1", REBOUND)) == "refused"
+
+
+def test_the_page_of_the_server_itself_reads_and_opens_a_websocket(stack: RunningStack, foreign: Any) -> None:
+    own = stack.url("server").replace("127.0.0.1", "localhost")
+    page = foreign.context.browser.new_page()
+    page.goto(f"{own}/ui-settings")
+
+    [(kind, ok, text), _] = page.evaluate(ASK, [f"{own}/api/csrf-token?client=page", None])
+    assert (kind, ok, "token" in text) == ("basic", True, True)
+    assert page.evaluate(LISTEN, f"{own.replace('http', 'ws', 1)}/api/events/out") == "open"
+    page.close()
