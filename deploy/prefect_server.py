@@ -50,15 +50,15 @@ def serve(*, host: str = "127.0.0.1", port: int = 4200) -> None:
 def guarded(variables: Mapping[str, str]) -> Any:
     """Return Prefect's application behind the guard.
 
+    The guard is around the application, not in it: automations call the application itself, by a host of their own.
+
     Raises:
         OriginError: `AIW_ALLOWED_ORIGINS` holds what is not an origin.
     """
     origins = Origins.of(variables)
     from prefect.server.api.server import create_app
 
-    application = create_app(final=True)
-    application.add_middleware(OriginGuard, origins=origins, forbid_frames=True)
-    return application
+    return OriginGuard(create_app(final=True), origins, forbid_frames=True)
 
 
 def main() -> int:
