@@ -6,8 +6,11 @@ import asyncio
 import sys
 from getpass import getpass
 
+import httpx
+
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.prefect_answers import explain
 from blocks.registration import register
 
 
@@ -35,6 +38,9 @@ def main() -> int:
         return asyncio.run(_register())
     except AiWorkflowError as error:
         print(error, file=sys.stderr)
+        return 1
+    except httpx.HTTPStatusError as error:
+        print(explain(error), file=sys.stderr)
         return 1
 
 

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import httpx
 from cyclopts import App
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
@@ -20,6 +21,7 @@ from ai_workflow import config as configuration
 from ai_workflow.config import dotenv
 from ai_workflow.config import variables as environment_variables
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.prefect_answers import explain
 from ai_workflow.secrets import scrub
 from ai_workflow.settings import Settings
 from blocks.registration import register
@@ -27,6 +29,7 @@ from deploy import armed, automations, durable_store, predeploy, relay_block, va
 from deploy.deployments import Deployments, Source, wanted
 from deploy.predeploy import Checked
 
+_PAGE = 200
 ROOT = Path(__file__).resolve().parent.parent
 app = App(name="python -m deploy.bootstrap", help=__doc__, version_flags=[])
 
@@ -58,11 +61,18 @@ class Plan:
 
 @dataclass(slots=True)
 class Done:
-    """What was changed, what is there and not in the file, and what could not be done; a line each."""
+    """What was changed, what is there and not in the file, what failed, and which steps are finished; a line each."""
 
     lines: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    remaining: list[str] = field(default_factory=list)
+
+    def finish(self, lines: list[str]) -> None:
+        """Note what the first of the remaining steps has changed."""
+        self.lines += lines
+        self.finished.append(self.remaining.pop(0))
 
 
 async def apply(client: PrefectClient, plan: Plan, done: Done) -> None:
@@ -74,13 +84,20 @@ async def apply(client: PrefectClient, plan: Plan, done: Done) -> None:
     deployments = Deployments(client)
     done.lines += await deployments.claim(plan.checked, plan.source, plan.take_over)
     await _blocks(done)
-    done.lines += await variables.apply(client, plan.settings.deploy.variables)
-    done.lines += await work_pool.apply(client, [one.entry for one in plan.checked])
-    done.lines += await deployments.apply(plan.checked, plan.source)
+    done.remaining = ["variables", "work pool", "deployments", "block webhook/alert-relay", "automations"]
+    done.finish(await variables.apply(client, plan.settings.deploy.variables))
+    done.finish(await work_pool.apply(client, [one.entry for one in plan.checked]))
+    try:
+        done.finish(await deployments.apply(plan.checked, plan.source))
+    except PrefectHTTPStatusError:
+        names = [f"{one.flow.name}/{one.entry.name}" for one in plan.checked]
+        done.finished += [f"deployment {name}" for name in names if name in deployments.ids]
+        done.remaining[:1] = [f"deployment {name}" for name in names if name not in deployments.ids]
+        raise
     relay = await relay_block.apply(plan.settings, plan.relay_token)
-    done.lines += relay.done
+    done.finish(relay.done)
     needed = automations.wanted(automations.needs(plan.settings, relay.id, deployments.ids))
-    done.lines += await armed.apply(client, needed)
+    done.finish(await armed.apply(client, needed))
     # Automations first: one must not refer to a deployment that is gone.
     for leftover in (await armed.leftovers(client, needed), deployments.leftovers(plan.source)):
         if plan.prune:
@@ -98,7 +115,7 @@ async def _blocks(done: Done) -> None:
     except AiWorkflowError as error:
         done.problems.append(f"{error}. The rest is done; run this again")
     except PrefectHTTPStatusError as error:
-        done.problems.append(f"blocks: {_answer(error)}. The rest is done; run this again")
+        done.problems.append(f"blocks: {explain(error)}. The rest is done; run this again")
 
 
 async def plan(file: Path, settings: Settings, source: Source, client: PrefectClient) -> Plan:
@@ -111,6 +128,7 @@ async def plan(file: Path, settings: Settings, source: Source, client: PrefectCl
     pulls = [(f"{one.flow.name}/{one.entry.name}", wanted(one, source)["pull_steps"] or []) for one in checked]
     durable_store.check(settings, pulls)
     await _reachable(client)
+    await _blocks_are_readable(client)
     return Plan(settings, checked, source, await relay_block.token(settings))
 
 
@@ -121,18 +139,32 @@ async def _reachable(client: PrefectClient) -> None:
     try:
         await client.read_work_pools(limit=1)
     except PrefectHTTPStatusError as error:
-        code = error.response.status_code
-        remedy = "Set PREFECT_API_AUTH_STRING to the server's" if code in (401, 403) else "Look at the server's log"
-        raise BootstrapError(f"the Prefect server at {where} answers {code}. {remedy}") from error
+        raise BootstrapError(f"{explain(error)}. Nothing was changed") from error
     except Exception as error:  # whatever keeps it from answering
         raise BootstrapError(
             f"the Prefect server at {where} does not answer ({error}). Start it, or correct the address"
         ) from error
 
 
-def _answer(error: PrefectHTTPStatusError) -> str:
-    asked = f"{error.response.request.method} {error.response.request.url.path}"
-    return f"the Prefect server answers {error.response.status_code} to {asked}"
+async def _blocks_are_readable(client: PrefectClient) -> None:
+    """Read every block: a server with another key answers 500, and would save new blocks with that key.
+
+    Raises:
+        BootstrapError: a block cannot be read.
+    """
+    offset = 0
+    try:
+        while page := await client.read_block_documents(offset=offset, limit=_PAGE, include_secrets=False):
+            offset += len(page)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != httpx.codes.INTERNAL_SERVER_ERROR:
+            raise
+        raise BootstrapError(
+            f"the blocks of the Prefect server at {PREFECT_API_URL.value()} cannot be read (500): they were probably "
+            "encrypted with another PREFECT_SERVER_ENCRYPTION_KEY than the server's. Nothing was changed. Start the "
+            "server with the key that they were saved with, or change the key: python -m deploy.rekey "
+            "(docs/security.md, Encryption key)"
+        ) from error
 
 
 async def _run(file: Path, settings: Settings, source: Source, done: Done, *, prune: bool, take_over: bool) -> None:
@@ -141,8 +173,10 @@ async def _run(file: Path, settings: Settings, source: Source, done: Done, *, pr
         try:
             await apply(client, replace(ready, prune=prune, take_over=take_over), done)
         except PrefectHTTPStatusError as error:
-            remedy = "Its log says more; what was done before stays, and running this again goes on"
-            raise BootstrapError(f"{_answer(error)}. {remedy}") from error
+            raise BootstrapError(
+                f"{explain(error)}. Done: {', '.join(done.finished) or 'nothing'}. Not done: "
+                f"{', '.join(done.remaining)}. Run this again to go on"
+            ) from error
 
 
 @app.default

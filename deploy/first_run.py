@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from ai_workflow import config as configuration
 from ai_workflow import journal, scores, trace
 from ai_workflow.config import variables
+from ai_workflow.prefect_answers import explain
 from ai_workflow.store import Store
 from deploy import prefect_settings, server
 from deploy.stack.place import Place
@@ -35,7 +38,10 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
     reached = server.ensure(VAR)
     for name, value in prefect_settings.environment(reached, settings, VAR).items():
         os.environ.setdefault(name, value)
-    outcomes = asyncio.run(_flows(pipeline, environment))
+    try:
+        outcomes = asyncio.run(_flows(pipeline, environment))
+    except httpx.HTTPStatusError as error:
+        raise server.ServerError(explain(error)) from error
     store = Store(settings.store.root)
     for events in _own_traces(store, outcomes):
         print("\n" + journal.render(events))

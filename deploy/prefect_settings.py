@@ -22,7 +22,6 @@ def environment(reached: Server, settings: Settings, var: Path) -> dict[str, str
         "AIW_LOG_FORMAT": settings.logging.format,
     }
     if reached.pid:
-        # Our own server is of our version and asks for no CSRF token: that saves four requests in each run.
+        # The server has the version of the client: the check would be two requests in each run.
         variables["PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED"] = "false"
-        variables["PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"] = "false"
     return variables

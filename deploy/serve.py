@@ -13,6 +13,7 @@ from ai_workflow.cli import FAILED
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
+from ai_workflow.prefect_answers import explain
 from ai_workflow.secrets import scrub
 
 app = App(name="python -m deploy.serve", help=__doc__)
@@ -45,7 +46,7 @@ def _read(name: str) -> tuple[str | None, str]:
     try:
         return secret_block(name), ""
     except Exception as error:  # whatever keeps Prefect from answering
-        return None, f"{type(error).__name__}: {error}"
+        return None, f"{type(error).__name__}: {explain(error)}"
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.stall import StallTimeout, group_ticks
-from deploy import healthy, history, ports, server_environment
+from deploy import encryption, healthy, history, ports, server_environment
 from deploy.ports import HOST
 from deploy.process import Process, spawn
 from deploy.stack.place import Place
@@ -74,6 +74,7 @@ def ensure(var: Path) -> Server:
     Raises:
         ServerError: `PREFECT_API_URL` or the stack's does not answer, or the server does not come up; with its
             log's end.
+        EncryptionError: the database has blocks that the key of this environment does not decrypt.
     """
     if given := _given() or _of_stack(var):
         return given
@@ -84,6 +85,7 @@ def ensure(var: Path) -> Server:
             log.warning("Prefect server (pid %d) does not answer on port %d and is replaced", known.pid, known.port)
             known.process.end()
         history.set_damage_aside(home / "prefect.db")
+        encryption.check(server_environment.database_of(home), encryption.key_of(os.environ))
         return _start(home)
 
 
@@ -176,7 +178,7 @@ def _start(home: Path) -> Server:
 
 def command(port: int) -> list[str]:
     """Return program and arguments of a server on a port."""
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    return [sys.executable, "-m", "deploy.prefect_server", "--host", HOST, "--port", str(port)]
 
 
 def _comes_up(home: Path, port: int, process: Process) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
+from deploy import encryption
 from deploy.ports import HOST
 
 
@@ -48,15 +49,34 @@ def of(home: Path, port: int, given: Mapping[str, str], database: str | None = N
         "PREFECT_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database or f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database or database_of(home),
         # In memory, as is the default, they are lost with the server: what held one then keeps its slot for good.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_UI_ENABLED": "true",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        **guard(port),
     }
-    return without_foreign(given) | ours
+    key = encryption.key_of(given)
+    return without_foreign(given) | ours | ({"PREFECT_SERVER_ENCRYPTION_KEY": key} if key else {})
+
+
+def database_of(home: Path) -> str:
+    """Return the address of the SQLite database in a folder."""
+    return f"sqlite+aiosqlite:///{home / 'prefect.db'}"
+
+
+def guard(port: int) -> dict[str, str]:
+    """Return the settings that keep pages of other sites from a server.
+
+    The UI finds the API by a relative URL, and so works under each name of the server without CORS.
+    """
+    return {
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_UI_API_URL": "/api",
+    }
 
 
 def without_foreign(given: Mapping[str, str]) -> dict[str, str]:

@@ -11,8 +11,11 @@ import signal
 import sys
 from pathlib import Path
 
+import httpx
+
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.prefect_answers import explain
 from ai_workflow.secrets import scrub
 
 VAR = Path("var")
@@ -44,6 +47,9 @@ def main() -> int:
     except KeyboardInterrupt:
         # A second one, or one where nothing was under way yet: Prefect has said so, and a traceback says no more.
         return 128 + signal.SIGINT
+    except httpx.HTTPStatusError as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
     return 0 if state.is_completed() else 1
 
 

@@ -6,19 +6,25 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
 
 from ai_workflow.errors import AiWorkflowError
+from deploy import ports
 from deploy.ports import HOST
 from deploy.stack.place import Options, Place
 from deploy.stack.services import POSTGRESQL
 
 INSTALL = "apt-get install postgresql (dnf install postgresql-server)"
 _NAME = "prefect"
+_START_SECONDS = 60.0
 
 
 class DatabaseError(AiWorkflowError):
@@ -97,6 +103,35 @@ def problem(place: Place, options: Options) -> str | None:
     except psycopg.OperationalError as error:
         return str(error).strip()
     return None
+
+
+@contextmanager
+def running(place: Place) -> Iterator[str]:
+    """Run the database outside of the stack, on a free port, and give its address.
+
+    Raises:
+        DatabaseError: there is none, or it does not come up.
+    """
+    if not (_data(place) / "PG_VERSION").exists():
+        raise DatabaseError(f"PostgreSQL has no database in {_data(place)}. make up DB=postgresql makes one")
+    assert POSTGRESQL.port is not None
+    options = Options(postgresql=True, offset=ports.free() - POSTGRESQL.port)
+    owner = account()
+    process = subprocess.Popen(
+        command(place, options), cwd="/", user=owner and owner.pw_uid, group=owner and owner.pw_gid,
+        extra_groups=[] if owner else None, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while why := problem(place, options):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise DatabaseError(f"PostgreSQL in {_data(place)} does not come up: {why}. Start it by make up")
+            time.sleep(0.1)
+        yield url(place, options)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
 
 
 def become_its_account() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ai_workflow import config as configuration
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.prefect_answers import explain
 from ai_workflow.secrets import Secret, variable
 from ai_workflow.settings import Settings
 from deploy import prefect_settings, server, server_environment
@@ -82,13 +83,10 @@ def client(options: Options, place: Place, found: Settings, given: Mapping[str, 
 
 
 def _of_server(found: dict[str, str], options: Options, place: Place) -> dict[str, str]:
-    login, key = found.pop("PREFECT_LOGIN", None), found.pop("PREFECT_ENCRYPTION_KEY", None)
+    login = found.pop("PREFECT_LOGIN", None)
     url = database.url(place, options) if options.postgresql else None
     found = server_environment.of(place.var / "prefect", options.port(options.named("server")), found, url)
-    # A page of another site must not act through the browser of whoever is at this machine.
-    found["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] = "true"
-    found |= {"PREFECT_SERVER_API_AUTH_STRING": login} if login else {}
-    return found | ({"PREFECT_SERVER_ENCRYPTION_KEY": key} if key else {})
+    return found | ({"PREFECT_SERVER_API_AUTH_STRING": login} if login else {})
 
 
 def from_blocks(secrets: list[Secret | None], variables: Mapping[str, str]) -> dict[str, str]:
@@ -113,7 +111,7 @@ def _held(name: str) -> str | None:
     try:
         return secret_block(name)
     except Exception as error:  # whatever keeps Prefect from answering
-        print(f"Secret block '{name}' cannot be read, the environment is asked: {error}", file=sys.stderr)
+        print(f"Secret block '{name}' cannot be read, the environment is asked: {explain(error)}", file=sys.stderr)
         return None
 
 

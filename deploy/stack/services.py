@@ -63,7 +63,7 @@ class Service:
 SERVICES = (
     Service(
         "server", "Prefect",
-        ("prefect", "server", "start", "--host", "{host}", "--port", "{port}"),
+        ("python", "-m", "deploy.prefect_server", "--host", "{host}", "--port", "{port}"),
         port=4200, health="/api/health", secrets=("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY"), stop_seconds=30,
     ),
     Service(
@@ -93,7 +93,9 @@ SERVICES = (
     Service(
         "prometheus", "Prometheus",
         ("prometheus", "--config.file={folder}/prometheus.yml", "--storage.tsdb.path={folder}/data",
-         "--web.listen-address={host}:{port}"),
+         "--web.listen-address={host}:{port}",
+         # By default pages of every site may read.
+         r"--web.cors.origin=https?://(localhost|127\.0\.0\.1):{port}"),
         port=9090, health="/-/ready", page="/alerts", job="prometheus", stop_seconds=30,
         install="apt-get install prometheus",
     ),

@@ -12,7 +12,7 @@ from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
 from ai_workflow.stall import StallTimeout, group_ticks
-from deploy import healthy, history, ports, server, server_environment
+from deploy import encryption, healthy, history, ports, server, server_environment
 from deploy.ports import HOST
 from deploy.stack import database, launch, manager, processes, watching
 from deploy.stack.manager import ROOT, Manager, ManagerError
@@ -49,6 +49,8 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say, *, ta
                 raise StackError("it runs with other options (make status). make down, then start it anew")
             return found
         found_settings = _refuse(place, options, given)
+        if not options.postgresql:
+            encryption.check(server_environment.database_of(place.var / "prefect"), encryption.key_of(given))
         if count := processes.end(place.folder):
             say(f"ended {count} processes of a stack whose process manager is gone")
         place.forget()
@@ -140,6 +142,8 @@ def _start(
     _until(lambda: _answers(api), starting, "the process manager", place.folder / "supervisord.out", process.lives)
     first = [service for service in options.services if service.name in (POSTGRESQL.name, "server")]
     for service in first:
+        if service.name == "server" and options.postgresql:
+            encryption.check(database.url(place, options), encryption.key_of(given))
         _bring_up(place, options, api, [service], say)
     variables = launch.client(options, place, settings, given)
     _bootstrap(options, settings, {**given, **variables, MARK: str(place.folder)}, say, take_over)

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, make_wsgi_app
 
 from ai_workflow import config, logs
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
+from ai_workflow.origins import Origins, wsgi_guard
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
-from monitoring.exporter import schedule_source
+from monitoring.exporter import metrics_server, schedule_source
 from monitoring.exporter.checkpoint_source import CheckpointSource
 from monitoring.exporter.collecting import Collecting
 from monitoring.exporter.disk_source import DiskSource
@@ -48,6 +49,7 @@ class Exporter:
     """
 
     def __init__(self, settings: Settings, env: Mapping[str, str], seconds: float | None = None) -> None:
+        self._origins = Origins.of(env)
         self._store = Store(settings.store.root)
         self._failures = Failures(SOURCES)
         self._ended = threading.Event()
@@ -80,7 +82,7 @@ class Exporter:
         # Blocked in all threads, so that the wait below is what takes them.
         signal.pthread_sigmask(signal.SIG_BLOCK, _END)
         try:
-            server, _ = start_http_server(port, host, self.registry)
+            server = metrics_server.listen(host, port, wsgi_guard(make_wsgi_app(self.registry), self._origins))
         except OSError as error:
             raise AiWorkflowError(_refused(host, port, error)) from error
         if self._schedules:

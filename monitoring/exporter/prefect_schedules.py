@@ -10,10 +10,15 @@ from typing import Any
 import httpx
 
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.prefect_answers import explain
 from monitoring.exporter import intervals
 
 _SECONDS = 5.0
 _PAGE = 200
+
+
+class PrefectRefused(AiWorkflowError):
+    """The Prefect API refused a request."""
 
 
 class PrefectSchedules:
@@ -33,7 +38,8 @@ class PrefectSchedules:
         """Return for each pipeline and flow with a schedule the seconds within which it is to run.
 
         Raises:
-            httpx.HTTPError: the server does not answer, or refuses.
+            PrefectRefused: the server refuses.
+            httpx.HTTPError: the server does not answer.
         """
         flows = {flow["id"]: flow["name"] for flow in self._all("/flows/filter")}
         found: dict[tuple[str, str], float] = {}
@@ -57,7 +63,11 @@ class PrefectSchedules:
     def _all(self, path: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
-            page = self._post(path, {"limit": _PAGE, "offset": len(found)}).raise_for_status().json()
+            answer = self._post(path, {"limit": _PAGE, "offset": len(found)})
+            try:
+                page = answer.raise_for_status().json()
+            except httpx.HTTPStatusError as error:
+                raise PrefectRefused(explain(error)) from error
             found += page
             if len(page) < _PAGE:
                 return found
@@ -74,11 +84,15 @@ class PrefectSchedules:
         answer = self._client.get("/csrf-token", params={"client": client})
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             # Prefect looks at the token before the login: that one lacks is what has to be told.
-            answer.raise_for_status()
+            raise PrefectRefused(explain(_status_error(answer)))
         if answer.is_success:
             token = answer.json()["token"]
             self._client.headers.update({"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token})
         return answer.is_success
+
+
+def _status_error(answer: httpx.Response) -> httpx.HTTPStatusError:
+    return httpx.HTTPStatusError("", request=answer.request, response=answer)
 
 
 def _expected(deployment: dict[str, Any]) -> float | None:

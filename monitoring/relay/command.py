@@ -14,6 +14,7 @@ from ai_workflow import config, logs
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
+from ai_workflow.prefect_answers import explain
 from ai_workflow.settings.chat import Relay
 from monitoring.relay import routing
 
@@ -79,5 +80,5 @@ def _block(what: str, kind: Any, name: str) -> object:
     except ValueError:
         return None
     except Exception as error:  # whatever keeps Prefect from answering
-        log.warning("%s cannot be read, the environment is asked: %s: %s", what, type(error).__name__, error)
+        log.warning("%s cannot be read, the environment is asked: %s: %s", what, type(error).__name__, explain(error))
         return None

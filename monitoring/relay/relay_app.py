@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from ai_workflow import metrics
 from ai_workflow.logs import logger
+from ai_workflow.origins import Headers, OriginGuard, Origins
 from ai_workflow.secrets import scrub
 from ai_workflow.settings.chat import Relay
 from monitoring.relay import alertmanager, prefect_webhook
@@ -53,17 +54,20 @@ class RelayApp:
         delivery: tells the channels.
         retries: tries again for those who post once.
         events: emits breaches to Prefect, where there is one.
+        origins: the origins that are allowed besides the relay's own address.
     """
 
     def __init__(
-        self, relay: Relay, token: str | None, delivery: Delivery, retries: Retries, events: Events | None
-    ) -> None:
+        self, relay: Relay, token: str | None, delivery: Delivery, retries: Retries, events: Events | None,
+        origins: Origins,
+    ) -> None:  # fmt: skip
         self._relay, self._delivery, self._retries, self._events = relay, delivery, retries, events
         self._token = token.encode() if token is not None else None
+        self._origins = origins
         counter = metrics.get("alert_webhook_total")
         self._webhooks = {(source, result): counter.labels(source, result) for source in SOURCES for result in RESULTS}
 
-    def app(self) -> Starlette:
+    def app(self) -> OriginGuard:
         """Return the ASGI application."""
         app = Starlette(
             routes=[
@@ -76,7 +80,7 @@ class RelayApp:
         )
         # A redirect would be made of the Host header, and be answered before the token is checked.
         app.router.redirect_slashes = False
-        return app
+        return OriginGuard(app, self._origins, lambda headers: self._token is not None and self._bears_token(headers))
 
     async def _webhook(self, request: Request) -> Response:
         source, _, channel = request.url.path.strip("/").partition("/")
@@ -105,12 +109,20 @@ class RelayApp:
         return _answer(outcome)
 
     def _admit(self, request: Request) -> None:
-        if self._token is not None:
-            scheme, _, given = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
-                raise _Refused(401, "no valid bearer token (relay.token)")
+        if self._token is not None and not self._bears_token(request.scope["headers"]):
+            raise _Refused(401, "no valid bearer token (relay.token)")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" and (kind or self._token is None):
+            # A page of another site may post a form or text without a preflight request, but no JSON.
+            # A webhook of Prefect has no content type by default; the token is its proof.
+            raise _Refused(415, f"Content-Type {kind[:100]!r} is not taken: send application/json")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise _Refused(415, "Content-Encoding is not taken: send the body as it is")
+
+    def _bears_token(self, headers: Headers) -> bool:
+        """Return whether a request has the relay's token."""
+        scheme, _, given = dict(headers).get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token or b"")
 
     async def _body(self, request: Request) -> bytes:
         most = self._relay.max_body_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from ai_workflow import logs
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.http_protocol import Http11Protocol
 from ai_workflow.logs import logger
+from ai_workflow.origins import Origins
 from ai_workflow.secrets import Fetch
 from ai_workflow.settings.chat import Channel, Relay
 from monitoring.relay import events
@@ -50,6 +52,7 @@ class Server:
         fetch_block: FetchBlock | None = None,
     ) -> None:
         self._relay = relay
+        self._origins = Origins.of(os.environ)
         self._token = relay.token.reveal(fetch) if relay.token else None
         self._vendors = [(channel, opened(channel, fetch, fetch_block)) for channel in channels]
         if not channels:
@@ -71,7 +74,7 @@ class Server:
         if emitter is None:
             log.info("no Prefect API is configured (PREFECT_API_URL): breaches do not become events")
         retries = Retries(delivery)
-        app = RelayApp(self._relay, self._token, delivery, retries, emitter)
+        app = RelayApp(self._relay, self._token, delivery, retries, emitter, self._origins)
         config = uvicorn.Config(
             app.app(), host=self._relay.host, port=self._relay.port,
             http=Http11Protocol, ws="none", lifespan="off", log_config=None,

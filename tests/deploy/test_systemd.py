@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy import server_environment
+from deploy.stack.services import SERVICES
 from tests.deploy import compose, kustomization, native, unit_files
 
 PARTS = sorted(unit_files.units())
@@ -137,13 +139,49 @@ def test_prefect_keeps_its_home_where_it_may_write() -> None:
     assert {homes[part] for part in ("bootstrap", "worker", "relay")} == {"/tmp/prefect"}
 
 
-def test_the_server_is_guarded_against_pages_of_others_as_it_is_in_compose_and_in_the_cluster() -> None:
-    name = "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"
-    (container,) = kustomization.of_kind("Deployment")["server"]["spec"]["template"]["spec"]["containers"]
+GUARD = {
+    "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+    "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": {"http://localhost:4200", "http://127.0.0.1:4200"},
+    "PREFECT_SERVER_UI_API_URL": "/api",
+}
 
-    assert unit_files.environment("server")[name] == "true"
-    assert compose.read()["services"]["server"]["environment"][name] == "true"
-    assert {"name": name, "value": "true"} in container["env"]
+
+@pytest.mark.parametrize("name", GUARD)
+def test_the_server_is_guarded_against_pages_of_other_sites_wherever_it_is_started(name: str, tmp_path: Path) -> None:
+    (container,) = kustomization.of_kind("Deployment")["server"]["spec"]["template"]["spec"]["containers"]
+    places = [
+        unit_files.environment("server"),
+        compose.read()["services"]["server"]["environment"],
+        {variable["name"]: variable["value"] for variable in container["env"]},
+        server_environment.of(tmp_path, 4200, {}),
+        server_environment.guard(4200),
+    ]
+    for found in places:
+        value = found[name]
+        assert (set(value.split(",")) if isinstance(GUARD[name], set) else value) == GUARD[name]
+
+
+@pytest.mark.parametrize("part", ["server", "relay", "exporter"])
+def test_each_part_knows_the_name_by_which_the_others_reach_it(part: str) -> None:
+    ports = {"server": 4200, "relay": 9110, "exporter": 9109}
+    given = compose.read()["services"][part]["environment"]["AIW_ALLOWED_ORIGINS"]
+    (container,) = kustomization.of_kind("Deployment")[part]["spec"]["template"]["spec"]["containers"]
+    origins = kustomization.of_kind("ConfigMap")["ai-workflow-origins"]["data"]["AIW_ALLOWED_ORIGINS"]
+
+    assert given.split(",")[0] == f"http://{part}:{ports[part]}"
+    assert {"configMapRef": {"name": "ai-workflow-origins"}} in container["envFrom"]
+    assert f"http://{part}:{ports[part]}" in origins.split(",")
+
+
+@pytest.mark.parametrize("switch", ["--web.enable-admin-api", "--web.enable-lifecycle", "remote-write-receiver"])
+def test_prometheus_is_read_only(switch: str) -> None:
+    commands = [
+        compose.read()["services"]["prometheus"]["command"],
+        next(service.command for service in SERVICES if service.name == "prometheus"),
+    ]
+    for command in commands:
+        assert not any(switch in part for part in command)
+        assert any(part.startswith("--web.cors.origin=https?://(localhost|") for part in command)
 
 
 def test_the_account_is_one_that_nobody_logs_in_by() -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import yaml
 
@@ -22,6 +21,7 @@ from ai_workflow import journal, run_lock
 from ai_workflow.journal import Event, Journal
 from ai_workflow.registry import Registry
 from ai_workflow.store import Store
+from tests import patient
 
 ROOT = Path(__file__).parents[2]
 FILES, ROWS, PARTITION = 3, 700, 250
@@ -229,7 +229,7 @@ class Place:
         """Return those flow runs, and their task runs, that Prefect takes to be under way still."""
         states = {"state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED", "CANCELLING", "PAUSED"]}}}
         runs = {"id": {"any_": sorted(flow_run_ids)}}
-        with httpx.Client(base_url=os.environ["PREFECT_API_URL"], trust_env=False) as client:
+        with patient.client(os.environ["PREFECT_API_URL"]) as client:
             flows = client.post("/flow_runs/filter", json={"flow_runs": runs | states}).json()
             tasks = client.post("/task_runs/filter", json={"flow_runs": runs, "task_runs": states}).json()
         return [f"{run['name']}: {run['state_name']}" for run in flows + tasks]

@@ -71,15 +71,12 @@ VARIABLES = (
     Variable("DATABASE_USERNAME", "database.username", ("run", "make run")),
     Variable("DATABASE_PASSWORD", "database.password", ("run", "make run"), is_secret=True),
 )
-FOREIGN = (
-    Foreign("PREFECT_LOGIN", "PREFECT_API_AUTH_STRING", ("make run", "bootstrap", "relay", "exporter")),
-    Foreign("PREFECT_ENCRYPTION_KEY", "PREFECT_SERVER_ENCRYPTION_KEY", ("make run",)),
-)
+FOREIGN = (Foreign("PREFECT_LOGIN", "PREFECT_API_AUTH_STRING", ("make run", "bootstrap", "relay", "exporter")),)
 # Read by the code itself; by compose.yaml; by the stack of `make up`; by the tests.
 _PREFIX = "AIW_"
 _READ = frozenset((
     "AIW_ENVIRONMENT", "AIW_CONFIG", "AIW_ROOT", "AIW_ETC", "AIW_OS_RELEASE", "AIW_ENV_FILE",
-    "AIW_SITE", "AIW_IMAGE", "AIW_STACK", "AIW_KILLS", "AIW_SCREENSHOTS", "AIW_NO_SKIPS",
+    "AIW_ALLOWED_ORIGINS", "AIW_STACK_SOCKET", "AIW_SITE", "AIW_IMAGE", "AIW_STACK", "AIW_KILLS", "AIW_SCREENSHOTS", "AIW_NO_SKIPS",
 ))  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
@@ -20,6 +21,7 @@ import uvicorn
 from ai_workflow import fallback, logs, metrics
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
+from ai_workflow.origins import OriginGuard, Origins
 from ai_workflow.registry import Registry
 from ai_workflow.secrets import Fetch
 from ai_workflow.serving import label_log, prediction_log
@@ -63,6 +65,7 @@ class Service:
     def __init__(self, settings: Settings, fetch: Fetch | None = None) -> None:
         self._settings, self._service = settings, settings.service
         self._gate = Gate(self._service, fetch)
+        self._origins = Origins.of(os.environ)
         self._store = Store(settings.store.root)
         self._book = self._prediction_log()
         self._labels = self._label_log()
@@ -91,7 +94,7 @@ class Service:
         metrics.get("inference_in_flight_requests").set_function(lambda: self._app.in_flight)
         self._server = _Server(
             uvicorn.Config(
-                self._app, http=_connections(self._service), ws="none", lifespan="off", log_config=None,
+                self._guarded(), http=_connections(self._service), ws="none", lifespan="off", log_config=None,
                 access_log=False, server_header=False, date_header=False, proxy_headers=False,
                 timeout_keep_alive=int(self._service.idle_seconds) + 1,
                 timeout_graceful_shutdown=_LONGEST_SHUTDOWN,
@@ -122,6 +125,10 @@ class Service:
             if self._labels is not None:
                 await asyncio.to_thread(self._labels.close)
             log.info("ended")
+
+    def _guarded(self) -> Any:
+        """Return the application, behind a check of Host and Origin where no token keeps strangers out."""
+        return self._app if self._service.token else OriginGuard(self._app, self._origins)
 
     def drain(self) -> None:
         """Be ready no more, still answer for a while, and then end; called again: end now."""

@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import Request, urlopen
 
 import pytest
 
@@ -27,6 +26,7 @@ from monitoring.exporter.intervals import seconds
 from monitoring.exporter.latest import Sample
 from monitoring.exporter.prefect_schedules import PrefectSchedules
 from monitoring.exporter.schedule_source import ScheduleSource
+from tests import patient
 from tests.monitoring.exporter.places import SOURCES, Book, Exporting
 
 HOUR, DAY = 3600.0, 86400.0
@@ -197,10 +197,8 @@ def test_a_prefect_that_is_gone_or_hangs_delays_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_schedules_of_a_real_prefect_server_are_expected(tmp_path: Path, prefect_server: Server) -> None:
     def post(path: str, body: dict[str, Any]) -> Any:
-        asking = Request(
-            f"{prefect_server.api_url}{path}", json.dumps(body).encode(), {"content-type": "application/json"}
-        )
-        return json.load(urlopen(asking, timeout=30))
+        with patient.client(prefect_server.api_url) as api:
+            return api.post(path, json=body).raise_for_status().json()
 
     name = f"exporter-{time.time_ns()}"
     for flow, schedule in (("training", {"cron": "0 9 * * 1-5", "timezone": "UTC"}), ("scoring", {"interval": 3600})):

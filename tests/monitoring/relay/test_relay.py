@@ -212,7 +212,7 @@ def test_a_body_that_is_none_is_refused_and_said_why(
 ) -> None:
     before = relay.metric("alert_webhook_total", source="alertmanager", result="refused")
 
-    answer = relay.http.post("/alertmanager", content=body)
+    answer = relay.http.post("/alertmanager", content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == 400
     assert problem in answer.json()["error"]
@@ -225,6 +225,7 @@ def test_who_has_no_token_or_too_much_to_say_is_turned_away(relay: RunningRelay,
 
     def status(content: bytes | None = None, **headers: str) -> int:
         given = {"json": body} if content is None else {"content": content}
+        headers = {"content-type": "application/json", **headers}
         return relay.http.post("/alertmanager", headers=headers, **given).status_code  # type: ignore[arg-type]
 
     assert status(authorization="Bearer wrong") == 401

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 from prefect import flow, get_client
@@ -21,6 +20,7 @@ from blocks.chat_channel import ChatChannel
 from deploy.server import Server
 from monitoring.relay import alertmanager, prefect_webhook
 from monitoring.relay.events import Events
+from tests import patient
 from tests.monitoring.relay.fake_vendors import WEBHOOK_TOKEN, Vendors
 from tests.monitoring.relay.running_relay import TOKEN, RunningRelay, alert, until, webhook
 
@@ -30,7 +30,7 @@ NOBODY = "http://127.0.0.1:9/api"
 def emitted(server: Server, slo: str) -> list[dict[str, Any]]:
     """Return the events of an SLO that the server knows, the oldest first."""
     wanted = {"event": {"prefix": ["ai-workflow.slo."]}, "order": "ASC"}
-    answer = httpx.post(f"{server.api_url}/events/filter", json={"filter": wanted, "limit": 50}, trust_env=False)
+    answer = patient.client(server.api_url).post("/events/filter", json={"filter": wanted, "limit": 50})
     return [one for one in answer.raise_for_status().json()["events"] if one["resource"]["ai-workflow.slo"] == slo]
 
 
@@ -124,7 +124,7 @@ def automate(server: Server, block_id: str, name: str, **trigger: Any) -> None:
     given = {"type": "event", "posture": "Reactive", "threshold": 1, "within": 0, **trigger}
     action = {"type": "call-webhook", "block_document_id": block_id, "payload": prefect_webhook.TEMPLATE}
     automation = {"name": name, "enabled": True, "trigger": given, "actions": [action]}
-    httpx.post(f"{server.api_url}/automations/", json=automation, trust_env=False).raise_for_status()
+    patient.client(server.api_url).post("/automations/", json=automation).raise_for_status()
 
 
 def emit(server: Server) -> None:
@@ -132,7 +132,7 @@ def emit(server: Server) -> None:
     resource: Any = {"prefect.resource.id": "test.disk", "prefect.resource.name": 'thing "with" quotes'}
     event = Event(event="test.disk.moved", resource=resource)
     content = f"[{event.model_dump_json()}]"
-    httpx.post(f"{server.api_url}/events", content=content, trust_env=False).raise_for_status()
+    patient.client(server.api_url).post("/events", content=content).raise_for_status()
 
 
 async def fail() -> str:

@@ -1,0 +1,81 @@
+"""Errors of a Prefect API as one sentence: what was refused, the reason in the body, and the variable to set."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from ai_workflow.secrets import scrub
+
+_WORKSPACE = re.compile(r"/accounts/[^/]+/workspaces/")
+_MAX_REASON_LENGTH = 300
+# Where Prefect, Prefect Cloud and the origin guard put the reason.
+_REASON_FIELDS = ("detail", "exception_message", "message", "error", "exception_detail")
+_NO_REASONS = frozenset({"unauthorized", "forbidden", "internal server error", "not authenticated"})
+
+
+def is_cloud(url: str) -> bool:
+    """Return whether a URL is one of Prefect Cloud, which takes a key in place of a login."""
+    parsed = httpx.URL(url)
+    return (
+        parsed.host == "prefect.cloud" or parsed.host.endswith(".prefect.cloud") or bool(_WORKSPACE.search(parsed.path))
+    )
+
+
+def explain(error: BaseException) -> str:
+    """Return an error of a request to Prefect as a sentence with a remedy; other errors as their own text."""
+    if not isinstance(error, httpx.HTTPStatusError):
+        return scrub(str(error))
+    response = error.response
+    url = str(response.request.url)
+    who = f"Prefect Cloud at {httpx.URL(url).host}" if is_cloud(url) else f"the Prefect server at {_origin(url)}"
+    reason = _reason(response)
+    said = f"{who} answers {response.status_code} to {response.request.method} {response.request.url.path}"
+    return scrub(f"{said}{f': {reason}' if reason else ''}. {_remedy(response.status_code, is_cloud(url))}")
+
+
+def _remedy(status: int, cloud: bool) -> str:
+    if status == HTTPStatus.UNAUTHORIZED:
+        if cloud:
+            return "Set PREFECT_API_KEY to an API key of that workspace"
+        return "Set PREFECT_API_AUTH_STRING to the login of the server, user:password"
+    if status == HTTPStatus.FORBIDDEN:
+        if cloud:
+            return "Check the permissions of PREFECT_API_KEY and the limits of the plan"
+        return "Check PREFECT_API_AUTH_STRING and PREFECT_API_URL"
+    if status == HTTPStatus.NOT_FOUND:
+        return "Check PREFECT_API_URL"
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "Try again later" if cloud else "The server's log says more"
+    return "Correct the request"
+
+
+def _reason(response: httpx.Response) -> str:
+    """Return the reason in a body on one line, shortened; none where the body repeats the status."""
+    try:
+        text = _text(response.json())
+    except ValueError:
+        text = "" if "html" in response.headers.get("content-type", "") else response.text
+    except httpx.ResponseNotRead:
+        return ""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split()).rstrip(".")
+    if line.lower() in _NO_REASONS:
+        return ""
+    return line if len(line) <= _MAX_REASON_LENGTH else f"{line[:_MAX_REASON_LENGTH]} …"
+
+
+def _text(body: Any) -> str:
+    if isinstance(body, dict):
+        found = [_text(body[name]) for name in _REASON_FIELDS if body.get(name)]
+        return found[0] if found else str(body.get("msg", ""))
+    if isinstance(body, list):
+        return "; ".join(filter(None, map(_text, body)))
+    return body if isinstance(body, str) else ""
+
+
+def _origin(url: str) -> str:
+    parsed = httpx.URL(url)
+    return f"{parsed.scheme}://{parsed.netloc.decode()}"

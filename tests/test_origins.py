@@ -1,0 +1,202 @@
+"""Host and Origin checks: which requests of browsers are refused, on each server of the project."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from ai_workflow.origins import OriginError, OriginGuard, Origins
+from deploy.server import Server
+from tests import pages
+from tests.monitoring.exporter.places import Exporting
+from tests.monitoring.relay.running_relay import TOKEN, RunningRelay, alert, webhook
+from tests.serving import shop
+from tests.serving.running import Running
+
+BEHIND_PROXY = {"AIW_ALLOWED_ORIGINS": "https://prefect.example.com, http://relay:9110,"}
+# Two of each kind: that a server has the check at all. What the check refuses is tried above.
+SOME = ("script of another site", "DNS rebinding with its own origin")
+
+
+def refusal(headers: dict[str, str], variables: dict[str, str] | None = None, method: str = "GET") -> str | None:
+    """Return why a request to port 80 of this machine is refused."""
+    given = {"host": "127.0.0.1"} | headers
+    pairs = [(name.encode(), value.encode()) for name, value in given.items()]
+    return Origins.of(variables or {}).refusal(method, pairs)
+
+
+@pytest.mark.parametrize("case", pages.FOREIGN)
+@pytest.mark.parametrize("variables", [{}, BEHIND_PROXY], ids=["as shipped", "behind a proxy"])
+def test_request_of_a_page_of_another_site_is_refused(case: str, variables: dict[str, str]) -> None:
+    assert refusal(pages.FOREIGN[case], variables)
+
+
+@pytest.mark.parametrize("case", pages.own("http://127.0.0.1:80"))
+def test_request_of_the_servers_own_page_and_of_programs_is_allowed(case: str) -> None:
+    assert refusal(pages.own("http://127.0.0.1:80")[case]) is None
+
+
+def test_link_of_another_site_leads_to_a_page_but_sends_no_form() -> None:
+    assert refusal(pages.link()) is None
+    assert refusal(pages.link(), method="POST")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "prefect.example.com", "origin": "https://prefect.example.com"},
+        {"host": "PREFECT.example.com.:443", "origin": "https://Prefect.example.com"},
+        {"host": "127.0.0.1:4200", "origin": "https://prefect.example.com", "sec-fetch-site": "same-origin"},
+        {"host": "relay:9110"},
+    ],
+)
+def test_configured_origin_is_allowed_as_origin_and_as_host(headers: dict[str, str]) -> None:
+    assert refusal(headers, BEHIND_PROXY) is None
+    assert refusal(headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://prefect.example.com"},
+        {"origin": "https://prefect.example.com:8443"},
+        {"origin": "https://prefect.example.com.elsewhere.example"},
+        {"origin": "https://elsewhere.example#https://prefect.example.com"},
+        {"host": "x@127.0.0.1"},
+        {"host": "127.0.0.1, elsewhere.example"},
+        {"host": "prefect.example.com.elsewhere.example"},
+    ],
+)
+def test_what_only_resembles_an_allowed_origin_is_refused(headers: dict[str, str]) -> None:
+    assert refusal(headers, BEHIND_PROXY)
+
+
+def test_a_second_host_header_is_refused() -> None:
+    assert Origins().refusal("GET", [(b"host", b"127.0.0.1"), (b"host", b"elsewhere.example")])
+
+
+@pytest.mark.parametrize(
+    "value", ["*", "prefect.example.com", "https://a.example/path", "https://u:p@a.example", "null"]
+)
+def test_what_is_no_origin_is_an_error_that_names_the_variable(value: str) -> None:
+    with pytest.raises(OriginError, match=r"^AIW_ALLOWED_ORIGINS .*not an origin\. Write scheme://host"):
+        Origins.of({"AIW_ALLOWED_ORIGINS": f"https://good.example,{value}"})
+
+
+def test_lifespan_and_trusted_requests_are_not_checked() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    guard = OriginGuard(app, Origins(), lambda headers: True)
+    asyncio.run(OriginGuard(app, Origins())({"type": "lifespan"}, nothing, nothing))
+    asyncio.run(guard({"type": "http", "method": "GET", "headers": [(b"host", b"elsewhere")]}, nothing, nothing))
+    assert seen == ["lifespan", "http"]
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRelay]:
+    """A relay that asks for no token."""
+    with RunningRelay(tmp_path_factory.mktemp("relay"), [], {"token": None}, PREFECT_API_URL="") as found:
+        yield found
+
+
+def posted(relay: RunningRelay, headers: dict[str, str], path: str = "/alertmanager") -> int:
+    return pages.status(f"{relay.http.base_url}{path}", headers, "POST", json=webhook(alert()))
+
+
+@pytest.mark.parametrize("path", ["/alertmanager", "/alertmanager/on-call", "/prefect"])
+def test_page_of_another_site_posts_no_alert(relay: RunningRelay, path: str) -> None:
+    assert [posted(relay, pages.FOREIGN[case], path) for case in SOME] == [403, 403]
+    assert relay.metric("alert_webhook_total", result="delivered", source="alertmanager") == 0
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_alert_that_is_not_sent_as_json_is_refused(relay: RunningRelay, kind: str) -> None:
+    answer = relay.http.post("/alertmanager", content=b"{}", headers={"content-type": kind} if kind else {})
+    assert answer.status_code == 415
+    assert "application/json" in answer.json()["error"]
+
+
+def test_programs_post_alerts_and_read_metrics_as_before(relay: RunningRelay) -> None:
+    assert posted(relay, {}) == 200
+    assert posted(relay, {"content-type": "application/json; charset=utf-8"}) == 200
+    assert pages.status(f"{relay.http.base_url}/metrics", {}) == 200
+    assert pages.status(f"{relay.http.base_url}/metrics", pages.FOREIGN["DNS rebinding"]) == 403
+
+
+def test_token_makes_the_host_of_an_alert_irrelevant_and_its_lack_does_not(tmp_path: Path) -> None:
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+    with RunningRelay(tmp_path, [], PREFECT_API_URL="") as relay:
+        assert posted(relay, {"host": "alerts.example.com"} | bearer) == 200
+        assert posted(relay, {"host": "alerts.example.com"}) == 403
+        assert posted(relay, {"authorization": "Bearer guess"}) == 401
+
+
+def test_page_of_another_site_asks_the_service_for_nothing(tmp_path: Path) -> None:
+    shop.publish(tmp_path / "store", 0)
+    with Running(shop.pipeline(tmp_path), tmp_path / "store") as service:
+        url = str(service.http.base_url)
+        for path, body in (("/predict", {"rows": [shop.ROW]}), ("/labels", {"labels": []}), ("/admin/drain", {})):
+            foreign = [pages.status(url + path, pages.FOREIGN[case], "POST", json=body) for case in SOME]
+            assert foreign == [403, 403], path
+        for path in ("/v2/health/ready", "/metrics", "/openapi.json"):
+            assert [pages.status(url + path, pages.FOREIGN[case]) for case in SOME] == [403, 403], path
+        own = [pages.status(f"{url}/predict", headers, "POST", json={"rows": [shop.ROW]})
+               for headers in pages.own(url).values()]  # fmt: skip
+        assert set(own) == {200}
+
+
+def test_page_of_another_site_reads_no_metrics_of_the_exporter(tmp_path: Path) -> None:
+    with Exporting(tmp_path) as exporter:
+        url = f"http://127.0.0.1:{exporter.port}/metrics"
+        assert {pages.status(url, headers) for headers in pages.FOREIGN.values()} == {403}
+        assert {pages.status(url, headers) for headers in pages.own(url).values()} == {200}
+
+
+@pytest.mark.parametrize("case", SOME)
+def test_page_of_another_site_reads_and_starts_nothing_on_the_prefect_server(prefect_server: Server, case: str) -> None:
+    url, headers = prefect_server.api_url, pages.FOREIGN[case]
+    reads = ("/csrf-token?client=x", "/admin/settings", "/collections/views/aggregate-worker-metadata")
+    assert {pages.status(url + path, headers) for path in reads} == {403}
+    assert {
+        pages.status(f"{url}/{path}", headers, "POST", json={})
+        for path in ("deployments/filter", "flows/", "variables/")
+    } == {403}
+    preflight = headers | {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    assert pages.status(f"{url}/flows/", preflight, "OPTIONS") == 403
+
+
+def test_the_prefect_server_answers_its_own_page_by_each_of_its_names(prefect_server: Server) -> None:
+    url = f"{prefect_server.api_url}/csrf-token?client=tests"
+    assert {pages.status(url, headers) for headers in pages.own(url).values()} == {200}
+    assert pages.status(f"{prefect_server.ui_url}/ui-settings", pages.link()) == 200
+
+
+@pytest.mark.parametrize("path", ["events/out", "events/in", "logs/out", "task_runs/subscriptions/scheduled"])
+def test_page_of_another_site_opens_no_websocket(prefect_server: Server, path: str) -> None:
+    url = f"{prefect_server.api_url.replace('http', 'ws', 1)}/{path}"
+    with pytest.raises(InvalidStatus, match="403"), connect(url, origin="http://elsewhere.example", proxy=None):  # type: ignore[arg-type]
+        pass
+    with connect(url, subprotocols=["prefect"], proxy=None):  # type: ignore[list-item]
+        pass
+
+
+def test_a_write_without_a_csrf_token_is_refused_by_the_server_of_make_run(prefect_server: Server) -> None:
+    assert pages.status(f"{prefect_server.api_url}/flows/filter", {}, "POST", json={}) == 403
+
+
+def test_no_other_site_shows_a_page_of_prefect_in_a_frame(prefect_server: Server) -> None:
+    answer = httpx.get(prefect_server.ui_url, trust_env=False, follow_redirects=True)
+    assert answer.headers["content-security-policy"] == "frame-ancestors 'self'"

@@ -1,0 +1,85 @@
+"""Errors of a Prefect API: the variable to set, and the reason that the answer gives."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from ai_workflow.prefect_answers import explain, is_cloud
+
+OWN = "http://127.0.0.1:4200/api/work_pools/"
+CLOUD = "https://api.prefect.cloud/api/accounts/1f/workspaces/2e/work_pools/"
+PROXIED = "https://prefect.example.com/api/accounts/1f/workspaces/2e/work_pools/"
+
+
+def error(url: str, status: int, **body: object) -> httpx.HTTPStatusError:
+    request = httpx.Request("POST", url)
+    return httpx.HTTPStatusError("", request=request, response=httpx.Response(status, request=request, **body))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "cloud"),
+    [
+        (OWN, False),
+        (CLOUD, True),
+        (PROXIED, True),
+        ("https://app.prefect.cloud/api", True),
+        ("https://prefect.cloud.example.com/api", False),
+        ("https://notprefect.cloud/api", False),
+    ],
+)
+def test_a_url_of_prefect_cloud_is_known_by_host_or_workspace(url: str, cloud: bool) -> None:
+    assert is_cloud(url) is cloud
+
+
+@pytest.mark.parametrize("url", [CLOUD, PROXIED])
+def test_a_wrong_key_for_prefect_cloud_names_the_key(url: str) -> None:
+    said = explain(error(url, 401, json={"detail": "Invalid authentication credentials"}))
+
+    assert "PREFECT_API_KEY" in said
+    assert "Invalid authentication credentials" in said
+    assert "PREFECT_API_AUTH_STRING" not in said
+
+
+def test_a_lacking_login_of_an_own_server_names_the_login() -> None:
+    said = explain(error(OWN, 401, json={"exception_message": "Unauthorized"}))
+
+    assert said == (
+        "the Prefect server at http://127.0.0.1:4200 answers 401 to POST /api/work_pools/. "
+        "Set PREFECT_API_AUTH_STRING to the login of the server, user:password"
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"json": {"detail": "Plan limit reached: 3 pools."}},
+        {"json": {"exception_message": "Plan limit reached: 3 pools"}},
+        {"json": {"detail": [{"msg": "Plan limit reached: 3 pools", "loc": ["body"]}]}},
+        {"json": {"exception_message": "Plan limit reached: 3 pools", "exception_detail": []}},
+        {"json": "Plan limit reached: 3 pools"},
+        {"text": "Plan limit reached:\n 3 pools\n"},
+    ],
+)
+@pytest.mark.parametrize("status", [403, 409, 422])
+def test_the_reason_in_a_body_is_shown_and_no_log_that_a_person_cannot_read(
+    body: dict[str, object], status: int
+) -> None:
+    said = explain(error(CLOUD, status, **body))
+
+    assert f"answers {status} to POST" in said
+    assert ": Plan limit reached: 3 pools. " in said
+    assert "log" not in said
+
+
+def test_only_an_own_server_has_a_log_that_says_more() -> None:
+    assert explain(error(OWN, 500, json={"exception_message": "Internal Server Error"})).endswith("log says more")
+    assert "log" not in explain(error(CLOUD, 500))
+
+
+@pytest.mark.parametrize("text", ["<html>" + "x" * 9000, "x" * 9000, "\x1b[31mred\x07"])
+def test_a_hostile_body_makes_no_long_line_and_no_control_characters(text: str) -> None:
+    said = explain(error(CLOUD, 403, text=text))
+
+    assert len(said) < 600
+    assert said.isprintable()
