@@ -20,6 +20,8 @@ _OWN = 'reason!~"busy|stalled|retired"'
 # Requests that a version got and did not answer, and requests kept from it because it would not have answered.
 _FAILURES = (f'inference_total{{{_OF},status=~"error|timeout"}}', f"inference_refused_total{{{_OF},{_OWN}}}")
 _FALLBACKS = (f"inference_fallback_total{{{_OF},{_OWN}}}",)
+# Of versions that fail alike, the first in line is named: the next one gets only the requests that it does not answer.
+_FIRST = f'model_info{{{_OF},alias="latest"}}'
 FAILED_TRACE = f'inference_example_info{{{_OF},kind=~"{FAILED}"}}'
 FELL_BACK_TRACE = f'inference_example_info{{{_OF},kind=~"{FELL_BACK}"}}'
 SLOW_TRACE = f'inference_example_info{{{_OF},kind=~"slow|timeout"}}'
@@ -53,13 +55,14 @@ def finds(spec: Spec, slo: Slo, window: str) -> Mapping[str, Find]:
 
 def failing(window: str, share: str) -> Most:
     """Return the version with the most failures, if it has this share of the failed requests of the pipeline."""
-    return Most(_FAILURES, window, least=_least(share, window, f'inference_requests_total{{{_OF},status=~"{FAILED}"}}'))
+    requests = f'inference_requests_total{{{_OF},status=~"{FAILED}"}}'
+    return Most(_FAILURES, window, least=_least(share, window, requests), preferred=_FIRST)
 
 
 def falling_back(window: str, share: str) -> Most:
     """Return the version that others answer for most, if it has this share of all such requests of the pipeline."""
     requests = f'inference_requests_total{{{_OF},status=~"{FELL_BACK}"}}'
-    return Most(_FALLBACKS, window, least=_least(share, window, requests))
+    return Most(_FALLBACKS, window, least=_least(share, window, requests), preferred=_FIRST)
 
 
 def clause(found: Mapping[str, Find], text: str = ", most of them by %s") -> str:
@@ -72,7 +75,7 @@ def _slow(window: str, share: str, bound: str) -> Most:
         return f"{prefix}_latency_seconds_count{{{_OF}}}", f'{prefix}_latency_seconds_bucket{{{_OF},le="{bound}"}}'
 
     own, fast = parts("inference")
-    return Most((own,), window, (fast,), _least(share, window, *parts("inference_request")))
+    return Most((own,), window, (fast,), _least(share, window, *parts("inference_request")), _FIRST)
 
 
 def _least(share: str, window: str, *selectors: str) -> str:

@@ -31,12 +31,14 @@ class Most:
         window: the range, such as `5m`.
         subtracted: selectors of the counters that are subtracted.
         least: an expression; nothing is found where the growth is below it.
+        preferred: a selector; values of the label that it has count twice.
     """
 
     added: tuple[str, ...]
     window: str
     subtracted: tuple[str, ...] = ()
     least: str = ""
+    preferred: str = ""
 
     def expr(self, label: str) -> str:
         """Return the PromQL expression."""
@@ -47,7 +49,11 @@ class Most:
             if selectors
         )
         growth = " - ".join(parts)
-        return f"topk(1, {growth} > 0)" if not self.least else f"topk(1, ({growth} > 0) >= {self.least})"
+        enough = f"(({growth}) > 0)" + (f" >= {self.least}" if self.least else "")
+        if not self.preferred:
+            return f"topk(1, {enough})"
+        twice = f"({enough}) * on ({label}) (2 * max by ({label}) ({self.preferred}))"
+        return f"topk(1, {twice} or {enough})"
 
 
 Find = str | Most

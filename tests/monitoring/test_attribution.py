@@ -82,6 +82,19 @@ def test_a_version_whose_breaker_is_open_is_named_for_the_requests_kept_from_it(
     assert alert["model_version"] == _NEW
 
 
+def test_of_two_versions_that_both_fail_the_first_in_line_is_named(tmp_path: Path) -> None:
+    """By its name the first one is neither the first nor the last."""
+    series = {_requests("error"): f"0+1000x{MINUTES}"}
+    for name in ("fraud_v1", _NEW, "fraud_v9"):
+        series[_version(name, "error")] = f"0+1000x{MINUTES}"
+    series[f'model_info{{{_WHO},model_version="{_NEW}",alias="latest"}}'] = f"1x{MINUTES}"
+    series[f'model_info{{{_WHO},model_version="fraud_v1",alias="stable"}}'] = f"1x{MINUTES}"
+
+    (alert,) = _fired(tmp_path, "service", "InferenceAcuteErrors", series)
+
+    assert alert["model_version"] == _NEW
+
+
 @pytest.mark.slow
 def test_slow_answers_name_the_slow_version(tmp_path: Path) -> None:
     def seconds(name: str, labels: str, count: int, fast: int) -> Series:
