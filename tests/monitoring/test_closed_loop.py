@@ -98,9 +98,9 @@ def test_a_version_on_probation_that_hangs_or_crashes_is_rolled_back(
 
     line = registry.history()[-1]
     assert (line["action"], line["versions"]) == ("rollback", [bad])
-    breaches = _breaches(server, bad)
-    assert breaches
-    for breach in breaches:
+    # The server acts on an event before it writes it.
+    stack.until(lambda: _breaches(server, bad), "the event")
+    for breach in _breaches(server, bad):
         assert breach["resource"]["ai-workflow.pipeline"] == shop.PIPELINE
         assert breach["payload"]["trace_id"], breach["payload"]["alert"]
     # It may be slow on a busy machine, which the latency SLO says; it does not fail.
