@@ -32,11 +32,16 @@ _AFTER: dict[str, Callable[[bytes], bytes]] = {
 
 
 def _answering(answer: worker.Answer, fault: Path) -> worker.Answer:
-    def failing(rows: memoryview, count: int) -> bytes:
+    def kind_of_fault() -> str:
         try:
-            kind = fault.read_text()
+            return fault.read_text()
         except FileNotFoundError:
-            kind = ""
+            return ""
+
+    def failing(rows: memoryview, count: int) -> bytes:
+        kind = kind_of_fault()
+        while kind == "held" == kind_of_fault():
+            time.sleep(0.01)
         _BEFORE.get(kind, lambda: None)()
         return _AFTER.get(kind, bytes)(bytes(answer(rows, count)))
 

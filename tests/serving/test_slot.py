@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.serving import loaded, model_worker
+from ai_workflow.serving import loaded, model_worker, recovery
 from ai_workflow.serving.attempts import Attempts, Outcome
 from ai_workflow.serving.examples import Examples
 from ai_workflow.serving.job_queue import Answers
 from ai_workflow.serving.slot import Slot
 from tests.serving import shop
-from tests.serving.running import HERE, lives
+from tests.serving.running import HERE, children, lives
 
 PATIENCE = 0.5
 
@@ -113,10 +113,10 @@ def test_what_is_of_no_use_any_more_is_not_asked(root: Path, failing: Path, aske
     async def work() -> None:
         async with started(root) as slot:
             asked.clear()
-            failing.write_text("slow")
+            failing.write_text("held")
             first = answer(slot, 1)
             late = [answer(slot, 1, seconds=0.05) for _ in range(3)]
-            assert [await each for each in late] == [Outcome.TIMEOUT] * 3
+            assert [await each in (Outcome.TIMEOUT, Outcome.STALLED) for each in late] == [True] * 3
             failing.unlink()
             await first
             await answer(slot, 1)
@@ -202,5 +202,86 @@ def test_a_process_that_is_killed_fails_what_it_had_and_is_replaced(root: Path) 
             while not slot.answers:
                 await asyncio.sleep(0.02)
             assert not isinstance(await answer(slot, 1), Outcome)
+
+    run(work)
+
+
+def stop(slot: Slot) -> None:
+    """Stop the process of a version, whatever it does."""
+    if slot._worker is not None:
+        os.kill(slot._worker.pid, signal.SIGSTOP)
+
+
+def test_requests_do_not_wait_behind_a_batch_that_is_late(root: Path) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            stop(slot)
+            first = answer(slot, 1, seconds=PATIENCE)
+            behind = [answer(slot, 1, seconds=60) for _ in range(3)]
+            assert await first == Outcome.TIMEOUT
+            assert [await each for each in behind] == [Outcome.TIMEOUT] * 3
+            assert slot.answer(data(1), 1, asyncio.get_running_loop().time() + 60) == Outcome.TIMEOUT
+
+    run(work)
+
+
+async def comes_back(slot: Slot) -> None:
+    while not slot.answers:
+        await asyncio.sleep(0.01)
+
+
+def test_a_version_that_comes_back_gets_one_request_at_a_time(
+    root: Path, failing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "TRIAL_SECONDS", 3600.0)
+
+    async def work() -> None:
+        async with started(root) as slot:
+            assert slot._worker is not None
+            os.kill(slot._worker.pid, signal.SIGKILL)
+            while slot.answers:
+                await asyncio.sleep(0.01)
+            await comes_back(slot)
+            assert slot.condition == "recovering"
+            failing.write_text("held")
+            until = asyncio.get_running_loop().time() + 60
+            first = answer(slot, 1, seconds=60)
+            assert [slot.answer(data(1), 1, until) for _ in range(15)] == [Outcome.RECOVERING] * 15
+            failing.unlink()
+            assert not isinstance(await first, Outcome)
+            failing.write_text("raise")
+            assert await answer(slot, 1) == Outcome.ERROR
+            assert not slot.answers, "one failure is enough"
+
+    run(work)
+
+
+@pytest.mark.slow
+def test_a_version_that_is_stopped_again_and_again_is_back_soon_after_the_last_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    pause = recovery.Recovery._pause.fget
+    assert pause is not None
+    kept = property(lambda self: pauses.append(pause(self)) or pauses[-1])
+    monkeypatch.setattr(recovery.Recovery, "_pause", kept)
+
+    async def work() -> None:
+        async with started(root) as slot:
+            loop = asyncio.get_running_loop()
+            end, late = loop.time() + 14, 0
+            while loop.time() < end:
+                for child in children(os.getpid()):
+                    os.kill(child, signal.SIGSTOP)
+                asked = [slot.answer(data(1), 1, loop.time() + PATIENCE) for _ in range(16)]
+                found = [await each for each in asked if isinstance(each, asyncio.Future)]
+                late += len(found)
+                await asyncio.sleep(0.05)
+            attempts = len(pauses)
+            await comes_back(slot)
+            assert attempts >= 3
+            assert len(pauses) - attempts <= 2, "at most the attempt under way fails, and another one"
+            assert max(pauses) < 2.0, "a start costs CPU time, a process that was stopped costs none"
+            assert late <= 16 + 2 * attempts, "all of the first hang, then one for each return"
 
     run(work)

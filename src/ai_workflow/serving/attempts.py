@@ -26,6 +26,8 @@ class Outcome(StrEnum):
     BUSY = "busy"
     UNFIT = "unfit"
     RETIRED = "retired"
+    # It has only just come back from a fault, and gets one request at a time.
+    RECOVERING = "recovering"
     # The service itself stood still: the version is not to blame.
     STALLED = "stalled"
 
@@ -115,6 +117,10 @@ class Attempts:
         if outcome in self._restarts:
             self._restarts[outcome].inc()
             self._examples.note(self._version, "crash", trace_id)
+
+    def left_alone(self, outcome: Outcome, trace_id: str) -> None:
+        """Show the trace of a fault under which the log has the version's way back."""
+        self._examples.note(self._version, _STATUS_OF.get(outcome, "error"), trace_id)
 
     def breaker(self, state: State) -> None:
         """Show the breaker's state."""

@@ -13,8 +13,8 @@ from ai_workflow.serving.attempts import Outcome
 
 # Rows that wait while the process is busy go together, up to so many.
 _BATCH_ROWS = 128
-# A timer that comes so late says that this process stood still, not that the model is slow.
-_LATE = 0.02
+# A timer that fires so many seconds late, and this share of a job's time, means that the service stood still.
+_LATE, _STALLED_SHARE = 0.02, 0.5
 _TICK = 0.001
 
 Answers = asyncio.Future[Sequence[float] | Outcome]
@@ -29,6 +29,7 @@ class Job:
     until: float
     token: int
     answered: Answers
+    added: float
 
 
 class Asked(Protocol):
@@ -59,13 +60,17 @@ class JobQueue:
         self._batch: list[Job] = []
         self._sent, self._wake = math.inf, math.inf
         self._timer: asyncio.TimerHandle | None = None
+        # Whether the batch with the model has not been answered in time.
+        self.is_late = False
+        # Batches that the model has answered.
+        self.replies = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._batch)
 
     def add(self, data: bytes, rows: int, until: float, token: int) -> Answers:
         """Take a job; where nothing is with the model, it goes there at once."""
-        job = Job(data, rows, until, token, self._loop.create_future())
+        job = Job(data, rows, until, token, self._loop.create_future(), self._loop.time())
         self._waiting.append(job)
         if not self._batch:
             self._send()
@@ -74,9 +79,22 @@ class JobQueue:
             self._wake_at(due)
         return job.answered
 
+    @property
+    def age(self) -> float:
+        """Return the seconds that the batch has been with the model; 0 where there is none."""
+        return max(0.0, self._loop.time() - self._sent)
+
+    def drop_waiting(self) -> list[Job]:
+        """Take back what was not sent to the model."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
     def answered(self) -> list[Job]:
         """Take back the batch that the model has answered, and send the next one."""
         batch, self._batch, self._sent = self._batch, [], math.inf
+        self.replies += 1
+        self.is_late = False
         if self._waiting:
             self._send()
         return batch
@@ -84,7 +102,7 @@ class JobQueue:
     def clear(self) -> tuple[list[Job], list[Job]]:
         """Take back everything: what was with the model, and what waited."""
         found = self._batch, list(self._waiting)
-        self._batch, self._sent = [], math.inf
+        self._batch, self._sent, self.is_late = [], math.inf, False
         self._waiting.clear()
         self._wake_at(math.inf)
         return found
@@ -98,7 +116,7 @@ class JobQueue:
                 batch.append(job)
                 rows += job.rows
         if batch:
-            self._sent = self._loop.time()
+            self._sent, self.is_late = self._loop.time(), False
             self._owner.ask(rows, batch[0].data if len(batch) == 1 else b"".join([job.data for job in batch]))
 
     def _wake_at(self, moment: float) -> None:
@@ -108,16 +126,18 @@ class JobQueue:
         self._wake = moment
         self._timer = self._loop.call_at(moment, self._woken, moment) if moment < math.inf else None
 
-    def _woken(self, moment: float, stood_still: bool = False) -> None:
+    def _woken(self, moment: float, late: float = 0.0) -> None:
         now = self._loop.time()
-        if now - moment > _LATE and not stood_still:
+        if now - moment > _LATE and not late:
             # Answers may lie in the socket: they come first.
-            self._timer = self._loop.call_later(_TICK, self._woken, now, True)
+            self._timer = self._loop.call_later(_TICK, self._woken, now, now - moment)
             return
-        late = [job for job in (*self._batch, *self._waiting) if job.until <= now and not job.answered.done()]
-        if late:
-            self._owner.expired(late, stood_still=stood_still)
-        if now - self._sent >= self._hang and not stood_still:
+        over = [job for job in (*self._batch, *self._waiting) if job.until <= now and not job.answered.done()]
+        stalled = [job for job in over if late > max(_LATE, _STALLED_SHARE * (job.until - job.added))]
+        for jobs, stood_still in ((stalled, True), ([job for job in over if job not in stalled], False)):
+            if jobs:
+                self._owner.expired(jobs, stood_still=stood_still)
+        if now - self._sent >= self._hang and not late:
             self._owner.hung(now - self._sent)
         untils = [job.until for job in (*self._batch, *self._waiting) if not job.answered.done()]
         self._wake_at(max(min([self._sent + self._hang, *untils]), now + _TICK))

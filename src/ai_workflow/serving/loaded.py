@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ai_workflow import fingerprint, golden
@@ -71,10 +71,20 @@ class Loaded:
 
         return self.golden.x if len(self.golden.x) else np.full((1, self.features), np.nan, dtype=np.float32)
 
-    def differs(self, answers: Sequence[float]) -> str | None:
-        """Return how answers to the trial are not the known ones, or None if they are, or none are known."""
-        wrong = self.golden.wrong(answers) if len(self.golden.x) else []
-        return f"another answer to golden row {wrong[0]}" if wrong else None
+    def differs(self, answers: Sequence[float], row: int | None = None) -> str | None:
+        """Return how answers to the trial are not the known ones, or None if they are, or none are known.
+
+        Args:
+            answers: to the rows of the trial, or to one of them.
+            row: the number of that row.
+        """
+        known, first = self.golden, row or 0
+        if not len(known.x):
+            return None
+        if row is not None:
+            known = replace(known, x=known.x[row : row + 1], answers=known.answers[row : row + 1])
+        wrong = known.wrong(answers)
+        return f"another answer to golden row {first + wrong[0]}" if wrong else None
 
     def close(self) -> None:
         """Give back the memory and the lease."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 import struct
@@ -15,9 +16,12 @@ from typing import Any
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.serving.worker import ANSWER, HEAD, READY
 from ai_workflow.serving.worker_output import WorkerOutput
+from ai_workflow.serving.worker_usage import usage
 
 # One thread each: the processes of several versions share the machine with the server.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# How often progress is looked at: states of a process that runs or waits for a disk (proc(5)) are progress.
+_LOOK_SECONDS, _BUSY_STATES = 0.1, "RD"
 COMMAND = (sys.executable, "-P", "-m", "ai_workflow.serving.worker")
 
 # The answers, or what the model said in place of any.
@@ -25,7 +29,11 @@ Reply = Sequence[float] | str
 
 
 class ModelGone(AiWorkflowError):
-    """The process ended, or did not come up."""
+    """The process ended, or did not start; `is_late`: it took too long."""
+
+    def __init__(self, problem: str, *, is_late: bool = False) -> None:
+        super().__init__(problem)
+        self.is_late = is_late
 
 
 class ModelWorker(asyncio.Protocol):
@@ -41,12 +49,14 @@ class ModelWorker(asyncio.Protocol):
         self._name, self._replied, self._gone = name, replied, gone
         self._buffer = bytearray()
         self.outputs = 0
+        # CPU time of the process when it was last looked at.
+        self.cpu_seconds = 0.0
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: Any = None
         self._process: subprocess.Popen[bytes]
         self._output: WorkerOutput
 
-    async def start(self, kind: str, model: int, features: int, timeout: float) -> None:
+    async def start(self, kind: str, model: int, features: int, timeout: float, stall: float = math.inf) -> None:
         """Start the process and wait until its model is loaded.
 
         Args:
@@ -54,6 +64,7 @@ class ModelWorker(asyncio.Protocol):
             model: an open file with the model.
             features: numbers in each row.
             timeout: seconds that it may take.
+            stall: seconds that it may make no progress.
 
         Raises:
             ModelGone: it crashed on the model, or took too long.
@@ -75,14 +86,32 @@ class ModelWorker(asyncio.Protocol):
         self._watch_exit(loop)
         try:
             await loop.create_connection(lambda: self, sock=ours)
-            async with asyncio.timeout(timeout):
-                await self._ready
-        except TimeoutError as error:
-            self.kill()
-            raise ModelGone(f"the model did not load within {timeout:g} s (model.timeout)") from error
+            await self._loaded(timeout, stall)
         except BaseException:
             self.kill()
             raise
+
+    async def _loaded(self, timeout: float, stall: float) -> None:
+        """Wait until the model is loaded, as long as the process makes progress."""
+        time = asyncio.get_running_loop().time
+        end, moved = time() + timeout, time()
+        while not self._ready.done():
+            await asyncio.wait([self._ready], timeout=min(_LOOK_SECONDS, max(0.0, end - time())))
+            if self._makes_progress():
+                moved = time()
+            if self._ready.done():
+                break
+            if time() >= end:
+                raise ModelGone(f"the model did not load within {timeout:g} s (model.timeout)", is_late=True)
+            if time() - moved >= stall:
+                raise ModelGone(f"the process of the model made no progress for {stall:.1f} s", is_late=True)
+        await self._ready
+
+    def _makes_progress(self) -> bool:
+        """Return whether the process has used the CPU since the last call, or waits for the CPU or for a disk."""
+        before = self.cpu_seconds
+        self.cpu_seconds, state = usage(self._process.pid, before)
+        return self.cpu_seconds > before or state in _BUSY_STATES
 
     @property
     def pid(self) -> int:
@@ -94,8 +123,9 @@ class ModelWorker(asyncio.Protocol):
         self._transport.write(HEAD.pack(rows, 0) + data)
 
     def kill(self) -> None:
-        """End the process, whatever it does; nobody is told."""
+        """End the process, whatever it does; `gone` is not called."""
         self._gone = _nobody
+        self.cpu_seconds, _ = usage(self._process.pid, self.cpu_seconds)
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         if self._transport is not None:
@@ -142,6 +172,7 @@ class ModelWorker(asyncio.Protocol):
         def ended() -> None:
             loop.remove_reader(handle)
             os.close(handle)
+            self.cpu_seconds, _ = usage(self._process.pid, self.cpu_seconds)
             code = self._process.wait()
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             if last := self._output.drain():

@@ -99,7 +99,7 @@ class OtherRoutes:
         chain = self._versions.chain
         serving = [slot.name for slot in chain.slots if slot.answers]
         has_default = self._settings.inference.default_response is not None
-        whole = bool(chain.slots) and chain.absent is None and chain.slots[0].answers
+        whole = bool(chain.slots) and chain.absent is None and len(serving) == len(chain.slots)
         state = "draining" if self._is_draining() else "ok" if whole else "degraded"
         ready = not self._is_draining() and (bool(serving) or has_default)
         body = {

@@ -109,6 +109,9 @@ class PredictionLog:
     def _run(self) -> None:
         while not self._over.wait(_WRITE_SECONDS):
             self._write()
+            if self._compacting is not None:
+                # One that has ended stays as a zombie until it is waited for.
+                self._compacting.poll()
             if self._handle >= 0 and (
                 self._bytes >= _SEGMENT_BYTES or time.monotonic() - self._opened >= self._seconds
             ):

@@ -1,9 +1,11 @@
-"""One version that is served: its process, the queue before it, its breaker, and its way back after a fault."""
+"""A version that is served: its process, its queue and its circuit breaker."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
+from logging import DEBUG, WARNING
 
 from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
@@ -13,13 +15,16 @@ from ai_workflow.serving.breaker import Breaker, State
 from ai_workflow.serving.job_queue import Answers, Job, JobQueue
 from ai_workflow.serving.loaded import Loaded
 from ai_workflow.serving.model_worker import ModelGone, ModelWorker, Reply
+from ai_workflow.serving.recovery import Recovery
 
-# A process that has not answered for so many times the patience is killed.
-_HANG = 3
-# The token of golden rows: what the breaker is told depends on the numbers, which are compared first.
+# A process that has not answered for so many times the patience, and so many seconds, is killed.
+_HANG, _LEAST_HANG_SECONDS = 3, 1.0
+# The token of golden rows: the breaker ignores it, as their answers are compared first.
 _GOLDEN = -1
-# Between two attempts to bring a version back: at least so long, and so many times what it costs to start a process.
-_PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 0.5, 10, 60.0
+# A batch is late after this share of the patience: a request has less of it left when it is sent.
+_LATE_SHARE = 0.9
+# A process that loads, uses no CPU and waits for no disk for so long, and for twice as long as usual, hangs.
+LEAST_STALL_SECONDS = 0.5
 log = logger("serving")
 
 
@@ -38,15 +43,15 @@ class Slot:
         self.loaded, self.name, self.attempts = loaded, loaded.name, attempts
         self._longest, self._patience, self._timeout = queue, patience, timeout
         self._loop = asyncio.get_running_loop()
-        self._queue = JobQueue(self, _HANG * patience)
+        self._queue = JobQueue(self, max(_HANG * patience, _LEAST_HANG_SECONDS))
         self._breaker = Breaker(self._changed)
         self._worker: ModelWorker | None = None
-        self._recovery: asyncio.Task[None] | None = None
+        self._recovery = Recovery(self, self._queue, self._breaker, patience)
+        # What its process takes to start: wall-clock seconds, and CPU seconds.
+        self._start_seconds, self.start_cost = 0.0, 0.0
         # Why it is not asked, where it is not.
-        self._problem = Outcome.CRASHED
+        self.problem = Outcome.CRASHED
         self._is_closed = False
-        # The trace of the log lines about its process, for alerts that no request stands behind.
-        self._trace_id = trace.new_id()
 
     # -- what it is asked ----------------------------------------------------------------------------------------
 
@@ -60,9 +65,15 @@ class Slot:
         """
         token = self._breaker.admit()
         if token is None or self._worker is None:
-            return self._problem
-        if len(self._queue) >= self._longest:
+            return self.problem
+        waiting = len(self._queue)
+        if waiting >= self._longest:
             return Outcome.BUSY
+        if waiting and self._recovery.is_on_trial:
+            return Outcome.RECOVERING
+        # What waits behind a batch that is late would be late as well.
+        if self._queue.is_late:
+            return Outcome.TIMEOUT
         return self._queue.add(data, rows, until, token)
 
     @property
@@ -73,7 +84,9 @@ class Slot:
     @property
     def condition(self) -> str:
         """`ok`, or what keeps it from being asked."""
-        return "ok" if self.answers else self._problem.value
+        if not self.answers:
+            return self.problem.value
+        return Outcome.RECOVERING.value if self._recovery.is_on_trial else "ok"
 
     @property
     def waiting(self) -> int:
@@ -90,6 +103,9 @@ class Slot:
     def expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
         """Give up on jobs; where this process stood still, the model is not to blame."""
         self._fail(jobs, Outcome.STALLED if stood_still else Outcome.TIMEOUT, counts=not stood_still)
+        if not stood_still and self._queue.age > _LATE_SHARE * self._patience:
+            self._queue.is_late = True
+            self._fail(self._queue.drop_waiting(), Outcome.TIMEOUT, counts=False)
 
     def hung(self, seconds: float) -> None:
         """Kill the process: it may hang for ever."""
@@ -117,10 +133,15 @@ class Slot:
     def _fail(self, jobs: Sequence[Job], outcome: Outcome, *, counts: bool = True) -> None:
         for job in jobs:
             if not job.answered.done():
-                if counts:
-                    self._problem = outcome
-                    self._breaker.record(job.token, False)
                 job.answered.set_result(outcome)
+                if counts:
+                    self._count_failure(job.token, outcome)
+
+    def _count_failure(self, token: int, outcome: Outcome) -> None:
+        self.problem = outcome
+        self._breaker.record(token, False)
+        if self._recovery.is_on_trial and token != _GOLDEN:
+            self._breaker.open()
 
     # -- its process ---------------------------------------------------------------------------------------------
 
@@ -130,12 +151,31 @@ class Slot:
         Raises:
             AiWorkflowError: it cannot be loaded, or answers them in another way.
         """
-        await self._spawn()
-        problem = await self._golden(self._timeout)
+        began = self._loop.time()
+        await self._spawn(math.inf)
+        self._start_seconds = self._loop.time() - began
+        problem = await self.golden(self._timeout)
         if problem is not None:
             raise AiWorkflowError(f"{self.name} does not answer its golden rows: {problem}")
+        self._recovery.watch()
 
-    async def _spawn(self) -> None:
+    async def restart(self) -> None:
+        """Start a process in place of one that was lost.
+
+        Raises:
+            ModelGone: it crashed on the model, or made no progress for longer than loading usually takes.
+        """
+        if self._worker is not None:
+            return
+        try:
+            await self._spawn(max(LEAST_STALL_SECONDS, 2 * self._start_seconds))
+        except ModelGone as error:
+            self.attempts.lost(Outcome.HUNG if error.is_late else Outcome.CRASHED, self._recovery.trace_id)
+            raise
+
+    async def _spawn(self, stall: float) -> None:
+        """Start a process, and wait until its model is loaded; `stall` seconds without progress are a failure."""
+
         def replied(reply: Reply) -> None:
             if self._worker is worker:
                 self._replied(reply)
@@ -145,73 +185,66 @@ class Slot:
                 self._lose(Outcome.CRASHED, how)
 
         worker = ModelWorker(self.name, replied, gone)
-        await worker.start(self.loaded.kind, self.loaded.model, self.loaded.features, self._timeout)
+        try:
+            await worker.start(self.loaded.kind, self.loaded.model, self.loaded.features, self._timeout, stall)
+        finally:
+            self.start_cost = worker.cpu_seconds
         if worker.outputs != self.loaded.outputs:
             worker.kill()
             raise ModelGone(f"it answers {worker.outputs} numbers to a row, in place of {self.loaded.outputs}")
         self._worker = worker
 
-    async def _golden(self, seconds: float) -> str | None:
-        """Return what is wrong with the answers to the golden rows, if anything."""
-        rows, until = self.loaded.trial, self._loop.time() + seconds
-        answered = await self._queue.add(rows.tobytes(), len(rows), until, _GOLDEN)
-        return answered.value if isinstance(answered, Outcome) else self.loaded.differs(answered)
+    async def golden(self, seconds: float, row: int | None = None) -> Outcome | str | None:
+        """Return how golden rows are not answered as they should be, if so.
+
+        Args:
+            seconds: how long that may take.
+            row: the number of the row to ask about; none: all of them.
+        """
+        rows = self.loaded.trial if row is None else self.loaded.trial[row : row + 1]
+        answered = await self._queue.add(rows.tobytes(), len(rows), self._loop.time() + seconds, _GOLDEN)
+        return answered if isinstance(answered, Outcome) else self.loaded.differs(answered, row)
+
+    @property
+    def has_process(self) -> bool:
+        """Whether there is a process; it may hang."""
+        return self._worker is not None
 
     def _lose(self, outcome: Outcome, how: str) -> None:
-        """Give up the process: whoever waits for it is told, and it is brought back."""
+        """Give up the process: its requests fail, and it is started again."""
         worker, self._worker = self._worker, None
         sent, waiting = self._queue.clear()
         if worker is not None:
             worker.kill()
-        with trace.bound(trace_id=self._trace_id):
-            self.attempts.lost(outcome, self._trace_id)
-            if not self._is_closed:
-                log.warning("%s: its process %s", self.name, how)
+        if not self._is_closed:
+            with trace.bound(trace_id=self._recovery.trace_id):
+                # One line for each fault: until it is over, every attempt to start may fail in the same way.
+                log.log(DEBUG if self._recovery.is_active else WARNING, "%s: its process %s", self.name, how)
         self._fail(sent, outcome)
         self._fail(waiting, outcome, counts=False)
-        self._problem = outcome
+        self.problem = outcome
         self._recover()
+        self.attempts.lost(outcome, self._recovery.trace_id)
+
+    def fail(self, outcome: Outcome) -> None:
+        """Leave the version alone for a fault that no request has met, until it answers its golden rows."""
+        self.problem = outcome
+        self._breaker.open()
 
     def _changed(self, state: State) -> None:
         self.attempts.breaker(state)
         if state is State.OPEN:
             self._recover()
+            # They have time left for the next version.
+            self._fail(self._queue.drop_waiting(), self.problem, counts=False)
 
     def _recover(self) -> None:
-        if not self._is_closed and (self._recovery is None or self._recovery.done()):
-            self._recovery = self._loop.create_task(self._bring_back())
-
-    async def _bring_back(self) -> None:
-        """Try until the version answers its golden rows again, the more seldom the more an attempt costs."""
-        pause = 0.0 if self._worker is None else _PAUSE
-        log.warning("%s is left alone: %s", self.name, self._problem)
-        self._breaker.open()
-        problem: str | None = ""
-        while problem is not None:
-            await asyncio.sleep(pause)
-            problem, cost = await self._attempt()
-            pause = min(max(_PAUSE, _PAUSE_FACTOR * cost), _LONGEST_PAUSE)
-        log.info("%s answers again", self.name)
-
-    async def _attempt(self) -> tuple[str | None, float]:
-        """Return what is still wrong, and how many seconds it took to start a process for it."""
-        token, cost, began = self._breaker.probe(), 0.0, self._loop.time()
-        assert token is not None, "nobody else probes"
-        problem: str | None
-        try:
-            if self._worker is None:
-                await self._spawn()
-                cost = self._loop.time() - began
-            problem = await self._golden(self._patience)
-        except (ModelGone, OSError) as error:
-            problem, cost = str(error), self._loop.time() - began
-        self._breaker.record(token, problem is None)
-        return problem, cost
+        if not self._is_closed:
+            self._recovery.begin()
 
     def close(self) -> None:
-        """End its process, and let go of its files."""
+        """End its process, and release its files."""
         self._is_closed = True
-        if self._recovery is not None:
-            self._recovery.cancel()
+        self._recovery.close()
         self._lose(Outcome.RETIRED, "is no longer needed")
         self.loaded.close()
