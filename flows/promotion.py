@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
+from prefect.events.filters import (
+    EventFilter,
+    EventNameFilter,
+    EventOccurredFilter,
+    EventResourceFilter,
+)
+from prefect.events.schemas.events import ResourceSpecification
 
 from ai_workflow import logs, trace, verification
 from ai_workflow import promotion as probation
@@ -20,6 +28,7 @@ from flows.parameters import Environment, LogLevel, Overrides, Pipeline
 from flows.upkeep import upkeep
 
 PROMOTED, ROLLED_BACK = "ai-workflow.model.promoted", "ai-workflow.model.rolled-back"
+BREACHED = "ai-workflow.slo.breached"
 log = logs.logger("promotion")
 
 
@@ -42,18 +51,25 @@ async def promotion(
     """
 
     async def work(settings: Settings) -> dict[str, Any]:
-        return await asyncio.to_thread(decide, settings, breach)
+        recorded = "" if breach else await _recorded_breach(settings)
+        return await asyncio.to_thread(decide, settings, breach, recorded)
 
     return await upkeep(
         "promotion", work, config=config, environment=environment, overrides=overrides, log_level=log_level
     )
 
 
-def decide(settings: Settings, breach: str) -> dict[str, Any]:
-    """Look at the version on probation and do what follows, and return what was done."""
+def decide(settings: Settings, breach: str, recorded: str = "") -> dict[str, Any]:
+    """Promote or roll back the version on probation, or leave it, and return what was done.
+
+    Args:
+        settings: the configuration.
+        breach: the reason to roll it back at once, in words.
+        recorded: a breach since the probation began that no rollback has followed, in words.
+    """
     store = Store(settings.store.root)
     registry = Registry(store, settings.models)
-    found = _look(registry, settings, breach)
+    found = _look(registry, settings, breach, recorded)
     verdict, reason = probation.verdict(found, settings.promotion, datetime.now(UTC))
     before = registry.aliases()
     if found is None or verdict in ("wait", "nothing to do"):
@@ -75,7 +91,31 @@ def decide(settings: Settings, breach: str) -> dict[str, Any]:
     return {"message": f"{found.version}: {verdict}: {reason}", "verdict": verdict, **after}
 
 
-def _look(registry: Registry, settings: Settings, breach: str) -> Probation | None:
+async def _recorded_breach(settings: Settings) -> str:
+    """Return the last breach that names the version on probation; empty if there is none.
+
+    The reaction flow rolls back at once. What it could not act on, such as one breach more than
+    `reactions.promotion_per_day` allows, must not end with the promotion of a version that fails.
+    """
+    registry = Registry(Store(settings.store.root), settings.models)
+    candidate = await asyncio.to_thread(probation.on_probation, registry)
+    if candidate is None:
+        return ""
+    version, since = candidate
+    named = {"ai-workflow.pipeline": settings.pipeline, "ai-workflow.model_version": version}
+    wanted = EventFilter(
+        occurred=EventOccurredFilter(since=since),
+        event=EventNameFilter(name=[BREACHED]),
+        resource=EventResourceFilter(labels=ResourceSpecification.model_validate(named)),
+    )
+    async with get_client() as client:
+        found = await client.read_events(wanted, limit=1)
+    if not found.events:
+        return ""
+    return str(found.events[0].payload.get("summary") or f"{version} breached an SLO")
+
+
+def _look(registry: Registry, settings: Settings, breach: str, recorded: str) -> Probation | None:
     candidate = probation.on_probation(registry)
     if candidate is None:
         return None
@@ -85,7 +125,7 @@ def _look(registry: Registry, settings: Settings, breach: str) -> Probation | No
         with registry.leased(name, "promotion") as version:
             breach = "; ".join(verification.problems(registry, version, settings.model.timeout)[:1])
     rows = result_store.rows_of(registry.store, settings.pipeline, name)
-    return Probation(name, since, rows, breach)
+    return Probation(name, since, rows, breach, recorded)
 
 
 def _tell(settings: Settings, verdict: str, version: str, reason: str, after: dict[str, str | None]) -> None:

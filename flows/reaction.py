@@ -1,7 +1,7 @@
-"""The reaction flow: what follows from a breach of an SLO, a few times a day at most.
+"""The reaction flow: it starts a rollback or a training after a breach of an SLO, a few times a day at most.
 
-Each start takes one of the day's slots, a run with the idempotency key `reaction/<what>/<pipeline>/<day>/<n>`: the
-server hands a slot out once, whoever asks, after a restart as before.
+Each start takes one of the day's slots, a run with the idempotency key `reaction/<what>/<pipeline>/<day>/<n>`. The
+server creates the run of a slot once, also after a restart of anything.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def reaction(
     promotion: str = "promotion/promotion",
     log_level: LogLevel = None,
 ) -> Any:
-    """Roll back the version on probation if the breach is its, else train anew if accuracy is what suffers.
+    """Roll back the version on probation if the breach names it, else train if accuracy is breached.
 
     Args:
         event_id: id of the event `ai-workflow.slo.breached`; the same event never starts two things.
@@ -100,10 +100,7 @@ def decide(settings: Settings, breach: Breach) -> tuple[What | None, str]:
     if candidate and candidate[0] == breach.model_version:
         return "promotion", f"{breach.model_version} is on probation"
     if breach.slo != "accuracy":
-        return (
-            None,
-            f"training does not mend {breach.slo}, and {breach.model_version or 'no version'} is not on probation",
-        )
+        return None, f"{_not_on_probation(breach, candidate)}, and training does not improve {breach.slo}"
     if breach.model_version and breach.model_version not in registry.aliases().values():
         return None, f"{breach.model_version} is neither latest nor stable any more"
     return "training", "accuracy is breached"
@@ -131,6 +128,11 @@ def _emit(event: str, name: str, resource: str, text: str, breach: Breach, run: 
             "trace_id": trace.current() or "",
         },
     )
+
+
+def _not_on_probation(breach: Breach, candidate: tuple[str, datetime] | None) -> str:
+    on_trial = f"{candidate[0]} is on probation" if candidate else "no version is on probation"
+    return f"the breach names {breach.model_version or 'no version'}, and {on_trial}"
 
 
 async def start(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from monitoring import durations
 from monitoring.spec import SEVERITIES, Spec
 
-# Alerts of these labels are about the same thing; a label that both lack is the same, too.
-SAME = ["slo", "job", "pipeline", "model_version"]
+# Alerts with these labels in common are about the same SLO; a label that both lack counts as equal.
+SAME = ["slo", "job", "pipeline"]
+# Some alerts of an SLO name a version: one about another version is another fault.
+SAME_VERSION = [*SAME, "model_version"]
 
 
 def config(spec: Spec) -> dict[str, object]:
@@ -15,7 +17,7 @@ def config(spec: Spec) -> dict[str, object]:
     return {
         "route": {
             "receiver": last,
-            "group_by": ["alertname", "slo", "job"],
+            "group_by": ["alertname", "slo", "job", "pipeline"],
             **_times(spec, last),
             "routes": [
                 {"matchers": ['alertname="Watchdog"'], "receiver": "heartbeat", **_beat(spec)},
@@ -58,8 +60,11 @@ def _heartbeat(spec: Spec) -> dict[str, object]:
 
 def _inhibitions() -> list[dict[str, object]]:
     return [
-        _silences(['severity="page"', 'slo=~".+"'], ['severity=~"ticket|chat"', 'slo=~".+"'], SAME),
-        _silences(['severity="ticket"', 'slo=~".+"'], ['alertname=~"ErrorBudget.*"'], SAME),
+        _silences(['severity="page"', 'slo=~".+"'], ['severity=~"ticket|chat"', 'slo=~".+"'], SAME_VERSION),
+        # A budget is that of the pipeline, also where the alert that spends it names a version.
+        _silences(
+            ['severity=~"page|ticket"', 'slo=~".+"', 'alertname!~"ErrorBudget.*"'], ['alertname=~"ErrorBudget.*"'], SAME
+        ),
         _silences(['alertname="ErrorBudgetExhausted"'], ['alertname="ErrorBudgetLow"'], SAME),
         # A service that is down is not asked, too, and has no metrics.
         _silences(['alertname="InferenceTargetDown"'], ['alertname=~"InferenceThroughputFloor|SLOMetricAbsent"'], []),

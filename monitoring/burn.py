@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from monitoring import durations, finding, promql, queries
+from monitoring import at_fault, durations, finding, promql, queries
 from monitoring.annotations import dashboard, written
 from monitoring.durations import shortest
 from monitoring.spec import Slo, Spec, Window
@@ -14,13 +15,7 @@ Rule = dict[str, object]
 SHORTEST = "5m"
 _RATE = re.compile(r"\b(i?rate)\s*\(")
 
-# Which series has the trace of a bad event, by kind of promise and the metric of its events.
-_EXAMPLES = {
-    ("events", "inference_total"): 'inference_example_info{<own>,kind=~"error|timeout|rejected"}',
-    ("latency", "inference_latency_seconds_count"): 'inference_example_info{<own>,kind="slow"}',
-    ("accuracy", "model_labeled_predictions_total"): "model_evaluation_info{<own>}",
-}
-# What is told of a budget as a whole; `slo.yaml` gives the numbers.
+# Alerts about a budget as a whole; `slo.yaml` gives the numbers.
 BUDGETS = ("ErrorBudgetExhausted", "ErrorBudgetLow")
 
 
@@ -115,15 +110,16 @@ def _burning(spec: Spec, slo: Slo) -> list[Rule]:
             expr += (
                 f'\nand\n{long} * slo:sli_total:increase{window.long}{{slo="{slo.name}"}} >= {shortest(window.least)}'
             )
+        finds = at_fault.finds(spec, slo, window.short)
         told = Told(
-            f"{slo.name}: {{{{ $value | humanizePercentage }}}} of events are bad{_of(slo)}, "
-            f"{factor} times more than the budget lasts for",
+            f"{slo.name}{about(slo)}: {{{{ $value | humanizePercentage }}}} of events are bad"
+            f"{at_fault.clause(finds)}; the error budget burns at more than {_times(factor)}the sustainable rate",
             f"{slo.description or slo.name} Over {window.short} and over {window.long}, more than {limit}; "
             f"the budget is {shortest(slo.budget)} over {spec.period}.",
             limit,
         )
         labels = {"severity": window.severity, "window": window.name, "burn_factor": factor}
-        found.append(_alert(spec, slo, slo.alert, expr, window.hold, labels, told, _finds(slo)))
+        found.append(_alert(spec, slo, slo.alert, expr, window.hold, labels, told, finds))
     return found
 
 
@@ -136,12 +132,14 @@ def _budgets(spec: Spec, slo: Slo) -> list[Rule]:
             continue
         limit, least = entry.numbers["remaining"], entry.numbers["least"]
         expr = f"slo:error_budget_remaining:ratio{here} <= {limit}\nand\nslo:sli_bad:increase_period{here} >= {least}"
+        finds = at_fault.finds(spec, slo, windows(slo)[-1])
         told = Told(
-            f"{slo.name}: {{{{ $value | humanizePercentage }}}} of the error budget is left{_of(slo)}",
+            f"{slo.name}{about(slo)}: {{{{ $value | humanizePercentage }}}} of the error budget is left"
+            f"{at_fault.clause(finds, ', most of the recent bad events are by %s')}",
             f"Of {shortest(slo.budget)} of all events over {spec.period}; by at least {least} bad ones.",
             limit,
         )
-        found.append(_alert(spec, slo, name, expr, entry.hold, {"severity": entry.severity}, told, _finds(slo)))
+        found.append(_alert(spec, slo, name, expr, entry.hold, {"severity": entry.severity}, told, finds))
     return found
 
 
@@ -158,25 +156,20 @@ def _absent(spec: Spec, slo: Slo) -> list[Rule]:
     return [_alert(spec, slo, "SLOMetricAbsent", f"absent({found.text})", slo.absent, {"severity": "page"}, told, {})]
 
 
-def _of(slo: Slo) -> str:
-    """The text that names what the series of a promise are about."""
+def about(slo: Slo) -> str:
+    """Return the text that names what the series of an SLO are about, such as a pipeline."""
     by = promql.grouping(slo.total_query or slo.raw)
-    return " of {{ $labels.model_version }}" if "model_version" in by else ""
+    named = [f"{{{{ $labels.{label} }}}}" for label in ("pipeline", "model_version") if label in by]
+    return f" of {' '.join(named)}" if named else ""
 
 
-def _finds(slo: Slo) -> dict[str, str]:
-    """What its alerts find: the trace of a bad event, where the metric has one beside it."""
-    query = slo.total_query or slo.raw
-    metric, by = promql.selectors(query)[0].metric, promql.grouping(query)
-    wanted = _EXAMPLES.get((slo.kind, metric), "")
-    if not wanted or "model_version" not in by:
-        return {}
-    own = ",".join(f"{label}=${label}" for label in by)
-    return {"trace_id": wanted.replace("<own>", own)}
+def _times(factor: str) -> str:
+    return "" if factor == "1" else f"{factor} times "
 
 
 def _alert(
-    spec: Spec, slo: Slo, name: str, expr: str, hold: str, labels: dict[str, str], told: Told, finds: dict[str, str]
+    spec: Spec, slo: Slo, name: str, expr: str, hold: str, labels: dict[str, str], told: Told,
+    finds: Mapping[str, finding.Find],
 ) -> Rule:  # fmt: skip
     where = dashboard(spec, "slo", {"slo": slo.name})
     own = written(spec, name, told.summary, told.description, told.objective, told.unit, where)

@@ -1,74 +1,180 @@
-"""What an alert finds beside its own series when it fires: the trace, stage or version that it is about.
+"""Labels that an alert reads from other series when it fires: the trace, the stage, the version at fault.
 
-As an annotation: a label would make another alert of each run and each request.
+They are annotations: as labels they would make another alert of each run and each request.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from monitoring import promql
 
 _PLACE = re.compile(r"\$(\w+)")
 _WRITTEN = re.compile(
-    r'\{\{ with query (?:\(printf )?`([^`]*)`([^}]*?)\)? \}\}\{\{ \. \| first \| label "(\w+)" \}\}\{\{ end \}\}'
+    r"\{\{ with query (?:\(printf )?`([^`]*)`([^}]*?)\)? \}\}"
+    r'\{\{ \. \| first \| label "(\w+)"(?: \| printf "([^"]*)")? \}\}\{\{ end \}\}'
 )
+_SUM = re.compile(r"(- )?sum by \(\w+\) \((increase\(.*?\]\))\)")
+_COUNTER = re.compile(r"increase\(([^\[]*)\[")
+# Growth per sample of the counters in examples: more than the bad events of any trial.
+_MOST, _LESS, _DECOY = 10**7, 10**6, 10**9
 
 
-def templates(finds: Mapping[str, str]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Most:
+    """The value of a label for which counters grew most over a window.
+
+    Attributes:
+        added: selectors of the counters that are added up; `$x` is the alert's own label x.
+        window: the range, such as `5m`.
+        subtracted: selectors of the counters that are subtracted.
+        least: an expression; nothing is found where the growth is below it.
+        preferred: a selector; values of the label that it has count twice.
+    """
+
+    added: tuple[str, ...]
+    window: str
+    subtracted: tuple[str, ...] = ()
+    least: str = ""
+    preferred: str = ""
+
+    def expr(self, label: str) -> str:
+        """Return the PromQL expression."""
+        # A join, not a sum of sums: a counter that a service does not have must not hide the others.
+        parts = (
+            f"sum by ({label}) ({' or '.join(f'increase({text}[{self.window}])' for text in selectors)})"
+            for selectors in (self.added, self.subtracted)
+            if selectors
+        )
+        growth = " - ".join(parts)
+        enough = f"(({growth}) > 0)" + (f" >= {self.least}" if self.least else "")
+        if not self.preferred:
+            return f"topk(1, {enough})"
+        twice = f"({enough}) * on ({label}) (2 * max by ({label}) ({self.preferred}))"
+        return f"topk(1, {twice} or {enough})"
+
+
+Find = str | Most
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A series of a test: a gauge that is always 1, or a counter that grows by `growth` with each sample."""
+
+    text: str
+    growth: int | None = None
+
+    @property
+    def selector(self) -> promql.Selector:
+        """The metric and its labels."""
+        return _only(self.text)
+
+
+def templates(finds: Mapping[str, Find]) -> dict[str, str]:
     """Return annotations that Prometheus fills in with a label of a series; empty where there is none.
 
     Args:
         finds: for each annotation, which has the name of the label, the selector of the series: `$x` in it is the
-            alert's own label x, such as `a_info{pipeline=$pipeline}`.
+            alert's own label x, such as `a_info{pipeline=$pipeline}`; or the counter that grew most.
     """
-    return {label: _template(label, selector) for label, selector in finds.items()}
+    return {label: template(label, find) for label, find in finds.items()}
 
 
-def found(text: str, labels: Mapping[str, str], series: Sequence[str]) -> str:
+def template(label: str, find: Find, text: str = "") -> str:
+    """Return the template for a label of a series.
+
+    Args:
+        label: its name.
+        find: which series.
+        text: written around the label, with `%s` for it; nothing is written where no series is found.
+    """
+    query = find.expr(label) if isinstance(find, Most) else find
+    names = _PLACE.findall(query)
+    written = f"`{_PLACE.sub('%q', query)}`"
+    if names:
+        written = f"(printf {written} {' '.join(f'$labels.{name}' for name in names)})"
+    around = f' | printf "{text}"' if text else ""
+    return f'{{{{ with query {written} }}}}{{{{ . | first | label "{label}"{around} }}}}{{{{ end }}}}'
+
+
+def found(text: str, labels: Mapping[str, str], series: Sequence[Example]) -> str:
     """Return a text as Prometheus fills it in for an alert with these labels, when it has just these series."""
 
     def filled(place: re.Match[str]) -> str:
-        wanted = _selector(place, labels)
-        for one in map(_only, series):
-            held = {name: value for name, _, value in one.matchers}
-            if one.metric == wanted.metric and all(
-                _fits(how, value, held.get(name, "")) for name, how, value in wanted.matchers
-            ):
-                return held[place[3]]
-        return ""
+        query = _filled(place, labels)
+        value = _grown_most(query, place[3], series) if query.startswith("topk(") else _held(query, place[3], series)
+        return (place[4] or "%s") % value if value else ""
 
     return _WRITTEN.sub(filled, text)
 
 
-def examples(texts: Mapping[str, str], labels: Mapping[str, str]) -> list[str]:
+def examples(texts: Mapping[str, str], labels: Mapping[str, str]) -> list[Example]:
     """Return series in which the annotations of an alert find something, and before each one that must not be found."""
-    held: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = {}
+    gauges: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = {}
+    counters: list[Example] = []
     for place in filter(None, map(_WRITTEN.fullmatch, texts.values())):
-        wanted = _selector(place, labels)
-        matchers = tuple((name, value.split("|")[0]) for name, _, value in wanted.matchers)
-        held.setdefault((wanted.metric, matchers), {})[place[3]] = f"found_{place[3]}"
-    series = []
+        query = _filled(place, labels)
+        if query.startswith("topk("):
+            counters += _counters(query, place[3])
+            continue
+        wanted = _only(query)
+        gauges.setdefault((wanted.metric, _values(wanted)), {})[place[3]] = f"found_{place[3]}"
+    return [*(Example(text) for text in _gauges(gauges)), *counters]
+
+
+def _held(query: str, label: str, series: Sequence[Example]) -> str:
+    wanted = _only(query)
+    return next((_labels(one)[label] for one in series if _fits(wanted, one)), "")
+
+
+def _grown_most(query: str, label: str, series: Sequence[Example]) -> str:
+    growth: dict[str, int] = {}
+    for grows, text in _terms(query):
+        for one in (one for one in series if _fits(_only(text), one)):
+            value = _labels(one)[label]
+            growth[value] = growth.get(value, 0) + (one.growth or 0) * (1 if grows else -1)
+    return max(growth, key=growth.__getitem__, default="")
+
+
+def _terms(query: str) -> Iterator[tuple[bool, str]]:
+    """Yield the counters of a query for the most: whether it is added, and its selector."""
+    for subtracted, summed in _SUM.findall(query):
+        for text in _COUNTER.findall(summed):
+            yield not subtracted, text
+
+
+def _counters(query: str, label: str) -> Iterator[Example]:
+    """Yield counters of two values of the label, and faster ones that differ in one of the other labels."""
+    for grows, text in _terms(query):
+        wanted = _only(text)
+        own = dict(_values(wanted))
+        for name, how, _ in wanted.matchers:
+            if how in ("=", "=~"):
+                yield Example(_text(wanted.metric, {**own, name: "another", label: "decoy"}), _DECOY if grows else 0)
+        yield Example(_text(wanted.metric, {**own, label: "less"}), _LESS if grows else 0)
+        yield Example(_text(wanted.metric, {**own, label: f"found_{label}"}), _MOST if grows else 0)
+
+
+def _gauges(held: Mapping[tuple[str, tuple[tuple[str, str], ...]], Mapping[str, str]]) -> Iterator[str]:
     for (metric, matchers), more in held.items():
         for index, (name, _) in enumerate(matchers):
             others = {**dict(matchers), name: "another", **dict.fromkeys(more, f"another_{index}")}
-            series.append(_text(metric, others))
-        series.append(_text(metric, {**dict(matchers), **more}))
-    return series
+            yield _text(metric, others)
+        yield _text(metric, {**dict(matchers), **more})
 
 
-def _template(label: str, selector: str) -> str:
-    names = _PLACE.findall(selector)
-    query = f"`{_PLACE.sub('%q', selector)}`"
-    if names:
-        query = f"(printf {query} {' '.join(f'$labels.{name}' for name in names)})"
-    return f'{{{{ with query {query} }}}}{{{{ . | first | label "{label}" }}}}{{{{ end }}}}'
+def _values(selector: promql.Selector) -> tuple[tuple[str, str], ...]:
+    """Return a value for each label that a selector asks for; a label that it excludes has a value of its own."""
+    return tuple(
+        (name, value.split("|")[0] if how in ("=", "=~") else "other") for name, how, value in selector.matchers
+    )
 
 
-def _selector(place: re.Match[str], labels: Mapping[str, str]) -> promql.Selector:
+def _filled(place: re.Match[str], labels: Mapping[str, str]) -> str:
     names = iter(re.findall(r"\$labels\.(\w+)", place[2]))
-    return _only(re.sub("%q", lambda _: f'"{labels.get(next(names), "")}"', place[1]))
+    return re.sub("%q", lambda _: f'"{labels.get(next(names), "")}"', place[1])
 
 
 def _only(text: str) -> promql.Selector:
@@ -76,8 +182,20 @@ def _only(text: str) -> promql.Selector:
     return selector
 
 
-def _fits(how: str, value: str, held: str) -> bool:
-    return held == value if how == "=" else re.fullmatch(value, held) is not None
+def _labels(example: Example) -> dict[str, str]:
+    return {name: value for name, _, value in example.selector.matchers}
+
+
+def _fits(wanted: promql.Selector, example: Example) -> bool:
+    held = _labels(example)
+    return example.selector.metric == wanted.metric and all(
+        _matches(how, value, held.get(name, "")) for name, how, value in wanted.matchers
+    )
+
+
+def _matches(how: str, value: str, held: str) -> bool:
+    is_equal = held == value if how in ("=", "!=") else re.fullmatch(value, held) is not None
+    return is_equal is (how in ("=", "=~"))
 
 
 def _text(metric: str, labels: Mapping[str, str]) -> str:

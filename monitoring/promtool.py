@@ -125,15 +125,28 @@ def _told(trial: Trial, rule: Rule, case: str, value: float | None) -> Test:
 
 
 def _constant(trial: Trial, rule: Rule, end: float) -> list[Test]:
-    return [{"series": series, "values": f"1x{math.ceil(end / trial.step)}"} for series in found(trial, rule)]
+    count = math.ceil(end / trial.step)
+    return [
+        {"series": one.text, "values": f"1x{count}" if one.growth is None else f"0+{one.growth}x{count}"}
+        for one in found(trial, rule)
+        if one.text not in _own(trial)
+    ]
 
 
-def found(trial: Trial, rule: Rule) -> list[str]:
+def found(trial: Trial, rule: Rule) -> list[finding.Example]:
     """Return the series in which the alerts of a trial find what they name."""
     notes, own = rule["annotations"], labels_of(rule)
     assert isinstance(notes, dict)
     firing = dict.fromkeys(case for _, cases in trial.checks for case in cases)
-    return list(dict.fromkeys(one for case in firing for one in finding.examples(notes, {**trial.labels(case), **own})))
+    each = (finding.examples(notes, {**trial.labels(case), **own}) for case in firing)
+    held = {finding.Example(text, 1) for text in _own(trial)}
+    counted = {one.selector.metric for one in held}
+    more = dict.fromkeys(one for examples in each for one in examples if one.selector.metric not in counted)
+    return [*more, *sorted(held, key=lambda one: one.text)]
+
+
+def _own(trial: Trial) -> list[str]:
+    return [series for case in trial.cases.values() for series in case]
 
 
 def _fires(trial: Trial, rule: Rule, at: int, firing: Mapping[str, float | None]) -> Test:

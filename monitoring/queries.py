@@ -80,7 +80,6 @@ def _latency(fields: Fields) -> Queries:
 
 def _accuracy() -> Queries:
     total, right = (
-        f"sum by (pipeline, model_version) (increase(model_{which}_predictions_total[{_WRITTEN}]))"
-        for which in ("labeled", "correct")
+        f"sum by (pipeline) (increase(model_{which}_predictions_total[{_WRITTEN}]))" for which in ("labeled", "correct")
     )
     return Queries(error_query=f"({total} - {right})", total_query=total)

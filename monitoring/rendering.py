@@ -10,7 +10,7 @@ from monitoring import finding
 _PLACE = re.compile(r"\{\{\s*(\$value|\$labels\.\w+)\s*(?:\|\s*(\w+)(?:\s+\"([^\"]*)\")?\s*)?\}\}")
 
 
-def render(template: str, value: float, labels: Mapping[str, str], series: Sequence[str] = ()) -> str:
+def render(template: str, value: float, labels: Mapping[str, str], series: Sequence[finding.Example] = ()) -> str:
     """Return the text that Prometheus makes of an annotation, when it has just these series.
 
     Raises:

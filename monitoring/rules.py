@@ -1,11 +1,14 @@
-"""Promises and alerts -> groups of Prometheus rules, one file each; records stand with the alerts that read them."""
+"""SLOs and alerts -> groups of Prometheus rules, one file each; records are in one group with their alerts."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from monitoring import alerts, burn, finding
 from monitoring.alerts.base import numbers
 from monitoring.annotations import dashboard, written
 from monitoring.burn import Rule
+from monitoring.durations import shortest
 from monitoring.spec import BUDGETED, Entry, Slo, Spec
 
 # The groups of alerts that stand on what the exporter tells.
@@ -28,7 +31,8 @@ def promise(spec: Spec, entry: Entry) -> Slo | None:
 
 
 def _alert(spec: Spec, entry: Entry, alert: alerts.Alert) -> Rule:
-    fill = numbers(entry, promise(spec, entry)).fill
+    own = numbers(entry, promise(spec, entry))
+    fill = replace(own, texts={**own.texts, "attribution": shortest(spec.attribution)}).fill
     where = dashboard(spec, alert.dashboard)
     return {
         "alert": alert.name,
@@ -40,6 +44,6 @@ def _alert(spec: Spec, entry: Entry, alert: alerts.Alert) -> Rule:
             **written(
                 spec, alert.name, fill(alert.summary), fill(alert.description), fill(alert.objective), alert.unit, where
             ),
-            **finding.templates(alert.finds),
+            **{label: fill(text) for label, text in finding.templates(alert.finds).items()},
         },
     }

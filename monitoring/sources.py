@@ -9,6 +9,8 @@ from monitoring import promql
 from monitoring.alerts.base import Counter, Series
 from monitoring.spec import Slo
 
+# The version of all events whose metric names one.
+VERSION = "found_model_version"
 _BESIDE = "beside"  # the value of a label that tells good events from bad ones
 
 
@@ -45,6 +47,7 @@ def source(slo: Slo) -> Source | None:
         bucket = _series(bound.metric, {**same, "le": {label: value for label, _, value in bound.matchers}["le"]})
         return Source((_series(name, same), bucket), (_series(name, same),), key, bears)
     if slo.kind == "accuracy":
+        same["model_version"] = VERSION
         right = promql.selectors(slo.error_query)[-1].metric
         return Source((_series(total.metric, same), _series(right, same)), (_series(total.metric, same),), key, bears)
     return _of_events(slo, total, same, key, bears)

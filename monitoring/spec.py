@@ -11,7 +11,7 @@ from monitoring import durations
 SEVERITIES = ("page", "ticket", "chat")
 # Those with an error budget, and those that are told by their alerts alone.
 BUDGETED = ("events", "latency", "accuracy")
-KINDS = (*BUDGETED, "throughput", "freshness", "drift", "disk")
+KINDS = (*BUDGETED, "model", "throughput", "freshness", "drift", "disk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ class Spec:
     scrape: str
     evaluation: str
     keep: str
+    attribution: Decimal
     slos: tuple[Slo, ...]
     entries: tuple[Entry, ...]
     routes: Mapping[str, Route]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitoring.alerts.base import Alert
+from monitoring.alerts.model import MODEL
 from monitoring.alerts.pipelines import PIPELINES
 from monitoring.alerts.quality import QUALITY
 from monitoring.alerts.service import SERVICE
@@ -11,7 +12,7 @@ from monitoring.alerts.watchers import WATCHERS
 
 __all__ = ["TABLE", "Alert", "find"]
 
-TABLE = (*SERVICE, *QUALITY, *PIPELINES, *STORE, *WATCHERS)
+TABLE = (*SERVICE, *MODEL, *QUALITY, *PIPELINES, *STORE, *WATCHERS)
 
 
 def find(name: str) -> Alert | None:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monitoring import durations
+from monitoring.finding import Find
 from monitoring.spec import Entry, Slo
 
 _PLACE = re.compile(r"<([a-z]+)(\.seconds)?>")
 OVER, UNDER = 1.1, 0.9  # just beyond a limit, and just short of it
 END = 10**9
+BEFORE = 2  # as many requests before errors begin: a longer window would contain them
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +103,13 @@ class Alert:
     trial: Callable[[Numbers], Trial]
     kind: str = ""
     group: str = "service"
-    finds: Mapping[str, str] = field(default_factory=dict)
+    finds: Mapping[str, Find] = field(default_factory=dict)
 
     @property
     def wanted(self) -> set[str]:
         """The numbers that `slo.yaml` has to give."""
         text = f"{self.expr} {self.summary} {self.description} {self.objective}"
-        return {found[1] for found in _PLACE.finditer(text)} - {"objective"}
+        return {found[1] for found in _PLACE.finditer(text)} - {"objective", "attribution"}
 
 
 def numbers(entry: Entry, slo: Slo | None, keep: str = "0s") -> Numbers:
@@ -135,6 +137,11 @@ def fires_after(
     at = seconds + numbers.hold
     late = max(until, at + 2 * step)
     return ((at - step, {}), (at + 2 * step, {"fires": None}), (late + 2 * step, {"fires": value}))
+
+
+def crossing(window: int) -> float:
+    """Return after how many seconds of errors just beyond a limit they are beyond it over the whole window."""
+    return window * BEFORE / (OVER - 1 + BEFORE)
 
 
 def evaluated(at: float, every: int) -> int:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from monitoring import at_fault
 from monitoring.alerts.base import (
+    BEFORE,
     END,
     OVER,
     UNDER,
@@ -12,6 +16,7 @@ from monitoring.alerts.base import (
     Series,
     Trial,
     changed,
+    crossing,
     evaluated,
     fires_after,
     fixed,
@@ -20,16 +25,12 @@ from monitoring.alerts.base import (
     near,
 )  # fmt: skip
 from monitoring.alerts.watchers import down
+from monitoring.finding import Find
 
-_FAILED = 'inference_example_info{job=$job,model_version=$model_version,kind=~"error|timeout|rejected"}'
-_FELL_BACK = 'inference_example_info{job=$job,kind="fallback"}'
-_LATEST = 'model_info{job=$job,alias="latest"}'
-BEFORE = 2  # times as much is asked before errors begin: a longer window would see it
-
-
-def _crossing(window: int) -> float:
-    """After so many seconds of errors just beyond a limit they are beyond it over the whole window."""
-    return window * BEFORE / (OVER - 1 + BEFORE)
+_FAILED: Mapping[str, Find] = {
+    "model_version": at_fault.failing("<window>", "<attribution>"),
+    "trace_id": at_fault.FAILED_TRACE,
+}
 
 
 def _acute(n: Numbers) -> Trial:
@@ -38,7 +39,7 @@ def _acute(n: Numbers) -> Trial:
 
     def series(case: str, ratio: float, requests: float) -> Series:
         rate = requests / window
-        name = f'inference_total{{job="inference",model_version="{case}",status='
+        name = f'inference_requests_total{{job="inference",pipeline="{case}",status='
         return {
             f'{name}"timeout"}}': grown(onset, 0, rate * ratio),
             f'{name}"success"}}': grown(onset, BEFORE * rate, rate * (1 - ratio)),
@@ -48,30 +49,8 @@ def _acute(n: Numbers) -> Trial:
     return Trial(
         step,
         {case: series(case, **at) for case, at in limits.items()},
-        labels("model_version", job="inference"),
-        fires_after(onset + _crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
-    )
-
-
-def _fallback(n: Numbers) -> Trial:
-    window, step = n.seconds("window"), max(1, n.seconds("window") // 12)
-    onset = 2 * window
-
-    def series(case: str, ratio: float, least: float) -> Series:
-        rate = least / ratio / window
-        return {
-            f'inference_total{{job="{case}",model_version="v1",status="fallback"}}': grown(onset, 0, rate * ratio),
-            f'inference_total{{job="{case}",model_version="v2",status="success"}}': grown(
-                onset, BEFORE * rate, rate * (1 - ratio)
-            ),
-        }
-
-    limits = near({"ratio": n["ratio"], "least": n["least"]})
-    return Trial(
-        step,
-        {case: series(case, **at) for case, at in limits.items()},
-        labels("job"),
-        fires_after(onset + _crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
+        labels("pipeline", job="inference"),
+        fires_after(onset + crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
     )
 
 
@@ -81,8 +60,8 @@ def _unseen(n: Numbers) -> Trial:
 
     def series(case: str, ratio: float, least: float) -> Series:
         rate = least / ratio / window
-        where = f'job="inference",model_version="{case}"'
-        name = f'inference_unseen_category_total{{{where},pipeline="credit",column="city"}}'
+        where = f'job="inference",pipeline="credit",model_version="{case}"'
+        name = f'inference_unseen_category_total{{{where},column="city"}}'
         return {
             name: grown(onset, 0, rate * ratio),
             f"inference_rows_total{{{where}}}": grown(onset, BEFORE * rate, rate),
@@ -93,7 +72,7 @@ def _unseen(n: Numbers) -> Trial:
         step,
         {case: series(case, **at) for case, at in limits.items()},
         labels("model_version", job="inference", pipeline="credit", column="city"),
-        fires_after(onset + _crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
+        fires_after(onset + crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
     )
 
 
@@ -108,13 +87,13 @@ def _throughput(n: Numbers) -> Trial:
 
     def series(case: str, share: float, least: float) -> Series:
         pieces = ((before, least / 2), (high - before, least), (onset - high, least * 0.8), (END, least * share))
-        return {f'inference_total{{job="{case}",model_version="v1",status="success"}}': Counter(pieces)}
+        return {f'inference_requests_total{{job="inference",pipeline="{case}",status="success"}}': Counter(pieces)}
 
     limits = near({"share": n["share"], "least": n["least"]}, below=("share",))
     return Trial(
         step,
         {case: series(case, **at) for case, at in limits.items()},
-        labels("job"),
+        labels("pipeline", job="inference"),
         (
             (told - every, {}),
             (told + every, {"fires": None}),
@@ -143,21 +122,6 @@ def _saturated(n: Numbers) -> Trial:
     )
 
 
-def _breaker(n: Numbers) -> Trial:
-    window, step = n.seconds("window"), max(1, n.seconds("window") // 20)
-    onset = 2 * window
-    name = 'model_breaker_state{{job="inference",instance="a",model_version="{}"}}'
-    return Trial(
-        step,
-        {
-            "fires": {name.format("fires"): changed(onset, 0, 1)},
-            "closed": {name.format("closed"): fixed(0)},
-        },
-        labels("model_version", job="inference"),
-        fires_after(onset + window, n, step, 1),
-    )
-
-
 def _down(n: Numbers) -> Trial:
     return down(n, "inference")
 
@@ -167,18 +131,19 @@ SERVICE = (
         name="InferenceAcuteErrors",
         kind="events",
         expr="""\
-sum by (job, model_version) (rate(inference_total{status=~"error|timeout|rejected"}[<window>]))
+sum by (job, pipeline) (rate(inference_requests_total{status=~"error|timeout|rejected"}[<window>]))
 /
-sum by (job, model_version) (rate(inference_total[<window>]))
+sum by (job, pipeline) (rate(inference_requests_total[<window>]))
 > <ratio>
 and
-sum by (job, model_version) (increase(inference_total[<window>])) > <requests>""",
-        summary="{{ $value | humanizePercentage }} of the requests to {{ $labels.model_version }} fail",
-        description="Errors, time-outs and refusals over <window>, of more than <requests> requests.",
+sum by (job, pipeline) (increase(inference_requests_total[<window>])) > <requests>""",
+        summary="{{ $value | humanizePercentage }} of the requests to {{ $labels.pipeline }} fail"
+        + at_fault.clause(_FAILED),
+        description="Errors, timeouts and rejected requests over <window>, of more than <requests> requests.",
         unit="ratio",
         objective="<ratio>",
         dashboard="overview",
-        finds={"trace_id": _FAILED},
+        finds=_FAILED,
         trial=_acute,
     ),
     Alert(
@@ -186,11 +151,11 @@ sum by (job, model_version) (increase(inference_total[<window>])) > <requests>""
         kind="throughput",
         group="throughput",
         expr="""\
-sum by (job) (rate(inference_total[<window>]))
+sum by (job, pipeline) (rate(inference_requests_total[<window>]))
 /
-(sum by (job) (rate(inference_total[<window>] offset <against>)) > <least>)
+(sum by (job, pipeline) (rate(inference_requests_total[<window>] offset <against>)) > <least>)
 < <share>""",
-        summary="{{ $labels.job }} is asked {{ $value | humanizePercentage }} of what it was asked at this time before",
+        summary="{{ $labels.pipeline }} gets {{ $value | humanizePercentage }} of the requests of the same time before",
         description="Requests per second over <window>, against <against> ago, where they were more than <least>.",
         unit="ratio",
         objective="<share>",
@@ -221,28 +186,11 @@ avg_over_time(inference_in_flight_requests[<window>]) / inference_capacity_reque
         trial=_down,
     ),
     Alert(
-        name="InferenceFallbackRatioHigh",
-        expr="""\
-sum by (job) (rate(inference_total{status="fallback"}[<window>]))
-/
-sum by (job) (rate(inference_total[<window>]))
-> <ratio>
-and
-sum by (job) (increase(inference_total{status="fallback"}[<window>])) > <least>""",
-        summary="{{ $value | humanizePercentage }} of the answers of {{ $labels.job }} do not come from latest",
-        description="Stable or the default answers instead, over <window>: latest is broken or too slow.",
-        unit="ratio",
-        objective="<ratio>",
-        dashboard="overview",
-        finds={"trace_id": _FELL_BACK, "model_version": _LATEST},
-        trial=_fallback,
-    ),
-    Alert(
         name="InferenceUnseenCategories",
         expr="""\
 sum by (job, pipeline, model_version, column) (rate(inference_unseen_category_total[<window>]))
-/ on (job, model_version) group_left
-sum by (job, model_version) (rate(inference_rows_total[<window>]))
+/ on (job, pipeline, model_version) group_left
+sum by (job, pipeline, model_version) (rate(inference_rows_total[<window>]))
 > <ratio>
 and
 sum by (job, pipeline, model_version, column) (increase(inference_unseen_category_total[<window>])) > <least>""",
@@ -253,16 +201,5 @@ sum by (job, pipeline, model_version, column) (increase(inference_unseen_categor
         objective="<ratio>",
         dashboard="quality",
         trial=_unseen,
-    ),
-    Alert(
-        name="ModelBreakerOpen",
-        expr="max by (job, model_version) (min_over_time(model_breaker_state[<window>])) > 0",
-        summary="{{ $labels.model_version }} is not asked any more: its circuit breaker is open",
-        description="It has failed again and again, and no probe has succeeded for <window>.",
-        unit="state",
-        objective="0",
-        dashboard="overview",
-        finds={"trace_id": _FELL_BACK},
-        trial=_breaker,
     ),
 )

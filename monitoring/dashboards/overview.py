@@ -1,4 +1,4 @@
-"""Is all well: promises, what is on fire, traffic, and the versions that answer."""
+"""The overview: SLOs, alerts, requests of each pipeline, versions at fault, versions."""
 
 from __future__ import annotations
 
@@ -8,35 +8,41 @@ from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable, lim
 from monitoring.spec import Spec
 
 _WHERE = '{job=~"$job",instance=~"$instance"}'
-_WHICH = '{job=~"$job",instance=~"$instance",model_version=~"$model_version"}'
-_TOTAL = f"sum(rate(inference_total{_WHICH}[$__rate_interval]))"
+_ASKED = '{job=~"$job",instance=~"$instance",pipeline=~"$pipeline"}'
+_WHICH = '{job=~"$job",instance=~"$instance",pipeline=~"$pipeline",model_version=~"$model_version"}'
+_TOTAL = f"sum by (pipeline) (rate(inference_requests_total{_ASKED}[$__rate_interval]))"
+_ONE = "{{pipeline}} {{model_version}}"
 
 
 def _share(status: str) -> str:
-    which = _WHICH.replace("{", f'{{status=~"{status}",')
-    return f"sum(rate(inference_total{which}[$__rate_interval])) / {_TOTAL}"
+    which = _ASKED.replace("{", f'{{status=~"{status}",')
+    return f"sum by (pipeline) (rate(inference_requests_total{which}[$__rate_interval])) / {_TOTAL}"
 
 
-def _quantile(share: str, by: str = "") -> str:
-    keys = f"le, {by}" if by else "le"
-    rate = f"rate(inference_latency_seconds_bucket{_WHICH}[$__rate_interval])"
-    return f"histogram_quantile({share}, sum by ({keys}) ({rate}))"
+def _quantile(share: str) -> str:
+    rate = f"rate(inference_request_latency_seconds_bucket{_ASKED}[$__rate_interval])"
+    return f"histogram_quantile({share}, sum by (le, pipeline) ({rate}))"
+
+
+def _named(expr: str) -> str:
+    """Return the expression with a label that names pipeline and version: two pipelines have the same versions."""
+    return f'label_join({expr}, "version", " ", "pipeline", "model_version")'
 
 
 def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
     """Return the dashboard to look at first."""
     return Board(
         title="AI workflow: overview",
-        description="Promises, alerts, traffic and versions at a glance.",
+        description="SLOs, alerts, requests and model versions at a glance.",
         variables=(
-            Variable("job", "Job", "inference_total"),
-            Variable("instance", "Instance", 'inference_total{job=~"$job"}'),
-            Variable("model_version", "Version", 'inference_total{job=~"$job"}'),
-            Variable("pipeline", "Pipeline", "model_registry_info", many=False),
+            Variable("job", "Job", "inference_requests_total"),
+            Variable("instance", "Instance", 'inference_requests_total{job=~"$job"}'),
+            Variable("pipeline", "Pipeline", 'inference_requests_total{job=~"$job"}'),
+            Variable("model_version", "Version", 'inference_total{job=~"$job",pipeline=~"$pipeline"}'),
         ),
         events=(Query("model_loaded_timestamp_seconds * 1000", "Version loaded"),),
         links=links,
-        rows=(_promises(spec), _traffic(spec), _versions(spec)),
+        rows=(_promises(spec), _traffic(spec), _faults(spec), _versions(spec)),
     )
 
 
@@ -46,7 +52,7 @@ def _promises(spec: Spec) -> Row:
     shown = burnt[0].windows[0].long if burnt else "5m"
     return "Promises", (
         Panel(
-            "Error budget left", f"Share of the budget of {spec.period}, of the worst version.",
+            "Error budget left", f"Share of the budget of {spec.period}, of the worst pipeline.",
             "stat", "percentunit", 8,
             (Query("min by (slo) (slo:error_budget_remaining:ratio)", "{{slo}}"),), (0,), True,
         ),
@@ -67,19 +73,21 @@ def _promises(spec: Spec) -> Row:
 def _traffic(spec: Spec) -> Row:
     return "Traffic", (
         Panel(
-            "Requests", "Requests per second, by how they ended.", "graph", "reqps", 12,
-            (Query(f"sum by (status) (rate(inference_total{_WHICH}[$__rate_interval]))", "{{status}}"),),
+            "Requests", "Requests per second, by their final outcome.", "graph", "reqps", 12,
+            (Query(f"sum by (pipeline, status) (rate(inference_requests_total{_ASKED}[$__rate_interval]))",
+                   "{{pipeline}} {{status}}"),),
         ),
         Panel(
             "Latency", "Time from arrival to answer; points are single requests with their trace.",
             "graph", "s", 12,
-            tuple(Query(_quantile(f"0.{share}"), f"p{share}") for share in ("50", "95", "99")),
+            tuple(Query(_quantile(f"0.{share}"), f"{{{{pipeline}}}} p{share}") for share in ("50", "95", "99")),
             tuple(float(slo.threshold) for slo in spec.slos if slo.threshold)[:1],
         ),
         Panel(
-            "Not answered by latest", "Share that failed, and that stable or the default answered.",
+            "Not answered by the first version", "Share that failed, and that another version or the default answered.",
             "graph", "percentunit", 12,
-            (Query(_share("error|timeout|rejected"), "failed"), Query(_share("fallback"), "fallback")),
+            (Query(_share("error|timeout|rejected"), "{{pipeline}} failed"),
+             Query(_share("fallback|default"), "{{pipeline}} fallback")),
         ),
         Panel(
             "Saturation", "Requests in flight, as a share of those that are let in.",
@@ -91,18 +99,50 @@ def _traffic(spec: Spec) -> Row:
     )  # fmt: skip
 
 
+def _faults(spec: Spec) -> Row:
+    every = f"{_WHICH}[$__rate_interval]"
+    failed = _WHICH.replace("{", '{status=~"error|timeout",')
+    return "Versions at fault", (
+        Panel(
+            "Failures by version", "Requests per second that a version was to answer and did not, by what happened.",
+            "graph", "reqps", 8,
+            (Query(f"sum by (pipeline, model_version, reason) (rate(inference_fallback_total{every}))",
+                   f"{_ONE} {{{{reason}}}}"),),
+        ),
+        Panel(
+            "Failure ratio by version", "Share of the requests put to a version that end in an error or a timeout.",
+            "graph", "percentunit", 8,
+            (Query("sum by (pipeline, model_version) (rate(inference_total"
+                   f"{failed}[$__rate_interval])) / "
+                   f"sum by (pipeline, model_version) (rate(inference_total{every}))", _ONE),),
+            limits(spec, "ModelFailureRatioHigh", "ratio"),
+        ),
+        Panel(
+            "Latency p99 by version", "Time that each version takes, or until the request is taken from it.",
+            "graph", "s", 8,
+            (Query("histogram_quantile(0.99, sum by (le, pipeline, model_version) "
+                   f"(rate(inference_latency_seconds_bucket{every})))", _ONE),),
+        ),
+    )  # fmt: skip
+
+
 def _versions(_: Spec) -> Row:
+    p99 = (
+        "histogram_quantile(0.99, sum by (le, pipeline, model_version) "
+        f"(rate(inference_latency_seconds_bucket{_WHICH}[$__rate_interval])))"
+    )
+    accuracy = '{pipeline=~"$pipeline",model_version=~"$model_version"}'
     return "Versions", (
         Panel(
-            "Versions", "What each version does just now; its accuracy is that of the pipeline chosen above.",
-            "table", "short", 24,
+            "Versions", "What each version does just now.", "table", "short", 24,
             (
-                Query(f"sum by (model_version) (rate(inference_total{_WHICH}[$__rate_interval]))",
+                Query(_named(f"sum by (pipeline, model_version) (rate(inference_total{_WHICH}[$__rate_interval]))"),
                       "requests per second"),
-                Query(_quantile("0.99", "model_version"), "p99 seconds"),
-                Query('max by (model_version) (model_accuracy_current{pipeline="$pipeline"})', "accuracy"),
-                Query(f"time() - max by (model_version) (model_loaded_timestamp_seconds{_WHICH})", "seconds loaded"),
+                Query(_named(p99), "p99 seconds"),
+                Query(_named(f"max by (pipeline, model_version) (model_accuracy_current{accuracy})"), "accuracy"),
+                Query(_named(f"time() - max by (pipeline, model_version) (model_loaded_timestamp_seconds{_WHICH})"),
+                      "seconds loaded"),
             ),
-            join="model_version",
+            join="version",
         ),
     )  # fmt: skip

@@ -62,10 +62,10 @@ def _labels(spec: Spec) -> Row:
 def _unseen(spec: Spec) -> Panel:
     which = '{pipeline=~"$pipeline",model_version=~"$model_version"}[$__rate_interval]'
     each = f"sum by (job, pipeline, model_version, column) (rate(inference_unseen_category_total{which}))"
-    rows = "sum by (job, model_version) (rate(inference_rows_total[$__rate_interval]))"
+    rows = "sum by (job, pipeline, model_version) (rate(inference_rows_total[$__rate_interval]))"
     return Panel(
         "Unseen categories", "Share of the values of a column that training never saw.", "graph", "percentunit", 24,
-        (Query(f"{each} / on (job, model_version) group_left {rows}", f"{_ONE} {{{{column}}}}"),),
+        (Query(f"{each} / on (job, pipeline, model_version) group_left {rows}", f"{_ONE} {{{{column}}}}"),),
         limits(spec, "InferenceUnseenCategories", "ratio"),
     )  # fmt: skip
 
@@ -86,10 +86,10 @@ def _drift(spec: Spec) -> Row:
 def _service(_: Spec) -> Row:
     return "Service", (
         Panel("Breakers", "0 closed, 1 open, 2 half-open.", "states", "none", 12,
-              (Query('max by (job, model_version) (model_breaker_state{model_version=~"$model_version"})',
-                     "{{job}} {{model_version}}"),), (1,)),
+              (Query(f"max by (job, pipeline, model_version) (model_breaker_state{_WHICH})",
+                     "{{job}} {{pipeline}} {{model_version}}"),), (1,)),
         Panel("Restarts", "Model processes that ended, within each interval.", "graph", "short", 12,
-              (Query('sum by (job, model_version, reason) (increase(model_worker_restarts_total'
-                     '{model_version=~"$model_version"}[$__rate_interval]))',
-                     "{{job}} {{model_version}} {{reason}}"),)),
+              (Query("sum by (job, pipeline, model_version, reason) "
+                     f"(increase(model_worker_restarts_total{_WHICH}[$__rate_interval]))",
+                     "{{job}} {{pipeline}} {{model_version}} {{reason}}"),)),
     )  # fmt: skip

@@ -9,8 +9,8 @@ from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable
 from monitoring.durations import seconds
 from monitoring.spec import Spec
 
-_WHICH = '{slo="$slo",model_version=~"$model_version"}'
-_ONE = "{{of}} {{model_version}}"
+_WHICH = '{slo="$slo",pipeline=~"$pipeline"}'
+_ONE = "{{of}}"
 
 
 def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
@@ -20,7 +20,7 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
         description="One promise: objective, error budget, burn rates, alerts.",
         variables=(
             Variable("slo", "Promise", "slo:objective:ratio", many=False),
-            Variable("model_version", "Version", 'slo:sli_error:ratio_rate5m{slo="$slo"}', everywhere=False),
+            Variable("pipeline", "Pipeline", 'slo:sli_error:ratio_rate5m{slo="$slo"}', everywhere=False),
         ),
         links=links,
         rows=(_now(spec), _in_time(spec)),
@@ -28,8 +28,8 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
 
 
 def _each(expr: str, more: str = "") -> Query:
-    """Some promises are about a service and others about a pipeline: versions of both have the same names."""
-    return Query(f'label_join({expr}, "of", "", "job", "pipeline")', f"{_ONE}{more}")
+    """Return a query whose series are named by job and pipeline; some SLOs are not about a job."""
+    return Query(f'label_join({expr}, "of", " ", "job", "pipeline")', f"{_ONE}{more}")
 
 
 def _alerts() -> Query:

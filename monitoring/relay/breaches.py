@@ -1,4 +1,4 @@
-"""When an SLO of a pipeline and version begins to be breached, and when no alert says so any more."""
+"""Breaches of SLOs: the first alert about a pipeline and version begins one, the end of the last alert ends it."""
 
 from __future__ import annotations
 
@@ -83,8 +83,9 @@ class Breaches:
 
     def see(self, notice: Notice) -> list[Change]:
         """Return what has changed with a notice; it holds all alerts of its group that fire."""
-        about = [(alert, resource) for alert in notice.alerts if (resource := _resource(alert))]
-        group = dict(self._firing.pop(notice.group, {})) if notice.others else {}
+        known = self._firing.get(notice.group, {})
+        about = [(alert, _kept(alert, resource, known)) for alert in notice.alerts if (resource := _resource(alert))]
+        group = dict(known) if notice.others else {}
         self._firing.pop(notice.group, None)
         for alert, resource in about:
             group.pop(alert.key, None)
@@ -126,6 +127,16 @@ class Breaches:
         if len(self._told) > _MOST:
             self._told.popitem(last=False)
         return True
+
+
+def _kept(alert: Alert, resource: Resource, known: dict[str, Resource]) -> Resource:
+    """Return the resource of an alert as it was when the alert began to fire, where it ends or names no version now.
+
+    The version is looked up for each notice: at the end of an alert there may be none at fault, or another one.
+    """
+    before = known.get(alert.key)
+    is_same = before and (not alert.is_firing or not resource.model_version)
+    return before if before and is_same else resource
 
 
 def _resource(alert: Alert) -> Resource | None:

@@ -22,13 +22,15 @@ class Probation:
         version: the one on probation.
         since: when it became `latest`.
         requests: how many rows it has answered.
-        breach: what speaks against it; empty if nothing does.
+        breach: the reason to roll it back; empty if there is none.
+        recorded: a breach in its probation that no rollback has followed; empty if there is none.
     """
 
     version: str
     since: datetime
     requests: int
     breach: str = ""
+    recorded: str = ""
 
 
 def on_probation(registry: Registry) -> tuple[str, datetime] | None:
@@ -70,6 +72,11 @@ def verdict(found: Probation | None, rules: Promotion, now: datetime) -> tuple[V
         return "nothing to do", "latest is stable"
     if found.breach:
         return "roll back", found.breach
+    if found.recorded:
+        return "wait", (
+            f"{found.version} is not promoted: {found.recorded}. Run `ai-workflow models rollback` or "
+            "`ai-workflow models promote`"
+        )
     # A clock that was set back makes a probation longer, never shorter than it says.
     age = now - found.since
     if age < timedelta(hours=rules.hours):

@@ -22,7 +22,9 @@ from flows.reaction import Breach, decide
         (Breach("1", "accuracy", "sample", "", ""), "training", "accuracy is breached"),
         (Breach("1", "accuracy", "", "", ""), "training", "accuracy is breached"),
         (Breach("1", "accuracy", "sample", "model_v0.1", ""), None, "neither latest nor stable"),
-        (Breach("1", "latency", "sample", "model_v0.1", ""), None, "training does not mend latency"),
+        (Breach("1", "latency", "sample", "model_v0.1", ""), None, "training does not improve latency"),
+        (Breach("1", "model", "sample", "model_v0.1", ""), None, "no version is on probation"),
+        (Breach("1", "model", "sample", "", ""), None, "names no version"),
     ],
 )
 def test_a_breach_starts_only_what_can_mend_it(

@@ -188,7 +188,7 @@ def test_the_autoscaler_asks_for_what_the_adapter_makes() -> None:
     (rule,) = values["rules"]["custom"]
 
     assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
-    assert rule["seriesQuery"].startswith("inference_total{")
+    assert rule["seriesQuery"].startswith("inference_requests_total{")
 
 
 def test_monitors_give_the_jobs_of_slo_yaml_and_its_interval() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
+from prefect.events.schemas.events import Event
 
 from ai_workflow import publishing
 from deploy.server import Server
 from flows import run_logs
-from flows.promotion import PROMOTED, ROLLED_BACK, promotion
+from flows.promotion import BREACHED, PROMOTED, ROLLED_BACK, promotion
 from tests.flows.api import Api, until
 from tests.flows.workplace import Workplace
 from tests.tables import damage
@@ -79,6 +82,42 @@ def test_a_breach_rolls_back_at_once_with_its_reason(place: Workplace, prefect_s
     assert [line["action"] for line in lines] == ["publish", "publish", "rollback"]
     assert (lines[-1]["versions"], lines[-1]["reason"]) == (["model_v1.1"], "99 % of the answers took over 200 ms")
     assert lines[-1]["trace_id"] in _told(prefect_server, ROLLED_BACK)
+
+
+def test_a_version_with_a_breach_is_not_promoted_when_its_time_is_over(
+    place: Workplace, prefect_server: Server
+) -> None:
+    _has_answered(place, "model_v1.1")
+    _breached(prefect_server, "small_credit", "model_v1.1")
+    [done] = _asked(place, overrides=OVER)
+    assert done["verdict"] == "wait"
+    assert done["message"].startswith("model_v1.1 is not promoted: model_v1.1 of small_credit fails. Run `ai-workflow")
+    assert place.registry.aliases() == {"latest": "model_v1.1", "stable": "model_v1.0"}
+
+
+@pytest.mark.slow
+def test_a_breach_before_its_probation_or_of_another_does_not_keep_a_version_back(
+    place: Workplace, prefect_server: Server
+) -> None:
+    _has_answered(place, "model_v1.1")
+    _breached(prefect_server, "small_credit", "model_v1.1", datetime.now(UTC) - timedelta(hours=3))
+    _breached(prefect_server, "small_credit", "model_v1.0")
+    _breached(prefect_server, "another", "model_v1.1")
+    [done] = _asked(place, overrides=OVER)
+    assert done["verdict"] == "promote"
+
+
+def _breached(server: Server, pipeline: str, version: str, at: datetime | None = None) -> None:
+    """Emit the event that the relay makes of a breach, and wait until the server has it."""
+    resource: Any = {
+        "prefect.resource.id": f"ai-workflow.slo.model.{pipeline}.{version}",
+        "ai-workflow.pipeline": pipeline, "ai-workflow.model_version": version,
+    }  # fmt: skip
+    summary = {"summary": f"{version} of {pipeline} fails"}
+    event = Event(event=BREACHED, resource=resource, payload=summary, occurred=at or datetime.now(UTC))
+    content = f"[{event.model_dump_json()}]"
+    httpx.post(f"{server.api_url}/events", content=content, trust_env=False).raise_for_status()
+    until(lambda: [one for one in Api(server).all("events") if one["id"] == str(event.id)])
 
 
 def test_a_damaged_version_does_not_outlive_its_probation(place: Workplace) -> None:

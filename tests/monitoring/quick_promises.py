@@ -17,6 +17,8 @@ _LEAST = {"window": 5, "short": 5, "long": 5, "against": 5, "age": 5, "within": 
 # What a sixtieth of would still be too long, or depends on how much is asked.
 _OTHERS: dict[str, dict[str, Any]] = {
     "InferenceAcuteErrors": {"requests": 10},
+    # A process takes seconds to start: so many restarts are not in a sixtieth of the window.
+    "ModelProcessRestarting": {"window": "60s"},
     "InferenceThroughputFloor": {"for": "2s", "window": "5s", "against": "20s"},
     "ModelAccuracyBelowObjective": {"for": "30s"},
     "ModelAccuracyBelowFloor": {"for": "2s"},

@@ -66,13 +66,13 @@ BROKEN: dict[str, tuple[str, Change, str]] = {
     ),
     "two series of one name": (
         "slo",
-        lambda board: target(board, "Budget left").update(legendFormat="{{model_version}}"),
-        "series 'model_v1.0'",
+        lambda board: target(board, "Budget left").update(legendFormat="{{slo}}"),
+        "series 'accuracy'",
     ),
     "a table whose rows have no name": (
         "overview",
         lambda board: target(board, "Versions").update(expr="sum(inference_rows_total)"),
-        "without model_version",
+        "without version",
     ),
     "a mark at no moment": (
         "overview",
@@ -81,8 +81,8 @@ BROKEN: dict[str, tuple[str, Change, str]] = {
     ),
     "a choice of nothing": (
         "slo",
-        lambda board: board["templating"]["list"][2].update(query='label_values(up{job="x"}, model_version)'),
-        "variable model_version has no values",
+        lambda board: board["templating"]["list"][2].update(query='label_values(up{job="x"}, pipeline)'),
+        "variable pipeline has no values",
     ),
 }
 

@@ -67,3 +67,16 @@ def test_a_page_silences_tickets_of_the_same_promise_only() -> None:
     assert rule["source_matchers"] == ['severity="page"', 'slo=~".+"']
     assert 'slo=~".+"' in rule["target_matchers"]
     assert rule["equal"] == ["slo", "job", "pipeline", "model_version"]
+
+
+def test_a_burn_of_one_version_silences_the_budget_alerts_of_its_pipeline() -> None:
+    """A budget alert names no version by a label, the alert that burns the budget may."""
+    rule = yaml.safe_load(CONFIG.read_text())["inhibit_rules"][1]
+
+    assert rule["target_matchers"] == ['alertname=~"ErrorBudget.*"']
+    assert rule["equal"] == ["slo", "job", "pipeline"]
+    assert 'alertname!~"ErrorBudget.*"' in rule["source_matchers"]
+
+
+def test_alerts_of_two_pipelines_are_sent_apart() -> None:
+    assert "pipeline" in yaml.safe_load(CONFIG.read_text())["route"]["group_by"]

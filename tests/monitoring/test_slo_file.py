@@ -42,9 +42,13 @@ WRONG = [
     ("objective: 92\n", "objective: 92%\n", "must be a number, and `92%` is none"),
     ("objective: 99.9\n", "objective: 100\n", "must be between 0 and 100 percent"),
     ("objective: 99\n", "objective: 90\n", "can never fire: 14.4 times the budget 0.1"),
-    ("threshold: 0.2 ", "threshold: 0.22 ", "0.22 is no bucket of inference_latency_seconds"),
-    ("metric: inference_latency_seconds", "metric: inference_latency", "no metric inference_latency_count is known"),
-    ("metric: inference_latency_seconds", "metric: inference_total", "a latency promise needs a histogram"),
+    ("threshold: 0.2 ", "threshold: 0.22 ", "0.22 is no bucket of inference_request_latency_seconds"),
+    (
+        "metric: inference_request_latency_seconds",
+        "metric: inference_latency",
+        "no metric inference_latency_count is known",
+    ),
+    ("metric: inference_request_latency_seconds", "metric: inference_total", "a latency promise needs a histogram"),
     ("kind: drift", "kind: drfit", "must be events or latency"),
     ("age: 30m", "age: 30min", "`30min` is neither a number nor a duration"),
     ("CheckpointStale:", "CheckpointOld:", "there is no such alert"),
@@ -84,7 +88,7 @@ def test_a_mistake_is_said_with_its_line(tmp_path: Path, right: str, wrong: str,
 )
 def test_a_query_for_what_nobody_exports_is_refused(tmp_path: Path, query: str, said: str) -> None:
     path = tmp_path / "slo.yaml"
-    path.write_text(OWN.replace('inference_total{status=~"error|timeout|rejected"}', query))
+    path.write_text(OWN.replace('inference_requests_total{status=~"error|timeout|rejected"}', query))
 
     with pytest.raises(ConfigError, match=re.escape(said)) as caught:
         reading.load(path)
@@ -94,7 +98,7 @@ def test_a_query_for_what_nobody_exports_is_refused(tmp_path: Path, query: str, 
 
 def test_a_text_in_a_query_names_no_metric(tmp_path: Path) -> None:
     path = tmp_path / "slo.yaml"
-    asked = "increase(inference_total[{{.window}}])"
+    asked = "increase(inference_requests_total[{{.window}}])"
     assert asked in OWN
     path.write_text(OWN.replace(asked, f'label_replace({asked}, "of", "$1", "status", "(.+)")'))
 
@@ -153,7 +157,7 @@ def test_thresholds_are_exact() -> None:
 
 def test_validate_says_that_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", str(reading.OWN)]) == 0
-    assert "7 promises and" in capsys.readouterr().out
+    assert "8 promises and" in capsys.readouterr().out
 
 
 def test_validate_says_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,25 @@ def test_two_alerts_that_end_together_end_one_breach() -> None:
     assert said(breaches, alert("a", "resolved"), alert("b", "resolved")) == [("resolved", ID)]
 
 
+def test_a_breach_ends_also_if_its_last_notice_names_another_version_or_none() -> None:
+    for version in ("", "model_v2.2"):
+        breaches = Breaches()
+        said(breaches, alert("a"))
+        assert said(breaches, alert("a", "resolved", model_version=version)) == [("resolved", ID)]
+
+
+def test_a_notice_that_finds_no_version_any_more_is_the_same_breach() -> None:
+    breaches = Breaches()
+    said(breaches, alert("a"))
+    assert said(breaches, alert("a", model_version="")) == []
+
+
+def test_a_version_that_is_found_later_is_a_breach_of_its_own() -> None:
+    breaches = Breaches()
+    said(breaches, alert("a", model_version=""))
+    assert said(breaches, alert("a")) == [("breached", ID)]
+
+
 def test_an_alert_without_slo_is_no_breach() -> None:
     assert said(Breaches(), alert("a", slo="")) == []
 
