@@ -133,7 +133,9 @@ def test_in_the_shipped_files_each_variable_is_used_or_refused(environment: str)
         except UnusedVariable:
             continue
         held.add(row.name)
-    only_production = {"AIW_HOST", "INFERENCE_TOKEN", "INFERENCE_ADMIN_TOKEN", "RELAY_TOKEN"}
+    only_production = {
+        "AIW_HOST", "INFERENCE_TOKEN", "INFERENCE_LABEL_TOKEN", "INFERENCE_ADMIN_TOKEN", "RELAY_TOKEN",
+    }  # fmt: skip
     everywhere = {row.name for row in VARIABLES} - only_production - {"ON_CALL_URL", "ON_CALL_SECRET"}
     assert held == everywhere | (only_production if environment == "production" else set())
 
@@ -142,7 +144,10 @@ def test_every_documented_variable_is_in_the_table_or_belongs_to_something_else(
     text = "".join((PROJECT / name).read_text() for name in (".env.example", "deploy/.env.example"))
     documented = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
     documented |= set(re.findall(r"^\| `([A-Z_]+)`", (PROJECT / "docs/stack.md").read_text(), re.MULTILINE))
-    # PostgreSQL, Grafana and boto read these themselves.
-    others = {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    # PostgreSQL, Grafana, boto and Prefect read these themselves.
+    others = {
+        "POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+        "PREFECT_ENCRYPTION_KEY",
+    }  # fmt: skip
     known = {row.name for row in VARIABLES} | {row.name for row in FOREIGN} | variables._READ
     assert documented - known == others

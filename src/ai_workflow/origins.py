@@ -8,12 +8,12 @@ server suddenly resolves to 127.0.0.1.
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError
 
 VARIABLE = "AIW_ALLOWED_ORIGINS"
@@ -158,7 +158,7 @@ def wsgi_guard(app: Any, origins: Origins) -> Any:
 
 
 def _refusal_body(why: str) -> bytes:
-    return json.dumps({"error": why}).encode()
+    return json_text.line({"error": why}).encode()
 
 
 def _refusal_headers(why: str) -> list[tuple[str, str]]:

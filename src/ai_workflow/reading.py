@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import cells, features
+from ai_workflow import cells, features, json_text
 from ai_workflow.cells import Cells
 from ai_workflow.schema import Finding
 from ai_workflow.settings import Column
@@ -103,5 +102,5 @@ def known(spec: dict[str, Any]) -> dict[str, frozenset[str]]:
 
 def _shown(value: Any) -> str:
     """Return a value as JSON, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json_text.line(json_text.finite(value))
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -88,7 +88,7 @@ def test_other_users_of_random_numbers_neither_disturb_it_nor_are_disturbed(
 @pytest.mark.parametrize(
     "params",
     [
-        {"dropout": 0.0}, {"schedule": "none"}, {"weight_decay": 1.0}, {"hidden": [16]}, {"hidden": []},
+        {"dropout": 0.0}, {"schedule": "none"}, {"weight_decay": 1.0}, {"hidden": [16]}, {"hidden": [], "dropout": 0.0},
         {"learning_rate": 0.02},
     ],
 )  # fmt: skip
