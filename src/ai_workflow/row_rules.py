@@ -26,8 +26,8 @@ class Rules(Section):
     closed: bool = False
     # How raw cells are read: as the source declares, or as the version declares that scores.
     cells: Cells = Cells()
-    # The values of each category that the version knows.
-    known: dict[str, frozenset[str]] = Field(default_factory=dict)
+    # The values of each category that the version knows, sorted: the cache key must not depend on a set's order.
+    known: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:
@@ -49,7 +49,7 @@ class Rules(Section):
             reject_limit=settings.reject_limit,
             closed=True,
             cells=Cells.of_spec(spec),
-            known=reading.known(spec),
+            known={name: tuple(sorted(values)) for name, values in reading.known(spec).items()},
         )
 
     def spelling(self, name: str) -> Spelling:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 from prefect.events.schemas.events import Event
 
@@ -16,6 +15,7 @@ from ai_workflow import publishing
 from deploy.server import Server
 from flows import run_logs
 from flows.promotion import BREACHED, PROMOTED, ROLLED_BACK, promotion
+from tests import patient
 from tests.flows.api import Api, until
 from tests.flows.workplace import Workplace
 from tests.tables import damage
@@ -116,7 +116,8 @@ def _breached(server: Server, pipeline: str, version: str, at: datetime | None =
     summary = {"summary": f"{version} of {pipeline} fails"}
     event = Event(event=BREACHED, resource=resource, payload=summary, occurred=at or datetime.now(UTC))
     content = f"[{event.model_dump_json()}]"
-    httpx.post(f"{server.api_url}/events", content=content, trust_env=False).raise_for_status()
+    with patient.client(server.api_url) as client:
+        client.post("/events", content=content).raise_for_status()
     until(lambda: [one for one in Api(server).all("events") if one["id"] == str(event.id)])
 
 

@@ -106,9 +106,11 @@ class Running:
         found: dict[str, Any] = self.http.get("/v2/health/ready").json()
         return found
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, token: str | None = None) -> dict[str, float]:
         """Return every sample by its name and labels, as they are written."""
-        lines = [line for line in self.http.get("/metrics").text.splitlines() if not line.startswith("#")]
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        text = self.http.get("/metrics", headers=headers).text
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def workers(self) -> dict[str, int]:

@@ -51,7 +51,7 @@ def told(client: socket.socket) -> bytes:
     return said
 
 
-HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nhost: localhost\r\n"
 
 
 BEGUN = [

@@ -103,12 +103,12 @@ def test_a_moment_is_taken_as_it_is_written_and_a_label_as_a_class_is(taking: Ru
 
 def test_a_label_of_no_class_is_refused_with_the_classes_and_counted(taking: Running) -> None:
     counted = 'inference_labels_rejected_total{pipeline="shop",reason="unknown_class"}'
-    before, lines = taking.metrics()[counted], open_lines(store_of(taking))
+    before, lines = taking.metrics(CALLERS)[counted], open_lines(store_of(taking))
     for label, shown in (("maybe", "'maybe'"), (1, "1"), (True, "true"), ("Yes", "'Yes'")):
         response = post(taking, GOOD, {**GOOD, "label": label})
         assert response.status_code == 400
         assert response.json()["error"] == f"labels[1].label {shown} is none of the classes 'no', 'yes'"
-    assert taking.metrics()[counted] == before + 4
+    assert taking.metrics(CALLERS)[counted] == before + 4
     assert open_lines(store_of(taking)) == lines
 
 

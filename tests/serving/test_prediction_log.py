@@ -57,7 +57,7 @@ def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_
     with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
         told = running.predict(*rows)
         running.until(lambda: result_store.rows_of(Store(root), shop.PIPELINE, LATEST) == len(rows), 20)
-        assert segments(root) == []
+        running.until(lambda: segments(root) == [], 20)
     found = predictions(root).set_index("prediction_id").loc[[row["prediction_id"] for row in told["predictions"]]]
     assert found["prediction"].tolist() == [row["prediction"] for row in told["predictions"]]
     assert found["score"].tolist() == [row["score"] for row in told["predictions"]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _TIMEOUT = 5.0
-_PING = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+_PING = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class Traffic:
 
     async def _run(self) -> None:
         request = (
-            f"POST {self.path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            f"POST {self.path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             f"content-length: {len(self.body)}\r\n"
             + "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
             + "\r\n"

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ai_workflow import metrics
+from ai_workflow.origins import Origins
 from ai_workflow.settings.chat import Channel, Relay
 from monitoring.relay import routing
 from monitoring.relay.channels.vendor import Vendor
@@ -43,7 +44,7 @@ def posted(severities: list[list[str]], path: str, *alerts: dict[str, Any]) -> h
             settings = {"name": f"c{number}", "kind": "webhook", "url": "http://127.0.0.1", "severities": taken}
             boxes.append(Outbox(Channel.model_validate(settings), Taking(), ledger))
         delivery = Delivery(Relay(), ledger, boxes)
-        app = RelayApp(Relay(), None, delivery, Retries(delivery), None).app()
+        app = RelayApp(Relay(), None, delivery, Retries(delivery), None, Origins()).app()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
             answer = await client.post(path, json=webhook(*alerts))
         await delivery.close()

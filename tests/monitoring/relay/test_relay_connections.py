@@ -8,9 +8,10 @@ from tests.monitoring.relay.running_relay import RunningRelay
 
 
 def test_an_offer_of_another_protocol_is_answered_once_and_no_path_is_redirected(relay: RunningRelay) -> None:
-    hidden = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-    last = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    head = b"POST /alertmanager%b HTTP/1.1\r\nHost: x\r\nConnection: %b\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n"
+    hidden = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    head = b"POST /alertmanager%b HTTP/1.1\r\nHost: localhost\r\nConnection: %b\r\nUpgrade: h2c\r\n"
+    head += b"Content-Length: %d\r\n\r\n"
     for path, status in ((b"", b"401"), (b"/", b"404")):
         with socket.create_connection(("127.0.0.1", relay.port), timeout=20) as client:
             client.sendall(head % (path, b"Upgrade", len(hidden)) + hidden + last)
