@@ -86,26 +86,34 @@ class Outbox:
             await self._pace.wait()
             batch, self._waiting = self._waiting, []
             self._some.clear()
-            problem = await self._send(merged(one.notice for one in batch))
+            problem, is_held_back = await self._send(merged(one.notice for one in batch))
             for one in batch:
                 if not problem:
                     self._ledger.note(self.channel.name, one.notice)
                 for word in map(_word, one.notice.alerts):
                     self._under_way.pop(word, None)
+            for one in batch:
+                if is_held_back:
+                    # Senders may give up before the vendor takes messages again.
+                    self._put(one.notice)
                 one.told.set_result(problem)
 
-    async def _send(self, notice: Notice) -> str:
-        """Send one message, and return what is wrong, or nothing."""
+    async def _send(self, notice: Notice) -> tuple[str, bool]:
+        """Send one message; return what is wrong, or nothing, and whether it must be sent again later."""
         began = time.monotonic()
-        result, problem = "failed", ""
+        result = "failed"
+        problem = ""
+        is_held_back = False
         try:
             async with asyncio.timeout(self.channel.timeout_seconds):
-                await self._vendor.send(notice)
+                wait = await self._vendor.send(notice)
+            self._pace.pause(wait or 0.0)
             result = "delivered"
         except TimeoutError:
             problem = f"no answer within {self.channel.timeout_seconds:g} s"
         except TooFast as error:
-            problem = f"too many messages: {error}"
+            problem = f"too many messages, held back for {error.seconds:.3g} s: {error}"
+            is_held_back = True
             self._pace.pause(error.seconds)
         except Refused as error:
             result, problem = "refused", str(error)
@@ -121,7 +129,7 @@ class Outbox:
             log.error("chat channel '%s' was not told of %s: %s", self.channel.name, _names(notice), problem)
         else:
             log.info("chat channel '%s' was told of %s", self.channel.name, _names(notice))
-        return problem
+        return problem, is_held_back
 
 
 def _word(alert: Alert) -> _Word:
