@@ -10,7 +10,7 @@ from typing import Any
 # The links that the relay writes itself.
 LINK_TEXTS = {"Runbook", "Dashboard", "Prefect run", "Silence", "处理手册", "仪表盘", "Prefect 运行", "静默"}
 
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://\w|\b(?:mailto|tel|javascript):\S")
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://\w|\b(?:mailto|tel|javascript):\w")
 _HOST = re.compile(r"[A-Za-z0-9]\.[A-Za-z]{2,}")
 
 
