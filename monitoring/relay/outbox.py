@@ -76,9 +76,24 @@ class Outbox:
     def _put(self, notice: Notice) -> asyncio.Future[str]:
         told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(notice, told))
-        self._under_way |= dict.fromkeys(map(_word, notice.alerts), told)
+        for alert in notice.alerts:
+            # A status that comes again after this one is news.
+            self._under_way.pop(_opposite(alert), None)
+            self._under_way[_word(alert)] = told
         self._some.set()
         return told
+
+    def _hold(self, notice: Notice) -> None:
+        """Send a notice again later, whether or not its senders try again.
+
+        It is put before what came meanwhile, which holds the newer status of an alert.
+        """
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.insert(0, _Waiting(notice, told))
+        for alert in notice.alerts:
+            if _opposite(alert) not in self._under_way:
+                self._under_way.setdefault(_word(alert), told)
+        self._some.set()
 
     async def _work(self) -> None:
         while True:
@@ -91,11 +106,11 @@ class Outbox:
                 if not problem:
                     self._ledger.note(self.channel.name, one.notice)
                 for word in map(_word, one.notice.alerts):
-                    self._under_way.pop(word, None)
+                    if self._under_way.get(word) is one.told:
+                        del self._under_way[word]
+            if is_held_back:
+                self._hold(merged(one.notice for one in batch))
             for one in batch:
-                if is_held_back:
-                    # Senders may give up before the vendor takes messages again.
-                    self._put(one.notice)
                 one.told.set_result(problem)
 
     async def _send(self, notice: Notice) -> tuple[str, bool]:
@@ -134,6 +149,10 @@ class Outbox:
 
 def _word(alert: Alert) -> _Word:
     return alert.key, alert.status
+
+
+def _opposite(alert: Alert) -> _Word:
+    return alert.key, "resolved" if alert.is_firing else "firing"
 
 
 def _names(notice: Notice) -> str:

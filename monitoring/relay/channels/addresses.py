@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
+import httpx
+
 from ai_workflow.errors import AiWorkflowError
 from monitoring.relay.channels import discord, slack, teams, telegram, webhook
 from monitoring.relay.channels.posting import Bot, Protocol, client
@@ -58,6 +60,10 @@ def bot(kind: str, url: str, secret: str | None, style: Style, seconds: float) -
     address = re.match(_SHAPES[kind], url)
     if not address:
         raise BadAddress(kind)
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL:
+        raise BadAddress(kind) from None
     headers = {"authorization": f"Bearer {secret}"} if secret else {}
     if kind == "telegram":
         url, protocol = _telegram(address.groupdict())

@@ -18,7 +18,7 @@ from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
 from monitoring.relay.channels.webhook import TYPES
 from monitoring.relay.clean import clean, clip
 from monitoring.relay.inert import plain
-from monitoring.relay.markup import PLAIN, Style, fitted
+from monitoring.relay.markup import PLAIN, TELEGRAM, Style, fitted
 from monitoring.relay.notice import Notice
 from monitoring.relay.rendering import Text
 
@@ -40,6 +40,8 @@ class ThroughApprise:
 
     def __init__(self, notifier: Any, style: Style, name: str) -> None:
         self._notifier, self._style = notifier, style
+        # Apprise posts every text to Telegram as HTML.
+        self._markup = TELEGRAM if "tgram" in _schemes(notifier) else PLAIN
         self._most = max(1, min(_MAX_CHARACTERS, int(notifier.body_maxlen) - _TITLE_CHARACTERS))
         if int(notifier.body_maxlen) <= 2 * _TITLE_CHARACTERS:
             self._most = int(notifier.body_maxlen)
@@ -51,7 +53,7 @@ class ThroughApprise:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, lambda text: len(PLAIN.lines(text.lines)) <= self._most)
+        text = fitted(notice, self._style, lambda text: len(self._markup.lines(text.lines)) <= self._most)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._send, text)
 
     async def close(self) -> None:
@@ -79,7 +81,7 @@ class ThroughApprise:
         """Return title and body; where a vendor has no title, the body begins with it already."""
         longest = int(self._notifier.title_maxlen)
         title = clip(plain(text.title), longest) if longest > 0 else ""
-        return title, PLAIN.lines(text.lines) or clip(plain(text.title), self._most)
+        return title, self._markup.lines(text.lines) or self._markup.escape(clip(text.title, self._most // 2))
 
 
 def opened(url: str, style: Style, name: str, seconds: float) -> ThroughApprise:

@@ -69,7 +69,7 @@ class Relay(Section):
     port: int = Field(default=9110, ge=0, le=65535, description="0: any that is free")
     token: Secret | None = Field(default=None, description="bearer token of those who post alerts")
     # What is too large Alertmanager does not send again: a group of some thousand alerts must pass.
-    max_body_bytes: int = Field(default=64_000_000, ge=1024)
+    max_body_bytes: int = Field(default=32_000_000, ge=1024)
     answer_seconds: float = Field(default=20, gt=0, description="how long a sender waits at most for its answer")
     remind_seconds: float = Field(
         default=300, ge=0, description="the same alerts sooner than this are a retry, later a reminder"

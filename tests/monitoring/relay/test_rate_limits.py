@@ -16,7 +16,7 @@ from monitoring.relay.channels import rate_limits
 from monitoring.relay.channels.opening import opened
 from monitoring.relay.channels.vendor import TooFast
 from monitoring.relay.ledger import Ledger
-from monitoring.relay.notice import Alert, Notice
+from monitoring.relay.notice import Alert, Notice, Status
 from monitoring.relay.outbox import Outbox
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.test_chat_vendors import NOTICE, send, trusted  # noqa: F401 - a fixture
@@ -141,20 +141,22 @@ class Limited:
         self._waits, self._after = list(waits), after
         self.tried: list[float] = []
         self.got: list[list[str]] = []
+        self.statuses: list[list[str]] = []
 
     async def send(self, notice: Notice) -> float:
         self.tried.append(asyncio.get_running_loop().time())
         if self._waits:
             raise TooFast("slower", self._waits.pop(0))
         self.got.append([alert.name for alert in notice.alerts])
+        self.statuses.append([alert.status for alert in notice.alerts])
         return self._after
 
     async def close(self) -> None:
         """Do nothing."""
 
 
-def notice(name: str) -> Notice:
-    return Notice("g", (Alert(f"g/{name}", "firing", name, "page"),))
+def notice(name: str, status: Status = "firing") -> Notice:
+    return Notice("g", (Alert(f"g/{name}", status, name, "page"),))
 
 
 def box(vendor: Limited) -> Outbox:
@@ -176,6 +178,50 @@ def test_a_refused_message_is_sent_later_although_its_sender_gave_up() -> None:
         first, second, third = vendor.tried
         assert second - first >= 0.3
         assert third - second >= 0.2
+        await outbox.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_of_an_alert_that_changes_meanwhile_the_last_status_is_sent(count: int) -> None:
+    statuses: list[Status] = ["firing", "resolved", "firing", "resolved"]
+
+    async def scene() -> None:
+        vendor = Limited(0.2)
+        outbox = box(vendor)
+        assert "slower" in await outbox.deliver(notice("a", statuses[0]), 30)
+        tasks = []
+        for status in statuses[1 : count + 1]:
+            tasks.append(asyncio.create_task(outbox.deliver(notice("a", status), 30)))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*tasks) == [""] * count
+        assert vendor.statuses == [[statuses[count]]]
+        await outbox.close()
+
+    asyncio.run(scene())
+
+
+def test_a_status_that_comes_while_a_message_is_refused_is_the_newer_one() -> None:
+    async def scene() -> None:
+        asked, gate = asyncio.Event(), asyncio.Event()
+
+        class Slow(Limited):
+            async def send(self, notice: Notice) -> float:
+                asked.set()
+                await gate.wait()
+                return await super().send(notice)
+
+        vendor = Slow(0.1)
+        outbox = box(vendor)
+        first = asyncio.create_task(outbox.deliver(notice("a"), 30))
+        await asked.wait()
+        second = asyncio.create_task(outbox.deliver(notice("a", "resolved"), 30))
+        await asyncio.sleep(0)
+        gate.set()
+        assert "slower" in await first
+        assert await second == ""
+        assert vendor.statuses == [["resolved"]]
         await outbox.close()
 
     asyncio.run(scene())
