@@ -11,14 +11,15 @@ import re
 JOINER = "\u2060"
 _OPENERS = re.compile(
     r"""
-    @                                   # @user, @everyone, user@host
-    | \#(?=\S)                          # hashtags, channels, rooms
-    | (?<!\w)/(?=\w)                    # bot commands
-    | (?<!\w)\$(?=[A-Za-z])             # cashtags
-    | (?<!\w)~(?=\w)                    # channels of Mattermost
-    | (?<!\w)\+(?=\d[\d\ ().-]{5})      # telephone numbers
-    | :(?=//)                           # addresses with any scheme
-    | (?<!\w)(?:mailto|tel|sip|sms|xmpp|geo|magnet|javascript|data):   # addresses without slashes
+    @                                           # @user, @everyone, user@host
+    | \#(?=\S)                                  # hashtags, channels, rooms
+    | (?<![A-Za-z0-9])/(?=\w)                   # bot commands
+    | (?<![A-Za-z0-9])\$(?=[A-Za-z])            # cashtags
+    | (?<![A-Za-z0-9])~(?=\w)                   # channels of Mattermost
+    | (?<![A-Za-z0-9])\+(?=\d[\d\ ().-]{5})     # telephone numbers
+    | :(?=//)                                   # addresses with any scheme
+    # Addresses without slashes.
+    | (?<![A-Za-z0-9])(?:mailto|tel|sip|sms|xmpp|geo|magnet|javascript|data):
     | (?<=\w)[.\u3002\uff0e\uff61](?=[^\W\d_]{2})   # host names; the dots of IDNA
     """,
     re.VERBOSE | re.IGNORECASE,
