@@ -235,6 +235,7 @@ def test_who_has_no_token_or_too_much_to_say_is_turned_away(relay: RunningRelay,
     assert vendors.got == {}
 
 
+@pytest.mark.slow
 def test_a_webhook_that_is_too_large_is_named_in_every_channel(folder: Path, vendors: Vendors) -> None:
     channels = [vendors.channel("wecom", **LIVELY), vendors.channel("webhook", **LIVELY)]
     with RunningRelay(folder, channels, {"max_body_bytes": 20_000}) as small:
