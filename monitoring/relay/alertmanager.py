@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field
 
 from ai_workflow import json_text
 from monitoring.relay import bodies
-from monitoring.relay.clean import clean, clean_url, moment
+from monitoring.relay.clean import LONGEST, clean, clean_url, clip, moment
 from monitoring.relay.notice import Alert, Link, Notice, in_order
 
-_Label = Annotated[str, StringConstraints(max_length=16_384)]
-_Labels = dict[_Label, _Label]
+# Longer texts are clipped, never refused: Alertmanager does not repeat a webhook that is answered 4xx.
+_MAX_CHARACTERS = 16_384
+_MAX_KEY_CHARACTERS = 1000
+_MAX_LABELS = 200
 _SHOWN_LABEL = 120
+
+
+def _short(key: str) -> str:
+    """Return a key of bounded length that differs where the whole key does."""
+    if len(key) <= _MAX_KEY_CHARACTERS:
+        return key
+    return f"{key[:_MAX_KEY_CHARACTERS]}…{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"
+
+
+_Label = Annotated[str, AfterValidator(lambda text: clip(text, _MAX_CHARACTERS))]
+_Key = Annotated[str, Field(min_length=1), AfterValidator(_short)]
+_Labels = dict[str, _Label]
 # What an annotation names where no label does: a label would make another alert of each run.
 _NAMED = ("model_version", "stage")
 # Who silences an alert means each of its windows.
@@ -30,19 +45,19 @@ class _Alert(BaseModel):
     # With a zone: without one it would mean another moment on every machine.
     starts_at: datetime = Field(alias="startsAt")
     ends_at: datetime | None = Field(default=None, alias="endsAt")
-    fingerprint: str = Field(min_length=1, max_length=200)
+    fingerprint: _Key
 
 
 class _Webhook(BaseModel):
     version: Literal["4"]
-    group_key: str = Field(alias="groupKey", min_length=1, max_length=16_384)
-    alerts: list[_Alert] = Field(min_length=1, max_length=10_000)
+    group_key: _Key = Field(alias="groupKey")
+    alerts: list[_Alert] = Field(min_length=1)
     truncated: int = Field(default=0, alias="truncatedAlerts", ge=0)
-    external_url: str = Field(default="", alias="externalURL", max_length=2000)
+    external_url: str = Field(default="", alias="externalURL")
 
 
 def notice(body: bytes) -> Notice:
-    """Return what Alertmanager has to say.
+    """Return the alerts of a webhook.
 
     Raises:
         bodies.BadBody: it is not a webhook of version 4.
@@ -80,9 +95,16 @@ def _alert(found: _Alert, group: str, alertmanager: str) -> Alert:
         since=moment(found.starts_at),
         until=moment(found.ends_at) if found.status == "resolved" else None,
         trace_id=clean(notes.get("trace_id") or labels.get("trace_id") or "", 64),
-        labels={name: clean(value, _SHOWN_LABEL) for name, value in labels.items()},
+        labels={clean(name, _SHOWN_LABEL): clean(value, _SHOWN_LABEL) for name, value in _kept(labels)},
         links=tuple(link for link in links if link.url),
     )
+
+
+def _kept(labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return at most _MAX_LABELS labels: those with the shortest names, as the names that the relay reads are short."""
+    if len(labels) <= _MAX_LABELS:
+        return list(labels.items())
+    return sorted(labels.items(), key=lambda label: len(label[0]))[:_MAX_LABELS]
 
 
 def _common(labels: Iterable[Mapping[str, str]]) -> dict[str, str]:
@@ -91,9 +113,9 @@ def _common(labels: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _silence(alertmanager: str, labels: Mapping[str, str]) -> str:
-    """Return the page where these labels stand filled in; none without a name: it would silence everything."""
+    """Return the page with these labels filled in; none without a name, as it would silence everything."""
     base = clean_url(alertmanager)
-    if not base or "alertname" not in labels:
+    if not base or "alertname" not in labels or sum(map(len, labels.values())) > LONGEST:
         return ""
     chosen = sorted((name, value) for name, value in labels.items() if name not in _NOT_SILENCED_BY)
     matchers = ", ".join(f"{name}={json_text.line(value)}" for name, value in chosen)

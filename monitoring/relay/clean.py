@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from ai_workflow.secrets import MASK, scrub
 
@@ -11,6 +12,11 @@ LONGEST = 2000
 # Longer texts are cut before they are looked through.
 _MOST = 20_000
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+_ADDRESS = re.compile(r"(?is)(?P<scheme>https?)://(?P<authority>[^\s/?#\\]+)(?P<rest>.*)")
+# `@` and `!` open mentions, `$` and `~` tags and channels; the rest opens or closes markup, or is not visible.
+_NOT_IN_LINKS = re.compile(
+    r"[\s<>()\[\]{}|\"'`\\^*@!$~\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 # What looks like a secret that this process was never told: `password=…`, `Bearer …`, `https://user:…@host`.
 _LOOKS_SECRET = (
     (re.compile(r"(?i)\b(authorization\s*[:=]\s*)(?:(?:bearer|basic)\s+)?\S+"), rf"\1{MASK}"),
@@ -34,11 +40,22 @@ def clean(text: object, longest: int = LONGEST) -> str:
 
 
 def clean_url(text: object) -> str:
-    """Return an http(s) address as it can stand in any vendor's link, or nothing where it is none."""
+    """Return an http(s) address for any vendor's link, or nothing where the text is none.
+
+    A user name before the host is removed. Characters that open markup or a mention are percent-encoded.
+    """
     url = scrub(str(text)).strip()
-    if not re.match(r"https?://[^\s/]", url) or len(url) > LONGEST:
+    address = _ADDRESS.match(url)
+    if not address or len(url) > LONGEST:
         return ""
-    return re.sub(r"[\s<>()\[\]{}|\"'`\\^*]", lambda found: f"%{ord(found.group()):02X}", url)
+    host = address["authority"].rpartition("@")[2]
+    if not host:
+        return ""
+    return _NOT_IN_LINKS.sub(_percent, f"{address['scheme'].lower()}://{host}{address['rest']}")
+
+
+def _percent(found: re.Match[str]) -> str:
+    return quote(found.group(), safe="", errors="replace")
 
 
 def moment(found: datetime | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The markup of each vendor: how it writes bold and links, what it takes for markup, and how to keep it from that."""
+"""The markup of each vendor: how it writes bold and links, and how text is escaped."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from monitoring.relay.inert import JOINER, inert, plain
 from monitoring.relay.notice import Notice
 from monitoring.relay.rendering import Line, Piece, Room, Text, render
 from monitoring.relay.wording import Language
-
-# Joins words without a gap: what stands before it no longer opens markup or a mention.
-_JOINER = "\u2060"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,50 +47,50 @@ class Markup:
 
 
 def _slack(text: str) -> str:
-    return re.sub(r"(?<!\w)([*_~`])", rf"{_JOINER}\1", html.escape(text, quote=False))
+    return re.sub(r"(?<!\w)([*_~`])", rf"{JOINER}\1", html.escape(inert(text), quote=False))
+
+
+def _telegram(text: str) -> str:
+    return html.escape(inert(text))
 
 
 def _markdown(text: str) -> str:
-    """Backslashes before markup; no HTML, no mention, no list or quote at the beginning of a line."""
-    escaped = re.sub(r"([\\`*~|#\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", text).replace("<", "&lt;")
-    return _at_start(escaped.replace("@", f"@{_JOINER}"))
+    """Escape markup with backslashes; no HTML, and no list, heading or quote at the beginning of a line."""
+    escaped = re.sub(r"([\\`*~|#\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", inert(text)).replace("<", "&lt;")
+    return _at_start(escaped)
 
 
 def _discord(text: str) -> str:
-    # It knows no entities, but backslashes before anything.
+    # Discord knows no entities, but backslashes before anything.
     return _markdown(text).replace("&lt;", "\\<")
 
 
 def _at_start(text: str) -> str:
-    return re.sub(r"^(\s*)(>|[-+](?=\s)|\d+[.)](?=\s))", rf"\1{_JOINER}\2", text)
+    return re.sub(r"^(\s*)(>|[-+](?=[\s\\])|\d+[.)](?=\s))", rf"\1{JOINER}\2", text)
 
 
 def _entities(text: str) -> str:
-    """Numbers in place of markup, as Feishu documents."""
-    return _at_start(re.sub(r"[\\`*_~<>\[\]#&]", lambda found: f"&#{ord(found.group())};", text))
+    """Replace markup by numeric entities, as Feishu documents."""
+    return _at_start(re.sub(r"[\\`*_~<>\[\]#&]", lambda found: f"&#{ord(found.group())};", inert(text)))
 
 
 _WIDE = str.maketrans({char: chr(ord(char) + 0xFEE0) for char in "<>[]*`#"})
 
 
 def _wide(text: str) -> str:
-    """Wide signs in place of markup, where nothing escapes it."""
-    return re.sub(r"@(?=\w)", f"@{_JOINER}", text.translate(_WIDE))
-
-
-def _plain(text: str) -> str:
-    return text
+    """Replace markup by full-width characters, where nothing escapes it."""
+    return _at_start(inert(text).translate(_WIDE))
 
 
 SLACK = Markup(_slack, "*{}*", "<{url}|{text}>", url=lambda url: html.escape(url, quote=False))
 DISCORD = Markup(_discord, "**{}**", "[{text}]({url})")
-TELEGRAM = Markup(html.escape, "<b>{}</b>", '<a href="{url}">{text}</a>', url=html.escape)
+TELEGRAM = Markup(_telegram, "<b>{}</b>", '<a href="{url}">{text}</a>', url=html.escape)
 # An empty line between lines: with a single break they would run together.
 TEAMS = Markup(_markdown, "**{}**", "[{text}]({url})", "\n\n")
 DINGTALK = Markup(_markdown, "**{}**", "[{text}]({url})", "\n\n")
 FEISHU = Markup(_entities, "**{}**", "[{text}]({url})")
 WECOM = Markup(_wide, "**{}**", "[{text}]({url})")
-PLAIN = Markup(_plain, "{}", "{text}: {url}")
+PLAIN = Markup(plain, "{}", "{text}: {url}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,9 +76,24 @@ class Outbox:
     def _put(self, notice: Notice) -> asyncio.Future[str]:
         told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(notice, told))
-        self._under_way |= dict.fromkeys(map(_word, notice.alerts), told)
+        for alert in notice.alerts:
+            # A status that comes again after this one is news.
+            self._under_way.pop(_opposite(alert), None)
+            self._under_way[_word(alert)] = told
         self._some.set()
         return told
+
+    def _hold(self, notice: Notice) -> None:
+        """Send a notice again later, whether or not its senders try again.
+
+        It is put before what came meanwhile, which holds the newer status of an alert.
+        """
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.insert(0, _Waiting(notice, told))
+        for alert in notice.alerts:
+            if _opposite(alert) not in self._under_way:
+                self._under_way.setdefault(_word(alert), told)
+        self._some.set()
 
     async def _work(self) -> None:
         while True:
@@ -86,26 +101,34 @@ class Outbox:
             await self._pace.wait()
             batch, self._waiting = self._waiting, []
             self._some.clear()
-            problem = await self._send(merged(one.notice for one in batch))
+            problem, is_held_back = await self._send(merged(one.notice for one in batch))
             for one in batch:
                 if not problem:
                     self._ledger.note(self.channel.name, one.notice)
                 for word in map(_word, one.notice.alerts):
-                    self._under_way.pop(word, None)
+                    if self._under_way.get(word) is one.told:
+                        del self._under_way[word]
+            if is_held_back:
+                self._hold(merged(one.notice for one in batch))
+            for one in batch:
                 one.told.set_result(problem)
 
-    async def _send(self, notice: Notice) -> str:
-        """Send one message, and return what is wrong, or nothing."""
+    async def _send(self, notice: Notice) -> tuple[str, bool]:
+        """Send one message; return what is wrong, or nothing, and whether it must be sent again later."""
         began = time.monotonic()
-        result, problem = "failed", ""
+        result = "failed"
+        problem = ""
+        is_held_back = False
         try:
             async with asyncio.timeout(self.channel.timeout_seconds):
-                await self._vendor.send(notice)
+                wait = await self._vendor.send(notice)
+            self._pace.pause(wait or 0.0)
             result = "delivered"
         except TimeoutError:
             problem = f"no answer within {self.channel.timeout_seconds:g} s"
         except TooFast as error:
-            problem = f"too many messages: {error}"
+            problem = f"too many messages, held back for {error.seconds:.3g} s: {error}"
+            is_held_back = True
             self._pace.pause(error.seconds)
         except Refused as error:
             result, problem = "refused", str(error)
@@ -121,11 +144,15 @@ class Outbox:
             log.error("chat channel '%s' was not told of %s: %s", self.channel.name, _names(notice), problem)
         else:
             log.info("chat channel '%s' was told of %s", self.channel.name, _names(notice))
-        return problem
+        return problem, is_held_back
 
 
 def _word(alert: Alert) -> _Word:
     return alert.key, alert.status
+
+
+def _opposite(alert: Alert) -> _Word:
+    return alert.key, "resolved" if alert.is_firing else "firing"
 
 
 def _names(notice: Notice) -> str:

@@ -34,5 +34,5 @@ class Pace:
         return max(lacking, self._not_before - now)
 
     def pause(self, seconds: float) -> None:
-        """Let nothing go for a while: the vendor said so."""
-        self._not_before = asyncio.get_running_loop().time() + seconds
+        """Hold all messages back for a time that the vendor named; a longer one that runs already stays."""
+        self._not_before = max(self._not_before, asyncio.get_running_loop().time() + seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings.chat import Severity
 from monitoring.relay import bodies
-from monitoring.relay.clean import clean, clean_url, moment
+from monitoring.relay.clean import clean, clean_url, clip, moment
 from monitoring.relay.notice import Alert, Link, Notice
 
 # Prefect fills it in with Jinja; `tojson` quotes what a message may hold. Not every event has a flow run.
@@ -33,17 +34,25 @@ TEMPLATE = """{
 }"""
 
 
-def _said(value: object) -> object:
-    """Jinja says None where there is nothing to say."""
-    return "" if value in (None, "None") else value
+_MAX_CHARACTERS = 100_000
 
 
-_Text = Annotated[str, BeforeValidator(_said), Field(max_length=100_000)]
+def _text(value: object) -> object:
+    """Return a value as text of bounded length: Prefect calls the webhook once, whatever the answer is.
+
+    Jinja writes None where there is no value.
+    """
+    if value in (None, "None"):
+        return ""
+    return clip(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _MAX_CHARACTERS)
+
+
+_Text = Annotated[str, BeforeValidator(_text)]
 
 
 class _Webhook(BaseModel):
-    event: str = Field(min_length=1, max_length=500)
-    event_id: str = Field(min_length=1, max_length=200)
+    event: _Text = Field(min_length=1)
+    event_id: _Text = Field(min_length=1)
     occurred: datetime
     severity: Severity = "ticket"
     automation: _Text = ""
@@ -59,7 +68,7 @@ class _Webhook(BaseModel):
 
 
 def notice(body: bytes) -> Notice:
-    """Return what an automation has to say; each event is one alert that fires, and nothing tells that it is over.
+    """Return the event of an automation as one alert that fires; no other event ends it.
 
     Raises:
         bodies.BadBody: the body is not what `TEMPLATE` gives.

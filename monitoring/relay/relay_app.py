@@ -21,7 +21,7 @@ from ai_workflow.logs import logger
 from ai_workflow.origins import Headers, OriginGuard, Origins
 from ai_workflow.secrets import scrub
 from ai_workflow.settings.chat import Relay
-from monitoring.relay import alertmanager, prefect_webhook
+from monitoring.relay import alertmanager, bodies, prefect_webhook
 from monitoring.relay.bodies import BadBody
 from monitoring.relay.delivery import Delivery, Outcome
 from monitoring.relay.events import Events
@@ -43,6 +43,10 @@ class _Refused(Exception):
     def __init__(self, status: int, said: str) -> None:
         super().__init__(said)
         self.status, self.said = status, said
+
+
+class _TooLarge(_Refused):
+    """A body beyond `relay.max_body_bytes`."""
 
 
 class RelayApp:
@@ -88,6 +92,8 @@ class RelayApp:
             self._admit(request)
             # Some thousand alerts take a second, in which others are answered.
             notice = await asyncio.to_thread(SOURCES[source], await self._body(request))
+        except _TooLarge as error:
+            return await self._too_large(source, error)
         except (_Refused, BadBody) as error:
             self._webhooks[source, "refused"].inc()
             status = error.status if isinstance(error, _Refused) else 400
@@ -107,6 +113,15 @@ class RelayApp:
         if outcome.failed and source == "prefect":
             self._retries.later(notice)
         return _answer(outcome)
+
+    async def _too_large(self, source: str, error: _TooLarge) -> Response:
+        """Send the channels a message in place of the alerts that are not read; answer 413, or 503 if it failed."""
+        self._webhooks[source, "refused"].inc()
+        log.error("a webhook from %s was refused with %d: %s", source, error.status, error)
+        outcome = await self._delivery.deliver(bodies.too_large(source, self._relay.max_body_bytes))
+        return _said(
+            {"error": str(error), "told": outcome.told, "failed": outcome.failed}, 503 if outcome.failed else 413
+        )
 
     def _admit(self, request: Request) -> None:
         if self._token is not None and not self._bears_token(request.scope["headers"]):
@@ -133,7 +148,7 @@ class RelayApp:
                     pieces.append(piece)
                     size += len(piece)
                     if size > most:
-                        raise _Refused(413, f"the body has more than {most} bytes (relay.max_body_bytes)")
+                        raise _TooLarge(413, f"the body has more than {most} bytes (relay.max_body_bytes)")
         except TimeoutError:
             raise _Refused(408, f"the body was not sent within {_READ_SECONDS:g} s") from None
         return b"".join(pieces)

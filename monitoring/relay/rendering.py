@@ -91,10 +91,16 @@ def _mark(alert: Alert) -> str:
 
 
 def _about(alert: Alert) -> str:
-    """What an alert is about, from the promise to the thing; empty where its name says it all."""
-    parts = [alert.labels.get(name, "") for name in _ABOUT]
-    where = [alert.labels.get(name, "") for name in ("job", "instance")]
+    """Return the labels that name the subject of an alert, SLO first; empty where it has none."""
+    parts = [_value(alert, name) for name in _ABOUT]
+    where = [_value(alert, name) for name in ("job", "instance")]
     return " / ".join(dict.fromkeys(filter(None, parts))) or " / ".join(filter(None, where))
+
+
+def _value(alert: Alert, label: str) -> str:
+    """Return the value of a label; metrics write `none` where there is no version or stage."""
+    value = alert.labels.get(label, "")
+    return "" if value == "none" else value
 
 
 def _told(alert: Alert, words: Words, zone: str, room: Room, shared: tuple[Link, ...]) -> Iterator[Line]:

@@ -13,14 +13,16 @@ from typing import Any
 
 import httpx
 
-from monitoring.relay.channels import signed_bot
+from monitoring.relay.channels import posting, signed_bot
+from monitoring.relay.inert import plain
 from monitoring.relay.markup import DINGTALK, Style, fitted
 from monitoring.relay.notice import Notice
 from monitoring.relay.rendering import Text
 
 MOST_BYTES = 20_000
+# More than 20 messages in a minute are refused for ten minutes.
 _CODES = signed_bot.Codes(
-    names=("errcode",), message=("errmsg",), too_fast={130101: 60.0, 410100: 60.0}, passing=frozenset({-1})
+    names=("errcode",), message=("errmsg",), too_fast={130101: 600.0, 410100: 600.0}, passing=frozenset({-1})
 )
 
 
@@ -41,7 +43,7 @@ class DingTalk:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, lambda text: signed_bot.size(_body(text)) <= MOST_BYTES)
+        text = fitted(notice, self._style, lambda text: posting.size(_body(text)) <= MOST_BYTES)
         url = self._url
         if self._secret is not None:
             stamp = str(round(time.time() * 1000))
@@ -61,4 +63,4 @@ def sign(stamp: str, secret: str) -> str:
 
 def _body(text: Text) -> dict[str, Any]:
     said = f"### {DINGTALK.escape(text.title)}\n\n{DINGTALK.lines(text.lines)}"
-    return {"msgtype": "markdown", "markdown": {"title": text.title, "text": said}}
+    return {"msgtype": "markdown", "markdown": {"title": plain(text.title), "text": said}}

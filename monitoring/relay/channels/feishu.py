@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 
-from monitoring.relay.channels import signed_bot
+from monitoring.relay.channels import posting, signed_bot
+from monitoring.relay.inert import plain
 from monitoring.relay.markup import FEISHU, Style, fitted
 from monitoring.relay.notice import Notice
 from monitoring.relay.rendering import Text
@@ -24,7 +25,7 @@ _COLOURS = {"page": "red", "ticket": "orange", "chat": "blue", "resolved": "gree
 _CODES = signed_bot.Codes(
     names=("code", "StatusCode"),
     message=("msg", "StatusMessage"),
-    too_fast={11232: 6.0, 11233: 6.0},
+    too_fast={11232: 60.0, 11233: 60.0, 99991400: 60.0},
     passing=frozenset({-1, 1000, 2200}),
 )
 
@@ -46,7 +47,7 @@ class Feishu:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, lambda text: signed_bot.size(self._signed(text)) <= MOST_BYTES)
+        text = fitted(notice, self._style, lambda text: posting.size(self._signed(text)) <= MOST_BYTES)
         await signed_bot.post(self._client, self._url, self._signed(text), _CODES)
 
     async def close(self) -> None:
@@ -56,7 +57,7 @@ class Feishu:
     def _signed(self, text: Text) -> dict[str, Any]:
         card = {
             "header": {
-                "title": {"tag": "plain_text", "content": text.title},
+                "title": {"tag": "plain_text", "content": plain(text.title)},
                 "template": _COLOURS.get(text.grave, "orange"),
             },
             "elements": [{"tag": "markdown", "content": FEISHU.lines(text.lines) or FEISHU.escape(text.title)}],

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import httpx
 from pydantic import ValidationError
 
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import Fetch
 from ai_workflow.settings.chat import Channel
+from monitoring.relay.channels import addresses, posting
 from monitoring.relay.channels.dingtalk import DingTalk
 from monitoring.relay.channels.feishu import Feishu
 from monitoring.relay.channels.vendor import Vendor
@@ -60,16 +60,16 @@ def _vendor(channel: Channel, fetch: Fetch | None) -> Vendor:
     # What is revealed is masked wherever it is shown.
     secret = channel.secret.reveal(fetch) if channel.secret else None
     style = Style(channel.language, channel.timezone)
-    if channel.kind in {"feishu", "dingtalk", "wecom"}:
-        if not url.startswith(("https://", "http://")):
-            raise AiWorkflowError("url must begin with https://")
-        client = httpx.AsyncClient(timeout=channel.timeout_seconds)
-        if channel.kind == "wecom":
-            return WeCom(url, style, client)
-        return (Feishu if channel.kind == "feishu" else DingTalk)(url, secret, style, client)
-    # Apprise takes long to import.
-    from monitoring.relay.channels.apprise_plugins import FORMS, plugin
-    from monitoring.relay.channels.through_apprise import ThroughApprise
+    seconds = channel.timeout_seconds
+    if channel.kind == "apprise":
+        # Apprise takes long to import.
+        from monitoring.relay.channels import through_apprise
 
-    notifier = plugin(channel.kind, url, secret, channel.timeout_seconds)
-    return ThroughApprise(notifier, FORMS[channel.kind], style, channel.name)
+        return through_apprise.opened(url, style, channel.name, seconds)
+    if channel.kind not in {"feishu", "dingtalk", "wecom"}:
+        return addresses.bot(channel.kind, url, secret, style, seconds)
+    if not url.startswith(("https://", "http://")):
+        raise AiWorkflowError("url must begin with https://")
+    if channel.kind == "wecom":
+        return WeCom(url, style, posting.client(seconds))
+    return (Feishu if channel.kind == "feishu" else DingTalk)(url, secret, style, posting.client(seconds))

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import orjson
 
+from monitoring.relay.channels import posting, rate_limits
 from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
 from monitoring.relay.clean import clean
 
-_LONGEST_PAUSE = 60.0
 _MOST_ANSWER = 64 * 1024
 
 
@@ -23,7 +23,7 @@ class Codes:
     Args:
         names: the fields that may hold the code, 0 for success.
         message: the fields that may hold its words.
-        too_fast: codes of a rate limit, and the seconds it lasts.
+        too_fast: codes of a rate limit, and the seconds that it lasts where the answer does not name them.
         passing: codes of trouble on the vendor's side.
     """
 
@@ -34,26 +34,15 @@ class Codes:
 
 
 async def post(client: httpx.AsyncClient, url: str, body: Mapping[str, Any], codes: Codes) -> None:
-    """Post a message, and return if the vendor says that it has it.
+    """Post a message, and return if the vendor's answer has the code of success.
 
     Raises:
-        Undelivered: it does not, or says nothing that can be understood.
+        Undelivered: it has another code, or none.
     """
-    try:
-        answer = await client.post(url, content=orjson.dumps(body), headers={"content-type": "application/json"})
-    except httpx.HTTPError as error:
-        raise Undelivered(f"not reached: {type(error).__name__}") from None
-    if answer.status_code == 429:
-        raise TooFast("HTTP 429", _retry_after(answer))
+    answer = await posting.post(client, url, body)
     if answer.status_code != 200:
-        kind = Refused if 300 <= answer.status_code < 500 and answer.status_code != 408 else Undelivered
-        raise kind(f"HTTP {answer.status_code}: {clean(answer.text, 200)}")
+        raise Undelivered(f"HTTP {answer.status_code}: {clean(answer.text, 200)}")
     _judge(answer, codes)
-
-
-def size(body: Mapping[str, Any]) -> int:
-    """Return the bytes that a body is posted as."""
-    return len(orjson.dumps(body))
 
 
 def _judge(answer: httpx.Response, codes: Codes) -> None:
@@ -69,12 +58,6 @@ def _judge(answer: httpx.Response, codes: Codes) -> None:
         return
     words = next((clean(said[name], 200) for name in codes.message if said.get(name)), "")
     if code in codes.too_fast:
-        raise TooFast(f"code {code}: {words}", codes.too_fast[code])
+        wait = rate_limits.seconds(answer.headers, answer.content)
+        raise TooFast(f"code {code}: {words}", max(codes.too_fast[code], wait or 0.0))
     raise (Undelivered if code in codes.passing else Refused)(f"code {code}: {words}")
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    try:
-        return min(_LONGEST_PAUSE, max(1.0, float(answer.headers.get("retry-after", ""))))
-    except ValueError:
-        return 6.0

@@ -1,4 +1,4 @@
-"""Slack, Teams, Discord, Telegram, any webhook, and whatever else Apprise knows an address for."""
+"""Whatever Apprise knows an address for: plain text, in which nothing opens a mention."""
 
 from __future__ import annotations
 
@@ -8,44 +8,25 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.settings import pagers
+from monitoring.relay.channels import rate_limits, watched_requests
+from monitoring.relay.channels.addresses import BadAddress
 from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
-from monitoring.relay.clean import clean
-from monitoring.relay.markup import Markup, Style, fitted
+from monitoring.relay.channels.webhook import TYPES
+from monitoring.relay.clean import clean, clip
+from monitoring.relay.inert import plain
+from monitoring.relay.markup import PLAIN, TELEGRAM, Style, fitted
 from monitoring.relay.notice import Notice
 from monitoring.relay.rendering import Text
 
 _STATUS = re.compile(r"error=(\d{3})")
-_TYPES = {"page": "failure", "ticket": "warning", "chat": "info", "resolved": "success"}
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What a vendor takes.
-
-    Args:
-        markup: how it writes bold and links.
-        most: how large a message may be, markup included.
-        title: whether it has a place of its own for the title, and reads that as `plain` text or as `markup`.
-        size: how large a message is; characters, if not said otherwise.
-    """
-
-    markup: Markup
-    most: int
-    title: Literal["plain", "markup", "none"] = "plain"
-    size: Callable[[str], int] = len
-
-    def said(self, text: Text) -> tuple[str, str]:
-        """Return the title and the body of a message."""
-        body = self.markup.lines(text.lines) or self.markup.escape(text.title)
-        if self.title == "plain":
-            return text.title, body
-        title = self.markup.escape(text.title)
-        return (
-            (title, body) if self.title == "markup" else ("", self.markup.bold.format(title) + self.markup.end + body)
-        )
+_MAX_CHARACTERS = 1900
+# Some plugins send the title as part of the body.
+_TITLE_CHARACTERS = 150
+_NAME = "ai-workflow"
 
 
 class ThroughApprise:
@@ -53,12 +34,17 @@ class ThroughApprise:
 
     Args:
         notifier: Apprise's plugin, made for the chat.
-        form: what the vendor takes.
+        style: language and time zone.
         name: of the channel.
     """
 
-    def __init__(self, notifier: Any, form: Form, style: Style, name: str) -> None:
-        self._notifier, self._form, self._style = notifier, form, style
+    def __init__(self, notifier: Any, style: Style, name: str) -> None:
+        self._notifier, self._style = notifier, style
+        # Apprise posts every text to Telegram as HTML.
+        self._markup = TELEGRAM if "tgram" in _schemes(notifier) else PLAIN
+        self._most = max(1, min(_MAX_CHARACTERS, int(notifier.body_maxlen) - _TITLE_CHARACTERS))
+        if int(notifier.body_maxlen) <= 2 * _TITLE_CHARACTERS:
+            self._most = int(notifier.body_maxlen)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"chat-{name}")
 
     async def send(self, notice: Notice) -> None:
@@ -67,7 +53,7 @@ class ThroughApprise:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, lambda text: self._form.size(self._form.said(text)[1]) <= self._form.most)
+        text = fitted(notice, self._style, lambda text: len(self._markup.lines(text.lines)) <= self._most)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._send, text)
 
     async def close(self) -> None:
@@ -77,31 +63,70 @@ class ThroughApprise:
     def _send(self, text: Text) -> None:
         from apprise import NotifyType
 
-        title, body = self._form.said(text)
-        said: list[str] = []
-        with _listening(said.append):
+        title, body = self._texts(text)
+        reasons: list[str] = []
+        with _listening(reasons.append), watched_requests.watched() as answers:
             # Not `notify`: it would convert and split what is fitted and escaped already.
-            if self._notifier.send(body=body, title=title, notify_type=NotifyType(_TYPES.get(text.grave, "warning"))):
+            if self._notifier.send(body=body, title=title, notify_type=NotifyType(TYPES.get(text.grave, "warning"))):
                 return
-        problem = clean("; ".join(said) or "not taken", 300)
+        problem = clean("; ".join(reasons) or "not taken", 300)
         found = _STATUS.search(problem)
         status = int(found[1]) if found else 0
-        if status == 429:
-            raise TooFast(problem, 6.0)
-        # Slack answers 200 and a body other than `ok`; where no one was reached there is no status at all.
+        if answers.too_fast or status == 429:
+            wait = answers.seconds if answers.seconds is not None else rate_limits.DEFAULT_SECONDS
+            raise TooFast(problem, wait)
         raise (Refused if 200 <= status < 500 and status != 408 else Undelivered)(problem)
+
+    def _texts(self, text: Text) -> tuple[str, str]:
+        """Return title and body; where a vendor has no title, the body begins with it already."""
+        longest = int(self._notifier.title_maxlen)
+        title = clip(plain(text.title), longest) if longest > 0 else ""
+        return title, self._markup.lines(text.lines) or self._markup.escape(clip(text.title, self._most // 2))
+
+
+def opened(url: str, style: Style, name: str, seconds: float) -> ThroughApprise:
+    """Return what writes to an address of Apprise.
+
+    Raises:
+        AiWorkflowError: Apprise does not know the address, or it is one of incident management.
+    """
+    from apprise import Apprise, AppriseAsset, NotifyFormat
+
+    # Without Apprise's name, pictures and links.
+    asset = AppriseAsset(
+        app_id=_NAME, app_desc=_NAME, app_url="", image_url_mask="", image_url_logo="", image_path_mask=""
+    )
+    notifier: Any = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+    if notifier is None:
+        raise BadAddress("apprise")
+    if problem := pagers.refusal(_schemes(notifier)):
+        raise AiWorkflowError(problem)
+    # Markdown or HTML would read the texts of alerts as markup, and look for mentions in them.
+    notifier.notify_format = NotifyFormat.TEXT
+    notifier.redirects = False
+    notifier.socket_connect_timeout, notifier.socket_read_timeout = seconds / 3, seconds / 2
+    watched_requests.install()
+    return ThroughApprise(notifier, style, name)
+
+
+def _schemes(notifier: Any) -> list[str]:
+    """Return the schemes of a plugin, which an address of the vendor's website does not show."""
+    schemes: list[str] = []
+    for names in (notifier.protocol, notifier.secure_protocol):
+        schemes += [names] if isinstance(names, str) else list(names or ())
+    return schemes
 
 
 class _listening(logging.Handler):  # noqa: N801 - used as a function
-    """Hears what Apprise logs in this thread: it says why a message was not taken nowhere else."""
+    """Collects what Apprise logs in this thread: nothing else has the reason why a message was not taken."""
 
-    def __init__(self, hear: Callable[[str], None]) -> None:
+    def __init__(self, collect: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._hear, self._thread = hear, threading.get_ident()
+        self._collect, self._thread = collect, threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self._thread:
-            self._hear(record.getMessage())
+            self._collect(record.getMessage())
 
     def __enter__(self) -> None:
         logging.getLogger("apprise").addHandler(self)

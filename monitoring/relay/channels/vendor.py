@@ -17,7 +17,7 @@ class Refused(Undelivered):
 
 
 class TooFast(Undelivered):
-    """The vendor wants fewer messages.
+    """The vendor refuses the message as too many.
 
     Args:
         seconds: how long it wants none.
@@ -31,12 +31,12 @@ class TooFast(Undelivered):
 class Vendor(Protocol):
     """A way to one chat."""
 
-    async def send(self, notice: Notice) -> None:
-        """Send one message.
+    async def send(self, notice: Notice) -> float | None:
+        """Send one message, and return the seconds that the vendor wants no other, if it names them.
 
         Raises:
             Undelivered: it is not known to have arrived.
         """
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""

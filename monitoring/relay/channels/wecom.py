@@ -16,7 +16,7 @@ from monitoring.relay.rendering import Text
 
 MOST_BYTES = 4096
 _CODES = signed_bot.Codes(
-    names=("errcode",), message=("errmsg",), too_fast={45009: 60.0, 45033: 6.0}, passing=frozenset({-1})
+    names=("errcode",), message=("errmsg",), too_fast={45009: 60.0, 45033: 60.0}, passing=frozenset({-1})
 )
 
 

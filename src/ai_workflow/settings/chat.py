@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, model_validator
 
 from ai_workflow.secrets import Secret
+from ai_workflow.settings import pagers
 from ai_workflow.settings.section import Name, Scope, Section
 
 Kind = Literal["slack", "teams", "discord", "telegram", "webhook", "apprise", "feishu", "dingtalk", "wecom"]
@@ -49,7 +50,15 @@ class Channel(Section):
             raise ValueError("`block` holds kind, url and secret already; remove them here, or the block")
         if self.secret is not None and self.kind is not None and self.kind not in TAKE_SECRET:
             raise ValueError(f"secret is not for {self.kind}: what proves who sends is part of its url")
+        if problem := self._pager():
+            raise ValueError(problem)
         return self
+
+    def _pager(self) -> str:
+        """Return why an Apprise url is refused; the relay checks the url of a secret when it opens the channel."""
+        if self.kind != "apprise" or self.url is None or self.url.name is not None:
+            return ""
+        return pagers.refusal([self.url.reveal().strip().partition("://")[0]])
 
 
 class Relay(Section):
@@ -60,7 +69,7 @@ class Relay(Section):
     port: int = Field(default=9110, ge=0, le=65535, description="0: any that is free")
     token: Secret | None = Field(default=None, description="bearer token of those who post alerts")
     # What is too large Alertmanager does not send again: a group of some thousand alerts must pass.
-    max_body_bytes: int = Field(default=10_000_000, ge=1024)
+    max_body_bytes: int = Field(default=32_000_000, ge=1024)
     answer_seconds: float = Field(default=20, gt=0, description="how long a sender waits at most for its answer")
     remind_seconds: float = Field(
         default=300, ge=0, description="the same alerts sooner than this are a retry, later a reminder"

@@ -230,11 +230,26 @@ def test_who_has_no_token_or_too_much_to_say_is_turned_away(relay: RunningRelay,
 
     assert status(authorization="Bearer wrong") == 401
     assert status(authorization="Basic relay-token-0815") == 401
-    assert status(b"x" * 10_000_001) == 413
     assert status(**{"content-encoding": "gzip"}) == 415
     assert relay.http.get("/alertmanager").status_code == 405
     assert httpx.get(f"http://127.0.0.1:{relay.port}/health", trust_env=False).json() == {"status": "ok"}
     assert vendors.got == {}
+
+
+@pytest.mark.slow
+def test_a_webhook_that_is_too_large_is_named_in_every_channel(folder: Path, vendors: Vendors) -> None:
+    channels = [vendors.channel("wecom", **LIVELY), vendors.channel("webhook", **LIVELY)]
+    with RunningRelay(folder, channels, {"max_body_bytes": 20_000}) as small:
+        assert small.post(*[alert(f"f{index}") for index in range(100)]).status_code == 413
+        assert small.metric("alert_webhook_total", source="alertmanager", result="refused") == 1
+        for kind in ("wecom", "webhook"):
+            (text,) = vendors.texts(kind)
+            assert "WebhookTooLarge" in text
+            assert "20000" in text
+        vendors.faults["wecom"] = "drop"
+        answer = small.http.post("/prefect", content=b"x" * 20_001)
+        assert answer.status_code == 503
+        assert list(answer.json()["failed"]) == ["wecom"]
 
 
 @pytest.mark.slow

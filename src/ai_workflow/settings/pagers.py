@@ -1,0 +1,28 @@
+"""Apprise addresses of incident management, which cannot close the incidents that they open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_INSTEAD = {
+    "pagerduty": "pagerduty_configs",
+    "opsgenie": "opsgenie_configs",
+    "splunk": "victorops_configs",
+    "victorops": "victorops_configs",
+    "jira": "jira_configs, or webhook_configs with the address of its Prometheus integration",
+    "pagertree": "webhook_configs with the address of its Prometheus integration",
+    "signl4": "webhook_configs with the address of its Prometheus integration",
+    "spike": "webhook_configs with the address of its Alertmanager integration",
+}
+
+
+def refusal(schemes: Iterable[str]) -> str:
+    """Return why an address with one of these schemes is no chat channel; empty where it may be one."""
+    for scheme in schemes:
+        instead = _INSTEAD.get(scheme.lower())
+        if instead:
+            return (
+                f"url {scheme.lower()}:// opens incidents that a resolved alert would not close: Apprise sends no key "
+                f"that belongs to the alert. Use a receiver of Alertmanager instead: {instead}"
+            )
+    return ""

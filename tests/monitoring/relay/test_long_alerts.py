@@ -1,0 +1,103 @@
+"""However long or odd an alert is, it is clipped and sent, never refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from monitoring.relay import alertmanager, prefect_webhook
+from monitoring.relay.bodies import BadBody
+from monitoring.relay.markup import Style, fitted
+from monitoring.relay.notice import Notice
+from monitoring.relay.rendering import render
+from tests.monitoring.relay.fake_vendors import KINDS, Vendors
+from tests.monitoring.relay.running_relay import RunningRelay, alert, webhook
+from tests.monitoring.relay.test_messages import plain, prefect
+
+LONG = 40_000
+
+
+def read(*alerts: object, **other: object) -> Notice:
+    return alertmanager.notice(json.dumps(webhook(*alerts, **other)).encode())  # type: ignore[arg-type]
+
+
+def test_long_labels_and_annotations_are_clipped_visibly_and_the_group_delivered(
+    relay: RunningRelay, vendors: Vendors
+) -> None:
+    one = alert("a", pipeline="p" * LONG, **{"l" * LONG: "v" * LONG})
+    one["annotations"] |= {"summary": "s" * LONG, "value": "v" * LONG, "n" * LONG: "n" * LONG}
+    answer = relay.post(one, alert("b", alertname="Other"), group="g" * LONG, externalURL="http://am/" + "e" * LONG)
+    assert answer.json() == {"told": list(KINDS), "failed": {}}
+    for kind in KINDS:
+        (text,) = vendors.texts(kind)
+        assert "sss…" in text or "ppp…" in text
+        assert "Other" in text
+
+
+@pytest.mark.slow
+def test_more_alerts_than_a_message_has_room_for_are_counted() -> None:
+    notice = read(*[alert(f"{index}") for index in range(10_001)])
+    assert len(notice.alerts) == 10_001
+    assert "+9991 more" in plain(notice)
+
+
+def test_groups_whose_long_keys_differ_at_the_end_stay_apart() -> None:
+    one, other = (read(alert("f" * LONG + end), group="k" * LONG + end) for end in "ab")
+    assert one.group != other.group
+    assert one.alerts[0].key != other.alerts[0].key
+    assert len(one.alerts[0].key) < 4000
+
+
+def test_of_very_many_labels_those_that_name_the_alert_are_kept() -> None:
+    notice = read(alert(**{f"a_long_name_{index}": "x" for index in range(5000)}))
+    assert notice.alerts[0].labels["model_version"] == "model_v2.3"
+    assert len(notice.alerts[0].labels) <= 200
+    # A page with a part of the labels filled in would silence other alerts as well.
+    assert "silence" not in [link.kind for link in notice.alerts[0].links]
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "\udfff\ud800", "a\x00b", "\x1b[31m", "\u2028", "\ufffe"])
+def test_characters_that_are_none_do_not_lose_an_alert(odd: str) -> None:
+    for notice in (
+        read(alert(pipeline=f"x{odd}y", **{f"l{odd}": odd}), group=odd or "g"),
+        prefect_webhook.notice(json.dumps(prefect(message=f"x{odd}y", automation=f"n{odd}")).encode()),
+    ):
+        text = plain(notice)
+        assert text.encode()
+        assert "\x00" not in text
+        assert "\x1b" not in text
+
+
+def test_bytes_that_are_no_text_do_not_lose_an_alert() -> None:
+    body = json.dumps(webhook(alert(pipeline="@@"))).encode().replace(b"@@", b"a\xff\xc3b")
+    assert "a\ufffd" in alertmanager.notice(body).alerts[0].labels["pipeline"]
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"version": NaN}', b"\xff\xfe", b'{"a": "\\ud800"'])
+def test_what_is_no_webhook_is_refused_in_one_line(body: bytes) -> None:
+    with pytest.raises(BadBody):
+        alertmanager.notice(body)
+
+
+def test_the_webhook_of_an_automation_is_clipped_and_its_values_are_read_as_text() -> None:
+    body = prefect(
+        event="e" * LONG, event_id="i" * LONG, automation="a" * LONG, message={"deep": [1, {"x": "y"}]}, name=7,
+        flow="f" * 200_000, url="http://x/" + "u" * LONG,
+    )  # fmt: skip
+    text = render(prefect_webhook.notice(json.dumps(body).encode()), "en", "UTC")
+    assert len(text.title) <= 120
+    shown = "".join(piece.text for line in text.lines for piece in line)
+    assert '7: Failed. {"deep": [1, {"x": "y"}]}' in shown
+    assert "aaa…" in shown
+
+
+def test_a_version_or_stage_that_is_none_is_not_named() -> None:
+    text = plain(read(alert(model_version="none", stage="none")))
+    assert "none" not in text.partition("https://")[0]
+
+
+def test_whatever_is_clipped_fits_the_smallest_room() -> None:
+    notice = read(*[alert(f"{index}", alertname="N" * LONG) for index in range(50)])
+    text = fitted(notice, Style(), lambda _: False)
+    assert 0 < len(text.title) <= 120

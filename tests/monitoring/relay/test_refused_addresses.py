@@ -1,0 +1,91 @@
+"""Addresses and answers with which an alert would be lost without a message."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.settings import Channel
+from monitoring.relay.channels.opening import opened
+from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
+from tests.monitoring.relay.fake_vendors import Vendors
+from tests.monitoring.relay.test_chat_vendors import send, trusted  # noqa: F401 - a fixture
+from tests.monitoring.relay.vendor_protocols import SAYS_NO
+
+PAGERS = {
+    "pagerduty": f"pagerduty://{'a' * 32}@{'b' * 32}", "opsgenie": "opsgenie://aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+    "jira": "jira://aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", "pagertree": "pagertree://int_abcdefghij",
+    "signl4": "signl4://secret1234", "spike": f"spike://{'a' * 32}", "splunk": "splunk://route@aaaaaaaa-bbbb/",
+    "victorops": "VictorOps://route@aaaaaaaa-bbbb/",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", PAGERS)
+def test_an_address_of_incident_management_is_refused_with_what_to_use(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationError, match=r"would not close.*receiver of Alertmanager instead: \w+_configs"):
+        Channel.model_validate({"name": "pager", "kind": "apprise", "url": PAGERS[scheme]})
+
+
+@pytest.mark.parametrize("scheme", ["pagerduty", "opsgenie"])
+def test_so_is_one_that_comes_from_a_secret(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAGER_URL", PAGERS[scheme])
+    channel = Channel.model_validate({"name": "pager", "kind": "apprise", "url": "${secret:pager-url}"})
+    with pytest.raises(AiWorkflowError, match=f"chat channel 'pager': url {scheme}:// opens incidents"):
+        opened(channel)
+
+
+def test_the_new_id_of_a_group_of_telegram_is_named(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendors.faults["telegram"] = "refuse"
+    answer = {
+        "ok": False, "error_code": 400, "parameters": {"migrate_to_chat_id": -100200300},
+        "description": "Bad Request: group chat was upgraded to a supergroup chat",
+    }  # fmt: skip
+    monkeypatch.setitem(SAYS_NO["telegram"], "refuse", (400, {}, json.dumps(answer).encode()))
+    with pytest.raises(Refused, match=r"chat_id=-100200300 in its url\. HTTP 400"):
+        send(vendors.channel("telegram"))
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize(
+    ("kind", "answer", "expected"),
+    [
+        (
+            "teams",
+            "Webhook message delivery failed with error: endpoint returned HTTP error 413 with ContextId 1",
+            Refused,
+        ),
+        (
+            "teams",
+            "Webhook message delivery failed with error: endpoint returned HTTP error 429 with ContextId 1",
+            TooFast,
+        ),
+        ("teams", "Webhook message delivery failed with error: endpoint returned HTTP error 502", Undelivered),
+        ("teams", "<html>maintenance</html>", Undelivered),
+        ("discord", "<html>maintenance</html>", Undelivered),
+        ("telegram", '{"ok": false}', Undelivered),
+        ("slack", "no_text", Refused),
+    ],
+)
+def test_an_error_that_is_answered_with_200_is_one(
+    vendors: Vendors, monkeypatch: pytest.MonkeyPatch, kind: str, answer: str, expected: type[Undelivered]
+) -> None:
+    vendors.faults[kind] = "refuse"
+    monkeypatch.setitem(SAYS_NO[kind], "refuse", (200, {}, answer.encode()))
+    with pytest.raises(Undelivered) as refused:
+        send(vendors.channel(kind))
+    assert type(refused.value) is expected
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("answer", ["", "1", '{"status": "posted"}'])
+def test_teams_may_answer_200_for_a_message_that_it_took(
+    vendors: Vendors, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    vendors.faults["teams"] = "refuse"
+    monkeypatch.setitem(SAYS_NO["teams"], "refuse", (200, {}, answer.encode()))
+    send(vendors.channel("teams"))
