@@ -8,6 +8,7 @@ from typing import TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError
 from monitoring.relay.notice import Alert, Notice
 
@@ -51,7 +52,7 @@ def _decoded(body: bytes) -> object:
         reason = str(error)
     # Unpaired surrogates and bytes that are no UTF-8, which orjson refuses, become U+FFFD.
     try:
-        paired = json.dumps(json.loads(body.decode("utf-8", "replace")), ensure_ascii=False)
+        paired = json_text.line(json_text.finite(json.loads(body.decode("utf-8", "replace"))))
         return orjson.loads(paired.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
     except (ValueError, RecursionError):
         raise BadBody(f"the body is not JSON: {reason}") from None

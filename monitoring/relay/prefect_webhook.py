@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from ai_workflow import trace
+from ai_workflow import json_text, trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings.chat import Severity
 from monitoring.relay import bodies
@@ -44,7 +43,7 @@ def _text(value: object) -> object:
     """
     if value in (None, "None"):
         return ""
-    return clip(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _MAX_CHARACTERS)
+    return clip(value if isinstance(value, str) else json_text.line(json_text.finite(value)), _MAX_CHARACTERS)
 
 
 _Text = Annotated[str, BeforeValidator(_text)]
