@@ -29,6 +29,7 @@ def test_a_classifier_with_a_signal_beats_the_constant_answer(metric: str) -> No
 
 
 @pytest.mark.parametrize("metric", OF_CLASSES)
+@pytest.mark.slow
 def test_a_classifier_without_a_signal_beats_it_as_rarely_as_the_level_says(metric: str) -> None:
     draw = np.random.default_rng(5)
     passed = 0

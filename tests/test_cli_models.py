@@ -128,6 +128,7 @@ def test_what_came_into_use_while_a_person_thought_is_spared(
     assert out.endswith("Released 4.9K\n")
 
 
+@pytest.mark.slow
 def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

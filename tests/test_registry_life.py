@@ -183,6 +183,7 @@ def _quick() -> object:
         yield
 
 
+Life.TestCase.pytestmark = [pytest.mark.slow]
 Life.TestCase.settings = settings(
     max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -28,6 +28,8 @@ from tests import patient, services
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 from tests.services import Postgres
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND = (Fernet.generate_key().decode() for _ in range(2))
 SAVED = {"prod-db": "canary-of-a-database", "chat-bot": "canary-of-a-chat"}
 KEY = "PREFECT_ENCRYPTION_KEY"

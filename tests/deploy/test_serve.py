@@ -47,6 +47,7 @@ def status(address: str, token: str) -> int:
     return httpx.get(f"{address}/v2", headers=headers, trust_env=False).status_code
 
 
+@pytest.mark.slow
 def test_a_token_is_read_from_its_secret_block(tmp_path: Path, prefect_server: Server) -> None:
     Secret(value="from-the-block").save("shop-door", overwrite=True)  # type: ignore[arg-type]
     with served(tmp_path, SHOP_DOOR="from-the-environment") as (address, log):

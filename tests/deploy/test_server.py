@@ -140,6 +140,7 @@ def test_a_damaged_state_file_counts_as_none(var: Path) -> None:
     assert server.ensure(var).started
 
 
+@pytest.mark.slow
 def test_two_at_once_start_one_server_that_outlives_them(var: Path) -> None:
     command = [sys.executable, "-c", ENSURE, str(var)]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -88,6 +88,7 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_before(trained:
     assert {path: after[path] for path in before if path.endswith(".parquet")}.items() <= before.items()
 
 
+@pytest.mark.slow
 def test_a_new_and_a_changed_source_file_recompute_only_their_own_partitions(trained: Workplace) -> None:
     for seed in (1, 2):
         tables.write(trained.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
@@ -124,6 +125,7 @@ def test_damage_to_one_stage_is_mended_there_and_the_rest_stays_cached(trained: 
     [flip, pytest.param(truncate, marks=pytest.mark.slow), pytest.param(delete, marks=pytest.mark.slow)],
     ids=lambda damage: damage.__name__,
 )
+@pytest.mark.slow
 def test_a_damaged_file_of_any_stage_is_recomputed_with_a_warning_that_names_it(
     trained: Workplace, damage: Callable[[Path], None]
 ) -> None:
@@ -196,6 +198,7 @@ def test_a_damaged_result_file_of_prefect_is_not_believed(trained: Workplace) ->
         pytest.param("manifest.json", delete, id="manifest deleted", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_damaged_published_version_is_noticed_and_a_good_one_published(
     trained: Workplace, name: str, damage: Callable[[Path], None]
 ) -> None:

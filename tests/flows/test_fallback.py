@@ -64,6 +64,7 @@ def test_where_latest_is_broken_stable_answers(
     assert not trained.files("predictions/*/model_v1.1/**/*")
 
 
+@pytest.mark.slow
 def test_a_version_asked_for_by_name_answers_or_nobody_does(trained: Workplace) -> None:
     _publish(trained, GARBAGE)
     named, stable = trained.call(
@@ -74,6 +75,7 @@ def test_a_version_asked_for_by_name_answers_or_nobody_does(trained: Workplace) 
     assert stable.code == 0, stable.output
 
 
+@pytest.mark.slow
 def test_where_both_are_broken_the_run_fails_and_names_the_last(trained: Workplace) -> None:
     _publish(trained, GARBAGE)
     damage(trained.store, f"{trained.registry.folder}/model_v1.0/model.txt", "empty")

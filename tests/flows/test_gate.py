@@ -7,6 +7,8 @@ import pytest
 from tests.flows import tables
 from tests.flows.workplace import Run, Workplace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def judged(trained_once: Workplace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, dict[str, Run]]:

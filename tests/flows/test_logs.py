@@ -94,6 +94,7 @@ def test_debug_is_for_one_run(called: tuple[Workplace, Run, Run, Run]) -> None:
     assert not plain.ours("DEBUG")
 
 
+@pytest.mark.slow
 def test_as_json_every_line_is_one_object(trained: Workplace) -> None:
     run = trained.train(AIW_LOG_FORMAT="json")
 
@@ -103,6 +104,7 @@ def test_as_json_every_line_is_one_object(trained: Workplace) -> None:
     assert {line["trace_id"] for line in lines[1:]} == {run.trace_id}
 
 
+@pytest.mark.slow
 def test_a_killed_run_reads_so_and_was_seen_while_it_ran(place: Workplace, prefect_server: Server) -> None:
     place.configure(trainer={"steps": 10_000_000, "params": {"num_threads": 1}})
     child = subprocess.Popen(

@@ -95,6 +95,7 @@ def trained_on(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize("name", TABLES)
+@pytest.mark.slow
 def test_a_table_trains_through_yaml_alone(name: str, trained_on: tuple[Workplace, dict[str, Run]]) -> None:
     place, runs = trained_on
     run = runs[name]

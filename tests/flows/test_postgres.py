@@ -16,6 +16,8 @@ from tests.flows.api import EVERYTHING, Api
 from tests.flows.workplace import TRAINING, Run, Workplace
 from tests.services import Postgres
 
+pytestmark = pytest.mark.slow
+
 TABLE = "flow_rows"
 BLOCK = "flow-test-password"
 

@@ -55,6 +55,7 @@ def _has_answered(place: Workplace, version: str) -> None:
     shutil.copytree(folder, folder.with_name(version))
 
 
+@pytest.mark.slow
 def test_a_version_waits_until_it_has_stood_long_enough_and_answered_enough(place: Workplace) -> None:
     [early] = _asked(place)
     [unasked] = _asked(place, overrides=OVER)
@@ -84,6 +85,7 @@ def test_a_breach_rolls_back_at_once_with_its_reason(place: Workplace, prefect_s
     assert lines[-1]["trace_id"] in _told(prefect_server, ROLLED_BACK)
 
 
+@pytest.mark.slow
 def test_a_version_with_a_breach_is_not_promoted_when_its_time_is_over(
     place: Workplace, prefect_server: Server
 ) -> None:

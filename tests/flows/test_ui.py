@@ -9,7 +9,7 @@ from deploy.server import Server
 from tests.flows.api import Api
 from tests.flows.workplace import TRAINING, Run, Workplace
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

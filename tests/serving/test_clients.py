@@ -14,6 +14,8 @@ from tests.serving import conformance, shop
 from tests.serving.conformance import asked
 from tests.serving.running import Running, of_two_versions
 
+pytestmark = pytest.mark.slow
+
 STABLE, LATEST = "model_v1.0", "model_v1.1"
 TRITON, MLSERVER = "triton_client.py", "mlserver_client.py"
 OUTPUTS = ["prediction", "score", "probabilities"]

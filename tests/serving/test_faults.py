@@ -26,7 +26,7 @@ QUICK = FAULTS[:4]
 def check(traffic: Traffic, answered: set[str], since: float) -> None:
     """Every request has its answer, by whom it may be, within the deadline."""
     assert traffic.lost == []
-    assert {told.status for told in traffic.told} == {200}
+    assert [told for told in traffic.told if told.status != 200] == []
     assert set(traffic.versions(since)) <= answered
     assert traffic.excess(DEADLINE, since) <= TOLERANCE, sorted(told.seconds for told in traffic.told)[-20:]
     known = {f"model_v1.{seed}": max(shop.answers(seed, [shop.ROW])[0]) for seed in (0, 1)}
@@ -154,7 +154,7 @@ def test_an_event_loop_that_stood_still_blames_no_model(tmp_path: Path, root: Pa
                 running.process.send_signal(signal.SIGCONT)
                 time.sleep(0.4)
         assert traffic.lost == []
-        assert {told.status for told in traffic.told} == {200}
+        assert [told for told in traffic.told if told.status != 200] == []
         answered = traffic.versions()
         assert answered[LATEST] >= 0.95 * sum(answered.values()), answered
         assert running.ready()["state"] == "ok"

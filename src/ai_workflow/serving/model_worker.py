@@ -119,8 +119,13 @@ class ModelWorker(asyncio.Protocol):
         return self._process.pid
 
     def ask(self, rows: int, data: bytes) -> None:
-        """Ask for the answers to rows; one question at a time."""
-        self._transport.write(HEAD.pack(rows, 0) + data)
+        """Ask for the answers to rows; one question at a time.
+
+        A process that has just ended gets none: `gone` is about to be called.
+        """
+        # uvloop raises on a write between the end of the process and `connection_lost`.
+        if not self._transport.is_closing():
+            self._transport.write(HEAD.pack(rows, 0) + data)
 
     def kill(self) -> None:
         """End the process, whatever it does; `gone` is not called."""

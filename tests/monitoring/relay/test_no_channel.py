@@ -41,7 +41,7 @@ def posted(severities: list[list[str]], path: str, *alerts: dict[str, Any]) -> h
         ledger = Ledger(300)
         boxes = []
         for number, taken in enumerate(severities):
-            settings = {"name": f"c{number}", "kind": "webhook", "url": "http://127.0.0.1", "severities": taken}
+            settings = {"name": f"c{number}", "kind": "webhook", "url": "http://127.0.0.1:9/hook", "severities": taken}
             boxes.append(Outbox(Channel.model_validate(settings), Taking(), ledger))
         delivery = Delivery(Relay(), ledger, boxes)
         app = RelayApp(Relay(), None, delivery, Retries(delivery), None, Origins()).app()
