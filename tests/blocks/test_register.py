@@ -25,6 +25,7 @@ from blocks.chat_channel import ChatChannel
 from blocks.registration import BlockError, Outcome
 from blocks.registration import register as register_with
 from deploy.server import Server
+from tests import patient
 
 VALUE = "canary-4711-value"
 CHAT = {"ON_CALL_KIND": "feishu", "ON_CALL_URL": f"https://open.example/{VALUE}", "ON_CALL_SECRET": f"{VALUE}-sign"}
@@ -61,15 +62,12 @@ def value(name: str) -> str:
 @pytest.fixture
 def empty(prefect_server: Server) -> Server:
     """The server without any block of the catalogue."""
-    for name, kind in [
-        *((block.name, "secret") for block in SECRETS),
-        *((chat.name, "chat-channel") for chat in CHATS),
-    ]:
-        found = httpx.get(
-            f"{prefect_server.api_url}/block_types/slug/{kind}/block_documents/name/{name}", trust_env=False
-        )
-        if found.status_code == 200:
-            httpx.delete(f"{prefect_server.api_url}/block_documents/{found.json()['id']}", trust_env=False)
+    blocks = [*((block.name, "secret") for block in SECRETS), *((chat.name, "chat-channel") for chat in CHATS)]
+    with patient.client(prefect_server.api_url) as api:
+        for name, kind in blocks:
+            found = api.get(f"/block_types/slug/{kind}/block_documents/name/{name}")
+            if found.status_code == 200:
+                api.delete(f"/block_documents/{found.json()['id']}").raise_for_status()
     return prefect_server
 
 
@@ -124,7 +122,7 @@ def test_a_value_that_makes_no_block_is_refused_before_anything_is_made(
 
 @NEEDS_SERVER
 def test_a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown(empty: Server) -> None:
-    typed = ["", VALUE, "", "", "slack", f"https://hooks.example/{VALUE}"]
+    typed = ["", VALUE, "", "", "", "slack", f"https://hooks.example/{VALUE}"]
     parent, child = pty.openpty()
     with subprocess.Popen(
         COMMAND,
