@@ -24,7 +24,11 @@ SECRETS = {
     "INFERENCE_ADMIN_TOKEN": "admin-0815", "INFERENCE_LABEL_TOKEN": "label-0815",
 }  # fmt: skip
 SITE = {
-    "service": {"token": "${secret:inference-token}", "admin_token": "${secret:inference-admin-token}"},
+    "service": {
+        "token": "${secret:inference-token}",
+        "admin_token": "${secret:inference-admin-token}",
+        "label_token": "${secret:inference-label-token}",
+    },
     "relay": {"token": "${secret:relay-token}"},
     # A worker reports a crash twice, but not one that was ended with it.
     "recovery": {"settle_seconds": 1},

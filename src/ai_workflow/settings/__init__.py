@@ -140,7 +140,11 @@ class Model(Section):
     scope: ClassVar[Scope] = "deployment"
     path: str = "models"
     batch_size: int = Field(default=128, ge=1, description="rows per training step and per scoring call")
-    timeout: float = Field(default=30, gt=0, description="seconds a model may make no progress while it loads or answers one batch; ten times as long in all")
+    timeout: float = Field(
+        default=30,
+        gt=0,
+        description="seconds without progress while a model loads or answers one batch; ten times as long in all",
+    )
 
 
 class Database(Section):
