@@ -170,7 +170,6 @@ class Place:
             "PREFECT_LOCAL_STORAGE_PATH": str(self.var / "results"),
             "PREFECT_LOGGING_SETTINGS_PATH": str(ROOT / "config" / "logging.yaml"),
             "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
-            "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
             **env,
         }
 
