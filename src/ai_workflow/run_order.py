@@ -1,6 +1,6 @@
 """The order in which runs began: a number for each trace in the store, which no clock can change.
 
-runs/00000042-<trace id>.json     an empty record: this trace was the 42nd to begin
+run_order/00000042-<trace id>.json     an empty record: this trace was the 42nd to begin
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 
 from ai_workflow.store import Store
 
-FOLDER = "runs"
+FOLDER = "run_order"
 _NAME = re.compile(r"^(\d{8,})-([0-9a-f]{32})\.json$")
 
 
