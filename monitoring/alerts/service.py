@@ -55,7 +55,8 @@ def _acute(n: Numbers) -> Trial:
 
 
 def _unseen(n: Numbers) -> Trial:
-    window, step = n.seconds("window"), max(1, n.seconds("window") // 12)
+    window = n.seconds("window")
+    step = max(1, min(window, n.hold) // 12)
     onset = 2 * window
 
     def series(case: str, ratio: float, least: float) -> Series:

@@ -49,7 +49,7 @@ def _stale(n: Numbers) -> Trial:
 
 def _counted(n: Numbers, series: str, key: str, bears: Mapping[str, str], limit: float = 0, unit: int = 1) -> Trial:
     """Failures begin, last, and end: the alert goes with the window over which they are counted, in so many seconds."""
-    window, step = n.seconds("window"), max(1, n.seconds("window") // 20)
+    window, step = n.seconds("window"), max(1, min(300, n.seconds("window")) // 20)
     onset, ended = 2 * window, 4 * window + n.hold
 
     def failing(failures: float) -> Counter:
