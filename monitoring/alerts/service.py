@@ -73,7 +73,7 @@ def _unseen(n: Numbers) -> Trial:
         step,
         {case: series(case, **at) for case, at in limits.items()},
         labels("model_version", job="inference", pipeline="credit", column="city"),
-        fires_after(onset + crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
+        fires_after(onset + crossing(window), n, step, n["ratio"] * OVER, until=onset + 2 * window),
     )
 
 

@@ -104,4 +104,4 @@ class Callers:
 
 
 def _label(found: dict[str, str], right: bool) -> str:
-    return found["prediction"] if right else f"not {found['prediction']}"
+    return found["prediction"] if right else {"yes": "no", "no": "yes"}[found["prediction"]]

@@ -131,7 +131,8 @@ class Stack:
                     found.append("")
                 if found:
                     found[-1] += line + "\n"
-        return found
+        # A title above a single alert names it as well.
+        return [block for block in found if len(block.split("\n", 1)[1].strip())]
 
     def firing(self, alert: str, about: str, since: int = 0, channel: str | None = None) -> list[str]:
         """Return what was told of an alert that fires, and is about this, after so many blocks."""

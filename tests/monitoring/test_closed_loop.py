@@ -91,7 +91,7 @@ def test_a_version_on_probation_that_hangs_or_crashes_is_rolled_back(
     if registry.aliases()["latest"] == STABLE:
         shop.publish(stack.root, 2)
     bad = str(registry.aliases()["latest"])
-    stack.until(lambda: bad in stack.service.workers(), "the process of the version on probation")
+    stack.until(lambda: bad in stack.service.workers(), "the process of the version on probation", 180)
 
     with Traffic(stack.service.port, dumps([shop.ROW]), rate=20), repeated(stack, bad, sent):
         stack.until(lambda: registry.aliases()["latest"] == STABLE, "the rollback", 180)

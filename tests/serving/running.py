@@ -22,7 +22,7 @@ from tests.serving import shop
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 _PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
-_STARTED, _ENDED = 60.0, 30.0
+_STARTED, _ENDED = 120.0, 90.0
 CLI = ("-c", "from ai_workflow.cli import main; main()", "serve")
 
 
