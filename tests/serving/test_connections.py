@@ -23,7 +23,7 @@ OFFERS = [
     b"Connection: upgrade\r\nUpgrade: something-else/7\r\n",
     b"Connection: Upgrade\r\nConnection: close\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n",
 ]
-ROUTES = [(b"POST", b"/predict", BODY, 200), (b"GET", b"/v2/health/live", b"", 200), (b"GET", b"/nowhere", b"", 404)]
+ROUTES = [(b"POST", b"/predict", BODY, 200), (b"GET", b"/v2/health/live", b"", 200), (b"POST", b"/nowhere", b"{}", 404)]
 
 
 def head(method: bytes, path: bytes, more: bytes = b"") -> bytes:

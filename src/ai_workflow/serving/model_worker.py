@@ -123,7 +123,7 @@ class ModelWorker(asyncio.Protocol):
 
         A process that has just ended gets none: `gone` is about to be called.
         """
-        # uvloop raises on a write between the end of the process and `connection_lost`.
+        # A write to a closed transport raises in uvloop.
         if not self._transport.is_closing():
             self._transport.write(HEAD.pack(rows, 0) + data)
 
