@@ -1,8 +1,9 @@
-"""Gives crashed runs of deployments another attempt, and gives them up after so many."""
+"""Gives crashed runs of deployments more attempts, and gives them up after `recovery.max_attempts`."""
 
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 from prefect.client.schemas.filters import (
@@ -41,14 +42,26 @@ async def give(runs: FoundRuns) -> None:
     await runs.each(crashed, see_to)
 
 
-def attempts(found: Found) -> int:
-    """Return how often a run has been rescheduled: Prefect's own count stays 0 where a run dies before it begins."""
+def attempts(found: Found, states: list[State[Any]]) -> int:
+    """Return how many attempts recovery has given a run: Prefect's own count stays 0 where a run dies before it begins.
+
+    An attempt that was crashed before any process took it is not counted: a worker's late report of the crash before.
+
+    Args:
+        found: the run.
+        states: all states of the run, in any order.
+    """
     book = Journal(found.store)
     events = [event for trace_id in found.traces() for event in book.read(trace_id)]
-    return sum(
+    rescheduled = sum(
         (event.stage, event.status, event.flow_run_id) == (journal.RECOVERY, journal.RESUMED, found.id)
         for event in events
     )
+    history = sorted(states, key=lambda state: state.timestamp)
+    untried = sum(
+        before.name == "AwaitingRetry" and after.type == StateType.CRASHED for before, after in pairwise(history)
+    )
+    return max(rescheduled - untried, 0)
 
 
 def _is_open(found: Found) -> bool:
@@ -57,7 +70,8 @@ def _is_open(found: Found) -> bool:
 
 
 async def _decide(runs: FoundRuns, found: Found) -> None:
-    made, most = attempts(found), runs.options.max_attempts
+    made = attempts(found, await runs.client.read_flow_run_states(found.run.id))
+    most = runs.options.max_attempts
     if reason := await _why_not(runs, found):
         await _close(runs, found, journal.SKIPPED, f"{LEFT} {reason}")
     elif made >= most:
