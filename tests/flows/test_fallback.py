@@ -39,12 +39,13 @@ def rows(trained: Workplace) -> int:
     [
         lambda place: _publish(place, GARBAGE),
         _damaged("model.txt"),
-        pytest.param(_damaged("features.json"), marks=pytest.mark.slow),
-        pytest.param(_damaged("manifest.json"), marks=pytest.mark.slow),
-        pytest.param(lambda place: shutil.rmtree(place.store.local(_publish(place, {}))), marks=pytest.mark.slow),
+        _damaged("features.json"),
+        _damaged("manifest.json"),
+        lambda place: shutil.rmtree(place.store.local(_publish(place, {}))),
     ],
     ids=["crashes the parser", "model cut short", "features cut short", "manifest cut short", "gone"],
 )
+@pytest.mark.slow
 def test_where_latest_is_broken_stable_answers(
     trained: Workplace, break_it: Callable[[Workplace], Any], rows: int
 ) -> None:

@@ -14,6 +14,8 @@ from deploy.server import Server
 from tests.flows import tables
 from tests.flows.workplace import Run, Workplace
 
+# Real trainings, one for each table.
+pytestmark = pytest.mark.slow
 COUNT = 400
 Rows = list[list[Any]]
 

@@ -130,7 +130,8 @@ def test_a_damaged_version_does_not_outlive_its_probation(place: Workplace) -> N
     assert "model.txt is missing or damaged" in place.registry.history()[-1]["reason"]
 
 
-@pytest.mark.parametrize("breach", ["", pytest.param("errors", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("breach", ["", "errors"])
 def test_of_several_at_once_one_acts(place: Workplace, breach: str) -> None:
     _has_answered(place, "model_v1.1")
     found = _asked(place, at_once=3, overrides=OVER, breach=breach)

@@ -22,7 +22,8 @@ LONG = tables.PIPELINE["trainer"] | {
 }
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_training_resumes_to_the_same_model_and_the_trace_says_so(
     place: Workplace, prefect_server: Server, number: signal.Signals
 ) -> None:

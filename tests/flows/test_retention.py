@@ -149,7 +149,8 @@ def recover() -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("approve", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["approve", "refuse"])
+@pytest.mark.slow
+@pytest.mark.parametrize("approve", [True, False], ids=["approve", "refuse"])
 def test_what_a_person_answers_in_the_ui_is_done(
     place: Workplace, page: Page, prefect_server: Server, approve: bool
 ) -> None:
