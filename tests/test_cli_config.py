@@ -79,6 +79,29 @@ def test_check_accepts_the_example_although_its_data_is_not_there(run: Run) -> N
     assert (found.code, found.out) == (0, "configuration ok: pipeline credit, environment development, 2 layers\n")
 
 
+def test_check_refuses_a_variable_that_a_part_would_refuse(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAY_TOKEN", "sesame-81")
+    monkeypatch.setenv("DATABASE_USERNAME", "ann")
+    found = run("config", "check")
+    assert (found.code, found.out) == (2, "")
+    first, second = found.err.splitlines()
+    assert first.startswith("RELAY_TOKEN is set, but has no effect on the alert relay: no layer sets relay.token.")
+    assert second.startswith("DATABASE_USERNAME is set, but has no effect on runs of flows, make run: ")
+    assert "sesame-81" not in found.err
+
+    (root / "mine.yaml").write_text(
+        "relay: {token: '${secret:relay-token}'}\ndatabase: {username: '${DATABASE_USERNAME}'}\n"
+    )
+    assert run("config", "check", "--pipeline", root / "mine.yaml").code == 0
+
+
+def test_check_accepts_the_variables_of_make_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_LOGIN", "ann:sesame-82")
+    assert run("config", "check").code == 0
+
+
 @pytest.mark.parametrize("command", ["check", "show", "where"])
 def test_a_wrong_configuration_is_reported_on_stderr_with_exit_2(command: str, run: Run, root: Path) -> None:
     (root / "mine.yaml").write_text("trainer:\n  stepz: 1\nmodle: 2\n")

@@ -47,6 +47,18 @@ def test_a_table_is_read_in_the_order_of_its_key_with_its_types(store: Store, ur
     assert {part.source for part in dataset.partitions} == {"table people"}
 
 
+@pytest.mark.parametrize("table", ["main.people", "north.orders", "main.north.orders", "a.b.c", "people.", ".people"])
+def test_a_dot_is_between_schema_and_table_or_part_of_the_name(
+    store: Store, url: str, tmp_path: Path, table: str
+) -> None:
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        for name in ("north.orders", "a.b.c", "people.", ".people"):
+            connection.execute(f'CREATE TABLE "{name}" (id INTEGER PRIMARY KEY)')
+            connection.execute(f'INSERT INTO "{name}" VALUES (1)')
+    connection.close()
+    assert rows(store, sql(url, table=table))[0][:2] == (1, 1)
+
+
 def test_a_query_is_taken_as_it_stands(store: Store, url: str) -> None:
     query = "SELECT id, name AS n FROM people WHERE name LIKE '%o%' AND name <> ':x'"
     assert rows(store, sql(url, query=query, strip=True)) == [(1, 2, "Bo")]
@@ -91,6 +103,8 @@ def test_a_database_is_inspected_anew_each_time(url: str) -> None:
     ("what", "said"),
     [
         ({"table": "persons"}, "table persons is not in"),
+        ({"table": "main.persons"}, "table main.persons is not in"),
+        ({"table": "sales.people"}, "it has no schema sales, only main. Correct source.table: the part before the dot"),
         ({"table": "vacant"}, "no rows: table vacant"),
         ({"table": "pictures"}, "column 'a' holds bytes"),
         ({"table": "wrong"}, "table wrong cannot be read"),

@@ -96,11 +96,28 @@ def check(loaded: Loaded, env: Mapping[str, str], *parts: Part) -> None:
         raise UnusedVariable("\n".join(dict.fromkeys(problems)))
 
 
+def check_all(loaded: Loaded, env: Mapping[str, str]) -> None:
+    """Raise if any part would refuse to start because a variable has no effect there.
+
+    Variables of `make up` and of the containers (`FOREIGN`) are left out: the same environment is right for these.
+
+    Raises:
+        UnusedVariable: naming every such variable with all parts that would refuse it, the reason and the remedy.
+    """
+    problems = [
+        _no_effect(row, loaded, row.parts)
+        for row in VARIABLES
+        if env.get(row.name) and not _has_effect(row, loaded, env[row.name])
+    ]
+    if problems:
+        raise UnusedVariable("\n".join(problems))
+
+
 def unused(loaded: Loaded, env: Mapping[str, str], part: Part) -> Iterator[str]:
     """Yield an error for each variable of a part that is set and has no effect on it."""
     for row in VARIABLES:
         if part in row.parts and env.get(row.name) and not _has_effect(row, loaded, env[row.name]):
-            yield f"{row.name} is set, but has no effect on {PARTS[part]}: {_reason(row, loaded)}"
+            yield _no_effect(row, loaded, (part,))
     for foreign in FOREIGN:
         value = env.get(foreign.name)
         if part in foreign.parts and value and env.get(foreign.instead) != value:
@@ -118,6 +135,11 @@ def unknown(env: Mapping[str, str], named: Sequence[str]) -> Iterator[str]:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"Did you mean {near[0]}?" if near else "Unset it, or write ${" + name + "} in a layer."
             yield f"{name} is set, but no layer of the configuration names it. {hint}"
+
+
+def _no_effect(row: Variable, loaded: Loaded, parts: Sequence[Part]) -> str:
+    named = ", ".join(PARTS[part] for part in parts)
+    return f"{row.name} is set, but has no effect on {named}: {_reason(row, loaded)}"
 
 
 def _has_effect(row: Variable, loaded: Loaded, text: str) -> bool:

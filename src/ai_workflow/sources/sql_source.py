@@ -18,7 +18,7 @@ from ai_workflow.sources.columns import Found, Missing
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sqlalchemy import Connection, CursorResult
+    from sqlalchemy import Connection, CursorResult, Inspector
 
 _FETCH = 10_000
 _PLAIN: dict[type, Found] = {
@@ -99,13 +99,34 @@ def _run(connection: Connection, source: SqlSource, place: str) -> CursorResult[
         if not result.returns_rows:
             raise StageError("the query returns no rows", "Set source.query to a SELECT")
         return result
-    schema, _, name = source.table.rpartition(".")
-    inspector = sa.inspect(connection)
-    if not inspector.has_table(name, schema or None):
-        known = ", ".join(inspector.get_table_names(schema or None)[:10]) or "no table"
-        raise StageError(f"table {source.table} is not in {place}; it has {known}", "Correct source.table")
-    table = sa.Table(name, sa.MetaData(), schema=schema or None, autoload_with=connection)
+    schema, name = _located(sa.inspect(connection), source.table, place)
+    table = sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection)
     return streaming.execute(sa.select(table).order_by(*table.primary_key))
+
+
+def _located(inspector: Inspector, wanted: str, place: str) -> tuple[str | None, str]:
+    """Return schema and name of a table or view: a dot belongs to its name, or is between schema and table.
+
+    Raises:
+        StageError: there is no such table, or no such schema.
+    """
+    if inspector.has_table(wanted):
+        return None, wanted
+    schemas = inspector.get_schema_names()
+    schema, dot, name = wanted.partition(".")
+    while dot:
+        if schema in schemas and inspector.has_table(name, schema):
+            return schema, name
+        head, dot, name = name.partition(".")
+        schema = f"{schema}.{head}"
+    schema, dot, _ = wanted.rpartition(".")
+    if dot and schema not in schemas:
+        raise StageError(
+            f"table {wanted} is not in {place}: it has no schema {schema}, only {', '.join(schemas[:10])}",
+            "Correct source.table: the part before the dot is the schema",
+        )
+    known = ", ".join(inspector.get_table_names(schema or None)[:10]) or "no table"
+    raise StageError(f"table {wanted} is not in {place}; it has {known}", "Correct source.table")
 
 
 def _table(names: list[str], rows: Sequence[Any], start: int, missing: Missing, what: str) -> pa.Table:
