@@ -7,7 +7,18 @@ import sys
 
 from ai_workflow.errors import AiWorkflowError
 
-BENCHMARKS = ("overhead", "resume", "registry", "serving", "abuse", "exporter", "alerting", "bootstrap", "soak")
+BENCHMARKS = (
+    "overhead",
+    "resume",
+    "registry",
+    "serving",
+    "abuse",
+    "hangs",
+    "exporter",
+    "alerting",
+    "bootstrap",
+    "soak",
+)
 
 
 def main(given: list[str]) -> int:

@@ -101,7 +101,7 @@ def main(given: Sequence[str] = ()) -> None:
 def _seconds(stack: Stack, fault: Fault, scrape: float) -> float:
     """Cause a fault, return how long its message took, and wait until it is over."""
     with Traffic(stack.service.port, dumps([shop.ROW]), rate=RATE):
-        stack.prometheus.until("sum(rate(inference_total[1m])) > 15", _PATIENCE)
+        stack.prometheus.until("sum(rate(inference_requests_total[1m])) > 15", _PATIENCE)
         # At any time between two scrapes.
         time.sleep(random.uniform(0, scrape))
         began = len(stack.blocks())

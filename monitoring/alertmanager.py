@@ -17,7 +17,8 @@ def config(spec: Spec) -> dict[str, object]:
     return {
         "route": {
             "receiver": last,
-            "group_by": ["alertname", "slo", "job", "pipeline"],
+            # A fault of another version must not wait for the interval of a group that was sent: it causes a rollback.
+            "group_by": ["alertname", *SAME_VERSION],
             **_times(spec, last),
             "routes": [
                 {"matchers": ['alertname="Watchdog"'], "receiver": "heartbeat", **_beat(spec)},

@@ -123,16 +123,7 @@ class Stack:
     def blocks(self, channel: str | None = None) -> list[str]:
         """Return what a channel was told of each alert, one text each; of the first channel, if none is named."""
         name = channel or self._channels[0]
-        found: list[str] = []
-        for message in list(self.vendors.texts(name)):
-            # The first line is what a phone shows of the message: it is said again below.
-            for line in message.splitlines()[1:]:
-                if line.lstrip("*# ").startswith((*FIRING, RESOLVED)):
-                    found.append("")
-                if found:
-                    found[-1] += line + "\n"
-        # A title above a single alert names it as well.
-        return [block for block in found if len(block.split("\n", 1)[1].strip())]
+        return [block for message in list(self.vendors.texts(name)) for block in told_of_alerts(message)]
 
     def firing(self, alert: str, about: str, since: int = 0, channel: str | None = None) -> list[str]:
         """Return what was told of an alert that fires, and is about this, after so many blocks."""
@@ -158,6 +149,20 @@ class Stack:
                 told = "\n".join(self.blocks())
                 raise AssertionError(f"{what} never came; there was:\n{told}\nalerts: {alerts}")
             time.sleep(0.1)
+
+
+def told_of_alerts(message: str) -> list[str]:
+    """Return the text of each alert in a message: from its heading, which is bold, to the next one.
+
+    The title, which may be there twice, names an alert as well; it is the first line or a Markdown heading.
+    """
+    found: list[str] = []
+    for line in message.splitlines()[1:]:
+        if line.lstrip("*").startswith((*FIRING, RESOLVED)) and line.startswith("*"):
+            found.append("")
+        if found:
+            found[-1] += line + "\n"
+    return found
 
 
 def _is_over(block: str) -> bool:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
 
-from monitoring import alertmanager, reading
+from monitoring import alertmanager, durations, reading
 from monitoring.build import GENERATED
 from tests.monitoring import tools
 
@@ -80,3 +81,19 @@ def test_a_burn_of_one_version_silences_the_budget_alerts_of_its_pipeline() -> N
 
 def test_alerts_of_two_pipelines_are_sent_apart() -> None:
     assert "pipeline" in yaml.safe_load(CONFIG.read_text())["route"]["group_by"]
+
+
+def test_alerts_of_two_versions_are_sent_apart() -> None:
+    """In one group, the second version would wait for the interval, longer than a minute, before its rollback."""
+    assert "model_version" in yaml.safe_load(CONFIG.read_text())["route"]["group_by"]
+
+
+def test_the_intervals_between_an_alert_of_a_version_and_its_rollback_are_less_than_a_minute() -> None:
+    """Alertmanager waits for the group; the worker polls once for the flow `reaction` and once for `promotion`."""
+    spec = reading.load()
+    severities = {entry.severity for entry in spec.entries if entry.slo == "model"}
+    polling = 2 * PREFECT_WORKER_QUERY_SECONDS.value()
+
+    assert severities
+    for severity in severities:
+        assert durations.seconds(spec.routes[severity].wait) + polling < 60, severity

@@ -1,0 +1,22 @@
+"""What tests read of a chat message: each alert once, however little is told of it, and no title."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.monitoring.stack import told_of_alerts
+
+HEADING = "**🟠 TICKET · shop** · CheckpointStale"
+
+
+@pytest.mark.parametrize(
+    "titles", ["🟠 TICKET · CheckpointStale: shop\n", "🟠 CheckpointStale: shop\n### 🟠 CheckpointStale: shop\n\n"]
+)
+def test_an_alert_of_one_line_is_read_and_a_title_is_none(titles: str) -> None:
+    assert told_of_alerts(f"{titles}{HEADING}") == [f"{HEADING}\n"]
+
+
+def test_each_of_several_alerts_has_its_own_lines() -> None:
+    ended = "*🟢 RESOLVED · shop* · PipelineStalled\nresolved after 3 min"
+
+    assert told_of_alerts(f"🟠 1 firing, 1 resolved\n{HEADING}\n\n{ended}") == [f"{HEADING}\n\n", f"{ended}\n"]
