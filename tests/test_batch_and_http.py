@@ -29,6 +29,7 @@ def test_drawn_rows_give_the_same_score_in_a_batch_and_over_http(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     world = drawn_world(tmp_path_factory.mktemp("world"), random.Random(seed), 7)
+    world.pipeline.has_process = False
     with world.door:
         assert world.raw_cells(100) + world.json_values(50) + world.typed_tables(50) == QUICK_ROWS
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ai_workflow import features, partitions
+from ai_workflow.errors import StageError
 from ai_workflow.partitions import ROW, Dataset
 from ai_workflow.reading import Reader
+from ai_workflow.serving import oip
 from ai_workflow.serving.encoder import BadRows, Encoder
+from ai_workflow.serving.tensors import NUMBERS
 from ai_workflow.settings import CsvSource, ParquetSource, Settings
 from ai_workflow.stages import data_loader, feature_engineering, preprocessor
 from ai_workflow.store import Store
@@ -138,3 +147,106 @@ def test_a_version_without_a_rule_has_no_tokens_and_no_strip() -> None:
 def test_the_id_of_a_logged_row_is_read_as_the_scoring_flow_reads_it(kind: str, sent: Any, stored: str | None) -> None:
     spec = {"schema": {}, "features": [], "cells": {"strip": True, "missing": ["?"], "kinds": {"person": kind}}}
     assert Reader(spec).row_id("person", sent) == stored
+
+
+def typed_world(folder: Path, values: pa.Array, kind: str, missing: list[str], **declared: Any) -> World:
+    """Return a pipeline that was trained on one typed column `x`."""
+    repeated = pa.concat_arrays([values] * 20)
+    good = [("poor", "rich")[number % 2] for number in range(len(repeated))]
+    pq.write_table(pa.table({"x": repeated, "good": good}), folder / "train.parquet")
+    source = {"kind": "parquet", "path": "train.parquet", "missing": missing}
+    return World(folder, source, {"x": {"type": kind, "nullable": True, **declared}})
+
+
+def of_values(world: World, values: pa.Array) -> dict[int, bytes]:
+    """Return what a batch makes of a typed column `x`."""
+    pq.write_table(pa.table({"x": values}), world.folder / "score.parquet")
+    made, _ = world.batch(ParquetSource(kind="parquet", path=str(world.folder / "score.parquet")))
+    return made
+
+
+BELOW_1970 = pa.array([-1, -86_400_000_000_001, 1_700_000_000_123_456_789]).cast(pa.timestamp("ns", "Asia/Tokyo"))
+MOMENTS = ["1969-12-31T23:59:59.999999999Z", "1969-12-30T23:59:59.999999999+00:00", "2023-11-14T22:13:20.123456789"]
+DECIMALS = pa.array([Decimal("-3118988.4"), Decimal("407454817.9"), Decimal("-999.9")], pa.decimal128(18, 1))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "missing", "sent"),
+    [
+        (BELOW_1970, "datetime", [], MOMENTS),
+        (BELOW_1970, "category", [], MOMENTS),
+        (pa.array([date(1900, 1, 1), date(2026, 1, 31)]), "datetime", ["1900-01-01"], ["1900-01-01", "2026-01-31"]),
+        (DECIMALS, "category", ["-999.9"], [-3118988.4, 407454817.9, None]),
+        (DECIMALS, "number", ["-999.9"], ["-3118988.4", 407454817.90, -999.9]),
+        (pa.array([0.1, -999.9, 7.5], pa.float32()), "category", ["-999.9"], [0.1, -999.9, "7.50"]),
+        (pa.array([0.1, -999.9, 7.5], pa.float32()), "number", ["-999.9"], [0.1, None, 7.5]),
+        (pa.array([True, False, None]), "boolean", ["0", "false"], [True, 0, None]),
+        (pa.array([1.0, 0.0, None]), "boolean", ["0"], [1, 0.0, None]),
+        (pa.array([1, 2**62, None], pa.uint64()), "category", [], [1.0, 2**62, None]),
+        (pa.array(["b", "a", None]).dictionary_encode(), "category", ["a"], ["b", "a", ""]),
+        (pa.array([-0.0, 0.0, 1.5]), "number", [], [-0.0, 0, 1.5]),
+    ],
+)  # fmt: skip
+def test_a_typed_value_is_the_value_that_a_caller_sends(
+    tmp_path: Path, values: pa.Array, kind: str, missing: list[str], sent: list[Any]
+) -> None:
+    world = typed_world(tmp_path, values, kind, missing)
+    made = of_values(world, values)
+    assert world.asked([{"x": value} for value in sent]) == (made, set())
+    assert {number: world.asked([{"x": value}])[0][0] for number, value in enumerate(sent)} == made
+
+
+@pytest.mark.parametrize("far", ["9999-12-31", "1500-02-28", "9999-12-31T23:59:59-05:00"])
+@pytest.mark.parametrize("kind", ["datetime", "category"])
+def test_a_date_does_not_depend_on_the_rows_beside_it(tmp_path: Path, kind: str, far: str) -> None:
+    world = typed_world(tmp_path, pa.array([1, 10**18]).cast(pa.timestamp("us")), kind, [])
+    rows = [{"x": text} for text in ("2026-01-31T00:00:00.123456789", far, "now")]
+    write(tmp_path / "score.csv", rows)
+    made, rejected = world.batch(CsvSource(kind="csv", path=str(tmp_path / "score.csv")))
+    assert set(made) == {0, 1}
+    assert rejected == {(2, "x")}
+    for number in (0, 1):
+        assert world.asked([rows[number]]) == ({0: made[number]}, set())
+    assert world.asked(rows) == (made, rejected)
+
+
+def test_typed_values_that_are_scored_by_a_version_of_text_are_the_text_that_json_has(tmp_path: Path) -> None:
+    rows = [{"n": str(number), "b": ("true", "no")[number % 2], "good": str(number // 2 % 2)} for number in range(40)]
+    write(tmp_path / "train.csv", [*rows, {"n": "7", "b": "no", "good": "0"}, {"n": "8", "b": "no", "good": "1"}])
+    schema = {"n": {"type": "number", "nullable": True}, "b": {"type": "boolean", "nullable": True}}
+    world = World(tmp_path, {"kind": "csv", "path": "train.csv", "missing": ["1.0"]}, schema)
+    pq.write_table(pa.table({"n": [True, False], "b": [1.0, 0.0]}), tmp_path / "score.parquet")
+    made, rejected = world.batch(ParquetSource(kind="parquet", path=str(tmp_path / "score.parquet")))
+    assert world.asked([{"n": True, "b": 1.0}, {"n": False, "b": 0.0}]) == (made, rejected)
+    assert rejected == {(0, "n"), (1, "n")}
+    pq.write_table(pa.table({"n": [5.0, 1.0], "b": [1.0, 0.0]}), tmp_path / "score.parquet")
+    made, rejected = world.batch(ParquetSource(kind="parquet", path=str(tmp_path / "score.parquet")))
+    assert world.asked([{"n": 5.0, "b": None}, {"n": None, "b": 0.0}]) == (made, set())
+    assert not rejected
+
+
+def test_what_a_batch_refuses_and_http_does_not_is_documented(tmp_path: Path) -> None:
+    how = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+    assert "A CSV file with a NUL is refused as a whole" in how
+    assert "The scoring flow also checks columns of the version's schema that no feature uses" in how
+    rows = [{"x": str(number % 3), "note": "n", "good": str(number // 2 % 2)} for number in range(40)]
+    write(tmp_path / "train.csv", rows)
+    schema = {"x": {"type": "category"}, "note": {"type": "text"}}
+    world = World(tmp_path, {"kind": "csv", "path": "train.csv"}, schema)
+    write(tmp_path / "score.csv", [{"x": "1", "note": ""}, {"x": "1", "note": "n"}])
+    made, rejected = world.batch(CsvSource(kind="csv", path=str(tmp_path / "score.csv")))
+    assert rejected == {(0, "note")}
+    assert world.asked([{"x": "1"}])[0][0] == made[1]
+    write(tmp_path / "score.csv", [{"x": "1\0", "note": "n"}])
+    with pytest.raises(StageError, match="is a NUL"):
+        world.batch(CsvSource(kind="csv", path=str(tmp_path / "score.csv")))
+    assert world.asked([{"x": "1\0"}]) == world.asked([{"x": "never seen"}])
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_a_binary_tensor_of_floats_holds_the_decimals_that_were_written(datatype: str) -> None:
+    data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBERS[datatype]).tobytes()
+    tensor = {"name": "x", "datatype": datatype, "shape": [3], "parameters": {"binary_data_size": len(data)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    rows = oip.parse(head + data, len(head), 3).question.values()
+    assert rows == [{"x": 0.5}, {"x": -999.9 if datatype != "FP16" else -999.5}, {"x": 0.0}]

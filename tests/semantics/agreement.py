@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ai_workflow.settings import CsvSource, ParquetSource
-from tests.semantics import drawn
+from tests.semantics import drawn, typed
 from tests.semantics.door import Door
 from tests.semantics.drawn import Drawn, Refused
 from tests.semantics.pipeline import TARGET, Pipeline, Scored, write_csv
@@ -113,7 +113,7 @@ class World:
 
     def typed_tables(self, count: int) -> int:
         """Compare typed columns: a Parquet file with tensors of their datatypes and with JSON numbers."""
-        table = drawn.typed_table(self.chance, self.columns, count)
+        table = typed.typed_table(self.chance, self.columns, count)
         path = self.pipeline.folder / "typed.parquet"
         pq.write_table(pa.table({each.name: each.array for each in table}), path)
         expected = self.pipeline.batch(ParquetSource(kind="parquet", path=str(path)))

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ai_workflow import features, partitions, publishing
+import numpy as np
+import pandas as pd
+
+from ai_workflow import features, partitions, publishing, trainers
 from ai_workflow.errors import StageError
 from ai_workflow.partitions import ROW, Dataset
 from ai_workflow.registry import Registry
@@ -49,6 +52,7 @@ class Pipeline:
 
     def __init__(self, folder: Path, source: dict[str, Any], schema: dict[str, Any], **more: Any) -> None:
         self.folder, self.store = folder, Store(folder / "store")
+        self.has_process = True
         body = {
             "pipeline": "twodoors", "task": "classification", "target": TARGET, "source": source, "schema": schema,
             "reject_limit": 1.0, "deduplicate": "none", "inference": {"deadline_ms": 60_000},
@@ -80,7 +84,10 @@ class Pipeline:
         return features.inputs(self.spec)
 
     def batch(self, source: Any) -> Scored:
-        """Return what the stages of the scoring flow make of a source."""
+        """Return what the stages of the scoring flow make of a source.
+
+        With `has_process` the last stage starts the process of the model; without, its function is called here.
+        """
         # The header is row 1 of a CSV file.
         first = 2 if isinstance(source, CsvSource) else 1
         rules = preprocessor.Rules.of_spec(self.spec, self.settings)
@@ -91,16 +98,9 @@ class Pipeline:
                 raise
             return Scored({}, self._rejected("quarantine/untraced/rejected.csv", first))
         featured = feature_engineering.apply(self.store, clean, self.spec)
-        asked = inference.Scoring(
-            version=self.version.name, folder=self.settings.models, batch_size=64, timeout=self.settings.model.timeout
-        )
-        scored = inference.predict(self.store, featured, asked)
-        matrix = self._by_row(featured, features.names(self.spec))
-        answers = self._by_row(scored, ["row", "prediction", "score"])
-        made = {
-            row: (matrix[row].to_numpy("float32").tobytes(), found["prediction"], found["score"])
-            for row, found in answers.items()
-        }
+        rows, x = self._matrix(featured)
+        answers = self._scored(featured) if self.has_process else self._predicted(rows, x)
+        made = {row: (x[place].tobytes(), *answers[row]) for place, row in enumerate(rows)}
         path = clean["quarantine"]["path"] if clean["quarantine"] else None
         refused = self._rejected(path, first) if path else {}
         return Scored({row - first: answer for row, answer in made.items()}, refused)
@@ -108,12 +108,28 @@ class Pipeline:
     def _load(self, source: Any) -> dict[str, Any]:
         return data_loader.load(self.store, source, data_loader.inspect(source, self.folder), self.settings.database)
 
-    def _by_row(self, result: dict[str, Any], names: list[str]) -> dict[int, Any]:
-        rows: dict[int, Any] = {}
-        for _, frame in partitions.frames(self.store, Dataset.load(self.store, result)):
-            numbers = frame[ROW if ROW in frame else "row"].tolist()
-            rows |= {number: frame.iloc[place][names] for place, number in enumerate(numbers)}
-        return rows
+    def _matrix(self, featured: dict[str, Any]) -> tuple[list[int], np.ndarray]:
+        dataset, names = Dataset.load(self.store, featured), features.names(self.spec)
+        frame = pd.concat([frame for _, frame in partitions.frames(self.store, dataset)], ignore_index=True)
+        return frame[ROW].tolist(), frame[names].to_numpy("float32")
+
+    def _scored(self, featured: dict[str, Any]) -> dict[int, tuple[Any, float]]:
+        """Return prediction and score of each row by the stage of the scoring flow."""
+        asked = inference.Scoring(
+            version=self.version.name, folder=self.settings.models, batch_size=64, timeout=self.settings.model.timeout
+        )
+        dataset = Dataset.load(self.store, inference.predict(self.store, featured, asked))
+        frame = pd.concat([frame for _, frame in partitions.frames(self.store, dataset)], ignore_index=True)
+        pairs = zip(frame["prediction"].tolist(), frame["score"].tolist(), strict=True)
+        return dict(zip(frame["row"].tolist(), pairs, strict=True))
+
+    def _predicted(self, rows: list[int], x: np.ndarray) -> dict[int, tuple[Any, float]]:
+        """Return the same by the function that the process of the model calls."""
+        predict = trainers.load("lightgbm", self.registry.read(self.version, "model.txt"))
+        return {
+            row: (self.spec["classes"][int(found.argmax())], float(found.max()))
+            for row, found in zip(rows, predict(x), strict=True)
+        }
 
     def _rejected(self, path: str, first: int) -> dict[int, tuple[str, ...]]:
         with self.store.open(path) as file:
