@@ -215,14 +215,25 @@ def test_typed_values_that_are_scored_by_a_version_of_text_are_the_text_that_jso
     write(tmp_path / "train.csv", [*rows, {"n": "7", "b": "no", "good": "0"}, {"n": "8", "b": "no", "good": "1"}])
     schema = {"n": {"type": "number", "nullable": True}, "b": {"type": "boolean", "nullable": True}}
     world = World(tmp_path, {"kind": "csv", "path": "train.csv", "missing": ["1.0"]}, schema)
-    pq.write_table(pa.table({"n": [True, False], "b": [1.0, 0.0]}), tmp_path / "score.parquet")
+    pq.write_table(pa.table({"n": [True, False, None], "b": [1.0, 0.0, 1.0]}), tmp_path / "score.parquet")
     made, rejected = world.batch(ParquetSource(kind="parquet", path=str(tmp_path / "score.parquet")))
-    assert world.asked([{"n": True, "b": 1.0}, {"n": False, "b": 0.0}]) == (made, rejected)
+    assert world.asked([{"n": True, "b": 1.0}, {"n": False, "b": 0.0}, {"n": None, "b": 1.0}]) == (made, rejected)
     assert rejected == {(0, "n"), (1, "n")}
     pq.write_table(pa.table({"n": [5.0, 1.0], "b": [1.0, 0.0]}), tmp_path / "score.parquet")
     made, rejected = world.batch(ParquetSource(kind="parquet", path=str(tmp_path / "score.parquet")))
     assert world.asked([{"n": 5.0, "b": None}, {"n": None, "b": 0.0}]) == (made, set())
     assert not rejected
+
+
+def test_a_number_that_is_a_token_and_a_known_category_is_refused_by_both(tmp_path: Path) -> None:
+    rows = [{"x": ("1.0", "2.0")[number % 2], "good": str(number // 2 % 2)} for number in range(40)]
+    write(tmp_path / "train.csv", rows)
+    schema = {"x": {"type": "category", "nullable": True}}
+    world = World(tmp_path, {"kind": "csv", "path": "train.csv", "missing": ["1"]}, schema)
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "score.parquet")
+    made, rejected = world.batch(ParquetSource(kind="parquet", path=str(tmp_path / "score.parquet")))
+    assert rejected == {(0, "x")}
+    assert world.asked([{"x": 1}, {"x": 2}]) == (made, rejected)
 
 
 def test_what_a_batch_refuses_and_http_does_not_is_documented(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def _tidy(values: pd.Series, cells: Cells, kind: str) -> pd.Series:
     import pandas as pd
     import pyarrow as pa
 
-    if cells.numbers and _kind(values) in _NUMERIC:
+    if cells.numbers and kind in _NUMERIC and _kind(values) in _NUMERIC:
         return values.mask(values.isin(cells.numbers).fillna(False).astype(bool))
     if not pd.api.types.is_string_dtype(values):
         return values
