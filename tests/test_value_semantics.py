@@ -226,7 +226,7 @@ def test_typed_values_that_are_scored_by_a_version_of_text_are_the_text_that_jso
 
 
 def test_a_number_that_is_a_token_and_a_known_category_is_refused_by_both(tmp_path: Path) -> None:
-    rows = [{"x": ("1.0", "2.0")[number % 2], "good": str(number // 2 % 2)} for number in range(40)]
+    rows = [{"x": ("1.0", "2.0")[number % 2], "good": ("poor", "rich")[number // 2 % 2]} for number in range(40)]
     write(tmp_path / "train.csv", rows)
     schema = {"x": {"type": "category", "nullable": True}}
     world = World(tmp_path, {"kind": "csv", "path": "train.csv", "missing": ["1"]}, schema)
