@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TEXT = "string"
+_NUMERIC = ("integer", "number")
 
 
 class Cells(Section):
@@ -85,7 +86,10 @@ def clean(
         cells: the rule of the source that training read.
         spelling: how that source writes the column.
     """
-    values = _tidy(values, cells)
+    if _is_foreign(values, column, spelling):
+        values = values.map({value: cell(value, column, spelling) for value in values.dropna().unique().tolist()})
+        values = values.astype("str")
+    values = _tidy(values, cells, spelling.kind)
     if column.type != "category" or _kind(values) == spelling.kind:
         return schema.coerce(values, column, cells.numbers)
     texts, unfit = _spelled(values, spelling)
@@ -139,18 +143,31 @@ def cell(value: Any, column: Column, spelling: Spelling) -> str | None:
     return json_text(value)
 
 
-def _tidy(values: pd.Series, cells: Cells) -> pd.Series:
-    """Return text without spaces and tokens, by the function that the loader uses."""
+def _is_foreign(values: pd.Series, column: Column, spelling: Spelling) -> bool:
+    """Return whether typed values are read as the text that JSON has for them, since training had text there."""
+    kind = _kind(values)
+    if kind in (TEXT, spelling.kind) or column.type in ("category", "text", kind if kind == "datetime" else ""):
+        return False
+    return not (kind in _NUMERIC and (spelling.kind in _NUMERIC or column.type in _NUMERIC))
+
+
+def _tidy(values: pd.Series, cells: Cells, kind: str) -> pd.Series:
+    """Return values without spaces and tokens, as the loader of the training source does for a kind of column."""
     import pandas as pd
     import pyarrow as pa
 
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) and cells.numbers:
+    if cells.numbers and kind in _NUMERIC and _kind(values) in _NUMERIC:
         return values.mask(values.isin(cells.numbers).fillna(False).astype(bool))
     if not pd.api.types.is_string_dtype(values):
         return values
     text = pa.chunked_array([pa.Array.from_pandas(values, type=pa.string())])
-    tidied = columns.tidy(text, "string", columns.Missing(cells.missing, cells.strip))
-    return tidied.to_pandas().astype("str").set_axis(values.index)  # type: ignore[no-any-return]
+    missing = () if kind in ("boolean", "datetime") else cells.missing
+    tidied = columns.tidy(text, "string", columns.Missing(missing, cells.strip))
+    tidied = tidied.to_pandas().astype("str").set_axis(values.index)
+    if cells.numbers and kind in _NUMERIC:
+        numbers = schema.coerce(tidied, Column(type="number", nullable=True))[0]
+        tidied = tidied.mask(numbers.isin(cells.numbers))
+    return tidied  # type: ignore[no-any-return]
 
 
 def _kind(values: pd.Series) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ai_workflow.settings import Column
@@ -15,6 +16,7 @@ Finding = tuple[str, "pd.Series"]
 # A float64 holds each whole number below it.
 _EXACT = 2.0**53
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+_NANOSECONDS = re.compile(r"(\.[0-9]{6})[0-9]+")
 
 
 def coerce(
@@ -52,12 +54,12 @@ def _missing(values: pd.Series, column: Column, missing_numbers: frozenset[float
 
 
 def _floats(values: pd.Series) -> pd.Series:
-    """Return the values as float64, NaN where one is no number; a date is no number."""
+    """Return the values as float64, NaN where one is no number; a date is no number. A zero has no sign."""
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(values):
         return pd.Series(float("nan"), index=values.index)
-    return pd.to_numeric(values, errors="coerce").astype("Float64").astype("float64")
+    return pd.to_numeric(values, errors="coerce").astype("Float64").astype("float64") + 0.0
 
 
 def _numbers(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]:
@@ -127,7 +129,9 @@ def _datetimes(values: pd.Series, column: Column) -> tuple[pd.Series, list[Findi
         text = values.astype("str")
         # pandas takes these for the moment at which it reads them.
         absent = values.isna() | text.str.strip().str.lower().isin(["now", "today"])
-        moments = pd.to_datetime(text.mask(absent), format=column.format or "ISO8601", errors="coerce", utc=True)
+        # With nanoseconds in one text, pandas could not read years beyond 2262 in the others.
+        text = text.mask(absent).str.replace(_NANOSECONDS, r"\1", regex=True)
+        moments = pd.to_datetime(text, format=column.format or "ISO8601", errors="coerce", utc=True)
     read = moments.dt.tz_localize(None).astype("datetime64[us]")
     form = f"in the format {column.format}" if column.format else "(ISO 8601)"
     return read, [(f"is not a date {form}", values.notna() & read.isna())]

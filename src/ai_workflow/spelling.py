@@ -12,7 +12,7 @@ from ai_workflow import numerals
 TRUE_WORDS = ("true", "t", "yes", "y", "1", "1.0")
 FALSE_WORDS = ("false", "f", "no", "n", "0", "0.0")
 _SHOWN = 3
-_MIDNIGHT = datetime.min.time()
+_MIDNIGHT = " 00:00:00"
 
 
 class Unfit(ValueError):
@@ -113,7 +113,7 @@ class Spelling:
 
 def moment_text(value: datetime) -> str:
     """Return the text of a moment as a category: only the date at midnight, whatever the other rows hold."""
-    return str(value.date()) if value.time() == _MIDNIGHT else value.isoformat(sep=" ")
+    return value.isoformat(sep=" ").removesuffix(_MIDNIGHT)
 
 
 def json_text(value: Any) -> str | None:
@@ -153,4 +153,5 @@ def _moment(text: str) -> datetime | None:
     from ai_workflow.settings import Column
 
     read, _ = schema.coerce(pd.Series([text], dtype="str"), Column(type="datetime", nullable=True))
-    return None if pd.isna(read.iloc[0]) else read.iloc[0].to_pydatetime()
+    # As pandas has it: a moment in UTC may lie beyond the year 9999, where Python's own type ends.
+    return None if pd.isna(read.iloc[0]) else read.iloc[0]

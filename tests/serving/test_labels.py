@@ -194,13 +194,14 @@ def test_tokens_that_are_the_same_are_refused(tmp_path: Path) -> None:
     assert "one-for-all" not in done.stderr
 
 
-def test_a_regression_takes_numbers_only(tmp_path: Path) -> None:
+def test_a_regression_takes_what_reads_as_a_number_in_a_table_of_labels(tmp_path: Path) -> None:
     with Running(shop.pipeline(tmp_path, task="regression", inference={"default_response": None}), tmp_path) as running:
-        assert post(running, {**GOOD, "label": 3}).status_code == 200
-        for label in ("3", True):
+        for label in (3, "3", " 3.0"):
+            assert post(running, {**GOOD, "label": label}).status_code == 200
+        for label, shown in (("many", "'many'"), (True, "true")):
             response = post(running, {**GOOD, "label": label})
-            assert (response.status_code, response.json()["error"]) == (400, "labels[0].label is not a number")
-        assert [line["label"] for line in open_lines(tmp_path)] == ["3.0"]
+            assert (response.status_code, response.json()["error"]) == (400, f"labels[0].label {shown} is not a number")
+        assert [line["label"] for line in open_lines(tmp_path)] == ["3.0"] * 3
 
 
 @pytest.mark.slow

@@ -129,6 +129,8 @@ class Encoder:
             numbers = self._with_gaps(numbers, kinds)
         elif not math.isfinite(sum(numbers)):
             raise Unsure
+        if 0.0 in numbers:
+            numbers = [number + 0.0 for number in numbers]  # a zero has no sign
         if self._missing_numbers and not self._missing_numbers.isdisjoint(numbers):
             raise Unsure
         for place, low, high in self._bounds:

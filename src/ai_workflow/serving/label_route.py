@@ -139,9 +139,9 @@ class LabelRoute:
         name, given = label.get("prediction_id"), label.get("label")
         if type(name) is not str or not 0 < len(name) <= _LONGEST:
             raise HTTPException(400, f"labels[{number}].prediction_id is not a text of 1 to {_LONGEST} characters")
-        is_text = type(given) is str and 0 < len(given) <= _LONGEST and not self._is_number
-        if not is_text and (type(given) not in (int, float, bool) or (type(given) is bool and self._is_number)):
-            due = "a number" if self._is_number else f"a text of 1 to {_LONGEST} characters, a number, true or false"
+        is_text = type(given) is str and 0 < len(given) <= _LONGEST
+        if not is_text and type(given) not in (int, float, bool):
+            due = f"a text of 1 to {_LONGEST} characters, a number, true or false"
             raise self._rejected(number, Rejected(UNREADABLE, f"is not {due}"))
         try:
             moment = epoch(label["time"], now) if label.get("time") is not None else now

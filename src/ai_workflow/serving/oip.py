@@ -24,6 +24,7 @@ from ai_workflow.serving.questions import Named, Numbers, Question
 from ai_workflow.serving.tensors import DATATYPES, NUMBERS, Output, check, packed, unpacked
 
 MATRIX = "features"
+_DOUBLE_BYTES = 8
 
 
 @dataclass(slots=True)
@@ -164,6 +165,9 @@ def _matrix(datatype: str, shape: list[int], values: Any) -> Numbers:
 def _plain(values: Any) -> Sequence[Any]:
     """Return values as JSON has them; what is not a number is missing."""
     if isinstance(values, np.ndarray):
+        if values.dtype.kind == "f" and values.itemsize < _DOUBLE_BYTES:
+            # The shortest decimal that a float32 holds, as `sources.columns` reads such a column.
+            values = values.astype("f4").astype(str).astype("f8")
         return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124
     found: Sequence[Any] = values
     return found

@@ -152,10 +152,29 @@ def _cast(values: pa.ChunkedArray, kind: Found) -> pa.ChunkedArray:
         micros = values.cast(pa.duration("us"), safe=False).cast(pa.int64())
         return pc.divide(micros.cast(pa.float64(), safe=False), 1e6)
     if kind == "datetime":
-        # The cast drops a zone and keeps the moment, which Arrow counts in UTC.
-        return values.cast(pa.timestamp("us"), safe=False)
+        return _microseconds(values)
+    if kind == "number" and (pa.types.is_decimal(values.type) or _is_narrow(values.type)):
+        # By their text: Arrow rounds decimals wrongly, and a float32 stands for the shortest decimal that it holds.
+        values = (values.cast(pa.float32()) if pa.types.is_float16(values.type) else values).cast(pa.string())
     # A float holds whole numbers beyond 2**53 only roughly, which is what `number` means.
     return values.cast(arrow(kind), safe=kind != "number")
+
+
+def _is_narrow(data_type: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_float32(data_type) or pa.types.is_float16(data_type))
+
+
+def _microseconds(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return moments in UTC without a zone, rounded down, as texts are read; Arrow's cast rounds towards 1970."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
+        values = pc.floor_temporal(values.cast(pa.timestamp("ns")), 1, "microsecond")
+    # The cast drops a zone and keeps the moment, which Arrow counts in UTC.
+    return values.cast(pa.timestamp("us"), safe=False)
 
 
 def _list(items: Sequence[object]) -> str:
