@@ -38,10 +38,12 @@ def serve(*, host: str = "127.0.0.1", port: int = 4200) -> None:
     import uvicorn
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, get_current_settings
 
+    from ai_workflow.lingering_protocol import LingeringProtocol
+
     encryption.check(PREFECT_API_DATABASE_CONNECTION_URL.value(), key)
     settings = get_current_settings().server
     uvicorn.run(
-        application, host=host, port=port, timeout_keep_alive=settings.api.keepalive_timeout,
+        application, host=host, port=port, http=LingeringProtocol, timeout_keep_alive=settings.api.keepalive_timeout,
         ws_ping_interval=settings.api.websocket_ping_interval, ws_ping_timeout=settings.api.websocket_ping_timeout,
         log_level=settings.logging_level.lower(),
     )  # fmt: skip

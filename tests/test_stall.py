@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,13 @@ def test_a_process_that_is_busy_for_ever_expires_after_ten_timeouts() -> None:
     assert timeout.reason == "it was still busy after 300 s"
 
 
+def test_a_process_whose_child_has_ended_made_progress() -> None:
+    machine = Machine()
+    timeout = machine.timeout(30)
+    machine.passes(30, ticks=-5)
+    assert timeout.reason is None
+
+
 @pytest.mark.parametrize("seconds", [0.2, 30.0])
 def test_the_next_look_is_soon_and_never_late(seconds: float) -> None:
     machine = Machine()
@@ -78,3 +86,32 @@ def test_ticks_are_those_of_a_real_process_and_its_group() -> None:
         os.killpg(leader.pid, signal.SIGKILL)
         leader.wait()
     assert process_ticks(leader.pid) == 0
+
+
+def test_ticks_of_a_group_are_those_of_descendants_in_other_groups_and_of_children_that_have_ended() -> None:
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    code = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {busy!r}], start_new_session=True)
+print(child.wait(), flush=True)
+subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+sys.stdin.read()
+"""
+    leader = subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    children: list[int] = []
+    try:
+        assert leader.stdout
+        assert leader.stdout.readline() == b"0\n"
+        before = group_ticks(leader.pid)
+        assert before >= process_ticks(leader.pid) + 0.3 * os.sysconf("SC_CLK_TCK") - 1
+        while not children:
+            listed = Path(f"/proc/{leader.pid}/task/{leader.pid}/children").read_text()
+            children = [int(child) for child in listed.split()]
+        while group_ticks(leader.pid) < before + 20:
+            assert leader.poll() is None
+    finally:
+        for pid in (*children, leader.pid):
+            os.kill(pid, signal.SIGKILL)
+        leader.communicate()

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import psycopg
 
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.stall import StallTimeout, group_ticks
 from deploy import ports
 from deploy.ports import HOST
 from deploy.stack.place import Options, Place
@@ -123,15 +124,23 @@ def running(place: Place) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + _START_SECONDS
-        while why := problem(place, options):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise DatabaseError(f"PostgreSQL in {_data(place)} does not come up: {why}. Start it by make up")
-            time.sleep(0.1)
+        _wait_for(place, options, process, StallTimeout(process.pid, _START_SECONDS, cpu=group_ticks))
         yield url(place, options)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
+
+
+def _wait_for(place: Place, options: Options, process: subprocess.Popen[bytes], starting: StallTimeout) -> None:
+    """Wait until the database answers, as long as it makes progress.
+
+    Raises:
+        DatabaseError: it ended, or made no progress.
+    """
+    while why := problem(place, options):
+        if reason := "it ended" if process.poll() is not None else starting.reason:
+            raise DatabaseError(f"PostgreSQL in {_data(place)} did not come up: {reason} ({why}). Start it by make up")
+        time.sleep(0.1)
 
 
 def become_its_account() -> None:

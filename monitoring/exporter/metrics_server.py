@@ -8,9 +8,15 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from ai_workflow import lingering
+
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection once its response has been received: bodies of requests are not read."""
+        lingering.close(request)
 
 
 class _Server6(_Server):

@@ -11,15 +11,17 @@ from urllib.parse import quote
 from pydantic import AfterValidator, BaseModel, Field
 
 from ai_workflow import json_text
+from ai_workflow.logs import logger
 from monitoring.relay import bodies
 from monitoring.relay.clean import LONGEST, clean, clean_url, clip, moment
-from monitoring.relay.notice import Alert, Link, Notice, in_order
+from monitoring.relay.notice import MAX_ALERTS, Alert, Link, Notice, in_order, order
 
 # Longer texts are clipped, never refused: Alertmanager does not repeat a webhook that is answered 4xx.
 _MAX_CHARACTERS = 16_384
 _MAX_KEY_CHARACTERS = 1000
 _MAX_LABELS = 200
 _SHOWN_LABEL = 120
+log = logger("relay")
 
 
 def _short(key: str) -> str:
@@ -57,20 +59,29 @@ class _Webhook(BaseModel):
 
 
 def notice(body: bytes) -> Notice:
-    """Return the alerts of a webhook.
+    """Return the alerts of a webhook; of more than `MAX_ALERTS` the gravest that fire, and the number of the others.
 
     Raises:
         bodies.BadBody: it is not a webhook of version 4.
     """
     webhook = bodies.read(_Webhook, body)
-    alerts = [_alert(one, webhook.group_key, webhook.external_url) for one in webhook.alerts]
+    kept = sorted(webhook.alerts, key=_order)[:MAX_ALERTS]
+    if cut := len(webhook.alerts) - len(kept):
+        log.warning("a webhook of Alertmanager has %d alerts more than %d, they are counted only", cut, MAX_ALERTS)
+    alerts = [_alert(one, webhook.group_key, webhook.external_url) for one in kept]
     firing = [one.labels for one in webhook.alerts if one.status == "firing"]
     return Notice(
         webhook.group_key,
         in_order(alerts),
-        webhook.truncated,
+        webhook.truncated + len(webhook.alerts) - len(kept),
         _silence(webhook.external_url, _common(firing)) if firing else "",
     )
+
+
+def _order(found: _Alert) -> tuple[bool, int, str, str]:
+    labels = found.labels
+    severity, name = labels.get("severity", ""), labels.get("alertname", "")
+    return order(found.status == "firing", severity, name, found.fingerprint)
 
 
 def _alert(found: _Alert, group: str, alertmanager: str) -> Alert:

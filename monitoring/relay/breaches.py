@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -78,6 +78,8 @@ class Breaches:
     """Derives changes from what groups of alerts say; several alerts of one SLO make one breach."""
 
     _firing: OrderedDict[str, dict[str, Resource]] = field(default_factory=OrderedDict)
+    # How many alerts of all groups fire for each resource.
+    _alerts: Counter[Resource] = field(default_factory=Counter)
     _breached: dict[Resource, None] = field(default_factory=dict)
     _told: OrderedDict[uuid.UUID, None] = field(default_factory=OrderedDict)
 
@@ -86,16 +88,26 @@ class Breaches:
         known = self._firing.get(notice.group, {})
         about = [(alert, _kept(alert, resource, known)) for alert in notice.alerts if (resource := _resource(alert))]
         group = dict(known) if notice.others else {}
-        self._firing.pop(notice.group, None)
         for alert, resource in about:
             group.pop(alert.key, None)
             if alert.is_firing:
                 group[alert.key] = resource
+        gone = self._replace(notice.group, group)
+        return [change for change in self._changes(about, gone) if self._is_new(change)]
+
+    def _replace(self, name: str, group: dict[str, Resource]) -> set[Resource]:
+        """Note the alerts that fire in a group; return the resources that no alert fires for any more."""
+        self._alerts.update(group.values())
+        before = [self._firing.pop(name, {})]
         if group:
-            self._firing[notice.group] = group
+            self._firing[name] = group
         while len(self._firing) > _MOST:
-            self._firing.popitem(last=False)
-        return [change for change in self._changes(about) if self._is_new(change)]
+            before.append(self._firing.popitem(last=False)[1])
+        self._alerts.subtract(resource for known in before for resource in known.values())
+        gone = {resource for known in before for resource in known.values() if not self._alerts[resource]}
+        for resource in gone:
+            del self._alerts[resource]
+        return gone
 
     def forget(self, change: Change) -> None:
         """Have a change told again with the next notice that says so: this time it was told to nobody."""
@@ -103,21 +115,20 @@ class Breaches:
         if change.kind == "breached":
             self._breached.pop(change.resource, None)
 
-    def _changes(self, about: list[tuple[Alert, Resource]]) -> list[Change]:
-        firing = {resource for group in self._firing.values() for resource in group.values()}
+    def _changes(self, about: list[tuple[Alert, Resource]], gone: set[Resource]) -> list[Change]:
         changes: list[Change] = []
         over: set[Resource] = set()
         for alert, resource in about:
             if alert.is_firing and resource not in self._breached:
                 self._breached[resource] = None
                 changes.append(Change("breached", resource, alert))
-            elif not alert.is_firing and resource not in firing | over:
+            elif not alert.is_firing and resource not in self._alerts and resource not in over:
                 self._breached.pop(resource, None)
                 over.add(resource)
                 changes.append(Change("resolved", resource, alert))
         # What fired in this group and is in it no more: nothing will tell its end.
-        for resource in [one for one in self._breached if one not in firing]:
-            del self._breached[resource]
+        for resource in gone:
+            self._breached.pop(resource, None)
         return changes
 
     def _is_new(self, change: Change) -> bool:

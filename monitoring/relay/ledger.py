@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 
 from monitoring.relay.notice import Alert, Notice, Status
 
@@ -23,7 +24,7 @@ class Ledger:
 
     def __init__(self, remind_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._remind, self._clock = remind_seconds, clock
-        self._told: dict[str, dict[str, tuple[Status, float]]] = {}
+        self._told: dict[str, OrderedDict[str, tuple[Status, float]]] = {}
 
     def untold(self, channel: str, notice: Notice, others: Iterable[tuple[str, Notice]] = ()) -> Notice:
         """Return what the channel must still be told of a notice.
@@ -31,7 +32,7 @@ class Ledger:
         That is what is new to it. Nothing new at all is a reminder, and told as a whole, unless it comes so soon, or
         one of the `others` still lacks its part of it: then somebody tries again.
         """
-        told = self._told.get(channel, {})
+        told: Mapping[str, tuple[Status, float]] = self._told.get(channel, {})
         new = notice.only(lambda alert: not _is_told(told, alert))
         if new.alerts or not notice.alerts:
             return new
@@ -41,17 +42,17 @@ class Ledger:
 
     def note(self, channel: str, notice: Notice) -> None:
         """Remember that the channel was told."""
-        told, now = self._told.setdefault(channel, {}), self._clock()
+        told, now = self._told.setdefault(channel, OrderedDict()), self._clock()
         for alert in notice.alerts:
             told.pop(alert.key, None)
             told[alert.key] = (alert.status, now)
         while len(told) > _MOST:
-            del told[next(iter(told))]
+            told.popitem(last=False)
 
     def _lacks(self, channel: str, notice: Notice) -> bool:
-        told = self._told.get(channel, {})
+        told: Mapping[str, tuple[Status, float]] = self._told.get(channel, {})
         return any(not _is_told(told, alert) for alert in notice.alerts)
 
 
-def _is_told(told: dict[str, tuple[Status, float]], alert: Alert) -> bool:
+def _is_told(told: Mapping[str, tuple[Status, float]], alert: Alert) -> bool:
     return alert.key in told and told[alert.key][0] == alert.status

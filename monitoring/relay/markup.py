@@ -104,7 +104,7 @@ class Style:
 def fitted(notice: Notice, style: Style, fits: Callable[[Text], bool]) -> Text:
     """Return the longest text of a notice that fits: fewer alerts first, then shorter summaries, then no links.
 
-    The shortest of all is returned where nothing fits.
+    The shortest of all is returned where nothing fits. Call it in a thread: it renders the notice up to 14 times.
     """
     rooms = [Room(alerts) for alerts in range(min(Room().alerts, len(notice.alerts)), 0, -1)]
     rooms += [Room(1, 200), Room(1, 80), Room(1, 200, links=False), Room(1, 0, links=False)]

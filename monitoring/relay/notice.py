@@ -9,6 +9,8 @@ from typing import Literal
 
 Status = Literal["firing", "resolved"]
 LinkKind = Literal["runbook", "dashboard", "run", "silence"]
+# As many alerts as a notice and a message have at most: the event loop of health checks works on both.
+MAX_ALERTS = 1000
 _RANK = {"page": 0, "ticket": 1, "chat": 2}
 
 
@@ -70,7 +72,12 @@ class Notice:
 
 def in_order(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
     """Return alerts as they are told: what fires first, and of that the gravest."""
-    return tuple(sorted(alerts, key=lambda one: (not one.is_firing, _RANK.get(one.severity, 1), one.name, one.key)))
+    return tuple(sorted(alerts, key=lambda one: order(one.is_firing, one.severity, one.name, one.key)))
+
+
+def order(is_firing: bool, severity: str, name: str, key: str) -> tuple[bool, int, str, str]:
+    """Return the sort key of an alert."""
+    return not is_firing, _RANK.get(severity, 1), name, key
 
 
 def merged(notices: Iterable[Notice]) -> Notice:

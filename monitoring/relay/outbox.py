@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from dataclasses import dataclass
 
 from ai_workflow import metrics
@@ -12,7 +13,7 @@ from ai_workflow.settings.chat import Channel
 from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered, Vendor
 from monitoring.relay.clean import clean
 from monitoring.relay.ledger import Ledger
-from monitoring.relay.notice import Alert, Notice, Status, merged
+from monitoring.relay.notice import MAX_ALERTS, Alert, Notice, Status, merged
 from monitoring.relay.pace import Pace
 
 RESULTS = ("delivered", "failed", "refused")
@@ -39,7 +40,7 @@ class Outbox:
     def __init__(self, channel: Channel, vendor: Vendor, ledger: Ledger) -> None:
         self.channel, self._vendor, self._ledger = channel, vendor, ledger
         self._pace = Pace(channel.per_minute)
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
         self._under_way: dict[_Word, asyncio.Future[str]] = {}
         self._some = asyncio.Event()
         self._seconds = metrics.get("alert_delivery_seconds").labels(channel.name)
@@ -89,7 +90,7 @@ class Outbox:
         It is put before what came meanwhile, which holds the newer status of an alert.
         """
         told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.insert(0, _Waiting(notice, told))
+        self._waiting.appendleft(_Waiting(notice, told))
         for alert in notice.alerts:
             if _opposite(alert) not in self._under_way:
                 self._under_way.setdefault(_word(alert), told)
@@ -99,8 +100,7 @@ class Outbox:
         while True:
             await self._some.wait()
             await self._pace.wait()
-            batch, self._waiting = self._waiting, []
-            self._some.clear()
+            batch = self._take()
             problem, is_held_back = await self._send(merged(one.notice for one in batch))
             for one in batch:
                 if not problem:
@@ -112,6 +112,17 @@ class Outbox:
                 self._hold(merged(one.notice for one in batch))
             for one in batch:
                 one.told.set_result(problem)
+
+    def _take(self) -> list[_Waiting]:
+        """Return what becomes the next message: all that waits, up to a number of alerts."""
+        batch: list[_Waiting] = []
+        room = MAX_ALERTS
+        while self._waiting and (not batch or len(self._waiting[0].notice.alerts) <= room):
+            batch.append(self._waiting.popleft())
+            room -= len(batch[-1].notice.alerts)
+        if not self._waiting:
+            self._some.clear()
+        return batch
 
     async def _send(self, notice: Notice) -> tuple[str, bool]:
         """Send one message; return what is wrong, or nothing, and whether it must be sent again later."""

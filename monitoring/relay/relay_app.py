@@ -154,7 +154,8 @@ class RelayApp:
         return b"".join(pieces)
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+        content = await asyncio.to_thread(prometheus_client.generate_latest)
+        return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     async def _health(self, _: Request) -> Response:
         return _said({"status": "ok"}, 200)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from ai_workflow import logs
+from ai_workflow import garbage, logs
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.http_protocol import Http11Protocol
 from ai_workflow.logs import logger
@@ -81,6 +81,7 @@ class Server:
             access_log=False, server_header=False, limit_concurrency=_MOST_REQUESTS,
             timeout_graceful_shutdown=round(self._relay.answer_seconds) + 1,
         )  # fmt: skip
+        garbage.settle()
         try:
             await _Server(config).serve()
         finally:

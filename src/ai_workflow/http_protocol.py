@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections of every server of this project: upgrade offers are ignored, heads and pipelines are bounded.
+"""HTTP/1.1 connections of the service and the relay: upgrade offers are ignored, heads and pipelines are bounded.
 
 A request that offers another protocol (`Upgrade: h2c`, the default of some HTTP clients) is answered over HTTP/1.1, as
 RFC 9110 section 7.8 allows. The parser would take its body for data of the other protocol, so the head is parsed
@@ -12,7 +12,9 @@ from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from ai_workflow.lingering_protocol import LingeringProtocol
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 128
@@ -46,7 +48,7 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-class Http11Protocol(HttpToolsProtocol):
+class Http11Protocol(LingeringProtocol):
     """One connection; uvicorn makes it with `Config(http=Http11Protocol)`."""
 
     flow: _Flow
@@ -55,6 +57,8 @@ class Http11Protocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._is_in_head, self._is_refused = False, False
         self._head_bytes = 0
+        # The request that is being answered; those behind it wait in `pipeline`.
+        self._answering: RequestResponseCycle | None = None
         # Received bytes that are parsed once the requests before them have been answered.
         self._held = b""
 
@@ -65,6 +69,9 @@ class Http11Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse data; what follows pipelined requests is kept until they are answered."""
+        if self.lingering.is_lingering:
+            self.lingering.discard(len(data))
+            return
         if self._is_refused:
             return
         if self._held:
@@ -178,13 +185,19 @@ class Http11Protocol(HttpToolsProtocol):
     def _refuse(self, response: bytes | None = None, problem: str = _MALFORMED) -> None:
         """Answer what cannot be parsed, and close; earlier requests of the connection are answered first."""
         self._is_refused = True
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if self._is_in_head and is_answering:
-            self.cycle.keep_alive = False
-        elif self.pipeline or (is_answering and self.cycle.response_started):
-            self.transport.close()
+        if not self._is_in_head and self.pipeline:
+            # Its own body is malformed: it is never answered.
+            self.pipeline.popleft()
+        last = self.pipeline[0][0] if self.pipeline else self._answering
+        is_answering = last is not None and not last.response_complete
+        if last is not None and is_answering and (self._is_in_head or last is not self.cycle or last.response_started):
+            last.keep_alive = False
         elif response is None:
             self.send_400_response(problem)
         else:
             self.transport.write(response)
             self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)

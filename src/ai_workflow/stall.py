@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 # A process that computes for ever makes progress for ever; after so many timeouts it is ended all the same.
 MAX_TIMEOUTS = 10
@@ -22,7 +23,7 @@ class StallTimeout:
         pid: the process.
         seconds: how long it may make no progress.
         clock: seconds of a steady clock.
-        cpu: CPU time by pid: `process_ticks`, or `group_ticks` for one that leads a group.
+        cpu: CPU time by pid: `process_ticks`, or `group_ticks` for one with processes of its own; a change is progress.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class StallTimeout:
         if now - self._progressed < self._seconds:
             return None
         ticks = self._cpu(self._pid)
-        if ticks <= self._ticks:
+        if ticks == self._ticks:
             return f"it made no progress for {self._seconds:g} s"
         if now - self._began >= MAX_TIMEOUTS * self._seconds:
             return f"it was still busy after {MAX_TIMEOUTS * self._seconds:g} s"
@@ -59,22 +60,37 @@ class StallTimeout:
 
 def process_ticks(pid: int) -> int:
     """Return the CPU time of a process in clock ticks; 0 if it is gone, or where there is no /proc."""
-    return _ticks(pid)[1]
+    return _usage(pid).ticks
 
 
 def group_ticks(pid: int) -> int:
-    """Return the CPU time of all processes of the group that a process leads, in clock ticks."""
+    """Return the CPU time of the group that a process leads and of its descendants in other groups, in clock ticks."""
     with contextlib.suppress(FileNotFoundError):
-        known = [_ticks(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return sum(ticks for group, ticks in known if group == pid)
+        known = {int(entry.name): _usage(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+        family = {number for number, usage in known.items() if pid in (number, usage.group)}
+        # PostgreSQL's processes, for one, have a group each.
+        while more := {number for number, usage in known.items() if usage.parent in family} - family:
+            family |= more
+        return sum(known[number].family_ticks for number in family)
     return 0
 
 
-def _ticks(pid: int) -> tuple[int, int]:
-    """Return process group and CPU time of a process."""
+class _Usage(NamedTuple):
+    """Parent, group and CPU time of a process; `family_ticks` includes its children that have ended."""
+
+    parent: int
+    group: int
+    ticks: int
+    family_ticks: int
+
+
+def _usage(pid: int) -> _Usage:
     try:
-        # The name stands in brackets and may hold any character; group is field 5, times are 14 and 15 (proc(5)).
+        # The name stands in brackets and may hold any character; parent and group are fields 4 and 5, times 14 to 17
+        # (proc(5)).
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0, 0
-    return int(fields[2]), int(fields[11]) + int(fields[12])
+        return _Usage(0, 0, 0, 0)
+    user, system, children_user, children_system = map(int, fields[11:15])
+    ticks = user + system
+    return _Usage(int(fields[1]), int(fields[2]), ticks, ticks + children_user + children_system)

@@ -154,3 +154,38 @@ def test_raw_connections_hold_the_event_loop_no_longer(measured: tuple[Running, 
     length = b"Inference-Header-Content-Length: %d\r\n" % len(head)
     assert statuses(running, request(b"POST", INFER.encode(), head + binary, length) + LAST) == [400, 200]
     assert _longest(worst) <= LONGEST_SECONDS, worst.read_text()
+
+
+CLASSES = [f"class number {number}" for number in range(10_000)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_answers_and_metadata_of_very_many_classes_hold_the_event_loop_no_longer(tmp_path: Path) -> None:
+    spec = json.dumps(shop.spec() | {"classes": CLASSES}).encode()
+    shop.publish(tmp_path / "store", 0, features=spec, golden=b'{"rows": [], "answers": []}')
+    worst = tmp_path / "worst"
+    program = (str(HERE / "measured_server.py"), str(worst), "serve")
+    pipeline = shop.pipeline(
+        tmp_path, inference={"deadline_ms": 60_000}, service={"prediction_log": {"enabled": True, "values": True}}
+    )
+    with Running(pipeline, tmp_path / "store", program=program, OUTPUTS=str(len(CLASSES))) as running:
+        running.predict(shop.ROW)
+        matrix = tensor("features", "FP64", [100, 8], data=[1.5] * 800)
+        probabilities = {"name": "probabilities", "parameters": {"binary_data": True}}
+        worst.write_text("")
+        answered = running.http.post(INFER, content=infer(matrix))
+        assert answered.status_code == 200
+        outputs = {output["name"]: output for output in answered.json()["outputs"]}
+        assert len(outputs["probabilities"]["data"]) == 100 * len(CLASSES)
+        binary = running.http.post(INFER, content=infer(matrix, outputs=[probabilities]))
+        assert len(binary.content) > 8 * 100 * len(CLASSES)
+        found = running.http.post("/predict", content=dumps(shop.rows(100))).json()
+        assert {each["prediction"] for each in found["predictions"]} == {CLASSES[0]}
+        many = running.http.post(INFER, content=infer(tensor("features", "FP64", [1000, 8], data=[1.5] * 8000)))
+        assert many.status_code == 400
+        assert "1000 rows with 10000 classes" in many.json()["error"]
+        assert running.http.get(f"/v2/models/{shop.PIPELINE}").json()["parameters"]["classes"] == CLASSES
+        assert running.http.get("/openapi.json").status_code == 200
+        assert running.http.get("/metrics").status_code == 200
+        assert _longest(worst) <= LONGEST_SECONDS, worst.read_text()

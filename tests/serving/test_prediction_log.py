@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from ai_workflow import partitions
+from ai_workflow import metrics, partitions
 from ai_workflow.serving import compaction, prediction_log
 from ai_workflow.serving.prediction_log import PredictionLog, Record
 from ai_workflow.stages import result_store
@@ -125,13 +126,37 @@ def record(stem: str = "a", rows: int = 1) -> Record:
 
 
 def test_a_log_that_is_full_drops_what_comes_and_says_how_much(tmp_path: Path) -> None:
-    from ai_workflow import metrics
-
     full, dropped = book(tmp_path), metrics.get("prediction_log_dropped_total")
     before = dropped._value.get()
     for _ in range(200):
         full.add(record(rows=101))
     assert dropped._value.get() - before == 2 * 101, "20 000 rows wait, no more"
+
+
+def test_a_log_is_bounded_by_bytes_and_takes_a_large_request_where_none_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_log, "_MAX_WAITING_BYTES", 10_000)
+    log, dropped = book(tmp_path), metrics.get("prediction_log_dropped_total")
+    before = dropped._value.get()
+    large = replace(record(), size=1_000_000, is_small=False)
+    for each in (large, large, record()):
+        log.add(each)
+    assert dropped._value.get() - before == 2, "the large request alone fills the log"
+    log._write()
+    assert written_lines(tmp_path) == 1
+    for _ in range(200):
+        log.add(record())
+    log._write()
+    kept = written_lines(tmp_path) - 1
+    assert 10 < kept < 200
+    assert dropped._value.get() - before == 2 + 200 - kept
+    log.add(replace(record(), size=9_000, is_small=False))
+    assert dropped._value.get() - before == 2 + 200 - kept, "there is room again for what was written"
+
+
+def written_lines(folder: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
 
 
 def test_closing_writes_what_waits_in_order(tmp_path: Path) -> None:

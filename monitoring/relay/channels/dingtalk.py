@@ -5,6 +5,7 @@ https://open.dingtalk.com/document/orgapp/custom-robots-send-group-messages
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -43,7 +44,9 @@ class DingTalk:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, lambda text: posting.size(_body(text)) <= MOST_BYTES)
+        text = await asyncio.to_thread(
+            fitted, notice, self._style, lambda text: posting.size(_body(text)) <= MOST_BYTES
+        )
         url = self._url
         if self._secret is not None:
             stamp = str(round(time.time() * 1000))

@@ -5,6 +5,7 @@ https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -47,7 +48,9 @@ class Feishu:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, lambda text: posting.size(self._signed(text)) <= MOST_BYTES)
+        text = await asyncio.to_thread(
+            fitted, notice, self._style, lambda text: posting.size(self._signed(text)) <= MOST_BYTES
+        )
         await signed_bot.post(self._client, self._url, self._signed(text), _CODES)
 
     async def close(self) -> None:

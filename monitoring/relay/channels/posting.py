@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Callable, Mapping
@@ -65,7 +66,7 @@ class Bot:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, self._protocol.fits)
+        text = await asyncio.to_thread(fitted, notice, self._style, self._protocol.fits)
         answer = await post(self._client, self._url, self._protocol.body(text), self._headers)
         self._protocol.judge(answer)
         return rate_limits.after_success(answer.headers)

@@ -53,7 +53,9 @@ class ThroughApprise:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, lambda text: len(self._markup.lines(text.lines)) <= self._most)
+        text = await asyncio.to_thread(
+            fitted, notice, self._style, lambda text: len(self._markup.lines(text.lines)) <= self._most
+        )
         await asyncio.get_running_loop().run_in_executor(self._thread, self._send, text)
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ https://developer.work.weixin.qq.com/document/path/91770
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -36,7 +37,9 @@ class WeCom:
         Raises:
             Undelivered: it is not known to have arrived.
         """
-        text = fitted(notice, self._style, lambda text: len(_content(text).encode()) <= MOST_BYTES)
+        text = await asyncio.to_thread(
+            fitted, notice, self._style, lambda text: len(_content(text).encode()) <= MOST_BYTES
+        )
         body: dict[str, Any] = {"msgtype": "markdown", "markdown": {"content": _content(text)}}
         await signed_bot.post(self._client, self._url, body, _CODES)
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from ai_workflow import trace
-from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.serving import json_body, oip, replies
 from ai_workflow.serving.attempts import Outcome
 from ai_workflow.serving.chain import Answered, Chain
 from ai_workflow.serving.encoder import BadRows
+from ai_workflow.serving.loaded import FEW_VALUES, MAX_VALUES
+from ai_workflow.serving.messages import RETRY, Refused, Request, Response, Route
 from ai_workflow.serving.prediction_log import PredictionLog, Record
 from ai_workflow.serving.questions import Question, rows_of
 from ai_workflow.serving.tally import Tally
@@ -26,47 +26,14 @@ from ai_workflow.serving.unseen import UnseenCategories
 from ai_workflow.serving.versions import Versions
 from ai_workflow.settings import Settings
 
-Header = tuple[bytes, bytes]
-Headers = Mapping[bytes, bytes]
-JSON = (b"content-type", b"application/json")
-RETRY = (b"retry-after", b"1")
-# Larger requests and answers are handled in a thread, so that the event loop is never blocked by one of them.
-_FEW_ROWS, _FEW_VALUES = 32, 2048
+# Larger requests are handled in a thread, so that none of them blocks the event loop.
+_FEW_ROWS = 32
 _ID_BYTES = 16
 # The same fallback is logged so often.
 _TELL_SECONDS = 10.0
 # Python reads no whole number of more than 4300 of them, and no body is that long.
 _MOST_DIGITS = 19
 log = logger("serving")
-
-
-class Refused(AiWorkflowError):
-    """A request that is answered with an error."""
-
-    def __init__(self, status: int, problem: str, *headers: Header) -> None:
-        super().__init__(problem)
-        self.status, self.headers = status, headers
-
-
-@dataclass(slots=True)
-class Request:
-    """One request, received; `arrived` is the event loop's time."""
-
-    body: bytes
-    headers: Headers
-    arrived: float
-    trace_id: str
-
-
-@dataclass(slots=True)
-class Response:
-    """What it is answered with."""
-
-    body: bytes
-    headers: tuple[Header, ...] = (JSON,)
-
-
-Route = Callable[[Request], Awaitable[Response]]
 
 
 class Answering:
@@ -123,7 +90,7 @@ class Answering:
         is_small = len(request.body) <= json_body.SMALL_BYTES
         question = await self._done(is_small, _rows, request.body, self._most_rows)
         found, stem = await self._ask(question, self._versions.chain, request, self._deadline)
-        is_few = question.rows <= _FEW_VALUES
+        is_few = question.rows <= FEW_VALUES
         response: Response = await self._done(is_few, _in_words, found, stem, request.trace_id, self._default or {})
         return response
 
@@ -141,7 +108,7 @@ class Answering:
         deadline = min(self._deadline, asked.timeout or self._deadline)
         found, stem = await self._ask(asked.question, chain, request, deadline, is_pinned=is_pinned)
         body = replies.in_protocol(found, stem, request.trace_id, self._pipeline, asked.id)
-        is_few = len(found.answered.values) <= _FEW_VALUES
+        is_few = len(found.answered.values) <= FEW_VALUES
         content, head = await self._done(is_few, _in_tensors, body, found, self._is_regression, asked)
         if head is None:
             return Response(content)
@@ -157,6 +124,9 @@ class Answering:
             BadRows: the rows do not fit the version that is asked first.
             Refused: no version answers, and there is no default for it.
         """
+        width = max((slot.loaded.outputs for slot in chain.slots), default=1)
+        if question.rows * width > MAX_VALUES:
+            raise BadRows(f"{question.rows} rows with {width} classes each are more than {MAX_VALUES} probabilities")
         data = await self._encoded(question, chain, is_small=len(request.body) <= json_body.SMALL_BYTES)
         answered = await chain.answer(
             question.rows,
@@ -167,7 +137,7 @@ class Answering:
         )
         if answered.slot is None and (is_pinned or self._default is None):
             raise self._unanswered(answered, request)
-        is_few = len(answered.values) <= _FEW_VALUES
+        is_few = len(answered.values) <= FEW_VALUES
         found = await self._done(is_few, replies.reply, answered, question.rows, self._default or {})
         self._tally.final(found, self._loop.time() - request.arrived, request.trace_id)
         if answered.fell_back:
@@ -182,7 +152,8 @@ class Answering:
                 Record(
                     time.time(), request.trace_id, stem, found.version, answered.reasons, found.predictions,
                     found.scores, question.values(), data.get(first.loaded.schema) if first else None,
-                    is_small=is_small, read_id=first.loaded.encoder.reader.row_id if first else None,
+                    is_small=is_small, size=len(request.body),
+                    read_id=first.loaded.encoder.reader.row_id if first else None,
                 )
             )  # fmt: skip
         return found, stem

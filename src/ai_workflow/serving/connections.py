@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from ai_workflow.http_protocol import Http11Protocol
+from ai_workflow.lingering import LingeringTransport
 from ai_workflow.settings import Service
 
 # So many of the oldest idle connections make room for new ones at once.
@@ -15,7 +16,7 @@ _EVICTED_SHARE = 20
 class _Joined:
     """A transport that sends what is written in one turn of the event loop together: a response comes in two parts."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: LingeringTransport) -> None:
         self._soon, self._transport = loop.call_soon, transport
         self._parts: list[bytes] = []
         self.is_closing, self.abort = transport.is_closing, transport.abort
@@ -27,9 +28,14 @@ class _Joined:
         self._parts.append(data)
 
     def close(self) -> None:
-        """Send what is left, and hang up."""
+        """Send what is left, and close."""
         self._send()
         self._transport.close()
+
+    def close_now(self) -> None:
+        """Send what is left, and close without waiting for the client."""
+        self._send()
+        self._transport.close_now()
 
     def _send(self) -> None:
         if self._parts:
@@ -48,9 +54,9 @@ class Connection(Http11Protocol):
         self._is_receiving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection; where there are too many, the oldest idle ones make room, or it is refused."""
+        """Accept a connection; where there are too many, close the oldest idle ones, or refuse it."""
         super().connection_made(transport)
-        self.transport = _Joined(self.loop, transport)  # type: ignore[assignment]
+        self.transport = _Joined(self.loop, self.lingering)  # type: ignore[assignment]
         if len(self.connections) > self._service.max_connections and not self._make_room():
             transport.abort()
 
@@ -74,6 +80,8 @@ class Connection(Http11Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is being received or answered."""
+        if self.lingering.is_lingering:
+            return True
         return not self._is_receiving and (self.cycle is None or self.cycle.response_complete)
 
     def is_too_slow(self, now: float) -> bool:

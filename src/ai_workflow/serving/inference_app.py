@@ -13,9 +13,10 @@ from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.secrets import scrub
-from ai_workflow.serving.answering import JSON, RETRY, Answering, Header, Headers, Refused, Request, Response, Route
+from ai_workflow.serving.answering import Answering
 from ai_workflow.serving.encoder import BadRows
 from ai_workflow.serving.gate import Gate
+from ai_workflow.serving.messages import JSON, RETRY, Header, Headers, Refused, Request, Response, Route
 from ai_workflow.serving.tally import Tally
 from ai_workflow.settings import Service
 

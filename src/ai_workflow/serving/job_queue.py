@@ -51,10 +51,11 @@ class JobQueue:
     Args:
         owner: what sends batches, and is told of what is late.
         hang: seconds after which a batch without an answer has hung.
+        most_rows: as many rows as a batch of several requests has at most.
     """
 
-    def __init__(self, owner: Asked, hang: float) -> None:
-        self._owner, self._hang = owner, hang
+    def __init__(self, owner: Asked, hang: float, most_rows: int = _BATCH_ROWS) -> None:
+        self._owner, self._hang, self._most_rows = owner, hang, min(most_rows, _BATCH_ROWS)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Job] = deque()
         self._batch: list[Job] = []
@@ -110,7 +111,7 @@ class JobQueue:
     def _send(self) -> None:
         """Send what waits, as much as goes together; what nobody waits for any more is dropped."""
         waiting, batch, rows = self._waiting, self._batch, 0
-        while waiting and (not batch or rows + waiting[0].rows <= _BATCH_ROWS):
+        while waiting and (not batch or rows + waiting[0].rows <= self._most_rows):
             job = waiting.popleft()
             if not job.answered.done():
                 batch.append(job)

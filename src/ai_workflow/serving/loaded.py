@@ -18,6 +18,10 @@ from ai_workflow.serving.model_file import sealed
 if TYPE_CHECKING:
     import numpy as np
 
+# So many answers are handled on the event loop; more as an array, or in a thread.
+FEW_VALUES = 2048
+# As many as the answers to one batch may be: they are checked on the event loop.
+MAX_VALUES = 2_000_000
 # Rounding may carry a probability that far out of its range.
 _ROUNDING = 1e-5
 
@@ -59,10 +63,14 @@ class Loaded:
         return self.encoder.fingerprint
 
     def makes_sense(self, answers: Sequence[float]) -> bool:
-        """Say whether numbers can be answers: finite, and probabilities where there are classes."""
-        if not math.isfinite(sum(answers)):
-            return False
-        return self.classes is None or (min(answers) >= -_ROUNDING and max(answers) <= 1 + _ROUNDING)
+        """Return whether numbers can be answers: finite, and probabilities where there are classes."""
+        if len(answers) > FEW_VALUES:
+            low, high = _range(answers)
+            is_finite = math.isfinite(low) and math.isfinite(high)
+        else:
+            is_finite = math.isfinite(sum(answers))
+            low, high = (min(answers), max(answers)) if self.classes is not None else (0.0, 0.0)
+        return is_finite and (self.classes is None or (low >= -_ROUNDING and high <= 1 + _ROUNDING))
 
     @property
     def trial(self) -> np.ndarray:
@@ -89,6 +97,14 @@ class Loaded:
     def close(self) -> None:
         """Give back the memory and the lease."""
         self._held.close()
+
+
+def _range(numbers: Sequence[float]) -> tuple[float, float]:
+    """Return the smallest and the largest of many numbers; NaN where one is NaN."""
+    import numpy as np
+
+    values = np.asarray(numbers, dtype=np.float64)
+    return float(values.min()), float(values.max())
 
 
 def load(registry: Registry, name: str) -> Loaded:

@@ -10,13 +10,16 @@ import socket
 import struct
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.serving.loaded import FEW_VALUES
 from ai_workflow.serving.worker import ANSWER, HEAD, READY
 from ai_workflow.serving.worker_output import WorkerOutput
 from ai_workflow.serving.worker_usage import usage
+from ai_workflow.stall import StallTimeout
 
 # One thread each: the processes of several versions share the machine with the server.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -63,7 +66,7 @@ class ModelWorker(asyncio.Protocol):
             kind: the model family.
             model: an open file with the model.
             features: numbers in each row.
-            timeout: seconds that it may take.
+            timeout: seconds that it may make no progress; ten times as long in all.
             stall: seconds that it may make no progress.
 
         Raises:
@@ -94,15 +97,18 @@ class ModelWorker(asyncio.Protocol):
     async def _loaded(self, timeout: float, stall: float) -> None:
         """Wait until the model is loaded, as long as the process makes progress."""
         time = asyncio.get_running_loop().time
-        end, moved = time() + timeout, time()
+        moves = 0
+        starting = StallTimeout(self._process.pid, timeout, clock=time, cpu=lambda _: moves)
+        moved = time()
         while not self._ready.done():
-            await asyncio.wait([self._ready], timeout=min(_LOOK_SECONDS, max(0.0, end - time())))
+            await asyncio.wait([self._ready], timeout=min(_LOOK_SECONDS, starting.wait_seconds))
             if self._makes_progress():
                 moved = time()
+                moves += 1
             if self._ready.done():
                 break
-            if time() >= end:
-                raise ModelGone(f"the model did not load within {timeout:g} s (model.timeout)", is_late=True)
+            if reason := starting.reason:
+                raise ModelGone(f"the model did not load: {reason} (model.timeout: {timeout:g})", is_late=True)
             if time() - moved >= stall:
                 raise ModelGone(f"the process of the model made no progress for {stall:.1f} s", is_late=True)
         await self._ready
@@ -162,7 +168,7 @@ class ModelWorker(asyncio.Protocol):
             if data is not self._buffer:
                 self._buffer += data
             return
-        reply: Reply = struct.unpack_from(f"<{count}d", data, HEAD.size) if kind == ANSWER else _text(data, end)
+        reply: Reply = _numbers(data, count) if kind == ANSWER else _text(data, end)
         self._buffer.clear()
         self._replied(reply)
 
@@ -187,6 +193,15 @@ class ModelWorker(asyncio.Protocol):
             self._gone(how)
 
         loop.add_reader(handle, ended)
+
+
+def _numbers(data: bytes | bytearray, count: int) -> Sequence[float]:
+    """Return the answers: few as a tuple, many as an array, which is made without an object for each."""
+    if count <= FEW_VALUES:
+        return struct.unpack_from(f"<{count}d", data, HEAD.size)
+    numbers = array("d")
+    numbers.frombytes(data[HEAD.size : HEAD.size + 8 * count])
+    return numbers
 
 
 def _text(data: bytes | bytearray, end: int) -> str:

@@ -76,58 +76,65 @@ def document(settings: Settings, loaded: Loaded | None) -> dict[str, Any]:
 def _paths(model: str, columns: dict[str, Column], is_number: bool, seen: _Seen) -> dict[str, Any]:
     version = f"{model}/versions/{{version}}"
     return {
-        "/predict": {
-            "post": _operation(
-                "predict", "Predict rows", _json("Prediction", "the predictions"), "400", "413", "415", "503", "504",
-                requestBody=_body("Predict", openapi_examples.of_predict(columns, seen.values)), parameters=[_TRACE],
-            )
-        },
-        "/labels": {
-            "post": _operation(
-                "labels", "Say what turned out to be true of predictions", _json("Accepted", "they are kept"),
-                "400", "413", "415", "503",
-                requestBody=_body("Labels", openapi_examples.of_labels(is_number, seen.classes)),
-            )
-        },
-        f"{model}/infer": {"post": _infer(
-                "infer", "Open Inference Protocol, with or without binary tensors", columns, seen=seen
-            )},
-        f"{version}/infer": {
-            "post": _infer(
-                "inferByVersion", "The same by one version, without a fallback", columns, "404", seen=seen,
-                parameters=[_VERSION],
-            )
-        },
-        model: {"get": _operation("modelMetadata", "What the model takes and gives", _json("Metadata", "the model"))},
-        version: {
-            "get": _operation(
-                "versionMetadata", "The same of one version", _json("Metadata", "the version"), "404",
-                parameters=[_VERSION],
-            )
-        },
-        f"{model}/ready": {"get": _readiness("modelReady", "Whether the model answers", "ModelReady")},
-        f"{version}/ready": {
-            "get": _readiness(
-                "versionReady", "Whether a version answers", "ModelReady", "404", parameters=[_VERSION]
-            )
-        },
+        **_inference_paths(model, version, columns, is_number, seen),
+        **_model_paths(model, version),
+        **_server_paths(),
+    }
+
+
+def _inference_paths(
+    model: str, version: str, columns: dict[str, Column], is_number: bool, seen: _Seen
+) -> dict[str, Any]:
+    predict = _operation(
+        "predict", "Predict rows", _json("Prediction", "the predictions"), "400", "413", "415", "503", "504",
+        requestBody=_body("Predict", openapi_examples.of_predict(columns, seen.values)), parameters=[_TRACE],
+    )  # fmt: skip
+    labels = _operation(
+        "labels", "Say what turned out to be true of predictions", _json("Accepted", "they are kept"),
+        "400", "413", "415", "503",
+        requestBody=_body("Labels", openapi_examples.of_labels(is_number, seen.classes)),
+    )  # fmt: skip
+    infer = _infer("infer", "Open Inference Protocol, with or without binary tensors", columns, seen=seen)
+    pinned = _infer(
+        "inferByVersion", "The same by one version, without a fallback", columns, "404", seen=seen,
+        parameters=[_VERSION],
+    )  # fmt: skip
+    return {
+        "/predict": {"post": predict},
+        "/labels": {"post": labels},
+        f"{model}/infer": {"post": infer},
+        f"{version}/infer": {"post": pinned},
+    }
+
+
+def _model_paths(model: str, version: str) -> dict[str, Any]:
+    of_model = _operation("modelMetadata", "What the model takes and gives", _json("Metadata", "the model"))
+    of_version = _operation(
+        "versionMetadata", "The same of one version", _json("Metadata", "the version"), "404", parameters=[_VERSION]
+    )
+    ready = _readiness("modelReady", "Whether the model answers", "ModelReady")
+    version_ready = _readiness("versionReady", "Whether a version answers", "ModelReady", "404", parameters=[_VERSION])
+    return {
+        model: {"get": of_model},
+        version: {"get": of_version},
+        f"{model}/ready": {"get": ready},
+        f"{version}/ready": {"get": version_ready},
+    }
+
+
+def _server_paths() -> dict[str, Any]:
+    metrics = {
+        "description": "the metrics; in OpenMetrics, with exemplars, for who asks for that",
+        "content": {kind: {"schema": _TEXT} for kind in ("text/plain", "application/openmetrics-text")},
+    }
+    return {
         "/v2": {"get": _operation("serverMetadata", "Name and extensions", _json("Server", "the server"))},
-        "/v2/health/live": {
-            "get": _operation("live", "Whether the process runs", _json("Live", "it runs"), **_OPEN)
-        },
+        "/v2/health/live": {"get": _operation("live", "Whether the process runs", _json("Live", "it runs"), **_OPEN)},
         "/v2/health/ready": {
             "get": _readiness("ready", "Whether requests are answered, and by what", "Ready", **_OPEN)
         },
-        "/metrics": {
-            "get": _operation(
-                "metrics", "Metrics for Prometheus",
-                {
-                    "description": "the metrics; in OpenMetrics, with exemplars, for who asks for that",
-                    "content": {kind: {"schema": _TEXT} for kind in ("text/plain", "application/openmetrics-text")},
-                },
-            )
-        },
-    }  # fmt: skip
+        "/metrics": {"get": _operation("metrics", "Metrics for Prometheus", metrics)},
+    }
 
 
 def _operation(name: str, summary: str, answer: dict[str, Any], *errors: str, **more: Any) -> dict[str, Any]:

@@ -139,7 +139,10 @@ class OtherRoutes:
         return _json(body)
 
     async def _model(self, request: Request) -> Response:
-        slot = self._slot(request)
+        return await asyncio.to_thread(self._metadata, self._slot(request))
+
+    def _metadata(self, slot: Slot | None) -> Response:
+        """Return the metadata of a version; in a thread, as it grows with columns, features and classes."""
         versions = [each.name for each in self._versions.chain.slots]
         body: dict[str, Any] = {"name": self._settings.pipeline, "versions": versions, "platform": "ai-workflow"}
         body |= {"inputs": [], "outputs": []}

@@ -32,6 +32,7 @@ FOLDER = "prediction_log"
 # A service that is killed loses no more than what came in since the last write.
 _WRITE_SECONDS = 0.25
 _MOST_WAITING = 20_000
+_MAX_WAITING_BYTES = 32 << 20
 _FEW_ROWS = 32
 # A service that ends waits so long for the rows to be in `predictions/`.
 _COMPACTION_SECONDS = 6.0
@@ -53,6 +54,8 @@ class Record:
     rows: Sequence[dict[str, Any]] | None
     data: bytes | None
     is_small: bool = True
+    # Bytes of the request.
+    size: int = 0
     # How the version reads the id of a row; None: it is kept as it was sent.
     read_id: Callable[[str, Any], str | None] | None = None
 
@@ -78,9 +81,10 @@ class PredictionLog:
         self._folder, self._values, self._id, self._seconds = folder, values, id_column, segment_seconds
         self._compact = list(compact)
         self._stem = secrets.token_hex(4)
-        self._waiting: deque[tuple[int, Record | bytes]] = deque()
-        # Rows so far: the one is counted by the event loop, the other by the thread.
+        self._waiting: deque[tuple[int, int, Record | bytes]] = deque()
+        # Rows and bytes so far: the event loop counts those that were added, the thread those that were taken.
         self._added, self._taken = 0, 0
+        self._added_bytes, self._taken_bytes = 0, 0
         self._over = threading.Event()
         self._number, self._handle, self._opened, self._bytes = 0, -1, 0.0, 0
         self._compacting: subprocess.Popen[bytes] | None = None
@@ -95,14 +99,19 @@ class PredictionLog:
         self._thread.start()
 
     def add(self, record: Record) -> None:
-        """Have a request written soon; where too many wait already, it is dropped and counted."""
+        """Add a request to the queue; drop and count it where too many rows or bytes wait already."""
         rows = len(record.predictions)
-        if self._added + rows - self._taken > _MOST_WAITING:
+        # A few lines are made here: a thread that makes many at once would keep requests waiting.
+        item = self._lines(record) if record.is_small and rows <= _FEW_ROWS else record
+        size = len(item) if isinstance(item, bytes) else record.size + len(record.data or b"")
+        rows_waiting, bytes_waiting = self._added - self._taken, self._added_bytes - self._taken_bytes
+        # A request that is larger than the queue is logged where nothing else waits.
+        if rows_waiting and (rows_waiting + rows > _MOST_WAITING or bytes_waiting + size > _MAX_WAITING_BYTES):
             self._dropped.inc(rows)
             return
         self._added += rows
-        # A few lines are made here: a thread that makes many at once would keep requests waiting.
-        self._waiting.append((rows, self._lines(record) if record.is_small and rows <= _FEW_ROWS else record))
+        self._added_bytes += size
+        self._waiting.append((rows, size, item))
 
     def close(self) -> None:
         """Write what waits, close the segment, and wait a while until `predictions/` has been made of it."""
@@ -130,9 +139,9 @@ class PredictionLog:
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not waiting:
             return
-        rows = sum(rows for rows, _ in waiting)
+        rows = sum(rows for rows, _, _ in waiting)
         try:
-            data = b"".join([item if isinstance(item, bytes) else self._lines(item) for _, item in waiting])
+            data = b"".join([item if isinstance(item, bytes) else self._lines(item) for _, _, item in waiting])
             if self._handle < 0:
                 self._open()
             self._append(data)
@@ -146,6 +155,7 @@ class PredictionLog:
             self._close_segment()
         finally:
             self._taken += rows
+            self._taken_bytes += sum(size for _, size, _ in waiting)
 
     def _append(self, data: bytes) -> None:
         left = memoryview(data)

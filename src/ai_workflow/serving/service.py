@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import resource
@@ -18,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from ai_workflow import fallback, logs, metrics
+from ai_workflow import fallback, garbage, logs, metrics
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.origins import OriginGuard, Origins
@@ -46,8 +45,6 @@ _LAG_SECONDS = 0.1
 # A thread hands over so often: of the event loop, callers wait for it.
 _SWITCH_SECONDS = 0.001
 _LONGEST_SHUTDOWN = 10
-# A large body would start the collector hundreds of times while it is read.
-_GC_THRESHOLD = 50_000
 log = logger("serving")
 
 
@@ -109,10 +106,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
-        # What is there by now stays: to look through all of it again and again would take tens of milliseconds.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_GC_THRESHOLD, 10, 10)
+        garbage.settle()
         log.info("listening on http://%s:%d", *self._socket.getsockname()[:2])
         try:
             await self._server.serve(sockets=[self._socket])

@@ -13,7 +13,7 @@ from ai_workflow.logs import logger
 from ai_workflow.serving.attempts import Attempts, Outcome
 from ai_workflow.serving.breaker import Breaker, State
 from ai_workflow.serving.job_queue import Answers, Job, JobQueue
-from ai_workflow.serving.loaded import Loaded
+from ai_workflow.serving.loaded import MAX_VALUES, Loaded
 from ai_workflow.serving.model_worker import ModelGone, ModelWorker, Reply
 from ai_workflow.serving.recovery import Recovery
 
@@ -43,7 +43,7 @@ class Slot:
         self.loaded, self.name, self.attempts = loaded, loaded.name, attempts
         self._longest, self._patience, self._timeout = queue, patience, timeout
         self._loop = asyncio.get_running_loop()
-        self._queue = JobQueue(self, max(_HANG * patience, _LEAST_HANG_SECONDS))
+        self._queue = JobQueue(self, max(_HANG * patience, _LEAST_HANG_SECONDS), MAX_VALUES // loaded.outputs)
         self._breaker = Breaker(self._changed)
         self._worker: ModelWorker | None = None
         self._recovery = Recovery(self, self._queue, self._breaker, patience)

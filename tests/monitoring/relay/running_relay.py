@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class RunningRelay:
         folder: for its configuration.
         channels: `chat:` of the configuration.
         relay: more of `relay:`.
+        program: the arguments of Python that start it.
         in_pipeline: whether the configuration is the file of `--pipeline`, else that of AIW_CONFIG.
         variables: its environment.
     """
@@ -41,6 +42,7 @@ class RunningRelay:
         relay: dict[str, Any] | None = None,
         *,
         in_pipeline: bool = False,
+        program: Sequence[str] = ("-m", "monitoring.relay"),
         **variables: str,
     ) -> None:
         given = folder / "relay.yaml"
@@ -49,7 +51,7 @@ class RunningRelay:
         arguments = ["--pipeline", str(given)] if in_pipeline else []
         environment |= {"REQUESTS_CA_BUNDLE": str(folder / "certificate.pem")} | variables
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "monitoring.relay", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="strict",
         )  # fmt: skip
         self.log: list[str] = []

@@ -36,10 +36,13 @@ def test_long_labels_and_annotations_are_clipped_visibly_and_the_group_delivered
 
 
 @pytest.mark.slow
-def test_more_alerts_than_a_message_has_room_for_are_counted() -> None:
-    notice = read(*[alert(f"{index}") for index in range(10_001)])
-    assert len(notice.alerts) == 10_001
-    assert "+9991 more" in plain(notice)
+def test_more_alerts_than_a_notice_has_room_for_are_counted_and_the_gravest_kept() -> None:
+    many = [alert(f"{index}", severity="chat") for index in range(10_000)]
+    notice = read(*[alert("over", status="resolved")] * 5, *many, alert("last", alertname="Gravest"))
+    assert len(notice.alerts) == 1000
+    assert notice.alerts[0].name == "Gravest"
+    assert all(one.is_firing for one in notice.alerts)
+    assert "+9996 more" in plain(notice)
 
 
 def test_groups_whose_long_keys_differ_at_the_end_stay_apart() -> None:

@@ -259,3 +259,29 @@ def test_for_prefect_which_posts_once_the_relay_tries_again_itself() -> None:
 
 async def _wait(gate: asyncio.Event) -> None:
     await gate.wait()
+
+
+def test_what_waits_for_a_slow_channel_becomes_messages_of_bounded_size() -> None:
+    async def work() -> None:
+        free = asyncio.Event()
+        vendor = Vendor(free.wait)
+        box = Outbox(channel("slow"), vendor, Ledger(300))
+        notices = [notice(*(f"{batch}-{number}" for number in range(400))) for batch in range(6)]
+        waiting = [asyncio.create_task(box.deliver(each, 60)) for each in (notice("first"), *notices)]
+        while not box._under_way or len(box._under_way) < 2401:
+            await asyncio.sleep(0)
+        free.set()
+        assert [await each for each in waiting] == [""] * 7
+        assert max(len(told) for told in vendor.got) <= 1000
+        assert len(vendor.got) <= 4
+        assert sorted(itertools.chain(*vendor.got)) == sorted(["first", *itertools.chain(*map(names, notices))])
+        await box.close()
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def test_a_ledger_that_is_full_forgets_the_oldest_alerts() -> None:
+    ledger = Ledger(300)
+    for first in range(0, 52_000, 1000):
+        ledger.note("chat", notice(*(str(number) for number in range(first, first + 1000))))
+    assert names(ledger.untold("chat", notice("1999", "2000"))) == ["1999"]

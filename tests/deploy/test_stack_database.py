@@ -1,0 +1,66 @@
+"""The wait for the stack's PostgreSQL: as long as it makes progress."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ai_workflow.stall import StallTimeout
+from deploy.stack import database
+from deploy.stack.database import DatabaseError
+from deploy.stack.place import Options, Place
+
+
+class Starting:
+    """A database that starts: each look at it takes 50 seconds, and gives it the next amount of CPU time."""
+
+    def __init__(self, ticks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._left, self.now, self.ticks = ticks, 0.0, 1
+        self.timeout = StallTimeout(1, 60.0, clock=lambda: self.now, cpu=lambda _: self.ticks)
+        monkeypatch.setattr(database, "problem", self._problem)
+        monkeypatch.setattr(database.time, "sleep", lambda _: None)
+
+    def _problem(self, *_: object) -> str | None:
+        if not self._left:
+            return None
+        self.now += 50
+        self.ticks += self._left.pop(0)
+        return "the database system is starting up"
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as found:
+        yield found
+        found.kill()
+
+
+def test_a_database_that_recovers_for_minutes_is_waited_for(
+    tmp_path: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting = Starting([1] * 8, monkeypatch)
+    database._wait_for(Place(tmp_path), Options(), process, starting.timeout)
+    assert starting.now == 400
+
+
+def test_a_database_without_progress_is_given_up_with_its_own_words(
+    tmp_path: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting = Starting([1, 1, 0, 0, 0, 0], monkeypatch)
+    with pytest.raises(DatabaseError, match=r"it made no progress for 60 s \(the database system is starting up\)"):
+        database._wait_for(Place(tmp_path), Options(), process, starting.timeout)
+
+
+def test_a_database_that_ended_is_not_waited_for(
+    tmp_path: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting = Starting([1] * 100, monkeypatch)
+    process.kill()
+    process.wait()
+    with pytest.raises(DatabaseError, match="it ended"):
+        database._wait_for(Place(tmp_path), Options(), process, starting.timeout)
+    assert starting.now == 50
