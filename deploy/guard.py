@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,14 +49,13 @@ class Proxy:
 
     Args:
         upstream: its URL, without a path.
-        transport: how it is reached; by HTTP if not given.
     """
 
-    def __init__(self, upstream: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, upstream: str) -> None:
         self._upstream = httpx.URL(upstream)
         # The transport alone: a client would follow proxies of the environment, keep cookies and add headers.
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=20, keepalive_expiry=5)
-        self._transport = transport or httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
+        self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Forward a request; `GUARD_PATH` is answered here."""
@@ -158,17 +157,27 @@ def serve(*, upstream: str, host: str = "127.0.0.1", port: int) -> None:
     Raises:
         AiWorkflowError: `AIW_ALLOWED_ORIGINS` or `upstream` is wrong.
     """
-    parts = urlsplit(upstream)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise GuardError(f"--upstream {upstream!r}: it is not the URL of a server. Write http://host:port")
-    guarded = OriginGuard(Proxy(upstream), Origins.of(os.environ), forbid_frames=True)
+    application = guarded(upstream, os.environ)
     logs.take_over()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     uvicorn.run(
-        guarded, host=host, port=port, http=Http11Protocol, ws="none", lifespan="off", log_config=None,
+        application, host=host, port=port, http=Http11Protocol, ws="none", lifespan="off", log_config=None,
         access_log=False, server_header=False, date_header=False, limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=5,
     )  # fmt: skip
+
+
+def guarded(upstream: str, variables: Mapping[str, str]) -> OriginGuard:
+    """Return the application that guards a server.
+
+    Raises:
+        GuardError: `upstream` is not the URL of a server.
+        OriginError: `AIW_ALLOWED_ORIGINS` holds what is not an origin.
+    """
+    parts = urlsplit(upstream)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise GuardError(f"--upstream {upstream!r}: it is not the URL of a server. Write http://host:port")
+    return OriginGuard(Proxy(upstream), Origins.of(variables), forbid_frames=True)
 
 
 def main() -> int:
