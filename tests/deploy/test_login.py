@@ -78,7 +78,8 @@ def test_command_prints_nothing_but_an_error_without_a_password() -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(login, "_ROUNDS", 4)
     found = Place(tmp_path)
     found.folder.mkdir()
     return found
