@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,6 +151,21 @@ def _logged_in(stack: RunningStack, foreign: Any) -> Iterator[Any]:
     context.close()
 
 
+def _submit(context: Any, origin: str, url: str, body: str) -> None:
+    """Have a page of a site send a form, and wait for the end of the request, whatever the answer is."""
+    page = context.new_page()
+    page.goto(origin)
+    ended: list[str] = []
+    for event in ("requestfinished", "requestfailed"):
+        page.on(event, lambda request: ended.append(request.url))
+    page.evaluate(SUBMIT, [url, body])
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while url not in ended:
+        assert time.monotonic() < deadline, url
+        page.wait_for_timeout(20)
+    page.close()
+
+
 def test_a_page_in_the_browser_of_an_operator_reads_and_silences_nothing(stack: RunningStack, foreign: Any) -> None:
     """A login alone is not enough: the browser sends it along with a form of any page."""
     with _logged_in(stack, foreign) as page:
@@ -158,9 +174,7 @@ def test_a_page_in_the_browser_of_an_operator_reads_and_silences_nothing(stack: 
             for kind, _, text in page.evaluate(ASK, [url, body]):
                 assert (kind, text) in (("failed", ""), ("opaque", "")), url
             if body is not None and "?" in body:
-                with page.expect_navigation():
-                    page.evaluate(SUBMIT, [url, body])
-                assert "silenceI" not in page.content(), url
+                _submit(page.context, foreign.url, url, body)
     _untouched(stack)
 
 
@@ -169,9 +183,11 @@ def test_a_rebinding_site_past_the_guards_has_no_login(stack: RunningStack, fore
         for name in (service.name for service in stack.options.services if service.requires_login):
             base = stack.url(name)
             rebound = base.replace("127.0.0.1", REBOUND)
+            # The page comes from its own server; the name leads to this machine afterwards.
+            page.route(f"{rebound}/page", lambda route: route.fulfill(body="<html></html>", content_type="text/html"))
+            page.goto(f"{rebound}/page")
             for url, body in _watching(stack).items():
                 if url.startswith(base):
-                    page.goto(f"{rebound}/")
                     for kind, ok, text in page.evaluate(ASK, [url.replace(base, rebound), body]):
                         assert not ok, url
                         assert kind == "failed" or text.strip() == "Unauthorized", url
@@ -185,7 +201,7 @@ def test_no_other_site_shows_prometheus_or_alertmanager_in_a_frame(stack: Runnin
                 page.goto(foreign.url)
                 page.set_content(f'<iframe src="{stack.url(service.name)}/"></iframe>', wait_until="load")
                 [frame] = page.frames[1:]
-                assert frame.url.startswith("chrome-error:"), service.name
+                assert "made by a page of another site" in frame.content(), service.name
 
 
 def test_an_operator_logs_in_and_adds_a_silence(stack: RunningStack, foreign: Any) -> None:
@@ -212,7 +228,7 @@ def test_the_page_of_the_server_itself_reads_and_opens_a_websocket(stack: Runnin
     page = foreign.context.browser.new_page()
     page.goto(f"{own}/ui-settings")
 
-    [(kind, ok, text), _] = page.evaluate(ASK, [f"{own}/api/csrf-token?client=page", None])
+    [(kind, ok, text), *_] = page.evaluate(ASK, [f"{own}/api/csrf-token?client=page", None])
     assert (kind, ok, "token" in text) == ("basic", True, True)
     assert page.evaluate(LISTEN, f"{own.replace('http', 'ws', 1)}/api/events/out") == "open"
     page.close()
