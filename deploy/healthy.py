@@ -6,17 +6,27 @@ import http.client
 import sys
 import urllib.error
 import urllib.request
+from base64 import b64encode
 
 SECONDS = 5.0
+# Where a guard (`deploy.guard`) answers by itself, without a login: whether it runs, not the server behind it.
+GUARD_PATH = "/-/guard"
 
 
-def problem(url: str, seconds: float = SECONDS) -> str | None:
-    """Return what is wrong with what answers at a URL, None if nothing is; no proxy is asked."""
+def problem(url: str, seconds: float = SECONDS, *, login: str = "") -> str | None:
+    """Return the problem of a server, None if its response has no error; proxies of the environment are not used.
+
+    Args:
+        url: a path that is healthy if the response is 200.
+        seconds: the longest time to wait.
+        login: as `user:password`, for a server that requires one.
+    """
     if not url.startswith(("http://", "https://")):
         return f"{url} is no address: give one such as http://127.0.0.1:8080/v2/health/live"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    headers = {"authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
     try:
-        with opener.open(url, timeout=seconds):
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=seconds):  # noqa: S310 - checked above
             return None
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}"

@@ -20,11 +20,18 @@ from monitoring.text import as_yaml
 FOLDER = Path(__file__).resolve().parent
 # The job of a target, and the service of compose.yaml that answers there; Prometheus asks itself.
 HOSTS = {service.job: service.name for service in SERVICES if service.job and service.name != "prometheus"}
+# Those behind a guard.
+WATCHING = tuple(service.job for service in SERVICES if service.requires_login)
 # Those who answer only to who has a token, and the file that compose lays it in.
 TOKENS = {"inference": "/run/secrets/inference-token"}
 # Who wrote a file, in its first line.
 _THEIRS, _OURS = "python -m monitoring build", "python -m deploy.manifests"
 _RELAY_TOKEN = "/run/secrets/relay-token"  # noqa: S105 - a path
+_MONITORING_PASSWORD = "/run/secrets/monitoring-password"  # noqa: S105 - a path
+# The ports that people open, and those of the services behind the guards, which other services ask.
+_PORTS = {
+    str(guard.port): str(service.port) for guard in SERVICES for service in SERVICES if guard.guards == service.name
+}
 
 
 def files(spec: Spec) -> dict[str, str]:
@@ -44,10 +51,15 @@ def write(texts: Mapping[str, str], folder: Path = FOLDER) -> None:
 
 def _compose(spec: Spec) -> dict[str, dict[str, object]]:
     targets = {job: tuple(_at(job, address) for address in found) for job, found in spec.targets.items()}
-    places = {**spec.places, "relay": _relay(spec.places["relay"]), "relay_token_file": _RELAY_TOKEN}
+    places = {
+        **spec.places,
+        "relay": _relay(spec.places["relay"]),
+        "relay_token_file": _RELAY_TOKEN,
+        "monitoring_password_file": _MONITORING_PASSWORD,
+    }
     here = replace(spec, targets=targets, places=places)
     # Links in alerts are for a browser, and stay as they are; this one is for Grafana, which is a container, too.
-    asked = replace(spec, places={**spec.places, "prometheus": "http://prometheus:9090"})
+    asked = replace(spec, places={**places, "prometheus": f"http://prometheus:{_PORTS['9090']}"})
     return {
         "prometheus.yml": scraping.config(here, TOKENS),
         "alertmanager.yml": alertmanager.config(here),
@@ -56,9 +68,11 @@ def _compose(spec: Spec) -> dict[str, dict[str, object]]:
 
 
 def _at(job: str, address: str) -> str:
-    """Return a target as compose reaches it: the port stays; what is not on this machine stays, too."""
+    """Return a target as compose reaches it; targets on other machines are unchanged."""
     host, _, port = address.rpartition(":")
-    return f"{HOSTS[job]}:{port}" if host == "localhost" and job in HOSTS else address
+    if host != "localhost":
+        return address
+    return f"{HOSTS.get(job, host)}:{_PORTS.get(port, port) if job in WATCHING else port}"
 
 
 def _relay(url: str) -> str:

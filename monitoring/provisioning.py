@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from monitoring.scraping import INNER_USER
 from monitoring.spec import Spec
 
 SOURCE = "prometheus"  # the data source's fixed uid
+# Grafana fills in its own environment variables.
+_LOGIN: dict[str, object] = {
+    "basicAuth": True,
+    "basicAuthUser": INNER_USER,
+    "secureJsonData": {"basicAuthPassword": "$MONITORING_PASSWORD"},
+}
 
 
 def files(spec: Spec) -> dict[str, dict[str, object]]:
@@ -17,6 +24,7 @@ def files(spec: Spec) -> dict[str, dict[str, object]]:
         "url": spec.places["prometheus"],
         "isDefault": True,
         "editable": False,
+        **(_LOGIN if spec.places["monitoring_password_file"] else {}),
         "jsonData": {"httpMethod": "POST", "timeInterval": spec.scrape},
     }
     provider = {

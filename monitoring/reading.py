@@ -12,7 +12,9 @@ from monitoring.fields import Fields
 from monitoring.spec import BUDGETED, KINDS, SEVERITIES, Entry, Route, Slo, Spec, Window
 
 OWN = Path(__file__).with_name("slo.yaml")
-PLACES = ("runbooks", "grafana", "prometheus", "relay", "relay_token_file", "heartbeat")
+PLACES = (
+    "runbooks", "grafana", "prometheus", "monitoring_password_file", "relay", "relay_token_file", "heartbeat",
+)  # fmt: skip
 _SHARED = (
     "period",
     "scrape_interval",

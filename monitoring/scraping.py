@@ -1,4 +1,4 @@
-"""Prometheus' own configuration: whom it asks, how often, and which rules it evaluates."""
+"""Prometheus' own configuration: targets, intervals, rules and Alertmanagers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 from monitoring.spec import Spec
 
+# The user that Prometheus and Alertmanager know, where they require a login (`deploy.login`).
+INNER_USER = "guard"
+# The jobs whose targets require that login.
+_GUARDED = ("prometheus", "alertmanager")
 _NONE: Mapping[str, str] = {}
 
 
@@ -13,19 +17,29 @@ def config(spec: Spec, tokens: Mapping[str, str] = _NONE) -> dict[str, object]:
     """Return `prometheus.yml` for the targets of the file; `rules/` lies beside it.
 
     Args:
-        spec: the promises.
-        tokens: by job, the file with the bearer token that its targets ask for.
+        spec: the SLO file; `places.monitoring_password_file` is the password of Prometheus and Alertmanager.
+        tokens: by job, the file with the bearer token that its targets require.
     """
+    login = _login(spec.places["monitoring_password_file"])
+    alertmanagers = {"static_configs": [{"targets": list(spec.targets.get("alertmanager", ()))}], **login}
     return {
         "global": {"scrape_interval": spec.scrape, "evaluation_interval": spec.evaluation},
         "rule_files": ["rules/*.yaml"],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": list(spec.targets.get("alertmanager", ()))}]}]},
+        "alerting": {"alertmanagers": [alertmanagers]},
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": list(addresses)}], **_shown(tokens.get(job))}
+            {
+                "job_name": job,
+                "static_configs": [{"targets": list(addresses)}],
+                **(login if job in _GUARDED else _bearer(tokens.get(job))),
+            }
             for job, addresses in spec.targets.items()
         ],
     }
 
 
-def _shown(token: str | None) -> dict[str, object]:
+def _bearer(token: str | None) -> dict[str, object]:
     return {"authorization": {"type": "Bearer", "credentials_file": token}} if token else {}
+
+
+def _login(password_file: str) -> dict[str, object]:
+    return {"basic_auth": {"username": INNER_USER, "password_file": password_file}} if password_file else {}

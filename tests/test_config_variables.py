@@ -144,10 +144,10 @@ def test_every_documented_variable_is_in_the_table_or_belongs_to_something_else(
     text = "".join((PROJECT / name).read_text() for name in (".env.example", "deploy/.env.example"))
     documented = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
     documented |= set(re.findall(r"^\| `([A-Z_]+)`", (PROJECT / "docs/stack.md").read_text(), re.MULTILINE))
-    # PostgreSQL, Grafana, boto and Prefect read these themselves.
+    # PostgreSQL, Grafana, boto, Prefect and deploy.login read these themselves.
     others = {
         "POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-        "PREFECT_ENCRYPTION_KEY",
+        "PREFECT_ENCRYPTION_KEY", "MONITORING_PASSWORD",
     }  # fmt: skip
     known = {row.name for row in VARIABLES} | {row.name for row in FOREIGN} | variables._READ
     assert documented - known == others

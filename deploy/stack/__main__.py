@@ -13,6 +13,7 @@ from cyclopts import App
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
+from deploy import login
 from deploy.ports import HOST
 from deploy.stack import launch, stack, watching
 from deploy.stack.manager import Manager
@@ -47,7 +48,8 @@ def up(
     ran = place.running() is not None
     state = stack.up(place, options, os.environ, lambda line: print(line, flush=True), take_over=take_over)
     print("it runs already" if ran else "")
-    print("\n".join([*_addresses(state), *watching.missing(), "", f"      logs  {_short(place.folder / 'logs')}"]))
+    print("\n".join([*_addresses(state), *watching.missing(), "", *_login(place, options)]))
+    print(f"      logs  {_short(place.folder / 'logs')}")
     print("       end  make down")
     channels = [channel.name for channel in launch.settings(options).chat]
     print("\n".join([f"     chats  {_chats(channels)}", *routing.problems(channels)]))
@@ -73,7 +75,7 @@ def status() -> int:
         print("The stack's process manager is gone. `make up` starts all anew, `make down` ends what is left")
         return 3
     lines = list(_services(place, state))
-    print("\n".join(line for line, _ in lines))
+    print("\n".join([*(line for line, _ in lines), *_login(place, state.options)]))
     return 0 if all(is_well for _, is_well in lines) else 3
 
 
@@ -100,8 +102,15 @@ def _addresses(state: State) -> list[str]:
     return [
         f"{service.title:>18}  http://{HOST}:{state.options.port(service)}{service.page}"
         for service in state.options.services
-        if service.health
+        if service.health and service.page is not None
     ]
+
+
+def _login(place: Place, options: Options) -> list[str]:
+    """Return where the login of Prometheus and Alertmanager is; never the password itself."""
+    if not any(service.requires_login for service in options.services):
+        return []
+    return [f"     login  of Prometheus and Alertmanager: {login.USER}, password in {_short(place.password_file)}"]
 
 
 def _short(path: Path) -> str:

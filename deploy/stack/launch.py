@@ -32,6 +32,10 @@ def command(service: Service, options: Options, place: Place) -> list[str]:
     if service == POSTGRESQL:
         return database.command(place, options)
     filled = {"host": HOST, "port": options.port(service) if service.port else "", "folder": "."}
+    if outer := options.guard_of(service):
+        filled["outer_port"] = options.port(outer)
+    if service.guards:
+        filled["inner_port"] = options.port(options.named(service.guards))
     if (program := service.program) is None:
         raise AiWorkflowError(f"{service.title} is not installed any more: {service.install}")
     arguments = [part.format(**filled) for part in service.command[1:]]

@@ -43,7 +43,8 @@ class Options:
     @property
     def services(self) -> tuple[Service, ...]:
         """What is started, in its order: all that is installed."""
-        ours = tuple(service for service in SERVICES if service.program)
+        installed = {service.name for service in SERVICES if service.program}
+        ours = tuple(each for each in SERVICES if each.name in installed and each.guards in {None, *installed})
         return ((POSTGRESQL,) if self.postgresql else ()) + ours
 
     def port(self, service: Service) -> int:
@@ -55,6 +56,10 @@ class Options:
     def api_url(self) -> str:
         """The address of the Prefect server."""
         return f"http://{HOST}:{self.port(self.named('server'))}/api"
+
+    def guard_of(self, service: Service) -> Service | None:
+        """Return the guard of a service, None if it has none."""
+        return next((each for each in self.services if each.guards == service.name), None)
 
     def named(self, name: str) -> Service:
         """Return one of the services by its name."""
@@ -130,10 +135,27 @@ class Place:
         fresh.write_text(json_text.line({**asdict(manager), "options": asdict(options)}, sort_keys=False))
         fresh.replace(self._file)
 
+    @property
+    def password_file(self) -> Path:
+        """The file with the password of Prometheus and Alertmanager: a given one, else the stack's own."""
+        return self.given_password if self.given_password.exists() else self.folder / "monitoring-password"
+
+    def password(self) -> str:
+        """Return the password of Prometheus and Alertmanager, empty if there is none yet."""
+        try:
+            return self.password_file.read_text().rstrip("\n")
+        except FileNotFoundError:
+            return ""
+
+    @property
+    def given_password(self) -> Path:
+        """The file with the password that `make up` was given; it is removed with the stack's end."""
+        return self.folder / "monitoring-password-given"
+
     def forget(self) -> None:
         """Remove what belongs to running processes; data and logs stay."""
         left = [self._file, self.configuration, self.launcher, self.socket, self.folder / "supervisord.pid"]
-        for path in [*left, *self.folder.glob("*/*-token")]:
+        for path in [*left, self.given_password, *self.folder.glob("*/*-token"), *self.folder.glob("*/web.yml")]:
             path.unlink(missing_ok=True)
 
     @property

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
+from deploy.healthy import GUARD_PATH
+
 # What is only for those who need it: each service is given its own, and none of the others.
 SECRETS = (
     "PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY", "INFERENCE_TOKEN", "INFERENCE_LABEL_TOKEN", "INFERENCE_ADMIN_TOKEN",
-    "RELAY_TOKEN", "DATABASE_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+    "RELAY_TOKEN", "MONITORING_PASSWORD", "DATABASE_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
 )  # fmt: skip
 _STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
@@ -23,16 +25,19 @@ class Service:
     Args:
         name: as logs, containers and units call it.
         title: as a person calls it.
-        command: program and arguments; `{host}`, `{port}` and `{folder}`, where it keeps its data, are filled in.
+        command: program and arguments; `{host}`, `{port}`, `{folder}`, where it keeps its data, and `{outer_port}` and
+            `{inner_port}`, those of its guard and of the service that it guards, are filled in.
         port: where it listens; None if it does not.
         health: path that answers 200 as long as it is well.
-        page: path of what a person wants to see.
+        page: path of what a person wants to see; None if a guard shows it.
         secrets: those of `SECRETS` that it is given.
         asks_prefect: whether it is given the address and the login of the Prefect server.
         stop: the signal that asks it to end.
         stop_seconds: how long it may take to end.
         stop_group: whether its children are asked as well.
         job: as what Prometheus asks it.
+        requires_login: whether it requires the login of `deploy.login`.
+        guards: the service that it guards; it is left out where that is not installed.
         others: names that the program has elsewhere; it is left out where none of them is installed.
         install: the line that installs it.
     """
@@ -42,13 +47,15 @@ class Service:
     command: tuple[str, ...]
     port: int | None = None
     health: str | None = None
-    page: str = ""
+    page: str | None = ""
     secrets: tuple[str, ...] = ()
     asks_prefect: bool = False
     stop: Signals = SIGTERM
     stop_seconds: int = 10
     stop_group: bool = False
     job: str | None = None
+    requires_login: bool = False
+    guards: str | None = None
     others: tuple[str, ...] = ()
     install: str | None = None
 
@@ -93,19 +100,34 @@ SERVICES = (
     Service(
         "prometheus", "Prometheus",
         ("prometheus", "--config.file={folder}/prometheus.yml", "--storage.tsdb.path={folder}/data",
-         "--web.listen-address={host}:{port}",
+         "--web.listen-address={host}:{port}", "--web.config.file={folder}/web.yml",
+         "--web.external-url=http://{host}:{outer_port}/",
          # By default pages of every site may read.
-         r"--web.cors.origin=https?://(localhost|127\.0\.0\.1):{port}"),
-        port=9090, health="/-/ready", page="/alerts", job="prometheus", stop_seconds=30,
+         r"--web.cors.origin=https?://(localhost|127\.0\.0\.1):{outer_port}"),
+        port=9111, health="/-/ready", page=None, job="prometheus", requires_login=True, stop_seconds=30,
         install="apt-get install prometheus",
     ),
     Service(
         "alertmanager", "Alertmanager",
         ("alertmanager", "--config.file={folder}/alertmanager.yml", "--storage.path={folder}/data",
          # Longer than the longest repetition of monitoring/slo.yaml, which is told too often else.
-         "--data.retention=240h", "--cluster.listen-address=", "--web.listen-address={host}:{port}"),
-        port=9093, health="/-/ready", job="alertmanager", others=("prometheus-alertmanager",),
-        install="apt-get install prometheus-alertmanager",
+         "--data.retention=240h", "--cluster.listen-address=", "--web.listen-address={host}:{port}",
+         "--web.config.file={folder}/web.yml", "--web.external-url=http://{host}:{outer_port}/"),
+        port=9112, health="/-/ready", page=None, job="alertmanager", requires_login=True,
+        others=("prometheus-alertmanager",), install="apt-get install prometheus-alertmanager",
+    ),
+    # What people and browsers reach of the two: see `deploy.guard`.
+    Service(
+        "prometheus-guard", "Prometheus UI",
+        ("python", "-m", "deploy.guard", "--host", "{host}", "--port", "{port}",
+         "--upstream", "http://{host}:{inner_port}"),
+        port=9090, health=GUARD_PATH, page="/alerts", guards="prometheus",
+    ),
+    Service(
+        "alertmanager-guard", "Alertmanager UI",
+        ("python", "-m", "deploy.guard", "--host", "{host}", "--port", "{port}",
+         "--upstream", "http://{host}:{inner_port}"),
+        port=9093, health=GUARD_PATH, guards="alertmanager",
     ),
 )  # fmt: skip
 # Prefect's database, where it is not a file: before the server, and only if it is asked for.

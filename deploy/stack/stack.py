@@ -12,12 +12,13 @@ from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
 from ai_workflow.stall import StallTimeout, group_ticks
-from deploy import encryption, healthy, history, ports, server, server_environment
+from deploy import encryption, healthy, history, login, ports, server, server_environment
 from deploy.ports import HOST
 from deploy.stack import database, launch, manager, processes, watching
 from deploy.stack.manager import ROOT, Manager, ManagerError
 from deploy.stack.place import MARK, Options, Place, State
 from deploy.stack.services import POSTGRESQL, Service
+from monitoring.scraping import INNER_USER
 
 MANAGER_SECONDS, UP_SECONDS = 30.0, 120.0
 LOG_LINES = 15
@@ -79,12 +80,13 @@ def _refuse(place: Place, options: Options, given: Mapping[str, str]) -> Setting
     if given.get("PREFECT_API_URL"):
         raise StackError("PREFECT_API_URL is set, and this starts a Prefect server of its own. Unset it; make deploy "
                          "makes that server what prefect.yaml says")  # fmt: skip
-    login = given.get("PREFECT_LOGIN")
-    if login and not all(login.partition(":")[::2]):
+    prefect_login = given.get("PREFECT_LOGIN")
+    if prefect_login and not all(prefect_login.partition(":")[::2]):
         raise StackError("PREFECT_LOGIN is not of the form user:password")
     server_environment.check_folder(place.var)
     found = launch.loaded(options)
     # The login and the key are read by the stack itself, which gives them to its services under other names.
+    watching.check_password(options, given.get(login.VARIABLE))
     ours = {name: value for name, value in given.items() if name not in ("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY")}
     variables.check(found, ours, "service", "exporter", "relay", "run")
     _addresses_are_the_stacks(found.settings, options)
@@ -147,7 +149,7 @@ def _start(
         _bring_up(place, options, api, [service], say)
     variables = launch.client(options, place, settings, given)
     _bootstrap(options, settings, {**given, **variables, MARK: str(place.folder)}, say, take_over)
-    watching.write(place, options, _tokens(settings, variables))
+    watching.write(place, options, _tokens(settings, variables), given.get(login.VARIABLE))
     _bring_up(place, options, api, [service for service in options.services if service not in first], say)
     return State(process, options)
 
@@ -179,7 +181,10 @@ def problem(place: Place, options: Options, service: Service) -> str | None:
     """Return why a service is not well, as it answers itself; None if it is, or cannot be asked."""
     if service == POSTGRESQL:
         return database.problem(place, options)
-    return healthy.problem(f"http://{HOST}:{options.port(service)}{service.health}") if service.health else None
+    if service.health is None:
+        return None
+    known = f"{INNER_USER}:{place.password()}" if service.requires_login else ""
+    return healthy.problem(f"http://{HOST}:{options.port(service)}{service.health}", login=known)
 
 
 def _is_well(api: Manager, service: Service) -> bool:

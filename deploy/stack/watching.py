@@ -1,12 +1,14 @@
-"""What Prometheus and Alertmanager of a stack are told: monitoring/slo.yaml, with the stack's own ports and tokens."""
+"""The configuration of Prometheus and Alertmanager of a stack: monitoring/slo.yaml with its own ports and secrets."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from deploy import login
 from deploy.ports import HOST
 from deploy.stack.place import Options, Place
 from deploy.stack.services import SERVICES
@@ -17,16 +19,20 @@ from monitoring.text import as_yaml
 RULES = build.GENERATED / "prometheus" / "rules"
 
 
-def write(place: Place, options: Options, tokens: Mapping[str, str]) -> None:
+def write(place: Place, options: Options, tokens: Mapping[str, str], password: str | None = None) -> None:
     """Write the configuration of both, as far as they are started.
 
     Args:
         place: where they keep it.
         options: with what the stack is started.
         tokens: the bearer token of `service` and `relay`, where they ask for one.
+        password: of both; the stack's own if not given.
     """
-    here = _here(reading.load(), options)
     names = {service.name for service in options.services}
+    here = _here(reading.load(), options, _password(place, password))
+    for service in options.services:
+        if service.requires_login:
+            _secret(place.of(service) / "web.yml", login.web_config(place.password()))
     if "prometheus" in names:
         folder = place.folder / "prometheus"
         token = tokens.get("service")
@@ -44,15 +50,44 @@ def write(place: Place, options: Options, tokens: Mapping[str, str]) -> None:
         _file(folder / "alertmanager.yml", as_yaml(alertmanager.config(replace(here, places=places))))
 
 
-def _here(spec: Spec, options: Options) -> Spec:
-    """Return the promises with the addresses of this stack in the place of those of the file."""
+def check_password(options: Options, password: str | None) -> None:
+    """Raise if a given password of Prometheus and Alertmanager cannot be used.
+
+    Raises:
+        PasswordError: it has no effect, as neither is installed, or they do not accept it.
+    """
+    if password and not any(service.requires_login for service in options.services):
+        raise login.PasswordError(
+            f"{login.VARIABLE} has no effect: Prometheus and Alertmanager are not installed. Unset it, or install them"
+        )
+    if password:
+        login.check(password)
+
+
+def _password(place: Place, given: str | None) -> Path:
+    """Write the password of Prometheus and Alertmanager, and return its file; the stack's own is kept for ever."""
+    place.given_password.unlink(missing_ok=True)
+    if given:
+        return _secret(place.given_password, given)
+    if not place.password():
+        _secret(place.password_file, secrets.token_urlsafe(24))
+    return place.password_file
+
+
+def _here(spec: Spec, options: Options, password_file: Path) -> Spec:
+    """Return the SLO file with the addresses of this stack."""
     targets = {service.job: (f"{HOST}:{options.port(service)}",) for service in options.services if service.job}
     (relay,) = targets["relay"]
-    return replace(spec, targets=targets, places={**spec.places, "relay": f"http://{relay}/alertmanager"})
+    places = {
+        **spec.places,
+        "relay": f"http://{relay}/alertmanager",
+        "monitoring_password_file": str(password_file),
+    }
+    return replace(spec, targets=targets, places=places)
 
 
 def _secret(path: Path, text: str) -> Path:
-    """Write a token for one who reads none from its environment; `make down` removes it."""
+    """Write a secret for a program that reads none from its environment."""
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from deploy.stack.services import SERVICES
@@ -10,16 +11,26 @@ from deploy.stack.services import SERVICES
 HOSTS = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - compared, never bound
 
 
-def commands() -> dict[str, list[str]]:
-    """Return the command of each of our own services, as `alike` writes it."""
+def commands(*, with_guards: bool = True) -> dict[str, list[str]]:
+    """Return the command of each service of the project, as `alike` writes it."""
+    ports = {service.name: service.port for service in SERVICES}
     return {
-        service.name: alike([part.format(host=HOSTS[0], port=service.port, folder="") for part in service.command])
+        service.name: alike(
+            [
+                part.format(host=HOSTS[0], port=service.port, inner_port=ports.get(service.guards or ""), folder="")
+                for part in service.command
+            ]
+        )
         for service in SERVICES
-        if service.install is None
+        if service.install is None and (with_guards or service.guards is None)
     }
 
 
 def alike(command: Sequence[str]) -> list[str]:
     """Return a command without the folder of its program, and with the place it listens on left open."""
     program, *arguments = command
-    return [program.rpartition("/")[2], *("HOST" if part in HOSTS else part for part in arguments)]
+    upstream = re.compile("(?<=http://)[^:/]+(?=:)")
+    return [
+        program.rpartition("/")[2],
+        *("HOST" if part in HOSTS else upstream.sub("HOST", part) for part in arguments),
+    ]

@@ -14,6 +14,7 @@ from typing import TypeVar
 import httpx
 import yaml
 
+from deploy import login
 from deploy.stack import processes
 from deploy.stack.place import Options, Place
 from deploy.stack.services import POSTGRESQL, SERVICES
@@ -88,6 +89,11 @@ class RunningStack:
     def url(self, name: str) -> str:
         """Return the address of a service."""
         return f"http://{services.LOOPBACK}:{self.options.port(self.options.named(name))}"
+
+    @property
+    def login(self) -> tuple[str, str]:
+        """User and password of Prometheus and Alertmanager."""
+        return login.USER, self.place.password()
 
     def serving(self) -> dict[str, object]:
         """Return what the inference service says of itself."""

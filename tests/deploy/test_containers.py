@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import copy
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import jsonschema
 import pytest
+import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from monitoring import reading
 from tests.deploy import compose, native
 
 ROOT = Path(__file__).parents[2]
-OURS = ("server", "bootstrap", "worker", "service", "exporter", "relay", "bucket")
+GUARDS = ("prometheus-guard", "alertmanager-guard")
+OURS = ("server", "bootstrap", "worker", "service", "exporter", "relay", "bucket", "login", *GUARDS)
 WATCHING = ("prometheus", "alertmanager", "grafana")
 OTHERS = ("database", "minio", *WATCHING)
 # Whoever is not named here beside a secret does not get it.
@@ -26,6 +33,7 @@ SECRETS = {
     "INFERENCE_LABEL_TOKEN": {"service"},
     "INFERENCE_ADMIN_TOKEN": {"service"},
     "RELAY_TOKEN": {"bootstrap", "relay", "alertmanager"},
+    "MONITORING_PASSWORD": {"login", "prometheus", "grafana"},
     "GRAFANA_PASSWORD": {"grafana"},
     "DATABASE_PASSWORD": {"worker"},
     "ON_CALL_URL": {"relay"},
@@ -97,7 +105,7 @@ def test_a_secret_reaches_only_who_needs_it(name: str, services: dict[str, Any])
 
 
 def test_no_secret_stands_in_the_file() -> None:
-    assert set(compose.read()["secrets"]) == {"inference-token", "relay-token"}
+    assert set(compose.read()["secrets"]) == {"inference-token", "relay-token", "monitoring-password"}
     for held in compose.read()["secrets"].values():
         assert list(held) == ["environment"]
 
@@ -138,6 +146,38 @@ def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
 
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+@pytest.mark.parametrize("name", ["prometheus", "alertmanager"])
+def test_a_server_without_origin_checks_is_reached_through_its_guard_only(name: str, services: dict[str, Any]) -> None:
+    held, guard = services[name], services[f"{name}-guard"]
+    (listen,) = [part for part in held["command"] if part.startswith("--web.listen-address=")]
+    (file,) = [part for part in held["command"] if part.startswith("--web.config.file=")]
+
+    assert "ports" not in held
+    assert guard["command"][-1] == f"http://{name}:{listen.rpartition(':')[2]}"
+    assert "login:/etc/login:ro" in held["volumes"]
+    assert file.endswith("=/etc/login/web.yml")
+    assert held["depends_on"] == {"login": {"condition": "service_completed_successfully"}}
+
+
+def test_the_login_is_written_before_it_replaces_the_one_before(services: dict[str, Any], tmp_path: Path) -> None:
+    """Without a password the file stays as it is: an empty one would require no login."""
+    held = services["login"]
+    shell, option, script = held["command"]
+    assert held["volumes"] == ["login:/var/lib/ai-workflow"]
+    here = script.replace("/var/lib/ai-workflow", shlex.quote(str(tmp_path)))
+    given = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}",
+    }
+
+    for password, code in (("first-0815", 0), ("", 1)):
+        done = subprocess.run([shell, option, here], env={**given, "MONITORING_PASSWORD": password}, check=False)
+        assert done.returncode == code
+        (hashed,) = yaml.safe_load((tmp_path / "web.yml").read_text())["basic_auth_users"].values()
+        assert bcrypt.checkpw(b"first-0815", hashed.encode())
 
 
 def test_every_file_that_is_mounted_is_there(services: dict[str, Any]) -> None:
@@ -181,9 +221,12 @@ def test_each_health_check_asks_the_port_that_is_listened_on(services: dict[str,
         "service": "http://127.0.0.1:8080/v2/health/live",
         "exporter": "http://127.0.0.1:9109/metrics",
         "relay": "http://127.0.0.1:9110/health",
+        "prometheus-guard": "http://127.0.0.1:9090/-/guard",
+        "alertmanager-guard": "http://127.0.0.1:9093/-/guard",
     }
-    for name in ("server", "exporter", "relay"):
-        assert services[name]["command"][-1] in asked[name]
+    for name in ("server", "exporter", "relay", *GUARDS):
+        command = services[name]["command"]
+        assert command[command.index("--port") + 1] in asked[name]
 
 
 def test_a_part_has_more_time_to_end_than_it_takes(services: dict[str, Any]) -> None:

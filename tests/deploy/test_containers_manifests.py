@@ -52,7 +52,7 @@ def test_prometheus_asks_each_part_where_it_listens() -> None:
     assert scraped["inference"] == ["service:8080"]
     for (address,) in scraped.values():
         host = address.partition(":")[0]
-        assert host in services or address == "localhost:9090"
+        assert host in services or address == "localhost:9111"
 
 
 def test_tokens_are_read_from_the_files_that_compose_lays_there() -> None:
@@ -62,8 +62,14 @@ def test_tokens_are_read_from_the_files_that_compose_lays_there() -> None:
         hook for each in read("generated/alertmanager.yml")["receivers"] for hook in each.get("webhook_configs", [])
     ]
 
-    (name,) = services["prometheus"]["secrets"]
+    name, login = services["prometheus"]["secrets"]
     assert scraped["inference"]["authorization"]["credentials_file"] == f"/run/secrets/{name}"
+    for held in (*read("generated/prometheus.yml")["alerting"]["alertmanagers"], scraped["alertmanager"]):
+        assert held["basic_auth"] == {"username": "guard", "password_file": f"/run/secrets/{login}"}
+        (targets,) = held["static_configs"]
+        assert f"--web.listen-address=:{targets['targets'][0].partition(':')[2]}" in services["alertmanager"]["command"]
+    assert scraped["prometheus"]["basic_auth"] == scraped["alertmanager"]["basic_auth"]
+    assert not [job for job in ("inference", "exporter", "relay") if "basic_auth" in scraped[job]]
     (name,) = services["alertmanager"]["secrets"]
     assert webhooks
     for hook in webhooks:
@@ -85,8 +91,12 @@ def test_grafana_finds_prometheus_and_the_dashboards_their_source() -> None:
         (build.GENERATED / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text()
     )["datasources"]
 
-    assert source["url"] == "http://prometheus:9090"
-    assert {**source, "url": None} == {**natively, "url": None}
+    assert source["url"] == "http://prometheus:9111"
+    login = {
+        "basicAuth": True, "basicAuthUser": "guard", "secureJsonData": {"basicAuthPassword": "$MONITORING_PASSWORD"},
+    }  # fmt: skip
+    assert source == {**natively, **login, "url": source["url"]}
+    assert "MONITORING_PASSWORD" in compose.read()["services"]["grafana"]["environment"]
 
 
 def test_a_target_elsewhere_is_left_where_it_is() -> None:

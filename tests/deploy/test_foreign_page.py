@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,13 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests import patient
+from tests.deploy.foreign_page import ADD, ASK, LISTEN, SUBMIT, silence, site
 from tests.deploy.running_stack import RunningStack, in_folder
 from tests.flows.conftest import FLAGS, PATIENCE_MS
 from tests.monitoring.relay.running_relay import alert, webhook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 REBOUND = "rebound.example"
-# What a page does with a request: the answer if it may read it, as a simple request and as one with JSON.
-ASK = """async ([url, body]) => {
-  const found = [];
-  const ways = body === null ? [{}, {mode: 'no-cors'}]
-    : [{method: 'POST', body, headers: {'content-type': 'application/json'}}, {method: 'POST', body},
-       {method: 'POST', body, mode: 'no-cors'}];
-  for (const way of ways) {
-    try { const reply = await fetch(url, way); found.push([reply.type, reply.ok, await reply.text()]); }
-    catch (error) { found.push(['failed', false, '']); }
-  }
-  return found;
-}"""
-LISTEN = """url => new Promise(done => {
-  const socket = new WebSocket(url);
-  socket.onopen = () => done('open');
-  socket.onerror = () => done('refused');
-})"""
 
 
 @pytest.fixture(scope="module")
@@ -47,30 +30,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         yield found
 
 
-@contextmanager
-def _site() -> Iterator[int]:
-    """Serve an empty page, and give its port."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "text/html")
-            self.end_headers()
-            self.wfile.write(b"<html></html>")
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield server.server_port
-        server.shutdown()
-
-
 @pytest.fixture(scope="module")
 def foreign(chromium: Path) -> Iterator[Any]:
     """A page of another port of this machine, in a browser that finds a rebinding site on this machine."""
-    with _site() as port, sync_playwright() as playwright:
+    with site() as port, sync_playwright() as playwright:
         flags = [*FLAGS, f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         page = browser.new_page()
@@ -97,7 +60,30 @@ def _requests(stack: RunningStack, deployment: str) -> dict[str, str | None]:
         f"{stack.url('exporter')}/metrics": None,
         f"{relay}/metrics": None,
         f"{relay}/alertmanager": _ALERT,
+        **_watching(stack),
     }
+
+
+def _watching(stack: RunningStack) -> dict[str, str | None]:
+    """Return what the page asks of Prometheus and Alertmanager, through their guards and past them."""
+    names = {service.name for service in stack.options.services}
+    found: dict[str, str | None] = {}
+    for name in sorted(names & {"prometheus", "prometheus-guard"}):
+        found |= {f"{stack.url(name)}/api/v1/query?query=up": None, f"{stack.url(name)}/metrics": None}
+    for name in sorted(names & {"alertmanager", "alertmanager-guard"}):
+        base = stack.url(name)
+        found |= {f"{base}/api/v2/alerts": None, f"{base}/api/v1/silences": silence(), f"{base}/-/reload": "{}"}
+        found[f"{base}/api/v2/silences"] = silence()
+    return found
+
+
+def _open_silences(stack: RunningStack) -> list[Any]:
+    """Return the silences that Alertmanager has and that have not ended."""
+    if not any(service.name == "alertmanager" for service in stack.options.services):
+        return []
+    url = f"{stack.url('alertmanager-guard')}/api/v2/silences"
+    silences = httpx.get(url, auth=stack.login, trust_env=False).raise_for_status().json()
+    return [each for each in silences if each["status"]["state"] != "expired"]
 
 
 _ALERT = httpx.Request("POST", "http://x", json=webhook(alert())).content.decode()
@@ -118,13 +104,11 @@ def _untouched(stack: RunningStack) -> None:
     metrics = httpx.get(f"{stack.url('relay')}/metrics", trust_env=False).text
     assert 'alert_webhook_total{result="delivered",source="alertmanager"} 0.0' in metrics
     assert httpx.get(f"{stack.url('service')}/v2/health/live", trust_env=False).status_code == 200
+    assert _open_silences(stack) == []
 
 
 def test_a_page_of_another_port_reads_and_starts_nothing(stack: RunningStack, foreign: Any) -> None:
-    wanted = _requests(stack, _deployment(stack))
-    if any(service.name == "prometheus" for service in stack.options.services):
-        wanted[f"{stack.url('prometheus')}/api/v1/query?query=up"] = None
-    for url, body in wanted.items():
+    for url, body in _requests(stack, _deployment(stack)).items():
         for kind, _, text in foreign.evaluate(ASK, [url, body]):
             assert (kind, text) in (("failed", ""), ("opaque", "")), url
     _untouched(stack)
@@ -133,7 +117,8 @@ def test_a_page_of_another_port_reads_and_starts_nothing(stack: RunningStack, fo
 def test_a_rebinding_site_reads_and_starts_nothing(stack: RunningStack, foreign: Any) -> None:
     deployment = _deployment(stack)
     # Its page comes from the port of the server itself, so that the browser takes all of it for one origin.
-    for name in ("server", "service", "relay", "exporter"):
+    guards = [service.name for service in stack.options.services if service.guards]
+    for name in ("server", "service", "relay", "exporter", *guards):
         base = stack.url(name)
         rebound = base.replace("127.0.0.1", REBOUND)
         page = foreign.context.browser.new_page()
@@ -148,6 +133,89 @@ def test_a_rebinding_site_reads_and_starts_nothing(stack: RunningStack, foreign:
     _untouched(stack)
 
 
+@contextmanager
+def _logged_in(stack: RunningStack, foreign: Any) -> Iterator[Any]:
+    """Give a page in the browser of an operator who has logged in to Prometheus and Alertmanager."""
+    user, password = stack.login
+    context = foreign.context.browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    for service in stack.options.services:
+        if service.guards:
+            url = f"{stack.url(service.name)}/-/ready"
+            page.goto(url.replace("//", f"//{user}:{password}@", 1))
+            page.goto(url)
+            # The browser has kept the login: this address does not hold it.
+            assert page.evaluate("async url => (await fetch(url)).status", url) == 200
+    yield page
+    context.close()
+
+
+def _submit(context: Any, origin: str, url: str, body: str) -> None:
+    """Have a page of a site send a form, and wait for the end of the request, whatever the answer is."""
+    page = context.new_page()
+    page.goto(origin)
+    ended: list[str] = []
+    for event in ("requestfinished", "requestfailed"):
+        page.on(event, lambda request: ended.append(request.url))
+    page.evaluate(SUBMIT, [url, body])
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while url not in ended:
+        assert time.monotonic() < deadline, url
+        page.wait_for_timeout(20)
+    page.close()
+
+
+def test_a_page_in_the_browser_of_an_operator_reads_and_silences_nothing(stack: RunningStack, foreign: Any) -> None:
+    """A login alone is not enough: the browser sends it along with a form of any page."""
+    with _logged_in(stack, foreign) as page:
+        for url, body in _watching(stack).items():
+            page.goto(foreign.url)
+            for kind, _, text in page.evaluate(ASK, [url, body]):
+                assert (kind, text) in (("failed", ""), ("opaque", "")), url
+            if body is not None and "?" in body:
+                _submit(page.context, foreign.url, url, body)
+    _untouched(stack)
+
+
+def test_a_rebinding_site_past_the_guards_has_no_login(stack: RunningStack, foreign: Any) -> None:
+    with _logged_in(stack, foreign) as page:
+        for name in (service.name for service in stack.options.services if service.requires_login):
+            base = stack.url(name)
+            rebound = base.replace("127.0.0.1", REBOUND)
+            # The page comes from its own server; the name leads to this machine afterwards.
+            page.route(f"{rebound}/page", lambda route: route.fulfill(body="<html></html>", content_type="text/html"))
+            page.goto(f"{rebound}/page")
+            for url, body in _watching(stack).items():
+                if url.startswith(base):
+                    for kind, ok, text in page.evaluate(ASK, [url.replace(base, rebound), body]):
+                        assert not ok, url
+                        assert kind == "failed" or text.strip() == "Unauthorized", url
+    _untouched(stack)
+
+
+def test_no_other_site_shows_prometheus_or_alertmanager_in_a_frame(stack: RunningStack, foreign: Any) -> None:
+    with _logged_in(stack, foreign) as page:
+        for service in stack.options.services:
+            if service.guards:
+                page.goto(foreign.url)
+                page.set_content(f'<iframe src="{stack.url(service.name)}/"></iframe>', wait_until="load")
+                [frame] = page.frames[1:]
+                assert "made by a page of another site" in frame.content(), service.name
+
+
+def test_an_operator_logs_in_and_adds_a_silence(stack: RunningStack, foreign: Any) -> None:
+    if not any(service.name == "alertmanager" for service in stack.options.services):
+        pytest.skip("no Alertmanager: apt-get install prometheus-alertmanager")
+    url = stack.url("alertmanager-guard")
+    with _logged_in(stack, foreign) as page:
+        page.goto(f"{url}/")
+        added = page.evaluate(ADD, [f"{url}/api/v2/silences", silence()])
+    assert [each["id"] for each in _open_silences(stack)] == [added["silenceID"]]
+    removed = httpx.delete(f"{url}/api/v2/silence/{added['silenceID']}", auth=stack.login, trust_env=False)
+    assert removed.status_code == 200
+
+
 @pytest.mark.parametrize("path", ["events/out", "logs/out"])
 def test_a_page_of_another_port_opens_no_websocket(stack: RunningStack, foreign: Any, path: str) -> None:
     address = f"{stack.url('server').replace('http', 'ws', 1)}/api/{path}"
@@ -160,7 +228,7 @@ def test_the_page_of_the_server_itself_reads_and_opens_a_websocket(stack: Runnin
     page = foreign.context.browser.new_page()
     page.goto(f"{own}/ui-settings")
 
-    [(kind, ok, text), _] = page.evaluate(ASK, [f"{own}/api/csrf-token?client=page", None])
+    [(kind, ok, text), *_] = page.evaluate(ASK, [f"{own}/api/csrf-token?client=page", None])
     assert (kind, ok, "token" in text) == ("basic", True, True)
     assert page.evaluate(LISTEN, f"{own.replace('http', 'ws', 1)}/api/events/out") == "open"
     page.close()

@@ -35,6 +35,7 @@ READERS = {
     "INFERENCE_LABEL_TOKEN": {"service"},
     "INFERENCE_ADMIN_TOKEN": {"service"},
     "RELAY_TOKEN": {"relay"},
+    "MONITORING_PASSWORD": set(),
     "DATABASE_PASSWORD": {"worker"},
     "AWS_ACCESS_KEY_ID": {"worker", "service", "exporter"},
     "AWS_SECRET_ACCESS_KEY": {"worker", "service", "exporter"},
@@ -143,6 +144,11 @@ def test_an_offset_moves_every_port(tmp_path: Path) -> None:
     assert "--port 8180" in said["service"]
     assert "--port 9209" in said["exporter"]
     assert "--port 9210" in said["relay"]
+    for name, outer, inner in (("prometheus", 9190, 9211), ("alertmanager", 9193, 9212)):
+        if f"{name}-guard" in said:
+            assert f"--port {outer} --upstream http://127.0.0.1:{inner}" in said[f"{name}-guard"]
+            assert f"--web.listen-address=127.0.0.1:{inner}" in said[name]
+            assert f"--web.external-url=http://127.0.0.1:{outer}/" in said[name]
     environment = launch.environment(options.named("worker"), options, place, GIVEN)
     assert environment["PREFECT_API_URL"] == "http://127.0.0.1:4300/api"
 

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SECRETS = {
     "PREFECT_LOGIN": "operator:login-0815", "INFERENCE_TOKEN": "inference-0815", "RELAY_TOKEN": "relay-0815",
     "INFERENCE_ADMIN_TOKEN": "admin-0815", "INFERENCE_LABEL_TOKEN": "label-0815",
+    "MONITORING_PASSWORD": "monitoring-0815",
 }  # fmt: skip
 SITE = {
     "service": {
@@ -78,6 +79,37 @@ def test_nobody_gets_in_without_a_login_or_a_token(stack: RunningStack) -> None:
     assert posted.status_code == 401
 
 
+@pytest.mark.parametrize("path", ["prometheus/api/v1/query?query=up", "alertmanager/api/v2/silences"])
+@pytest.mark.parametrize("way", ["-guard", ""])
+def test_prometheus_and_alertmanager_require_the_login(stack: RunningStack, path: str, way: str) -> None:
+    name, _, rest = path.partition("/")
+    url = f"{stack.url(name + way)}/{rest}"
+    # Programs log in at the server itself by another name, which no browser has a login for.
+    own, other = ("operator", "guard") if way else ("guard", "operator")
+
+    def status(*login: str) -> int:
+        return httpx.get(url, auth=login or None, trust_env=False).status_code  # type: ignore[arg-type]
+
+    assert status(own, "monitoring-0815") == 200
+    assert [status(), status(own, "wrong"), status(own, ""), status("", "monitoring-0815")] == [401] * 4
+    assert way or status(other, "monitoring-0815") == 401
+    assert httpx.get(url, headers={"host": "elsewhere.example"}, trust_env=False).status_code == (403 if way else 401)
+
+
+def test_an_alert_of_prometheus_reaches_alertmanager(stack: RunningStack) -> None:
+    url = f"{stack.url('alertmanager-guard')}/api/v2/alerts"
+
+    found = until(lambda: httpx.get(url, auth=stack.login, trust_env=False).json())
+    links = {each["generatorURL"].partition("/graph")[0] for each in found}
+    assert links == {stack.url("prometheus-guard")}
+
+
+def test_no_command_line_shows_a_secret(stack: RunningStack) -> None:
+    shown = {name: Path(f"/proc/{pid}/cmdline").read_bytes() for name, pid in stack.pids().items()}
+
+    assert [name for name, line in shown.items() if any(value.encode() in line for value in SECRETS.values())] == []
+
+
 def test_what_others_reach_does_not_hold_the_login(stack: RunningStack) -> None:
     for name, pid in stack.pids().items():
         environment = Path(f"/proc/{pid}/environ").read_bytes()
@@ -92,7 +124,7 @@ def test_no_secret_lies_in_the_files_of_the_stack_but_in_those_of_its_owner(stac
         if path.is_file() and any(value.encode() in path.read_bytes() for value in SECRETS.values())
         and POSTGRESQL.name not in path.parts
     ]  # fmt: skip
-    assert {path.name for path in bearing} == {"inference-token", "relay-token"}
+    assert {path.name for path in bearing} == {"inference-token", "relay-token", "monitoring-password-given"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in bearing)
 
 
@@ -133,6 +165,8 @@ def test_down_in_the_middle_of_a_training_leaves_nothing_behind_but_what_it_has_
     assert processes.find(stack.place.folder) == []
     assert not stack.place.socket.exists()
     assert not list(stack.place.folder.glob("*/*-token"))
+    assert not stack.place.password()
+    assert not list(stack.place.folder.glob("*/web.yml"))
     assert all(services.is_free(service.port + stack.options.offset) for service in SERVICES if service.port)
     assert stack.command("status").returncode == 3
     assert list(stack.place.var.glob("checkpoints/**/model_step_*"))
@@ -149,7 +183,9 @@ def _train(stack: RunningStack, seed: int) -> str:
 
 
 def _jobs_up(stack: RunningStack) -> set[str]:
-    asked = httpx.get(f"{stack.url('prometheus')}/api/v1/query", params={"query": "up == 1"}, trust_env=False)
+    asked = httpx.get(
+        f"{stack.url('prometheus-guard')}/api/v1/query", params={"query": "up == 1"}, auth=stack.login, trust_env=False
+    )
     return {each["metric"]["job"] for each in asked.json()["data"]["result"]}
 
 

@@ -28,7 +28,7 @@ def checkout(folder: Path) -> Path:
 
 def rules(stack: RunningStack) -> int:
     """Return how many groups of rules Prometheus has read."""
-    found = httpx.get(f"{stack.url('prometheus')}/api/v1/rules", trust_env=False).json()
+    found = httpx.get(f"{stack.url('prometheus-guard')}/api/v1/rules", auth=stack.login, trust_env=False).json()
     return len(found["data"]["groups"])
 
 

@@ -1,0 +1,127 @@
+"""The login of Prometheus and Alertmanager: which passwords are accepted, where it is kept, what they make of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+import bcrypt
+import pytest
+import yaml
+
+from deploy import login
+from deploy.stack import watching
+from deploy.stack.place import Options, Place
+from tests.deploy.running_stack import ROOT
+from tests.monitoring import tools
+
+
+def basic(pair: str) -> bytes:
+    return b"Basic " + b64encode(pair.encode())
+
+
+@pytest.mark.parametrize("password", ["x", "a b", "p:w:", "$HOME", "#!'\"\\", "x" * 72])
+def test_password_that_a_file_and_a_browser_can_hold_is_accepted(password: str) -> None:
+    assert login.check(password) == password
+
+
+@pytest.mark.parametrize("password", ["", "x" * 73, "two\nlines", "tab\t", "pässword", " x", "x ", "\x7f", "\x00"])
+def test_password_that_one_of_them_would_change_is_refused(password: str) -> None:
+    with pytest.raises(login.PasswordError, match=r"^MONITORING_PASSWORD: .+\. Make one with `openssl rand -hex 24`$"):
+        login.check(password)
+
+
+def test_file_holds_a_hash_of_the_password_and_one_user(tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text(login.web_config("sesame-0815"))
+
+    users = yaml.safe_load((tmp_path / "web.yml").read_text())["basic_auth_users"]
+    assert list(users) == ["guard"]
+    assert bcrypt.checkpw(b"sesame-0815", users["guard"].encode())
+    assert not bcrypt.checkpw(b"sesame-0816", users["guard"].encode())
+    checked = tools.run("promtool", "check", "web-config", tmp_path / "web.yml")
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_user_of_browsers_becomes_the_user_of_programs() -> None:
+    assert login.inner(basic("operator:p:w")) == basic("guard:p:w")
+    assert login.inner(b"basic  " + basic("operator:pw")[6:]) == basic("guard:pw")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        basic("guard:pw"),
+        basic("other:pw"),
+        basic("operator"),
+        b"Bearer operator:pw",
+        b"Basic !",
+        b"Basic",
+        b"",
+        b"\xff",
+    ],
+)
+def test_any_other_authorization_is_left_as_it_is(header: bytes) -> None:
+    assert login.inner(header) == header
+
+
+def test_command_prints_nothing_but_an_error_without_a_password() -> None:
+    given = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+    given.pop("MONITORING_PASSWORD", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.login"], env=given, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: MONITORING_PASSWORD: ")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(login, "_ROUNDS", 4)
+    found = Place(tmp_path)
+    found.folder.mkdir()
+    return found
+
+
+def up(place: Place, password: str | None = None) -> str:
+    """Write what `make up` does before Prometheus starts, and return the password in use."""
+    watching.write(place, Options(), {}, password)
+    assert place.password_file.stat().st_mode & 0o777 == 0o600
+    for path in place.folder.glob("*/web.yml"):
+        assert path.stat().st_mode & 0o777 == 0o600
+        (hashed,) = yaml.safe_load(path.read_text())["basic_auth_users"].values()
+        assert bcrypt.checkpw(place.password().encode(), hashed.encode())
+    if (told := place.folder / "prometheus" / "prometheus.yml").exists():
+        (alertmanagers,) = yaml.safe_load(told.read_text()).get("alerting", {}).get("alertmanagers", [{}])
+        assert alertmanagers.get("basic_auth", {}).get("password_file", "") in ("", str(place.password_file))
+    return place.password()
+
+
+def test_own_password_is_random_and_survives_the_end_of_the_stack(place: Place, tmp_path: Path) -> None:
+    first = up(place)
+    place.forget()
+
+    assert up(place) == first
+    other = Place(tmp_path / "other")
+    other.folder.mkdir(parents=True)
+    assert up(other) != first
+    assert len(first) >= 32
+
+
+def test_given_password_is_used_and_removed_with_the_stack(place: Place) -> None:
+    own = up(place)
+
+    assert up(place, "given-0815") == "given-0815"
+    place.forget()
+    assert not [path for path in place.folder.rglob("*") if path.is_file() and b"given-0815" in path.read_bytes()]
+    assert not list(place.folder.glob("*/web.yml"))
+    assert up(place) == own
+
+
+def test_password_without_a_program_that_reads_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watching.check_password(Options(), None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(login.PasswordError, match="has no effect: Prometheus and Alertmanager are not installed"):
+        watching.check_password(Options(), "given-0815")
