@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ai_workflow import moments
 from ai_workflow.settings import Column
 from ai_workflow.spelling import FALSE_WORDS, TRUE_WORDS, moment_text
 
@@ -122,13 +123,13 @@ def _datetimes(values: pd.Series, column: Column) -> tuple[pd.Series, list[Findi
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(values):
-        moments = pd.to_datetime(values, utc=True)
+        found = pd.to_datetime(values, utc=True)
     else:
         text = values.astype("str")
         # pandas takes these for the moment at which it reads them.
         absent = values.isna() | text.str.strip().str.lower().isin(["now", "today"])
-        moments = pd.to_datetime(text.mask(absent), format=column.format or "ISO8601", errors="coerce", utc=True)
-    read = moments.dt.tz_localize(None).astype("datetime64[us]")
+        found = moments.read(text.mask(absent), column.format or "ISO8601")
+    read = found.dt.tz_localize(None).astype("datetime64[us]")
     form = f"in the format {column.format}" if column.format else "(ISO 8601)"
     return read, [(f"is not a date {form}", values.notna() & read.isna())]
 
