@@ -237,3 +237,8 @@ def test_a_date_does_not_depend_on_the_precision_of_the_dates_beside_it(
     assert findings[0][1].tolist() == [
         str(moment) == "NaT" and cell is not None for moment, cell in zip(alone, cells, strict=True)
     ]
+
+
+@pytest.mark.parametrize("cell", ["9999-12-31T23:00:00-05:00", "0001-01-01T00:00:00+05:00"])
+def test_a_date_that_its_zone_carries_out_of_the_calendar_is_rejected(cell: str) -> None:
+    assert _coerce(_texts(cell, "9999-12-31T23:00:00Z"), "datetime")[1] == ["is not a date (ISO 8601)", ""]

@@ -130,6 +130,8 @@ def _datetimes(values: pd.Series, column: Column) -> tuple[pd.Series, list[Findi
         absent = values.isna() | text.str.strip().str.lower().isin(["now", "today"])
         found = moments.read(text.mask(absent), column.format or "ISO8601")
     read = found.dt.tz_localize(None).astype("datetime64[us]")
+    # A zone may carry a moment out of the years 1 to 9999, in which alone it has a text that reads back.
+    read = read.where(read.dt.year.between(1, 9999))
     form = f"in the format {column.format}" if column.format else "(ISO 8601)"
     return read, [(f"is not a date {form}", values.notna() & read.isna())]
 
