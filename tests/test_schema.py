@@ -216,3 +216,29 @@ def test_values_that_nearly_all_differ_are_text() -> None:
     assert _told(names) == "text"
     assert _told(names, ["a"] * 60) == "category"
     assert _told(names[:50]) == "category"
+
+
+@pytest.mark.parametrize(
+    ("form", "far", "fine", "never"),
+    [
+        (None, ["9999-12-31", "0001-01-01T00:00:00", "99991231"], "2025-03-04T10:00:00.123456789", "1234567"),
+        ("%d/%m/%Y %H.%f", ["31/12/9999 00.5", "01/01/1500 01.1234567"], "04/03/2025 10.123456789", "x"),
+    ],
+)
+def test_a_date_does_not_depend_on_the_precision_of_the_dates_beside_it(
+    form: str | None, far: list[str], fine: str, never: str
+) -> None:
+    column = Column(type="datetime", format=form, nullable=True)
+    cells = [*far, fine, never, None]
+    alone = [schema.coerce(pd.Series([cell], dtype="str"), column)[0].iloc[0] for cell in cells]
+    together, findings = schema.coerce(pd.Series(cells, dtype="str"), column)
+    assert [str(moment) for moment in together] == [str(moment) for moment in alone]
+    assert str(together.iloc[0]).startswith("9999-12-31")
+    assert findings[0][1].tolist() == [
+        str(moment) == "NaT" and cell is not None for moment, cell in zip(alone, cells, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("cell", ["9999-12-31T23:00:00-05:00", "0001-01-01T00:00:00+05:00"])
+def test_a_date_that_its_zone_carries_out_of_the_calendar_is_rejected(cell: str) -> None:
+    assert _coerce(_texts(cell, "9999-12-31T23:00:00Z"), "datetime")[1] == ["is not a date (ISO 8601)", ""]

@@ -1,4 +1,4 @@
-"""A version's golden rows: a few rows as a caller sends them, and the answers that every copy of its model gives."""
+"""The golden rows of a version: a few clean rows, and the answers that every copy of its model gives."""
 
 from __future__ import annotations
 
@@ -60,5 +60,10 @@ def read(registry: Registry, version: Version) -> Golden:
     golden, spec = (json.loads(registry.read(version, name)) for name in ("golden.json", "features.json"))
     if not golden["rows"]:
         return Golden(spec, np.empty((0, len(spec["features"])), dtype=np.float32), np.empty((0, 1)))
-    x = features.transform(features.as_known(pd.DataFrame(golden["rows"]), spec), spec)
+    rows = pd.DataFrame(golden["rows"])
+    for name in features.inputs(spec):
+        if spec["schema"][name]["type"] == "datetime":
+            # Clean moments are in ISO 8601, whatever `format` the source has.
+            rows[name] = pd.to_datetime(rows[name], format="ISO8601", utc=True)
+    x = features.transform(features.as_known(rows, spec), spec)
     return Golden(spec, x, np.array(golden["answers"], dtype=float).reshape(len(x), -1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ai_workflow import moments
 from ai_workflow.settings import Column
 from ai_workflow.spelling import FALSE_WORDS, TRUE_WORDS, moment_text
 
@@ -124,15 +125,17 @@ def _datetimes(values: pd.Series, column: Column) -> tuple[pd.Series, list[Findi
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(values):
-        moments = pd.to_datetime(values, utc=True)
+        found = pd.to_datetime(values, utc=True)
     else:
         text = values.astype("str")
         # pandas takes these for the moment at which it reads them.
         absent = values.isna() | text.str.strip().str.lower().isin(["now", "today"])
         # With nanoseconds in one text, pandas could not read years beyond 2262 in the others.
         text = text.mask(absent).str.replace(_NANOSECONDS, r"\1", regex=True)
-        moments = pd.to_datetime(text, format=column.format or "ISO8601", errors="coerce", utc=True)
-    read = moments.dt.tz_localize(None).astype("datetime64[us]")
+        found = moments.read(text, column.format or "ISO8601")
+    read = found.dt.tz_localize(None).astype("datetime64[us]")
+    # A zone may carry a moment out of the years 1 to 9999, in which alone it has a text that reads back.
+    read = read.where(read.dt.year.between(1, 9999))
     form = f"in the format {column.format}" if column.format else "(ISO 8601)"
     return read, [(f"is not a date {form}", values.notna() & read.isna())]
 

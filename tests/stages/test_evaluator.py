@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from ai_workflow import features, partitions, schema, scores, trace, trainers
+from ai_workflow import features, golden, partitions, schema, scores, trace, trainers, verification
 from ai_workflow.errors import StageError
 from ai_workflow.model_process import ModelProcess
 from ai_workflow.settings import Column
@@ -298,15 +298,15 @@ def test_golden_rows_sent_as_json_get_the_recorded_answers_from_the_published_mo
     name: str, dtype: Any, request: pytest.FixtureRequest
 ) -> None:
     made: Made = request.getfixturevalue(name)
-    golden, spec = json.loads(made.file("golden.json")), json.loads(made.file("features.json"))
-    assert len(golden["rows"]) == len(golden["answers"]) == 8
-    sent = pd.DataFrame(golden["rows"], dtype=dtype)
+    known, spec = json.loads(made.file("golden.json")), json.loads(made.file("features.json"))
+    assert len(known["rows"]) == len(known["answers"]) == 8
+    sent = pd.DataFrame(known["rows"], dtype=dtype)
     typed = {name: schema.coerce(sent[name], Column(**spec["schema"][name])) for name in features.inputs(spec)}
     assert not any(hit.any() for _, findings in typed.values() for _, hit in findings)
     x = features.transform(pd.DataFrame({name: values for name, (values, _) in typed.items()}), spec)
     model = made.file(made.version.manifest["model_file"])
     with ModelProcess(made.version.name, made.version.manifest["kind"], model, 30) as process:
-        assert process.predict(x).tolist() == golden["answers"]
+        assert process.predict(x).tolist() == known["answers"]
 
 
 def test_golden_rows_keep_every_digit_and_every_microsecond(store: Store) -> None:
@@ -314,10 +314,26 @@ def test_golden_rows_keep_every_digit_and_every_microsecond(store: Store) -> Non
     frame["age"] = frame["age"] + 0.1 + 0.2
     frame["opened"] = frame["opened"] + pd.Timedelta(microseconds=123457)
     made = Pipeline(store, settings()).publish(frame)
-    golden = pd.DataFrame(json.loads(made.file("golden.json"))["rows"])
+    known = pd.DataFrame(json.loads(made.file("golden.json"))["rows"])
     clean = rows(store, made.clean)[rows(store, made.featured)[HOLDOUT]].head(8)
-    assert golden["age"].tolist() == clean["age"].tolist()
-    assert pd.to_datetime(golden["opened"]).tolist() == clean["opened"].tolist()
+    assert known["age"].tolist() == clean["age"].tolist()
+    assert pd.to_datetime(known["opened"]).tolist() == clean["opened"].tolist()
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%d/%m/%Y", *(pytest.param(form, marks=pytest.mark.slow) for form in ("%d.%m.%y %H:%M", "%Y%m%d", "%b %d %Y"))],
+)
+def test_golden_rows_of_dates_in_a_declared_format_are_answered_as_recorded(store: Store, form: str) -> None:
+    frame = people().drop(columns="spent")
+    frame["opened"] = frame["opened"].dt.strftime(form)
+    opened = {"type": "datetime", "format": form, "nullable": True}
+    made = Pipeline(store, settings(schema={"opened": opened}, trainer={"steps": 3})).publish(frame)
+    assert any(column["column"] == "opened" for column in made.spec["features"])
+    assert verification.problems(made.pipeline.registry, made.version, 30) == []
+    known = golden.read(made.pipeline.registry, made.version)
+    clean = rows(store, made.clean)[rows(store, made.featured)[HOLDOUT]].head(8)
+    np.testing.assert_array_equal(known.x, features.transform(clean, made.spec))
 
 
 def test_the_same_model_judged_again_gives_the_same_files_and_fingerprint(bought: Made) -> None:

@@ -208,7 +208,7 @@ def _about(
 
 
 def _golden(store: Store, clean: Dataset, spec: dict[str, Any], predict: trainers.Predict) -> dict[str, Any]:
-    """Return a few held-out rows as a caller would send them, with the answers every copy of the model must give."""
+    """Return a few clean rows of the holdout as JSON, with the answers that every copy of the model must give."""
     for _, frame in partitions.frames(store, clean):
         held = frame[split.held_out(frame, spec["split"])].head(_GOLDEN_ROWS)
         if len(held):
