@@ -196,10 +196,10 @@ def test_a_typed_value_is_the_value_that_a_caller_sends(
     assert {number: world.asked([{"x": value}])[0][0] for number, value in enumerate(sent)} == made
 
 
-@pytest.mark.parametrize("far", ["9999-12-31", "1500-02-28", "9999-12-31T23:59:59-05:00"])
+@pytest.mark.parametrize("far", ["9999-12-31", "1500-02-28", "9999-12-31T23:59:59+05:00"])
 @pytest.mark.parametrize("kind", ["datetime", "category"])
 def test_a_date_does_not_depend_on_the_rows_beside_it(tmp_path: Path, kind: str, far: str) -> None:
-    world = typed_world(tmp_path, pa.array([1, 10**18]).cast(pa.timestamp("us")), kind, [])
+    world = typed_world(tmp_path, pa.array([1, 10**15]).cast(pa.timestamp("us")), kind, [])
     rows = [{"x": text} for text in ("2026-01-31T00:00:00.123456789", far, "now")]
     write(tmp_path / "score.csv", rows)
     made, rejected = world.batch(CsvSource(kind="csv", path=str(tmp_path / "score.csv")))
