@@ -86,7 +86,7 @@ class Running:
                 if found := _PORT.search(line):
                     self.port = int(found[1])
 
-    def until(self, holds: Callable[[], bool], seconds: float = 10.0) -> float:
+    def until(self, holds: Callable[[], bool], seconds: float = 45.0) -> float:
         """Wait until something holds, fail the test where it does not, and return how long it took."""
         began = time.monotonic()
         while not holds():

@@ -191,3 +191,32 @@ def test_a_client_that_sends_all_before_it_reads_gets_its_response(shared: Runni
     assert response.status == 413
     assert b"service.max_body_bytes" in response.read()
     client.close()
+
+
+def test_a_websocket_behind_the_guard_works_as_before() -> None:
+    import uvicorn
+    from websockets.sync.client import connect
+
+    from ai_workflow.lingering_protocol import LingeringProtocol
+
+    async def app(_: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+    def echo(port: int) -> str:
+        with connect(f"ws://127.0.0.1:{port}/") as client:
+            client.send("event")
+            return str(client.recv(timeout=60))
+
+    async def work() -> None:
+        config = uvicorn.Config(OriginGuard(app, Origins()), http=LingeringProtocol, lifespan="off", log_config=None)
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            running = asyncio.create_task(server.serve(sockets=[listening]))
+            assert await asyncio.to_thread(echo, listening.getsockname()[1]) == "event"
+            server.should_exit = True
+            await running
+
+    asyncio.run(asyncio.wait_for(work(), 100))
