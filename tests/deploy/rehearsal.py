@@ -27,6 +27,8 @@ T = TypeVar("T")
 _SECONDS = 100.0
 # None waits for another, as in compose; the exporter comes last, so that each failure it counts is one.
 AT_ONCE = (("server", "service", "relay"), ("exporter",))
+GUARDS = ("prometheus-guard", "alertmanager-guard")
+MONITORING_PASSWORD = "monitoring-0815"
 CHANNEL = {"name": "on-call", "kind": "webhook", "url": "${secret:on-call-url}", "secret": "${secret:on-call-secret}"}
 
 
@@ -45,20 +47,32 @@ def rehearse(folder: Path) -> dict[str, Any]:
         seen["bootstrap"] = [host.once("bootstrap").splitlines() for _ in range(2)]
         host.start("worker")
         host.run("worker", ["prefect", "deployment", "run", "training/training", "--watch"])
-        prometheus = stack.enter_context(live.prometheus(folder / "prometheus", _scraping(), port=9090))
-        alerting = live.alertmanager(folder / "alertmanager", _generated("alertmanager.yml"), port=9093)
-        alertmanager = stack.enter_context(alerting)
+        host.once("login")
+        web = live.Web(folder / "volumes" / "login" / "web.yml", ("guard", MONITORING_PASSWORD))
+        prometheus = stack.enter_context(live.prometheus(folder / "prometheus", _scraping(), 9111, web))
+        alerting = live.alertmanager(folder / "alertmanager", _generated("alertmanager.yml"), 9112, web)
+        stack.enter_context(alerting)
+        for name in GUARDS:
+            host.start(name)
+        for name in GUARDS:
+            host.until_healthy(name)
         seen["ready"] = _until(_readiness, lambda found: found["serving"] is not None)
         seen["up"] = _until(
             lambda: sorted(each["metric"]["job"] for each in prometheus.ask("up == 1")), lambda found: len(found) == 5
         )
         seen["failures"] = prometheus.ask("exporter_source_failures_total > 0")
         alert = {"labels": {"alertname": "Rehearsal", "severity": "page"}}
-        httpx.post(f"{alertmanager}/api/v2/alerts", json=[alert], trust_env=False).raise_for_status()
+        guarded, operator = "http://127.0.0.1:9093/api/v2/alerts", ("operator", MONITORING_PASSWORD)
+        httpx.post(guarded, json=[alert], auth=operator, trust_env=False).raise_for_status()
         host.run("worker", ["prefect", "deployment", "run", "drill/drill", "--watch"])
         told = _until(lambda: str(vendors.texts("webhook")), lambda text: "Rehearsal" in text and "drill" in text)
         seen["told"] = [word for word in ("Rehearsal", "drill") if word in told]
         seen["without a token"] = {path: _status(path) for path in ("/v2", "/metrics")}
+        seen["without a login"] = {
+            port: httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code
+            for port in (9090, 9093, 9111, 9112)
+        }
+        seen["alertmanagers"] = prometheus.get("alertmanagers")["activeAlertmanagers"]
         return seen
 
 
@@ -71,7 +85,7 @@ def _host(folder: Path, vendors: Vendors) -> Iterator[Host]:
         "POSTGRES_PASSWORD": "database-0815", "PREFECT_LOGIN": "operator:login-0815",
         "PREFECT_ENCRYPTION_KEY": Fernet.generate_key().decode(), "INFERENCE_TOKEN": "inference-0815",
         "INFERENCE_LABEL_TOKEN": "label-0815", "INFERENCE_ADMIN_TOKEN": "admin-0815",
-        "RELAY_TOKEN": "relay-0815", "GRAFANA_PASSWORD": "grafana-0815",
+        "MONITORING_PASSWORD": MONITORING_PASSWORD, "RELAY_TOKEN": "relay-0815", "GRAFANA_PASSWORD": "grafana-0815",
         "ON_CALL_URL": channel["url"], "ON_CALL_SECRET": channel["secret"], "AIW_SITE": str(folder / "site"),
     }  # fmt: skip
     with services.postgres() as found:

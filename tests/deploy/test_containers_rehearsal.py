@@ -53,6 +53,11 @@ def test_prometheus_reaches_every_part_with_its_token(seen: dict[str, Any]) -> N
     assert seen["without a token"] == {"/v2": 401, "/metrics": 401}
 
 
+def test_prometheus_and_alertmanager_require_the_login_that_prometheus_has(seen: dict[str, Any]) -> None:
+    assert seen["without a login"] == {"9090": 401, "9093": 401, "9111": 401, "9112": 401}
+    assert [each["url"] for each in seen["alertmanagers"]] == ["http://alertmanager:9112/api/v2/alerts"]
+
+
 def test_the_exporter_reads_a_store_it_cannot_write_and_a_guarded_prefect(seen: dict[str, Any]) -> None:
     assert seen["failures"] == []
 

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,20 @@ from tests import services
 _STARTED = 60.0
 
 
+@dataclass(frozen=True)
+class Web:
+    """A login that one of them requires: the file for `--web.config.file`, and what it accepts."""
+
+    file: Path
+    login: tuple[str, str]
+
+
 class Prometheus:
     """A Prometheus that answers; `url` is its address."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=f"{url}/api/v1/", timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=f"{url}/api/v1/", timeout=30, trust_env=False, auth=login)
 
     def get(self, path: str, **parameters: Any) -> Any:
         """Return the data of an answer of its API; what it refuses fails the test in its own words."""
@@ -76,21 +85,24 @@ def scraping(
 
 
 @contextmanager
-def prometheus(folder: Path, config: Mapping[str, Any], port: int | None = None) -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, config: Mapping[str, Any], port: int | None = None, web: Web | None = None
+) -> Iterator[Prometheus]:
     """Start a Prometheus by `prometheus.yml`; skips the test where there is none.
 
     Args:
         folder: for its configuration, its log, and its blocks in `data`, which may be there already.
         config: what `prometheus.yml` says.
         port: where it listens, if it has to be known before.
+        web: the login that it requires.
     """
     if shutil.which("prometheus") is None:
         pytest.skip("no Prometheus: apt-get install prometheus")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(dict(config)))
     command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=warn"]
-    with _listening(command, folder, port or services.free_port()) as url:
-        found = Prometheus(url)
+    with _listening(command, folder, port or services.free_port(), web) as url:
+        found = Prometheus(url, web and web.login)
         try:
             yield found
         finally:
@@ -98,7 +110,9 @@ def prometheus(folder: Path, config: Mapping[str, Any], port: int | None = None)
 
 
 @contextmanager
-def alertmanager(folder: Path, config: Mapping[str, Any], port: int | None = None) -> Iterator[str]:
+def alertmanager(
+    folder: Path, config: Mapping[str, Any], port: int | None = None, web: Web | None = None
+) -> Iterator[str]:
     """Start an Alertmanager by `alertmanager.yml`, and give its address; skips the test where there is none."""
     program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
     if program is None:
@@ -106,23 +120,23 @@ def alertmanager(folder: Path, config: Mapping[str, Any], port: int | None = Non
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "alertmanager.yml").write_text(yaml.safe_dump(dict(config)))
     command = [program, "--config.file=alertmanager.yml", "--storage.path=data", "--cluster.listen-address="]
-    with _listening(command, folder, port or services.free_port()) as url:
+    with _listening(command, folder, port or services.free_port(), web) as url:
         yield url
 
 
 @contextmanager
-def _listening(command: list[str], folder: Path, port: int) -> Iterator[str]:
+def _listening(command: list[str], folder: Path, port: int, web: Web | None = None) -> Iterator[str]:
     """Run one of them from a folder until the context ends, and give its address as soon as it is ready."""
     address = f"{services.LOOPBACK}:{port}"
     log = folder / "log"
     with log.open("wb") as told:
         process = subprocess.Popen(
-            [*command, f"--web.listen-address={address}"],
+            [*command, f"--web.listen-address={address}", *([f"--web.config.file={web.file}"] if web else [])],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=told, stderr=told,
         )  # fmt: skip
     try:
         deadline = time.monotonic() + _STARTED
-        while not _is_ready(address):
+        while not _is_ready(address, web and web.login):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()  # noqa: PT018
             time.sleep(0.05)
         yield f"http://{address}"
@@ -135,8 +149,8 @@ def _listening(command: list[str], folder: Path, port: int) -> Iterator[str]:
             process.wait()
 
 
-def _is_ready(address: str) -> bool:
+def _is_ready(address: str, login: tuple[str, str] | None) -> bool:
     try:
-        return httpx.get(f"http://{address}/-/ready", trust_env=False, timeout=5).status_code == 200
+        return httpx.get(f"http://{address}/-/ready", auth=login, trust_env=False, timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
