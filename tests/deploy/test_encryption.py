@@ -150,6 +150,21 @@ def test_make_run_starts_no_server_with_another_key(var: Path, monkeypatch: pyte
     assert server.own(var) is None
 
 
+@pytest.mark.slow
+def test_a_server_by_itself_does_not_start_with_another_key(var: Path) -> None:
+    save(var, FIRST)
+    before = (var / "prefect" / "prefect.db").read_bytes()
+    given = {"PREFECT_API_DATABASE_CONNECTION_URL": url(var), "PREFECT_HOME": str(var / "home"), KEY: SECOND}
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.prefect_server", "--port", str(services.free_port())], cwd=ROOT,
+        env=os.environ | given, timeout=100, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert re.search(r"secret/chat-bot, secret/prod-db cannot be decrypted", done.stderr), done.stderr
+    assert (var / "prefect" / "prefect.db").read_bytes() == before
+
+
 def test_make_up_starts_nothing_with_another_key(empty: Path, tmp_path: Path) -> None:
     with in_folder(tmp_path) as stack:
         _furnish(stack, empty)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ai_workflow.serving import json_body
 from tests.serving import shop
 from tests.serving.running import Running, dumps
 
@@ -189,3 +190,9 @@ def test_answers_and_metadata_of_very_many_classes_hold_the_event_loop_no_longer
         assert running.http.get("/openapi.json").status_code == 200
         assert running.http.get("/metrics").status_code == 200
         assert _longest(worst) <= LONGEST_SECONDS, worst.read_text()
+
+
+def test_a_body_of_too_many_objects_is_refused_before_it_is_read() -> None:
+    assert len(json_body.read(b"[" + b"{}," * (json_body.MAX_CONTAINERS - 2) + b"{}]")) == json_body.MAX_CONTAINERS - 1
+    with pytest.raises(ValueError, match=r"more than 100000 objects and lists\. Send fewer rows"):
+        json_body.read(b"[" + b"{}," * json_body.MAX_CONTAINERS + b"{}]")

@@ -1,0 +1,192 @@
+"""What stands against the threats of docs/security.md: how each guard is taken out, and the tests that must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SERVING, RELAY = "src/ai_workflow/serving", "monitoring/relay"
+ORIGINS = "src/ai_workflow/origins.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A guard: the text of a file that is it, what a careless change would leave, and who notices.
+
+    Args:
+        name: what is guarded, as the id of its test.
+        file: where it stands.
+        text: a text that the file has exactly once.
+        without: what replaces it.
+        tests: the arguments of pytest, of which one test at least must fail.
+    """
+
+    name: str
+    file: str
+    text: str
+    without: str
+    tests: tuple[str, ...]
+
+
+GUARDS = (
+    Guard("Host of a request", ORIGINS, "if host and not self._is_own(host):", "if False:", ("tests/test_origins.py",)),
+    Guard(
+        "Origin of a request", ORIGINS, 'return self._foreign(origin.decode("latin-1").lower(), host)', "return None",
+        ("tests/test_origins.py",),
+    ),
+    Guard(
+        "Sec-Fetch-Site of a request", ORIGINS,
+        'if seen.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not navigates:', "if False:",
+        ("tests/test_origins.py",),
+    ),
+    Guard(
+        "Origin of a WebSocket", ORIGINS,
+        'if scope["type"] not in ("http", "websocket") or', 'if scope["type"] != "http" or',
+        ("tests/test_origins.py", "-k", "websocket"),
+    ),
+    Guard(
+        "Prefect behind Host and Origin", "deploy/prefect_server.py",
+        "return OriginGuard(create_app(final=True), origins, forbid_frames=True)", "return create_app(final=True)",
+        ("tests/test_origins.py", "-k", "prefect_server or websocket"),
+    ),
+    Guard(
+        "Prefect in no frame", "deploy/prefect_server.py", ", forbid_frames=True", "",
+        ("tests/test_origins.py", "-k", "frame"),
+    ),
+    Guard(
+        "CSRF of Prefect", "deploy/server_environment.py", '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true"',
+        '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"', ("tests/test_origins.py", "-k", "csrf"),
+    ),
+    Guard(
+        "service behind Host and Origin", f"{SERVING}/service.py",
+        "return self._app if self._service.token else OriginGuard(self._app, self._origins)", "return self._app",
+        ("tests/test_origins.py", "-k", "service"),
+    ),
+    Guard(
+        "relay behind Host and Origin", f"{RELAY}/relay_app.py",
+        "return OriginGuard(app, self._origins, lambda headers: "
+        "self._token is not None and self._bears_token(headers))",
+        "return app", ("tests/test_origins.py", "-k", "alert"),
+    ),
+    Guard(
+        "exporter behind Host and Origin", "monitoring/exporter/exporter.py",
+        "wsgi_guard(make_wsgi_app(self.registry), self._origins)", "make_wsgi_app(self.registry)",
+        ("tests/test_origins.py", "-k", "exporter"),
+    ),
+    Guard(
+        "relay takes JSON only", f"{RELAY}/relay_app.py",
+        'if kind != "application/json" and (kind or self._token is None):', "if False:",
+        ("tests/test_origins.py", "-k", "json"),
+    ),
+    Guard(
+        "token of the relay", f"{RELAY}/relay_app.py",
+        'if self._token is not None and not self._bears_token(request.scope["headers"]):', "if False:",
+        ("tests/monitoring/relay/test_relay.py", "-k", "token"),
+    ),
+    Guard(
+        "size of a webhook", f"{RELAY}/relay_app.py", "if size > most:", "if False:",
+        ("tests/monitoring/relay/test_relay.py", "-k", "too_large or token"),
+    ),
+    Guard(
+        "relay without token on loopback only", "src/ai_workflow/settings/chat.py",
+        "if self.token is None and not self._is_loopback:", "if False:",
+        ("tests/monitoring/relay", "tests/test_config.py", "-m", "not slow"),
+    ),
+    Guard(
+        "service without token on loopback only", "src/ai_workflow/settings/service.py",
+        "if self.token is None and not self.is_loopback:", "if False:",
+        ("tests/serving/test_service.py", "-k", "refuses_to_start"),
+    ),
+    Guard(
+        "token of callers", f"{SERVING}/gate.py",
+        "return self._token is None or _bears(headers, self._token)", "return True",
+        ("tests/serving/test_service.py", "-k", "token"),
+    ),
+    Guard(
+        "token of administrators", f"{SERVING}/gate.py",
+        "return self._admin is not None and _bears(headers, self._admin)",
+        "return True", ("tests/serving/test_service.py", "-k", "administration"),
+    ),
+    Guard(
+        "token of labels", f"{SERVING}/gate.py",
+        "return self._label is None or _bears(headers, self._label)", "return True",
+        ("tests/serving/test_labels.py", "-k", "token"),
+    ),
+    Guard(
+        "labels closed where only others have tokens", f"{SERVING}/gate.py",
+        "return self._label is not None or (self._token is None and self._admin is None)", "return True",
+        ("tests/serving/test_labels.py", "-k", "closed"),
+    ),
+    Guard(
+        "tokens that differ", f"{SERVING}/gate.py", "if name < other and token == value:", "if False:",
+        ("tests/serving/test_labels.py", "-k", "the_same"),
+    ),
+    Guard(
+        "prediction ids at random", f"{SERVING}/answering.py", "os.urandom(_ID_BYTES).hex()",
+        'f"{int(__import__(\"time\").time() * 1e6):032x}"', ("tests/serving/test_labels.py", "-k", "share_nothing"),
+    ),
+    Guard(
+        "labels ahead of the clock", f"{SERVING}/label_time.py", "return min(seconds, now)", "return seconds",
+        ("tests/serving/test_labels.py", "-k", "ahead"),
+    ),
+    Guard(
+        "size of a body", f"{SERVING}/inference_app.py",
+        'if int(headers.get(b"content-length", 0)) > most:', "if False:",
+        ("tests/serving/test_abuse.py", "-k", "too_large"),
+    ),
+    Guard(
+        "time of a request", f"{SERVING}/connections.py",
+        "return is_waited_for and now - self.since > self._service.read_seconds", "return False",
+        ("tests/serving/test_abuse.py", "-k", "does_not_finish"),
+    ),
+    Guard(
+        "number of connections", f"{SERVING}/connections.py",
+        "if len(self.connections) > self._service.max_connections and not self._make_room():", "if False:",
+        ("tests/serving/test_abuse.py", "-k", "beyond"),
+    ),
+    Guard(
+        "objects of a JSON body", f"{SERVING}/json_body.py",
+        'if len(body) > MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:', "if False:",
+        ("tests/serving/test_event_loop.py", "-k", "too_many_objects"),
+    ),
+    Guard(
+        "redirects of the service", f"{SERVING}/other_routes.py", "app.router.redirect_slashes = False", "pass",
+        ("tests/serving/test_connections.py", "-k", "redirected"),
+    ),
+    Guard(
+        "secrets in a text", "src/ai_workflow/secrets.py", "text = text.replace(value, MASK)", "pass",
+        ("tests/test_secrets.py", "tests/test_logs.py", "-k", "mask"),
+    ),
+    Guard(
+        "secrets shown", "src/ai_workflow/secrets.py", "def __str__(self) -> str:\n        return MASK",
+        'def __str__(self) -> str:\n        return self._value or ""', ("tests/test_secrets.py",),
+    ),
+    Guard(
+        "key of Prefect before make run", "deploy/server.py",
+        "encryption.check(server_environment.database_of(home), encryption.key_of(os.environ))", "pass",
+        ("tests/deploy/test_encryption.py", "-k", "make_run"),
+    ),
+    Guard(
+        "key of Prefect before the server", "deploy/prefect_server.py",
+        "encryption.check(PREFECT_API_DATABASE_CONNECTION_URL.value(), key)", "pass",
+        ("tests/deploy/test_encryption.py", "-k", "a_server_by_itself"),
+    ),
+    Guard(
+        "damage to a version", "src/ai_workflow/store.py",
+        "if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:", "if False:",
+        ("tests/test_registry.py", "-k", "damaged"),
+    ),
+    Guard(
+        "results as JSON", "flows/pipeline_run.py", 'result_serializer="json"', 'result_serializer="pickle"',
+        ("tests/flows/test_caching.py", "-k", "cached"),
+    ),
+    Guard(
+        "files of make up", "deploy/stack/watching.py", "os.O_EXCL, 0o600)", "os.O_EXCL, 0o644)",
+        ("tests/deploy/test_stack.py",),
+    ),
+    Guard(
+        "policies of the network", "deploy/kubernetes/base/network.yaml",
+        "  name: nobody\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n",
+        "  name: nobody\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n  ingress: [{}]\n",
+        ("tests/deploy/test_kubernetes.py", "-k", "only_who_must"),
+    ),
+)  # fmt: skip
