@@ -242,3 +242,11 @@ def test_a_date_does_not_depend_on_the_precision_of_the_dates_beside_it(
 @pytest.mark.parametrize("cell", ["9999-12-31T23:00:00-05:00", "0001-01-01T00:00:00+05:00"])
 def test_a_date_that_its_zone_carries_out_of_the_calendar_is_rejected(cell: str) -> None:
     assert _coerce(_texts(cell, "9999-12-31T23:00:00Z"), "datetime")[1] == ["is not a date (ISO 8601)", ""]
+
+
+@pytest.mark.parametrize(
+    ("cell", "form"), [("2025.0304100000", "%Y.%m%d%H%M%S"), ("04.03202510", "%d.%m%Y%H"), ("10.04032025", "%H.%d%m%Y")]
+)
+def test_digits_after_a_point_are_read_as_the_format_says(cell: str, form: str) -> None:
+    read, reasons = _coerce(_texts(cell), "datetime", format=form)
+    assert (read, reasons) == ([pd.Timestamp(2025, 3, 4, 10)], [""])

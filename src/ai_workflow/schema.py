@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from ai_workflow import moments
@@ -17,7 +16,6 @@ Finding = tuple[str, "pd.Series"]
 # A float64 holds each whole number below it.
 _EXACT = 2.0**53
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-_NANOSECONDS = re.compile(r"(\.[0-9]{6})[0-9]+")
 
 
 def coerce(
@@ -130,9 +128,7 @@ def _datetimes(values: pd.Series, column: Column) -> tuple[pd.Series, list[Findi
         text = values.astype("str")
         # pandas takes these for the moment at which it reads them.
         absent = values.isna() | text.str.strip().str.lower().isin(["now", "today"])
-        # With nanoseconds in one text, pandas could not read years beyond 2262 in the others.
-        text = text.mask(absent).str.replace(_NANOSECONDS, r"\1", regex=True)
-        found = moments.read(text, column.format or "ISO8601")
+        found = moments.read(text.mask(absent), column.format)
     read = found.dt.tz_localize(None).astype("datetime64[us]")
     # A zone may carry a moment out of the years 1 to 9999, in which alone it has a text that reads back.
     read = read.where(read.dt.year.between(1, 9999))
