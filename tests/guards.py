@@ -181,7 +181,7 @@ GUARDS = (
     ),
     Guard(
         "files of make up", "deploy/stack/watching.py", "os.O_EXCL, 0o600)", "os.O_EXCL, 0o644)",
-        ("tests/deploy/test_stack.py",),
+        ("tests/deploy/test_login.py",),
     ),
     Guard(
         "policies of the network", "deploy/kubernetes/base/network.yaml",

@@ -49,7 +49,7 @@ def test_the_card_says_what_so_many_rows_can_say() -> None:
 
 def test_a_large_majority_is_a_warning_with_what_to_judge_by() -> None:
     warnings = cautions.of(report())
-    assert any("97.7% of the rows are of class `no`: accuracy says little here" in text for text in warnings)
+    assert any("97.7% of the rows held out are of class `no`: accuracy says little here" in text for text in warnings)
     assert not any("accuracy says little" in text for text in cautions.of(_even(report())))
     assert f"> **Warning:** {warnings[0]}" in card.render(report(warnings=warnings))
 

@@ -37,7 +37,7 @@ def _of_majority(report: dict[str, Any]) -> str:
     if share < MAJORITY:
         return ""
     return (
-        f"{share:.1%} of the rows are of class `{largest['class']}`: accuracy says little here, since always "
+        f"{share:.1%} of the rows held out are of class `{largest['class']}`: accuracy says little here, since always "
         "answering it scores as much. Judge by `auc` (evaluate.metric) and by the table per class."
     )
 

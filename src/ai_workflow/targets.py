@@ -35,7 +35,7 @@ def classes(seen: dict[str, Any], target: str, cutoff: str | None) -> list[str]:
             f"target '{target}' has one class only in the training rows: {trained[0]!r}"
             if trained
             else f"target '{target}' has no value in the training rows",
-            "Give rows of at least two classes, or set task: regression",
+            "Give rows of at least two classes",
         )
     _refuse_too_many(target, trained, seen["columns"][target]["present"])
     unseen = [(value, count) for value, count in seen["held"]["counts"] if value not in set(trained)]

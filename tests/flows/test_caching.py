@@ -62,6 +62,9 @@ def test_a_second_run_shows_every_stage_cached(trained: Workplace) -> None:
     assert trained.registry.versions() == ["model_v1.0"]
     # A cached stage tells what it told when it ran, not nothing.
     assert again.of("data_loader").message == "300 records loaded"
+    results = [json.loads(path.read_text()) for path in trained.files("results/*/*/*")]
+    assert len(results) >= len(TRAINING) - 1
+    assert {result["metadata"]["serializer"]["type"] for result in results} == {"json"}, "a pickle would be run as code"
 
 
 def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_before(trained: Workplace) -> None:

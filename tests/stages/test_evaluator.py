@@ -268,7 +268,10 @@ def test_the_card_warns_where_one_class_is_most_of_the_rows(store: Store) -> Non
     made = Pipeline(store, settings(evaluate={"beat_baseline": False})).publish(frame)
     share = max(line["support"] for line in report(made)["scores"]["per_class"]) / report(made)["holdout_rows"]
     assert share > 0.8
-    assert f"{share:.1%} of the rows are of class `no`: accuracy says little here" in made.file("card.md").decode()
+    assert (
+        f"{share:.1%} of the rows held out are of class `no`: accuracy says little here"
+        in made.file("card.md").decode()
+    )
 
 
 def test_the_card_of_a_split_by_time_names_the_moment_and_the_trace(store: Store) -> None:

@@ -168,7 +168,7 @@ def _statistics(store: Store, dataset: Dataset, parting: dict[str, Any], target:
     if rows == dataset.rows:
         raise StageError(
             f"none of {rows} rows is held out, so nothing could judge the model",
-            "Give more rows, or raise evaluate.holdout",
+            "Give more rows",
         )
     merged = {
         name: _merge(declared["type"], [part["columns"][name] for part in parts]) for name, declared in columns.items()
