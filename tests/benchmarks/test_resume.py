@@ -25,7 +25,7 @@ def test_a_goal_that_is_missed_is_called_so(ratio: float, said: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_it_kills_and_resumes_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     resume.main(
         ["--rounds", "1", "--pairs", "2", "--rows", "5000", "--steps", "400", "--json", str(tmp_path / "found.json")]

@@ -376,14 +376,17 @@ def test_a_pinned_version_that_fails_is_nobody_else_s_answer(tmp_path: Path, fau
 
 
 def test_sigterm_loses_no_request_and_ends_soon(tmp_path: Path, root: Path) -> None:
-    pipeline = shop.pipeline(tmp_path, service={"drain_seconds": 0.8})
+    pipeline = shop.pipeline(tmp_path, service={"drain_seconds": 20})
     with Running(pipeline, root) as running, Traffic(running.port, dumps([shop.ROW])) as traffic:
-        time.sleep(0.3)
+        running.until(lambda: traffic.told)
         running.process.terminate()
         running.until(lambda: httpx.get(f"http://127.0.0.1:{running.port}/v2/health/ready").status_code == 503)
         assert httpx.get(f"http://127.0.0.1:{running.port}/v2/health/live").status_code == 200
-        time.sleep(0.3)
+        before = len(traffic.told)
+        running.until(lambda: len(traffic.told) > before + 10)
         traffic.stop()
+        # Asked a second time it waits no longer.
+        running.process.terminate()
         assert traffic.lost == []
         assert {told.version for told in traffic.told} == {LATEST}
         assert running.process.wait(25) == 0
