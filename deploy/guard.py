@@ -23,7 +23,7 @@ from ai_workflow import json_text, logs
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.http_protocol import Http11Protocol
 from ai_workflow.origins import OriginGuard, Origins
-from deploy import login
+from deploy import command_line, login
 from deploy.healthy import GUARD_PATH
 
 CONNECT_SECONDS = 5.0
@@ -182,12 +182,7 @@ def guarded(upstream: str, variables: Mapping[str, str]) -> OriginGuard:
 
 def main() -> int:
     """Run the command line; an error is one message without a traceback."""
-    try:
-        app(result_action="return_value")
-    except AiWorkflowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command_line.exit_code(lambda: app(result_action="return_value"))
 
 
 if __name__ == "__main__":

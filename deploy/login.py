@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 import bcrypt
 
 from ai_workflow.errors import AiWorkflowError
+from deploy import command_line
 from monitoring.scraping import INNER_USER
 from monitoring.text import as_yaml
 
@@ -64,12 +65,7 @@ def inner(authorization: bytes) -> bytes:
 
 def main() -> int:
     """Print the file; the exit code is 1 if the password is missing or wrong."""
-    try:
-        print(web_config(os.environ.get(VARIABLE, "")), end="")
-    except AiWorkflowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command_line.exit_code(lambda: print(web_config(os.environ.get(VARIABLE, "")), end=""))
 
 
 if __name__ == "__main__":

@@ -59,11 +59,11 @@ def _compose(spec: Spec) -> dict[str, dict[str, object]]:
     }
     here = replace(spec, targets=targets, places=places)
     # Links in alerts are for a browser, and stay as they are; this one is for Grafana, which is a container, too.
-    asked = replace(spec, places={**places, "prometheus": f"http://prometheus:{_PORTS['9090']}"})
+    in_compose = replace(spec, places={**places, "prometheus": f"http://prometheus:{_PORTS['9090']}"})
     return {
         "prometheus.yml": scraping.config(here, TOKENS),
         "alertmanager.yml": alertmanager.config(here),
-        "datasource.yaml": provisioning.files(asked)["datasources/prometheus.yaml"],
+        "datasource.yaml": provisioning.files(in_compose)["datasources/prometheus.yaml"],
     }
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from cyclopts import App
 
-from ai_workflow.errors import AiWorkflowError
 from ai_workflow.origins import OriginGuard, Origins
-from deploy import encryption, server_environment
+from deploy import command_line, encryption, server_environment
 
 app = App(name="python -m deploy.prefect_server", help=__doc__, version_flags=[])
 
@@ -65,12 +64,7 @@ def guarded(variables: Mapping[str, str]) -> Any:
 
 def main() -> int:
     """Run the command line; an error is one message without a traceback."""
-    try:
-        app(result_action="return_value")
-    except AiWorkflowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command_line.exit_code(lambda: app(result_action="return_value"))
 
 
 if __name__ == "__main__":

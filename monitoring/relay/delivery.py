@@ -73,8 +73,8 @@ class Delivery:
 
     async def _tell(self, box: Outbox, part: Notice, whole: Notice, others: Sequence[Outbox]) -> str:
         waiting = [(other.channel.name, whole.only(other.takes)) for other in others if other is not box]
-        untold = self._ledger.untold(box.channel.name, part, waiting)
-        return await box.deliver(untold, self._relay.answer_seconds) if untold.alerts else ""
+        undelivered = self._ledger.undelivered(box.channel.name, part, waiting)
+        return await box.deliver(undelivered, self._relay.answer_seconds) if undelivered.alerts else ""
 
 
 def _severities(notice: Notice) -> str:

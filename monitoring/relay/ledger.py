@@ -1,4 +1,4 @@
-"""Which channel was told what: so that a retry reaches those that missed it, and only them."""
+"""Which alerts were delivered to which channel: a retry reaches those that missed it, and only them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 from monitoring.relay.notice import Alert, Notice, Status
 
-# While a channel cannot be told, the sender tries again and again; the others are reminded so often at most.
+# While one channel fails, the sender retries again and again; the other channels are reminded once in this time.
 _RETRIED_SECONDS = 3600
-# Beyond this many alerts of a channel the oldest are forgotten: at worst they are told twice.
+# Beyond this many alerts of a channel the oldest are forgotten: at worst they are delivered twice.
 _MOST = 50_000
 
 
 class Ledger:
-    """Keeps, for each channel and alert, the last word it was told; in memory: after a restart nothing was.
+    """Keeps the last delivered status of each alert, by channel; in memory, so that a restart forgets all.
 
     Args:
         remind_seconds: a notice that holds nothing new is a retry up to this age, and a reminder beyond.
@@ -24,35 +24,35 @@ class Ledger:
 
     def __init__(self, remind_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._remind, self._clock = remind_seconds, clock
-        self._told: dict[str, OrderedDict[str, tuple[Status, float]]] = {}
+        self._delivered: dict[str, OrderedDict[str, tuple[Status, float]]] = {}
 
-    def untold(self, channel: str, notice: Notice, others: Iterable[tuple[str, Notice]] = ()) -> Notice:
-        """Return what the channel must still be told of a notice.
+    def undelivered(self, channel: str, notice: Notice, others: Iterable[tuple[str, Notice]] = ()) -> Notice:
+        """Return the part of a notice that is still to be delivered to a channel.
 
-        That is what is new to it. Nothing new at all is a reminder, and told as a whole, unless it comes so soon, or
-        one of the `others` still lacks its part of it: then somebody tries again.
+        That is what is new to it. A notice without anything new is a reminder and returned whole, unless it comes
+        within `remind_seconds`, or one of the `others` still lacks its part: then it is a retry, and empty.
         """
-        told: Mapping[str, tuple[Status, float]] = self._told.get(channel, {})
-        new = notice.only(lambda alert: not _is_told(told, alert))
+        delivered: Mapping[str, tuple[Status, float]] = self._delivered.get(channel, {})
+        new = notice.only(lambda alert: not _is_delivered(delivered, alert))
         if new.alerts or not notice.alerts:
             return new
-        age = self._clock() - max(told[alert.key][1] for alert in notice.alerts)
+        age = self._clock() - max(delivered[alert.key][1] for alert in notice.alerts)
         is_waited_for = age <= _RETRIED_SECONDS and any(self._lacks(*other) for other in others)
         return new if age <= self._remind or is_waited_for else notice
 
     def note(self, channel: str, notice: Notice) -> None:
-        """Remember that the channel was told."""
-        told, now = self._told.setdefault(channel, OrderedDict()), self._clock()
+        """Remember that a notice was delivered to a channel."""
+        delivered, now = self._delivered.setdefault(channel, OrderedDict()), self._clock()
         for alert in notice.alerts:
-            told.pop(alert.key, None)
-            told[alert.key] = (alert.status, now)
-        while len(told) > _MOST:
-            told.popitem(last=False)
+            delivered.pop(alert.key, None)
+            delivered[alert.key] = (alert.status, now)
+        while len(delivered) > _MOST:
+            delivered.popitem(last=False)
 
     def _lacks(self, channel: str, notice: Notice) -> bool:
-        told: Mapping[str, tuple[Status, float]] = self._told.get(channel, {})
-        return any(not _is_told(told, alert) for alert in notice.alerts)
+        delivered: Mapping[str, tuple[Status, float]] = self._delivered.get(channel, {})
+        return any(not _is_delivered(delivered, alert) for alert in notice.alerts)
 
 
-def _is_told(told: Mapping[str, tuple[Status, float]], alert: Alert) -> bool:
-    return alert.key in told and told[alert.key][0] == alert.status
+def _is_delivered(delivered: Mapping[str, tuple[Status, float]], alert: Alert) -> bool:
+    return alert.key in delivered and delivered[alert.key][0] == alert.status

@@ -25,16 +25,16 @@ _Word = tuple[str, Status]
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     notice: Notice
-    told: asyncio.Future[str]
+    outcome: asyncio.Future[str]
 
 
 class Outbox:
-    """What one channel is still to be told.
+    """The messages that are still to be sent to one channel.
 
     Args:
         channel: its settings.
         vendor: what writes to it.
-        ledger: remembers what it was told.
+        ledger: remembers what was delivered.
     """
 
     def __init__(self, channel: Channel, vendor: Vendor, ledger: Ledger) -> None:
@@ -48,12 +48,12 @@ class Outbox:
         self._at_work = asyncio.get_running_loop().create_task(self._work())
 
     def takes(self, alert: Alert) -> bool:
-        """Whether the channel is told such alerts; those of a severity that nobody knows go everywhere."""
+        """Return whether the channel takes alerts of this severity; those of an unknown severity go to all channels."""
         known = alert.severity in ("page", "ticket", "chat")
         return not known or alert.severity in self.channel.severities
 
     async def deliver(self, notice: Notice, seconds: float) -> str:
-        """Have the channel told, and return what is wrong; nothing if it was.
+        """Deliver a notice; return the problem, or an empty text.
 
         What another sender has brought already is waited for, not sent again. What takes longer than `seconds` is
         still sent.
@@ -69,31 +69,31 @@ class Outbox:
         return "; ".join(problems)
 
     async def close(self) -> None:
-        """Stop; what waits is not sent, and those who brought it have been told nothing good."""
+        """Stop; what waits is not sent, and its senders got no success."""
         self._at_work.cancel()
         await asyncio.wait([self._at_work])
         await self._vendor.close()
 
     def _put(self, notice: Notice) -> asyncio.Future[str]:
-        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(notice, told))
+        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(notice, outcome))
         for alert in notice.alerts:
             # A status that comes again after this one is news.
             self._under_way.pop(_opposite(alert), None)
-            self._under_way[_word(alert)] = told
+            self._under_way[_word(alert)] = outcome
         self._some.set()
-        return told
+        return outcome
 
     def _hold(self, notice: Notice) -> None:
         """Send a notice again later, whether or not its senders try again.
 
         It is put before what came meanwhile, which holds the newer status of an alert.
         """
-        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.appendleft(_Waiting(notice, told))
+        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.appendleft(_Waiting(notice, outcome))
         for alert in notice.alerts:
             if _opposite(alert) not in self._under_way:
-                self._under_way.setdefault(_word(alert), told)
+                self._under_way.setdefault(_word(alert), outcome)
         self._some.set()
 
     async def _work(self) -> None:
@@ -106,12 +106,12 @@ class Outbox:
                 if not problem:
                     self._ledger.note(self.channel.name, one.notice)
                 for word in map(_word, one.notice.alerts):
-                    if self._under_way.get(word) is one.told:
+                    if self._under_way.get(word) is one.outcome:
                         del self._under_way[word]
             if is_held_back:
                 self._hold(merged(one.notice for one in batch))
             for one in batch:
-                one.told.set_result(problem)
+                one.outcome.set_result(problem)
 
     def _take(self) -> list[_Waiting]:
         """Return what becomes the next message: all that waits, up to a number of alerts."""
@@ -152,9 +152,9 @@ class Outbox:
         self._results[result].inc()
         problem = clean(problem, 400)
         if problem:
-            log.error("chat channel '%s' was not told of %s: %s", self.channel.name, _names(notice), problem)
+            log.error("chat channel '%s' did not receive %s: %s", self.channel.name, _names(notice), problem)
         else:
-            log.info("chat channel '%s' was told of %s", self.channel.name, _names(notice))
+            log.info("chat channel '%s' received %s", self.channel.name, _names(notice))
         return problem, is_held_back
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NANOSECONDS = re.compile(r"(\.[0-9]{6})[0-9]+")
-# Only a cell with so many digits in a row can have nanoseconds.
+# Only a cell with seven or more digits in a row can have nanoseconds.
 _MANY_DIGITS = re.compile(r"[0-9]{7}")
 
 

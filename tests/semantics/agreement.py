@@ -16,7 +16,7 @@ from tests.semantics.door import Door
 from tests.semantics.drawn import Drawn, Refused
 from tests.semantics.pipeline import TARGET, Pipeline, Scored, write_csv
 
-# The service shows so many refused cells of a request.
+# The service lists at most this many refused cells of a request.
 _SHOWN = 5
 Send = Callable[[Sequence[int]], Scored]
 

@@ -32,29 +32,29 @@ class Job:
     added: float
 
 
-class Asked(Protocol):
-    """Whoever owns the queue."""
+class Owner(Protocol):
+    """The owner of a queue."""
 
     def ask(self, rows: int, data: bytes) -> None:
         """Send a batch to the model."""
 
     def expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
-        """Hear that the time of jobs is over; they are still in the queue."""
+        """Handle jobs whose time is over; they are still in the queue."""
 
     def hung(self, seconds: float) -> None:
-        """Hear that a batch has not been answered for so long."""
+        """Handle a batch that has not been answered for `seconds`."""
 
 
 class JobQueue:
     """The jobs of one version in their order; one batch is with the model, the others wait.
 
     Args:
-        owner: what sends batches, and is told of what is late.
+        owner: sends batches, and handles what is late.
         hang: seconds after which a batch without an answer has hung.
         most_rows: as many rows as a batch of several requests has at most.
     """
 
-    def __init__(self, owner: Asked, hang: float, most_rows: int = _BATCH_ROWS) -> None:
+    def __init__(self, owner: Owner, hang: float, most_rows: int = _BATCH_ROWS) -> None:
         self._owner, self._hang, self._most_rows = owner, hang, min(most_rows, _BATCH_ROWS)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Job] = deque()

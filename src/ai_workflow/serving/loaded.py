@@ -18,7 +18,7 @@ from ai_workflow.serving.model_file import sealed
 if TYPE_CHECKING:
     import numpy as np
 
-# So many answers are handled on the event loop; more as an array, or in a thread.
+# Up to this many answers are handled on the event loop; more as an array, or in a thread.
 FEW_VALUES = 2048
 # As many as the answers to one batch may be: they are checked on the event loop.
 MAX_VALUES = 2_000_000

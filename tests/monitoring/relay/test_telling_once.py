@@ -59,10 +59,10 @@ def channel(name: str, **more: object) -> Channel:
 def test_news_are_told_and_what_was_told_is_not() -> None:
     ledger = Ledger(300)
     ledger.note("chat", notice("a"))
-    assert names(ledger.untold("chat", notice("a", "b"))) == ["b"]
-    assert names(ledger.untold("chat", notice("a"))) == []
-    assert names(ledger.untold("chat", notice("a", status="resolved"))) == ["a"]
-    assert names(ledger.untold("other", notice("a"))) == ["a"]
+    assert names(ledger.undelivered("chat", notice("a", "b"))) == ["b"]
+    assert names(ledger.undelivered("chat", notice("a"))) == []
+    assert names(ledger.undelivered("chat", notice("a", status="resolved"))) == ["a"]
+    assert names(ledger.undelivered("other", notice("a"))) == ["a"]
 
 
 def test_the_same_is_a_retry_at_first_and_a_reminder_later() -> None:
@@ -70,9 +70,9 @@ def test_the_same_is_a_retry_at_first_and_a_reminder_later() -> None:
     ledger = Ledger(300, clock)
     ledger.note("chat", notice("a", "b"))
     clock.now = 300
-    assert names(ledger.untold("chat", notice("a", "b"))) == []
+    assert names(ledger.undelivered("chat", notice("a", "b"))) == []
     clock.now = 301
-    assert names(ledger.untold("chat", notice("a", "b"))) == ["a", "b"]
+    assert names(ledger.undelivered("chat", notice("a", "b"))) == ["a", "b"]
 
 
 def test_as_long_as_another_channel_lacks_it_the_same_is_a_retry_but_not_for_ever() -> None:
@@ -81,9 +81,9 @@ def test_as_long_as_another_channel_lacks_it_the_same_is_a_retry_but_not_for_eve
     ledger.note("chat", notice("a"))
     lacking = [("down", notice("a"))]
     clock.now = 3600
-    assert names(ledger.untold("chat", notice("a"), lacking)) == []
+    assert names(ledger.undelivered("chat", notice("a"), lacking)) == []
     clock.now = 3601
-    assert names(ledger.untold("chat", notice("a"), lacking)) == ["a"]
+    assert names(ledger.undelivered("chat", notice("a"), lacking)) == ["a"]
 
 
 @pytest.mark.parametrize("per_minute", [1, 20, 60])
@@ -284,4 +284,4 @@ def test_a_ledger_that_is_full_forgets_the_oldest_alerts() -> None:
     ledger = Ledger(300)
     for first in range(0, 52_000, 1000):
         ledger.note("chat", notice(*(str(number) for number in range(first, first + 1000))))
-    assert names(ledger.untold("chat", notice("1999", "2000"))) == ["1999"]
+    assert names(ledger.undelivered("chat", notice("1999", "2000"))) == ["1999"]
