@@ -182,7 +182,7 @@ def test_no_version_is_asked_once_the_timeout_of_the_caller_has_passed(shared: R
     answer = shared.http.post(f"/v2/models/{shop.PIPELINE}/infer", json=sent).json()
     assert answer["model_version"] == "default"
     assert answer["parameters"]["fallback"] is True
-    assert "timeout" in answer["parameters"]["fallback_reason"]
+    assert "expired" in answer["parameters"]["fallback_reason"]
     assert shared.http.post(f"/v2/models/{shop.PIPELINE}/versions/latest/infer", json=sent).status_code == 504
     assert shared.predict(shop.ROW)["fallback"] is False, "the version is not to blame"
 
