@@ -87,7 +87,9 @@ def test_connect_and_a_malformed_offer_are_refused(shared: Running) -> None:
     "more",
     [
         b"x: %b\r\n" % (b"y" * 100_000),
+        b"x: %b\r\n" % (b"y" * (64 << 10)),
         b"x: y\r\n" * 5000,
+        b"".join(b"x-%d: %b\r\n" % (number, b"y" * 1000) for number in range(68)),
         b"".join(b"x-%d: %b\r\n" % (number, b"y" * 1000) for number in range(90)),
         b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + b"x: y\r\n" * 5000,
     ],
