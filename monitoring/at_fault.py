@@ -15,8 +15,9 @@ from monitoring.spec import Slo, Spec
 
 FAILED, FELL_BACK = "error|timeout|rejected", "fallback|default"
 _OF = "job=$job,pipeline=$pipeline"
-# A full queue is overload, and a pause of the service or of a version that is replaced is not a failure of it.
-_OWN = 'reason!~"busy|stalled|retired"'
+# A full queue is overload. A pause of the service or of a version that is replaced, and a deadline that a caller set,
+# are not failures of the version.
+_OWN = 'reason!~"busy|stalled|retired|expired"'
 # Requests that a version got and did not answer, and requests kept from it because it would not have answered.
 _FAILURES = (f'inference_total{{{_OF},status=~"error|timeout"}}', f"inference_refused_total{{{_OF},{_OWN}}}")
 _FALLBACKS = (f"inference_fallback_total{{{_OF},{_OWN}}}",)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.origins import Origins
 from ai_workflow.settings import Settings
 from ai_workflow.stall import StallTimeout, group_ticks
 from deploy import encryption, healthy, history, login, ports, server, server_environment
@@ -18,6 +19,7 @@ from deploy.stack import database, launch, manager, processes, watching
 from deploy.stack.manager import ROOT, Manager, ManagerError
 from deploy.stack.place import MARK, Options, Place, State
 from deploy.stack.services import POSTGRESQL, Service
+from monitoring.relay.channels import opening
 from monitoring.scraping import INNER_USER
 
 MANAGER_SECONDS, UP_SECONDS = 30.0, 120.0
@@ -90,6 +92,8 @@ def _refuse(place: Place, options: Options, given: Mapping[str, str]) -> Setting
     ours = {name: value for name, value in given.items() if name not in ("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY")}
     variables.check(found, ours, "service", "exporter", "relay", "run")
     _addresses_are_the_stacks(found.settings, options)
+    Origins.of(given)
+    opening.check(found.settings.chat)
     return found.settings
 
 

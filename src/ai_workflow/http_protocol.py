@@ -18,6 +18,8 @@ from ai_workflow.lingering_protocol import LingeringProtocol
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 128
+# The colon, the space and the line end of a header.
+_HEADER_EXTRA_BYTES = 4
 # The parser gets at most this much at a time, so that the limits hold within one packet as well.
 _PIECE_BYTES = 16 << 10
 _OFFERS = frozenset((b"upgrade", b"http2-settings"))
@@ -57,6 +59,7 @@ class Http11Protocol(LingeringProtocol):
         super().__init__(*args, **options)
         self._is_in_head, self._is_refused = False, False
         self._head_bytes = 0
+        self._headers_bytes = 0
         # The request that is being answered; those behind it wait in `pipeline`.
         self._answering: RequestResponseCycle | None = None
         # Received bytes that are parsed once the requests before them have been answered.
@@ -83,17 +86,18 @@ class Http11Protocol(LingeringProtocol):
     def on_message_begin(self) -> None:
         """Start the head of a request."""
         super().on_message_begin()
-        self._is_in_head, self._head_bytes = True, 0
+        self._is_in_head, self._head_bytes, self._headers_bytes = True, 0, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header; trailers of a chunked body are ignored.
 
         Raises:
-            _HeadTooLarge: the head has too many.
+            _HeadTooLarge: the head has too many, or too many bytes.
         """
         if not self._is_in_head:
             return
-        if len(self.headers) >= MAX_HEADERS:
+        self._headers_bytes += len(name) + len(value) + _HEADER_EXTRA_BYTES
+        if len(self.headers) >= MAX_HEADERS or self._headers_bytes + len(self.url) > MAX_HEAD_BYTES:
             raise _HeadTooLarge
         super().on_header(name, value)
 

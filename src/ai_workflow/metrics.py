@@ -31,7 +31,8 @@ SERVICE = (
     Metric(
         "inference_requests_total",
         "counter",
-        "Requests by final outcome: success, fallback (another version), default (response), error, timeout, rejected",
+        "Requests by final outcome: success, fallback (another version), default (response), error, timeout, rejected,"
+        " expired (the deadline that the caller set had passed)",
         ("pipeline", "status"),
     ),
     Metric(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import shlex
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from ai_workflow.errors import AiWorkflowError
 from deploy import server, server_environment
 from deploy.server_environment import FolderError
 from deploy.stack import launch, manager, processes
+from deploy.stack import stack as stacks
 from deploy.stack.place import Options, Place
 from deploy.stack.services import POSTGRESQL, SECRETS, SERVICES
 from tests import services
@@ -81,6 +84,29 @@ def test_what_cannot_work_is_refused_before_anything_is_started(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert processes.find(stack.place.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "channel", "said"),
+    [
+        ({}, {"kind": "telegram", "url": "https://api.telegram.org/bot1/sendMessage"}, "url is not one of telegram"),
+        ({}, {"kind": "webhook", "url": "file:///tmp/x"}, "url is not one of webhook"),
+        ({}, {"kind": "apprise", "url": "unheard-of://x"}, "url is not one of apprise"),
+        ({"AIW_ALLOWED_ORIGINS": "https://*.example.com"}, {}, "it is not an origin"),
+    ],
+    ids=["telegram", "webhook", "apprise", "origins"],
+)
+def test_an_address_that_a_part_would_refuse_is_refused_before_anything_is_started(
+    tmp_path: Path, given: dict[str, str], channel: dict[str, str], said: str
+) -> None:
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text(json.dumps({"chat": [{"name": "team", **channel}] if channel else []}))
+    place = Place(tmp_path)
+
+    with pytest.raises(AiWorkflowError, match=re.escape(said)):
+        stacks.up(place, Options(config=str(pipeline)), given, print)
+
+    assert processes.find(place.folder) == []
 
 
 @pytest.mark.slow

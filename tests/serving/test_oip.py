@@ -99,6 +99,7 @@ REFUSED: list[tuple[Any, str]] = [
     (tensor(data=[10**400, 1]), "the body is not JSON: number is infinity"),
     (tensor("price", shape=(1, 2), data=[1, 2]), "is one column: its shape is [rows] or [rows, 1]"),
     (tensor(parameters={"binary_data_size": 16}), "0 bytes are left"),
+    (tensor(parameters={"binary_data_size": 0}, data=[1, 2]), "has both `data` and parameters.binary_data_size"),
     (tensor(parameters={"binary_data_size": -1}), "binary_data_size -1"),
     (tensor(parameters=[1], data=[1, 2]), "`parameters` must be an object"),
     ("features", "each input must be an object"),

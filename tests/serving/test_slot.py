@@ -65,8 +65,9 @@ def data(rows: int, seed: int = 0) -> bytes:
     return shop.matrix(shop.rows(rows, seed)).tobytes()
 
 
-def answer(slot: Slot, rows: int, seed: int = 0, seconds: float = 5.0) -> Answers:
-    found = slot.answer(data(rows, seed), rows, asyncio.get_running_loop().time() + seconds)
+def answer(slot: Slot, rows: int, seed: int = 0, seconds: float = 5.0, *, expires: bool = False) -> Answers:
+    sent = data(rows, seed)
+    found = slot.answer(sent, rows, asyncio.get_running_loop().time() + seconds, expires=expires)
     assert isinstance(found, asyncio.Future), found
     return found
 
@@ -93,6 +94,21 @@ def test_a_large_request_travels_as_one_and_is_answered_as_the_library_answers(r
             known = [value for row in shop.answers(1, shop.rows(5000)) for value in row]
             assert list(found) == pytest.approx(known, rel=1e-12)
             assert asked == [5000]
+
+    run(work)
+
+
+def test_short_deadlines_of_callers_do_not_count_against_a_version(root: Path, failing: Path) -> None:
+    async def work() -> None:
+        async with started(root) as slot:
+            failing.write_text("hang")
+            asked = [answer(slot, 1, seconds=0.001, expires=True) for _ in range(20)]
+            # Held back once, these have waited for much less than an attempt may take.
+            assert set(await asyncio.gather(*asked)) <= {Outcome.EXPIRED, Outcome.STALLED}
+            assert slot.condition == "ok"
+            late = [answer(slot, 1, seconds=2 * PATIENCE, expires=True) for _ in range(20)]
+            assert set(await asyncio.gather(*late)) & {Outcome.TIMEOUT, Outcome.HUNG}
+            assert slot.condition != "ok", "it hangs, whatever the deadline of the callers"
 
     run(work)
 
@@ -266,9 +282,10 @@ def test_a_version_that_comes_back_gets_one_request_at_a_time(
             await comes_back(slot)
             assert slot.condition == "recovering"
             failing.write_text("held")
+            sent = data(1)
             until = asyncio.get_running_loop().time() + 60
             first = answer(slot, 1, seconds=60)
-            assert [slot.answer(data(1), 1, until) for _ in range(15)] == [Outcome.RECOVERING] * 15
+            assert [slot.answer(sent, 1, until) for _ in range(15)] == [Outcome.RECOVERING] * 15
             failing.unlink()
             assert not isinstance(await first, Outcome)
             failing.write_text("raise")

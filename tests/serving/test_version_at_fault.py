@@ -51,6 +51,21 @@ def examples(running: Running, version: str) -> dict[str, str]:
     return found
 
 
+def test_short_deadlines_of_callers_blame_no_version(root: Path, tmp_path: Path) -> None:
+    inputs = [{"name": "features", "datatype": "FP32", "shape": [1, 8], "data": [1] * 8}]
+    with Running(shop.pipeline(tmp_path), root) as running:
+        for path in ("infer", "versions/latest/infer"):
+            for _ in range(10):
+                sent = {"inputs": inputs, "parameters": {"timeout": 1}}
+                running.http.post(f"/v2/models/{shop.PIPELINE}/{path}", json=sent)
+        assert requests(running) == {"expired": 20}
+        metrics = running.metrics()
+        counted = [name for name, count in metrics.items() if count and 'reason="' in name]
+        reasons = {name.split('reason="')[1].split('"')[0] for name in counted}
+        assert reasons == {"expired"}, "this reason is in no alert"
+        assert not any(name.startswith("inference_example_info{") for name in metrics), "no trace of a fault"
+
+
 @contextmanager
 def stopped(*pids: int) -> Iterator[None]:
     """Stop processes; those that are killed meanwhile need no more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,6 +35,17 @@ def opened(channel: Channel, fetch: Fetch | None = None, fetch_block: FetchBlock
         return _vendor(_filled(channel, fetch_block), fetch)
     except AiWorkflowError as error:
         raise AiWorkflowError(f"chat channel '{channel.name}': {error}") from None
+
+
+def check(channels: Iterable[Channel]) -> None:
+    """Check the literal urls of channels; those of secrets and blocks are checked when the relay opens them.
+
+    Raises:
+        AiWorkflowError: a url is not one of its vendor; the url is not shown.
+    """
+    for channel in channels:
+        if channel.url is not None and channel.url.name is None:
+            opened(channel.model_copy(update={"secret": None}))
 
 
 def _filled(channel: Channel, fetch_block: FetchBlock | None) -> Channel:

@@ -21,7 +21,7 @@ from ai_workflow.serving.loaded import FEW_VALUES, MAX_VALUES
 from ai_workflow.serving.messages import RETRY, Refused, Request, Response, Route
 from ai_workflow.serving.prediction_log import PredictionLog, Record
 from ai_workflow.serving.questions import Question, rows_of
-from ai_workflow.serving.tally import Tally
+from ai_workflow.serving.tally import EXPIRED, Tally
 from ai_workflow.serving.unseen import UnseenCategories
 from ai_workflow.serving.versions import Versions
 from ai_workflow.settings import Settings
@@ -196,7 +196,7 @@ class Answering:
     def _unanswered(self, answered: Answered, request: Request) -> Refused:
         is_late = answered.last is not None and answered.last.is_late
         status = "timeout" if is_late else "rejected" if answered.last is Outcome.BUSY else "error"
-        self._tally.unanswered(status, request.trace_id)
+        self._tally.unanswered(EXPIRED if answered.is_expired else status, request.trace_id)
         return Refused(504 if is_late else 503, f"no answer: {answered.reasons}", RETRY)
 
 

@@ -30,11 +30,13 @@ class Outcome(StrEnum):
     RECOVERING = "recovering"
     # The service itself stood still: the version is not to blame.
     STALLED = "stalled"
+    # The deadline that the caller set had passed before an attempt counts as late: the version is not to blame.
+    EXPIRED = "expired"
 
     @property
     def is_late(self) -> bool:
         """Whether the time was over."""
-        return self in (Outcome.TIMEOUT, Outcome.HUNG, Outcome.STALLED)
+        return self in (Outcome.TIMEOUT, Outcome.HUNG, Outcome.STALLED, Outcome.EXPIRED)
 
 
 STATUSES = ("success", "fallback", "timeout", "error", "rejected")

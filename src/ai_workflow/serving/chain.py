@@ -64,6 +64,11 @@ class Answered:
         return bool(self.failures)
 
     @property
+    def is_expired(self) -> bool:
+        """Whether the first version in line did not answer because the deadline of the caller had passed."""
+        return bool(self.failures) and self.failures[0].reason == Outcome.EXPIRED
+
+    @property
     def reasons(self) -> str | None:
         """Return why not, for each version that did not answer."""
         return "; ".join(map(str, self.failures)) or None
@@ -116,7 +121,7 @@ class Chain:
             encoded: gives them as a version takes them; None where they do not fit it.
             end: the deadline, in the loop's time.
             trace_id: of the request.
-            expires: whether no version is asked after the deadline, since the caller set it.
+            expires: whether the caller set the deadline. No version is asked after it, and none is late because of it.
         """
         time = asyncio.get_running_loop().time
         failures = [self.absent] if self.absent else []
@@ -128,13 +133,13 @@ class Chain:
             if data is None:
                 asked = Outcome.UNFIT
             elif expires and began + _CLOCK_SECONDS > end:
-                asked = Outcome.TIMEOUT
+                asked = Outcome.EXPIRED
             else:
-                asked = slot.answer(data, rows, until)
+                asked = slot.answer(data, rows, until, expires=expires)
             if isinstance(asked, Outcome):
                 slot.attempts.refused(asked, trace_id)
                 failures.append(Failure(slot.name, asked.value))
-                last = asked if asked in (Outcome.BUSY, Outcome.TIMEOUT) else last
+                last = asked if asked in (Outcome.BUSY, Outcome.TIMEOUT, Outcome.EXPIRED) else last
                 continue
             outcome = await asked
             seconds = time() - began

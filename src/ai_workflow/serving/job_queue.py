@@ -22,7 +22,7 @@ Answers = asyncio.Future[Sequence[float] | Outcome]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Rows of one request at one version; they travel together."""
+    """Rows of one request at one version, sent together; `expires` if the caller set the deadline."""
 
     data: bytes
     rows: int
@@ -30,6 +30,7 @@ class Job:
     token: int
     answered: Answers
     added: float
+    expires: bool = False
 
 
 class Owner(Protocol):
@@ -69,9 +70,9 @@ class JobQueue:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._batch)
 
-    def add(self, data: bytes, rows: int, until: float, token: int) -> Answers:
-        """Take a job; where nothing is with the model, it goes there at once."""
-        job = Job(data, rows, until, token, self._loop.create_future(), self._loop.time())
+    def add(self, data: bytes, rows: int, until: float, token: int, *, expires: bool = False) -> Answers:
+        """Add a job; it is sent at once if no batch is with the model."""
+        job = Job(data, rows, until, token, self._loop.create_future(), self._loop.time(), expires)
         self._waiting.append(job)
         if not self._batch:
             self._send()

@@ -110,6 +110,8 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
         values = _listed(said, tensor.get("data"), shape, count)
         check(said, datatype, values)
     else:
+        if tensor.get("data") is not None:
+            raise BadRows(f"input '{said}' has both `data` and parameters.binary_data_size. Send one of them")
         if type(size) is not int or not 0 <= size <= len(rest):
             raise BadRows(f"input '{said}': binary_data_size {shown(size)}, and {len(rest)} bytes are left of the body")
         values, rest = unpacked(said, datatype, rest[:size], count), rest[size:]

@@ -55,13 +55,14 @@ class Slot:
 
     # -- what it is asked ----------------------------------------------------------------------------------------
 
-    def answer(self, data: bytes, rows: int, until: float) -> Answers | Outcome:
+    def answer(self, data: bytes, rows: int, until: float, *, expires: bool = False) -> Answers | Outcome:
         """Return what will hold the answers (rows x outputs), or why the version is not asked.
 
         Args:
             data: float32 (rows, features).
             rows: how many.
             until: the loop's time by which the answer is of use.
+            expires: whether the caller set the deadline. If it passes early, the version does not fail.
         """
         token = self._breaker.admit()
         if token is None or self._worker is None:
@@ -74,7 +75,7 @@ class Slot:
         # What waits behind a batch that is late would be late as well.
         if self._queue.is_late:
             return Outcome.TIMEOUT
-        return self._queue.add(data, rows, until, token)
+        return self._queue.add(data, rows, until, token, expires=expires)
 
     @property
     def answers(self) -> bool:
@@ -101,11 +102,17 @@ class Slot:
             self._worker.ask(rows, data)
 
     def expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
-        """Give up on jobs; where this process stood still, the model is not to blame."""
+        """Give up on jobs; a pause of this process and a short deadline of a caller are no failures of the model."""
+        early = [job for job in jobs if job.expires and not stood_still and not self._is_late(job)]
+        self._fail(early, Outcome.EXPIRED, counts=False)
         self._fail(jobs, Outcome.STALLED if stood_still else Outcome.TIMEOUT, counts=not stood_still)
         if not stood_still and self._queue.age > _LATE_SHARE * self._patience:
             self._queue.is_late = True
             self._fail(self._queue.drop_waiting(), Outcome.TIMEOUT, counts=False)
+
+    def _is_late(self, job: Job) -> bool:
+        """Return whether a job has waited for as long as an attempt may take."""
+        return self._loop.time() - job.added > _LATE_SHARE * self._patience
 
     def hung(self, seconds: float) -> None:
         """Kill the process: it may hang for ever."""

@@ -8,7 +8,9 @@ from ai_workflow.serving.chain import NOT_LOADED, Answered
 from ai_workflow.serving.examples import Examples
 from ai_workflow.serving.replies import DEFAULT, Reply
 
-STATUSES = ("success", "fallback", "default", "error", "timeout", "rejected")
+# `expired`: the first version did not answer before the deadline that the caller set.
+EXPIRED = "expired"
+STATUSES = ("success", "fallback", "default", "error", "timeout", "rejected", EXPIRED)
 _REASONS = (NOT_LOADED, *map(str, Outcome))
 
 
@@ -32,7 +34,8 @@ class Tally:
     def unanswered(self, status: str, trace_id: str) -> None:
         """Count a request that ended without an answer."""
         self._counts[status].inc()
-        self.examples.note("", status, trace_id)
+        if status != EXPIRED:
+            self.examples.note("", status, trace_id)
 
     def invalid(self, status: int) -> int:
         """Count a request that was refused for what it asks, and return its HTTP status."""
@@ -43,7 +46,7 @@ class Tally:
         """Count a request that was answered, and how long it took."""
         answered = found.answered
         status = "default" if found.is_default else "fallback" if answered.fell_back else "success"
-        self._counts[status].inc()
+        self._counts[EXPIRED if answered.is_expired else status].inc()
         self._seconds.observe(seconds, self._exemplars.of(seconds, trace_id))
         rows = self._rows.get(found.version)
         if rows is not None:
@@ -58,9 +61,11 @@ class Tally:
         fallbacks = metrics.get("inference_fallback_total")
         for failure in answered.failures:
             fallbacks.labels(self.pipeline, failure.version, failure.reason).inc()
-            self.examples.note(failure.version, "fallback", trace_id)
+            if failure.reason != Outcome.EXPIRED:
+                self.examples.note(failure.version, "fallback", trace_id)
         if answered.slot is None:
             self._defaults.inc()
+        if answered.slot is None and not answered.is_expired:
             self.examples.note(answered.failures[0].version, "default", trace_id)
 
     def show(self, version: str) -> None:
