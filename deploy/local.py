@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cyclopts import App
 
+from ai_workflow import process_limit
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
@@ -60,7 +61,8 @@ def main() -> int:
     """Run the command line; an error of ours is one message, not a traceback."""
     try:
         dotenv.load()
-        code = app(result_action="return_value")
+        with process_limit.explained():
+            code = app(result_action="return_value")
     except AiWorkflowError as error:
         print(scrub(f"error: {error}"), file=sys.stderr)
         return 1

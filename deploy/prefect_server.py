@@ -12,6 +12,7 @@ from typing import Any
 
 from cyclopts import App
 
+from ai_workflow import process_limit
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.origins import OriginGuard, Origins
 from deploy import encryption, server_environment
@@ -66,7 +67,8 @@ def guarded(variables: Mapping[str, str]) -> Any:
 def main() -> int:
     """Run the command line; an error is one message without a traceback."""
     try:
-        app(result_action="return_value")
+        with process_limit.explained():
+            app(result_action="return_value")
     except AiWorkflowError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
+from ai_workflow import process_limit
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 from blocks.catalogue import CHATS, SECRETS
@@ -198,7 +199,8 @@ def _remedy(name: str) -> str:
 def main() -> int:
     """Run the command line; an error is one message without a traceback."""
     try:
-        app(result_action="return_value")
+        with process_limit.explained():
+            app(result_action="return_value")
     except AiWorkflowError as error:
         print(scrub(f"error: {error}"), file=sys.stderr)
         return 1
