@@ -5,7 +5,6 @@ It keeps its SQLite file, log and state under `<var>/prefect/`. Nothing here imp
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -13,17 +12,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.stall import StallTimeout, group_ticks
-from deploy import encryption, healthy, history, ports, server_environment
+from deploy import encryption, healthy, history, ports, server_environment, server_state
 from deploy.ports import HOST
 from deploy.process import Process, spawn
+from deploy.server_state import ServerState
 from deploy.stack.place import Place
 
 PORT = 4200
@@ -54,20 +51,6 @@ class Server:
         return self.api_url.removesuffix("/").removesuffix("/api")
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    pid: int
-    born: str
-    port: int
-
-    @property
-    def process(self) -> Process:
-        return Process(self.pid, self.born)
-
-    def server(self, *, started: bool = False) -> Server:
-        return Server(f"http://{HOST}:{self.port}/api", self.pid, started)
-
-
 def ensure(var: Path) -> Server:
     """Return the server of `PREFECT_API_URL`, that of the stack, or the one of this folder, started if need be.
 
@@ -78,10 +61,10 @@ def ensure(var: Path) -> Server:
     """
     if given := _given() or _of_stack(var):
         return given
-    with _locked(var) as home:
-        if known := _alive(home):
+    with server_state.locked(var) as home:
+        if known := server_state.alive(home):
             if _answers(home, known.port, HANG_SECONDS):
-                return known.server()
+                return _server(known)
             log.warning("Prefect server (pid %d) does not answer on port %d and is replaced", known.pid, known.port)
             known.process.end()
         history.set_damage_aside(home / "prefect.db")
@@ -91,19 +74,19 @@ def ensure(var: Path) -> Server:
 
 def stop(var: Path) -> bool:
     """Stop the server of this folder; False if none ran."""
-    if not _home(var).is_dir():
+    if not server_state.home(var).is_dir():
         return False
-    with _locked(var) as home:
-        known = _read(home)
+    with server_state.locked(var) as home:
+        known = server_state.read(home)
         stopped = known.process.end() if known else False
-        _file(home).unlink(missing_ok=True)
+        server_state.path(home).unlink(missing_ok=True)
         return stopped
 
 
 def own(var: Path) -> Server | None:
     """Return the server that `stop` would stop, whether it answers or not; None if there is none."""
-    known = _alive(_home(var))
-    return known.server() if known else None
+    known = server_state.alive(server_state.home(var))
+    return _server(known) if known else None
 
 
 def status(var: Path) -> Server | None:
@@ -114,9 +97,9 @@ def status(var: Path) -> Server | None:
     """
     if given := _given() or _of_stack(var):
         return given
-    home = _home(var)
-    known = _alive(home)
-    return known.server() if known and _answers(home, known.port, HANG_SECONDS) else None
+    home = server_state.home(var)
+    known = server_state.alive(home)
+    return _server(known) if known and _answers(home, known.port, HANG_SECONDS) else None
 
 
 def _given() -> Server | None:
@@ -154,22 +137,26 @@ def _of_stack(var: Path) -> Server | None:
     return Server(state.options.api_url)
 
 
+def _server(state: ServerState, *, started: bool = False) -> Server:
+    return Server(f"http://{HOST}:{state.port}/api", state.pid, started)
+
+
 def _start(home: Path) -> Server:
     for port in (PORT if ports.is_free(PORT) else ports.free(), ports.free()):
         process = spawn(command(port), server_environment.of(home, port, os.environ), home / "server.log")
-        state = _State(process.pid, process.born, port)
-        _write(home, state)
+        state = ServerState(process.pid, process.born, port)
+        server_state.write(home, state)
         try:
             problem = _comes_up(home, port, process)
         except BaseException:
             process.end()
             raise
         if problem is None:
-            return state.server(started=True)
+            return _server(state, started=True)
         # Read before the process is ended: what it logs then is a consequence, not the cause.
         lines = (home / "server.log").read_text(errors="replace").splitlines()
         process.end()
-        _file(home).unlink(missing_ok=True)
+        server_state.path(home).unlink(missing_ok=True)
         if not any(_IN_USE in line for line in lines):
             break
     tail = "\n".join(lines[-LOG_LINES:])
@@ -213,39 +200,3 @@ def _is_of(home: Path, port: int, *, sure: bool) -> bool:
     """
     settings = ports.get(port, "/api/admin/settings", os.environ.get("PREFECT_SERVER_API_AUTH_STRING", ""))
     return json.loads(settings).get("home") in (None, str(home)) if settings else not sure
-
-
-def _home(var: Path) -> Path:
-    return (var / "prefect").resolve()
-
-
-def _file(home: Path) -> Path:
-    return home / "server.json"
-
-
-@contextmanager
-def _locked(var: Path) -> Iterator[Path]:
-    home = _home(var)
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "server.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield home
-
-
-def _read(home: Path) -> _State | None:
-    try:
-        state = json.loads(_file(home).read_text())
-        return _State(int(state["pid"]), str(state["born"]), int(state["port"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _alive(home: Path) -> _State | None:
-    known = _read(home)
-    return known if known and known.process.lives() else None
-
-
-def _write(home: Path, state: _State) -> None:
-    fresh = _file(home).with_suffix(".new")
-    fresh.write_text(json_text.line(asdict(state), sort_keys=False))
-    fresh.replace(_file(home))
