@@ -8,6 +8,7 @@ from getpass import getpass
 
 import httpx
 
+from ai_workflow import process_limit
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.prefect_answers import explain
@@ -35,7 +36,8 @@ def main() -> int:
         return 2
     try:
         dotenv.load_after_prefect()
-        return asyncio.run(_register())
+        with process_limit.explained():
+            return asyncio.run(_register())
     except AiWorkflowError as error:
         print(error, file=sys.stderr)
         return 1

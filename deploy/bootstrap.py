@@ -18,6 +18,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from ai_workflow import config as configuration
+from ai_workflow import process_limit
 from ai_workflow.config import dotenv
 from ai_workflow.config import variables as environment_variables
 from ai_workflow.errors import AiWorkflowError
@@ -218,7 +219,8 @@ def main(
         if relay_url:
             of_deploy = settings.deploy.model_copy(update={"relay_url": relay_url})
             settings = settings.model_copy(update={"deploy": of_deploy})
-        asyncio.run(_run(file, settings, source, done, prune=prune, take_over=take_over))
+        with process_limit.explained():
+            asyncio.run(_run(file, settings, source, done, prune=prune, take_over=take_over))
     except AiWorkflowError as error:
         done.problems.append(str(error))
     return _say(done)

@@ -1,4 +1,4 @@
-"""`python -m deploy.bucket NAME`: makes a bucket of an object store where there is none, as MinIO begins with none."""
+"""`python -m deploy.bucket NAME`: creates a bucket in an object store; a new MinIO has none."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 import fsspec
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.secrets import scrub
+from deploy import command_line
 
 
 def ensure(name: str) -> bool:
-    """Make the bucket, and say whether there was none; where and by whom is told by `AWS_…` variables, as usual.
+    """Create the bucket if it does not exist, and return whether it was created; `AWS_…` variables name the store.
 
     Raises:
-        AiWorkflowError: the object store is not reached, or does not let us.
+        AiWorkflowError: the object store cannot be reached, or refuses.
     """
     try:
         place = fsspec.filesystem("s3")
@@ -25,24 +25,22 @@ def ensure(name: str) -> bool:
         raise AiWorkflowError("s3fs is missing: install the project with its extra, '.[s3]'") from None
     except Exception as error:  # whatever botocore says
         raise AiWorkflowError(
-            f"bucket '{name}' cannot be made ({type(error).__name__}: {error}). "
+            f"bucket '{name}' cannot be created ({type(error).__name__}: {error}). "
             "Look at AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     return True
 
 
 def main(arguments: list[str]) -> int:
-    """Say what was done; the exit code is 1 if it could not be, 2 without a name."""
+    """Print what was done; the exit code is 1 if it failed, 2 without a name."""
     if len(arguments) != 1:
         print(f"usage: python -m deploy.bucket NAME\n{__doc__}", file=sys.stderr)
         return 2
-    try:
-        made = ensure(arguments[0])
-    except AiWorkflowError as error:
-        print(scrub(f"error: {error}"), file=sys.stderr)
-        return 1
-    print(f"bucket {arguments[0]}: {'made' if made else 'there already'}")
-    return 0
+    return command_line.exit_code(lambda: _create(arguments[0]))
+
+
+def _create(name: str) -> None:
+    print(f"bucket {name}: {'created' if ensure(name) else 'exists already'}")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from ai_workflow import process_limit
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Run a command; return 0, or 1 after its AiWorkflowError was printed to stderr, with secrets masked."""
+    """Run a command and return its exit code: the number that it returned, or else 0.
+
+    After an AiWorkflowError it is 1, and the message is on stderr with secrets masked.
+    """
     try:
-        command()
+        with process_limit.explained():
+            code = command()
     except AiWorkflowError as error:
         print(scrub(f"error: {error}"), file=sys.stderr)
         return 1
-    return 0
+    return code if isinstance(code, int) else 0

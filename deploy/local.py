@@ -8,9 +8,7 @@ from pathlib import Path
 from cyclopts import App
 
 from ai_workflow.config import dotenv
-from ai_workflow.errors import AiWorkflowError
-from ai_workflow.secrets import scrub
-from deploy import server
+from deploy import command_line, server
 from deploy.stack.place import Place
 
 VAR = Path("var")
@@ -58,13 +56,12 @@ def status() -> int:
 
 def main() -> int:
     """Run the command line; an error of ours is one message, not a traceback."""
-    try:
-        dotenv.load()
-        code = app(result_action="return_value")
-    except AiWorkflowError as error:
-        print(scrub(f"error: {error}"), file=sys.stderr)
-        return 1
-    return code if isinstance(code, int) else 0
+    return command_line.exit_code(_run)
+
+
+def _run() -> object:
+    dotenv.load()
+    return app(result_action="return_value")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from ai_workflow.errors import AiWorkflowError
-from ai_workflow.secrets import scrub
 from blocks.catalogue import CHATS, SECRETS
-from deploy import encryption, server
+from deploy import command_line, encryption, server
 from deploy.encryption import Block, EncryptionError
 from deploy.stack import database
 from deploy.stack.place import Place
@@ -197,12 +195,7 @@ def _remedy(name: str) -> str:
 
 def main() -> int:
     """Run the command line; an error is one message without a traceback."""
-    try:
-        app(result_action="return_value")
-    except AiWorkflowError as error:
-        print(scrub(f"error: {error}"), file=sys.stderr)
-        return 1
-    return 0
+    return command_line.exit_code(lambda: app(result_action="return_value"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from cyclopts import App, CycloptsError
 
-from ai_workflow import cli_serve
+from ai_workflow import cli_serve, process_limit
 from ai_workflow.cli import FAILED
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
@@ -53,7 +53,8 @@ def main() -> None:
     """Run, and exit: 0 done, 2 a mistake that is said on stderr."""
     try:
         dotenv.load()
-        app(exit_on_error=False)
+        with process_limit.explained():
+            app(exit_on_error=False)
     except CycloptsError:
         sys.exit(FAILED)
     except AiWorkflowError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from ai_workflow import process_limit
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.prefect_answers import explain
@@ -43,12 +44,16 @@ def main() -> int:
     gc.freeze()
     gc.enable()
     try:
-        state = asyncio.run(flow(given.config, given.environment, return_state=True))
+        with process_limit.explained():
+            state = asyncio.run(flow(given.config, given.environment, return_state=True))
     except KeyboardInterrupt:
         # A second one, or one where nothing was under way yet: Prefect has said so, and a traceback says no more.
         return 128 + signal.SIGINT
     except httpx.HTTPStatusError as error:
         print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    except AiWorkflowError as error:
+        sys.stderr.write(f"error: {scrub(str(error))}\n")
         return 1
     return 0 if state.is_completed() else 1
 

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 
-from ai_workflow import logs, run_lock
+from ai_workflow import logs, process_limit, run_lock
 from ai_workflow.run_lock import Holder, RunHeld
 from ai_workflow.store import Store
 
@@ -26,11 +26,13 @@ async def claim(store: Store, trace_id: str, *, looks_after: bool = False) -> No
     Raises:
         Abort: another process has this run; Prefect then ends this one, and leaves the state of the run alone.
         StoreError: the lock cannot be written.
+        ProcessLimit: no thread can be started to write it.
     """
     run = _flow_run()
     attempt = str(run.state.id) if run.state else ""
     try:
-        await asyncio.to_thread(run_lock.hold, store, str(run.id), Holder(trace_id, attempt, looks_after))
+        with process_limit.explained():
+            await asyncio.to_thread(run_lock.hold, store, str(run.id), Holder(trace_id, attempt, looks_after))
     except RunHeld as error:
         log.error("%s: that one goes on, this one ends", error)
         raise Abort(str(error)) from error

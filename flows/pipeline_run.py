@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 from pydantic import BaseModel
 
-from ai_workflow import config, fingerprint, journal, logs, memory, observe, trace
+from ai_workflow import config, fingerprint, journal, logs, memory, observe, process_limit, trace
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError, TransientError
 from ai_workflow.interrupt import Interrupted, check
@@ -61,10 +61,11 @@ class PipelineRun:
         name = work.__module__.rsplit(".", 1)[-1]
         with observe.stage(self._visit(name), self._observers) as visit:
             try:
-                check()
-                if inputs is not None:
-                    args = (*args, await asyncio.to_thread(inputs))
-                state = await self._run(work, args, unkeyed)
+                with process_limit.explained():
+                    check()
+                    if inputs is not None:
+                        args = (*args, await asyncio.to_thread(inputs))
+                    state = await self._run(work, args, unkeyed)
             except AiWorkflowError as error:
                 error.stage = name
                 logs.logger(name).error("%s", error)
@@ -132,7 +133,7 @@ async def _perform(key: str, attempt: _Attempt) -> Result | State[Any]:
     """Do the work in a thread, so that heartbeats and signals are heard meanwhile; `key` is the cache key."""
     attempt.error = None
     try:
-        with StageProgress(attempt.stage):
+        with StageProgress(attempt.stage), process_limit.explained():
             return stage_cache.sealed(await asyncio.to_thread(memory.explained, attempt.work))
     except AiWorkflowError as error:
         attempt.error = error
@@ -223,7 +224,7 @@ async def execute(
 async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[Result]]) -> Result | State[Any]:
     with GracefulStop() as stop:
         try:
-            with observe.stage(run._visit(journal.RUN), run._observers[:1]) as visit:
+            with observe.stage(run._visit(journal.RUN), run._observers[:1]) as visit, process_limit.explained():
                 result = await steps(run)
                 visit.message = result["message"]
         except Interrupted as error:

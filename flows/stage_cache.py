@@ -1,4 +1,4 @@
-"""Says whether the cached result of a stage can be believed: itself whole, and all files it refers to as recorded."""
+"""Checks of cached results: the result itself is whole, and all files that it refers to are as recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from prefect import Task
 from prefect.results import ResultStore, get_result_store
 from prefect.transactions import get_transaction
 
-from ai_workflow import json_text, logs, partitions
+from ai_workflow import json_text, logs, partitions, process_limit
+from ai_workflow.errors import StoreError
 from ai_workflow.store import Store
 
 _SEAL = "seal"
@@ -28,17 +29,37 @@ def keep_nothing() -> None:
 
 
 async def is_damaged(store: Store, task: Task[..., Any], key: str) -> bool:
-    """Say whether a result is cached that must not be used, and warn; none cached is no damage."""
+    """Return whether a result is cached that must not be used, and log why.
+
+    Raises:
+        ProcessLimit: no thread can be started to read it.
+    """
     results = await get_result_store().aupdate_for_task(task)
     try:
-        cached = (await results.aread(key)).result
-        broken = await asyncio.to_thread(partitions.broken, store, cached) if cached[_SEAL] == _seal(cached) else [None]
+        with process_limit.explained():
+            cached = (await results.aread(key)).result
+            is_whole = cached[_SEAL] == _seal(cached)
+            broken = await asyncio.to_thread(partitions.broken, store, cached) if is_whole else [None]
+    except process_limit.ProcessLimit:
+        raise
     except Exception:
         broken = [None] if await _is_there(results, key) else []
     if broken:
-        what = store.url(broken[0]) if broken[0] else f"the cached result {key}"
-        logs.logger(task.name).warning("%s is missing or damaged: the stage runs again", what)
+        path = broken[0]
+        reason = await asyncio.to_thread(_reason, store, path) if path else f"the cached result {key} is damaged"
+        logs.logger(task.name).warning("%s: the stage runs again", reason)
     return bool(broken)
+
+
+def _reason(store: Store, path: str) -> str:
+    """Return why a file is not as a cached result records it; results do not record their store."""
+    try:
+        is_missing = not store.exists(path)
+    except StoreError as error:
+        return str(error)
+    if is_missing:
+        return f"{store.url(path)} does not exist, because it was deleted or the cached result is of another store"
+    return f"{store.url(path)} is damaged, or the cached result is of another store"
 
 
 def _seal(result: dict[str, Any]) -> str:

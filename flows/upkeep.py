@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from ai_workflow import config as configuration
-from ai_workflow import logs, trace
+from ai_workflow import logs, process_limit, trace
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
@@ -36,7 +36,8 @@ async def upkeep(
             settings = loaded.settings
             run_logs.set_up(settings)
             await durable_store.check(settings)
-            return await work(settings)
+            with process_limit.explained():
+                return await work(settings)
         except AiWorkflowError as error:
             log.error("%s", error)
             return Failed(message=str(error))

@@ -40,6 +40,8 @@ def s3_server(log: Path) -> Iterator[str]:
             }.items():  # fmt: skip
                 patch.setenv(name, value)
             yield f"s3://{BUCKET}"
+            if (code := process.poll()) is not None:
+                raise RuntimeError(f"the S3 server ended with exit code {code} while tests used it:\n{log.read_text()}")
         finally:
             process.kill()
             process.wait()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +21,10 @@ from deploy import ports, server
 from deploy.stack import database
 
 LOOPBACK = "127.0.0.1"
+
+# Above the registered services, and below the ports that Linux gives to connections (32768 on, ip_local_port_range).
+_PORTS = range(12000, 32000)
+_given: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +124,15 @@ def chromium() -> Path:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback that nothing listens on, and that the system gives to no connection of its own.
+
+    A port of the system's own choice may be taken as the near end of a connection before a server binds it.
+    """
+    while True:
+        port = random.SystemRandom().choice(_PORTS)  # hypothesis seeds the shared generator
+        if port not in _given and is_free(port):
+            _given.add(port)
+            return port
 
 
 def is_free(port: int) -> bool:

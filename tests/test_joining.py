@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_workflow import joining
+from ai_workflow.store import Store
+from tests import labeled
 
 NOW = pd.Timestamp("2026-11-20")
 KEYS, LABELS = ("a", "b", "c"), ("no", "yes")
@@ -58,3 +62,17 @@ def test_the_last_label_of_each_prediction_counts(rows: list[tuple[str, str, int
     found = joining.join(labels(rows), predictions(*KEYS), NOW).facts.set_index("key")["label"].to_dict()
     last = {key: max((time, label) for name, label, time in rows if name == key)[1] for key in {row[0] for row in rows}}
     assert found == last
+
+
+def test_predictions_with_ids_of_the_older_form_join_with_their_labels(tmp_path: Path) -> None:
+    # Those ids counted the requests of a service; the ids of today are random.
+    old, new = "5f0c1d2e3a4b-1-", "Zk3v9QmT0aYw1bXcR7dPeg-"
+    store = Store(tmp_path / "store")
+    labeled.predict(store, {f"{old}{row}": "yes" for row in range(3)})
+    labeled.predict(store, {f"{new}{row}": "yes" for row in range(2)}, at=labeled.NOW - 5 * labeled.HOUR)
+    labels = [(f"{old}0", "yes"), (f"{old}1", "no"), (f"{new}1", "yes"), ("5f0c1d2e3a4b-2-0", "yes")]
+    labeled.write(tmp_path, [(*label, labeled.at(1)) for label in labels])
+
+    joined = labeled.join(store, labeled.settings(tmp_path))
+
+    assert labeled.counts(joined) == (3, 2)

@@ -11,9 +11,7 @@ from typing import Literal
 from cyclopts import App
 
 from ai_workflow.config import dotenv
-from ai_workflow.errors import AiWorkflowError
-from ai_workflow.secrets import scrub
-from deploy import login
+from deploy import command_line, login
 from deploy.ports import HOST
 from deploy.stack import launch, stack, watching
 from deploy.stack.manager import Manager
@@ -119,13 +117,12 @@ def _short(path: Path) -> str:
 
 def main() -> int:
     """Run the command line; an error of ours is one message, not a traceback."""
-    try:
-        dotenv.load()
-        code = app(result_action="return_value")
-    except AiWorkflowError as error:
-        print(scrub(f"error: {error}"), file=sys.stderr)
-        return 1
-    return code if isinstance(code, int) else 0
+    return command_line.exit_code(_run)
+
+
+def _run() -> object:
+    dotenv.load()
+    return app(result_action="return_value")
 
 
 if __name__ == "__main__":

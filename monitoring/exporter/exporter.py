@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, make_wsgi_app
 
-from ai_workflow import config, logs
+from ai_workflow import config, logs, process_limit
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
@@ -36,6 +36,8 @@ from monitoring.exporter.schedule_source import ScheduleSource
 LOCAL_SECONDS, REMOTE_SECONDS = 1.0, 30.0
 SOURCES = ("journal", "checkpoints", "registry", "evaluations", "disk", "expected", schedule_source.NAME)
 _END = {signal.SIGTERM, signal.SIGINT}
+# Threads that collect, listen and answer scrapes.
+_THREADS = 4
 log = logger("exporter")
 
 
@@ -77,8 +79,9 @@ class Exporter:
         """Answer scrapes until SIGTERM or Ctrl-C.
 
         Raises:
-            AiWorkflowError: the address is taken, or not one of this machine.
+            AiWorkflowError: the address is taken, or not one of this machine, or there is no room for its threads.
         """
+        process_limit.require(_THREADS)
         # Blocked in all threads, so that the wait below is what takes them.
         signal.pthread_sigmask(signal.SIG_BLOCK, _END)
         try:

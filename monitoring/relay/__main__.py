@@ -6,6 +6,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 
+from ai_workflow import process_limit
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
@@ -20,7 +21,8 @@ def main() -> None:
     app.default(relay)
     try:
         dotenv.load()
-        app(exit_on_error=False)
+        with process_limit.explained():
+            app(exit_on_error=False)
     except CycloptsError:
         sys.exit(_FAILED)
     except AiWorkflowError as error:

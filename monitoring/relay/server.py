@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from ai_workflow import garbage, logs
+from ai_workflow import garbage, logs, process_limit
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.http_protocol import Http11Protocol
 from ai_workflow.logs import logger
@@ -28,6 +28,8 @@ from monitoring.relay.relay_app import RelayApp
 from monitoring.relay.retries import Retries
 
 _MOST_REQUESTS = 200
+# Threads that read webhooks and call channels.
+_THREADS = 8
 log = logger("relay")
 
 
@@ -62,8 +64,9 @@ class Server:
         """Serve until SIGTERM or Ctrl-C.
 
         Raises:
-            AiWorkflowError: it cannot listen there.
+            AiWorkflowError: it cannot listen there, or there is no room for its threads.
         """
+        process_limit.require(_THREADS)
         _keep_addresses_to_ourselves()
         asyncio.run(self._serve())
 

@@ -132,5 +132,5 @@ def _offset() -> int:
     while True:
         offset = services.free_port() - 4200
         ports = [service.port + offset for service in (POSTGRESQL, *SERVICES) if service.port]
-        if offset > 0 and max(ports) < 65536 and all(services.is_free(port) for port in ports):
+        if max(ports) < 32768 and all(services.is_free(port) for port in ports):
             return offset

@@ -7,11 +7,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from benchmarks import bootstrap as benchmark
+from deploy import bootstrap
 from tests import patient, services
 from tests.deploy import every_deployment
 from tests.deploy.deploying_place import Place
@@ -246,3 +249,24 @@ def test_the_relays_token_changes_its_block_and_is_nowhere_shown(
     assert {"variable site: made", "block webhook/alert-relay: changed"} <= set(done)
     shown = [place.all(what) for what in ("automations", "deployments", "block_documents", "flow_runs")]
     assert "canary-8142" not in str([done, *shown])
+
+
+def test_a_server_that_refuses_in_the_middle_is_reported_with_what_is_done_and_what_is_not(
+    place: Place, first: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> list[str]:
+        request = httpx.Request("POST", "http://127.0.0.1:9/api/automations/")
+        response = httpx.Response(403, json={"detail": "the plan has no room"}, request=request)
+        raise PrefectHTTPStatusError.from_httpx_error(httpx.HTTPStatusError("", request=request, response=response))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bootstrap.armed, "apply", refuse)
+        partial = place.bootstrapped()
+
+    assert partial.code == 1
+    assert "the plan has no room" in partial.err
+    assert (
+        "Done: variables, work pool, deployments, block webhook/alert-relay. Not done: automations. "
+        "Run this again to go on" in partial.err
+    )
+    assert place.bootstrap() == ["nothing changed"]

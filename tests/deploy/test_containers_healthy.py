@@ -118,7 +118,7 @@ def test_a_bucket_is_made_once() -> None:
     with answering() as (address, buckets):
         first, second = bucket(address, "s3-models"), bucket(address, "s3-models")
 
-    assert (first.stdout, second.stdout) == ("bucket s3-models: made\n", "bucket s3-models: there already\n")
+    assert (first.stdout, second.stdout) == ("bucket s3-models: created\n", "bucket s3-models: exists already\n")
     assert buckets == {"s3-models"}
 
 

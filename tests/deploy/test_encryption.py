@@ -24,6 +24,8 @@ from cryptography.fernet import Fernet
 from deploy import encryption, ports, process, rekey, server
 from deploy.encryption import EncryptionError
 from deploy.server import Server
+from deploy.stack import database
+from deploy.stack.place import Place
 from tests import patient, services
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 from tests.services import Postgres
@@ -343,3 +345,26 @@ def test_blocks_in_postgresql_are_checked_and_changed_too(postgres: Postgres, tm
         assert _block_of(found) == "canary"
     assert rekey.change(where, None, [SECOND]).again == ["secret/kept"]
     encryption.check(where, None)
+
+
+@pytest.mark.timeout(300)
+def test_blocks_in_the_postgresql_of_the_stack_are_changed(tmp_path: Path) -> None:
+    services.postgres_binaries()
+    ours = ["-m", "deploy.prefect_server", "--port", str(port := services.free_port())]
+    # The account of PostgreSQL has to reach the folder.
+    with services.open_folder() as folder:
+        place = Place(folder / "var")
+        place.folder.mkdir(parents=True)
+        database.prepare(place)
+        with database.running(place) as where:
+            variables = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": where}
+            with _running(ours, tmp_path / "log", port, **variables) as found:
+                assert _block_of(found, save=True) == "canary"
+
+        done = command(folder / "var", "--postgresql", PREFECT_ENCRYPTION_KEY=SECOND)
+
+        assert (done.returncode, done.stdout) == (0, "block secret/kept: encrypted again\n"), done.stderr
+        with database.running(place) as where:
+            encryption.check(where, SECOND)
+            with pytest.raises(EncryptionError, match="secret/kept"):
+                encryption.check(where, FIRST)

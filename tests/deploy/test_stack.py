@@ -15,13 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ai_workflow.errors import AiWorkflowError
 from deploy import server, server_environment
+from deploy.process import Process
 from deploy.server_environment import FolderError
+from deploy.stack import __main__ as stack_commands
 from deploy.stack import launch, manager, processes
 from deploy.stack import stack as stacks
-from deploy.stack.place import Options, Place
+from deploy.stack.place import Options, Place, State
 from deploy.stack.services import POSTGRESQL, SECRETS, SERVICES
 from tests import services
 from tests.deploy import running_stack
@@ -30,6 +33,7 @@ from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 GIVEN = {name: f"canary-{name.lower()}" for name in SECRETS} | {"PREFECT_LOGIN": "canary:login", "PATH": os.defpath}
 # Comments, expansions, an escape, quotes, a pattern, a variable, an option, the home folder.
 ODD = ["a #b", "a ;b", "50%", "x%2Fy", "%(here)s", 'it\'s "so"', "[a]*", "$HOME `id`", "-c", "~", "价格 é\\n"]
+NO_CHANNEL = "0: alerts reach only the pages of Prometheus and Alertmanager. Add a channel to chat (docs/chat.md)"
 # Whoever is not named here beside a secret does not get it, under whatever name.
 READERS = {
     "PREFECT_LOGIN": {"server", "worker", "exporter", "relay"},
@@ -286,3 +290,36 @@ def test_make_hands_on_what_it_is_given() -> None:
         "up", "--config", "a b.yaml", "--environment", "production", "--database", "postgresql", "--offset", "7",
         "--take-over",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["service", "exporter", "relay"])
+def test_the_pipeline_of_make_up_is_passed_to_the_services_that_read_it(name: str, tmp_path: Path) -> None:
+    service, place = Options().named(name), Place(tmp_path)
+    command = launch.command(service, Options(config="/srv/own pipeline.yaml"), place)
+
+    assert command[-2:] == ["--pipeline", "/srv/own pipeline.yaml"]
+    assert "--pipeline" not in launch.command(service, Options(), place)
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["ops", "data"], "     chats  2: ops, data"),
+        ([], f"     chats  {NO_CHANNEL}"),
+    ],
+    ids=["two channels", "none"],
+)
+def test_make_up_ends_with_the_number_of_channels(
+    names: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = tmp_path / "own.yaml"
+    channels = [{"name": name, "kind": "slack", "url": f"${{secret:{name}-url}}"} for name in names]
+    own = {"pipeline": "own", "task": "regression", "target": "y", "source": {"kind": "sample"}, "chat": channels}
+    pipeline.write_text(yaml.safe_dump(own))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stack_commands.stack, "up", lambda place, options, *_, **__: State(Process(1, ""), options))
+
+    assert stack_commands.up(config=pipeline) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert line in printed
+    assert printed.index(line) > printed.index("       end  make down")

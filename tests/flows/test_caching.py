@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,23 @@ def _warnings(run: Run, stage: str) -> list[str]:
     return [
         line.message for line in run.ours("WARN") if line.logger in (f"ai_pipeline.{stage}", "ai_pipeline.partitions")
     ]
+
+
+@pytest.mark.slow
+def test_results_of_another_store_are_not_called_damaged(trained: Workplace, tmp_path: Path) -> None:
+    results = trained.var / "results"
+    other = tmp_path / "other"
+    run = trained.start(
+        ["-m", "flows", "training", "--config", "pipeline.yaml"],
+        AIW_STORE=str(other), PREFECT_LOCAL_STORAGE_PATH=str(results),
+    )  # fmt: skip
+
+    assert run.code == 0, run.output
+    for stage in TRAINING:
+        [text] = _warnings(run, stage)
+        assert re.fullmatch(
+            rf"{re.escape(str(other))}/\S+ does not exist, because it was deleted or the cached result is of another "
+            "store: the stage runs again",
+            text,
+        )
+    assert list(other.glob("models/*/*/model_v1.0/manifest.json"))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
+from ai_workflow.store import Store
+from deploy import first_run
 from deploy.server import Server
 from tests.flows import tables
 from tests.flows.workplace import Workplace
@@ -105,6 +109,41 @@ def test_a_bad_configuration_starts_nothing(tmp_path: Path) -> None:
     assert "trainer.stpes" in done.stderr
     assert "did you mean 'steps'?" in done.stderr
     assert not machine.var.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_at_once_each_print_their_own_traces(machine: Machine) -> None:
+    names = ("left", "right")
+    for number, name in enumerate(names):
+        machine.configure(
+            f"{name}.yaml", pipeline=name, source={"kind": "csv", "path": "rows-*.csv"},
+            trainer=tables.PIPELINE["trainer"] | {"steps": 11 + number},
+        )  # fmt: skip
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda name: machine.local("run", "--config", f"{name}.yaml"), names))
+
+    for name, done in zip(names, both, strict=True):
+        assert done.returncode == 0, done.stdout + done.stderr
+        shown = re.findall(r"\[TRACE:([0-9a-f]{8})\] (\w+) · finished", done.stdout)
+        assert [flow for _, flow in shown] == ["training", "scoring"]
+        whole = [trace_id for short, _ in shown for trace_id in machine.journal.trace_ids() if trace_id[:8] == short]
+        assert len(whole) == 2
+        assert {event.pipeline for trace_id in whole for event in machine.journal.read(trace_id)} == {name}
+
+
+@pytest.mark.parametrize("warnings", [[], ["accuracy 0.4 does not beat 0.5", "one column decides"]])
+def test_the_last_lines_name_gate_and_warnings(tmp_path: Path, warnings: list[str]) -> None:
+    gate = {"metric": "accuracy", "baseline": 0.5, "verdict": "passed, but not better than a constant answer"}
+    card = {"scores": {"accuracy": 0.4}, "holdout_rows": 30, "gate": gate, "warnings": warnings}
+    store = Store(tmp_path)
+    store.write("models/own/card.json", json.dumps(card).encode())
+    results = [{"folder": "models/own", "version": "model_v1.0"}, {"rows": 10, "folder": "predictions/own"}]
+    lines = first_run._summary(store, results, Server("http://127.0.0.1:1/api"), None).splitlines()
+
+    assert "        gate  accuracy 0.4000: passed, but not better than a constant answer" in lines
+    assert [line for line in lines if "WARN" in line] == [f"        WARN  {text}" for text in warnings]
+    assert any("(constant answer: accuracy 0.5000)" in line for line in lines)
 
 
 def test_stop_ends_the_server(machine: Machine) -> None:

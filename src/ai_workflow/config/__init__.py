@@ -15,6 +15,7 @@ from ai_workflow.config.merge import members, origins, override_tree, stack
 from ai_workflow.config.problems import ConfigError, Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.values import Filler, named_variables, quiet
+from ai_workflow.file_names import require_utf8
 from ai_workflow.settings import Settings
 
 __all__ = ["ConfigError", "Layer", "Loaded", "Problem", "load"]
@@ -52,7 +53,10 @@ def load(
 
     Raises:
         ConfigError: with every problem of every layer.
+        StageError: the name of the file, of the current folder or of the store is not UTF-8.
     """
+    require_utf8(str(pipeline or ""), "pipeline file")
+    require_utf8(str(Path.cwd()), "current folder")
     env = os.environ if env is None else env
     root = project_root(root, env)
     named = environment or env.get("AIW_ENVIRONMENT")
@@ -72,6 +76,7 @@ def load(
     problems += found + _other_environment(tree, name, env) + wrong
     if problems or settings is None:
         raise ConfigError(_sorted(problems, layers))
+    require_utf8(settings.store.root, "store.root")
     chosen = {"environment": "argument" if environment else "AIW_ENVIRONMENT"} if named else {}
     return Loaded(settings, tuple(layers), origins(tree) | chosen)
 

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ai_workflow import process_limit
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.serving.loaded import FEW_VALUES
 from ai_workflow.serving.worker import ANSWER, HEAD, READY
@@ -80,10 +81,11 @@ class ModelWorker(asyncio.Protocol):
             self._output = WorkerOutput(self._name)
             try:
                 # From the main thread, always: the kernel ends a process with the very thread that started it.
-                self._process = subprocess.Popen(
-                    [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=self._output.end,
-                    stderr=self._output.end, pass_fds=[theirs.fileno(), model], env=environment,
-                )  # fmt: skip
+                with process_limit.explained():
+                    self._process = subprocess.Popen(
+                        [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=self._output.end,
+                        stderr=self._output.end, pass_fds=[theirs.fileno(), model], env=environment,
+                    )  # fmt: skip
             finally:
                 self._output.close_end()
         self._watch_exit(loop)

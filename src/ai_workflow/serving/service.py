@@ -17,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from ai_workflow import fallback, garbage, logs, metrics
+from ai_workflow import fallback, garbage, logs, metrics, process_limit
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.origins import OriginGuard, Origins
@@ -45,6 +45,8 @@ _LAG_SECONDS = 0.1
 # A thread hands over so often: of the event loop, callers wait for it.
 _SWITCH_SECONDS = 0.001
 _LONGEST_SHUTDOWN = 10
+# Threads that a service with two versions starts, those of its event loop included.
+_THREADS = 12
 log = logger("serving")
 
 
@@ -70,8 +72,14 @@ class Service:
         self._drained: asyncio.Task[None] | None = None
 
     def run(self) -> None:
-        """Serve until SIGTERM or Ctrl-C."""
+        """Serve until SIGTERM or Ctrl-C.
+
+        Raises:
+            ProcessLimit: there is no room for its threads.
+        """
         import uvloop
+
+        process_limit.require(_THREADS)
 
         _raise_limits()
         _take_over_logging()

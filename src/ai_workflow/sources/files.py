@@ -14,6 +14,7 @@ from typing import IO, Any
 import fsspec
 
 from ai_workflow.errors import AiWorkflowError, StageError, TransientError
+from ai_workflow.file_names import require_utf8
 from ai_workflow.secrets import scrub
 
 _CHUNK = 1 << 20
@@ -61,14 +62,16 @@ def find(path: str, suffixes: tuple[str, ...], base: Path | None = None) -> list
         base: what a relative path is relative to; the current directory if not given.
 
     Raises:
-        StageError: nothing is there, it may not be read, or a file is empty.
+        StageError: nothing is there, it may not be read, a file is empty, or a name is not UTF-8.
         TransientError: the place cannot be reached.
     """
     fs, place, local = _resolve(path, base)
+    require_utf8(place, "source.path")
     with _translated(path):
         paths, root = _matching(fs, place, suffixes, path)
     found = []
     for each in paths:
+        require_utf8(each, "source.path")
         name = each[len(root) :].lstrip("/") if each.startswith(root) else Path(each).name
         opened = each if local else (path if len(paths) == 1 and each == place else fs.unstrip_protocol(each))
         sha256, size = digest(opened)

@@ -1,0 +1,105 @@
+"""The limit of processes and threads ends a program with one message, whatever reaches it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ai_workflow import process_limit
+from ai_workflow.process_limit import ProcessLimit
+from tests import few_threads
+
+ROOT = Path(__file__).parents[1]
+MESSAGE = "no further thread or process can be started"
+# A user other than root, as root has no such limit.
+REAL = """
+import os, resource, subprocess, sys
+from ai_workflow import process_limit
+
+def start():
+    with process_limit.explained():
+        subprocess.run([sys.executable, "-c", ""])
+
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresuid(65534, 65534, 65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+for work in (lambda: process_limit.require(1), start):
+    try:
+        work()
+    except process_limit.ProcessLimit as error:
+        print(error)
+"""
+
+
+def test_the_limit_of_the_system_is_named_with_a_remedy() -> None:
+    done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=False, cwd=ROOT)
+
+    assert done.returncode == 0, done.stderr
+    of_thread, of_process = done.stdout.splitlines()
+    assert of_thread.startswith(f"{MESSAGE} (ulimit -u is 1): can't start new thread. Raise the limit of processes")
+    assert of_process.startswith(f"{MESSAGE} (ulimit -u is 1): [Errno 11] Resource temporarily unavailable. Raise")
+
+
+def test_room_for_threads_is_left_as_it_was() -> None:
+    before = threading.active_count()
+    process_limit.require(20)
+    assert threading.active_count() == before
+
+
+def test_threads_started_before_the_limit_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
+    for name in few_threads.STARTERS:
+        monkeypatch.setattr(threading, name, getattr(threading, name, None), raising=False)
+    few_threads.limit(3)
+    with pytest.raises(ProcessLimit, match=MESSAGE):
+        process_limit.require(4)
+    assert threading.active_count() == before
+
+
+def test_an_error_within_a_group_is_found() -> None:
+    group = ExceptionGroup("tasks", [ValueError("other"), RuntimeError(few_threads.TEXT)])
+    with pytest.raises(ProcessLimit, match=r"can't start new thread\. Raise"), process_limit.explained():
+        raise group
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(RuntimeError, match="no running event loop"), process_limit.explained():
+        raise RuntimeError("no running event loop")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        with pytest.raises(BlockingIOError), process_limit.explained():
+            ours.recv(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("tests.command_line", "serve"),
+        ("monitoring", "relay", "--port", "0"),
+        ("monitoring.relay", "--port", "0"),
+        ("monitoring", "exporter", "--port", "0"),
+    ],
+    ids=" ".join,
+)
+def test_a_server_without_room_for_its_threads_ends_with_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.few_threads", "3", *command], cwd=ROOT, timeout=90, check=False,
+        env=environment | {"AIW_STORE": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if MESSAGE in line]
+    assert len(errors) == 1
+    assert "Raise the limit of processes" in errors[0]
+    assert "Traceback" not in done.stderr
+    assert "listening on" not in done.stderr
