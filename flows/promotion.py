@@ -116,6 +116,7 @@ async def _recorded_breach(settings: Settings) -> str:
 
 
 def _look(registry: Registry, settings: Settings, breach: str, recorded: str) -> Probation | None:
+    """Return the probation of `latest`, or None if there is none."""
     candidate = probation.on_probation(registry)
     if candidate is None:
         return None
@@ -124,8 +125,8 @@ def _look(registry: Registry, settings: Settings, breach: str, recorded: str) ->
     if not breach:
         with registry.leased(name, "promotion") as version:
             breach = "; ".join(verification.problems(registry, version, settings.model.timeout)[:1])
-    rows = result_store.rows_of(registry.store, settings.pipeline, name)
-    return Probation(name, since, rows, breach, recorded)
+    rows = result_store.rows_of(registry.store, settings.pipeline, name, since)
+    return Probation(name, since, rows, breach, recorded, settings.service.prediction_log.enabled)
 
 
 def _tell(settings: Settings, verdict: str, version: str, reason: str, after: dict[str, str | None]) -> None:
