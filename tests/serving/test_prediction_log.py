@@ -193,7 +193,8 @@ def test_a_torn_line_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None
 def test_rows_of_a_segment_count_from_a_moment_on(tmp_path: Path, since: int, rows: int) -> None:
     """A segment that is compacted after a probation began also holds answers from before it."""
     (tmp_path / "log").mkdir()
-    sent = b"".join(book(tmp_path)._lines(replace(record(str(time)), time=time)) for time in (300.0, 100.0, 200.0))
+    records = [replace(record(str(at)), moment=at) for at in (300.0, 100.0, 200.0)]
+    sent = b"".join(map(book(tmp_path)._lines, records))
     (tmp_path / "log" / "dead-000001.jsonl").write_bytes(sent)
     compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
     moment = datetime.fromtimestamp(since, timezone(timedelta(hours=8)))
