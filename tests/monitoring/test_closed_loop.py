@@ -107,9 +107,10 @@ def test_a_version_on_probation_that_hangs_or_crashes_is_rolled_back(
 
     line = registry.history()[-1]
     assert (line["action"], line["versions"]) == ("rollback", [bad])
-    stack.until(lambda: _promotion(server, line["reason"]), "the run of the rollback in the API", _EVENT)
+    # The server acts on an event before it writes it.
+    stack.until(lambda: _acted_on(server, bad, line["reason"]), "the event of the rollback", _EVENT)
+    acted_on = _acted_on(server, bad, line["reason"])
     breaches = _breaches(server, bad)
-    acted_on = [one for one in breaches if f"breach:{one['id']}" in _promotion(server, line["reason"])["tags"]]
     # The first event of its SLO: a later one would mean that nothing followed from the first.
     assert [one["id"] for one in acted_on] == [_first(breaches, acted_on[0]["resource"]["ai-workflow.slo"])["id"]]
     assert _first(breaches)["id"] in {run["parameters"]["event_id"] for run in _runs(server, bad)}
@@ -161,6 +162,12 @@ def _promotion(server: Server, breach: str) -> dict[str, Any]:
     """Return the first run of the promotion flow that was started for a breach; empty if there is none."""
     runs = [run for run in Api(server).all("flow_runs") if run["parameters"].get("breach") == breach]
     return min(runs, key=lambda run: _moment(run["expected_start_time"]), default={})
+
+
+def _acted_on(server: Server, version: str, breach: str) -> list[dict[str, Any]]:
+    """Return the event that the first run of the promotion flow for a breach was started by."""
+    tags = _promotion(server, breach).get("tags", [])
+    return [one for one in _breaches(server, version) if f"breach:{one['id']}" in tags]
 
 
 def _first(breaches: list[dict[str, Any]], slo: str = "") -> dict[str, Any]:
