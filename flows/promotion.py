@@ -38,6 +38,7 @@ async def promotion(
     environment: Environment = None,
     overrides: Overrides = None,
     breach: str = "",
+    model_version: str = "",
     log_level: LogLevel = None,
 ) -> Any:
     """Promote `latest` if its probation is over, or roll it back; safe to run at any time, and twice at once.
@@ -47,28 +48,34 @@ async def promotion(
         environment: which `config/<environment>.yaml` applies.
         overrides: settings that win over every file, as `{"promotion.hours": 1}`.
         breach: what speaks against `latest`, in words: an alert, or what a person saw. It is rolled back at once.
+        model_version: the version that the breach is about; another one is not rolled back. Empty: `latest`.
         log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
     """
 
     async def work(settings: Settings) -> dict[str, Any]:
         recorded = "" if breach else await _recorded_breach(settings)
-        return await asyncio.to_thread(decide, settings, breach, recorded)
+        return await asyncio.to_thread(decide, settings, breach, recorded, model_version)
 
     return await upkeep(
         "promotion", work, config=config, environment=environment, overrides=overrides, log_level=log_level
     )
 
 
-def decide(settings: Settings, breach: str, recorded: str = "") -> dict[str, Any]:
+def decide(settings: Settings, breach: str, recorded: str = "", model_version: str = "") -> dict[str, Any]:
     """Promote or roll back the version on probation, or leave it, and return what was done.
 
     Args:
         settings: the configuration.
         breach: the reason to roll it back at once, in words.
         recorded: a breach since the probation began that no rollback has followed, in words.
+        model_version: the version that `breach` is about; empty for `latest`.
     """
-    store = Store(settings.store.root)
-    registry = Registry(store, settings.models)
+    registry = Registry(Store(settings.store.root), settings.models)
+    candidate = probation.on_probation(registry)
+    if breach and model_version and (candidate is None or candidate[0] != model_version):
+        message = f"{model_version} is not on probation any more, and is not rolled back: {breach}"
+        log.info("%s: %s", settings.pipeline, message)
+        return {"message": message, "verdict": "nothing to do", **registry.aliases()}
     found = _look(registry, settings, breach, recorded)
     verdict, reason = probation.verdict(found, settings.promotion, datetime.now(UTC))
     before = registry.aliases()

@@ -134,6 +134,16 @@ def _breached(server: Server, pipeline: str, version: str, at: datetime | None =
     until(lambda: [one for one in Api(server).all("events") if one["id"] == str(event.id)])
 
 
+def test_a_breach_of_an_earlier_version_does_not_roll_back_a_newer_one(place: Workplace) -> None:
+    """The run for a breach can begin after the next version was published."""
+    [done] = _asked(place, breach="slow answers", model_version="model_v1.0")
+    assert done["verdict"] == "nothing to do"
+    assert done["message"] == "model_v1.0 is not on probation any more, and is not rolled back: slow answers"
+    assert place.registry.aliases() == {"latest": "model_v1.1", "stable": "model_v1.0"}
+    [done] = _asked(place, breach="slow answers", model_version="model_v1.1")
+    assert place.registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
+
+
 def test_a_damaged_version_does_not_outlive_its_probation(place: Workplace) -> None:
     damage(place.store, f"{place.registry.folder}/model_v1.1/model.txt", "a bit flipped")
     _asked(place)
