@@ -71,12 +71,11 @@ def decide(settings: Settings, breach: str, recorded: str = "", model_version: s
         model_version: the version that `breach` is about; empty for `latest`.
     """
     registry = Registry(Store(settings.store.root), settings.models)
-    candidate = probation.on_probation(registry)
-    if breach and model_version and (candidate is None or candidate[0] != model_version):
+    found = _look(registry, settings, breach, recorded)
+    if breach and model_version and (found is None or found.version != model_version):
         message = f"{model_version} is not on probation any more, and is not rolled back: {breach}"
         log.info("%s: %s", settings.pipeline, message)
         return {"message": message, "verdict": "nothing to do", **registry.aliases()}
-    found = _look(registry, settings, breach, recorded)
     verdict, reason = probation.verdict(found, settings.promotion, datetime.now(UTC))
     before = registry.aliases()
     if found is None or verdict in ("wait", "nothing to do"):

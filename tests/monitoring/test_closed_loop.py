@@ -57,7 +57,10 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Serv
 
 
 def _deploy(client: SyncPrefectClient, stack: Stack) -> None:
-    given = {"config": str(stack.folder / "shop.yaml"), "overrides": {"store.root": str(stack.root)}}
+    given = {
+        "config": str(stack.folder / "shop.yaml"),
+        "overrides": {"store.root": str(stack.root), "reactions.promotion_per_day": 50},
+    }
     prefect_worker.deploy(client, "promotion", given)
     reaction = prefect_worker.deploy(client, "reaction", given)
     need = automations.Needs(None, reaction, timedelta(hours=1))
