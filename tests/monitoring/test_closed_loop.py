@@ -158,7 +158,8 @@ def _decided(server: Server, version: str) -> list[dict[str, Any]]:
 
 def _runs(server: Server, version: str) -> list[dict[str, Any]]:
     """Return the runs of the reaction flow for a version."""
-    return [run for run in Api(server).all("flow_runs") if run["parameters"].get("model_version") == version]
+    runs = [run for run in Api(server).all("flow_runs") if "event_id" in run["parameters"]]
+    return [run for run in runs if run["parameters"]["model_version"] == version]
 
 
 def _promotion(server: Server, breach: str) -> dict[str, Any]:
