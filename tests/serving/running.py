@@ -117,6 +117,9 @@ class Running:
         """Return the process of each version that has one."""
         found = {}
         for pid in children(self.process.pid):
+            # Until a child has its own program, the service waits for it: a child that is stopped then stops both.
+            if _command(pid) in (b"", _command(self.process.pid)):
+                continue
             for handle in Path(f"/proc/{pid}/fd").glob("*"):
                 try:
                     target = str(handle.readlink())
@@ -134,6 +137,13 @@ def of_two_versions(folder: Path, **changes: Any) -> Iterator[Running]:
         shop.publish(folder / "store", seed)
     with Running(shop.pipeline(folder, **changes), folder / "store") as running:
         yield running
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def children(pid: int) -> list[int]:
