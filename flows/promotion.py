@@ -38,6 +38,7 @@ async def promotion(
     environment: Environment = None,
     overrides: Overrides = None,
     breach: str = "",
+    model_version: str = "",
     log_level: LogLevel = None,
 ) -> Any:
     """Promote `latest` if its probation is over, or roll it back; safe to run at any time, and twice at once.
@@ -47,29 +48,34 @@ async def promotion(
         environment: which `config/<environment>.yaml` applies.
         overrides: settings that win over every file, as `{"promotion.hours": 1}`.
         breach: what speaks against `latest`, in words: an alert, or what a person saw. It is rolled back at once.
+        model_version: the version that the breach is about; another one is not rolled back. Empty: `latest`.
         log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
     """
 
     async def work(settings: Settings) -> dict[str, Any]:
         recorded = "" if breach else await _recorded_breach(settings)
-        return await asyncio.to_thread(decide, settings, breach, recorded)
+        return await asyncio.to_thread(decide, settings, breach, recorded, model_version)
 
     return await upkeep(
         "promotion", work, config=config, environment=environment, overrides=overrides, log_level=log_level
     )
 
 
-def decide(settings: Settings, breach: str, recorded: str = "") -> dict[str, Any]:
+def decide(settings: Settings, breach: str, recorded: str = "", model_version: str = "") -> dict[str, Any]:
     """Promote or roll back the version on probation, or leave it, and return what was done.
 
     Args:
         settings: the configuration.
         breach: the reason to roll it back at once, in words.
         recorded: a breach since the probation began that no rollback has followed, in words.
+        model_version: the version that `breach` is about; empty for `latest`.
     """
-    store = Store(settings.store.root)
-    registry = Registry(store, settings.models)
+    registry = Registry(Store(settings.store.root), settings.models)
     found = _look(registry, settings, breach, recorded)
+    if breach and model_version and (found is None or found.version != model_version):
+        message = f"{model_version} is not on probation any more, and is not rolled back: {breach}"
+        log.info("%s: %s", settings.pipeline, message)
+        return {"message": message, "verdict": "nothing to do", **registry.aliases()}
     verdict, reason = probation.verdict(found, settings.promotion, datetime.now(UTC))
     before = registry.aliases()
     if found is None or verdict in ("wait", "nothing to do"):
@@ -116,6 +122,7 @@ async def _recorded_breach(settings: Settings) -> str:
 
 
 def _look(registry: Registry, settings: Settings, breach: str, recorded: str) -> Probation | None:
+    """Return the probation of `latest`, or None if there is none."""
     candidate = probation.on_probation(registry)
     if candidate is None:
         return None
@@ -124,8 +131,8 @@ def _look(registry: Registry, settings: Settings, breach: str, recorded: str) ->
     if not breach:
         with registry.leased(name, "promotion") as version:
             breach = "; ".join(verification.problems(registry, version, settings.model.timeout)[:1])
-    rows = result_store.rows_of(registry.store, settings.pipeline, name)
-    return Probation(name, since, rows, breach, recorded)
+    rows = result_store.rows_of(registry.store, settings.pipeline, name, since)
+    return Probation(name, since, rows, breach, recorded, settings.service.prediction_log.enabled)
 
 
 def _tell(settings: Settings, verdict: str, version: str, reason: str, after: dict[str, str | None]) -> None:

@@ -144,7 +144,8 @@ async def start(
         AiWorkflowError: there is no such deployment.
     """
     most: int = getattr(settings.reactions, f"{what}_per_day")
-    parameters = given | ({"breach": breach.words} if what == "promotion" else {})
+    about = {"breach": breach.words, "model_version": breach.model_version}
+    parameters = given | (about if what == "promotion" else {})
     run, slot = await _take_slot(settings.pipeline, breach, what, deployment, parameters, most)
     done = {"training": "a training", "promotion": f"the roll-back of {breach.model_version}"}[what]
     if run is None:

@@ -13,18 +13,16 @@ from monitoring.durations import shortest
 from monitoring.finding import Find, Most
 from monitoring.spec import Slo, Spec
 
-FAILED, FELL_BACK = "error|timeout|rejected", "fallback|default"
+FAILED = "error|timeout|rejected"
 _OF = "job=$job,pipeline=$pipeline"
 # A full queue is overload. A pause of the service or of a version that is replaced, and a deadline that a caller set,
 # are not failures of the version.
-_OWN = 'reason!~"busy|stalled|retired|expired"'
+OWN = 'reason!~"busy|stalled|retired|expired"'
 # Requests that a version got and did not answer, and requests kept from it because it would not have answered.
-_FAILURES = (f'inference_total{{{_OF},status=~"error|timeout"}}', f"inference_refused_total{{{_OF},{_OWN}}}")
-_FALLBACKS = (f"inference_fallback_total{{{_OF},{_OWN}}}",)
+_FAILURES = (f'inference_total{{{_OF},status=~"error|timeout"}}', f"inference_refused_total{{{_OF},{OWN}}}")
 # Of versions that fail alike, the first in line is named: the next one gets only the requests that it does not answer.
 _FIRST = f'model_info{{{_OF},alias="latest"}}'
 FAILED_TRACE = f'inference_example_info{{{_OF},kind=~"{FAILED}"}}'
-FELL_BACK_TRACE = f'inference_example_info{{{_OF},kind=~"{FELL_BACK}"}}'
 SLOW_TRACE = f'inference_example_info{{{_OF},kind=~"slow|timeout"}}'
 
 
@@ -58,12 +56,6 @@ def failing(window: str, share: str) -> Most:
     """Return the version with the most failures, if it has this share of the failed requests of the pipeline."""
     requests = f'inference_requests_total{{{_OF},status=~"{FAILED}"}}'
     return Most(_FAILURES, window, least=_least(share, window, requests), preferred=_FIRST)
-
-
-def falling_back(window: str, share: str) -> Most:
-    """Return the version that others answer for most, if it has this share of all such requests of the pipeline."""
-    requests = f'inference_requests_total{{{_OF},status=~"{FELL_BACK}"}}'
-    return Most(_FALLBACKS, window, least=_least(share, window, requests), preferred=_FIRST)
 
 
 def clause(found: Mapping[str, Find], text: str = ", most of them by %s") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from monitoring import at_fault
 from monitoring.alerts.base import (
     BEFORE,
@@ -22,29 +24,49 @@ from monitoring.alerts.base import (
 )  # fmt: skip
 
 _TRACE = "inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version}"
+_FELL_BACK_TRACE = (
+    'inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version,kind=~"fallback|default"}'
+)
+_AT_FAULT, _BUSY = "at_fault", "busy_"
 _BEARS = {"job": "inference", "pipeline": "credit"}
 
 
 def _fallback(n: Numbers) -> Trial:
+    """A version at fault and an overload, each in pipelines of its own."""
     window, step = n.seconds("window"), max(1, n.seconds("window") // 12)
     onset = 2 * window
 
-    def series(case: str, ratio: float, least: float) -> Series:
+    def series(case: str, reason: str, ratio: float, least: float) -> Series:
         rate = least / ratio / window
-        name = f'inference_requests_total{{job="inference",pipeline="{case}",status='
+        where = f'job="inference",pipeline="{case}"'
+        name = f"inference_requests_total{{{where},status="
         return {
+            f'inference_fallback_total{{{where},model_version="{_AT_FAULT}",reason="{reason}"}}': grown(
+                onset, 0, rate * ratio
+            ),
             f'{name}"fallback"}}': grown(onset, 0, rate * ratio / 2),
             f'{name}"default"}}': grown(onset, 0, rate * ratio / 2),
             f'{name}"success"}}': grown(onset, BEFORE * rate, rate * (1 - ratio)),
         }
 
     limits = near({"ratio": n["ratio"], "least": n["least"]})
+    at_fault_cases = {case: series(case, "timeout", **at) for case, at in limits.items()}
+    overloads = {f"{_BUSY}{case}": series(f"{_BUSY}{case}", "busy", **at) for case, at in limits.items()}
+    checks = fires_after(onset + crossing(window), n, step, n["ratio"] * OVER, until=onset + window)
     return Trial(
         step,
-        {case: series(case, **at) for case, at in limits.items()},
-        labels("pipeline", job="inference"),
-        fires_after(onset + crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
+        {**at_fault_cases, **overloads},
+        _of_fallback,
+        tuple(
+            (at, {f"{kind}{case}": value for kind in ("", _BUSY) for case, value in on.items()}) for at, on in checks
+        ),
     )
+
+
+def _of_fallback(case: str) -> Mapping[str, str]:
+    """Return the labels of a case: an overload names no version."""
+    found = {"job": "inference", "pipeline": case}
+    return found if case.startswith(_BUSY) else {**found, "model_version": _AT_FAULT}
 
 
 def _failing(n: Numbers) -> Trial:
@@ -155,23 +177,30 @@ sum by (job, pipeline, model_version) (increase(inference_total{status=~"error|t
     Alert(
         name="InferenceFallbackRatioHigh",
         kind="model",
-        expr="""\
-sum by (job, pipeline) (rate(inference_requests_total{status=~"fallback|default"}[<window>]))
+        # The version at fault is a label, so that another version at fault is another alert, sent without delay. Where
+        # no version has enough fallbacks of its own, the alert is about the pipeline.
+        expr=f"""\
+sum by (job, pipeline, model_version) (rate(inference_fallback_total{{{at_fault.OWN}}}[<window>]))
+/ on (job, pipeline) group_left
+sum by (job, pipeline) (rate(inference_requests_total[<window>]))
+> <ratio>
+and
+sum by (job, pipeline, model_version) (increase(inference_fallback_total{{{at_fault.OWN}}}[<window>])) > <least>
+or on (job, pipeline)
+sum by (job, pipeline) (rate(inference_requests_total{{status=~"fallback|default"}}[<window>]))
 /
 sum by (job, pipeline) (rate(inference_requests_total[<window>]))
 > <ratio>
 and
-sum by (job, pipeline) (increase(inference_requests_total{status=~"fallback|default"}[<window>])) > <least>""",
-        summary="{{ $value | humanizePercentage }} of the requests to {{ $labels.pipeline }} are not answered by the "
-        "first version",
-        description="Another version or the default response answers, over <window>.",
+sum by (job, pipeline) (increase(inference_requests_total{{status=~"fallback|default"}}[<window>])) > <least>""",
+        summary="{{ $value | humanizePercentage }} of the requests to {{ $labels.pipeline }} fall back to another "
+        "version or to the default response",
+        description="Over <window>, more than <least>. The label `model_version` is the version that does not answer; "
+        "without it, the service is overloaded.",
         unit="ratio",
         objective="<ratio>",
         dashboard="overview",
-        finds={
-            "trace_id": at_fault.FELL_BACK_TRACE,
-            "model_version": at_fault.falling_back("<window>", "<attribution>"),
-        },
+        finds={"trace_id": _FELL_BACK_TRACE},
         trial=_fallback,
     ),
 )

@@ -31,6 +31,9 @@ _FAILED: Mapping[str, Find] = {
     "model_version": at_fault.failing("<window>", "<attribution>"),
     "trace_id": at_fault.FAILED_TRACE,
 }
+_UNSEEN_TRACE = (
+    'inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version,column=$column,kind="unseen"}'
+)
 
 
 def _acute(n: Numbers) -> Trial:
@@ -201,6 +204,7 @@ sum by (job, pipeline, model_version, column) (increase(inference_unseen_categor
         unit="ratio",
         objective="<ratio>",
         dashboard="quality",
+        finds={"trace_id": _UNSEEN_TRACE},
         trial=_unseen,
     ),
 )

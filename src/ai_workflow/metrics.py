@@ -74,8 +74,8 @@ SERVICE = (
     Metric(
         "inference_example_info",
         "gauge",
-        "1 for a recent request by its trace: kind says what went wrong, model_version is the version at fault",
-        (*_SERVED, "kind", "trace_id"),
+        "1 for a recent request by its trace, for each kind of failure, and the version and column at fault",
+        (*_SERVED, "kind", "column", "trace_id"),
     ),
     Metric("inference_in_flight_requests", "gauge", "Requests being answered"),
     Metric("inference_capacity_requests", "gauge", "How many may be answered at the same time"),

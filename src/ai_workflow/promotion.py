@@ -11,6 +11,10 @@ from ai_workflow.history import State
 from ai_workflow.registry import Registry
 from ai_workflow.settings import Promotion
 
+_NOT_LOGGED = (
+    ": answers of the inference service do not count, because service.prediction_log.enabled is false. Set it to true, "
+    "set promotion.requests to 0, or run `ai-workflow models promote`"
+)
 Verdict = Literal["promote", "roll back", "wait", "nothing to do"]
 
 
@@ -21,9 +25,10 @@ class Probation:
     Args:
         version: the one on probation.
         since: when it became `latest`.
-        requests: how many rows it has answered.
+        requests: the number of rows that it has answered since then.
         breach: the reason to roll it back; empty if there is none.
         recorded: a breach in its probation that no rollback has followed; empty if there is none.
+        is_logged: whether the answers of the inference service are logged; others are not counted.
     """
 
     version: str
@@ -31,6 +36,7 @@ class Probation:
     requests: int
     breach: str = ""
     recorded: str = ""
+    is_logged: bool = True
 
 
 def on_probation(registry: Registry) -> tuple[str, datetime] | None:
@@ -83,7 +89,8 @@ def verdict(found: Probation | None, rules: Promotion, now: datetime) -> tuple[V
         left = timedelta(hours=rules.hours) - age
         return "wait", f"{found.version} is on probation for {_hours(left)} more"
     if found.requests < rules.requests:
-        return "wait", f"{found.version} has answered {found.requests} rows of the {rules.requests} that it takes"
+        answered = f"{found.version} has answered {found.requests} rows of the {rules.requests} that it takes"
+        return "wait", answered if found.is_logged else answered + _NOT_LOGGED
     return "promote", f"no breach in {_hours(age)} and {found.requests} rows"
 
 

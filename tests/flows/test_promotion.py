@@ -50,9 +50,9 @@ def _asked(place: Workplace, at_once: int = 1, **parameters: Any) -> list[dict[s
 
 
 def _has_answered(place: Workplace, version: str) -> None:
-    """Let the predictions of the first version be those of another."""
+    """Let the predictions of the first version be those of another, stored now."""
     [folder] = (place.var / "predictions" / "small_credit").iterdir()
-    shutil.copytree(folder, folder.with_name(version))
+    shutil.copytree(folder, folder.with_name(version), copy_function=shutil.copyfile)
 
 
 @pytest.mark.slow
@@ -62,6 +62,17 @@ def test_a_version_waits_until_it_has_stood_long_enough_and_answered_enough(plac
     assert early["message"] == "model_v1.1 is on probation for 24 h more"
     assert unasked["message"] == "model_v1.1 has answered 0 rows of the 100 that it takes"
     assert place.registry.aliases() == {"latest": "model_v1.1", "stable": "model_v1.0"}
+
+
+@pytest.mark.slow
+def test_rows_that_are_not_counted_are_explained(place: Workplace) -> None:
+    [folder] = (place.var / "predictions" / "small_credit").iterdir()
+    # As before, moments of the files included: these were answered before the probation.
+    shutil.copytree(folder, folder.with_name("model_v1.1"))
+    [done] = _asked(place, overrides={**OVER, "service.prediction_log.enabled": False})
+    assert done["verdict"] == "wait"
+    assert done["message"].startswith("model_v1.1 has answered 0 rows of the 100 that it takes: answers of the infer")
+    assert "service.prediction_log.enabled is false. Set it to true" in done["message"]
 
 
 def test_after_its_probation_it_is_stable_and_all_are_told(place: Workplace, prefect_server: Server) -> None:
@@ -121,6 +132,16 @@ def _breached(server: Server, pipeline: str, version: str, at: datetime | None =
     with patient.client(server.api_url) as client:
         client.post("/events", content=content).raise_for_status()
     until(lambda: [one for one in Api(server).all("events") if one["id"] == str(event.id)])
+
+
+def test_a_breach_of_an_earlier_version_does_not_roll_back_a_newer_one(place: Workplace) -> None:
+    """The run for a breach can begin after the next version was published."""
+    [done] = _asked(place, breach="slow answers", model_version="model_v1.0")
+    assert done["verdict"] == "nothing to do"
+    assert done["message"] == "model_v1.0 is not on probation any more, and is not rolled back: slow answers"
+    assert place.registry.aliases() == {"latest": "model_v1.1", "stable": "model_v1.0"}
+    [done] = _asked(place, breach="slow answers", model_version="model_v1.1")
+    assert place.registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
 
 
 def test_a_damaged_version_does_not_outlive_its_probation(place: Workplace) -> None:

@@ -59,7 +59,8 @@ class Door:
 
     async def _start(self) -> None:
         settings, patience = self._pipeline.settings, self._pipeline.settings.inference.deadline_ms / 1000
-        tally, unseen = Tally(settings.pipeline), UnseenCategories(settings.pipeline)
+        tally = Tally(settings.pipeline)
+        unseen = UnseenCategories(settings.pipeline, tally.examples)
 
         def slot(version: Loaded) -> Slot:
             attempts = Attempts(settings.pipeline, version.name, tally.examples)

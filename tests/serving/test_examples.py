@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 
 from ai_workflow import metrics
 from ai_workflow.serving import examples
 from ai_workflow.serving.examples import Examples
+from ai_workflow.serving.unseen import UnseenCategories
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,22 @@ def test_the_first_of_each_kind_and_version_is_shown_and_stands() -> None:
         kept.note("v1", "timeout", trace_id)
         kept.note("v2", "error", trace_id)
     assert shown() == {("v1", "error", "a"), ("v1", "timeout", "a"), ("v2", "error", "a")}
+
+
+def test_each_column_has_an_example_of_its_own() -> None:
+    kept = Examples("shop")
+    for column, trace_id in (("city", "a"), ("colour", "b"), ("city", "c")):
+        kept.note("v1", "unseen", trace_id, column=column)
+    assert shown() == {("v1", "unseen", "a"), ("v1", "unseen", "b")}
+    kept.forget("v1")
+    assert shown() == set()
+
+
+def test_unseen_categories_of_a_version_that_serves_no_more_are_not_shown() -> None:
+    unseen = UnseenCategories("shop", Examples("shop"))
+    unseen.count("v1", {"city": 3}, "a")
+    assert shown() == set()
+    assert "v1" not in generate_latest(REGISTRY).decode()
 
 
 def test_a_much_slower_request_takes_the_place_of_a_slow_one() -> None:

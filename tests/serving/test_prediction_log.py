@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.serving.running import Running, dumps
 from tests.serving.traffic import Traffic
 
 LATEST, STABLE = "model_v1.1", "model_v1.0"
+EVER = datetime.fromtimestamp(0, UTC)
 
 
 def predictions(root: Path, version: str = LATEST) -> pd.DataFrame:
@@ -57,7 +59,7 @@ def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_
     rows = [*shop.rows(40, 3), {**shop.ROW, "price": "9.5"}]
     with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
         told = running.predict(*rows)
-        running.until(lambda: result_store.rows_of(Store(root), shop.PIPELINE, LATEST) == len(rows), 20)
+        running.until(lambda: result_store.rows_of(Store(root), shop.PIPELINE, LATEST, EVER) == len(rows), 20)
         running.until(lambda: segments(root) == [], 20)
     found = predictions(root).set_index("prediction_id").loc[[row["prediction_id"] for row in told["predictions"]]]
     assert found["prediction"].tolist() == [row["prediction"] for row in told["predictions"]]
@@ -185,6 +187,18 @@ def test_a_torn_line_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None
     path.write_bytes(path.read_bytes()[:-20])
     assert compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE) == 2
     assert predictions(tmp_path)["prediction_id"].tolist() == ["a-0", "b-0"]
+
+
+@pytest.mark.parametrize(("since", "rows"), [(99, 3), (100, 3), (101, 2), (300, 1), (301, 0)])
+def test_rows_of_a_segment_count_from_a_moment_on(tmp_path: Path, since: int, rows: int) -> None:
+    """A segment that is compacted after a probation began also holds answers from before it."""
+    (tmp_path / "log").mkdir()
+    records = [replace(record(str(at)), moment=at) for at in (300.0, 100.0, 200.0)]
+    sent = b"".join(map(book(tmp_path)._lines, records))
+    (tmp_path / "log" / "dead-000001.jsonl").write_bytes(sent)
+    compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
+    moment = datetime.fromtimestamp(since, timezone(timedelta(hours=8)))
+    assert result_store.rows_of(Store(tmp_path), shop.PIPELINE, LATEST, moment) == rows
 
 
 def test_a_compaction_that_was_killed_before_it_could_remove_a_segment_is_done_again_and_nothing_is_there_twice(

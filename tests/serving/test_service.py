@@ -131,7 +131,7 @@ def of(version: str) -> str:
 
 def example(kind: str, version: str, trace_id: str) -> str:
     """Return the labels of a request that is shown by its trace."""
-    return f'kind="{kind}",{of(version)},trace_id="{trace_id}"'
+    return f'column="",kind="{kind}",{of(version)},trace_id="{trace_id}"'
 
 
 def examples(running: Running) -> set[str]:
@@ -438,8 +438,11 @@ def test_unseen_categories_are_counted_by_version_and_column_from_zero(tmp_path:
         # Known, rare, missing in three ways, and the same as JSON types.
         running.predict(*({**shop.ROW, "colour": value} for value in (" red ", "7.0", 7, "?", "", None)))
         assert running.metrics()[name] == 0
-        running.predict({**shop.ROW, "colour": "pink"}, {**shop.ROW, "colour": 8})
+        assert not [sample for sample in running.metrics() if 'kind="unseen"' in sample]
+        answer = running.predict({**shop.ROW, "colour": "pink"}, {**shop.ROW, "colour": 8})
         assert running.metrics()[name] == 2
+        labels = 'column="colour",kind="unseen",model_version="model_v1.0",pipeline="shop"'
+        assert running.metrics()[f'inference_example_info{{{labels},trace_id="{answer["trace_id"]}"}}'] == 1
         known, missing = (running.predict({**shop.ROW, "colour": value}) for value in ("red", None))
         for value, same in ((" red", known), (" ? ", missing), ("", missing)):
             assert (

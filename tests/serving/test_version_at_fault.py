@@ -156,6 +156,7 @@ def test_a_latest_that_answers_nonsense_is_blamed_for_an_error(
         assert counts(running, LATEST) == {"error": 1}
         assert counts(running, STABLE) == {"fallback": 1}
         assert examples(running, LATEST) == {"error": answer["trace_id"], "fallback": answer["trace_id"]}
+        assert examples(running, "") == {"fallback": answer["trace_id"]}, "an alert about an overload finds this one"
 
 
 @pytest.mark.slow

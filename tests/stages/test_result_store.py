@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pandas as pd
 import pytest
 
@@ -38,6 +40,14 @@ def test_all_predictions_are_stored_and_read_back(store: Store, scored: Result) 
     assert store.names(stored["folder"]) == ["manifest.json", "part-00000.parquet", "part-00001.parquet",
                                              "part-00002.parquet"]  # fmt: skip
     pd.testing.assert_frame_equal(result_store.read(store, stored), rows(store, scored))
+
+
+def test_rows_count_from_a_moment_on(store: Store, scored: Result) -> None:
+    result_store.keep(store, scored, "people")
+    now = datetime.now(UTC)
+    assert result_store.rows_of(store, "people", "model_v1.0", now - timedelta(minutes=1)) == 60
+    assert result_store.rows_of(store, "people", "model_v1.0", now + timedelta(minutes=1)) == 0
+    assert result_store.rows_of(store, "people", "model_v1.1", now - timedelta(minutes=1)) == 0
 
 
 def test_the_manifest_says_who_answered_and_how_many_rows_there_are(store: Store, scored: Result) -> None:

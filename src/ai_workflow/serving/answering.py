@@ -143,7 +143,9 @@ class Answering:
         if answered.fell_back:
             self._tell(found, request)
         is_small = len(request.body) <= json_body.SMALL_BYTES
-        await self._done(is_small, self._count_unseen, question, answered, data)
+        unseen = await self._done(is_small, _unseen, question, answered, data)
+        if answered.slot is not None:
+            self._unseen.count(answered.slot.name, unseen, request.trace_id)
         # Unguessable: who knows the id of a prediction may send its label.
         stem = os.urandom(_ID_BYTES).hex()
         if self._book is not None:
@@ -157,12 +159,6 @@ class Answering:
                 )
             )  # fmt: skip
         return found, stem
-
-    def _count_unseen(self, question: Question, answered: Answered, data: dict[str, bytes | None]) -> None:
-        slot, rows = answered.slot, question.values()
-        numbers = data.get(slot.loaded.schema) if slot is not None else None
-        if slot is not None and rows is not None and numbers is not None:
-            self._unseen.count(slot.name, slot.loaded.encoder, rows, numbers)
 
     def _tell(self, found: replies.Reply, request: Request) -> None:
         """Log a fallback with its trace, not each one: the metrics count them."""
@@ -226,3 +222,12 @@ def _in_tensors(
 def _made_ready(question: Question, loaded: Any) -> bytes:
     made = question.quick(loaded)
     return question.careful(loaded) if made is None else made
+
+
+def _unseen(question: Question, answered: Answered, data: dict[str, bytes | None]) -> dict[str, int]:
+    """Return the number of unseen categories by column in rows that a version answered."""
+    slot, rows = answered.slot, question.values()
+    numbers = data.get(slot.loaded.schema) if slot is not None else None
+    if slot is None or rows is None or numbers is None:
+        return {}
+    return slot.loaded.encoder.unseen(rows, numbers)

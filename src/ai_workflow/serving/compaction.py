@@ -64,7 +64,11 @@ def _move(store: Store, path: Path, pipeline: str) -> int:
         answered = [line for line in lines if line["model_version"] == version]
         folder = f"{result_store.FOLDER}/{pipeline}/{version}/{name}"
         part = partitions.write(store, f"{folder}/part-00000.parquet", _frame(answered), SOURCE)
-        body = {"pipeline": pipeline, "model_version": version, "rows": part.rows, "partitions": [asdict(part)]}
+        first = min(line["time"] for line in answered)
+        body = {
+            "pipeline": pipeline, "model_version": version, "rows": part.rows, "first": first,
+            "partitions": [asdict(part)],
+        }  # fmt: skip
         store.write_record(f"{folder}/manifest.json", body)
     path.unlink()
     return len(lines)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from ai_workflow import metrics
 
-# A newer example takes the place of one that has stood for so long, or of one that was so many times faster.
+# A newer example replaces one of this age, or one that was this many times faster.
 _STANDS_SECONDS, _SLOWER = 60.0, 2.0
+# Each replaced example is a new series, and a version can have many columns.
+_COLUMN_STANDS_SECONDS = 600.0
 _NAME = "inference_example_info"
 
 
@@ -20,7 +22,7 @@ class _Example:
 
 
 class Examples:
-    """Keeps one example for each version and kind of failure, as long as the version serves.
+    """Keeps one example for each version, kind of failure and column, as long as the version serves.
 
     No example expires: an alert that fires long after the last request still finds one.
 
@@ -30,24 +32,26 @@ class Examples:
 
     def __init__(self, pipeline: str) -> None:
         self._pipeline = pipeline
-        self._shown: dict[tuple[str, str], _Example] = {}
+        self._shown: dict[tuple[str, str, str], _Example] = {}
 
-    def note(self, version: str, kind: str, trace_id: str, seconds: float = 0.0) -> None:
-        """Take a request as an example, unless there is a recent one.
+    def note(self, version: str, kind: str, trace_id: str, seconds: float = 0.0, column: str = "") -> None:
+        """Replace the example by this request, unless the example is recent.
 
         Args:
-            version: the version at fault; empty: none is.
-            kind: what went wrong.
-            trace_id: of the request.
-            seconds: how long it took, where that is what went wrong.
+            version: the version at fault; empty for the pipeline as a whole.
+            kind: the kind of failure.
+            trace_id: the trace of the request.
+            seconds: the duration of the request if it was slow.
+            column: the column at fault; empty if the failure is not about a column.
         """
-        key, now = (version, kind), time.monotonic()
+        key, now = (version, kind, column), time.monotonic()
         shown = self._shown.get(key)
         if shown is not None:
             if now < shown.until and seconds <= _SLOWER * shown.seconds:
                 return
             metrics.forget(_NAME, self._pipeline, *key, shown.trace_id)
-        self._shown[key] = _Example(trace_id, now + _STANDS_SECONDS, seconds)
+        stands = _COLUMN_STANDS_SECONDS if column else _STANDS_SECONDS
+        self._shown[key] = _Example(trace_id, now + stands, seconds)
         metrics.get(_NAME).labels(self._pipeline, *key, trace_id).set(1)
 
     def forget(self, version: str) -> None:

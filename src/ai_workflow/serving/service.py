@@ -89,7 +89,8 @@ class Service:
 
     async def _serve(self) -> None:
         self._tally, registry = Tally(self._settings.pipeline), Registry(self._store, self._settings.models)
-        tally, unseen = self._tally, UnseenCategories(self._settings.pipeline)
+        tally = self._tally
+        unseen = UnseenCategories(self._settings.pipeline, tally.examples)
         versions = Versions(registry, self._slot, self._service.reload_seconds, tally, unseen)
         labels = LabelRoute(self._settings, self._labels, tally, versions)
         others = OtherRoutes(self._settings, versions, self._gate, labels, self.drain, lambda: self._app.draining)

@@ -57,8 +57,9 @@ class Tally:
             self._fell_back(answered, trace_id)
 
     def _fell_back(self, answered: Answered, trace_id: str) -> None:
-        """Count each version that another one, or the default response, answered for."""
+        """Count each version that did not answer a request which another version or the default response answered."""
         fallbacks = metrics.get("inference_fallback_total")
+        self.examples.note("", "fallback", trace_id)
         for failure in answered.failures:
             fallbacks.labels(self.pipeline, failure.version, failure.reason).inc()
             if failure.reason != Outcome.EXPIRED:

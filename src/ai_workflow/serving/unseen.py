@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from ai_workflow import metrics
-from ai_workflow.serving.encoder import Encoder, Row
+from ai_workflow.serving.encoder import Encoder
+from ai_workflow.serving.examples import Examples
 
-_NAME = "inference_unseen_category_total"
+_NAME, KIND = "inference_unseen_category_total", "unseen"
 
 
 class UnseenCategories:
@@ -15,10 +16,11 @@ class UnseenCategories:
 
     Args:
         pipeline: the pipeline that is served.
+        examples: the examples of requests with unseen categories.
     """
 
-    def __init__(self, pipeline: str) -> None:
-        self._pipeline = pipeline
+    def __init__(self, pipeline: str, examples: Examples) -> None:
+        self._pipeline, self._examples = pipeline, examples
         self._columns: dict[str, tuple[str, ...]] = {}
 
     def show(self, version: str, encoder: Encoder) -> None:
@@ -27,17 +29,19 @@ class UnseenCategories:
         for column in self._columns[version]:
             metrics.get(_NAME).labels(self._pipeline, version, column)
 
-    def count(self, version: str, encoder: Encoder, rows: Sequence[Row], data: bytes) -> None:
-        """Count the unseen values in rows that a version answered.
+    def count(self, version: str, unseen: Mapping[str, int], trace_id: str) -> None:
+        """Count the unseen values of a request, unless the version was removed meanwhile.
 
         Args:
-            version: its name.
-            encoder: its encoder.
-            rows: the rows as they were sent.
-            data: the numbers that the encoder made of them.
+            version: the name of the version that answered.
+            unseen: the number of unseen values by column.
+            trace_id: the trace of the request.
         """
-        for column, values in encoder.unseen(rows, data).items():
+        if version not in self._columns:
+            return
+        for column, values in unseen.items():
             metrics.get(_NAME).labels(self._pipeline, version, column).inc(values)
+            self._examples.note(version, KIND, trace_id, column=column)
 
     def forget(self, version: str) -> None:
         """Remove the counters of a version."""
