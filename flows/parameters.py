@@ -29,5 +29,7 @@ Traceparent = Annotated[
 ]
 LogLevel = Annotated[
     str | None,
-    WithJsonSchema({"anyOf": [{"type": "string", "enum": ["DEBUG", "INFO", "WARNING", "ERROR"]}, {"type": "null"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "enum": ["DEBUG", "INFO", "WARN", "WARNING", "ERROR"]}, {"type": "null"}]}
+    ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,21 @@ def test_the_history_says_what_served_at_a_moment(registry: Registry, capsys: py
     assert (code, "nothing served at 2020-01-01" in error) == (2, True)
     code, _, error = _run(capsys, registry, "history", "--at", "yesterday")
     assert (code, "--at yesterday is not a moment" in error) == (2, True)
+
+
+def test_the_history_of_a_day_lists_all_of_it_and_a_future_one_is_refused(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    today = datetime.now().astimezone()
+    for form in ("%Y-%m-%d", "%Y%m%d"):
+        code, out, _ = _run(capsys, registry, "history", "--at", today.strftime(form))
+        # Five changes; two days where the test runs over midnight.
+        assert (code, 1 <= len(out.splitlines()) <= 5) == (0, True)
+        assert "latest=model_v1.4" in out
+    for later in (today + timedelta(days=2), today + timedelta(hours=1)):
+        code, out, error = _run(capsys, registry, "history", "--at", later.isoformat())
+        assert (code, out) == (2, "")
+        assert "lies in the future" in error
 
 
 def test_a_person_promotes_pins_and_rolls_back(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:

@@ -686,3 +686,15 @@ def test_every_field_that_holds_a_secret_is_known_to_be_one() -> None:
 
 def test_the_public_names_are_there() -> None:
     assert set(config.__all__) == {"ConfigError", "Layer", "Loaded", "Problem", "load"}
+
+
+@pytest.mark.parametrize(("given", "level"), [("WARN", "WARNING"), ("WARNING", "WARNING"), ("DEBUG", "DEBUG")])
+def test_a_level_is_set_by_the_name_that_log_lines_have(project: Project, given: str, level: str) -> None:
+    loaded = project.load(env={"AIW_LOG_LEVEL": given}, overrides={"logging.level": given})
+    assert loaded.settings.logging.level == level
+
+
+@pytest.mark.parametrize("path", ["/models/production/v2.3", "s3://bucket/models", "../models"])
+def test_versions_are_inside_the_store(project: Project, path: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.path: must be a folder inside the store.*AIW_STORE"):
+        project.load(overrides={"model.path": path})

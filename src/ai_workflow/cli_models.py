@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import yaml
@@ -49,15 +50,17 @@ def show(version: str = "latest", *, where: Where = _HERE) -> None:
 
 @app.command
 def history(*, at: str | None = None, where: Where = _HERE) -> None:
-    """Show every change of the aliases, or what served at a moment.
+    """Show every change of the aliases, or what `latest` and `stable` were at a moment or on a day.
 
     Args:
-        at: A moment as 2026-11-20T10:00; without an offset it is local time.
+        at: A moment as 2026-11-20T10:00, or a day as 2026-11-20; without an offset it is local time.
         where: Whose versions.
     """
     lines = where.registry.history()
     if at is not None:
-        lines = [line for line in lines if datetime.fromisoformat(line["time"]) <= _moment(at)][-1:]
+        begin, end = _period(at)
+        earlier = [line for line in lines if datetime.fromisoformat(line["time"]) <= begin]
+        lines = earlier[-1:] + [line for line in lines if begin < datetime.fromisoformat(line["time"]) <= end]
     if not lines:
         raise AiWorkflowError(f"nothing served{f' at {at}' if at else ''}: no version had been published")
     for line in lines:
@@ -206,8 +209,17 @@ def _aliases(aliases: dict[str, str | None]) -> str:
     return "  ".join(f"{alias}={name}" for alias, name in aliases.items())
 
 
-def _moment(text: str) -> datetime:
+def _period(text: str) -> tuple[datetime, datetime]:
+    """Return begin and end of a moment or a day, in UTC; a day that is not over ends now."""
+    now = datetime.now(UTC)
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError as error:
-        raise AiWorkflowError(f"--at {text} is not a moment: write it as 2026-11-20T10:00") from error
+        begin = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        said = f"--at {text} is not a moment: write it as 2026-11-20T10:00, or as 2026-11-20 for the whole day"
+        raise AiWorkflowError(said) from error
+    if begin > now:
+        raise AiWorkflowError(f"--at {text} lies in the future: nobody knows what will serve. Give an earlier moment")
+    is_day = re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", text) is not None
+    # Midnight of the next day, also where the clocks are changed on this one.
+    end = (datetime.fromisoformat(text) + timedelta(days=1)).astimezone(UTC) if is_day else begin
+    return begin, min(end, now)

@@ -14,12 +14,18 @@ from ai_workflow import json_text, trace
 from ai_workflow.secrets import scrub
 
 ROOT = "ai_pipeline"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _format = "text"
 
 
 def logger(name: str) -> logging.Logger:
     """Return the logger of a stage or room: `ai_pipeline.<name>`."""
     return logging.getLogger(f"{ROOT}.{name}")
+
+
+def level(given: object) -> object:
+    """Return a level by the name that `logging` has for it: lines say WARN, `logging` says WARNING."""
+    return "WARNING" if given == "WARN" else given
 
 
 def setup(level: str = "INFO", form: str = "text") -> None:

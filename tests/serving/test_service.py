@@ -282,6 +282,8 @@ class TestTokens:
         admin = {"authorization": "Bearer i-am-root"}
         for body in ({"level": "LOUD"}, {"level": "DEBUG", "seconds": -1}, {"level": "DEBUG", "seconds": 1e9}):
             assert guarded.http.post("/admin/log-level", json=body, headers=admin).status_code == 400
+        named = guarded.http.post("/admin/log-level", json={"level": "WARN", "seconds": 60}, headers=admin)
+        assert named.json() == {"level": "WARNING", "seconds": 60}
         found = guarded.http.post("/admin/log-level", json={"level": "DEBUG", "seconds": 0.2}, headers=admin)
         assert found.json() == {"level": "DEBUG", "seconds": 0.2}
         guarded.until(lambda: any("log level INFO again" in line for line in guarded.log))

@@ -124,6 +124,11 @@ def test_where_both_are_stopped_each_is_blamed_and_the_default_answers(tmp_path:
         assert requests(running) == {"default": 1}
         assert running.metrics()[f'inference_total{{{of("default")},status="fallback"}}'] == 1
         assert examples(running, LATEST)["default"] == answer["trace_id"]
+        running.until(lambda: any("all models failed" in line for line in running.log))
+        (line,) = [line for line in running.log if "all models failed" in line]
+        assert "[ERROR] ai_pipeline.serving: all models failed, answered by default: " in line
+        assert f"{LATEST}: timeout; {STABLE}: timeout" in line
+        assert answer["trace_id"][:8] in line
         assert examples(running, STABLE)["fallback"] == answer["trace_id"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ from ai_workflow.settings import Settings
 _FEW_ROWS = 32
 _ID_BYTES = 16
 # The same fallback is logged so often.
-_TELL_SECONDS = 10.0
+_REPORT_SECONDS = 10.0
 # Python reads no whole number of more than 4300 of them, and no body is that long.
 _MOST_DIGITS = 19
 log = logger("serving")
@@ -63,7 +64,7 @@ class Answering:
         self._model = f"/v2/models/{settings.pipeline}"
         self._routes: dict[str, Route] = {"/predict": self._predict, f"{self._model}/infer": self._infer}
         self._loop = asyncio.get_running_loop()
-        self._told: dict[tuple[str, str | None], float] = {}
+        self._reported: dict[tuple[str, str | None], float] = {}
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="rows")
 
     def route(self, path: str) -> Route | None:
@@ -141,7 +142,7 @@ class Answering:
         found = await self._done(is_few, replies.reply, answered, question.rows, self._default or {})
         self._tally.final(found, self._loop.time() - request.arrived, request.trace_id)
         if answered.fell_back:
-            self._tell(found, request)
+            self._report(answered, found.version, request)
         is_small = len(request.body) <= json_body.SMALL_BYTES
         unseen = await self._done(is_small, _unseen, question, answered, data)
         if answered.slot is not None:
@@ -160,13 +161,19 @@ class Answering:
             )  # fmt: skip
         return found, stem
 
-    def _tell(self, found: replies.Reply, request: Request) -> None:
-        """Log a fallback with its trace, not each one: the metrics count them."""
-        now, what = self._loop.time(), (found.version, found.answered.reasons)
-        if now - self._told.get(what, -_TELL_SECONDS) >= _TELL_SECONDS:
-            self._told = {**{told: at for told, at in self._told.items() if now - at < _TELL_SECONDS}, what: now}
-            with trace.bound(trace_id=request.trace_id):
-                log.warning("answered by %s: %s", found.version, found.answered.reasons)
+    def _report(self, answered: Answered, version: str, request: Request) -> None:
+        """Log a fallback with its trace: an ERROR where every model failed. The same again is logged later only."""
+        now, what = self._loop.time(), (version, answered.reasons)
+        if now - self._reported.get(what, -_REPORT_SECONDS) < _REPORT_SECONDS:
+            return
+        recent = {said: at for said, at in self._reported.items() if now - at < _REPORT_SECONDS}
+        self._reported = recent | {what: now}
+        all_failed = answered.slot is None and answered.failures
+        with trace.bound(trace_id=request.trace_id):
+            log.log(
+                logging.ERROR if all_failed else logging.WARNING,
+                "%sanswered by %s: %s", "all models failed, " if all_failed else "", version, answered.reasons,
+            )  # fmt: skip
 
     async def _done(self, is_small: bool, work: Callable[..., Any], *arguments: Any) -> Any:
         """Return what work gives; it runs in a thread unless it is small."""
@@ -193,6 +200,7 @@ class Answering:
         is_late = answered.last is not None and answered.last.is_late
         status = "timeout" if is_late else "rejected" if answered.last is Outcome.BUSY else "error"
         self._tally.unanswered(EXPIRED if answered.is_expired else status, request.trace_id)
+        self._report(answered, "an error", request)
         return Refused(504 if is_late else 503, f"no answer: {answered.reasons}", RETRY)
 
 

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ai_workflow import logs
 from ai_workflow.serving import openapi
 from ai_workflow.serving.gate import Gate
 from ai_workflow.serving.label_route import LabelRoute
@@ -26,7 +27,6 @@ from ai_workflow.serving.tensors import COLUMN_TYPES
 from ai_workflow.serving.versions import Versions
 from ai_workflow.settings import Settings
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _LONGEST_DEBUG = 86_400
 _MOST_ADMIN_BYTES = 10_000
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -196,9 +196,9 @@ class OtherRoutes:
 
     async def _set_log_level(self, request: Request) -> Response:
         body = await _small_body(request)
-        level, seconds = body.get("level"), body.get("seconds", 600)
-        if level not in _LEVELS:
-            raise HTTPException(400, f"level {level!r} is none of {', '.join(_LEVELS)}")
+        level, seconds = logs.level(body.get("level")), body.get("seconds", 600)
+        if level not in logs.LEVELS:
+            raise HTTPException(400, f"level {level!r} is none of {', '.join((*logs.LEVELS, 'WARN'))}")
         if type(seconds) not in (int, float) or not 0 < seconds <= _LONGEST_DEBUG:
             raise HTTPException(400, f"seconds must be a number above 0 and at most {_LONGEST_DEBUG}")
         self._log_level.change(level, seconds)

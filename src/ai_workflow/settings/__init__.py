@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from ai_workflow import logs
 from ai_workflow.secrets import Secret
 from ai_workflow.settings.chat import Channel, Relay
 from ai_workflow.settings.column import Column, ColumnType
@@ -146,6 +147,16 @@ class Model(Section):
         description="seconds without progress while a model loads or answers one batch; ten times as long in all",
     )
 
+    @field_validator("path")
+    @classmethod
+    def _inside_the_store(cls, path: str) -> str:
+        if path.startswith("/") or "://" in path or ".." in path.split("/"):
+            raise ValueError(
+                "must be a folder inside the store, such as models: versions are published below it. Set store.root "
+                "(AIW_STORE) to place the store; a single version is chosen by its name, not by its path"
+            )
+        return path
+
 
 class Database(Section):
     """The database that a `sql` source reads where it names no `url`."""
@@ -163,7 +174,7 @@ class Logging(Section):
     """What is logged, and as what."""
 
     scope: ClassVar[Scope] = "deployment"
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(logs.level)] = "INFO"
     format: Literal["text", "json"] = "text"
 
 
