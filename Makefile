@@ -70,7 +70,7 @@ setup: $(COMPILED) ## make .venv and install the locked versions, hashes verifie
 	@:
 
 test: setup ## run the quick tests; TESTS=tests/deploy for some of them
-	$(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill" $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill" $(TESTS)
 
 check-kill: setup ## kill, damage and starve runs in every way, a quarter of an hour long; AIW_KILLS=200 for more kills
 	$(PY) -m pytest -n 2 --no-loadscope-reorder -m kill tests/kill

@@ -74,7 +74,7 @@ def test_an_unknown_family_is_refused(model: bytes, capfd: pytest.CaptureFixture
     assert "nonsense" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("rows", [1, 200_000])
+@pytest.mark.parametrize("rows", [1, pytest.param(200_000, marks=pytest.mark.slow)])
 def test_a_process_that_is_killed_is_said(model: bytes, rows: int) -> None:
     before = processes.children()
     with _process(model) as process:
@@ -83,7 +83,7 @@ def test_a_process_that_is_killed_is_said(model: bytes, rows: int) -> None:
             process.predict(_x(rows))
 
 
-@pytest.mark.parametrize("rows", [1, 200_000])
+@pytest.mark.parametrize("rows", [1, pytest.param(200_000, marks=pytest.mark.slow)])
 def test_a_process_that_hangs_is_given_up_in_time(model: bytes, rows: int) -> None:
     before = processes.children()
     process = _process(model)

@@ -38,6 +38,7 @@ def _pytest(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_skip_is_a_failure_in_ci_and_says_what_to_install(tmp_path: Path) -> None:
     path = tmp_path / "test_skipping.py"
     path.write_text(SKIPPING)
@@ -49,6 +50,7 @@ def test_a_skip_is_a_failure_in_ci_and_says_what_to_install(tmp_path: Path) -> N
     assert "skipped: Skipped: no such program: apt-get install it" in found.stdout
 
 
+@pytest.mark.slow
 def test_a_skip_is_a_skip_elsewhere(tmp_path: Path) -> None:
     path = tmp_path / "test_skipping.py"
     path.write_text(SKIPPING)
@@ -59,6 +61,7 @@ def test_a_skip_is_a_skip_elsewhere(tmp_path: Path) -> None:
     assert "1 passed, 2 skipped, 1 xfailed" in found.stdout
 
 
+@pytest.mark.slow
 def test_a_module_that_skips_itself_is_a_failure_in_ci(tmp_path: Path) -> None:
     path = tmp_path / "test_module.py"
     path.write_text(SKIPPING_MODULE)

@@ -248,7 +248,9 @@ def test_the_launcher_starts_a_service_in_a_project_folder_with_odd_characters(
         assert (folder / "python.arguments").read_text() == "-m deploy.stack.launch relay "
 
 
-@pytest.mark.parametrize("part", ["what?", "a{{ b }}", "two\nlines"])
+@pytest.mark.parametrize(
+    "part", ["a{{ b }}", *(pytest.param(part, marks=pytest.mark.slow) for part in ("what?", "two\nlines"))]
+)
 def test_a_folder_that_prefect_would_read_as_another_is_refused(tmp_path: Path, part: str) -> None:
     folder = tmp_path / part
     folder.mkdir()

@@ -114,7 +114,7 @@ CASES = {
     ),
 }
 # These run as a person starts them; the others share one process, to save the time of their start.
-ALONE = ("missing", "one-class")
+ALONE = ("missing", "unset-variable")
 CONFIGURATIONS = {
     "unset-variable": ("pipeline: ${AIW_NOT_SET_ANYWHERE}\ntarget: good\n", ("AIW_NOT_SET_ANYWHERE", ":1", "pipeline")),
     "unknown-key": ("trainer:\n  stpes: 5\n", (":2", "trainer.stpes", "did you mean 'steps'?")),
@@ -148,7 +148,9 @@ def unreachable(place: Workplace) -> Iterator[Future[Run]]:
 @pytest.fixture(scope="module")
 def together(place: Workplace) -> dict[str, Run]:
     """The runs of all other cases; and some that fail for their parameters, or again."""
-    calls = {name: {"flow": "training", "config": f"{name}.yaml"} for name in CASES if name not in ALONE}
+    calls = {
+        name: {"flow": "training", "config": f"{name}.yaml"} for name in (*CASES, *CONFIGURATIONS) if name not in ALONE
+    }
     good = {"flow": "training", "config": "pipeline.yaml"}
     calls |= {
         "future again": calls["future"],
@@ -168,8 +170,8 @@ def test_a_bad_table_is_one_clear_error(name: str, place: Workplace, request: py
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_a_bad_configuration_is_one_report(name: str, place: Workplace) -> None:
-    run = place.train(f"{name}.yaml")
+def test_a_bad_configuration_is_one_report(name: str, place: Workplace, request: pytest.FixtureRequest) -> None:
+    run = place.train(f"{name}.yaml") if name in ALONE else request.getfixturevalue("together")[name]
 
     assert run.code == 1
     assert len(run.ours("ERROR")) == 1

@@ -68,6 +68,7 @@ def test_a_second_run_shows_every_stage_cached(trained: Workplace) -> None:
     assert {result["metadata"]["serializer"]["type"] for result in results} == {"json"}, "a pickle would be run as code"
 
 
+@pytest.mark.slow
 def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_before(trained: Workplace) -> None:
     source = {"kind": "csv", "path": _path_of_source(trained)}
     trained.configure("steps.yaml", source=source, trainer=tables.PIPELINE["trainer"] | {"steps": 12})

@@ -75,6 +75,7 @@ def test_rows_that_are_not_counted_are_explained(place: Workplace) -> None:
     assert "service.prediction_log.enabled is false. Set it to true" in done["message"]
 
 
+@pytest.mark.slow
 def test_after_its_probation_it_is_stable_and_all_are_told(place: Workplace, prefect_server: Server) -> None:
     _has_answered(place, "model_v1.1")
     [done] = _asked(place, overrides=OVER)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,6 @@ class Mutant:
 
     name: str
     changed: tuple[tuple[str, list[Rule], Rule], ...]
-
-
-def test_a_changed_number_is_noticed(tmp_path: Path) -> None:
-    assert _unnoticed(_of_numbers(islice(mutants.of_numbers(), 3, None, 9), tmp_path), tmp_path) == []
-
-
-def test_a_changed_expression_is_noticed(tmp_path: Path) -> None:
-    assert _unnoticed(islice(_of_expressions(), 5, None, 15), tmp_path) == []
 
 
 @pytest.mark.slow

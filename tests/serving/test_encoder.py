@@ -102,7 +102,7 @@ def test_dates_are_the_same_bytes(moment: str) -> None:
 
 
 @given(st.lists(row, min_size=2, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_numbers_of_a_row_do_not_depend_on_the_rows_beside_it(rows: list[dict[str, Any]]) -> None:
     alone = [as_trained(ENCODER, [row]) for row in rows]
     together = as_trained(ENCODER, rows)

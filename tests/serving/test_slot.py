@@ -108,7 +108,9 @@ def test_short_deadlines_of_callers_do_not_count_against_a_version(root: Path, f
             assert slot.condition == "ok"
             late = [answer(slot, 1, seconds=2 * PATIENCE, expires=True) for _ in range(20)]
             assert set(await asyncio.gather(*late)) & {Outcome.TIMEOUT, Outcome.HUNG}
-            assert slot.condition != "ok", "it hangs, whatever the deadline of the callers"
+            # It hangs, whatever the deadlines of the callers were: soon it gets no requests.
+            while slot.condition == "ok":
+                await asyncio.sleep(0.01)
 
     run(work)
 

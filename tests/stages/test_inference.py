@@ -120,7 +120,7 @@ def test_equal_rows_of_two_files_have_ids_of_their_own(store: Store) -> None:
     assert found["prediction_id"].is_unique
 
 
-@pytest.mark.parametrize("size", [1, 7])
+@pytest.mark.parametrize("size", [1, pytest.param(7, marks=pytest.mark.slow)])
 def test_the_batch_size_does_not_change_an_answer(
     bought: Made, asked: Result, answered: pd.DataFrame, size: int
 ) -> None:

@@ -76,7 +76,11 @@ def test_rows_per_step_are_part_of_what_is_trained(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("name", "metric", "steps", "least"),
-    [("digits", "accuracy", 300, 0.93), ("breast_cancer", "accuracy", 200, 0.93), ("diabetes", "r2", 200, 0.3)],
+    [
+        pytest.param("digits", "accuracy", 300, 0.93, marks=pytest.mark.slow),
+        ("breast_cancer", "accuracy", 200, 0.93),
+        ("diabetes", "r2", 200, 0.3),
+    ],
 )
 def test_a_sample_is_learned_with_default_parameters(
     store: Store, name: str, metric: str, steps: int, least: float

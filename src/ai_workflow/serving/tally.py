@@ -59,7 +59,8 @@ class Tally:
     def _fell_back(self, answered: Answered, trace_id: str) -> None:
         """Count each version that did not answer a request which another version or the default response answered."""
         fallbacks = metrics.get("inference_fallback_total")
-        self.examples.note("", "fallback", trace_id)
+        if not answered.is_expired:
+            self.examples.note("", "fallback", trace_id)
         for failure in answered.failures:
             fallbacks.labels(self.pipeline, failure.version, failure.reason).inc()
             if failure.reason != Outcome.EXPIRED:
