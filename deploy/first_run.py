@@ -14,6 +14,7 @@ import httpx
 
 from ai_workflow import config as configuration
 from ai_workflow import journal, scores, trace
+from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import variables
 from ai_workflow.prefect_answers import explain
 from ai_workflow.store import Store
@@ -31,6 +32,7 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
     """
     pipeline = str(config) if config else None
     loaded = configuration.load(pipeline, environment=environment)
+    environment_variables.check(os.environ)
     settings = loaded.settings
     # Beside a stack, the login and key in the environment are those of its server.
     if Place(VAR).running() is None:

@@ -45,7 +45,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of its own; nothing of this machine's configuration is seen."""
     for name in [name for name in os.environ if name.startswith(("AIW_", "DATABASE_"))]:
         monkeypatch.delenv(name)
-    (tmp_path / "config").mkdir()
+    for folder in ("config", "etc"):
+        (tmp_path / folder).mkdir()
     (tmp_path / "config/base.yaml").write_text(BASE)
     (tmp_path / "config/production.yaml").write_text("database:\n  password: ${PW:-}\n  host: prod\n")
     monkeypatch.setenv("AIW_ROOT", str(tmp_path))
@@ -157,11 +158,9 @@ def test_where_lists_every_layer_as_used_or_absent(run: Run, root: Path) -> None
     ]
 
 
-@pytest.mark.parametrize("text", ["ID=alpine\nPRETTY_NAME='Alpine Linux v3.20'\n", None])
-def test_where_says_that_a_system_is_of_neither_family(text: str | None, run: Run, root: Path) -> None:
-    (root / "os-release").unlink()
-    if text:
-        (root / "os-release").write_text(text)
+@pytest.mark.parametrize("text", ["ID=alpine\nPRETTY_NAME='Alpine Linux v3.20'\n", ""])
+def test_where_says_that_a_system_is_of_neither_family(text: str, run: Run, root: Path) -> None:
+    (root / "os-release").write_text(text)
     lines = run("config", "where").out.splitlines()
     shown = "Alpine Linux v3.20 (ID alpine)" if text else "unknown: there is no os-release file with an ID"
     assert lines[:3] == [f"Detected system: {shown}", "System family: neither centos nor ubuntu", "Config dir: none"]

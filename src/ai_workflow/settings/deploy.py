@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ai_workflow.settings.section import Scope, Section
+from ai_workflow.settings.section import HttpUrl, Scope, Section
 
 VariableName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,255}$")]
 
@@ -23,9 +23,8 @@ class Deploy(Section):
     """What bootstrap needs to know besides prefect.yaml."""
 
     scope: ClassVar[Scope] = "deployment"
-    relay_url: str | None = Field(
+    relay_url: HttpUrl | None = Field(
         default=None,
-        pattern=r"^https?://",
         description="where Prefect's server reaches the relay; http://<relay.host>:<relay.port>/prefect if not given",
     )
     variables: dict[VariableName, Any] = Field(default_factory=dict, description="Prefect Variables, by name")
