@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ai_workflow import cli, cli_config
 from ai_workflow.config import load
 from ai_workflow.errors import StageError
+from monitoring import __main__ as monitoring
 
 PROJECT = Path(__file__).parents[1]
 EXAMPLE = PROJECT / "config/examples/credit.yaml"
@@ -241,3 +242,30 @@ TREE = st.recursive(
 def test_any_value_is_shown_as_yaml_that_reads_back_as_itself(values: dict[str, object]) -> None:
     shown = "\n".join(cli_config._lines(values, None))
     assert (yaml.safe_load(shown) or {}) == values
+
+
+@pytest.mark.parametrize("command", [["trace"], ["trace", "--list"], ["models", "list"], ["serve", "--port", "0"]])
+def test_a_store_that_does_not_exist_is_refused(command: list[str], run: Run, root: Path) -> None:
+    for store in (root / "gone", root / "os-release"):
+        found = run(*command, "--store", store)
+        assert (found.code, found.out) == (2, "")
+        assert found.err == f"the store {store} is not a folder. Correct its path\n"
+
+
+def test_the_exporter_refuses_a_store_that_does_not_exist(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert monitoring.main(["exporter", "--store", str(root / "gone")]) == 2
+    assert capsys.readouterr().err == f"the store {root / 'gone'} is not a folder. Correct its path\n"
+
+
+def test_check_refuses_what_the_relay_and_servers_would_refuse(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIW_ALLOWED_ORIGINS", "*")
+    (root / "mine.yaml").write_text("chat:\n  - {name: a, kind: apprise, url: 'ntfy://a ntfy://b'}\n")
+    found = run("config", "check", "--pipeline", root / "mine.yaml")
+    assert (found.code, found.out) == (2, "")
+    assert "mine.yaml:2: chat.0.url: holds several addresses, but a channel has one. Write a channel" in found.err
+    (root / "mine.yaml").write_text("chat:\n  - {name: a, kind: apprise, url: 'ntfy://a'}\n")
+    found = run("config", "check", "--pipeline", root / "mine.yaml")
+    assert (found.code, found.out) == (2, "")
+    assert found.err.startswith("AIW_ALLOWED_ORIGINS '*': it is not an origin. Write scheme://host")

@@ -124,7 +124,7 @@ def test_a_value_that_makes_no_block_is_refused_before_anything_is_made(
 
 @NEEDS_SERVER
 def test_a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown(empty: Server) -> None:
-    typed = ["", VALUE, "", "", "", "slack", f"https://hooks.example/services/T/B/{VALUE}"]
+    typed = ["", VALUE, "", "", "", "discord", f"https://discord.example/webhooks/1/{VALUE}"]
     parent, child = pty.openpty()
     with subprocess.Popen(
         COMMAND,
