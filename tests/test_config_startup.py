@@ -86,7 +86,9 @@ def test_what_is_no_url_is_refused_by_settings_and_relay(url: str) -> None:
         addresses.check("webhook", url)
 
 
-@pytest.mark.parametrize("value", ["*", "https://*.example.com", "prefect.example.com", "https://a/b", "https://a b"])
+@pytest.mark.parametrize(
+    "value", ["*", "https://*.example.com", "prefect.example.com", "https://a/b", "https://a b", "https://a:65536"]
+)
 def test_a_wrong_origin_is_refused(value: str, project: Project) -> None:
     with pytest.raises(StartError, match=r"^AIW_ALLOWED_ORIGINS .*not an origin\. Write scheme://host"):
         checked(project, "pipeline: base", AIW_ALLOWED_ORIGINS=f"https://good.example,{value}")
