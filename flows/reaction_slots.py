@@ -34,7 +34,6 @@ Outcome = Literal["started", "handled", "withheld"]
 TAG = "reaction"
 # A rollback that failed is started again for the next breach of its version.
 MAX_ROLLBACK_ATTEMPTS = 3
-_ACTIVE = [state for state in StateType if state not in TERMINAL_STATES]
 _PAGE = 200
 
 
@@ -173,7 +172,8 @@ class _Slots:
 async def _active(client: PrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
     """Return the runs of a deployment that wait or run, also those of earlier days and those started by hand."""
     of = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
-    active = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ACTIVE)))
+    states = [state for state in StateType if state not in TERMINAL_STATES]
+    active = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
     return await pages(
         lambda offset: client.read_flow_runs(deployment_filter=of, flow_run_filter=active, limit=_PAGE, offset=offset)
     )
