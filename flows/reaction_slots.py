@@ -131,9 +131,10 @@ class _Slots:
             run = await self._run(key)
             if start.event_tag in run.tags:
                 return Result("started", run, slot)
-            if _is_active(run) and await asyncio.to_thread(_handles, run, start):
+            is_own = start.version_tag in run.tags
+            if _is_active(run) and (is_own or start.what == "training"):
                 return Result("handled", run)
-            if start.version_tag not in run.tags:
+            if not is_own:
                 continue
             if start.what == "promotion":
                 return await self._again(key, run, slot)
