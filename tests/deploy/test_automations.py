@@ -206,7 +206,7 @@ def test_a_breach_of_accuracy_trains_as_often_a_day_as_it_may_and_chat_is_told(h
     [run] = house.runs("training", "reaction")
     house.eventually(lambda: house.state(run["id"]) == StateType.COMPLETED)
     # An alert that names no version, after the training.
-    house.breach("f3", slo="accuracy")
+    house.breach("f3", slo="accuracy", model_version="")
     house.eventually(lambda: bool(house.told("a training was NOT started: 1 a day are allowed")))
     assert [one["id"] for one in house.runs("training", "reaction")] == [run["id"]]
 
