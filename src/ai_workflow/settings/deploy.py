@@ -16,7 +16,7 @@ class Reactions(Section):
 
     scope: ClassVar[Scope] = "deployment"
     training_per_day: int = Field(default=2, ge=0, description="trainings started by breaches of accuracy")
-    promotion_per_day: int = Field(default=3, ge=0, description="roll-backs of a version on probation")
+    promotion_per_day: int = Field(default=3, ge=0, description="versions on probation that are rolled back")
 
 
 class Deploy(Section):
