@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_workflow import cli, cli_config
+from ai_workflow.cli_serve import Place
 from ai_workflow.config import load
 from ai_workflow.errors import StageError
 from monitoring import __main__ as monitoring
@@ -244,12 +245,19 @@ def test_any_value_is_shown_as_yaml_that_reads_back_as_itself(values: dict[str, 
     assert (yaml.safe_load(shown) or {}) == values
 
 
-@pytest.mark.parametrize("command", [["trace"], ["trace", "--list"], ["models", "list"], ["serve", "--port", "0"]])
+@pytest.mark.parametrize("command", [["trace"], ["trace", "--list"], ["models", "list"]])
 def test_a_store_that_does_not_exist_is_refused(command: list[str], run: Run, root: Path) -> None:
     for store in (root / "gone", root / "os-release"):
         found = run(*command, "--store", store)
         assert (found.code, found.out) == (2, "")
         assert found.err == f"the store {store} is not a folder. Correct its path\n"
+
+
+def test_a_service_waits_for_a_store_that_does_not_exist_yet_and_refuses_a_file(run: Run, root: Path) -> None:
+    assert Place(store=str(root / "gone")).settings.store.root == str(root / "gone")
+    found = run("serve", "--port", "0", "--store", root / "os-release")
+    assert (found.code, found.out) == (2, "")
+    assert found.err == f"the store {root / 'os-release'} is not a folder. Correct its path\n"
 
 
 def test_the_exporter_refuses_a_store_that_does_not_exist(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

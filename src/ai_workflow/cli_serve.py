@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cyclopts import Parameter
 from pydantic import ValidationError
@@ -26,6 +27,8 @@ class Place(Where):
         port: Where to listen, if not at service.port; 0 takes any that is free.
     """
 
+    # The first training may publish after the service has begun to answer by default.
+    _reads_only: ClassVar[bool] = False
     host: str | None = None
     port: int | None = None
 

@@ -3,6 +3,7 @@
 # Without postponed annotations: who extends the class need not know the names in them.
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from cyclopts import Parameter
 
@@ -27,6 +28,9 @@ class Where:
     environment: str | None = None
     store: str | None = None
 
+    # Whether a store that does not exist holds nothing for the command: a mistake.
+    _reads_only: ClassVar[bool] = True
+
     @property
     def loaded(self) -> config.Loaded:
         """The configuration as the layers give it, with the origin of each key."""
@@ -42,7 +46,9 @@ class Where:
         found = self.loaded.settings
         if self.store is None:
             return found
-        return found.model_copy(update={"store": StoreSection(root=Store(self.store).require().root)})
+        return found.model_copy(
+            update={"store": StoreSection(root=Store(self.store).require(exists=self._reads_only).root)}
+        )
 
     @property
     def registry(self) -> Registry:

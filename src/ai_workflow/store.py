@@ -52,13 +52,16 @@ class Store:
         self._local = LocalFiles(Path(self.root.removeprefix("file://")).absolute()) if self.is_local else None
         self._files = self._local or ObjectFiles(self.root)
 
-    def require(self) -> Store:
-        """Return the store, for a reader that a user points at it.
+    def require(self, *, exists: bool = True) -> Store:
+        """Return the store, for a reader that a user points at it; whether a bucket exists is not checked.
+
+        Args:
+            exists: whether a folder that does not exist is refused as well.
 
         Raises:
-            StoreError: it is a folder that does not exist; whether a bucket exists is not checked.
+            StoreError: it is a file, or a folder that does not exist.
         """
-        if self.is_local and not self.local(".").is_dir():
+        if self.is_local and not self.local(".").is_dir() and (exists or self.local(".").exists()):
             raise StoreError(f"the store {self.root} is not a folder. Correct its path")
         return self
 
