@@ -144,13 +144,13 @@ async def start(
     limit: int = getattr(settings.reactions, f"{what}_per_day")
     result = await reaction_slots.take(
         reaction_slots.Start(
-            what,
-            deployment,
-            settings,
-            breach.event_id,
-            breach.model_version,
-            given | (about if what == "promotion" else {}),
-            limit,
+            what=what,
+            deployment=deployment,
+            settings=settings,
+            event_id=breach.event_id,
+            model_version=breach.model_version,
+            parameters=given | (about if what == "promotion" else {}),
+            limit=limit,
         ),
         lambda: decide(settings, breach)[0] == what,
     )

@@ -63,7 +63,7 @@ def test_a_trace_is_caught(tmp_path: Path, text: str) -> None:
 
 
 def test_a_path_inside_the_project_is_no_trace(tmp_path: Path) -> None:
-    (tmp_path / "file.md").write_text("docs/home/page var/wo" + "rk/x ${HOME}/root/y https://host/home/z ~/work/")
+    (tmp_path / "file.md").write_text("docs/home/page var/wo" + "rk/x ${HOME}/root/y https://host/home/z ~/wo" + "rk/")
 
     assert list(_traces(tmp_path, ["file.md"])) == []
 

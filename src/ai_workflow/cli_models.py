@@ -218,7 +218,7 @@ def _period(text: str) -> tuple[datetime, datetime]:
         said = f"--at {text} is not a moment: write it as 2026-11-20T10:00, or as 2026-11-20 for the whole day"
         raise AiWorkflowError(said) from error
     if begin > now:
-        raise AiWorkflowError(f"--at {text} lies in the future: nobody knows what will serve. Give an earlier moment")
+        raise AiWorkflowError(f"--at {text} lies in the future. Give an earlier moment")
     is_day = re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", text) is not None
     # Midnight of the next day, also where the clocks are changed on this one.
     end = (datetime.fromisoformat(text) + timedelta(days=1)).astimezone(UTC) if is_day else begin

@@ -175,7 +175,7 @@ def outcome(events: list[Event]) -> str:
 
 
 def alive(event: Event) -> bool:
-    """Say whether the process that wrote an event lives, or may live: of one on another host nobody knows."""
+    """Return whether the process that wrote an event lives, or may live: on another host it cannot be determined."""
     if event.host != socket.gethostname():
         return True
     try:

@@ -121,7 +121,7 @@ class Chain:
             encoded: gives them as a version takes them; None where they do not fit it.
             end: the deadline, in the loop's time.
             trace_id: of the request.
-            expires: whether the caller set the deadline. No version is asked after it, and none is late because of it.
+            expires: whether the caller set the deadline: after it no version gets the request, and none counts as late.
         """
         time = asyncio.get_running_loop().time
         failures = [self.absent] if self.absent else []
@@ -129,19 +129,19 @@ class Chain:
         for place, slot in enumerate(self.slots, 1):
             data, began = encoded(slot), time()
             until = fallback.until(began, end, another=place < len(self.slots))
-            asked: Answers | Outcome
+            sent: Answers | Outcome
             if data is None:
-                asked = Outcome.UNFIT
+                sent = Outcome.UNFIT
             elif expires and began + _CLOCK_SECONDS > end:
-                asked = Outcome.EXPIRED
+                sent = Outcome.EXPIRED
             else:
-                asked = slot.answer(data, rows, until, expires=expires)
-            if isinstance(asked, Outcome):
-                slot.attempts.refused(asked, trace_id)
-                failures.append(Failure(slot.name, asked.value))
-                last = asked if asked in (Outcome.BUSY, Outcome.TIMEOUT, Outcome.EXPIRED) else last
+                sent = slot.answer(data, rows, until, expires=expires)
+            if isinstance(sent, Outcome):
+                slot.attempts.refused(sent, trace_id)
+                failures.append(Failure(slot.name, sent.value))
+                last = sent if sent in (Outcome.BUSY, Outcome.TIMEOUT, Outcome.EXPIRED) else last
                 continue
-            outcome = await asked
+            outcome = await sent
             seconds = time() - began
             if not isinstance(outcome, Outcome):
                 slot.attempts.answered(seconds, trace_id, fell_back=bool(failures))

@@ -128,7 +128,7 @@ def decoder(encoding: str) -> codecs.IncrementalDecoder:
     """Return what turns bytes into text.
 
     Raises:
-        StageError: nobody knows the encoding, or it is not one of text.
+        StageError: the encoding is unknown, or not one of text.
     """
     try:
         info = codecs.lookup(encoding)
