@@ -108,14 +108,14 @@ def main(pipeline: Path | None, store: str | None, environment: str | None, host
     """Run the exporter with the configuration that applies.
 
     Raises:
-        StoreError: `store` is a folder that does not exist.
+        StoreError: `store` is a file; a folder may be created later, by the first run.
     """
     overrides = {"store.root": store} if store else None
     loaded = config.load(pipeline, environment=environment, overrides=overrides)
     variables.check(loaded, os.environ, "exporter")
     settings = loaded.settings
     if store:
-        Store(store).require()
+        Store(store).require(exists=False)
     logs.setup(settings.logging.level, settings.logging.format)
     logs.take_over()
     Exporter(settings, os.environ).run(host, port)
