@@ -111,5 +111,18 @@ class Formatter(logging.Formatter):
         }
 
 
+class Traced(logging.Formatter):
+    """Writes the message of a record and its trace, with every known secret masked: for the log of a run in Prefect."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message of a record, its traceback if it has one, and ` trace=` at the end."""
+        trace_id = trace_of(record)
+        tail = f" trace={trace.short(trace_id)}" if trace_id else ""
+        return scrub(super().format(record)) + tail
+
+
 def _level(record: logging.LogRecord) -> str:
     return "WARN" if record.levelno == logging.WARNING else record.levelname
