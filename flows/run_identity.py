@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
@@ -10,6 +12,8 @@ from ai_workflow.settings import Settings
 
 # Flows that process a table; the others keep versions, runs and files in order.
 WORK = ("training", "scoring")
+# Names that Prefect invents; others were given by a person, and stay.
+_INVENTED = re.compile(r"[a-z]+-[a-z]+")
 log = logs.logger("flow")
 
 
@@ -19,12 +23,17 @@ def kind(flow: str) -> str:
 
 
 async def show(flow: str, settings: Settings, trace_id: str) -> None:
-    """Name the flow run at hand `<flow> <pipeline> <trace>`, and add tags; a failure to do so is only logged."""
+    """Name the flow run at hand `<flow> <pipeline> <trace>` unless a person has named it, and add tags.
+
+    A failure to do so is only logged.
+    """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
     run = context.flow_run
-    name = f"{flow} {settings.pipeline} {trace.short(trace_id)}"
+    name = run.name
+    if _INVENTED.fullmatch(run.name):
+        name = f"{flow} {settings.pipeline} {trace.short(trace_id)}"
     own = {f"pipeline:{settings.pipeline}", f"environment:{settings.environment}", f"kind:{kind(flow)}"}
     tags = sorted({*run.tags, *own})
     if (run.name, sorted(run.tags)) == (name, tags):

@@ -10,6 +10,7 @@ from typing import Any
 from prefect import Task, task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
 from prefect.states import Crashed, Failed
 from pydantic import BaseModel
 
@@ -74,9 +75,17 @@ async def _perform(key: str, attempt: Attempt) -> Result | State[Any]:
         if isinstance(error, Interrupted):
             return Crashed(message=str(error))
         if isinstance(error, TransientError):
-            logs.logger(attempt.stage).warning("%s; tried again where tries are left", error)
+            _warn_of_retry(attempt.stage, error)
             return Failed(name=_TRANSIENT, message=str(error))
         return Failed(message=str(error))
+
+
+def _warn_of_retry(stage: str, error: TransientError) -> None:
+    """Log an error that a further try follows; that of the last try is logged as the error of the stage."""
+    context = TaskRunContext.get()
+    tries = context.task_run.run_count if context else 0
+    if tries <= len(RETRY_SECONDS):
+        logs.logger(stage).warning("%s; tried again in %d s", error, RETRY_SECONDS[max(tries, 1) - 1])
 
 
 async def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:

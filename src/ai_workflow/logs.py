@@ -17,7 +17,7 @@ from ai_workflow.secrets import scrub
 ROOT = "ai_pipeline"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _TASKS, _FLOWS = "prefect.task_runs", "prefect.flow_runs"
-_FINISHED = "Finished in state "
+_FINISHED, _RETRY = "Finished in state ", " - Retr"
 _format = "text"
 _is_brief = False
 # The last errors of this package: Prefect repeats them in the lines about the states of task and flow.
@@ -109,6 +109,9 @@ def _message(record: logging.LogRecord) -> str:
         state, _, reason = message.partition("(")
         # A stage reports its own error; that of a flow may be of Prefect alone.
         message = f"{state}()" if record.name == _TASKS or is_reported(reason) else message
+    if record.name == _TASKS and _RETRY in message:
+        # Before it is the error of this package, which is logged as a warning.
+        message = f"Retr{message.partition(_RETRY)[2]}"
     task = getattr(record, "task_run_name", None)
     return f"{task}: {message}" if task and record.name == _TASKS else message
 

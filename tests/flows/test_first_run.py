@@ -73,12 +73,9 @@ def test_one_command_trains_scores_and_shows_the_way_on(machine: Machine) -> Non
     assert len((first.stdout + first.stderr).splitlines()) <= 40
     assert "make run CONFIG=pipeline.yaml" in told["again"]
     assert {"serve", "your data", "look back", "stop"} <= told.keys()
-    assert (
-        httpx.get(
-            re.search(r"^Prefect UI: (.+)/runs$", first.stdout, re.MULTILINE)[1] + "/api/health", trust_env=False
-        ).text
-        == "true"
-    )
+    shown = re.search(r"^Prefect UI: (.+)/runs$", first.stdout, re.MULTILINE)
+    assert shown
+    assert httpx.get(f"{shown[1]}/api/health", trust_env=False).text == "true"
     assert "Traceback" not in first.stdout + first.stderr
 
 
