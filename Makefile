@@ -17,6 +17,7 @@ PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generat
   --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock"
 
 # A value as one argument of the shell, whatever characters are in it.
+comma := ,
 quoted = '$(subst ','\'',$(1))'
 # A variable on the command line that none of the given targets reads is an error.
 READS_run := CONFIG ENVIRONMENT
@@ -32,8 +33,11 @@ NAMES = $(foreach name,$(sort $(filter-out %:,$(.VARIABLES))),$(if $(filter comm
 # What the programs read from the environment.
 PASSED := AIW_% PREFECT_% INFERENCE_% %_TOKEN %_PASSWORD DATABASE_% ON_CALL_% AWS_% PYTHON% PIP_% UV_%
 UNREAD = $(filter-out $(READ) $(PASSED) MAKEFLAGS MAKEOVERRIDES MFLAGS -%,$(NAMES))
+# These find what runs in this folder by themselves.
+FIND := down stop status
+KNOWN := $(foreach goal,run up,$(READS_$(goal)))
 ifneq ($(strip $(UNREAD)),)
-$(error $(firstword $(UNREAD)) has no effect on make $(or $(MAKECMDGOALS),help), which reads: $(or $(sort $(foreach goal,$(MAKECMDGOALS),$(READS_$(goal)))),no variable). Remove it, or correct its name)
+$(error $(firstword $(UNREAD)) has no effect on make $(or $(MAKECMDGOALS),help), which $(if $(and $(filter $(firstword $(UNREAD)),$(KNOWN)),$(MAKECMDGOALS),$(if $(filter-out $(FIND),$(MAKECMDGOALS)),,yes)),finds what runs in this folder and needs no $(firstword $(UNREAD)). Write: make $(MAKECMDGOALS),reads: $(or $(sort $(foreach goal,$(MAKECMDGOALS),$(READS_$(goal)))),no variable). Remove it$(comma) or correct its name))
 endif
 
 .DEFAULT_GOAL := help

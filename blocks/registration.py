@@ -14,6 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.settings import chat_urls
 from ai_workflow.settings.chat import TAKE_SECRET
 from blocks.catalogue import CHATS, SECRETS, ChatBlock, SecretBlock
 from blocks.chat_channel import ChatChannel
@@ -137,14 +138,17 @@ def _given(block: ChatBlock) -> ChatChannel | None:
 def _channel(name: str, values: Mapping[str, str]) -> ChatChannel:
     if values["secret"] and values["kind"] not in TAKE_SECRET:
         raise BlockError(f"block '{name}': a chat of kind {values['kind']} takes no secret; leave it out")
-    if "://" not in values["url"]:
-        raise BlockError(f"block '{name}': its url has no scheme; give the address as the vendor shows it")
     try:
-        return ChatChannel.model_validate({field: value for field, value in values.items() if value})
+        channel = ChatChannel.model_validate({field: value for field, value in values.items() if value})
     except ValidationError as error:
         # Only the message: a value may be a secret.
         said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise BlockError(f"block '{name}': {said}") from None
+    url = values["url"].strip()
+    is_apprise = channel.kind == "apprise"
+    if problem := chat_urls.refusal_of_apprise(url) if is_apprise else chat_urls.refusal(channel.kind, url):
+        raise BlockError(f"block '{name}': {problem}")
+    return channel
 
 
 def _names(block: ChatBlock) -> str:

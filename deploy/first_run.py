@@ -15,6 +15,7 @@ import httpx
 
 from ai_workflow import config as configuration
 from ai_workflow import journal, logs, scores, trace
+from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import variables
 from ai_workflow.prefect_answers import explain
 from ai_workflow.store import Store
@@ -32,6 +33,7 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
     """
     pipeline = str(config) if config else None
     loaded = configuration.load(pipeline, environment=environment)
+    environment_variables.check(os.environ)
     settings = loaded.settings
     # Beside a stack, the login and key in the environment are those of its server.
     if Place(VAR).running() is None:

@@ -149,13 +149,23 @@ class FoundRuns:
         ]
 
     def _settings_of(self, run: FlowRun) -> Settings:
-        """Return the settings that the run was started with; those of this recovery where they cannot be read."""
-        given = run.parameters
-        try:
-            environment = given.get("environment") or self._environment
-            return config.load(given.get("config"), environment=environment, overrides=given.get("overrides")).settings
-        except (AiWorkflowError, TypeError, ValueError, AttributeError):
-            return self._settings
+        """Return the settings of a run; those of this recovery where they cannot be read."""
+        return settings_of(run, self._environment) or self._settings
+
+
+def settings_of(run: FlowRun, environment: str | None = None) -> Settings | None:
+    """Return the settings that a run was started with, or None if they cannot be read.
+
+    Args:
+        run: the run.
+        environment: the environment of a run that names none.
+    """
+    given = run.parameters
+    try:
+        chosen = given.get("environment") or environment
+        return config.load(given.get("config"), environment=chosen, overrides=given.get("overrides")).settings
+    except (AiWorkflowError, TypeError, ValueError, AttributeError):
+        return None
 
 
 async def pages(read: Callable[[int], Awaitable[list[T]]]) -> list[T]:

@@ -1,32 +1,29 @@
 """The reaction flow: it starts a rollback or a training after a breach of an SLO, a few times a day at most.
 
-Each start takes one of the day's slots, a run with the idempotency key `reaction/<what>/<pipeline>/<day>/<n>`. The
-server creates the run of a slot once, also after a restart of anything.
+`reaction_slots.py` holds the limit: it counts model versions, not breaches.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any
 
 from prefect import flow
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
-from prefect.exceptions import ObjectNotFound
 
 from ai_workflow import logs, trace
-from ai_workflow.errors import AiWorkflowError
 from ai_workflow.promotion import on_probation
 from ai_workflow.registry import Registry
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
+from flows import reaction_slots
 from flows.parameters import Environment, LogLevel, Overrides, Pipeline
+from flows.reaction_slots import What
 from flows.upkeep import upkeep
 
 STARTED, WITHHELD = "ai-workflow.reaction.started", "ai-workflow.reaction.withheld"
-What = Literal["training", "promotion"]
 log = logs.logger("reaction")
 
 
@@ -138,21 +135,34 @@ def _not_on_probation(breach: Breach, candidate: tuple[str, datetime] | None) ->
 async def start(
     settings: Settings, breach: Breach, what: What, deployment: str, given: dict[str, Any]
 ) -> dict[str, Any]:
-    """Start a deployment if the day has a slot left, and say so as an event, which an automation tells the chats.
+    """Start a run for a breach unless one handles it already, and emit an event for the chats.
 
     Raises:
         AiWorkflowError: there is no such deployment.
     """
-    most: int = getattr(settings.reactions, f"{what}_per_day")
     about = {"breach": breach.words, "model_version": breach.model_version}
-    parameters = given | (about if what == "promotion" else {})
-    run, slot = await _take_slot(settings.pipeline, breach, what, deployment, parameters, most)
-    done = {"training": "a training", "promotion": f"the roll-back of {breach.model_version}"}[what]
+    limit: int = getattr(settings.reactions, f"{what}_per_day")
+    result = await reaction_slots.take(
+        reaction_slots.Start(
+            what,
+            deployment,
+            settings,
+            breach.event_id,
+            breach.model_version,
+            given | (about if what == "promotion" else {}),
+            limit,
+        ),
+        lambda: decide(settings, breach)[0] == what,
+    )
+    subject = {"training": "a training", "promotion": f"the roll-back of {breach.model_version}"}[what]
+    if result.outcome == "handled":
+        return _handled(breach, subject, result.run)
+    run = result.run if result.outcome == "started" else None
     if run is None:
-        text = f"{done} was NOT started: {most} a day are allowed (reactions.{what}_per_day), and were made"
+        text = f"{subject} was NOT started: {result.why}"
         log.warning("%s; the breach: %s", text, breach.words)
     else:
-        text = f"{done} was started, {slot} of {most} today: run {run.name}"
+        text = f"{subject} was started, {result.slot} of {limit} today: run {run.name}"
         log.info("%s, for the breach: %s", text, breach.words)
     pipeline = settings.pipeline
     name, resource = f"{what} of {pipeline}", f"reaction.{what}.{pipeline}"
@@ -160,26 +170,8 @@ async def start(
     return {"message": text, "what": what if run else None, "flow_run_id": str(run.id) if run else None}
 
 
-async def _take_slot(
-    pipeline: str, breach: Breach, what: What, deployment: str, parameters: dict[str, Any], most: int
-) -> tuple[FlowRun | None, int]:
-    """Return the run that holds this breach's slot of today, made now or by an earlier attempt; None: all are taken."""
-    day = datetime.now(UTC).date().isoformat()
-    tag = f"breach:{breach.event_id}"
-    async with get_client() as client:
-        try:
-            found = await client.read_deployment_by_name(deployment)
-        except ObjectNotFound as error:
-            raise AiWorkflowError(
-                f"there is no deployment {deployment}. Run `python -m deploy.bootstrap`, or name another one"
-            ) from error
-        for slot in range(1, most + 1):
-            run = await client.create_flow_run_from_deployment(
-                found.id,
-                parameters=parameters,
-                idempotency_key=f"reaction/{what}/{pipeline}/{day}/{slot}",
-                tags=["reaction", tag],
-            )
-            if tag in run.tags:
-                return run, slot
-    return None, most
+def _handled(breach: Breach, subject: str, run: FlowRun | None) -> dict[str, Any]:
+    """Log that a run handles a breach already; the chats have the message of its start."""
+    text = f"{subject} was not started again: run {run.name if run else ''} handles the breach"
+    log.info("%s: %s", text, breach.words)
+    return {"message": text, "what": None, "flow_run_id": str(run.id) if run else None}

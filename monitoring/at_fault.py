@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from monitoring import finding, promql
-from monitoring.durations import shortest
-from monitoring.finding import Find, Most
+from monitoring.durations import seconds, shortest
+from monitoring.finding import Find, Most, Recent
 from monitoring.spec import Slo, Spec
 
 FAILED = "error|timeout|rejected"
@@ -24,6 +24,8 @@ _FAILURES = (f'inference_total{{{_OF},status=~"error|timeout"}}', f"inference_re
 _FIRST = f'model_info{{{_OF},alias="latest"}}'
 FAILED_TRACE = f'inference_example_info{{{_OF},kind=~"{FAILED}"}}'
 SLOW_TRACE = f'inference_example_info{{{_OF},kind=~"slow|timeout"}}'
+# The most points at which a range is searched for a series: 15 s apart up to a range of 6 h.
+_MAX_POINTS = 1440
 
 
 def finds(spec: Spec, slo: Slo, window: str) -> Mapping[str, Find]:
@@ -37,17 +39,18 @@ def finds(spec: Spec, slo: Slo, window: str) -> Mapping[str, Find]:
         window: the range over which bad events are counted.
     """
     query, share = slo.total_query or slo.raw, shortest(spec.attribution)
+    step = f"{max(seconds(spec.scrape), seconds(window) // _MAX_POINTS)}s"
     metric, by = promql.selectors(query)[0].metric, set(promql.grouping(query))
     if metric == "inference_requests_total" and {"job", "pipeline"} <= by:
-        return {"model_version": failing(window, share), "trace_id": FAILED_TRACE}
+        return {"model_version": failing(window, share), "trace_id": Recent(FAILED_TRACE, window, step)}
     if metric == "inference_request_latency_seconds_count" and {"job", "pipeline"} <= by:
         bound = next(value for name, _, value in promql.selectors(slo.error_query)[-1].matchers if name == "le")
-        return {"model_version": _slow(window, share, bound), "trace_id": SLOW_TRACE}
+        return {"model_version": _slow(window, share, bound), "trace_id": Recent(SLOW_TRACE, window, step)}
     if metric == "model_labeled_predictions_total" and "pipeline" in by:
         labeled, correct = (f"model_{name}_predictions_total{{pipeline=$pipeline}}" for name in ("labeled", "correct"))
         return {
             "model_version": Most((labeled,), window, (correct,)),
-            "trace_id": "model_evaluation_info{pipeline=$pipeline}",
+            "trace_id": Recent("model_evaluation_info{pipeline=$pipeline}", window, step),
         }
     return {}
 

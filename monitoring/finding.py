@@ -52,11 +52,36 @@ class Most:
         enough = f"(({growth}) > 0)" + (f" >= {self.least}" if self.least else "")
         if not self.preferred:
             return f"topk(1, {enough})"
-        twice = f"({enough}) * on ({label}) (2 * max by ({label}) ({self.preferred}))"
+        # A service that restarts has no such series for a moment.
+        preferred = f"{self.preferred} or on () last_over_time({self.preferred}[{self.window}])"
+        twice = f"({enough}) * on ({label}) (2 * max by ({label}) ({preferred}))"
         return f"topk(1, {twice} or {enough})"
 
 
-Find = str | Most
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """A label of a series that a restarted process may not have any more.
+
+    A series that exists wins; without one, the series that disappeared last within the window.
+
+    Attributes:
+        selector: the series.
+        window: the range, such as `5m`: that of the expression of the alert.
+        step: the resolution of the range; a scrape interval misses no series.
+    """
+
+    selector: str
+    window: str
+    step: str
+
+    @property
+    def expr(self) -> str:
+        """The PromQL expression."""
+        lost = f"max_over_time(timestamp({self.selector})[{self.window}:{self.step}])"
+        return f"{self.selector} or on () topk(1, {lost})"
+
+
+Find = str | Most | Recent
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +102,8 @@ def templates(finds: Mapping[str, Find]) -> dict[str, str]:
 
     Args:
         finds: for each annotation, which has the name of the label, the selector of the series: `$x` in it is the
-            alert's own label x, such as `a_info{pipeline=$pipeline}`; or the counter that grew most.
+            alert's own label x, such as `a_info{pipeline=$pipeline}`; or a recent series; or the counter that grew
+            most.
     """
     return {label: template(label, find) for label, find in finds.items()}
 
@@ -90,13 +116,23 @@ def template(label: str, find: Find, text: str = "") -> str:
         find: which series.
         text: written around the label, with `%s` for it; nothing is written where no series is found.
     """
-    query = find.expr(label) if isinstance(find, Most) else find
+    query = _query(label, find)
     names = _PLACE.findall(query)
     written = f"`{_PLACE.sub('%q', query)}`"
     if names:
         written = f"(printf {written} {' '.join(f'$labels.{name}' for name in names)})"
     around = f' | printf "{text}"' if text else ""
     return f'{{{{ with query {written} }}}}{{{{ . | first | label "{label}"{around} }}}}{{{{ end }}}}'
+
+
+def _query(label: str, find: Find) -> str:
+    match find:
+        case Most():
+            return find.expr(label)
+        case Recent():
+            return find.expr
+        case _:
+            return find
 
 
 def found(text: str, labels: Mapping[str, str], series: Sequence[Example]) -> str:
@@ -119,13 +155,13 @@ def examples(texts: Mapping[str, str], labels: Mapping[str, str]) -> list[Exampl
         if query.startswith("topk("):
             counters += _counters(query, place[3])
             continue
-        wanted = _only(query)
+        wanted = _first(query)
         gauges.setdefault((wanted.metric, _values(wanted)), {})[place[3]] = f"found_{place[3]}"
     return [*(Example(text) for text in _gauges(gauges)), *counters]
 
 
 def _held(query: str, label: str, series: Sequence[Example]) -> str:
-    wanted = _only(query)
+    wanted = _first(query)
     return next((_labels(one)[label] for one in series if _fits(wanted, one)), "")
 
 
@@ -180,6 +216,14 @@ def _filled(place: re.Match[str], labels: Mapping[str, str]) -> str:
 def _only(text: str) -> promql.Selector:
     (selector,) = promql.selectors(text)
     return selector
+
+
+def _first(query: str) -> promql.Selector:
+    """Return the selector of a gauge; a query for a recent series repeats it."""
+    wanted, *repeated = promql.selectors(query)
+    if any(one != wanted for one in repeated):
+        raise ValueError(f"the query {query} selects several series. Select one")
+    return wanted
 
 
 def _labels(example: Example) -> dict[str, str]:

@@ -32,7 +32,7 @@ def promise(spec: Spec, entry: Entry) -> Slo | None:
 
 def _alert(spec: Spec, entry: Entry, alert: alerts.Alert) -> Rule:
     own = numbers(entry, promise(spec, entry))
-    fill = replace(own, texts={**own.texts, "attribution": shortest(spec.attribution)}).fill
+    fill = replace(own, texts={**own.texts, "attribution": shortest(spec.attribution), "scrape": spec.scrape}).fill
     where = dashboard(spec, alert.dashboard)
     return {
         "alert": alert.name,

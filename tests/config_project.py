@@ -21,6 +21,7 @@ class Project:
     def __init__(self, root: Path, base: str = BASE) -> None:
         self.root = root
         self.env = {"AIW_OS_RELEASE": str(root / "os-release"), "AIW_ETC": str(root / "etc")}
+        (root / "etc").mkdir(parents=True)
         self.write("os-release", "ID=debian\n")
         self.write("config/base.yaml", base)
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ai_workflow import cli, cli_config
 from ai_workflow.config import load
 from ai_workflow.errors import StageError
+from monitoring import __main__ as monitoring
 
 PROJECT = Path(__file__).parents[1]
 EXAMPLE = PROJECT / "config/examples/credit.yaml"
@@ -45,7 +46,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of its own; nothing of this machine's configuration is seen."""
     for name in [name for name in os.environ if name.startswith(("AIW_", "DATABASE_"))]:
         monkeypatch.delenv(name)
-    (tmp_path / "config").mkdir()
+    for folder in ("config", "etc"):
+        (tmp_path / folder).mkdir()
     (tmp_path / "config/base.yaml").write_text(BASE)
     (tmp_path / "config/production.yaml").write_text("database:\n  password: ${PW:-}\n  host: prod\n")
     monkeypatch.setenv("AIW_ROOT", str(tmp_path))
@@ -157,11 +159,9 @@ def test_where_lists_every_layer_as_used_or_absent(run: Run, root: Path) -> None
     ]
 
 
-@pytest.mark.parametrize("text", ["ID=alpine\nPRETTY_NAME='Alpine Linux v3.20'\n", None])
-def test_where_says_that_a_system_is_of_neither_family(text: str | None, run: Run, root: Path) -> None:
-    (root / "os-release").unlink()
-    if text:
-        (root / "os-release").write_text(text)
+@pytest.mark.parametrize("text", ["ID=alpine\nPRETTY_NAME='Alpine Linux v3.20'\n", ""])
+def test_where_says_that_a_system_is_of_neither_family(text: str, run: Run, root: Path) -> None:
+    (root / "os-release").write_text(text)
     lines = run("config", "where").out.splitlines()
     shown = "Alpine Linux v3.20 (ID alpine)" if text else "unknown: there is no os-release file with an ID"
     assert lines[:3] == [f"Detected system: {shown}", "System family: neither centos nor ubuntu", "Config dir: none"]
@@ -242,3 +242,30 @@ TREE = st.recursive(
 def test_any_value_is_shown_as_yaml_that_reads_back_as_itself(values: dict[str, object]) -> None:
     shown = "\n".join(cli_config._lines(values, None))
     assert (yaml.safe_load(shown) or {}) == values
+
+
+@pytest.mark.parametrize("command", [["trace"], ["trace", "--list"], ["models", "list"], ["serve", "--port", "0"]])
+def test_a_store_that_does_not_exist_is_refused(command: list[str], run: Run, root: Path) -> None:
+    for store in (root / "gone", root / "os-release"):
+        found = run(*command, "--store", store)
+        assert (found.code, found.out) == (2, "")
+        assert found.err == f"the store {store} is not a folder. Correct its path\n"
+
+
+def test_the_exporter_refuses_a_store_that_does_not_exist(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert monitoring.main(["exporter", "--store", str(root / "gone")]) == 2
+    assert capsys.readouterr().err == f"the store {root / 'gone'} is not a folder. Correct its path\n"
+
+
+def test_check_refuses_what_the_relay_and_servers_would_refuse(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIW_ALLOWED_ORIGINS", "*")
+    (root / "mine.yaml").write_text("chat:\n  - {name: a, kind: apprise, url: 'ntfy://a ntfy://b'}\n")
+    found = run("config", "check", "--pipeline", root / "mine.yaml")
+    assert (found.code, found.out) == (2, "")
+    assert "mine.yaml:2: chat.0.url: holds several addresses, but a channel has one. Write a channel" in found.err
+    (root / "mine.yaml").write_text("chat:\n  - {name: a, kind: apprise, url: 'ntfy://a'}\n")
+    found = run("config", "check", "--pipeline", root / "mine.yaml")
+    assert (found.code, found.out) == (2, "")
+    assert found.err.startswith("AIW_ALLOWED_ORIGINS '*': it is not an origin. Write scheme://host")

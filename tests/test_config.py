@@ -60,6 +60,8 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.env = {"AIW_OS_RELEASE": str(root / "os-release"), "AIW_ETC": str(root / "etc")}
+        (root / "etc").mkdir()
+        self.write("os-release", "")
         self.write("config/base.yaml", BASE)
         self.write("config/development.yaml", "")
 

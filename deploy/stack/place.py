@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from ai_workflow import json_text
 from deploy.ports import HOST
 from deploy.process import Process
+from deploy.stack.fingerprint import Fingerprint
 from deploy.stack.services import POSTGRESQL, SERVICES, Service
 
 # A Unix socket's path has 108 bytes, its closing zero included (unix(7)); supervisord adds a pid of its own.
@@ -68,10 +70,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A stack that was started: by which process manager, and with what."""
+    """A stack that was started.
+
+    Args:
+        manager: its process manager.
+        options: of the start.
+        fingerprint: of the variables and settings of the start; None if an earlier release started it.
+    """
 
     manager: Process
     options: Options
+    fingerprint: Fingerprint | None = None
 
 
 class Place:
@@ -120,7 +129,9 @@ class Place:
         """Return what was started here, whether it still runs or not; None if nothing was."""
         try:
             found = json.loads(self._file.read_text())
-            return State(Process(int(found["pid"]), str(found["born"])), Options(**found["options"]))
+            kept = found.get("fingerprint")
+            fingerprint = Fingerprint(kept["key"], kept["digests"]) if kept else None
+            return State(Process(int(found["pid"]), str(found["born"])), Options(**found["options"]), fingerprint)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -129,10 +140,15 @@ class Place:
         found = self.read()
         return found if found and found.manager.lives() else None
 
-    def write(self, options: Options, manager: Process) -> None:
-        """Remember a start."""
+    def write(self, state: State) -> None:
+        """Write the record of a start; only its owner may read it."""
+        record: dict[str, object] = {**asdict(state.manager), "options": asdict(state.options)}
+        if state.fingerprint:
+            record["fingerprint"] = asdict(state.fingerprint)
         fresh = self._file.with_suffix(".new")
-        fresh.write_text(json_text.line({**asdict(manager), "options": asdict(options)}, sort_keys=False))
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(json_text.line(record, sort_keys=False))
         fresh.replace(self._file)
 
     @property

@@ -8,18 +8,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ai_workflow.config import variables
-from ai_workflow.errors import AiWorkflowError
-from ai_workflow.origins import Origins
+from ai_workflow.config import Loaded
 from ai_workflow.settings import Settings
 from ai_workflow.stall import StallTimeout, group_ticks
 from deploy import encryption, healthy, history, login, ports, server, server_environment
 from deploy.ports import HOST
-from deploy.stack import database, launch, manager, processes, watching
+from deploy.stack import database, fingerprint, launch, manager, preflight, processes, watching
 from deploy.stack.manager import ROOT, Manager, ManagerError
 from deploy.stack.place import MARK, Options, Place, State
+from deploy.stack.preflight import StackError
 from deploy.stack.services import POSTGRESQL, Service
-from monitoring.relay.channels import opening
 from monitoring.scraping import INNER_USER
 
 MANAGER_SECONDS, UP_SECONDS = 30.0, 120.0
@@ -27,10 +25,6 @@ LOG_LINES = 15
 _BAD = ("BACKOFF", "FATAL", "EXITED", "STOPPED", "UNKNOWN")
 
 Say = Callable[[str], None]
-
-
-class StackError(AiWorkflowError):
-    """The stack cannot be started, or not ended."""
 
 
 def up(place: Place, options: Options, given: Mapping[str, str], say: Say, *, take_over: bool = False) -> State:
@@ -44,14 +38,14 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say, *, ta
         take_over: replace another owner of the Prefect server, see `deploy.ownership`.
 
     Raises:
-        AiWorkflowError: the configuration is wrong, a port is taken, or a service does not come up.
+        AiWorkflowError: the configuration is wrong, a port is taken, a service does not come up, or a stack that runs
+            was started with other options, variables or settings.
     """
     with place.locked():
         if found := place.running():
-            if found.options != options:
-                raise StackError("it runs with other options (make status). make down, then start it anew")
+            preflight.require_unchanged(found, options, given)
             return found
-        found_settings = _refuse(place, options, given)
+        loaded = preflight.check(place, options, given)
         if not options.postgresql:
             encryption.check(server_environment.database_of(place.var / "prefect"), encryption.key_of(given))
         if count := processes.end(place.folder):
@@ -63,7 +57,7 @@ def up(place: Place, options: Options, given: Mapping[str, str], say: Say, *, ta
             say("ended the Prefect server of make run; its history goes on here")
         _prepare(place, options)
         try:
-            return _start(place, options, found_settings, given, say, take_over)
+            return _start(place, options, loaded, given, say, take_over)
         except BaseException:
             say("ending what was started")
             _end(place)
@@ -76,39 +70,6 @@ def down(place: Place) -> bool:
         return False
     with place.locked():
         return _end(place)
-
-
-def _refuse(place: Place, options: Options, given: Mapping[str, str]) -> Settings:
-    if given.get("PREFECT_API_URL"):
-        raise StackError("PREFECT_API_URL is set, and this starts a Prefect server of its own. Unset it; make deploy "
-                         "makes that server what prefect.yaml says")  # fmt: skip
-    prefect_login = given.get("PREFECT_LOGIN")
-    if prefect_login and not all(prefect_login.partition(":")[::2]):
-        raise StackError("PREFECT_LOGIN is not of the form user:password")
-    server_environment.check_folder(place.var)
-    found = launch.loaded(options)
-    # The login and the key are read by the stack itself, which gives them to its services under other names.
-    watching.check_password(options, given.get(login.VARIABLE))
-    ours = {name: value for name, value in given.items() if name not in ("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY")}
-    variables.check(found, ours, "service", "exporter", "relay", "run")
-    _addresses_are_the_stacks(found.settings, options)
-    Origins.of(given)
-    opening.check(found.settings.chat)
-    return found.settings
-
-
-def _addresses_are_the_stacks(settings: Settings, options: Options) -> None:
-    for name, section in (("service", settings.service), ("relay", settings.relay)):
-        port = options.named(name).port
-        if section.host not in (HOST, "localhost"):
-            raise StackError(
-                f"{name}.host is {section.host}: this stack listens on {HOST} only. Put a proxy in front of it"
-            )
-        if section.port != port:
-            raise StackError(
-                f"{name}.port is {section.port}: this stack starts it at {port}, plus OFFSET. Remove {name}.port, "
-                "or add OFFSET=100 to every port"
-            )
 
 
 def _ports_are_free(options: Options, ended: server.Server | None) -> None:
@@ -139,10 +100,12 @@ def _prepare(place: Place, options: Options) -> None:
 
 
 def _start(
-    place: Place, options: Options, settings: Settings, given: Mapping[str, str], say: Say, take_over: bool
+    place: Place, options: Options, loaded: Loaded, given: Mapping[str, str], say: Say, take_over: bool
 ) -> State:
+    settings = loaded.settings
     process = manager.start(place, options, server_environment.without_foreign(given))
-    place.write(options, process)
+    state = State(process, options, fingerprint.of(loaded, given))
+    place.write(state)
     api = Manager(place)
     starting = StallTimeout(process.pid, MANAGER_SECONDS, cpu=group_ticks)
     _until(lambda: _answers(api), starting, "the process manager", place.folder / "supervisord.out", process.lives)
@@ -155,7 +118,7 @@ def _start(
     _bootstrap(options, settings, {**given, **variables, MARK: str(place.folder)}, say, take_over)
     watching.write(place, options, _tokens(settings, variables), given.get(login.VARIABLE))
     _bring_up(place, options, api, [service for service in options.services if service not in first], say)
-    return State(process, options)
+    return state
 
 
 def _bring_up(place: Place, options: Options, api: Manager, services: Sequence[Service], say: Say) -> None:

@@ -109,7 +109,7 @@ class Alert:
     def wanted(self) -> set[str]:
         """The numbers that `slo.yaml` has to give."""
         text = f"{self.expr} {self.summary} {self.description} {self.objective}"
-        return {found[1] for found in _PLACE.finditer(text)} - {"objective", "attribution"}
+        return {found[1] for found in _PLACE.finditer(text)} - {"objective", "attribution", "scrape"}
 
 
 def numbers(entry: Entry, slo: Slo | None, keep: str = "0s") -> Numbers:

@@ -22,6 +22,7 @@ from monitoring.alerts.base import (
     labels,
     near,
 )  # fmt: skip
+from monitoring.finding import Recent
 
 _TRACE = "inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version}"
 _FELL_BACK_TRACE = (
@@ -138,7 +139,7 @@ MODEL = (
         unit="state",
         objective="0",
         dashboard="overview",
-        finds={"trace_id": _TRACE},
+        finds={"trace_id": Recent(_TRACE, "<window>", "<scrape>")},
         trial=_breaker,
     ),
     Alert(
@@ -151,7 +152,7 @@ MODEL = (
         unit="restarts",
         objective="<least>",
         dashboard="overview",
-        finds={"trace_id": _TRACE},
+        finds={"trace_id": Recent(_TRACE, "<window>", "<scrape>")},
         trial=_restarting,
     ),
     Alert(
@@ -171,7 +172,7 @@ sum by (job, pipeline, model_version) (increase(inference_total{status=~"error|t
         unit="ratio",
         objective="<ratio>",
         dashboard="overview",
-        finds={"trace_id": _TRACE},
+        finds={"trace_id": Recent(_TRACE, "<window>", "<scrape>")},
         trial=_failing,
     ),
     Alert(
@@ -200,7 +201,7 @@ sum by (job, pipeline) (increase(inference_requests_total{{status=~"fallback|def
         unit="ratio",
         objective="<ratio>",
         dashboard="overview",
-        finds={"trace_id": _FELL_BACK_TRACE},
+        finds={"trace_id": Recent(_FELL_BACK_TRACE, "<window>", "<scrape>")},
         trial=_fallback,
     ),
 )

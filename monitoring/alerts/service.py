@@ -24,12 +24,12 @@ from monitoring.alerts.base import (
     labels,
     near,
 )  # fmt: skip
-from monitoring.alerts.watchers import down
-from monitoring.finding import Find
+from monitoring.alerts.watchers import counted, down
+from monitoring.finding import Find, Recent
 
 _FAILED: Mapping[str, Find] = {
     "model_version": at_fault.failing("<window>", "<attribution>"),
-    "trace_id": at_fault.FAILED_TRACE,
+    "trace_id": Recent(at_fault.FAILED_TRACE, "<window>", "<scrape>"),
 }
 _UNSEEN_TRACE = (
     'inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version,column=$column,kind="unseen"}'
@@ -190,6 +190,18 @@ avg_over_time(inference_in_flight_requests[<window>]) / inference_capacity_reque
         trial=_down,
     ),
     Alert(
+        name="ModelRegistryUnreadable",
+        expr="sum by (job, instance) (increase(model_registry_failures_total[<window>])) > 0",
+        summary="{{ $labels.instance }} of the inference service cannot read the model registry",
+        description="It answers with the versions that it has loaded. It does not follow a new version or a rollback.",
+        unit="failures",
+        objective="0",
+        dashboard="overview",
+        trial=lambda n: counted(
+            n, 'model_registry_failures_total{{job="inference",instance="{}"}}', "instance", {"job": "inference"}
+        ),
+    ),
+    Alert(
         name="InferenceUnseenCategories",
         expr="""\
 sum by (job, pipeline, model_version, column) (rate(inference_unseen_category_total[<window>]))
@@ -204,7 +216,7 @@ sum by (job, pipeline, model_version, column) (increase(inference_unseen_categor
         unit="ratio",
         objective="<ratio>",
         dashboard="quality",
-        finds={"trace_id": _UNSEEN_TRACE},
+        finds={"trace_id": Recent(_UNSEEN_TRACE, "<window>", "<scrape>")},
         trial=_unseen,
     ),
 )

@@ -47,8 +47,11 @@ def _stale(n: Numbers) -> Trial:
     )
 
 
-def _counted(n: Numbers, series: str, key: str, bears: Mapping[str, str], limit: float = 0, unit: int = 1) -> Trial:
-    """Failures begin, last, and end: the alert goes with the window over which they are counted, in so many seconds."""
+def counted(n: Numbers, series: str, key: str, bears: Mapping[str, str], limit: float = 0, unit: int = 1) -> Trial:
+    """Return a trial of a counter of failures that begin, last, and end.
+
+    The alert ends when no failure is left in the window.
+    """
     window, step = n.seconds("window"), max(1, min(300, n.seconds("window")) // 20)
     onset, ended = 2 * window, 4 * window + n.hold
 
@@ -110,7 +113,7 @@ WATCHERS = (
         unit="failures",
         objective="0",
         dashboard="pipelines",
-        trial=lambda n: _counted(
+        trial=lambda n: counted(
             n, 'exporter_source_failures_total{{job="exporter",source="{}"}}', "source", {"job": "exporter"}
         ),
     ),
@@ -123,7 +126,7 @@ WATCHERS = (
         unit="failures",
         objective="<failures>",
         dashboard="overview",
-        trial=lambda n: _counted(
+        trial=lambda n: counted(
             n, 'alert_delivery_total{{job="relay",result="refused",channel="{}"}}', "channel", {}, n["failures"]
         ),
     ),
@@ -136,7 +139,7 @@ WATCHERS = (
         unit="webhooks",
         objective="0",
         dashboard="overview",
-        trial=lambda n: _counted(n, 'alert_webhook_total{{job="relay",result="no_channel",source="{}"}}', "source", {}),
+        trial=lambda n: counted(n, 'alert_webhook_total{{job="relay",result="no_channel",source="{}"}}', "source", {}),
     ),
     Alert(
         name="AlertmanagerNotificationsFailing",
@@ -147,7 +150,7 @@ WATCHERS = (
         unit="per second",
         objective="0",
         dashboard="overview",
-        trial=lambda n: _counted(
+        trial=lambda n: counted(
             n,
             'alertmanager_notifications_failed_total{{job="alertmanager",integration="{}"}}',
             "integration",
@@ -164,7 +167,7 @@ WATCHERS = (
         unit="failures",
         objective="0",
         dashboard="overview",
-        trial=lambda n: _counted(
+        trial=lambda n: counted(
             n,
             'prometheus_rule_evaluation_failures_total{{job="prometheus",rule_group="{}"}}',
             "rule_group",

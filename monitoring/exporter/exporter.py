@@ -105,11 +105,17 @@ class Exporter:
 
 
 def main(pipeline: Path | None, store: str | None, environment: str | None, host: str, port: int) -> None:
-    """Run the exporter with the configuration that applies."""
+    """Run the exporter with the configuration that applies.
+
+    Raises:
+        StoreError: `store` is a folder that does not exist.
+    """
     overrides = {"store.root": store} if store else None
     loaded = config.load(pipeline, environment=environment, overrides=overrides)
     variables.check(loaded, os.environ, "exporter")
     settings = loaded.settings
+    if store:
+        Store(store).require()
     logs.setup(settings.logging.level, settings.logging.format)
     logs.take_over()
     Exporter(settings, os.environ).run(host, port)

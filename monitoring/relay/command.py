@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ai_workflow import config, logs
+from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
@@ -41,6 +42,7 @@ def relay(
 
     loaded = config.load(pipeline, environment=environment)
     variables.check(loaded, os.environ, "relay")
+    environment_variables.check(os.environ)
     settings = loaded.settings
     logs.setup(settings.logging.level, settings.logging.format)
     for problem in routing.problems([channel.name for channel in settings.chat]):

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from cyclopts import App
 
-from ai_workflow.config import Loaded, load, variables
+from ai_workflow.config import Loaded, load, startup
 from ai_workflow.config.layers import system_folder
 from ai_workflow.config.system import detect
 from ai_workflow.errors import AiWorkflowError
@@ -28,14 +28,14 @@ class UnknownKey(AiWorkflowError):
 
 @app.command
 def check(*, pipeline: Path | None = None, environment: str | None = None) -> None:
-    """Check every layer, and that each variable that is set has an effect on the parts that read it.
+    """Check every layer, and what the parts check at their start: urls, tokens, and variables that are set.
 
     Args:
         pipeline: YAML file of a pipeline, laid over all others.
         environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
     """
     loaded = load(pipeline, environment=environment)
-    variables.check_all(loaded, os.environ)
+    startup.check(loaded, os.environ)
     used = sum(layer.found for layer in loaded.layers)
     settings = loaded.settings
     print(f"configuration ok: pipeline {settings.pipeline}, environment {settings.environment}, {used} layers")

@@ -34,7 +34,8 @@ def trace(
     """
     if trace_id and (last or failed or list_):
         raise AiWorkflowError("give either an ID, or one of --last, --failed and --list")
-    book = journal.Journal(Store(store or config.load(environment=environment).settings.store.root))
+    root = config.load(environment=environment).settings.store.root if store is None else store
+    book = journal.Journal(Store(root) if store is None else Store(root).require())
     if trace_id:
         events = book.read(book.find(trace_id))
         if not events:

@@ -34,9 +34,15 @@ class Where:
 
     @property
     def settings(self) -> Settings:
-        """The configuration that applies."""
+        """The configuration that applies.
+
+        Raises:
+            StoreError: `store` is a folder that does not exist.
+        """
         found = self.loaded.settings
-        return found.model_copy(update={"store": StoreSection(root=self.store)}) if self.store is not None else found
+        if self.store is None:
+            return found
+        return found.model_copy(update={"store": StoreSection(root=Store(self.store).require().root)})
 
     @property
     def registry(self) -> Registry:

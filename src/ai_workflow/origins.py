@@ -19,6 +19,7 @@ from ai_workflow.errors import AiWorkflowError
 VARIABLE = "AIW_ALLOWED_ORIGINS"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)/?")
+_MAX_PORT = 65535
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # A link or a bookmark that leads to a page of this server.
 _NAVIGATION = (b"navigate", b"document")
@@ -177,7 +178,9 @@ def _origin(text: str) -> tuple[str, str, int] | None:
 def _authority(text: str, default_port: int = 0) -> tuple[str, int] | None:
     """Return host and port in lower case; the dot that ends a fully qualified name is dropped."""
     matched = _HOST.fullmatch(text)
-    return (matched[1].removesuffix("."), int(matched[2] or default_port)) if matched else None
+    if matched is None or int(matched[2] or 0) > _MAX_PORT:
+        return None
+    return matched[1].removesuffix("."), int(matched[2] or default_port)
 
 
 def _is_address(host: str) -> bool:

@@ -52,6 +52,16 @@ class Store:
         self._local = LocalFiles(Path(self.root.removeprefix("file://")).absolute()) if self.is_local else None
         self._files = self._local or ObjectFiles(self.root)
 
+    def require(self) -> Store:
+        """Return the store, for a reader that a user points at it.
+
+        Raises:
+            StoreError: it is a folder that does not exist; whether a bucket exists is not checked.
+        """
+        if self.is_local and not self.local(".").is_dir():
+            raise StoreError(f"the store {self.root} is not a folder. Correct its path")
+        return self
+
     def local(self, path: str) -> Path:
         """Return the local path of a file; only a folder store has one."""
         if self._local is None:

@@ -28,7 +28,9 @@ from deploy.server import Server
 from tests import patient
 
 VALUE = "canary-4711-value"
-CHAT = {"ON_CALL_KIND": "feishu", "ON_CALL_URL": f"https://open.example/{VALUE}", "ON_CALL_SECRET": f"{VALUE}-sign"}
+CHAT = {
+    "ON_CALL_KIND": "feishu", "ON_CALL_URL": f"https://open.example/hook/{VALUE}", "ON_CALL_SECRET": f"{VALUE}-sign",
+}  # fmt: skip
 # A server of its own.
 NEEDS_SERVER = pytest.mark.slow
 COMMAND = [sys.executable, "-m", "blocks", "register"]
@@ -107,7 +109,7 @@ def test_a_value_that_is_no_longer_given_stays_and_another_one_takes_its_place(e
         ({"ON_CALL_KIND": "fax", "ON_CALL_SECRET": ""}, "block 'on-call': kind: Input should be 'slack', "),
         ({"ON_CALL_KIND": "slack"}, "block 'on-call': a chat of kind slack takes no secret; leave it out"),
         ({"ON_CALL_URL": ""}, "block 'on-call': also set ON_CALL_URL, or none of ON_CALL_KIND, "),
-        ({"ON_CALL_URL": VALUE}, "block 'on-call': its url has no scheme"),
+        ({"ON_CALL_URL": VALUE}, "block 'on-call': url is not one of feishu: https://open.feishu.cn/"),
     ],
 )
 def test_a_value_that_makes_no_block_is_refused_before_anything_is_made(
@@ -122,7 +124,7 @@ def test_a_value_that_makes_no_block_is_refused_before_anything_is_made(
 
 @NEEDS_SERVER
 def test_a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown(empty: Server) -> None:
-    typed = ["", VALUE, "", "", "", "slack", f"https://hooks.example/{VALUE}"]
+    typed = ["", VALUE, "", "", "", "discord", f"https://discord.example/webhooks/1/{VALUE}"]
     parent, child = pty.openpty()
     with subprocess.Popen(
         COMMAND,
@@ -151,8 +153,8 @@ def test_a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown(empty: S
     ("typed", "said"),
     [
         ({"its kind": "fax", "address": f"https://{VALUE}"}, "block 'on-call': kind: Input should be 'slack', "),
-        ({"its kind": "slack", "address": VALUE}, "block 'on-call': its url has no scheme"),
-        ({"its kind": "slack"}, "block 'on-call': its url has no scheme"),
+        ({"its kind": "slack", "address": VALUE}, "block 'on-call': url is not one of slack: "),
+        ({"its kind": "slack"}, "block 'on-call': url: Field required"),
     ],
 )
 def test_what_a_person_types_is_checked_before_any_of_it_is_saved(

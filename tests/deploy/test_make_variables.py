@@ -40,6 +40,15 @@ def test_a_variable_without_effect_on_a_target_is_refused(name: str) -> None:
             assert f"{name} has no effect on make {target}" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["OFFSET", "CONFIG", "DB"])
+def test_a_line_copied_from_make_up_says_what_to_write(name: str) -> None:
+    for target in ("down", "status", "stop"):
+        line = f"finds what runs in this folder and needs no {name}. Write: make {target}"
+        assert line in dry_run(target, f"{name}=100").stderr
+    assert "needs no" not in dry_run("down", "CONFIGS=100").stderr
+    assert "needs no" not in dry_run("lock", f"{name}=100").stderr
+
+
 def test_variables_of_the_programs_may_be_given_to_make() -> None:
     assert dry_run("run", "AIW_STORE=/srv/store", "PREFECT_LOGIN=a:b").returncode == 0
     assert dry_run("check-kill", "AIW_KILLS=5").returncode == 0

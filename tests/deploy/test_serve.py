@@ -25,7 +25,9 @@ _PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
 def served(tmp_path: Path, **variables: str) -> Iterator[tuple[str, list[str]]]:
     """Start `python -m deploy.serve`, and give its address and its log so far."""
     pipeline = shop.pipeline(tmp_path, service={"token": "${secret:shop-door}"})
-    command = [sys.executable, "-m", "deploy.serve", "--pipeline", str(pipeline), "--store", str(tmp_path / "store")]
+    store = tmp_path / "store"
+    store.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "deploy.serve", "--pipeline", str(pipeline), "--store", str(store)]
     environment = os.environ | variables
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -93,9 +93,13 @@ def test_what_cannot_work_is_refused_before_anything_is_started(
 @pytest.mark.parametrize(
     ("given", "channel", "said"),
     [
-        ({}, {"kind": "telegram", "url": "https://api.telegram.org/bot1/sendMessage"}, "url is not one of telegram"),
-        ({}, {"kind": "webhook", "url": "file:///tmp/x"}, "url is not one of webhook"),
-        ({}, {"kind": "apprise", "url": "unheard-of://x"}, "url is not one of apprise"),
+        (
+            {},
+            {"kind": "telegram", "url": "https://api.telegram.org/bot1/sendMessage"},
+            "chat.0.url: is not one of telegram",
+        ),
+        ({}, {"kind": "webhook", "url": "file:///tmp/x"}, "chat.0.url: is not one of webhook"),
+        ({}, {"kind": "apprise", "url": "unheard-of://x"}, "chat.0.url: is not one of apprise"),
         ({"AIW_ALLOWED_ORIGINS": "https://*.example.com"}, {}, "it is not an origin"),
     ],
     ids=["telegram", "webhook", "apprise", "origins"],

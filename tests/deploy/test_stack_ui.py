@@ -72,7 +72,6 @@ def test_a_training_is_started_with_other_parameters_and_served_at_once(page: Pa
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Custom run").click()
     page.get_by_text("settings that win over every file").wait_for()
-    page.get_by_text("dict", exact=True).first.click()
     page.locator(".p-code-input__textarea").fill('{"trainer.seed": 7}')
     _keep(page, "training")
     patient.press(page, "/create_flow_run", page.get_by_role("button", name="Submit"))

@@ -38,17 +38,24 @@ def fell_back_example(version: str, trace_id: str) -> str:
     return f'inference_example_info{{{WHO},model_version="{version}",kind="fallback",trace_id="{trace_id}"}}'
 
 
-def fired(folder: Path, group: str, alert: str, series: Series) -> list[dict[str, Any]]:
+def fired(folder: Path, group: str, alert: str, series: Series, interval: str = "1m") -> list[dict[str, Any]]:
     """Return the annotations and labels of the alerts of a name that fire after 90 minutes.
 
     promtool prints them only as a difference to what a test expects: so none are expected.
+
+    Args:
+        folder: for the file of the test.
+        group: the group of the rules.
+        alert: the name of the alert.
+        series: the samples, in the notation of promtool.
+        interval: the time between two samples.
     """
     test = {
         "rule_files": [str(tools.RULES / f"{group}.yaml")],
         "evaluation_interval": "1m",
         "tests": [
             {
-                "interval": "1m",
+                "interval": interval,
                 "input_series": [{"series": name, "values": values} for name, values in series.items()],
                 "alert_rule_test": [{"eval_time": f"{MINUTES}m", "alertname": alert}],
             }

@@ -138,8 +138,17 @@ def test_a_registry_that_is_gone_or_damaged_changes_nothing(tmp_path: Path, root
         whole = aliases.read_bytes()
         aliases.write_bytes(b"{")
         running.until(lambda: any("the registry cannot be read" in line for line in running.log))
+        failures = running.metrics()["model_registry_failures_total"]
+        # More reads fail: each is counted, and none is logged again.
+        running.until(lambda: running.metrics()["model_registry_failures_total"] >= failures + 2)
+        [line] = [line for line in running.log if "the registry cannot be read" in line]
+        assert "[WARN]" in line
+        assert "aliases.json" in line
         assert serves(running, LATEST)
+        ready = running.ready()
+        assert (ready["ready"], ready["state"], ready["serving"]) == (True, "ok", LATEST)
         aliases.write_bytes(whole)
+        running.until(lambda: any("the registry can be read again" in line for line in running.log))
         shutil.move(root / shop.FOLDER, tmp_path / "away")
         time.sleep(0.5)
         assert serves(running, LATEST)

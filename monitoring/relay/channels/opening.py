@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,17 +37,6 @@ def opened(channel: Channel, fetch: Fetch | None = None, fetch_block: FetchBlock
         raise AiWorkflowError(f"chat channel '{channel.name}': {error}") from None
 
 
-def check(channels: Iterable[Channel]) -> None:
-    """Check the literal urls of channels; those of secrets and blocks are checked when the relay opens them.
-
-    Raises:
-        AiWorkflowError: a url is not one of its vendor; the url is not shown.
-    """
-    for channel in channels:
-        if channel.url is not None and channel.url.name is None:
-            opened(channel.model_copy(update={"secret": None}))
-
-
 def _filled(channel: Channel, fetch_block: FetchBlock | None) -> Channel:
     if channel.block is None:
         return channel
@@ -60,7 +49,10 @@ def _filled(channel: Channel, fetch_block: FetchBlock | None) -> Channel:
     try:
         return Channel.model_validate({**own, **found})
     except ValidationError as error:
-        said = "; ".join(problem["msg"] for problem in error.errors(include_input=False, include_url=False))
+        said = "; ".join(
+            problem["msg"].removeprefix("Value error, ")
+            for problem in error.errors(include_input=False, include_url=False)
+        )
         raise AiWorkflowError(f"block '{channel.block}': {said}") from None
 
 
@@ -77,10 +69,9 @@ def _vendor(channel: Channel, fetch: Fetch | None) -> Vendor:
         from monitoring.relay.channels import through_apprise
 
         return through_apprise.opened(url, style, channel.name, seconds)
+    addresses.check(channel.kind, url)
     if channel.kind not in {"feishu", "dingtalk", "wecom"}:
         return addresses.bot(channel.kind, url, secret, style, seconds)
-    if not url.startswith(("https://", "http://")):
-        raise AiWorkflowError("url must begin with https://")
     if channel.kind == "wecom":
         return WeCom(url, style, posting.client(seconds))
     return (Feishu if channel.kind == "feishu" else DingTalk)(url, secret, style, posting.client(seconds))

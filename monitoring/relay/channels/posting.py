@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import orjson
 
+from ai_workflow.errors import AiWorkflowError
 from monitoring.relay.channels import rate_limits
 from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
 from monitoring.relay.clean import clean
@@ -77,10 +78,26 @@ class Bot:
 
 
 def client(seconds: float) -> httpx.AsyncClient:
-    """Return a client for one chat; REQUESTS_CA_BUNDLE names the authorities it trusts, as SSL_CERT_FILE does."""
+    """Return a client for one chat; REQUESTS_CA_BUNDLE names the authorities it trusts, as SSL_CERT_FILE does.
+
+    Raises:
+        AiWorkflowError: the file of the authorities does not exist or holds no certificate.
+    """
     bundle = os.environ.get("REQUESTS_CA_BUNDLE")
-    trusted = ssl.create_default_context(cafile=bundle) if bundle and Path(bundle).is_file() else True
-    return httpx.AsyncClient(timeout=seconds, verify=trusted)
+    try:
+        return httpx.AsyncClient(timeout=seconds, verify=_trusting(Path(bundle)) if bundle else True)
+    except OSError as error:
+        name = "REQUESTS_CA_BUNDLE" if bundle else "SSL_CERT_FILE"
+        said = error.strerror or error
+        raise AiWorkflowError(
+            f"{name}: the certificates in {os.environ.get(name)} cannot be read: {said}. Correct or unset {name}"
+        ) from error
+
+
+def _trusting(bundle: Path) -> ssl.SSLContext:
+    if bundle.is_dir():
+        return ssl.create_default_context(capath=str(bundle))
+    return ssl.create_default_context(cafile=str(bundle))
 
 
 async def post(

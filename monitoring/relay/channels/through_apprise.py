@@ -10,8 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ai_workflow.errors import AiWorkflowError
-from ai_workflow.settings import pagers
+from ai_workflow.settings import chat_urls, pagers
 from monitoring.relay.channels import rate_limits, watched_requests
 from monitoring.relay.channels.addresses import BadAddress
 from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
@@ -41,7 +40,7 @@ class ThroughApprise:
     def __init__(self, notifier: Any, style: Style, name: str) -> None:
         self._notifier, self._style = notifier, style
         # Apprise posts every text to Telegram as HTML.
-        self._markup = TELEGRAM if "tgram" in _schemes(notifier) else PLAIN
+        self._markup = TELEGRAM if "tgram" in pagers.schemes(notifier) else PLAIN
         self._most = max(1, min(_MAX_CHARACTERS, int(notifier.body_maxlen) - _TITLE_CHARACTERS))
         if int(notifier.body_maxlen) <= 2 * _TITLE_CHARACTERS:
             self._most = int(notifier.body_maxlen)
@@ -90,7 +89,7 @@ def opened(url: str, style: Style, name: str, seconds: float) -> ThroughApprise:
     """Return what writes to an address of Apprise.
 
     Raises:
-        AiWorkflowError: Apprise does not know the address, or it is one of incident management.
+        BadAddress: Apprise does not know the address, or it is one of incident management.
     """
     from apprise import Apprise, AppriseAsset, NotifyFormat
 
@@ -98,25 +97,16 @@ def opened(url: str, style: Style, name: str, seconds: float) -> ThroughApprise:
     asset = AppriseAsset(
         app_id=_NAME, app_desc=_NAME, app_url="", image_url_mask="", image_url_logo="", image_path_mask=""
     )
+    if problem := chat_urls.refusal_of_apprise(url):
+        raise BadAddress(problem)
     notifier: Any = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
-    if notifier is None:
-        raise BadAddress("apprise")
-    if problem := pagers.refusal(_schemes(notifier)):
-        raise AiWorkflowError(problem)
+    assert notifier is not None
     # Markdown or HTML would read the texts of alerts as markup, and look for mentions in them.
     notifier.notify_format = NotifyFormat.TEXT
     notifier.redirects = False
     notifier.socket_connect_timeout, notifier.socket_read_timeout = seconds / 3, seconds / 2
     watched_requests.install()
     return ThroughApprise(notifier, style, name)
-
-
-def _schemes(notifier: Any) -> list[str]:
-    """Return the schemes of a plugin, which an address of the vendor's website does not show."""
-    schemes: list[str] = []
-    for names in (notifier.protocol, notifier.secure_protocol):
-        schemes += [names] if isinstance(names, str) else list(names or ())
-    return schemes
 
 
 class _listening(logging.Handler):  # noqa: N801 - used as a function

@@ -16,6 +16,7 @@ from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
 from ai_workflow.settings import Settings
+from ai_workflow.settings.section import NAME_PATTERN
 
 _SENTENCES = {
     "string_type": "must be text",
@@ -33,8 +34,9 @@ _SENTENCES = {
     "less_than": "must be less than {lt}",
     "string_too_short": "must have at least {min_length} character(s)",
     "string_too_long": "must have at most {max_length} character(s)",
-    "string_pattern_mismatch": "must be 1 to 63 of a-z, 0-9, - and _, and begin with a letter or digit",
+    "string_pattern_mismatch": "must match the pattern {pattern}",
 }
+_NOT_A_NAME = "must be 1 to 63 of a-z, 0-9, - and _, and begin with a letter or digit"
 _TYPES = {"int": "must be a whole number", "float": "must be a number", "bool": "must be true or false"}
 _ABSENT = {"missing", "union_tag_not_found"}
 
@@ -107,6 +109,8 @@ class Checker:
             return self._judged(str(context["error"]), path)
         if kind == "union_tag_invalid":
             return path, f"must be {context['expected_tags'].replace(', ', ' or ')}"
+        if context.get("pattern") == NAME_PATTERN:
+            return path, _NOT_A_NAME
         said = _SENTENCES.get(kind) or _TYPES.get(kind.split("_")[0])
         # Pydantic turns the bound 1 of a float into 1.0.
         context = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,21 +78,38 @@ def _environment(root: Path, named: str | None) -> Layer | Problem:
 
 def system_folder(system: System, env: Mapping[str, str]) -> Path | None:
     """Return the folder of the layers of a system's family, or None if it is of neither family."""
-    etc = Path(env.get("AIW_ETC") or "/etc/ai-workflow").absolute()
-    return etc / system.family if system.family else None
+    return _etc(env) / system.family if system.family else None
 
 
-def _system(root: Path, env: Mapping[str, str]) -> list[Layer]:
+def _etc(env: Mapping[str, str]) -> Path:
+    return Path(env.get("AIW_ETC") or "/etc/ai-workflow").absolute()
+
+
+def _system(root: Path, env: Mapping[str, str]) -> list[Layer | Problem]:
+    if problems := list(_absent(env)):
+        return [*problems]
     system = detect(env)
     folder = system_folder(system, env)
     if folder is None:
-        etc = Path(env.get("AIW_ETC") or "/etc/ai-workflow").absolute()
-        return [Layer(None, False, f"{system.id or 'unknown'} is of neither system family", f"{etc.as_posix()}/")]
+        why = f"{system.id or 'unknown'} is of neither system family"
+        return [Layer(None, False, why, f"{_etc(env).as_posix()}/")]
     why = f"system {system.family} ({system.id})"
-    files = sorted(folder.glob("*.yaml"))
-    if not files:
-        return [Layer(None, False, why, f"{folder.as_posix()}/*.yaml")]
-    return [_layer(root, path, why) for path in files]
+    try:
+        present = sorted(folder.iterdir())
+    except FileNotFoundError:
+        present = []
+    except OSError as error:
+        said = f"cannot be read: {error.strerror}. Correct its permissions, or remove it"
+        return [Problem(folder.as_posix(), 0, "", said)]
+    files = [path for path in present if path.suffix == ".yaml"]
+    return [_layer(root, path, why) for path in files] or [Layer(None, False, why, f"{folder.as_posix()}/*.yaml")]
+
+
+def _absent(env: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield a problem for each variable that names a folder or file which does not exist."""
+    for name, what, exists in (("AIW_ETC", "folder", Path.is_dir), ("AIW_OS_RELEASE", "file", Path.is_file)):
+        if env.get(name) and not exists(Path(env[name])):
+            yield Problem(name, 0, "", f"{env[name]} is not a {what}. Correct the path, or unset {name}")
 
 
 def _named(root: Path, path: str | Path | None, why: str) -> Layer | Problem:

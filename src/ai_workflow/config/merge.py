@@ -46,10 +46,11 @@ def at(root: Node, path: KeyPath) -> Node | None:
 
 
 def origins(node: Node, path: str = "") -> dict[str, str]:
-    """Return dotted key -> `file:line` for all that the tree sets."""
+    """Return dotted key -> `file:line` for all that the tree sets; items of a list are keys by their index."""
     found = {path: node.place} if path else {}
-    for key, child in members(node).items():
-        found |= origins(child, f"{path}.{key}" if path else key)
+    items = enumerate(node.value) if isinstance(node.value, list) else members(node).items()
+    for key, child in items:
+        found |= origins(child, f"{path}.{key}" if path else str(key))
     return found
 
 

@@ -96,21 +96,14 @@ def check(loaded: Loaded, env: Mapping[str, str], *parts: Part) -> None:
         raise UnusedVariable("\n".join(dict.fromkeys(problems)))
 
 
-def check_all(loaded: Loaded, env: Mapping[str, str]) -> None:
-    """Raise if any part would refuse to start because a variable has no effect there.
+def unused_by_all(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:
+    """Yield an error for each variable that a part would refuse because it has no effect there, with all such parts.
 
     Variables of `make up` and of the containers (`FOREIGN`) are left out: the same environment is right for these.
-
-    Raises:
-        UnusedVariable: naming every such variable with all parts that would refuse it, the reason and the remedy.
     """
-    problems = [
-        _no_effect(row, loaded, row.parts)
-        for row in VARIABLES
-        if env.get(row.name) and not _has_effect(row, loaded, env[row.name])
-    ]
-    if problems:
-        raise UnusedVariable("\n".join(problems))
+    for row in VARIABLES:
+        if env.get(row.name) and not _has_effect(row, loaded, env[row.name]):
+            yield _no_effect(row, loaded, row.parts)
 
 
 def unused(loaded: Loaded, env: Mapping[str, str], part: Part) -> Iterator[str]:
@@ -144,7 +137,7 @@ def _no_effect(row: Variable, loaded: Loaded, parts: Sequence[Part]) -> str:
 
 def _has_effect(row: Variable, loaded: Loaded, text: str) -> bool:
     if row.key == "chat":
-        return row.name in _chat_variables(loaded)
+        return row.name in of_chat(loaded)
     value: object = loaded.settings
     for part in row.key.split("."):
         value = getattr(value, part)
@@ -161,7 +154,8 @@ def _scalar(text: str) -> object:
         return text
 
 
-def _chat_variables(loaded: Loaded) -> set[str]:
+def of_chat(loaded: Loaded) -> set[str]:
+    """Return the variables that stand in for the urls and secrets of the chat channels."""
     names: set[str] = set()
     for channel in loaded.settings.chat:
         held = [secret.name for secret in (channel.url, channel.secret) if secret and secret.name]

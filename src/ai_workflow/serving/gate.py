@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import Fetch
 from ai_workflow.settings import Service
+from ai_workflow.settings.service import same_tokens
 
 
 class Gate:
@@ -23,7 +24,8 @@ class Gate:
         self._admin = service.admin_token.reveal(fetch).encode() if service.admin_token else None
         self._label = service.label_token.reveal(fetch).encode() if service.label_token else None
         tokens = {"token": self._token, "admin_token": self._admin, "label_token": self._label}
-        _check_different({name: token for name, token in tokens.items() if token is not None})
+        if problem := same_tokens({name: token for name, token in tokens.items() if token is not None}):
+            raise AiWorkflowError(problem)
 
     @property
     def has_admin(self) -> bool:
@@ -46,16 +48,6 @@ class Gate:
     def admits_admin(self, headers: Mapping[bytes, bytes]) -> bool:
         """Say whether a caller may use the admin routes."""
         return self._admin is not None and _bears(headers, self._admin)
-
-
-def _check_different(tokens: Mapping[str, bytes]) -> None:
-    for name, token in tokens.items():
-        for other, value in tokens.items():
-            if name < other and token == value:
-                raise AiWorkflowError(
-                    f"service.{name} and service.{other} have the same value: each would open what the other one "
-                    "guards. Set different tokens"
-                )
 
 
 def _bears(headers: Mapping[bytes, bytes], token: bytes) -> bool:

@@ -98,7 +98,11 @@ class Versions:
             self._swap(wanted)
 
     async def _read(self) -> bool:
-        """Read the aliases; where that fails, what serves goes on, and it is said once."""
+        """Read the aliases and return whether they can be read.
+
+        If not, the versions that are loaded go on answering. A failure is logged once: as an ERROR if no version is
+        loaded, else as a WARNING.
+        """
         try:
             # A small file; where it is on a network, the loop must not wait for it.
             aliases = await asyncio.to_thread(self._registry.aliases)
@@ -109,8 +113,11 @@ class Versions:
         if problem is not None:
             metrics.get("model_registry_failures_total").inc()
             if problem != self._unreadable:
-                log.error("the registry cannot be read, and what serves goes on: %s", problem)
+                say = log.warning if self.chain.slots else log.error
+                say("the registry cannot be read, and what serves goes on: %s", problem)
         else:
+            if self._unreadable is not None:
+                log.info("the registry can be read again")
             self._aliases = aliases
         self._unreadable = problem
         return problem is None

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, model_validator
 
 from ai_workflow.secrets import Secret
-from ai_workflow.settings import pagers
-from ai_workflow.settings.section import Name, Scope, Section
+from ai_workflow.settings import chat_urls
+from ai_workflow.settings.section import Host, Name, Scope, Section
 
 Kind = Literal["slack", "teams", "discord", "telegram", "webhook", "apprise", "feishu", "dingtalk", "wecom"]
 Severity = Literal["page", "ticket", "chat"]
@@ -50,22 +50,21 @@ class Channel(Section):
             raise ValueError("`block` holds kind, url and secret already; remove them here, or the block")
         if self.secret is not None and self.kind is not None and self.kind not in TAKE_SECRET:
             raise ValueError(f"secret is not for {self.kind}: what proves who sends is part of its url")
-        if problem := self._pager():
+        if (literal := self.literal_url) is not None and (problem := chat_urls.refusal(str(self.kind), literal)):
             raise ValueError(problem)
         return self
 
-    def _pager(self) -> str:
-        """Return why an Apprise url is refused; the relay checks the url of a secret when it opens the channel."""
-        if self.kind != "apprise" or self.url is None or self.url.name is not None:
-            return ""
-        return pagers.refusal([self.url.reveal().strip().partition("://")[0]])
+    @property
+    def literal_url(self) -> str | None:
+        """The url, None if it is a secret or in a block: the relay checks those when it opens the channel."""
+        return None if self.url is None or self.url.name is not None else self.url.reveal().strip()
 
 
 class Relay(Section):
     """What takes webhooks from Alertmanager and Prefect, and tells the channels."""
 
     scope: ClassVar[Scope] = "deployment"
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: int = Field(default=9110, ge=0, le=65535, description="0: any that is free")
     token: Secret | None = Field(default=None, description="bearer token of those who post alerts")
     # What is too large Alertmanager does not send again: a group of some thousand alerts must pass.

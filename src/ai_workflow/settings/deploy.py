@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ai_workflow.settings.section import Scope, Section
+from ai_workflow.settings.section import HttpUrl, Scope, Section
 
 VariableName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,255}$")]
 
@@ -16,16 +16,15 @@ class Reactions(Section):
 
     scope: ClassVar[Scope] = "deployment"
     training_per_day: int = Field(default=2, ge=0, description="trainings started by breaches of accuracy")
-    promotion_per_day: int = Field(default=3, ge=0, description="roll-backs of a version on probation")
+    promotion_per_day: int = Field(default=3, ge=0, description="versions on probation that are rolled back")
 
 
 class Deploy(Section):
     """What bootstrap needs to know besides prefect.yaml."""
 
     scope: ClassVar[Scope] = "deployment"
-    relay_url: str | None = Field(
+    relay_url: HttpUrl | None = Field(
         default=None,
-        pattern=r"^https?://",
         description="where Prefect's server reaches the relay; http://<relay.host>:<relay.port>/prefect if not given",
     )
     variables: dict[VariableName, Any] = Field(default_factory=dict, description="Prefect Variables, by name")

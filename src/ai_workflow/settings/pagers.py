@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 _INSTEAD = {
     "pagerduty": "pagerduty_configs",
@@ -14,6 +15,14 @@ _INSTEAD = {
     "signl4": "webhook_configs with the address of its Prometheus integration",
     "spike": "webhook_configs with the address of its Alertmanager integration",
 }
+
+
+def schemes(notifier: Any) -> list[str]:
+    """Return the schemes of a plugin of Apprise, which an address of the vendor's website does not show."""
+    found: list[str] = []
+    for names in (notifier.protocol, notifier.secure_protocol):
+        found += [names] if isinstance(names, str) else list(names or ())
+    return found
 
 
 def refusal(schemes: Iterable[str]) -> str:

@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
+
+
+def is_http_url(url: str) -> bool:
+    """Return whether a text is an http or https URL with a valid host and port, and without spaces."""
+    if not url.isprintable() or re.search(r"\s", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        # Port and host are checked when they are read.
+        has_port = parts.port is None or parts.port > 0
+        return parts.scheme in ("http", "https") and bool((parts.hostname or "").encode("idna")) and has_port
+    except ValueError:
+        return False
+
+
+def _host(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(text):
+            raise ValueError("must be an IP address or a host name, without scheme and port") from None
+    return text
+
+
+def _http_url(text: str) -> str:
+    if not is_http_url(text):
+        raise ValueError("must be an http or https URL, such as http://host:port/path")
+    return text
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Host = Annotated[str, AfterValidator(_host)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Scope = Literal["pipeline", "deployment"]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
 from ai_workflow.secrets import Secret
-from ai_workflow.settings.section import RELATIVE_TO_FILE, Scope, Section
+from ai_workflow.settings.section import RELATIVE_TO_FILE, Host, Scope, Section
 
 
 class PredictionLog(Section):
@@ -27,7 +29,7 @@ class Service(Section):
     """The inference service."""
 
     scope: ClassVar[Scope] = "deployment"
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535, description="0: any that is free")
     token: Secret | None = Field(default=None, description="bearer token of callers")
     admin_token: Secret | None = Field(
@@ -51,14 +53,22 @@ class Service(Section):
 
     @model_validator(mode="after")
     def _open_to_others_only_with_token(self) -> Service:
-        for name, token in (("token", self.token), ("admin_token", self.admin_token)):
-            if token is not None and token.is_empty:
+        for name, token in self.tokens.items():
+            if token.is_empty:
                 raise ValueError(f"{name} must not be empty: anyone could call the service")
+        if problem := same_tokens(self.tokens):
+            raise ValueError(problem)
         if self.token is None and not self.is_loopback:
             raise ValueError(
                 f"service.host {self.host} can be reached from other machines: set service.token, or 127.0.0.1"
             )
         return self
+
+    @property
+    def tokens(self) -> dict[str, Secret]:
+        """The tokens that are set, by their keys."""
+        named = {"token": self.token, "admin_token": self.admin_token, "label_token": self.label_token}
+        return {name: token for name, token in named.items() if token is not None}
 
     @property
     def is_loopback(self) -> bool:
@@ -67,3 +77,14 @@ class Service(Section):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+
+def same_tokens(tokens: Mapping[str, object]) -> str:
+    """Return why tokens, by their keys, are refused: two have the same value. Empty if all differ."""
+    for (name, token), (other, value) in itertools.combinations(sorted(tokens.items()), 2):
+        if token == value:
+            return (
+                f"service.{name} and service.{other} have the same value: each would open what the other one guards. "
+                "Set different tokens"
+            )
+    return ""

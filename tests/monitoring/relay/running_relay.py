@@ -49,7 +49,8 @@ class RunningRelay:
         given.write_text(yaml.safe_dump({"relay": {"port": 0, "token": TOKEN, **(relay or {})}, "chat": channels}))
         environment = os.environ | {"AIW_ROOT": str(ROOT)} | ({} if in_pipeline else {"AIW_CONFIG": str(given)})
         arguments = ["--pipeline", str(given)] if in_pipeline else []
-        environment |= {"REQUESTS_CA_BUNDLE": str(folder / "certificate.pem")} | variables
+        certificate = folder / "certificate.pem"
+        environment |= ({"REQUESTS_CA_BUNDLE": str(certificate)} if certificate.exists() else {}) | variables
         self.process = subprocess.Popen(
             [sys.executable, *program, *arguments],
             cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="strict",

@@ -43,6 +43,19 @@ def test_a_message_in_full() -> None:
     )
 
 
+@pytest.mark.parametrize("trace_id", ["", " ", None])
+def test_an_alert_without_a_trace_has_no_field_for_it(trace_id: str | None) -> None:
+    """No request has reached a service that is down."""
+    down = alert(alertname="InferenceTargetDown")
+    del down["annotations"]["trace_id"]
+    if trace_id is not None:
+        down["annotations"]["trace_id"] = trace_id
+    for language, word in (("en", "trace"), ("zh", "追踪")):
+        text = plain(notice(down), language=language)
+        assert word not in text
+        assert not re.search(r"·\s*(·|$)", text, re.MULTILINE)
+
+
 def test_a_message_in_chinese_on_chinese_clocks() -> None:
     found = notice(alert(status="resolved"), externalURL="")
     lasted = "持续 12 分钟 后恢复，2025-01-15 18:00:00 UTC+8 至 2025-01-15 18:12:00 UTC+8"

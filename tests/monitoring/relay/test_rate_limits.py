@@ -161,7 +161,9 @@ def notice(name: str, status: Status = "firing") -> Notice:
 
 def box(vendor: Limited) -> Outbox:
     return Outbox(
-        Channel.model_validate({"name": "limited", "kind": "slack", "url": "x", "per_minute": 6000}),
+        Channel.model_validate(
+            {"name": "limited", "kind": "slack", "url": "https://x/services/T/B/x", "per_minute": 6000}
+        ),
         vendor,
         Ledger(300),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -36,6 +37,29 @@ def test_so_is_one_that_comes_from_a_secret(scheme: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("PAGER_URL", PAGERS[scheme])
     channel = Channel.model_validate({"name": "pager", "kind": "apprise", "url": "${secret:pager-url}"})
     with pytest.raises(AiWorkflowError, match=f"chat channel 'pager': url {scheme}:// opens incidents"):
+        opened(channel)
+
+
+@pytest.mark.parametrize("url", ["ntfy://a, ntfy://b", "ntfy://a ntfy://b", "json://a/x;json://b/x"])
+def test_several_addresses_in_a_secret_are_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAGER_URL", url)
+    channel = Channel.model_validate({"name": "pager", "kind": "apprise", "url": "${secret:pager-url}"})
+    with pytest.raises(AiWorkflowError, match="chat channel 'pager': url holds several addresses"):
+        opened(channel)
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_are_refused(
+    name: str, content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "authorities.pem"
+    if content is not None:
+        bundle.write_text(content)
+    channel = Channel.model_validate({"name": "team", "kind": "webhook", "url": "https://example.com/x"})
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(name, str(bundle))
+    with pytest.raises(AiWorkflowError, match=f"{name}: the certificates in {bundle} cannot be read"):
         opened(channel)
 
 

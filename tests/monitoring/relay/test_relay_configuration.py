@@ -29,15 +29,21 @@ def configured(file: Path) -> Server:
         ({"relay": {"host": "0.0.0.0"}}, "can be reached from other machines: set relay.token"),  # noqa: S104
         (
             {"chat": [{"name": "a", "kind": "slack", "url": "https://example.com/s3cr3t"}]},
-            "'a': url is not one of slack",
+            "chat.0.url: is not one of slack",
         ),
-        ({"chat": [{"name": "a", "kind": "wecom", "url": "ftp://s3cr3t"}]}, "url must begin with https://"),
-        ({"chat": [{"name": "a", "kind": "wecom", "url": "https://s3cr3t", "secret": "s"}]}, "is not for wecom"),
+        ({"chat": [{"name": "a", "kind": "wecom", "url": "ftp://s3cr3t"}]}, "chat.0.url: is not one of wecom"),
+        (
+            {"chat": [{"name": "a", "kind": "wecom", "url": "https://x/send?key=s3cr3t", "secret": "s"}]},
+            "is not for wecom",
+        ),
         ({"chat": [{"name": "a", "kind": "dingtalk", "url": "${secret:no-such}"}]}, "secret 'no-such' is not set"),
         ({"chat": [{"name": "a", "kind": "slack"}]}, "give `kind` and `url`, or the `block`"),
         ({"chat": [{"name": "a", "block": "b"}]}, "there is no ChatChannel block 'b'"),
         ({"chat": [{"name": "a", "block": "b"}, {"name": "a", "block": "c"}]}, "two channels are named a"),
-        ({"chat": [{"name": "a", "kind": "wecom", "url": "https://x", "timezone": "Mars"}]}, "must be a time zone"),
+        (
+            {"chat": [{"name": "a", "kind": "wecom", "url": "https://x/send?key=k", "timezone": "Mars"}]},
+            "must be a time zone",
+        ),
     ],
 )
 def test_a_mistake_in_the_configuration_is_said_without_the_secret(

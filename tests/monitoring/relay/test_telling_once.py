@@ -52,7 +52,7 @@ class Vendor:
 
 
 def channel(name: str, **more: object) -> Channel:
-    given = {"name": name, "kind": "wecom", "url": "https://x", "per_minute": 6000}
+    given = {"name": name, "kind": "wecom", "url": "https://x/send?key=k", "per_minute": 6000}
     return Channel.model_validate({**given, **more})
 
 

@@ -1,0 +1,56 @@
+"""The checks that each part makes at its start and that need no network, for `config check` and `make up`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ai_workflow.config import environment, variables
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secrets import Secret, variable
+from ai_workflow.settings import chat_urls
+from ai_workflow.settings.service import same_tokens
+
+if TYPE_CHECKING:
+    from ai_workflow.config import Loaded
+
+
+class StartError(AiWorkflowError):
+    """A part would refuse to start."""
+
+
+def check(loaded: Loaded, env: Mapping[str, str], unused: Iterator[str] | None = None) -> None:
+    """Raise if a part would refuse to start with these settings and variables.
+
+    Args:
+        loaded: the configuration.
+        env: the environment variables.
+        unused: errors of variables without effect; those of all parts if not given.
+
+    Raises:
+        StartError: every problem with its place and remedy, a line each; no url or secret is shown.
+    """
+    without_effect = variables.unused_by_all(loaded, env) if unused is None else unused
+    problems = [*without_effect, *environment.wrong(env), *_apprise(loaded), *_tokens(loaded, env)]
+    if problems:
+        raise StartError("\n".join(dict.fromkeys(problems)))
+
+
+def _apprise(loaded: Loaded) -> Iterator[str]:
+    """Yield an error for each literal address that Apprise does not know; the settings check its form only."""
+    for number, channel in enumerate(loaded.settings.chat):
+        url = channel.literal_url
+        if channel.kind == "apprise" and url is not None and (problem := chat_urls.refusal_of_apprise(url)):
+            key = f"chat.{number}.url"
+            yield f"{loaded.origin(key) or 'chat'}: {key}: {problem.removeprefix('url ')}"
+
+
+def _tokens(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:
+    """Yield an error if two tokens have the same value, as far as the values are known without Prefect."""
+    known = {name: _value(token, env) for name, token in loaded.settings.service.tokens.items()}
+    if problem := same_tokens({name: value for name, value in known.items() if value}):
+        yield problem
+
+
+def _value(token: Secret, env: Mapping[str, str]) -> str | None:
+    return token.reveal() if token.name is None else env.get(variable(token.name))
