@@ -28,7 +28,7 @@ from deploy.predeploy import Checked
 ANCHOR = "2020-01-01T00:00:00Z"
 _PAGE = 200
 # Parameters that change nothing; with them the form of a deployment shows fields to fill in.
-_UNSET: Mapping[str, Any] = {"config": "", "environment": "", "overrides": {}, "traceparent": "", "log_level": ""}
+_UNSET: Mapping[str, Any] = {"config": "", "overrides": {}, "traceparent": "", "log_level": ""}
 # The tag and the work pool of everything that is of this project.
 OURS = "ai-workflow"
 
@@ -180,8 +180,11 @@ def wanted(one: Checked, source: Source) -> dict[str, Any]:
         "version": entry.get("version", source.version),
         "description": entry.get("description", about),
         "tags": sorted({*entry.get("tags", []), *source.owner.tags}),
-        "parameters": {**_of_flow({**_UNSET, **source.parameters}, one), **entry.get("parameters", {})},
-        "parameter_openapi_schema": _with_environments(one.schema, source.environments),
+        "parameters": {
+            **_of_flow({**_UNSET, "environment": source.environment, **source.parameters}, one),
+            **entry.get("parameters", {}),
+        },
+        "parameter_openapi_schema": _form(one.schema, source.environments),
         "enforce_parameter_schema": entry.get("enforce_parameter_schema", True),
         "entrypoint": entry.given["entrypoint"],
         "pull_steps": entry.get("pull", source.steps()),
@@ -194,13 +197,18 @@ def wanted(one: Checked, source: Source) -> dict[str, Any]:
     }
 
 
-def _with_environments(schema: dict[str, Any], environments: Sequence[str]) -> dict[str, Any]:
-    """Return a schema whose `environment` is chosen from a list, if it has one."""
-    properties = schema["properties"]
-    if "environment" not in properties or not environments:
-        return schema
-    chosen = {"anyOf": [{"type": "string", "enum": ["", *environments]}, {"type": "null"}]}
-    return {**schema, "properties": {**properties, "environment": {**properties["environment"], **chosen}}}
+def _form(schema: dict[str, Any], environments: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of a deployment: environments to choose from, and a field for the JSON of `overrides`.
+
+    The UI shows no field for an object that may be null.
+    """
+    properties = {name: dict(one) for name, one in schema["properties"].items()}
+    if "environment" in properties and environments:
+        properties["environment"]["anyOf"] = [{"type": "string", "enum": ["", *environments]}, {"type": "null"}]
+    if "anyOf" in properties.get("overrides", {}):
+        [given] = [kind for kind in properties["overrides"].pop("anyOf") if kind.get("type") == "object"]
+        properties["overrides"] |= given
+    return {**schema, "properties": properties}
 
 
 def _of_flow(parameters: Mapping[str, Any], one: Checked) -> dict[str, Any]:

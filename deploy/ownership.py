@@ -132,5 +132,6 @@ def _same(deployment: DeploymentResponse, parameters: dict[str, Any]) -> bool:
     # `prefect deploy` stores the parameters of prefect.yaml alone, with an open schema: they name no owner.
     if (deployment.parameter_openapi_schema or {}).get("additionalProperties") is not False:
         return True
-    # No value and an empty one are the same.
-    return all((deployment.parameters.get(name) or "") == (parameters.get(name) or "") for name in _SHARED)
+    # No value and an empty one are the same; deployments of earlier versions name no environment.
+    config, environment = (deployment.parameters.get(name) or "" for name in _SHARED)
+    return config == (parameters.get("config") or "") and environment in ("", parameters.get("environment"))

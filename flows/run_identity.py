@@ -13,7 +13,7 @@ from ai_workflow.settings import Settings
 # Flows that process a table; the others keep versions, runs and files in order.
 WORK = ("training", "scoring")
 # Names that Prefect invents; others were given by a person, and stay.
-_INVENTED = re.compile(r"[a-z]+-[a-z]+")
+_INVENTED = re.compile(r"[A-Za-z]+-[a-z]+|[A-Z][a-z]+-[A-Z][a-z]+")
 log = logs.logger("flow")
 
 

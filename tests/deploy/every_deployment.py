@@ -66,7 +66,7 @@ class Deployed:
         self.api.post(f"/deployments/{self.all()[name]['id']}/resume_deployment").raise_for_status()
 
     def ended(self, run_id: str, patience: float = PATIENCE, *, even_if_crashed: bool = False) -> str:
-        """Wait for the end of a run, whatever the server does meanwhile, and return its state, with its message unless it completed.
+        """Wait for the end of a run, and return its state, with its message unless it completed.
 
         Args:
             run_id: the run.
