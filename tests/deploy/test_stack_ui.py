@@ -99,7 +99,7 @@ def test_the_page_of_a_run_has_its_name_tags_graph_and_trace(page: Page, stack: 
     short = run["name"].removeprefix("training sample ")
     assert re.fullmatch("[0-9a-f]{8}", short)
     page.get_by_text("kind:work").first.wait_for()
-    page.get_by_text(f"model_v1.0 published as latest trace={short}").wait_for()
+    page.get_by_text(f"trace={short}").first.wait_for()
     page.locator("canvas").first.wait_for()
     _keep(page, "run")
     page.goto(f"{stack.url('server')}/v2/runs")
