@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import CallWebhook, ChangeFlowRunState, RunDeployment
+from prefect.events.actions import CallWebhook, ChangeFlowRunState, DeleteFlowRun, RunDeployment
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
@@ -21,7 +21,8 @@ TAG = "ai-workflow"
 DAY = timedelta(days=1)
 # A worker that is down makes one run late after the other: of each deployment one is told in so long.
 LATE_AGAIN = timedelta(hours=6)
-ENDED = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Paused", "Suspended", "AwaitingRetry")
+IDLE = "Idle"
+ENDED = ("Completed", IDLE, "Failed", "TimedOut", "Cancelled", "Crashed", "Paused", "Suspended", "AwaitingRetry")
 BREACHED = "ai-workflow.slo.breached"
 _OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 _RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
@@ -54,7 +55,7 @@ def needs(settings: Settings, relay: UUID | None, deployments: Mapping[str, UUID
 
 def wanted(need: Needs) -> list[AutomationCore]:
     """Return the automations, in a fixed order."""
-    found = [_silent(need.silence)]
+    found = [_silent(need.silence), _idle()]
     if need.relay is not None:
         found += _told(need.relay)
     if need.reaction is not None:
@@ -130,6 +131,15 @@ def _silent(silence: timedelta) -> AutomationCore:
     message = f"no heartbeat for {silence.total_seconds():g} s, and no recovery has seen to it"
     about = "A run that has gone silent is marked Crashed, where no recovery is left to do so"
     return _automation("run silent", about, trigger, ChangeFlowRunState(state=StateType.CRASHED, message=message))
+
+
+def _idle() -> AutomationCore:
+    trigger = EventTrigger(
+        expect={f"prefect.flow-run.{IDLE}"}, match=_resource(_RUNS), match_related=_resource(_OURS),
+        posture=Posture.Reactive, threshold=1,
+    )  # fmt: skip
+    about = "A run of upkeep that found nothing to do is deleted: the history is for runs that did something"
+    return _automation("run idle", about, trigger, DeleteFlowRun())
 
 
 def _reaction(deployment: UUID) -> AutomationCore:

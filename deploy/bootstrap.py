@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL
 
 from ai_workflow import config as configuration
 from ai_workflow import process_limit
-from ai_workflow.config import dotenv
+from ai_workflow.config import dotenv, layers
 from ai_workflow.config import variables as environment_variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.prefect_answers import explain
@@ -215,7 +215,7 @@ def main(
         pipeline = str(Path(config).resolve()) if config and git is None else config
         given = {name: value for name, value in (("config", pipeline), ("environment", environment)) if value}
         named = settings.pipeline, settings.environment
-        source = Source(file.resolve().parent, git, ref, git_token_block, given, *named)
+        source = Source(file.resolve().parent, git, ref, git_token_block, given, *named, layers.environments(ROOT))
         if relay_url:
             of_deploy = settings.deploy.model_copy(update={"relay_url": relay_url})
             settings = settings.model_copy(update={"deploy": of_deploy})

@@ -5,6 +5,7 @@ Whether a deployment or a schedule is paused is a person's decision, and outlive
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,6 +27,8 @@ from deploy.predeploy import Checked
 # A fixed one: else each deployment of an interval would differ from the one before.
 ANCHOR = "2020-01-01T00:00:00Z"
 _PAGE = 200
+# Parameters that change nothing; with them the form of a deployment shows fields to fill in.
+_UNSET: Mapping[str, Any] = {"config": "", "overrides": {}, "traceparent": "", "log_level": ""}
 # The tag and the work pool of everything that is of this project.
 OURS = "ai-workflow"
 
@@ -42,6 +45,7 @@ class Source:
         parameters: `config` and `environment` of every deployment that has no others.
         pipeline: the pipeline of the configuration.
         environment: its environment.
+        environments: the environments that the project has files for.
     """
 
     folder: Path
@@ -51,6 +55,7 @@ class Source:
     parameters: Mapping[str, str] = field(default_factory=dict)
     pipeline: str = "sample"
     environment: str = "development"
+    environments: tuple[str, ...] = ()
 
     @property
     def owner(self) -> Owner:
@@ -67,8 +72,26 @@ class Source:
 
     @property
     def version(self) -> str:
-        """The version of the package, with the branch where the code comes from git."""
-        return version("ai-workflow") + (f"+{self.ref}" if self.git and self.ref else "")
+        """The commit of the folder, with `+changes` if files differ from it.
+
+        For a repository, or a folder without one, it is the version of the package, with the branch if one is named.
+        """
+        found = None if self.git else _commit(self.folder)
+        return found or version("ai-workflow") + (f"+{self.ref}" if self.git and self.ref else "")
+
+
+def _commit(folder: Path) -> str | None:
+    """Return the commit of a checkout, shortened; None without git or a repository."""
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 class Deployments:
@@ -156,9 +179,12 @@ def wanted(one: Checked, source: Source) -> dict[str, Any]:
     return {
         "version": entry.get("version", source.version),
         "description": entry.get("description", about),
-        "tags": sorted({*entry.get("tags", []), source.owner.tag}),
-        "parameters": {**_of_flow(source.parameters, one), **entry.get("parameters", {})},
-        "parameter_openapi_schema": one.schema,
+        "tags": sorted({*entry.get("tags", []), *source.owner.tags}),
+        "parameters": {
+            **_of_flow({**_UNSET, "environment": source.environment, **source.parameters}, one),
+            **entry.get("parameters", {}),
+        },
+        "parameter_openapi_schema": _form(one.schema, source.environments),
         "enforce_parameter_schema": entry.get("enforce_parameter_schema", True),
         "entrypoint": entry.given["entrypoint"],
         "pull_steps": entry.get("pull", source.steps()),
@@ -171,7 +197,21 @@ def wanted(one: Checked, source: Source) -> dict[str, Any]:
     }
 
 
-def _of_flow(parameters: Mapping[str, str], one: Checked) -> dict[str, str]:
+def _form(schema: dict[str, Any], environments: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of a deployment: environments to choose from, and a field for the JSON of `overrides`.
+
+    The UI shows no field for an object that may be null.
+    """
+    properties = {name: dict(one) for name, one in schema["properties"].items()}
+    if "environment" in properties and environments:
+        properties["environment"]["anyOf"] = [{"type": "string", "enum": ["", *environments]}, {"type": "null"}]
+    if "anyOf" in properties.get("overrides", {}):
+        [given] = [kind for kind in properties["overrides"].pop("anyOf") if kind.get("type") == "object"]
+        properties["overrides"] |= given
+    return {**schema, "properties": properties}
+
+
+def _of_flow(parameters: Mapping[str, Any], one: Checked) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name in one.schema["properties"]}
 
 

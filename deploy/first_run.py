@@ -7,13 +7,14 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from ai_workflow import config as configuration
-from ai_workflow import journal, scores, trace
+from ai_workflow import journal, logs, scores, trace
 from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import variables
 from ai_workflow.prefect_answers import explain
@@ -40,39 +41,51 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
     reached = server.ensure(VAR)
     for name, value in prefect_settings.environment(reached, settings, VAR).items():
         os.environ.setdefault(name, value)
+    logs.be_brief()
+    print(f"Prefect UI: {reached.ui_url}/runs")
+    store = Store(settings.store.root)
     try:
-        outcomes = asyncio.run(_flows(pipeline, environment))
+        outcomes = asyncio.run(_flows(pipeline, environment, store))
     except httpx.HTTPStatusError as error:
         raise server.ServerError(explain(error)) from error
-    store = Store(settings.store.root)
-    for events in _own_traces(store, outcomes):
-        print("\n" + journal.render(events))
     if not all(state.is_completed() for state in outcomes):
-        print(f"\nerror: {outcomes[-1].message}", file=sys.stderr)
+        print(_failure(outcomes[-1].message), file=sys.stderr)
         return 1
     results = [state.data.result for state in outcomes]
-    print(_summary(store, results, reached, pipeline))
+    print(_summary(store, results, pipeline))
     return 0
 
 
-async def _flows(pipeline: str | None, environment: str | None) -> list[Any]:
+async def _flows(pipeline: str | None, environment: str | None, store: Store) -> list[Any]:
+    """Run both flows, print the trace of each as it ends, and return their states."""
     from flows.scoring import scoring
     from flows.training import training
 
-    outcomes = [await training(pipeline, environment, return_state=True)]
-    if outcomes[0].is_completed():
-        outcomes.append(await scoring(pipeline, environment, return_state=True))
+    outcomes: list[Any] = []
+    for flow in (training, scoring):
+        outcomes.append(await flow(pipeline, environment, return_state=True))
+        _print_trace(store, outcomes[-1])
+        if not outcomes[-1].is_completed():
+            break
     return outcomes
 
 
-def _own_traces(store: Store, outcomes: list[Any]) -> list[list[journal.Event]]:
-    """Return the events of the runs that these states ended; a run that never began has none."""
-    book = journal.Journal(store)
-    traces = [trace.id_of_run(str(state.state_details.flow_run_id)) for state in outcomes]
-    return [events for trace_id in traces if (events := book.read(trace_id))]
+def _print_trace(store: Store, state: Any) -> None:
+    """Print what each stage of the run did that a state ended; a run that never began has no trace."""
+    events = journal.Journal(store).read(trace.id_of_run(str(state.state_details.flow_run_id)))
+    # Errors are on the console already, with stage, place and remedy.
+    brief = [replace(event, message="see above") if event.status == journal.ERROR else event for event in events]
+    if brief:
+        print("\n" + journal.render(brief), flush=True)
 
 
-def _summary(store: Store, results: list[dict[str, Any]], reached: server.Server, pipeline: str | None) -> str:
+def _failure(message: str) -> str:
+    """Return the last lines of a run that failed; the error itself only if no line has it yet."""
+    error = "" if logs.is_reported(message) else f"error: {message}\n"
+    return f"\n{error}{'look back':>12}  .venv/bin/ai-workflow trace --failed\n{'stop':>12}  make stop"
+
+
+def _summary(store: Store, results: list[dict[str, Any]], pipeline: str | None) -> str:
     trained, scored = results
     report = json.loads(store.read(f"{trained['folder']}/card.json"))
     figures = ", ".join(
@@ -88,8 +101,6 @@ def _summary(store: Store, results: list[dict[str, Any]], reached: server.Server
         ("version", f"{trained['version']} in {store.url(trained['folder'])}"),
         ("model card", store.url(f"{trained['folder']}/card.md")),
         ("predictions", f"{scored['rows']} in {store.url(scored['folder'])}"),
-        ("journal", store.url(journal.FOLDER)),
-        ("Prefect UI", f"{reached.ui_url}/runs"),
         ("again", f"make run{own}                    every stage is CACHED"),
         ("serve", f"make serve{own}                  answers over HTTP, see docs/serving.md"),
         ("all of it", f"make up{own}                     worker, service, alerts, schedules: see docs/stack.md"),

@@ -43,6 +43,11 @@ class Owner:
         """The tag of the deployments of this owner."""
         return f"{_TAG}{self.pipeline}/{self.environment}"
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """All tags of the deployments of this owner, which their runs get as well."""
+        return self.tag, f"pipeline:{self.pipeline}", f"environment:{self.environment}"
+
     def __str__(self) -> str:
         return f"pipeline '{self.pipeline}', environment '{self.environment}', project {self.project}"
 
@@ -127,4 +132,6 @@ def _same(deployment: DeploymentResponse, parameters: dict[str, Any]) -> bool:
     # `prefect deploy` stores the parameters of prefect.yaml alone, with an open schema: they name no owner.
     if (deployment.parameter_openapi_schema or {}).get("additionalProperties") is not False:
         return True
-    return all(deployment.parameters.get(name) == parameters.get(name) for name in _SHARED)
+    # No value and an empty one are the same; deployments of earlier versions name no environment.
+    config, environment = (deployment.parameters.get(name) or "" for name in _SHARED)
+    return config == (parameters.get("config") or "") and environment in ("", parameters.get("environment"))

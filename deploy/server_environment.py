@@ -55,6 +55,8 @@ def of(home: Path, port: int, given: Mapping[str, str], database: str | None = N
         "PREFECT_SERVER_UI_ENABLED": "true",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # By default Prefect never removes a run. PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD: 90 days.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "DO_NOT_TRACK": "1",
         **guard(port),
     }

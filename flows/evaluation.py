@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from ai_workflow.stages import drift_detector, evaluation_store, label_intake, label_joiner
+from flows.idle import IDLE
 from flows.parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
 from flows.pipeline_run import PipelineRun, execute, secret_block
 
@@ -48,4 +49,10 @@ async def evaluate(run: PipelineRun) -> dict[str, Any]:
     drifted = await run.stage(drift_detector.detect, joined, drift_detector.Watched.of(s))
     kept = await run.stage(evaluation_store.keep, joined, drifted, evaluation_store.Evaluated.of(s), moment)
     await run.show()
-    return {"versions": kept["versions"], "rows": joined["rows"], "message": f"{kept['message']}; {joined['message']}"}
+    message = f"{kept['message']}; {joined['message']}"
+    return {
+        "versions": kept["versions"],
+        "rows": joined["rows"],
+        "message": message,
+        IDLE: not (joined["rows"] or any(drifted["drift"].values())),
+    }

@@ -1,7 +1,8 @@
-"""The parameters that flows share, as the form of the UI shows them and as the server refuses nonsense.
+"""The parameters that flows share, as the form of the UI shows them and as the server validates them.
 
 The types say more in the schema than they check in Python: a run by hand gets the one-line error of the
-configuration instead of a traceback.
+configuration instead of a traceback. An empty text means the same as null, so that the form of a deployment can start
+filled in: a form shows null as a field without input (deploy/deployments.py sets the empty texts).
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Annotated, Any
 from pydantic import WithJsonSchema
 
 Pipeline = Annotated[
-    str | None, WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"\.ya?ml$"}, {"type": "null"}]})
+    str | None, WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^$|\.ya?ml$"}, {"type": "null"}]})
 ]
 Environment = Annotated[
     str | None,
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}, {"type": "null"}]}),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^$|^[a-z0-9][a-z0-9_-]{0,62}$"}, {"type": "null"}]}),
 ]
 Overrides = Annotated[
     dict[str, Any] | None,
@@ -23,13 +24,13 @@ Overrides = Annotated[
         {"anyOf": [{"type": "object", "propertyNames": {"pattern": "^[a-z0-9_]+([.][^.]+)*$"}}, {"type": "null"}]}
     ),
 ]
-_TRACEPARENT = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT = "^$|^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 Traceparent = Annotated[
     str | None, WithJsonSchema({"anyOf": [{"type": "string", "pattern": _TRACEPARENT}, {"type": "null"}]})
 ]
 LogLevel = Annotated[
     str | None,
     WithJsonSchema(
-        {"anyOf": [{"type": "string", "enum": ["DEBUG", "INFO", "WARN", "WARNING", "ERROR"]}, {"type": "null"}]}
+        {"anyOf": [{"type": "string", "enum": ["", "DEBUG", "INFO", "WARN", "WARNING", "ERROR"]}, {"type": "null"}]}
     ),
 ]

@@ -5,32 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-from prefect import Task, task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.blocks.system import Secret
-from prefect.cache_policies import CacheKeyFnPolicy
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
-from pydantic import BaseModel
 
-from ai_workflow import config, fingerprint, journal, logs, memory, observe, process_limit, trace
+from ai_workflow import config, journal, logs, observe, process_limit, trace
 from ai_workflow.config import variables
-from ai_workflow.errors import AiWorkflowError, TransientError
+from ai_workflow.errors import AiWorkflowError
 from ai_workflow.interrupt import Interrupted, check
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
-from flows import durable_store, one_process, run_logs, stage_cache
+from flows import durable_store, idle, one_process, run_identity, run_logs, stage_cache, stage_task
 from flows.graceful_stop import GracefulStop
-from flows.stage_progress import StageProgress
+from flows.stage_task import Attempt, Result
 
-RETRY_SECONDS = (1, 5)
-_TRANSIENT = "Transient"
 log = logs.logger("flow")
-Result = dict[str, Any]
 
 
 class PipelineRun:
@@ -43,6 +37,8 @@ class PipelineRun:
         self._journal = journal.Journal(self.store)
         self._visit = partial(observe.Visit, trace_id, settings.pipeline, flow, flow_run_id=flow_run.id)
         self._observers = (observe.Journaling(self._journal), observe.Counting())
+        # The results so far, and the states that they are of: a stage waits for those whose results it is given.
+        self._results: list[tuple[Result, State[Any]]] = []
 
     async def stage(
         self, work: Callable[..., Result], *args: Any, inputs: Callable[[], Any] | None = None, **unkeyed: Any
@@ -58,7 +54,7 @@ class PipelineRun:
         Raises:
             AiWorkflowError: the stage failed; the journal says so already.
         """
-        name = work.__module__.rsplit(".", 1)[-1]
+        name = stage_task.name_of(work)
         with observe.stage(self._visit(name), self._observers) as visit:
             try:
                 with process_limit.explained():
@@ -71,6 +67,7 @@ class PipelineRun:
                 logs.logger(name).error("%s", error)
                 raise
             result: Result = await state.aresult()
+            self._results.append((result, state))
             visit.status = journal.SUCCESS if result.get("resumed_from") is None else journal.RESUMED
             visit.status = journal.CACHED if state.name == "Cached" else visit.status
             visit.message, visit.numbers = result["message"], journal.numbers_of(result)
@@ -78,11 +75,13 @@ class PipelineRun:
         return result
 
     async def _run(self, work: Callable[..., Result], args: tuple[Any, ...], unkeyed: dict[str, Any]) -> State[Result]:
-        name, key = work.__module__.rsplit(".", 1)[-1], _key(work, args)
+        name, key = stage_task.name_of(work), stage_task.key(work, args)
         logs.logger(name).debug("cache key %s", key)
-        attempt = _Attempt(partial(work, self.store, *args, **unkeyed), name)
-        fresh = _task(name).with_options(refresh_cache=await stage_cache.is_damaged(self.store, _task(name), key))
-        state: State[Result] = await fresh(key, attempt, return_state=True)
+        attempt = Attempt(partial(work, self.store, *args, **unkeyed), name)
+        task = stage_task.of(name)
+        fresh = task.with_options(refresh_cache=await stage_cache.is_damaged(self.store, task, key))
+        earlier = [state for result, state in self._results if any(arg is result for arg in args)]
+        state: State[Result] = await fresh(key, attempt, return_state=True, wait_for=earlier)
         if attempt.error is not None and not state.is_completed():
             raise attempt.error
         return state
@@ -119,59 +118,6 @@ class PipelineRun:
         for made in await asyncio.gather(*shown, return_exceptions=True):
             if isinstance(made, Exception):
                 log.warning("an artifact could not be shown: %s", made)
-
-
-class _Attempt:
-    """Work for a task, opaque to Prefect, that remembers what went wrong."""
-
-    def __init__(self, work: Callable[[], Result], stage: str) -> None:
-        self.work, self.stage = work, stage
-        self.error: AiWorkflowError | None = None
-
-
-async def _perform(key: str, attempt: _Attempt) -> Result | State[Any]:
-    """Do the work in a thread, so that heartbeats and signals are heard meanwhile; `key` is the cache key."""
-    attempt.error = None
-    try:
-        with StageProgress(attempt.stage), process_limit.explained():
-            return stage_cache.sealed(await asyncio.to_thread(memory.explained, attempt.work))
-    except AiWorkflowError as error:
-        attempt.error = error
-        stage_cache.keep_nothing()
-        if isinstance(error, Interrupted):
-            return Crashed(message=str(error))
-        if isinstance(error, TransientError):
-            logs.logger(attempt.stage).warning("%s; tried again where tries are left", error)
-            return Failed(name=_TRANSIENT, message=str(error))
-        return Failed(message=str(error))
-
-
-async def _worth_a_retry(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    return state.name == _TRANSIENT
-
-
-@cache
-def _task(name: str) -> Task[..., Any]:
-    policy = CacheKeyFnPolicy(cache_key_fn=lambda _, parameters: parameters["key"])
-    return task(
-        name=name,
-        cache_policy=policy,
-        persist_result=True,
-        result_serializer="json",
-        log_prints=False,
-        retries=len(RETRY_SECONDS),
-        retry_delay_seconds=list(RETRY_SECONDS),
-        retry_condition_fn=_worth_a_retry,
-    )(_perform)
-
-
-def _key(work: Callable[..., Result], args: tuple[Any, ...]) -> str:
-    """Return `stage/code version/settings-inputs`, the same in every process."""
-    name = work.__module__.rsplit(".", 1)[-1]
-    options = [arg for arg in args if isinstance(arg, BaseModel)]
-    inputs = [arg for arg in args if not isinstance(arg, BaseModel)]
-    version = fingerprint.of(fingerprint.code_version(work.__module__), work.__name__)
-    return f"{name}/{version}/{fingerprint.of(*options)}-{fingerprint.of(*inputs)}"
 
 
 def secret_block(name: str) -> str | None:
@@ -212,6 +158,7 @@ async def execute(
             log.error("%s", error)
             return Failed(message=str(error))
         run_logs.set_up(settings)
+        await run_identity.show(flow, settings, trace_id)
         run = PipelineRun(flow, settings, trace_id)
         try:
             await one_process.claim(run.store, trace_id)
@@ -237,7 +184,7 @@ async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[
             one_process.tidy_at_exit(run.store)
             return Failed(message=f"{error.stage}: {error}" if error.stage else str(error))
     one_process.tidy_at_exit(run.store)
-    return {**result, "trace_id": run.trace_id}
+    return idle.ended({**result, "trace_id": run.trace_id})
 
 
 def _own_trace() -> str:

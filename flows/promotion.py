@@ -24,6 +24,7 @@ from ai_workflow.registry import Registry
 from ai_workflow.settings import Settings
 from ai_workflow.stages import result_store
 from ai_workflow.store import Store
+from flows.idle import IDLE
 from flows.parameters import Environment, LogLevel, Overrides, Pipeline
 from flows.upkeep import upkeep
 
@@ -80,7 +81,7 @@ def decide(settings: Settings, breach: str, recorded: str = "", model_version: s
     before = registry.aliases()
     if found is None or verdict in ("wait", "nothing to do"):
         log.info("%s: %s", settings.pipeline, reason)
-        return {"message": reason, "verdict": verdict, **before}
+        return {"message": reason, "verdict": verdict, **before, IDLE: found is None and not breach}
     if verdict == "roll back" and before["stable"] is None:
         message = (
             f"{found.version} cannot be rolled back, there is no stable version: {reason}. Publish another version"

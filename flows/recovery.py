@@ -13,6 +13,7 @@ from ai_workflow import logs
 from ai_workflow.settings import Settings
 from flows import orphan_tasks, second_chance, zombies
 from flows.found_runs import FoundRuns
+from flows.idle import IDLE
 from flows.parameters import Environment, LogLevel, Overrides, Pipeline
 from flows.upkeep import upkeep
 
@@ -49,10 +50,11 @@ async def recover(runs: FoundRuns) -> dict[str, Any]:
     with runs.alone() as alone:
         if not alone:
             log.info("another recovery is at work")
-            return {"message": "another recovery is at work"}
+            return {"message": "another recovery is at work", IDLE: True}
         await zombies.end(runs)
         await second_chance.give(runs)
         await orphan_tasks.end(runs)
-    if runs.done:
-        await acreate_table_artifact(runs.done, key="recovery", description="Runs whose process was gone")
-    return {"message": f"{len(runs.done)} things done" if runs.done else "no run needed recovery"}
+    if not runs.done:
+        return {"message": "no run needed recovery", IDLE: True}
+    await acreate_table_artifact(runs.done, key="recovery", description="Runs whose process was gone")
+    return {"message": f"{len(runs.done)} things done"}

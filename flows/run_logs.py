@@ -16,6 +16,10 @@ def set_up(settings: Settings) -> None:
     ours = logging.getLogger(logs.ROOT)
     if not any(isinstance(handler, APILogHandler) for handler in ours.handlers):
         ours.addHandler(APILogHandler())
+    for name in (logs.ROOT, "prefect.flow_runs", "prefect.task_runs"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, APILogHandler):
+                handler.setFormatter(logs.Traced())
     for name in ("", "prefect"):
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, APILogHandler):

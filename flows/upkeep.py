@@ -1,4 +1,4 @@
-"""What the flows share that look after runs and versions: settings, log format, and one line for a mistake."""
+"""Shared by the flows of upkeep: settings, log format, the state where nothing was to do, and one line for an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ai_workflow import logs, process_limit, trace
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
-from flows import durable_store, run_logs
+from flows import durable_store, idle, run_identity, run_logs
 
 
 async def upkeep(
@@ -26,7 +26,10 @@ async def upkeep(
     overrides: Mapping[str, Any] | None,
     log_level: str | None,
 ) -> Any:
-    """Do the work of a flow with its settings; an error of ours becomes a Failed state, no traceback."""
+    """Do the work of a flow with its settings, and return its result, or a state.
+
+    An error of the package becomes a Failed state without a traceback; a result marked `IDLE` becomes that state.
+    """
     log = logs.logger(name)
     chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
     with trace.bound(trace_id=trace.id_of_run(str(flow_run.id))):
@@ -36,8 +39,9 @@ async def upkeep(
             settings = loaded.settings
             run_logs.set_up(settings)
             await durable_store.check(settings)
+            await run_identity.show(name, settings, trace.id_of_run(str(flow_run.id)))
             with process_limit.explained():
-                return await work(settings)
+                return idle.ended(await work(settings))
         except AiWorkflowError as error:
             log.error("%s", error)
             return Failed(message=str(error))

@@ -176,7 +176,7 @@ GUARDS = (
         ("tests/test_registry.py", "-k", "damaged"),
     ),
     Guard(
-        "results as JSON", "flows/pipeline_run.py", 'result_serializer="json"', 'result_serializer="pickle"',
+        "results as JSON", "flows/stage_task.py", 'result_serializer="json"', 'result_serializer="pickle"',
         ("tests/flows/test_caching.py", "-k", "cached"),
     ),
     Guard(

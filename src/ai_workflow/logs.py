@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +16,12 @@ from ai_workflow.secrets import scrub
 
 ROOT = "ai_pipeline"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_TASKS, _FLOWS = "prefect.task_runs", "prefect.flow_runs"
+_FINISHED, _RETRY = "Finished in state ", " - Retr"
 _format = "text"
+_is_brief = False
+# The last errors of this package: Prefect repeats them in the lines about the states of task and flow.
+_errors: deque[str] = deque(maxlen=20)
 
 
 def logger(name: str) -> logging.Logger:
@@ -73,6 +79,43 @@ def set_form(form: str) -> None:
     _format = form
 
 
+def be_brief() -> None:
+    """Leave warnings, errors and the progress of a training on the console of this process, for `Console` handlers."""
+    global _is_brief  # noqa: PLW0603
+    _is_brief = True
+
+
+def is_reported(error: str) -> bool:
+    """Return whether an error of this package that was logged is part of a text."""
+    return any(reported in error or repr(reported)[1:-1] in error for reported in _errors)
+
+
+class Console(logging.Filter):
+    """Lets everything pass, or what `be_brief` names; records about progress have the attribute `progress`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is shown."""
+        if not _is_brief or getattr(record, "progress", False):
+            return True
+        return record.levelno >= logging.WARNING and not record.getMessage().startswith(_FINISHED)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return the message of a record; Prefect's name the task, and repeat no error that was logged before them."""
+    message = record.getMessage()
+    if record.levelno >= logging.ERROR and record.name.startswith(ROOT):
+        _errors.append(message)
+    if record.name in (_TASKS, _FLOWS) and message.startswith(_FINISHED):
+        state, _, reason = message.partition("(")
+        # A stage reports its own error; that of a flow may be of Prefect alone.
+        message = f"{state}()" if record.name == _TASKS or is_reported(reason) else message
+    if record.name == _TASKS and _RETRY in message:
+        # Before it is the error of this package, which is logged as a warning.
+        message = f"Retr{message.partition(_RETRY)[2]}"
+    task = getattr(record, "task_run_name", None)
+    return f"{task}: {message}" if task and record.name == _TASKS else message
+
+
 def trace_of(record: logging.LogRecord) -> str | None:
     """Return the trace id that a line belongs to, also for Prefect's own lines outside of our code."""
     run = getattr(record, "flow_run_id", None)
@@ -88,7 +131,7 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        message = record.getMessage()
+        message = _message(record)
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
@@ -109,6 +152,21 @@ class Formatter(logging.Formatter):
             "message": message,
             "trace_id": trace_id,
         }
+
+
+class Traced(logging.Formatter):
+    """Writes the message of a record and its trace, with every known secret masked: for the log of a run in Prefect."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message of a record, its traceback if it has one, and ` trace=` at the end."""
+        trace_id = trace_of(record)
+        message = _message(record)
+        if record.exc_info:
+            message = f"{message}\n{self.formatException(record.exc_info)}"
+        return scrub(message) + (f" trace={trace.short(trace_id)}" if trace_id else "")
 
 
 def _level(record: logging.LogRecord) -> str:

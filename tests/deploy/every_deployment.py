@@ -66,7 +66,7 @@ class Deployed:
         self.api.post(f"/deployments/{self.all()[name]['id']}/resume_deployment").raise_for_status()
 
     def ended(self, run_id: str, patience: float = PATIENCE, *, even_if_crashed: bool = False) -> str:
-        """Wait for the end of a run, whatever the server does meanwhile, and return its state with its message.
+        """Wait for the end of a run, and return its state, with its message unless it completed.
 
         Args:
             run_id: the run.
@@ -79,11 +79,16 @@ class Deployed:
         while time.monotonic() < deadline:
             try:
                 reply = self.api.get(f"/flow_runs/{run_id}")
+                if reply.status_code == httpx.codes.NOT_FOUND:
+                    # The automation `run idle` deletes runs that completed without anything to do.
+                    return "COMPLETED"
                 state = reply.json()["state"] if reply.status_code == httpx.codes.OK else None
             except httpx.TransportError:
                 state = None
             if state:
                 said = f"{state['type']}: {state['message'] or ''}".strip(": ")
+                if state["type"] == "COMPLETED":
+                    return "COMPLETED"
                 if state["type"] in final:
                     return said
             time.sleep(0.2)

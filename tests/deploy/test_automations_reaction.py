@@ -67,4 +67,4 @@ def test_an_automation_is_compared_by_what_it_says() -> None:
 
 def test_without_a_relay_or_a_reaction_nothing_refers_to_them() -> None:
     found = automations.wanted(Needs(None, None, timedelta(seconds=60)))
-    assert [one.name for one in found] == ["ai-workflow: run silent"]
+    assert [one.name for one in found] == ["ai-workflow: run silent", "ai-workflow: run idle"]

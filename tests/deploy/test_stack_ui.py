@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,21 +69,41 @@ def test_a_chat_is_named_by_a_form_that_explains_itself(page: Page, stack: Runni
 
 
 def test_a_training_is_started_with_other_parameters_and_served_at_once(page: Page, stack: RunningStack) -> None:
-    _open(page, stack, "training")
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("Custom run").click()
+    [deployment] = _all(stack, "deployments", deployments={"name": {"any_": ["training"]}})
+    page.goto(f"{stack.url('server')}/v2/deployments/deployment/{deployment['id']}/run")
     page.get_by_text("settings that win over every file").wait_for()
-    page.get_by_text("dict", exact=True).first.click()
-    page.locator(".p-code-input__textarea").fill('{"trainer.seed": 7}')
+    page.get_by_text("development", exact=True).first.wait_for()
+    page.locator(".cm-content").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type('{"trainer.seed": 7}')
     _keep(page, "training")
     patient.press(page, "/create_flow_run", page.get_by_role("button", name="Submit"))
 
     run = until(lambda: _completed(stack, "training"))
-    assert run["parameters"]["overrides"] == {"trainer.seed": 7}
+    empty = {"config": "", "traceparent": "", "log_level": ""}
+    assert run["parameters"] == {**empty, "environment": "development", "overrides": {"trainer.seed": 7}}
     assert until(lambda: stack.serving()["serving"], lambda version: version == "model_v1.0")
     for seed in (8, 9):
         given = json.dumps({"trainer.seed": seed})
         stack.prefect("deployment", "run", "training/training", "--param", f"overrides={given}")
+
+
+def test_the_page_of_a_run_has_its_name_tags_graph_and_trace(page: Page, stack: RunningStack) -> None:
+    page.goto(stack.url("server"))
+    page.wait_for_url("**/v2/**")
+    run = _completed(stack, "training")
+    assert run
+    page.goto(f"{stack.url('server')}/v2/runs/flow-run/{run['id']}")
+
+    page.get_by_text(run["name"]).first.wait_for()
+    short = run["name"].removeprefix("training sample ")
+    assert re.fullmatch("[0-9a-f]{8}", short)
+    page.get_by_text("kind:work").first.wait_for()
+    page.get_by_text(f"trace={short}").first.wait_for()
+    page.locator("canvas").first.wait_for()
+    _keep(page, "run")
+    page.goto(f"{stack.url('server')}/v2/runs")
+    page.get_by_text(run["name"]).first.wait_for()
 
 
 def test_the_trace_and_the_model_card_are_among_the_artifacts(page: Page, stack: RunningStack) -> None:

@@ -65,7 +65,7 @@ def type_of(run: FlowRun) -> StateType | None:
 def tasks(client: SyncPrefectClient, run_id: str | UUID, kind: StateType) -> list[str]:
     api = Api(Server(str(client.api_url)))
     asked: dict[str, Any] = {"flow_runs": {"id": {"any_": [str(run_id)]}}}
-    return [run["name"].rpartition("-")[0] for run in api.all("task_runs", **asked) if run["state_type"] == kind.value]
+    return [run["name"] for run in api.all("task_runs", **asked) if run["state_type"] == kind.value]
 
 
 def events(place: Workplace, run_id: str | UUID) -> list[Event]:

@@ -49,7 +49,9 @@ def test_every_line_of_a_run_bears_its_trace(number: int, trained_once: Workplac
     assert {line.logger.split(".")[0] for line in run.lines} == {"ai_pipeline", "prefect"}
 
     messages = Api(prefect_server).logs(run.events[0].flow_run_id)
-    ours = [line.message for line in run.ours("INFO")]
+    tail = f" trace={run.trace_id[:8]}"
+    assert all(message.endswith(tail) for message in messages), "a line in the log of the run has no trace"
+    ours = [line.message + tail for line in run.ours("INFO")]
     assert ours
     assert set(ours) <= set(messages), "an INFO line of ours did not reach Prefect"
 

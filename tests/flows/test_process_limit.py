@@ -25,9 +25,9 @@ def limited(*args, **named):
 trainer.train = limited
 """
 AROUND = """
-from flows import pipeline_run
+from flows import stage_task
 
-class Watched(pipeline_run.StageProgress):
+class Watched(stage_task.StageProgress):
     def __enter__(self):
         if self._stage != "trainer":
             return super().__enter__()
@@ -41,7 +41,7 @@ class Watched(pipeline_run.StageProgress):
             self._refused.__exit__(*error)
         return super().__exit__(*error)
 
-pipeline_run.StageProgress = Watched
+stage_task.StageProgress = Watched
 """
 SCRIPT = """
 import asyncio, concurrent.futures, contextlib, sys, threading

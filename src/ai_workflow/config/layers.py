@@ -60,9 +60,14 @@ def _layer(root: Path, path: Path, why: str) -> Layer:
     return Layer(absolute, absolute.exists(), why, (absolute.relative_to(root) if inside else absolute).as_posix())
 
 
+def environments(root: Path) -> tuple[str, ...]:
+    """Return the environments that a project has files for, in order."""
+    return tuple(sorted(path.stem for path in (root / "config").glob("*.yaml") if path.stem not in _NOT_ENVIRONMENTS))
+
+
 def _environment(root: Path, named: str | None) -> Layer | Problem:
     name = named or DEFAULT_ENVIRONMENT
-    existing = sorted(path.stem for path in (root / "config").glob("*.yaml") if path.stem not in _NOT_ENVIRONMENTS)
+    existing = environments(root)
     if name in existing or not named:
         return _layer(root, root / "config" / f"{name}.yaml", f"environment {name}")
     near = difflib.get_close_matches(name, existing, 1)

@@ -122,7 +122,8 @@ class Training:
         if options.early_stopping or state.step % self._every == 0:
             state.judge(_finite(self._fitting(self._trainer.loss, state), state.step))
         if state.step % self._every == 0:
-            log.info("step %d/%d loss %.4f", state.step, options.steps, state.losses[-1][1])
+            loss = state.losses[-1][1]
+            log.info("step %d/%d loss %.4f", state.step, options.steps, loss, extra={"progress": True})
         progress.report(state.step, options.steps, f"loss {state.losses[-1][1]:.4f}" if state.losses else "steps")
         if options.early_stopping and state.step - state.best_step >= options.early_stopping:
             log.info("stopped at step %d: no gain on the validation rows since step %d", state.step, state.best_step)

@@ -1,0 +1,92 @@
+"""A stage as a Prefect task: its content-based cache key, its retries, and errors of the package without tracebacks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.states import Crashed, Failed
+from pydantic import BaseModel
+
+from ai_workflow import fingerprint, logs, memory, process_limit
+from ai_workflow.errors import AiWorkflowError, TransientError
+from ai_workflow.interrupt import Interrupted
+from flows import stage_cache
+from flows.stage_progress import StageProgress
+
+RETRY_SECONDS = (1, 5)
+_TRANSIENT = "Transient"
+Result = dict[str, Any]
+
+
+class Attempt:
+    """The work of a stage, opaque to Prefect; it keeps the error of its last call."""
+
+    def __init__(self, work: Callable[[], Result], stage: str) -> None:
+        self.work, self.stage = work, stage
+        self.error: AiWorkflowError | None = None
+
+
+def name_of(work: Callable[..., Result]) -> str:
+    """Return the name of the stage that a function belongs to."""
+    return work.__module__.rsplit(".", 1)[-1]
+
+
+def key(work: Callable[..., Result], args: tuple[Any, ...]) -> str:
+    """Return the cache key `stage/code version/settings-inputs`, the same in every process."""
+    options = [arg for arg in args if isinstance(arg, BaseModel)]
+    inputs = [arg for arg in args if not isinstance(arg, BaseModel)]
+    version = fingerprint.of(fingerprint.code_version(work.__module__), work.__name__)
+    return f"{name_of(work)}/{version}/{fingerprint.of(*options)}-{fingerprint.of(*inputs)}"
+
+
+@cache
+def of(name: str) -> Task[..., Any]:
+    """Return the Prefect task of a stage; it is called with the cache key and an `Attempt`."""
+    policy = CacheKeyFnPolicy(cache_key_fn=lambda _, parameters: parameters["key"])
+    return task(
+        name=name,
+        task_run_name=name,
+        cache_policy=policy,
+        persist_result=True,
+        result_serializer="json",
+        log_prints=False,
+        retries=len(RETRY_SECONDS),
+        retry_delay_seconds=list(RETRY_SECONDS),
+        retry_condition_fn=_is_transient,
+    )(_perform)
+
+
+async def _perform(key: str, attempt: Attempt) -> Result | State[Any]:
+    """Do the work in a thread, so that heartbeats and signals are handled meanwhile."""
+    attempt.error = None
+    try:
+        with StageProgress(attempt.stage), process_limit.explained():
+            return stage_cache.sealed(await asyncio.to_thread(memory.explained, attempt.work))
+    except AiWorkflowError as error:
+        attempt.error = error
+        stage_cache.keep_nothing()
+        if isinstance(error, Interrupted):
+            return Crashed(message=str(error))
+        if isinstance(error, TransientError):
+            _warn_of_retry(attempt.stage, error)
+            return Failed(name=_TRANSIENT, message=str(error))
+        return Failed(message=str(error))
+
+
+def _warn_of_retry(stage: str, error: TransientError) -> None:
+    """Log an error that a further try follows; that of the last try is logged as the error of the stage."""
+    context = TaskRunContext.get()
+    tries = context.task_run.run_count if context else 0
+    if tries <= len(RETRY_SECONDS):
+        logs.logger(stage).warning("%s; tried again in %d s", error, RETRY_SECONDS[max(tries, 1) - 1])
+
+
+async def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    return state.name == _TRANSIENT
