@@ -49,7 +49,8 @@ class TrainingData:
 class Trainer(Protocol):
     """One training, a step at a time; between two steps it can be saved, and loaded in another process.
 
-    A family may have the attribute `adapted`, `{parameter: [default, used]}`: defaults that it fitted to few rows.
+    A family may have the attribute `adapted`, `{parameter: [default, used]}`: defaults that it fitted to few rows; and
+    `memory_remedy`, what helps where memory runs out with few rows per step.
     """
 
     library: str
