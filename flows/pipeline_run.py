@@ -13,7 +13,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.blocks.system import Secret
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run, task_run
 from prefect.states import Crashed, Failed
 from pydantic import BaseModel
 
@@ -42,7 +42,7 @@ class PipelineRun:
         self.trace_id, self._flow = trace_id, flow
         self._journal = journal.Journal(self.store)
         self._visit = partial(observe.Visit, trace_id, settings.pipeline, flow, flow_run_id=flow_run.id)
-        self._observers = (observe.Journaling(self._journal), observe.Counting())
+        self._observers = (observe.Journaling(self._journal), observe.Counting(), observe.Debugging())
 
     async def stage(
         self, work: Callable[..., Result], *args: Any, inputs: Callable[[], Any] | None = None, **unkeyed: Any
@@ -79,10 +79,10 @@ class PipelineRun:
 
     async def _run(self, work: Callable[..., Result], args: tuple[Any, ...], unkeyed: dict[str, Any]) -> State[Result]:
         name, key = work.__module__.rsplit(".", 1)[-1], _key(work, args)
-        logs.logger(name).debug("cache key %s", key)
         attempt = _Attempt(partial(work, self.store, *args, **unkeyed), name)
         fresh = _task(name).with_options(refresh_cache=await stage_cache.is_damaged(self.store, _task(name), key))
         state: State[Result] = await fresh(key, attempt, return_state=True)
+        logs.logger(name).debug("cache %s: cache key %s", "hit" if state.name == "Cached" else "miss", key)
         if attempt.error is not None and not state.is_completed():
             raise attempt.error
         return state
@@ -142,6 +142,8 @@ async def _perform(key: str, attempt: _Attempt) -> Result | State[Any]:
             return Crashed(message=str(error))
         if isinstance(error, TransientError):
             logs.logger(attempt.stage).warning("%s; tried again where tries are left", error)
+            count, most = task_run.run_count or 1, len(RETRY_SECONDS) + 1
+            logs.logger(attempt.stage).debug("retry: attempt %d of %d failed", count, most)
             return Failed(name=_TRANSIENT, message=str(error))
         return Failed(message=str(error))
 
