@@ -98,8 +98,6 @@ def test_debug_is_for_one_run(called: tuple[Workplace, Run, Run, Run]) -> None:
     ("logger", "pattern"),
     [
         ("partitions", r"read: data/clean/\S+\.parquet, \d+ rows, \d+ bytes, "),
-        ("partitions", r"written: data/features/\S+\.parquet, \d+ rows, \d+ bytes$"),
-        ("partitions", r"cache miss: data/clean/[0-9a-f]+$"),
         ("preprocessor", r"cache (hit|miss): cache key preprocessor/"),
         ("trainer", r"(SUCCESS|CACHED) in \d+\.\d+ s: .*; memory peak of the process so far [1-9]\d* MiB"),
     ],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from ai_workflow import memory
+from ai_workflow import memory, trainers
 from ai_workflow.errors import StageError
 from ai_workflow.model_process import ModelFailed, ModelProcess
 from ai_workflow.trainers import inputs, mlp_model, torch_mlp
@@ -135,6 +135,9 @@ def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_
     assert "Data batch size reduced from 128 to 64 due to memory pressure" in caplog.messages
     with pytest.raises(memory.OutOfMemory, match=r"with 16 rows at once\. Give .*: trainer\.params\.hidden"):
         mlp_model.load(model(task))(x)
+    monkeypatch.setattr(mlp_model, "unpacked", lambda _: short(inputs.Inputs([], x, x, []), x))
+    with pytest.raises(memory.OutOfMemory, match=r"while the model was loaded\. Give .*: trainer\.params"):
+        trainers.load("torch_mlp", model(task))
 
 
 @pytest.mark.slow

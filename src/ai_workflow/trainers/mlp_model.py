@@ -86,7 +86,7 @@ def unpacked(model: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     try:
         (size,) = struct.unpack_from("<Q", model)
-        header, data = json.loads(model[8 : 8 + size]), model[8 + size :]
+        header, data = json.loads(model[8 : 8 + size]), memoryview(model)[8 + size :]
         about: dict[str, Any] = json.loads(header.pop("__metadata__")["model"])
         tensors = {
             name: np.frombuffer(data[slice(*each["data_offsets"])], _TYPES[each["dtype"]]).reshape(each["shape"])
