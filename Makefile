@@ -41,7 +41,7 @@ $(error $(firstword $(UNREAD)) has no effect on make $(or $(MAKECMDGOALS),help),
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down serve deploy stop status setup test test-slow test-all check check-kill audit screenshots bench format lock clean distclean
+.PHONY: help run up down serve deploy stop status setup test test-slow test-gpu test-all check check-kill audit screenshots bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,13 +74,16 @@ setup: $(COMPILED) ## make .venv and install the locked versions, hashes verifie
 	@:
 
 test: setup ## run the quick tests; TESTS=tests/deploy for some of them
-	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill" $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill and not gpu" $(TESTS)
 
 check-kill: setup ## kill, damage and starve runs in every way, a quarter of an hour long; AIW_KILLS=200 for more kills
 	$(PY) -m pytest -n 2 --no-loadscope-reorder -m kill tests/kill
 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
 	$(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
+
+test-gpu: setup ## run the tests that need a GPU, in less than four minutes; they are skipped where there is none
+	$(PY) -m pytest -q -m gpu tests/trainers/test_gpu.py
 
 test-all: setup ## run every test
 	$(PY) -m pytest $(TESTS)

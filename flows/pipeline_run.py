@@ -36,7 +36,7 @@ class PipelineRun:
         self.trace_id, self._flow = trace_id, flow
         self._journal = journal.Journal(self.store)
         self._visit = partial(observe.Visit, trace_id, settings.pipeline, flow, flow_run_id=flow_run.id)
-        self._observers = (observe.Journaling(self._journal), observe.Counting())
+        self._observers = (observe.Journaling(self._journal), observe.Counting(), observe.Debugging())
         # The results so far, and the states that they are of: a stage waits for those whose results it is given.
         self._results: list[tuple[Result, State[Any]]] = []
 
@@ -76,12 +76,12 @@ class PipelineRun:
 
     async def _run(self, work: Callable[..., Result], args: tuple[Any, ...], unkeyed: dict[str, Any]) -> State[Result]:
         name, key = stage_task.name_of(work), stage_task.key(work, args)
-        logs.logger(name).debug("cache key %s", key)
         attempt = Attempt(partial(work, self.store, *args, **unkeyed), name)
         task = stage_task.of(name)
         fresh = task.with_options(refresh_cache=await stage_cache.is_damaged(self.store, task, key))
         earlier = [state for result, state in self._results if any(arg is result for arg in args)]
         state: State[Result] = await fresh(key, attempt, return_state=True, wait_for=earlier)
+        logs.logger(name).debug("cache %s: cache key %s", "hit" if state.name == "Cached" else "miss", key)
         if attempt.error is not None and not state.is_completed():
             raise attempt.error
         return state

@@ -86,6 +86,7 @@ def _warn_of_retry(stage: str, error: TransientError) -> None:
     tries = context.task_run.run_count if context else 0
     if tries <= len(RETRY_SECONDS):
         logs.logger(stage).warning("%s; tried again in %d s", error, RETRY_SECONDS[max(tries, 1) - 1])
+        logs.logger(stage).debug("retry: attempt %d of %d failed", max(tries, 1), len(RETRY_SECONDS) + 1)
 
 
 async def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:

@@ -82,6 +82,16 @@ def test_what_was_saved_comes_back(anywhere: Store) -> None:
     assert seconds > 0
 
 
+def test_debug_shows_the_size_of_each_checkpoint(anywhere: Store, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="ai_pipeline")
+    made = Checkpoints(anywhere, "credit", FINGERPRINT, 2)
+    made.save(10, b"x" * 1234, FIGURES)
+    made.newest()
+    saved, read = [text for text in caplog.messages if "bytes" in text and text.startswith("checkpoint ")]
+    assert saved.startswith("checkpoint model_step_10 saved, 1234 bytes in ")
+    assert read == "checkpoint model_step_10 read, 1234 bytes"
+
+
 def test_where_nothing_was_saved_there_is_none_and_nothing_is_said(
     anywhere: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -55,6 +55,47 @@ def test_other_errors_are_not_taken_for_it() -> None:
         memory.fitting(work, 300, floor=50)
 
 
+def test_blocks_halve_keep_the_order_of_rows_and_do_not_try_a_size_again_that_did_not_fit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried: list[int] = []
+
+    def work(start: int, end: int) -> range:
+        tried.append(end - start)
+        if end - start > 40:
+            raise MemoryError
+        return range(start, end)
+
+    blocks = memory.Blocks(128, 8, "Buy more")
+    assert [row for block in blocks.each(300, work) for row in block] == list(range(300))
+    assert tried == [128, 64] + [32] * 9 + [12]
+    assert [len(block) for block in blocks.each(64, work)] == [32, 32]
+    assert [len(block) for block in blocks.each(0, work)] == [0]
+    assert len(caplog.messages) == 2
+
+
+def test_blocks_at_the_floor_are_a_memory_error_that_the_stage_explains() -> None:
+    def work(start: int, end: int) -> None:
+        raise MemoryError("Unable to allocate 3.2 GiB")
+
+    blocks = memory.Blocks(None, 8, "Train a smaller network")
+    with pytest.raises(memory.OutOfMemory, match=r"memory ran out with 8 rows at once \(Unable to allocate 3.2 GiB\)"):
+        blocks.each(20, work)
+    with pytest.raises(StageError, match=r"with 8 rows at once .*\. Train a smaller network$"):
+        memory.fitting(lambda rows: blocks.each(rows, work), 300, floor=50)
+
+
+def test_the_remedy_names_what_can_be_lowered_in_the_stage() -> None:
+    def work(_: int) -> None:
+        raise MemoryError
+
+    for remedy in ("", "evaluate.holdout"):
+        with pytest.raises(StageError) as told:
+            memory.fitting(work, 50, **({"remedy": remedy} if remedy else {}))
+        assert (remedy or "source.partition_rows below 1000") in str(told.value)
+        assert "model.batch_size" not in str(told.value)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["featuring", "cleaning", "loading", "training"])
 @pytest.mark.timeout(300)

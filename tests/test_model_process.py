@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import lightgbm
 import numpy as np
 import pytest
 
+from ai_workflow import memory
 from ai_workflow.model_process import ModelFailed, ModelProcess
 from tests import processes
 
@@ -135,3 +138,32 @@ def test_the_process_ends_with_its_caller(model: bytes, tmp_path_factory: pytest
     caller.send_signal(signal.SIGKILL)
     # The pipe ends only when the model's process, which holds it too, has ended.
     caller.communicate(timeout=10)
+
+
+@pytest.mark.slow
+def test_rows_that_do_not_fit_into_the_memory_of_the_process_are_answered_in_smaller_blocks(
+    model: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, expected = _x(400_000), lightgbm.Booster(model_str=model.decode()).predict(_x(400_000))
+    before = processes.children()
+    with _process(model) as process:
+        # Threads and libraries of the first use are not the memory that the rows take.
+        process.predict(_x(20_000))
+        pid = _child(before)
+        used = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.prlimit(pid, resource.RLIMIT_AS, (used + (9 << 20), resource.RLIM_INFINITY))
+        np.testing.assert_array_equal(process.predict(x), expected)
+    assert "Data batch size reduced from 400000 to 200000 due to memory pressure" in caplog.messages
+
+
+def test_a_process_without_memory_for_few_rows_is_a_memory_error_with_a_remedy(
+    model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = _process(model)
+
+    def starved(*_: object) -> bytes:
+        raise memory.OutOfMemory("model_v1.0: memory ran out", "Train a smaller model")
+
+    monkeypatch.setattr(process, "_ask", starved)
+    with pytest.raises(MemoryError, match=r"model_v1.0: memory ran out\. Train a smaller model"):
+        process.predict(_x(300))

@@ -89,6 +89,25 @@ def test_a_file_that_is_not_parquet_is_refused_by_name(store: Store, kind: str) 
         partitions.read(store, written)
 
 
+def test_debug_shows_what_is_read_and_written_and_whether_it_was_cached(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="ai_pipeline")
+    written = partitions.write(store, "data/test/x.parquet", pd.DataFrame({"a": range(5), "b": 1.5}), "s")
+    partitions.read(store, written, ["a"])
+    list(partitions.slices(store, written, 2))
+    for _ in range(2):
+        partitions.remembered(store, "stage", "key", Computing(store))
+    shown = f"data/test/x.parquet, 5 rows, {written.bytes} bytes"
+    assert caplog.messages[:3] == [
+        f"written: {shown}",
+        f"read: {shown}, 1 columns, 5 rows at once",
+        f"read: {shown}, all columns, 2 rows at once",
+    ]
+    assert caplog.messages[3] == "cache miss: data/stage/key"
+    assert caplog.messages[-1] == "cache hit: data/stage/key"
+
+
 def test_what_is_remembered_is_computed_once(store: Store) -> None:
     compute = Computing(store)
     first = partitions.remembered(store, "stage", "key", compute)

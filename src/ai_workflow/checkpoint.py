@@ -76,7 +76,9 @@ class Checkpoints:
         # Those that a killed process left without a record, too.
         for name in set(filter(_STATE.match, self._store.names(self.folder))) - kept:
             self._store.remove(f"{self.folder}/{name}")
-        return time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        log.debug("checkpoint model_step_%d saved, %d bytes in %.3f s", step, ref.bytes, seconds)
+        return seconds
 
     def steps(self) -> list[int]:
         """Return the steps that a checkpoint claims to be of, the earliest first."""
@@ -100,6 +102,7 @@ class Checkpoints:
                     "checkpoint model_step_%d was saved in %s and cannot be used any more: "
                     "the steps after %d are trained again", expected, self._store.url(self.folder), step,
                 )  # fmt: skip
+            log.debug("checkpoint %s read, %d bytes", found.name, len(found.state))
             return found
         if expected:
             log.error(

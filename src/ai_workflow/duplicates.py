@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import fingerprint, hashes, memory, partitions, quarantine
+from ai_workflow import fingerprint, hashes, memory, parquet, partitions, quarantine
 from ai_workflow.partitions import ID, ROW, Partition
 from ai_workflow.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +86,29 @@ def _drop(store: Store, body: Cleaned, repeats: np.ndarray, id_column: str | Non
     )
 
     def compute(stem: str) -> dict[str, Any]:
-        import pandas as pd
+        def parted(at_once: int) -> Cleaned:
+            away = [partitions.table(store, rejected)] if rejected else []
+            name = id_column or "(whole row)"
+            good = _good_rows(store, part, repeats, name, away, at_once)
+            kept = partitions.write(store, f"{stem}-00000.parquet", good, part.source)
+            both = partitions.write(store, f"{stem}-rejected.parquet", away, part.source)
+            return Cleaned(kept, both, body.present)
 
-        frame = partitions.read(store, part)
-        rows = pd.Series(repeats, index=frame.index)
-        kept = partitions.write(store, f"{stem}-00000.parquet", frame[~rows].reset_index(drop=True), part.source)
-        before = [partitions.table(store, rejected)] if rejected else []
-        finding = [(id_column or "(whole row)", "repeats an earlier row", rows)]
-        away = [*before, quarantine.table(frame, finding, part.source)]
-        both = partitions.write(store, f"{stem}-rejected.parquet", away, part.source)
-        return Cleaned(kept, both, body.present).to_json()
+        return memory.fitting(parted, part.rows).to_json()
 
     return Cleaned.from_json(partitions.remembered(store, "clean", key, compute))
+
+
+def _good_rows(
+    store: Store, part: Partition, repeats: np.ndarray, name: str, away: list[pa.Table], at_once: int
+) -> Iterator[pa.Table]:
+    """Yield the rows that repeat no earlier one, a slice at a time, and append the others to `away`."""
+    import pandas as pd
+
+    start = 0
+    for frame in partitions.slices(store, part, at_once):
+        rows = pd.Series(repeats[start : start + len(frame)], index=frame.index)
+        start += len(frame)
+        if rows.any():
+            away.append(quarantine.table(frame, [(name, "repeats an earlier row", rows)], part.source))
+        yield parquet.tabled(frame[~rows].reset_index(drop=True))

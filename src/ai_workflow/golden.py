@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features
+from ai_workflow import features, partitions, split
+from ai_workflow.partitions import Dataset, Partition
 from ai_workflow.registry import Registry, Version
+from ai_workflow.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
 
+_ROWS = 8
 # Another processor may round the last digits another way.
 _TOLERANCE = 1e-5
 
@@ -67,3 +70,41 @@ def read(registry: Registry, version: Version) -> Golden:
             rows[name] = pd.to_datetime(rows[name], format="ISO8601", utc=True)
     x = features.transform(features.as_known(rows, spec), spec)
     return Golden(spec, x, np.array(golden["answers"], dtype=float).reshape(len(x), -1))
+
+
+def choose(
+    store: Store, clean: Dataset, spec: dict[str, Any], predict: Callable[[np.ndarray], np.ndarray], at_once: int
+) -> dict[str, Any]:
+    """Return a few clean rows of the holdout as JSON, with the answers that every copy of the model must give.
+
+    They are the first of one partition, however many rows are read at once.
+    """
+    for part in clean.partitions:
+        held = _first_held_out(store, part, spec, at_once)
+        if held is not None:
+            rows = held[features.inputs(spec)].to_dict(orient="records")
+            sent = [{name: _as_sent(value) for name, value in row.items()} for row in rows]
+            return {"rows": sent, "answers": predict(features.transform(held, spec)).tolist()}
+    return {"rows": [], "answers": []}
+
+
+def _first_held_out(store: Store, part: Partition, spec: dict[str, Any], at_once: int) -> Any:
+    import pandas as pd
+
+    pieces, missing = [], _ROWS
+    for frame in partitions.slices(store, part, at_once):
+        held = frame[split.held_out(frame, spec["split"])].head(missing)
+        missing -= len(held)
+        pieces += [held] if len(held) else []
+        if not missing:
+            break
+    return pd.concat(pieces, ignore_index=True) if pieces else None
+
+
+def _as_sent(value: Any) -> Any:
+    """Return a clean value as JSON that reads back as the very same: all digits of a number, all of a moment."""
+    import pandas as pd
+
+    if pd.isna(value):
+        return None
+    return value.isoformat() if isinstance(value, pd.Timestamp) else value

@@ -1,12 +1,17 @@
 """A model in a process of its own: a file that crashes the parser, or a model that hangs, cannot take the caller along.
 
-Frames on the pipes: 8 bytes length (little endian), then the bytes. First the model's kind, then its file; the process
-answers `ok`. Then for each X (npy) one answer (npy).
+Frames to the process: 8 bytes length (little endian), then the bytes. First the model's kind, then its file, then each
+X (npy). Frames from it have a byte before that says what they are:
+
+    A   the answer: empty when the model is loaded, then one (npy) for each X
+    W   a warning for the log; the answer follows
+    M   memory ran out: the problem, a line break, the remedy
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import select
 import struct
@@ -14,11 +19,17 @@ import subprocess
 import sys
 from typing import IO, TYPE_CHECKING, Any
 
+from ai_workflow import logs, memory, trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.stall import StallTimeout
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_HEAD = struct.Struct("<cQ")
+_ANSWER, _WARNING, _NO_MEMORY = b"A", b"W", b"M"
+_REMEDY = f"{memory.MORE}, or train a smaller model: trainer.params"
 
 
 class ModelFailed(AiWorkflowError):
@@ -37,6 +48,7 @@ class ModelProcess:
 
     def __init__(self, name: str, kind: str, model: bytes, timeout: float) -> None:
         self._name, self._kind, self._model, self._timeout = name, kind, model, timeout
+        self._blocks = memory.Blocks(None, memory.MIN_BATCH_ROWS, _REMEDY)
 
     def __enter__(self) -> ModelProcess:
         self._process = subprocess.Popen(
@@ -57,11 +69,17 @@ class ModelProcess:
         self._process.communicate()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the model's answers to (n, features) float32: (n, classes) or (n,).
+        """Return the model's answers to (n, features) float32: (n, classes) or (n,), in blocks that fit into memory.
 
         Raises:
             ModelFailed: the process died, was late, or its answer has another shape or is not finite.
+            MemoryError: few rows at once do not fit into memory either.
         """
+        import numpy as np
+
+        return np.concatenate(self._blocks.each(len(x), lambda start, end: self._predict(x[start:end])))
+
+    def _predict(self, x: np.ndarray) -> np.ndarray:
         import numpy as np
 
         out = io.BytesIO()
@@ -79,8 +97,16 @@ class ModelProcess:
         for frame in frames:
             self._send(struct.pack("<Q", len(frame)), deadline, what)
             self._send(frame, deadline, what)
-        (size,) = struct.unpack("<Q", self._take(8, deadline, what))
-        return self._take(size, deadline, what)
+        while True:
+            kind, size = _HEAD.unpack(self._take(_HEAD.size, deadline, what))
+            data = self._take(size, deadline, what)
+            if kind == _ANSWER:
+                return data
+            text = data.decode(errors="replace")
+            if kind == _NO_MEMORY:
+                problem, _, remedy = text.partition("\n")
+                raise memory.OutOfMemory(f"{self._name}: {problem}", remedy or _REMEDY)
+            logs.logger(trace.current_stage() or "model").warning("%s", text)
 
     def _send(self, data: bytes, deadline: StallTimeout, what: str) -> None:
         assert self._process.stdin is not None
@@ -118,10 +144,22 @@ class ModelProcess:
         return ModelFailed(f"the process of {self._name} {how}")
 
 
-def _write(pipe: IO[bytes], data: bytes) -> None:
-    pipe.write(struct.pack("<Q", len(data)))
+def _write(pipe: IO[bytes], kind: bytes, data: bytes | memoryview) -> None:
+    pipe.write(_HEAD.pack(kind, len(data)))
     pipe.write(data)
     pipe.flush()
+
+
+class _Warnings(logging.Handler):
+    """Sends the lines of this process to the one that asks."""
+
+    def __init__(self, answers: IO[bytes]) -> None:
+        super().__init__(logging.WARNING)
+        self._answers = answers
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the text of a line."""
+        _write(self._answers, _WARNING, record.getMessage().encode())
 
 
 def _read(pipe: IO[bytes]) -> bytes | None:
@@ -133,26 +171,50 @@ def _read(pipe: IO[bytes]) -> bytes | None:
 
 
 def _answer(asked: Any, answers: Any) -> None:
-    import numpy as np
-
     from ai_workflow import trainers
 
     kind, model = _read(asked), _read(asked)
     if kind is None or model is None:
         return
     predict = trainers.load(kind.decode(), model)
-    _write(answers, b"ok")
+    _write(answers, _ANSWER, b"")
     while (data := _read(asked)) is not None:
-        out = io.BytesIO()
-        np.save(out, predict(np.load(io.BytesIO(data), allow_pickle=False)), allow_pickle=False)
-        _write(answers, out.getvalue())
+        problem = None
+        try:
+            answer = _answered(predict, data)
+        except MemoryError as error:
+            problem = error
+        if problem is None:
+            _write(answers, _ANSWER, answer)
+            continue
+        del data
+        _out_of_memory(answers, problem)
+        problem = None
+        memory.release()
+
+
+def _answered(predict: Any, data: bytes) -> memoryview:
+    import numpy as np
+
+    out = io.BytesIO()
+    np.save(out, predict(np.load(io.BytesIO(data), allow_pickle=False)), allow_pickle=False)
+    return out.getbuffer()
+
+
+def _out_of_memory(answers: IO[bytes], error: MemoryError) -> None:
+    found = memory.described(error, "", _REMEDY)
+    _write(answers, _NO_MEMORY, f"{' '.join(found.problem.split())}\n{found.remedy}".encode())
 
 
 if __name__ == "__main__":
     # What a library prints must not end up among the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    logging.getLogger(logs.ROOT).addHandler(_Warnings(answers))
     try:
         _answer(sys.stdin.buffer, answers)
+    except MemoryError as error:
+        _out_of_memory(answers, error)
+        sys.exit(1)
     except Exception as error:  # whatever a library makes of a bad model: one line, and the caller says which it was
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -7,6 +7,8 @@ a resumed run has no holes. One that fails is counted and logged, never raised.
 from __future__ import annotations
 
 import contextlib
+import logging
+import resource
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -105,6 +107,24 @@ class Counting:
         metrics.get("pipeline_stage_duration_seconds").labels(visit.pipeline, visit.stage).observe(visit.seconds)
         if "rows" in visit.numbers:
             metrics.get("pipeline_stage_rows").labels(visit.pipeline, visit.stage).set(visit.numbers["rows"])
+
+
+class Debugging:
+    """Logs at level DEBUG what a visit took, and the most memory that the process has had so far."""
+
+    def began(self, visit: Visit) -> None:
+        """Log nothing: the journal has it."""
+
+    def ended(self, visit: Visit) -> None:
+        """Log status, time, numbers and memory."""
+        if not log.isEnabledFor(logging.DEBUG):
+            return
+        peaks = [resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        numbers = ", ".join(f"{name} {value:g}" for name, value in sorted(visit.numbers.items())) or "no numbers"
+        logger(visit.stage).debug(
+            "%s in %.3f s: %s; memory peak of the process so far %d MiB, of its largest child %d MiB",
+            visit.status, visit.seconds, numbers, *peaks,
+        )  # fmt: skip
 
 
 def _tell(observers: Sequence[Observer], what: str, visit: Visit) -> None:

@@ -11,6 +11,7 @@ only those in flight. Layout under the store's root:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,7 @@ def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.T
     tables = [data] if isinstance(data, pa.Table) else data
     with store.writing(path) as pending:
         rows = parquet.put(tables, pending.local)
+    log.debug("written: %s, %d rows, %d bytes", path, rows, pending.ref.bytes)
     return Partition.of(pending.ref, rows, source)
 
 
@@ -127,6 +129,7 @@ def table(store: Store, partition: Partition, columns: list[str] | None = None) 
     Raises:
         StoreError: the file is missing or is not Parquet.
     """
+    _debug_read(partition, partition.rows, columns)
     with parquet.opened(store, partition.path) as file:
         return parquet.read(file, columns)
 
@@ -140,8 +143,17 @@ def slices(store: Store, partition: Partition, rows: int, columns: list[str] | N
     if rows >= partition.rows:
         yield read(store, partition, columns)
         return
+    _debug_read(partition, rows, columns)
     with parquet.opened(store, partition.path) as file:
         yield from map(parquet.frame, parquet.batches(file, rows, columns))
+
+
+def _debug_read(partition: Partition, at_once: int, columns: list[str] | None) -> None:
+    if not log.isEnabledFor(logging.DEBUG):
+        return
+    what = "all columns" if columns is None else f"{len(columns)} columns"
+    size = (partition.path, partition.rows, partition.bytes)
+    log.debug("read: %s, %d rows, %d bytes, %s, %d rows at once", *size, what, min(at_once, partition.rows))
 
 
 def frames(
@@ -171,7 +183,9 @@ def remembered(store: Store, stage: str, key: str, compute: Callable[[str], dict
     except StoreError as error:
         body, damaged = {}, [str(error)] if store.exists(f"{stem}.json") else []
     if body and not damaged:
+        log.debug("cache hit: %s", stem)
         return body
+    log.debug("cache miss: %s", stem)
     interrupt.check()
     if damaged:
         log.warning("%s does not match its record and is computed again", damaged[0])

@@ -20,7 +20,7 @@ def problems(registry: Registry, version: Version, timeout: float) -> list[str]:
         return [f"{place} is missing or damaged" for place in damaged]
     try:
         return _wrong_answers(registry, version, timeout)
-    except (AiWorkflowError, KeyError, TypeError, ValueError) as error:
+    except (AiWorkflowError, MemoryError, KeyError, TypeError, ValueError) as error:
         return [f"{version.name} cannot be asked: {error}"]
 
 

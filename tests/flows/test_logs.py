@@ -96,6 +96,22 @@ def test_debug_is_for_one_run(called: tuple[Workplace, Run, Run, Run]) -> None:
     assert not plain.ours("DEBUG")
 
 
+@pytest.mark.parametrize(
+    ("logger", "pattern"),
+    [
+        ("partitions", r"read: data/clean/\S+\.parquet, \d+ rows, \d+ bytes, "),
+        ("preprocessor", r"cache (hit|miss): cache key preprocessor/"),
+        ("trainer", r"(SUCCESS|CACHED) in \d+\.\d+ s: .*; memory peak of the process so far [1-9]\d* MiB"),
+    ],
+)
+def test_debug_shows_partitions_cache_keys_and_memory_of_each_stage(
+    called: tuple[Workplace, Run, Run, Run], logger: str, pattern: str
+) -> None:
+    _, training, _, _ = called
+    lines = [line for line in training.ours("DEBUG") if line.logger == f"ai_pipeline.{logger}"]
+    assert any(re.match(pattern, line.message) for line in lines), training.output
+
+
 @pytest.mark.slow
 def test_as_json_every_line_is_one_object(trained: Workplace) -> None:
     run = trained.train(AIW_LOG_FORMAT="json")

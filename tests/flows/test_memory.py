@@ -43,7 +43,7 @@ def test_a_stage_without_memory_is_named_and_the_next_run_goes_on(prefect_server
     assert starved.outcome == "failed in trainer"
     [told] = starved.ours("ERROR")
     assert told.message.startswith("memory ran out (Unable to allocate 1.00 GiB")
-    assert "Give the process more memory, or let it hold less at once: source.partition_rows" in told.message
+    assert "Give the process more memory, or let it hold less at once: source.partition_rows below 1000" in told.message
     assert place.registry.versions() == []
 
     again = place.train()

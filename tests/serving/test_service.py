@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -287,6 +288,26 @@ class TestTokens:
         found = guarded.http.post("/admin/log-level", json={"level": "DEBUG", "seconds": 0.2}, headers=admin)
         assert found.json() == {"level": "DEBUG", "seconds": 0.2}
         guarded.until(lambda: any("log level INFO again" in line for line in guarded.log))
+
+    def test_debug_shows_each_request_with_versions_seconds_reason_and_trace(self, guarded: Running) -> None:
+        admin, caller = ({"authorization": f"Bearer {token}"} for token in ("i-am-root", "let-me-in"))
+        http, trace = guarded.http, "5cd1e2f3" * 4
+        traced = caller | {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+        http.post("/admin/log-level", json={"level": "DEBUG", "seconds": 60}, headers=admin)
+        http.post("/predict", content=dumps([shop.ROW] * 3), headers=traced)
+        http.post("/predict", content=dumps([{"nothing": "personal-value"}]), headers=traced)
+        http.post("/predict", content=dumps([shop.ROW]), headers={"authorization": "Bearer let-me-out"})
+        http.get("/metrics", headers=caller)
+        http.post("/admin/log-level", json={"level": "INFO", "seconds": 60}, headers=admin)
+        guarded.until(lambda: any("log level INFO for" in line for line in guarded.log))
+        log = "".join(line for line in guarded.log if "[DEBUG]" in line)
+        short = re.escape(f"trace={trace[:8]}")
+        assert re.search(rf"3 rows of \d+ bytes: {STABLE}: answered after 0\.\d+ s {short}", log), log
+        assert re.search(rf"POST '/predict': 200 in \d+\.\d+ s, \d+ bytes {short}", log), log
+        assert re.search(rf"POST '/predict': 400 in .* bytes: rows\[0\] has no .* {short}", log), log
+        assert re.search(r"POST '/predict': 401 in .* bytes: no valid bearer token", log), log
+        assert re.search(r"GET '/metrics': 200 in ", log), log
+        assert not any(text in log for text in ("let-me-in", "let-me-out", "i-am-root", "personal-value"))
 
     def test_no_token_is_in_the_log(self, guarded: Running) -> None:
         assert not any("let-me-in" in line or "i-am-root" in line for line in guarded.log)

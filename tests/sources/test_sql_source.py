@@ -164,6 +164,18 @@ def test_a_database_that_is_down_is_worth_a_retry_and_named_by_host_and_port(sto
     assert "hunter2" not in str(caught.value)
 
 
+def test_debug_shows_the_statement_and_its_rows_without_literals(
+    store: Store, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="ai_pipeline")
+    load(store, sql(url, query="SELECT id FROM people WHERE name <> 'who-must-not-be-named'"))
+    load(store, sql(url, table="people"))
+    assert any(text.endswith("SELECT id FROM people WHERE name <> '***'") for text in caplog.messages)
+    assert any("SQL to " in text and "FROM people ORDER BY people.id" in text for text in caplog.messages)
+    assert any(text.startswith("2 rows read from ") for text in caplog.messages)
+    assert "who-must-not-be-named" not in caplog.text
+
+
 def test_a_secret_that_is_not_set_is_named(store: Store) -> None:
     source = sql("${secret:no-such-url}", table="t")
     with pytest.raises(SecretMissing, match="no-such-url"):

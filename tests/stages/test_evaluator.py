@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from ai_workflow import features, golden, partitions, schema, scores, trace, trainers, verification
+from ai_workflow import features, golden, memory, parquet, partitions, schema, scores, trace, trainers, verification
 from ai_workflow.errors import StageError
 from ai_workflow.model_process import ModelProcess
 from ai_workflow.settings import Column
@@ -310,6 +311,36 @@ def test_golden_rows_sent_as_json_get_the_recorded_answers_from_the_published_mo
     model = made.file(made.version.manifest["model_file"])
     with ModelProcess(made.version.name, made.version.manifest["kind"], model, 30) as process:
         assert process.predict(x).tolist() == known["answers"]
+
+
+def test_golden_rows_are_the_same_however_many_rows_are_read_at_once(bought: Made) -> None:
+    store, predict = bought.pipeline.store, trainers.load("lightgbm", bought.file("model.txt"))
+    clean = partitions.Dataset.load(store, bought.clean)
+    whole = golden.choose(store, clean, bought.spec, predict, clean.largest)
+    assert len(whole["rows"]) == 8
+    assert golden.choose(store, clean, bought.spec, predict, 7) == whole
+
+
+def test_a_holdout_that_does_not_fit_is_read_in_slices_and_gives_the_same_files(
+    bought: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = parquet.frame
+
+    def judged() -> Result:
+        return bought.pipeline.evaluate(bought.clean, bought.featured, bought.trained)
+
+    def short(table: Any) -> pd.DataFrame:
+        if table.num_rows > 60:
+            raise MemoryError("Unable to allocate 1 GiB")
+        return frame(table)
+
+    whole = judged()
+    monkeypatch.setattr(parquet, "frame", short)
+    with pytest.raises(StageError, match=r"Give the process more memory, or hold out fewer rows: evaluate\.holdout"):
+        judged()
+    monkeypatch.setattr(memory, "fitting", partial(memory.fitting, floor=50))
+    assert judged()["files"] == whole["files"]
+    assert "due to memory pressure" in caplog.text
 
 
 def test_golden_rows_keep_every_digit_and_every_microsecond(store: Store) -> None:

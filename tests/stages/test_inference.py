@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ai_workflow import features, partitions, progress, trace, trainers
+from ai_workflow import features, memory, partitions, progress, trace, trainers
 from ai_workflow.errors import AiWorkflowError, StageError, VersionBroken
 from ai_workflow.model_process import ModelProcess
 from ai_workflow.partitions import ID
@@ -213,3 +213,14 @@ def test_a_damaged_partition_of_answers_is_made_again(bought: Made, asked: Resul
     assert inference.predict(store, asked, bought.scoring(batch_size=19)) == before
     assert partitions.broken(store, before) == []
     assert ID not in rows(store, before)
+
+
+def test_a_model_that_does_not_fit_into_memory_is_a_broken_version_so_that_a_smaller_one_may_answer(
+    bought: Made, asked: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(*_: object) -> None:
+        raise memory.OutOfMemory("model_v1.0: memory ran out with 8 rows at once", "Train a smaller model")
+
+    monkeypatch.setattr(ModelProcess, "predict", starved)
+    with pytest.raises(VersionBroken, match=r"memory ran out with 8 rows at once\. Train a smaller model"):
+        scored(bought, asked, batch_size=77)

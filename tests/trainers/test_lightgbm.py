@@ -11,7 +11,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from ai_workflow import settings, trainers
+from ai_workflow import memory, settings, trainers
 from ai_workflow.errors import StageError
 from ai_workflow.trainers import TrainingData
 from tests.trainers import rows
@@ -283,3 +283,34 @@ def test_gains_that_overflow_still_give_shares() -> None:
     data = TrainingData(data.spec, [Held(part.x, part.y * 1e18) for part in data.training], [])  # type: ignore[attr-defined]
     shares = trainers.importance("lightgbm", fitted(data, 5).finish(5), list("abcd"))
     assert sum(item["share"] for item in shares) == pytest.approx(1, abs=1e-4)
+
+
+def test_memory_that_runs_out_in_lightgbm_is_no_wrong_parameter_and_has_a_remedy_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise lightgbm.basic.LightGBMError("std::bad_alloc")
+
+    monkeypatch.setattr(lightgbm, "Booster", full)
+    with pytest.raises(memory.OutOfMemory, match=r"memory ran out in LightGBM \(std::bad_alloc\)\. Give .*max_bin"):
+        begun("binary")
+    with pytest.raises(memory.OutOfMemory, match=r"memory ran out in LightGBM .*num_leaves"):
+        trainers.load("lightgbm", b"tree")
+
+
+def test_answers_that_do_not_fit_are_given_in_blocks_with_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = begun("multiclass")
+    stepped(made, 3)
+    model, x = made.finish(3), table("multiclass", 300)[0]
+    whole, real = trainers.load("lightgbm", model)(x), lightgbm.Booster.predict
+
+    def short(self: lightgbm.Booster, x: np.ndarray, **named: Any) -> Any:
+        if len(x) > 100:
+            raise lightgbm.basic.LightGBMError("std::bad_alloc")
+        return real(self, x, **named)
+
+    monkeypatch.setattr(lightgbm.Booster, "predict", short)
+    assert trainers.load("lightgbm", model)(x).tobytes() == whole.tobytes()
+    assert caplog.messages[0] == "Data batch size reduced from 300 to 150 due to memory pressure"

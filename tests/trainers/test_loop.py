@@ -70,7 +70,7 @@ def test_how_many_they_are_is_in_the_checkpoint_at_once_and_a_resumed_run_goes_o
 
 
 def test_at_the_floor_it_fails(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="memory ran out with 8 rows at once"):
+    with pytest.raises(StageError, match=r"memory ran out with 8 rows at once at step 2\. Give .* trainer\.params"):
         trained(tmp_path, _Fitting(short=3, fits=0))
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from ai_workflow import memory, trainers
 from ai_workflow.errors import StageError
 from ai_workflow.model_process import ModelFailed, ModelProcess
-from ai_workflow.trainers import mlp_model, torch_mlp
+from ai_workflow.trainers import inputs, mlp_model, torch_mlp
 from tests import processes
 
 WITHOUT = """
@@ -31,6 +32,39 @@ WITHOUT = """
         trainers.trainer("torch_mlp")
     except StageError as error:
         print(error)
+"""
+
+# The limit of the second half is that of the model's own process.
+STARVED = """
+    import logging, resource
+    import numpy as np
+    from ai_workflow import logs
+    from ai_workflow.model_process import ModelProcess
+    from ai_workflow.trainers import mlp_model
+    draw, wide = np.random.default_rng(0), 300_000
+    shapes = {"layer0.weight": (wide, 2), "layer0.bias": (wide,), "layer1.weight": (3, wide), "layer1.bias": (3,)}
+    tensors = {name: draw.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    about = {"task": "classification", "layers": 2, "numeric": [0, 1], "categories": []}
+    model = mlp_model.packed(tensors | {"mean": np.zeros(2), "scale": np.ones(2)}, about)
+    x = draw.normal(size=(300, 2)).astype("float32")
+    def used(pid):
+        return int(open(f"/proc/{pid}/statm").read().split()[0]) * resource.getpagesize()
+    whole = mlp_model.load(model)(x)
+    predict = mlp_model.load(model)
+    free = resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_AS, (used("self") + (100 << 20), free))
+    print("here", predict(x).tobytes() == whole.tobytes())
+    resource.setrlimit(resource.RLIMIT_AS, (free, free))
+    lines = []
+    class Kept(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+    with ModelProcess("model_v1.0", "torch_mlp", model, 60) as process:
+        process.predict(x[:1])
+        pid = process._process.pid
+        resource.prlimit(pid, resource.RLIMIT_AS, (used(pid) + (100 << 20), free))
+        logging.getLogger(logs.ROOT).addHandler(Kept())
+        print("process", process.predict(x).tobytes() == whole.tobytes(), lines)
 """
 
 
@@ -80,6 +114,38 @@ def test_the_answer_to_a_row_does_not_depend_on_the_rows_beside_it(task: str) ->
     turned = np.random.default_rng(2).permutation(1000)
     assert predict(x[turned]).tolist() == whole[turned].tolist()
     assert predict(x[:0]).shape == whole[:0].shape
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_last_bit(
+    task: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, encode = rows(333), inputs.Inputs.encode
+    whole = mlp_model.load(model(task))(x)
+    for most in (100, 40, 16, 0):
+
+        def short(self: inputs.Inputs, x: np.ndarray, most: int = most) -> np.ndarray:
+            if len(x) > most:
+                raise MemoryError
+            return encode(self, x)
+
+        monkeypatch.setattr(inputs.Inputs, "encode", short)
+        if most:
+            assert mlp_model.load(model(task))(x).tobytes() == whole.tobytes()
+    assert "Data batch size reduced from 128 to 64 due to memory pressure" in caplog.messages
+    with pytest.raises(memory.OutOfMemory, match=r"with 16 rows at once\. Give .*: trainer\.params\.hidden"):
+        mlp_model.load(model(task))(x)
+    monkeypatch.setattr(mlp_model, "unpacked", lambda _: short(inputs.Inputs([], x, x, []), x))
+    with pytest.raises(memory.OutOfMemory, match=r"while the model was loaded\. Give .*: trainer\.params"):
+        trainers.load("torch_mlp", model(task))
+
+
+@pytest.mark.slow
+def test_under_a_limit_of_the_system_a_wide_network_answers_with_smaller_blocks_and_the_same_bits() -> None:
+    said = processes.python(STARVED, OPENBLAS_NUM_THREADS="1").splitlines()
+    assert "Data batch size reduced from 128 to 64 due to memory pressure" in said
+    assert "here True" in said
+    assert said[-1].startswith("process True ['Data batch size reduced from 128 to 64 due to memory pressure'")
 
 
 def test_values_beyond_all_measure_give_finite_answers() -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ai_workflow import memory, settings
+from ai_workflow.checkpoint import Checkpoints
 from ai_workflow.errors import StageError
+from ai_workflow.store import Store
+from ai_workflow.trainers.loop import Training
 from tests import processes
-from tests.trainers.mlps import begun
+from tests.trainers.mlps import begun, options
 
 torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+torch_network = pytest.importorskip("ai_workflow.trainers.torch_network")
 
 SHORT_OF_MEMORY = """
     import resource
@@ -59,6 +67,94 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
         return
     with pytest.raises(StageError, match=re.escape("trainer.params.device is cuda, but PyTorch finds no GPU")):
         begun("binary", device="cuda")
+
+
+OOM = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 15.77 GiB of which 1.2 GiB is free."
+)
+
+
+def _resumable(folder: Path) -> Training:
+    made = begun("binary")
+    often = settings.Checkpoint(every_steps=3, keep=5)
+    return Training(made, options(early_stopping=0), Checkpoints(Store(folder), "p", "0123", often.keep), often)
+
+
+@pytest.mark.parametrize("where", ["forward", "update"])
+def test_a_gpu_without_memory_ends_the_training_with_step_and_remedy_and_the_next_run_resumes(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No GPU is needed: the error is raised where PyTorch raises it."""
+    expected = _resumable(tmp_path / "whole").run()
+    calls = 0
+    owner, name = (torch_network.Network, "_losses") if where == "forward" else (torch.optim.AdamW, "step")
+    real = getattr(owner, name)
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        # The losses of the validation rows come by the same way as those of a step.
+        calls += where == "update" or arguments[0]._layers.training
+        if calls > 7:
+            raise torch.OutOfMemoryError(OOM)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, late)
+    rows = 8 if where == "forward" else 50
+    with pytest.raises(
+        StageError, match=rf"^CUDA out of memory at step 7 \(batch {rows}, asked 2.0 GiB, GPU 0\)\. Lower "
+    ):
+        _resumable(tmp_path / "own").run()
+    assert ("Data batch size reduced from 50 to 25 due to memory pressure" in caplog.messages) == (where == "forward")
+    monkeypatch.undo()
+    resumed = _resumable(tmp_path / "own")
+    state = resumed.run()
+    assert resumed.resumed_from == (7 if where == "forward" else 6)
+    assert state.step == expected.step
+    assert where == "forward" or state.losses == expected.losses
+
+
+def test_a_network_that_does_not_fit_on_a_gpu_is_said_at_its_construction(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError(OOM)
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(StageError, match=r"^CUDA out of memory \(asked 2.0 GiB, GPU 0\)\. Lower trainer.params.hidden"):
+        memory.explained(lambda: begun("binary"))
+
+
+def test_a_failed_gpu_is_one_error_with_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = begun("binary")
+    made.step()
+    monkeypatch.setattr(torch.Tensor, "backward", _assert_on_device)
+    with pytest.raises(StageError, match=r"^the GPU failed at step 1: CUDA error: device-side assert triggered\. Set "):
+        made.step()
+
+
+def _assert_on_device(*_: object) -> None:
+    raise RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported")
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        (
+            "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040).",
+            "Update the NVIDIA",
+        ),
+        ("", "Set it to cpu"),
+    ],
+)
+def test_why_no_gpu_is_found_is_said(said: str, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> bool:
+        if said:
+            warnings.warn(said, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", none)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    with pytest.raises(StageError, match=re.escape(f"PyTorch finds no GPU{f': {said}' if said else ''}")) as found:
+        begun("binary", device="cuda")
+    assert remedy in str(found.value)
 
 
 @pytest.mark.slow

@@ -136,6 +136,9 @@ class Answering:
             request.trace_id,
             expires=deadline < self._deadline,
         )
+        if log.isEnabledFor(logging.DEBUG):
+            with trace.bound(trace_id=request.trace_id):
+                log.debug("%d rows of %d bytes: %s", question.rows, len(request.body), answered.attempts)
         if answered.slot is None and (is_pinned or self._default is None):
             raise self._unanswered(answered, request)
         is_few = len(answered.values) <= FEW_VALUES

@@ -74,6 +74,13 @@ class Answered:
         return "; ".join(map(str, self.failures)) or None
 
     @property
+    def attempts(self) -> str:
+        """Return each version that was asked, with its outcome and seconds, for the log."""
+        made = [f"{failure} after {failure.seconds:.4f} s" for failure in self.failures]
+        made += [f"{self.slot.name}: answered after {self.seconds:.4f} s"] if self.slot else ["no version answered"]
+        return "; ".join(made)
+
+    @property
     def slowest(self) -> float:
         """Return the seconds of the version that took the longest."""
         return max(self.seconds, *(failure.seconds for failure in self.failures), 0.0)

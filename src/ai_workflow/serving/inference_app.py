@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
+import re
 from typing import Any
 
 import orjson
@@ -12,7 +14,7 @@ import orjson
 from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
-from ai_workflow.secrets import scrub
+from ai_workflow.secrets import MASK, scrub
 from ai_workflow.serving.answering import Answering
 from ai_workflow.serving.encoder import BadRows
 from ai_workflow.serving.gate import Gate
@@ -22,6 +24,7 @@ from ai_workflow.settings import Service
 
 _CLOSE = (b"connection", b"close")
 _PLAIN = b"identity"
+_QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
 # All bodies that are being received, beyond their first piece.
 _MOST_BUFFERED = 64 << 20
 log = logger("serving")
@@ -51,11 +54,13 @@ class InferenceApp:
         is_post = scope["type"] == "http" and scope["method"] == "POST"
         route = self._answering.route(scope["path"]) if is_post else None
         if route is None:
-            await self._others(scope, receive, send)
+            is_logged = scope["type"] == "http" and log.isEnabledFor(logging.DEBUG)
+            await self._others(scope, receive, self._logged(scope, send) if is_logged else send)
             return
+        began = self._loop.time()
         headers: Headers = dict(scope["headers"])
         trace_id = self._trace_of(headers)
-        status = 200
+        status, reason = 200, ""
         more: tuple[Header, ...] = (JSON,)
         try:
             response = await self._admitted(route, headers, trace_id, receive)
@@ -63,18 +68,43 @@ class InferenceApp:
                 return
             content, more = response.body, response.headers
         except BadRows as error:
-            status, content = self._tally.invalid(400), _said(error, trace_id)
+            status, content, reason = self._tally.invalid(400), _said(error, trace_id), _without_values(error)
         except Refused as error:
             status, content, more = error.status, _said(error, trace_id), (JSON, *error.headers)
+            reason = _without_values(error)
         except Exception:
             with trace.bound(trace_id=trace_id):
                 log.exception("a request failed for a reason of our own")
             self._tally.unanswered("error", trace_id)
             status, content = 500, _said("internal error; the service's log has more", trace_id)
+            reason = "internal error"
         length = (b"content-length", b"%d" % len(content))
         closing = (_CLOSE,) if self.draining else ()
         await send({"type": "http.response.start", "status": status, "headers": [length, *more, *closing]})
         await send({"type": "http.response.body", "body": content})
+        if log.isEnabledFor(logging.DEBUG):
+            with trace.bound(trace_id=trace_id):
+                took = self._loop.time() - began
+                log.debug(
+                    "POST %r: %d in %.4f s, %d bytes%s",
+                    scope["path"],
+                    status,
+                    took,
+                    len(content),
+                    reason and f": {reason}",
+                )
+
+    def _logged(self, scope: Any, send: Any) -> Any:
+        """Return a `send` that logs the response of a route that is not one of inference."""
+        began = self._loop.time()
+
+        async def logged(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                took = self._loop.time() - began
+                log.debug("%s %r: %d in %.4f s", scope["method"], scope["path"], message["status"], took)
+            await send(message)
+
+        return logged
 
     async def _admitted(self, route: Route, headers: Headers, trace_id: str, receive: Any) -> Response | None:
         """Return the response, or None where the caller has gone.
@@ -154,3 +184,8 @@ class InferenceApp:
 
 def _said(problem: object, trace_id: str) -> bytes:
     return orjson.dumps({"error": scrub(str(problem)), "trace_id": trace_id})
+
+
+def _without_values(problem: object) -> str:
+    """Return why a request is refused for the log: without quoted values, which are those of the caller."""
+    return _QUOTED.sub(f"'{MASK}'", str(problem))

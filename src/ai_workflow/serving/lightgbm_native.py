@@ -19,6 +19,8 @@ _ROW_MAJOR, _NORMAL, _FROM_FIRST, _ALL = 1, 0, 0, -1
 _PARAMETERS = b"num_threads=1 predict_disable_shape_check=true"
 # For so few rows, one call each is quicker than one for all.
 _FEW = 32
+# How LightGBM's errors say that memory ran out.
+_NO_MEMORY = "bad_alloc"
 
 
 def load(model: int, features: int) -> tuple[Answer, int]:
@@ -45,21 +47,38 @@ def _answering(library: Any, booster: ctypes.c_void_p, features: int, classes: i
     predict_row, size = getattr(library, single), ctypes.byref(written)
     begin = ctypes.addressof
 
-    def answer(rows: memoryview, count: int) -> memoryview:
+    def at_once(place: int, count: int) -> memoryview:
+        out = (ctypes.c_double * (count * classes))()
+        shape = (_FLOAT32, count, features, _ROW_MAJOR, _NORMAL, _FROM_FIRST, _ALL, _PARAMETERS)
+        _call(library, many, booster, ctypes.c_void_p(place), *shape, size, out)
+        return _both(out) if binary else memoryview(out).cast("B")
+
+    def answer(rows: memoryview, count: int) -> memoryview | bytes:
         place = begin(ctypes.c_char.from_buffer(rows))
         if count > _FEW:
-            out = (ctypes.c_double * (count * classes))()
-            shape = (_FLOAT32, count, features, _ROW_MAJOR, _NORMAL, _FROM_FIRST, _ALL, _PARAMETERS)
-            _call(library, many, booster, ctypes.c_void_p(place), *shape, size, out)
-            return _both(out) if binary else memoryview(out).cast("B")
+            try:
+                return at_once(place, count)
+            except MemoryError:
+                pass
+            return b"".join(
+                _blocks().each(count, lambda start, end: at_once(place + start * features * 4, end - start))
+            )
         answers: list[float] = []
         for row in range(count):
             if predict_row(fast, ctypes.c_void_p(place + row * features * 4), size, one):
-                raise AiWorkflowError(_error(library))
+                problem = _error(library)
+                raise MemoryError(problem) if _NO_MEMORY in problem else AiWorkflowError(problem)
             answers += (1 - one[0], one[0]) if binary else one
         return memoryview((ctypes.c_double * len(answers))(*answers)).cast("B")
 
     return answer, 2 if binary else classes
+
+
+def _blocks() -> Any:
+    """Return blocks of rows for a request that does not fit into memory; the import takes time that others do not."""
+    from ai_workflow import memory
+
+    return memory.Blocks(None, 1, f"{memory.MORE}, or serve a smaller model: trainer.params.num_leaves, trainer.steps")
 
 
 def _both(positive: Any) -> memoryview:
@@ -79,7 +98,8 @@ def _library() -> Any:
 
 def _call(library: Any, name: str, *arguments: Any) -> None:
     if getattr(library, name)(*arguments):
-        raise AiWorkflowError(f"{name}: {_error(library)}")
+        problem = f"{name}: {_error(library)}"
+        raise MemoryError(problem) if _NO_MEMORY in problem else AiWorkflowError(problem)
 
 
 def _error(library: Any) -> str:

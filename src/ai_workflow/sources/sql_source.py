@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from ai_workflow.errors import StageError
+from ai_workflow.logs import logger
 from ai_workflow.partitions import ROW
 from ai_workflow.secrets import Fetch
 from ai_workflow.settings import Database, SqlSource
-from ai_workflow.sources import columns, database
+from ai_workflow.sources import columns, database, sql_text
 from ai_workflow.sources.columns import Found, Missing
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ _PLAIN: dict[type, Found] = {
     datetime.time: "string",
     uuid.UUID: "string",
 }
+log = logger("data_loader")
 _REFUSED = (bytes, bytearray, memoryview, dict, list, tuple, set)
 
 
@@ -73,6 +76,7 @@ def spool(file: IO[bytes], source: SqlSource, section: Database | None, fetch: F
                 for name, kind in columns.kinds_of(table)
             }
             start += len(rows)
+    log.debug("%d rows read from %s", start - 1, database.place(url))
     return list(found.items())
 
 
@@ -94,6 +98,7 @@ def _run(connection: Connection, source: SqlSource, place: str) -> CursorResult[
 
     streaming = connection.execution_options(stream_results=True, yield_per=_FETCH)
     if source.table is None:
+        _debug(source.query or "", connection, place)
         # As it stands: neither `:name` nor `%` in the text is a parameter.
         result = streaming.exec_driver_sql(source.query or "", execution_options={"no_parameters": True})
         if not result.returns_rows:
@@ -101,7 +106,18 @@ def _run(connection: Connection, source: SqlSource, place: str) -> CursorResult[
         return result
     schema, name = _located(sa.inspect(connection), source.table, place)
     table = sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection)
-    return streaming.execute(sa.select(table).order_by(*table.primary_key))
+    statement = sa.select(table).order_by(*table.primary_key)
+    _debug(statement, connection, place)
+    return streaming.execute(statement)
+
+
+def _debug(statement: Any, connection: Connection, place: str) -> None:
+    """Log a statement, its literals masked; the SQL of an expression is made only for that."""
+    if log.isEnabledFor(logging.DEBUG):
+        text = statement if isinstance(statement, str) else str(statement.compile(dialect=connection.dialect))
+        # An expression has no literals, only names of the database itself.
+        backend = connection.dialect.name if isinstance(statement, str) else "postgresql"
+        log.debug("SQL to %s: %s", place, sql_text.masked(text, backend))
 
 
 def _located(inspector: Inspector, wanted: str, place: str) -> tuple[str | None, str]:

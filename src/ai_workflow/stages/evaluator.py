@@ -11,12 +11,12 @@ from ai_workflow import (
     cautions,
     features,
     fingerprint,
+    golden,
     json_text,
     memory,
     partitions,
     plots,
     scores,
-    split,
     trace,
     trainers,
 )
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 FOLDER = f"{partitions.FOLDER}/evaluated"
-_GOLDEN_ROWS = 8
 _PLOTTED = 2_000
 _REMEDY = (
     "Give columns that say more about the target, or more rows; evaluate.beat_baseline: false lets such a model pass. "
 )
+# All answers of the holdout are held at once; the rows themselves are read in slices.
+_LESS_HELD = f"{memory.MORE}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
@@ -82,7 +83,7 @@ def evaluate(
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = trainers.load(trained["kind"], model)
     made = Dataset.load(store, featured)
-    y, answers = memory.fitting(partial(_holdout, store, made, spec, predict), made.largest)
+    y, answers = memory.fitting(partial(_holdout, store, made, spec, predict), made.largest, remedy=_LESS_HELD)
     found = scores.of(y, answers, spec)
     stable = rival.score(store, Dataset.load(store, clean), spec, against) if against.version else None
     compared = baseline.compare(gate.metric, y, answers, spec)
@@ -101,8 +102,9 @@ def evaluate(
         else [],
     }
     report["warnings"] = cautions.of(report)
-    golden = _golden(store, Dataset.load(store, clean), spec, predict)
-    refs = _write(store, fingerprint.of("evaluated", clean, featured, trained, gate, against), report, golden)
+    cleaned = Dataset.load(store, clean)
+    chosen = memory.fitting(partial(golden.choose, store, cleaned, spec, predict), cleaned.largest, remedy=_LESS_HELD)
+    refs = _write(store, fingerprint.of("evaluated", clean, featured, trained, gate, against), report, chosen)
     for text in report["warnings"]:
         log.warning("%s", text)
     value = found[gate.metric]
@@ -207,30 +209,10 @@ def _about(
     }
 
 
-def _golden(store: Store, clean: Dataset, spec: dict[str, Any], predict: trainers.Predict) -> dict[str, Any]:
-    """Return a few clean rows of the holdout as JSON, with the answers that every copy of the model must give."""
-    for _, frame in partitions.frames(store, clean):
-        held = frame[split.held_out(frame, spec["split"])].head(_GOLDEN_ROWS)
-        if len(held):
-            rows = held[features.inputs(spec)].to_dict(orient="records")
-            sent = [{name: _as_sent(value) for name, value in row.items()} for row in rows]
-            return {"rows": sent, "answers": predict(features.transform(held, spec)).tolist()}
-    return {"rows": [], "answers": []}
-
-
-def _as_sent(value: Any) -> Any:
-    """Return a clean value as JSON that reads back as the very same: all digits of a number, all of a moment."""
-    import pandas as pd
-
-    if pd.isna(value):
-        return None
-    return value.isoformat() if isinstance(value, pd.Timestamp) else value
-
-
-def _write(store: Store, key: str, report: dict[str, Any], golden: dict[str, Any]) -> dict[str, Any]:
+def _write(store: Store, key: str, report: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     drawn = plots.draw(report)
     report["plots"] = sorted(drawn)
-    texts = {"report.json": report, "golden.json": golden}
+    texts = {"report.json": report, "golden.json": chosen}
     files = {name: json_text.document(body) for name, body in texts.items()}
     files |= {"card.md": card.render(report).encode(), **drawn}
     return {name: store.write(f"{FOLDER}/{key}/{name}", data).to_json() for name, data in sorted(files.items())}

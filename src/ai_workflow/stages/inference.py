@@ -53,6 +53,10 @@ def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[st
                 for number, part in enumerate(dataset.partitions, 1):
                     done.append(_score(store, part, spec, process, scoring))
                     progress.report(number, len(dataset.partitions), "partitions")
+    except (memory.MemoryExhausted, MemoryError) as error:
+        # Another version may be smaller.
+        last = error if isinstance(error, memory.MemoryExhausted) else memory.exhausted(error)
+        raise VersionBroken(last.problem, last.remedy) from error
     except ModelFailed as error:
         raise VersionBroken(
             str(error),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _ROWS_AT_ONCE = 10_000
+_LESS_HELD = f"{memory.MORE}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
@@ -61,9 +62,10 @@ def _scores(
             return {"version": version.name, "scores": {}, "note": note}
         model = registry.read(version, version.manifest["model_file"])
         with ModelProcess(version.name, version.manifest["kind"], model, against.timeout) as process:
-            y, answers = memory.fitting(partial(_ask, store, clean, spec, its, process), clean.largest)
+            ask = partial(_ask, store, clean, spec, its, process)
+            y, answers = memory.fitting(ask, clean.largest, remedy=_LESS_HELD)
         return {"version": version.name, "scores": scores.of(y, answers, spec), "note": ""}
-    except (AiWorkflowError, KeyError, TypeError, ValueError) as error:
+    except (AiWorkflowError, MemoryError, KeyError, TypeError, ValueError) as error:
         log.warning("%s cannot be asked about these rows (%s); its scores at publishing stand in", version.name, error)
         note = f"{version.name} could not be asked about these rows; its scores are those of its publishing, on others."
         return {"version": version.name, "scores": version.manifest["scores"], "note": note}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow import features, fingerprint, memory, partitions, settings, split, trainers
@@ -124,12 +124,10 @@ def split_rows(store: Store, dataset: Dataset, spec: dict[str, Any], options: se
     """Return which rows of each partition are for training and which for validation."""
     names = features.names(spec)
     training, validation = [], []
-    for part, frame in partitions.frames(store, dataset, [ID, HOLDOUT]):
-        learn = ~frame[HOLDOUT].to_numpy(bool)
+    for part in dataset.partitions:
+        learn, watched = memory.fitting(partial(_masks, store, part, options), part.rows)
         if options.early_stopping:
-            watched = learn & split.for_validation(frame[ID], options.validation)
             validation.append(PartitionRows(store, part, names, watched))
-            learn &= ~watched
         training.append(PartitionRows(store, part, names, learn))
     if options.early_stopping and not (sum(map(len, validation)) and sum(map(len, training))):
         raise StageError(
@@ -137,3 +135,18 @@ def split_rows(store: Store, dataset: Dataset, spec: dict[str, Any], options: se
             "Give more rows, change trainer.validation, or set trainer.early_stopping: 0",
         )
     return TrainingData(spec, training, validation)
+
+
+def _masks(store: Store, part: Partition, options: settings.Trainer, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows of a partition are for training, and which for validation."""
+    import numpy as np
+
+    learn, watched = [], []
+    for frame in partitions.slices(store, part, rows, [ID, HOLDOUT]):
+        known = ~frame[HOLDOUT].to_numpy(bool)
+        watch = np.zeros(len(frame), bool)
+        if options.early_stopping:
+            watch = known & np.asarray(split.for_validation(frame[ID], options.validation))
+        learn.append(known & ~watch)
+        watched.append(watch)
+    return np.concatenate(learn), np.concatenate(watched)

@@ -13,7 +13,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ai_workflow import settings
+from ai_workflow import memory, settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ FAMILIES = {
     "torch_mlp": "ai_workflow.trainers.torch_mlp",
 }
 
+_SMALLER = f"{memory.MORE}, or train a smaller model: trainer.params"
 # (n, features) float32 -> (n, classes) probabilities for classification, (n,) values for regression.
 Predict = Callable[["np.ndarray"], "np.ndarray"]
 
@@ -49,7 +50,8 @@ class TrainingData:
 class Trainer(Protocol):
     """One training, a step at a time; between two steps it can be saved, and loaded in another process.
 
-    A family may have the attribute `adapted`, `{parameter: [default, used]}`: defaults that it fitted to few rows.
+    A family may have the attribute `adapted`, `{parameter: [default, used]}`: defaults that it fitted to few rows; and
+    `memory_remedy`, what helps where memory runs out with few rows per step.
     """
 
     library: str
@@ -88,7 +90,10 @@ def trainer(kind: str) -> Trainer:
 
 def load(kind: str, model: bytes) -> Predict:
     """Return the answering function of a model file. A damaged file can crash the process: verify it first."""
-    made: Predict = _family(kind).load(model)
+    try:
+        made: Predict = _family(kind).load(model)
+    except MemoryError as error:
+        raise memory.described(error, " while the model was loaded", _SMALLER) from error
     return made
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
@@ -15,6 +14,7 @@ import numpy as np
 from ai_workflow import memory, settings
 from ai_workflow.errors import StageError
 from ai_workflow.trainers import lightgbm_params
+from ai_workflow.trainers.lightgbm_errors import CODE_PLACE, explained, memory_watched
 from ai_workflow.trainers.lightgbm_params import BAGGING
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 # The parameters in a model's text differ between machines and resumed runs, and predictions do not depend on them.
 _PARAMETERS = re.compile(r"\nparameters:\n.*?\nend of parameters\n", re.DOTALL)
-_CODE_PLACE = re.compile(r" at \S+, line \d+ \.\s*$")
 _MANY_ROWS = 10_000
 # Rows that are handed over for binning at once, as float64.
 _AT_ONCE = 65_536
-_NO_MEMORY = "bad_alloc"
+_SMALLER = "a smaller model: trainer.params.num_leaves, trainer.steps"
+_LESS = "fewer rows or columns, or lower trainer.params.max_bin"
 
 
 class Trainer:
@@ -35,6 +35,7 @@ class Trainer:
     library = "lightgbm"
     model_file = "model.txt"
     batch_size = None
+    memory_remedy = f"{memory.MORE}, or give it {_LESS} or histogram_pool_size"
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
         """Bin the training rows, partition by partition; each step learns from all of them, whatever `batch_size`.
@@ -47,27 +48,28 @@ class Trainer:
         rows = sum(map(len, data.training))
         self._params, self.adapted = lightgbm_params.of(options.params, data.spec, rows, options.seed)
         try:
-            self._training = _dataset(data.training, data.spec, self._params)
-            self._validation = (
-                _dataset(data.validation, data.spec, self._params, self._training) if data.validation else None
-            )
-            _check_splits(self._training, data.spec, rows)
-            self._booster, self._step = self._begin(), 0
+            with memory_watched(self.memory_remedy):
+                self._training = _dataset(data.training, data.spec, self._params)
+                self._validation = (
+                    _dataset(data.validation, data.spec, self._params, self._training) if data.validation else None
+                )
+                _check_splits(self._training, data.spec, rows)
+                self._booster, self._step = self._begin(), 0
         except (lightgbm.basic.LightGBMError, TypeError) as error:
             raise StageError(
-                f"LightGBM refuses {_blamed(options.params)}: {_CODE_PLACE.sub('', str(error))}", "Fix trainer.params"
+                f"LightGBM refuses {_blamed(options.params)}: {CODE_PLACE.sub('', str(error))}", "Fix trainer.params"
             ) from error
 
     def step(self) -> bool:
         """Add one boosting round, and return False if no split gains anything."""
-        with _explained(f"in step {self._step + 1}"):
+        with explained(f"in step {self._step + 1}"):
             self._booster.reset_parameter(_chance(self._params, self._step))
             self._step += 1
             return not self._booster.update()
 
     def loss(self) -> float:
         """Return the first metric of the objective, negated where more is better."""
-        with _explained("in the loss"):
+        with explained("in the loss"):
             results = self._booster.eval_valid() if self._validation else self._booster.eval_train()
         if not results:
             raise StageError(
@@ -80,11 +82,12 @@ class Trainer:
 
     def save(self) -> bytes:
         """Return the trees so far; the margins follow from them, bit by bit."""
-        return self._booster.model_to_string(num_iteration=-1).encode()
+        with explained("in saving"):
+            return self._booster.model_to_string(num_iteration=-1).encode()
 
     def load(self, state: bytes) -> None:
         """Go on from saved trees: they give the margins that the next tree corrects."""
-        with _explained("in resuming"):
+        with explained("in resuming"):
             self._restore(lightgbm.Booster(model_str=state.decode()))
 
     def _restore(self, before: lightgbm.Booster) -> None:
@@ -99,7 +102,7 @@ class Trainer:
 
     def finish(self, step: int) -> bytes:
         """Return the model of the first `step` rounds as LightGBM text."""
-        with _explained("in writing the model"):
+        with explained("in writing the model"):
             text = self._booster.model_to_string(num_iteration=step)
         return _PARAMETERS.sub("\nparameters:\n\nend of parameters\n", text).encode()
 
@@ -112,21 +115,24 @@ class Trainer:
 
 def load(model: bytes) -> Predict:
     """Return the answering function of a LightGBM text model."""
-    booster = lightgbm.Booster(model_str=model.decode())
+    with memory_watched(f"{memory.MORE}, or train {_SMALLER}"):
+        booster = lightgbm.Booster(model_str=model.decode())
     binary = b"\nobjective=binary" in model
+    blocks = memory.Blocks(None, 1, f"{memory.MORE}, or train {_SMALLER}")
 
-    def predict(x: np.ndarray) -> np.ndarray:
+    def answer(x: np.ndarray) -> np.ndarray:
         # Waking a second thread for a few rows costs more than it brings, most of all on a busy machine.
-        with _explained("in an answer"):
-            answer = np.asarray(booster.predict(x, num_threads=1 if len(x) < _MANY_ROWS else 0))
-        return np.column_stack([1 - answer, answer]) if binary else answer
+        with explained("in an answer"):
+            found = np.asarray(booster.predict(x, num_threads=1 if len(x) < _MANY_ROWS else 0))
+        return np.column_stack([1 - found, found]) if binary else found
 
-    return predict
+    return lambda x: np.concatenate(blocks.each(len(x), lambda start, end: answer(x[start:end])))
 
 
 def importance(model: bytes) -> list[float]:
     """Return each feature's share of the gain of all splits."""
-    booster = lightgbm.Booster(model_str=model.decode())
+    with memory_watched(f"{memory.MORE}, or train {_SMALLER}"):
+        booster = lightgbm.Booster(model_str=model.decode())
     gains = booster.feature_importance("gain")
     if not np.isfinite(gains).all():
         # A gain is a sum of squares in float32: of targets around 1e19 it is infinite.
@@ -207,7 +213,7 @@ def _dataset(
 
     def binned(at_once: int) -> lightgbm.Dataset:
         last: dict[str, Any] = {}
-        with _memory_watched():
+        with memory_watched():
             return _Dataset(
                 [_Batches(rows, last, at_once) for rows in filled],
                 np.concatenate([rows.read()[1] for rows in filled]),
@@ -218,31 +224,7 @@ def _dataset(
                 categorical_feature=categories,
             ).construct()
 
-    return memory.fitting(binned, _AT_ONCE)
-
-
-@contextlib.contextmanager
-def _memory_watched() -> Iterator[None]:
-    """Raise a MemoryError where LightGBM's own error says that memory ran out."""
-    try:
-        yield
-    except lightgbm.basic.LightGBMError as error:
-        if _NO_MEMORY in str(error):
-            raise MemoryError(str(error)) from error
-        raise
-
-
-@contextlib.contextmanager
-def _explained(where: str) -> Iterator[None]:
-    """Raise an error of LightGBM as a StageError with its place, or as a MemoryError."""
-    try:
-        with _memory_watched():
-            yield
-    except lightgbm.basic.LightGBMError as error:
-        raise StageError(
-            f"LightGBM failed {where}: {_CODE_PLACE.sub('', str(error))}",
-            "Check trainer.params and the number of rows; publish another version if a published model fails",
-        ) from error
+    return memory.fitting(binned, _AT_ONCE, remedy=f"{memory.MORE}, or give it {_LESS}")
 
 
 def _margins(booster: lightgbm.Booster, parts: Sequence[Rows]) -> np.ndarray:

@@ -16,8 +16,7 @@ from ai_workflow.trainers import Trainer
 
 # A run says about this often how far it is.
 _LINES = 10
-# With fewer rows per step than these, it is not the rows that take the memory.
-_FLOOR = 8
+_REMEDY = f"{memory.MORE}, or train a smaller model: trainer.params"
 T = TypeVar("T")
 log = logger("trainer")
 
@@ -76,6 +75,7 @@ class Training:
         self._trainer, self._options, self._checkpoints, self._often = trainer, options, checkpoints, often
         self._every = max(1, options.steps // _LINES)
         self._saved_step, self._saved_at, self._saving = 0, time.monotonic(), 0.0
+        self._memory_remedy = getattr(trainer, "memory_remedy", _REMEDY)
         # The step of the checkpoint that `run` went on from.
         self.resumed_from: int | None = None
 
@@ -104,7 +104,10 @@ class Training:
             log.info("No checkpoint found, starting from scratch")
             return Progress(batch_size=self._trainer.batch_size)
         log.info("Resuming from checkpoint: %s", found.name)
-        self._trainer.load(found.state)
+        try:
+            self._trainer.load(found.state)
+        except MemoryError as error:
+            raise memory.described(error, f" at step {found.step}", self._memory_remedy) from error
         log.info("Restarting from step %d", found.step)
         self._saved_step = self.resumed_from = found.step
         state = Progress.of(found.figures)
@@ -139,11 +142,19 @@ class Training:
                 return work()
             except MemoryError as error:
                 if state.batch_size is None:
-                    raise
-                state.batch_size = self._trainer.batch_size = memory.fewer(state.batch_size, _FLOOR, error)
+                    raise memory.described(error, f" at step {state.step}", self._memory_remedy) from error
+                state.batch_size = self._trainer.batch_size = self._fewer(state, error)
             memory.release()
             if saved and state.step:
                 self._write(state)
+
+    def _fewer(self, state: Progress, error: MemoryError) -> int:
+        """Return fewer rows per step, or raise MemoryExhausted with what helps for this family."""
+        rows, where = state.batch_size or 0, f"at step {state.step}"
+        try:
+            return memory.fewer(rows, memory.MIN_BATCH_ROWS, error, self._memory_remedy, where)
+        except memory.OutOfMemory as last:
+            raise memory.MemoryExhausted(last.problem, last.remedy) from error
 
     def _save(self, state: Progress) -> None:
         due = state.step - self._saved_step >= self._often.every_steps

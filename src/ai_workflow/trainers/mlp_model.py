@@ -11,19 +11,23 @@ is shorter than to depend on a library whose files need not be the same bytes tw
 from __future__ import annotations
 
 import json
+import math
 import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ai_workflow import json_text
+from ai_workflow import json_text, memory
 from ai_workflow.trainers.inputs import Inputs
 
 if TYPE_CHECKING:
     from ai_workflow.trainers import Predict
 
-# Every block has as many rows, so that the answer to a row does not depend on how many were asked beside it.
+# Rows that are answered at once. Each product of matrices within has `_TILE` rows, however large the block is: a BLAS
+# may add up in another order for another shape, and the answer to a row must not depend on the rows beside it.
 _BLOCK = 128
+_TILE = 16
+_REMEDY = f"{memory.MORE}, or train a smaller network: trainer.params.hidden"
 _TYPES = {"F32": "<f4", "F64": "<f8"}
 
 
@@ -36,16 +40,21 @@ def load(model: bytes) -> Predict:
     tensors, about = unpacked(model)
     inputs = Inputs(about["numeric"], tensors["mean"], tensors["scale"], about["categories"])
     layers = [(tensors[f"layer{n}.weight"].T, tensors[f"layer{n}.bias"]) for n in range(about["layers"])]
+    blocks = memory.Blocks(_BLOCK, _TILE, _REMEDY)
 
     def forward(x: np.ndarray) -> np.ndarray:
-        padded = np.full((_BLOCK, x.shape[1]), np.nan, dtype=np.float32)
+        tiles = max(1, math.ceil(len(x) / _TILE))
+        padded = np.full((tiles * _TILE, x.shape[1]), np.nan, dtype=np.float32)
         padded[: len(x)] = x
-        values = inputs.encode(padded)
+        values = inputs.encode(padded).reshape(tiles, _TILE, inputs.width)
         for number, (weight, bias) in enumerate(layers):
-            values = (np.maximum(values, 0) if number else values) @ weight + bias
-        return _answers(values.astype(np.float64), about)[: len(x)]
+            if number:
+                np.maximum(values, 0, out=values)
+            values = values @ weight
+            values += bias
+        return _answers(values.reshape(tiles * _TILE, -1).astype(np.float64), about)[: len(x)]
 
-    return lambda x: np.concatenate([forward(x[at : at + _BLOCK]) for at in range(0, max(len(x), 1), _BLOCK)])
+    return lambda x: np.concatenate(blocks.each(len(x), lambda start, end: forward(x[start:end])))
 
 
 def _answers(out: np.ndarray, about: dict[str, Any]) -> np.ndarray:
@@ -77,7 +86,7 @@ def unpacked(model: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     try:
         (size,) = struct.unpack_from("<Q", model)
-        header, data = json.loads(model[8 : 8 + size]), model[8 + size :]
+        header, data = json.loads(model[8 : 8 + size]), memoryview(model)[8 + size :]
         about: dict[str, Any] = json.loads(header.pop("__metadata__")["model"])
         tensors = {
             name: np.frombuffer(data[slice(*each["data_offsets"])], _TYPES[each["dtype"]]).reshape(each["shape"])

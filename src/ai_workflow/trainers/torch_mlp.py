@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError
 
-from ai_workflow import settings
+from ai_workflow import memory, settings
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.settings import Section
@@ -51,6 +51,7 @@ class Trainer:
 
     library = "torch"
     model_file = "model.safetensors"
+    memory_remedy = f"{memory.MORE}, or train a smaller network: trainer.params.hidden"
 
     def __init__(self) -> None:
         try:
@@ -134,7 +135,7 @@ class Trainer:
         self._step, self._recent = found["step"], found["recent"]
         self._seen, self._best = (found["seen"][0], found["seen"][1]), found["best"]
         self._batches.position = Position(*found["position"])
-        self._network.restore(found["network"])
+        self._network.restore(found["network"], self._step)
 
     def finish(self, step: int) -> bytes:
         """Return the model after `step` steps, which must be the last or the best one, as safetensors."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -18,10 +19,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ai_workflow import memory
 from ai_workflow.errors import StageError
+from ai_workflow.trainers import torch_errors
+from ai_workflow.trainers.torch_errors import Position
 
-# How PyTorch says that memory ran out, where it does not raise OutOfMemoryError.
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad allocation")
+_RESUMES = "the same command resumes from the last checkpoint"
 
 
 class Network:
@@ -38,42 +41,51 @@ class Network:
         if device == "cuda":
             # Without it cuBLAS may sum up in another order each time.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            if not torch.cuda.is_available():
-                raise StageError("trainer.params.device is cuda, but PyTorch finds no GPU", "Set it to cpu")
+            _check_gpu()
         self._regression, self._device, self._threads = regression, torch.device(device), threads
+        # Steps made, for messages; None before the network is complete.
+        self.steps: int | None = None
         with self._exact(seed):
             layers: list[Any] = []
             for inputs, outputs in pairwise(sizes):
                 layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
             self._layers = nn.Sequential(*layers[:-2]).to(self._device)
             self._optimiser = torch.optim.AdamW(self._layers.parameters(), weight_decay=decay)
+        self.steps = 0
 
     def learn(self, x: np.ndarray, y: np.ndarray, rate: float, seed: int) -> float:
         """Learn one batch at a learning rate, and return its mean loss.
 
         Raises:
             MemoryError: the batch does not fit; what was learned before still stands.
-            StageError: there is no memory for the update of the weights, of which some may have been made.
+            StageError: there is no memory for the update of the weights, of which some may have been made; or the GPU
+                fails.
         """
-        with self._exact(seed):
+        with self._exact(seed, len(x)):
             self._layers.train()
             for group in self._optimiser.param_groups:
                 group["lr"] = rate
             self._optimiser.zero_grad()
             loss = self._losses(x, y).mean()
             loss.backward()
-            self._update()
-            return float(loss.item())
+            self._update(len(x))
+            value = float(loss.item())
+            self.steps = (self.steps or 0) + 1
+            return value
 
-    def _update(self) -> None:
+    def _update(self, rows: int) -> None:
         try:
             self._optimiser.step()
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            text, at = str(error), Position(self.steps, rows)
+            if not torch_errors.is_out_of_memory(text):
                 raise
-            raise StageError(
-                f"memory ran out in the update of the weights ({str(error).splitlines()[0]})",
-                "Give the process more memory, or lower trainer.params.hidden; it goes on from the last checkpoint",
+            if torch_errors.is_of_gpu(text):
+                found = torch_errors.of_gpu_memory(text, at)
+                raise memory.MemoryExhausted(found.problem, f"{found.remedy}; {_RESUMES}") from error
+            raise memory.MemoryExhausted(
+                f"memory ran out in the update of the weights{at.where} ({torch_errors.first_line(error)})",
+                f"Give the process more memory, or lower trainer.params.hidden; {_RESUMES}",
             ) from error
 
     def loss(self, x: np.ndarray, y: np.ndarray) -> float:
@@ -82,22 +94,26 @@ class Network:
         Raises:
             MemoryError: the rows do not fit.
         """
-        with self._exact(0), torch.no_grad():
+        with self._exact(0, len(x)), torch.no_grad():
             self._layers.eval()
             return float(self._losses(x, y).double().sum().item())
 
     def weights(self) -> dict[str, Any]:
         """Return a copy of the weights."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self._layers.state_dict().items()}
+        with self._explained():
+            return {name: tensor.detach().cpu().clone() for name, tensor in self._layers.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
         """Return weights and optimiser."""
-        return {"weights": self.weights(), "optimiser": _on_cpu(self._optimiser.state_dict())}
+        with self._explained():
+            return {"weights": self.weights(), "optimiser": _on_cpu(self._optimiser.state_dict())}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
-        self._layers.load_state_dict(state["weights"])
-        self._optimiser.load_state_dict(state["optimiser"])
+    def restore(self, state: dict[str, Any], steps: int) -> None:
+        """Take over what `state` returned after so many steps."""
+        self.steps = steps
+        with self._explained():
+            self._layers.load_state_dict(state["weights"])
+            self._optimiser.load_state_dict(state["optimiser"])
 
     def _losses(self, x: np.ndarray, y: np.ndarray) -> Any:
         # Copied into memory that PyTorch aligns: how a sum is split up can depend on where it begins.
@@ -109,29 +125,55 @@ class Network:
         return functional.cross_entropy(out, classes, reduction="none")
 
     @contextlib.contextmanager
-    def _exact(self, seed: int) -> Iterator[None]:
-        """Make what happens within repeatable, and leave PyTorch's settings and random numbers as they were."""
+    def _exact(self, seed: int, rows: int | None = None) -> Iterator[None]:
+        """Make the block repeatable, and leave PyTorch's settings and random numbers as they were.
+
+        Args:
+            seed: of the random numbers in it.
+            rows: how many it has in memory, for messages.
+        """
         threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-        devices = [torch.cuda.current_device()] if self._device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            try:
-                torch.set_num_threads(self._threads)
-                torch.use_deterministic_algorithms(True)
-                torch.manual_seed(seed)
-                yield
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                if self._device.type == "cuda":
+        with self._explained(rows):
+            devices = [torch.cuda.current_device()] if self._device.type == "cuda" else []
+            with torch.random.fork_rng(devices):
+                try:
+                    torch.set_num_threads(self._threads)
+                    torch.use_deterministic_algorithms(True)
+                    torch.manual_seed(seed)
+                    yield
+                finally:
+                    torch.set_num_threads(threads)
+                    torch.use_deterministic_algorithms(exact)
+
+    @contextlib.contextmanager
+    def _explained(self, rows: int | None = None) -> Iterator[None]:
+        """Raise errors of memory and of the GPU with the step and a remedy."""
+        try:
+            yield
+        except (RuntimeError, torch.cuda.DeferredCudaCallError) as error:
+            found = torch_errors.explained(error, Position(self.steps, rows))
+            if found is None:
+                raise
+            if self._device.type == "cuda":
+                # After an assert on the device nothing works there any more, this neither.
+                with contextlib.suppress(RuntimeError):
                     torch.cuda.empty_cache()
-                raise MemoryError(str(error).splitlines()[0]) from error
-            finally:
-                torch.set_num_threads(threads)
-                torch.use_deterministic_algorithms(exact)
+            raise found from error
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
+def _check_gpu() -> None:
+    """Raise StageError if PyTorch cannot use a GPU, with its own reason if it has one."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return
+    problem = "trainer.params.device is cuda, but PyTorch finds no GPU"
+    if torch.version.cuda is None and torch.version.hip is None:
+        raise StageError(f"{problem}: it is built for CPUs only", "Install PyTorch for CUDA, or set the device to cpu")
+    reason = " ".join(str(caught[-1].message).split()) if caught else ""
+    found = torch_errors.explained(RuntimeError(f"CUDA: {reason}"), Position()) if reason else None
+    remedy = found.remedy if isinstance(found, StageError) else "Set it to cpu"
+    raise StageError(f"{problem}{f': {reason}' if reason else ''}", remedy)
 
 
 def arrays(weights: dict[str, Any]) -> dict[str, np.ndarray]:

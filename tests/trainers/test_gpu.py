@@ -1,0 +1,76 @@
+"""Trainings on a GPU: they end the same after a kill, and memory that runs out there is said. `make test-gpu`."""
+
+from __future__ import annotations
+
+import pytest
+
+from ai_workflow.store import Store
+from tests import processes
+from tests.trainers import killed
+from tests.trainers.mlps import STEPS, begun, end
+from tests.trainers.test_torch_stage import pipeline, prepared, whole
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(110)]
+PARAMS = {"hidden": [16], "learning_rate": 0.02, "dropout": 0.3, "device": "cuda"}
+LIMITED = """
+    import logging, sys
+    import numpy as np
+    import torch
+    from ai_workflow import memory, settings, trainers
+    from ai_workflow.checkpoint import Checkpoints
+    from ai_workflow.store import Store
+    from ai_workflow.trainers.loop import Training
+    from tests.trainers.rows import Held, spec
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    torch.cuda.set_per_process_memory_fraction(400e6 / torch.cuda.get_device_properties(0).total_memory)
+    x = np.random.default_rng(0).normal(size=(60_000, 4)).astype("float32")
+    data = trainers.TrainingData(spec("binary"), [Held(x, (x[:, 0] > 0).astype(float))], [])
+    def train(hidden):
+        options = settings.Trainer(kind="torch_mlp", steps=2, params={"hidden": hidden, "device": "cuda"})
+        made = trainers.trainer("torch_mlp")
+        made.start(data, options, 60_000)
+        checkpoints = Checkpoints(Store(sys.argv[1]), "p", f"{hidden[0]}", 3)
+        return Training(made, options, checkpoints, options.checkpoint).run().batch_size
+    print("rows", train([4096]))
+    for hidden in ([30_000, 30_000], [4_500, 4_500]):
+        try:
+            memory.explained(lambda: train(hidden))
+        except Exception as error:
+            print(type(error).__name__, error)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _gpu() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU: PyTorch finds none here")
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_a_training_on_a_gpu_gives_the_same_bytes_each_time_and_learns(kind: str) -> None:
+    losses: list[tuple[int, float]] = []
+    first = end(begun(kind, device="cuda"), STEPS, losses)
+    assert end(begun(kind, device="cuda"), STEPS) == first
+    assert losses[-1][1] < losses[0][1]
+
+
+def test_killed_and_resumed_on_a_gpu_it_ends_with_the_same_bytes(
+    store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run = pipeline(store, params=PARAMS, steps=60)
+    expected = whole(run, Store(tmp_path_factory.mktemp("whole")))
+    found = killed.until_done(run, prepared(run), "torch_mlp", 1)
+    assert found["model"]["sha256"] == expected["model"]["sha256"]
+
+
+def test_a_gpu_without_memory_gets_smaller_batches_and_a_network_that_does_not_fit_is_one_error(
+    store: Store,
+) -> None:
+    lines = processes.python(LIMITED, store.root).splitlines()
+    assert "Data batch size reduced from 60000 to 30000 due to memory pressure" in lines
+    [rows] = [int(line.partition(" ")[2]) for line in lines if line.startswith("rows ")]
+    assert 8 <= rows < 60_000
+    failed = [line for line in lines if line.startswith("MemoryExhausted CUDA out of memory")]
+    assert len(failed) == 2
+    assert all("asked " in line and "GPU 0" in line and "nvidia-smi" in line for line in failed)
