@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from ai_workflow import answered as stored
-from ai_workflow.answered import Answers
 from ai_workflow.cli_period import span
 from ai_workflow.cli_where import Where
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
+from ai_workflow.stages import answered as stored
+from ai_workflow.stages.answered import Answers
 from ai_workflow.stages.predicted import DEFAULT, Predictions
 from ai_workflow.store import Store
 

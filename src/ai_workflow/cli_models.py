@@ -17,7 +17,7 @@ from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.retention import Item, size
 
 app = App(name="models", help="List, verify, pin, promote, roll back and prune published versions.")
-app.command("ai_workflow.cli_answered:answered", name="answered")
+app.command("ai_workflow.cli_answered:answered", name="answered", help="Show which version answered on a day.")
 
 
 _HERE = Where()
