@@ -77,7 +77,6 @@ def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_
 
 def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    root.mkdir()
     with Running(pipeline(tmp_path), root) as running:
         running.predict(shop.ROW)
     found = predictions(root, "default")
