@@ -51,7 +51,7 @@ run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVI
 	@$(PY) -m deploy.local run $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT)))
 
 score: setup ## score another file with the trained model: SOURCE=new.csv CONFIG=pipeline.yaml MODEL=stable
-	@$(PY) -m deploy.local score $(if $(SOURCE),--source $(call quoted,$(SOURCE))) $(if $(CONFIG),--config $(call quoted,$(CONFIG))) \
+	@$(PY) -m deploy.local score $(if $(SOURCE),--source=$(call quoted,$(SOURCE))) $(if $(CONFIG),--config $(call quoted,$(CONFIG))) \
 	  $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) $(if $(MODEL),--model $(call quoted,$(MODEL)))
 
 up: setup ## start the whole stack: CONFIG=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100 TAKE_OVER=1
