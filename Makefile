@@ -21,6 +21,7 @@ comma := ,
 quoted = '$(subst ','\'',$(1))'
 # A variable on the command line that none of the given targets reads is an error.
 READS_run := CONFIG ENVIRONMENT
+READS_score := SOURCE CONFIG ENVIRONMENT MODEL
 READS_up := CONFIG ENVIRONMENT DB OFFSET TAKE_OVER
 READS_serve := CONFIG ENVIRONMENT PORT
 READS_deploy := CONFIG ENVIRONMENT PRUNE TAKE_OVER
@@ -41,13 +42,17 @@ $(error $(firstword $(UNREAD)) has no effect on make $(or $(MAKECMDGOALS),help),
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down serve deploy stop status setup test test-slow test-gpu test-all check check-kill audit screenshots bench format lock clean distclean
+.PHONY: help run score up down serve deploy stop status setup test test-slow test-gpu test-all check check-kill audit screenshots bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVIRONMENT=production
 	@$(PY) -m deploy.local run $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT)))
+
+score: setup ## score another file with the trained model: SOURCE=new.csv CONFIG=pipeline.yaml MODEL=stable
+	@$(PY) -m deploy.local score $(if $(SOURCE),--source=$(call quoted,$(SOURCE))) $(if $(CONFIG),--config $(call quoted,$(CONFIG))) \
+	  $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) $(if $(MODEL),--model $(call quoted,$(MODEL)))
 
 up: setup ## start the whole stack: CONFIG=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100 TAKE_OVER=1
 	@$(PY) -m deploy.stack up $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \

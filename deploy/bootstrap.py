@@ -62,11 +62,12 @@ class Plan:
 
 @dataclass(slots=True)
 class Done:
-    """What was changed, what is there and not in the file, what failed, and which steps are finished; a line each."""
+    """What changed, what is there and not in the file, errors, warnings, and which steps are finished; a line each."""
 
     lines: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     remaining: list[str] = field(default_factory=list)
 
@@ -83,9 +84,9 @@ async def apply(client: PrefectClient, plan: Plan, done: Done) -> None:
         OwnershipError: the server belongs to another pipeline, environment or project; nothing was changed.
     """
     deployments = Deployments(client)
+    done.remaining = ["variables", "work pool", "deployments", "block webhook/alert-relay", "automations"]
     done.lines += await deployments.claim(plan.checked, plan.source, plan.take_over)
     await _blocks(done)
-    done.remaining = ["variables", "work pool", "deployments", "block webhook/alert-relay", "automations"]
     done.finish(await variables.apply(client, plan.settings.deploy.variables))
     done.finish(await work_pool.apply(client, [one.entry for one in plan.checked]))
     try:
@@ -97,6 +98,8 @@ async def apply(client: PrefectClient, plan: Plan, done: Done) -> None:
         raise
     relay = await relay_block.apply(plan.settings, plan.relay_token)
     done.finish(relay.done)
+    if warning := relay_block.unreachable(plan.settings, PREFECT_API_URL.value() or ""):
+        done.warnings.append(warning)
     needed = automations.wanted(automations.needs(plan.settings, relay.id, deployments.ids))
     done.finish(await armed.apply(client, needed))
     # Automations first: one must not refer to a deployment that is gone.
@@ -231,6 +234,8 @@ def _say(done: Done) -> int:
         print("\n".join(done.lines or ["nothing changed"]))
     for name in done.left:
         print(f"{name} is not in prefect.yaml any more: --prune removes it", file=sys.stderr)
+    for warning in done.warnings:
+        print(scrub(f"warning: {warning}"), file=sys.stderr)
     for problem in done.problems:
         print(scrub(f"error: {problem}"), file=sys.stderr)
     return 1 if done.problems else 0

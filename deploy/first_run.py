@@ -7,19 +7,18 @@ import json
 import os
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from ai_workflow import config as configuration
-from ai_workflow import journal, logs, scores, trace
+from ai_workflow import logs, scores
 from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import variables
 from ai_workflow.prefect_answers import explain
 from ai_workflow.store import Store
-from deploy import prefect_settings, server
+from deploy import prefect_settings, run_report, server
 from deploy.stack.place import Place
 
 VAR = Path("var")
@@ -49,7 +48,7 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
     except httpx.HTTPStatusError as error:
         raise server.ServerError(explain(error)) from error
     if not all(state.is_completed() for state in outcomes):
-        print(_failure(outcomes[-1].message), file=sys.stderr)
+        print(run_report.failure(outcomes[-1].message), file=sys.stderr)
         return 1
     results = [state.data.result for state in outcomes]
     print(_summary(store, results, pipeline))
@@ -64,25 +63,10 @@ async def _flows(pipeline: str | None, environment: str | None, store: Store) ->
     outcomes: list[Any] = []
     for flow in (training, scoring):
         outcomes.append(await flow(pipeline, environment, return_state=True))
-        _print_trace(store, outcomes[-1])
+        run_report.print_trace(store, outcomes[-1])
         if not outcomes[-1].is_completed():
             break
     return outcomes
-
-
-def _print_trace(store: Store, state: Any) -> None:
-    """Print what each stage of the run did that a state ended; a run that never began has no trace."""
-    events = journal.Journal(store).read(trace.id_of_run(str(state.state_details.flow_run_id)))
-    # Errors are on the console already, with stage, place and remedy.
-    brief = [replace(event, message="see above") if event.status == journal.ERROR else event for event in events]
-    if brief:
-        print("\n" + journal.render(brief), flush=True)
-
-
-def _failure(message: str) -> str:
-    """Return the last lines of a run that failed; the error itself only if no line has it yet."""
-    error = "" if logs.is_reported(message) else f"error: {message}\n"
-    return f"\n{error}{'look back':>12}  .venv/bin/ai-workflow trace --failed\n{'stop':>12}  make stop"
 
 
 def _summary(store: Store, results: list[dict[str, Any]], pipeline: str | None) -> str:

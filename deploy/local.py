@@ -1,4 +1,4 @@
-"""The commands behind `make run`, `make stop` and `make status`."""
+"""The commands behind `make run`, `make score`, `make stop` and `make status`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,21 @@ def run(config: Path | None = None, environment: str | None = None) -> int:
     from deploy import first_run
 
     return first_run.main(config=config, environment=environment)
+
+
+@app.command
+def score(source: str = "", config: Path | None = None, environment: str | None = None, model: str = "latest") -> int:
+    """Score another file with the trained model, with a Prefect server started if none answers.
+
+    Args:
+        source: a file, glob, folder or URL in the format of the pipeline's inference.source, else source.
+        config: the YAML of a pipeline; the example pipeline if not given.
+        environment: development or production.
+        model: latest, stable or the name of a version.
+    """
+    from deploy import score as scoring
+
+    return scoring.main(source, config=config, environment=environment, model=model)
 
 
 @app.command

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.blocks.system import Secret as SecretBlock
 from prefect.blocks.webhook import Webhook
 from pydantic import SecretStr
 
+from ai_workflow.prefect_answers import is_cloud
 from ai_workflow.settings import Settings
 
 NAME = "alert-relay"
@@ -48,6 +51,24 @@ def url(settings: Settings) -> str:
     relay = settings.relay
     host = _ANY.get(relay.host, f"[{relay.host}]" if ":" in relay.host else relay.host)
     return settings.deploy.relay_url or f"http://{host}:{relay.port}/prefect"
+
+
+def unreachable(settings: Settings, api_url: str) -> str | None:
+    """Return a warning if Prefect Cloud is to call a relay in a private network; None else."""
+    address = url(settings)
+    if not is_cloud(api_url) or not _is_private(httpx.URL(address).host):
+        return None
+    return (
+        f"Prefect Cloud cannot reach the relay at {address}: runs that fail, crash or are late are not sent to a chat. "
+        "Set deploy.relay_url to an https address that Prefect Cloud reaches, or use automations of Prefect Cloud"
+    )
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host.strip("[]")).is_global
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
 
 
 async def apply(settings: Settings, relay_token: str | None) -> RelayBlock:

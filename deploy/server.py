@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 import urllib.error
@@ -29,6 +30,7 @@ HANG_SECONDS = 10.0
 LOG_LINES = 15
 # Common to what Prefect says, who looks first, and what the system says of a port taken after that.
 _IN_USE = "already in use"
+_WORKSPACE = re.compile(r"https://api\.prefect\.cloud/api/accounts/([^/]+)/workspaces/([^/]+)")
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class Server:
     @property
     def ui_url(self) -> str:
         """The address for a browser."""
+        if workspace := _WORKSPACE.match(self.api_url):
+            return f"https://app.prefect.cloud/account/{workspace[1]}/workspace/{workspace[2]}"
         return self.api_url.removesuffix("/").removesuffix("/api")
 
 

@@ -55,7 +55,12 @@ def predict(
         }
     )
     number = len(store.names(f"{result_store.FOLDER}/{PIPELINE}/{version}"))
-    folder = f"{result_store.FOLDER}/{PIPELINE}/{version}/service-{number:04d}"
+    store_frame(store, frame, version, f"service-{number:04d}")
+
+
+def store_frame(store: Store, frame: pd.DataFrame, version: str, name: str) -> None:
+    """Store a frame as predictions of a version, in a folder of that name."""
+    folder = f"{result_store.FOLDER}/{PIPELINE}/{version}/{name}"
     part = partitions.write(store, f"{folder}/part-00000.parquet", frame, "service")
     body = {"pipeline": PIPELINE, "model_version": version, "rows": len(frame), "partitions": [asdict(part)]}
     store.write_record(f"{folder}/manifest.json", body)

@@ -41,6 +41,31 @@ def test_a_wrong_key_for_prefect_cloud_names_the_key(url: str) -> None:
     assert "PREFECT_API_AUTH_STRING" not in said
 
 
+def test_a_login_that_is_sent_in_place_of_the_key_is_named() -> None:
+    """Prefect's client sends PREFECT_API_AUTH_STRING where both are set."""
+    request = httpx.Request("POST", CLOUD, headers={"Authorization": "Basic YTpi"})
+    response = httpx.Response(401, request=request, json={"detail": "Invalid authentication credentials"})
+    said = explain(httpx.HTTPStatusError("", request=request, response=response))
+    assert said.endswith("Unset PREFECT_API_AUTH_STRING, which is sent in place of PREFECT_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "remedy"),
+    [
+        (
+            CLOUD,
+            404,
+            "Check account and workspace in PREFECT_API_URL, and that the owner of PREFECT_API_KEY is a member",
+        ),
+        (OWN, 404, "Check PREFECT_API_URL"),
+        (CLOUD, 429, "Run this again in a minute: the rate limit of the plan is exceeded"),
+        (OWN, 429, "Run this again in a minute"),
+    ],
+)
+def test_other_refusals_of_a_workspace_have_a_remedy_of_their_own(url: str, status: int, remedy: str) -> None:
+    assert explain(error(url, status, json={"detail": "Not Found"})).endswith(f": Not Found. {remedy}")
+
+
 def test_a_lacking_login_of_an_own_server_names_the_login() -> None:
     said = explain(error(OWN, 401, json={"exception_message": "Unauthorized"}))
 

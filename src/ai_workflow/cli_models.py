@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import yaml
 from cyclopts import App, Parameter
 
 from ai_workflow import old_files, promotion, pruning, verification
+from ai_workflow.cli_period import period
 from ai_workflow.cli_where import Where
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.retention import Item, size
 
 app = App(name="models", help="List, verify, pin, promote, roll back and prune published versions.")
+app.command("ai_workflow.cli_answered:answered", name="answered", help="Show which version answered on a day.")
 
 
 _HERE = Where()
@@ -58,7 +59,7 @@ def history(*, at: str | None = None, where: Where = _HERE) -> None:
     """
     lines = where.registry.history()
     if at is not None:
-        begin, end = _period(at)
+        begin, end = period(at)
         earlier = [line for line in lines if datetime.fromisoformat(line["time"]) <= begin]
         lines = earlier[-1:] + [line for line in lines if begin < datetime.fromisoformat(line["time"]) <= end]
     if not lines:
@@ -207,19 +208,3 @@ def _print_table(items: Sequence[Item]) -> None:
 
 def _aliases(aliases: dict[str, str | None]) -> str:
     return "  ".join(f"{alias}={name}" for alias, name in aliases.items())
-
-
-def _period(text: str) -> tuple[datetime, datetime]:
-    """Return begin and end of a moment or a day, in UTC; a day that is not over ends now."""
-    now = datetime.now(UTC)
-    try:
-        begin = datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        said = f"--at {text} is not a moment: write it as 2026-11-20T10:00, or as 2026-11-20 for the whole day"
-        raise AiWorkflowError(said) from error
-    if begin > now:
-        raise AiWorkflowError(f"--at {text} lies in the future. Give an earlier moment")
-    is_day = re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", text) is not None
-    # Midnight of the next day, also where the clocks are changed on this one.
-    end = (datetime.fromisoformat(text) + timedelta(days=1)).astimezone(UTC) if is_day else begin
-    return begin, min(end, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,19 @@ _MAX_REASON_LENGTH = 300
 # Where Prefect, Prefect Cloud and the origin guard put the reason.
 _REASON_FIELDS = ("detail", "exception_message", "message", "error", "exception_detail")
 _NO_REASONS = frozenset({"unauthorized", "forbidden", "internal server error", "not authenticated"})
+
+_REMEDIES: Mapping[int, str] = {
+    401: "Set PREFECT_API_AUTH_STRING to the login of the server, user:password",
+    403: "Check PREFECT_API_AUTH_STRING and PREFECT_API_URL",
+    404: "Check PREFECT_API_URL",
+    429: "Run this again in a minute",
+}
+_REMEDIES_OF_CLOUD: Mapping[int, str] = {
+    401: "Set PREFECT_API_KEY to an API key of that workspace",
+    403: "Check the permissions of PREFECT_API_KEY and the limits of the plan",
+    404: "Check account and workspace in PREFECT_API_URL, and that the owner of PREFECT_API_KEY is a member",
+    429: "Run this again in a minute: the rate limit of the plan is exceeded",
+}
 
 
 def is_cloud(url: str) -> bool:
@@ -34,20 +48,15 @@ def explain(error: BaseException) -> str:
     who = f"Prefect Cloud at {httpx.URL(url).host}" if is_cloud(url) else f"the Prefect server at {_origin(url)}"
     reason = _reason(response)
     said = f"{who} answers {response.status_code} to {response.request.method} {response.request.url.path}"
-    return scrub(f"{said}{f': {reason}' if reason else ''}. {_remedy(response.status_code, is_cloud(url))}")
+    has_login = response.request.headers.get("authorization", "").startswith("Basic ")
+    return scrub(f"{said}{f': {reason}' if reason else ''}. {_remedy(response.status_code, is_cloud(url), has_login)}")
 
 
-def _remedy(status: int, cloud: bool) -> str:
-    if status == HTTPStatus.UNAUTHORIZED:
-        if cloud:
-            return "Set PREFECT_API_KEY to an API key of that workspace"
-        return "Set PREFECT_API_AUTH_STRING to the login of the server, user:password"
-    if status == HTTPStatus.FORBIDDEN:
-        if cloud:
-            return "Check the permissions of PREFECT_API_KEY and the limits of the plan"
-        return "Check PREFECT_API_AUTH_STRING and PREFECT_API_URL"
-    if status == HTTPStatus.NOT_FOUND:
-        return "Check PREFECT_API_URL"
+def _remedy(status: int, cloud: bool, has_login: bool) -> str:
+    if cloud and has_login and status == HTTPStatus.UNAUTHORIZED:
+        return "Unset PREFECT_API_AUTH_STRING, which is sent in place of PREFECT_API_KEY"
+    if status in (remedies := _REMEDIES_OF_CLOUD if cloud else _REMEDIES):
+        return remedies[status]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return "Try again later" if cloud else "The server's log says more"
     return "Correct the request"

@@ -10,8 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Each variable, and the targets that read it.
 READERS = {
-    "CONFIG": {"run", "up", "serve", "deploy"},
-    "ENVIRONMENT": {"run", "up", "serve", "deploy"},
+    "CONFIG": {"run", "score", "up", "serve", "deploy"},
+    "ENVIRONMENT": {"run", "score", "up", "serve", "deploy"},
+    "SOURCE": {"score"},
+    "MODEL": {"score"},
     "DB": {"up"},
     "OFFSET": {"up"},
     "PORT": {"serve"},
@@ -19,7 +21,7 @@ READERS = {
     "UPGRADE": {"lock"},
     "CONFIGS": set[str](),
 }
-TARGETS = ("run", "up", "down", "serve", "deploy", "stop", "status", "lock")
+TARGETS = ("run", "score", "up", "down", "serve", "deploy", "stop", "status", "lock")
 
 
 def dry_run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ai_workflow.errors import TransientError
-from flows import pipeline_run
+from flows import stage_task
 
 
 def test_debug_shows_which_attempt_failed(caplog: pytest.LogCaptureFixture) -> None:
@@ -15,7 +15,7 @@ def test_debug_shows_which_attempt_failed(caplog: pytest.LogCaptureFixture) -> N
         raise TransientError("the database cannot be reached", "Is it running?")
 
     caplog.set_level("DEBUG", logger="ai_pipeline")
-    attempt = pipeline_run._Attempt(down, "data_loader")  # type: ignore[arg-type]
-    state = asyncio.run(pipeline_run._perform("key", attempt))
+    attempt = stage_task.Attempt(down, "data_loader")  # type: ignore[arg-type]
+    state = asyncio.run(stage_task._perform("key", attempt))
     assert state.name == "Transient"  # type: ignore[union-attr]
     assert "retry: attempt 1 of 3 failed" in caplog.messages

@@ -31,7 +31,7 @@ class Running:
 
     Args:
         pipeline: its pipeline file.
-        root: its store.
+        root: its store; made if it is missing.
         faults: a folder where a file `<version>` says how that version fails; none: models cannot fail.
         program: the arguments of Python that start it, in place of those of `ai-workflow serve`.
         variables: its environment.
@@ -40,6 +40,8 @@ class Running:
     def __init__(
         self, pipeline: Path, root: Path, faults: Path | None = None, program: Sequence[str] = CLI, **variables: str
     ) -> None:
+        # The command refuses a store that does not exist.
+        root.mkdir(parents=True, exist_ok=True)
         place = ["--pipeline", str(pipeline), "--store", str(root)]
         serve = ["serve", *place]
         if faults is None:

@@ -67,6 +67,8 @@ def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_
     assert set(found["trace_id"]) == {told["trace_id"]}
     assert set(found["model_version"]) == {LATEST}
     assert found["row"].tolist() == list(range(len(rows)))
+    assert found[["probability_no", "probability_yes"]].max(axis=1).tolist() == found["score"].tolist()
+    assert found[["probability_no", "probability_yes"]].sum(axis=1).tolist() == pytest.approx([1] * len(rows))
     assert [json.loads(values) for values in found["values"]] == rows
     hashes = [hashlib.blake2b(line.tobytes()).hexdigest()[:32] for line in shop.matrix(rows[:-1])]
     assert found["features"].tolist()[:-1] == hashes
@@ -80,6 +82,7 @@ def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(t
     found = predictions(root, "default")
     assert found["prediction"].tolist() == ["unknown"]
     assert found["fallback_reason"].tolist() == ["no version is published"]
+    assert not [name for name in found if name.startswith("probability_")]
     assert "values" not in found
 
 
@@ -180,6 +183,48 @@ def written(folder: Path, *stems: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(book(folder)._lines(record(stem)) for stem in stems))
     return path
+
+
+def compacted(folder: Path, id_column: str | None, *records: Record) -> pd.DataFrame:
+    """Return what the log of a pipeline with that id column becomes in `predictions/`."""
+    log = PredictionLog(folder / "log", values=False, id_column=id_column, segment_seconds=60, compact=["-c", "pass"])
+    (folder / "log").mkdir(parents=True)
+    (folder / "log" / "dead-000001.jsonl").write_bytes(b"".join(map(log._lines, records)))
+    compaction.compact(Store(folder), folder / "log", shop.PIPELINE)
+    return predictions(folder)
+
+
+def test_the_id_by_its_own_name_and_probabilities_are_stored_as_the_scoring_flow_stores_them(tmp_path: Path) -> None:
+    sent = [{"customer": "007"}, {"customer": 8}]
+    chances = [0.25, 0.75, 1, 0]
+    asked = Record(
+        1.5, "f" * 32, "a", LATEST, None, ["yes", "no"], [0.75, 1.0], sent, None,
+        probabilities=chances, probability_columns=["probability_no", "probability_yes"],
+    )  # fmt: skip
+    found = compacted(tmp_path, "customer", asked)
+    assert found["customer"].tolist() == found["id"].tolist() == ["007", "8"]
+    assert found[["probability_no", "probability_yes"]].to_numpy().tolist() == [[0.25, 0.75], [1.0, 0.0]]
+    columns = ["customer", "probability_no", "probability_yes"]
+    assert [str(found[name].dtype) for name in columns] == [str(found["id"].dtype), "float64", "float64"]
+    assert found.columns.get_loc("customer") == found.columns.get_loc("id") + 1
+
+
+@pytest.mark.parametrize("taken", ["id", "time", "row", "values", "probability_yes", None])
+def test_an_id_column_named_as_a_column_of_predictions_is_stored_as_id_only(tmp_path: Path, taken: str | None) -> None:
+    sent = [{"time": "7", "row": "7", "values": "7", "probability_yes": "7", "id": "7"}]
+    found = compacted(tmp_path, taken, Record(1.5, "f" * 32, "a", LATEST, None, ["yes"], [0.75], sent, None))
+    assert found["id"].tolist() == ["7" if taken else None] or found["id"].isna().all()
+    assert found["time"].tolist() == [pd.Timestamp(1.5, unit="s")]
+    assert found["row"].tolist() == [0]
+    assert set(found) == {*compaction._COLUMNS, "source"}
+
+
+def test_lines_of_an_older_service_in_the_same_segment_are_kept(tmp_path: Path) -> None:
+    old = record("old")
+    new = replace(record("new"), probabilities=[0.25, 0.75], probability_columns=["probability_no", "probability_yes"])
+    found = compacted(tmp_path, "id", old, new).set_index("prediction_id")
+    assert found.loc["new-0", "probability_yes"] == 0.75
+    assert pd.isna(found.loc["old-0", "probability_yes"])
 
 
 def test_a_torn_line_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None:

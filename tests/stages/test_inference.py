@@ -16,7 +16,7 @@ import pytest
 from ai_workflow import features, memory, partitions, progress, trace, trainers
 from ai_workflow.errors import AiWorkflowError, StageError, VersionBroken
 from ai_workflow.model_process import ModelProcess
-from ai_workflow.partitions import ID
+from ai_workflow.partitions import ID, ROW
 from ai_workflow.stages import inference
 from ai_workflow.store import Store
 from tests.stages.tables import Made, Pipeline, Result, parted, people, rows, settings
@@ -82,6 +82,7 @@ def test_a_regression_answers_with_the_value(spent: Made) -> None:
     featured = spent.to_score(*parted(people(30, seed=9), 2))
     found = scored(spent, featured)
     assert found["prediction"].tolist() == found["score"].tolist() == direct(spent, featured).tolist()
+    assert not [name for name in found if name.startswith("probability_")]
 
 
 def test_each_row_says_which_row_it_answers_by_which_version_and_in_which_trace(bought: Made, asked: Result) -> None:
@@ -89,7 +90,8 @@ def test_each_row_says_which_row_it_answers_by_which_version_and_in_which_trace(
         result = inference.predict(bought.pipeline.store, asked, bought.scoring())
     found = rows(bought.pipeline.store, result)
     assert list(found.columns) == [
-        "prediction_id", "id", "row", "source", "prediction", "score", "model_version", "trace_id",
+        "prediction_id", "id", "person", "row", "source", "prediction", "score", "probability_no", "probability_yes",
+        "model_version", "trace_id",
     ]  # fmt: skip
     assert found["id"].tolist() == people(90, seed=9)["person"].tolist()
     assert found["row"].tolist() == list(range(1, 91))
@@ -98,6 +100,31 @@ def test_each_row_says_which_row_it_answers_by_which_version_and_in_which_trace(
     assert set(found["trace_id"]) == {TRACES[0]}
     assert result["message"] == "90 rows scored by model_v1.0"
     assert (result["version"], result["rows"]) == ("model_v1.0", 90)
+
+
+def test_each_row_has_its_id_by_its_own_name_and_the_probability_of_each_class(
+    bought: Made, asked: Result, answered: pd.DataFrame
+) -> None:
+    assert answered["person"].tolist() == answered["id"].tolist() == people(90, seed=9)["person"].tolist()
+    columns = [f"probability_{name}" for name in bought.spec["classes"]]
+    assert answered[columns].to_numpy().tolist() == direct(bought, asked).tolist()
+    assert {str(answered[name].dtype) for name in columns} == {"float64"}
+
+
+@pytest.mark.parametrize(("classes", "columns"), [(20, 20), (21, 0)])
+def test_more_than_twenty_classes_have_the_probability_of_the_predicted_one_only(classes: int, columns: int) -> None:
+    names = [f"c{number:02d}" for number in range(classes)]
+    answers = np.linspace(0, 1, 2 * classes, dtype="float32").reshape(2, classes)
+    spec = {"classes": names, "id": None}
+    part = partitions.Partition("x", "0" * 64, 1, 2, "rows.csv")
+    frame = pd.DataFrame({ROW: [1, 2], ID: ["rows.csv:1", "rows.csv:2"]})
+    scoring = inference.Scoring(version="model_v1.0", folder="models", batch_size=1, timeout=1)
+    found = inference._to_frame(frame, answers, spec, part, scoring)
+    assert [name for name in found if name.startswith("probability_")] == [
+        f"probability_{name}" for name in names[:columns]
+    ]
+    assert found["score"].tolist() == answers[:, -1].tolist()
+    assert found["prediction"].tolist() == [names[-1]] * 2
 
 
 def test_prediction_ids_are_unique_and_the_same_in_every_run(

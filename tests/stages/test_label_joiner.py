@@ -104,6 +104,14 @@ def test_labels_and_predictions_that_are_gone_stay_counted(store: Store, tmp_pat
     assert counts(join(store, settings(tmp_path))) == (50, 40)
 
 
+def test_predictions_with_and_without_id_and_probability_columns_are_joined_alike(store: Store, tmp_path: Path) -> None:
+    """Older files have neither column."""
+    predict(store, {"a": "yes", "b": "no"})
+    predict(store, {"c": "yes"}, customer=["007"], probability_no=[0.25], probability_yes=[0.75])
+    write(tmp_path, [(name, "yes", at(1)) for name in "abc"])
+    assert counts(join(store, settings(tmp_path))) == (3, 2)
+
+
 def test_predictions_that_are_there_twice_and_labels_that_are_repeated_count_once(store: Store, tmp_path: Path) -> None:
     for _ in range(3):
         answered(store)

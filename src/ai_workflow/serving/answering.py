@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from ai_workflow import trace
+from ai_workflow import prediction_columns, trace
 from ai_workflow.logs import logger
 from ai_workflow.serving import json_body, oip, replies
 from ai_workflow.serving.attempts import Outcome
@@ -153,13 +153,14 @@ class Answering:
         # Unguessable: who knows the id of a prediction may send its label.
         stem = os.urandom(_ID_BYTES).hex()
         if self._book is not None:
-            first = chain.first
+            first, columns = chain.first, _probability_columns(answered)
             self._book.add(
                 Record(
                     time.time(), request.trace_id, stem, found.version, answered.reasons, found.predictions,
                     found.scores, question.values(), data.get(first.loaded.schema) if first else None,
                     is_small=is_small, size=len(request.body),
                     read_id=first.loaded.encoder.reader.row_id if first else None,
+                    probabilities=answered.values if columns else (), probability_columns=columns,
                 )
             )  # fmt: skip
         return found, stem
@@ -205,6 +206,11 @@ class Answering:
         self._tally.unanswered(EXPIRED if answered.is_expired else status, request.trace_id)
         self._report(answered, "an error", request)
         return Refused(504 if is_late else 503, f"no answer: {answered.reasons}", RETRY)
+
+
+def _probability_columns(answered: Answered) -> list[str]:
+    """Return the columns for the probabilities that a version answered with."""
+    return prediction_columns.of_classes(answered.slot.loaded.classes) if answered.slot is not None else []
 
 
 def _rows(body: bytes, most: int) -> Question:

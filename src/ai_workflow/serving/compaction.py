@@ -96,6 +96,11 @@ def _frame(lines: list[dict[str, Any]]) -> Any:
         frame["values"] = frame["values"].map(lambda row: json_text.line(json_text.finite(row)))
     frame["time"] = pd.to_datetime(frame["time"], unit="s").astype("datetime64[us]")
     frame["source"] = SOURCE
+    for name in sorted({line["id_column"] for line in lines if "id_column" in line}):
+        frame.insert(list(frame).index("id") + 1, name, frame["id"])
+    for name in dict.fromkeys(name for line in lines for name in line.get("probabilities", ())):
+        values = [line.get("probabilities", {}).get(name) for line in lines]
+        frame.insert(list(frame).index("model_version"), name, pd.Series(values, dtype="float64"))
     return frame
 
 

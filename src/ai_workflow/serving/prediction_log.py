@@ -24,7 +24,7 @@ from typing import Any
 
 import orjson
 
-from ai_workflow import logs, metrics
+from ai_workflow import logs, metrics, prediction_columns
 from ai_workflow.durable import create_locked
 from ai_workflow.logs import logger
 
@@ -58,10 +58,24 @@ class Record:
     size: int = 0
     # How the version reads the id of a row; None: it is kept as it was sent.
     read_id: Callable[[str, Any], str | None] | None = None
+    # The probability of each class, row after row, and the columns for those of one row.
+    probabilities: Sequence[float] = ()
+    probability_columns: Sequence[str] = ()
+
+    @property
+    def memory(self) -> int:
+        """Bytes in memory, about: those of the request, of its numbers and of the probabilities."""
+        return self.size + len(self.data or b"") + 8 * len(self.probabilities)
 
     def id_of(self, sent: dict[str, Any], name: str) -> Any:
         """Return the id of a row as the scoring flow stores it."""
         return self.read_id(name, sent.get(name)) if self.read_id is not None else sent.get(name)
+
+    def probabilities_of(self, row: int) -> dict[str, float]:
+        """Return the probabilities of a row by their columns."""
+        width = len(self.probability_columns)
+        answers = self.probabilities[row * width : (row + 1) * width]
+        return dict(zip(self.probability_columns, map(float, answers), strict=True))
 
 
 class PredictionLog:
@@ -103,7 +117,7 @@ class PredictionLog:
         rows = len(record.predictions)
         # A few lines are made here: a thread that makes many at once would keep requests waiting.
         item = self._lines(record) if record.is_small and rows <= _FEW_ROWS else record
-        size = len(item) if isinstance(item, bytes) else record.size + len(record.data or b"")
+        size = len(item) if isinstance(item, bytes) else record.memory
         rows_waiting, bytes_waiting = self._added - self._taken, self._added_bytes - self._taken_bytes
         # A request that is larger than the queue is logged where nothing else waits.
         if rows_waiting and (rows_waiting + rows > _MOST_WAITING or bytes_waiting + size > _MAX_WAITING_BYTES):
@@ -166,6 +180,7 @@ class PredictionLog:
 
     def _lines(self, record: Record) -> bytes:
         width = len(record.data or b"") // len(record.predictions)
+        own_id = prediction_columns.of_id(self._id)
         lines = []
         for row, (prediction, score) in enumerate(zip(record.predictions, record.scores, strict=True)):
             sent = record.rows[row] if record.rows else None
@@ -183,6 +198,11 @@ class PredictionLog:
                 if width
                 else None,
             }
+            # The compaction knows the segment only.
+            if own_id:
+                line["id_column"] = own_id
+            if record.probability_columns:
+                line["probabilities"] = record.probabilities_of(row)
             if self._values and sent is not None:
                 line["values"] = sent
             lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, fingerprint, memory, parquet, partitions, progress, trace
+from ai_workflow import features, fingerprint, memory, parquet, partitions, prediction_columns, progress, trace
 from ai_workflow.errors import StoreError, VersionBroken
 from ai_workflow.logs import logger
 from ai_workflow.model_process import ModelFailed, ModelProcess
@@ -35,8 +35,9 @@ class Scoring(Section):
 def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[str, Any]:
     """Score all rows: prediction_id, id, row, source, prediction, score, model_version, trace_id.
 
-    `score` is the probability of the predicted class, or the predicted value itself. A prediction_id is the same
-    whenever the same version answers for the same row of the same data, so that a label finds it.
+    `score` is the probability of the predicted class, or the predicted value itself. The id column under its own name
+    and `probability_<class>` are stored as well, as `prediction_columns` has them. A prediction_id is the same whenever
+    the same version answers for the same row of the same data, so that a label finds it.
 
     Raises:
         VersionBroken: the model crashes, hangs, answers nonsense, or is damaged.
@@ -114,6 +115,7 @@ def _to_frame(
     columns: dict[str, Any] = {
         "prediction_id": [f"{stem}-{row}" for row in frame[ROW]],
         "id": frame[ID],
+        **({own_id: frame[ID]} if (own_id := prediction_columns.of_id(spec["id"])) else {}),
         "row": frame[ROW],
         "source": part.source,
     }
@@ -123,5 +125,6 @@ def _to_frame(
         columns |= {
             "prediction": np.array(spec["classes"], dtype=object)[answers.argmax(axis=1)],
             "score": answers.max(axis=1),
+            **dict(zip(prediction_columns.of_classes(spec["classes"]), answers.T.astype("float64"), strict=False)),
         }
     return pd.DataFrame({**columns, "model_version": scoring.version, "trace_id": trace.current()})

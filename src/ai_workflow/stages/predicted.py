@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow import parquet
@@ -64,31 +64,57 @@ class Predictions:
 
     def batches(self, version: str, part: dict[str, Any]) -> Iterator[Batch]:
         """Yield the rows of a file; one that is damaged is left out with a warning."""
+        start = 0
+        for table in self._tables(part, ("prediction_id", "id", "prediction")):
+            yield Batch(version, part["path"], start, self._plain(table, version))
+            start += table.num_rows
+
+    def answers(self, part: dict[str, Any]) -> Iterator[tuple[pa.Table, bool]]:
+        """Yield `made` and `fallback_reason` of the rows of a file, and whether they are of the service.
+
+        `made` of a scoring run without a journal is when its file was stored. A damaged file is left out with a
+        warning.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for table in self._tables(part, ("fallback_reason",)):
+            made = self._made(table).cast(pa.timestamp("us"))
+            if made.null_count:
+                stored = self._store.modified(f"{part['path'].rpartition('/')[0]}/manifest.json")
+                made = pc.fill_null(made, stored.astimezone(UTC).replace(tzinfo=None))
+            none = pa.nulls(table.num_rows, pa.string())
+            reason = table["fallback_reason"] if "fallback_reason" in table.column_names else none
+            columns = {"made": made, "fallback_reason": reason.cast(pa.string())}
+            yield pa.table(columns), "time" in table.column_names
+
+    def _tables(self, part: dict[str, Any], wanted: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield wanted columns of a file as far as it has them, and `time` or else `trace_id`."""
         import pyarrow.parquet as pq
 
         path = part["path"]
         if not self._store.matches(path, part["sha256"]):
             log.warning("%s is missing or damaged: its predictions are left out", self._store.url(path))
             return
-        start = 0
         with parquet.opened(self._store, path) as file:
             there = pq.read_schema(file).names
             moment = "time" if "time" in there else "trace_id"
-            for table in parquet.batches(file, BATCH, ["prediction_id", "id", "prediction", moment]):
-                yield Batch(version, path, start, self._plain(table, version))
-                start += table.num_rows
+            yield from parquet.batches(file, BATCH, [name for name in (*wanted, moment) if name in there])
+
+    def _made(self, table: pa.Table) -> pa.ChunkedArray | pa.Array:
+        """Return when the rows were answered; null where it is not known."""
+        return table["time"] if "time" in table.column_names else self._times(table["trace_id"])
 
     def _plain(self, table: pa.Table, version: str) -> pa.Table:
         import pyarrow as pa
 
-        made = table["time"] if "time" in table.column_names else self._times(table["trace_id"])
         return pa.table(
             {
                 "key": table["prediction_id"].cast(pa.string()),
                 "id": table["id"].cast(pa.string()),
                 "version": pa.repeat(pa.scalar(version), table.num_rows),
                 "prediction": _texts(table["prediction"]),
-                "made": made.cast(pa.timestamp("us")),
+                "made": self._made(table).cast(pa.timestamp("us")),
             }
         )
 

@@ -1,0 +1,134 @@
+"""`make score`: another file answered by the trained model; what cannot be scored is refused before anything runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from ai_workflow import config, publishing
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.registry import Registry
+from ai_workflow.settings import CsvSource, Source
+from ai_workflow.store import Store
+from deploy import score
+from tests.flows import tables
+from tests.flows.workplace import Run, Workplace
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pipeline file in the current folder, with a version, where a server may not be started."""
+    (tmp_path / "var").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AIW_STORE", str(tmp_path / "var"))
+
+    def refused(_: Path) -> None:
+        raise AssertionError("a server was started")
+
+    monkeypatch.setattr("deploy.server.ensure", refused)
+    (tmp_path / "new.csv").write_text("age\n7\n")
+    return described(tmp_path, {"kind": "csv", "path": "rows.csv"})
+
+
+def described(folder: Path, source: dict[str, Any], **more: Any) -> Path:
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump(tables.PIPELINE | {"source": source} | more))
+    return path
+
+
+def published(folder: Path) -> None:
+    registry = Registry(Store(folder / "var"), "models/development/small_credit")
+    publishing.publish(registry, {"model.txt": b"m"}, "schema", {"kind": "lightgbm"})
+
+
+def test_without_a_version_it_names_the_command_that_trains_one(pipeline: Path) -> None:
+    with pytest.raises(AiWorkflowError, match=r"there is no model version in .*var/models.* yet\. Train one: make run"):
+        score.main("new.csv", pipeline)
+
+
+def test_a_version_that_is_not_there_is_refused_with_those_that_are(pipeline: Path) -> None:
+    published(pipeline.parent)
+    with pytest.raises(AiWorkflowError, match=r"no model version 'model_v7\.7'.*there is: model_v1\.0"):
+        score.main("new.csv", pipeline, model="model_v7.7")
+
+
+@pytest.mark.parametrize(("source", "said"), [("", "no file is named"), ("absent.csv", "absent.csv does not exist")])
+def test_a_file_that_is_missing_is_refused(pipeline: Path, source: str, said: str) -> None:
+    published(pipeline.parent)
+    with pytest.raises(AiWorkflowError, match=said):
+        score.main(source, pipeline)
+
+
+@pytest.mark.parametrize("key", ["source", "inference"])
+@pytest.mark.parametrize("declared", [{"kind": "sql", "table": "people"}, {"kind": "sample", "name": "iris"}])
+def test_a_source_that_reads_no_file_is_refused_by_its_key(pipeline: Path, key: str, declared: dict[str, Any]) -> None:
+    csv = {"kind": "csv", "path": "rows.csv"}
+    path = described(pipeline.parent, csv if key == "inference" else declared, inference={"source": declared})
+    if key == "source":
+        path = described(pipeline.parent, declared)
+    with pytest.raises(AiWorkflowError) as caught:
+        score.main("new.csv", path)
+    said = "inference.source" if key == "inference" else "source"
+    assert str(caught.value).startswith(f"{said} of the pipeline small_credit is of kind {declared['kind']}, which")
+    assert "inference.source: {kind: csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["source", "inference.source"])
+@pytest.mark.parametrize("name", ["new.csv", "${HOME}.csv", "new file*.csv", "file://new.csv", "s3://bucket/x.csv"])
+def test_only_the_path_of_the_source_is_replaced(pipeline: Path, key: str, name: str) -> None:
+    folder = pipeline.parent
+    for each in ("new.csv", "${HOME}.csv"):
+        (folder / each).write_text("age\n7\n")
+    declared = {"kind": "csv", "path": "rows.csv", "delimiter": ";", "missing": ["?"], "strip": True}
+    more = {"inference": {"source": declared}} if key.startswith("inference") else {}
+    path = described(folder, {"kind": "parquet", "path": "rows.parquet"} if more else declared, **more)
+    settings = config.load(path).settings
+    changed = config.load(path, overrides=score._override(settings, name)).settings
+    before, after = (_read(each, key) for each in (settings, changed))
+    assert after.path == (name if name.startswith("s3") else str(folder / name.removeprefix("file://")))
+    assert after.model_copy(update={"path": ""}) == before.model_copy(update={"path": ""})
+
+
+def _read(settings: Any, key: str) -> CsvSource:
+    found: Source = settings.inference.source if key.startswith("inference") else settings.source
+    assert isinstance(found, CsvSource)
+    return found
+
+
+def scored(place: Workplace, *arguments: str) -> Run:
+    return place.start(["-m", "deploy.local", "score", *arguments, "--config", "pipeline.yaml"])
+
+
+@pytest.mark.slow
+def test_another_file_is_scored_and_the_last_lines_say_by_which_version_and_where(trained: Workplace) -> None:
+    rows = [row[:-1] for row in tables.rows(40, seed=5)]
+    tables.write(trained.folder / "new.csv", rows, tables.HEADER[:-1])
+    run = scored(trained, "new.csv")
+    assert run.code == 0, run.output
+    lines = run.output.strip().splitlines()
+    assert len(lines) <= 24
+    told = dict(re.findall(r"^ +(\w+)  (.+)$", run.output, re.MULTILINE))
+    assert (told["version"], told["rows"]) == ("model_v1.0 (latest was requested)", "40")
+    [part] = Path(told["predictions"]).parent.glob("part-*.parquet")
+    found = pd.read_parquet(part)
+    assert found["row_id"].tolist() == [row[0] for row in rows]
+    assert {"probability_0", "probability_1"} <= set(found)
+    assert run.stages == dict.fromkeys(
+        ("data_loader", "preprocessor", "feature_engineering", "inference", "result_store"), "SUCCESS"
+    )
+
+
+@pytest.mark.slow
+def test_a_file_without_a_column_of_the_model_ends_with_one_error(trained: Workplace) -> None:
+    tables.write(trained.folder / "new.csv", [row[:2] for row in tables.rows(40, seed=5)], tables.HEADER[:2])
+    run = scored(trained, "new.csv", "--model", "stable")
+    assert run.code == 1
+    errors = [line for line in run.output.splitlines() if "the model needs column 'kind'" in line]
+    assert len(errors) == 1
+    assert "preprocessor" in errors[0]
+    assert "Traceback" not in run.output
