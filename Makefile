@@ -3,10 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+# The oldest Prefect that is supported, in an environment of its own beside what else is locked.
+OLDEST := .venv-oldest
 FOLDERS := src flows deploy blocks monitoring
 SOURCES := $(shell find $(FOLDERS) -name '*.py' 2>/dev/null)
 TYPED := $(foreach folder,$(FOLDERS),$(if $(filter $(folder)/%,$(SOURCES)),$(folder)))
 TESTS ?= tests
+OF_PREFECT := $(addprefix tests/,flows deploy blocks monitoring/relay test_logs.py)
 BUILT := $(addprefix tests/monitoring/test_,generated.py slo_file.py routes.py dashboards.py dashboard_linter.py grafana_types.py \
   runbooks.py) tests/deploy/test_containers_manifests.py
 INSTALLED := $(VENV)/.installed
@@ -27,6 +30,7 @@ READS_serve := CONFIG ENVIRONMENT PORT
 READS_deploy := CONFIG ENVIRONMENT PRUNE TAKE_OVER
 READS_test := TESTS
 READS_test-slow := TESTS
+READS_test-oldest := TESTS
 READS_test-all := TESTS
 READS_lock := UPGRADE
 READ = PYTHON VENV $(foreach goal,$(or $(MAKECMDGOALS),help),$(READS_$(goal)))
@@ -42,7 +46,7 @@ $(error $(firstword $(UNREAD)) has no effect on make $(or $(MAKECMDGOALS),help),
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run score up down serve deploy stop status setup test test-slow test-gpu test-all check check-kill audit screenshots bench format lock clean distclean
+.PHONY: help run score up down serve deploy stop status setup test test-slow test-oldest test-gpu test-all check check-kill audit screenshots bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +91,13 @@ check-kill: setup ## kill, damage and starve runs in every way, a quarter of an 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
 	$(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
 
+test-oldest: ## run the quick tests of what uses Prefect with the oldest one that is supported, 3.8.8
+	@$(MAKE) --no-print-directory setup VENV=$(OLDEST)
+	@PATH="$$PWD/$(OLDEST)/bin:$$PATH" uv pip install --quiet --python $(OLDEST)/bin/python --compile-bytecode \
+	  --no-deps --require-hashes --requirement tests/oldest.txt
+	env -u PYTHONDONTWRITEBYTECODE $(OLDEST)/bin/python -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill and not gpu" \
+	  $(if $(filter file,$(origin TESTS)),$(OF_PREFECT),$(TESTS))
+
 test-gpu: setup ## run the tests that need a GPU, in less than four minutes; they are skipped where there is none
 	$(PY) -m pytest -q -m gpu tests/trainers/test_gpu.py
 
@@ -115,6 +126,7 @@ format: setup ## put the code into shape
 lock: | $(UV) ## pin anew what pyproject.toml and the clients of the tests ask for; UPGRADE=1 takes the newest
 	$(PIN) pyproject.toml --all-extras --output-file requirements.lock
 	$(PIN) tests/serving/clients.in --output-file tests/serving/clients.txt
+	$(PIN) --no-deps tests/oldest.in --output-file tests/oldest.txt
 
 clean: ## end the stack and the server, remove var/ (data, models, history) and caches
 	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; $(PY) -m deploy.local stop; fi
@@ -122,7 +134,7 @@ clean: ## end the stack and the server, remove var/ (data, models, history) and 
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove the virtual environments
-	rm -rf $(VENV) .venv-clients
+	rm -rf $(VENV) .venv-clients $(OLDEST)
 
 # Bytecode is written here, once: where PYTHONDONTWRITEBYTECODE is set, Python itself never would,
 # and every `import prefect` would take twice as long.
