@@ -86,7 +86,7 @@ test: setup ## run the quick tests; TESTS=tests/deploy for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill and not gpu" $(TESTS)
 
 check-kill: setup ## kill, damage and starve runs in every way, a quarter of an hour long; AIW_KILLS=200 for more kills
-	$(PY) -m pytest -n 2 --no-loadscope-reorder -m kill tests/kill
+	$(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
 	$(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)

@@ -1,0 +1,58 @@
+"""Kills at random moments of a training and a scoring, in several places at once.
+
+`AIW_KILLS` says how many, in the full matrix, `make check-kill`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.kill.conftest import Reference
+from tests.kill.place import Place, Running
+from tests.kill.trial import Trial
+
+KILLS = int(os.environ.get("AIW_KILLS", "60"))
+# A place is killed this often before it may go on to its end.
+_AT_MOST, _AT_ONCE = 4, 2
+
+
+def kill(reference: Reference, folder: Path, kills: int) -> list[str]:
+    """Kill runs at random moments until there are so many kills; several places at once."""
+    found: list[str] = []
+    seeds = iter(range(10_000))
+    while len(found) < kills:
+        chosen = [next(seeds) for _ in range(_AT_ONCE)]
+        places = [reference.another(folder / f"place-{seed}") for seed in chosen]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for one in pool.map(_at_random, places, [reference] * _AT_ONCE, chosen):
+                found += one
+        print(f"{len(found)} kills survived so far")
+    return found
+
+
+def _at_random(place: Place, reference: Reference, seed: int) -> list[str]:
+    draw, trial = random.Random(seed), Trial(place)
+    for flow, most in (("training", draw.randint(1, _AT_MOST)), ("scoring", draw.randint(0, 1))):
+        for _ in range(most):
+            known, began = len(place.files("journal/*/0001-*")), 0.0
+            delay = draw.uniform(0, reference.seconds[flow])
+
+            def due(_: Running, known: int = known, delay: float = delay) -> bool:
+                nonlocal began
+                time.sleep(0.002)
+                if not began and len(place.files("journal/*/0001-*")) > known:
+                    began = time.monotonic()
+                return bool(began) and time.monotonic() - began >= delay
+
+            if not trial.kill_when(due, f"{flow} +{delay:.2f} s", flow):
+                break
+        if flow == "training":
+            # What scoring needs, whether or not the last run was killed.
+            done = place.run("training")
+            assert done.code == 0, f"after {trial.kills}:\n{done.output}"
+    trial.ends_like(reference)
+    return trial.kills

@@ -1,0 +1,17 @@
+"""Killed at random moments, the same command ends with the very same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kill import random_kills
+from tests.kill.conftest import Reference
+from tests.kill.random_kills import KILLS
+
+
+@pytest.mark.kill
+@pytest.mark.timeout(1200)
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(reference: Reference, tmp_path: Path) -> None:
+    print("\n".join(random_kills.kill(reference, tmp_path, KILLS)))
