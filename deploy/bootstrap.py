@@ -26,9 +26,11 @@ from ai_workflow.prefect_answers import explain
 from ai_workflow.secrets import scrub
 from ai_workflow.settings import Settings
 from blocks.registration import register
-from deploy import armed, automations, durable_store, predeploy, relay_block, variables, work_pool
-from deploy.deployments import Deployments, Source, wanted
+from deploy import armed, automations, durable_store, predeploy, relay_block, server, variables, work_pool
+from deploy.deployments import Deployments, wanted
+from deploy.links import Links
 from deploy.predeploy import Checked
+from deploy.source import Source
 
 _PAGE = 200
 ROOT = Path(__file__).resolve().parent.parent
@@ -218,7 +220,9 @@ def main(
         pipeline = str(Path(config).resolve()) if config and git is None else config
         given = {name: value for name, value in (("config", pipeline), ("environment", environment)) if value}
         named = settings.pipeline, settings.environment
-        source = Source(file.resolve().parent, git, ref, git_token_block, given, *named, layers.environments(ROOT))
+        links = Links(server.ui_path(os.environ), settings.monitoring.grafana_url)
+        environments = layers.environments(ROOT)
+        source = Source(file.resolve().parent, git, ref, git_token_block, given, *named, environments, links)
         if relay_url:
             of_deploy = settings.deploy.model_copy(update={"relay_url": relay_url})
             settings = settings.model_copy(update={"deploy": of_deploy})

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,12 @@ class Server:
         if workspace := _WORKSPACE.match(self.api_url):
             return f"https://app.prefect.cloud/account/{workspace[1]}/workspace/{workspace[2]}"
         return self.api_url.removesuffix("/").removesuffix("/api")
+
+
+def ui_path(env: Mapping[str, str]) -> str:
+    """Return what precedes `/runs` in links of the Prefect UI: the workspace of Prefect Cloud, else nothing."""
+    found = Server(env.get("PREFECT_API_URL", ""))
+    return found.ui_url if _WORKSPACE.match(found.api_url) else ""
 
 
 def ensure(var: Path) -> Server:

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
 from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 
-from ai_workflow import config, journal, logs, observe, process_limit, trace
+from ai_workflow import config, dashboards, journal, logs, observe, process_limit, trace
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.interrupt import Interrupted, check
@@ -92,7 +92,7 @@ class PipelineRun:
             visit.status, visit.message = journal.SKIPPED, reason
 
     async def show(self, markdown: str | None = None) -> None:
-        """Put the trace of this run, and a text if there is one, among the artifacts of the Prefect UI."""
+        """Add artifacts to this run in the Prefect UI: its trace, a text if given, a link to the dashboard if set."""
         key = self.settings.pipeline.replace("_", "-")
         events = [event for event in self._journal.read(self.trace_id) if event.stage != journal.RUN]
         rows = [
@@ -115,6 +115,10 @@ class PipelineRun:
         ]
         if markdown:
             shown.append(acreate_markdown_artifact(markdown, key=f"{key}-model-card", description="Model card"))
+        if grafana := self.settings.monitoring.grafana_url:
+            link = dashboards.url(grafana, "pipelines", {"pipeline": self.settings.pipeline})
+            text = f"Dashboard of {self.settings.pipeline}"
+            shown.append(acreate_link_artifact(link, text, key=f"{key}-dashboard", description=text))
         for made in await asyncio.gather(*shown, return_exceptions=True):
             if isinstance(made, Exception):
                 log.warning("an artifact could not be shown: %s", made)

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
+from ai_workflow import dashboards
 from monitoring.spec import Spec
-
-# Uids of the dashboards; Grafana takes 40 characters at most.
-DASHBOARDS = {
-    "overview": "ai-workflow-overview",
-    "slo": "ai-workflow-slo",
-    "quality": "ai-workflow-quality",
-    "pipelines": "ai-workflow-pipelines",
-}
 
 
 def written(
@@ -33,5 +25,4 @@ def written(
 
 def dashboard(spec: Spec, name: str, variables: Mapping[str, str] | None = None) -> str:
     """Return the address of a dashboard with these variables set."""
-    query = urlencode({f"var-{key}": value for key, value in (variables or {}).items()})
-    return f"{spec.places['grafana']}/d/{DASHBOARDS[name]}" + (f"?{query}" if query else "")
+    return dashboards.url(spec.places["grafana"], name, variables)

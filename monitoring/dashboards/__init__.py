@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitoring.annotations import DASHBOARDS
+from ai_workflow.dashboards import UIDS
 from monitoring.dashboards import overview, pipelines, quality, slo
 from monitoring.dashboards.panels import Board, render
 from monitoring.spec import Spec
@@ -12,13 +12,13 @@ from monitoring.spec import Spec
 
 def build(spec: Spec) -> dict[str, dict[str, Any]]:
     """Return Grafana's JSON of each dashboard by its uid."""
-    return {DASHBOARDS[name]: render(board, DASHBOARDS[name]) for name, board in boards(spec).items()}
+    return {UIDS[name]: render(board, UIDS[name]) for name, board in boards(spec).items()}
 
 
 def boards(spec: Spec) -> dict[str, Board]:
     """Return the dashboards as tables, by the name that alerts call them."""
     links = (
-        *((title, f"/d/{DASHBOARDS[name]}") for name, title in _TITLES.items()),
+        *((title, f"/d/{UIDS[name]}") for name, title in _TITLES.items()),
         ("Runbooks", spec.places["runbooks"]),
     )
     return {name: module.board(spec, links) for name, module in _MODULES.items()}

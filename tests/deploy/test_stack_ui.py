@@ -23,8 +23,13 @@ from tests.flows.conftest import page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 __all__ = ["page"]
+GRAFANA = "https://grafana.example.com"
 # Two versions and the one that is in use are enough to let one go.
-SITE = {"retention": {"versions": 1, "min_age_hours": 0}, "trainer": {"steps": 30}}
+SITE = {
+    "retention": {"versions": 1, "min_age_hours": 0},
+    "trainer": {"steps": 30},
+    "monitoring": {"grafana_url": GRAFANA},
+}
 KEPT = os.environ.get("AIW_SCREENSHOTS")
 NAMES = ("training", "scoring", "evaluation", "promotion", "reaction", "retention", "recovery", "drill")
 
@@ -44,6 +49,11 @@ def test_the_deployments_are_there_with_their_schedules(page: Page, stack: Runni
     for schedule in ("Every minute", "Every 10 minutes", "Every 15 minutes"):
         page.get_by_text(schedule).first.wait_for()
     _keep(page, "deployments")
+    [deployment] = _all(stack, "deployments", deployments={"name": {"any_": ["training"]}})
+    page.goto(f"{stack.url('server')}/v2/deployments/deployment/{deployment['id']}?tab=Description")
+    dashboard = page.get_by_role("link", name="dashboard", exact=True).first
+    assert str(dashboard.get_attribute("href")).startswith(f"{GRAFANA}/d/ai-workflow-pipelines")
+    page.get_by_role("link", name="model card").first.wait_for()
 
 
 def test_a_chat_is_named_by_a_form_that_explains_itself(page: Page, stack: RunningStack) -> None:
@@ -111,8 +121,9 @@ def test_the_trace_and_the_model_card_are_among_the_artifacts(page: Page, stack:
     assert run
     kinds = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}
     found = until(
-        lambda: {each["key"]: each["id"] for each in _all(stack, "artifacts", **kinds)}, lambda had: len(had) > 1
+        lambda: {each["key"]: each["id"] for each in _all(stack, "artifacts", **kinds)}, lambda had: len(had) > 2
     )
+    assert "sample-dashboard" in found
 
     page.goto(f"{stack.url('server')}/artifacts/artifact/{found['sample-training-trace']}")
     page.get_by_text("feature_engineering").first.wait_for()

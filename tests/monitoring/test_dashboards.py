@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ai_workflow.dashboards import UIDS
 from monitoring import checks
-from monitoring.annotations import DASHBOARDS
 from monitoring.build import GENERATED
 from tests.monitoring import tools
 
@@ -26,7 +26,7 @@ def board(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_there_is_a_dashboard_for_every_link() -> None:
-    assert sorted(path.stem for path in FILES) == sorted(DASHBOARDS.values())
+    assert sorted(path.stem for path in FILES) == sorted(UIDS.values())
 
 
 def test_a_dashboard_has_a_stable_address(board: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What monitoring cannot see by itself."""
+"""What monitoring cannot see by itself, and where its dashboards are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ai_workflow.settings.section import Scope, Section
+from ai_workflow.settings.section import HttpUrl, Scope, Section
 
 # A flow, or one of a single pipeline.
 _Flow = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62}/)?[a-z][a-z_]*$")]
@@ -21,4 +21,7 @@ class Monitoring(Section):
         default_factory=dict,
         description="how often runs are expected, by flow (of each pipeline that ran it) or pipeline/flow; "
         "for others a deployment's schedule says it, if there is one",
+    )
+    grafana_url: HttpUrl | None = Field(
+        default=None, description="where browsers reach Grafana; runs and deployments in Prefect link to its dashboards"
     )

@@ -1,0 +1,35 @@
+"""Links below the description of a deployment."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy import server
+from deploy.links import Links
+
+CLOUD = "https://api.prefect.cloud/api/accounts/aa/workspaces/bb"
+
+
+def test_a_training_links_to_its_trace_its_model_card_and_the_dashboard() -> None:
+    found = Links(grafana="https://grafana.example.com/").below("Train a model.", "training", "small_credit")
+    assert found == (
+        "Train a model.\n\n[trace of the last run](/artifacts/key/small-credit-training-trace) · "
+        "[model card](/artifacts/key/small-credit-model-card) · "
+        "[dashboard](https://grafana.example.com/d/ai-workflow-pipelines?var-pipeline=small_credit)"
+    )
+
+
+def test_without_grafana_a_flow_without_artifacts_has_no_links() -> None:
+    assert Links().below("Remove versions.", "retention", "sample") == "Remove versions."
+
+
+@pytest.mark.parametrize(
+    ("api", "path"),
+    [
+        ("", ""),
+        ("http://prefect:4200/api", ""),
+        (CLOUD, "https://app.prefect.cloud/account/aa/workspace/bb"),
+    ],
+)
+def test_links_of_prefect_cloud_name_the_workspace(api: str, path: str) -> None:
+    assert server.ui_path({"PREFECT_API_URL": api}) == path
