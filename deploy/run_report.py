@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
 from ai_workflow import journal, logs, trace
 from ai_workflow.store import Store
+
+
+def make(target: str, pipeline: str | None) -> str:
+    """Return a make command for a pipeline file that can be pasted into a shell."""
+    return f"make {target}" + (f" CONFIG={shlex.quote(pipeline.replace('$', '$$'))}" if pipeline else "")
 
 
 def print_trace(store: Store, state: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,9 +108,8 @@ def _require_version(settings: Settings, model: str, pipeline: str | None) -> No
     """Raise if there is no such version; a damaged one is left to the flow, which falls back to `stable`."""
     registry = Registry(Store(settings.store.root), settings.models)
     if not registry.versions():
-        own = f" CONFIG={shlex.quote(pipeline.replace('$', '$$'))}" if pipeline else ""
         where = registry.store.url(registry.folder)
-        raise ScoreError(f"there is no model version in {where} yet. Train one: make run{own}")
+        raise ScoreError(f"there is no model version in {where} yet. Train one: {run_report.make('run', pipeline)}")
     try:
         registry.get(model)
     except StoreError:

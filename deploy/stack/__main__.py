@@ -11,7 +11,11 @@ from typing import Literal
 from cyclopts import App
 
 from ai_workflow.config import dotenv
-from deploy import command_line, login
+from ai_workflow.errors import StoreError
+from ai_workflow.registry import Registry
+from ai_workflow.settings import Settings
+from ai_workflow.store import Store
+from deploy import command_line, login, run_report
 from deploy.ports import HOST
 from deploy.stack import launch, stack, watching
 from deploy.stack.manager import Manager
@@ -49,7 +53,9 @@ def up(
     print("\n".join([*_addresses(state), *watching.missing(), "", *_login(place, options)]))
     print(f"      logs  {_short(place.folder / 'logs')}")
     print("       end  make down")
-    channels = [channel.name for channel in launch.settings(options).chat]
+    settings = launch.settings(options)
+    print(f"     model  {_model(settings, pipeline)}")
+    channels = [channel.name for channel in settings.chat]
     print("\n".join([f"     chats  {_chats(channels)}", *routing.problems(channels)]))
     return 0
 
@@ -88,6 +94,17 @@ def _services(place: Place, state: State) -> list[tuple[str, bool]]:
         said = f"{service.title:>18}  {one.state}{since}" + (f": {problem}" if problem else "")
         lines.append((said, problem is None))
     return lines
+
+
+def _model(settings: Settings, pipeline: str | None) -> str:
+    """Return which versions answer, or how to train the first one."""
+    try:
+        aliases = Registry(Store(settings.store.root), settings.models).aliases()
+    except StoreError as error:
+        return f"unknown: {error}"
+    if named := [f"{name} ({alias})" for alias, name in aliases.items() if name]:
+        return ", ".join(named)
+    return f"none: requests get the default response. Train one: {run_report.make('run', pipeline)}"
 
 
 def _chats(channels: list[str]) -> str:

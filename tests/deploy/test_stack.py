@@ -329,3 +329,4 @@ def test_make_up_ends_with_the_number_of_channels(
     printed = capsys.readouterr().out.splitlines()
     assert line in printed
     assert printed.index(line) > printed.index("       end  make down")
+    assert f"     model  none: requests get the default response. Train one: make run CONFIG={pipeline}" in printed
