@@ -25,6 +25,8 @@ IDLE = "Idle"
 ENDED = ("Completed", IDLE, "Failed", "TimedOut", "Cancelled", "Crashed", "Paused", "Suspended", "AwaitingRetry")
 BREACHED = "ai-workflow.slo.breached"
 _OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
+# Prefect tags the runs that its schedules create; a run that a person started stays.
+_SCHEDULED = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.auto-scheduled"}
 _RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
 
 
@@ -135,10 +137,11 @@ def _silent(silence: timedelta) -> AutomationCore:
 
 def _idle() -> AutomationCore:
     trigger = EventTrigger(
-        expect={f"prefect.flow-run.{IDLE}"}, match=_resource(_RUNS), match_related=_resource(_OURS),
+        expect={f"prefect.flow-run.{IDLE}"}, match=_resource(_RUNS),
+        match_related=[_resource(_OURS), _resource(_SCHEDULED)],
         posture=Posture.Reactive, threshold=1,
     )  # fmt: skip
-    about = "A run of upkeep that found nothing to do is deleted: the history is for runs that did something"
+    about = "A scheduled run that found nothing to do is deleted: the history is for runs that did something"
     return _automation("run idle", about, trigger, DeleteFlowRun())
 
 

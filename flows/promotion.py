@@ -89,13 +89,13 @@ def decide(settings: Settings, breach: str, recorded: str = "", model_version: s
         log.warning("%s: %s", settings.pipeline, message)
         return {"message": message, "verdict": "nothing to do", **before}
     if verdict == "promote":
-        after = probation.promote(registry, found.version, reason, expected=found.version).aliases
+        changed = probation.promote(registry, found.version, reason, expected=found.version)
     else:
-        after = probation.roll_back(registry, reason, expected=found.version).aliases
-    if after == before:
-        return {"message": "another promotion was quicker", "verdict": verdict, **after}
-    _tell(settings, verdict, found.version, reason, after)
-    return {"message": f"{found.version}: {verdict}: {reason}", "verdict": verdict, **after}
+        changed = probation.roll_back(registry, reason, expected=found.version)
+    if changed is None:
+        return {"message": "another promotion was quicker", "verdict": verdict, **registry.aliases()}
+    _tell(settings, verdict, found.version, reason, changed.aliases)
+    return {"message": f"{found.version}: {verdict}: {reason}", "verdict": verdict, **changed.aliases}
 
 
 async def _recorded_breach(settings: Settings) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from tests.services import LOOPBACK, free_port
@@ -39,6 +40,8 @@ def s3_server(log: Path) -> Iterator[str]:
                 "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
             }.items():  # fmt: skip
                 patch.setenv(name, value)
+            # fsspec keeps clients by their arguments; that of an earlier server has its address from the environment.
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
             yield f"s3://{BUCKET}"
             if (code := process.poll()) is not None:
                 raise RuntimeError(f"the S3 server ended with exit code {code} while tests used it:\n{log.read_text()}")

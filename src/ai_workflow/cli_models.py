@@ -105,7 +105,8 @@ def promote(version: str = "latest", *, reason: str = "by hand", where: Where = 
         reason: Why.
         where: Whose versions.
     """
-    print(_aliases(promotion.promote(where.registry, version, reason).aliases))
+    registry = where.registry
+    print(_aliases((promotion.promote(registry, version, reason) or registry.state()).aliases))
 
 
 @app.command
@@ -120,7 +121,7 @@ def rollback(*, reason: str = "by hand", where: Where = _HERE) -> None:
     before = registry.aliases()
     if before["latest"] == before["stable"]:
         raise AiWorkflowError(f"latest is stable already: {before['latest'] or 'there is no version'}")
-    print(_aliases(promotion.roll_back(registry, reason).aliases))
+    print(_aliases((promotion.roll_back(registry, reason) or registry.state()).aliases))
 
 
 @app.command

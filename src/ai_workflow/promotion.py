@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -94,8 +95,8 @@ def verdict(found: Probation | None, rules: Promotion, now: datetime) -> tuple[V
     return "promote", f"no breach in {_hours(age)} and {found.requests} rows"
 
 
-def promote(registry: Registry, name: str, reason: str, *, expected: str | None = None) -> State:
-    """Point `stable` at a version that is whole.
+def promote(registry: Registry, name: str, reason: str, *, expected: str | None = None) -> State | None:
+    """Point `stable` at a version that is whole; None if it points there already or `latest` is not the expected one.
 
     Args:
         registry: where it is.
@@ -116,11 +117,11 @@ def promote(registry: Registry, name: str, reason: str, *, expected: str | None 
                 return None
             return {"action": "promote", "reason": reason, "versions": [version.name], "stable": version.name}
 
-        return registry.change(decide)
+        return _changed(registry, decide)
 
 
-def roll_back(registry: Registry, reason: str, *, expected: str | None = None) -> State:
-    """Point `latest` at the version behind `stable`.
+def roll_back(registry: Registry, reason: str, *, expected: str | None = None) -> State | None:
+    """Point `latest` at the version behind `stable`; None if it points there already or is not the expected one.
 
     Args:
         registry: where it is.
@@ -138,7 +139,21 @@ def roll_back(registry: Registry, reason: str, *, expected: str | None = None) -
                 return None
             return {"action": "rollback", "reason": reason, "versions": [state.latest], "latest": stable.name}
 
-        return registry.change(decide)
+        return _changed(registry, decide)
+
+
+def _changed(registry: Registry, decide: Callable[[State], dict[str, Any] | None]) -> State | None:
+    """Make a change of the registry; None if `decide` finds nothing to change in the state at hand."""
+    is_made = False
+
+    def noted(state: State) -> dict[str, Any] | None:
+        nonlocal is_made
+        decided = decide(state)
+        is_made = decided is not None
+        return decided
+
+    changed = registry.change(noted)
+    return changed if is_made else None
 
 
 def _hours(time: timedelta) -> str:

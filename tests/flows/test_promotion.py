@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prefect.events.schemas.events import Event
 
+import flows.promotion
 from ai_workflow import publishing
 from deploy.server import Server
 from flows import run_logs
@@ -159,6 +160,24 @@ def test_of_several_at_once_one_acts(place: Workplace, breach: str) -> None:
     found = _asked(place, at_once=3, overrides=OVER, breach=breach)
     assert [line["action"] for line in place.registry.history()][2:] == ["rollback" if breach else "promote"]
     assert sum(one["message"].startswith("model_v1.1: ") for one in found) == 1
+
+
+@pytest.mark.parametrize("breach", ["", "errors"])
+def test_what_another_did_in_between_is_not_reported_again(
+    place: Workplace, breach: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _has_answered(place, "model_v1.1")
+    for name in ("promote", "roll_back"):
+        act = getattr(flows.promotion.probation, name)
+
+        def quicker(*args: Any, act: Any = act, **named: Any) -> Any:
+            act(*args, **named)
+            return act(*args, **named)
+
+        monkeypatch.setattr(flows.promotion.probation, name, quicker)
+    [done] = _asked(place, overrides=OVER, breach=breach)
+    assert done["message"] == "another promotion was quicker"
+    assert len(place.registry.history()) == 3
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ def _at_moments(reference: Reference, folder: Path, chosen: Sequence[tuple[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_while_it_saves_and_publishes_it_ends_with_the_same_bytes(reference: Reference, tmp_path: Path) -> None:
     kinds = {"a clean partition is there": 3, "writing a checkpoint": 12, "publishing": 5}
     chosen = [("training", Moment(kind, nth)) for kind, nth in kinds.items()]
