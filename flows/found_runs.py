@@ -98,6 +98,11 @@ class FoundRuns:
         found = await self._in(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED)
         return [one for one in found if one.is_paused or one.state.type != StateType.PAUSED]
 
+    async def suspended(self) -> list[Found]:
+        """Return the retention runs that wait for a person without a process."""
+        found = await self._in(StateType.PAUSED)
+        return [one for one in found if one.flow == "retention" and not one.is_paused]
+
     async def crashed(self) -> list[Found]:
         """Return the runs that crashed lately."""
         lately = FlowRunFilterEndTime(after_=datetime.now(UTC) - WINDOW)

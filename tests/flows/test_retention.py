@@ -15,10 +15,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
 from prefect.flow_runs import aresume_flow_run
 
-import flows.retention
 from ai_workflow import pruning, publishing
 from deploy.server import Server
-from flows import run_logs
+from flows import approval, run_logs
 from flows.recovery import recovery
 from flows.retention import retention
 from tests import patient
@@ -42,7 +41,7 @@ def place(prefect_server: Server, tmp_path: Path) -> Iterator[Workplace]:
         patch.setenv("AIW_STORE", str(place.var))
         # The lines of this process belong to pytest.
         patch.setattr(run_logs, "set_up", lambda _: None)
-        patch.setattr(flows.retention, "POLL_SECONDS", 0.2)
+        patch.setattr(approval, "POLL_SECONDS", 0.2)
         yield place
 
 
@@ -82,7 +81,7 @@ def test_what_a_person_approves_is_deleted_and_the_plan_is_shown(place: Workplac
     tables = [
         found["data"] for found in Api(prefect_server).all("artifacts") if found["key"] == "small-credit-retention"
     ]
-    assert any("model_v1.1" in table and "nobody needs it" in table and "stable" in table for table in tables)
+    assert any("model_v1.1" in table and "not in use" in table and "stable" in table for table in tables)
 
 
 def test_what_a_person_refuses_stays(place: Workplace) -> None:
@@ -98,7 +97,7 @@ def test_what_came_into_use_while_it_waited_is_spared(place: Workplace) -> None:
 
 def test_without_an_answer_nothing_is_deleted(place: Workplace) -> None:
     said = _asked(place, None, wait_hours=0.0003)
-    assert said["message"] == "nobody answered within 0.0003 h: nothing was deleted"
+    assert said["message"] == "no answer within 0.0003 h: nothing was deleted"
     assert len(place.registry.versions()) == 5
 
 
