@@ -43,19 +43,19 @@ class Suspension:
         keyset: where Prefect keeps the answer.
         since: when it was suspended.
         resumed: when it was resumed; None if it was not.
-        ended: the first state after it in which a run can end, if any.
+        ended: the types of the states after it in which a run ends, until it is started again.
     """
 
     key: str | None
     keyset: dict[str, str] = field(repr=False)
     since: datetime
     resumed: datetime | None = None
-    ended: StateType | None = None
+    ended: frozenset[StateType] = frozenset()
 
     @property
     def is_answered(self) -> bool:
         """Whether the answer holds for the process at hand: the run was not completed or cancelled after it."""
-        return self.resumed is not None and self.ended not in (StateType.COMPLETED, StateType.CANCELLED)
+        return self.resumed is not None and not self.ended & {StateType.COMPLETED, StateType.CANCELLED}
 
     def is_late(self, wait_hours: float) -> bool:
         """Return whether the answer came after the time to wait."""
@@ -85,7 +85,7 @@ def last_suspension(states: Sequence[State[Any]]) -> Suspension | None:
         keyset=dict(details.run_input_keyset or {}),
         since=suspended.timestamp,
         resumed=next((state.timestamp for state in later if state.name == _RESUMING), None),
-        ended=next((state.type for state in reversed(later) if state.is_final()), None),
+        ended=frozenset(state.type for state in later if state.is_final()),
     )
 
 

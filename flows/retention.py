@@ -78,7 +78,7 @@ async def _answered(store: Store, settings: Settings, run: FlowRun, wait_hours: 
     if suspended is None or not suspended.is_answered:
         return None
     plan = await asyncio.to_thread(retention_plan.read, store, str(run.id))
-    if plan is None and suspended.ended is None:
+    if plan is None and not suspended.ended:
         path = store.url(f"{retention_plan.FOLDER}/{run.id}.json")
         raise AiWorkflowError(f"the plan that was answered is missing: {path}. Run retention again")
     if plan is None or plan.key != suspended.key:
