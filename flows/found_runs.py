@@ -27,7 +27,7 @@ from ai_workflow.store import Store
 
 T = TypeVar("T")
 PIPELINES = ("training", "scoring")
-# What is given another try: for the question of a retention nobody should wait a week.
+# Crashed runs of these are rescheduled; the next scheduled retention would be a week later.
 RETRIED = (*PIPELINES, "retention")
 # Those that look after runs and versions may have been killed too: such a run is marked, and another one comes in time.
 FLOWS = (*PIPELINES, "evaluation", "promotion", "retention", "recovery", "reaction", "drill")

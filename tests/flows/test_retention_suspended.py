@@ -167,6 +167,10 @@ def test_while_one_is_suspended_another_does_not_ask(place: Workplace) -> None:
     state = asyncio.run(retention(str(place.folder / "pipeline.yaml"), return_state=True))
     assert asyncio.run(state.aresult()) == {"message": said}, "started by hand"
     run.resume(approve=True)
+    # The runs that left the question to it have completed: it is rescheduled all the same.
+    run.set(Crashed())
+    recover()
+    assert run.state.name == "AwaitingRetry"
     assert run.said() == "Released 9.8K"
 
 
