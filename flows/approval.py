@@ -106,13 +106,13 @@ async def suspend(text: str, key: str) -> Approval:
     Raises:
         Pause: the run is suspended.
     """
-    form = Approval.with_initial_data(description=text, approve=False)
+    form = Approval.with_initial_data(description=text)
     return await asuspend_flow_run(wait_for_input=form, key=key)
 
 
 async def pause(run: FlowRun, text: str, key: str, wait_hours: float) -> Approval | None:
     """Wait for the answer of a person in this process, and return it; None after `wait_hours`."""
-    form = Approval.with_initial_data(description=text, approve=False)
+    form = Approval.with_initial_data(description=text)
     try:
         return await apause_flow_run(
             wait_for_input=form, timeout=max(1, int(wait_hours * 3600)), poll_interval=POLL_SECONDS, key=key

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow_async
-from prefect.states import AwaitingRetry, Cancelling, Crashed
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed
 
 from ai_workflow import promotion, pruning, publishing, retention_plan, run_lock
 from deploy.server import Server
 from flows.retention import retention
+from tests import patient
 from tests.flows.api import Api, until
 from tests.flows.prefect_worker import Worker, _descendants, deploy
 from tests.flows.test_retention import GOES, STAYS, place, recover
@@ -27,6 +32,21 @@ pytestmark = pytest.mark.slow
 __all__ = ["place"]
 ALL = sorted([*GOES, *STAYS])
 MOMENT = 0.00001
+
+
+@pytest.fixture(autouse=True)
+def _nothing_waits(prefect_server: Server) -> Iterator[None]:
+    """Other tests of this server take the only paused run for their own."""
+    yield
+    with get_client(sync_client=True) as client:
+        for run in Api(prefect_server).all("flow_runs", flow_runs={"state": {"type": {"any_": ["PAUSED"]}}}):
+            client.set_flow_run_state(run["id"], Cancelled())
+
+
+def _alone(work: Any) -> Any:
+    """Await in a thread of its own: the one of a test with a browser has an event loop."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, asyncio.run, work).result()
 
 
 class Run:
@@ -61,7 +81,8 @@ class Run:
         """Run the flow until it ends or is suspended, and return its state."""
         run = self.read()
         try:
-            return asyncio.run(run_flow_async(retention, run, run.parameters, return_type="state"))
+            state: State[Any] = _alone(run_flow_async(retention, run, run.parameters, return_type="state"))
+            return state
         except Pause:
             assert not self.lock.held, "a suspended run holds no lock"
             return self.state
@@ -78,7 +99,7 @@ class Run:
         """Return the message of the result."""
         state = self.process()
         assert state.is_completed(), state
-        result: dict[str, Any] = asyncio.run(state.aresult())  # type: ignore[arg-type]
+        result: dict[str, Any] = _alone(state.aresult())
         return str(result["message"])
 
 
@@ -249,6 +270,30 @@ def test_an_answer_for_models_of_another_name_fails_and_deletes_nothing(place: W
     assert state.is_failed()
     assert "models/development/renamed" in str(state.message)
     assert place.registry.versions() == ALL
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("approve", [True, False], ids=["approve", "refuse"])
+def test_what_a_person_answers_in_the_new_ui_is_done(
+    place: Workplace, page: Page, prefect_server: Server, approve: bool
+) -> None:
+    run = _suspended(place)
+    page.goto(f"{prefect_server.ui_url}/v2/runs/flow-run/{run.id}")
+    page.get_by_text("Suspended").first.wait_for()
+    page.get_by_role("button", name="Open menu").click()
+    page.get_by_role("menuitem", name="Resume").click()
+    form = page.get_by_role("dialog")
+    form.get_by_text("Delete 2 versions (model_v1.1, model_v1.2) and 0 old files, 9.8K?").wait_for()
+    form.get_by_text("model_v1.0, 4.9K: stable").wait_for()
+    form.get_by_text("Delete what the plan says.").wait_for()
+    if approve:
+        form.get_by_role("switch").click()
+    form.locator("textarea").fill("seen in the UI")
+    answer = patient.press(page, "/resume", form.get_by_role("button", name="Resume"))
+    assert answer["status"] == "ACCEPT", answer
+
+    assert run.said() == ("Released 9.8K" if approve else "refused: nothing was deleted (seen in the UI)")
+    assert place.registry.versions() == (STAYS if approve else ALL)
 
 
 def test_a_worker_has_no_process_while_it_waits_and_starts_one_for_the_answer(
