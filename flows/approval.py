@@ -13,14 +13,18 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import apause_flow_run, asuspend_flow_run
 from prefect.input import RunInput
 from prefect.states import Completed, Running
 from pydantic import Field
 
+from ai_workflow.errors import AiWorkflowError
+
 # How long an answer is waited for, unless the parameter `wait_hours` is given.
 WAIT_HOURS = 72.0
+MAX_WAIT_HOURS = 8760.0
 # How often a paused run looks whether it was answered.
 POLL_SECONDS = 5
 # The state in which Prefect reschedules a suspended run that was resumed.
@@ -124,12 +128,23 @@ async def pause(run: FlowRun, text: str, key: str, wait_hours: float) -> Approva
         return None
 
 
+def check(wait_hours: float) -> None:
+    """Check a time to wait.
+
+    Raises:
+        AiWorkflowError: it is negative, longer than a year, or no number.
+    """
+    if not 0 <= wait_hours <= MAX_WAIT_HOURS:
+        raise AiWorkflowError(f"wait_hours is {wait_hours:g}. Give a number from 0 to {MAX_WAIT_HOURS:g}")
+
+
 def wait_hours_of(run: FlowRun) -> float:
     """Return how long a run waits for an answer."""
     try:
-        return float(run.parameters.get("wait_hours", WAIT_HOURS))
+        hours = float(run.parameters.get("wait_hours", WAIT_HOURS))
     except (TypeError, ValueError):
         return WAIT_HOURS
+    return hours if 0 <= hours <= MAX_WAIT_HOURS else WAIT_HOURS
 
 
 def is_overdue(run: FlowRun, now: datetime) -> bool:
@@ -144,11 +159,13 @@ def no_answer(wait_hours: float) -> str:
     return f"no answer within {wait_hours:g} h: nothing was deleted"
 
 
-async def end(client: PrefectClient, run: FlowRun) -> str:
-    """Complete a suspended run that was not answered in time, and return its message.
+async def end(client: PrefectClient, run: FlowRun) -> str | None:
+    """Complete a suspended run that was not answered in time, and return its message; None if Prefect refused it.
 
     Without a process the run cannot do it; a timeout of Prefect would fail it, and alert.
     """
     message = no_answer(wait_hours_of(run))
-    await client.set_flow_run_state(run.id, Completed(message=message))
-    return message
+    done: State[Any] = Completed(message=message)
+    # Not forced: Prefect refuses it where the run has ended meanwhile.
+    answer = await client.set_flow_run_state(run.id, done)
+    return message if answer.status == SetStateStatus.ACCEPT else None

@@ -23,7 +23,7 @@ from ai_workflow.settings import Settings
 from ai_workflow.store import Store
 from flows import approval, one_process, waiting
 from flows.approval import WAIT_HOURS, Approval
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline, WaitHours
 from flows.upkeep import upkeep
 
 log = logs.logger("retention")
@@ -34,7 +34,7 @@ async def retention(
     config: Pipeline = None,
     environment: Environment = None,
     overrides: Overrides = None,
-    wait_hours: float = WAIT_HOURS,
+    wait_hours: WaitHours = WAIT_HOURS,
     log_level: LogLevel = None,
 ) -> Any:
     """Delete old versions and files that are not in use, after a person has seen the plan and approved it.
@@ -43,11 +43,12 @@ async def retention(
         config: pipeline file; the pipeline of `config/base.yaml` if not given.
         environment: which `config/<environment>.yaml` applies.
         overrides: settings that win over every file, as `{"retention.versions": 5}`.
-        wait_hours: how long to wait for an answer; without one nothing is deleted.
+        wait_hours: how long to wait for an answer, a year at most; without one nothing is deleted.
         log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
     """
 
     async def work(settings: Settings) -> dict[str, Any]:
+        approval.check(wait_hours)
         store, run = Store(settings.store.root), one_process.current()
         # Recovery finds a paused run without a process by its lock, and reschedules it.
         await one_process.claim(store, trace.id_of_run(str(run.id)), looks_after=True)

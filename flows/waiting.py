@@ -30,8 +30,8 @@ async def other(store: Store, models: str, own_id: str) -> FlowRun | None:
             plan, run = _plan(store, run_id), await _run(client, run_id)
             if run_id == own_id or plan is None:
                 continue
-            if run is not None and approval.is_overdue(run, now):
-                log.info("%s: %s", run.name, await approval.end(client, run))
+            if run is not None and approval.is_overdue(run, now) and (message := await approval.end(client, run)):
+                log.info("%s: %s", run.name, message)
                 retention_plan.forget(store, run_id)
             elif run is None or run.state is None or run.state.is_final():
                 # A run that is not known here may be one of another Prefect server.
@@ -46,8 +46,9 @@ async def end_overdue(runs: FoundRuns) -> None:
     """End the suspended retention runs that were not answered in time."""
 
     async def end(found: Found) -> None:
-        if approval.is_overdue(found.run, datetime.now(UTC)) and await runs.unchanged(found):
-            message = await approval.end(runs.client, found.run)
+        if not approval.is_overdue(found.run, datetime.now(UTC)) or not await runs.unchanged(found):
+            return
+        if message := await approval.end(runs.client, found.run):
             retention_plan.forget(found.store, found.id)
             runs.note(found, journal.SKIPPED, message)
 

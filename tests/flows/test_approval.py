@@ -13,7 +13,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Paused, Running, Scheduled, Suspended
 
 from ai_workflow import logs
-from flows.approval import can_suspend, is_overdue, is_suspended, last_suspension
+from ai_workflow.errors import AiWorkflowError
+from flows.approval import can_suspend, check, is_overdue, is_suspended, last_suspension
 
 BEGIN = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
@@ -90,13 +91,31 @@ def test_only_a_run_that_a_worker_starts_again_is_suspended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "hours"), [({}, 72), ({"wait_hours": 0.5}, 0.5), ({"wait_hours": 0}, 0), ({"wait_hours": "x"}, 72)]
+    ("parameters", "hours"),
+    [
+        ({}, 72),
+        ({"wait_hours": 0.5}, 0.5),
+        ({"wait_hours": 0}, 0),
+        ({"wait_hours": "x"}, 72),
+        ({"wait_hours": "nan"}, 72),
+        ({"wait_hours": 1e300}, 72),
+        ({"wait_hours": None}, 72),
+        ({"wait_hours": -1}, 72),
+    ],
 )
 def test_a_suspended_run_is_overdue_after_its_time_to_wait(parameters: dict[str, Any], hours: float) -> None:
     [state] = _history(_suspended())
     run = _run(state, parameters=parameters)
     assert not is_overdue(run, BEGIN + timedelta(hours=hours))
     assert is_overdue(run, BEGIN + timedelta(hours=hours, seconds=1))
+
+
+@pytest.mark.parametrize("hours", [-1.0, float("nan"), float("inf"), 8761.0])
+def test_a_time_to_wait_that_cannot_be_is_refused(hours: float) -> None:
+    with pytest.raises(AiWorkflowError, match="Give a number from 0 to 8760"):
+        check(hours)
+    check(0)
+    check(8760)
 
 
 def test_a_run_with_a_process_is_never_overdue() -> None:

@@ -238,6 +238,17 @@ def test_without_an_answer_recovery_ends_it_and_nothing_is_deleted(place: Workpl
     assert place.registry.versions() == ALL
 
 
+def test_a_question_whose_deployment_is_deleted_ends_as_well(place: Workplace) -> None:
+    run = _suspended(place, wait_hours=MOMENT)
+    with get_client(sync_client=True) as client:
+        deployment = run.read().deployment_id
+        assert deployment
+        client.delete_deployment(deployment)
+    recover()
+    assert run.state.is_completed()
+    assert place.registry.versions() == ALL
+
+
 def test_an_answer_that_comes_too_late_deletes_nothing(place: Workplace) -> None:
     run = _suspended(place, wait_hours=MOMENT)
     run.resume(approve=True)
