@@ -122,7 +122,7 @@ async def _ask(store: Store, settings: Settings, run: FlowRun, wait_hours: float
     text = _text(plan, items)
     if approval.can_suspend(run):
         await asyncio.to_thread(retention_plan.write, store, str(run.id), plan)
-        log.info("suspended until a person answers, until %s: %s", f"{plan.until:%Y-%m-%d %H:%M} UTC", plan.question)
+        log.info("waiting for a person until %s: %s", f"{plan.until:%Y-%m-%d %H:%M} UTC", plan.question)
         return await _done(plan, settings, await approval.suspend(text, plan.key))
     log.info("waiting for a person: %s", plan.question)
     answer = await approval.pause(run, text, plan.key, wait_hours)

@@ -27,17 +27,15 @@ async def other(store: Store, models: str, own_id: str) -> FlowRun | None:
     now = datetime.now(UTC)
     async with get_client() as client:
         for run_id in retention_plan.run_ids(store):
-            plan, run = _plan(store, run_id), await _run(client, run_id)
-            if run_id == own_id or plan is None:
+            if run_id == own_id:
                 continue
+            plan, run = _plan(store, run_id), await _run(client, run_id)
             if run is not None and approval.is_overdue(run, now) and (message := await approval.end(client, run)):
                 log.info("%s: %s", run.name, message)
                 retention_plan.forget(store, run_id)
-            elif run is None or run.state is None or run.state.is_final():
-                # A run that is not known here may be one of another Prefect server.
-                if run is not None or plan.until < now:
-                    retention_plan.forget(store, run_id)
-            elif plan.models == models:
+            elif _is_over(plan, run, now):
+                retention_plan.forget(store, run_id)
+            elif plan is not None and plan.models == models and run is not None and not _has_ended(run):
                 return run
     return None
 
@@ -53,6 +51,23 @@ async def end_overdue(runs: FoundRuns) -> None:
             runs.note(found, journal.SKIPPED, message)
 
     await runs.each(await runs.suspended(), end)
+
+
+def _has_ended(run: FlowRun) -> bool:
+    return run.state is None or run.state.is_final()
+
+
+def _is_over(plan: Plan | None, run: FlowRun | None, now: datetime) -> bool:
+    """Return whether the plan of a run is not needed any more.
+
+    A crashed run may be rescheduled and carry out its answer, and a run that is not known here may be one of another
+    Prefect server: their plans are kept until the time to answer is over.
+    """
+    if run is not None and not _has_ended(run):
+        return False
+    if run is None or (run.state is not None and run.state.is_crashed()):
+        return plan is not None and plan.until < now
+    return True
 
 
 def _plan(store: Store, run_id: str) -> Plan | None:

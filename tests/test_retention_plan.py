@@ -162,10 +162,15 @@ def test_a_damaged_plan_is_refused(registry: Registry) -> None:
         retention_plan.read(registry.store, RUN)
 
 
-def test_a_plan_is_forgotten(registry: Registry) -> None:
-    assert retention_plan.read(registry.store, RUN) is None
-    _kept(registry)
-    assert retention_plan.run_ids(registry.store) == [RUN]
-    retention_plan.forget(registry.store, RUN)
-    retention_plan.forget(registry.store, RUN)
-    assert retention_plan.run_ids(registry.store) == []
+@pytest.mark.parametrize("root", ["folder", "objects://plans"])
+def test_a_plan_is_kept_until_it_is_forgotten(registry: Registry, tmp_path: Path, root: str) -> None:
+    store, plan = Store(tmp_path if root == "folder" else root), _plan(registry)
+    assert retention_plan.read(store, RUN) is None
+    retention_plan.write(store, RUN, plan)
+    found = retention_plan.read(store, RUN)
+    assert found
+    assert (found.models, found.key, found.until) == (plan.models, plan.key, plan.until)
+    assert retention_plan.run_ids(store) == [RUN]
+    retention_plan.forget(store, RUN)
+    retention_plan.forget(store, RUN)
+    assert retention_plan.run_ids(store) == []
