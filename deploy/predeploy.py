@@ -94,8 +94,8 @@ def _limit(one: Checked, root: Path) -> Iterator[str]:
     file = one.entry.given["entrypoint"].rpartition(":")[0]
     if one.entry.get("concurrency_limit") and _PAUSES.search((root / file).read_text()):
         yield (
-            "concurrency_limit: this flow waits for a person, loses its slot as it does, and would be ended by Prefect "
-            "within four minutes. Take the limit out, and keep two runs apart in the flow, as flows/retention.py does"
+            "concurrency_limit: this flow pauses for a person, loses its slot as it does, and Prefect would end it "
+            "within four minutes. Take the limit out, or suspend the run (asuspend_flow_run), as flows/approval.py does"
         )
 
 

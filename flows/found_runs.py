@@ -27,7 +27,7 @@ from ai_workflow.store import Store
 
 T = TypeVar("T")
 PIPELINES = ("training", "scoring")
-# What is given another try: for the question of a retention nobody should wait a week.
+# Crashed runs of these are rescheduled; the next scheduled retention would be a week later.
 RETRIED = (*PIPELINES, "retention")
 # Those that look after runs and versions may have been killed too: such a run is marked, and another one comes in time.
 FLOWS = (*PIPELINES, "evaluation", "promotion", "retention", "recovery", "reaction", "drill")
@@ -97,6 +97,11 @@ class FoundRuns:
         """Return the runs that have, or should have, a process."""
         found = await self._in(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED)
         return [one for one in found if one.is_paused or one.state.type != StateType.PAUSED]
+
+    async def suspended(self) -> list[Found]:
+        """Return the retention runs that wait for a person without a process."""
+        found = await self._in(StateType.PAUSED)
+        return [one for one in found if one.flow == "retention" and not one.is_paused]
 
     async def crashed(self) -> list[Found]:
         """Return the runs that crashed lately."""

@@ -28,7 +28,7 @@ async def claim(store: Store, trace_id: str, *, looks_after: bool = False) -> No
         StoreError: the lock cannot be written.
         ProcessLimit: no thread can be started to write it.
     """
-    run = _flow_run()
+    run = current()
     attempt = str(run.state.id) if run.state else ""
     try:
         with process_limit.explained():
@@ -40,10 +40,16 @@ async def claim(store: Store, trace_id: str, *, looks_after: bool = False) -> No
 
 def tidy_at_exit(store: Store) -> None:
     """Have the lock file removed when this process ends; that of a run that crashed stays, for its next attempt."""
-    run_lock.drop_at_exit(store, str(_flow_run().id))
+    run_lock.drop_at_exit(store, str(current().id))
 
 
-def _flow_run() -> FlowRun:
+def release(store: Store) -> None:
+    """Release the lock of the flow run at hand: it is suspended, and goes on in another process."""
+    run_lock.release(store, str(current().id))
+
+
+def current() -> FlowRun:
+    """Return the flow run at hand."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None

@@ -28,6 +28,7 @@ _TRACEPARENT = "^$|^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 Traceparent = Annotated[
     str | None, WithJsonSchema({"anyOf": [{"type": "string", "pattern": _TRACEPARENT}, {"type": "null"}]})
 ]
+WaitHours = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0, "maximum": 8760})]
 LogLevel = Annotated[
     str | None,
     WithJsonSchema(

@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 
 from ai_workflow import logs
 from ai_workflow.settings import Settings
-from flows import orphan_tasks, second_chance, zombies
+from flows import orphan_tasks, second_chance, waiting, zombies
 from flows.found_runs import FoundRuns
 from flows.idle import IDLE
 from flows.parameters import Environment, LogLevel, Overrides, Pipeline
@@ -54,6 +54,7 @@ async def recover(runs: FoundRuns) -> dict[str, Any]:
         await zombies.end(runs)
         await second_chance.give(runs)
         await orphan_tasks.end(runs)
+        await waiting.end_overdue(runs)
     if not runs.done:
         return {"message": "no run needed recovery", IDLE: True}
     await acreate_table_artifact(runs.done, key="recovery", description="Runs whose process was gone")

@@ -1,43 +1,32 @@
-"""The retention flow: a plan, a person's yes, and only then are old versions and old files deleted."""
+"""The retention flow: shows a plan, and deletes old versions and files after a person has approved it."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
-from prefect.client.orchestration import get_client
-from prefect.exceptions import FlowPauseTimeout
-from prefect.flow_runs import apause_flow_run
-from prefect.input import RunInput
-from prefect.runtime import flow_run
-from prefect.states import Running
-from pydantic import Field
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Pause
 
-from ai_workflow import logs, old_files, pruning, run_lock, trace
+from ai_workflow import logs, old_files, pruning, retention_plan, run_lock, trace
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.old_files import Old
 from ai_workflow.registry import Registry
 from ai_workflow.retention import Item, size
+from ai_workflow.retention_plan import Plan
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
-from flows import one_process
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline
+from flows import approval, one_process, waiting
+from flows.approval import WAIT_HOURS, Approval
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline, WaitHours
 from flows.upkeep import upkeep
 
-# How often a paused run looks whether it was answered.
-POLL_SECONDS = 5
 log = logs.logger("retention")
-
-
-class Approval(RunInput):
-    """What a person says to the plan."""
-
-    approve: bool = Field(default=False, description="Delete what the plan says.")
-    note: str = Field(default="", description="Why, or why not: it goes into the history.")
 
 
 @flow(name="retention", log_prints=False)
@@ -45,78 +34,121 @@ async def retention(
     config: Pipeline = None,
     environment: Environment = None,
     overrides: Overrides = None,
-    wait_hours: float = 72,
+    wait_hours: WaitHours = WAIT_HOURS,
     log_level: LogLevel = None,
 ) -> Any:
-    """Delete what nobody needs, after a person has seen the plan and approved it.
+    """Delete old versions and files that are not in use, after a person has seen the plan and approved it.
 
     Args:
         config: pipeline file; the pipeline of `config/base.yaml` if not given.
         environment: which `config/<environment>.yaml` applies.
         overrides: settings that win over every file, as `{"retention.versions": 5}`.
-        wait_hours: how long to wait for an answer; without one nothing is deleted.
+        wait_hours: how long to wait for an answer, a year at most; without one nothing is deleted.
         log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
     """
 
     async def work(settings: Settings) -> dict[str, Any]:
-        store = Store(settings.store.root)
-        # A question whose process is gone is found by its lock, and asked again.
-        await one_process.claim(store, trace.id_of_run(str(flow_run.id)), looks_after=True)
+        approval.check(wait_hours)
+        store, run = Store(settings.store.root), one_process.current()
+        # Recovery finds a paused run without a process by its lock, and reschedules it.
+        await one_process.claim(store, trace.id_of_run(str(run.id)), looks_after=True)
         try:
-            with run_lock.alone(store, f"retention-{settings.models.replace('/', '-')}") as alone:
-                said = await prune(settings, wait_hours) if alone else _said("another retention waits for an answer")
+            result = await _answered(store, settings, run, wait_hours) or await _first(store, settings, run, wait_hours)
+        except Pause:
+            one_process.release(store)
+            raise
         except AiWorkflowError:
             one_process.tidy_at_exit(store)
             raise
+        retention_plan.forget(store, str(run.id))
         one_process.tidy_at_exit(store)
-        return said
+        return result
 
     return await upkeep(
         "retention", work, config=config, environment=environment, overrides=overrides, log_level=log_level
     )
 
 
-async def prune(settings: Settings, wait_hours: float) -> dict[str, Any]:
-    """Show the plan, wait for an answer, and do what it says, as far as it is right still."""
-    store = Store(settings.store.root)
+async def _answered(store: Store, settings: Settings, run: FlowRun, wait_hours: float) -> dict[str, Any] | None:
+    """Carry out the answer with which this run was resumed; None if it was not suspended, or not answered.
+
+    Raises:
+        AiWorkflowError: the plan that the answer is about is not in the store, or is about other models.
+    """
+    suspended = await approval.suspension(run)
+    if suspended is None or not suspended.is_answered:
+        return None
+    plan = await asyncio.to_thread(retention_plan.read, store, str(run.id))
+    if plan is None and not suspended.ended:
+        path = store.url(f"{retention_plan.FOLDER}/{run.id}.json")
+        raise AiWorkflowError(f"the plan that was answered is missing: {path}. Run retention again")
+    if plan is None or plan.key != suspended.key:
+        return None
+    if plan.models != settings.models:
+        raise AiWorkflowError(
+            f"the plan that was answered is about {plan.models}, and the configuration now about {settings.models}: "
+            "nothing was deleted. Run retention again"
+        )
+    if suspended.is_late(wait_hours):
+        return _said(approval.no_answer(wait_hours))
+    return await _done(plan, settings, await approval.answer(run, suspended))
+
+
+async def _first(store: Store, settings: Settings, run: FlowRun, wait_hours: float) -> dict[str, Any]:
+    """Ask about a new plan, unless another retention of these models is not over."""
+    with run_lock.alone(store, f"retention-{settings.models.replace('/', '-')}") as alone:
+        if not alone:
+            return _said("another retention waits for an answer")
+        if other := await waiting.other(store, settings.models, str(run.id)):
+            state = other.state.name if other.state else "unknown"
+            return _said(f"another retention waits for an answer: {other.name} is {state}")
+        return await _ask(store, settings, run, wait_hours)
+
+
+async def _ask(store: Store, settings: Settings, run: FlowRun, wait_hours: float) -> dict[str, Any]:
+    """Show a new plan, and carry it out once a person has approved it; a run that can be suspended ends here."""
     registry, policy, now = Registry(store, settings.models), settings.retention, datetime.now(UTC)
     items = await asyncio.to_thread(pruning.plan, registry, policy, watch=True)
     old = await asyncio.to_thread(old_files.find, store, policy, now)
-    doomed = [item for item in items if not item.kept]
     await acreate_table_artifact(
         [*map(_row, items), *_rows(old, settings)],
         key=f"{settings.pipeline.replace('_', '-')}-retention",
         description=f"Retention of {settings.pipeline} in {settings.environment}: what is kept, and why",
     )
-    if not doomed and not old:
+    # Prefect accepts no key twice: each question has a new one.
+    plan = Plan(settings.models, str(uuid4()), now + timedelta(hours=wait_hours), _doomed(items), old)
+    if not plan.versions and not plan.old:
         return _said("nothing to delete")
-    total = size(sum(item.bytes for item in doomed) + sum(one.bytes for one in old))
-    question = f"Delete {len(doomed)} versions ({', '.join(item.name for item in doomed) or 'none'}) and "
-    question += f"{len(old)} old files, {total}? The plan is among the artifacts of this run."
-    log.info("waiting for a person: %s", question)
-    shown = [f"- **{item.name}**, {size(item.bytes)}: {', '.join(item.reasons) or 'delete'}" for item in items]
-    asked = Approval.with_initial_data(description="\n".join([question, "", *shown]), approve=False)
-    try:
-        answer = await apause_flow_run(
-            wait_for_input=asked,
-            timeout=max(1, int(wait_hours * 3600)),
-            poll_interval=POLL_SECONDS,
-            # Another attempt at this run asks anew; Prefect takes no key twice.
-            key=str(uuid4()),
-        )
-    except FlowPauseTimeout:
-        # Prefect lets no run complete that was paused and never resumed; to have asked in vain is no failure.
-        async with get_client() as client:
-            await client.set_flow_run_state(flow_run.id, Running(), force=True)
-        return _said(f"nobody answered within {wait_hours:g} h: nothing was deleted")
+    text = _text(plan, items)
+    if approval.can_suspend(run):
+        await asyncio.to_thread(retention_plan.write, store, str(run.id), plan)
+        log.info("waiting for a person until %s: %s", f"{plan.until:%Y-%m-%d %H:%M} UTC", plan.question)
+        return await _done(plan, settings, await approval.suspend(text, plan.key))
+    log.info("waiting for a person: %s", plan.question)
+    answer = await approval.pause(run, text, plan.key, wait_hours)
+    return _said(approval.no_answer(wait_hours)) if answer is None else await _done(plan, settings, answer)
+
+
+async def _done(plan: Plan, settings: Settings, answer: Approval) -> dict[str, Any]:
+    """Carry out an answer."""
     if not answer.approve:
         return _said(f"refused: nothing was deleted{f' ({answer.note})' if answer.note else ''}")
+    registry = Registry(Store(settings.store.root), settings.models)
     reason = f"approved in Prefect{f': {answer.note}' if answer.note else ''}"
-    done = await asyncio.to_thread(pruning.prune, registry, policy, [item.name for item in doomed], reason)
-    for item in done.spared:
-        log.info("%s stays: %s", item.name, ", ".join(item.reasons))
-    freed = done.bytes + await asyncio.to_thread(old_files.remove, store, old, policy, now)
-    return {**_said(f"Released {size(freed)}"), "deleted": [item.name for item in done.deleted], "bytes": freed}
+    released = await asyncio.to_thread(retention_plan.carry_out, plan, registry, settings.retention, reason)
+    message = f"Released {size(released.bytes)}"
+    return {**_said(message), "deleted": list(released.versions), "bytes": released.bytes}
+
+
+def _doomed(items: Sequence[Item]) -> list[Item]:
+    return [item for item in items if not item.kept]
+
+
+def _text(plan: Plan, items: Sequence[Item]) -> str:
+    """Return the description of the form."""
+    lines = [f"- **{item.name}**, {size(item.bytes)}: {', '.join(item.reasons) or 'delete'}" for item in items]
+    until = f"Answer until {plan.until:%Y-%m-%d %H:%M} UTC; without an answer nothing is deleted."
+    return "\n".join([f"{plan.question} The plan is among the artifacts of this run. {until}", "", *lines])
 
 
 def _said(message: str) -> dict[str, Any]:
@@ -130,7 +162,7 @@ def _row(item: Item) -> dict[str, Any]:
         "size": size(item.bytes),
         "since": item.published.isoformat(timespec="minutes"),
         "plan": "keep" if item.kept else "delete",
-        "because": ", ".join(item.reasons) or "nobody needs it",
+        "because": ", ".join(item.reasons) or "not in use",
     }
 
 

@@ -20,6 +20,9 @@ def set_up(settings: Settings) -> None:
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, APILogHandler):
                 handler.setFormatter(logs.Traced())
+    runs = logging.getLogger("prefect.flow_runs")
+    if not any(isinstance(each, logs.Suspended) for each in runs.filters):
+        runs.addFilter(logs.Suspended())
     for name in ("", "prefect"):
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, APILogHandler):

@@ -21,6 +21,7 @@ from prefect.states import AwaitingRetry, Crashed
 from ai_workflow import journal, logs, run_lock
 from ai_workflow.journal import Journal
 from flows import orphan_tasks
+from flows.approval import last_suspension
 from flows.found_runs import RETRIED, Found, FoundRuns
 
 GIVEN_UP, LEFT = "given up after", "not rescheduled:"
@@ -70,9 +71,10 @@ def _is_open(found: Found) -> bool:
 
 
 async def _decide(runs: FoundRuns, found: Found) -> None:
-    made = attempts(found, await runs.client.read_flow_run_states(found.run.id))
+    states = await runs.client.read_flow_run_states(found.run.id)
+    made = attempts(found, states)
     most = runs.options.max_attempts
-    if reason := await _why_not(runs, found):
+    if reason := await _why_not(runs, found, states):
         await _close(runs, found, journal.SKIPPED, f"{LEFT} {reason}")
     elif made >= most:
         remedy = f"Mend the cause, then: prefect flow-run retry {found.id}"
@@ -87,8 +89,12 @@ async def _decide(runs: FoundRuns, found: Found) -> None:
             log.error("%s run %s was not rescheduled: Prefect refused it", found.flow, found.run.name)
 
 
-async def _why_not(runs: FoundRuns, found: Found) -> str | None:
+async def _why_not(runs: FoundRuns, found: Found, states: list[State[Any]]) -> str | None:
+    """Return why a run is not rescheduled, or None if it is."""
     assert found.run.deployment_id is not None
+    # While it was suspended, later runs of the same parameters left the question to it.
+    suspended = last_suspension(states)
+    begun = (suspended.resumed if suspended else None) or found.run.start_time or found.run.created
     try:
         await runs.client.read_deployment(found.run.deployment_id)
     except ObjectNotFound:
@@ -97,7 +103,7 @@ async def _why_not(runs: FoundRuns, found: Found) -> str | None:
         flow_run_filter=FlowRunFilter(
             deployment_id=FlowRunFilterDeploymentId(any_=[found.run.deployment_id]),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
-            start_time=FlowRunFilterStartTime(after_=found.run.start_time or found.run.created),
+            start_time=FlowRunFilterStartTime(after_=begun),
         )
     )
     same = next((run for run in later if run.parameters == found.run.parameters and run.id != found.run.id), None)

@@ -48,6 +48,20 @@ def _kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+def test_a_released_lock_is_free_for_another_process_at_once(store: Store) -> None:
+    run_lock.hold(store, "run", Holder("trace", "first"))
+    assert run_lock.look(store, "run").held
+    run_lock.release(store, "run")
+    run_lock.release(store, "run")
+
+    process = _held(store, "second")
+    lock = run_lock.look(store, "run")
+    _kill(process)
+    assert lock.held
+    assert lock.holder
+    assert (lock.holder.attempt, lock.holder.pid) == ("second", process.pid)
+
+
 def test_a_lock_is_held_while_its_process_lives_and_free_once_it_is_killed(store: Store) -> None:
     process = _held(store)
     alive = run_lock.look(store, "run")

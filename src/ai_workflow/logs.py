@@ -90,6 +90,16 @@ def is_reported(error: str) -> bool:
     return any(reported in error or repr(reported)[1:-1] in error for reported in _errors)
 
 
+class Suspended(logging.Filter):
+    """Lowers the level of Prefect's line about a suspended run; every state but Completed is an ERROR there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return True; the record then has the level INFO if it is that line."""
+        if record.getMessage().startswith(f"{_FINISHED}Suspended("):
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return True
+
+
 class Console(logging.Filter):
     """Lets everything pass, or what `be_brief` names; records about progress have the attribute `progress`."""
 

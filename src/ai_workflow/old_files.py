@@ -70,22 +70,27 @@ def _is_over(store: Store, checkpoints: Old, policy: Retention, now: datetime) -
 
 
 def remove(store: Store, old: Iterable[Old], policy: Retention, now: datetime) -> int:
-    """Remove what is still old, and return the bytes that are free now; what runs may need waits until none is at work.
+    """Remove groups of files that are still old and as they were, and return the bytes released.
 
-    The files that vouch for others go first, so that one who reads meanwhile finds nothing, and never half of it.
+    A group that was used or changed stays, and what runs may need stays while a run is under way; a log line counts
+    them. The files that vouch for others go first, so that a reader finds all of a group or nothing.
     """
-    wanted = {(one.kind, one.path) for one in old}
-    busy = run_lock.busy(store)
-    if busy:
+    planned = {(group.kind, group.path): group for group in old}
+    if any(group.kind in _OF_RUNS for group in planned.values()) and run_lock.busy(store):
         log.info("a run is under way: %s stay until the next time", " and ".join(_OF_RUNS))
-    freed = 0
-    for one in find(store, policy, now):
-        if (one.kind, one.path) not in wanted or (busy and one.kind in _OF_RUNS):
+        planned = {key: group for key, group in planned.items() if group.kind not in _OF_RUNS}
+    freed = removed = 0
+    for group in find(store, policy, now) if planned else ():
+        shown = planned.get((group.kind, group.path))
+        if shown is None or (shown.bytes, shown.modified) != (group.bytes, group.modified):
             continue
-        for path in sorted(one.files, key=lambda path: not path.endswith(".json")):
+        for path in sorted(group.files, key=lambda path: not path.endswith(".json")):
             store.remove(path)
-        housekeeping.remove_empty(store, one.path)
-        if one.kind == "journals":
-            run_order.forget(store, one.path.rsplit("/", 1)[-1])
-        freed += one.bytes
+        housekeeping.remove_empty(store, group.path)
+        if group.kind == "journals":
+            run_order.forget(store, group.path.rsplit("/", 1)[-1])
+        freed += group.bytes
+        removed += 1
+    if changed := len(planned) - removed:
+        log.info("%d of %d old files were used, changed or removed since the plan: they stay", changed, len(planned))
     return freed

@@ -105,6 +105,15 @@ def drop_at_exit(store: Store, run_id: str) -> None:
     atexit.register(_place(store, run_id).unlink, missing_ok=True)
 
 
+def release(store: Store, run_id: str) -> None:
+    """Release the lock of a run that this process holds and remove its file: the run goes on in another process."""
+    place = _place(store, run_id)
+    # Removed first: a process that opened the file before finds that it is another one.
+    place.unlink(missing_ok=True)
+    if (handle := _held.pop(place, None)) is not None:
+        os.close(handle)
+
+
 def look(store: Store, run_id: str) -> Lock:
     """Return whether a living process has the run, and who had it last."""
     place = _place(store, run_id)

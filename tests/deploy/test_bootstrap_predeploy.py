@@ -17,11 +17,21 @@ from tests.flows.workplace import ROOT
 POOL = {"name": "p"}
 WEEKLY = {"cron": "0 9 * * 1", "slug": "s"}
 
+PAUSED = """
+from prefect import flow
+from prefect.flow_runs import pause_flow_run
+
+@flow
+def paused() -> None:
+    pause_flow_run(timeout=60)
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project folder whose flows are those of this project."""
+    """A project folder with the flows of this project, and one that pauses."""
     (tmp_path / "flows").symlink_to(ROOT / "flows")
+    (tmp_path / "paused.py").write_text(PAUSED)
     return tmp_path
 
 
@@ -48,7 +58,7 @@ def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -
     for one in checked:
         limit = one.entry.given.get("concurrency_limit")
         # Their own locks keep two apart: the slot of a recovery that was killed would keep others from its work, and a
-        # retention loses its slot, and then its life, as it waits for a person.
+        # retention that waits for a person holds no slot.
         assert (limit is None) == (one.entry.name in {"recovery", "retention"})
         if limit:
             assert limit["collision_strategy"] == "ENQUEUE" or one.entry.name == "evaluation"
@@ -68,7 +78,7 @@ def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -
         ({"entrypoint": "flows/none.py:none"}, "there is no file flows/none.py"),
         ({"entrypoint": "flows/drill.py:none"}, "cannot be imported"),
         ({"concurrency_limit": {"limit": 1, "collision_strategy": "WAIT"}}, "one of ENQUEUE, CANCEL_NEW"),
-        ({"entrypoint": "flows/retention.py:retention", "concurrency_limit": 1}, "this flow waits for a person"),
+        ({"entrypoint": "paused.py:paused", "concurrency_limit": 1}, "this flow pauses for a person"),
         ({"work_pol": POOL}, "work_pol is not known, did you mean 'work_pool'?"),
         (
             {"work_pool": {"name": "p", "job_variables": {"env": {"TOKEN": "{{ prefect.blocks.secret.token }}"}}}},

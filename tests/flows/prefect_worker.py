@@ -86,6 +86,10 @@ class Worker:
             self._process.wait(seconds)
         self.kill()
 
+    def children(self) -> list[int]:
+        """Return the ids of the processes that descend from it."""
+        return _descendants(self.pid)
+
     def lives(self) -> bool:
         """Say whether it still runs."""
         return self._process.poll() is None

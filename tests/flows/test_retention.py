@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from playwright.sync_api import Page
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import aresume_flow_run
 
-import flows.retention
 from ai_workflow import pruning, publishing
 from deploy.server import Server
-from flows import run_logs
+from flows import approval, run_logs
 from flows.recovery import recovery
 from flows.retention import retention
 from tests import patient
 from tests.flows.api import Api, until
-from tests.flows.prefect_worker import Worker, deploy
+from tests.flows.prefect_worker import Worker
 from tests.flows.workplace import Workplace
 
 OLD = {"retention": {"versions": 2, "min_age_hours": 0}}
@@ -42,7 +40,7 @@ def place(prefect_server: Server, tmp_path: Path) -> Iterator[Workplace]:
         patch.setenv("AIW_STORE", str(place.var))
         # The lines of this process belong to pytest.
         patch.setattr(run_logs, "set_up", lambda _: None)
-        patch.setattr(flows.retention, "POLL_SECONDS", 0.2)
+        patch.setattr(approval, "POLL_SECONDS", 0.2)
         yield place
 
 
@@ -82,7 +80,7 @@ def test_what_a_person_approves_is_deleted_and_the_plan_is_shown(place: Workplac
     tables = [
         found["data"] for found in Api(prefect_server).all("artifacts") if found["key"] == "small-credit-retention"
     ]
-    assert any("model_v1.1" in table and "nobody needs it" in table and "stable" in table for table in tables)
+    assert any("model_v1.1" in table and "not in use" in table and "stable" in table for table in tables)
 
 
 def test_what_a_person_refuses_stays(place: Workplace) -> None:
@@ -98,7 +96,7 @@ def test_what_came_into_use_while_it_waited_is_spared(place: Workplace) -> None:
 
 def test_without_an_answer_nothing_is_deleted(place: Workplace) -> None:
     said = _asked(place, None, wait_hours=0.0003)
-    assert said["message"] == "nobody answered within 0.0003 h: nothing was deleted"
+    assert said["message"] == "no answer within 0.0003 h: nothing was deleted"
     assert len(place.registry.versions()) == 5
 
 
@@ -114,33 +112,20 @@ def test_while_one_waits_for_an_answer_another_does_not_ask(place: Workplace) ->
 
 
 @pytest.mark.slow
-def test_a_question_whose_process_is_gone_is_asked_again_and_its_answer_counts(
-    place: Workplace, prefect_server: Server
-) -> None:
+def test_a_question_by_hand_whose_process_is_gone_is_marked(place: Workplace, prefect_server: Server) -> None:
+    running = Worker.of(place, "-m", "flows", "retention", "--config", "pipeline.yaml")
+    paused = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
+    [run] = until(lambda: list(Api(prefect_server).all("flow_runs", **paused)))
+    assert run["state"]["name"] == "Paused"
+    recover()
     with get_client(sync_client=True) as client:
-        run = client.create_flow_run_from_deployment(
-            deploy(client, "retention", {"config": str(place.folder / "pipeline.yaml")})
-        )
-
-        def state() -> State[Any]:
-            found = client.read_flow_run(run.id).state
-            assert found
-            return found
-
-        with Worker.start(place) as worker:
-            first = until(lambda: state() if state().is_paused() else None)
-            recover()
-            assert state().id == first.id, "it waits, and is left alone"
-            os.kill(worker.pid, signal.SIGTERM)
-            worker.wait()
-        assert state().id == first.id, "Prefect does not notice that nobody waits any more"
+        assert client.read_flow_run(run["id"]).state_id == UUID(run["state"]["id"]), "it waits, and is left alone"
+        running.kill()
         recover()
-        assert state().name == "AwaitingRetry"
-        with Worker.start(place):
-            until(lambda: state().is_paused())
-            asyncio.run(aresume_flow_run(run.id, run_input={"approve": True}))
-            until(lambda: state().is_completed())
-    assert place.registry.versions() == STAYS
+        state = client.read_flow_run(run["id"]).state
+    assert state
+    assert (state.name, state.message) == ("Crashed", f"process {running.pid} is gone")
+    assert len(place.registry.versions()) == 5
 
 
 def recover() -> None:
