@@ -121,4 +121,5 @@ def _health(check: Mapping[str, Any]) -> list[str]:
         "start-period": check.get("start_period"), "retries": check.get("retries"),
     }  # fmt: skip
     given = [f"--health-{name}={value}" for name, value in times.items() if value is not None]
-    return [*([f"--health-cmd={json.dumps(check['test'])}"] if "test" in check else []), *given]
+    kind, *command = check.get("test", [None])
+    return [*([f"--health-cmd={json.dumps(command)}"] if kind == "CMD" else []), *given]

@@ -26,14 +26,14 @@ _ISSUER = "Debian"
 
 
 def archive() -> Path:
-    """Return the root file system of the base as a tar file; it is made once per user and release, in about a minute."""
+    """Return the root file system of the base as a tar file, which is made once per user and release."""
     release = dockerfile.argument("BASE").rpartition("-")[2]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai-workflow"
     path = folder / f"base-{release}-{os.uname().machine}.tar"
     if not path.exists():
         mirror = _mirror()
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="base-", dir="/var/tmp") as name:  # noqa: S108 - a new folder
+        with tempfile.TemporaryDirectory(prefix="base-", dir="/var/tmp") as name:
             _make(Path(name) / "root", release, mirror)
             partial = path.with_suffix(f".{os.getpid()}")
             _run("tar", "--create", "--file", partial, "--directory", Path(name) / "root", ".")

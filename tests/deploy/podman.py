@@ -83,7 +83,7 @@ class Podman:
 
     def remove(self) -> None:
         """Kill and delete all containers and images."""
-        self.run("rm", "--all", "--force", "--time", "0", check=False)
+        self.run("rm", "--all", "--force", "--depend", "--volumes", "--time", "0", check=False)
         self.run("volume", "prune", "--force", check=False)
         self.run("image", "umount", "--all", check=False)
         self.run("rmi", "--all", "--force", check=False)
@@ -102,12 +102,15 @@ class Podman:
         settings = dict(line.partition("=")[::2] for line in listed.splitlines())
         named = {name.rpartition(".")[2]: value.strip("'\"") for name, value in settings.items()}
         passed = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout")
-        lines = [f"{name} = {' '.join(named[name].split())}" for name in passed if name in named]
+        remote = {
+            name: [each for each in named.get(name, "").split() if not each.startswith("file:")] for name in passed
+        }
+        lines = [f"{name} = {' '.join(values)}" for name, values in remote.items() if values]
         pip.write_text("\n".join(["[global]", f"cert = {_CERTIFICATES}", *lines, ""]))
         own = [Path.home() / ".config/uv/uv.toml", Path("/etc/uv/uv.toml")]
         index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
         text = next((path.read_text() for path in own if path.exists()), f'index-url = "{index}"\n' if index else "")
-        uv.write_text(text if "native-tls" in text else f"native-tls = true\n{text}")
+        uv.write_text(text if "system-certs" in text else f"system-certs = true\n{text}")
         trusted = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or _CERTIFICATES
         return {"/etc/pip.conf": pip, "/etc/uv/uv.toml": uv, str(_CERTIFICATES): Path(trusted)}
 
@@ -126,7 +129,7 @@ def running() -> Iterator[Podman]:
         pytest.skip(f"no {', '.join(missing)}: apt-get install --no-install-recommends {' '.join(PACKAGES.values())}")
     if os.geteuid():
         pytest.skip("only root may build and run these containers")
-    podman = Podman(Path(tempfile.mkdtemp(prefix="podman-", dir="/var/tmp")))  # noqa: S108 - a new folder
+    podman = Podman(Path(tempfile.mkdtemp(prefix="podman-", dir="/var/tmp")))
     try:
         yield podman
     finally:

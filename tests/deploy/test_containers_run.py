@@ -14,6 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.deploy import compose, debian_base, dockerfile
+from tests.deploy import container_programs as programs
 from tests.deploy.composed import Composed
 from tests.deploy.podman import Podman, running
 
@@ -34,42 +35,6 @@ UNWANTED = (
     "tests/conftest.py",
     ".git/config",
 )
-PROCESSES = """
-import json, pathlib
-found = []
-for path in pathlib.Path("/proc").glob("[0-9]*/status"):
-    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
-    found.append({name: fields[name].split() for name in ("Name", "Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs")})
-print(json.dumps(found))
-"""
-WRITABLE = """
-import json, pathlib
-found = []
-for folder in ("/", "/etc", "/etc/ai-workflow/site", "/opt/ai-workflow", "/usr/local/bin", "/var", "/run", "/var/lib/ai-workflow", "/tmp"):
-    try:
-        path = pathlib.Path(folder, "written-by-a-test")
-        path.touch()
-        path.unlink()
-        found.append(folder)
-    except OSError:
-        pass
-print(json.dumps(found))
-"""
-PREDICTION = """
-import json, os, urllib.request
-def ask(path, body=None):
-    request = urllib.request.Request("http://127.0.0.1:8080" + path, None if body is None else json.dumps(body).encode())
-    request.add_header("authorization", "Bearer " + os.environ["INFERENCE_TOKEN"])
-    request.add_header("content-type", "application/json")
-    return json.load(urllib.request.urlopen(request, timeout=60))
-content = ask("/openapi.json")["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
-body = content.get("example") or next(iter(content["examples"].values()))["value"]
-print(json.dumps(ask("/predict", body)))
-"""
-METRICS = """
-import json, urllib.request
-print(json.dumps(urllib.request.urlopen("http://127.0.0.1:9109/metrics", timeout=60).read().decode()))
-"""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
@@ -162,14 +127,14 @@ def test_bootstrap_changes_nothing_the_second_time(bootstrapped: list[list[str]]
 
 def test_worker_trains_and_service_answers_with_the_published_model(trained: Composed) -> None:
     trained.until_serving("model_v1.0")
-    found = trained.python("service", PREDICTION)
+    found = trained.python("service", programs.PREDICTION)
 
     assert (found["model_version"], found["fallback"]) == ("model_v1.0", False)
     assert found["predictions"]
 
 
 def test_exporter_reads_the_published_model(trained: Composed) -> None:
-    assert 'model_version="model_v1.0"' in trained.python("exporter", METRICS)
+    assert 'model_version="model_v1.0"' in trained.python("exporter", programs.METRICS)
 
 
 @pytest.mark.parametrize("name", CHECKED)
@@ -179,7 +144,7 @@ def test_health_check_succeeds(name: str, trained: Composed) -> None:
 
 @pytest.mark.parametrize("name", RUNNING)
 def test_processes_have_no_privileges(name: str, trained: Composed) -> None:
-    processes = trained.python(name, PROCESSES)
+    processes = trained.python(name, programs.PROCESSES)
 
     assert {"tini"} < {process["Name"][0] for process in processes}
     for process in processes:
@@ -188,12 +153,11 @@ def test_processes_have_no_privileges(name: str, trained: Composed) -> None:
         assert process["NoNewPrivs"] == ["1"], process
 
 
-@pytest.mark.parametrize(
-    ("name", "folders"),
-    [(name, ["/tmp"] if name in ("exporter", "relay") else ["/var/lib/ai-workflow", "/tmp"]) for name in RUNNING],
-)
-def test_only_store_and_temporary_folder_are_writable(name: str, folders: list[str], trained: Composed) -> None:
-    assert trained.python(name, WRITABLE) == folders
+@pytest.mark.parametrize("name", RUNNING)
+def test_only_store_and_temporary_folder_are_writable(name: str, trained: Composed) -> None:
+    folders = {"/tmp"} if name == "exporter" else {"/var/lib/ai-workflow", "/tmp"}
+
+    assert set(trained.python(name, programs.WRITABLE)) == folders
 
 
 @pytest.mark.parametrize("name", ["worker", "service", "exporter", "relay", "server"])
