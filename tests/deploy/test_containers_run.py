@@ -160,6 +160,10 @@ def test_only_store_and_temporary_folder_are_writable(name: str, trained: Compos
     assert set(trained.python(name, programs.WRITABLE)) == folders
 
 
+def test_server_finds_no_schedule_that_it_cannot_follow(trained: Composed) -> None:
+    assert "Error scheduling" not in trained.log("server")
+
+
 @pytest.mark.parametrize("name", ["worker", "service", "exporter", "relay", "server"])
 def test_sigterm_ends_a_service_in_time(name: str, trained: Composed) -> None:
     assert trained.stop(name)["ExitCode"] == EXIT_CODES[name], trained.log(name)[-4000:]
