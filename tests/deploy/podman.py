@@ -37,6 +37,8 @@ class Podman:
             "CONTAINERS_CONF": str(folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
             "BUILDAH_ISOLATION": "chroot",
+            # One layer for each stage: the image is built once.
+            "BUILDAH_LAYERS": "false",
             # Podman's timers of systemd are not needed: the tests run the health checks.
             "DISABLE_HC_SYSTEMD": "true",
             "TMPDIR": str(folder),
@@ -84,9 +86,10 @@ class Podman:
     def remove(self) -> None:
         """Kill and delete all containers and images."""
         self.run("rm", "--all", "--force", "--depend", "--volumes", "--time", "0", check=False)
-        self.run("volume", "prune", "--force", check=False)
-        self.run("image", "umount", "--all", check=False)
-        self.run("rmi", "--all", "--force", check=False)
+        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        for place in reversed(mounts):
+            if place.startswith(f"{self.folder}/"):
+                subprocess.run(["umount", place], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write_storage(self, driver: str) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,12 @@ def podman() -> Iterator[Podman]:
 def built(podman: Podman) -> str:
     """What the build printed."""
     context = podman.folder / "context"
-    shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".venv*", ".git", "var", "__pycache__", "tests"))
+    shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".*", "var", "__pycache__", "tests"))
     for name in UNWANTED:
         (context / name).parent.mkdir(parents=True, exist_ok=True)
         (context / name).write_text("unwanted")
+    # As a checkout is under `umask 077`: the parts do not run as its owner.
+    subprocess.run(["chmod", "--recursive", "go-rwx", context], check=True)
     (command,) = re.findall(r"^podman build (.+)$", (ROOT / "docs/containers.md").read_text(), flags=re.MULTILINE)
     return podman.build(context, shlex.split(command), BASE)
 
@@ -105,7 +108,7 @@ def test_image_is_small(image: dict[str, Any]) -> None:
 def test_image_has_the_health_check_of_the_dockerfile(image: dict[str, Any]) -> None:
     (written,) = [each.said for each in dockerfile.read() if each.name == "HEALTHCHECK"]
 
-    assert image["Config"]["Healthcheck"]["Test"] == ["CMD", *json.loads(written.partition("CMD ")[2])]
+    assert image["Healthcheck"]["Test"] == ["CMD", *json.loads(written.partition("CMD ")[2])]
 
 
 def test_image_has_nothing_that_the_ignore_file_names(podman: Podman, image: dict[str, Any]) -> None:
