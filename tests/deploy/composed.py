@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tests.deploy import compose
@@ -26,7 +25,7 @@ class Composed:
     Args:
         podman: has the images.
         base: an image with `sleep`, for the container whose network all share.
-        variables: what `.env` would say.
+        variables: what `.env` would say; `AIW_SITE` is an absolute path.
         database: the address of Prefect's database, in place of that of the service `database`.
     """
 
@@ -36,6 +35,7 @@ class Composed:
         self.services["server"]["environment"]["PREFECT_API_DATABASE_CONNECTION_URL"] = database
         self._hosts = podman.folder / "hosts"
         self._hosts.write_text(f"127.0.0.1 localhost {' '.join(self.services)}\n")
+        self._hosts.chmod(0o644)
         podman.run("run", "--detach", "--name", _NETWORK, "--network", "none", base, "sleep", "infinity")
 
     @staticmethod
@@ -93,24 +93,17 @@ class Composed:
 
     def _arguments(self, name: str) -> list[str]:
         held = self.services[name]
-        volumes = [_volume(each) for each in held.get("volumes", [])]
         return [
             "--network", f"container:{_NETWORK}", f"--volume={self._hosts}:/etc/hosts:ro", "--read-only-tmpfs=false",
             *(["--read-only"] if held.get("read_only") else []),
             *(f"--cap-drop={each}" for each in held.get("cap_drop", [])),
             *(f"--security-opt={each.replace(':', '=')}" for each in held.get("security_opt", [])),
             *(f"--tmpfs={each}" for each in held.get("tmpfs", [])),
-            *(f"--volume={each}" for each in volumes),
+            *(f"--volume={each}" for each in held.get("volumes", [])),
             *(f"--env={key}={value}" for key, value in held.get("environment", {}).items()),
             *_health(held.get("healthcheck", {})),
             "--pull=never", held["image"], *held["command"],
         ]  # fmt: skip
-
-
-def _volume(text: str) -> str:
-    """Return a volume of Compose for podman: a relative folder is one beside compose.yaml."""
-    source, _, rest = text.partition(":")
-    return f"{(compose.DEPLOY / source).resolve() if source.startswith('.') else Path(source)}:{rest}"
 
 
 def _health(check: Mapping[str, Any]) -> list[str]:
