@@ -35,3 +35,9 @@ def read(path: Path = FILE) -> list[Instruction]:
         stage += name == "FROM"
         found.append(Instruction(name, said.strip(), stage))
     return found
+
+
+def argument(name: str, path: Path = FILE) -> str:
+    """Return the default of a build argument."""
+    (value,) = [each.said.removeprefix(f"{name}=") for each in read(path) if each.said.startswith(f"{name}=")]
+    return value
