@@ -64,6 +64,7 @@ def test_the_answers_are_those_of_the_model(model: bytes, rows: int) -> None:
         np.testing.assert_array_equal(process.predict(_x(rows)), expected)
 
 
+@pytest.mark.slow
 def test_a_model_that_crashes_while_it_loads_is_named(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     for damaged in (model[: len(model) // 2], b"not a model", b""):
         with pytest.raises(ModelFailed, match=r"the process of model_v1.0 (ended with exit code|was killed by signal)"):

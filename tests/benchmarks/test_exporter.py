@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ai_workflow import journal
 from ai_workflow.journal import Journal
 from ai_workflow.store import Store
@@ -24,6 +26,7 @@ def test_what_it_fills_is_a_journal(tmp_path: Path) -> None:
     assert [event.stage for event in runs[1] if event.status == journal.SUCCESS] == [*STAGES, journal.RUN]
 
 
+@pytest.mark.slow
 def test_it_measures_and_reports(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "exporter", "--runs", "20", "--seconds", "1"]
     done = subprocess.run(

@@ -162,6 +162,7 @@ def test_of_several_at_once_one_acts(place: Workplace, breach: str) -> None:
     assert sum(one["message"].startswith("model_v1.1: ") for one in found) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breach", ["", "errors"])
 def test_what_another_did_in_between_is_not_reported_again(
     place: Workplace, breach: str, monkeypatch: pytest.MonkeyPatch

@@ -47,6 +47,7 @@ def test_a_run_its_stages_and_their_edges_have_names(
     assert _edges(api, run_id, names) == EDGES[flow]
 
 
+@pytest.mark.slow
 def test_a_cached_run_has_the_same_edges(trained: Workplace, api: httpx.Client) -> None:
     again: Run = trained.train()
     run_id = again.events[0].flow_run_id

@@ -297,6 +297,7 @@ def test_the_plots_of_the_card_are_there_and_are_svg(
         assert ElementTree.fromstring(made.file(file)).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), [("bought", None), ("spent", object)])
 def test_golden_rows_sent_as_json_get_the_recorded_answers_from_the_published_model(
     name: str, dtype: Any, request: pytest.FixtureRequest
@@ -321,6 +322,7 @@ def test_golden_rows_are_the_same_however_many_rows_are_read_at_once(bought: Mad
     assert golden.choose(store, clean, bought.spec, predict, 7) == whole
 
 
+@pytest.mark.slow
 def test_a_holdout_that_does_not_fit_is_read_in_slices_and_gives_the_same_files(
     bought: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

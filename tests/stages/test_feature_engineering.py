@@ -75,6 +75,7 @@ def test_a_value_in_a_training_row_does_move_the_spec(store: Store) -> None:
     assert fit(store, frame)[0]["statistics"]["age"]["max"] == 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timestamp", [None, "opened"])
 @pytest.mark.parametrize("count", [1, 5])
 def test_features_do_not_depend_on_how_the_rows_are_partitioned(

@@ -127,6 +127,7 @@ def test_more_than_twenty_classes_have_the_probability_of_the_predicted_one_only
     assert found["prediction"].tolist() == [names[-1]] * 2
 
 
+@pytest.mark.slow
 def test_prediction_ids_are_unique_and_the_same_in_every_run(
     bought: Made, asked: Result, answered: pd.DataFrame
 ) -> None:

@@ -63,6 +63,7 @@ def test_step_and_loss_are_logged_and_every_step_is_reported(store: Store, caplo
     assert losses[20] < losses[2]
 
 
+@pytest.mark.slow
 def test_the_same_rows_and_settings_give_the_same_model_whatever_the_store_and_the_partitions(
     store: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
