@@ -85,7 +85,9 @@ class Podman:
 
     def remove(self) -> None:
         """Kill and delete all containers and images."""
-        self.run("rm", "--all", "--force", "--depend", "--volumes", "--time", "0", check=False)
+        # The container whose network others share can be removed only after them.
+        while self.run("ps", "--all", "--quiet").stdout:
+            self.run("rm", "--all", "--force", "--volumes", "--time", "0", check=False)
         mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         for place in reversed(mounts):
             if place.startswith(f"{self.folder}/"):

@@ -186,3 +186,21 @@ def test_login_writes_a_file_that_prometheus_can_read(stack: Composed) -> None:
 @pytest.mark.parametrize("name", ["worker", *CHECKED[1:], "server"])
 def test_sigterm_ends_a_service_in_time(name: str, trained: Composed) -> None:
     assert trained.stop(name)["ExitCode"] == SIGTERM_CODES.get(name, 0), trained.log(name)[-4000:]
+
+
+def test_nothing_is_left_on_the_machine() -> None:
+    with running() as podman:
+        podman.import_base(debian_base.archive(), BASE)
+        for name, network in (("first", "none"), ("second", "container:first"), ("third", "container:first")):
+            podman.run("run", "--detach", "--name", name, "--network", network, BASE, "sleep", "infinity")
+        folder = podman.folder
+        assert _processes_of(folder)
+
+    assert not folder.exists()
+    assert _processes_of(folder) == []
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Return the command of each process that was started in a storage."""
+    found = subprocess.run(["ps", "-e", "-o", "args"], check=True, capture_output=True, text=True)
+    return [line for line in found.stdout.splitlines() if str(folder) in line]
