@@ -193,14 +193,7 @@ def test_nothing_is_left_on_the_machine() -> None:
         podman.import_base(debian_base.archive(), BASE)
         for name, network in (("first", "none"), ("second", "container:first"), ("third", "container:first")):
             podman.run("run", "--detach", "--name", name, "--network", network, BASE, "sleep", "infinity")
-        folder = podman.folder
-        assert _processes_of(folder)
+        assert podman.processes()
 
-    assert not folder.exists()
-    assert _processes_of(folder) == []
-
-
-def _processes_of(folder: Path) -> list[str]:
-    """Return the command of each process that was started in a storage."""
-    found = subprocess.run(["ps", "-e", "-o", "args"], check=True, capture_output=True, text=True)
-    return [line for line in found.stdout.splitlines() if str(folder) in line]
+    assert not podman.folder.exists()
+    assert podman.processes() == []
