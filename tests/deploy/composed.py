@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tests.deploy import compose
@@ -85,6 +86,10 @@ class Composed:
         """Return what podman knows of a container."""
         found: dict[str, Any] = json.loads(self._podman.run("container", "inspect", name).stdout)[0]["State"]
         return found
+
+    def volume(self, name: str) -> Path:
+        """Return the folder of a volume that has a name."""
+        return Path(self._podman.run("volume", "inspect", name, "--format={{.Mountpoint}}").stdout.strip())
 
     def log(self, name: str) -> str:
         """Return what a service printed."""

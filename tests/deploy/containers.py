@@ -102,7 +102,7 @@ class Host:
         temporary.mkdir(parents=True, exist_ok=True)
         image = {key: self._here(value, temporary) for key, value in self.image.items()}
         image["PATH"] = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
-        image |= {"TMPDIR": str(temporary), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+        image |= {"TMPDIR": str(temporary), "PYTHONPATH": str(ROOT / "src")}
         return image | self._services[name].get("environment", {})
 
     def _here(self, value: str, temporary: Path) -> str:

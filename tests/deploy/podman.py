@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -9,8 +10,8 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ import pytest
 # The programs, with the Debian packages that have them. Debian's crun does not start containers under cgroup v1.
 PACKAGES = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+_ATTEMPTS = 3
+_END_SECONDS = 30.0
 
 
 class PodmanError(Exception):
@@ -85,12 +89,26 @@ class Podman:
 
     def remove(self) -> None:
         """Kill and delete all containers and images."""
-        self.run("rm", "--all", "--force", "--depend", "--volumes", "--time", "0", check=False)
+        # The container whose network others share can be removed only after them.
+        for _ in range(_ATTEMPTS):
+            if self.run("ps", "--all", "--quiet", check=False).stdout:
+                self.run("rm", "--all", "--force", "--volumes", "--time", "0", check=False)
+        deadline = time.monotonic() + _END_SECONDS
+        while self.processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
         mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         for place in reversed(mounts):
             if place.startswith(f"{self.folder}/"):
                 subprocess.run(["umount", place], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def processes(self) -> list[str]:
+        """Return the commands of the processes that watch over containers of this storage."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        return [command for command in found if str(self.folder) in command]
 
     def _write_storage(self, driver: str) -> None:
         places = f'graphroot = "{self.folder}/storage"\nrunroot = "{self.folder}/running"\n'
@@ -124,7 +142,7 @@ def _limit(number: int) -> int:
     return enough if hard == resource.RLIM_INFINITY else min(enough, hard)
 
 
-@contextmanager
+@contextlib.contextmanager
 def running() -> Iterator[Podman]:
     """Yield a podman whose containers, images and files are removed; skips the test where it cannot run."""
     missing = [package for program, package in PACKAGES.items() if not shutil.which(program)]

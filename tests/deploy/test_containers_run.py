@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
+import yaml
 from cryptography.fernet import Fernet
 
 from tests.deploy import compose, debian_base, dockerfile
@@ -26,8 +28,8 @@ GUARDS = ("prometheus-guard", "alertmanager-guard")
 # The parts with a port. Bootstrap ends by itself, and Prefect sees whether the worker runs.
 CHECKED = ("server", "service", "exporter", "relay", *GUARDS)
 RUNNING = (*CHECKED, "worker")
-# Prefect's server ends as the signal says; the others have nothing left to do, which is success.
-SIGTERM_CODES = {"server": 143}
+# uvicorn ends as the signal says once it has finished; the others have nothing left to do, which is success.
+SIGTERM_CODES = dict.fromkeys(("server", *GUARDS), 143)
 # Files that must not reach the image, whatever is in the folder that it is built from.
 UNWANTED = (
     ".env",
@@ -172,10 +174,26 @@ def test_server_finds_no_schedule_that_it_cannot_follow(trained: Composed) -> No
     assert "Error scheduling" not in trained.log("server")
 
 
-def test_login_writes_the_user_of_prometheus_and_ends(stack: Composed) -> None:
+def test_login_writes_a_file_that_prometheus_can_read(stack: Composed) -> None:
     assert stack.once("login") == []
+
+    path = stack.volume("login") / "web.yml"
+    (hashed,) = yaml.safe_load(path.read_text())["basic_auth_users"].values()
+    assert bcrypt.checkpw(stack.services["login"]["environment"]["MONITORING_PASSWORD"].encode(), hashed.encode())
+    assert [place.stat().st_mode & 0o005 for place in (path.parent, path)] == [0o005, 0o004]
 
 
 @pytest.mark.parametrize("name", ["worker", *CHECKED[1:], "server"])
 def test_sigterm_ends_a_service_in_time(name: str, trained: Composed) -> None:
     assert trained.stop(name)["ExitCode"] == SIGTERM_CODES.get(name, 0), trained.log(name)[-4000:]
+
+
+def test_nothing_is_left_on_the_machine() -> None:
+    with running() as podman:
+        podman.import_base(debian_base.archive(), BASE)
+        for name, network in (("first", "none"), ("second", "container:first"), ("third", "container:first")):
+            podman.run("run", "--detach", "--name", name, "--network", network, BASE, "sleep", "infinity")
+        assert podman.processes()
+
+    assert not podman.folder.exists()
+    assert podman.processes() == []
