@@ -67,13 +67,13 @@ class Life(RuleBasedStateMachine):
     @rule(number=PICKED)
     def promote(self, number: int) -> None:
         if name := self._pick(number):
-            assert promotion.promote(self.registry, name, "test").stable == name
+            assert (promotion.promote(self.registry, name, "test") or self.registry.state()).stable == name
 
     @rule()
     def roll_back(self) -> None:
         stable = self.registry.aliases()["stable"]
         if stable:
-            assert promotion.roll_back(self.registry, "test").latest == stable
+            assert (promotion.roll_back(self.registry, "test") or self.registry.state()).latest == stable
 
     @rule(number=PICKED)
     def pin(self, number: int) -> None:

@@ -272,6 +272,29 @@ def test_an_answer_for_models_of_another_name_fails_and_deletes_nothing(place: W
     assert place.registry.versions() == ALL
 
 
+def test_a_worker_has_no_process_while_it_waits_and_a_killed_one_has_its_answer_carried_out(
+    place: Workplace, prefect_server: Server
+) -> None:
+    run = Run(place)
+    with Worker.start(place) as worker:
+        until(lambda: run.state.name == "Suspended")
+        until(lambda: not worker.children())
+        assert not place.files(f"runs/{run.id}.lock")
+    recover()
+    assert run.state.name == "Suspended", "no process is missed"
+    assert run.resume(approve=True) == SetStateStatus.ACCEPT
+    with Worker.start(place) as worker:
+        until(lambda: run.lock.held or run.state.is_final())
+        worker.kill()
+    recover()
+    with Worker.start(place):
+        until(lambda: run.state.name == "Completed")
+    assert place.registry.versions() == STAYS
+    assert not list(Path(place.var, "retention").iterdir())
+    lines = Api(prefect_server).all("logs", logs={"flow_run_id": {"any_": [str(run.id)]}})
+    assert {line["message"] for line in lines if line["level"] > 30} == set()
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("approve", [True, False], ids=["approve", "refuse"])
 def test_what_a_person_answers_in_the_new_ui_is_done(
@@ -294,26 +317,3 @@ def test_what_a_person_answers_in_the_new_ui_is_done(
 
     assert run.said() == ("Released 9.8K" if approve else "refused: nothing was deleted (seen in the UI)")
     assert place.registry.versions() == (STAYS if approve else ALL)
-
-
-def test_a_worker_has_no_process_while_it_waits_and_a_killed_one_has_its_answer_carried_out(
-    place: Workplace, prefect_server: Server
-) -> None:
-    run = Run(place)
-    with Worker.start(place) as worker:
-        until(lambda: run.state.name == "Suspended")
-        until(lambda: not worker.children())
-        assert not place.files(f"runs/{run.id}.lock")
-    recover()
-    assert run.state.name == "Suspended", "no process is missed"
-    assert run.resume(approve=True) == SetStateStatus.ACCEPT
-    with Worker.start(place) as worker:
-        until(lambda: run.lock.held or run.state.is_final())
-        worker.kill()
-    recover()
-    with Worker.start(place):
-        until(lambda: run.state.name == "Completed")
-    assert place.registry.versions() == STAYS
-    assert not list(Path(place.var, "retention").iterdir())
-    lines = Api(prefect_server).all("logs", logs={"flow_run_id": {"any_": [str(run.id)]}})
-    assert {line["message"] for line in lines if line["level"] > 30} == set()
