@@ -48,7 +48,6 @@ def test_the_deployments_are_there_with_their_schedules(page: Page, stack: Runni
         page.get_by_role("link", name=name, exact=True).first.wait_for()
     for schedule in ("Every minute", "Every 10 minutes", "Every 15 minutes"):
         page.get_by_text(schedule).first.wait_for()
-    _keep(page, "deployments")
     [deployment] = _all(stack, "deployments", deployments={"name": {"any_": ["training"]}})
     page.goto(f"{stack.url('server')}/v2/deployments/deployment/{deployment['id']}?tab=Description")
     dashboard = page.get_by_role("link", name="dashboard", exact=True).first
