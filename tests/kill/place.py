@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -118,13 +119,17 @@ class Running:
         return False
 
     def end(self, seconds: float = 120) -> Done:
-        """Wait for the end of the process; one that hangs is killed, and fails the test."""
-        try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise AssertionError(f"it hangs:\n{self._output.read_text()}") from None
-        return Done(code, self._output.read_text(errors="replace"))
+        """Wait for the end of the process; one that writes nothing for some seconds is killed, and fails the test."""
+        size, since = -1, time.monotonic()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return Done(self.process.wait(1), self._output.read_text(errors="replace"))
+            written = self._output.stat().st_size
+            if written != size:
+                size, since = written, time.monotonic()
+            elif time.monotonic() - since > seconds:
+                self.kill()
+                raise AssertionError(f"it hangs:\n{self._output.read_text()}")
 
     def kill(self) -> Done:
         """End the process as a power cut would, at once."""
