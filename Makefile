@@ -92,7 +92,7 @@ test-slow: setup ## run the tests that take longer: workers killed, memory limit
 	$(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
 
 test-oldest: ## run the quick tests of what uses Prefect with the oldest one that is supported, 3.8.8
-	@$(MAKE) --no-print-directory setup VENV=$(OLDEST)
+	@env -u MAKEFLAGS $(MAKE) --no-print-directory setup VENV=$(OLDEST)
 	@PATH="$$PWD/$(OLDEST)/bin:$$PATH" uv pip install --quiet --python $(OLDEST)/bin/python --compile-bytecode \
 	  --no-deps --require-hashes --requirement tests/oldest.txt
 	env -u PYTHONDONTWRITEBYTECODE $(OLDEST)/bin/python -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill and not gpu" \
