@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ def _summary(store: Store, results: list[dict[str, Any]], pipeline: str | None) 
     figures = ", ".join(
         f"{name} {scores.shown(value)}" for name, value in report["scores"].items() if isinstance(value, float)
     )
-    own = f" CONFIG={shlex.quote(pipeline.replace('$', '$$'))}" if pipeline else ""
+    run, serve, up = (run_report.make(target, pipeline) for target in ("run", "serve", "up"))
     gate = report["gate"]
     constant = f"constant answer: {gate['metric']} {scores.shown(gate['baseline'])}"
     lines = [
@@ -85,9 +84,9 @@ def _summary(store: Store, results: list[dict[str, Any]], pipeline: str | None) 
         ("version", f"{trained['version']} in {store.url(trained['folder'])}"),
         ("model card", store.url(f"{trained['folder']}/card.md")),
         ("predictions", f"{scored['rows']} in {store.url(scored['folder'])}"),
-        ("again", f"make run{own}                    every stage is CACHED"),
-        ("serve", f"make serve{own}                  answers over HTTP, see docs/serving.md"),
-        ("all of it", f"make up{own}                     worker, service, alerts, schedules: see docs/stack.md"),
+        ("again", f"{run}                    every stage is CACHED"),
+        ("serve", f"{serve}                  answers over HTTP, see docs/serving.md"),
+        ("all of it", f"{up}                     worker, service, alerts, schedules: see docs/stack.md"),
         ("your data", "make run CONFIG=pipeline.yaml  config/examples/credit.yaml is one to start from"),
         ("look back", ".venv/bin/ai-workflow trace --last | --failed | --list"),
         ("stop", "make stop"),

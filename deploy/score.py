@@ -47,7 +47,7 @@ def main(source: str, config: Path | None = None, environment: str | None = None
     loaded = configuration.load(pipeline, environment=environment)
     environment_variables.check(os.environ)
     if Place(VAR).running() is None:
-        variables.check(loaded, os.environ, "make run")
+        variables.check(loaded, os.environ, "make score")
     overrides = _override(loaded.settings, source)
     settings = configuration.load(pipeline, environment=environment, overrides=overrides).settings
     _require_version(settings, model, pipeline)
@@ -118,9 +118,9 @@ def _require_version(settings: Settings, model: str, pipeline: str | None) -> No
 
 def _summary(store: Store, scored: dict[str, Any], model: str) -> str:
     """Return the last lines: which version answered, how many rows, and where the predictions are."""
-    asked = "" if model == scored["version"] else f" ({model} was requested)"
+    requested = "" if model == scored["version"] else f" ({model} was requested)"
     lines = [
-        ("version", f"{scored['version']}{asked}"),
+        ("version", f"{scored['version']}{requested}"),
         ("rows", str(scored["rows"])),
         ("predictions", f"{store.url(scored['folder'])}/part-*.parquet"),
         ("columns", "see docs/pipelines.md, Predictions"),

@@ -1,7 +1,7 @@
 """The answer of a person to the plan of a retention run, which is suspended, or paused where no worker resumes it.
 
 A suspended run has no process and takes no slot. A worker starts it again from its beginning once it is resumed; the
-states of the run then tell which question was answered.
+states of the run then show which question was answered.
 """
 
 from __future__ import annotations

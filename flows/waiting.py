@@ -1,4 +1,4 @@
-"""Retention runs that wait for an answer: one of the same models is not asked about twice, and none waits for ever."""
+"""Retention runs that wait for an answer: a second one for the same models does not wait too, and each ends in time."""
 
 from __future__ import annotations
 

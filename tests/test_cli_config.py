@@ -91,7 +91,7 @@ def test_check_refuses_a_variable_that_a_part_would_refuse(
     assert (found.code, found.out) == (2, "")
     first, second = found.err.splitlines()
     assert first.startswith("RELAY_TOKEN is set, but has no effect on the alert relay: no layer sets relay.token.")
-    assert second.startswith("DATABASE_USERNAME is set, but has no effect on runs of flows, make run: ")
+    assert second.startswith("DATABASE_USERNAME is set, but has no effect on runs of flows, make run, make score: ")
     assert "sesame-81" not in found.err
 
     (root / "mine.yaml").write_text(

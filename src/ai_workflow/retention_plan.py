@@ -25,7 +25,7 @@ log = logger("retention")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a person is asked about.
+    """What a person approves or refuses.
 
     Args:
         models: folder of the registry.

@@ -12,7 +12,7 @@ import pytest
 from ai_workflow import config
 from deploy import armed, automations
 from deploy.automations import Needs
-from flows import reaction
+from flows import idle, reaction
 from flows.reaction import Breach, decide
 
 
@@ -68,3 +68,4 @@ def test_an_automation_is_compared_by_what_it_says() -> None:
 def test_without_a_relay_or_a_reaction_nothing_refers_to_them() -> None:
     found = automations.wanted(Needs(None, None, timedelta(seconds=60)))
     assert [one.name for one in found] == ["ai-workflow: run silent", "ai-workflow: run idle"]
+    assert found[1].trigger.expect == {f"prefect.flow-run.{idle.IDLE}"}

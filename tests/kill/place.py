@@ -21,6 +21,7 @@ import yaml
 from ai_workflow import journal, run_lock
 from ai_workflow.journal import Event, Journal
 from ai_workflow.registry import Registry
+from ai_workflow.stall import StallTimeout
 from ai_workflow.store import Store
 from tests import patient
 
@@ -110,26 +111,22 @@ class Running:
             )
 
     def until(self, there: Callable[[], Any], seconds: float = 60) -> bool:
-        """Wait for something, as closely as polling can; False if the process ended first."""
-        deadline = time.monotonic() + seconds
+        """Wait for something, as closely as polling can; False if the process ended first, an error if it hangs."""
+        timeout = StallTimeout(self.process.pid, seconds)
         while self.process.poll() is None:
             if there():
                 return True
-            assert time.monotonic() < deadline, f"it did not come within {seconds} s:\n{self._output.read_text()}"
+            assert (reason := timeout.reason) is None, f"it did not come, {reason}:\n{self._output.read_text()}"
         return False
 
     def end(self, seconds: float = 120) -> Done:
-        """Wait for the end of the process; one that writes nothing for some seconds is killed, and fails the test."""
-        size, since = -1, time.monotonic()
-        while True:
+        """Wait for the end of the process; one that hangs is killed, and fails the test."""
+        timeout = StallTimeout(self.process.pid, seconds)
+        while (reason := timeout.reason) is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return Done(self.process.wait(1), self._output.read_text(errors="replace"))
-            written = self._output.stat().st_size
-            if written != size:
-                size, since = written, time.monotonic()
-            elif time.monotonic() - since > seconds:
-                self.kill()
-                raise AssertionError(f"it hangs:\n{self._output.read_text()}")
+                return Done(self.process.wait(timeout.wait_seconds), self._output.read_text(errors="replace"))
+        self.kill()
+        raise AssertionError(f"it hangs, {reason}:\n{self._output.read_text()}")
 
     def kill(self) -> Done:
         """End the process as a power cut would, at once."""

@@ -15,7 +15,7 @@ from ai_workflow.secrets import Secret, variable
 if TYPE_CHECKING:
     from ai_workflow.config import Loaded
 
-Part = Literal["service", "relay", "exporter", "run", "bootstrap", "make run"]
+Part = Literal["service", "relay", "exporter", "run", "bootstrap", "make run", "make score"]
 PARTS: Mapping[Part, str] = {
     "service": "the inference service",
     "relay": "the alert relay",
@@ -23,8 +23,10 @@ PARTS: Mapping[Part, str] = {
     "run": "runs of flows",
     "bootstrap": "deploy.bootstrap",
     "make run": "make run",
+    "make score": "make score",
 }
 _ALL: tuple[Part, ...] = tuple(PARTS)
+_RUNS: tuple[Part, ...] = ("run", "make run", "make score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,15 @@ VARIABLES = (
     Variable("RELAY_TOKEN", "relay.token", ("relay",), is_secret=True),
     Variable("ON_CALL_URL", "chat", ("relay",), is_secret=True),
     Variable("ON_CALL_SECRET", "chat", ("relay",), is_secret=True),
-    Variable("DATABASE_HOST", "database.host", ("run", "make run")),
-    Variable("DATABASE_PORT", "database.port", ("run", "make run")),
-    Variable("DATABASE_NAME", "database.name", ("run", "make run")),
-    Variable("DATABASE_USERNAME", "database.username", ("run", "make run")),
-    Variable("DATABASE_PASSWORD", "database.password", ("run", "make run"), is_secret=True),
+    Variable("DATABASE_HOST", "database.host", _RUNS),
+    Variable("DATABASE_PORT", "database.port", _RUNS),
+    Variable("DATABASE_NAME", "database.name", _RUNS),
+    Variable("DATABASE_USERNAME", "database.username", _RUNS),
+    Variable("DATABASE_PASSWORD", "database.password", _RUNS, is_secret=True),
 )
-FOREIGN = (Foreign("PREFECT_LOGIN", "PREFECT_API_AUTH_STRING", ("make run", "bootstrap", "relay", "exporter")),)
+FOREIGN = (
+    Foreign("PREFECT_LOGIN", "PREFECT_API_AUTH_STRING", ("make run", "make score", "bootstrap", "relay", "exporter")),
+)
 # Read by the code itself; by compose.yaml; by the stack of `make up`; by the tests.
 _PREFIX = "AIW_"
 _READ = frozenset((

@@ -75,7 +75,7 @@ class Answered:
 
     @property
     def attempts(self) -> str:
-        """Return each version that was asked, with its outcome and seconds, for the log."""
+        """Return each version that was tried, with its outcome and seconds, for the log."""
         made = [f"{failure} after {failure.seconds:.4f} s" for failure in self.failures]
         made += [f"{self.slot.name}: answered after {self.seconds:.4f} s"] if self.slot else ["no version answered"]
         return "; ".join(made)
