@@ -27,9 +27,9 @@ class Links:
         key = pipeline.replace("_", "-")
         found = []
         if flow in _TRACED:
-            found.append(f"[trace of the last run]({self._artifact(f'{key}-{flow}-trace')})")
+            found.append(f"[traces of runs]({self._artifact(f'{key}-{flow}-trace')})")
         if flow == "training":
-            found.append(f"[model card]({self._artifact(f'{key}-model-card')})")
+            found.append(f"[model cards]({self._artifact(f'{key}-model-card')})")
         if self.grafana:
             found.append(f"[dashboard]({dashboards.url(self.grafana, 'pipelines', {'pipeline': pipeline})})")
         return description + ("\n\n" + " · ".join(found) if found else "")

@@ -91,7 +91,7 @@ def test_the_form_of_a_deployment_refuses_nonsense_before_a_run(place: Place, fi
     place.api.delete(f"/flow_runs/{good.json()['id']}").raise_for_status()
     assert training["description"].startswith("Train, judge and publish a model.")
     assert "Args" not in training["description"]
-    assert "[model card](/artifacts/key/sample-model-card)" in training["description"]
+    assert "[model cards](/artifacts/key/sample-model-card)" in training["description"]
     assert training["version"]
     assert training["concurrency_options"]["collision_strategy"] == "ENQUEUE"
 

@@ -10,11 +10,11 @@ from deploy.links import Links
 CLOUD = "https://api.prefect.cloud/api/accounts/aa/workspaces/bb"
 
 
-def test_a_training_links_to_its_trace_its_model_card_and_the_dashboard() -> None:
+def test_a_training_links_to_its_traces_its_model_cards_and_the_dashboard() -> None:
     found = Links(grafana="https://grafana.example.com/").below("Train a model.", "training", "small_credit")
     assert found == (
-        "Train a model.\n\n[trace of the last run](/artifacts/key/small-credit-training-trace) · "
-        "[model card](/artifacts/key/small-credit-model-card) · "
+        "Train a model.\n\n[traces of runs](/artifacts/key/small-credit-training-trace) · "
+        "[model cards](/artifacts/key/small-credit-model-card) · "
         "[dashboard](https://grafana.example.com/d/ai-workflow-pipelines?var-pipeline=small_credit)"
     )
 

@@ -127,6 +127,9 @@ def test_the_trace_and_the_model_card_are_among_the_artifacts(page: Page, stack:
     page.goto(f"{stack.url('server')}/artifacts/artifact/{found['sample-training-trace']}")
     page.get_by_text("feature_engineering").first.wait_for()
     page.get_by_text("model_v1.0 published").first.wait_for()
+    # As the description of the deployment links to them.
+    page.goto(f"{stack.url('server')}/artifacts/key/sample-model-card")
+    page.get_by_text(run["name"]).first.wait_for()
     page.goto(f"{stack.url('server')}/artifacts/artifact/{found['sample-model-card']}")
     page.get_by_role("heading", name="sample · model_v1.0").wait_for()
     page.get_by_role("img", name="confusion").wait_for()
