@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -17,8 +18,12 @@ from tests import object_store, services
 NO_SKIPS = "AIW_NO_SKIPS"
 
 # Tests touch neither the Prefect home of the person who runs them, nor a server of theirs, nor start one unasked.
-for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
+# A make that runs the tests passes its own variables on to each make that a test starts.
+for _name in [name for name in os.environ if name.startswith("PREFECT_") or name in ("MAKEFLAGS", "MAKEOVERRIDES")]:
     del os.environ[_name]
+# A busy machine breaks any deadline of a single example.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 object_store.register()
 _prefect_home = tempfile.TemporaryDirectory(prefix="prefect-home-")
 os.environ |= {

@@ -564,9 +564,9 @@ def test_a_bomb_of_aliases_is_refused_quickly(project: Project) -> None:
     rows = ["    a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     rows += [f"    a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
     project.write("config/development.yaml", "trainer:\n  params:\n" + "\n".join(rows))
-    started = time.monotonic()
+    started = time.process_time()
     assert "holds more than 100000 values with its aliases followed" in project.fails()[0]
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("text", ["[" * 20_000, "a: " + "{b: " * 5_000, "\n".join(" " * i + "a:" for i in range(400))])
@@ -608,10 +608,10 @@ def loads_or_problems(project: Project, **options: Any) -> Settings | tuple[Prob
 
 
 def loads_or_explains(project: Project) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     found = loads_or_problems(project)
     assert isinstance(found, Settings) or found
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @quickly

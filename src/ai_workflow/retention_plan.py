@@ -46,7 +46,11 @@ class Plan:
         """The question in one sentence."""
         total = size(sum(item.bytes for item in self.versions) + sum(group.bytes for group in self.old))
         names = ", ".join(item.name for item in self.versions) or "none"
-        return f"Delete {len(self.versions)} versions ({names}) and {len(self.old)} old files, {total}?"
+        return f"Delete {_counted(len(self.versions), 'version')} ({names}) and {_counted(len(self.old), 'old file')}, {total}?"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True, slots=True)

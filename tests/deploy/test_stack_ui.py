@@ -31,6 +31,7 @@ SITE = {
     "monitoring": {"grafana_url": GRAFANA},
 }
 KEPT = os.environ.get("AIW_SCREENSHOTS")
+SCHEDULES = {"recovery": "Every 1 minute", "promotion": "Every 10 minutes", "evaluation": "Every 15 minutes"}
 NAMES = ("training", "scoring", "evaluation", "promotion", "reaction", "retention", "recovery", "drill")
 
 
@@ -42,33 +43,34 @@ def stack(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_the_deployments_are_there_with_their_schedules(page: Page, stack: RunningStack) -> None:
-    page.goto(f"{stack.url('server')}/deployments")
+    page.goto(f"{stack.url('server')}/v2/deployments")
 
     for name in NAMES:
         page.get_by_role("link", name=name, exact=True).first.wait_for()
-    for schedule in ("Every minute", "Every 10 minutes", "Every 15 minutes"):
+    ids = {each["name"]: each["id"] for each in _all(stack, "deployments")}
+    for name, schedule in SCHEDULES.items():
+        page.goto(f"{stack.url('server')}/v2/deployments/deployment/{ids[name]}")
         page.get_by_text(schedule).first.wait_for()
-    [deployment] = _all(stack, "deployments", deployments={"name": {"any_": ["training"]}})
-    page.goto(f"{stack.url('server')}/v2/deployments/deployment/{deployment['id']}?tab=Description")
+    page.goto(f"{stack.url('server')}/v2/deployments/deployment/{ids['training']}?tab=Description")
     dashboard = page.get_by_role("link", name="dashboard", exact=True).first
     assert str(dashboard.get_attribute("href")).startswith(f"{GRAFANA}/d/ai-workflow-pipelines")
     page.get_by_role("link", name="model card").first.wait_for()
 
 
 def test_a_chat_is_named_by_a_form_that_explains_itself(page: Page, stack: RunningStack) -> None:
-    page.goto(f"{stack.url('server')}/blocks/catalog/chat-channel/create")
+    page.goto(f"{stack.url('server')}/v2/blocks/catalog/chat-channel/create")
 
     page.get_by_text("The bot's address, as the vendor shows it.").wait_for()
     page.get_by_text("A chat that the alert relay writes to").wait_for()
     form = page.locator("form")
     form.get_by_role("textbox").first.fill("on-call")
-    form.locator(".p-select-button__control").focus()
-    page.keyboard.press("ArrowDown")
+    form.get_by_role("button", name="Select Kind").click()
     page.get_by_role("option", name="dingtalk").click()
-    form.locator("textarea").first.fill("https://oapi.dingtalk.com/robot/send?access_token=t-0815")
-    form.locator("textarea").nth(1).fill("SEC-0815")
+    form.get_by_role("textbox", name="URL").fill("https://oapi.dingtalk.com/robot/send?access_token=t-0815")
+    form.get_by_role("tab", name="password").click()
+    form.get_by_role("tabpanel", name="password").get_by_role("textbox").fill("SEC-0815")
     _keep(page, "block")
-    patient.press(page, "/block_documents/", form.get_by_role("button", name="Create"))
+    patient.press(page, "/block_documents/", form.get_by_role("button", name="Save"))
     page.get_by_text("on-call").first.wait_for()
 
     [block] = _all(stack, "block_documents", include_secrets=True, block_documents={"name": {"any_": ["on-call"]}})
@@ -124,13 +126,13 @@ def test_the_trace_and_the_model_card_are_among_the_artifacts(page: Page, stack:
     )
     assert "sample-dashboard" in found
 
-    page.goto(f"{stack.url('server')}/artifacts/artifact/{found['sample-training-trace']}")
+    page.goto(f"{stack.url('server')}/v2/artifacts/artifact/{found['sample-training-trace']}")
     page.get_by_text("feature_engineering").first.wait_for()
     page.get_by_text("model_v1.0 published").first.wait_for()
     # As the description of the deployment links to them.
     page.goto(f"{stack.url('server')}/artifacts/key/sample-model-card")
     page.get_by_text(run["name"]).first.wait_for()
-    page.goto(f"{stack.url('server')}/artifacts/artifact/{found['sample-model-card']}")
+    page.goto(f"{stack.url('server')}/v2/artifacts/artifact/{found['sample-model-card']}")
     page.get_by_role("heading", name="sample · model_v1.0").wait_for()
     page.get_by_role("img", name="confusion").wait_for()
     _keep(page, "card")
@@ -146,14 +148,15 @@ def test_old_versions_go_when_a_person_approves(page: Page, stack: RunningStack)
 
     paused = until(lambda: _runs(stack, "retention", "PAUSED"))
     assert paused[0]["state"]["state_details"]["deployment_concurrency_lease_id"] is None, "a lease ends who waits"
-    page.goto(f"{stack.url('server')}/runs/flow-run/{paused[0]['id']}")
-    page.get_by_role("button", name="Resume").first.click()
-    form = page.locator(".p-modal__card")
-    form.get_by_text("Delete 1 versions (model_v1.1)").or_(form.get_by_text("Delete 1 version (model_v1.1)")).wait_for()
+    page.goto(f"{stack.url('server')}/v2/runs/flow-run/{paused[0]['id']}")
+    page.get_by_role("button", name="Open menu").click()
+    page.get_by_role("menuitem", name="Resume").click()
+    form = page.get_by_role("dialog")
+    form.get_by_text("Delete 1 version (model_v1.1)").wait_for()
     form.get_by_role("switch").click()
     form.locator("textarea").fill("seen in the UI")
     _keep(page, "retention")
-    answer = patient.press(page, "/resume", form.get_by_role("button", name="Submit"))
+    answer = patient.press(page, "/resume", form.get_by_role("button", name="Resume"))
     assert answer["status"] == "ACCEPT", answer
 
     until(registry.versions, lambda found: found == ["model_v1.0", "model_v1.2"])
