@@ -46,7 +46,8 @@ class Plan:
         """The question in one sentence."""
         total = size(sum(item.bytes for item in self.versions) + sum(group.bytes for group in self.old))
         names = ", ".join(item.name for item in self.versions) or "none"
-        return f"Delete {_counted(len(self.versions), 'version')} ({names}) and {_counted(len(self.old), 'old file')}, {total}?"
+        versions, files = _counted(len(self.versions), "version"), _counted(len(self.old), "old file")
+        return f"Delete {versions} ({names}) and {files}, {total}?"
 
 
 def _counted(number: int, noun: str) -> str:
