@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -48,9 +49,11 @@ def key(work: Callable[..., Result], args: tuple[Any, ...], loads: tuple[str, ..
     """
     options = [arg for arg in args if isinstance(arg, BaseModel)]
     inputs = [_content(arg) for arg in args if not isinstance(arg, BaseModel)]
-    source = inspect.getsourcefile(inspect.unwrap(work))
-    version = fingerprint.of(fingerprint.code_version(work.__module__, *loads, file=source), work.__name__)
-    return f"{name_of(work)}/{version}/{fingerprint.of(*options)}-{fingerprint.of(*inputs)}"
+    name, known = name_of(work), getattr(sys.modules.get(work.__module__), "__file__", None)
+    # Prefect loads a flow file under a name that nothing finds.
+    source = {} if known else {"file": inspect.getsourcefile(inspect.unwrap(work))}
+    version = fingerprint.of(fingerprint.code_version(work.__module__, *loads, **source), work.__name__)
+    return f"{name}/{version}/{fingerprint.of(*options)}-{fingerprint.of(*inputs)}"
 
 
 def _content(arg: Any) -> Any:

@@ -74,6 +74,8 @@ RATES = "def of(x):\n    return x * 2\n"
         "class A:\n    if True:\n        import shop.rates",
         "try:\n    import shop.none\nexcept ImportError:\n    from .rates import of",
         "import importlib\nm = importlib.import_module('shop.rates')",
+        "from importlib import import_module\nm = import_module('.rates', __package__)",
+        "m = __import__(name='shop.rates')",
         "FAMILIES = {'a': 'shop.rates'}",
         "FAMILIES = {'a': 'shop.rates:of'}",
         "from shop import of",
@@ -155,6 +157,34 @@ def test_the_same_name_from_another_module_is_another_version(write: Write) -> N
     assert version("shop.stage") != before
 
 
+@pytest.mark.parametrize(
+    "form", ["from shop.{} import of\n", "from shop.{} import *\n", "from shop.{} import of as run\n"]
+)
+def test_the_order_of_imports_counts_where_they_bind_the_same_name(write: Write, form: str) -> None:
+    write(
+        shop__stage=form.format("rates") + form.format("fees") + "of(1)\n",
+        shop__rates=RATES,
+        shop__fees="def of(x): pass\n",
+    )
+    before = version("shop.stage")
+    write(shop__stage=form.format("fees") + form.format("rates") + "of(1)\n")
+    assert version("shop.stage") != before
+
+
+def test_the_order_of_other_imports_does_not_count(write: Write) -> None:
+    lines = [
+        "import json\n",
+        "import shop.rates\n",
+        "import shop.fees\n",
+        "from shop.rates import of\n",
+        "from os import sep\n",
+    ]
+    write(shop__stage="".join(lines) + "of(1)\n", shop__rates=RATES, shop__fees="X = 1\n")
+    before = version("shop.stage")
+    write(shop__stage="".join(reversed(lines)) + "of(1)\n")
+    assert version("shop.stage") == before
+
+
 def test_a_stage_of_an_installed_package_counts_with_its_package_and_others_by_their_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +224,7 @@ def test_two_stages_of_a_team_differ_and_nothing_of_them_is_run(write: Write) ->
         ("shop.imports_compiled", "module shop.compiled has no Python source"),
         ("shop.broken", "broken.py cannot be read"),
         ("shop.imports_broken", "broken.py cannot be read"),
+        ("shop.deep", "deep.py cannot be read"),
         ("shop", "module shop has no Python source"),
         ("sys", "module sys has no Python source"),
     ],
@@ -202,6 +233,7 @@ def test_code_that_cannot_be_read_is_an_error(write: Write, tmp_path: Path, modu
     write(
         shop__compiled="X = 1\n",
         shop__broken="def (:\n",
+        shop__deep="X = " + "-" * 20_000 + "1\n",
         shop__imports_compiled="from shop import compiled\n",
         shop__imports_broken="from shop import broken\n",
     )
@@ -243,6 +275,8 @@ def test_a_module_that_says_so_is_left_out_with_its_package(write: Write) -> Non
     )
     before = version("shop.stage")
     write(shop__log="IN_CACHE_KEY = False\nY = 2\n", shop__rates="X = 1\n", shop__shown__page="def draw(): return 1\n")
+    assert version("shop.stage") == before
+    write(shop__log="IN_CACHE_KEY: bool = False\nY = 3\n")
     assert version("shop.stage") == before
     write(shop__log="IN_CACHE_KEY = True\nY = 2\n")
     assert version("shop.stage") != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ def stage(name: str) -> Callable[[Work], Work]:
         raise StageError(f"stage name {name!r} is reserved for events of whole runs", "Give the stage another name")
 
     def declare(work: Work) -> Work:
-        file = work.__code__.co_filename
+        file = os.path.realpath(work.__code__.co_filename)
         if (other := _files.setdefault(name, file)) != file:
             raise StageError(f"two stages are named {name!r}, in {other} and in {file}", "Rename one of them")
         setattr(work, _ATTRIBUTE, name)

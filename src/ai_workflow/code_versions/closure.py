@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from ai_workflow import json_text
 from ai_workflow.code_versions import syntax
 from ai_workflow.code_versions.modules import PACKAGE, Finder, Module
 from ai_workflow.code_versions.syntax import Import, Syntax
@@ -110,10 +110,13 @@ class _Closure:
 
     def _links(self, module: Module, parsed: Syntax) -> list[str]:
         """Return what a file refers to, by the code there and not by its name, and add it to the queue."""
-        linked = sorted(json.dumps(self._import(module, each)) for each in set(parsed.imports))
+        imports = {each: self._import(module, each) for each in dict.fromkeys(parsed.imports)}
+        # Of two imports that bind one name, the later one holds; `import a.b` and `import a.c` bind the same `a`.
+        order = sorted(imports, key=lambda each: (each.bound, "" if each.attribute else imports[each][-1]))
         for text in parsed.called:
-            self._import(module, Import("", 0, text))
-        return linked + [self._text(text) for text in parsed.dotted]
+            name = text.lstrip(".")
+            self._import(module, Import("", len(text) - len(name), name))
+        return [*(json_text.line(imports[each]) for each in order), *map(self._text, parsed.dotted)]
 
     def _text(self, text: str) -> str:
         """Return what stands for a text that may be the name of a module."""
@@ -174,10 +177,10 @@ class _Closure:
     def _syntax(self, module: Module) -> Syntax:
         try:
             return syntax.read(module.source or b"")
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            where, why = module.file or module.name, str(error) or "it is nested too deeply"
             raise StageError(
-                f"{module.file or module.name} cannot be read, so it cannot be part of a cache key: {error}",
-                "Correct the file",
+                f"{where} cannot be read, so it cannot be part of a cache key: {why}", "Correct the file"
             ) from error
 
 

@@ -51,14 +51,13 @@ def read(source: bytes) -> Syntax:
     """Return the syntax of a source text.
 
     Raises:
-        SyntaxError, ValueError, RecursionError: it is not Python, or is nested too deeply.
+        SyntaxError, ValueError, RecursionError, MemoryError: it is not Python, or is nested too deeply.
     """
-    found, digest = Syntax(), hashlib.sha256()
+    found = Syntax()
     tree = ast.parse(source)
-    for token in _tokens(tree, found):
-        digest.update(token.encode("utf-8", "backslashreplace") + b"\0")
-        found.is_empty = False
-    found.digest = digest.hexdigest()
+    tokens = list(_tokens(tree, found))
+    found.is_empty = not tokens
+    found.digest = hashlib.sha256("\0".join(tokens).encode("utf-8", "backslashreplace")).hexdigest()
     for node in tree.body:
         found.exported |= {each.bound: each for each in _imports(node)}
         found.is_marked |= _is_marker(node)
@@ -117,9 +116,11 @@ def _constant(value: Any, found: Syntax) -> str:
 
 def _look_for_names(node: ast.AST, found: Syntax) -> None:
     match node:
-        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[ast.Constant(value=str(text)), *_]):
-            if name in ("import_module", "__import__"):
-                found.called.append(text)
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in ("import_module", "__import__"):
+            given = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "name")]
+            found.called += [
+                each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            ]
         case ast.BinOp(op=ast.Div(), right=ast.Constant(value=str(last))):
             parts, left = [last], node.left
             while isinstance(left, ast.BinOp) and isinstance(left.right, ast.Constant):
@@ -143,5 +144,7 @@ def _is_for_types(test: ast.expr) -> bool:
 def _is_marker(node: ast.stmt) -> bool:
     match node:
         case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=False)):
+            return name == MARKER
+        case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=False)):
             return name == MARKER
     return False
