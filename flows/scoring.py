@@ -84,7 +84,9 @@ async def _by(run: PipelineRun, models: Registry, version: str) -> dict[str, Any
     asked = inference.Scoring(
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )
-    scored = await run.stage(inference.predict, featured, asked, loads=trainers.modules_of(chosen.manifest["kind"]))
+    scored = await run.stage(
+        inference.predict, featured, asked, loads=trainers.modules_of(chosen.manifest.get("kind", ""))
+    )
     stored = await run.stage(result_store.keep, scored, s.pipeline)
     await run.show()
     return {"version": chosen.name, "folder": stored["folder"], "rows": stored["rows"], "message": stored["message"]}

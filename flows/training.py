@@ -58,7 +58,7 @@ async def steps(run: PipelineRun) -> dict[str, Any]:
     trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=trainers.modules_of(s.trainer.kind))
     models = Registry(run.store, s.models)
     stable = rival.version(run.store, models, trained)
-    kinds = [trained["kind"], *([models.get(stable).manifest["kind"]] if stable else [])]
+    kinds = [trained["kind"], *([models.get(stable).manifest.get("kind", "")] if stable else [])]
     evaluated = await run.stage(
         evaluator.evaluate,
         clean,

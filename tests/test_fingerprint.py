@@ -5,12 +5,30 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ai_workflow import fingerprint, settings
+from ai_workflow import (
+    checkpoint,
+    errors,
+    fingerprint,
+    interrupt,
+    journal,
+    logs,
+    metrics,
+    observe,
+    progress,
+    settings,
+    stage_names,
+    store,
+    trace,
+    trainers,
+)
+from ai_workflow.code_versions import closure
+from ai_workflow.secrets import Secret
 from tests import processes
 
 PACKAGE = Path(fingerprint.__file__).parent
@@ -130,6 +148,16 @@ def test_a_comment_and_a_docstring_change_no_version(copy: Path) -> None:
 def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
     names = ("logs.py", "trace.py", "observe.py", "journal.py", "metrics.py", "store.py", "cli.py", "card.py")
     assert _changed(copy, "preprocessor", *names) == dict.fromkeys(names, False)
+
+
+def test_what_only_shows_or_stores_says_so_wherever_it_is() -> None:
+    for each in (
+        logs.logger, trace.bound, observe.stage, journal.Journal, errors.StageError, progress.report,
+        interrupt.Interrupted, checkpoint.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
+        metrics.get, stage_names.stage, closure.read, trainers.modules_of,
+    ):  # fmt: skip
+        names = [each.__module__, each.__module__.rpartition(".")[0]]
+        assert any(getattr(import_module(name), "IN_CACHE_KEY", True) is False for name in names), each.__module__
 
 
 @pytest.mark.parametrize("stage", ["data_loader", "preprocessor", "feature_engineering", "trainer", "evaluator"])

@@ -79,7 +79,7 @@ def _options(model: BaseModel) -> dict[str, Any]:
     for name, field in type(used).model_fields.items():
         key, value = field.serialization_alias or field.alias or name, getattr(used, name)
         if NOT_IN_KEY in field.metadata or value is None:
-            dumped.pop(key)
+            dumped.pop(key, None)
         elif isinstance(value, BaseModel):
             dumped[key] = _options(value)
     return dumped
