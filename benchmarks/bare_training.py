@@ -28,7 +28,7 @@ def train(s: Settings, store: Store) -> None:
     loaded = data_loader.load(store, s.source, data_loader.inspect(s.source), s.database)
     clean = preprocessor.preprocess(store, loaded, preprocessor.Rules.of(s))
     featured = feature_engineering.fit(store, clean, feature_engineering.Roles.of(s), s.features)
-    trained = trainer.train(store, featured, s.trainer, s.model.batch_size)
+    trained = trainer.train(store, featured, s.trainer, s.training_batch_size)
     stable = rival.version(store, Registry(store, s.models), trained)
     against = rival.Rival(version=stable, folder=s.models, timeout=s.model.timeout)
     evaluated = evaluator.evaluate(store, clean, featured, trained, evaluator.Gate.of(s), against)

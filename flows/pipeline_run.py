@@ -19,6 +19,7 @@ from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.interrupt import Interrupted, check
 from ai_workflow.settings import Settings
+from ai_workflow.stage_names import name_of
 from ai_workflow.store import Store
 from flows import durable_store, idle, one_process, run_identity, run_logs, stage_cache, stage_task
 from flows.graceful_stop import GracefulStop
@@ -41,27 +42,33 @@ class PipelineRun:
         self._results: list[tuple[Result, State[Any]]] = []
 
     async def stage(
-        self, work: Callable[..., Result], *args: Any, inputs: Callable[[], Any] | None = None, **unkeyed: Any
+        self,
+        work: Callable[..., Result],
+        *args: Any,
+        inputs: Callable[[], Any] | None = None,
+        loads: tuple[str, ...] = (),
+        **unkeyed: Any,
     ) -> Result:
         """Run a stage function as a Prefect task, or take its result from the cache if all its files are as recorded.
 
         Args:
-            work: the public function of a stage module; it is called as `work(store, *args, **unkeyed)`.
-            args: settings and results of earlier stages; with the code they are the cache key.
+            work: the function of a stage, with a name by `@stage`; it is called as `work(store, *args, **unkeyed)`.
+            args: options and results of earlier stages; with the code they are the cache key.
             inputs: gives one more argument; it is called within the stage, so that its failure is the stage's.
+            loads: full names of the modules that it loads by name; their code is in the cache key too.
             unkeyed: arguments that do not change the result, such as where to fetch secrets.
 
         Raises:
             AiWorkflowError: the stage failed; the journal says so already.
         """
-        name = stage_task.name_of(work)
+        name = name_of(work)
         with observe.stage(self._visit(name), self._observers) as visit:
             try:
                 with process_limit.explained():
                     check()
                     if inputs is not None:
                         args = (*args, await asyncio.to_thread(inputs))
-                    state = await self._run(work, args, unkeyed)
+                    state = await self._run(work, args, loads, unkeyed)
             except AiWorkflowError as error:
                 error.stage = name
                 logs.logger(name).error("%s", error)
@@ -74,8 +81,10 @@ class PipelineRun:
             visit.model_version = result.get("version")
         return result
 
-    async def _run(self, work: Callable[..., Result], args: tuple[Any, ...], unkeyed: dict[str, Any]) -> State[Result]:
-        name, key = stage_task.name_of(work), stage_task.key(work, args)
+    async def _run(
+        self, work: Callable[..., Result], args: tuple[Any, ...], loads: tuple[str, ...], unkeyed: dict[str, Any]
+    ) -> State[Result]:
+        name, key = name_of(work), stage_task.key(work, args, loads)
         attempt = Attempt(partial(work, self.store, *args, **unkeyed), name)
         task = stage_task.of(name)
         fresh = task.with_options(refresh_cache=await stage_cache.is_damaged(self.store, task, key))

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import flow
 
-from ai_workflow import fallback, logs
+from ai_workflow import fallback, logs, trainers
 from ai_workflow.errors import AiWorkflowError, VersionBroken
 from ai_workflow.registry import Registry, Version
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
@@ -33,7 +33,7 @@ async def scoring(
         config: pipeline file; the pipeline of `config/base.yaml` if not given.
         environment: which `config/<environment>.yaml` applies.
         version: an alias (`latest`, `stable`) or a version's name.
-        overrides: settings that win over every file, as `{"model.batch_size": 1000}`.
+        overrides: settings that win over every file, as `{"inference.batch_size": 1000}`.
         traceparent: W3C header of the caller, whose trace this run then belongs to.
         log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
     """
@@ -82,9 +82,11 @@ async def _by(run: PipelineRun, models: Registry, version: str) -> dict[str, Any
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)
     asked = inference.Scoring(
-        version=chosen.name, folder=s.models, batch_size=s.model.batch_size, timeout=s.model.timeout
+        version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )
-    scored = await run.stage(inference.predict, featured, asked)
+    scored = await run.stage(
+        inference.predict, featured, asked, loads=trainers.modules_of(chosen.manifest.get("kind", ""))
+    )
     stored = await run.stage(result_store.keep, scored, s.pipeline)
     await run.show()
     return {"version": chosen.name, "folder": stored["folder"], "rows": stored["rows"], "message": stored["message"]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -17,6 +19,7 @@ from pydantic import BaseModel
 from ai_workflow import fingerprint, logs, memory, process_limit
 from ai_workflow.errors import AiWorkflowError, TransientError
 from ai_workflow.interrupt import Interrupted
+from ai_workflow.stage_names import name_of
 from flows import stage_cache
 from flows.stage_progress import StageProgress
 
@@ -33,17 +36,31 @@ class Attempt:
         self.error: AiWorkflowError | None = None
 
 
-def name_of(work: Callable[..., Result]) -> str:
-    """Return the name of the stage that a function belongs to."""
-    return work.__module__.rsplit(".", 1)[-1]
+def key(work: Callable[..., Result], args: tuple[Any, ...], loads: tuple[str, ...] = ()) -> str:
+    """Return the cache key `stage/code version/options-inputs`, the same in every process.
 
+    Args:
+        work: the function of a stage.
+        args: its options, and results of earlier stages.
+        loads: full names of the modules that it loads by name, as that of the model family.
 
-def key(work: Callable[..., Result], args: tuple[Any, ...]) -> str:
-    """Return the cache key `stage/code version/settings-inputs`, the same in every process."""
+    Raises:
+        StageError: the function has no stage name, or its source is not found.
+    """
     options = [arg for arg in args if isinstance(arg, BaseModel)]
-    inputs = [arg for arg in args if not isinstance(arg, BaseModel)]
-    version = fingerprint.of(fingerprint.code_version(work.__module__), work.__name__)
-    return f"{name_of(work)}/{version}/{fingerprint.of(*options)}-{fingerprint.of(*inputs)}"
+    inputs = [_content(arg) for arg in args if not isinstance(arg, BaseModel)]
+    name, known = name_of(work), getattr(sys.modules.get(work.__module__), "__file__", None)
+    # Prefect loads a flow file under a name that nothing finds.
+    source = {} if known else {"file": inspect.getsourcefile(inspect.unwrap(work))}
+    version = fingerprint.of(fingerprint.code_version(work.__module__, *loads, **source), work.__name__)
+    return f"{name}/{version}/{fingerprint.of(*options)}-{fingerprint.of(*inputs)}"
+
+
+def _content(arg: Any) -> Any:
+    """Return an input without the paths of source files: a file that was moved holds the same rows."""
+    if not isinstance(arg, list) or not all(isinstance(each, dict) and "sha256" in each for each in arg):
+        return arg
+    return [{name: value for name, value in each.items() if name != "path"} for each in arg]
 
 
 @cache

@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 
+from ai_workflow import trainers
 from ai_workflow.registry import Registry
 from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, rival, trainer
 from flows import model_card
@@ -53,10 +54,11 @@ async def steps(run: PipelineRun) -> dict[str, Any]:
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of(s))
     featured = await run.stage(feature_engineering.fit, clean, feature_engineering.Roles.of(s), s.features)
-    trained = await run.stage(
-        trainer.train, featured, s.trainer.learning, s.model.batch_size, checkpoint=s.trainer.checkpoint
-    )
-    stable = rival.version(run.store, Registry(run.store, s.models), trained)
+    rows = trainers.rows_per_step(s.trainer.kind, s.training_batch_size)
+    trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=trainers.modules_of(s.trainer.kind))
+    models = Registry(run.store, s.models)
+    stable = rival.version(run.store, models, trained)
+    kinds = [trained["kind"], *([models.get(stable).manifest.get("kind", "")] if stable else [])]
     evaluated = await run.stage(
         evaluator.evaluate,
         clean,
@@ -64,6 +66,7 @@ async def steps(run: PipelineRun) -> dict[str, Any]:
         trained,
         evaluator.Gate.of(s),
         rival.Rival(version=stable, folder=s.models, timeout=s.model.timeout),
+        loads=trainers.modules_of(*kinds),
     )
     published = await run.stage(registry.publish, featured, trained, evaluated, registry.Place(folder=s.models))
     await run.show(model_card.shown(run.store, published["folder"]))

@@ -29,6 +29,7 @@ SCOPES = {
     "trainer.checkpoint": "deployment",
     "evaluate": "pipeline",
     "inference": "pipeline",
+    "inference.batch_size": "deployment",
     "inference.deadline_ms": "deployment",
     "evaluation": "pipeline",
     "evaluation.window": "deployment",
@@ -54,7 +55,7 @@ SCOPES = {
 # What an operator writes, none of it a default: at least one value of each deployment section.
 OPERATOR: dict[str, Any] = {
     "trainer": {"checkpoint": {"every_seconds": 11, "keep": 8}},
-    "inference": {"deadline_ms": 777},
+    "inference": {"deadline_ms": 777, "batch_size": 512},
     "evaluation": {"window": 77, "days": 9, "minimum": 7, "drift_rows": 70, "drift_floor": 0.2},
     "store": {"root": "/srv/store"},
     "model": {"path": "versions", "batch_size": 64, "timeout": 5},

@@ -29,6 +29,8 @@ NO_SDK = """
 
 
 class Listening:
+    name = "Listening"
+
     def __init__(self) -> None:
         self.heard: list[tuple[str, str, str]] = []
 
@@ -40,6 +42,8 @@ class Listening:
 
 
 class Failing:
+    name = "Failing"
+
     def began(self, visit: Visit) -> None:
         raise OSError("cannot be told")
 

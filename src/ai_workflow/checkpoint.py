@@ -28,6 +28,7 @@ from ai_workflow.errors import StageError, StoreError
 from ai_workflow.logs import logger
 from ai_workflow.store import Store
 
+IN_CACHE_KEY = False
 FOLDER = "checkpoints"
 _NAME = re.compile(r"^model_step_(\d+)\.json$")
 _STATE = re.compile(r"^model_step_\d+\.state$")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+IN_CACHE_KEY = False
+
 
 class AiWorkflowError(Exception):
     """Base of every error this package raises on purpose; `str()` is what a person reads.

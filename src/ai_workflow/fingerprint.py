@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from ai_workflow import json_text
+from ai_workflow.code_versions import closure
+from ai_workflow.settings.section import NOT_IN_KEY, Section
 
+IN_CACHE_KEY = False
 LENGTH = 16
-_PACKAGE = Path(__file__).parent
-_IMPORT = re.compile(r"^\s*from (ai_workflow[\w.]*) import (?:\(([^)]*)\)|([\w ,]+))", re.MULTILINE)
-# A module that is imported by its name in a string, as the model families are.
-_NAMED = re.compile(r'"(ai_workflow\.[\w.]+)"')
-# Another version of these may give other bytes for the same rows.
-_LIBRARIES = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn")
-# Rooms whose change cannot change a stage's result; all others count as code of the stage that imports them.
-_NOT_CODE = {
-    "logs",
-    "trace",
-    "observe",
-    "journal",
-    "errors",
-    "progress",
-    "interrupt",
-    "checkpoint",
-    "settings",
-    "secrets",
-    "fingerprint",
-    "store",
-    "metrics",
-}
 
 
 def canonical(value: Any) -> str:
@@ -52,7 +31,7 @@ def of(*values: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return _plain(value.model_dump(mode="json", by_alias=True))
+        return _plain(_options(value))
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -67,16 +46,21 @@ def _plain(value: Any) -> Any:
 
 
 @cache
-def code_version(module: str) -> str:
-    """Return a digest of a module's source, of all it imports from this package, and of the libraries that compute.
+def code_version(module: str, *loaded: str, file: str | None = None) -> str:
+    """Return a digest of the code of a module, of all it imports, and of the versions of the libraries in it.
 
-    Imports are found in the text, not by importing, so that asking stays cheap for a run that computes nothing.
+    Comments, docstrings, and the names and places of files do not change it. Nothing is imported, so that it is cheap.
+
+    Args:
+        module: full name of the module.
+        loaded: full names of the modules that it loads by name, as that of the model family.
+        file: the source file, for a module that Python does not find by its name.
+
+    Raises:
+        StageError: a module is missing, or has no source that can be read.
     """
-    digest = hashlib.sha256()
-    for path in sorted(_closure(_file(module))):
-        digest.update(f"{path.relative_to(_PACKAGE)}\n".encode() + path.read_bytes())
-    digest.update(canonical({name: library_version(name) for name in _LIBRARIES}).encode())
-    return digest.hexdigest()[:LENGTH]
+    code = closure.read(module, *loaded, file=file)
+    return of(code.digests, {name: library_version(name) for name in code.libraries})
 
 
 @cache
@@ -88,27 +72,14 @@ def library_version(package: str) -> str:
         return "none"
 
 
-def _closure(first: Path) -> set[Path]:
-    seen: set[Path] = set()
-    queue = [first]
-    while queue:
-        path = queue.pop()
-        if path not in seen and path.relative_to(_PACKAGE).parts[0].removesuffix(".py") not in _NOT_CODE:
-            seen.add(path)
-            queue += _imported(path)
-    return seen | {first}
-
-
-def _imported(path: Path) -> list[Path]:
-    text = path.read_text(encoding="utf-8")
-    found = [_file(module) for module in _NAMED.findall(text)]
-    for module, several, one in _IMPORT.findall(text):
-        names = [name.split()[0] for name in (several or one).split(",") if name.strip()]
-        inner = [file for name in names if (file := _file(f"{module}.{name}")).is_file()]
-        found += inner or [_file(module)]
-    return [file for file in found if file.is_file() and file != _PACKAGE / "__init__.py"]
-
-
-def _file(module: str) -> Path:
-    place = _PACKAGE.joinpath(*module.split(".")[1:])
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+def _options(model: BaseModel) -> dict[str, Any]:
+    """Return the options that can change a result, without those that are None: a new option changes no key."""
+    used = model.used() if isinstance(model, Section) else model
+    dumped = used.model_dump(mode="json", by_alias=True)
+    for name, field in type(used).model_fields.items():
+        key, value = field.serialization_alias or field.alias or name, getattr(used, name)
+        if NOT_IN_KEY in field.metadata or value is None:
+            dumped.pop(key, None)
+        elif isinstance(value, BaseModel):
+            dumped[key] = _options(value)
+    return dumped

@@ -6,6 +6,7 @@ import signal
 
 from ai_workflow.errors import AiWorkflowError
 
+IN_CACHE_KEY = False
 _number: int | None = None
 
 

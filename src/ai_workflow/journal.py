@@ -17,6 +17,7 @@ from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.secrets import scrub
 from ai_workflow.store import Store
 
+IN_CACHE_KEY = False
 FOLDER = "journal"
 # What became of a stage. STARTED and nothing after it: it is running, or its process was killed.
 STARTED, SUCCESS, CACHED, RESUMED, SKIPPED, ERROR = "STARTED", "SUCCESS", "CACHED", "RESUMED", "SKIPPED", "ERROR"
@@ -25,7 +26,7 @@ RUN = "run"
 RECOVERY = "recovery"
 # A power cut may take these: how the stage ends is said later, or has been said by an earlier run.
 _SAID_AGAIN = (STARTED, CACHED, SKIPPED)
-_NAME = re.compile(r"^(\d{4,})-([a-z_]+)-([a-z]+)\.json$")
+_NAME = re.compile(r"^(\d{4,})-([a-z0-9_]+)-([a-z]+)\.json$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 from ai_workflow import json_text, trace
 from ai_workflow.secrets import scrub
 
+IN_CACHE_KEY = False
 ROOT = "ai_pipeline"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _TASKS, _FLOWS = "prefect.task_runs", "prefect.flow_runs"

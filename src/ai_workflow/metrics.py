@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+IN_CACHE_KEY = False
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:

@@ -47,7 +47,7 @@ class ModelProcess:
     """
 
     def __init__(self, name: str, kind: str, model: bytes, timeout: float) -> None:
-        self._name, self._kind, self._model, self._timeout = name, kind, model, timeout
+        self._name, self.kind, self._model, self._timeout = name, kind, model, timeout
         self._blocks = memory.Blocks(None, memory.MIN_BATCH_ROWS, _REMEDY)
 
     def __enter__(self) -> ModelProcess:
@@ -58,7 +58,7 @@ class ModelProcess:
             bufsize=0,
         )
         try:
-            self._ask("load", self._kind.encode(), self._model)
+            self._ask("load", self.kind.encode(), self._model)
         except BaseException:
             self.__exit__()
             raise

@@ -18,6 +18,7 @@ from ai_workflow import journal, metrics, trace
 from ai_workflow.logs import logger
 from ai_workflow.secrets import scrub
 
+IN_CACHE_KEY = False
 log = logger("observe")
 
 
@@ -38,7 +39,9 @@ class Visit:
 
 
 class Observer(Protocol):
-    """Whoever wants to know of visits."""
+    """Whoever wants to know of visits; `name` is what metrics call it."""
+
+    name: str
 
     def began(self, visit: Visit) -> None:
         """Hear that a visit begins."""
@@ -69,6 +72,8 @@ def stage(visit: Visit, observers: Sequence[Observer]) -> Iterator[Visit]:
 class Journaling:
     """Writes each visit into the journal."""
 
+    name = "Journaling"
+
     def __init__(self, book: journal.Journal) -> None:
         self._book = book
 
@@ -98,6 +103,8 @@ class Journaling:
 class Counting:
     """Keeps the metrics of stages."""
 
+    name = "Counting"
+
     def began(self, visit: Visit) -> None:
         """Nothing is counted before the end."""
 
@@ -111,6 +118,8 @@ class Counting:
 
 class Debugging:
     """Logs at level DEBUG what a visit took, and the most memory that the process has had so far."""
+
+    name = "Debugging"
 
     def began(self, visit: Visit) -> None:
         """Log nothing: the journal has it."""
@@ -132,9 +141,8 @@ def _tell(observers: Sequence[Observer], what: str, visit: Visit) -> None:
         try:
             getattr(observer, what)(visit)
         except Exception as error:
-            name = type(observer).__name__
-            metrics.get("observer_failures_total").labels(name).inc()
-            log.warning("%s failed (%s); the work goes on", name, error)
+            metrics.get("observer_failures_total").labels(observer.name).inc()
+            log.warning("%s failed (%s); the work goes on", observer.name, error)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 
+IN_CACHE_KEY = False
 # done, total, and what is being counted or a figure worth seeing (`rows`, `loss 0.31`)
 Show = Callable[[int, int, str], None]
 _show: ContextVar[Show | None] = ContextVar("aiw_progress", default=None)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
+IN_CACHE_KEY = False
 MASK = "***"
 _REFERENCE = re.compile(r"^\$\{secret:([a-z0-9][a-z0-9-]*)\}$")
 _revealed: set[str] = set()

@@ -19,6 +19,7 @@ from ai_workflow.errors import StoreError
 from ai_workflow.local_files import PART, LocalFiles
 from ai_workflow.object_files import ObjectFiles
 
+IN_CACHE_KEY = False
 _CHUNK = 1 << 20
 
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 
 from ai_workflow.errors import AiWorkflowError
 
+IN_CACHE_KEY = False
 SHOWN = 8
 _trace: ContextVar[str | None] = ContextVar("aiw_trace", default=None)
 _stage: ContextVar[str | None] = ContextVar("aiw_stage", default=None)

@@ -73,20 +73,23 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_before(trained:
     source = {"kind": "csv", "path": _path_of_source(trained)}
     trained.configure("steps.yaml", source=source, trainer=tables.PIPELINE["trainer"] | {"steps": 12})
     trained.configure("gate.yaml", source=source, evaluate={"minimum": 0.6})
-    trained.configure("batch.yaml", source=source, model={"batch_size": 7})
+    # Neither a LightGBM training nor the predictions depend on how many rows are taken at once.
+    trained.configure("batch.yaml", source=source, model={"batch_size": 7}, trainer=tables.PIPELINE["trainer"])
     before = _stamps(trained, "data/**/*")
 
-    retrained, judged, scored = trained.call(
+    retrained, judged, same, scored = trained.call(
         [
             {"flow": "training", "config": "steps.yaml"},
             {"flow": "training", "config": "gate.yaml"},
+            {"flow": "training", "config": "batch.yaml"},
             {"flow": "scoring", "config": "batch.yaml", "version": "model_v1.0"},
         ]
     )
 
     assert retrained.stages == _split_at("trainer", TRAINING)
     assert judged.stages == _split_at("evaluator", TRAINING)
-    assert scored.stages == _split_at("inference", SCORING)
+    assert same.stages == dict.fromkeys(TRAINING, CACHED)
+    assert scored.stages == dict.fromkeys(SCORING, CACHED)
     assert trained.registry.versions() == ["model_v1.0", "model_v1.1", "model_v1.2"]
     assert trained.registry.aliases()["latest"] == "model_v1.2"
     after = _stamps(trained, "data/**/*.parquet")

@@ -111,7 +111,7 @@ class Pipeline:
 
     def train(self, featured: Result) -> Result:
         """Return a model."""
-        return trainer.train(self.store, featured, self.settings.trainer, self.settings.model.batch_size)
+        return trainer.train(self.store, featured, self.settings.trainer, self.settings.training_batch_size)
 
     def evaluate(self, clean: Result, featured: Result, trained: Result) -> Result:
         """Judge a model, beside `stable` if there is one."""

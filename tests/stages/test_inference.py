@@ -56,6 +56,13 @@ def scored(made: Made, featured: Result, **changes: Any) -> pd.DataFrame:
     return rows(store, inference.predict(store, featured, made.scoring(**changes)))
 
 
+def forget(made: Made) -> None:
+    """Remove the answers that are kept, which do not depend on the batch size: the model is asked again."""
+    store = made.pipeline.store
+    for name in store.names("data/scored"):
+        store.remove(f"data/scored/{name}")
+
+
 def direct(made: Made, featured: Result) -> np.ndarray:
     frame = rows(made.pipeline.store, featured)
     return trainers.load("lightgbm", made.file("model.txt"))(frame[features.names(made.spec)].to_numpy("float32"))
@@ -152,13 +159,24 @@ def test_equal_rows_of_two_files_have_ids_of_their_own(store: Store) -> None:
 def test_the_batch_size_does_not_change_an_answer(
     bought: Made, asked: Result, answered: pd.DataFrame, size: int
 ) -> None:
-    pd.testing.assert_frame_equal(scored(bought, asked, batch_size=size), answered)
+    kept = inference.predict(bought.pipeline.store, asked, bought.scoring())
+    forget(bought)
+    again = inference.predict(bought.pipeline.store, asked, bought.scoring(batch_size=size))
+    assert again["fingerprint"] == kept["fingerprint"], "the files of predictions have other bytes"
+    pd.testing.assert_frame_equal(rows(bought.pipeline.store, again), answered)
+
+
+def test_answers_that_are_kept_are_used_whatever_the_batch_size_and_the_timeout(
+    bought: Made, asked: Result, answered: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelProcess, "predict", lambda *_: pytest.fail("the model is asked again"))
+    pd.testing.assert_frame_equal(scored(bought, asked, batch_size=5, timeout=29), answered)
 
 
 def test_each_partition_is_reported_when_it_is_done(bought: Made, asked: Result, started: list[int]) -> None:
     seen: list[tuple[int, int]] = []
     progress.watch(lambda done, total, _: seen.append((done, total)))
-    scored(bought, asked, batch_size=11)
+    scored(bought, asked)
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert len(started) == 1
     assert not alive(started[0])
@@ -167,16 +185,16 @@ def test_each_partition_is_reported_when_it_is_done(bought: Made, asked: Result,
 def test_a_model_that_is_killed_ends_the_stage_and_what_was_done_is_kept(
     bought: Made, asked: Result, answered: pd.DataFrame, started: list[int]
 ) -> None:
-    before = len(bought.pipeline.store.names("data/scored"))
+    forget(bought)
     progress.watch(lambda done, *_: os.kill(started[0], signal.SIGKILL) if done == 1 else None)
     with pytest.raises(StageError) as caught:
-        scored(bought, asked, batch_size=13)
+        scored(bought, asked)
     assert "model_v1.0 was killed by signal 9" in str(caught.value)
     assert caught.value.remedy
-    assert len(bought.pipeline.store.names("data/scored")) == before + 2
+    assert len(bought.pipeline.store.names("data/scored")) == 2
     assert not alive(started[0])
     progress.watch(None)
-    pd.testing.assert_frame_equal(scored(bought, asked, batch_size=13), answered)
+    pd.testing.assert_frame_equal(scored(bought, asked), answered)
 
 
 class SlowToStart(ModelProcess):
@@ -235,10 +253,10 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are(bought: Made, 
 @pytest.mark.slow
 def test_a_damaged_partition_of_answers_is_made_again(bought: Made, asked: Result) -> None:
     store = bought.pipeline.store
-    before = inference.predict(store, asked, bought.scoring(batch_size=19))
+    before = inference.predict(store, asked, bought.scoring())
     part = partitions.Dataset.load(store, before).partitions[0]
     store.local(part.path).write_bytes(b"")
-    assert inference.predict(store, asked, bought.scoring(batch_size=19)) == before
+    assert inference.predict(store, asked, bought.scoring()) == before
     assert partitions.broken(store, before) == []
     assert ID not in rows(store, before)
 
@@ -249,6 +267,7 @@ def test_a_model_that_does_not_fit_into_memory_is_a_broken_version_so_that_a_sma
     def starved(*_: object) -> None:
         raise memory.OutOfMemory("model_v1.0: memory ran out with 8 rows at once", "Train a smaller model")
 
+    forget(bought)
     monkeypatch.setattr(ModelProcess, "predict", starved)
     with pytest.raises(VersionBroken, match=r"memory ran out with 8 rows at once\. Train a smaller model"):
-        scored(bought, asked, batch_size=77)
+        scored(bought, asked)

@@ -17,7 +17,9 @@ from ai_workflow.settings.operations import Promotion, Recovery, Retention
 from ai_workflow.settings.section import OF_DEPLOYMENT, Name, Scope, Section, Share
 from ai_workflow.settings.service import PredictionLog, Service
 from ai_workflow.settings.source import CsvSource, ParquetSource, SampleSource, Source, SqlSource, TableSource
+from ai_workflow.settings.training import Checkpoint, Trainer
 
+IN_CACHE_KEY = False
 __all__ = [
     "METRICS",
     "Channel",
@@ -64,33 +66,6 @@ class FeatureOptions(Section):
     min_count: int = Field(default=1, ge=1, description="a rarer value counts as unseen")
 
 
-class Checkpoint(Section):
-    """When a training saves itself, and how many saves are kept."""
-
-    scope: ClassVar[Scope] = "deployment"
-    every_steps: int = Field(default=50, ge=1)
-    every_seconds: float = Field(default=60, gt=0)
-    keep: int = Field(default=3, ge=1)
-
-
-class Trainer(Section):
-    """The model family and its parameters, passed to the library as they stand."""
-
-    scope: ClassVar[Scope] = "pipeline"
-    kind: Literal["lightgbm", "torch_mlp"] = "lightgbm"
-    steps: int = Field(default=200, ge=1)
-    seed: int = Field(default=0, ge=0)
-    early_stopping: int = Field(default=0, ge=0, description="steps without gain before it stops; 0: never")
-    validation: Share = Field(default=0.1, description="share of the training rows that early stopping watches")
-    params: dict[str, Any] = Field(default_factory=dict)
-    checkpoint: Checkpoint = Checkpoint()
-
-    @property
-    def learning(self) -> Trainer:
-        """What decides on the model: how often it is saved on the way does not."""
-        return self.model_copy(update={"checkpoint": Checkpoint()})
-
-
 # The one answer that is a word.
 _CLASS = ("classification", "prediction")
 
@@ -121,6 +96,9 @@ class Inference(Section):
     source: Source | None = Field(
         default=None, description="what the scoring flow scores; the training source if not given"
     )
+    batch_size: Annotated[int | None, OF_DEPLOYMENT] = Field(
+        default=None, ge=1, description="rows per call of the model in scoring; model.batch_size where not given"
+    )
     deadline_ms: Annotated[int, OF_DEPLOYMENT] = Field(default=200, ge=1)
     default_response: dict[str, Any] | None = Field(
         default_factory=lambda: {"prediction": None},
@@ -140,7 +118,7 @@ class Model(Section):
 
     scope: ClassVar[Scope] = "deployment"
     path: str = "models"
-    batch_size: int = Field(default=128, ge=1, description="rows per training step and per scoring call")
+    batch_size: int = Field(default=128, ge=1, description="default of trainer.batch_size and inference.batch_size")
     timeout: float = Field(
         default=30,
         gt=0,
@@ -253,3 +231,13 @@ class Settings(Section):
     def metric(self) -> Metric:
         """The metric that the gate judges by."""
         return self.evaluate.metric or METRICS[self.task][0]
+
+    @property
+    def training_batch_size(self) -> int:
+        """Rows per training step of a family that learns in batches."""
+        return self.trainer.batch_size or self.model.batch_size
+
+    @property
+    def scoring_batch_size(self) -> int:
+        """Rows per call of the model in scoring."""
+        return self.inference.batch_size or self.model.batch_size

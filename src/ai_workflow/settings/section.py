@@ -61,7 +61,13 @@ class FilePath:
     """Marks a field that holds a local path, relative to the file that names it."""
 
 
+@dataclass(frozen=True, slots=True)
+class NotInKey:
+    """Marks a field that cannot change the result of a stage, so that it is in no cache key."""
+
+
 OF_DEPLOYMENT = Scoped("deployment")
+NOT_IN_KEY = NotInKey()
 RELATIVE_TO_FILE = FilePath()
 
 
@@ -74,3 +80,12 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
     scope: ClassVar[Scope]
+
+    def used(self) -> Section:
+        """Return the section with the fields that have no effect beside the others at their defaults."""
+        return self
+
+    def _without(self, *names: str) -> Section:
+        """Return the section with these fields at their defaults."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].get_default(call_default_factory=True) for name in names})

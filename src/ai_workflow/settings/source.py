@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ai_workflow.secrets import Secret
-from ai_workflow.settings.section import RELATIVE_TO_FILE, Scope, Section, Share
+from ai_workflow.settings.section import NOT_IN_KEY, RELATIVE_TO_FILE, Scope, Section, Share
 
 
 class TableSource(Section):
@@ -23,7 +23,8 @@ class CsvSource(TableSource):
     """Delimited text: one file, a glob, a folder or a URL; `.gz` is read as it is."""
 
     kind: Literal["csv"]
-    path: Annotated[str, RELATIVE_TO_FILE]
+    # The names and the bytes of the files are in the key.
+    path: Annotated[str, RELATIVE_TO_FILE, NOT_IN_KEY]
     header: bool = True
     columns: tuple[str, ...] = ()
     delimiter: str = Field(default=",", min_length=1, max_length=1)
@@ -41,7 +42,8 @@ class ParquetSource(TableSource):
     """Parquet: a file, a glob, a folder or a URL."""
 
     kind: Literal["parquet"]
-    path: Annotated[str, RELATIVE_TO_FILE]
+    # The names and the bytes of the files are in the key.
+    path: Annotated[str, RELATIVE_TO_FILE, NOT_IN_KEY]
 
 
 class SqlSource(TableSource):
@@ -68,6 +70,10 @@ class SampleSource(TableSource):
     seed: int = 0
     drift: float = Field(default=0.0, ge=0, description="shift of the inputs, in standard deviations")
     concept_drift: Share = Field(default=0.0, description="share of the signal that no longer holds")
+
+    def used(self) -> Section:
+        """Return the section with only those fields that the sample has."""
+        return self if self.name == "synthetic" else self._without("rows", "seed", "drift", "concept_drift")
 
 
 Source = Annotated[CsvSource | ParquetSource | SqlSource | SampleSource, Field(discriminator="kind")]

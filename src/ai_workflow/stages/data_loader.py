@@ -24,6 +24,7 @@ from ai_workflow.settings import CsvSource, Database, ParquetSource, SampleSourc
 from ai_workflow.sources import columns, csv_source, files, parquet_source, pieces, sample_source, sql_source
 from ai_workflow.sources.columns import Found
 from ai_workflow.sources.files import File
+from ai_workflow.stage_names import stage
 from ai_workflow.store import Store
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
     return files.find(source.path, _reader(source).SUFFIXES, base)
 
 
+@stage("data_loader")
 def load(
     store: Store,
     source: Source,

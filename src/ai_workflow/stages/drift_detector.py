@@ -14,6 +14,7 @@ from ai_workflow.partitions import Partition
 from ai_workflow.reading import Reader
 from ai_workflow.registry import Registry
 from ai_workflow.settings import Section, Settings
+from ai_workflow.stage_names import stage
 from ai_workflow.stages.predicted import BATCH
 from ai_workflow.store import Store
 
@@ -44,6 +45,7 @@ class Watched(Section):
         return cls(folder=settings.models, floor=settings.evaluation.drift_floor)
 
 
+@stage("drift_detector")
 def detect(store: Store, joined: dict[str, Any], watched: Watched) -> dict[str, Any]:
     """Compare the latest predictions of each version with the statistics of its training, and return what was found.
 

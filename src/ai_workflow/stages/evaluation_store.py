@@ -9,6 +9,7 @@ from ai_workflow.errors import StoreError
 from ai_workflow.logs import logger
 from ai_workflow.registry import Registry
 from ai_workflow.settings import Section, Settings
+from ai_workflow.stage_names import stage
 from ai_workflow.standing import Standing
 from ai_workflow.store import Store
 
@@ -29,6 +30,7 @@ class Evaluated(Section):
         return cls(pipeline=settings.pipeline, task=settings.task, folder=settings.models)
 
 
+@stage("evaluation_store")
 def keep(
     store: Store, joined: dict[str, Any], drifted: dict[str, Any], evaluated: Evaluated, moment: float
 ) -> dict[str, Any]:

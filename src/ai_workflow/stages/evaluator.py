@@ -25,6 +25,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import Dataset
 from ai_workflow.settings import Section, Settings
+from ai_workflow.stage_names import stage
 from ai_workflow.stages import rival
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
 from ai_workflow.store import Store
@@ -65,6 +66,7 @@ class Gate(Section):
         )
 
 
+@stage("evaluator")
 def evaluate(
     store: Store,
     clean: dict[str, Any],

@@ -22,6 +22,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import ID, RESERVED, ROW, Dataset, Partition
 from ai_workflow.settings import FeatureOptions, Section, Settings
+from ai_workflow.stage_names import stage
 from ai_workflow.store import Store
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Roles(Section):
         return cls(holdout=settings.evaluate.holdout, **{name: getattr(settings, name) for name in names})
 
 
+@stage("feature_engineering")
 def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptions) -> dict[str, Any]:
     """Fit the spec on the training rows of all partitions, transform every partition, and return references to both.
 
@@ -90,6 +92,7 @@ def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptio
     return _transform_all(store, dataset, spec)
 
 
+@stage("feature_engineering")
 def apply(store: Store, clean: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     """Transform clean rows by a spec fitted earlier, and return references to the features and the spec."""
     return _transform_all(store, Dataset.load(store, clean), spec)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ai_workflow import features, fingerprint, memory, parquet, partitions, prediction_columns, progress, trace
+from ai_workflow import (
+    features,
+    fingerprint,
+    memory,
+    parquet,
+    partitions,
+    prediction_columns,
+    progress,
+    trace,
+    trainers,
+)
 from ai_workflow.errors import StoreError, VersionBroken
 from ai_workflow.logs import logger
 from ai_workflow.model_process import ModelFailed, ModelProcess
 from ai_workflow.partitions import ID, ROW, Dataset, Partition
 from ai_workflow.registry import Registry, Version
 from ai_workflow.settings import Section
+from ai_workflow.settings.section import NOT_IN_KEY
+from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import read_spec
 from ai_workflow.store import Store
 
@@ -28,10 +40,11 @@ class Scoring(Section):
 
     version: str
     folder: str
-    batch_size: int
-    timeout: float
+    batch_size: Annotated[int, NOT_IN_KEY]
+    timeout: Annotated[float, NOT_IN_KEY]
 
 
+@stage("inference")
 def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[str, Any]:
     """Score all rows: prediction_id, id, row, source, prediction, score, model_version, trace_id.
 
@@ -82,7 +95,8 @@ def read(registry: Registry, version: Version, name: str) -> bytes:
 
 
 def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelProcess, scoring: Scoring) -> Partition:
-    key = fingerprint.of("scored", fingerprint.code_version(__name__), part.sha256, scoring, trace.current())
+    code = fingerprint.code_version(__name__, *trainers.modules_of(process.kind))
+    key = fingerprint.of("scored", code, part.sha256, scoring, trace.current())
 
     def answered(frame: pd.DataFrame) -> pa.Table:
         answers = _ask(process, frame, spec, scoring.batch_size)

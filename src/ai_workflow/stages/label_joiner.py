@@ -17,6 +17,7 @@ from ai_workflow.partitions import Dataset
 from ai_workflow.secrets import Fetch
 from ai_workflow.settings import Database
 from ai_workflow.settings.evaluation import Evaluation
+from ai_workflow.stage_names import stage
 from ai_workflow.stages import data_loader
 from ai_workflow.stages.label_intake import Intake, Labelling
 from ai_workflow.stages.predicted import DEFAULT
@@ -31,6 +32,7 @@ _DAY = 86_400
 log = logger("label_joiner")
 
 
+@stage("label_joiner")
 def join(
     store: Store,
     asked: Labelling,

@@ -13,6 +13,7 @@ from ai_workflow.logs import logger
 from ai_workflow.partitions import ID, ROW, Dataset, Partition
 from ai_workflow.row_rules import Rules
 from ai_workflow.settings import Column
+from ai_workflow.stage_names import stage
 from ai_workflow.store import Store
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ log = logger("preprocessor")
 __all__ = ["Rules", "preprocess"]
 
 
+@stage("preprocessor")
 def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, Any]:
     """Return a reference to the clean rows, one partition for each loaded one; columns `__row`, `__id` and the rest.
 
@@ -130,7 +132,7 @@ def _told(store: Store, dataset: Dataset, names: list[str], limit: float) -> dic
         return {}
     parts: dict[str, list[dict[str, int]]] = {name: [] for name in names}
     for part in dataset.partitions:
-        key = fingerprint.of("signs", fingerprint.code_version("ai_workflow.schema"), part.sha256, names)
+        key = fingerprint.of("signs", fingerprint.code_version(schema.__name__), part.sha256, names)
 
         def look(_: str, part: Partition = part) -> dict[str, Any]:
             return {name: schema.signs(partitions.read(store, part, [name])[name]) for name in names}

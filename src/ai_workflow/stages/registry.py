@@ -10,6 +10,7 @@ from ai_workflow import card, fingerprint, json_text, publishing, trace
 from ai_workflow.logs import logger
 from ai_workflow.registry import MANIFEST, Registry
 from ai_workflow.settings import Section
+from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import read_spec
 from ai_workflow.store import Store
 
@@ -22,6 +23,7 @@ class Place(Section):
     folder: str
 
 
+@stage("registry")
 def publish(
     store: Store, featured: dict[str, Any], trained: dict[str, Any], evaluated: dict[str, Any], place: Place
 ) -> dict[str, Any]:

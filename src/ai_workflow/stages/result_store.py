@@ -12,12 +12,14 @@ from ai_workflow import partitions
 from ai_workflow.errors import StoreError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import Dataset, Partition
+from ai_workflow.stage_names import stage
 from ai_workflow.store import Store
 
 FOLDER = "predictions"
 log = logger("result_store")
 
 
+@stage("result_store")
 def keep(store: Store, scored: dict[str, Any], pipeline: str) -> dict[str, Any]:
     """Copy predictions to `predictions/<pipeline>/<version>/<fingerprint>/`, manifest last; return references.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ai_workflow import features, memory, partitions, scores, split
 from ai_workflow.errors import AiWorkflowError
@@ -13,6 +13,7 @@ from ai_workflow.model_process import ModelProcess
 from ai_workflow.partitions import Dataset
 from ai_workflow.registry import Registry, Version
 from ai_workflow.settings import Section
+from ai_workflow.settings.section import NOT_IN_KEY
 from ai_workflow.store import Store
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Rival(Section):
 
     version: str | None
     folder: str
-    timeout: float
+    timeout: Annotated[float, NOT_IN_KEY]
 
 
 def version(store: Store, registry: Registry, trained: dict[str, Any]) -> str | None:

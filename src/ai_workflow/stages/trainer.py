@@ -11,6 +11,7 @@ from ai_workflow.checkpoint import Checkpoints
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
 from ai_workflow.partitions import ID, Dataset, Partition
+from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
 from ai_workflow.store import Store
 from ai_workflow.trainers import TrainingData
@@ -57,21 +58,20 @@ class PartitionRows:
         return x, y
 
 
+@stage("trainer")
 def train(
     store: Store,
     featured: dict[str, Any],
     options: settings.Trainer,
-    batch_size: int = 128,
-    checkpoint: settings.Checkpoint | None = None,
+    batch_size: int | None = 128,
 ) -> dict[str, Any]:
     """Train, or go on from the newest checkpoint, and return a reference to the model file, its steps and its losses.
 
     Args:
         store: where features, checkpoints and model are.
         featured: what `feature_engineering` handed on.
-        options: what decides on the model.
-        batch_size: rows per step, for a family that learns in batches.
-        checkpoint: when to save, if not as `options` says; that does not change the model.
+        options: what decides on the model, and when to save.
+        batch_size: rows per step; of no effect for a family that does not learn in batches.
 
     Raises:
         StageError: the loss is not finite, a parameter is refused, no row is left to learn from, or another process
@@ -80,18 +80,18 @@ def train(
     """
     trainer = trainers.trainer(options.kind)
     library = f"{trainer.library} {fingerprint.library_version(trainer.library)}"
-    code = fingerprint.code_version(__name__)
-    key = fingerprint.of("model", featured, options.learning, batch_size, code, library)
-    often = checkpoint or options.checkpoint
+    code = fingerprint.code_version(__name__, *trainers.modules_of(options.kind))
+    batch_size = batch_size or 128
+    key = fingerprint.of("model", featured, options, trainers.rows_per_step(options.kind, batch_size), code, library)
     spec = read_spec(store, featured)
-    checkpoints = Checkpoints(store, spec["pipeline"], key, often.keep)
+    checkpoints = Checkpoints(store, spec["pipeline"], key, options.checkpoint.keep)
     with checkpoints.held():
         made = Dataset.load(store, featured)
         data = split_rows(store, made, spec, options)
         if "validation" in options.model_fields_set and not options.early_stopping:
             log.warning("trainer.validation has no effect without trainer.early_stopping: no row is set aside")
         trainer.start(data, options, batch_size)
-        training = Training(trainer, options, checkpoints, often)
+        training = Training(trainer, options, checkpoints, options.checkpoint)
         state = training.run()
         kept = state.best_step if options.early_stopping else state.step
         model = store.write(f"{FOLDER}/{key}/{trainer.model_file}", trainer.finish(kept))

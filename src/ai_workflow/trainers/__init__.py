@@ -1,7 +1,7 @@
 """Model families behind one protocol: a trainer makes steps, a predictor answers; one file for each family.
 
-A new family is one file here with a class `Trainer` and a function `load`, one line in `FAMILIES`, and its name among
-the kinds in the settings; docs/trainers.md shows one.
+A new family is one file here with a class `Trainer` and a function `load`, one line in `families.py`, and its name
+among the kinds in the settings; docs/trainers.md shows one.
 """
 
 from __future__ import annotations
@@ -14,15 +14,23 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ai_workflow import memory, settings
+from ai_workflow.trainers.families import FAMILIES, modules_of, rows_per_step
 
 if TYPE_CHECKING:
     import numpy as np
 
-FAMILIES = {
-    "lightgbm": "ai_workflow.trainers.lightgbm",
-    "torch_mlp": "ai_workflow.trainers.torch_mlp",
-}
-
+__all__ = [
+    "FAMILIES",
+    "Predict",
+    "Rows",
+    "Trainer",
+    "TrainingData",
+    "importance",
+    "load",
+    "modules_of",
+    "rows_per_step",
+    "trainer",
+]
 _SMALLER = f"{memory.MORE}, or train a smaller model: trainer.params"
 # (n, features) float32 -> (n, classes) probabilities for classification, (n,) values for regression.
 Predict = Callable[["np.ndarray"], "np.ndarray"]

@@ -1,4 +1,4 @@
-"""A multilayer perceptron by PyTorch: one step is one mini-batch of `model.batch_size` rows."""
+"""A multilayer perceptron by PyTorch: one step is one mini-batch of `trainer.batch_size` rows."""
 
 from __future__ import annotations
 
