@@ -107,7 +107,8 @@ test-all: setup ## run every test
 
 coverage: setup ## run the quick tests under coverage and report; fails below the floor in pyproject.toml
 	rm -rf build/coverage
-	mkdir -p build/coverage
+	mkdir -p build
+	mkdir -m 1777 build/coverage
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m coverage run -m pytest -n 2 --no-loadscope-reorder --timeout 600 \
 	  -m "not slow and not kill and not gpu" tests
 	$(PY) -m coverage combine --quiet

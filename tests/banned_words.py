@@ -44,8 +44,9 @@ def counts(root: Path) -> dict[str, int]:
 
 def allowed(root: Path) -> dict[str, int]:
     """Return `{path: count}` of the file of allowances."""
-    lines = (root / ALLOWED).read_text().splitlines() if (root / ALLOWED).exists() else []
-    return {path: int(number) for number, path in (line.split(" ", 1) for line in lines)}
+    text = (root / ALLOWED).read_text() if (root / ALLOWED).exists() else ""
+    # Marks of a merge conflict are passed over: `--update` then writes the file of both sides.
+    return {path: int(number) for number, path in re.findall(r"^(\d+) (.+)$", text, flags=re.MULTILINE)}
 
 
 def main(root: Path = ROOT, *options: str) -> int:

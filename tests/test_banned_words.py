@@ -78,3 +78,13 @@ def test_a_file_that_git_ignores_is_not_counted(project: Path) -> None:
     (project / "docs" / "build" / "page.md").write_text("nobody")
 
     assert banned_words.counts(project) == {}
+
+
+def test_an_update_ends_a_merge_conflict(project: Path) -> None:
+    (project / "docs" / "page.md").write_text("nobody")
+    (project / banned_words.ALLOWED).write_text(
+        "<<<<<<< HEAD\n1 docs/page.md\n=======\n2 docs/page.md\n>>>>>>> other\n"
+    )
+
+    assert banned_words.main(project, "--update") == 0
+    assert banned_words.allowed(project) == {"docs/page.md": 1}
