@@ -45,6 +45,9 @@ ifneq ($(strip $(UNREAD)),)
 $(error $(firstword $(UNREAD)) has no effect on make $(or $(MAKECMDGOALS),help), which $(if $(and $(filter $(firstword $(UNREAD)),$(KNOWN)),$(MAKECMDGOALS),$(if $(filter-out $(FIND),$(MAKECMDGOALS)),,yes)),finds what runs in this folder and needs no $(firstword $(UNREAD)). Write: make $(MAKECMDGOALS),reads: $(or $(sort $(foreach goal,$(MAKECMDGOALS),$(READS_$(goal)))),no variable). Remove it$(comma) or correct its name))
 endif
 
+# A make that a test or a program starts takes no variable of this one's command line.
+unexport MAKEFLAGS
+
 .DEFAULT_GOAL := help
 .PHONY: help run score up down serve deploy stop status setup test test-slow test-oldest test-gpu test-all coverage check check-kill audit \
   hooks screenshots bench format lock clean distclean
