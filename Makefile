@@ -45,8 +45,12 @@ ifneq ($(strip $(UNREAD)),)
 $(error $(firstword $(UNREAD)) has no effect on make $(or $(MAKECMDGOALS),help), which $(if $(and $(filter $(firstword $(UNREAD)),$(KNOWN)),$(MAKECMDGOALS),$(if $(filter-out $(FIND),$(MAKECMDGOALS)),,yes)),finds what runs in this folder and needs no $(firstword $(UNREAD)). Write: make $(MAKECMDGOALS),reads: $(or $(sort $(foreach goal,$(MAKECMDGOALS),$(READS_$(goal)))),no variable). Remove it$(comma) or correct its name))
 endif
 
+# A make that a test or a program starts takes no variable of this one's command line.
+unexport MAKEFLAGS
+
 .DEFAULT_GOAL := help
-.PHONY: help run score up down serve deploy stop status setup test test-slow test-oldest test-gpu test-all check check-kill audit screenshots bench format lock clean distclean
+.PHONY: help run score up down serve deploy stop status setup test test-slow test-oldest test-gpu test-all coverage check check-kill audit \
+  hooks screenshots bench format lock clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,14 +108,31 @@ test-gpu: setup ## run the tests that need a GPU, in less than four minutes; the
 test-all: setup ## run every test
 	$(PY) -m pytest $(TESTS)
 
+coverage: setup ## run the quick tests under coverage and report; fails below the floor in pyproject.toml
+	rm -rf build/coverage
+	mkdir -p build
+	mkdir -m 1777 build/coverage
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m coverage run -m pytest -n 2 --no-loadscope-reorder --timeout 600 \
+	  -m "not slow and not kill and not gpu" tests
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage html --quiet --directory build/coverage/html --fail-under 0
+	$(PY) -m coverage report --skip-covered
+
 audit: setup ## look whether a locked package is known to be vulnerable; says so where no network lets it
 	$(PY) -m deploy.audit
 
-check: setup audit ## lint, format, types, direction of imports, lock, what must not be committed, rules and dashboards
+# .pre-commit-config.yaml has the same commands.
+check: setup audit ## lint, format, spelling, dependencies, types, direction of imports, lock, forbidden content, rules and dashboards
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m codespell_lib . .github .ci
+	$(PY) -m tests.banned_words
+	$(PY) -m deptry $(FOLDERS)
 	$(PY) -m mypy $(TYPED)
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py $(BUILT)
+
+hooks: setup ## run the commands of `make check` before each commit and push
+	$(PY) -m pre_commit install
 
 screenshots: setup ## take the pictures of docs/images anew, in a browser at a stack of their own
 	AIW_SCREENSHOTS="$$PWD/docs/images" $(PY) -m pytest -q -m slow tests/deploy/test_stack_ui.py

@@ -54,3 +54,12 @@ def test_a_line_copied_from_make_up_says_what_to_write(name: str) -> None:
 def test_variables_of_the_programs_may_be_given_to_make() -> None:
     assert dry_run("run", "AIW_STORE=/srv/store", "PREFECT_LOGIN=a:b").returncode == 0
     assert dry_run("check-kill", "AIW_KILLS=5").returncode == 0
+
+
+def test_programs_do_not_inherit_the_command_line() -> None:
+    probe = ("--eval=READS_probe := TESTS", "--eval=probe: ; @echo flags=$$MAKEFLAGS.")
+    done = subprocess.run(
+        ["make", "-s", *probe, "probe", "TESTS=x"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "flags=.\n"
