@@ -18,6 +18,7 @@ from ai_workflow import config, dashboards, journal, logs, observe, process_limi
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.interrupt import Interrupted, check
+from ai_workflow.markdown import inert
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
 from flows import durable_store, idle, one_process, run_identity, run_logs, stage_cache, stage_task
@@ -100,7 +101,7 @@ class PipelineRun:
                 "time": event.time,
                 "stage": event.stage,
                 "status": event.status,
-                "message": event.message,
+                "message": inert(event.message),
                 "seconds": event.seconds,
             }
             for event in events

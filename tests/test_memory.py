@@ -101,7 +101,7 @@ def test_the_remedy_names_what_can_be_lowered_in_the_stage() -> None:
 @pytest.mark.timeout(300)
 def test_under_a_limit_of_the_system_a_stage_goes_on_with_fewer_rows(name: str, tmp_path: Path) -> None:
     if name == "training":
-        pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+        pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
     folder = tmp_path / "place"
     _starved(name, folder)
     code, out = _starved(name, folder, 0)

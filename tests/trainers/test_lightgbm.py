@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 import weakref
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from ai_workflow import memory, settings, trainers
 from ai_workflow.errors import StageError
 from ai_workflow.trainers import TrainingData
+from ai_workflow.trainers.native_output import silenced
 from tests.trainers import rows
 from tests.trainers.rows import KINDS, Held, begun, data, options, spec, stepped, table
 
@@ -180,6 +183,31 @@ def test_a_parameter_that_cannot_be_is_named(params: dict[str, Any], said: list[
     for part in said:
         assert part in str(caught.value)
     assert not re.search(r"\.cpp|line \d", str(caught.value))
+
+
+@pytest.mark.parametrize("params", [{"num_leaves": 99999999999}, {"learning_rate": "fast"}, {"boosting": "bogus"}])
+def test_what_lightgbm_prints_of_an_error_is_not_on_standard_error_as_well(
+    params: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StageError):
+        begun("binary", **params)
+    with pytest.raises(lightgbm.basic.LightGBMError):
+        trainers.load("lightgbm", b"tree\nversion=v4\n")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_python_and_other_threads_write_to_standard_error_meanwhile(capfd: pytest.CaptureFixture[str]) -> None:
+    library = ctypes.CDLL(None)
+    with silenced():
+        with silenced():
+            library.perror(b"inside")
+        library.perror(b"between")
+        os.write(2, b"python\n")
+    library.perror(b"after")
+    shown = capfd.readouterr().err
+    assert "python\n" in shown
+    assert "after" in shown
+    assert not {"inside", "between"} & set(re.findall(r"\w+", shown))
 
 
 @pytest.mark.parametrize("metric", ["none", "bogus"])

@@ -59,7 +59,7 @@ class Trainer:
         except ImportError as error:
             broken = "" if isinstance(error, ModuleNotFoundError) else f", and the one here does not load: {error}"
             raise StageError(
-                f"trainer.kind torch_mlp needs PyTorch{broken}", "Install it: pip install 'ai-workflow[torch]'"
+                f"trainer.kind torch_mlp needs PyTorch{broken}", "Install it: .venv/bin/pip install -e '.[torch]'"
             ) from error
         self._torch = torch_network
 
