@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 
-from ai_workflow import config, dashboards, journal, logs, observe, process_limit, trace
+from ai_workflow import config, dashboards, journal, logs, memory, observe, process_limit, trace
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.interrupt import Interrupted, check
@@ -58,7 +58,7 @@ class PipelineRun:
         name = stage_task.name_of(work)
         with observe.stage(self._visit(name), self._observers) as visit:
             try:
-                with process_limit.explained():
+                with process_limit.explained(), memory.translated():
                     check()
                     if inputs is not None:
                         args = (*args, await asyncio.to_thread(inputs))
@@ -177,7 +177,8 @@ async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[
     with GracefulStop() as stop:
         try:
             with observe.stage(run._visit(journal.RUN), run._observers[:1]) as visit, process_limit.explained():
-                result = await steps(run)
+                with memory.translated():
+                    result = await steps(run)
                 visit.message = result["message"]
         except Interrupted as error:
             stop.pass_on()

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 import fsspec
 
-from ai_workflow import remote_errors
+from ai_workflow import memory_errors, remote_errors
 from ai_workflow.durable import write_error
 from ai_workflow.errors import AiWorkflowError, StoreError
 
@@ -173,6 +173,8 @@ class ObjectFiles:
         except FileNotFoundError as error:
             raise StoreError(f"{self._url(path)} cannot be read: No such file or directory") from error
         except Exception as error:  # each client library has its own
+            if memory_errors.is_shortage(error):
+                raise
             raise StoreError(f"{self._url(path)} cannot be read: {self._why(error)}") from error
 
     @contextlib.contextmanager
@@ -184,6 +186,8 @@ class ObjectFiles:
         except OSError as error:
             raise write_error(self._url(path), error) from error
         except Exception as error:  # each client library has its own
+            if memory_errors.is_shortage(error):
+                raise
             raise StoreError(f"{self._url(path)} cannot be written: {self._why(error)}") from error
 
     def _why(self, error: Exception) -> str:

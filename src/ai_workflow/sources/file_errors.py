@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 from http import HTTPStatus
 
-from ai_workflow import remote_errors
+from ai_workflow import memory_errors, remote_errors
 from ai_workflow.errors import StageError, TransientError
 from ai_workflow.secrets import scrub
 
@@ -23,6 +22,8 @@ def stage_error(error: Exception, what: str, protocol: str, looked_in: str = "")
         protocol: of its path; `file` for a local disk.
         looked_in: what a relative path is relative to, for the message.
     """
+    if memory_errors.is_shortage(error):
+        return None
     is_remote = protocol != "file"
     if is_remote and (code := remote_errors.status(error)):
         return _refused(what, code)
@@ -36,8 +37,6 @@ def stage_error(error: Exception, what: str, protocol: str, looked_in: str = "")
     if isinstance(error, PermissionError) or "credential" in said.lower():
         who = "these credentials" if is_remote else "this user"
         return StageError(f"{what} may not be read: {said}", f"Give {who} the right to read it")
-    if not is_remote and isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return None
     if isinstance(error, OSError) or is_remote:
         return TransientError(f"{what} cannot be read: {said}", "Is the place reachable?")
     return None

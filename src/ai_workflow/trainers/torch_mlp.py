@@ -56,7 +56,9 @@ class Trainer:
     def __init__(self) -> None:
         try:
             from ai_workflow.trainers import torch_network
-        except ImportError as error:
+        except (ImportError, OSError) as error:
+            if found := memory.shortage(error):
+                raise found from error
             broken = "" if isinstance(error, ModuleNotFoundError) else f", and the one here does not load: {error}"
             raise StageError(
                 f"trainer.kind torch_mlp needs PyTorch{broken}", "Install it: .venv/bin/pip install -e '.[torch]'"
