@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import re
 import weakref
@@ -15,6 +16,9 @@ import pytest
 
 from ai_workflow import memory, settings, trainers
 from ai_workflow.errors import StageError
+from ai_workflow.settings import lightgbm_bounds
+from ai_workflow.settings.lightgbm_bounds import BOUNDS
+from ai_workflow.settings.lightgbm_names import NAMES
 from ai_workflow.trainers import TrainingData
 from ai_workflow.trainers.native_output import silenced
 from tests.trainers import rows
@@ -208,6 +212,28 @@ def test_python_and_other_threads_write_to_standard_error_meanwhile(capfd: pytes
     assert "python\n" in shown
     assert "after" in shown
     assert not {"inside", "between"} & set(re.findall(r"\w+", shown))
+
+
+def test_the_names_that_a_configuration_is_checked_by_are_those_of_the_library() -> None:
+    library = lightgbm.basic._ConfigAliases._get_all_param_aliases()
+    assert {alias: NAMES.get(alias) for name, aliases in library.items() for alias in (name, *aliases)} == {
+        alias: name for name, aliases in library.items() for alias in (name, *aliases)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDS))
+def test_the_bounds_that_a_configuration_is_checked_by_are_those_of_the_library(name: str) -> None:
+    bound, step = BOUNDS[name], 1 if BOUNDS[name].is_whole else 1e-6
+    values = [edge + side * step for edge in (bound.low, bound.high) if math.isfinite(edge) for side in (-1, 0, 1)]
+    values = [int(value) for value in values] if bound.is_whole else values
+    for value in [*values, "fast"]:
+        accepted = True
+        try:
+            with silenced():
+                lightgbm.Dataset(np.zeros((2, 1)), params={"verbosity": -1, name: value}).construct()
+        except lightgbm.basic.LightGBMError:
+            accepted = False
+        assert (lightgbm_bounds.problem(name, value) is None) == accepted, value
 
 
 @pytest.mark.parametrize("metric", ["none", "bogus"])
