@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from ai_workflow import config, journal, logs, run_lock, trace
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.markdown import inert
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
 
@@ -127,7 +128,7 @@ class FoundRuns:
         with trace.bound(trace_id=trace_id, stage=journal.RECOVERY):
             say = log.error if status == journal.ERROR else log.info
             say("%s run %s: %s", found.flow, found.run.name, message)
-        row = {"flow": found.flow, "run": found.run.name, "trace": trace.short(trace_id), "done": message}
+        row = {"flow": found.flow, "run": inert(found.run.name), "trace": trace.short(trace_id), "done": inert(message)}
         self.done.append(row)
 
     async def each(self, found: list[Found], do: Callable[[Found], Awaitable[None]]) -> None:

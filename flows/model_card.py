@@ -8,14 +8,15 @@ import re
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.store import Store
 
-_PLOT = re.compile(r"\]\(([\w-]+\.svg)\)")
+# A plot has a line of its own, which no text of a user has.
+_PLOT = re.compile(r"^(!\[[\w-]+\])\(([\w-]+\.svg)\)$", re.MULTILINE)
 
 
 def shown(store: Store, folder: str) -> str:
     """Return the card of a version as Markdown without links, or an empty text if it cannot be read."""
     try:
         text = store.read(f"{folder}/card.md").decode()
-        return _PLOT.sub(lambda found: f"]({_inside(store.read(f'{folder}/{found[1]}'))})", text)
+        return _PLOT.sub(lambda found: f"{found[1]}({_inside(store.read(f'{folder}/{found[2]}'))})", text)
     except AiWorkflowError:
         return ""
 

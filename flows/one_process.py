@@ -25,11 +25,12 @@ async def claim(store: Store, trace_id: str, *, looks_after: bool = False) -> No
 
     Raises:
         Abort: another process has this run; Prefect then ends this one, and leaves the state of the run alone.
-        StoreError: the lock cannot be written.
+        StoreError: the store cannot be written.
         ProcessLimit: no thread can be started to write it.
     """
     run = current()
     attempt = str(run.state.id) if run.state else ""
+    store.require_writable()
     try:
         with process_limit.explained():
             await asyncio.to_thread(run_lock.hold, store, str(run.id), Holder(trace_id, attempt, looks_after))

@@ -22,6 +22,7 @@ from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.states import Crashed
 
 from ai_workflow import logs
+from ai_workflow.markdown import inert
 from flows.found_runs import FLOWS, Found, FoundRuns, pages
 
 log = logs.logger("recovery")
@@ -36,7 +37,7 @@ async def end(runs: FoundRuns) -> None:
     for orphan in await _orphans(runs, ended):
         if await _crash(runs, orphan):
             log.error("task run %s of a run that is over was still running: marked Crashed", orphan.name)
-            runs.done.append({"flow": "", "run": orphan.name, "trace": "", "done": "task run marked Crashed"})
+            runs.done.append({"flow": "", "run": inert(orphan.name), "trace": "", "done": "task run marked Crashed"})
 
 
 async def end_of(runs: FoundRuns, found: Found) -> int:

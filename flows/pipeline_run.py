@@ -14,10 +14,11 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 
-from ai_workflow import config, dashboards, journal, logs, observe, process_limit, trace
+from ai_workflow import config, dashboards, journal, logs, memory, observe, process_limit, trace
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.interrupt import Interrupted, check
+from ai_workflow.markdown import inert
 from ai_workflow.settings import Settings
 from ai_workflow.stage_names import name_of
 from ai_workflow.store import Store
@@ -64,7 +65,7 @@ class PipelineRun:
         name = name_of(work)
         with observe.stage(self._visit(name), self._observers) as visit:
             try:
-                with process_limit.explained():
+                with process_limit.explained(), memory.translated():
                     check()
                     if inputs is not None:
                         args = (*args, await asyncio.to_thread(inputs))
@@ -109,7 +110,7 @@ class PipelineRun:
                 "time": event.time,
                 "stage": event.stage,
                 "status": event.status,
-                "message": event.message,
+                "message": inert(event.message),
                 "seconds": event.seconds,
             }
             for event in events
@@ -185,7 +186,8 @@ async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[
     with GracefulStop() as stop:
         try:
             with observe.stage(run._visit(journal.RUN), run._observers[:1]) as visit, process_limit.explained():
-                result = await steps(run)
+                with memory.translated():
+                    result = await steps(run)
                 visit.message = result["message"]
         except Interrupted as error:
             stop.pass_on()

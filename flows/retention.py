@@ -15,6 +15,7 @@ from prefect.exceptions import Pause
 
 from ai_workflow import logs, old_files, pruning, retention_plan, run_lock, trace
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.markdown import escaped, inert
 from ai_workflow.old_files import Old
 from ai_workflow.registry import Registry
 from ai_workflow.retention import Item, size
@@ -146,7 +147,7 @@ def _doomed(items: Sequence[Item]) -> list[Item]:
 
 def _text(plan: Plan, items: Sequence[Item]) -> str:
     """Return the description of the form."""
-    lines = [f"- **{item.name}**, {size(item.bytes)}: {', '.join(item.reasons) or 'delete'}" for item in items]
+    lines = [f"- **{item.name}**, {size(item.bytes)}: {escaped(', '.join(item.reasons) or 'delete')}" for item in items]
     until = f"Answer until {plan.until:%Y-%m-%d %H:%M} UTC; without an answer nothing is deleted."
     return "\n".join([f"{plan.question} The plan is among the artifacts of this run. {until}", "", *lines])
 
@@ -162,7 +163,7 @@ def _row(item: Item) -> dict[str, Any]:
         "size": size(item.bytes),
         "since": item.published.isoformat(timespec="minutes"),
         "plan": "keep" if item.kept else "delete",
-        "because": ", ".join(item.reasons) or "not in use",
+        "because": inert(", ".join(item.reasons) or "not in use"),
     }
 
 

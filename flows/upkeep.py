@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from ai_workflow import config as configuration
-from ai_workflow import logs, process_limit, trace
+from ai_workflow import logs, memory, process_limit, trace
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
@@ -40,7 +40,7 @@ async def upkeep(
             run_logs.set_up(settings)
             await durable_store.check(settings)
             await run_identity.show(name, settings, trace.id_of_run(str(flow_run.id)))
-            with process_limit.explained():
+            with process_limit.explained(), memory.translated():
                 return idle.ended(await work(settings))
         except AiWorkflowError as error:
             log.error("%s", error)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from ai_workflow import card, cautions
+from ai_workflow.markdown import inert
 from tests.reports import report
 
 
@@ -51,7 +53,8 @@ def test_a_large_majority_is_a_warning_with_what_to_judge_by() -> None:
     warnings = cautions.of(report())
     assert any("97.7% of the rows held out are of class `no`: accuracy says little here" in text for text in warnings)
     assert not any("accuracy says little" in text for text in cautions.of(_even(report())))
-    assert f"> **Warning:** {warnings[0]}" in card.render(report(warnings=warnings))
+    said = "> **Warning:** 97.7% of the rows held out are of class \\`no\\`: accuracy says little here"
+    assert said in card.render(report(warnings=warnings))
 
 
 def test_a_model_that_does_not_beat_a_constant_answer_is_a_warning() -> None:
@@ -75,6 +78,42 @@ def test_each_class_has_its_line_whatever_its_name() -> None:
     body = report()
     body["scores"]["per_class"][1]["class"] = "a|b\nc"
     assert "| a\\|b c | 0.500 | 0.300 | 0.375 | 23 |" in card.render(body)
+
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>", "![p](http://evil/x.png)", "[here](javascript:alert(1))", "[a]: http://evil",
+    "`</code><b>", "# Gate: passes", "a\n\n![x](http://evil/y.png)", "![loss](../loss.svg)", "**bold** ~~x~~",
+    "- item", "1. item", "<!-- cut", "\u2028> quote", "\x1b[31mred", "a|b", "&lt;b&gt;",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_the_data_is_shown_as_it_stands_and_is_no_markup(text: str) -> None:
+    assert tokens(card.render(_filled(text))) == tokens(card.render(_filled("word")))
+
+
+def _filled(text: str) -> dict[str, Any]:
+    """Return a report with a text at each place that takes one from data or from people."""
+    stable = {"version": "model_v1.0", "scores": {}, "note": text}
+    body = report(target=text, warnings=[text], holdout=text, stable=stable)
+    body["scores"]["per_class"][1]["class"] = text
+    body["gate"]["verdict"] = text
+    return body
+
+
+def tokens(markdown: str) -> list[str]:
+    """Return the kinds of blocks and spans that a parser of CommonMark with tables finds, except for text."""
+    found: list[str] = []
+    for block in MarkdownIt("commonmark", {"html": True}).enable("table").parse(markdown):
+        found += [block.type, *(span.type for span in block.children or () if span.type != "text")]
+    return found
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_cell_of_a_table_artifact_has_no_link_image_or_html_and_looks_the_same(text: str) -> None:
+    shown = inert(text)
+    assert not {"image", "link_open", "html_inline", "html_block"} & set(tokens(shown))
+    assert shown.replace("\u2060", "") == text
 
 
 @pytest.mark.parametrize("word", ["Wilson", "Per class"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import subprocess
 import sys
 import time
 import traceback
@@ -35,7 +36,7 @@ source: {kind: sample, name: iris}
 target: target
 trainer:
   steps: 100
-  params: {learning_rate: 0.1, tags: [a, b]}
+  params: {learning_rate: 0.1, metric: [a, b]}
 store: {root: base-root}
 """
 OS_RELEASE = {
@@ -178,16 +179,16 @@ def test_later_layers_win_in_the_documented_order(project: Project) -> None:
 
 
 def test_mappings_merge_and_lists_and_scalars_replace(project: Project) -> None:
-    project.write("config/development.yaml", "trainer:\n  seed: 7\n  params: {tags: [c], depth: 3}\n")
+    project.write("config/development.yaml", "trainer:\n  seed: 7\n  params: {metric: [c], max_depth: 3}\n")
     trainer = project.load().settings.trainer
     assert (trainer.steps, trainer.seed) == (100, 7)
-    assert trainer.params == {"learning_rate": 0.1, "tags": ["c"], "depth": 3}
+    assert trainer.params == {"learning_rate": 0.1, "metric": ["c"], "max_depth": 3}
 
 
 def test_null_replaces(project: Project) -> None:
-    project.write("config/development.yaml", "trainer: {params: {tags: null}}\nevaluate: {minimum: 1}")
+    project.write("config/development.yaml", "trainer: {params: {metric: null}}\nevaluate: {minimum: 1}")
     loaded = project.load(overrides={"evaluate.minimum": None})
-    assert loaded.settings.trainer.params["tags"] is None
+    assert loaded.settings.trainer.params["metric"] is None
     assert loaded.settings.evaluate.minimum is None
     project.write("config/development.yaml", "trainer:\n")
     assert project.fails() == ["config/development.yaml:1: trainer: must be a mapping of keys, but it is empty"]
@@ -229,6 +230,50 @@ def test_overrides_may_be_nested_or_dotted_and_are_laid_over_a_new_pipeline(proj
     assert (loaded.settings.trainer.steps, loaded.settings.trainer.checkpoint.keep) == (5, 9)
     assert loaded.settings.database.password == Secret(PASSWORD)
     assert loaded.origin("trainer.checkpoint.keep") == "override"
+
+
+def test_parameters_of_the_family_are_checked_with_all_other_problems(project: Project) -> None:
+    text = (
+        "evaluate: {holdout: 3}\ntrainer:\n  params:\n    learning_rat: 0.1\n    num_leaves: 99999999999\n"
+        "    eta: 0.1\n    shrinkage_rate: 0.2\n    num_trees: 4\n    deterministic: no\n    max_bin: many\n"
+    )
+    path = project.write("config/development.yaml", text)
+    found = [problem.replace(f"{path}", "file") for problem in project.fails()]
+    for line, key, said in (
+        (1, "evaluate.holdout", "must be less than 1"),
+        (4, "trainer.params.learning_rat", "is not a parameter of LightGBM; did you mean 'learning_rate'?"),
+        (5, "trainer.params.num_leaves", "must be a whole number from 2 to 131072"),
+        (6, "trainer.params.eta", "is the same parameter as learning_rate; remove one"),
+        (7, "trainer.params.shrinkage_rate", "is the same parameter as eta; remove one"),
+        (8, "trainer.params.num_trees", "is set by trainer.steps; remove it, and set trainer.steps"),
+        (9, "trainer.params.deterministic", "cannot be set: the same data must give the same model; remove it"),
+        (10, "trainer.params.max_bin", "must be a whole number"),
+    ):
+        assert any(each.endswith(f":{line}: {key}: {said}") for each in found), (key, found)
+    assert len(found) == 8
+
+
+def test_parameters_of_the_network_are_checked_too(project: Project) -> None:
+    project.write("config/development.yaml", "trainer: {kind: torch_mlp, params: {hiden: 4, dropout: 2, schedule: x}}")
+    found = "\n".join(project.fails())
+    assert "trainer.params.hiden: is not a parameter of torch_mlp; did you mean 'hidden'?" in found
+    assert "trainer.params.dropout: must be less than 1" in found
+    assert "trainer.params.schedule: must be 'cosine' or 'none'" in found
+
+
+WITHOUT_LIBRARY = """
+import sys
+from ai_workflow.settings import trainer_params
+
+trainer_params.problems("lightgbm", {"eta": 1})
+trainer_params.problems("torch_mlp", {})
+print({"lightgbm", "torch", "numpy", "pandas"} & set(sys.modules))
+"""
+
+
+def test_parameters_are_checked_without_the_library() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LIBRARY], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_overrides_that_no_setting_can_hold_are_problems(project: Project) -> None:

@@ -191,7 +191,7 @@ def test_overrides_that_name_another_pipeline_keep_the_operators_values(project:
 
 
 def test_a_trainer_of_another_kind_keeps_when_checkpoints_are_written(project: Project) -> None:
-    project.write("config/development.yaml", "trainer: {steps: 9, params: {x: 1}, checkpoint: {keep: 8}}")
+    project.write("config/development.yaml", "trainer: {steps: 9, params: {learning_rate: 0.1}, checkpoint: {keep: 8}}")
     mine = project.write("mine.yaml", "trainer: {kind: torch_mlp}")
     settings = project.load(mine, overrides={"trainer.kind": "torch_mlp"}).settings
     assert (settings.trainer.kind, settings.trainer.checkpoint.keep) == ("torch_mlp", 8)
@@ -209,7 +209,7 @@ def test_nothing_that_belongs_to_a_pipeline_reaches_another_one(project: Project
                 "deduplicate": "rows",
                 "reject_limit": 0.5,
                 "features": {"min_count": 4},
-                "trainer": {"steps": 3, "params": {"depth": 2}},
+                "trainer": {"steps": 3, "params": {"max_depth": 2}},
                 "evaluate": {"minimum": 0.4},
                 "inference": {"source": {"kind": "csv", "path": "x.csv"}, "default_response": {"prediction": 1}},
                 "evaluation": {

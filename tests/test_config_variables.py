@@ -115,9 +115,9 @@ def test_an_unknown_variable_of_the_project_is_refused(name: str, hint: str, pro
 
 
 def test_a_variable_that_any_layer_names_is_known(project: Project) -> None:
-    project.write("config/development.yaml", "trainer: {params: {a: ['${AIW_OWN:-1}']}}")
-    mine = project.write("mine.yaml", "trainer: {params: {a: 2}}")
-    assert project.load(mine, env={"AIW_OWN": "3"}).settings.trainer.params == {"a": 2}
+    project.write("config/development.yaml", "trainer: {params: {metric: ['${AIW_OWN:-1}']}}")
+    mine = project.write("mine.yaml", "trainer: {params: {metric: l2}}")
+    assert project.load(mine, env={"AIW_OWN": "3"}).settings.trainer.params == {"metric": "l2"}
 
 
 @pytest.mark.parametrize("environment", ["development", "production"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -96,12 +97,72 @@ def test_the_remedy_names_what_can_be_lowered_in_the_stage() -> None:
         assert "model.batch_size" not in str(told.value)
 
 
+IMPORTS = """
+import resource, sys
+from ai_workflow import memory
+
+def limited():
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 20), -1))
+    from {module} import {name}
+
+try:
+    memory.explained(limited)
+except memory.MemoryExhausted as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "name"), [("lightgbm", "Booster"), ("pyarrow", "table"), ("pandas", "DataFrame")])
+def test_a_library_that_does_not_fit_into_memory_is_named(module: str, name: str) -> None:
+    code = IMPORTS.format(module=module, name=name)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout.startswith("memory ran out while loading "), done.stderr
+    assert done.stdout.rstrip().endswith("Give the process more memory")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_shortage"),
+    [
+        (OSError("lib_x.so: failed to map segment from shared object"), True),
+        (ImportError("libx.so.2: cannot map zero-fill pages: Cannot allocate memory"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError("x.so: failed to map segment from shared object: Operation not permitted"), False),
+        (ImportError("libgomp.so.1: cannot allocate memory in static TLS block"), False),
+        (ImportError("No module named 'x'"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (ValueError("cannot allocate memory for a joke"), False),
+    ],
+)
+def test_errors_of_the_loader_are_a_lack_of_memory_only_if_they_say_so(error: Exception, is_shortage: bool) -> None:
+    def work() -> None:
+        raise error
+
+    with pytest.raises(memory.MemoryExhausted if is_shortage else type(error)):
+        memory.explained(work)
+
+
+def test_an_import_error_that_hides_the_loader_is_a_lack_of_memory() -> None:
+    def work() -> None:
+        try:
+            raise ImportError("libarrow.so: failed to map segment from shared object")
+        except ImportError as error:
+            raise ImportError("built without support for Parquet") from error
+
+    with pytest.raises(StageError, match=r"^memory ran out .*\(built without support for Parquet\)\. Give the process"):
+        memory.explained(work)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["featuring", "cleaning", "loading", "training"])
 @pytest.mark.timeout(300)
 def test_under_a_limit_of_the_system_a_stage_goes_on_with_fewer_rows(name: str, tmp_path: Path) -> None:
     if name == "training":
-        pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+        pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
     folder = tmp_path / "place"
     _starved(name, folder)
     code, out = _starved(name, folder, 0)

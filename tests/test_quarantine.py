@@ -75,3 +75,13 @@ def test_the_summary_names_the_commonest_faults_with_their_first_row(store: Stor
 def test_nothing_rejected_writes_nothing(store: Store) -> None:
     assert quarantine.gather(store, []) == quarantine.Rejected(0, "", None)
     assert store.names("quarantine") == []
+
+
+def test_a_missing_cell_is_not_quoted_as_a_word_that_the_file_does_not_hold(store: Store) -> None:
+    part = _write(store, "a", {6: None}, "is missing")
+    assert partitions.read(store, part)["value"].tolist() == [""]
+    assert (
+        "(first: a.csv row 6: an empty cell or a value of source.missing)" in quarantine.gather(store, [part]).summary
+    )
+    part = _write(store, "b", {6: "None"}, "is not a number")
+    assert "(first: b.csv row 6: 'None')" in quarantine.gather(store, [part]).summary

@@ -126,6 +126,13 @@ def test_a_version_that_is_not_there_is_said_with_those_that_are(registry: Regis
     assert f"'{name}'" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["model_v9.9", "Latest", ".."])
+def test_a_version_that_is_not_there_is_said_with_what_to_name_instead(registry: Registry, name: str) -> None:
+    _publish(registry)
+    with pytest.raises(AiWorkflowError, match=rf"'{name}'.*; there is: model_v1\.0\. Name one of these, or latest or"):
+        registry.get(name)
+
+
 def test_a_file_that_a_version_has_not_is_named(registry: Registry) -> None:
     with pytest.raises(StoreError, match=r"model_v1.0 has no file weights.bin"):
         registry.read(_publish(registry), "weights.bin")

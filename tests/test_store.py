@@ -272,3 +272,33 @@ def test_others_may_read_what_is_written(tmp_path: Path) -> None:
 def _left(folder: Path) -> list[str]:
     """Return all that is in a folder, hidden files too."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_store_that_cannot_be_written_names_store_root_the_reason_and_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for root, reason, remedy in (
+        (tmp_path / "file", f"Not a directory: '{tmp_path}/file' is a file", "Set store.root to a folder"),
+        (tmp_path / "file/sub/store", f"Not a directory: '{tmp_path}/file' is a file", "Set store.root to a folder"),
+        (tmp_path / "link", f"'{tmp_path}/link' is a link to '{tmp_path}/gone', which does not exist", "Create that"),
+        (tmp_path / "link/store", f"'{tmp_path}/link' is a link to '{tmp_path}/gone', which does not", "Create that"),
+        (tmp_path / ("x" * 300), "File name too long", "Set store.root to a shorter path"),
+    ):
+        with pytest.raises(StoreError) as caught:
+            Store(root).require_writable()
+        assert str(caught.value).startswith(f"store.root '{root}' cannot be written: {reason}")
+        assert remedy in str(caught.value)
+    Store(tmp_path / "new/store").require_writable()
+    assert [*(tmp_path / "new/store").iterdir()] == []
+
+
+def test_a_full_disk_is_said_before_a_run(small_disk: Path) -> None:
+    store = Store(small_disk)
+    with pytest.raises(StoreError):
+        store.write("fill", b"x" * 200_000)
+    for size in (32_768, 4096, 1):
+        with contextlib.suppress(StoreError):
+            for number in range(100):
+                store.write_new(f"{size}-{number}", b"x" * size)
+    with pytest.raises(StoreError, match=r"store\.root .* No space left on device\. The disk is full"):
+        store.require_writable()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai_workflow import scores
+from ai_workflow import markdown, scores
+from ai_workflow.markdown import escaped
 
 
 def render(report: dict[str, Any], version: str | None = None) -> str:
@@ -15,9 +16,9 @@ def render(report: dict[str, Any], version: str | None = None) -> str:
         "## How good it is",
         _table(report),
     ]
-    parts += [f"> {note}" for note in _notes(report)]
-    parts += [f"> **Warning:** {text}" for text in report["warnings"]]
-    parts.append(f"**Gate:** {report['gate']['verdict']}")
+    parts += [f"> {escaped(note)}" for note in _notes(report)]
+    parts += [f"> **Warning:** {escaped(text)}" for text in report["warnings"]]
+    parts.append(f"**Gate:** {escaped(report['gate']['verdict'])}")
     if report["task"] == "classification":
         parts += ["## Per class", _per_class(report["scores"]["per_class"])]
     parts += ["## Plots", *(f"![{name.removesuffix('.svg')}]({name})" for name in report["plots"])]
@@ -26,10 +27,10 @@ def render(report: dict[str, Any], version: str | None = None) -> str:
 
 def _facts(report: dict[str, Any]) -> str:
     facts = {
-        "task": f"{report['task']} of `{report['target']}`",
-        "model": f"{report['kind']} ({report['library']}), {report['steps']} steps",
+        "task": f"{report['task']} of {markdown.code(report['target'])}",
+        "model": escaped(f"{report['kind']} ({report['library']}), {report['steps']} steps"),
         "rows": "{training_rows} to train, {validation_rows} to stop early, {holdout_rows} held out".format_map(report),
-        "holdout": report["holdout"],
+        "holdout": escaped(report["holdout"]),
         "features": f"{report['features']} from {report['columns']} columns",
         "trace": f"`{report['trace_id']}`",
         "data": f"`{report['data']}`",
@@ -69,8 +70,4 @@ def _notes(report: dict[str, Any]) -> list[str]:
 def _per_class(lines: list[dict[str, Any]]) -> str:
     head = ["| class | precision | recall | f1 | rows |", "|---|---|---|---|---|"]
     row = "| {name} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {support} |"
-    return "\n".join(head + [row.format_map(line | {"name": _cell(line["class"])}) for line in lines])
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return "\n".join(head + [row.format_map(line | {"name": escaped(line["class"])}) for line in lines])

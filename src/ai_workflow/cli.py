@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from ai_workflow import process_limit
+from ai_workflow import memory, process_limit
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 2 a mistake that is said on stderr."""
     try:
         dotenv.load()
-        with process_limit.explained():
+        with process_limit.explained(), memory.translated():
             app(arguments, exit_on_error=False)
     except CycloptsError:  # it has printed what is wrong with the command line
         sys.exit(FAILED)

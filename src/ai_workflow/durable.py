@@ -6,10 +6,31 @@ import contextlib
 import errno
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ai_workflow.errors import StoreError
+
+_ELSEWHERE = "Set store.root to another place"
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space and run again; nothing is lost",
+    errno.EDQUOT: "The quota is used up: free some space and run again; nothing is lost",
+    errno.EACCES: "Give this user the right to write there, or set store.root to another place",
+    errno.EPERM: "Give this user the right to write there, or set store.root to another place",
+    errno.EROFS: "The file system is read-only: set store.root to another place",
+    errno.ENOTDIR: "Set store.root to a folder",
+    errno.EEXIST: "Set store.root to a folder",
+    errno.EISDIR: "Remove the folder that is in the way, or set store.root to another place",
+    errno.ENAMETOOLONG: "Set store.root to a shorter path",
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or set store.root to another place",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n)",
+    errno.ENOMEM: "Give the process more memory",
+    errno.EIO: "Check the disk, or set store.root to another place",
+    errno.ELOOP: "Correct the links in the path, or set store.root to another place",
+}
+# Reasons that lie in a part of the path.
+_OF_THE_PATH = (errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
 
 
 def make_ready(written: Path, *, flushed: bool) -> None:
@@ -59,12 +80,42 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def write_error(place: str, error: OSError) -> StoreError:
-    """Return what to say where a place could not be written: which, why, and what to do."""
-    remedy = {
-        errno.ENOSPC: "The disk is full: free some space and run again; nothing is lost",
-        errno.EDQUOT: "The quota is used up: free some space and run again; nothing is lost",
-        errno.EACCES: "Give this user the right to write there, or set store.root to another place",
-        errno.EROFS: "The file system is read-only: set store.root to another place",
-    }.get(error.errno or 0, "Mend the place, or set store.root to another")
-    return StoreError(f"{place} cannot be written: {error.strerror or error}. {remedy}")
+def require_writable(root: str, folder: Path) -> None:
+    """Create the folder of a store, and a nameless file in it.
+
+    Raises:
+        StoreError: names `store.root`, with the reason and its remedy.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+            file.flush()
+    except OSError as error:
+        raise write_error(f"store.root '{root}'", error, folder) from error
+
+
+def write_error(place: str, error: OSError, path: Path | None = None) -> StoreError:
+    """Return the error of a place that cannot be written: which, why, and the remedy of that reason.
+
+    Args:
+        place: how the message names it.
+        error: of the system.
+        path: the place, if it is not what `place` says.
+    """
+    reason, remedy = _obstacle(path or Path(place)) if error.errno in _OF_THE_PATH else (None, None)
+    reason = reason or error.strerror or str(error)
+    return StoreError(f"{place} cannot be written: {reason}. {remedy or _REMEDIES.get(error.errno or 0, _ELSEWHERE)}")
+
+
+def _obstacle(path: Path) -> tuple[str | None, str | None]:
+    """Return which part of a path is no folder, and the remedy."""
+    for part in [path, *path.parents]:
+        if part.is_symlink() and not part.exists():
+            return (
+                f"'{part}' is a link to '{part.readlink()}', which does not exist",
+                "Create that folder, or correct the link",
+            )
+        if part.exists():
+            return (f"Not a directory: '{part}' is a file", None) if not part.is_dir() else (None, None)
+    return None, None

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 from ai_workflow import json_text
+from ai_workflow.durable import write_error
 from ai_workflow.errors import StoreError
 from ai_workflow.logs import logger
 from ai_workflow.run_lock import boot_id, is_locked
@@ -161,8 +162,9 @@ class Leases:
             os.write(handle, data)
             part.rename(place)
         except OSError as error:
-            part.unlink(missing_ok=True)
-            raise StoreError(f"{place} cannot be written: {error.strerror or error}. Mend the place") from error
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise write_error(str(place), error) from error
         return handle
 
     def _beat(self, path: str, handle: int | None, lease: Lease, over: threading.Event) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from ai_workflow import logs, trace
+from ai_workflow import logs, memory_errors, trace
 from ai_workflow.errors import StageError
 
 T = TypeVar("T")
@@ -115,10 +116,35 @@ def explained(work: Callable[[], T]) -> T:
     Raises:
         MemoryExhausted: memory ran out in it, where nothing could be made smaller.
     """
-    try:
+    with translated():
         return work()
-    except MemoryError as error:
-        raise exhausted(error) from error
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Replace the errors of memory that ran out within the context, those of libraries that are loaded among them.
+
+    Raises:
+        MemoryExhausted: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, ImportError) as error:
+        if (found := shortage(error)) is None:
+            raise
+        raise exhausted(found) from error
+
+
+def shortage(error: BaseException) -> MemoryError | None:
+    """Return the MemoryError that an error stands for; None if it is about something else."""
+    if isinstance(error, OutOfMemory):
+        return error
+    if not memory_errors.is_shortage(error):
+        return None
+    name = memory_errors.library(error)
+    if name is None and isinstance(error, MemoryError):
+        return error
+    return described(error, f" while loading {name}" if name else "", MORE)
 
 
 def exhausted(error: MemoryError) -> MemoryExhausted:
@@ -127,8 +153,8 @@ def exhausted(error: MemoryError) -> MemoryExhausted:
     return MemoryExhausted(found.problem, found.remedy)
 
 
-def described(error: MemoryError, what: str, remedy: str) -> OutOfMemory:
-    """Return a MemoryError with problem and remedy; one that has them already stays as it is."""
+def described(error: BaseException, what: str, remedy: str) -> OutOfMemory:
+    """Return an error as a MemoryError with problem and remedy; one that has them already stays as it is."""
     if isinstance(error, OutOfMemory):
         return error
     text = " ".join(str(error).split()).rstrip(".")

@@ -213,8 +213,8 @@ if __name__ == "__main__":
     logging.getLogger(logs.ROOT).addHandler(_Warnings(answers))
     try:
         _answer(sys.stdin.buffer, answers)
-    except MemoryError as error:
-        _out_of_memory(answers, error)
-        sys.exit(1)
     except Exception as error:  # whatever a library makes of a bad model: one line, and the caller says which it was
+        if found := memory.shortage(error):
+            _out_of_memory(answers, found)
+            sys.exit(1)
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

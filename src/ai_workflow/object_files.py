@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 
 import fsspec
 
+from ai_workflow import memory_errors, remote_errors
 from ai_workflow.durable import write_error
 from ai_workflow.errors import AiWorkflowError, StoreError
 
@@ -172,7 +173,9 @@ class ObjectFiles:
         except FileNotFoundError as error:
             raise StoreError(f"{self._url(path)} cannot be read: No such file or directory") from error
         except Exception as error:  # each client library has its own
-            raise StoreError(f"{self._url(path)} cannot be read: {_reason(error)}. {_REMEDY}") from error
+            if memory_errors.is_shortage(error):
+                raise
+            raise StoreError(f"{self._url(path)} cannot be read: {self._why(error)}") from error
 
     @contextlib.contextmanager
     def _writing(self, path: str) -> Iterator[None]:
@@ -183,7 +186,15 @@ class ObjectFiles:
         except OSError as error:
             raise write_error(self._url(path), error) from error
         except Exception as error:  # each client library has its own
-            raise StoreError(f"{self._url(path)} cannot be written: {_reason(error)}. {_REMEDY}") from error
+            if memory_errors.is_shortage(error):
+                raise
+            raise StoreError(f"{self._url(path)} cannot be written: {self._why(error)}") from error
+
+    def _why(self, error: Exception) -> str:
+        """Return the reason of an error, and the remedy."""
+        remedy = remote_errors.credentials_remedy(error, self._root.partition("://")[0])
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"{remote_errors.unreachable(error) or reason}. {remedy or _REMEDY}"
 
 
 class _Readable(io.RawIOBase):
@@ -211,7 +222,3 @@ class _Readable(io.RawIOBase):
 
     def tell(self) -> int:
         return self._file.tell()
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -46,7 +46,7 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
             text = json_text.line(
                 json_text.finite({str(name): _plain(record[name]) for name in shown}), sort_keys=False
             )
-            lines.append((source, int(record[ROW]), column, str(_plain(record.get(column, ""))), reason, text))
+            lines.append((source, int(record[ROW]), column, _text(record.get(column)), reason, text))
     lines.sort(key=lambda line: (line[1], line[2]))
     return parquet.tabled(pd.DataFrame(lines, columns=list(COLUMNS)))
 
@@ -66,13 +66,18 @@ def gather(store: Store, parts: list[Partition]) -> Rejected:
                 column, reason = map(str, names)
                 reasons[column, reason] += len(group)
                 head = group.iloc[0]
-                first.setdefault((column, reason), f"{head['source']} row {head['row']}: {_cut(str(head['value']))}")
+                first.setdefault((column, reason), f"{head['source']} row {head['row']}: {_cut(head['value'])}")
             frame.to_csv(pending.local, mode="a", header=number == 0, index=False)
     summary = "; ".join(
         f"{count}x {column} {reason} (first: {first[column, reason]})"
         for (column, reason), count in reasons.most_common(_SHOWN)
     )
     return Rejected(rows, f"{summary}; all of them in {store.url(pending.ref.path)}", pending.ref)
+
+
+def _text(value: Any) -> str:
+    plain = _plain(value)
+    return "" if plain is None else str(plain)
 
 
 def _plain(value: Any) -> Any:
@@ -84,4 +89,7 @@ def _plain(value: Any) -> Any:
 
 
 def _cut(text: str, most: int = 40) -> str:
+    """Return a value as a message quotes it; the loader keeps no text of a missing one."""
+    if not text:
+        return "an empty cell or a value of source.missing"
     return repr(text if len(text) <= most else text[:most] + "…")

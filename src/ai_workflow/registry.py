@@ -95,10 +95,11 @@ class Registry:
         folder = f"{self.folder}/{wanted}"
         known = wanted and VERSION.match(wanted) and state.tells_of(wanted)
         if not known or not self.store.exists(f"{folder}/{MANIFEST}"):
-            there = ", ".join(self.versions()) or "none"
+            there = ", ".join(self.versions())
+            remedy = "Name one of these, or latest or stable" if there else "Run the training flow first"
             raise AiWorkflowError(
-                f"there is no model version '{name}' in {self.store.url(self.folder)}; there is: {there}. "
-                "Run the training flow first"
+                f"there is no model version '{name}' in {self.store.url(self.folder)}; there is: {there or 'none'}. "
+                f"{remedy}"
             )
         return Version(str(wanted), folder, self.store.read_record(f"{folder}/{MANIFEST}"))
 

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ai_workflow import json_text
+from ai_workflow.durable import write_error
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.store import Store
 
@@ -97,7 +98,7 @@ def hold(store: Store, run_id: str, holder: Holder) -> None:
         os.pwrite(handle, line, 0)
         os.ftruncate(handle, len(line))
     except OSError as error:
-        raise _unwritable(place, error) from error
+        raise _unwritable(store, place, error) from error
 
 
 def drop_at_exit(store: Store, run_id: str) -> None:
@@ -158,7 +159,7 @@ def alone(store: Store, name: str) -> Iterator[bool]:
     try:
         handle = _take(place)
     except OSError as error:
-        raise _unwritable(place, error) from error
+        raise _unwritable(store, place, error) from error
     try:
         yield handle is not None
     finally:
@@ -183,8 +184,10 @@ def _take(place: Path) -> int | None:
     return None
 
 
-def _unwritable(place: Path, error: OSError) -> StoreError:
-    remedy = "Free some space or give this user the right to write there, and run again"
+def _unwritable(store: Store, place: Path, error: OSError) -> StoreError:
+    if store.is_local:
+        return write_error(str(place), error)
+    remedy = "Free some space there, or set TMPDIR to a folder that this user may write"
     return StoreError(f"{place} cannot be written: {error.strerror or error}. {remedy}")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ai_workflow import json_text
-from ai_workflow.durable import make_ready, write_error
+from ai_workflow.durable import make_ready, require_writable, write_error
 from ai_workflow.errors import StoreError
 from ai_workflow.local_files import PART, LocalFiles
 from ai_workflow.object_files import ObjectFiles
@@ -65,6 +65,11 @@ class Store:
         if self.is_local and not self.local(".").is_dir() and (exists or self.local(".").exists()):
             raise StoreError(f"the store {self.root} is not a folder. Correct its path")
         return self
+
+    def require_writable(self) -> None:
+        """Raise a StoreError, before any work is done, if files cannot be written; an object store is not tested."""
+        if self._local is not None:
+            require_writable(self.root, self._local.at("."))
 
     def local(self, path: str) -> Path:
         """Return the local path of a file; only a folder store has one."""

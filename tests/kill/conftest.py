@@ -62,7 +62,7 @@ def reference(prefect_server: Server, source: Path, tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="session")
 def torch_reference(prefect_server: Server, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """The same for the perceptron, where all that has a state is used."""
-    pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+    pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
     params = {"hidden": [16], "learning_rate": 0.01, "dropout": 0.2, "schedule": "cosine"}
     place = Place(tmp_path_factory.mktemp("torch"), source, trainer={"kind": "torch_mlp", "params": params})
     return Reference.of(place)

@@ -129,6 +129,18 @@ def test_a_version_in_memory_answers_whatever_becomes_of_its_files(damage: str, 
         assert running.predict(shop.ROW)["model_version"] == LATEST
 
 
+@pytest.mark.slow
+def test_each_damaged_version_is_named_with_its_reason(tmp_path: Path, root: Path) -> None:
+    (root / shop.FOLDER / LATEST / "model.txt").write_bytes(b"tree")
+    (root / shop.FOLDER / STABLE / "features.json").unlink()
+    with Running(shop.pipeline(tmp_path), root) as running:
+        found = running.predict(shop.ROW)
+        latest, stable = found["fallback_reason"].split("; ")
+        assert latest == f"{LATEST}: not_loaded (model.txt is damaged: its sha256 is not the one on record)"
+        assert stable == f"{STABLE}: not_loaded (features.json cannot be read: No such file or directory)"
+        assert any(f"all models failed, answered by default: {latest}; {stable}" in line for line in running.log)
+
+
 def test_a_damaged_latest_at_the_start_is_answered_for_by_stable_until_it_is_mended(tmp_path: Path, root: Path) -> None:
     model = root / shop.FOLDER / LATEST / "model.txt"
     whole = model.read_bytes()
@@ -136,7 +148,8 @@ def test_a_damaged_latest_at_the_start_is_answered_for_by_stable_until_it_is_men
     with Running(shop.pipeline(tmp_path), root) as running:
         found = running.predict(shop.ROW)
         assert (found["model_version"], found["fallback"]) == (STABLE, True)
-        assert found["fallback_reason"] == f"{LATEST}: not_loaded"
+        damaged = "model.txt is damaged: its sha256 is not the one on record"
+        assert found["fallback_reason"] == f"{LATEST}: not_loaded ({damaged})"
         assert running.ready()["state"] == "degraded"
         assert any(f"{LATEST} is not served" in line and "model.txt" in line for line in running.log)
         model.write_bytes(whole)

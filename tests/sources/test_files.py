@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import http.server
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from ai_workflow.errors import StageError, TransientError
+from ai_workflow.errors import StageError, StoreError, TransientError
 from ai_workflow.sources import files
 from ai_workflow.store import Store
 from tests.sources.loading import csv, rows, write
@@ -128,7 +130,7 @@ def test_a_protocol_without_its_package_is_told_with_the_line_that_installs_it(m
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
-    with pytest.raises(StageError, match=r"pip install 'ai-workflow\[s3\]'"):
+    with pytest.raises(StageError, match=r"\.venv/bin/pip install -e '\.\[s3\]'"):
         files.find("s3://bucket/a.csv", CSV)
     with pytest.raises(StageError, match="Install s3fs"):
         files.find("other://bucket/a.csv", CSV)
@@ -171,9 +173,91 @@ def web(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+@contextlib.contextmanager
+def answering(code: int) -> Iterator[str]:
+    """Serve one status on loopback."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port on loopback that refuses connections: it is bound, and nothing listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield int(unused.getsockname()[1])
+
+
 def test_a_file_of_a_web_server_is_read(web: str, store: Store, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 100_000)
     assert len(rows(store, csv(f"{web}/a.csv"))) == 100_000
     with pytest.raises(StageError, match=r"gone\.csv does not exist"):
         files.find(f"{web}/gone.csv", CSV)
+
+
+def test_a_web_server_that_cannot_be_reached_is_worth_a_retry_and_says_why(unused_port: int) -> None:
+    pytest.importorskip("aiohttp")
+    for address, said in (
+        (f"http://127.0.0.1:{unused_port}/a.csv", "cannot be reached: connection refused"),
+        (f"https://127.0.0.1:{unused_port}/sub/a.csv", "cannot be reached: connection refused"),
+        ("https://no-such-host.invalid/a.csv", "cannot be reached: the name of the host is not known"),
+    ):
+        with pytest.raises(TransientError) as caught:
+            files.find(address, CSV)
+        assert str(caught.value) == f"{address} {said}. Check the address, and that this machine may connect to it"
+
+
+@pytest.mark.parametrize(
+    ("code", "passes", "said"),
+    [
+        (401, False, "may not be read: HTTP 401 Unauthorized. Give the URL credentials"),
+        (403, False, "may not be read: HTTP 403 Forbidden. Give the URL credentials"),
+        (404, False, "does not exist"),
+        (410, False, "does not exist"),
+        (429, True, "cannot be read: HTTP 429 Too Many Requests. Run again"),
+        (503, True, "cannot be read: HTTP 503 Service Unavailable. Run again"),
+    ],
+)
+def test_what_a_web_server_answers_is_said_with_its_status(code: int, passes: bool, said: str) -> None:
+    pytest.importorskip("aiohttp")
+    with answering(code) as address, pytest.raises(StageError) as caught:
+        files.find(f"{address}/a.csv", CSV)
+    assert said in str(caught.value)
+    assert isinstance(caught.value, TransientError) == passes
+
+
+def test_a_server_without_tls_is_said(web: str) -> None:
+    pytest.importorskip("aiohttp")
+    with pytest.raises(TransientError, match="cannot be reached: TLS failed"):
+        files.find(f"{web.replace('http:', 'https:')}/a.csv", CSV)
+
+
+def test_an_object_store_without_credentials_is_told_which_variables_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(StageError, match=r"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"):
+        files.find("s3://bucket-of-a-test/a.csv", CSV)
+    with pytest.raises(StoreError, match=r"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"):
+        Store("s3://bucket-of-a-test/prefix").read("a")

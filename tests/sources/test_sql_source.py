@@ -153,6 +153,26 @@ def test_an_address_that_cannot_work_is_told_without_its_password(store: Store, 
     assert "hunter2" not in text
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_postgresql_without_a_driver_takes_the_one_that_is_installed(store: Store, scheme: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        own = sql(f"{scheme}://me@{address}/db", table="t")
+        with pytest.raises(TransientError, match=f"{address} cannot be reached"):
+            data_loader.load(store, own, data_loader.inspect(own))
+        host, _, port = address.partition(":")
+        source = SqlSource(kind="sql", table="t")
+        database = Database.model_validate({"driver": scheme, "host": host, "port": int(port)})
+        with pytest.raises(TransientError, match=f"{address} cannot be reached"):
+            data_loader.load(store, source, data_loader.inspect(source), database)
+
+
+def test_a_driver_of_postgresql_that_is_missing_is_told_with_the_one_that_is_installed(store: Store) -> None:
+    said = refused(store, sql("postgresql+psycopg2://me@host/db", table="t"))
+    assert said.endswith("Write it as postgresql+psycopg://, whose driver is installed")
+
+
 def test_a_database_that_is_down_is_worth_a_retry_and_named_by_host_and_port(store: Store) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -42,7 +42,7 @@ LIMITED = """
 
 @pytest.fixture(autouse=True)
 def _gpu() -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+    torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
     if not torch.cuda.is_available():
         pytest.skip("no GPU: PyTorch finds none here")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
+import os
 import re
 import weakref
 from pathlib import Path
@@ -13,7 +16,11 @@ import pytest
 
 from ai_workflow import memory, settings, trainers
 from ai_workflow.errors import StageError
+from ai_workflow.settings import lightgbm_bounds
+from ai_workflow.settings.lightgbm_bounds import BOUNDS
+from ai_workflow.settings.lightgbm_names import NAMES
 from ai_workflow.trainers import TrainingData
+from ai_workflow.trainers.native_output import silenced
 from tests.trainers import rows
 from tests.trainers.rows import KINDS, Held, begun, data, options, spec, stepped, table
 
@@ -180,6 +187,53 @@ def test_a_parameter_that_cannot_be_is_named(params: dict[str, Any], said: list[
     for part in said:
         assert part in str(caught.value)
     assert not re.search(r"\.cpp|line \d", str(caught.value))
+
+
+@pytest.mark.parametrize("params", [{"num_leaves": 99999999999}, {"learning_rate": "fast"}, {"boosting": "bogus"}])
+def test_what_lightgbm_prints_of_an_error_is_not_on_standard_error_as_well(
+    params: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StageError):
+        begun("binary", **params)
+    with pytest.raises(lightgbm.basic.LightGBMError):
+        trainers.load("lightgbm", b"tree\nversion=v4\n")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_python_and_other_threads_write_to_standard_error_meanwhile(capfd: pytest.CaptureFixture[str]) -> None:
+    library = ctypes.CDLL(None)
+    with silenced():
+        with silenced():
+            library.perror(b"inside")
+        library.perror(b"between")
+        os.write(2, b"python\n")
+    library.perror(b"after")
+    shown = capfd.readouterr().err
+    assert "python\n" in shown
+    assert "after" in shown
+    assert not {"inside", "between"} & set(re.findall(r"\w+", shown))
+
+
+def test_the_names_that_a_configuration_is_checked_by_are_those_of_the_library() -> None:
+    library = lightgbm.basic._ConfigAliases._get_all_param_aliases()
+    assert {alias: NAMES.get(alias) for name, aliases in library.items() for alias in (name, *aliases)} == {
+        alias: name for name, aliases in library.items() for alias in (name, *aliases)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDS))
+def test_the_bounds_that_a_configuration_is_checked_by_are_those_of_the_library(name: str) -> None:
+    bound, step = BOUNDS[name], 1 if BOUNDS[name].is_whole else 1e-6
+    values = [edge + side * step for edge in (bound.low, bound.high) if math.isfinite(edge) for side in (-1, 0, 1)]
+    values = [int(value) for value in values] if bound.is_whole else values
+    for value in [*values, "fast"]:
+        accepted = True
+        try:
+            with silenced():
+                lightgbm.Dataset(np.zeros((2, 1)), params={"verbosity": -1, name: value}).construct()
+        except lightgbm.basic.LightGBMError:
+            accepted = False
+        assert (lightgbm_bounds.problem(name, value) is None) == accepted, value
 
 
 @pytest.mark.parametrize("metric", ["none", "bogus"])

@@ -174,7 +174,7 @@ def test_without_pytorch_models_answer_and_a_training_says_what_to_install(tmp_p
     path.write_bytes(model())
     assert processes.python(WITHOUT, path).splitlines() == [
         "(2, 3)",
-        "trainer.kind torch_mlp needs PyTorch. Install it: pip install 'ai-workflow[torch]'",
+        "trainer.kind torch_mlp needs PyTorch. Install it: .venv/bin/pip install -e '.[torch]'",
     ]
 
 

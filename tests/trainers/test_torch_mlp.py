@@ -17,7 +17,7 @@ from tests.trainers import mlps
 from tests.trainers.mlps import BATCH, STEPS, STOPS, begun, end
 from tests.trainers.rows import KINDS, Held, data, spec, table
 
-torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
 
 Losses = list[tuple[int, float]]
 

@@ -18,7 +18,7 @@ from ai_workflow.trainers.loop import Training
 from tests import processes
 from tests.trainers.mlps import begun, options
 
-torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
 torch_network = pytest.importorskip("ai_workflow.trainers.torch_network")
 
 SHORT_OF_MEMORY = """

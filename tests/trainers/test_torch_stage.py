@@ -15,7 +15,7 @@ from ai_workflow.store import Store
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
 from tests.trainers import killed
 
-pytest.importorskip("torch", reason="PyTorch is missing. Install it: pip install 'ai-workflow[torch]'")
+pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
 
 TRAINER: dict[str, Any] = {
     "steps": 120,

@@ -15,7 +15,7 @@ from ai_workflow.config.merge import at, members
 from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
-from ai_workflow.settings import Settings
+from ai_workflow.settings import Settings, Trainer, trainer_params
 from ai_workflow.settings.section import NAME_PATTERN
 
 _SENTENCES = {
@@ -56,10 +56,22 @@ class Checker:
 
     def settings(self, values: object) -> tuple[Settings | None, list[Problem]]:
         """Return the settings, or None and what is wrong with the values."""
+        wrong = self._of_params(values)
         try:
-            return Settings.model_validate(values), []
+            return Settings.model_validate(values), wrong
         except ValidationError as error:
-            return None, self._problems(error.errors(include_url=False, include_input=False))
+            return None, self._problems(error.errors(include_url=False, include_input=False)) + wrong
+
+    def _of_params(self, values: object) -> list[Problem]:
+        """Return what the model family does not take, whatever else is wrong."""
+        trainer = values.get("trainer") if isinstance(values, dict) else None
+        params = trainer.get("params") if isinstance(trainer, dict) else None
+        if not isinstance(trainer, dict) or not isinstance(params, dict):
+            return []
+        kind = str(trainer.get("kind") or Trainer().kind)
+        named = {name: value for name, value in params.items() if isinstance(name, str)}
+        found = [(("trainer", "params", name), said) for name, said in trainer_params.problems(kind, named)]
+        return [self._problem(path, [said]) for path, said in found if not any(bad[:3] == path for bad in self.bad)]
 
     def _problems(self, errors: list[ErrorDetails]) -> list[Problem]:
         found: dict[KeyPath, list[str]] = {}

@@ -24,7 +24,7 @@ class Failure:
         version: its name; empty where there is none.
         reason: why, as in the label of `inference_fallback_total`.
         seconds: how long it was waited for; 0: the request was not put to it.
-        text: the same in words, where there is no version to name.
+        text: the same in words, where a version was not loaded or there is none.
     """
 
     version: str
@@ -93,10 +93,12 @@ class Chain:
     Args:
         slots: those that are loaded.
         absent: why the version that should be first is not among them, if so.
+        missing: why later versions are not among them.
     """
 
     slots: tuple[Slot, ...] = ()
     absent: Failure | None = None
+    missing: tuple[Failure, ...] = ()
 
     @property
     def first(self) -> Slot | None:
@@ -156,4 +158,4 @@ class Chain:
             slot.attempts.failed(outcome, seconds, trace_id)
             failures.append(Failure(slot.name, outcome.value, seconds))
             last = outcome
-        return Answered(None, (), failures or [UNPUBLISHED], last=last)
+        return Answered(None, (), [*failures, *self.missing] or [UNPUBLISHED], last=last)

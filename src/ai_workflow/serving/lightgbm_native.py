@@ -89,10 +89,10 @@ def _both(positive: Any) -> memoryview:
 def _library() -> Any:
     spec = importlib.util.find_spec("lightgbm")
     if spec is None or spec.origin is None:
-        raise AiWorkflowError("LightGBM is not installed: pip install lightgbm")
+        raise AiWorkflowError("LightGBM is not installed. Run make setup")
     found = sorted(Path(spec.origin).parent.glob("lib/lib_lightgbm.*"))
     if not found:
-        raise AiWorkflowError(f"{Path(spec.origin).parent} holds no lib_lightgbm: install lightgbm anew")
+        raise AiWorkflowError(f"{Path(spec.origin).parent} holds no lib_lightgbm. Run make setup")
     return ctypes.CDLL(str(found[0]))
 
 

@@ -21,6 +21,8 @@ _PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 1.0, 10, 60.0
 # An old version has so long to answer what it was asked.
 _DRAIN_SECONDS = 10.0
 _DRAIN_STEP = 0.05
+# Characters of the reason in a response.
+_REASON_LENGTH = 200
 log = logger("serving")
 
 
@@ -148,7 +150,7 @@ class Versions:
         self._tally.show(name)
         self._unseen.show(name, slot.loaded.encoder)
         log.info("%s is loaded, and answers its golden rows", name)
-        self.chain = Chain((*self.chain.slots, slot), self.chain.absent)
+        self.chain = Chain((*self.chain.slots, slot), self.chain.absent, self.chain.missing)
 
     def _failed(self, name: str, error: Exception, took: float) -> None:
         before = self._failures.get(name)
@@ -167,12 +169,13 @@ class Versions:
         if not wanted:
             absent = UNPUBLISHED
         elif wanted[0] not in by_name:
-            absent = Failure(wanted[0], NOT_LOADED)
+            absent = self._not_loaded(wanted[0])
+        missing = tuple(self._not_loaded(name) for name in wanted[1:] if name not in by_name)
         order = [name for name in wanted if name in by_name]
         # The one that was first goes on until another one can take its place.
         if absent and wanted and before and before[0] not in order:
             order.insert(0, before[0])
-        self.chain = Chain(tuple(by_name[name] for name in order), absent)
+        self.chain = Chain(tuple(by_name[name] for name in order), absent, missing)
         for name in before:
             if name not in order:
                 task = asyncio.create_task(self._retire(by_name[name]))
@@ -182,6 +185,14 @@ class Versions:
             metrics.get("model_reloads_total").inc()
             log.info("serving %s", ", then ".join([*order, "the default response"]))
         self._show()
+
+    def _not_loaded(self, name: str) -> Failure:
+        """Return why a version is not among the slots, without the paths of this machine: callers read it."""
+        failure = self._failures.get(name)
+        folder = self._registry.store.url(f"{self._registry.folder}/{name}")
+        problem = " ".join(failure.problem.replace(f"{folder}/", "").split()) if failure else ""
+        cut = problem if len(problem) <= _REASON_LENGTH else f"{problem[:_REASON_LENGTH]}…"
+        return Failure(name, NOT_LOADED, text=f"{name}: {NOT_LOADED}" + (f" ({cut})" if cut else ""))
 
     def _show(self) -> None:
         info = metrics.get("model_info")

@@ -20,6 +20,8 @@ _WITH_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 # SQLSTATE classes that may pass: connection, resources, operator, deadlock.
 _TRANSIENT_CLASSES = ("08", "53", "57", "40")
+# Without a driver, SQLAlchemy takes psycopg2, which is not installed; many services still write the older name.
+_POSTGRESQL = ("postgresql", "postgres")
 _REFUSED = (
     "authentication failed",
     "no password supplied",
@@ -43,6 +45,8 @@ def url_of(source: SqlSource, database: Database | None, fetch: Fetch | None) ->
     if source.url is not None:
         try:
             url = make_url(source.url.reveal(fetch))
+            if url.drivername in _POSTGRESQL:
+                url = url.set(drivername="postgresql+psycopg")
         except (ArgumentError, ValueError):
             # The error of the library shows the text, password and all.
             raise StageError(
@@ -51,7 +55,8 @@ def url_of(source: SqlSource, database: Database | None, fetch: Fetch | None) ->
     else:
         found = database or Database()
         password = found.password.reveal(fetch) if found.password else None
-        url = URL.create(found.driver, found.username, password, found.host, found.port, found.name)
+        driver = "postgresql+psycopg" if found.driver in _POSTGRESQL else found.driver
+        url = URL.create(driver, found.username, password, found.host, found.port, found.name)
     if url.password:
         # From here on the password alone is masked too, not just the URL that holds it.
         Secret(str(url.password))
@@ -108,13 +113,19 @@ def _engine(url: URL) -> Engine:
     except (exc.NoSuchModuleError, ImportError) as error:
         raise StageError(
             f"no driver for {url.drivername}:// is installed: {scrub(str(error))}",
-            "Install it with pip, or correct source.url or database.driver",
+            _driver_remedy(url),
         ) from None
     except (exc.ArgumentError, TypeError, ValueError) as error:
         raise StageError(f"{place(url)} cannot be used: {scrub(str(error))}", "Correct source.url") from None
     if engine.dialect.is_async:
         raise StageError(f"{url.drivername}:// is an asynchronous driver", "Name another, as postgresql+psycopg://")
     return engine
+
+
+def _driver_remedy(url: URL) -> str:
+    if url.get_backend_name() == "postgresql":
+        return "Write it as postgresql+psycopg://, whose driver is installed"
+    return "Install the driver into .venv, or correct source.url or database.driver"
 
 
 def _connect(engine: Engine, url: URL) -> Connection:

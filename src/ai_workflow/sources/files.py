@@ -13,9 +13,10 @@ from typing import IO, Any
 
 import fsspec
 
-from ai_workflow.errors import AiWorkflowError, StageError, TransientError
+from ai_workflow.errors import AiWorkflowError, StageError
 from ai_workflow.file_names import require_utf8
 from ai_workflow.secrets import scrub
+from ai_workflow.sources.file_errors import stage_error
 
 _CHUNK = 1 << 20
 # `[*]`, `[?]` and `[[]` are escaped characters, which begin no pattern.
@@ -150,7 +151,7 @@ def _resolve(path: str, base: Path | None) -> tuple[Any, str, bool]:
         fs.invalidate_cache()
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        remedy = f"Install it: pip install 'ai-workflow[{extra}]'" if extra else str(error)
+        remedy = f"Install it: .venv/bin/pip install -e '.[{extra}]'" if extra else str(error)
         raise StageError(f"{shown(path)} needs a package for {protocol}:// that is not installed", remedy) from error
     except ValueError as error:
         raise StageError(
@@ -200,20 +201,10 @@ def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:
 def _translated(path: str) -> Iterator[None]:
     try:
         yield
-    except (AiWorkflowError, GeneratorExit):
+    except (AiWorkflowError, GeneratorExit, MemoryError):
         raise
-    except FileNotFoundError as error:
-        raise StageError(
-            f"{shown(path)} does not exist{_looked_in(path)}", "Correct source.path, or put the file there"
-        ) from error
     except Exception as error:
-        said = scrub(str(error)) or type(error).__name__
-        if (
-            isinstance(error, PermissionError)
-            or getattr(error, "status", 0) in (401, 403)
-            or "credential" in said.lower()
-        ):
-            raise StageError(f"{shown(path)} may not be read: {said}", "Give this user the right to read it") from error
-        if isinstance(error, OSError) or _protocol(path) != _LOCAL:
-            raise TransientError(f"{shown(path)} cannot be read: {said}", "Is the place reachable?") from error
-        raise
+        found = stage_error(error, shown(path), _protocol(path), _looked_in(path))
+        if found is None:
+            raise
+        raise found from error

@@ -100,8 +100,10 @@ def load(kind: str, model: bytes) -> Predict:
     """Return the answering function of a model file. A damaged file can crash the process: verify it first."""
     try:
         made: Predict = _family(kind).load(model)
-    except MemoryError as error:
-        raise memory.described(error, " while the model was loaded", _SMALLER) from error
+    except (MemoryError, OSError, ImportError) as error:
+        if (found := memory.shortage(error)) is None:
+            raise
+        raise memory.described(found, " while the model was loaded", _SMALLER) from error
     return made
 
 

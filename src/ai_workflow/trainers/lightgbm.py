@@ -16,6 +16,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.trainers import lightgbm_params
 from ai_workflow.trainers.lightgbm_errors import CODE_PLACE, explained, memory_watched
 from ai_workflow.trainers.lightgbm_params import BAGGING
+from ai_workflow.trainers.native_output import silenced
 
 if TYPE_CHECKING:
     from ai_workflow.trainers import Predict, Rows, TrainingData
@@ -168,7 +169,8 @@ def _blamed(params: dict[str, Any]) -> str:
     """Return which parameter LightGBM refuses even alone; its own message seldom says."""
     for name, value in params.items():
         try:
-            lightgbm.Dataset(np.zeros((2, 1)), params={"verbosity": -1, name: value}).construct()
+            with silenced():
+                lightgbm.Dataset(np.zeros((2, 1)), params={"verbosity": -1, name: value}).construct()
         except (lightgbm.basic.LightGBMError, TypeError):
             return f"trainer.params.{name} = {value!r}"
     return "trainer.params"

@@ -10,6 +10,7 @@ import lightgbm
 
 from ai_workflow import memory
 from ai_workflow.errors import StageError
+from ai_workflow.trainers.native_output import silenced
 
 # The end of LightGBM's messages: a line of its C++ code.
 CODE_PLACE = re.compile(r" at \S+, line \d+ \.\s*$")
@@ -18,9 +19,13 @@ _NO_MEMORY = ("bad_alloc", "out of memory")
 
 @contextlib.contextmanager
 def memory_watched(remedy: str = "") -> Iterator[None]:
-    """Raise a MemoryError if LightGBM's own error, or NumPy's, means that memory ran out; with a remedy, if given."""
+    """Raise a MemoryError if LightGBM's own error means that memory ran out; with a remedy, if given.
+
+    What the library prints of an error is left out, because the exception has the same text.
+    """
     try:
-        yield
+        with silenced():
+            yield
     except lightgbm.basic.LightGBMError as error:
         if not any(sign in str(error) for sign in _NO_MEMORY):
             raise

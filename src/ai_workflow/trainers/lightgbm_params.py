@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
-import lightgbm
-
 from ai_workflow.errors import StageError
+from ai_workflow.settings.lightgbm_params import FIXED, WITHOUT_EFFECT, refusal
 
-# Same bytes on every run: no racing histograms, one memory layout.
-FIXED = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 BAGGING = ("bagging_fraction", "pos_bagging_fraction", "neg_bagging_fraction")
 # Slower, shrunk and with some columns left out of each tree: a lower log loss on small tables than LightGBM's defaults.
 _DEFAULTS = {"learning_rate": 0.05, "lambda_l2": 1.0, "feature_fraction": 0.8}
 # With fewer training rows, LightGBM's own minimum of rows for a leaf leaves hardly a split.
 _FEW_ROWS, _ROWS_PER_LEAF = 100, 20
-# These have a place of their own in the settings; a second place would silently win or lose.
-_ELSEWHERE = {
-    "num_iterations": "trainer.steps",
-    "early_stopping_round": "trainer.early_stopping",
-    "seed": "trainer.seed",
-    "objective": "task",
-    "num_class": "the target's classes",
-    "categorical_feature": "schema",
-    "label_column": "target",
-    "ignore_column": "schema (drop: true)",
-    "data": "source",
-    "valid": "evaluate.holdout",
-}
-# Parameters of LightGBM's command line, of its file reader, of prediction, of ranking and of training on many machines.
-_UNUSED = (
-    "config task convert_model convert_model_language header two_round weight_column group_column pre_partition "
-    "precise_float_parser parser_config_file save_binary input_model output_model output_result snapshot_freq "
-    "metric_freq is_provide_training_metric first_metric_only early_stopping_min_delta refit_decay_rate "
-    "num_iteration_predict start_iteration_predict pred_early_stop pred_early_stop_freq pred_early_stop_margin "
-    "predict_contrib predict_leaf_index predict_raw_score predict_disable_shape_check "
-    "bagging_by_query eval_at label_gain lambdarank_norm lambdarank_truncation_level objective_seed "
-    "lambdarank_position_bias_regularization tree_learner top_k num_machines local_listen_port machines "
-    "machine_list_filename time_out"
-)
 # Those of objectives that no task has; some of them belong to a metric as well.
 _OF_METRICS = frozenset(("alpha", "fair_c", "poisson_max_delta_step", "tweedie_variance_power"))
-_WITHOUT_EFFECT = frozenset(_UNUSED.split())
 # name: the parameter it needs, the values of that parameter with which it has an effect, and the default of that.
 _BOOSTING = ("boosting", ("dart",), "gbdt")
 _GOSS, _QUANTIZED = ("data_sample_strategy", ("goss",), "bagging"), ("use_quantized_grad", (True,), False)
@@ -86,7 +57,9 @@ def _for_few(rows: int) -> dict[str, list[int]]:
 
 
 def _names() -> dict[str, str]:
-    """Return alias -> the name that LightGBM itself uses."""
+    """Return alias -> the name that the installed LightGBM uses."""
+    import lightgbm
+
     known = lightgbm.basic._ConfigAliases._get_all_param_aliases()
     return {alias: name for name, aliases in known.items() for alias in (name, *aliases)}
 
@@ -97,18 +70,9 @@ def _named(given: dict[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     alias_of: dict[str, str] = {}
     for alias, value in given.items():
-        if alias not in names:
-            own = set(names.values())
-            near = difflib.get_close_matches(alias, own, n=1) or difflib.get_close_matches(alias, names, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else "Remove it"
-            raise StageError(f"trainer.params.{alias} is not a parameter of LightGBM", hint)
+        if found := refusal(alias, names):
+            raise StageError(f"trainer.params.{alias} {found[0]}", found[1])
         name = names[alias]
-        if (place := _ELSEWHERE.get(name)) is not None:
-            raise StageError(f"trainer.params.{alias} is set by {place}", f"Remove it, and set {place}")
-        if name in FIXED:
-            raise StageError(
-                f"trainer.params.{alias} cannot be set: the same data must give the same model", "Remove it"
-            )
         if name in alias_of:
             raise StageError(
                 f"trainer.params.{alias} and trainer.params.{alias_of[name]} are the same parameter", "Remove one"
@@ -121,7 +85,7 @@ def _refuse_without_effect(given: dict[str, Any], params: dict[str, Any]) -> Non
     names = _names()
     for alias in given:
         name = names[alias]
-        if name in _WITHOUT_EFFECT or (name in _OF_METRICS and not params.get("metric")):
+        if name in WITHOUT_EFFECT or (name in _OF_METRICS and not params.get("metric")):
             raise StageError(
                 f"trainer.params.{alias} has no effect in this training (objective {params['objective']})", "Remove it"
             )

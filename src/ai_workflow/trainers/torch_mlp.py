@@ -6,15 +6,15 @@ import difflib
 import hashlib
 import math
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from ai_workflow import memory, settings
 from ai_workflow.errors import StageError
 from ai_workflow.logs import logger
-from ai_workflow.settings import Section
+from ai_workflow.settings.mlp_params import Params
 from ai_workflow.trainers import inputs, mlp_model
 from ai_workflow.trainers.batches import Batches, Position, Reader
 
@@ -27,19 +27,6 @@ _RECENT, _BATCHES = 50, 8
 # The validation rows are gone through so many times before early stopping gives up.
 _LOOKS = 5
 log = logger("trainer")
-
-
-class Params(Section):
-    """What `trainer.params` may say."""
-
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64, 64)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    schedule: Literal["cosine", "none"] = "cosine"
-    evaluate_every: int | None = Field(default=None, ge=1)
-    threads: int = Field(default=1, ge=1)
-    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class Trainer:
@@ -56,10 +43,12 @@ class Trainer:
     def __init__(self) -> None:
         try:
             from ai_workflow.trainers import torch_network
-        except ImportError as error:
+        except (ImportError, OSError) as error:
+            if found := memory.shortage(error):
+                raise found from error
             broken = "" if isinstance(error, ModuleNotFoundError) else f", and the one here does not load: {error}"
             raise StageError(
-                f"trainer.kind torch_mlp needs PyTorch{broken}", "Install it: pip install 'ai-workflow[torch]'"
+                f"trainer.kind torch_mlp needs PyTorch{broken}", "Install it: .venv/bin/pip install -e '.[torch]'"
             ) from error
         self._torch = torch_network
 

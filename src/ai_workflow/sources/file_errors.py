@@ -1,0 +1,53 @@
+"""Errors while the files of a source are found and read, as errors of the stage with their remedy."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from ai_workflow import memory_errors, remote_errors
+from ai_workflow.errors import StageError, TransientError
+from ai_workflow.secrets import scrub
+
+_REACH = "Check the address, and that this machine may connect to it"
+# Statuses of requests that may succeed later.
+_PASSING = (408, 425, 429)
+
+
+def stage_error(error: Exception, what: str, protocol: str, looked_in: str = "") -> StageError | None:
+    """Return the error of the stage for an error of a file system; None if it is not one.
+
+    Args:
+        error: of the file system, or of the client of a server.
+        what: how a message names the file.
+        protocol: of its path; `file` for a local disk.
+        looked_in: what a relative path is relative to, for the message.
+    """
+    if memory_errors.is_shortage(error):
+        return None
+    is_remote = protocol != "file"
+    if is_remote and (code := remote_errors.status(error)):
+        return _refused(what, code)
+    if is_remote and (reason := remote_errors.unreachable(error)):
+        return TransientError(f"{what} cannot be reached: {reason}", _REACH)
+    said = scrub(str(error)) or type(error).__name__
+    if is_remote and (remedy := remote_errors.credentials_remedy(error, protocol)):
+        return StageError(f"{what} may not be read: {said}", remedy)
+    if isinstance(error, FileNotFoundError):
+        return StageError(f"{what} does not exist{looked_in}", "Correct source.path, or put the file there")
+    if isinstance(error, PermissionError) or "credential" in said.lower():
+        who = "these credentials" if is_remote else "this user"
+        return StageError(f"{what} may not be read: {said}", f"Give {who} the right to read it")
+    if isinstance(error, OSError) or is_remote:
+        return TransientError(f"{what} cannot be read: {said}", "Is the place reachable?")
+    return None
+
+
+def _refused(what: str, code: int) -> StageError:
+    name = f"HTTP {code} {HTTPStatus(code).phrase}" if code in HTTPStatus._value2member_map_ else f"HTTP {code}"
+    if code in (404, 410):
+        return StageError(f"{what} does not exist ({name})", "Correct source.path, or put the file there")
+    if code in (401, 403):
+        return StageError(f"{what} may not be read: {name}", "Give the URL credentials that may read it")
+    if code >= 500 or code in _PASSING:
+        return TransientError(f"{what} cannot be read: {name}", "Run again once the server answers")
+    return StageError(f"{what} cannot be read: {name}", "Correct source.path")
