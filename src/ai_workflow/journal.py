@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ai_workflow import json_text, run_order
+from ai_workflow.control_characters import escape
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.secrets import scrub
 from ai_workflow.store import Store
@@ -52,6 +53,11 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def place(self) -> str:
+        """The absolute path or the URL of the journal."""
+        return self._store.url(FOLDER)
 
     def write(self, event: Event) -> None:
         """Add an event as the next file of its trace; secrets in its message are masked.
@@ -119,9 +125,7 @@ class Journal:
         found = [name for name in self._store.names(FOLDER) if name.startswith(prefix.lower())]
         if len(found) != 1:
             what = "no trace begins" if not found else f"{len(found)} traces begin"
-            raise AiWorkflowError(
-                f"{what} with {prefix!r} in {self._store.url(FOLDER)}. `ai-workflow trace --list` shows them"
-            )
+            raise AiWorkflowError(f"{what} with {prefix!r} in {self.place}. `ai-workflow trace --list` shows them")
         return found[0]
 
 
@@ -147,8 +151,12 @@ def render(events: list[Event]) -> str:
     for event in _steps(events):
         moment = local_time(event)
         # One line for each stage, whatever an error text holds.
-        lines.append(f"  {moment} | {event.stage:<20} | {event.status:<8} | {' '.join(event.message.split())}")
+        lines.append(f"  {moment} | {event.stage:<20} | {event.status:<8} | {_one_line(event.message)}")
     return "\n".join(lines)
+
+
+def _one_line(message: str) -> str:
+    return escape(" ".join(message.split()))
 
 
 def local_time(event: Event) -> str:
@@ -166,7 +174,7 @@ def outcome(events: list[Event]) -> str:
     failed = [event.stage for event in events if event.status == ERROR and event.stage != RUN]
     if last.stage == RUN and last.status != STARTED:
         if last.status == ERROR:
-            return f"failed in {failed[-1]}" if failed else f"failed: {last.message}"
+            return f"failed in {failed[-1]}" if failed else f"failed: {_one_line(last.message)}"
         return "finished"
     stage = last.stage if last.stage != RUN else "start"
     if failed and last.status == ERROR:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from ai_workflow import json_text, trace
+from ai_workflow.control_characters import escape, escape_lines
 from ai_workflow.secrets import scrub
 
 ROOT = "ai_pipeline"
@@ -30,8 +31,9 @@ def logger(name: str) -> logging.Logger:
 
 
 def level(given: object) -> object:
-    """Return a level by the name that `logging` has for it: lines say WARN, `logging` says WARNING."""
-    return "WARNING" if given == "WARN" else given
+    """Return a level in capitals, by the name that `logging` has for it: WARNING for WARN."""
+    name = given.upper() if isinstance(given, str) else given
+    return "WARNING" if name == "WARN" else name
 
 
 def setup(level: str = "INFO", form: str = "text") -> None:
@@ -80,7 +82,10 @@ def set_form(form: str) -> None:
 
 
 def be_brief() -> None:
-    """Leave warnings, errors and the progress of a training on the console of this process, for `Console` handlers."""
+    """Leave warnings, errors and the progress of a training on the console of this process, for `Console` handlers.
+
+    At level DEBUG every line of this package stays.
+    """
     global _is_brief  # noqa: PLW0603
     _is_brief = True
 
@@ -106,6 +111,8 @@ class Console(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is shown."""
         if not _is_brief or getattr(record, "progress", False):
+            return True
+        if record.name.split(".")[0] == ROOT and logging.getLogger(ROOT).isEnabledFor(logging.DEBUG):
             return True
         return record.levelno >= logging.WARNING and not record.getMessage().startswith(_FINISHED)
 
@@ -141,17 +148,19 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        message = _message(record)
-        if record.exc_info:
-            message = f"{message}\n{self.formatException(record.exc_info)}"
+        message = scrub(_message(record))
+        crash = scrub(self.formatException(record.exc_info)) if record.exc_info else ""
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         trace_id = trace_of(record)
         if _format == "json":
             # Masked before it is quoted: in JSON a secret with a quote or a backslash looks different.
-            fields = self._fields(record, moment, scrub(message), trace_id)
+            fields = self._fields(record, moment, f"{message}\n{crash}" if crash else message, trace_id)
             return json_text.line(fields, sort_keys=False)
         tail = f" trace={trace.short(trace_id)}" if trace_id else ""
-        return scrub(f"{moment} [{_level(record)}] {record.name}: {message}{tail}")
+        if crash:
+            # Indented: no line of the text of an exception looks like a line of the log.
+            return f"{moment} [{_level(record)}] {record.name}: {escape(message)}\n{_indented(crash)}{tail}"
+        return f"{moment} [{_level(record)}] {record.name}: {escape(message)}{tail}"
 
     def _fields(self, record: logging.LogRecord, moment: str, message: str, trace_id: str | None) -> dict[str, Any]:
         return {
@@ -173,10 +182,14 @@ class Traced(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the message of a record, its traceback if it has one, and ` trace=` at the end."""
         trace_id = trace_of(record)
-        message = _message(record)
+        message = escape(scrub(_message(record)))
         if record.exc_info:
-            message = f"{message}\n{self.formatException(record.exc_info)}"
-        return scrub(message) + (f" trace={trace.short(trace_id)}" if trace_id else "")
+            message = f"{message}\n{_indented(scrub(self.formatException(record.exc_info)))}"
+        return message + (f" trace={trace.short(trace_id)}" if trace_id else "")
+
+
+def _indented(text: str) -> str:
+    return escape_lines(text).replace("\n", "\n  ")
 
 
 def _level(record: logging.LogRecord) -> str:
