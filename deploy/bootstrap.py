@@ -27,20 +27,11 @@ from ai_workflow.prefect_answers import explain, unreachable
 from ai_workflow.secrets import scrub
 from ai_workflow.settings import Settings
 from blocks.registration import register
-from deploy import (
-    armed,
-    automations,
-    durable_store,
-    predeploy,
-    prefect_settings,
-    relay_block,
-    server,
-    variables,
-    work_pool,
-)
+from deploy import armed, automations, durable_store, predeploy, relay_block, server, variables, work_pool
 from deploy.deployments import Deployments, wanted
 from deploy.links import Links
 from deploy.predeploy import Checked
+from deploy.prefect_settings import require_url
 from deploy.source import Source
 
 _PAGE = 200
@@ -180,7 +171,7 @@ async def _blocks_are_readable(client: PrefectClient) -> None:
 
 
 async def _run(file: Path, settings: Settings, source: Source, done: Done, *, prune: bool, take_over: bool) -> None:
-    prefect_settings.require_url(Path("var"))
+    require_url(Path("var"))
     async with get_client() as client:
         ready = await plan(file, settings, source, client)
         try:

@@ -21,6 +21,7 @@ from ai_workflow.store import Store
 FOLDER = "journal"
 # What became of a stage. STARTED and nothing after it: it is running, or its process was killed.
 STARTED, SUCCESS, CACHED, RESUMED, SKIPPED, ERROR = "STARTED", "SUCCESS", "CACHED", "RESUMED", "SKIPPED", "ERROR"
+CANCELLED = "CANCELLED"
 RUN = "run"
 # Events of others about a run: its process was found gone, it was given a new attempt, or given up.
 RECOVERY = "recovery"
@@ -165,18 +166,27 @@ def local_time(event: Event) -> str:
 
 
 def outcome(events: list[Event]) -> str:
-    """Return what became of a run: `finished`, `failed in trainer`, `running: trainer`, `killed in trainer`."""
+    """Return the state of a run, such as `finished`, `failed in trainer`, `running: trainer` or `killed in trainer`.
+
+    A cancelled run is `cancelled in trainer`, also if its process was killed and recovery closed it.
+    """
     gone = events[-1].stage == RECOVERY
+    was_cancelled = gone and events[-1].status in (SKIPPED, CANCELLED)
     events = [event for event in events if event.stage != RECOVERY]
     if not events:
-        return "killed before it began"
+        return "cancelled before it began" if was_cancelled else "killed before it began"
     last = events[-1]
     failed = [event.stage for event in events if event.status == ERROR and event.stage != RUN]
     if last.stage == RUN and last.status != STARTED:
         if last.status == ERROR:
             return f"failed in {failed[-1]}" if failed else f"failed: {_one_line(last.message)}"
+        if last.status == CANCELLED:
+            stopped = [event.stage for event in events if event.status == CANCELLED and event.stage != RUN]
+            return f"cancelled in {stopped[-1]}" if stopped else "cancelled"
         return "finished"
     stage = last.stage if last.stage != RUN else "start"
+    if was_cancelled or last.status == CANCELLED:
+        return f"cancelled in {stage}"
     if failed and last.status == ERROR:
         return f"failed in {failed[-1]}"
     return f"running: {stage}" if not gone and alive(last) else f"killed in {stage}"
