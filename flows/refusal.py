@@ -41,12 +41,8 @@ class Request:
 
 
 async def refuse(request: Request, error: AiWorkflowError) -> State[None]:
-    """Log an error once, show it in Prefect and in the journal, and return the Failed state.
-
-    Each problem of a configuration has a line of its own in the log.
-    """
-    for line in str(error).splitlines():
-        log.error("%s", line)
+    """Log an error once, show it in Prefect and in the journal, and return the Failed state."""
+    log.error("%s", error, extra=logs.REPORT if isinstance(error, config.ConfigError) else {})
     own = _settings(request.pipeline, request.environment)
     # The file of the pipeline cannot be used, but the other layers name the store.
     settings = own or _settings(None, request.environment)

@@ -184,6 +184,14 @@ def test_no_line_of_the_text_of_an_exception_looks_like_a_line_of_the_log() -> N
     assert all(line.startswith("  ") and "\x1b" not in line for line in more[1:])
 
 
+def test_the_report_of_a_configuration_keeps_its_lines_and_forges_none() -> None:
+    text = "2 problems:\na: wrong\x1b[31m\nb: 2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two"
+    with trace.bound(trace_id=ID):
+        first, *more = _line("%s", text, extra=logs.REPORT).rstrip("\n").split("\n")
+    assert first.endswith(": 2 problems: trace=a3f7b2c1")
+    assert more == [r"  a: wrong\x1b[31m", "  b: 2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two"]
+
+
 def test_a_secret_of_several_lines_is_masked_as_well() -> None:
     Secret("BEGIN-0815\nabcdef-0815\nEND-0815")
     assert "abcdef-0815" not in _line("key BEGIN-0815\nabcdef-0815\nEND-0815")

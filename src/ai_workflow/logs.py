@@ -19,6 +19,8 @@ ROOT = "ai_pipeline"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _TASKS, _FLOWS = "prefect.task_runs", "prefect.flow_runs"
 _FINISHED, _RETRY = "Finished in state ", " - Retr"
+# For a message of several lines that holds no line feed of a value: the report of a configuration.
+REPORT = {"is_report": True}
 _format = "text"
 _is_brief = False
 # The last errors of this package: Prefect repeats them in the lines about the states of task and flow.
@@ -160,7 +162,8 @@ class Formatter(logging.Formatter):
         if crash:
             # Indented: no line of the text of an exception looks like a line of the log.
             return f"{moment} [{_level(record)}] {record.name}: {escape(message)}\n{_indented(crash)}{tail}"
-        return f"{moment} [{_level(record)}] {record.name}: {escape(message)}{tail}"
+        first, *more = _lines(record, message)
+        return "\n".join([f"{moment} [{_level(record)}] {record.name}: {first}{tail}", *more])
 
     def _fields(self, record: logging.LogRecord, moment: str, message: str, trace_id: str | None) -> dict[str, Any]:
         return {
@@ -182,10 +185,15 @@ class Traced(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the message of a record, its traceback if it has one, and ` trace=` at the end."""
         trace_id = trace_of(record)
-        message = escape(scrub(_message(record)))
+        message = "\n".join(_lines(record, scrub(_message(record))))
         if record.exc_info:
             message = f"{message}\n{_indented(scrub(self.formatException(record.exc_info)))}"
         return message + (f" trace={trace.short(trace_id)}" if trace_id else "")
+
+
+def _lines(record: logging.LogRecord, message: str) -> list[str]:
+    """Return the message of a record as one line, or as several, indented, if it is a report (`REPORT`)."""
+    return _indented(message).split("\n") if getattr(record, "is_report", False) else [escape(message)]
 
 
 def _indented(text: str) -> str:

@@ -15,6 +15,7 @@ from tests.flows import tables
 from tests.flows.api import Api
 from tests.flows.workplace import Run, Workplace
 
+FORGED = "2026-01-01 00:00:00 [ERROR] fake: line"
 PIPELINE = tables.PIPELINE["pipeline"]
 
 
@@ -24,12 +25,12 @@ def refused(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) ->
     place = Workplace(tmp_path_factory.mktemp("refused"))
     tables.write(place.folder / "rows-1.csv", tables.rows(20))
     place.configure()
-    place.configure("wrong.yaml", trainer={"stepz": 1, "kind": "no\nsuch"})
+    place.configure("wrong.yaml", trainer={"stepz": 1, "kind": "forest"})
     config = {"config": "pipeline.yaml"}
     return place.call(
         [
             {"flow": "training", **config, "overrides": {"trainer.stepz": 4}},
-            {"flow": "scoring", **config, "version": "model_v7.7"},
+            {"flow": "scoring", **config, "version": f"model_v7.7\n{FORGED}"},
             {"flow": "training", **config, "traceparent": "00-1-2-3"},
             {"flow": "evaluation", "config": "wrong.yaml", "environment": "development"},
             {"flow": "promotion", **config, "overrides": {"promotion.ours": 4}},
@@ -44,7 +45,7 @@ def refused(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) ->
     ("number", "flow", "pipeline", "why"),
     [
         (0, "training", PIPELINE, "trainer.stepz"),
-        (1, "scoring", PIPELINE, "there is no model version 'model_v7.7'"),
+        (1, "scoring", PIPELINE, "there is no model version 'model_v7.7"),
         (2, "training", PIPELINE, "00-1-2-3"),
         (3, "evaluation", None, "trainer.stepz"),
     ],
@@ -82,7 +83,16 @@ def test_a_run_of_upkeep_is_named_and_tagged(refused: list[Run], prefect_server:
 
 
 @pytest.mark.slow
-def test_no_problem_makes_a_line_of_its_own(refused: list[Run]) -> None:
-    lines = [line for line in refused[3].output.splitlines() if "such" in line]
-    assert lines
-    assert all("[ERROR] ai_pipeline.flow: " in line for line in lines)
+def test_each_problem_of_a_configuration_has_a_line(refused: list[Run]) -> None:
+    lines = [line for line in refused[3].output.splitlines() if "trainer." in line]
+    assert len(lines) == 2
+    assert all(line.startswith("  ") for line in lines)
+    assert len(refused[3].ours("ERROR")) == 1
+
+
+@pytest.mark.slow
+def test_no_parameter_makes_a_line_of_its_own(refused: list[Run]) -> None:
+    lines = refused[1].output.splitlines()
+    assert not [line for line in lines if line.startswith(FORGED)]
+    assert any(f"\\n{FORGED}" in line for line in lines)
+    assert FORGED not in "".join(journal.render(refused[1].events).splitlines()[1:])
