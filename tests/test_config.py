@@ -291,9 +291,9 @@ def test_a_named_environment_without_a_file_is_an_error_that_lists_those_there_a
     assert project.fails(environment="producton") == [
         f"environment: 'producton' has no file in config/; did you mean 'production'? {there}"
     ]
-    for name in ("base", "../mine", "x\0"):
+    for name, shown in (("base", "base"), ("../mine", "../mine"), ("x\0", r"x\x00")):
         assert project.fails(env={"AIW_ENVIRONMENT": name}) == [
-            f"environment: '{name}' has no file in config/; {there}"
+            f"environment: '{shown}' has no file in config/; {there}"
         ]
     (project.root / "config/development.yaml").unlink()
     assert project.load().settings.environment == "development"
