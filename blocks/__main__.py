@@ -6,12 +6,14 @@ import asyncio
 import sys
 from getpass import getpass
 
-import httpx
+from prefect.settings import PREFECT_API_URL
 
-from ai_workflow import process_limit
+from ai_workflow import process_limit, standard_output
 from ai_workflow.config import dotenv
+from ai_workflow.control_characters import escape_lines
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.prefect_answers import explain
+from ai_workflow.prefect_answers import explained
+from ai_workflow.secrets import scrub
 from blocks.registration import register
 
 
@@ -25,6 +27,13 @@ async def _register() -> int:
     return 0
 
 
+def _require_url() -> None:
+    if not PREFECT_API_URL.value():
+        raise AiWorkflowError(
+            "PREFECT_API_URL is not set. Set it to the URL of the server's API, such as http://127.0.0.1:4200/api"
+        )
+
+
 def _ask(what: str, hidden: bool) -> str:
     return (getpass if hidden else input)(f"{what} (empty: leave it out): ").strip()
 
@@ -36,13 +45,12 @@ def main() -> int:
         return 2
     try:
         dotenv.load_after_prefect()
-        with process_limit.explained():
-            return asyncio.run(_register())
+        with standard_output.may_be_closed(), process_limit.explained():
+            _require_url()
+            with explained():
+                return asyncio.run(_register())
     except AiWorkflowError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except httpx.HTTPStatusError as error:
-        print(explain(error), file=sys.stderr)
+        print(escape_lines(scrub(str(error))), file=sys.stderr)
         return 1
 
 

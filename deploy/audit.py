@@ -17,6 +17,7 @@ import yaml
 from cyclopts import App
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
+from ai_workflow import standard_output
 from ai_workflow.errors import AiWorkflowError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,4 +159,5 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(app(result_action="return_value"))
+    with standard_output.may_be_closed():
+        sys.exit(app(result_action="return_value"))

@@ -18,11 +18,12 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from ai_workflow import config as configuration
-from ai_workflow import process_limit
+from ai_workflow import process_limit, standard_output
 from ai_workflow.config import dotenv, layers
 from ai_workflow.config import variables as environment_variables
+from ai_workflow.control_characters import escape_lines
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.prefect_answers import explain
+from ai_workflow.prefect_answers import explain, unreachable
 from ai_workflow.secrets import scrub
 from ai_workflow.settings import Settings
 from blocks.registration import register
@@ -30,6 +31,7 @@ from deploy import armed, automations, durable_store, predeploy, relay_block, se
 from deploy.deployments import Deployments, wanted
 from deploy.links import Links
 from deploy.predeploy import Checked
+from deploy.prefect_settings import require_url
 from deploy.source import Source
 
 _PAGE = 200
@@ -139,17 +141,12 @@ async def plan(file: Path, settings: Settings, source: Source, client: PrefectCl
 
 
 async def _reachable(client: PrefectClient) -> None:
-    where = PREFECT_API_URL.value()
-    if not where:
-        raise BootstrapError("PREFECT_API_URL is not set. Set it to the server's, such as http://127.0.0.1:4200/api")
     try:
         await client.read_work_pools(limit=1)
     except PrefectHTTPStatusError as error:
         raise BootstrapError(f"{explain(error)}. Nothing was changed") from error
     except Exception as error:  # whatever keeps it from answering
-        raise BootstrapError(
-            f"the Prefect server at {where} does not answer ({error}). Start it, or correct the address"
-        ) from error
+        raise BootstrapError(unreachable(PREFECT_API_URL.value() or "", error)) from error
 
 
 async def _blocks_are_readable(client: PrefectClient) -> None:
@@ -174,6 +171,7 @@ async def _blocks_are_readable(client: PrefectClient) -> None:
 
 
 async def _run(file: Path, settings: Settings, source: Source, done: Done, *, prune: bool, take_over: bool) -> None:
+    require_url(Path("var"))
     async with get_client() as client:
         ready = await plan(file, settings, source, client)
         try:
@@ -241,9 +239,10 @@ def _say(done: Done) -> int:
     for warning in done.warnings:
         print(scrub(f"warning: {warning}"), file=sys.stderr)
     for problem in done.problems:
-        print(scrub(f"error: {problem}"), file=sys.stderr)
+        print(escape_lines(scrub(f"error: {problem}")), file=sys.stderr)
     return 1 if done.problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(app(result_action="return_value"))
+    with standard_output.may_be_closed():
+        sys.exit(app(result_action="return_value"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from ai_workflow import process_limit
+from ai_workflow import process_limit, standard_output
+from ai_workflow.control_characters import escape_lines
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 
@@ -13,12 +14,13 @@ from ai_workflow.secrets import scrub
 def exit_code(command: Callable[[], object]) -> int:
     """Run a command and return its exit code: the number that it returned, or else 0.
 
-    After an AiWorkflowError it is 1, and the message is on stderr with secrets masked.
+    After an AiWorkflowError it is 1, and the message is on stderr with secrets masked. If the reader of the output is
+    gone, the process exits with 141.
     """
     try:
-        with process_limit.explained():
+        with standard_output.may_be_closed(), process_limit.explained():
             code = command()
     except AiWorkflowError as error:
-        print(scrub(f"error: {error}"), file=sys.stderr)
+        print(escape_lines(scrub(f"error: {error}")), file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0

@@ -1,4 +1,4 @@
-"""`make run`: a local Prefect server, one training and one scoring, and then what there is to see."""
+"""`make run`: a local Prefect server, one training and one scoring, and a summary with the next commands."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from ai_workflow import config as configuration
 from ai_workflow import logs, scores
 from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import variables
-from ai_workflow.prefect_answers import explain
+from ai_workflow.prefect_answers import explained
+from ai_workflow.settings import Settings
 from ai_workflow.store import Store
 from deploy import prefect_settings, run_report, server
+from deploy.run_report import Hints
 from deploy.stack.place import Place
 
 VAR = Path("var")
 
 
 def main(config: Path | None = None, environment: str | None = None) -> int:
-    """Run a pipeline from its source to stored predictions and print what became of it; 1 if a flow failed.
+    """Run a pipeline from its source to stored predictions and print a summary; return 1 if a flow failed.
 
     Raises:
         AiWorkflowError: the configuration is wrong, or the server does not come up; nothing has run.
@@ -41,16 +42,14 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
         os.environ.setdefault(name, value)
     logs.be_brief()
     print(f"Prefect UI: {reached.ui_url}/runs")
-    store = Store(settings.store.root)
-    try:
+    store, hints = Store(settings.store.root), Hints(pipeline, environment, settings.store.root)
+    with explained():
         outcomes = asyncio.run(_flows(pipeline, environment, store))
-    except httpx.HTTPStatusError as error:
-        raise server.ServerError(explain(error)) from error
     if not all(state.is_completed() for state in outcomes):
-        print(run_report.failure(outcomes[-1].message), file=sys.stderr)
+        print(run_report.failure(outcomes[-1].message, hints), file=sys.stderr)
         return 1
     results = [state.data.result for state in outcomes]
-    print(_summary(store, results, pipeline))
+    print(_summary(store, results, settings, hints))
     return 0
 
 
@@ -68,13 +67,12 @@ async def _flows(pipeline: str | None, environment: str | None, store: Store) ->
     return outcomes
 
 
-def _summary(store: Store, results: list[dict[str, Any]], pipeline: str | None) -> str:
+def _summary(store: Store, results: list[dict[str, Any]], settings: Settings, hints: Hints) -> str:
     trained, scored = results
     report = json.loads(store.read(f"{trained['folder']}/card.json"))
     figures = ", ".join(
         f"{name} {scores.shown(value)}" for name, value in report["scores"].items() if isinstance(value, float)
     )
-    run, serve, up = (run_report.make(target, pipeline) for target in ("run", "serve", "up"))
     gate = report["gate"]
     constant = f"constant answer: {gate['metric']} {scores.shown(gate['baseline'])}"
     lines = [
@@ -84,11 +82,22 @@ def _summary(store: Store, results: list[dict[str, Any]], pipeline: str | None) 
         ("version", f"{trained['version']} in {store.url(trained['folder'])}"),
         ("model card", store.url(f"{trained['folder']}/card.md")),
         ("predictions", f"{scored['rows']} in {store.url(scored['folder'])}"),
-        ("again", f"{run}                    every stage is CACHED"),
-        ("serve", f"{serve}                  answers over HTTP, see docs/serving.md"),
-        ("all of it", f"{up}                     worker, service, alerts, schedules: see docs/stack.md"),
-        ("your data", "make run CONFIG=pipeline.yaml  config/examples/credit.yaml is one to start from"),
-        ("look back", ".venv/bin/ai-workflow trace --last | --failed | --list"),
+        *_next(settings, hints),
+        ("look back", f"{hints.trace('--last')} | --failed | --list"),
         ("stop", "make stop"),
     ]
-    return "\n" + "\n".join(f"{name:>12}  {value}" for name, value in lines)
+    return f"\n{run_report.table(lines)}"
+
+
+def _next(settings: Settings, hints: Hints) -> list[tuple[str, str]]:
+    """Return the commands to go on with, their explanations below each other."""
+    commands = [
+        ("again", hints.make("run"), "every stage is CACHED"),
+        ("serve", hints.make("serve"), "answers over HTTP, see docs/serving.md"),
+        ("all of it", hints.make("up"), "worker, service, alerts, schedules: see docs/stack.md"),
+    ]
+    if hints.pipeline is None and settings.source.kind == "sample":
+        own = replace(hints, pipeline="pipeline.yaml").make("run")
+        commands.append(("your data", own, "config/examples/credit.yaml is one to start from"))
+    width = max(len(command) for _, command, _ in commands)
+    return [(name, f"{command:<{width}}  {explanation}") for name, command, explanation in commands]

@@ -17,6 +17,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
 
+from ai_workflow import standard_output
 from ai_workflow.errors import AiWorkflowError
 from deploy import prefect_file
 from deploy.prefect_file import Entry, PrefectFileError
@@ -127,4 +128,5 @@ def main(file: Path = Path("prefect.yaml")) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(app(result_action="return_value"))
+    with standard_output.may_be_closed():
+        sys.exit(app(result_action="return_value"))

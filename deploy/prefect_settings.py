@@ -1,14 +1,35 @@
-"""The variables that tell Prefect which server, result folder and line format are ours; set before it is imported."""
+"""The settings of Prefect's client: the variables of a run, set before Prefect is imported, and the URL of its API."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
 from ai_workflow.store import Store
+from deploy import server
 from deploy.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class UrlUnset(AiWorkflowError):
+    """No setting names the Prefect server."""
+
+
+def require_url(var: Path) -> None:
+    """Refuse to go on where neither PREFECT_API_URL nor a profile names a server: Prefect would start a temporary one.
+
+    Raises:
+        UrlUnset: with the URL of the server of `var`, if one runs there.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if PREFECT_API_URL.value():
+        return
+    known = server.status(var)
+    url = f"{known.api_url} for that of this folder" if known else "such as http://127.0.0.1:4200/api"
+    raise UrlUnset(f"PREFECT_API_URL is not set. Set it to the URL of the server's API, {url}")
 
 
 def environment(reached: Server, settings: Settings, var: Path) -> dict[str, str]:

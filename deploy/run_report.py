@@ -1,18 +1,55 @@
-"""What a run in this process prints at its end, beside the summary of its own."""
+"""The end of the output of a run: its trace, the last lines of a failure, and commands to go on with."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ai_workflow import journal, logs, trace
+from ai_workflow import config, journal, logs, trace
+from ai_workflow.control_characters import escape, escape_lines
+from ai_workflow.errors import AiWorkflowError
 from ai_workflow.store import Store
 
 
-def make(target: str, pipeline: str | None) -> str:
-    """Return a make command for a pipeline file that can be pasted into a shell."""
-    return f"make {target}" + (f" CONFIG={shlex.quote(pipeline.replace('$', '$$'))}" if pipeline else "")
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """Commands about the same pipeline, environment and store, to be pasted into a shell.
+
+    Args:
+        pipeline: the pipeline file that the command at hand was given.
+        environment: the environment that it was given.
+        root: the root of the store of that pipeline.
+    """
+
+    pipeline: str | None = None
+    environment: str | None = None
+    root: str | None = None
+
+    def make(self, target: str) -> str:
+        """Return a make command."""
+        given = (("CONFIG", self.pipeline), ("ENVIRONMENT", self.environment))
+        return " ".join(["make", target, *(f"{name}={_of_make(value)}" for name, value in given if value)])
+
+    def trace(self, which: str) -> str:
+        """Return the command that shows traces; it names the store where the configuration alone names another one."""
+        option = [f"--environment {shlex.quote(self.environment)}"] if self.environment else []
+        if self.root is not None and self.root != _configured_root(self.environment):
+            option = [f"--store {shlex.quote(self.root)}"]
+        return " ".join([".venv/bin/ai-workflow trace", *option, which])
+
+
+def _of_make(value: str) -> str:
+    return shlex.quote(value.replace("$", "$$"))
+
+
+def _configured_root(environment: str | None) -> str | None:
+    """Return the root of the store without a pipeline file, None if the configuration is not valid without one."""
+    try:
+        return config.load(environment=environment).settings.store.root
+    except AiWorkflowError:
+        return None
 
 
 def print_trace(store: Store, state: Any) -> None:
@@ -24,7 +61,12 @@ def print_trace(store: Store, state: Any) -> None:
         print("\n" + journal.render(brief), flush=True)
 
 
-def failure(message: str) -> str:
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Return lines of a name and a value, below each other."""
+    return "\n".join(f"{name:>12}  {escape(value)}" for name, value in rows)
+
+
+def failure(message: str, hints: Hints) -> str:
     """Return the last lines of a run that failed; the error itself only if no line has it yet."""
-    error = "" if logs.is_reported(message) else f"error: {message}\n"
-    return f"\n{error}{'look back':>12}  .venv/bin/ai-workflow trace --failed\n{'stop':>12}  make stop"
+    error = "" if logs.is_reported(message) else f"error: {escape_lines(message)}\n"
+    return f"\n{error}{table([('look back', hints.trace('--failed')), ('stop', 'make stop')])}"

@@ -1,4 +1,4 @@
-"""`make score`: another file scored by a trained model, and where the predictions are."""
+"""`make score`: score another file with a trained model, and print the path of the predictions."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from ai_workflow import config as configuration
 from ai_workflow import logs
 from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.file_names import require_utf8
-from ai_workflow.prefect_answers import explain
+from ai_workflow.prefect_answers import explained
 from ai_workflow.registry import Registry
 from ai_workflow.settings import CsvSource, ParquetSource, Settings
 from ai_workflow.store import Store
 from deploy import prefect_settings, run_report, server
+from deploy.run_report import Hints
 from deploy.stack.place import Place
 
 VAR = Path("var")
@@ -50,19 +49,18 @@ def main(source: str, config: Path | None = None, environment: str | None = None
         variables.check(loaded, os.environ, "make score")
     overrides = _override(loaded.settings, source)
     settings = configuration.load(pipeline, environment=environment, overrides=overrides).settings
-    _require_version(settings, model, pipeline)
+    hints = Hints(pipeline, environment, settings.store.root)
+    _require_version(settings, model, hints)
     reached = server.ensure(VAR)
     for name, value in prefect_settings.environment(reached, settings, VAR).items():
         os.environ.setdefault(name, value)
     logs.be_brief()
-    try:
+    with explained():
         state = asyncio.run(_flow(pipeline, environment, model, overrides))
-    except httpx.HTTPStatusError as error:
-        raise server.ServerError(explain(error)) from error
     store = Store(settings.store.root)
     run_report.print_trace(store, state)
     if not state.is_completed():
-        print(run_report.failure(state.message), file=sys.stderr)
+        print(run_report.failure(state.message, hints), file=sys.stderr)
         return 1
     print(_summary(store, state.data.result, model))
     return 0
@@ -104,12 +102,12 @@ def _place(source: str) -> str:
     return str(place)
 
 
-def _require_version(settings: Settings, model: str, pipeline: str | None) -> None:
+def _require_version(settings: Settings, model: str, hints: Hints) -> None:
     """Raise if there is no such version; a damaged one is left to the flow, which falls back to `stable`."""
     registry = Registry(Store(settings.store.root), settings.models)
     if not registry.versions():
         where = registry.store.url(registry.folder)
-        raise ScoreError(f"there is no model version in {where} yet. Train one: {run_report.make('run', pipeline)}")
+        raise ScoreError(f"there is no model version in {where} yet. Train one: {hints.make('run')}")
     try:
         registry.get(model)
     except StoreError:
@@ -125,4 +123,4 @@ def _summary(store: Store, scored: dict[str, Any], model: str) -> str:
         ("predictions", f"{store.url(scored['folder'])}/part-*.parquet"),
         ("columns", "see docs/pipelines.md, Predictions"),
     ]
-    return "\n" + "\n".join(f"{name:>12}  {value}" for name, value in lines)
+    return f"\n{run_report.table(lines)}"

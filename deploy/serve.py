@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -15,6 +16,7 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.logs import logger
 from ai_workflow.prefect_answers import explain
 from ai_workflow.secrets import scrub
+from deploy import prefect_settings
 
 app = App(name="python -m deploy.serve", help=__doc__)
 log = logger("serving")
@@ -40,10 +42,11 @@ def from_block(name: str) -> str | None:
 
 
 def _read(name: str) -> tuple[str | None, str]:
-    """Return the value, or what kept Prefect from telling it."""
+    """Return the value, or why Prefect does not have it."""
     from flows.pipeline_run import secret_block
 
     try:
+        prefect_settings.require_url(Path("var"))
         return secret_block(name), ""
     except Exception as error:  # whatever keeps Prefect from answering
         return None, f"{type(error).__name__}: {explain(error)}"

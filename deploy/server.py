@@ -5,10 +5,12 @@ It keeps its SQLite file, log and state under `<var>/prefect/`. Nothing here imp
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import os
 import re
+import ssl
 import sys
 import time
 import urllib.error
@@ -17,7 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.prefect_answers import unreachable
 from ai_workflow.stall import StallTimeout, group_ticks
 from deploy import encryption, healthy, history, ports, server_environment, server_state
 from deploy.ports import HOST
@@ -115,9 +120,20 @@ def status(var: Path) -> Server | None:
 
 def _given() -> Server | None:
     url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
-    if not url:
-        return None
-    if not url.startswith(("http://", "https://")):
+    return require(url) if url else None
+
+
+def require(url: str) -> Server:
+    """Return the server at the URL of an API if anything answers there.
+
+    Raises:
+        ServerError: nothing does, or it is not a URL.
+    """
+    try:
+        is_url = bool(httpx.URL(url).host) and url.startswith(("http://", "https://"))
+    except httpx.InvalidURL:
+        is_url = False
+    if not is_url:
         raise ServerError(f"PREFECT_API_URL={url} is not an http address. Correct it, or unset it")
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=HANG_SECONDS):  # noqa: S310
@@ -125,11 +141,12 @@ def _given() -> Server | None:
     except urllib.error.HTTPError:
         # It wants a login, or is not one of ours: Prefect's own client says what is wrong.
         return Server(url)
-    except OSError as error:
-        raise ServerError(
-            f"PREFECT_API_URL={url} does not answer ({error}). "
-            "Start that server, or unset the variable to use a local one"
-        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(getattr(error, "reason", error), ssl.SSLError):
+            # Prefect's client trusts certificates of its own choice (PREFECT_API_SSL_CERT_FILE).
+            return Server(url)
+        remedy = "Start it, correct PREFECT_API_URL, or unset it to use a local server"
+        raise ServerError(unreachable(url, error, remedy)) from error
 
 
 def _of_stack(var: Path) -> Server | None:

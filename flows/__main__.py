@@ -11,12 +11,11 @@ import signal
 import sys
 from pathlib import Path
 
-import httpx
-
-from ai_workflow import process_limit
+from ai_workflow import process_limit, standard_output
 from ai_workflow.config import dotenv
+from ai_workflow.control_characters import escape_lines
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.prefect_answers import explain
+from ai_workflow.prefect_answers import explained
 from ai_workflow.secrets import scrub
 
 VAR = Path("var")
@@ -29,14 +28,14 @@ def main() -> int:
     parser.add_argument("flow", choices=FLOWS)
     parser.add_argument("--config", help="pipeline file; the pipeline of config/base.yaml if not given")
     parser.add_argument("--environment", help="which config/<environment>.yaml applies")
+    parser.add_argument("--log-level", help="DEBUG, INFO, WARN or ERROR; as the configuration says if not given")
     given = parser.parse_args()
     try:
         dotenv.load()
     except AiWorkflowError as error:
-        sys.stderr.write(f"error: {scrub(str(error))}\n")
-        return 1
+        return _fail(str(error))
     if problem := _find_server():
-        parser.exit(2, f"error: {problem}\n")
+        return _fail(problem, 2)
     # Importing Prefect makes objects by the hundred thousand that all live on: collecting meanwhile finds nothing,
     # and takes a tenth of a run whose stages are all cached.
     gc.disable()
@@ -44,30 +43,33 @@ def main() -> int:
     gc.freeze()
     gc.enable()
     try:
-        with process_limit.explained():
-            state = asyncio.run(flow(given.config, given.environment, return_state=True))
+        with process_limit.explained(), explained():
+            run = flow(given.config, given.environment, log_level=given.log_level, return_state=True)
+            state = asyncio.run(run)
     except KeyboardInterrupt:
         # A second one, or one where nothing was under way yet: Prefect has said so, and a traceback says no more.
         return 128 + signal.SIGINT
-    except httpx.HTTPStatusError as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
     except AiWorkflowError as error:
-        sys.stderr.write(f"error: {scrub(str(error))}\n")
-        return 1
+        return _fail(str(error))
     return 0 if state.is_completed() else 1
 
 
+def _fail(problem: str, code: int = 1) -> int:
+    sys.stderr.write(f"error: {escape_lines(scrub(problem))}\n")
+    return code
+
+
 def _find_server() -> str | None:  # noqa: RET503 - execv does not return
-    """Set PREFECT_API_URL where nothing sets it and a server of this folder runs; return why there is none.
+    """Set PREFECT_API_URL where nothing sets it and a server of this folder runs; return why no server answers.
 
     Prefect would start a temporary server instead, whose runs no other process sees.
     """
-    if os.environ.get("PREFECT_API_URL") or _is_in_profile():
-        return None
     from deploy import server
 
     try:
+        if url := os.environ.get("PREFECT_API_URL", "").rstrip("/") or _of_profile():
+            server.require(url)
+            return None
         found = server.status(VAR)
     except AiWorkflowError as error:
         return str(error)
@@ -80,11 +82,12 @@ def _find_server() -> str | None:  # noqa: RET503 - execv does not return
     os.execv(sys.executable, [sys.executable, "-m", "flows", *sys.argv[1:]])  # noqa: S606 - the same command, no shell
 
 
-def _is_in_profile() -> bool:
+def _of_profile() -> str | None:
     from prefect.settings import get_current_settings
 
-    return get_current_settings().api.url is not None
+    return get_current_settings().api.url
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_output.may_be_closed():
+        sys.exit(main())

@@ -28,6 +28,10 @@ _TRACEPARENT = "^$|^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 Traceparent = Annotated[
     str | None, WithJsonSchema({"anyOf": [{"type": "string", "pattern": _TRACEPARENT}, {"type": "null"}]})
 ]
+# Without `$`, which in Python matches before a line feed at the end as well.
+VersionName = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": r"^(latest|stable|model_v[0-9]+[.][0-9]+)(?![\s\S])"})
+]
 WaitHours = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0, "maximum": 8760})]
 LogLevel = Annotated[
     str | None,

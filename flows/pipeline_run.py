@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact
 from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -17,12 +18,22 @@ from prefect.states import Crashed, Failed
 from ai_workflow import config, dashboards, journal, logs, memory, observe, process_limit, trace
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.interrupt import Interrupted, check
-from ai_workflow.markdown import inert
+from ai_workflow.interrupt import Cancelled, Interrupted, check
 from ai_workflow.settings import Settings
 from ai_workflow.stage_names import name_of
 from ai_workflow.store import Store
-from flows import durable_store, idle, one_process, run_identity, run_logs, stage_cache, stage_task
+from flows import (
+    cancellation,
+    durable_store,
+    idle,
+    one_process,
+    refusal,
+    run_identity,
+    run_logs,
+    stage_cache,
+    stage_task,
+    trace_artifact,
+)
 from flows.graceful_stop import GracefulStop
 from flows.stage_task import Attempt, Result
 
@@ -71,9 +82,12 @@ class PipelineRun:
                         args = (*args, await asyncio.to_thread(inputs))
                     state = await self._run(work, args, loads, unkeyed)
             except AiWorkflowError as error:
-                error.stage = name
-                logs.logger(name).error("%s", error)
-                raise
+                ended = await cancellation.of(error)
+                ended.stage = name
+                logs.logger(name).log(logging.WARNING if isinstance(ended, Cancelled) else logging.ERROR, "%s", ended)
+                if ended is error:
+                    raise
+                raise ended from error
             result: Result = await state.aresult()
             self._results.append((result, state))
             visit.status = journal.SUCCESS if result.get("resumed_from") is None else journal.RESUMED
@@ -104,24 +118,9 @@ class PipelineRun:
     async def show(self, markdown: str | None = None) -> None:
         """Add artifacts to this run in the Prefect UI: its trace, a text if given, a link to the dashboard if set."""
         key = self.settings.pipeline.replace("_", "-")
-        events = [event for event in self._journal.read(self.trace_id) if event.stage != journal.RUN]
-        rows = [
-            {
-                "time": event.time,
-                "stage": event.stage,
-                "status": event.status,
-                "message": inert(event.message),
-                "seconds": event.seconds,
-            }
-            for event in events
-            if event.status != journal.STARTED
-        ]
-        shown = [
-            acreate_table_artifact(
-                rows,
-                key=f"{key}-{self._flow}-trace",
-                description=f"Trace {trace.short(self.trace_id)}: what each stage did",
-            )
+        events = self._journal.read(self.trace_id)
+        shown: list[Awaitable[Any]] = [
+            trace_artifact.create(events, self.trace_id, f"{key}-{self._flow}-trace"),
         ]
         if markdown:
             shown.append(acreate_markdown_artifact(markdown, key=f"{key}-model-card", description="Model card"))
@@ -155,30 +154,28 @@ async def execute(
     log_level: str | None,
 ) -> Result | State[Any]:
     """Run the steps of a flow within its trace and journal; an error of ours becomes a Failed state, no traceback."""
+    run_logs.set_up(None)
+    problem, trace_id = None, _own_trace()
     try:
-        trace_id = trace.from_traceparent(traceparent) if traceparent else _own_trace()
+        trace_id = trace.from_traceparent(traceparent) if traceparent else trace_id
     except AiWorkflowError as error:
-        log.error("%s", error)
-        return Failed(message=str(error))
+        problem = error
     trace.give_run(str(flow_run.id), trace_id)
     with trace.bound(trace_id=trace_id):
         try:
+            if problem is not None:
+                raise problem
             chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
             loaded = config.load(pipeline, environment=environment, overrides=chosen)
             variables.check(loaded, os.environ, "run")
             settings = loaded.settings
             await durable_store.check(settings)
-        except AiWorkflowError as error:
-            log.error("%s", error)
-            return Failed(message=str(error))
-        run_logs.set_up(settings)
-        await run_identity.show(flow, settings, trace_id)
-        run = PipelineRun(flow, settings, trace_id)
-        try:
+            run_logs.set_up(settings)
+            await run_identity.show(flow, settings.pipeline, settings.environment, trace_id)
+            run = PipelineRun(flow, settings, trace_id)
             await one_process.claim(run.store, trace_id)
         except AiWorkflowError as error:
-            log.error("%s", error)
-            return Failed(message=str(error))
+            return await refusal.refuse(refusal.Request(flow, pipeline, environment, trace_id), error)
         return await _journaled(run, steps)
 
 

@@ -8,7 +8,6 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 from ai_workflow import logs, trace
-from ai_workflow.settings import Settings
 
 # Flows that process a table; the others keep versions, runs and files in order.
 WORK = ("training", "scoring")
@@ -22,10 +21,16 @@ def kind(flow: str) -> str:
     return "work" if flow in WORK else "upkeep"
 
 
-async def show(flow: str, settings: Settings, trace_id: str) -> None:
+async def show(flow: str, pipeline: str | None, environment: str | None, trace_id: str) -> None:
     """Name the flow run at hand `<flow> <pipeline> <trace>` unless a person has named it, and add tags.
 
     A failure to do so is only logged.
+
+    Args:
+        flow: name of the flow.
+        pipeline: its pipeline, None if it is not known.
+        environment: its environment, None if it is not known.
+        trace_id: its trace.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -33,9 +38,9 @@ async def show(flow: str, settings: Settings, trace_id: str) -> None:
     run = context.flow_run
     name = run.name
     if _INVENTED.fullmatch(run.name):
-        name = f"{flow} {settings.pipeline} {trace.short(trace_id)}"
-    own = {f"pipeline:{settings.pipeline}", f"environment:{settings.environment}", f"kind:{kind(flow)}"}
-    tags = sorted({*run.tags, *own})
+        name = " ".join(filter(None, (flow, pipeline, trace.short(trace_id))))
+    known = {"pipeline": pipeline, "environment": environment, "kind": kind(flow)}
+    tags = sorted({*run.tags, *(f"{key}:{value}" for key, value in known.items() if value)})
     if (run.name, sorted(run.tags)) == (name, tags):
         return
     try:

@@ -1,4 +1,4 @@
-"""Gives the process of a run our line format and levels, also where Prefect was started without our logging file."""
+"""Line format and levels of the process of a run, also if Prefect was started without `config/logging.yaml`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from ai_workflow import logs
 from ai_workflow.settings import Settings
 
 
-def set_up(settings: Settings) -> None:
-    """Set level and format as the settings say; our lines also reach the run's log in the Prefect UI."""
-    logs.setup(settings.logging.level, settings.logging.format)
+def set_up(settings: Settings | None) -> None:
+    """Set level and format of the log, which also reaches the Prefect UI.
+
+    Args:
+        settings: None if they are not known: level INFO then, and the format that is set already.
+    """
+    if settings is None:
+        logs.setup("INFO", logs.form())
+    else:
+        logs.setup(settings.logging.level, settings.logging.format)
+    # It logs at every exit how many events are not sent yet.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     ours = logging.getLogger(logs.ROOT)
     if not any(isinstance(handler, APILogHandler) for handler in ours.handlers):
         ours.addHandler(APILogHandler())

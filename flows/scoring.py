@@ -12,7 +12,7 @@ from ai_workflow import fallback, logs, trainers
 from ai_workflow.errors import AiWorkflowError, VersionBroken
 from ai_workflow.registry import Registry, Version
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
+from flows.parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent, VersionName
 from flows.pipeline_run import PipelineRun, execute, secret_block
 
 log = logs.logger("flow")
@@ -22,7 +22,7 @@ log = logs.logger("flow")
 async def scoring(
     config: Pipeline = None,
     environment: Environment = None,
-    version: str = "latest",
+    version: VersionName = "latest",
     overrides: Overrides = None,
     traceparent: Traceparent = None,
     log_level: LogLevel = None,

@@ -14,7 +14,7 @@ from ai_workflow import logs, memory, process_limit, trace
 from ai_workflow.config import variables
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
-from flows import durable_store, idle, run_identity, run_logs
+from flows import durable_store, idle, refusal, run_identity, run_logs
 
 
 async def upkeep(
@@ -32,14 +32,19 @@ async def upkeep(
     """
     log = logs.logger(name)
     chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
-    with trace.bound(trace_id=trace.id_of_run(str(flow_run.id))):
+    trace_id = trace.id_of_run(str(flow_run.id))
+    run_logs.set_up(None)
+    with trace.bound(trace_id=trace_id):
         try:
             loaded = configuration.load(config, environment=environment, overrides=chosen)
             variables.check(loaded, os.environ, "run")
             settings = loaded.settings
             run_logs.set_up(settings)
             await durable_store.check(settings)
-            await run_identity.show(name, settings, trace.id_of_run(str(flow_run.id)))
+            await run_identity.show(name, settings.pipeline, settings.environment, trace_id)
+        except AiWorkflowError as error:
+            return await refusal.refuse(refusal.Request(name, config, environment, trace_id), error)
+        try:
             with process_limit.explained(), memory.translated():
                 return idle.ended(await work(settings))
         except AiWorkflowError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
-from ai_workflow import process_limit
+from ai_workflow import process_limit, standard_output
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 2 a mistake that is said on stderr."""
     try:
         dotenv.load()
-        with process_limit.explained():
+        with standard_output.may_be_closed(), process_limit.explained():
             app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError:  # it has said what is wrong with the command line
         return FAILED

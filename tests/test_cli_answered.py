@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -118,7 +119,7 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
 def test_where_nothing_is_stored_the_other_command_is_named(asked: Asked) -> None:
     code, lines, error = asked("2024-03-04")
     assert (code, lines) == (2, [])
-    assert "no prediction of the pipeline shop is stored for 2024-03-04. " in error
+    assert re.search(r"no prediction of the pipeline shop is stored in /\S+/predictions for 2024-03-04\. ", error)
     assert "models history --at" in error
 
 

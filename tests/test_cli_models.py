@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import cli, cli_models, config, publishing
+from ai_workflow import cli, cli_models, config, pruning, publishing
 from ai_workflow.registry import Registry
 from ai_workflow.store import Store
 from tests.stages.tables import Pipeline, parted, people, settings
@@ -56,6 +56,7 @@ def test_an_empty_registry_says_what_to_do(tmp_path: Path, capsys: pytest.Captur
         code, _, error = _run(capsys, empty, asked)
         assert code == 2
         assert "no version" in error
+        assert f"{tmp_path}/{FOLDER}" in error
     assert _run(capsys, empty, "prune", "--yes")[1] == "nothing to delete\n"
 
 
@@ -66,6 +67,16 @@ def test_one_version_is_shown_with_all_that_is_known(registry: Registry, capsys:
     assert "version: model_v1.0\n" in out
     code, _, error = _run(capsys, registry, "show", "model_v9.9")
     assert (code, "there is no model version 'model_v9.9'" in error) == (2, True)
+
+
+def test_no_reason_makes_a_line_or_a_colour_of_its_own(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    pruning.pin(registry, "model_v1.1", "audit\n2026-01-01T00:00:00  promote  latest=model_v9.9\x1b[31m\r")
+    for asked, lines in (("history", 6), ("list", 6)):
+        code, out, _ = _run(capsys, registry, asked)
+        assert code == 0
+        assert len(out.splitlines()) == lines
+        assert "\x1b" not in out
+        assert r"audit\n2026" in out
 
 
 def test_the_history_says_what_served_at_a_moment(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,8 +62,10 @@ def test_the_list_has_a_line_for_each_run(root: Path, capsys: pytest.CaptureFixt
 
 
 def test_nothing_to_show_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(capsys, "--store", tmp_path) == (2, "", "there is no run yet. `make run` makes the first\n")
-    assert _run(capsys, "--failed", "--store", tmp_path) == (2, "", "no run has failed\n")
+    code, out, error = _run(capsys, "--store", tmp_path)
+    assert (code, out) == (2, "")
+    assert error.startswith(f"there is no run in {tmp_path}/journal yet. Start one with `make run`")
+    assert _run(capsys, "--failed", "--store", tmp_path) == (2, "", f"no run in {tmp_path}/journal has failed\n")
     assert _run(capsys, "beef", "--store", tmp_path)[2].startswith("no trace begins with 'beef'")
 
 
@@ -94,3 +99,34 @@ def test_an_event_added_to_an_older_run_does_not_make_it_the_last(root: Path) ->
     book = Journal(Store(root))
     book.write(Event(BAD, "credit", "training", RUN, STARTED))
     assert book.trace_ids() == [GOOD, BAD]
+
+
+def test_no_text_of_a_run_makes_a_line_or_a_colour_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = "no version 'v\n[ERROR] fake: line\x1b[31m\rx'"
+    book = Journal(Store(tmp_path))
+    for stage, told in ((RUN, STARTED), (RUN, ERROR)):
+        book.write(Event(BAD, "credit", "scoring", stage, told, forged if told == ERROR else ""))
+    for asked in ("--list", "--failed"):
+        _, out, _ = _run(capsys, asked, "--store", tmp_path)
+        assert len(out.splitlines()) == 1
+        assert "\x1b" not in out
+        assert "failed: no version" in out
+
+
+@pytest.mark.parametrize("lines", [1, 20_000])
+def test_a_reader_that_ends_early_leaves_no_traceback(tmp_path: Path, lines: int) -> None:
+    """One line fits the buffer and is written at the end, many are not."""
+    program = (
+        "from ai_workflow import cli\n"
+        f"cli.app.command(lambda: [print('x' * 100) for _ in range({lines})] and None, name='much')\n"
+        "cli.main(['much'])"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -336,9 +336,9 @@ def test_a_named_environment_without_a_file_is_an_error_that_lists_those_there_a
     assert project.fails(environment="producton") == [
         f"environment: 'producton' has no file in config/; did you mean 'production'? {there}"
     ]
-    for name in ("base", "../mine", "x\0"):
+    for name, shown in (("base", "base"), ("../mine", "../mine"), ("x\0", r"x\x00")):
         assert project.fails(env={"AIW_ENVIRONMENT": name}) == [
-            f"environment: '{name}' has no file in config/; {there}"
+            f"environment: '{shown}' has no file in config/; {there}"
         ]
     (project.root / "config/development.yaml").unlink()
     assert project.load().settings.environment == "development"
@@ -735,10 +735,18 @@ def test_the_public_names_are_there() -> None:
     assert set(config.__all__) == {"ConfigError", "Layer", "Loaded", "Problem", "load"}
 
 
-@pytest.mark.parametrize(("given", "level"), [("WARN", "WARNING"), ("WARNING", "WARNING"), ("DEBUG", "DEBUG")])
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [("WARN", "WARNING"), ("warn", "WARNING"), ("Warning", "WARNING"), ("DEBUG", "DEBUG"), ("debug", "DEBUG")],
+)
 def test_a_level_is_set_by_the_name_that_log_lines_have(project: Project, given: str, level: str) -> None:
     loaded = project.load(env={"AIW_LOG_LEVEL": given}, overrides={"logging.level": given})
     assert loaded.settings.logging.level == level
+
+
+def test_an_unknown_level_is_refused_with_every_name_that_is_accepted(project: Project) -> None:
+    with pytest.raises(ConfigError, match=r"logging\.level.*'DEBUG', 'INFO', 'WARN', 'WARNING' or 'ERROR'"):
+        project.load(overrides={"logging.level": "loud"})
 
 
 @pytest.mark.parametrize("path", ["/models/production/v2.3", "s3://bucket/models", "../models"])

@@ -83,6 +83,13 @@ def test_an_override_of_a_run_wins_over_a_variable(project: Project) -> None:
     variables.check(project.load(env=env, overrides={"logging.level": "DEBUG"}), env, "run")
 
 
+@pytest.mark.parametrize("level", ["debug", "Warn", "WARN", "error"])
+def test_a_level_in_any_case_has_an_effect(level: str, project: Project) -> None:
+    project.write("config/development.yaml", "logging: {level: '${AIW_LOG_LEVEL:-INFO}'}")
+    env = {"AIW_LOG_LEVEL": level}
+    variables.check(project.load(env=env), env, "run")
+
+
 @pytest.mark.parametrize(("foreign", "part"), [(row, part) for row in FOREIGN for part in row.parts])
 def test_a_variable_of_make_up_is_refused_elsewhere(foreign: variables.Foreign, part: Part, project: Project) -> None:
     loaded = project.load()

@@ -155,3 +155,57 @@ raise RuntimeError("last")
     for text in ("odd", "failed", "late", "ZeroDivisionError", "RuntimeError: last"):
         assert any(text in line for line in lines), text
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("one\n2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two", r"one\n2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two"),
+        ("a\r\x1b[31mb\x07", r"a\r\x1b[31mb\x07"),
+        ("a\u2028b\x85c\u202ed", r"a\u2028b\x85c\u202ed"),
+        ("价格 ≥ é", "价格 ≥ é"),
+    ],
+)
+def test_a_message_stays_on_its_line_whatever_characters_it_holds(text: str, shown: str) -> None:
+    line = _line("read %s", text)
+    assert line.endswith(f": read {shown}\n")
+    assert line.count("\n") == 1
+    assert _json("read %s", text)["message"] == f"read {text}"
+
+
+def test_no_line_of_the_text_of_an_exception_looks_like_a_line_of_the_log() -> None:
+    try:
+        raise ValueError("x\n2025-01-15 10:23:45 [ERROR] ai_pipeline.x: forged\x1b[2J")
+    except ValueError:
+        first, *more = _line("failed", exc_info=True).rstrip("\n").split("\n")
+    assert first.endswith(": failed")
+    assert more[0] == "Traceback (most recent call last):"
+    assert len(more) > 2
+    assert all(line.startswith("  ") and "\x1b" not in line for line in more[1:])
+
+
+def test_the_report_of_a_configuration_keeps_its_lines_and_forges_none() -> None:
+    text = "2 problems:\na: wrong\x1b[31m\nb: 2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two"
+    with trace.bound(trace_id=ID):
+        first, *more = _line("%s", text, extra=logs.REPORT).rstrip("\n").split("\n")
+    assert first.endswith(": 2 problems: trace=a3f7b2c1")
+    assert more == [r"  a: wrong\x1b[31m", "  b: 2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two"]
+
+
+def test_a_secret_of_several_lines_is_masked_as_well() -> None:
+    Secret("BEGIN-0815\nabcdef-0815\nEND-0815")
+    assert "abcdef-0815" not in _line("key BEGIN-0815\nabcdef-0815\nEND-0815")
+
+
+@pytest.mark.parametrize(("name", "shown"), [("trainer", True), ("trainers.lightgbm", True)])
+def test_a_brief_console_shows_the_lines_of_this_package_at_level_debug(
+    name: str, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_is_brief", True)
+    record = logging.LogRecord(f"{logs.ROOT}.{name}", logging.DEBUG, "", 0, "rows", (), None)
+    of_prefect = logging.LogRecord("prefect.flow_runs", logging.INFO, "", 0, "rows", (), None)
+    logs.setup("DEBUG")
+    assert logs.Console().filter(record) is shown
+    assert not logs.Console().filter(of_prefect)
+    logs.setup("INFO")
+    assert not logs.Console().filter(record)

@@ -11,15 +11,14 @@ from typing import Literal
 from cyclopts import App
 
 from ai_workflow.config import dotenv
-from ai_workflow.errors import StoreError
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Settings
-from ai_workflow.store import Store
-from deploy import command_line, login, run_report
+from ai_workflow.control_characters import escape
+from deploy import command_line, login
 from deploy.ports import HOST
-from deploy.stack import launch, stack, watching
+from deploy.run_report import Hints
+from deploy.stack import launch, served, stack, watching
 from deploy.stack.manager import Manager
 from deploy.stack.place import Options, Place, State
+from deploy.stack.services import SERVICE
 from monitoring.relay import routing
 
 VAR = Path("var")
@@ -54,7 +53,8 @@ def up(
     print(f"      logs  {_short(place.folder / 'logs')}")
     print("       end  make down")
     settings = launch.settings(options)
-    print(f"     model  {_model(settings, pipeline)}")
+    hints = Hints(pipeline, environment, settings.store.root)
+    print(f"     model  {escape(served.line(settings, options.port(SERVICE), hints))}")
     channels = [channel.name for channel in settings.chat]
     print("\n".join([f"     chats  {_chats(channels)}", *routing.problems(channels)]))
     return 0
@@ -94,17 +94,6 @@ def _services(place: Place, state: State) -> list[tuple[str, bool]]:
         said = f"{service.title:>18}  {one.state}{since}" + (f": {problem}" if problem else "")
         lines.append((said, problem is None))
     return lines
-
-
-def _model(settings: Settings, pipeline: str | None) -> str:
-    """Return which versions answer, or how to train the first one."""
-    try:
-        aliases = Registry(Store(settings.store.root), settings.models).aliases()
-    except StoreError as error:
-        return f"unknown: {error}"
-    if named := [f"{name} ({alias})" for alias, name in aliases.items() if name]:
-        return ", ".join(named)
-    return f"none: requests get the default response. Train one: {run_report.make('run', pipeline)}"
 
 
 def _chats(channels: list[str]) -> str:

@@ -130,5 +130,6 @@ SERVICES = (
         port=9093, health=GUARD_PATH, guards="alertmanager",
     ),
 )  # fmt: skip
+SERVICE = next(service for service in SERVICES if service.name == "service")
 # Prefect's database, where it is not a file: before the server, and only if it is asked for.
 POSTGRESQL = Service("postgresql", "PostgreSQL", (), port=5442, stop=SIGINT, stop_seconds=30)

@@ -122,7 +122,8 @@ class _Folding:
                 run.failed_stage = event.stage
             return
         run.ended, run.seconds = True, event.seconds
-        run.failed, run.completed = event.status == journal.ERROR, event.status != journal.ERROR
+        run.failed = event.status == journal.ERROR
+        run.completed = event.status not in (journal.ERROR, journal.CANCELLED)
 
     def _recover(self, run: Run, event: Event) -> None:
         """Take what was done about a run that is gone; one that was cancelled did not fail."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from ai_workflow import memory, process_limit
+from ai_workflow import memory, process_limit, standard_output
 from ai_workflow.config import dotenv
+from ai_workflow.control_characters import escape_lines
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 
@@ -22,13 +23,13 @@ app.command("ai_workflow.cli_models:app", name="models", help="List, verify, pro
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 2 a mistake that is said on stderr."""
+    """Run one command and exit: 0 done, 2 an error that is on stderr, 141 if the reader of the output is gone."""
     try:
         dotenv.load()
-        with process_limit.explained(), memory.translated():
+        with standard_output.may_be_closed(), process_limit.explained(), memory.translated():
             app(arguments, exit_on_error=False)
     except CycloptsError:  # it has printed what is wrong with the command line
         sys.exit(FAILED)
     except AiWorkflowError as error:
-        print(scrub(str(error)), file=sys.stderr)
+        print(escape_lines(scrub(str(error))), file=sys.stderr)
         sys.exit(FAILED)

@@ -10,6 +10,7 @@ from ai_workflow.cli_where import Where
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.settings import Settings
 from ai_workflow.stages import answered as stored
+from ai_workflow.stages import result_store
 from ai_workflow.stages.answered import Answers
 from ai_workflow.stages.predicted import DEFAULT, Predictions
 from ai_workflow.store import Store
@@ -32,11 +33,13 @@ def answered(*, at: str, where: Where = _HERE) -> None:
     """
     begin, end = span(at)
     settings = where.settings
-    found = stored.count(Predictions(Store(settings.store.root), settings.pipeline), begin, end)
+    store = Store(settings.store.root)
+    found = stored.count(Predictions(store, settings.pipeline), begin, end)
     note = _recent(settings, end)
     if not found:
         raise AiWorkflowError(
-            f"no prediction of the pipeline {settings.pipeline} is stored for {at}{f' ({note})' if note else ''}. "
+            f"no prediction of the pipeline {settings.pipeline} is stored in {store.url(result_store.FOLDER)} for {at}"
+            f"{f' ({note})' if note else ''}. "
             "Give another day, or see models history --at for what latest and stable pointed at"
         )
     for line in _lines(found, at):

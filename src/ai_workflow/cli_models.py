@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 from ai_workflow import old_files, promotion, pruning, verification
 from ai_workflow.cli_period import period
 from ai_workflow.cli_where import Where
+from ai_workflow.control_characters import escape
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.retention import Item, size
 
@@ -26,9 +27,13 @@ _HERE = Where()
 @app.command(name="list")
 def list_(*, where: Where = _HERE) -> None:
     """Show every version, the newest last: when it was published, its size, and what needs it."""
-    items = pruning.plan(where.registry, where.settings.retention)
+    registry = where.registry
+    items = pruning.plan(registry, where.settings.retention)
     if not items:
-        raise AiWorkflowError("there is no version yet. The training flow publishes the first: `make run`")
+        raise AiWorkflowError(
+            f"there is no version in {registry.store.url(registry.folder)} yet. Publish the first with `make run`, or "
+            "name another store with --store, --pipeline or --environment"
+        )
     _print_table(items)
 
 
@@ -57,19 +62,23 @@ def history(*, at: str | None = None, where: Where = _HERE) -> None:
         at: A moment as 2026-11-20T10:00, or a day as 2026-11-20; without an offset it is local time.
         where: Whose versions.
     """
-    lines = where.registry.history()
+    registry = where.registry
+    lines = registry.history()
     if at is not None:
         begin, end = period(at)
         earlier = [line for line in lines if datetime.fromisoformat(line["time"]) <= begin]
         lines = earlier[-1:] + [line for line in lines if begin < datetime.fromisoformat(line["time"]) <= end]
     if not lines:
-        raise AiWorkflowError(f"nothing served{f' at {at}' if at else ''}: no version had been published")
+        raise AiWorkflowError(
+            f"nothing served{f' at {at}' if at else ''}: no version had been published in "
+            f"{registry.store.url(registry.folder)}"
+        )
     for line in lines:
         when = datetime.fromisoformat(line["time"]).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
         aliases = "  ".join(f"{alias}={name}" for alias, name in line["aliases"].items())
         trace = f"  trace={line['trace_id'][:8]}" if line["trace_id"] else ""
         what = " ".join([line["action"], *line["versions"]])
-        print(f"{when}  {what:<24}  {aliases}  {line['reason']}  by {line['by']}{trace}")
+        print(escape(f"{when}  {what:<24}  {aliases}  {line['reason']}  by {line['by']}{trace}"))
 
 
 @app.command
@@ -145,9 +154,9 @@ def verify(version: str | None = None, *, where: Where = _HERE) -> None:
                 raise
             # Deleted since they were listed.
             continue
-        print(f"{name}  {'ok' if not problems else problems[0]}")
+        print(escape(f"{name}  {'ok' if not problems else problems[0]}"))
         for problem in problems[1:]:
-            print(f"{'':{len(name)}}  {problem}")
+            print(escape(f"{'':{len(name)}}  {problem}"))
         wrong += bool(problems)
     registry.history()
     if wrong:
@@ -187,7 +196,7 @@ def prune(
         return
     done = pruning.prune(registry, policy, [item.name for item in doomed], "by hand")
     for item in done.spared:
-        print(f"{item.name} stays: {', '.join(item.reasons)}")
+        print(escape(f"{item.name} stays: {', '.join(item.reasons)}"))
     print(f"Released {size(done.bytes + old_files.remove(registry.store, old, policy, now))}")
 
 
@@ -201,7 +210,8 @@ def _print_table(items: Sequence[Item]) -> None:
     rows = [("VERSION", "PUBLISHED", "SIZE", "KEPT BECAUSE")]
     for item in items:
         when = item.published.astimezone().strftime("%Y-%m-%d %H:%M")
-        rows.append((item.name, when, size(item.bytes), ", ".join(item.reasons) or "- to be deleted"))
+        reasons = escape(", ".join(item.reasons)) or "- to be deleted"
+        rows.append((item.name, when, size(item.bytes), reasons))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         print(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}")

@@ -46,7 +46,13 @@ def trace(
     if failed:
         runs = [events for events in runs if journal.outcome(events).startswith(("failed", "killed"))]
     if not runs:
-        raise AiWorkflowError("no run has failed" if failed else "there is no run yet. `make run` makes the first")
+        where = book.place
+        if failed:
+            raise AiWorkflowError(f"no run in {where} has failed")
+        raise AiWorkflowError(
+            f"there is no run in {where} yet. Start one with `make run`, or name another store with --store or "
+            "--environment"
+        )
     if list_:
         for events in runs[:_LISTED]:
             first = events[0]

@@ -26,7 +26,7 @@ from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.store import Store
 
 ALIASES = ("latest", "stable")
-VERSION = re.compile(r"^model_v(\d+)\.(\d+)$")
+VERSION = re.compile(r"^model_v(\d+)\.(\d+)\Z")
 # Of the first line of a history that was moved away, and began again.
 _ANEW = "anew"
 

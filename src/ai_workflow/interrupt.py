@@ -14,6 +14,13 @@ class Interrupted(AiWorkflowError):
     """The process was asked to stop, and has stopped where nothing is lost."""
 
 
+class Cancelled(Interrupted):
+    """A person has cancelled the run in Prefect: it does not resume."""
+
+    def __init__(self) -> None:
+        super().__init__("cancelled in Prefect. Progress was saved; the same command resumes from it")
+
+
 def request(number: int) -> None:
     """Ask the work of this process to stop, on behalf of a signal."""
     global _number  # noqa: PLW0603

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ai_workflow import json_text, run_order
+from ai_workflow.control_characters import escape
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.secrets import scrub
 from ai_workflow.store import Store
@@ -21,6 +22,7 @@ IN_CACHE_KEY = False
 FOLDER = "journal"
 # What became of a stage. STARTED and nothing after it: it is running, or its process was killed.
 STARTED, SUCCESS, CACHED, RESUMED, SKIPPED, ERROR = "STARTED", "SUCCESS", "CACHED", "RESUMED", "SKIPPED", "ERROR"
+CANCELLED = "CANCELLED"
 RUN = "run"
 # Events of others about a run: its process was found gone, it was given a new attempt, or given up.
 RECOVERY = "recovery"
@@ -53,6 +55,11 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def place(self) -> str:
+        """The absolute path or the URL of the journal."""
+        return self._store.url(FOLDER)
 
     def write(self, event: Event) -> None:
         """Add an event as the next file of its trace; secrets in its message are masked.
@@ -120,9 +127,7 @@ class Journal:
         found = [name for name in self._store.names(FOLDER) if name.startswith(prefix.lower())]
         if len(found) != 1:
             what = "no trace begins" if not found else f"{len(found)} traces begin"
-            raise AiWorkflowError(
-                f"{what} with {prefix!r} in {self._store.url(FOLDER)}. `ai-workflow trace --list` shows them"
-            )
+            raise AiWorkflowError(f"{what} with {prefix!r} in {self.place}. `ai-workflow trace --list` shows them")
         return found[0]
 
 
@@ -148,8 +153,12 @@ def render(events: list[Event]) -> str:
     for event in _steps(events):
         moment = local_time(event)
         # One line for each stage, whatever an error text holds.
-        lines.append(f"  {moment} | {event.stage:<20} | {event.status:<8} | {' '.join(event.message.split())}")
+        lines.append(f"  {moment} | {event.stage:<20} | {event.status:<8} | {_one_line(event.message)}")
     return "\n".join(lines)
+
+
+def _one_line(message: str) -> str:
+    return escape(" ".join(message.split()))
 
 
 def local_time(event: Event) -> str:
@@ -158,18 +167,27 @@ def local_time(event: Event) -> str:
 
 
 def outcome(events: list[Event]) -> str:
-    """Return what became of a run: `finished`, `failed in trainer`, `running: trainer`, `killed in trainer`."""
+    """Return the state of a run, such as `finished`, `failed in trainer`, `running: trainer` or `killed in trainer`.
+
+    A cancelled run is `cancelled in trainer`, also if its process was killed and recovery closed it.
+    """
     gone = events[-1].stage == RECOVERY
+    was_cancelled = gone and events[-1].status in (SKIPPED, CANCELLED)
     events = [event for event in events if event.stage != RECOVERY]
     if not events:
-        return "killed before it began"
+        return "cancelled before it began" if was_cancelled else "killed before it began"
     last = events[-1]
     failed = [event.stage for event in events if event.status == ERROR and event.stage != RUN]
     if last.stage == RUN and last.status != STARTED:
         if last.status == ERROR:
-            return f"failed in {failed[-1]}" if failed else f"failed: {last.message}"
+            return f"failed in {failed[-1]}" if failed else f"failed: {_one_line(last.message)}"
+        if last.status == CANCELLED:
+            stopped = [event.stage for event in events if event.status == CANCELLED and event.stage != RUN]
+            return f"cancelled in {stopped[-1]}" if stopped else "cancelled"
         return "finished"
     stage = last.stage if last.stage != RUN else "start"
+    if was_cancelled or last.status == CANCELLED:
+        return f"cancelled in {stage}"
     if failed and last.status == ERROR:
         return f"failed in {failed[-1]}"
     return f"running: {stage}" if not gone and alive(last) else f"killed in {stage}"

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from ai_workflow import json_text, trace
+from ai_workflow.control_characters import escape, escape_lines
 from ai_workflow.secrets import scrub
 
 IN_CACHE_KEY = False
@@ -19,6 +20,8 @@ ROOT = "ai_pipeline"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _TASKS, _FLOWS = "prefect.task_runs", "prefect.flow_runs"
 _FINISHED, _RETRY = "Finished in state ", " - Retr"
+# For a message of several lines that holds no line feed of a value: the report of a configuration.
+REPORT = {"is_report": True}
 _format = "text"
 _is_brief = False
 # The last errors of this package: Prefect repeats them in the lines about the states of task and flow.
@@ -31,8 +34,9 @@ def logger(name: str) -> logging.Logger:
 
 
 def level(given: object) -> object:
-    """Return a level by the name that `logging` has for it: lines say WARN, `logging` says WARNING."""
-    return "WARNING" if given == "WARN" else given
+    """Return a level in capitals, by the name that `logging` has for it: WARNING for WARN."""
+    name = given.upper() if isinstance(given, str) else given
+    return "WARNING" if name == "WARN" else name
 
 
 def setup(level: str = "INFO", form: str = "text") -> None:
@@ -81,7 +85,10 @@ def set_form(form: str) -> None:
 
 
 def be_brief() -> None:
-    """Leave warnings, errors and the progress of a training on the console of this process, for `Console` handlers."""
+    """Leave warnings, errors and the progress of a training on the console of this process, for `Console` handlers.
+
+    At level DEBUG every line of this package stays.
+    """
     global _is_brief  # noqa: PLW0603
     _is_brief = True
 
@@ -107,6 +114,8 @@ class Console(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is shown."""
         if not _is_brief or getattr(record, "progress", False):
+            return True
+        if record.name.split(".")[0] == ROOT and logging.getLogger(ROOT).isEnabledFor(logging.DEBUG):
             return True
         return record.levelno >= logging.WARNING and not record.getMessage().startswith(_FINISHED)
 
@@ -142,17 +151,20 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        message = _message(record)
-        if record.exc_info:
-            message = f"{message}\n{self.formatException(record.exc_info)}"
+        message = scrub(_message(record))
+        crash = scrub(self.formatException(record.exc_info)) if record.exc_info else ""
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         trace_id = trace_of(record)
         if _format == "json":
             # Masked before it is quoted: in JSON a secret with a quote or a backslash looks different.
-            fields = self._fields(record, moment, scrub(message), trace_id)
+            fields = self._fields(record, moment, f"{message}\n{crash}" if crash else message, trace_id)
             return json_text.line(fields, sort_keys=False)
         tail = f" trace={trace.short(trace_id)}" if trace_id else ""
-        return scrub(f"{moment} [{_level(record)}] {record.name}: {message}{tail}")
+        if crash:
+            # Indented: no line of the text of an exception looks like a line of the log.
+            return f"{moment} [{_level(record)}] {record.name}: {escape(message)}\n{_indented(crash)}{tail}"
+        first, *more = _lines(record, message)
+        return "\n".join([f"{moment} [{_level(record)}] {record.name}: {first}{tail}", *more])
 
     def _fields(self, record: logging.LogRecord, moment: str, message: str, trace_id: str | None) -> dict[str, Any]:
         return {
@@ -174,10 +186,19 @@ class Traced(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the message of a record, its traceback if it has one, and ` trace=` at the end."""
         trace_id = trace_of(record)
-        message = _message(record)
+        message = "\n".join(_lines(record, scrub(_message(record))))
         if record.exc_info:
-            message = f"{message}\n{self.formatException(record.exc_info)}"
-        return scrub(message) + (f" trace={trace.short(trace_id)}" if trace_id else "")
+            message = f"{message}\n{_indented(scrub(self.formatException(record.exc_info)))}"
+        return message + (f" trace={trace.short(trace_id)}" if trace_id else "")
+
+
+def _lines(record: logging.LogRecord, message: str) -> list[str]:
+    """Return the message of a record as one line, or as several, indented, if it is a report (`REPORT`)."""
+    return _indented(message).split("\n") if getattr(record, "is_report", False) else [escape(message)]
+
+
+def _indented(text: str) -> str:
+    return escape_lines(text).replace("\n", "\n  ")
 
 
 def _level(record: logging.LogRecord) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ai_workflow import journal, metrics, trace
+from ai_workflow.interrupt import Cancelled
 from ai_workflow.logs import logger
 from ai_workflow.secrets import scrub
 
@@ -54,7 +55,7 @@ class Observer(Protocol):
 def stage(visit: Visit, observers: Sequence[Observer]) -> Iterator[Visit]:
     """Watch the work of the block; its trace and stage are on every log line within.
 
-    An exception ends the visit as ERROR with its text as message, and goes on to the caller.
+    An exception ends the visit as ERROR, or CANCELLED, with its text as message, and goes on to the caller.
     """
     with trace.bound(trace_id=visit.trace_id, stage=visit.stage), _span(visit):
         _tell(observers, "began", visit)
@@ -62,7 +63,8 @@ def stage(visit: Visit, observers: Sequence[Observer]) -> Iterator[Visit]:
         try:
             yield visit
         except BaseException as error:
-            visit.status, visit.message = journal.ERROR, str(error) or type(error).__name__
+            visit.status = journal.CANCELLED if isinstance(error, Cancelled) else journal.ERROR
+            visit.message = str(error) or type(error).__name__
             raise
         finally:
             visit.seconds = time.perf_counter() - start

@@ -1,14 +1,19 @@
-"""Errors of a Prefect API as one sentence: what was refused, the reason in the body, and the variable to set."""
+"""Errors of a Prefect API as one sentence: what was refused or why it gave no answer, and the variable to set."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 
+from ai_workflow.control_characters import escape
+from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secrets import scrub
 
 _WORKSPACE = re.compile(r"/accounts/[^/]+/workspaces/")
@@ -16,6 +21,9 @@ _MAX_REASON_LENGTH = 300
 # Where Prefect, Prefect Cloud and the origin guard put the reason.
 _REASON_FIELDS = ("detail", "exception_message", "message", "error", "exception_detail")
 _NO_REASONS = frozenset({"unauthorized", "forbidden", "internal server error", "not authenticated"})
+
+# How Prefect begins its own error about a server that gives no answer.
+_UNREACHED = "Failed to reach API"
 
 _REMEDIES: Mapping[int, str] = {
     401: "Set PREFECT_API_AUTH_STRING to the login of the server, user:password",
@@ -29,6 +37,75 @@ _REMEDIES_OF_CLOUD: Mapping[int, str] = {
     404: "Check account and workspace in PREFECT_API_URL, and that the owner of PREFECT_API_KEY is a member",
     429: "Run this again in a minute: the rate limit of the plan is exceeded",
 }
+
+
+class PrefectError(AiWorkflowError):
+    """A Prefect API gave no answer, or refused a request."""
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn errors of requests to Prefect into one sentence with a remedy.
+
+    Raises:
+        PrefectError: the server gave no answer, or refused a request.
+    """
+    try:
+        yield
+    except httpx.HTTPStatusError as error:
+        raise PrefectError(explain(error)) from error
+    except (httpx.TransportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith(_UNREACHED):
+            raise
+        raise PrefectError(unreachable(os.environ.get("PREFECT_API_URL") or _requested(error), error)) from error
+
+
+def _requested(error: BaseException) -> str:
+    """Return scheme and host of the request that failed, empty if no cause of the error is a request."""
+    cause: BaseException | None = error
+    while cause is not None:
+        with contextlib.suppress(RuntimeError):
+            if isinstance(cause, httpx.RequestError):
+                return _origin(str(cause.request.url))
+        cause = cause.__cause__
+    return ""
+
+
+def unreachable(url: str, error: BaseException, remedy: str = "Start it, or correct PREFECT_API_URL") -> str:
+    """Return why a Prefect server gives no answer, with a remedy.
+
+    Args:
+        url: the URL of its API.
+        error: what the request raised.
+        remedy: what to do about a server that is not of Prefect Cloud.
+    """
+    why = scrub(escape(reason(error)))
+    if is_cloud(url):
+        host = httpx.URL(url).host
+        return f"Prefect Cloud at {host} cannot be reached: {why}. Check the network, HTTPS_PROXY and PREFECT_API_URL"
+    return f"the Prefect server at {without_login(url)} does not answer: {why}. {remedy}"
+
+
+def without_login(url: str) -> str:
+    """Return a URL without user and password."""
+    return str(httpx.URL(url).copy_with(userinfo=b""))
+
+
+def reason(error: BaseException) -> str:
+    """Return in words why a connection failed: the first error of the system among the causes of an error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
+        if isinstance(cause, socket.gaierror):
+            return "the name of its host cannot be resolved"
+        if isinstance(cause, TimeoutError | httpx.TimeoutException):
+            return "no answer in time"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        inner = getattr(cause, "reason", None)
+        cause = inner if isinstance(inner, BaseException) else cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
 
 
 def is_cloud(url: str) -> bool:

@@ -17,7 +17,7 @@ _trace: ContextVar[str | None] = ContextVar("aiw_trace", default=None)
 _stage: ContextVar[str | None] = ContextVar("aiw_stage", default=None)
 # Prefect's lines about a run, some of them written outside of it, know nothing but the run's id.
 _of_runs: dict[str, str] = {}
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$")
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
 
 
 def new_id() -> str:

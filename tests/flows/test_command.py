@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
+from ai_workflow.prefect_answers import PrefectError, explained
 from deploy import ports
 from deploy.server import Server
+from flows import __main__ as command
 from tests.flows.workplace import Workplace
 
 
@@ -30,6 +33,52 @@ def test_without_a_server_the_command_ends_in_one_line(tmp_path: Path) -> None:
         "error: no Prefect server: PREFECT_API_URL is not set. "
         "Start one with `make run` or `make up`, or set the variable\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        (None, "does not answer: connection refused. Start it, "),
+        ("http://name.invalid:4200/api", "does not answer: the name of its host cannot be resolved. Start it, "),
+        ("https://api.prefect.cloud.invalid.prefect.cloud/api/accounts/a/workspaces/b",
+         "error: Prefect Cloud at api.prefect.cloud.invalid.prefect.cloud cannot be reached: "),
+        ("http://[::1:9/api", "is not an http address. Correct it, "),
+        ("http://127.0.0.1:x/api", "is not an http address. Correct it, "),
+    ],
+)  # fmt: skip
+def test_a_server_that_gives_no_answer_is_one_line(
+    url: str | None, why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url or f"http://127.0.0.1:{ports.free()}/api")
+    monkeypatch.setattr(sys, "argv", ["flows", "training"])
+    monkeypatch.chdir(tmp_path)
+    assert command.main() == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    [line] = err.splitlines()
+    assert line.startswith("error: ")
+    assert why in line
+    assert "Errno" not in line
+    assert "urlopen" not in line
+
+
+def test_a_server_that_ends_during_a_run_is_one_line(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{ports.free()}/api"
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with pytest.raises(PrefectError, match=f"{url} does not answer: connection refused"), explained():
+        httpx.get(f"{url}/health", trust_env=False)
+
+
+@pytest.mark.slow
+def test_the_level_of_a_run_is_an_option(place: Workplace) -> None:
+    wrong = place.start(["-m", "flows", "evaluation", "--config", "pipeline.yaml", "--log-level", "loud"])
+    assert wrong.code == 1
+    assert "logging.level" in wrong.output
+    run = place.start(["-m", "flows", "evaluation", "--config", "pipeline.yaml", "--log-level", "debug"])
+    assert run.code == 0, run.output
+    assert run.ours("DEBUG")
 
 
 @pytest.mark.slow

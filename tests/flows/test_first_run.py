@@ -15,8 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ai_workflow import config
 from ai_workflow.store import Store
 from deploy import first_run
+from deploy.run_report import Hints
 from deploy.server import Server
 from tests.flows import tables
 from tests.flows.workplace import Workplace
@@ -72,7 +74,8 @@ def test_one_command_trains_scores_and_shows_the_way_on(machine: Machine) -> Non
     assert list(Path(told["predictions"].removeprefix("300 in ")).glob("*.parquet"))
     assert len((first.stdout + first.stderr).splitlines()) <= 40
     assert "make run CONFIG=pipeline.yaml" in told["again"]
-    assert {"serve", "your data", "look back", "stop"} <= told.keys()
+    assert {"serve", "look back", "stop"} <= told.keys()
+    assert "your data" not in told, "this is the data of its user"
     shown = re.search(r"^Prefect UI: (.+)/runs$", first.stdout, re.MULTILINE)
     assert shown
     assert httpx.get(f"{shown[1]}/api/health", trust_env=False).text == "true"
@@ -142,7 +145,7 @@ def test_the_last_lines_name_gate_and_warnings(tmp_path: Path, warnings: list[st
     store = Store(tmp_path)
     store.write("models/own/card.json", json.dumps(card).encode())
     results = [{"folder": "models/own", "version": "model_v1.0"}, {"rows": 10, "folder": "predictions/own"}]
-    lines = first_run._summary(store, results, None).splitlines()
+    lines = first_run._summary(store, results, config.load(None).settings, Hints()).splitlines()
 
     assert "        gate  accuracy 0.4000: passed, but not better than a constant answer" in lines
     assert [line for line in lines if "WARN" in line] == [f"        WARN  {text}" for text in warnings]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ai_workflow.control_characters import escape
 from ai_workflow.errors import AiWorkflowError
 
 _TOLD = 100
@@ -35,4 +36,4 @@ class ConfigError(AiWorkflowError):
         count = len(self.problems)
         head = f"{count} problem{'' if count == 1 else 's'} in the configuration:"
         more = [f"... and {count - _TOLD} more"] if count > _TOLD else []
-        return "\n".join([head, *map(str, self.problems[:_TOLD]), *more])
+        return "\n".join([head, *(escape(str(problem)) for problem in self.problems[:_TOLD]), *more])

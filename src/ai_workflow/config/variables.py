@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ai_workflow import logs
 from ai_workflow.config.layers import OVERRIDE
 from ai_workflow.config.reader import scalar
 from ai_workflow.errors import AiWorkflowError
@@ -148,7 +149,8 @@ def _has_effect(row: Variable, loaded: Loaded, text: str) -> bool:
     if row.is_secret:
         return isinstance(value, Secret) and value.name is not None and variable(value.name) == row.name
     # Overrides of a single run win over variables on purpose.
-    return loaded.origin(row.key) == OVERRIDE or str(value) == text or value == _scalar(text)
+    accepted = logs.level(text) if row.key == "logging.level" else _scalar(text)
+    return loaded.origin(row.key) == OVERRIDE or str(value) == text or value == accepted
 
 
 def _scalar(text: str) -> object:

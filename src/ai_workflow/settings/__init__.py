@@ -152,7 +152,7 @@ class Logging(Section):
     """What is logged, and as what."""
 
     scope: ClassVar[Scope] = "deployment"
-    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(logs.level)] = "INFO"
+    level: Annotated[Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR"], BeforeValidator(logs.level)] = "INFO"
     format: Literal["text", "json"] = "text"
 
 

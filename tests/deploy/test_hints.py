@@ -1,0 +1,104 @@
+"""The last lines of `make run` and `make up`: commands that act on the same pipeline, environment and store."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from ai_workflow import config
+from blocks import __main__ as blocks_command
+from deploy import first_run, run_report
+from deploy.prefect_settings import UrlUnset, require_url
+from deploy.run_report import Hints
+from deploy.stack import served
+from tests.serving import shop
+from tests.serving.running import Running
+
+
+@pytest.mark.parametrize(
+    ("hints", "command"),
+    [
+        (Hints(), "make run"),
+        (Hints("own.yaml"), "make run CONFIG=own.yaml"),
+        (Hints(None, "production"), "make run ENVIRONMENT=production"),
+        (Hints("a b's.yaml", "production"), """make run CONFIG='a b'"'"'s.yaml' ENVIRONMENT=production"""),
+    ],
+)
+def test_a_make_command_names_pipeline_and_environment(hints: Hints, command: str) -> None:
+    assert hints.make("run") == command
+    assert shlex.split(command)[:2] == ["make", "run"]
+
+
+def test_the_trace_command_names_the_environment_or_a_store_that_the_configuration_alone_does_not_name() -> None:
+    root, of_production = (config.load(None, environment=name).settings.store.root for name in (None, "production"))
+    assert Hints(None, None, root).trace("--failed") == ".venv/bin/ai-workflow trace --failed"
+    assert Hints(None, "production", of_production).trace("--last").endswith(" --environment production --last")
+    assert (
+        Hints("own.yaml", "production", "/data/my store").trace("--list").endswith(" --store '/data/my store' --list")
+    )
+
+
+def test_a_failure_ends_with_commands_about_the_same_run(capsys: pytest.CaptureFixture[str]) -> None:
+    text = run_report.failure("no rows\x1b[31m\nmore", Hints("own.yaml", None, "/elsewhere"))
+    assert text.splitlines()[1:3] == [r"error: no rows\x1b[31m", "more"]
+    assert "look back  .venv/bin/ai-workflow trace --store /elsewhere --failed" in text
+
+
+def _next(hints: Hints, pipeline: str | None = None) -> dict[str, str]:
+    return dict(first_run._next(config.load(pipeline).settings, hints))
+
+
+def test_the_explanations_of_commands_are_below_each_other() -> None:
+    lines = _next(Hints("/a/rather/long/name/of/a/pipeline.yaml", "production"))
+    texts = {"again": "every stage", "serve": "answers", "all of it": "worker"}
+    starts = {lines[name].index(text) for name, text in texts.items()}
+    assert len(starts) == 1
+    assert all("ENVIRONMENT=production" in line for line in lines.values())
+
+
+def test_only_the_sample_pipeline_is_followed_by_how_to_use_own_data(tmp_path: Path) -> None:
+    assert "ENVIRONMENT=production" in _next(Hints(None, "production"))["your data"]
+    assert "your data" not in _next(Hints("own.yaml"))
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({"pipeline": "own", "source": {"kind": "csv", "path": "x.csv"}, "target": "y",
+                                   "task": "regression", "evaluate": {"metric": "rmse", "minimum": 1}}))  # fmt: skip
+    assert "your data" not in _next(Hints(), str(own))
+
+
+def test_without_a_url_deploying_and_registering_are_refused_before_prefect_starts_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr("sys.argv", ["blocks", "register"])
+    with temporary_settings({PREFECT_API_URL: None}):
+        with pytest.raises(UrlUnset, match=r"PREFECT_API_URL is not set\. Set it to .*, such as http"):
+            require_url(tmp_path / "var")
+        assert blocks_command.main() == 1
+    assert capsys.readouterr().err.startswith("PREFECT_API_URL is not set. Set it to ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_the_model_line_names_what_answers_not_what_was_published(damaged: int, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    for seed in (0, 1):
+        shop.publish(root, seed)
+    pipeline = shop.pipeline(tmp_path, inference={"default_response": {"prediction": "A"}})
+    loaded = config.load(pipeline, overrides={"store.root": str(root)})
+    names = shop.registry(root).versions()
+    with Running(pipeline, root) as whole:
+        line = served.line(loaded.settings, whole.port, Hints())
+        assert line == f"{names[1]} (latest), {names[0]} (stable)"
+    for name in names[-damaged:]:
+        model = root / shop.FOLDER / name / "model.txt"
+        model.write_bytes(model.read_bytes()[:500])
+    with Running(pipeline, root) as running:
+        line = served.line(loaded.settings, running.port, Hints())
+    assert line.startswith(names[0] if damaged == 1 else "none: requests get the default response")
+    assert "(degraded: " in line
+    assert f"{names[1]}: " in line
+    assert "the inference service does not answer" in served.line(loaded.settings, running.port, Hints())

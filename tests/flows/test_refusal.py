@@ -1,0 +1,98 @@
+"""A run that is refused before its first stage is found by name, tag, trace and artifact, and has its error once."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH
+
+from ai_workflow import journal
+from deploy.server import Server
+from tests import patient
+from tests.flows import tables
+from tests.flows.api import Api
+from tests.flows.workplace import Run, Workplace
+
+FORGED = "2026-01-01 00:00:00 [ERROR] fake: line"
+PIPELINE = tables.PIPELINE["pipeline"]
+
+
+@pytest.fixture(scope="module")
+def refused(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Runs with an unknown override, an unknown version, a wrong traceparent, a file with errors, and of upkeep."""
+    place = Workplace(tmp_path_factory.mktemp("refused"))
+    tables.write(place.folder / "rows-1.csv", tables.rows(20))
+    place.configure()
+    place.configure("wrong.yaml", trainer={"stepz": 1, "kind": "forest"})
+    config = {"config": "pipeline.yaml"}
+    return place.call(
+        [
+            {"flow": "training", **config, "overrides": {"trainer.stepz": 4}},
+            {"flow": "scoring", **config, "version": f"model_v7.7\n{FORGED}"},
+            {"flow": "training", **config, "traceparent": "00-1-2-3"},
+            {"flow": "evaluation", "config": "wrong.yaml", "environment": "development"},
+            {"flow": "promotion", **config, "overrides": {"promotion.ours": 4}},
+        ],
+        # Prefect as it is without the logging of this project.
+        PREFECT_LOGGING_SETTINGS_PATH=str(DEFAULT_LOGGING_SETTINGS_PATH),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "flow", "pipeline", "why"),
+    [
+        (0, "training", PIPELINE, "trainer.stepz"),
+        (1, "scoring", PIPELINE, "there is no model version 'model_v7.7"),
+        (2, "training", PIPELINE, "00-1-2-3"),
+        (3, "evaluation", None, "trainer.stepz"),
+    ],
+)
+def test_it_is_named_tagged_journaled_and_shown(
+    number: int, flow: str, pipeline: str | None, why: str, refused: list[Run], prefect_server: Server
+) -> None:
+    run = refused[number]
+    assert run.code == 1
+    assert why in run.events[-1].message
+    assert journal.outcome(run.events).startswith("failed: ")
+    assert run.output.count(why) == 1, run.output
+    assert "Still processing" not in run.output
+    assert all(line.trace for line in run.lines if line.logger.startswith("ai_pipeline"))
+
+    found = patient.client(prefect_server.api_url).get(f"/flow_runs/{run.events[0].flow_run_id}").json()
+    assert found["name"] == " ".join(filter(None, (flow, pipeline, run.trace_id[:8])))
+    kind = "upkeep" if flow == "evaluation" else "work"
+    tags = {"environment:development", f"kind:{kind}", *([f"pipeline:{pipeline}"] if pipeline else [])}
+    assert set(found["tags"]) == tags
+    [table] = Api(prefect_server).artifacts(run.events[0].flow_run_id).values()
+    [row] = json.loads(table["data"])
+    assert (row["stage"], row["status"]) == ("run", "ERROR")
+    assert why in row["message"]
+
+
+@pytest.mark.slow
+def test_a_run_of_upkeep_is_named_and_tagged(refused: list[Run], prefect_server: Server) -> None:
+    api: httpx.Client = patient.client(prefect_server.api_url)
+    runs = api.post("/flow_runs/filter", json={"flows": {"name": {"any_": ["promotion"]}}}).json()
+    [run] = [one for one in runs if "promotion.ours" in str(one["state"]["message"])]
+    assert run["name"].startswith(f"promotion {PIPELINE} ")
+    assert {f"pipeline:{PIPELINE}", "kind:upkeep"} <= set(run["tags"])
+    assert refused[4].output.count("promotion.ours") == 1
+
+
+@pytest.mark.slow
+def test_each_problem_of_a_configuration_has_a_line(refused: list[Run]) -> None:
+    lines = [line for line in refused[3].output.splitlines() if "trainer." in line]
+    assert len(lines) == 2
+    assert all(line.startswith("  ") for line in lines)
+    assert len(refused[3].ours("ERROR")) == 1
+
+
+@pytest.mark.slow
+def test_no_parameter_makes_a_line_of_its_own(refused: list[Run]) -> None:
+    lines = refused[1].output.splitlines()
+    assert not [line for line in lines if line.startswith(FORGED)]
+    assert any(f"\\n{FORGED}" in line for line in lines)
+    assert FORGED not in "".join(journal.render(refused[1].events).splitlines()[1:])
