@@ -56,10 +56,10 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVIRONMENT=production
-	@$(PY) -m deploy.local run $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT)))
+	@$(PY) -m ai_workflow.local.__main__ run $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT)))
 
 score: setup ## score another file with the trained model: SOURCE=new.csv CONFIG=pipeline.yaml MODEL=stable
-	@$(PY) -m deploy.local score $(if $(SOURCE),--source=$(call quoted,$(SOURCE))) $(if $(CONFIG),--config $(call quoted,$(CONFIG))) \
+	@$(PY) -m ai_workflow.local.__main__ score $(if $(SOURCE),--source=$(call quoted,$(SOURCE))) $(if $(CONFIG),--config $(call quoted,$(CONFIG))) \
 	  $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) $(if $(MODEL),--model $(call quoted,$(MODEL)))
 
 up: setup ## start the whole stack: CONFIG=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100 TAKE_OVER=1
@@ -70,18 +70,18 @@ down: ## end the whole stack; data, history and logs stay
 	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; fi
 
 serve: setup ## answer over HTTP by what was published: CONFIG=pipeline.yaml ENVIRONMENT=production PORT=8080
-	@exec $(PY) -m deploy.serve $(if $(CONFIG),--pipeline $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
+	@exec $(PY) -m ai_workflow.local.serve $(if $(CONFIG),--pipeline $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
 	  $(if $(PORT),--port $(call quoted,$(PORT)))
 
 deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: CONFIG=pipeline.yaml ENVIRONMENT=production PRUNE=1 TAKE_OVER=1
-	@$(PY) -m deploy.bootstrap $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
+	@$(PY) -m ai_workflow.provisioning.bootstrap $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
 	  $(if $(PRUNE),--prune) $(if $(TAKE_OVER),--take-over)
 
 status: setup ## show what runs of the stack, or whether the local Prefect server does, and where
-	@$(PY) -m deploy.local status || true
+	@$(PY) -m ai_workflow.local.__main__ status || true
 
 stop: ## stop the local Prefect server
-	@if [ -x $(PY) ]; then $(PY) -m deploy.local stop; fi
+	@if [ -x $(PY) ]; then $(PY) -m ai_workflow.local.__main__ stop; fi
 
 setup: $(COMPILED) ## make .venv and install the locked versions, hashes verified
 	@:
@@ -150,7 +150,7 @@ lock: | $(UV) ## pin anew what pyproject.toml and the clients of the tests ask f
 	$(PIN) --no-deps tests/oldest.in --output-file tests/oldest.txt
 
 clean: ## end the stack and the server, remove var/ (data, models, history) and caches
-	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; $(PY) -m deploy.local stop; fi
+	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; $(PY) -m ai_workflow.local.__main__ stop; fi
 	rm -rf var .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist $(COMPILED)
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

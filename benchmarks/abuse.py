@@ -74,7 +74,7 @@ def _service(made: serving_model.Made, folder: Path) -> Iterator[Running]:
 
     def command(port: int, _: Path) -> list[str]:
         serve = ["serve", "--pipeline", str(guarded), "--store", str(made.store), "--port", str(port)]
-        return [sys.executable, "-c", "from ai_workflow.cli import main; main()", *serve]
+        return [sys.executable, "-c", "from ai_workflow.cli.main import main; main()", *serve]
 
     with running(command, "/v2/health/ready", cpus()[0], folder / "service") as found:
         yield found

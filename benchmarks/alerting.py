@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_workflow import journal
+from ai_workflow.slo import durations, reader
+from ai_workflow.slo.spec import Spec
+from ai_workflow.telemetry import journal
 from benchmarks.measure import BenchmarkError, machine, spread
-from monitoring import durations, reading
-from monitoring.spec import Spec
 from tests.monitoring import actors, quick_promises
 from tests.monitoring.stack import LATEST, STABLE, Stack
 from tests.serving import shop
@@ -76,7 +76,7 @@ def main(given: Sequence[str] = ()) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     asked = parser.parse_args(given)
-    spec = reading.load()
+    spec = reader.load()
     found: dict[str, list[float]] = {}
     more = {"inference": {"default_response": None}}
     with (

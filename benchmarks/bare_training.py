@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import sys
 
-from ai_workflow import config, logs, trace
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Settings
-from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, rival, trainer
-from ai_workflow.store import Store
+from ai_workflow.config import loader
+from ai_workflow.config.settings import Settings
+from ai_workflow.evaluation import champion
+from ai_workflow.registry.registry import Registry
+from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs, trace_context
 
 
 def main(pipeline: str | None) -> None:
     """Train, judge and publish a model."""
-    s = config.load(pipeline).settings
+    s = loader.load(pipeline).settings
     store = Store(s.store.root)
     logs.setup(s.logging.level, s.logging.format)
-    with trace.bound(trace_id=trace.new_id()):
+    with trace_context.bound(trace_id=trace_context.new_id()):
         train(s, store)
 
 
@@ -29,8 +31,8 @@ def train(s: Settings, store: Store) -> None:
     clean = preprocessor.preprocess(store, loaded, preprocessor.Rules.of(s))
     featured = feature_engineering.fit(store, clean, feature_engineering.Roles.of(s), s.features)
     trained = trainer.train(store, featured, s.trainer, s.training_batch_size)
-    stable = rival.version(store, Registry(store, s.models), trained)
-    against = rival.Rival(version=stable, folder=s.models, timeout=s.model.timeout)
+    stable = champion.version(store, Registry(store, s.models), trained)
+    against = champion.Rival(version=stable, folder=s.models, timeout=s.model.timeout)
     evaluated = evaluator.evaluate(store, clean, featured, trained, evaluator.Gate.of(s), against)
     registry.publish(store, featured, trained, evaluated, registry.Place(folder=s.models))
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from ai_workflow.local import server
 from benchmarks.measure import BenchmarkError, cost, machine, spread
-from deploy import server
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOYMENTS, ROUNDS = 50, 3
@@ -71,7 +71,7 @@ def _round(folder: Path, count: int) -> tuple[float, float]:
         (folder / name).symlink_to(ROOT / name)
     write(file, count)
     with _server(folder) as variables:
-        told = [sys.executable, "-m", "deploy.bootstrap", str(file)]
+        told = [sys.executable, "-m", "ai_workflow.provisioning.bootstrap", str(file)]
         first = cost(told, variables, ROOT, log).seconds
         again = cost(told, variables, ROOT, log).seconds
     # Its log has what Prefect warns of, too.

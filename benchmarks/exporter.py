@@ -19,13 +19,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.request import Request, urlopen
 
-from ai_workflow import journal
-from ai_workflow.journal import Event
-from ai_workflow.registry import Registry
-from ai_workflow.serving.attempts import Attempts
-from ai_workflow.serving.chain import Answered
-from ai_workflow.serving.tally import Tally
-from ai_workflow.store import Store
+from ai_workflow.registry.registry import Registry
+from ai_workflow.serving.attempt_metrics import Attempts
+from ai_workflow.serving.request_metrics import Tally
+from ai_workflow.serving.routing.fallback_chain import Answered
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
+from ai_workflow.telemetry.journal import Event
 from benchmarks import registry
 from benchmarks.measure import BenchmarkError, machine, spread
 from benchmarks.process_tree import cpu_seconds

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from ai_workflow import config, journal
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.config import loader
+from ai_workflow.local import prefect_settings, server
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
 from benchmarks import customers, overhead_report
 from benchmarks.measure import BenchmarkError, Cost, cost, machine
 from benchmarks.overhead_report import BARE, CACHED, COLD, IMPORT, Costs
-from deploy import prefect_settings, server
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = 200_000
@@ -37,7 +38,7 @@ class Bench:
     def __init__(self, folder: Path, pipeline: Path | None, reached: server.Server) -> None:
         self._folder, self._server = folder, reached
         self._pipeline = pipeline
-        self._models = config.load(pipeline, root=ROOT).settings.models
+        self._models = loader.load(pipeline, root=ROOT).settings.models
         self._bare = ["-m", "benchmarks.bare_training", *([str(pipeline)] if pipeline else [])]
         self._flow = ["-m", "flows", "training", *(["--config", str(pipeline)] if pipeline else [])]
 
@@ -61,7 +62,7 @@ class Bench:
 
     def _run(self, arguments: list[str], store: Path) -> Cost:
         time.sleep(SETTLE_SECONDS)
-        settings = config.load(self._pipeline, root=ROOT, env={"AIW_STORE": str(store)}).settings
+        settings = loader.load(self._pipeline, root=ROOT, env={"AIW_STORE": str(store)}).settings
         ours = {"AIW_STORE": str(store), **prefect_settings.environment(self._server, settings, self._folder)}
         return cost([sys.executable, *arguments], {**os.environ, **ours}, ROOT, self._folder / "output.log")
 

@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ai_workflow import config
-from ai_workflow.history import History
-from ai_workflow.registry import MANIFEST, Registry
-from ai_workflow.store import Store
+from ai_workflow.config import loader
+from ai_workflow.registry.change_log import History
+from ai_workflow.registry.registry import MANIFEST, Registry
+from ai_workflow.storage.store import Store
 from benchmarks.measure import cost, machine, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS, ROUNDS, LOOKS = 1000, 5, 200
 # The goals of the project, in seconds.
 COMMAND, LOOK = 1.0, 0.001
-_CLI = "from ai_workflow.cli import main; main()"
+_CLI = "from ai_workflow.cli.main import main; main()"
 
 
 def main(given: Sequence[str] = ()) -> None:
@@ -34,7 +34,7 @@ def main(given: Sequence[str] = ()) -> None:
     asked = parser.parse_args(given)
     with tempfile.TemporaryDirectory(prefix="registry-") as name:
         folder = Path(name)
-        registry = Registry(Store(folder / "store"), config.load(None).settings.models)
+        registry = Registry(Store(folder / "store"), loader.load(None).settings.models)
         fill(registry, asked.versions)
         found = {"aliases": spread([look(registry) for _ in range(LOOKS)])}
         for command in (("list",), ("prune", "--dry-run")):

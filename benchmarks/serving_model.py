@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_workflow import config
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.config import loader
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from benchmarks.measure import cost
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ def make(folder: Path) -> Made:
     pipeline.write_text(PIPELINE.format(name=NAME, path=table))
     told = {**os.environ, "AIW_STORE": str(store)}
     cost([sys.executable, "-m", "benchmarks.bare_training", str(pipeline)], told, ROOT, folder / "training.log")
-    registry = Registry(Store(str(store)), config.load(pipeline, root=ROOT, env={}).settings.models)
+    registry = Registry(Store(str(store)), loader.load(pipeline, root=ROOT, env={}).settings.models)
     latest = registry.get("latest")
     columns = [feature["name"] for feature in json.loads(registry.read(latest, "features.json"))["features"]]
     model, rows = store / latest.folder / "model.txt", [[row[name] for name in columns] for row in asked]

@@ -15,7 +15,7 @@ from benchmarks.serving_model import COLUMNS, NAME, Made
 
 HELLO, OURS = "hello", "ours"
 SCRIPTS = Path(__file__).resolve().parent / "peers"
-_CLI = "from ai_workflow.cli import main; main()"
+_CLI = "from ai_workflow.cli.main import main; main()"
 _UVICORN = ("uvicorn==0.54.0", "httptools==0.9.0")
 _MODEL = ("lightgbm==4.7.0", "numpy==2.4.6")
 # Under uvloop 0.22 and later its worker process dies, and no model is ever loaded (SeldonIO/MLServer#2286).

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ai_workflow import journal
+from ai_workflow.telemetry import journal
 from benchmarks.measure import BenchmarkError, machine
 from tests.monitoring import actors, quick_promises
 from tests.monitoring.stack import Stack

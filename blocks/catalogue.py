@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ai_workflow.secrets import variable
+from ai_workflow.secret_values import variable
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ import yaml
 from cyclopts import App
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
-from ai_workflow import standard_output
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.runtime import standard_output
 
 ROOT = Path(__file__).resolve().parent.parent
 # The protocol: https://google.github.io/osv.dev/post-v1-query/

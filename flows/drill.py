@@ -9,10 +9,10 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
-from ai_workflow import logs, trace
-from ai_workflow.settings import Settings
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline
-from flows.upkeep import upkeep
+from ai_workflow.config.settings import Settings
+from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline
+from ai_workflow.orchestration.maintenance import upkeep
+from ai_workflow.telemetry import logs, trace_context
 
 DRILLED = "ai-workflow.drill"
 SAYS = "This is a drill: nothing is wrong, and alarms reach this chat"
@@ -54,5 +54,5 @@ def _tell(settings: Settings) -> None:
             "prefect.resource.id": f"ai-workflow.drill.{settings.environment}.{settings.pipeline}",
             "prefect.resource.name": f"drill of {settings.pipeline}",
         },
-        payload={"says": SAYS, "flow_run_id": str(flow_run.id), "trace_id": trace.current() or ""},
+        payload={"says": SAYS, "flow_run_id": str(flow_run.id), "trace_id": trace_context.current() or ""},
     )

@@ -7,10 +7,10 @@ from typing import Any
 
 from prefect import flow
 
+from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
+from ai_workflow.orchestration.idle_runs import IDLE
+from ai_workflow.orchestration.pipeline_run import PipelineRun, execute, secret_block
 from ai_workflow.stages import drift_detector, evaluation_store, label_intake, label_joiner
-from flows.idle import IDLE
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
-from flows.pipeline_run import PipelineRun, execute, secret_block
 
 
 @flow(name="evaluation", log_prints=False)

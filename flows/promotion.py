@@ -17,16 +17,17 @@ from prefect.events.filters import (
 )
 from prefect.events.schemas.events import ResourceSpecification
 
-from ai_workflow import logs, trace, verification
-from ai_workflow import promotion as probation
-from ai_workflow.promotion import Probation
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Settings
-from ai_workflow.stages import result_store
-from ai_workflow.store import Store
-from flows.idle import IDLE
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline
-from flows.upkeep import upkeep
+from ai_workflow.config.settings import Settings
+from ai_workflow.inference import prediction_files
+from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline
+from ai_workflow.orchestration.idle_runs import IDLE
+from ai_workflow.orchestration.maintenance import upkeep
+from ai_workflow.registry import promotion as probation
+from ai_workflow.registry import verification
+from ai_workflow.registry.promotion import Probation
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs, trace_context
 
 PROMOTED, ROLLED_BACK = "ai-workflow.model.promoted", "ai-workflow.model.rolled-back"
 BREACHED = "ai-workflow.slo.breached"
@@ -132,7 +133,7 @@ def _look(registry: Registry, settings: Settings, breach: str, recorded: str) ->
     if not breach:
         with registry.leased(name, "promotion") as version:
             breach = "; ".join(verification.problems(registry, version, settings.model.timeout)[:1])
-    rows = result_store.rows_of(registry.store, settings.pipeline, name, since)
+    rows = prediction_files.rows_of(registry.store, settings.pipeline, name, since)
     return Probation(name, since, rows, breach, recorded, settings.service.prediction_log.enabled)
 
 
@@ -148,5 +149,5 @@ def _tell(settings: Settings, verdict: str, version: str, reason: str, after: di
             "ai-workflow.pipeline": settings.pipeline,
             "ai-workflow.version": version,
         },
-        payload={"reason": reason, "trace_id": trace.current() or "", **{k: v or "" for k, v in after.items()}},
+        payload={"reason": reason, "trace_id": trace_context.current() or "", **{k: v or "" for k, v in after.items()}},
     )

@@ -13,15 +13,15 @@ from prefect import flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
 
-from ai_workflow import logs, trace
-from ai_workflow.promotion import on_probation
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Settings
-from ai_workflow.store import Store
-from flows import reaction_slots
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline
-from flows.reaction_slots import What
-from flows.upkeep import upkeep
+from ai_workflow.config.settings import Settings
+from ai_workflow.orchestration import reaction_limits
+from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline
+from ai_workflow.orchestration.maintenance import upkeep
+from ai_workflow.orchestration.reaction_limits import What
+from ai_workflow.registry.promotion import on_probation
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs, trace_context
 
 STARTED, WITHHELD = "ai-workflow.reaction.started", "ai-workflow.reaction.withheld"
 log = logs.logger("reaction")
@@ -122,7 +122,7 @@ def _emit(event: str, name: str, resource: str, text: str, breach: Breach, run: 
         payload={
             "says": f"{text}. The breach: {breach.words}",
             "flow_run_id": str(run.id) if run else "",
-            "trace_id": trace.current() or "",
+            "trace_id": trace_context.current() or "",
         },
     )
 
@@ -142,8 +142,8 @@ async def start(
     """
     about = {"breach": breach.words, "model_version": breach.model_version}
     limit: int = getattr(settings.reactions, f"{what}_per_day")
-    result = await reaction_slots.take(
-        reaction_slots.Start(
+    result = await reaction_limits.take(
+        reaction_limits.Start(
             what=what,
             deployment=deployment,
             settings=settings,

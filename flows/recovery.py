@@ -9,13 +9,14 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from ai_workflow import logs
-from ai_workflow.settings import Settings
-from flows import orphan_tasks, second_chance, waiting, zombies
-from flows.found_runs import FoundRuns
-from flows.idle import IDLE
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline
-from flows.upkeep import upkeep
+from ai_workflow.config.settings import Settings
+from ai_workflow.orchestration import pending_approvals
+from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline
+from ai_workflow.orchestration.idle_runs import IDLE
+from ai_workflow.orchestration.maintenance import upkeep
+from ai_workflow.orchestration.recovery import dead_runs, orphan_tasks, reschedule
+from ai_workflow.orchestration.recovery.run_lookup import FoundRuns
+from ai_workflow.telemetry import logs
 
 log = logs.logger("recovery")
 
@@ -51,10 +52,10 @@ async def recover(runs: FoundRuns) -> dict[str, Any]:
         if not alone:
             log.info("another recovery is at work")
             return {"message": "another recovery is at work", IDLE: True}
-        await zombies.end(runs)
-        await second_chance.give(runs)
+        await dead_runs.end(runs)
+        await reschedule.give(runs)
         await orphan_tasks.end(runs)
-        await waiting.end_overdue(runs)
+        await pending_approvals.end_overdue(runs)
     if not runs.done:
         return {"message": "no run needed recovery", IDLE: True}
     await acreate_table_artifact(runs.done, key="recovery", description="Runs whose process was gone")

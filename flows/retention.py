@@ -13,19 +13,22 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Pause
 
-from ai_workflow import logs, old_files, pruning, retention_plan, run_lock, trace
+from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.markdown import escaped, inert
-from ai_workflow.old_files import Old
-from ai_workflow.registry import Registry
-from ai_workflow.retention import Item, size
-from ai_workflow.retention_plan import Plan
-from ai_workflow.settings import Settings
-from ai_workflow.store import Store
-from flows import approval, one_process, waiting
-from flows.approval import WAIT_HOURS, Approval
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline, WaitHours
-from flows.upkeep import upkeep
+from ai_workflow.orchestration import approval, pending_approvals
+from ai_workflow.orchestration.approval import WAIT_HOURS, Approval
+from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline, WaitHours
+from ai_workflow.orchestration.maintenance import upkeep
+from ai_workflow.orchestration.recovery import run_ownership
+from ai_workflow.registry import expired_files, pruning, retention_plan
+from ai_workflow.registry.expired_files import Old
+from ai_workflow.registry.registry import Registry
+from ai_workflow.registry.retention_plan import Plan
+from ai_workflow.registry.retention_policy import Item, size
+from ai_workflow.storage import run_lock
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs, trace_context
 
 log = logs.logger("retention")
 
@@ -50,19 +53,19 @@ async def retention(
 
     async def work(settings: Settings) -> dict[str, Any]:
         approval.check(wait_hours)
-        store, run = Store(settings.store.root), one_process.current()
+        store, run = Store(settings.store.root), run_ownership.current()
         # Recovery finds a paused run without a process by its lock, and reschedules it.
-        await one_process.claim(store, trace.id_of_run(str(run.id)), looks_after=True)
+        await run_ownership.claim(store, trace_context.id_of_run(str(run.id)), looks_after=True)
         try:
             result = await _answered(store, settings, run, wait_hours) or await _first(store, settings, run, wait_hours)
         except Pause:
-            one_process.release(store)
+            run_ownership.release(store)
             raise
         except AiWorkflowError:
-            one_process.tidy_at_exit(store)
+            run_ownership.tidy_at_exit(store)
             raise
         retention_plan.forget(store, str(run.id))
-        one_process.tidy_at_exit(store)
+        run_ownership.tidy_at_exit(store)
         return result
 
     return await upkeep(
@@ -100,7 +103,7 @@ async def _first(store: Store, settings: Settings, run: FlowRun, wait_hours: flo
     with run_lock.alone(store, f"retention-{settings.models.replace('/', '-')}") as alone:
         if not alone:
             return _said("another retention waits for an answer")
-        if other := await waiting.other(store, settings.models, str(run.id)):
+        if other := await pending_approvals.other(store, settings.models, str(run.id)):
             state = other.state.name if other.state else "unknown"
             return _said(f"another retention waits for an answer: {other.name} is {state}")
         return await _ask(store, settings, run, wait_hours)
@@ -110,7 +113,7 @@ async def _ask(store: Store, settings: Settings, run: FlowRun, wait_hours: float
     """Show a new plan, and carry it out once a person has approved it; a run that can be suspended ends here."""
     registry, policy, now = Registry(store, settings.models), settings.retention, datetime.now(UTC)
     items = await asyncio.to_thread(pruning.plan, registry, policy, watch=True)
-    old = await asyncio.to_thread(old_files.find, store, policy, now)
+    old = await asyncio.to_thread(expired_files.find, store, policy, now)
     await acreate_table_artifact(
         [*map(_row, items), *_rows(old, settings)],
         key=f"{settings.pipeline.replace('_', '-')}-retention",
@@ -176,5 +179,5 @@ def _rows(old: list[Old], settings: Settings) -> list[dict[str, Any]]:
             "plan": "delete",
             "because": f"older than {settings.retention.days(kind):g} days",
         }
-        for kind, count, taken in old_files.summary(old)
+        for kind, count, taken in expired_files.summary(old)
     ]

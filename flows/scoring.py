@@ -8,12 +8,21 @@ from typing import Any
 
 from prefect import flow
 
-from ai_workflow import fallback, logs, trainers
 from ai_workflow.errors import AiWorkflowError, VersionBroken
-from ai_workflow.registry import Registry, Version
+from ai_workflow.inference import fallback
+from ai_workflow.orchestration.flow_parameters import (
+    Environment,
+    LogLevel,
+    Overrides,
+    Pipeline,
+    Traceparent,
+    VersionName,
+)
+from ai_workflow.orchestration.pipeline_run import PipelineRun, execute, secret_block
+from ai_workflow.registry.registry import Registry, Version
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent, VersionName
-from flows.pipeline_run import PipelineRun, execute, secret_block
+from ai_workflow.telemetry import logs
+from ai_workflow.training import protocol
 
 log = logs.logger("flow")
 
@@ -85,7 +94,7 @@ async def _by(run: PipelineRun, models: Registry, version: str) -> dict[str, Any
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )
     scored = await run.stage(
-        inference.predict, featured, asked, loads=trainers.modules_of(chosen.manifest.get("kind", ""))
+        inference.predict, featured, asked, loads=protocol.modules_of(chosen.manifest.get("kind", ""))
     )
     stored = await run.stage(result_store.keep, scored, s.pipeline)
     await run.show()

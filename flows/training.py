@@ -6,12 +6,13 @@ from typing import Any
 
 from prefect import flow
 
-from ai_workflow import trainers
-from ai_workflow.registry import Registry
-from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, rival, trainer
-from flows import model_card
-from flows.parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
-from flows.pipeline_run import PipelineRun, execute, secret_block
+from ai_workflow.evaluation import champion
+from ai_workflow.orchestration import card_artifact
+from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
+from ai_workflow.orchestration.pipeline_run import PipelineRun, execute, secret_block
+from ai_workflow.registry.registry import Registry
+from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
+from ai_workflow.training import protocol
 
 
 @flow(name="training", log_prints=False)
@@ -54,10 +55,10 @@ async def steps(run: PipelineRun) -> dict[str, Any]:
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of(s))
     featured = await run.stage(feature_engineering.fit, clean, feature_engineering.Roles.of(s), s.features)
-    rows = trainers.rows_per_step(s.trainer.kind, s.training_batch_size)
-    trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=trainers.modules_of(s.trainer.kind))
+    rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
+    trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=protocol.modules_of(s.trainer.kind))
     models = Registry(run.store, s.models)
-    stable = rival.version(run.store, models, trained)
+    stable = champion.version(run.store, models, trained)
     kinds = [trained["kind"], *([models.get(stable).manifest.get("kind", "")] if stable else [])]
     evaluated = await run.stage(
         evaluator.evaluate,
@@ -65,9 +66,9 @@ async def steps(run: PipelineRun) -> dict[str, Any]:
         featured,
         trained,
         evaluator.Gate.of(s),
-        rival.Rival(version=stable, folder=s.models, timeout=s.model.timeout),
-        loads=trainers.modules_of(*kinds),
+        champion.Rival(version=stable, folder=s.models, timeout=s.model.timeout),
+        loads=protocol.modules_of(*kinds),
     )
     published = await run.stage(registry.publish, featured, trained, evaluated, registry.Place(folder=s.models))
-    await run.show(model_card.shown(run.store, published["folder"]))
+    await run.show(card_artifact.shown(run.store, published["folder"]))
     return {"version": published["version"], "folder": published["folder"], "message": published["message"]}

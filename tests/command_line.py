@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ai_workflow.cli import main
+from ai_workflow.cli.main import main
 
 if __name__ == "__main__":
     main()

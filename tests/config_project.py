@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ai_workflow.config import Loaded, load
+from ai_workflow.config.loader import Loaded, load
 
 BASE = """\
 pipeline: base

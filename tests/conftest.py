@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from deploy.server import Server
+from ai_workflow.local.server import Server
 from tests import object_store, services
 
 NO_SKIPS = "AIW_NO_SKIPS"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SERVING, RELAY = "src/ai_workflow/serving", "monitoring/relay"
-ORIGINS = "src/ai_workflow/origins.py"
+ORIGINS = "src/ai_workflow/http_server/origin_check.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ GUARDS = (
         ("tests/test_origins.py", "-k", "websocket"),
     ),
     Guard(
-        "Prefect behind Host and Origin", "deploy/prefect_server.py",
+        "Prefect behind Host and Origin", "src/ai_workflow/local/prefect_server.py",
         "return OriginGuard(create_app(final=True), origins, forbid_frames=True)", "return create_app(final=True)",
         ("tests/test_origins.py", "-k", "prefect_server or websocket"),
     ),
     Guard(
-        "Prefect in no frame", "deploy/prefect_server.py", ", forbid_frames=True", "",
+        "Prefect in no frame", "src/ai_workflow/local/prefect_server.py", ", forbid_frames=True", "",
         ("tests/test_origins.py", "-k", "frame"),
     ),
     Guard(
-        "CSRF of Prefect", "deploy/server_environment.py", '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true"',
+        "CSRF of Prefect", "src/ai_workflow/local/server_environment.py", '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true"',
         '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"', ("tests/test_origins.py", "-k", "csrf"),
     ),
     Guard(
@@ -68,7 +68,7 @@ GUARDS = (
         "return app", ("tests/test_origins.py", "-k", "alert"),
     ),
     Guard(
-        "exporter behind Host and Origin", "monitoring/exporter/exporter.py",
+        "exporter behind Host and Origin", "src/ai_workflow/exporter/exporter.py",
         "wsgi_guard(make_wsgi_app(self.registry), self._origins)", "make_wsgi_app(self.registry)",
         ("tests/test_origins.py", "-k", "exporter"),
     ),
@@ -87,12 +87,12 @@ GUARDS = (
         ("tests/monitoring/relay/test_relay.py", "-k", "too_large or token"),
     ),
     Guard(
-        "relay without token on loopback only", "src/ai_workflow/settings/chat.py",
+        "relay without token on loopback only", "src/ai_workflow/config/settings/chat.py",
         "if self.token is None and not self._is_loopback:", "if False:",
         ("tests/monitoring/relay", "tests/test_config.py", "-m", "not slow"),
     ),
     Guard(
-        "service without token on loopback only", "src/ai_workflow/settings/service.py",
+        "service without token on loopback only", "src/ai_workflow/config/settings/service.py",
         "if self.token is None and not self.is_loopback:", "if False:",
         ("tests/serving/test_service.py", "-k", "refuses_to_start"),
     ),
@@ -117,7 +117,7 @@ GUARDS = (
         ("tests/serving/test_labels.py", "-k", "closed"),
     ),
     Guard(
-        "tokens that differ", "src/ai_workflow/settings/service.py", "if token == value:", "if False:",
+        "tokens that differ", "src/ai_workflow/config/settings/service.py", "if token == value:", "if False:",
         ("tests/serving/test_labels.py", "-k", "the_same"),
     ),
     Guard(
@@ -153,34 +153,34 @@ GUARDS = (
         ("tests/serving/test_connections.py", "-k", "redirected"),
     ),
     Guard(
-        "secrets in a text", "src/ai_workflow/secrets.py", "text = text.replace(value, MASK)", "pass",
+        "secrets in a text", "src/ai_workflow/secret_values.py", "text = text.replace(value, MASK)", "pass",
         ("tests/test_secrets.py", "tests/test_logs.py", "-k", "mask"),
     ),
     Guard(
-        "secrets shown", "src/ai_workflow/secrets.py", "def __str__(self) -> str:\n        return MASK",
+        "secrets shown", "src/ai_workflow/secret_values.py", "def __str__(self) -> str:\n        return MASK",
         'def __str__(self) -> str:\n        return self._value or ""', ("tests/test_secrets.py",),
     ),
     Guard(
-        "key of Prefect before make run", "deploy/server.py",
+        "key of Prefect before make run", "src/ai_workflow/local/server.py",
         "encryption.check(server_environment.database_of(home), encryption.key_of(os.environ))", "pass",
         ("tests/deploy/test_encryption.py", "-k", "make_run"),
     ),
     Guard(
-        "key of Prefect before the server", "deploy/prefect_server.py",
+        "key of Prefect before the server", "src/ai_workflow/local/prefect_server.py",
         "encryption.check(PREFECT_API_DATABASE_CONNECTION_URL.value(), key)", "pass",
         ("tests/deploy/test_encryption.py", "-k", "a_server_by_itself"),
     ),
     Guard(
-        "damage to a version", "src/ai_workflow/store.py",
+        "damage to a version", "src/ai_workflow/storage/store.py",
         "if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:", "if False:",
         ("tests/test_registry.py", "-k", "damaged"),
     ),
     Guard(
-        "results as JSON", "flows/stage_task.py", 'result_serializer="json"', 'result_serializer="pickle"',
+        "results as JSON", "src/ai_workflow/orchestration/stage_task.py", 'result_serializer="json"', 'result_serializer="pickle"',
         ("tests/flows/test_caching.py", "-k", "cached"),
     ),
     Guard(
-        "files of make up", "deploy/stack/watching.py", "os.O_EXCL, 0o600)", "os.O_EXCL, 0o644)",
+        "files of make up", "src/ai_workflow/local/stack/watching.py", "os.O_EXCL, 0o600)", "os.O_EXCL, 0o644)",
         ("tests/deploy/test_login.py",),
     ),
     Guard(

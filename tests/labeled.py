@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from ai_workflow import partitions
-from ai_workflow.settings import Settings
+from ai_workflow.config.settings import Settings
+from ai_workflow.datasets import partitions
 from ai_workflow.stages import label_joiner, result_store
 from ai_workflow.stages.label_intake import Labelling
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 
 PIPELINE = "shop"
 ONE, TWO = "model_v1.0", "model_v1.1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ai_workflow.registry import Registry
+from ai_workflow.registry.registry import Registry
 
 FOLDER = "models/development/credit"
 

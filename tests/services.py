@@ -17,8 +17,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from deploy import ports, server
-from deploy.stack import database
+from ai_workflow.local import ports, server
+from ai_workflow.local.stack import database
 
 LOOPBACK = "127.0.0.1"
 

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ai_workflow import logs
-from ai_workflow.partitions import Dataset
-from ai_workflow.settings import CsvSource
+from ai_workflow.config.settings import CsvSource
+from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.stages import data_loader, trainer
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs
 from tests.stages.tables import Pipeline, Result, load, settings
 
 # Threads reserve memory that they do not use, and so does Arrow's own allocator.

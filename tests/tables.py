@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from ai_workflow import partitions
-from ai_workflow.partitions import ID, ROW, Dataset, Partition
-from ai_workflow.store import Store
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import ID, ROW, Dataset, Partition
+from ai_workflow.storage.store import Store
 
 
 def part(

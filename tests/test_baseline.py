@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai_workflow import baseline
+from ai_workflow.evaluation import baseline
 
 CLASSES: dict[str, Any] = {
     "target": "y", "classes": ["a", "b"], "statistics": {"y": {"counts": [["a", 70], ["b", 30]]}},

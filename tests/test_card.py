@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from ai_workflow import card, cautions
+from ai_workflow.evaluation import evaluation_warnings, model_card
 from ai_workflow.markdown import inert
 from tests.reports import report
 
@@ -18,19 +18,19 @@ def _even(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_title_names_the_version_or_says_that_there_is_none() -> None:
-    assert card.render(report(), "model_v2.3").startswith("# credit · model_v2.3\n")
-    assert card.render(report()).startswith("# credit · candidate, not published\n")
+    assert model_card.render(report(), "model_v2.3").startswith("# credit · model_v2.3\n")
+    assert model_card.render(report()).startswith("# credit · candidate, not published\n")
 
 
 def test_facts_and_gate_are_told() -> None:
-    text = card.render(report())
+    text = model_card.render(report())
     for fact in ("300 steps", "800 to train, 90 to stop early, 1000 held out", "12 from 10 columns", "f" * 32,
                  "20% by the hash of the id", "**Gate:** passes", "![loss](loss.svg)"):  # fmt: skip
         assert fact in text
 
 
 def test_every_metric_stands_beside_the_constant_answer() -> None:
-    text = card.render(report())
+    text = model_card.render(report())
     assert "| metric | this model | constant answer |" in text
     assert "| accuracy (judged) | 0.9770 | 0.9770 |" in text
     assert "| auc | – | 0.5000 |" in text
@@ -38,7 +38,7 @@ def test_every_metric_stands_beside_the_constant_answer() -> None:
 
 def test_the_stable_version_stands_beside_it_with_its_note() -> None:
     stable = {"version": "model_v1.4", "scores": {"accuracy": 0.9, "auc": 0.8}, "note": "Its scores are older."}
-    text = card.render(report(stable=stable))
+    text = model_card.render(report(stable=stable))
     assert "| metric | this model | constant answer | model_v1.4 |" in text
     assert "| accuracy (judged) | 0.9770 | 0.9770 | 0.9000 |" in text
     assert "| log_loss | 0.1000 | 0.1100 | – |" in text
@@ -46,38 +46,41 @@ def test_the_stable_version_stands_beside_it_with_its_note() -> None:
 
 
 def test_the_card_says_what_so_many_rows_can_say() -> None:
-    assert "With 1000 rows held out, the accuracy is between 96.6% and 98.5%" in card.render(report())
+    assert "With 1000 rows held out, the accuracy is between 96.6% and 98.5%" in model_card.render(report())
 
 
 def test_a_large_majority_is_a_warning_with_what_to_judge_by() -> None:
-    warnings = cautions.of(report())
+    warnings = evaluation_warnings.of(report())
     assert any("97.7% of the rows held out are of class `no`: accuracy says little here" in text for text in warnings)
-    assert not any("accuracy says little" in text for text in cautions.of(_even(report())))
+    assert not any("accuracy says little" in text for text in evaluation_warnings.of(_even(report())))
     said = "> **Warning:** 97.7% of the rows held out are of class \\`no\\`: accuracy says little here"
-    assert said in card.render(report(warnings=warnings))
+    assert said in model_card.render(report(warnings=warnings))
 
 
 def test_a_model_that_does_not_beat_a_constant_answer_is_a_warning() -> None:
     gate = {**report()["gate"], "beats_baseline": False}
-    assert any("does not beat a constant answer (accuracy 0.9550)" in text for text in cautions.of(report(gate=gate)))
+    assert any(
+        "does not beat a constant answer (accuracy 0.9550)" in text
+        for text in evaluation_warnings.of(report(gate=gate))
+    )
 
 
 def test_parameters_fitted_to_few_rows_and_few_rows_held_out_are_warnings() -> None:
-    few = cautions.of(report(adapted={"min_data_in_leaf": [20, 3]}, training_rows=15, holdout_rows=4))
+    few = evaluation_warnings.of(report(adapted={"min_data_in_leaf": [20, 3]}, training_rows=15, holdout_rows=4))
     assert any("15 training rows: min_data_in_leaf 3 instead of 20" in text for text in few)
     assert any("Only 4 rows are held out" in text for text in few)
 
 
 def test_a_model_made_with_fewer_rows_at_once_says_so() -> None:
-    text = card.render(report(reduced={"rows per step": [128, 32]}))
+    text = model_card.render(report(reduced={"rows per step": [128, 32]}))
     assert "> Memory ran short: rows per step were reduced from 128 to 32" in text
-    assert "Memory ran short" not in card.render(report())
+    assert "Memory ran short" not in model_card.render(report())
 
 
 def test_each_class_has_its_line_whatever_its_name() -> None:
     body = report()
     body["scores"]["per_class"][1]["class"] = "a|b\nc"
-    assert "| a\\|b c | 0.500 | 0.300 | 0.375 | 23 |" in card.render(body)
+    assert "| a\\|b c | 0.500 | 0.300 | 0.375 | 23 |" in model_card.render(body)
 
 
 HOSTILE = (
@@ -89,7 +92,7 @@ HOSTILE = (
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_of_the_data_is_shown_as_it_stands_and_is_no_markup(text: str) -> None:
-    assert tokens(card.render(_filled(text))) == tokens(card.render(_filled("word")))
+    assert tokens(model_card.render(_filled(text))) == tokens(model_card.render(_filled("word")))
 
 
 def _filled(text: str) -> dict[str, Any]:
@@ -119,6 +122,6 @@ def test_a_cell_of_a_table_artifact_has_no_link_image_or_html_and_looks_the_same
 @pytest.mark.parametrize("word", ["Wilson", "Per class"])
 def test_a_regression_has_no_classes(word: str) -> None:
     scores = {"mae": 1.0, "rmse": 2.0, "r2": None}
-    text = card.render(report(task="regression", classes=None, scores=scores, baseline=scores))
+    text = model_card.render(report(task="regression", classes=None, scores=scores, baseline=scores))
     assert word not in text
     assert "| r2 | – | – |" in text

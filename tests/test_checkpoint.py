@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import settings
-from ai_workflow.checkpoint import Checkpoints
+from ai_workflow.config import settings
 from ai_workflow.errors import StageError, StoreError
-from ai_workflow.store import Store
-from ai_workflow.trainers.loop import Training
+from ai_workflow.storage.store import Store
+from ai_workflow.training.checkpoints import Checkpoints
+from ai_workflow.training.loop import Training
 from tests import processes
 from tests.tables import DAMAGES, damage
 
@@ -25,8 +25,8 @@ FOLDER = f"checkpoints/credit/{FINGERPRINT}"
 FIGURES = {"step": 10, "losses": [[5, 0.5], [10, 0.25]]}
 SAVE = """
     import sys
-    from ai_workflow.checkpoint import Checkpoints
-    from ai_workflow.store import Store
+    from ai_workflow.training.checkpoints import Checkpoints
+    from ai_workflow.storage.store import Store
     checkpoints = Checkpoints(Store(sys.argv[1]), "credit", "0123456789abcdef", 2)
     with checkpoints.held():
         step = found.step if (found := checkpoints.newest()) else 0
@@ -39,8 +39,8 @@ SAVE = """
 """
 HOLD = """
     import sys, time
-    from ai_workflow.checkpoint import Checkpoints
-    from ai_workflow.store import Store
+    from ai_workflow.training.checkpoints import Checkpoints
+    from ai_workflow.storage.store import Store
     with Checkpoints(Store(sys.argv[1]), "credit", "0123456789abcdef", 2).held():
         print("held", flush=True)
         time.sleep(60)

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from ai_workflow import cli
-from ai_workflow.cli_period import span
+from ai_workflow.cli import main
+from ai_workflow.cli.period_option import span
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.journal import RUN, STARTED, Event, Journal
 from ai_workflow.stages import result_store
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.journal import RUN, STARTED, Event, Journal
 from tests import labeled
 from tests.tables import damage
 
@@ -40,7 +40,7 @@ def asked(tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> A
 
     def ask(at: str) -> tuple[int, list[str], str]:
         try:
-            cli.main(["models", "answered", "--at", at, "--pipeline", str(path), "--store", store.root])
+            main.main(["models", "answered", "--at", at, "--pipeline", str(path), "--store", store.root])
             code = 0
         except SystemExit as ended:
             code = int(ended.code or 0)

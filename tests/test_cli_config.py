@@ -14,11 +14,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_workflow import cli, cli_config
-from ai_workflow.cli_serve import Place
-from ai_workflow.config import load
+from ai_workflow.cli import config, main
+from ai_workflow.cli.serve import Place
+from ai_workflow.config.loader import load
 from ai_workflow.errors import StageError
-from monitoring import __main__ as monitoring
+from ai_workflow.slo import __main__ as monitoring
 
 PROJECT = Path(__file__).parents[1]
 EXAMPLE = PROJECT / "config/examples/credit.yaml"
@@ -64,7 +64,7 @@ def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
     def call(*arguments: str | Path) -> Ran:
         with pytest.raises(SystemExit) as exited:
-            cli.main([str(argument) for argument in arguments])
+            main.main([str(argument) for argument in arguments])
         printed = capsys.readouterr()
         return Ran(exited.value.code, printed.out, printed.err)
 
@@ -202,7 +202,7 @@ def test_any_error_of_the_package_is_one_clean_line_without_its_secrets(
 
     monkeypatch.setenv("PW", PASSWORD)
     load(environment="production")
-    monkeypatch.setattr(cli_config, "load", fail)
+    monkeypatch.setattr(config, "load", fail)
     found = run("config", "check")
     assert (found.code, found.out, found.err) == (2, "", "no database at ***. Start it.\n")
 
@@ -213,7 +213,7 @@ def test_the_command_line_starts_without_the_heavy_libraries(arguments: list[str
 import atexit, sys
 heavy = {{"prefect", "pandas", "pyarrow", "lightgbm", "sklearn", "numpy", "matplotlib"}}
 atexit.register(lambda: print("loaded:", sorted(heavy & set(sys.modules))))
-from ai_workflow.cli import main
+from ai_workflow.cli.main import main
 main({arguments!r})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=PROJECT)
@@ -241,7 +241,7 @@ TREE = st.recursive(
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(min_size=1), TREE))
 def test_any_value_is_shown_as_yaml_that_reads_back_as_itself(values: dict[str, object]) -> None:
-    shown = "\n".join(cli_config._lines(values, None))
+    shown = "\n".join(config._lines(values, None))
     assert (yaml.safe_load(shown) or {}) == values
 
 

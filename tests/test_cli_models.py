@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import cli, cli_models, config, pruning, publishing
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.cli import main, models
+from ai_workflow.config import loader
+from ai_workflow.registry import pruning, publication
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from tests.stages.tables import Pipeline, parted, people, settings
 from tests.tables import damage
 
-FOLDER = config.load(None).settings.models
+FOLDER = loader.load(None).settings.models
 Ran = tuple[int, str, str]
 
 
@@ -25,13 +27,13 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.setenv("AIW_CONFIG", str(tmp_path / "old.yaml"))
     found = Registry(Store(tmp_path / "var"), FOLDER)
     for _ in range(5):
-        publishing.publish(found, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
+        publication.publish(found, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
     return found
 
 
 def _run(capsys: pytest.CaptureFixture[str], registry: Registry, *arguments: str) -> Ran:
     try:
-        cli.main(["models", *arguments, "--store", registry.store.root])
+        main.main(["models", *arguments, "--store", registry.store.root])
         code = 0
     except SystemExit as exit_:
         code = int(exit_.code or 0)
@@ -146,10 +148,10 @@ def test_what_came_into_use_while_a_person_thought_is_spared(
     registry: Registry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def think(_: str) -> bool:
-        cli_models.pruning.pin(registry, "model_v1.1", "wait")
+        models.pruning.pin(registry, "model_v1.1", "wait")
         return True
 
-    monkeypatch.setattr(cli_models, "_said_yes", think)
+    monkeypatch.setattr(models, "_said_yes", think)
     out = _run(capsys, registry, "prune")[1]
     assert "model_v1.1 stays: pinned: wait\n" in out
     assert out.endswith("Released 4.9K\n")
@@ -161,7 +163,7 @@ def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
 ) -> None:
     made = Pipeline(Store(tmp_path), settings()).publish(*parted(people(), 2))
     registry = made.pipeline.registry
-    monkeypatch.setattr(cli_models.Where, "registry", registry)
+    monkeypatch.setattr(models.Where, "registry", registry)
     assert _run(capsys, registry, "verify")[1] == "model_v1.0  ok\n"
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "versions", lambda _: ["model_v0.9", "model_v1.0"])
@@ -171,7 +173,7 @@ def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
     golden["answers"][1][0] += 0.01
     files = {name: registry.read(registry.get("latest"), name) for name in registry.get("latest").manifest["files"]}
     about = {name: registry.get("latest").manifest[name] for name in ("kind", "model_file")}
-    publishing.publish(registry, files | {"golden.json": json.dumps(golden).encode()}, "schema", about)
+    publication.publish(registry, files | {"golden.json": json.dumps(golden).encode()}, "schema", about)
     code, out, error = _run(capsys, registry, "verify", "latest")
     assert (code, out) == (2, "model_v2.0  model_v2.0 answers golden row 1 in another way\n")
     assert error.startswith("1 versions are not what was published")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import cli
-from ai_workflow.journal import ERROR, RUN, STARTED, SUCCESS, Event, Journal
-from ai_workflow.store import Store
+from ai_workflow.cli import main
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.journal import ERROR, RUN, STARTED, SUCCESS, Event, Journal
 
 GOOD, BAD = "aa" * 16, "bb" * 16
 
@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     try:
-        cli.main(["trace", *map(str, arguments)])
+        main.main(["trace", *map(str, arguments)])
         code = 0
     except SystemExit as exit_:
         code = int(exit_.code or 0)
@@ -119,7 +119,7 @@ def test_no_text_of_a_run_makes_a_line_or_a_colour_of_its_own(
 def test_a_reader_that_ends_early_leaves_no_traceback(tmp_path: Path, lines: int) -> None:
     """One line fits the buffer and is written at the end, many are not."""
     program = (
-        "from ai_workflow import cli\n"
+        "from ai_workflow.cli import main as cli\n"
         f"cli.app.command(lambda: [print('x' * 100) for _ in range({lines})] and None, name='much')\n"
         "cli.main(['much'])"
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import fingerprint
 from ai_workflow.code_versions import closure
+from ai_workflow.datasets import fingerprint
 from ai_workflow.errors import StageError
 from tests import processes
 
@@ -23,12 +23,12 @@ STAGES = (
 VERSIONS = """
     from importlib import import_module
     import sys
-    from ai_workflow import fingerprint, stage_names
+    from ai_workflow.datasets import fingerprint; from ai_workflow import stage_names
     for module in sys.argv[1:]:
         work = import_module(module)
         works = [f for f in vars(work).values() if hasattr(f, "stage_name") and f.__module__ == module]
         names = {stage_names.name_of(f) for f in works}
-        print(*names, fingerprint.code_version(module, "ai_workflow.trainers.lightgbm"))
+        print(*names, fingerprint.code_version(module, "ai_workflow.training.families.lightgbm"))
 """
 Write = Callable[..., None]
 
@@ -295,7 +295,7 @@ def test_deep_expressions_and_odd_texts_are_read(write: Write) -> None:
 
 def test_a_library_of_one_family_counts_for_that_family_only() -> None:
     lightgbm, torch = (
-        set(closure.read("ai_workflow.stages.trainer", f"ai_workflow.trainers.{name}").libraries)
+        set(closure.read("ai_workflow.stages.trainer", f"ai_workflow.training.protocol.{name}").libraries)
         for name in ("lightgbm", "torch_mlp")
     )
     assert lightgbm - torch == {"lightgbm"}
@@ -321,7 +321,7 @@ def test_moving_modules_of_the_package_changes_no_name_and_no_version(tmp_path: 
     renamed = [moves.get(f"stages.{name}", f"stages.{name}") for name in STAGES]
     family = "ai_workflow.training.families.lightgbm"
     first = processes.python(VERSIONS, *(f"ai_workflow.stages.{name}" for name in STAGES), PYTHONPATH=str(old))
-    script = VERSIONS.replace("ai_workflow.trainers.lightgbm", family)
+    script = VERSIONS.replace("ai_workflow.training.families.lightgbm", family)
     assert processes.python(script, *(f"ai_workflow.{name}" for name in renamed), PYTHONPATH=str(new)) == first
     assert [line.split()[0] for line in first.splitlines()] == list(STAGES)
 

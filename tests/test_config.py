@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ai_workflow import config
-from ai_workflow.config import ConfigError, Loaded, Problem, load
+from ai_workflow.config import loader
 from ai_workflow.config import schema as config_schema
-from ai_workflow.secrets import Secret
-from ai_workflow.settings import CsvSource, Settings
+from ai_workflow.config.loader import ConfigError, Loaded, Problem, load
+from ai_workflow.config.settings import CsvSource, Settings
+from ai_workflow.secret_values import Secret
 
 PROJECT = Path(__file__).parents[1]
 FIXTURES = Path(__file__).parent / "fixtures" / "config"
@@ -263,7 +263,7 @@ def test_parameters_of_the_network_are_checked_too(project: Project) -> None:
 
 WITHOUT_LIBRARY = """
 import sys
-from ai_workflow.settings import trainer_params
+from ai_workflow.config.settings import trainer_params
 
 trainer_params.problems("lightgbm", {"eta": 1})
 trainer_params.problems("torch_mlp", {})
@@ -732,7 +732,7 @@ def test_every_field_that_holds_a_secret_is_known_to_be_one() -> None:
 
 
 def test_the_public_names_are_there() -> None:
-    assert set(config.__all__) == {"ConfigError", "Layer", "Loaded", "Problem", "load"}
+    assert set(loader.__all__) == {"ConfigError", "Layer", "Loaded", "Problem", "load"}
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ai_workflow.config.paths import absolute
+from ai_workflow.config.settings import CsvSource, SqlSource
 from ai_workflow.errors import StageError
-from ai_workflow.settings import CsvSource, SqlSource
-from ai_workflow.sources import database
+from ai_workflow.sources import sql_connection
 from ai_workflow.stages import data_loader
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests.config_project import Project
 
 MINE = "pipeline: mine\ntask: regression\ntarget: y\n"
@@ -136,7 +136,7 @@ def test_an_sqlite_file_is_relative_to_the_file_that_names_it(
     monkeypatch.chdir(tmp_path)
     source = project.load(mine).settings.source
     assert isinstance(source, SqlSource)
-    assert database.url_of(source, None, None).database == str(project.root / "own/rows.db")
+    assert sql_connection.url_of(source, None, None).database == str(project.root / "own/rows.db")
 
 
 def test_a_pipeline_file_is_looked_for_here_and_in_the_project(

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ai_workflow.config import load, schema
-from ai_workflow.settings import Section, Settings
+from ai_workflow.config import schema
+from ai_workflow.config.loader import load
+from ai_workflow.config.settings import Section, Settings
 from tests.config_project import Project
 
 # Each key at the top, and each key inside of a section that differs from it.
@@ -146,7 +147,9 @@ def test_every_section_and_key_declares_the_scope_that_this_list_says() -> None:
 
 
 def test_every_section_class_declares_its_scope() -> None:
-    known = [section for section in Section.__subclasses__() if section.__module__.startswith("ai_workflow.settings")]
+    known = [
+        section for section in Section.__subclasses__() if section.__module__.startswith("ai_workflow.config.settings")
+    ]
     assert known
     assert [section.__name__ for section in known if "scope" not in vars(section)] == []
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.config import ConfigError, environment, startup
+from ai_workflow.alerting.channels import urls
+from ai_workflow.config import environment, startup
 from ai_workflow.config.environment import VariableError
+from ai_workflow.config.loader import ConfigError
+from ai_workflow.config.settings import chat_urls
 from ai_workflow.config.startup import StartError
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.settings import chat_urls
-from monitoring.relay.channels import addresses
 from tests.config_project import Project
 
 GOOD = {
@@ -82,8 +83,8 @@ def test_several_addresses_in_one_url_are_refused(kind: str, between: str, proje
 )  # fmt: skip
 def test_what_is_no_url_is_refused_by_settings_and_relay(url: str) -> None:
     assert chat_urls.refusal("webhook", url)
-    with pytest.raises(addresses.BadAddress):
-        addresses.check("webhook", url)
+    with pytest.raises(urls.BadAddress):
+        urls.check("webhook", url)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.config import ConfigError, Loaded, variables
+from ai_workflow.config import variables
+from ai_workflow.config.loader import ConfigError, Loaded
 from ai_workflow.config.variables import FOREIGN, PARTS, VARIABLES, Part, UnusedVariable, Variable
 from tests.config_project import Project
 
@@ -130,7 +131,7 @@ def test_a_variable_that_any_layer_names_is_known(project: Project) -> None:
 @pytest.mark.parametrize("environment", ["development", "production"])
 def test_in_the_shipped_files_each_variable_is_used_or_refused(environment: str) -> None:
     """What .env.example names either holds, or keeps its part from starting."""
-    from ai_workflow.config import load
+    from ai_workflow.config.loader import load
 
     held = set()
     for row in VARIABLES:
@@ -151,7 +152,7 @@ def test_every_documented_variable_is_in_the_table_or_belongs_to_something_else(
     text = "".join((PROJECT / name).read_text() for name in (".env.example", "deploy/.env.example"))
     documented = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
     documented |= set(re.findall(r"^\| `([A-Z_]+)`", (PROJECT / "docs/stack.md").read_text(), re.MULTILINE))
-    # PostgreSQL, Grafana, boto, Prefect and deploy.login read these themselves.
+    # PostgreSQL, Grafana, boto, Prefect and ai_workflow.local.login read these themselves.
     others = {
         "POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
         "PREFECT_ENCRYPTION_KEY", "MONITORING_PASSWORD",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.config import ConfigError, dotenv
-from ai_workflow.secrets import scrub
+from ai_workflow.config import dotenv
+from ai_workflow.config.loader import ConfigError
+from ai_workflow.secret_values import scrub
 from tests.config_project import Project
 
 PROJECT = Path(__file__).parents[1]
@@ -101,10 +102,10 @@ def test_secrets_of_the_file_are_masked(tmp_path: Path) -> None:
     "command",
     [
         ["ai_workflow", "config", "show"],
-        ["deploy.serve"],
-        ["deploy.local", "run"],
+        ["ai_workflow.local.serve"],
+        ["ai_workflow.local.__main__", "run"],
         ["deploy.stack", "up"],
-        ["deploy.bootstrap"],
+        ["ai_workflow.provisioning.bootstrap"],
         ["monitoring", "relay"],
         ["monitoring.relay"],
         ["monitoring", "exporter"],
@@ -119,7 +120,9 @@ def test_each_command_reads_the_file_and_reports_its_mistakes(command: list[str]
     project.write(".env", "GOOD=1\nnonsense hunter2\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIW_", "PREFECT_API"))}
     environment |= {"AIW_ROOT": str(tmp_path), "PYTHONPATH": str(PROJECT)}
-    start = ["-c", "from ai_workflow.cli import main; main()"] if command[0] == "ai_workflow" else ["-m", command[0]]
+    start = (
+        ["-c", "from ai_workflow.cli.main import main; main()"] if command[0] == "ai_workflow" else ["-m", command[0]]
+    )
     done = subprocess.run(
         [sys.executable, *start, *command[1:]],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,

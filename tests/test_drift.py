@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ai_workflow import drift, statistics
+from ai_workflow.datasets import column_profile
+from ai_workflow.quality import drift
 
 FLOOR = 0.05
 SLOW = pytest.mark.slow
 
 
 def seen(values: np.ndarray) -> dict[str, object]:
-    return statistics.merge_numbers([statistics.of_numbers(pd.Series(part)) for part in np.array_split(values, 3)])
+    return column_profile.merge_numbers(
+        [column_profile.of_numbers(pd.Series(part)) for part in np.array_split(values, 3)]
+    )
 
 
 @pytest.mark.parametrize("rows", [50, pytest.param(200, marks=SLOW), pytest.param(1000, marks=SLOW), 5000])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ai_workflow import features
+from ai_workflow.features import transform
 
 SCHEMA = {
     name: {"type": kind}
@@ -25,7 +25,7 @@ STATISTICS: dict[str, Any] = {name: {"present": 4, "missing": 0} for name in SCH
     "empty": {"present": 0, "missing": 4},
 }
 ROLES = {"target": "good", "id": "key", "timestamp": "seen"}
-SPEC = {"features": features.describe(SCHEMA, STATISTICS, ROLES, max_categories=255, min_count=2)}
+SPEC = {"features": transform.describe(SCHEMA, STATISTICS, ROLES, max_categories=255, min_count=2)}
 
 
 def _frame() -> pd.DataFrame:
@@ -42,17 +42,17 @@ def _frame() -> pd.DataFrame:
 
 
 def _column(name: str) -> list[float]:
-    column: list[float] = features.transform(_frame(), SPEC)[:, features.names(SPEC).index(name)].tolist()
+    column: list[float] = transform.transform(_frame(), SPEC)[:, transform.names(SPEC).index(name)].tolist()
     return column
 
 
 def test_each_column_gives_its_features_in_the_order_of_the_schema() -> None:
-    assert features.names(SPEC) == [
+    assert transform.names(SPEC) == [
         "age", "age__missing", "height", "member", "city",
         "born__days", "born__year", "born__month", "born__day", "born__weekday",
         "seen__month", "seen__day", "seen__weekday", "seen__hour",
     ]  # fmt: skip
-    assert features.inputs(SPEC) == ["age", "height", "member", "city", "born", "seen"]
+    assert transform.inputs(SPEC) == ["age", "height", "member", "city", "born", "seen"]
 
 
 @pytest.mark.parametrize(
@@ -77,18 +77,18 @@ def test_the_numbers_of_a_feature(name: str, expected: list[float | None]) -> No
 def test_a_rare_value_shares_the_index_of_the_unseen() -> None:
     frame = pd.concat([_frame()] * 2, ignore_index=True)
     frame["city"] = pd.Series(["Rome", "Oslo", "Bern", "Paris", "", None], dtype="str")
-    column = features.transform(frame, SPEC)[:, features.names(SPEC).index("city")]
+    column = transform.transform(frame, SPEC)[:, transform.names(SPEC).index("city")]
     np.testing.assert_array_equal(column, np.array([0, 1, 2, 2, 2, np.nan], dtype="float32"))
 
 
 def test_only_the_most_frequent_categories_keep_an_index() -> None:
-    described = features.describe(SCHEMA, STATISTICS, ROLES, max_categories=1, min_count=1)
+    described = transform.describe(SCHEMA, STATISTICS, ROLES, max_categories=1, min_count=1)
     assert [feature["vocabulary"] for feature in described if feature["kind"] == "category"] == [["Rome"]]
 
 
 @pytest.mark.parametrize("rows", [[0], [1], [2], [2, 0], []])
 def test_one_row_gives_what_it_gives_among_others(rows: list[int]) -> None:
-    whole, some = features.transform(_frame(), SPEC), features.transform(_frame().iloc[rows], SPEC)
+    whole, some = transform.transform(_frame(), SPEC), transform.transform(_frame().iloc[rows], SPEC)
     np.testing.assert_array_equal(some, whole[rows])
     assert some.shape == (len(rows), len(SPEC["features"]))
     assert some.dtype == np.float32
@@ -96,14 +96,14 @@ def test_one_row_gives_what_it_gives_among_others(rows: list[int]) -> None:
 
 def test_neither_the_order_of_columns_nor_others_matter() -> None:
     turned = _frame().iloc[:, ::-1].assign(more="x")
-    np.testing.assert_array_equal(features.transform(turned, SPEC), features.transform(_frame(), SPEC))
+    np.testing.assert_array_equal(transform.transform(turned, SPEC), transform.transform(_frame(), SPEC))
 
 
 def test_a_column_that_is_not_there_is_named() -> None:
     with pytest.raises(KeyError, match="height"):
-        features.transform(_frame().drop(columns="height"), SPEC)
+        transform.transform(_frame().drop(columns="height"), SPEC)
 
 
 def test_a_category_without_vocabulary_is_all_unseen() -> None:
     spec = {"features": [{"name": "city", "column": "city", "kind": "category", "vocabulary": []}]}
-    np.testing.assert_array_equal(features.transform(_frame(), spec)[:, 0], [0, 0, np.nan])
+    np.testing.assert_array_equal(transform.transform(_frame(), spec)[:, 0], [0, 0, np.nan])

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ai_workflow import config, file_names
+from ai_workflow.config import loader
+from ai_workflow.config.settings import CsvSource
 from ai_workflow.errors import StageError
-from ai_workflow.settings import CsvSource
 from ai_workflow.stages import data_loader
-from ai_workflow.store import Store
+from ai_workflow.storage import file_names
+from ai_workflow.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 ROWS = "x,y\n" + "".join(f"{row},{'ab'[row % 2]}\n" for row in range(20))
@@ -22,10 +23,10 @@ ROWS = "x,y\n" + "".join(f"{row},{'ab'[row % 2]}\n" for row in range(20))
 NOT_UTF8 = b"f\xfcr"
 LOAD = """
 import sys
-from ai_workflow import config
+from ai_workflow.config import loader as config
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.stages import data_loader
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 
 try:
     source = config.load(sys.argv[1]).settings.source
@@ -90,7 +91,7 @@ def test_names_of_the_configuration_are_checked(key: str, tmp_path: Path, monkey
     if key == "current folder":
         monkeypatch.chdir(odd)
     with pytest.raises(StageError, match=rf"{key} '.*f\\udcfcr.*': the name is not valid UTF-8\. Rename the file"):
-        config.load(file)
+        loader.load(file)
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "größe 价格.csv", "s3://bucket/é.csv"])

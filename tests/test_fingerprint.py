@@ -11,44 +11,35 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import (
-    checkpoint,
-    errors,
-    fingerprint,
-    interrupt,
-    journal,
-    logs,
-    metrics,
-    observe,
-    progress,
-    settings,
-    stage_names,
-    store,
-    trace,
-    trainers,
-)
+from ai_workflow import errors, stage_names
 from ai_workflow.code_versions import closure
-from ai_workflow.secrets import Secret
+from ai_workflow.config import settings
+from ai_workflow.datasets import fingerprint
+from ai_workflow.runtime import cancellation, progress
+from ai_workflow.secret_values import Secret
+from ai_workflow.storage import store
+from ai_workflow.telemetry import instrumentation, journal, logs, metrics, trace_context
+from ai_workflow.training import checkpoints, protocol
 from tests import processes
 
 PACKAGE = Path(fingerprint.__file__).parent
 VALUE = {"b": {3, 1, 2}, "a": [0.1, 1e300, float("nan"), None, True], "ü": {"x": frozenset({("b", 1), ("a", 2)})}}
 SAME = """
-    from ai_workflow import fingerprint
+    from ai_workflow.datasets import fingerprint
     value = {"ü": {"x": frozenset({("a", 2), ("b", 1)})}, "a": [0.1, 1e300, float("nan"), None, True], "b": {2, 3, 1}}
     print(fingerprint.of(value, {"alpha", "beta", "gamma"}), fingerprint.code_version("ai_workflow.stages.trainer"))
 """
 # Modules that cannot change the result of a stage, by what they hold: a move of one changes nothing here.
 LEFT_OUT = {
-    "logs.py", "trace.py", "observe.py", "journal.py", "errors.py", "progress.py", "interrupt.py", "checkpoint.py",
-    "secrets.py", "fingerprint.py", "store.py", "metrics.py", "stage_names.py", "settings", "code_versions",
-    "trainers/families.py",
+    "telemetry/logs.py", "telemetry/trace_context.py", "telemetry/instrumentation.py", "telemetry/journal.py", "errors.py", "runtime/progress.py", "runtime/cancellation.py", "training/checkpoints.py",
+    "secret_values.py", "datasets/fingerprint.py", "storage/store.py", "telemetry/metrics.py", "stage_names.py", "config/settings", "code_versions",
+    "training/family_modules.py",
 }  # fmt: skip
 # Edits each module named in turn, in a copy of the package, and prints whether the version of a stage changed.
 CHANGED = """
     import json, pathlib, sys
-    from ai_workflow import fingerprint
-    package, stage, changed = pathlib.Path(fingerprint.__file__).parent, sys.argv[1], {}
+    from ai_workflow.datasets import fingerprint
+    package, stage, changed = pathlib.Path(fingerprint.__file__).parents[1], sys.argv[1], {}
     families = [name for name in sys.argv[2].split(",") if name]
     before = fingerprint.code_version(stage, *families)
     for name in sys.argv[4:]:
@@ -71,7 +62,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _changed(copy: Path, stage: str, *names: str, family: str = "", edit: str = "EDITED = 1\n") -> dict[str, bool]:
-    families = f"ai_workflow.trainers.{family}" if family else ""
+    families = f"ai_workflow.training.protocol.{family}" if family else ""
     read: dict[str, bool] = json.loads(
         processes.python(CHANGED, f"ai_workflow.stages.{stage}", families, edit, *names, PYTHONPATH=str(copy))
     )
@@ -131,8 +122,13 @@ def test_what_has_no_canonical_form_is_refused() -> None:
 
 def test_a_changed_file_of_a_model_family_counts_for_that_family_only(copy: Path) -> None:
     names = ("split.py", "trainers/__init__.py", "trainers/loop.py", "trainers/lightgbm.py", "trainers/batches.py",
-             "trainers/torch_mlp.py", "trainers/families.py")  # fmt: skip
-    shared = {"split.py": True, "trainers/__init__.py": True, "trainers/loop.py": True, "trainers/families.py": False}
+             "trainers/torch_mlp.py", "training/family_modules.py")  # fmt: skip
+    shared = {
+        "split.py": True,
+        "trainers/__init__.py": True,
+        "trainers/loop.py": True,
+        "training/family_modules.py": False,
+    }
     torch = {"trainers/torch_mlp.py", "trainers/batches.py"}
     for family, own in (("lightgbm", {"trainers/lightgbm.py"}), ("torch_mlp", torch)):
         expected = {name: shared.get(name, name in own) for name in names}
@@ -146,15 +142,24 @@ def test_a_comment_and_a_docstring_change_no_version(copy: Path) -> None:
 
 
 def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
-    names = ("logs.py", "trace.py", "observe.py", "journal.py", "metrics.py", "store.py", "cli.py", "card.py")
+    names = (
+        "telemetry/logs.py",
+        "telemetry/trace_context.py",
+        "telemetry/instrumentation.py",
+        "telemetry/journal.py",
+        "telemetry/metrics.py",
+        "storage/store.py",
+        "cli.py",
+        "card.py",
+    )
     assert _changed(copy, "preprocessor", *names) == dict.fromkeys(names, False)
 
 
 def test_what_only_shows_or_stores_says_so_wherever_it_is() -> None:
     for each in (
-        logs.logger, trace.bound, observe.stage, journal.Journal, errors.StageError, progress.report,
-        interrupt.Interrupted, checkpoint.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
-        metrics.get, stage_names.stage, closure.read, trainers.modules_of,
+        logs.logger, trace_context.bound, instrumentation.stage, journal.Journal, errors.StageError, progress.report,
+        cancellation.Interrupted, checkpoints.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
+        metrics.get, stage_names.stage, closure.read, protocol.modules_of,
     ):  # fmt: skip
         names = [each.__module__, each.__module__.rpartition(".")[0]]
         assert any(getattr(import_module(name), "IN_CACHE_KEY", True) is False for name in names), each.__module__
@@ -170,10 +175,10 @@ def test_no_import_of_a_stage_escapes(copy: Path, stage: str) -> None:
 
 def test_another_version_of_a_library_changes_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     fingerprint.code_version.cache_clear()
-    before = fingerprint.code_version("ai_workflow.split")
+    before = fingerprint.code_version("ai_workflow.datasets.split")
     monkeypatch.setattr(fingerprint, "library_version", lambda name: "9.9")
     fingerprint.code_version.cache_clear()
-    assert fingerprint.code_version("ai_workflow.split") != before
+    assert fingerprint.code_version("ai_workflow.datasets.split") != before
     monkeypatch.undo()
     fingerprint.code_version.cache_clear()
 
@@ -183,7 +188,7 @@ def test_a_library_that_is_not_installed_has_no_version() -> None:
 
 
 def _is_left_out(name: str) -> bool:
-    return name in LEFT_OUT or name.split("/", maxsplit=1)[0] in LEFT_OUT
+    return name in LEFT_OUT or any(name.startswith(f"{folder}/") for folder in LEFT_OUT)
 
 
 def _imports_of(package: Path, first: str) -> set[str]:

@@ -8,8 +8,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_workflow import joining
-from ai_workflow.store import Store
+from ai_workflow.quality import label_join
+from ai_workflow.storage.store import Store
 from tests import labeled
 
 NOW = pd.Timestamp("2026-11-20")
@@ -38,7 +38,7 @@ def predictions(*keys: str) -> pd.DataFrame:
     )
 
 
-def plain(found: joining.Joined) -> list[tuple[str, ...]]:
+def plain(found: label_join.Joined) -> list[tuple[str, ...]]:
     rows = found.facts.sort_values("key")
     return [tuple(map(str, row)) for row in rows[["key", "label", "time", "first"]].itertuples(index=False)]
 
@@ -46,11 +46,11 @@ def plain(found: joining.Joined) -> list[tuple[str, ...]]:
 @settings(max_examples=30)
 @given(told, st.randoms(use_true_random=False), st.integers(0, 12))
 def test_order_and_cut_change_nothing(rows: list[tuple[str, str, int]], chance: object, cut: int) -> None:
-    at_once = joining.join(labels(rows), predictions("a", "b"), NOW)
+    at_once = label_join.join(labels(rows), predictions("a", "b"), NOW)
     chance.shuffle(rows)  # type: ignore[attr-defined]
-    first = joining.join(labels(rows[:cut]), predictions("a", "b"), NOW)
+    first = label_join.join(labels(rows[:cut]), predictions("a", "b"), NOW)
     kept = first.labels[["key", "label", "time"]]
-    second = joining.join(labels(rows[cut:], kept), predictions("a", "b"), NOW)
+    second = label_join.join(labels(rows[cut:], kept), predictions("a", "b"), NOW)
     assert plain(second) == plain(at_once)
     assert second.contradicted == at_once.contradicted
     assert second.waiting == at_once.waiting
@@ -59,7 +59,7 @@ def test_order_and_cut_change_nothing(rows: list[tuple[str, str, int]], chance: 
 @settings(max_examples=30)
 @given(told)
 def test_the_last_label_of_each_prediction_counts(rows: list[tuple[str, str, int]]) -> None:
-    found = joining.join(labels(rows), predictions(*KEYS), NOW).facts.set_index("key")["label"].to_dict()
+    found = label_join.join(labels(rows), predictions(*KEYS), NOW).facts.set_index("key")["label"].to_dict()
     last = {key: max((time, label) for name, label, time in rows if name == key)[1] for key in {row[0] for row in rows}}
     assert found == last
 

@@ -11,25 +11,36 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import journal
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.journal import CACHED, ERROR, RECOVERY, RESUMED, RUN, SKIPPED, STARTED, SUCCESS, Event, Journal
-from ai_workflow.secrets import Secret
-from ai_workflow.store import Store
+from ai_workflow.secret_values import Secret
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
+from ai_workflow.telemetry.journal import (
+    CACHED,
+    ERROR,
+    RECOVERY,
+    RESUMED,
+    RUN,
+    SKIPPED,
+    STARTED,
+    SUCCESS,
+    Event,
+    Journal,
+)
 from tests import processes
 
 ID = "a3f7b2c1" + "0" * 24
 WRITE = """
     import sys
-    from ai_workflow.journal import Event, Journal
-    from ai_workflow.store import Store
+    from ai_workflow.telemetry.journal import Event, Journal
+    from ai_workflow.storage.store import Store
     for number in range(40):
         Journal(Store(sys.argv[1])).write(Event(sys.argv[2], "p", "training", "trainer", "SUCCESS", sys.argv[3]))
 """
 WORK = """
     import sys, time
-    from ai_workflow.journal import Event, Journal
-    from ai_workflow.store import Store
+    from ai_workflow.telemetry.journal import Event, Journal
+    from ai_workflow.storage.store import Store
     book = Journal(Store(sys.argv[1]))
     for stage, status in (("run", "STARTED"), ("data_loader", "SUCCESS"), ("trainer", "STARTED")):
         book.write(Event(sys.argv[2], "p", "training", stage, status))

@@ -11,8 +11,8 @@ import pytest
 
 from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.journal import SUCCESS, Event, Journal
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.journal import SUCCESS, Event, Journal
 
 ROOT = Path(__file__).parents[1]
 CODE = ("src", "flows", "deploy", "blocks", "monitoring")

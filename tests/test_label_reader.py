@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.label_reader import MISSING, UNKNOWN, UNREADABLE, LabelReader, Rejected
+from ai_workflow.quality.label_reader import MISSING, UNKNOWN, UNREADABLE, LabelReader, Rejected
 
 
 def spec(classes: list[str] | None, declared: dict[str, Any] | None = None, **cells: Any) -> dict[str, Any]:

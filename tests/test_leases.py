@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import leases
 from ai_workflow.errors import StoreError
-from ai_workflow.leases import Leases
-from ai_workflow.store import Store
+from ai_workflow.registry import leases
+from ai_workflow.registry.leases import Leases
+from ai_workflow.storage.store import Store
 from tests import processes
 
 FOLDER = "models/development/credit"
 HOLD = """
     import sys, time
-    from ai_workflow.leases import Leases
-    from ai_workflow.store import Store
+    from ai_workflow.registry.leases import Leases
+    from ai_workflow.storage.store import Store
     with Leases(Store(sys.argv[1]), "models/development/credit").held("model_v1.0", "service"):
         print("held", flush=True)
         time.sleep(600)

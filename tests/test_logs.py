@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ai_workflow import logs, trace
-from ai_workflow.secrets import Secret
+from ai_workflow.secret_values import Secret
+from ai_workflow.telemetry import logs, trace_context
 
 ID = "a3f7b2c1" + "0" * 24
 Line = Callable[..., str]
@@ -60,7 +60,7 @@ def test_a_line_has_the_form_of_the_source_document(monkeypatch: pytest.MonkeyPa
     moment = time.mktime((2025, 1, 15, 10, 23, 45, 0, 0, -1))
     monkeypatch.setattr(time, "time", lambda: moment)
     monkeypatch.setattr(time, "time_ns", lambda: int(moment * 1e9))
-    with trace.bound(trace_id=ID):
+    with trace_context.bound(trace_id=ID):
         line = _line("%d records loaded", 3)
     assert line == "2025-01-15 10:23:45 [INFO] ai_pipeline.trainer: 3 records loaded trace=a3f7b2c1\n"
 
@@ -84,7 +84,7 @@ def test_json_is_one_line_and_gives_the_message_back(message: str) -> None:
 
 
 def test_json_bears_logger_stage_trace_and_moment() -> None:
-    with trace.bound(trace_id=ID, stage="trainer"):
+    with trace_context.bound(trace_id=ID, stage="trainer"):
         read = _json("message")
     assert (read["logger"], read["stage"], read["trace_id"]) == ("ai_pipeline.trainer", "trainer", ID)
     assert time.strptime(read["time"].replace(".", " ")[:19], "%Y-%m-%d %H:%M:%S")
@@ -118,8 +118,8 @@ def test_a_secret_is_masked_in_both_forms(value: str, form: str) -> None:
 
 def test_a_foreign_line_that_knows_only_its_run_bears_the_trace_of_the_run() -> None:
     line = _line("Finished in state Completed()", extra={"flow_run_id": "run-7"})
-    assert line.endswith(f" trace={trace.id_of_run('run-7')[:8]}\n")
-    with trace.bound(trace_id=ID):
+    assert line.endswith(f" trace={trace_context.id_of_run('run-7')[:8]}\n")
+    with trace_context.bound(trace_id=ID):
         assert _line("message", extra={"flow_run_id": "run-7"}).endswith(" trace=a3f7b2c1\n")
 
 
@@ -139,7 +139,7 @@ def test_setup_decides_which_levels_are_written() -> None:
 def test_a_service_writes_warnings_and_crashes_in_its_format() -> None:
     script = """
 import gc, logging, threading, warnings
-from ai_workflow import logs
+from ai_workflow.telemetry import logs
 logs.setup("INFO", "json")
 logs.take_over()
 warnings.warn("odd")
@@ -186,7 +186,7 @@ def test_no_line_of_the_text_of_an_exception_looks_like_a_line_of_the_log() -> N
 
 def test_the_report_of_a_configuration_keeps_its_lines_and_forges_none() -> None:
     text = "2 problems:\na: wrong\x1b[31m\nb: 2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two"
-    with trace.bound(trace_id=ID):
+    with trace_context.bound(trace_id=ID):
         first, *more = _line("%s", text, extra=logs.REPORT).rstrip("\n").split("\n")
     assert first.endswith(": 2 problems: trace=a3f7b2c1")
     assert more == [r"  a: wrong\x1b[31m", "  b: 2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import prometheus_client
 import pytest
 
-from ai_workflow import metrics
+from ai_workflow.telemetry import metrics
 
 
 @pytest.mark.parametrize("metric", metrics.TABLE, ids=lambda metric: metric.name)

@@ -14,13 +14,13 @@ import lightgbm
 import numpy as np
 import pytest
 
-from ai_workflow import memory
-from ai_workflow.model_process import ModelFailed, ModelProcess
+from ai_workflow.inference.model_process import ModelFailed, ModelProcess
+from ai_workflow.runtime import memory_pressure
 from tests import processes
 
 ORPHAN = """
     import sys, time
-    from ai_workflow.model_process import ModelProcess
+    from ai_workflow.inference.model_process import ModelProcess
     with ModelProcess("model_v1.0", "lightgbm", open(sys.argv[1], "rb").read(), 30):
         print("loaded", flush=True)
         time.sleep(60)
@@ -163,7 +163,7 @@ def test_a_process_without_memory_for_few_rows_is_a_memory_error_with_a_remedy(
     process = _process(model)
 
     def starved(*_: object) -> bytes:
-        raise memory.OutOfMemory("model_v1.0: memory ran out", "Train a smaller model")
+        raise memory_pressure.OutOfMemory("model_v1.0: memory ran out", "Train a smaller model")
 
     monkeypatch.setattr(process, "_ask", starved)
     with pytest.raises(MemoryError, match=r"model_v1.0: memory ran out\. Train a smaller model"):

@@ -13,15 +13,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from ai_workflow import journal, observe, trace
-from ai_workflow.observe import Counting, Journaling, Visit
-from ai_workflow.secrets import Secret
-from ai_workflow.store import Store
+from ai_workflow.secret_values import Secret
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import instrumentation, journal, trace_context
+from ai_workflow.telemetry.instrumentation import Counting, Journaling, Visit
 from tests import processes
 
 ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 NO_SDK = """
-    from ai_workflow import observe
+    from ai_workflow.telemetry import instrumentation as observe
     with observe.stage(observe.Visit("4bf92f3577b34da6a3ce929d0e0e4736", "p", "training", "trainer"), []):
         from opentelemetry import trace
         print(trace.get_current_span().is_recording())
@@ -69,7 +69,7 @@ def _counted(name: str, **labels: str) -> float:
 
 def test_an_observer_hears_the_beginning_and_the_end() -> None:
     listening = Listening()
-    with observe.stage(_visit(), [listening]) as visit:
+    with instrumentation.stage(_visit(), [listening]) as visit:
         visit.status, visit.message = journal.CACHED, "3 records"
     assert listening.heard == [("began", "SUCCESS", ""), ("ended", "CACHED", "3 records")]
     assert visit.seconds > 0
@@ -78,7 +78,7 @@ def test_an_observer_hears_the_beginning_and_the_end() -> None:
 @pytest.mark.parametrize(("error", "message"), [(ValueError("bad row"), "bad row"), (KeyboardInterrupt(), "Keyboard")])
 def test_an_exception_ends_the_visit_as_error_and_goes_on(error: BaseException, message: str) -> None:
     listening = Listening()
-    with pytest.raises(type(error)) as caught, observe.stage(_visit(), [listening]):
+    with pytest.raises(type(error)) as caught, instrumentation.stage(_visit(), [listening]):
         raise error
     assert caught.value is error
     assert listening.heard[-1][:2] == ("ended", "ERROR")
@@ -87,7 +87,7 @@ def test_an_exception_ends_the_visit_as_error_and_goes_on(error: BaseException, 
 
 def test_an_observer_that_fails_is_counted_and_the_others_hear_all(caplog: pytest.LogCaptureFixture) -> None:
     listening, before = Listening(), _counted("observer_failures_total", observer="Failing")
-    with caplog.at_level(logging.WARNING), observe.stage(_visit(), [Failing(), listening]) as visit:
+    with caplog.at_level(logging.WARNING), instrumentation.stage(_visit(), [Failing(), listening]) as visit:
         visit.message = "worked"
     assert listening.heard[-1] == ("ended", "SUCCESS", "worked")
     assert _counted("observer_failures_total", observer="Failing") == before + 2
@@ -95,26 +95,26 @@ def test_an_observer_that_fails_is_counted_and_the_others_hear_all(caplog: pytes
 
 
 def test_an_observer_that_fails_does_not_hide_the_error_of_the_work() -> None:
-    with pytest.raises(ValueError, match="bad row"), observe.stage(_visit(), [Failing()]):
+    with pytest.raises(ValueError, match="bad row"), instrumentation.stage(_visit(), [Failing()]):
         raise ValueError("bad row")
 
 
 def test_a_full_store_does_not_break_the_work(tmp_path: Path) -> None:
     (tmp_path / "journal").write_text("a file where a folder must be")
-    with observe.stage(_visit(), [Journaling(journal.Journal(Store(tmp_path)))]) as visit:
+    with instrumentation.stage(_visit(), [Journaling(journal.Journal(Store(tmp_path)))]) as visit:
         visit.message = "worked"
     assert visit.status == "SUCCESS"
 
 
 def test_the_work_knows_its_trace_and_stage() -> None:
-    with observe.stage(_visit(), []):
-        assert (trace.current(), trace.current_stage()) == (ID, "trainer")
-    assert (trace.current(), trace.current_stage()) == (None, None)
+    with instrumentation.stage(_visit(), []):
+        assert (trace_context.current(), trace_context.current_stage()) == (ID, "trainer")
+    assert (trace_context.current(), trace_context.current_stage()) == (None, None)
 
 
 def test_a_visit_is_journaled(tmp_path: Path) -> None:
     book = journal.Journal(Store(tmp_path))
-    with observe.stage(_visit(), [Journaling(book)]) as visit:
+    with instrumentation.stage(_visit(), [Journaling(book)]) as visit:
         visit.message, visit.numbers, visit.model_version = "done", {"rows": 7}, "model_v1.0"
     began, ended = book.read(ID)
     assert (began.status, began.seconds, ended.status, ended.message) == ("STARTED", None, "SUCCESS", "done")
@@ -126,7 +126,7 @@ def test_a_visit_is_counted_with_its_time_and_rows() -> None:
     labels = {"pipeline": "credit", "stage": "counted"}
     visit = _visit("counted")
     visit.numbers = {"rows": 7}
-    with pytest.raises(ValueError, match="bad row"), observe.stage(visit, [Counting()]):
+    with pytest.raises(ValueError, match="bad row"), instrumentation.stage(visit, [Counting()]):
         raise ValueError("bad row")
     assert _counted("pipeline_stage_total", **labels, status="error") == 1
     assert _counted("pipeline_stage_duration_seconds_count", **labels) == 1
@@ -134,7 +134,7 @@ def test_a_visit_is_counted_with_its_time_and_rows() -> None:
 
 
 def test_a_configured_sdk_gets_a_span_with_the_same_trace(spans: InMemorySpanExporter) -> None:
-    with observe.stage(_visit("training"), []), observe.stage(_visit(), []) as visit:
+    with instrumentation.stage(_visit("training"), []), instrumentation.stage(_visit(), []) as visit:
         visit.status = journal.RESUMED
     inner, outer = spans.get_finished_spans()
     assert [f"{span.context.trace_id:032x}" for span in (inner, outer)] == [ID, ID]
@@ -147,7 +147,7 @@ def test_a_configured_sdk_gets_a_span_with_the_same_trace(spans: InMemorySpanExp
 
 def test_the_span_of_a_failed_visit_says_so_and_no_secret(spans: InMemorySpanExporter) -> None:
     Secret("otel-passwort")
-    with pytest.raises(ValueError, match="otel"), observe.stage(_visit(), []):
+    with pytest.raises(ValueError, match="otel"), instrumentation.stage(_visit(), []):
         raise ValueError("no login with otel-passwort")
     (span,) = spans.get_finished_spans()
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "no login with ***")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import old_files
-from ai_workflow.settings import Retention
-from ai_workflow.store import Store
+from ai_workflow.config.settings import Retention
+from ai_workflow.registry import expired_files
+from ai_workflow.storage.store import Store
 from tests import processes
 
 DAY = 86_400
@@ -51,7 +51,7 @@ def store(tmp_path: Path) -> Store:
 
 def _found(store: Store, policy: Retention = POLICY) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for one in old_files.find(store, policy, NOW):
+    for one in expired_files.find(store, policy, NOW):
         found.setdefault(one.kind, []).append(one.path)
     return {kind: sorted(paths) for kind, paths in found.items()}
 
@@ -61,11 +61,11 @@ def test_what_is_older_than_its_kind_is_kept_goes_and_nothing_else(store: Store)
 
 
 def test_it_is_removed_with_all_that_belongs_to_it(store: Store) -> None:
-    old = old_files.find(store, POLICY, NOW)
-    assert sorted(old_files.summary(old)) == [
+    old = expired_files.find(store, POLICY, NOW)
+    assert sorted(expired_files.summary(old)) == [
         ("checkpoints", 2, 32), ("data", 3, 32), ("journals", 2, 24), ("predictions", 1, 16),
     ]  # fmt: skip
-    assert old_files.remove(store, old, POLICY, NOW) == 104
+    assert expired_files.remove(store, old, POLICY, NOW) == 104
     left = {path for path in FILES if store.exists(path)}
     gone = set(FILES) - left
     assert {one for paths in OLD.values() for one in paths if store.exists(one)} == set()
@@ -75,15 +75,15 @@ def test_it_is_removed_with_all_that_belongs_to_it(store: Store) -> None:
 
 
 def test_what_was_used_since_the_plan_stays(store: Store) -> None:
-    old = old_files.find(store, POLICY, NOW)
+    old = expired_files.find(store, POLICY, NOW)
     os.utime(store.local("data/loaded/aaaa.json"))
-    old_files.remove(store, old, POLICY, NOW)
+    expired_files.remove(store, old, POLICY, NOW)
     assert store.exists("data/loaded/aaaa-00000.parquet")
 
 
 def test_only_what_was_approved_is_removed(store: Store) -> None:
-    some = [one for one in old_files.find(store, POLICY, NOW) if one.kind == "journals"]
-    assert old_files.remove(store, some, POLICY, NOW) == 24
+    some = [one for one in expired_files.find(store, POLICY, NOW) if one.kind == "journals"]
+    assert expired_files.remove(store, some, POLICY, NOW) == 24
     assert store.exists("data/loaded/aaaa.json")
 
 
@@ -91,8 +91,8 @@ def test_what_a_run_may_need_waits_until_none_is_at_work(store: Store) -> None:
     held = processes.start(
         """
         import sys, time
-        from ai_workflow import run_lock
-        from ai_workflow.store import Store
+        from ai_workflow.storage import run_lock
+        from ai_workflow.storage.store import Store
         run_lock.hold(Store(sys.argv[1]), "a-run", run_lock.Holder())
         print("held", flush=True)
         time.sleep(600)
@@ -101,24 +101,24 @@ def test_what_a_run_may_need_waits_until_none_is_at_work(store: Store) -> None:
     )
     assert held.stdout
     assert held.stdout.readline() == "held\n"
-    old = old_files.find(store, POLICY, NOW)
+    old = expired_files.find(store, POLICY, NOW)
     try:
-        assert old_files.remove(store, old, POLICY, NOW) == 24 + 16
+        assert expired_files.remove(store, old, POLICY, NOW) == 24 + 16
         assert _found(store) == {kind: OLD[kind] for kind in ("data", "checkpoints")}
     finally:
         held.kill()
         held.communicate()
-    assert old_files.remove(store, old, POLICY, NOW) == 64
+    assert expired_files.remove(store, old, POLICY, NOW) == 64
 
 
 def test_an_empty_store_has_nothing_old(tmp_path: Path) -> None:
-    assert old_files.find(Store(tmp_path), POLICY, NOW) == []
+    assert expired_files.find(Store(tmp_path), POLICY, NOW) == []
 
 
 def test_an_object_store_is_looked_through_too() -> None:
     store = Store("objects://old-files")
     store.write("journal/t1/0001-run-started.json", b"1234")
     later = NOW + timedelta(days=91)
-    assert [one.path for one in old_files.find(store, POLICY, later)] == ["journal/t1"]
-    assert old_files.remove(store, old_files.find(store, POLICY, later), POLICY, later) == 4
-    assert old_files.find(store, POLICY, later) == []
+    assert [one.path for one in expired_files.find(store, POLICY, later)] == ["journal/t1"]
+    assert expired_files.remove(store, expired_files.find(store, POLICY, later), POLICY, later) == 4
+    assert expired_files.find(store, POLICY, later) == []

@@ -12,8 +12,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from ai_workflow.origins import OriginError, OriginGuard, Origins
-from deploy.server import Server
+from ai_workflow.http_server.origin_check import OriginError, OriginGuard, Origins
+from ai_workflow.local.server import Server
 from tests import pages
 from tests.monitoring.exporter.places import Exporting
 from tests.monitoring.relay.running_relay import TOKEN, RunningRelay, alert, webhook

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow import partitions
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import Dataset, Partition
 from ai_workflow.errors import StoreError
-from ai_workflow.partitions import Dataset, Partition
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests.tables import DAMAGES, damage, dataset, part
 
 
@@ -152,7 +152,7 @@ def test_a_process_that_ends_right_after_it_has_read_ends_well(store: Store) -> 
     # A thread of Arrow that still held the file of Python aborted every second one.
     path = part(store, "x", {f"column_{number}": list(range(5000)) for number in range(40)}).path
     program = (
-        "import sys; from ai_workflow import parquet; from ai_workflow.store import Store\n"
+        "import sys; from ai_workflow.datasets import parquet; from ai_workflow.storage.store import Store\n"
         "with parquet.opened(Store(sys.argv[1]), sys.argv[2]) as file: table = parquet.read(file)"
     )
     command = [sys.executable, "-c", program, store.root, path]

@@ -6,14 +6,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from ai_workflow import plots
+from ai_workflow.evaluation import plots
 from tests import processes
 from tests.reports import report
 
 NAMES = ["$\\bad$", "$a$", "<&>\"'", "größer 模型", "line\nbreak", "bell\x07", "\x1b[31m"]
 DIGEST = """
     import hashlib
-    from ai_workflow import plots
+    from ai_workflow.evaluation import plots
     from tests.reports import report
     print(hashlib.sha256(b"".join(plots.draw(report()).values())).hexdigest())
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from ai_workflow.prefect_answers import explain, is_cloud
+from ai_workflow.prefect_errors import explain, is_cloud
 
 OWN = "http://127.0.0.1:4200/api/work_pools/"
 CLOUD = "https://api.prefect.cloud/api/accounts/1f/workspaces/2e/work_pools/"

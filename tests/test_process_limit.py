@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import process_limit
-from ai_workflow.process_limit import ProcessLimit
+from ai_workflow.runtime import process_limit
+from ai_workflow.runtime.process_limit import ProcessLimit
 from tests import few_threads
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +20,7 @@ MESSAGE = "no further thread or process can be started"
 # A user other than root, as root has no such limit.
 REAL = """
 import os, resource, subprocess, sys
-from ai_workflow import process_limit
+from ai_workflow.runtime import process_limit
 
 def start():
     with process_limit.explained():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
-from ai_workflow import progress
+from ai_workflow.runtime import progress
 
 
 def test_a_report_that_nobody_watches_goes_nowhere() -> None:

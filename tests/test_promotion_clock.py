@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ai_workflow import promotion, publishing
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.registry import promotion, publication
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from tests.registries import FOLDER, is_sound
 
 
 def test_a_probation_that_began_in_the_future_begins_again_once(tmp_path: Path) -> None:
     registry = Registry(Store(tmp_path), FOLDER)
     for content in (b"one", b"two"):
-        publishing.publish(registry, {"model.txt": content}, "s", {"kind": "lightgbm"})
+        publication.publish(registry, {"model.txt": content}, "s", {"kind": "lightgbm"})
     found = promotion.on_probation(registry)
     assert found is not None
     name, since = found
@@ -34,6 +34,6 @@ def test_a_first_version_that_does_not_beat_a_constant_answer_is_latest_only(tmp
     registry = Registry(Store(tmp_path), FOLDER)
     for number, beats in enumerate((False, True)):
         about = {"kind": "lightgbm", "beats_baseline": beats}
-        publishing.publish(registry, {"model.txt": b"%d" % number}, "s", about)
+        publication.publish(registry, {"model.txt": b"%d" % number}, "s", about)
         stable = "model_v1.1" if beats else None
         assert registry.aliases() == {"latest": f"model_v1.{number}", "stable": stable}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import leases, promotion, pruning, publishing
+from ai_workflow.config.settings import Retention
 from ai_workflow.errors import AiWorkflowError, StoreError
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Retention
-from ai_workflow.store import Store
+from ai_workflow.registry import leases, promotion, pruning, publication
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from tests import processes
 from tests.registries import FOLDER, is_sound
 from tests.tables import damage
@@ -23,10 +23,10 @@ from tests.tables import damage
 NOW = Retention(versions=2, min_age_hours=0)
 ACT = """
     import sys
-    from ai_workflow import promotion, pruning, publishing
-    from ai_workflow.registry import Registry
-    from ai_workflow.settings import Retention
-    from ai_workflow.store import Store
+    from ai_workflow.registry import promotion, pruning, publication as publishing
+    from ai_workflow.registry.registry import Registry
+    from ai_workflow.config.settings import Retention
+    from ai_workflow.storage.store import Store
     registry, action = Registry(Store(sys.argv[1]), "models/development/credit"), sys.argv[2]
     policy = Retention(versions=2, min_age_hours=0)
     print("ready", flush=True)
@@ -53,7 +53,7 @@ def local(tmp_path: Path) -> Registry:
 
 def _publish(registry: Registry, count: int = 1) -> None:
     for _ in range(count):
-        publishing.publish(registry, {"model.txt": b"m" * 5000, "card.md": b"c" * 100}, "schema", {})
+        publication.publish(registry, {"model.txt": b"m" * 5000, "card.md": b"c" * 100}, "schema", {})
 
 
 def _prune(registry: Registry, *names: str) -> list[str]:
@@ -187,8 +187,8 @@ def test_publishers_pruners_and_readers_at_once_lose_nothing(local: Registry, tm
     read = """
         import sys
         from ai_workflow.errors import AiWorkflowError
-        from ai_workflow.registry import Registry
-        from ai_workflow.store import Store
+        from ai_workflow.registry.registry import Registry
+        from ai_workflow.storage.store import Store
         registry, found = Registry(Store(sys.argv[1]), "models/development/credit"), 0
         for number in range(150):
             try:

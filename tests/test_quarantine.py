@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ai_workflow import partitions, quarantine, trace
-from ai_workflow.partitions import ROW, Partition
-from ai_workflow.store import Store
+from ai_workflow.datasets import partitions, quarantine
+from ai_workflow.datasets.partitions import ROW, Partition
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_row_with_two_faults_has_two_lines_and_counts_once(store: Store) -> No
 
 def test_all_partitions_are_gathered_in_one_csv_under_the_trace(store: Store) -> None:
     parts = [_write(store, "a", {3: "x", 5: "y"}), _write(store, "b", {3: "z"}, "is missing")]
-    with trace.bound(trace_id="f" * 32):
+    with trace_context.bound(trace_id="f" * 32):
         found = quarantine.gather(store, parts)
     assert found.rows == 3
     assert found.ref

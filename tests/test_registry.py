@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import publishing, trace
 from ai_workflow.errors import AiWorkflowError, StoreError
-from ai_workflow.registry import Registry, Version
-from ai_workflow.store import Store
+from ai_workflow.registry import publication
+from ai_workflow.registry.registry import Registry, Version
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
 from tests import processes
 from tests.tables import DAMAGES, damage
 
@@ -22,9 +23,9 @@ FOLDER = "models/development/credit"
 FILES = {"model.txt": b"m" * 5000, "features.json": b"{}", "golden.json": b"[]"}
 PUBLISH = """
     import sys
-    from ai_workflow import publishing
-    from ai_workflow.registry import Registry
-    from ai_workflow.store import Store
+    from ai_workflow.registry import publication as publishing
+    from ai_workflow.registry.registry import Registry
+    from ai_workflow.storage.store import Store
     registry = Registry(Store(sys.argv[1]), "models/development/credit")
     files = {"model.txt": b"m" * 5000, "features.json": b"{}", "golden.json": b"[]"}
     print("ready", flush=True)
@@ -35,9 +36,9 @@ PUBLISH = """
 REFUSED = """
     import resource, signal, sys
     from ai_workflow.errors import StoreError
-    from ai_workflow import publishing
-    from ai_workflow.registry import Registry
-    from ai_workflow.store import Store
+    from ai_workflow.registry import publication as publishing
+    from ai_workflow.registry.registry import Registry
+    from ai_workflow.storage.store import Store
     registry = Registry(Store(sys.argv[1]), "models/development/credit")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     state = lambda: (registry.versions(), registry.aliases(), registry.history())
@@ -73,7 +74,7 @@ def local(store: Store) -> Registry:
 
 
 def _publish(registry: Registry, schema: str = "schema") -> Version:
-    return publishing.publish(registry, FILES, schema, {"kind": "lightgbm"})
+    return publication.publish(registry, FILES, schema, {"kind": "lightgbm"})
 
 
 def _is_sound(registry: Registry) -> None:
@@ -107,8 +108,8 @@ def test_versions_are_sorted_as_numbers(registry: Registry) -> None:
 
 
 def test_a_version_holds_its_files_and_what_is_said_of_it(registry: Registry) -> None:
-    with trace.bound(trace_id="f" * 32):
-        publishing.publish(registry, FILES, "s", {"kind": "lightgbm"}, lambda name: {"card.md": f"# {name}".encode()})
+    with trace_context.bound(trace_id="f" * 32):
+        publication.publish(registry, FILES, "s", {"kind": "lightgbm"}, lambda name: {"card.md": f"# {name}".encode()})
     version = registry.get("latest")
     assert registry.read(version, "model.txt") == FILES["model.txt"]
     assert registry.read(version, "card.md") == b"# model_v1.0"

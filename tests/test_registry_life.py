@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ai_workflow import leases, promotion, pruning, publishing
+from ai_workflow.config.settings import Retention
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Retention
-from ai_workflow.store import Store
+from ai_workflow.registry import leases, promotion, pruning, publication
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from tests.registries import FOLDER, is_sound
 
 POLICY = Retention(versions=2, min_age_hours=0)
@@ -59,7 +59,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def publish(self) -> None:
         before = self.registry.versions()
-        made = publishing.publish(self.registry, {"model.txt": b"m" * 100}, "schema", {})
+        made = publication.publish(self.registry, {"model.txt": b"m" * 100}, "schema", {})
         assert made.name not in before
         assert self.registry.aliases()["latest"] == made.name
         assert not is_sound(self.registry), "what a killed publisher left is told by the next"
@@ -113,7 +113,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(writes=WRITES)
     def die_while_publishing(self, writes: int) -> None:
-        self._die(writes, lambda: publishing.publish(self.registry, {"model.txt": b"m" * 100}, "schema", {}))
+        self._die(writes, lambda: publication.publish(self.registry, {"model.txt": b"m" * 100}, "schema", {}))
 
     @rule(writes=WRITES)
     def die_while_pruning(self, writes: int) -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_workflow import retention
-from ai_workflow.retention import Fact
-from ai_workflow.settings import Retention
+from ai_workflow.config.settings import Retention
+from ai_workflow.registry import retention_policy
+from ai_workflow.registry.retention_policy import Fact
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 OLD = Retention(min_age_hours=1)
@@ -21,7 +21,7 @@ def _facts(count: int, hours: float = 100) -> list[Fact]:
 
 
 def _deleted(facts: list[Fact], policy: Retention, in_use: dict[str, list[str]], now: datetime = NOW) -> list[str]:
-    return [item.name for item in retention.plan(facts, policy, in_use, now) if not item.kept]
+    return [item.name for item in retention_policy.plan(facts, policy, in_use, now) if not item.kept]
 
 
 def test_the_newest_three_stay() -> None:
@@ -31,7 +31,9 @@ def test_the_newest_three_stay() -> None:
 
 
 def test_what_is_needed_stays_with_every_reason() -> None:
-    items = retention.plan(_facts(5), OLD, {"model_v1.0": ["stable", "leased: service"], "model_v1.4": ["latest"]}, NOW)
+    items = retention_policy.plan(
+        _facts(5), OLD, {"model_v1.0": ["stable", "leased: service"], "model_v1.4": ["latest"]}, NOW
+    )
     assert [item.reasons for item in items] == [
         ("stable", "leased: service"), (), ("among the newest 3",), ("among the newest 3",),
         ("latest", "among the newest 3"),
@@ -64,7 +66,7 @@ def test_whatever_the_facts_nothing_needed_is_in_the_plan(
     [(0, "0B"), (1023, "1023B"), (1024, "1.0K"), (4_187_593_113, "3.9G"), (150 * 2**20, "150M"), (2**42, "4.0T")],
 )
 def test_sizes_are_read_as_of_du(count: int, shown: str) -> None:
-    assert retention.size(count) == shown
+    assert retention_policy.size(count) == shown
 
 
 def test_a_version_of_a_clock_that_was_ahead_is_as_old_as_the_next_one() -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import old_files, promotion, pruning, publishing, retention_plan
+from ai_workflow.config.settings import Retention
 from ai_workflow.errors import StoreError
-from ai_workflow.registry import Registry
-from ai_workflow.retention_plan import Plan
-from ai_workflow.settings import Retention
-from ai_workflow.store import Store
+from ai_workflow.registry import expired_files, promotion, pruning, publication, retention_plan
+from ai_workflow.registry.registry import Registry
+from ai_workflow.registry.retention_plan import Plan
+from ai_workflow.storage.store import Store
 from tests.registries import FOLDER
 from tests.tables import damage
 
@@ -43,7 +43,7 @@ def registry(published: Path, tmp_path: Path) -> Registry:
 
 
 def _publish(registry: Registry) -> None:
-    publishing.publish(registry, {"model.txt": b"m" * 100}, "schema", {})
+    publication.publish(registry, {"model.txt": b"m" * 100}, "schema", {})
 
 
 def _write(store: Store, path: str, modified: float = DAYS_AGO) -> None:
@@ -53,7 +53,7 @@ def _write(store: Store, path: str, modified: float = DAYS_AGO) -> None:
 
 def _plan(registry: Registry) -> Plan:
     doomed = [item for item in pruning.plan(registry, POLICY) if not item.kept]
-    old = old_files.find(registry.store, POLICY, datetime.now(UTC))
+    old = expired_files.find(registry.store, POLICY, datetime.now(UTC))
     return Plan(registry.folder, "key", datetime.now(UTC) + timedelta(hours=1), doomed, old)
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import run_lock
 from ai_workflow.errors import StoreError
-from ai_workflow.run_lock import Holder, RunHeld
-from ai_workflow.store import Store
+from ai_workflow.storage import run_lock
+from ai_workflow.storage.run_lock import Holder, RunHeld
+from ai_workflow.storage.store import Store
 from tests import processes
 
 HOLD = """
 import sys, time
-from ai_workflow import run_lock
-from ai_workflow.store import Store
+from ai_workflow.storage import run_lock
+from ai_workflow.storage.store import Store
 store = Store(sys.argv[1])
 run_lock.hold(store, "run", run_lock.Holder("trace", sys.argv[2]))
 if sys.argv[3] == "done":

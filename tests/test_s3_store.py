@@ -9,11 +9,11 @@ from typing import IO
 
 import pytest
 
-from ai_workflow import pruning, publishing
+from ai_workflow.config.settings import Retention
 from ai_workflow.errors import StoreError
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Retention
-from ai_workflow.store import Store
+from ai_workflow.registry import pruning, publication
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from tests import processes
 from tests.registries import FOLDER, is_sound
 from tests.s3_server import s3_server
@@ -23,9 +23,9 @@ ONE = Retention(versions=1, min_age_hours=0)
 # Another process: does as each line of its stdin says and answers with one line.
 OTHER = """
     import contextlib, sys
-    from ai_workflow import leases, pruning, publishing
-    from ai_workflow.registry import Registry
-    from ai_workflow.store import Store
+    from ai_workflow.registry import leases, pruning, publication as publishing
+    from ai_workflow.registry.registry import Registry
+    from ai_workflow.storage.store import Store
     store = Store(sys.argv[1])
     registry = Registry(store, "models/development/credit")
     leases.BEAT_SECONDS = 0.5
@@ -42,7 +42,7 @@ OTHER = """
 UNREACHABLE = """
     import sys
     from ai_workflow.errors import StoreError
-    from ai_workflow.store import Store
+    from ai_workflow.storage.store import Store
     store = Store(sys.argv[1])
     for call in (
         lambda: store.read("a"), lambda: store.exists("a"), lambda: store.names("a"), lambda: list(store.files("a")),
@@ -112,7 +112,7 @@ def registry(url: str) -> Registry:
 
 def _publish(registry: Registry, count: int = 1) -> None:
     for _ in range(count):
-        publishing.publish(registry, {"model.txt": b"m" * 5000, "card.md": b"c" * 100}, "schema", {})
+        publication.publish(registry, {"model.txt": b"m" * 5000, "card.md": b"c" * 100}, "schema", {})
 
 
 def test_files_written_and_removed_by_another_process_are_seen(url: str, other: Other) -> None:
@@ -200,7 +200,7 @@ def test_an_approved_plan_holds_after_the_registry_changed(registry: Registry, o
 def test_the_lease_of_a_living_service_is_kept(
     registry: Registry, other: Other, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ai_workflow.leases.BEAT_SECONDS", 1.0)
+    monkeypatch.setattr("ai_workflow.registry.leases.BEAT_SECONDS", 1.0)
     _publish(registry, 3)
     # Its clock is wrong, so that its heartbeats alone show that it lives.
     other.does("setattr(leases, 'time', type('Clock', (), {'time': staticmethod(lambda: 5.0)}))")

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ai_workflow import schema
-from ai_workflow.settings import Column, ColumnType
+from ai_workflow.config.settings import Column, ColumnType
+from ai_workflow.datasets import coercion
 
 TYPES: tuple[ColumnType, ...] = ("integer", "number", "boolean", "category", "datetime", "text")
 DTYPES = {"integer": "Int64", "number": "float64", "boolean": "boolean", "datetime": "datetime64[us]"}
@@ -25,7 +25,7 @@ def _texts(*values: str | None) -> pd.Series:
 
 def _coerce(values: pd.Series, kind: ColumnType, **declared: Any) -> tuple[list[Any], list[str]]:
     """Return the values (None where missing) and the reason of each row (empty where good)."""
-    read, findings = schema.coerce(values, Column(type=kind, **declared))
+    read, findings = coercion.coerce(values, Column(type=kind, **declared))
     reasons = ["; ".join(reason for reason, rows in findings if rows[row]) for row in values.index]
     return [None if pd.isna(value) else value for value in read], reasons
 
@@ -165,7 +165,7 @@ NUMERALS = st.from_regex(r"[-+]?\d{1,25}(\.\d*)?(e\d{1,3})?", fullmatch=True)
 def test_every_row_is_typed_or_missing_by_leave_or_named(
     values: list[str | None], kind: ColumnType, nullable: bool
 ) -> None:
-    read, findings = schema.coerce(pd.Series(values, dtype="str"), Column(type=kind, nullable=nullable))
+    read, findings = coercion.coerce(pd.Series(values, dtype="str"), Column(type=kind, nullable=nullable))
     named = np.zeros(len(values), dtype=bool)
     for _, rows in findings:
         named |= rows.to_numpy()
@@ -178,7 +178,7 @@ def test_every_row_is_typed_or_missing_by_leave_or_named(
 
 
 def _told(*parts: Sequence[str | None], limit: float = 0.0) -> ColumnType:
-    return schema.told_by([schema.signs(_texts(*part)) for part in parts], limit).type
+    return coercion.told_by([coercion.signs(_texts(*part)) for part in parts], limit).type
 
 
 @pytest.mark.parametrize(
@@ -230,8 +230,8 @@ def test_a_date_does_not_depend_on_the_precision_of_the_dates_beside_it(
 ) -> None:
     column = Column(type="datetime", format=form, nullable=True)
     cells = [*far, fine, never, None]
-    alone = [schema.coerce(pd.Series([cell], dtype="str"), column)[0].iloc[0] for cell in cells]
-    together, findings = schema.coerce(pd.Series(cells, dtype="str"), column)
+    alone = [coercion.coerce(pd.Series([cell], dtype="str"), column)[0].iloc[0] for cell in cells]
+    together, findings = coercion.coerce(pd.Series(cells, dtype="str"), column)
     assert [str(moment) for moment in together] == [str(moment) for moment in alone]
     assert str(together.iloc[0]).startswith("9999-12-31")
     assert findings[0][1].tolist() == [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from ai_workflow import scores
+from ai_workflow.evaluation import scores
 
 
 def _chances(rows: int, classes: int) -> np.ndarray:

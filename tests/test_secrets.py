@@ -7,8 +7,8 @@ import json
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from ai_workflow.secrets import Secret, SecretMissing, scrub
-from ai_workflow.settings import Relay, Service
+from ai_workflow.config.settings import Relay, Service
+from ai_workflow.secret_values import Secret, SecretMissing, scrub
 
 
 class Login(BaseModel):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.config import ConfigError, Loaded, load
+from ai_workflow.config.loader import ConfigError, Loaded, load
 
 GUIDE = """\
 database:

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ai_workflow import split
+from ai_workflow.datasets import split
+from ai_workflow.datasets.partitions import ID, Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.partitions import ID, Dataset
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests import processes
 from tests.tables import dataset, part
 
 IDS = pd.Series([f"rows.csv:{number}" for number in range(20_000)], dtype="str")
 HELD = """
     import pandas as pd
-    from ai_workflow import split
-    from ai_workflow.partitions import ID
+    from ai_workflow.datasets import split
+    from ai_workflow.datasets.partitions import ID
     ids = pd.Series([f"rows.csv:{number}" for number in range(300)], dtype="str")
     print("".join(map(str, split.held_out(pd.DataFrame({ID: ids}), {"holdout": 0.2}).astype(int))))
 """

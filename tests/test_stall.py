@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.stall import StallTimeout, group_ticks, process_ticks
+from ai_workflow.runtime.stall_timeout import StallTimeout, group_ticks, process_ticks
 
 
 class Machine:

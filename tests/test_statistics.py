@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_workflow import statistics
+from ai_workflow.datasets import column_profile
 
 NUMBERS = st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=60)
 CUTS = st.lists(st.integers(0, 60), max_size=5)
@@ -25,8 +25,8 @@ def _parts(values: list[Any], cuts: list[int]) -> list[list[Any]]:
 
 
 def _merged(values: list[Any], cuts: list[int]) -> dict[str, Any]:
-    parts = [statistics.of_numbers(pd.Series(part, dtype="Float64")) for part in _parts(values, cuts)]
-    return statistics.merge_numbers(parts)
+    parts = [column_profile.of_numbers(pd.Series(part, dtype="Float64")) for part in _parts(values, cuts)]
+    return column_profile.merge_numbers(parts)
 
 
 @given(NUMBERS, CUTS)
@@ -59,16 +59,16 @@ def test_moments_of_large_numbers_close_together_are_exact() -> None:
 def test_quantiles_of_many_rows_are_close_to_the_true_ones(cuts: list[int]) -> None:
     values = np.random.default_rng(0).lognormal(size=20_000)
     found = _merged(values.tolist(), cuts)
-    assert len(found["quantiles"]) == statistics.POINTS
+    assert len(found["quantiles"]) == column_profile.POINTS
     ranks = np.searchsorted(np.sort(values), found["quantiles"]) / len(values)
-    assert np.abs(ranks - np.linspace(0, 1, statistics.POINTS)).max() < 0.005
+    assert np.abs(ranks - np.linspace(0, 1, column_profile.POINTS)).max() < 0.005
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from("abcü")), max_size=40), CUTS)
 @settings(max_examples=100, deadline=None)
 def test_counts_of_values_add_up(values: list[str | None], cuts: list[int]) -> None:
-    found = statistics.merge_values(
-        [statistics.of_values(pd.Series(part, dtype="str")) for part in _parts(values, cuts)]
+    found = column_profile.merge_values(
+        [column_profile.of_values(pd.Series(part, dtype="str")) for part in _parts(values, cuts)]
     )
     counted = Counter(value for value in values if value is not None)
     assert found == {
@@ -81,5 +81,5 @@ def test_counts_of_values_add_up(values: list[str | None], cuts: list[int]) -> N
 
 def test_a_column_of_very_many_values_keeps_the_most_frequent() -> None:
     values = pd.Series(["often"] * 3 + [str(number) for number in range(12_000)], dtype="str")
-    found = statistics.of_values(values)
+    found = column_profile.of_values(values)
     assert (len(found["counts"]), found["counts"][0], found["present"]) == (10_000, ("often", 3), 12_003)

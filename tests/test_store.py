@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from ai_workflow.errors import StoreError
-from ai_workflow.store import FileRef, Store
+from ai_workflow.storage.store import FileRef, Store
 from tests import processes
 
 # Opens a store, starts to write a file, says so, and waits to be killed.
 KILLED_WRITER = """
     import sys, time
-    from ai_workflow.store import Store
+    from ai_workflow.storage.store import Store
     with Store(sys.argv[1]).writing("a/file") as pending:
         pending.local.write_bytes(b"half")
         print("writing", flush=True)
@@ -31,7 +31,7 @@ KILLED_WRITER = """
 FULL_DISK = """
     import resource, signal, sys
     from ai_workflow.errors import StoreError
-    from ai_workflow.store import Store
+    from ai_workflow.storage.store import Store
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     try:
@@ -42,7 +42,7 @@ FULL_DISK = """
 READ_ONLY = """
     import os, sys
     from ai_workflow.errors import StoreError
-    from ai_workflow.store import Store
+    from ai_workflow.storage.store import Store
     os.getuid() or os.setuid(65534)  # file permissions do not bind root
     for path in ("file", "new/file"):
         try:
@@ -52,7 +52,7 @@ READ_ONLY = """
 """
 WRITE_OFTEN = """
     import sys
-    from ai_workflow.store import Store
+    from ai_workflow.storage.store import Store
     for _ in range(60):
         Store(sys.argv[1]).write("file", sys.argv[2].encode() * 50_000)
 """

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import targets
+from ai_workflow.datasets import target_checks
 from ai_workflow.errors import StageError
 
 
@@ -32,7 +32,7 @@ def test_too_many_classes_for_the_rows_are_refused_with_the_remedy(
     values: list[str], rows_each: int, remedy: str
 ) -> None:
     with pytest.raises(StageError) as caught:
-        targets.classes(seen(values, rows_each), "y", None)
+        target_checks.classes(seen(values, rows_each), "y", None)
     assert "target 'y' has" in str(caught.value)
     assert remedy in caught.value.remedy
 
@@ -50,27 +50,27 @@ def test_too_many_classes_for_the_rows_are_refused_with_the_remedy(
     ],
 )
 def test_classes_with_enough_rows_are_taken(values: list[str], rows_each: int) -> None:
-    assert sorted(targets.classes(seen(values, rows_each), "y", None)) == sorted(values)
+    assert sorted(target_checks.classes(seen(values, rows_each), "y", None)) == sorted(values)
 
 
 def test_classes_that_are_numbers_are_in_the_order_of_numbers() -> None:
-    assert targets.classes(seen(["10", "9", "-1"], 9), "y", None) == ["-1", "9", "10"]
-    assert targets.classes(seen(["nan", "b", "a"], 9), "y", None) == ["a", "b", "nan"]
+    assert target_checks.classes(seen(["10", "9", "-1"], 9), "y", None) == ["-1", "9", "10"]
+    assert target_checks.classes(seen(["nan", "b", "a"], 9), "y", None) == ["a", "b", "nan"]
 
 
 @pytest.mark.parametrize("largest", [1.1e18, 1e40, 1e300])
 def test_a_target_that_overflows_is_refused(largest: float) -> None:
     with pytest.raises(StageError, match=r"target 'y' reaches .* overflows above 1e\+18\. Divide the target"):
-        targets.numbers({"present": 5, "min": -largest, "max": 1.0}, "y")
-    targets.numbers({"present": 5, "min": -1e17, "max": 1.0}, "y")
+        target_checks.numbers({"present": 5, "min": -largest, "max": 1.0}, "y")
+    target_checks.numbers({"present": 5, "min": -1e17, "max": 1.0}, "y")
 
 
 def test_a_constant_target_and_constant_columns_are_refused() -> None:
     with pytest.raises(StageError, match="is 3 in every training row"):
-        targets.numbers({"present": 5, "min": 3.0, "max": 3.0}, "y")
+        target_checks.numbers({"present": 5, "min": 3.0, "max": 3.0}, "y")
     flat = {"present": 5, "missing": 0, "min": 3.0, "max": 3.0}
     word = {"present": 5, "missing": 0, "counts": [["a", 5]]}
     with pytest.raises(StageError, match=r"no column varies in the training rows \(a, b\)"):
-        targets.varies({"a": flat, "b": word})
-    targets.varies({"a": flat, "b": word | {"missing": 1}})
-    targets.varies({"a": flat | {"max": 4.0}, "b": word})
+        target_checks.varies({"a": flat, "b": word})
+    target_checks.varies({"a": flat, "b": word | {"missing": 1}})
+    target_checks.varies({"a": flat | {"max": 4.0}, "b": word})

@@ -9,17 +9,17 @@ import threading
 
 import pytest
 
-from ai_workflow import trace
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.telemetry import trace_context
 from tests import processes
 
 ID, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 def test_a_new_id_is_w3c_and_never_the_same() -> None:
-    made = {trace.new_id() for _ in range(1000)}
+    made = {trace_context.new_id() for _ in range(1000)}
     assert len(made) == 1000
-    assert all(trace.from_traceparent(f"00-{one}-{PARENT}-01") == one for one in made)
+    assert all(trace_context.from_traceparent(f"00-{one}-{PARENT}-01") == one for one in made)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_new_id_is_w3c_and_never_the_same() -> None:
     [f"00-{ID}-{PARENT}-01", f"00-{ID}-{PARENT}-00", f" 00-{ID}-{PARENT}-01\n", f"00-{ID.upper()}-{PARENT}-01"],
 )
 def test_a_traceparent_gives_its_trace(header: str) -> None:
-    assert trace.from_traceparent(header) == ID
+    assert trace_context.from_traceparent(header) == ID
 
 
 @pytest.mark.parametrize(
@@ -47,27 +47,27 @@ def test_a_traceparent_gives_its_trace(header: str) -> None:
 )
 def test_a_traceparent_of_another_form_is_refused(header: str) -> None:
     with pytest.raises(AiWorkflowError, match="is not of the form 00-"):
-        trace.from_traceparent(header)
+        trace_context.from_traceparent(header)
 
 
 def test_blocks_nest_and_give_back_what_was_before() -> None:
-    with trace.bound(trace_id="a" * 32, stage="trainer"):
-        with trace.bound(stage="evaluator"):
-            assert (trace.current(), trace.current_stage()) == ("a" * 32, "evaluator")
-        with contextlib.suppress(KeyError), trace.bound(trace_id="b" * 32):
-            assert (trace.current(), trace.current_stage()) == ("b" * 32, "trainer")
+    with trace_context.bound(trace_id="a" * 32, stage="trainer"):
+        with trace_context.bound(stage="evaluator"):
+            assert (trace_context.current(), trace_context.current_stage()) == ("a" * 32, "evaluator")
+        with contextlib.suppress(KeyError), trace_context.bound(trace_id="b" * 32):
+            assert (trace_context.current(), trace_context.current_stage()) == ("b" * 32, "trainer")
             raise KeyError
-        assert (trace.current(), trace.current_stage()) == ("a" * 32, "trainer")
-    assert (trace.current(), trace.current_stage()) == (None, None)
+        assert (trace_context.current(), trace_context.current_stage()) == ("a" * 32, "trainer")
+    assert (trace_context.current(), trace_context.current_stage()) == (None, None)
 
 
 def test_a_thread_sees_the_trace_only_with_the_context() -> None:
     seen: list[str | None] = []
-    with trace.bound(trace_id=ID):
+    with trace_context.bound(trace_id=ID):
         context = contextvars.copy_context()
         threads = [
-            threading.Thread(target=lambda: seen.append(trace.current())),
-            threading.Thread(target=lambda: context.run(lambda: seen.append(trace.current()))),
+            threading.Thread(target=lambda: seen.append(trace_context.current())),
+            threading.Thread(target=lambda: context.run(lambda: seen.append(trace_context.current()))),
         ]
         for thread in threads:
             thread.start()
@@ -77,9 +77,9 @@ def test_a_thread_sees_the_trace_only_with_the_context() -> None:
 
 def test_asyncio_tasks_and_their_threads_keep_apart() -> None:
     async def work(trace_id: str) -> list[str | None]:
-        with trace.bound(trace_id=trace_id):
+        with trace_context.bound(trace_id=trace_id):
             await asyncio.sleep(0)
-            return [trace.current(), await asyncio.to_thread(trace.current)]
+            return [trace_context.current(), await asyncio.to_thread(trace_context.current)]
 
     async def both() -> list[list[str | None]]:
         return list(await asyncio.gather(work("a" * 32), work("b" * 32)))
@@ -88,16 +88,16 @@ def test_asyncio_tasks_and_their_threads_keep_apart() -> None:
 
 
 def test_a_run_has_the_same_trace_in_every_process() -> None:
-    code = "from ai_workflow import trace; print(trace.id_of_run('run-1'))"
-    assert processes.python(code) == trace.id_of_run("run-1")
-    assert trace.id_of_run("run-2") != trace.id_of_run("run-1")
-    assert len(trace.id_of_run("run-1")) == 32
+    code = "from ai_workflow.telemetry import trace_context as trace; print(trace.id_of_run('run-1'))"
+    assert processes.python(code) == trace_context.id_of_run("run-1")
+    assert trace_context.id_of_run("run-2") != trace_context.id_of_run("run-1")
+    assert len(trace_context.id_of_run("run-1")) == 32
 
 
 def test_a_run_that_was_given_a_trace_has_that_one() -> None:
-    trace.give_run("run-with-a-caller", ID)
-    assert trace.id_of_run("run-with-a-caller") == ID
+    trace_context.give_run("run-with-a-caller", ID)
+    assert trace_context.id_of_run("run-with-a-caller") == ID
 
 
 def test_people_see_eight_digits() -> None:
-    assert trace.short(ID) == "4bf92f35"
+    assert trace_context.short(ID) == "4bf92f35"

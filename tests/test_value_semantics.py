@@ -17,16 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ai_workflow import features, partitions
+from ai_workflow.config.settings import CsvSource, ParquetSource, Settings
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import ROW, Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.partitions import ROW, Dataset
-from ai_workflow.reading import Reader
-from ai_workflow.serving import oip
-from ai_workflow.serving.encoder import BadRows, Encoder
-from ai_workflow.serving.tensors import NUMBERS
-from ai_workflow.settings import CsvSource, ParquetSource, Settings
+from ai_workflow.features import transform
+from ai_workflow.features.cell_reader import Reader
+from ai_workflow.features.row_encoder import BadRows, Encoder
+from ai_workflow.serving.protocol import oip
+from ai_workflow.serving.protocol.tensors import NUMBERS
 from ai_workflow.stages import data_loader, feature_engineering, preprocessor
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 
 
 class World:
@@ -55,7 +56,7 @@ class World:
         featured = feature_engineering.apply(self.store, clean, self.spec)
         made: dict[int, bytes] = {}
         for _, frame in partitions.frames(self.store, Dataset.load(self.store, featured)):
-            matrix = frame[features.names(self.spec)].to_numpy("float32")
+            matrix = frame[transform.names(self.spec)].to_numpy("float32")
             made |= {int(row) - first: matrix[at].tobytes() for at, row in enumerate(frame[ROW])}
         rejected: set[tuple[int, str]] = set()
         if clean["quarantine"]:

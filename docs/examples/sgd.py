@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import SGDClassifier
 
-from ai_workflow import settings
+from ai_workflow.config import settings
 from ai_workflow.errors import StageError
-from ai_workflow.trainers import Predict, TrainingData
-from ai_workflow.trainers.batches import Batches, Position
-from ai_workflow.trainers.inputs import Inputs, fitted
+from ai_workflow.training.batches import Batches, Position
+from ai_workflow.training.feature_inputs import Inputs, fitted
+from ai_workflow.training.protocol import Predict, TrainingData
 
 
 class Trainer:

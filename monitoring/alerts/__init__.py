@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.alerts.base import Alert
+from ai_workflow.slo.alert import Alert
 from monitoring.alerts.model import MODEL
 from monitoring.alerts.pipelines import PIPELINES
 from monitoring.alerts.quality import QUALITY

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitoring import at_fault
-from monitoring.alerts.base import (
+from ai_workflow.slo import root_cause
+from ai_workflow.slo.alert import (  # fmt: skip
     BEFORE,
     END,
     OVER,
@@ -21,8 +21,8 @@ from monitoring.alerts.base import (
     grown,
     labels,
     near,
-)  # fmt: skip
-from monitoring.finding import Recent
+)
+from ai_workflow.slo.trials_format import Recent
 
 _TRACE = "inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version}"
 _FELL_BACK_TRACE = (
@@ -181,12 +181,12 @@ sum by (job, pipeline, model_version) (increase(inference_total{status=~"error|t
         # The version at fault is a label, so that another version at fault is another alert, sent without delay. Where
         # no version has enough fallbacks of its own, the alert is about the pipeline.
         expr=f"""\
-sum by (job, pipeline, model_version) (rate(inference_fallback_total{{{at_fault.OWN}}}[<window>]))
+sum by (job, pipeline, model_version) (rate(inference_fallback_total{{{root_cause.OWN}}}[<window>]))
 / on (job, pipeline) group_left
 sum by (job, pipeline) (rate(inference_requests_total[<window>]))
 > <ratio>
 and
-sum by (job, pipeline, model_version) (increase(inference_fallback_total{{{at_fault.OWN}}}[<window>])) > <least>
+sum by (job, pipeline, model_version) (increase(inference_fallback_total{{{root_cause.OWN}}}[<window>])) > <least>
 or on (job, pipeline)
 sum by (job, pipeline) (rate(inference_requests_total{{status=~"fallback|default"}}[<window>]))
 /

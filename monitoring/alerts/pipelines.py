@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from monitoring.alerts.base import (
+from ai_workflow.slo.alert import (  # fmt: skip
     END,
     Alert,
     Counter,
@@ -17,7 +17,7 @@ from monitoring.alerts.base import (
     labels,
     overdue,
     stopped,
-)  # fmt: skip
+)
 
 # The series of the run that an alert is about.
 _BEGUN = 'pipeline_run_info{run="last_started",pipeline=$pipeline,flow=$flow}'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from monitoring.alerts.base import (
+from ai_workflow.slo.alert import (  # fmt: skip
     OVER,
     UNDER,
     Alert,
@@ -18,7 +18,7 @@ from monitoring.alerts.base import (
     near,
     overdue,
     stopped,
-)  # fmt: skip
+)
 
 _LABELS = 'job="exporter",instance="e",pipeline="credit",model_version="{}"'
 

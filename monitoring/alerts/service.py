@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitoring import at_fault
-from monitoring.alerts.base import (
+from ai_workflow.slo import root_cause
+from ai_workflow.slo.alert import (  # fmt: skip
     BEFORE,
     END,
     OVER,
@@ -23,13 +23,13 @@ from monitoring.alerts.base import (
     grown,
     labels,
     near,
-)  # fmt: skip
+)
+from ai_workflow.slo.trials_format import Find, Recent
 from monitoring.alerts.watchers import counted, down
-from monitoring.finding import Find, Recent
 
 _FAILED: Mapping[str, Find] = {
-    "model_version": at_fault.failing("<window>", "<attribution>"),
-    "trace_id": Recent(at_fault.FAILED_TRACE, "<window>", "<scrape>"),
+    "model_version": root_cause.failing("<window>", "<attribution>"),
+    "trace_id": Recent(root_cause.FAILED_TRACE, "<window>", "<scrape>"),
 }
 _UNSEEN_TRACE = (
     'inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version,column=$column,kind="unseen"}'
@@ -142,7 +142,7 @@ sum by (job, pipeline) (rate(inference_requests_total[<window>]))
 and
 sum by (job, pipeline) (increase(inference_requests_total[<window>])) > <requests>""",
         summary="{{ $value | humanizePercentage }} of the requests to {{ $labels.pipeline }} fail"
-        + at_fault.clause(_FAILED),
+        + root_cause.clause(_FAILED),
         description="Errors, timeouts and rejected requests over <window>, of more than <requests> requests.",
         unit="ratio",
         objective="<ratio>",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.alerts.base import (
+from ai_workflow.slo.alert import (  # fmt: skip
     END,
     OVER,
     UNDER,
@@ -17,7 +17,7 @@ from monitoring.alerts.base import (
     fixed,
     labels,
     near,
-)  # fmt: skip
+)
 
 
 def _low(n: Numbers) -> Trial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitoring.alerts.base import (
+from ai_workflow.slo.alert import (
     OVER,
     UNDER,
     Alert,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai_workflow.dashboards import UIDS
+from ai_workflow.slo.spec import Spec
+from ai_workflow.telemetry.dashboard_urls import UIDS
 from monitoring.dashboards import overview, pipelines, quality, slo
 from monitoring.dashboards.panels import Board, render
-from monitoring.spec import Spec
 
 
 def build(spec: Spec) -> dict[str, dict[str, Any]]:

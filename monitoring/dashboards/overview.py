@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ai_workflow.slo.spec import Spec
 from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable, limits
-from monitoring.spec import Spec
 
 _WHERE = '{job=~"$job",instance=~"$instance"}'
 _ASKED = '{job=~"$job",instance=~"$instance",pipeline=~"$pipeline"}'

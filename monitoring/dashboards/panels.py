@@ -15,8 +15,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from monitoring import durations
-from monitoring.spec import Spec
+from ai_workflow.slo import durations
+from ai_workflow.slo.spec import Spec
 
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH = 24

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ai_workflow.slo.spec import Spec
 from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable, limits
-from monitoring.spec import Spec
 
 _WHICH = '{pipeline=~"$pipeline",model_version=~"$model_version"}'
 _ONE = "{{pipeline}} {{model_version}}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitoring.burn import windows
+from ai_workflow.slo.burn_rate import windows
+from ai_workflow.slo.durations import seconds
+from ai_workflow.slo.spec import Spec
 from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable
-from monitoring.durations import seconds
-from monitoring.spec import Spec
 
 _WHICH = '{slo="$slo",pipeline=~"$pipeline"}'
 _ONE = "{{of}}"

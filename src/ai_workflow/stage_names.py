@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ai_workflow import journal
 from ai_workflow.errors import StageError
+from ai_workflow.telemetry import journal
 
 IN_CACHE_KEY = False
 Work = TypeVar("Work", bound=Callable[..., Any])

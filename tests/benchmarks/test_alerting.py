@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ai_workflow.slo import reader
 from benchmarks import alerting
-from monitoring import reading
 
 
 def test_the_bound_is_the_sum_of_what_an_alert_waits_for() -> None:
-    spec = reading.load()
+    spec = reader.load()
     bounds = {fault.alert: fault.bound(spec) for fault in alerting.faults(spec)}
     scrape, evaluation = 15, 15
     assert bounds == {

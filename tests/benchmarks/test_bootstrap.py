@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ai_workflow.provisioning import predeploy
 from benchmarks.bootstrap import ROOT, render, write
-from deploy import predeploy
 
 
 def test_the_file_can_be_deployed_and_has_as_many_as_asked_for(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import journal
-from ai_workflow.journal import Journal
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
+from ai_workflow.telemetry.journal import Journal
 from benchmarks.exporter import PIPELINES, STAGES, fill
 
 ROOT = Path(__file__).parents[2]

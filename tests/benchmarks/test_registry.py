@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from benchmarks.registry import fill
 from tests.registries import is_sound
 

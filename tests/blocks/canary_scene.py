@@ -18,7 +18,7 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from psycopg import sql
 
-from blocks.chat_channel import ChatChannel
+from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
 from tests.blocks import guarded
 from tests.blocks.guarded import Guarded
 from tests.flows import tables
@@ -119,7 +119,7 @@ def _serve(scene: Scene, folder: Path) -> None:
     tokens = {name: scene.canaries[what] for name, what in names.items()}
     for name, token in tokens.items():
         Secret(value=token).save(f"inference-{name.replace('_', '-')}")  # type: ignore[arg-type]
-    with Running(pipeline, root, program=("-m", "deploy.serve")) as service:
+    with Running(pipeline, root, program=("-m", "ai_workflow.local.serve")) as service:
 
         def asked(token: str, path: str, body: object) -> int:
             return service.http.post(path, json=body, headers={"authorization": f"Bearer {token}"}).status_code

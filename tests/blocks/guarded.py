@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
-from deploy.server import Server
+from ai_workflow.local.server import Server
 from tests import patient, services
 from tests.flows.api import Api
 

@@ -19,7 +19,7 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.schedules import IntervalSchedule
 
-from monitoring.exporter.prefect_schedules import PrefectRefused, PrefectSchedules
+from ai_workflow.exporter.prefect_schedules import PrefectRefused, PrefectSchedules
 from tests.blocks import canary_scene
 from tests.blocks.canary_scene import BLOCK, Scene
 from tests.blocks.guarded import Guarded, GuardedApi

@@ -19,12 +19,12 @@ import pytest
 from prefect.blocks.core import Block
 from prefect.blocks.system import Secret
 
-from blocks.__main__ import main
+from ai_workflow.local.server import Server
+from ai_workflow.provisioning.__main__ import main
+from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
+from ai_workflow.provisioning.blocks.registration import BlockError, Outcome
+from ai_workflow.provisioning.blocks.registration import register as register_with
 from blocks.catalogue import CHATS, SECRETS
-from blocks.chat_channel import ChatChannel
-from blocks.registration import BlockError, Outcome
-from blocks.registration import register as register_with
-from deploy.server import Server
 from tests import patient
 
 VALUE = "canary-4711-value"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from deploy import bootstrap
+from ai_workflow.provisioning import bootstrap
 from tests.flows.workplace import ROOT
 
 

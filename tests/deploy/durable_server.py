@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from deploy import server, server_environment
+from ai_workflow.local import server, server_environment
 from tests import services
 from tests.flows.prefect_worker import Worker
 from tests.flows.workplace import Workplace

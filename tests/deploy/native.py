@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from deploy.stack.services import SERVICES
+from ai_workflow.local.stack.services import SERVICES
 
 # An address differs with the place: loopback on a machine, every address inside of a container.
 HOSTS = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - compared, never bound

@@ -15,7 +15,7 @@ import httpx
 import yaml
 from cryptography.fernet import Fernet
 
-from deploy import manifests
+from ai_workflow.local import manifests
 from tests import services
 from tests.deploy.containers import Host, bring_up_loopback
 from tests.monitoring import live, tools

@@ -14,10 +14,10 @@ from typing import TypeVar
 import httpx
 import yaml
 
-from deploy import login
-from deploy.stack import processes
-from deploy.stack.place import Options, Place
-from deploy.stack.services import POSTGRESQL, SERVICES
+from ai_workflow.local import login
+from ai_workflow.local.stack import processes
+from ai_workflow.local.stack.paths import Options, Place
+from ai_workflow.local.stack.services import POSTGRESQL, SERVICES
 from tests import services
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import AwaitingRetry, Crashed, Failed, Pending, Scheduled
 
-from ai_workflow import publishing
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.registry import publication
 from flows.drill import SAYS
 from tests import services
 from tests.deploy import broken_deployment, durable_server
@@ -142,7 +142,7 @@ def _bootstrap(house: House) -> None:
     whole["deployments"] = [one | {"schedules": []} for one in whole["deployments"]]
     (folder / "prefect.yaml").write_text(yaml.safe_dump(whole))
     (folder / "flows").symlink_to(ROOT / "flows")
-    asked = ["-m", "deploy.bootstrap", "prefect.yaml", "--config", "pipeline.yaml"]
+    asked = ["-m", "ai_workflow.provisioning.bootstrap", "prefect.yaml", "--config", "pipeline.yaml"]
     done = house.place.start(asked, AIW_CONFIG=str(house.settings))
     assert done.code == 0, done.output
     assert "automation ai-workflow: slo breached: made" in done.output
@@ -161,7 +161,7 @@ def _publish_another(place: Workplace) -> None:
     found = place.registry.get("latest")
     files = {name: place.registry.read(found, name) for name in found.manifest["files"]}
     about = {name: found.manifest[name] for name in ("kind", "model_file", "scores")}
-    publishing.publish(place.registry, files, found.manifest["schema"], about)
+    publication.publish(place.registry, files, found.manifest["schema"], about)
 
 
 def _worker(house: House) -> Worker:

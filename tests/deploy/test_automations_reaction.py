@@ -9,10 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from ai_workflow import config
-from deploy import armed, automations
-from deploy.automations import Needs
-from flows import idle, reaction
+from ai_workflow.config import loader
+from ai_workflow.orchestration import idle_runs
+from ai_workflow.provisioning import automation_sync, automations
+from ai_workflow.provisioning.automations import Needs
+from flows import reaction
 from flows.reaction import Breach, decide
 
 
@@ -31,7 +32,7 @@ def test_a_breach_starts_only_what_can_mend_it(
     breach: Breach, what: str | None, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIW_STORE", str(tmp_path))
-    found = decide(config.load(None).settings, breach)
+    found = decide(loader.load(None).settings, breach)
     assert found[0] == what
     assert why in found[1]
 
@@ -42,7 +43,7 @@ def test_a_breach_of_a_pipeline_without_a_reaction_is_a_warning_and_an_event(
     events: list[dict[str, Any]] = []
     monkeypatch.setattr(reaction, "emit_event", lambda **event: events.append(event))
     with caplog.at_level("WARNING", logger=reaction.log.name):
-        done = reaction.unhandled(config.load(None).settings, Breach("1", "accuracy", "peas", "model_v1.2", ""))
+        done = reaction.unhandled(loader.load(None).settings, Breach("1", "accuracy", "peas", "model_v1.2", ""))
     assert done["what"] is None
     [event] = events
     # The automation `reaction withheld` sends this event to the chats.
@@ -57,15 +58,17 @@ def test_an_automation_is_compared_by_what_it_says() -> None:
     again = automations.wanted(Needs(UUID(int=1), UUID(int=2), timedelta(seconds=60)))
     other = automations.wanted(Needs(UUID(int=1), UUID(int=2), timedelta(seconds=61)))
     first = automations.wanted(need)
-    assert [armed.said(one) for one in first] == [armed.said(one) for one in again]
-    assert [one.name for one, another in zip(first, other, strict=True) if armed.said(one) != armed.said(another)] == [
-        "ai-workflow: run silent"
-    ]
+    assert [automation_sync.said(one) for one in first] == [automation_sync.said(one) for one in again]
+    assert [
+        one.name
+        for one, another in zip(first, other, strict=True)
+        if automation_sync.said(one) != automation_sync.said(another)
+    ] == ["ai-workflow: run silent"]
     switched = first[0].model_copy(update={"enabled": False})
-    assert armed.said(switched) == armed.said(first[0])
+    assert automation_sync.said(switched) == automation_sync.said(first[0])
 
 
 def test_without_a_relay_or_a_reaction_nothing_refers_to_them() -> None:
     found = automations.wanted(Needs(None, None, timedelta(seconds=60)))
     assert [one.name for one in found] == ["ai-workflow: run silent", "ai-workflow: run idle"]
-    assert found[1].trigger.expect == {f"prefect.flow-run.{idle.IDLE}"}
+    assert found[1].trigger.expect == {f"prefect.flow-run.{idle_runs.IDLE}"}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ai_workflow.journal import Journal
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.journal import Journal
 from tests import patient, services
 from tests.deploy import every_deployment
 from tests.deploy.deploying_place import Place

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from prefect.utilities.schema_tools import validate
 
-from deploy import predeploy
-from deploy.deployments import Source, wanted
-from deploy.prefect_file import PrefectFileError
+from ai_workflow.provisioning import predeploy
+from ai_workflow.provisioning.deployments import Source, wanted
+from ai_workflow.provisioning.prefect_file import PrefectFileError
 from tests.flows.workplace import ROOT
 
 POOL = {"name": "p"}

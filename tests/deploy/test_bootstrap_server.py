@@ -13,8 +13,8 @@ import yaml
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from ai_workflow.provisioning import bootstrap
 from benchmarks import bootstrap as benchmark
-from deploy import bootstrap
 from tests import patient, services
 from tests.deploy import every_deployment
 from tests.deploy.deploying_place import Place
@@ -47,7 +47,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def first(place: Place) -> list[str]:
     """What the first run did."""
-    done = place.python("deploy.bootstrap", str(place.folder / "prefect.yaml"), INFERENCE_TOKEN="canary-2718")
+    done = place.python(
+        "ai_workflow.provisioning.bootstrap", str(place.folder / "prefect.yaml"), INFERENCE_TOKEN="canary-2718"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 

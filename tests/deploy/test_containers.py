@@ -16,7 +16,7 @@ import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
-from monitoring import reading
+from ai_workflow.slo import reader
 from tests.deploy import compose, native
 
 ROOT = Path(__file__).parents[2]
@@ -213,7 +213,7 @@ def test_each_health_check_asks_the_port_that_is_listened_on(services: dict[str,
     asked = {
         name: held["healthcheck"]["test"][-1]
         for name, held in services.items()
-        if "deploy.healthy" in held.get("healthcheck", {}).get("test", [])
+        if "ai_workflow.local.health" in held.get("healthcheck", {}).get("test", [])
     }
 
     assert asked == {
@@ -235,6 +235,6 @@ def test_a_part_has_more_time_to_end_than_it_takes(services: dict[str, Any]) -> 
 
 
 def test_the_jobs_of_slo_yaml_are_services_here(services: dict[str, Any]) -> None:
-    jobs = set(reading.load().targets)
+    jobs = set(reader.load().targets)
 
     assert jobs - {"inference"} <= set(services)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import healthy
+from ai_workflow.local import health
 from tests.services import LOOPBACK, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -72,35 +72,35 @@ def answering() -> Iterator[tuple[str, set[str]]]:
 
 def test_what_answers_well_is_healthy() -> None:
     with answering() as (address, _):
-        assert healthy.problem(f"{address}/ok") is None
+        assert health.problem(f"{address}/ok") is None
 
 
 @pytest.mark.parametrize(("path", "said"), [("/ill", "answers 503"), ("/nothing", "answers 404")])
 def test_another_answer_is_said(path: str, said: str) -> None:
     with answering() as (address, _):
-        assert said in str(healthy.problem(f"{address}{path}"))
+        assert said in str(health.problem(f"{address}{path}"))
 
 
 def test_what_does_not_answer_in_time_is_said() -> None:
     with answering() as (address, _):
-        assert "does not answer" in str(healthy.problem(f"{address}/slow", seconds=0.2))
-    assert "does not answer" in str(healthy.problem(f"http://{LOOPBACK}:{free_port()}/ok"))
+        assert "does not answer" in str(health.problem(f"{address}/slow", seconds=0.2))
+    assert "does not answer" in str(health.problem(f"http://{LOOPBACK}:{free_port()}/ok"))
 
 
 def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://{LOOPBACK}:{free_port()}")
     with answering() as (address, _):
-        assert healthy.problem(f"{address}/ok") is None
+        assert health.problem(f"{address}/ok") is None
 
 
 def test_only_an_address_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert healthy.main(["file:///etc/passwd"]) == 1
+    assert health.main(["file:///etc/passwd"]) == 1
     assert "is no address" in capsys.readouterr().err
-    assert healthy.main([]) == 2
+    assert health.main([]) == 2
 
 
 def test_its_exit_code_is_what_a_container_runtime_looks_at() -> None:
-    command = [sys.executable, "-m", "deploy.healthy"]
+    command = [sys.executable, "-m", "ai_workflow.local.health"]
     with answering() as (address, _):
         asked = [subprocess.run([*command, address + path], check=False, cwd=ROOT) for path in ("/ok", "/ill")]
     assert [one.returncode for one in asked] == [0, 1]
@@ -109,7 +109,7 @@ def test_its_exit_code_is_what_a_container_runtime_looks_at() -> None:
 def bucket(address: str, name: str) -> subprocess.CompletedProcess[str]:
     keys = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "ai-workflow", "AWS_SECRET_ACCESS_KEY": "canary-of-minio"}
     keys |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1", "AWS_CONFIG_FILE": os.devnull}
-    command = [sys.executable, "-m", "deploy.bucket", name]
+    command = [sys.executable, "-m", "ai_workflow.provisioning.storage_bucket", name]
     return subprocess.run(command, cwd=ROOT, env=os.environ | keys, check=False, capture_output=True, text=True)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ai_workflow import config
+from ai_workflow.config import loader
+from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.settings import Settings
 from tests.deploy import dockerfile, native
 
 ROOT = Path(__file__).parents[2]
@@ -82,10 +82,10 @@ def test_it_serves_unless_told_otherwise_and_signals_reach_it() -> None:
 
 def test_its_health_check_asks_the_service() -> None:
     (check,) = said("HEALTHCHECK", LAST)
-    port = config.load(environment="production", env={}).settings.service.port
+    port = loader.load(environment="production", env={}).settings.service.port
 
     assert f"http://127.0.0.1:{port}/v2/health/live" in check
-    assert '"deploy.healthy"' in check
+    assert '"ai_workflow.local.health"' in check
 
 
 def test_all_that_is_copied_is_there_and_sent_to_the_builder() -> None:
@@ -105,7 +105,7 @@ def test_what_is_not_for_the_image_is_not_sent(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["src/ai_workflow/cli.py", "config/base.yaml", "monitoring/slo.yaml", "flows/training.py"]
+    "path", ["src/ai_workflow/cli/main.py", "config/base.yaml", "monitoring/slo.yaml", "flows/training.py"]
 )
 def test_what_is_for_the_image_is_sent(path: str) -> None:
     assert sent(path)
@@ -137,7 +137,7 @@ class TestItsConfiguration:
         env = dict(re.findall(r"(\w+)=(\S+)", variables))
         env |= {"AIW_ETC": str(root / "etc/ai-workflow"), "AIW_OS_RELEASE": str(release)}
         env["AIW_CONFIG"] = str(root / env["AIW_CONFIG"].removeprefix("/"))
-        return config.load(env=env | more).settings
+        return loader.load(env=env | more).settings
 
     def test_listens_to_others_and_asks_them_who_they_are(self, etc: Path) -> None:
         found, everywhere = self.load(etc), "0.0.0.0"  # noqa: S104 - compared, never bound

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import manifests
-from monitoring import build, reading
+from ai_workflow.local import manifests
+from ai_workflow.slo import build, reader
 from tests.deploy import compose, native
 from tests.monitoring import tools
 
@@ -23,17 +23,17 @@ def read(name: str) -> dict[str, Any]:
 
 
 def test_generated_files_are_what_slo_yaml_says() -> None:
-    built = manifests.files(reading.load())
+    built = manifests.files(reader.load())
     folders = {(HERE / name).parent for name in built}
     there = {str(path.relative_to(HERE)): path.read_text() for folder in folders for path in folder.iterdir()}
 
     changed = [name for name in sorted(built.keys() | there.keys()) if built.get(name) != there.get(name)]
 
-    assert changed == [], "run `python -m deploy.manifests` and commit what it writes"
+    assert changed == [], "run `python -m ai_workflow.local.manifests` and commit what it writes"
 
 
 def test_writing_them_anew_gives_the_same_bytes(tmp_path: Path) -> None:
-    built = manifests.files(reading.load())
+    built = manifests.files(reader.load())
     manifests.write(built, tmp_path)
 
     assert {name: (tmp_path / name).read_text() for name in built} == built
@@ -46,7 +46,7 @@ def test_prometheus_asks_each_part_where_it_listens() -> None:
         for job in read("generated/prometheus.yml")["scrape_configs"]
     }
 
-    assert set(scraped) == set(reading.load().targets)
+    assert set(scraped) == set(reader.load().targets)
     for job in ("exporter", "relay"):
         assert scraped[job] == [f"{job}:{commands[job][-1]}"]
     assert scraped["inference"] == ["service:8080"]
@@ -100,7 +100,7 @@ def test_grafana_finds_prometheus_and_the_dashboards_their_source() -> None:
 
 
 def test_a_target_elsewhere_is_left_where_it_is() -> None:
-    spec = reading.load()
+    spec = reader.load()
     elsewhere = replace(spec, targets={**spec.targets, "inference": ("10.0.0.7:8080", "localhost:8081")})
 
     made = yaml.safe_load(manifests.files(elsewhere)["generated/prometheus.yml"])
@@ -127,4 +127,4 @@ def test_alertmanager_takes_its_configuration() -> None:
 
 @pytest.mark.parametrize("name", ["prometheus.yml", "alertmanager.yml", "datasource.yaml"])
 def test_each_file_says_who_wrote_it(name: str) -> None:
-    assert (HERE / "generated" / name).read_text().startswith("# Written by `python -m deploy.manifests`")
+    assert (HERE / "generated" / name).read_text().startswith("# Written by `python -m ai_workflow.local.manifests`")

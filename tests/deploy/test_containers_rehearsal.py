@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from monitoring import reading
+from ai_workflow.slo import reader
 from tests.deploy import containers
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_the_worker_trains_and_the_service_serves_what_it_published(seen: dict[s
 
 
 def test_prometheus_reaches_every_part_with_its_token(seen: dict[str, Any]) -> None:
-    assert seen["up"] == sorted(reading.load().targets)
+    assert seen["up"] == sorted(reader.load().targets)
     assert seen["without a token"] == {"/v2": 401, "/metrics": 401}
 
 

@@ -21,11 +21,11 @@ import httpx
 import pytest
 from cryptography.fernet import Fernet
 
-from deploy import encryption, ports, process, rekey, server
-from deploy.encryption import EncryptionError
-from deploy.server import Server
-from deploy.stack import database
-from deploy.stack.place import Place
+from ai_workflow.local import encryption, ports, process, rekey, server
+from ai_workflow.local.encryption import EncryptionError
+from ai_workflow.local.server import Server
+from ai_workflow.local.stack import database
+from ai_workflow.local.stack.paths import Place
 from tests import patient, services
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 from tests.services import Postgres
@@ -98,10 +98,10 @@ def held(var: Path, key: str | None = None) -> dict[str, str]:
 
 
 def command(var: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m deploy.rekey` beside a folder `var`."""
+    """Run `python -m ai_workflow.local.rekey` beside a folder `var`."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"} | variables
     return subprocess.run(
-        [sys.executable, "-m", "deploy.rekey", *arguments], cwd=var.parent, env=environment, timeout=120,
+        [sys.executable, "-m", "ai_workflow.local.rekey", *arguments], cwd=var.parent, env=environment, timeout=120,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -123,7 +123,7 @@ def test_another_key_is_refused_with_the_blocks_named(
     said = str(refused.value)
     assert "secret/chat-bot, secret/prod-db" in said
     assert "Nothing was written" in said
-    assert "python -m deploy.rekey" in said
+    assert "python -m ai_workflow.local.rekey" in said
     assert FIRST not in said
     assert SECOND not in said
     assert (var / "prefect" / "prefect.db").read_bytes() == before
@@ -158,7 +158,7 @@ def test_a_server_by_itself_does_not_start_with_another_key(var: Path) -> None:
     before = (var / "prefect" / "prefect.db").read_bytes()
     given = {"PREFECT_API_DATABASE_CONNECTION_URL": url(var), "PREFECT_HOME": str(var / "home"), KEY: SECOND}
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.prefect_server", "--port", str(services.free_port())], cwd=ROOT,
+        [sys.executable, "-m", "ai_workflow.local.prefect_server", "--port", str(services.free_port())], cwd=ROOT,
         env=os.environ | given, timeout=100, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -302,7 +302,7 @@ def test_bootstrap_changes_nothing_on_a_server_with_another_key(var: Path, tmp_p
     with _running(plain, tmp_path / "log", port, **variables) as found:
         given = {"PREFECT_API_URL": found.api_url, "PREFECT_HOME": str(tmp_path / "home"), "RELAY_TOKEN": "canary"}
         done = subprocess.run(
-            [sys.executable, "-m", "deploy.bootstrap"], cwd=ROOT, env=os.environ | given, timeout=120,
+            [sys.executable, "-m", "ai_workflow.provisioning.bootstrap"], cwd=ROOT, env=os.environ | given, timeout=120,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         with patient.client(found.api_url) as api:
@@ -310,7 +310,7 @@ def test_bootstrap_changes_nothing_on_a_server_with_another_key(var: Path, tmp_p
 
     assert done.returncode == 1
     assert re.search(r"blocks of the Prefect server .* cannot be read \(500\).*Nothing was changed", done.stderr)
-    assert "python -m deploy.rekey" in done.stderr
+    assert "python -m ai_workflow.local.rekey" in done.stderr
     assert made == [[], [], []]
     assert held(var) == SAVED
 
@@ -324,7 +324,7 @@ def test_blocks_in_postgresql_are_checked_and_changed_too(postgres: Postgres, tm
     login = f"{postgres.user}:{quote(postgres.password, safe='')}"
     where = f"postgresql+asyncpg://{login}@{postgres.host}:{postgres.port}/encrypted"
     port = services.free_port()
-    ours = ["-m", "deploy.prefect_server", "--port", str(port)]
+    ours = ["-m", "ai_workflow.local.prefect_server", "--port", str(port)]
     variables = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": where}
     with _running(ours, tmp_path / "log", port, **variables) as found:
         assert _block_of(found, save=True) == "canary"
@@ -350,7 +350,7 @@ def test_blocks_in_postgresql_are_checked_and_changed_too(postgres: Postgres, tm
 @pytest.mark.timeout(300)
 def test_blocks_in_the_postgresql_of_the_stack_are_changed(tmp_path: Path) -> None:
     services.postgres_binaries()
-    ours = ["-m", "deploy.prefect_server", "--port", str(port := services.free_port())]
+    ours = ["-m", "ai_workflow.local.prefect_server", "--port", str(port := services.free_port())]
     # The account of PostgreSQL has to reach the folder.
     with services.open_folder() as folder:
         place = Place(folder / "var")

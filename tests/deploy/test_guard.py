@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.guard import GuardError, guarded
+from ai_workflow.local.guard import GuardError, guarded
 from tests import pages, services
 
 BASE = "http://127.0.0.1:9093"

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from ai_workflow import config
-from blocks import __main__ as blocks_command
-from deploy import first_run, run_report
-from deploy.prefect_settings import UrlUnset, require_url
-from deploy.run_report import Hints
-from deploy.stack import served
+from ai_workflow.config import loader
+from ai_workflow.local import first_run, run_report
+from ai_workflow.local.prefect_settings import UrlUnset, require_url
+from ai_workflow.local.run_report import Hints
+from ai_workflow.local.stack import served
+from ai_workflow.provisioning import __main__ as blocks_command
 from tests.serving import shop
 from tests.serving.running import Running
 
@@ -34,7 +34,7 @@ def test_a_make_command_names_pipeline_and_environment(hints: Hints, command: st
 
 
 def test_the_trace_command_names_the_environment_or_a_store_that_the_configuration_alone_does_not_name() -> None:
-    root, of_production = (config.load(None, environment=name).settings.store.root for name in (None, "production"))
+    root, of_production = (loader.load(None, environment=name).settings.store.root for name in (None, "production"))
     assert Hints(None, None, root).trace("--failed") == ".venv/bin/ai-workflow trace --failed"
     assert Hints(None, "production", of_production).trace("--last").endswith(" --environment production --last")
     assert (
@@ -49,7 +49,7 @@ def test_a_failure_ends_with_commands_about_the_same_run(capsys: pytest.CaptureF
 
 
 def _next(hints: Hints, pipeline: str | None = None) -> dict[str, str]:
-    return dict(first_run._next(config.load(pipeline).settings, hints))
+    return dict(first_run._next(loader.load(pipeline).settings, hints))
 
 
 def test_the_explanations_of_commands_are_below_each_other() -> None:
@@ -88,7 +88,7 @@ def test_the_model_line_names_what_answers_not_what_was_published(damaged: int, 
     for seed in (0, 1):
         shop.publish(root, seed)
     pipeline = shop.pipeline(tmp_path, inference={"default_response": {"prediction": "A"}})
-    loaded = config.load(pipeline, overrides={"store.root": str(root)})
+    loaded = loader.load(pipeline, overrides={"store.root": str(root)})
     names = shop.registry(root).versions()
     with Running(pipeline, root) as whole:
         line = served.line(loaded.settings, whole.port, Hints())

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from monitoring import build, reading
+from ai_workflow.slo import build, reader
 from tests.deploy import kustomization, native, operator_kinds
 
 # The oldest that knows all that is used (unhealthyPodEvictionPolicy), one in between, the newest with a schema.
@@ -193,7 +193,7 @@ def test_the_autoscaler_asks_for_what_the_adapter_makes() -> None:
 
 
 def test_monitors_give_the_jobs_of_slo_yaml_and_its_interval() -> None:
-    spec, services = reading.load(), kustomization.of_kind("Service")
+    spec, services = reader.load(), kustomization.of_kind("Service")
     for name, monitor in kustomization.of_kind("ServiceMonitor").items():
         (endpoint,) = monitor["spec"]["endpoints"]
         wanted = monitor["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"]
@@ -236,7 +236,7 @@ def test_what_is_yours_begins_as_it_does_in_compose() -> None:
 def test_a_worker_starts_after_bootstrap_has_succeeded() -> None:
     (init,) = PODS["worker"]["initContainers"]
 
-    assert init["args"] == ["python", "-m", "deploy.bootstrap", "--environment", "production"]
+    assert init["args"] == ["python", "-m", "ai_workflow.provisioning.bootstrap", "--environment", "production"]
     assert PODS["worker"].get("restartPolicy", "Always") == "Always", "a failed bootstrap is not retried"
 
 

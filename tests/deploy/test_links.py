@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploy import server
-from deploy.links import Links
+from ai_workflow.local import server
+from ai_workflow.provisioning.links import Links
 
 CLOUD = "https://api.prefect.cloud/api/accounts/aa/workspaces/bb"
 

@@ -12,9 +12,9 @@ import bcrypt
 import pytest
 import yaml
 
-from deploy import login
-from deploy.stack import watching
-from deploy.stack.place import Options, Place
+from ai_workflow.local import login
+from ai_workflow.local.stack import watching
+from ai_workflow.local.stack.paths import Options, Place
 from tests.deploy.running_stack import ROOT
 from tests.monitoring import tools
 
@@ -71,7 +71,7 @@ def test_command_prints_nothing_but_an_error_without_a_password() -> None:
     given = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     given.pop("MONITORING_PASSWORD", None)
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.login"], env=given, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ai_workflow.local.login"], env=given, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: MONITORING_PASSWORD: ")

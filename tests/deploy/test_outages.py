@@ -12,8 +12,8 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 
-from ai_workflow import journal
-from deploy import prefect_file, work_pool
+from ai_workflow.provisioning import prefect_file, work_pool
+from ai_workflow.telemetry import journal
 from tests import patient, services
 from tests.deploy import durable_server, every_deployment
 from tests.deploy.durable_server import LOGIN, DurableServer

@@ -17,9 +17,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from ai_workflow import config
-from deploy import relay_block
-from deploy.server import Server
+from ai_workflow.config import loader
+from ai_workflow.local.server import Server
+from ai_workflow.provisioning.blocks import relay_block
 from tests.deploy import cloud as stand_in
 from tests.deploy.cloud import Cloud
 from tests.deploy.deploying_place import Place
@@ -116,7 +116,7 @@ def test_a_limit_of_the_plan_names_the_reason_and_what_is_not_done(place: Place,
     ],
 )
 def test_a_relay_that_prefect_cloud_cannot_reach_is_warned_of(relay: str | None, api: str, warned: bool) -> None:
-    settings = config.load(None, overrides={"deploy.relay_url": relay} if relay else {}).settings
+    settings = loader.load(None, overrides={"deploy.relay_url": relay} if relay else {}).settings
     said = relay_block.unreachable(settings, api)
     assert bool(said) is warned
     assert said is None or "Set deploy.relay_url to an https address" in said

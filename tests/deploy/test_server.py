@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy import ports, process, server
-from deploy.server import Server, ServerError
+from ai_workflow.local import ports, process, server
+from ai_workflow.local.server import Server, ServerError
 from tests.services import free_port
 
 ROOT = Path(__file__).parents[2]
-ENSURE = "import sys; from pathlib import Path; from deploy import server; print(server.ensure(Path(sys.argv[1])).pid)"
+ENSURE = "import sys; from pathlib import Path; from ai_workflow.local import server; print(server.ensure(Path(sys.argv[1])).pid)"
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_a_dead_server_of_the_environment_is_an_error_not_replaced(var: Path, mo
 
 
 def test_importing_it_does_not_import_prefect() -> None:
-    code = "import sys, deploy.server, deploy.local; sys.exit('prefect' in sys.modules)"
+    code = "import sys, ai_workflow.local.server, ai_workflow.local.__main__; sys.exit('prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

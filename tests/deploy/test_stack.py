@@ -18,14 +18,14 @@ import pytest
 import yaml
 
 from ai_workflow.errors import AiWorkflowError
-from deploy import server, server_environment
-from deploy.process import Process
-from deploy.server_environment import FolderError
-from deploy.stack import __main__ as stack_commands
-from deploy.stack import launch, manager, processes
-from deploy.stack import stack as stacks
-from deploy.stack.place import Options, Place, State
-from deploy.stack.services import POSTGRESQL, SECRETS, SERVICES
+from ai_workflow.local import server, server_environment
+from ai_workflow.local.process import Process
+from ai_workflow.local.server_environment import FolderError
+from ai_workflow.local.stack import __main__ as stack_commands
+from ai_workflow.local.stack import launch, manager, processes
+from ai_workflow.local.stack import stack as stacks
+from ai_workflow.local.stack.paths import Options, Place, State
+from ai_workflow.local.stack.services import POSTGRESQL, SECRETS, SERVICES
 from tests import services
 from tests.deploy import running_stack
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder
@@ -249,7 +249,7 @@ def test_the_launcher_starts_a_service_in_a_project_folder_with_odd_characters(
         script.chmod(0o700)
         subprocess.run([script, "relay"], check=True)
         assert (folder / "python.pwd").read_text() == f"{folder}\n"
-        assert (folder / "python.arguments").read_text() == "-m deploy.stack.launch relay "
+        assert (folder / "python.arguments").read_text() == "-m ai_workflow.local.stack.launch relay "
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.process import Process, born
-from deploy.stack import fingerprint, launch
-from deploy.stack import stack as stacks
-from deploy.stack.place import Options, Place, State
-from deploy.stack.preflight import StackError
+from ai_workflow.local.process import Process, born
+from ai_workflow.local.stack import fingerprint, launch
+from ai_workflow.local.stack import stack as stacks
+from ai_workflow.local.stack.paths import Options, Place, State
+from ai_workflow.local.stack.preflight import StackError
 
 OWN = {
     "pipeline": "own", "task": "regression", "target": "y", "source": {"kind": "sample"},

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.stall import StallTimeout
-from deploy.stack import database
-from deploy.stack.database import DatabaseError
-from deploy.stack.place import Options, Place
+from ai_workflow.local.stack import database
+from ai_workflow.local.stack.database import DatabaseError
+from ai_workflow.local.stack.paths import Options, Place
+from ai_workflow.runtime.stall_timeout import StallTimeout
 
 
 class Starting:

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ai_workflow.journal import RESUMED, Event, Journal
-from ai_workflow.store import Store
-from deploy.stack import processes
-from deploy.stack.services import POSTGRESQL, SERVICES
+from ai_workflow.local.stack import processes
+from ai_workflow.local.stack.services import POSTGRESQL, SERVICES
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.journal import RESUMED, Event, Journal
 from tests import services
 from tests.deploy.running_stack import RunningStack, in_folder, until
 

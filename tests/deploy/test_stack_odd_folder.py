@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.stack.services import SERVICES
+from ai_workflow.local.stack.services import SERVICES
 from tests import services
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder, until
 
@@ -63,8 +63,10 @@ def test_make_quotes_what_it_hands_to_the_shell(tmp_path: Path) -> None:
         ["make", "--dry-run", "deploy", f"CONFIG={name}", "ENVIRONMENT=production"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    [line] = [line for line in said.replace("\\\n", "").splitlines() if "deploy.bootstrap" in line]
+    [line] = [line for line in said.replace("\\\n", "").splitlines() if "ai_workflow.provisioning.bootstrap" in line]
     shown = line.replace(".venv/bin/python", f"{sys.executable} -c 'import sys; print(sys.argv[1:])'")
     done = subprocess.run(["sh", "-c", shown], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(["-m", "deploy.bootstrap", "--config", name, "--environment", "production"])
+    assert done.stdout.strip() == str(
+        ["-m", "ai_workflow.provisioning.bootstrap", "--config", name, "--environment", "production"]
+    )
     assert not list(tmp_path.iterdir())

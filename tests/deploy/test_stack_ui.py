@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page
 
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from tests import patient
 from tests.deploy.running_stack import RunningStack, in_folder, until
 from tests.flows.conftest import page

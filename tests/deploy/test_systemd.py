@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import server_environment
-from deploy.stack.services import SERVICES
+from ai_workflow.local import server_environment
+from ai_workflow.local.stack.services import SERVICES
 from tests.deploy import compose, kustomization, native, unit_files
 
 PARTS = sorted(unit_files.units())

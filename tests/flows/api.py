@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from deploy.server import Server
+from ai_workflow.local.server import Server
 from tests import patient
 
 T = TypeVar("T")

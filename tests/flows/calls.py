@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ai_workflow import trace
+from ai_workflow.telemetry import trace_context
 
 
 def main(calls: list[dict[str, Any]]) -> None:
@@ -21,7 +21,12 @@ def main(calls: list[dict[str, Any]]) -> None:
         print(f"\n== call {name}", flush=True)
         state = asyncio.run(flow(**parameters, return_state=True))
         run = str(state.state_details.flow_run_id)
-        ended = {"code": int(not state.is_completed()), "trace_id": trace.id_of_run(run), "run": run, "store": store}
+        ended = {
+            "code": int(not state.is_completed()),
+            "trace_id": trace_context.id_of_run(run),
+            "run": run,
+            "store": store,
+        }
         print(f"\n== ended {json.dumps(ended)}", flush=True)
 
 

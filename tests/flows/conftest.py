@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from deploy.server import Server
+from ai_workflow.local.server import Server
 from tests.flows import tables
 from tests.flows.workplace import Workplace
 

@@ -11,9 +11,10 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 
-from ai_workflow import journal, run_lock, trace
-from ai_workflow.journal import Event
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.storage import run_lock
+from ai_workflow.telemetry import journal, trace_context
+from ai_workflow.telemetry.journal import Event
 from tests.flows.api import Api, until
 from tests.flows.workplace import Workplace
 
@@ -69,7 +70,7 @@ def tasks(client: SyncPrefectClient, run_id: str | UUID, kind: StateType) -> lis
 
 
 def events(place: Workplace, run_id: str | UUID) -> list[Event]:
-    return place.journal.read(trace.id_of_run(str(run_id)))
+    return place.journal.read(trace_context.id_of_run(str(run_id)))
 
 
 def recovered(place: Workplace, run_id: str | UUID) -> list[Event]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import journal
+from ai_workflow.telemetry import journal
 from tests.flows import tables
 from tests.flows.workplace import Run, Workplace
 from tests.services import Postgres, free_port

@@ -14,10 +14,10 @@ from prefect.states import Cancelling
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
 
-from ai_workflow import journal
-from ai_workflow.journal import CANCELLED, ERROR, RECOVERY, RUN, SKIPPED, STARTED, SUCCESS, Event
+from ai_workflow.exporter.runs import fold
+from ai_workflow.telemetry import journal
+from ai_workflow.telemetry.journal import CANCELLED, ERROR, RECOVERY, RUN, SKIPPED, STARTED, SUCCESS, Event
 from flows.scoring import scoring
-from monitoring.exporter.runs import fold
 from tests.flows import tables
 from tests.flows.api import until
 from tests.flows.prefect_runs import events, in_training, type_of

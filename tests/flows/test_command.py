@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ai_workflow.prefect_answers import PrefectError, explained
-from deploy import ports
-from deploy.server import Server
-from flows import __main__ as command
+from ai_workflow.local import ports
+from ai_workflow.local.server import Server
+from ai_workflow.orchestration import __main__ as command
+from ai_workflow.prefect_errors import PrefectError, explained
 from tests.flows.workplace import Workplace
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import config
-from deploy import durable_store as deploying
-from deploy.deployments import Source
-from deploy.ownership import project
-from flows import durable_store
+from ai_workflow.config import loader
+from ai_workflow.orchestration import result_storage
+from ai_workflow.provisioning import result_storage as deploying
+from ai_workflow.provisioning.deployments import Source
+from ai_workflow.provisioning.ownership import project
 
 GIT = {"prefect.deployments.steps.git_clone": {"repository": "https://git.example.com/w.git"}}
 BUCKET = {"prefect_aws.deployments.steps.pull_from_s3": {"bucket": "b", "folder": "f"}}
@@ -31,7 +31,7 @@ SCRIPT = {"prefect.deployments.steps.run_shell_script": {"script": "true"}}
 def test_a_run_is_in_a_temporary_folder_unless_its_steps_lead_to_another(
     steps: list[dict[str, Any]], is_temporary: bool
 ) -> None:
-    assert durable_store.is_temporary(steps) is is_temporary
+    assert result_storage.is_temporary(steps) is is_temporary
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_run_is_in_a_temporary_folder_unless_its_steps_lead_to_another(
     ],
 )  # fmt: skip
 def test_a_relative_store_is_refused_for_code_that_is_pulled(root: str, is_refused: bool) -> None:
-    settings = config.load(None, overrides={"store.root": root}).settings
+    settings = loader.load(None, overrides={"store.root": root}).settings
     deploying.check(settings, [("training/training", [FOLDER])])
     if is_refused:
         with pytest.raises(deploying.DurableStoreError, match=r"AIW_STORE or store\.root to an absolute folder"):
@@ -59,11 +59,11 @@ def test_a_run_refuses_a_store_in_a_folder_that_prefect_deletes(
     clone.mkdir(parents=True)
     monkeypatch.chdir(clone)
     for root in ("./var", str(clone / "var")):
-        settings = config.load(None, overrides={"store.root": root}).settings
-        with pytest.raises(durable_store.TemporaryStore, match="which Prefect deletes after this run"):
-            asyncio.run(durable_store.check(settings))
+        settings = loader.load(None, overrides={"store.root": root}).settings
+        with pytest.raises(result_storage.TemporaryStore, match="which Prefect deletes after this run"):
+            asyncio.run(result_storage.check(settings))
     assert list(clone.iterdir()) == []
-    asyncio.run(durable_store.check(config.load(None, overrides={"store.root": str(tmp_path / "var")}).settings))
+    asyncio.run(result_storage.check(loader.load(None, overrides={"store.root": str(tmp_path / "var")}).settings))
 
 
 def test_a_project_is_the_folder_or_the_repository_without_a_login(tmp_path: Path) -> None:

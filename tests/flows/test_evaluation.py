@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.journal import SUCCESS
+from ai_workflow.telemetry.journal import SUCCESS
 from tests.flows import tables
 from tests.flows.workplace import Workplace
 

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow import fallback, publishing
+from ai_workflow.inference import fallback
+from ai_workflow.registry import publication
 from tests.flows.workplace import Workplace
 from tests.tables import damage
 
@@ -21,7 +22,7 @@ def _publish(place: Workplace, changed: dict[str, bytes]) -> str:
     found = place.registry.get("latest")
     files = {name: place.registry.read(found, name) for name in found.manifest["files"]} | changed
     about = {name: found.manifest[name] for name in ("kind", "model_file", "scores")}
-    return publishing.publish(place.registry, files, found.manifest["schema"], about).folder
+    return publication.publish(place.registry, files, found.manifest["schema"], about).folder
 
 
 def _damaged(file: str) -> Callable[[Workplace], Any]:

@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ai_workflow import config
-from ai_workflow.store import Store
-from deploy import first_run
-from deploy.run_report import Hints
-from deploy.server import Server
+from ai_workflow.config import loader
+from ai_workflow.local import first_run
+from ai_workflow.local.run_report import Hints
+from ai_workflow.local.server import Server
+from ai_workflow.storage.store import Store
 from tests.flows import tables
 from tests.flows.workplace import Workplace
 
@@ -32,14 +32,14 @@ class Machine(Workplace):
     first: Done
 
     def local(self, *arguments: str) -> Done:
-        """Run `python -m deploy.local`."""
+        """Run `python -m ai_workflow.local.__main__`."""
         kept = {
             name: value
             for name, value in self.environment().items()
             if not name.startswith(("PREFECT_", "AIW_")) or name == "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"
         }
         return subprocess.run(
-            [sys.executable, "-m", "deploy.local", *arguments], cwd=self.folder, env=kept, timeout=90,
+            [sys.executable, "-m", "ai_workflow.local.__main__", *arguments], cwd=self.folder, env=kept, timeout=90,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -145,7 +145,7 @@ def test_the_last_lines_name_gate_and_warnings(tmp_path: Path, warnings: list[st
     store = Store(tmp_path)
     store.write("models/own/card.json", json.dumps(card).encode())
     results = [{"folder": "models/own", "version": "model_v1.0"}, {"rows": 10, "folder": "predictions/own"}]
-    lines = first_run._summary(store, results, config.load(None).settings, Hints()).splitlines()
+    lines = first_run._summary(store, results, loader.load(None).settings, Hints()).splitlines()
 
     assert "        gate  accuracy 0.4000: passed, but not better than a constant answer" in lines
     assert [line for line in lines if "WARN" in line] == [f"        WARN  {text}" for text in warnings]

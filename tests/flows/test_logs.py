@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deploy.server import Server
+from ai_workflow.local.server import Server
 from tests.flows import tables
 from tests.flows.api import Api, until
 from tests.flows.workplace import Run, Workplace

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ai_workflow import journal
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.telemetry import journal
 from tests.flows import tables
 from tests.flows.workplace import Workplace
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai_workflow.registry import Registry
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.registry.registry import Registry
 from tests.flows import tables
 from tests.flows.workplace import Run, Workplace
 

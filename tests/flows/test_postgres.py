@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from prefect.blocks.system import Secret
 
-from deploy.server import Server
+from ai_workflow.local.server import Server
 from tests.flows import tables
 from tests.flows.api import EVERYTHING, Api
 from tests.flows.workplace import TRAINING, Run, Workplace

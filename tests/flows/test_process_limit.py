@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ai_workflow import journal
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.telemetry import journal
 from tests.flows import tables
 from tests.flows.workplace import Workplace
 
@@ -25,7 +25,7 @@ def limited(*args, **named):
 trainer.train = limited
 """
 AROUND = """
-from flows import stage_task
+from ai_workflow.orchestration import stage_task
 
 class Watched(stage_task.StageProgress):
     def __enter__(self):

@@ -12,9 +12,9 @@ import pytest
 from prefect.events.schemas.events import Event
 
 import flows.promotion
-from ai_workflow import publishing
-from deploy.server import Server
-from flows import run_logs
+from ai_workflow.local.server import Server
+from ai_workflow.orchestration import run_logs
+from ai_workflow.registry import publication
 from flows.promotion import BREACHED, PROMOTED, ROLLED_BACK, promotion
 from tests import patient
 from tests.flows.api import Api, until
@@ -30,7 +30,7 @@ def place(trained: Workplace) -> Iterator[Workplace]:
     found = trained.registry.get("latest")
     files = {name: trained.registry.read(found, name) for name in found.manifest["files"]}
     about = {name: found.manifest[name] for name in ("kind", "model_file", "scores")}
-    assert publishing.publish(trained.registry, files, found.manifest["schema"], about).name == "model_v1.1"
+    assert publication.publish(trained.registry, files, found.manifest["schema"], about).name == "model_v1.1"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIW_STORE", str(trained.var))
         # The lines of this process belong to pytest.

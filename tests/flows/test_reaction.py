@@ -13,11 +13,12 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed, Failed, Running
 
-from ai_workflow import promotion, publishing
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
-from deploy.server import Server
-from flows import reaction, reaction_slots, run_logs
+from ai_workflow.local.server import Server
+from ai_workflow.orchestration import reaction_limits, run_logs
+from ai_workflow.registry import promotion, publication
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
+from flows import reaction
 from tests.flows import prefect_worker
 from tests.serving import shop
 
@@ -52,7 +53,7 @@ class Place:
     def publish(self) -> str:
         """Publish a version, which is on probation then unless it is the first."""
         number = len(self.registry.versions())
-        version = publishing.publish(self.registry, shop.files(number), "a", ABOUT | {"pipeline": self.pipeline}).name
+        version = publication.publish(self.registry, shop.files(number), "a", ABOUT | {"pipeline": self.pipeline}).name
         if number == 0:
             promotion.promote(self.registry, version, "a test")
         return version
@@ -138,7 +139,7 @@ def test_the_same_event_starts_one_run_and_reports_it_again(place: Place) -> Non
 @pytest.mark.parametrize("ended", [Failed(message="no space"), Crashed(message="killed"), Completed()])
 def test_a_rollback_that_failed_is_started_again_in_its_slot(place: Place, ended: State[Any]) -> None:
     version = place.publish()
-    most = reaction_slots.MAX_ROLLBACK_ATTEMPTS
+    most = reaction_limits.MAX_ROLLBACK_ATTEMPTS
     done = []
     for number in range(most + 1):
         done.append(place.breach(str(number), version, promotion_per_day=2))

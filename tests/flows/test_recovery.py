@@ -20,9 +20,10 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import emit_event
 from prefect.states import Cancelling, Crashed, Pending, Running, Scheduled
 
-from ai_workflow import journal, run_lock, trace
-from deploy.server import Server
-from flows import run_logs
+from ai_workflow.local.server import Server
+from ai_workflow.orchestration import run_logs
+from ai_workflow.storage import run_lock
+from ai_workflow.telemetry import journal, trace_context
 from flows.recovery import recovery
 from tests.flows import tables
 from tests.flows.api import Api, until
@@ -128,7 +129,7 @@ def test_a_killed_direct_run_is_marked_and_the_log_says_how_it_goes_on(
     assert [event.status for event in recovered(place, run_id)] == [journal.ERROR]
     assert journal.outcome(events(place, run_id)) == "killed in trainer"
     shown = Api(prefect_server).all("artifacts", artifacts={"key": {"any_": ["recovery"]}})
-    ours = trace.short(events(place, run_id)[0].trace_id)
+    ours = trace_context.short(events(place, run_id)[0].trace_id)
     assert any(ours in str(table["data"]) for table in shown)
 
     assert recover() == "no run needed recovery"

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH
 
-from ai_workflow import journal
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.telemetry import journal
 from tests import patient
 from tests.flows import tables
 from tests.flows.api import Api

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from ai_workflow import journal
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.telemetry import journal
 from tests.flows import tables
 from tests.flows.api import until
 from tests.flows.workplace import Workplace

@@ -14,9 +14,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import aresume_flow_run
 
-from ai_workflow import pruning, publishing
-from deploy.server import Server
-from flows import approval, run_logs
+from ai_workflow.local.server import Server
+from ai_workflow.orchestration import approval, run_logs
+from ai_workflow.registry import pruning, publication
 from flows.recovery import recovery
 from flows.retention import retention
 from tests import patient
@@ -35,7 +35,7 @@ def place(prefect_server: Server, tmp_path: Path) -> Iterator[Workplace]:
     place = Workplace(tmp_path)
     place.configure(**OLD)
     for _ in range(5):
-        publishing.publish(place.registry, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
+        publication.publish(place.registry, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIW_STORE", str(place.var))
         # The lines of this process belong to pytest.

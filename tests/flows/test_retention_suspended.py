@@ -18,8 +18,9 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow_async
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed
 
-from ai_workflow import promotion, pruning, publishing, retention_plan, run_lock
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.registry import promotion, pruning, publication, retention_plan
+from ai_workflow.storage import run_lock
 from flows.retention import retention
 from tests import patient
 from tests.flows.api import Api, until
@@ -113,7 +114,7 @@ def _suspended(place: Workplace, **parameters: Any) -> Run:
 def test_what_is_approved_is_deleted_by_another_process_and_nothing_else(place: Workplace) -> None:
     run = _suspended(place)
     assert not place.files(f"runs/{run.id}.lock")
-    publishing.publish(place.registry, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
+    publication.publish(place.registry, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
 
     assert run.resume(approve=True, note="spring cleaning") == SetStateStatus.ACCEPT
     assert run.said() == "Released 9.8K"
@@ -197,7 +198,7 @@ def test_while_one_is_suspended_another_does_not_ask(place: Workplace) -> None:
 
 def test_two_pipelines_of_a_store_ask_each_on_its_own(place: Workplace) -> None:
     _suspended(place)
-    publishing.publish(place.registry, {"model.txt": b"m"}, "schema", {"kind": "lightgbm"})
+    publication.publish(place.registry, {"model.txt": b"m"}, "schema", {"kind": "lightgbm"})
     (place.folder / "other").mkdir()
     other = Workplace(place.folder / "other")
     other.configure(pipeline="other", retention={"versions": 9, "min_age_hours": 0})
@@ -217,7 +218,7 @@ def test_a_process_that_is_killed_before_it_was_suspended_asks_about_a_new_plan(
     run = _suspended(place)
     run.set(Crashed())
     run.set(AwaitingRetry())
-    publishing.publish(place.registry, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
+    publication.publish(place.registry, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
     assert run.process().name == "Suspended"
     run.resume(approve=True)
     assert run.said() == "Released 15K"

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ai_workflow.errors import TransientError
-from flows import stage_task
+from ai_workflow.orchestration import stage_task
 
 
 def test_debug_shows_which_attempt_failed(caplog: pytest.LogCaptureFixture) -> None:

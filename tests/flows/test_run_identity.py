@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from deploy.server import Server
+from ai_workflow.local.server import Server
 from tests import patient
 from tests.flows import tables
 from tests.flows.workplace import SCORING, TRAINING, Run, Workplace

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from tests.flows import tables
 from tests.flows.workplace import Workplace
 from tests.registries import is_sound

@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from ai_workflow import config, publishing
+from ai_workflow.config import loader
+from ai_workflow.config.settings import CsvSource, Source
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.registry import Registry
-from ai_workflow.settings import CsvSource, Source
-from ai_workflow.store import Store
-from deploy import score
+from ai_workflow.local import score
+from ai_workflow.registry import publication
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from tests.flows import tables
 from tests.flows.workplace import Run, Workplace
 
@@ -30,7 +31,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def refused(_: Path) -> None:
         raise AssertionError("a server was started")
 
-    monkeypatch.setattr("deploy.server.ensure", refused)
+    monkeypatch.setattr("ai_workflow.local.server.ensure", refused)
     (tmp_path / "new.csv").write_text("age\n7\n")
     return described(tmp_path, {"kind": "csv", "path": "rows.csv"})
 
@@ -43,7 +44,7 @@ def described(folder: Path, source: dict[str, Any], **more: Any) -> Path:
 
 def published(folder: Path) -> None:
     registry = Registry(Store(folder / "var"), "models/development/small_credit")
-    publishing.publish(registry, {"model.txt": b"m"}, "schema", {"kind": "lightgbm"})
+    publication.publish(registry, {"model.txt": b"m"}, "schema", {"kind": "lightgbm"})
 
 
 def test_without_a_version_it_names_the_command_that_trains_one(pipeline: Path) -> None:
@@ -87,8 +88,8 @@ def test_only_the_path_of_the_source_is_replaced(pipeline: Path, key: str, name:
     declared = {"kind": "csv", "path": "rows.csv", "delimiter": ";", "missing": ["?"], "strip": True}
     more = {"inference": {"source": declared}} if key.startswith("inference") else {}
     path = described(folder, {"kind": "parquet", "path": "rows.parquet"} if more else declared, **more)
-    settings = config.load(path).settings
-    changed = config.load(path, overrides=score._override(settings, name)).settings
+    settings = loader.load(path).settings
+    changed = loader.load(path, overrides=score._override(settings, name)).settings
     before, after = (_read(each, key) for each in (settings, changed))
     assert after.path == (name if name.startswith("s3") else str(folder / name.removeprefix("file://")))
     assert after.model_copy(update={"path": ""}) == before.model_copy(update={"path": ""})
@@ -101,7 +102,7 @@ def _read(settings: Any, key: str) -> CsvSource:
 
 
 def scored(place: Workplace, *arguments: str) -> Run:
-    return place.start(["-m", "deploy.local", "score", *arguments, "--config", "pipeline.yaml"])
+    return place.start(["-m", "ai_workflow.local.__main__", "score", *arguments, "--config", "pipeline.yaml"])
 
 
 @pytest.mark.slow

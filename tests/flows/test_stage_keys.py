@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import stage_names, trainers
+from ai_workflow import stage_names
+from ai_workflow.config.settings import Settings
 from ai_workflow.errors import StageError
-from ai_workflow.settings import Settings
+from ai_workflow.evaluation import champion
+from ai_workflow.orchestration import stage_task
 from ai_workflow.stage_names import name_of, stage
 from ai_workflow.stages import (
     data_loader,
@@ -23,10 +25,9 @@ from ai_workflow.stages import (
     preprocessor,
     registry,
     result_store,
-    rival,
     trainer,
 )
-from flows import stage_task
+from ai_workflow.training import protocol
 
 FEATURED = {"fingerprint": "f"}
 WORKS: dict[str, Callable[..., Any]] = {
@@ -54,8 +55,8 @@ def settings(**sections: Any) -> Settings:
 def of_training(**sections: Any) -> str:
     """Return the key of the trainer as the flow makes it."""
     s = settings(**sections)
-    rows = trainers.rows_per_step(s.trainer.kind, s.training_batch_size)
-    return stage_task.key(trainer.train, (FEATURED, s.trainer, rows), trainers.modules_of(s.trainer.kind))
+    rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
+    return stage_task.key(trainer.train, (FEATURED, s.trainer, rows), protocol.modules_of(s.trainer.kind))
 
 
 def of_scoring(**sections: Any) -> str:
@@ -64,7 +65,7 @@ def of_scoring(**sections: Any) -> str:
     asked = inference.Scoring(
         version="model_v1.0", folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )
-    return stage_task.key(inference.predict, (FEATURED, asked), trainers.modules_of("lightgbm"))
+    return stage_task.key(inference.predict, (FEATURED, asked), protocol.modules_of("lightgbm"))
 
 
 def of_loading(source: dict[str, Any], *files: dict[str, Any]) -> str:
@@ -72,7 +73,7 @@ def of_loading(source: dict[str, Any], *files: dict[str, Any]) -> str:
 
 
 def of_rival(timeout: float, version: str = "model_v1.0") -> str:
-    return stage_task.key(evaluator.evaluate, (rival.Rival(version=version, folder="models", timeout=timeout),))
+    return stage_task.key(evaluator.evaluate, (champion.Rival(version=version, folder="models", timeout=timeout),))
 
 
 def moved(work: Callable[..., Any], module: str, file: str) -> Callable[..., Any]:
@@ -172,9 +173,9 @@ def test_the_training_batch_size_is_in_the_key_of_a_family_that_learns_in_batche
 
 def test_a_family_takes_all_rows_at_once_exactly_where_its_key_has_no_batch_size() -> None:
     pytest.importorskip("lightgbm")
-    assert trainers.trainer("lightgbm").batch_size is None
-    assert trainers.rows_per_step("lightgbm", 128) is None
-    assert {kind for kind in trainers.FAMILIES if trainers.rows_per_step(kind, 128)} == {"torch_mlp"}
+    assert protocol.trainer("lightgbm").batch_size is None
+    assert protocol.rows_per_step("lightgbm", 128) is None
+    assert {kind for kind in protocol.FAMILIES if protocol.rows_per_step(kind, 128)} == {"torch_mlp"}
 
 
 def test_scoring_has_the_version_in_its_key_and_not_how_it_is_asked() -> None:

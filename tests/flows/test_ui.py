@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 
-from deploy.server import Server
+from ai_workflow.local.server import Server
 from tests.flows.api import Api
 from tests.flows.workplace import TRAINING, Run, Workplace
 

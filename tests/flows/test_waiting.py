@@ -10,8 +10,8 @@ import pytest
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running, Scheduled, Suspended
 
-from ai_workflow.retention_plan import Plan
-from flows.waiting import _is_over
+from ai_workflow.orchestration.pending_approvals import _is_over
+from ai_workflow.registry.retention_plan import Plan
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 IN_TIME, LATE = Plan("models", "key", NOW + timedelta(hours=1)), Plan("models", "key", NOW - timedelta(hours=1))

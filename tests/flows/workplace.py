@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from ai_workflow import journal
-from ai_workflow.journal import Event, Journal
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
+from ai_workflow.telemetry.journal import Event, Journal
 from tests.flows import tables
 
 ROOT = Path(__file__).parents[2]

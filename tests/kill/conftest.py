@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.server import Server
+from ai_workflow.local.server import Server
 from tests.kill.place import Place, write_source
 
 

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ai_workflow import journal, run_lock
-from ai_workflow.journal import Event, Journal
-from ai_workflow.registry import Registry
-from ai_workflow.stall import StallTimeout
-from ai_workflow.store import Store
+from ai_workflow.registry.registry import Registry
+from ai_workflow.runtime.stall_timeout import StallTimeout
+from ai_workflow.storage import run_lock
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
+from ai_workflow.telemetry.journal import Event, Journal
 from tests import patient
 
 ROOT = Path(__file__).parents[2]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import publishing
 from ai_workflow.errors import StoreError
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.registry import publication
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
 from tests.tables import DAMAGES, damage
 
 FOLDER = "models/development/credit"
@@ -22,7 +22,7 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def _publish(registry: Registry, origin: str | None = "a") -> str:
-    return publishing.publish(registry, FILES, "schema", {}, origin=origin).name
+    return publication.publish(registry, FILES, "schema", {}, origin=origin).name
 
 
 def test_what_was_published_and_not_told_is_not_published_again(registry: Registry) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ai_workflow import journal
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.telemetry import journal
 from tests.kill.conftest import Reference
 from tests.kill.moments import Moment
 from tests.kill.place import EVERY, Done, Place, Running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ai_workflow import journal
+from ai_workflow.telemetry import journal
 from tests.kill.conftest import Reference
 from tests.kill.place import EVERY, Done, Place, Running
 

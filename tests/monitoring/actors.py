@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ai_workflow import journal, trace
-from ai_workflow.journal import Event, Journal
-from ai_workflow.settings import Settings
+from ai_workflow.config.settings import Settings
+from ai_workflow.inference.stored_predictions import Predictions
 from ai_workflow.stages import drift_detector, evaluation_store, label_joiner
 from ai_workflow.stages.label_intake import Labelling
-from ai_workflow.stages.predicted import Predictions
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal, trace_context
+from ai_workflow.telemetry.journal import Event, Journal
 from tests.serving import shop
 from tests.serving.running import Running
 
@@ -96,7 +96,7 @@ class Callers:
     def _evaluate(self) -> None:
         """Do what the evaluation flow does."""
         moment = time.time()
-        with trace.bound(trace_id=f"{time.time_ns():032x}"):
+        with trace_context.bound(trace_id=f"{time.time_ns():032x}"):
             joined = label_joiner.join(self._store, Labelling.of(self._settings), moment)
             drifted = drift_detector.detect(self._store, joined, drift_detector.Watched.of(self._settings))
             of = evaluation_store.Evaluated.of(self._settings)

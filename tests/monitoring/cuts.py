@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from monitoring import promql
+from ai_workflow.slo import promql
 from tests.monitoring import tools
 
 Rule = dict[str, object]

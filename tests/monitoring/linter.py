@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 from grafana_foundation_sdk.models import units
 
-from ai_workflow import metrics
-from monitoring import promql
+from ai_workflow.slo import promql
+from ai_workflow.telemetry import metrics
 from tests.monitoring import tools
 
 Board = dict[str, Any]

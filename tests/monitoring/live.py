@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from monitoring.build import GENERATED
+from ai_workflow.slo.build import GENERATED
 from tests import services
 
 _STARTED = 60.0

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from monitoring.durations import PATTERN, seconds, shortest
-from monitoring.reading import OWN
+from ai_workflow.slo.durations import PATTERN, seconds, shortest
+from ai_workflow.slo.reader import OWN
 
 PARTS = ("period", "windows", "slos", "alerts")
 FACTORS = (Decimal("1.25"), Decimal("0.75"))

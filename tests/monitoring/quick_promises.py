@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from monitoring.durations import PATTERN, seconds
-from monitoring.reading import OWN
+from ai_workflow.slo.durations import PATTERN, seconds
+from ai_workflow.slo.reader import OWN
 
 QUICKER = 60
 # Shorter than that a window holds too few samples, one of which comes every second.

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from ai_workflow.store import Store
-from monitoring import build, reading
+from ai_workflow.slo import build, reader
+from ai_workflow.storage.store import Store
 from tests import services
 from tests.monitoring import live, quick_promises
 from tests.monitoring.exporter.places import Exporting
@@ -92,7 +92,7 @@ class Stack:
         disk = next(slo for slo in found["slos"] if slo["name"] == "disk")
         disk["alerts"]["ModelStoreDiskLow"]["bytes"] = self.few_bytes
         promises.write_text(yaml.safe_dump(found, sort_keys=False))
-        build.write(build.files(reading.load(promises)), self.folder / "generated")
+        build.write(build.files(reader.load(promises)), self.folder / "generated")
         return self.folder / "generated"
 
     def start_service(self) -> None:

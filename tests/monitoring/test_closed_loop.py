@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
-from ai_workflow import promotion
-from deploy import automations
-from deploy.server import Server
+from ai_workflow.local.server import Server
+from ai_workflow.provisioning import automations
+from ai_workflow.registry import promotion
 from tests import services
 from tests.deploy import durable_server
 from tests.flows import prefect_worker

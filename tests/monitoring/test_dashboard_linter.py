@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.build import GENERATED
+from ai_workflow.slo.build import GENERATED
 from tests.monitoring import linter
 
 FOLDER = GENERATED / "grafana" / "dashboards"

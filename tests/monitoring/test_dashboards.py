@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ai_workflow.dashboards import UIDS
-from monitoring import checks
-from monitoring.build import GENERATED
+from ai_workflow.slo import validation
+from ai_workflow.slo.build import GENERATED
+from ai_workflow.telemetry.dashboard_urls import UIDS
 from tests.monitoring import tools
 
 FILES = sorted((GENERATED / "grafana" / "dashboards").glob("*.json"))
@@ -75,13 +75,13 @@ def test_variables_are_filled_from_metrics_that_exist(board: dict[str, Any]) -> 
         metric, label = re.fullmatch(r"label_values\((\S+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
         assert label == variable["name"]
         asked = f'{metric[:-1]},{label}="x"}}' if metric.endswith("}") else f'{metric}{{{label}="x"}}'
-        assert list(checks.unknown(asked)) == []
+        assert list(validation.unknown(asked)) == []
         assert set(re.findall(r"\bslo:[\w:]+", metric)) <= _records()
 
 
 def test_queries_ask_for_metrics_and_labels_that_exist(board: dict[str, Any]) -> None:
     for expr in _exprs(board):
-        assert list(checks.unknown(expr)) == []
+        assert list(validation.unknown(expr)) == []
         assert set(re.findall(r"\bslo:[\w:]+", expr)) <= _records()
 
 

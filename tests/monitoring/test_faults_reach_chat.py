@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import journal
+from ai_workflow.telemetry import journal
 from tests.monitoring import actors
 from tests.monitoring.stack import LATEST, STABLE, Stack
 from tests.serving import shop

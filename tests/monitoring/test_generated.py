@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from monitoring import build, reading
+from ai_workflow.slo import build, reader
 from tests.monitoring import tools
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_generated_files_are_what_slo_yaml_says() -> None:
-    built = build.files(reading.load())
+    built = build.files(reader.load())
     there = {str(path.relative_to(build.GENERATED)): path.read_text() for path in build.GENERATED.rglob("*.*")}
 
     changed = [name for name in sorted(built.keys() | there.keys()) if built.get(name) != there.get(name)]
@@ -28,7 +28,7 @@ def test_another_process_builds_the_same_bytes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "monitoring", "build", "--out", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "77"}, check=True, capture_output=True)
 
-    for name, text in build.files(reading.load()).items():
+    for name, text in build.files(reader.load()).items():
         assert (tmp_path / name).read_bytes() == text.encode(), name
 
 

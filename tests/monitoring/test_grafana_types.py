@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.build import GENERATED
+from ai_workflow.slo.build import GENERATED
 from tests.monitoring import grafana_types
 
 FILES = sorted((GENERATED / "grafana" / "dashboards").glob("*.json"))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import metrics
-from ai_workflow.settings import Section
-from monitoring import checks
+from ai_workflow.config.settings import Section
+from ai_workflow.slo import validation
+from ai_workflow.telemetry import metrics
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted((ROOT / "benchmarks").rglob("*.py"))
@@ -88,7 +88,7 @@ def _wrong(text: str, more: Mapping[str, tuple[str, ...]] = {}) -> Iterator[str]
         text: of a query, or of a page.
         more: names that are known besides the series that queries may ask for, with their labels.
     """
-    known = {**checks.series(), **more}
+    known = {**validation.series(), **more}
     for name in dict.fromkeys(_NAME.findall(text)):
         first, last = name.split("_")[0], name.rsplit("_", 1)[1]
         if first in _FIRST and last in _LAST and name not in known:

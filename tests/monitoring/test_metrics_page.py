@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ai_workflow import metrics
-from monitoring import metrics_page
+from ai_workflow.slo.outputs import metrics_page
+from ai_workflow.telemetry import metrics
 
 ROOT = Path(__file__).parents[2]
 

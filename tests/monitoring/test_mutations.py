@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ai_workflow.config.problems import ConfigError
-from monitoring import reading, rules
+from ai_workflow.slo import reader, rules
 from tests.monitoring import cuts, mutants, tools
 from tests.monitoring.cuts import Rule
 
@@ -79,7 +79,7 @@ def _of_numbers(pairs: Iterable[tuple[str, dict[str, Any]]], folder: Path) -> It
     for name, promises in pairs:
         file.write_text(yaml.safe_dump(promises, sort_keys=False))
         try:
-            spec = reading.load(file)
+            spec = reader.load(file)
         except ConfigError:
             continue
         before = tools.groups()

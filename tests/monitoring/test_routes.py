@@ -8,8 +8,9 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
 
-from monitoring import alertmanager, durations, reading
-from monitoring.build import GENERATED
+from ai_workflow.slo import durations, reader
+from ai_workflow.slo.build import GENERATED
+from ai_workflow.slo.outputs import alertmanager_config
 from tests.monitoring import tools
 
 CONFIG = GENERATED / "alertmanager" / "alertmanager.yml"
@@ -38,9 +39,9 @@ def test_an_alert_goes_to_its_receiver(receiver: str, labels: list[str]) -> None
 
 
 def test_each_channel_has_a_webhook_of_its_own_with_the_end_of_alerts_and_the_token() -> None:
-    own = reading.load()
+    own = reader.load()
     places = {**own.places, "relay": "http://relay/alertmanager", "relay_token_file": "/run/token"}
-    found = alertmanager.config(replace(own, channels=("team", "on-call"), places=places))
+    found = alertmanager_config.config(replace(own, channels=("team", "on-call"), places=places))
 
     receivers = found["receivers"]
     assert isinstance(receivers, list)
@@ -90,7 +91,7 @@ def test_alerts_of_two_versions_are_sent_apart() -> None:
 
 def test_the_intervals_between_an_alert_of_a_version_and_its_rollback_are_less_than_a_minute() -> None:
     """Alertmanager waits for the group; the worker polls once for the flow `reaction` and once for `promotion`."""
-    spec = reading.load()
+    spec = reader.load()
     severities = {entry.severity for entry in spec.entries if entry.slo == "model"}
     polling = 2 * PREFECT_WORKER_QUERY_SECONDS.value()
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ai_workflow.config.problems import ConfigError
-from monitoring import build, reading, rules
-from monitoring.__main__ import main
+from ai_workflow.slo import build, reader, rules
+from ai_workflow.slo.__main__ import main
 from tests.monitoring import tools
 
-OWN = reading.OWN.read_text()
+OWN = reader.OWN.read_text()
 SLOTH = """\
 version: prometheus/v1
 service: shop
@@ -68,7 +68,7 @@ def test_a_mistake_is_said_with_its_line(tmp_path: Path, right: str, wrong: str,
     line = OWN[: OWN.index(right)].count("\n") + 1
 
     with pytest.raises(ConfigError) as caught:
-        reading.load(path)
+        reader.load(path)
 
     assert any(said in str(problem) and problem.file == str(path) for problem in caught.value.problems), caught.value
     lines = [problem.line for problem in caught.value.problems if said in str(problem)]
@@ -91,7 +91,7 @@ def test_a_query_for_what_nobody_exports_is_refused(tmp_path: Path, query: str, 
     path.write_text(OWN.replace('inference_requests_total{status=~"error|timeout|rejected"}', query))
 
     with pytest.raises(ConfigError, match=re.escape(said)) as caught:
-        reading.load(path)
+        reader.load(path)
 
     assert caught.value.problems[0].line == OWN[: OWN.index("    sli:")].count("\n") + 1
 
@@ -102,14 +102,14 @@ def test_a_text_in_a_query_names_no_metric(tmp_path: Path) -> None:
     assert asked in OWN
     path.write_text(OWN.replace(asked, f'label_replace({asked}, "of", "$1", "status", "(.+)")'))
 
-    assert reading.load(path).slo("availability")
+    assert reader.load(path).slo("availability")
 
 
 def test_a_plain_sloth_file_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "sloth.yaml"
     path.write_text(SLOTH)
 
-    spec = reading.load(path)
+    spec = reader.load(path)
     held = rules.groups(spec)
     alerts = [rule for rule in held["slo-requests"] if "alert" in rule]
 
@@ -125,7 +125,7 @@ def test_a_plain_sloth_file_is_taken(tmp_path: Path) -> None:
 def test_the_rules_of_a_sloth_file_pass_prometheus_checks(tmp_path: Path) -> None:
     path = tmp_path / "sloth.yaml"
     path.write_text(SLOTH)
-    build.write(build.files(reading.load(path)), tmp_path)
+    build.write(build.files(reader.load(path)), tmp_path)
 
     found = tools.run(
         "promtool", "check", "rules", "--lint=all", "--lint-fatal", *(tmp_path / "prometheus" / "rules").glob("*")
@@ -139,13 +139,13 @@ def test_rates_are_counted_as_events(tmp_path: Path) -> None:
     path = tmp_path / "sloth.yaml"
     path.write_text(SLOTH)
 
-    records = {rule.get("record"): rule["expr"] for rule in rules.groups(reading.load(path))["slo-requests"]}
+    records = {rule.get("record"): rule["expr"] for rule in rules.groups(reader.load(path))["slo-requests"]}
 
     assert str(records["slo:sli_total:increase1h"]).endswith('{job="shop"}[1h]))) * 3600')
 
 
 def test_thresholds_are_exact() -> None:
-    spec = reading.load()
+    spec = reader.load()
     exprs = {
         rule["labels"]["window"]: str(rule["expr"]).split("\n")[0].split("> ")[1]  # type: ignore[index]
         for rule in rules.groups(spec)["slo-availability"] if "window" in str(rule["labels"])
@@ -156,7 +156,7 @@ def test_thresholds_are_exact() -> None:
 
 
 def test_validate_says_that_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", str(reading.OWN)]) == 0
+    assert main(["validate", str(reader.OWN)]) == 0
     assert "8 promises and" in capsys.readouterr().out
 
 

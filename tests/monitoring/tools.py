@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from monitoring.build import GENERATED
+from ai_workflow.slo.build import GENERATED
 
 RULES = GENERATED / "prometheus" / "rules"
 TESTS = GENERATED / "prometheus" / "tests"

@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
-from ai_workflow import journal, publishing
-from ai_workflow.checkpoint import Checkpoints
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
-from monitoring.build import GENERATED
+from ai_workflow.registry import publication
+from ai_workflow.registry.registry import Registry
+from ai_workflow.slo.build import GENERATED
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
+from ai_workflow.training.checkpoints import Checkpoints
 from tests import services
 from tests.monitoring import live
 from tests.monitoring.exporter import evaluations
@@ -131,7 +132,7 @@ def _fill(root: Path) -> None:
         registry = Registry(store, f"models/development/{pipeline}")
         about = {"kind": "lightgbm", "model_file": "model.txt", "task": "classification", "scores": {}}
         for seed in (0, 1):
-            publishing.publish(registry, shop.files(seed), "a", {**about, "pipeline": pipeline})
+            publication.publish(registry, shop.files(seed), "a", {**about, "pipeline": pipeline})
         Checkpoints(store, pipeline, "f" * 16, 2).save(1, b"state", {})
         book = {"pipeline": pipeline}
         past = time.time() - NOON - 3600

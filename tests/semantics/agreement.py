@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ai_workflow.settings import CsvSource, ParquetSource
+from ai_workflow.config.settings import CsvSource, ParquetSource
 from tests.semantics import drawn, typed
 from tests.semantics.door import Door
 from tests.semantics.drawn import Drawn, Refused

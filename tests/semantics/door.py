@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from ai_workflow.serving.answering import Answering
-from ai_workflow.serving.attempts import Attempts
-from ai_workflow.serving.gate import Gate
-from ai_workflow.serving.inference_app import InferenceApp
-from ai_workflow.serving.loaded import Loaded
-from ai_workflow.serving.prediction_log import Record
-from ai_workflow.serving.slot import Slot
-from ai_workflow.serving.tally import Tally
-from ai_workflow.serving.tensors import NUMBERS
-from ai_workflow.serving.unseen import UnseenCategories
-from ai_workflow.serving.versions import Versions
+from ai_workflow.serving.app import InferenceApp
+from ai_workflow.serving.attempt_metrics import Attempts
+from ai_workflow.serving.auth import Gate
+from ai_workflow.serving.endpoints import Answering
+from ai_workflow.serving.logs.prediction_log import Record
+from ai_workflow.serving.protocol.tensors import NUMBERS
+from ai_workflow.serving.request_metrics import Tally
+from ai_workflow.serving.routing.loaded_model import Loaded
+from ai_workflow.serving.routing.model_pool import Versions
+from ai_workflow.serving.routing.served_model import Slot
+from ai_workflow.serving.unseen_categories import UnseenCategories
 from tests.semantics.pipeline import Pipeline, Scored
 
 _PROBLEM = re.compile(r"(?:^|; )rows\[(\d+)\]\.(\w+) ")

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ai_workflow import features, partitions, publishing, trainers
+from ai_workflow.config.settings import CsvSource, Settings, Trainer
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import ROW, Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.partitions import ROW, Dataset
-from ai_workflow.registry import Registry
-from ai_workflow.settings import CsvSource, Settings, Trainer
+from ai_workflow.features import transform
+from ai_workflow.registry import publication
+from ai_workflow.registry.registry import Registry
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, trainer
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.training import protocol
 
 TARGET = "good"
 _TRAINER = Trainer(kind="lightgbm", steps=4, params={"min_data_in_leaf": 1, "num_leaves": 16, "cat_smooth": 1})
@@ -75,13 +78,13 @@ class Pipeline:
         }
         about = {"kind": "lightgbm", "model_file": "model.txt", "pipeline": "twodoors", "scores": {}}
         self.registry = Registry(self.store, self.settings.models)
-        self.version = publishing.publish(self.registry, files, "columns", {**about, "task": spec["task"]})
+        self.version = publication.publish(self.registry, files, "columns", {**about, "task": spec["task"]})
         self.spec = spec
 
     @property
     def columns(self) -> list[str]:
         """The columns that the model needs."""
-        return features.inputs(self.spec)
+        return transform.inputs(self.spec)
 
     def batch(self, source: Any) -> Scored:
         """Return what the stages of the scoring flow make of a source.
@@ -109,7 +112,7 @@ class Pipeline:
         return data_loader.load(self.store, source, data_loader.inspect(source, self.folder), self.settings.database)
 
     def _matrix(self, featured: dict[str, Any]) -> tuple[list[int], np.ndarray]:
-        dataset, names = Dataset.load(self.store, featured), features.names(self.spec)
+        dataset, names = Dataset.load(self.store, featured), transform.names(self.spec)
         frame = pd.concat([frame for _, frame in partitions.frames(self.store, dataset)], ignore_index=True)
         return frame[ROW].tolist(), frame[names].to_numpy("float32")
 
@@ -125,7 +128,7 @@ class Pipeline:
 
     def _predicted(self, rows: list[int], x: np.ndarray) -> dict[int, tuple[Any, float]]:
         """Return the same by the function that the process of the model calls."""
-        predict = trainers.load("lightgbm", self.registry.read(self.version, "model.txt"))
+        predict = protocol.load("lightgbm", self.registry.read(self.version, "model.txt"))
         return {
             row: (self.spec["classes"][int(found.argmax())], float(found.max()))
             for row, found in zip(rows, predict(x), strict=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ai_workflow.serving.tensors import NUMBERS
+from ai_workflow.serving.protocol.tensors import NUMBERS
 from tests.semantics.drawn import TOKENS, Drawn, numbers
 
 

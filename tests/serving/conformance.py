@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ai_workflow import features, publishing
+from ai_workflow.features import transform
+from ai_workflow.registry import publication
 from tests.serving import shop
 from tests.serving.running import HERE, ROOT, Running
 
@@ -106,8 +107,8 @@ def publish_regression(root: Path) -> None:
         "golden.json": json.dumps(golden).encode(),
     }
     about = {"kind": "lightgbm", "model_file": "model.txt", "pipeline": shop.PIPELINE, "task": "regression"}
-    publishing.publish(shop.registry(root), files, "r", {**about, "scores": {}})
+    publication.publish(shop.registry(root), files, "r", {**about, "scores": {}})
 
 
 def _matrix(of: list[dict[str, Any]]) -> np.ndarray:
-    return features.transform(features.as_known(pd.DataFrame(of), SPEC), SPEC)
+    return transform.transform(transform.as_known(pd.DataFrame(of), SPEC), SPEC)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ai_workflow.cli import main
-from ai_workflow.serving import model_worker
+from ai_workflow.cli.main import main
+from ai_workflow.inference import model_worker
 
 if __name__ == "__main__":
     worker = Path(__file__).with_name("faulty_worker.py")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ai_workflow.serving import worker
+from ai_workflow.inference import worker
 
 
 def _raise() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import uvloop
 
-from ai_workflow.cli import main
-from ai_workflow.serving import model_worker
+from ai_workflow.cli.main import main
+from ai_workflow.inference import model_worker
 
 
 def measure(file: Path) -> None:

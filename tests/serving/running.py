@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 _PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
 _STARTED, _ENDED = 120.0, 90.0
-CLI = ("-c", "from ai_workflow.cli import main; main()", "serve")
+CLI = ("-c", "from ai_workflow.cli.main import main; main()", "serve")
 
 
 class Running:

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ai_workflow import features, publishing
-from ai_workflow.registry import Registry, Version
-from ai_workflow.store import Store
+from ai_workflow.features import transform
+from ai_workflow.registry import publication
+from ai_workflow.registry.registry import Registry, Version
+from ai_workflow.storage.store import Store
 
 PIPELINE = "shop"
 FOLDER = f"models/development/{PIPELINE}"
@@ -71,7 +72,7 @@ def rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
 
 def matrix(of: Sequence[dict[str, Any]]) -> np.ndarray:
     """Return the features of rows, float32 (rows, features)."""
-    return features.transform(features.as_known(pd.DataFrame(list(of)), spec()), spec())
+    return transform.transform(transform.as_known(pd.DataFrame(list(of)), spec()), spec())
 
 
 @cache
@@ -104,7 +105,7 @@ def files(seed: int, **changed: Any) -> dict[str, bytes]:
 def publish(root: Path, seed: int, *, schema: str = "a", kind: str = "lightgbm", **changed: Any) -> Version:
     """Publish the model of a seed as the next version."""
     about = {"kind": kind, "model_file": "model.txt", "pipeline": PIPELINE, "task": "classification", "scores": {}}
-    return publishing.publish(registry(root), files(seed, **changed), schema, about)
+    return publication.publish(registry(root), files(seed, **changed), schema, about)
 
 
 def registry(root: Path) -> Registry:

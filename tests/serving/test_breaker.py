@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ai_workflow.serving.breaker import Breaker, State
+from ai_workflow.serving.routing.circuit_breaker import Breaker, State
 
 
 def opened() -> Breaker:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ai_workflow import features
-from ai_workflow.serving.encoder import BadRows, Encoder
+from ai_workflow.features import transform
+from ai_workflow.features.row_encoder import BadRows, Encoder
 from tests.serving import shop
 
 ENCODER = Encoder(shop.spec(), "shop")
@@ -26,7 +26,7 @@ NUMBERS = Encoder(
 DATES = Encoder(
     shop.spec(
         {"d": {"type": "datetime", "nullable": True}},
-        [{"name": part, "column": "d", "kind": "date", "part": part} for part in features.DATE_PARTS],
+        [{"name": part, "column": "d", "kind": "date", "part": part} for part in transform.DATE_PARTS],
     ),
     "dates",
 )
@@ -69,7 +69,7 @@ plain = st.fixed_dictionaries(
 def as_trained(encoder: Encoder, rows: list[dict[str, Any]]) -> bytes | None:
     """Return what the function of training and scoring makes of rows, or None where it refuses one."""
     with np.errstate(over="ignore"):
-        matrix, problems = features.read(rows, encoder.spec)
+        matrix, problems = transform.read(rows, encoder.spec)
     return None if problems else matrix.tobytes()
 
 

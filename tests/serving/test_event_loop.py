@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.serving import json_body
+from ai_workflow.serving.protocol import json_body
 from tests.serving import shop
 from tests.serving.running import Running, dumps
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import REGISTRY
 
-from ai_workflow import metrics
-from ai_workflow.serving import examples
-from ai_workflow.serving.examples import Examples
-from ai_workflow.serving.unseen import UnseenCategories
+from ai_workflow.serving import exemplars
+from ai_workflow.serving.exemplars import Examples
+from ai_workflow.serving.unseen_categories import UnseenCategories
+from ai_workflow.telemetry import metrics
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_a_much_slower_request_takes_the_place_of_a_slow_one() -> None:
 
 
 def test_an_example_gives_way_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "_STANDS_SECONDS", 0.0)
+    monkeypatch.setattr(exemplars, "_STANDS_SECONDS", 0.0)
     kept = Examples("shop")
     for trace_id in ("a", "b"):
         kept.note("v1", "error", trace_id)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ai_workflow import pruning
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Retention
-from ai_workflow.trainers import mlp_model
+from ai_workflow.config.settings import Retention
+from ai_workflow.registry import pruning
+from ai_workflow.registry.registry import Registry
+from ai_workflow.training.families import mlp_model
 from tests.serving import shop
 from tests.serving.running import Running, children, dumps
 from tests.serving.traffic import Traffic

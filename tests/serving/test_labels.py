@@ -17,16 +17,16 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import label_ledger
 from ai_workflow.errors import StoreError
-from ai_workflow.serving import label_log
-from ai_workflow.serving.label_log import LabelLog
-from ai_workflow.store import Store
+from ai_workflow.quality import label_store
+from ai_workflow.serving.logs import label_log
+from ai_workflow.serving.logs.label_log import LabelLog
+from ai_workflow.storage.store import Store
 from tests import labeled
 from tests.serving import shop
 from tests.serving.running import CLI, Running
 
-HANDED = f"{label_ledger.FOLDER}/{shop.PIPELINE}/service"
+HANDED = f"{label_store.FOLDER}/{shop.PIPELINE}/service"
 CALLERS, TOKEN = "for-callers-only", "for-labels-only"
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import lingering
-from ai_workflow.origins import OriginGuard, Origins
-from monitoring.exporter import metrics_server
+from ai_workflow.exporter import metrics_server
+from ai_workflow.http_server import lingering_close
+from ai_workflow.http_server.origin_check import OriginGuard, Origins
 from tests.serving.running import Running
 from tests.serving.test_connections import LAST, head, request, statuses
 
@@ -81,7 +81,7 @@ def sent_until_cut(port: int, asked: bytes) -> int:
     with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(asked)
         try:
-            while sent < 40 * lingering.MAX_BYTES:
+            while sent < 40 * lingering_close.MAX_BYTES:
                 sent += client.send(piece)
         except ConnectionError:
             return sent
@@ -92,12 +92,12 @@ def sent_until_cut(port: int, asked: bytes) -> int:
 @pytest.mark.parametrize("more", [CLOSE, b""])
 def test_a_client_that_never_stops_sending_is_cut(shared: Running, more: bytes) -> None:
     asked = head(b"POST", b"/nowhere", more) + b"Content-Length: %d\r\n\r\n" % (1 << 40)
-    assert sent_until_cut(shared.port, asked) < 10 * lingering.MAX_BYTES
+    assert sent_until_cut(shared.port, asked) < 10 * lingering_close.MAX_BYTES
     assert statuses(shared, LAST) == [200]
 
 
 def test_a_silent_client_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lingering, "MAX_SECONDS", 0.05)
+    monkeypatch.setattr(lingering_close, "MAX_SECONDS", 0.05)
 
     async def work() -> None:
         loop, closing = asyncio.get_running_loop(), asyncio.Event()
@@ -109,7 +109,7 @@ def test_a_silent_client_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch
                 lost.set_result(None)
 
         transport, _ = await loop.create_connection(Connection, sock=ours)
-        kept = lingering.LingeringTransport(loop, transport, closing.set)
+        kept = lingering_close.LingeringTransport(loop, transport, closing.set)
         kept.write(b"response")
         kept.close()
         kept.close()
@@ -125,9 +125,9 @@ def test_a_silent_client_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_blocking_close_discards_up_to_the_bound_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lingering, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(lingering_close, "MAX_BYTES", 1 << 20)
     ours, theirs = socket.socketpair()
-    closing = threading.Thread(target=lingering.close, args=(ours,))
+    closing = threading.Thread(target=lingering_close.close, args=(ours,))
     closing.start()
     sent = 0
     with theirs, contextlib.suppress(ConnectionError):
@@ -155,13 +155,13 @@ def exporter() -> Iterator[int]:
 @pytest.mark.slow
 def test_the_exporter_sends_its_response_whole(exporter: int) -> None:
     assert is_whole(answer(exporter, head(b"POST", b"/metrics") + HEAD, b"x" * LARGE))
-    assert sent_until_cut(exporter, head(b"POST", b"/metrics") + HEAD) < 10 * lingering.MAX_BYTES
+    assert sent_until_cut(exporter, head(b"POST", b"/metrics") + HEAD) < 10 * lingering_close.MAX_BYTES
 
 
 def test_a_guard_in_front_of_prefect_sends_its_refusal_whole() -> None:
     import uvicorn
 
-    from ai_workflow.lingering_protocol import LingeringProtocol
+    from ai_workflow.http_server.lingering_protocol import LingeringProtocol
 
     async def app(*_: Any) -> None:
         raise AssertionError("the guard refuses the request")
@@ -197,7 +197,7 @@ def test_a_websocket_behind_the_guard_works_as_before() -> None:
     import uvicorn
     from websockets.sync.client import connect
 
-    from ai_workflow.lingering_protocol import LingeringProtocol
+    from ai_workflow.http_server.lingering_protocol import LingeringProtocol
 
     async def app(_: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
         await receive()

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.serving import model_worker
-from ai_workflow.serving.model_worker import ModelGone, ModelWorker
+from ai_workflow.inference import model_worker
+from ai_workflow.inference.model_worker import ModelGone, ModelWorker
 
 READY = """
 import socket, sys
-from ai_workflow.serving.worker import HEAD, READY
+from ai_workflow.inference.worker import HEAD, READY
 socket.socket(fileno=int(sys.argv[2])).sendall(HEAD.pack(READY, 1))
 sys.stdin.read()
 """

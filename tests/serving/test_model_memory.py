@@ -10,10 +10,10 @@ import lightgbm
 import numpy as np
 import pytest
 
-from ai_workflow import memory
-from ai_workflow.serving import lightgbm_native, python_runtime
-from ai_workflow.serving.model_file import sealed
-from ai_workflow.trainers import inputs
+from ai_workflow.inference import lightgbm_native, python_runtime
+from ai_workflow.inference.model_file import sealed
+from ai_workflow.runtime import memory_pressure
+from ai_workflow.training import feature_inputs
 from tests.trainers import test_mlp_model
 
 CLASSES = {"regression": 1, "binary": 1, "multiclass": 3}
@@ -63,19 +63,19 @@ def test_a_perceptron_of_the_service_answers_in_blocks_too(
     answer, outputs = python_runtime.load("torch_mlp", handle, 3)
     os.close(handle)
     x = test_mlp_model.rows(128)
-    whole, encode = answer(memoryview(bytearray(x.tobytes())), 128), inputs.Inputs.encode
+    whole, encode = answer(memoryview(bytearray(x.tobytes())), 128), feature_inputs.Inputs.encode
 
-    def short(self: inputs.Inputs, x: np.ndarray) -> np.ndarray:
+    def short(self: feature_inputs.Inputs, x: np.ndarray) -> np.ndarray:
         if len(x) > 70:
             raise MemoryError
         return encode(self, x)
 
-    monkeypatch.setattr(inputs.Inputs, "encode", short)
+    monkeypatch.setattr(feature_inputs.Inputs, "encode", short)
     assert bytes(answer(memoryview(bytearray(x.tobytes())), 128)) == bytes(whole)
     assert len(whole) == 128 * outputs * 8
     assert caplog.messages == ["Data batch size reduced from 128 to 64 due to memory pressure"]
-    monkeypatch.setattr(inputs.Inputs, "encode", _never)
-    with pytest.raises(memory.OutOfMemory, match="with 16 rows at once"):
+    monkeypatch.setattr(feature_inputs.Inputs, "encode", _never)
+    with pytest.raises(memory_pressure.OutOfMemory, match="with 16 rows at once"):
         answer(memoryview(bytearray(x.tobytes())), 128)
 
 

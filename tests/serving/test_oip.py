@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_workflow.serving import oip, tensors
-from ai_workflow.serving.encoder import BadRows
-from ai_workflow.serving.oip import Infer
-from ai_workflow.serving.questions import Named, Numbers
-from ai_workflow.serving.tensors import Output
+from ai_workflow.features.row_encoder import BadRows
+from ai_workflow.serving.protocol import oip, tensors
+from ai_workflow.serving.protocol.inputs import Named, Numbers
+from ai_workflow.serving.protocol.oip import Infer
+from ai_workflow.serving.protocol.tensors import Output
 
 
 def tensor(name: str = "features", datatype: str = "FP64", shape: Any = (1, 2), **more: Any) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import features
-from ai_workflow.serving import openapi, openapi_examples
-from ai_workflow.serving.openapi_schemas import schemas
-from ai_workflow.settings import Column, Settings
+from ai_workflow.config.settings import Column, Settings
+from ai_workflow.features import transform
+from ai_workflow.serving.protocol import openapi, openapi_examples
+from ai_workflow.serving.protocol.openapi_schemas import schemas
 
 
 def value(**column: Any) -> dict[str, Any]:
@@ -45,8 +45,8 @@ def test_the_largest_whole_numbers_that_are_said_to_be_taken_are(edge: str) -> N
         "features": [{"name": "x", "column": "x", "kind": "number"}],
     }
     most = value(type="integer")[edge]
-    assert features.read([{"x": most}], spec)[1] == []
-    assert features.read([{"x": most * 2}], spec)[1] == [
+    assert transform.read([{"x": most}], spec)[1] == []
+    assert transform.read([{"x": most * 2}], spec)[1] == [
         f"rows[0].x is too large for a whole number of 64 bits: {most * 2}"
     ]
 
@@ -73,7 +73,7 @@ def test_an_example_is_a_row_that_is_taken(column: dict[str, Any]) -> None:
     (row,) = openapi_examples.of_predict({"x": Column(**column)})["row"]["value"]["rows"]
     kinds = {"category": "category", "datetime": "date", "boolean": "boolean"}
     feature = {"name": "x", "column": "x", "kind": kinds.get(column["type"], "number"), "part": "day", "vocabulary": []}
-    assert features.read([row], {"schema": {"x": column}, "features": [feature]})[1] == []
+    assert transform.read([row], {"schema": {"x": column}, "features": [feature]})[1] == []
 
 
 def test_only_a_service_with_a_token_says_that_one_is_asked_for_and_not_for_its_health() -> None:

@@ -16,11 +16,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow import metrics, partitions
-from ai_workflow.serving import compaction, prediction_log
-from ai_workflow.serving.prediction_log import PredictionLog, Record
-from ai_workflow.stages import result_store
-from ai_workflow.store import Store
+from ai_workflow.datasets import partitions
+from ai_workflow.inference import prediction_files
+from ai_workflow.serving.logs import compaction, prediction_log
+from ai_workflow.serving.logs.prediction_log import PredictionLog, Record
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import metrics
 from tests.serving import shop
 from tests.serving.running import Running, dumps
 from tests.serving.traffic import Traffic
@@ -59,7 +60,7 @@ def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_
     rows = [*shop.rows(40, 3), {**shop.ROW, "price": "9.5"}]
     with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
         told = running.predict(*rows)
-        running.until(lambda: result_store.rows_of(Store(root), shop.PIPELINE, LATEST, EVER) == len(rows), 20)
+        running.until(lambda: prediction_files.rows_of(Store(root), shop.PIPELINE, LATEST, EVER) == len(rows), 20)
         running.until(lambda: segments(root) == [], 20)
     found = predictions(root).set_index("prediction_id").loc[[row["prediction_id"] for row in told["predictions"]]]
     assert found["prediction"].tolist() == [row["prediction"] for row in told["predictions"]]
@@ -243,7 +244,7 @@ def test_rows_of_a_segment_count_from_a_moment_on(tmp_path: Path, since: int, ro
     (tmp_path / "log" / "dead-000001.jsonl").write_bytes(sent)
     compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
     moment = datetime.fromtimestamp(since, timezone(timedelta(hours=8)))
-    assert result_store.rows_of(Store(tmp_path), shop.PIPELINE, LATEST, moment) == rows
+    assert prediction_files.rows_of(Store(tmp_path), shop.PIPELINE, LATEST, moment) == rows
 
 
 def test_a_compaction_that_was_killed_before_it_could_remove_a_segment_is_done_again_and_nothing_is_there_twice(
@@ -261,7 +262,7 @@ def test_a_compaction_that_was_killed_before_it_could_remove_a_segment_is_done_a
 def test_a_compaction_that_cannot_write_says_so_in_a_line_and_leaves_the_segment(tmp_path: Path) -> None:
     path = written(tmp_path / "log", "a")
     (tmp_path / "predictions").write_text("a file where a folder should be")
-    command = [sys.executable, "-m", "ai_workflow.serving.compaction", tmp_path, path.parent, shop.PIPELINE]
+    command = [sys.executable, "-m", "ai_workflow.serving.logs.compaction", tmp_path, path.parent, shop.PIPELINE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"predictions stay in {path.parent} for now" in done.stderr

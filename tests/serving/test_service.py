@@ -321,7 +321,7 @@ def test_without_an_admin_token_there_are_no_admin_routes(shared: Running) -> No
 
 def refused(*arguments: str, **variables: str) -> str:
     """Return what `ai-workflow serve` says as it refuses to start."""
-    command = [sys.executable, "-c", "from ai_workflow.cli import main; main()", "serve", *arguments]
+    command = [sys.executable, "-c", "from ai_workflow.cli.main import main; main()", "serve", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=False
     )

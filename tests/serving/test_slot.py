@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.serving import job_queue, loaded, model_worker, recovery
-from ai_workflow.serving.attempts import Attempts, Outcome
-from ai_workflow.serving.examples import Examples
-from ai_workflow.serving.job_queue import Answers
-from ai_workflow.serving.slot import Slot
+from ai_workflow.inference import model_worker
+from ai_workflow.serving.attempt_metrics import Attempts, Outcome
+from ai_workflow.serving.exemplars import Examples
+from ai_workflow.serving.routing import job_queue, loaded_model, recovery
+from ai_workflow.serving.routing.job_queue import Answers
+from ai_workflow.serving.routing.served_model import Slot
 from tests.serving import shop
 from tests.serving.running import HERE, children, lives
 
@@ -29,7 +30,7 @@ PATIENCE = 0.5
 @asynccontextmanager
 async def started(root: Path, queue: int = 1000) -> AsyncIterator[Slot]:
     """A slot of latest, with its process."""
-    version = await asyncio.to_thread(loaded.load, shop.registry(root), "latest")
+    version = await asyncio.to_thread(loaded_model.load, shop.registry(root), "latest")
     slot = Slot(version, Attempts(shop.PIPELINE, version.name, Examples(shop.PIPELINE)), queue, PATIENCE, 20)
     try:
         await slot.start()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ai_workflow.serving import worker
+from ai_workflow.inference import worker
 
 
 def main(outputs: int, arguments: list[str]) -> None:

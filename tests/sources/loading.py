@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow import partitions
+from ai_workflow.config.settings import CsvSource, ParquetSource, SampleSource, Source, SqlSource
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.partitions import Dataset
-from ai_workflow.settings import CsvSource, ParquetSource, SampleSource, Source, SqlSource
 from ai_workflow.stages import data_loader
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 
 
 def csv(path: object, **options: Any) -> CsvSource:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ai_workflow.errors import StageError
 from ai_workflow.sources import text_stream
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests.sources.loading import csv, load, refused, rows, write
 
 FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,8 +17,8 @@ import fsspec
 import pytest
 
 from ai_workflow.errors import StageError, StoreError, TransientError
-from ai_workflow.sources import files
-from ai_workflow.store import Store
+from ai_workflow.sources import input_files
+from ai_workflow.storage.store import Store
 from tests.sources.loading import csv, rows, write
 
 CSV = (".csv",)
@@ -26,7 +26,7 @@ TEXT = b"a,b\n1,2\n"
 
 
 def names(path: object, base: Path | None = None) -> list[str]:
-    return [found["name"] for found in files.find(str(path), CSV, base)]
+    return [found["name"] for found in input_files.find(str(path), CSV, base)]
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def memory() -> Iterator[Any]:
 def test_a_file_is_told_with_its_digest_and_size(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", TEXT)
     sha256 = hashlib.sha256(TEXT).hexdigest()
-    assert files.find(str(path), CSV) == [{"name": "a.csv", "path": str(path), "sha256": sha256, "bytes": 8}]
+    assert input_files.find(str(path), CSV) == [{"name": "a.csv", "path": str(path), "sha256": sha256, "bytes": 8}]
 
 
 def test_a_folder_gives_its_data_files_sorted_and_named_below_it(tmp_path: Path) -> None:
@@ -68,14 +68,14 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> Non
 def test_a_relative_path_is_relative_to_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "here/a.csv", TEXT)
     monkeypatch.chdir(tmp_path / "here")
-    assert files.find("a.csv", CSV)[0]["path"] == str(tmp_path / "here/a.csv")
+    assert input_files.find("a.csv", CSV)[0]["path"] == str(tmp_path / "here/a.csv")
     monkeypatch.chdir("/")
     assert names("a.csv", base=tmp_path / "here") == ["a.csv"]
 
 
 def test_a_file_url_is_a_path(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", TEXT)
-    assert files.find(f"file://{path}", CSV)[0]["path"] == str(path)
+    assert input_files.find(f"file://{path}", CSV)[0]["path"] == str(path)
 
 
 def test_nothing_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_nothing_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("a.csv/b.csv", "does not exist"),
     ):
         with pytest.raises(StageError) as caught:
-            files.find(path, CSV)
+            input_files.find(path, CSV)
         assert said in str(caught.value)
         assert not isinstance(caught.value, TransientError)
 
@@ -99,7 +99,7 @@ def test_nothing_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_neither_file_nor_folder_is_refused_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(StageError, match="neither a file nor a folder"):
-        files.find(str(tmp_path / "pipe.csv"), CSV)
+        input_files.find(str(tmp_path / "pipe.csv"), CSV)
 
 
 def test_no_right_to_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_no_right_to_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
         monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "open", refuse)
     with pytest.raises(StageError, match=r"a\.csv may not be read: .*Permission denied"):
-        files.find(str(path), CSV)
+        input_files.find(str(path), CSV)
 
 
 def test_a_url_is_read_like_a_path(memory: Any, store: Store) -> None:
@@ -131,18 +131,18 @@ def test_a_protocol_without_its_package_is_told_with_the_line_that_installs_it(m
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
     with pytest.raises(StageError, match=r"\.venv/bin/pip install -e '\.\[s3\]'"):
-        files.find("s3://bucket/a.csv", CSV)
+        input_files.find("s3://bucket/a.csv", CSV)
     with pytest.raises(StageError, match="Install s3fs"):
-        files.find("other://bucket/a.csv", CSV)
+        input_files.find("other://bucket/a.csv", CSV)
 
 
 def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(StageError, match="nosuch"):
-        files.find("nosuch://bucket/a.csv", CSV)
+        input_files.find("nosuch://bucket/a.csv", CSV)
 
 
 def test_credentials_in_a_url_are_never_shown() -> None:
-    assert files.shown("ftp://me:hunter2@host/a.csv") == "ftp://***@host/a.csv"
+    assert input_files.shown("ftp://me:hunter2@host/a.csv") == "ftp://***@host/a.csv"
 
 
 def test_a_place_that_fails_is_worth_a_retry(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_a_place_that_fails_is_worth_a_retry(memory: Any, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(type(memory), "open", fail)
     with pytest.raises(TransientError, match="slow down"):
-        files.find("memory://a.csv", CSV)
+        input_files.find("memory://a.csv", CSV)
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_file_of_a_web_server_is_read(web: str, store: Store, tmp_path: Path) 
     write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 100_000)
     assert len(rows(store, csv(f"{web}/a.csv"))) == 100_000
     with pytest.raises(StageError, match=r"gone\.csv does not exist"):
-        files.find(f"{web}/gone.csv", CSV)
+        input_files.find(f"{web}/gone.csv", CSV)
 
 
 def test_a_web_server_that_cannot_be_reached_is_worth_a_retry_and_says_why(unused_port: int) -> None:
@@ -221,7 +221,7 @@ def test_a_web_server_that_cannot_be_reached_is_worth_a_retry_and_says_why(unuse
         ("https://no-such-host.invalid/a.csv", "cannot be reached: the name of the host is not known"),
     ):
         with pytest.raises(TransientError) as caught:
-            files.find(address, CSV)
+            input_files.find(address, CSV)
         assert str(caught.value) == f"{address} {said}. Check the address, and that this machine may connect to it"
 
 
@@ -239,7 +239,7 @@ def test_a_web_server_that_cannot_be_reached_is_worth_a_retry_and_says_why(unuse
 def test_what_a_web_server_answers_is_said_with_its_status(code: int, passes: bool, said: str) -> None:
     pytest.importorskip("aiohttp")
     with answering(code) as address, pytest.raises(StageError) as caught:
-        files.find(f"{address}/a.csv", CSV)
+        input_files.find(f"{address}/a.csv", CSV)
     assert said in str(caught.value)
     assert isinstance(caught.value, TransientError) == passes
 
@@ -247,7 +247,7 @@ def test_what_a_web_server_answers_is_said_with_its_status(code: int, passes: bo
 def test_a_server_without_tls_is_said(web: str) -> None:
     pytest.importorskip("aiohttp")
     with pytest.raises(TransientError, match="cannot be reached: TLS failed"):
-        files.find(f"{web.replace('http:', 'https:')}/a.csv", CSV)
+        input_files.find(f"{web.replace('http:', 'https:')}/a.csv", CSV)
 
 
 def test_an_object_store_without_credentials_is_told_which_variables_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +258,6 @@ def test_an_object_store_without_credentials_is_told_which_variables_to_set(monk
         monkeypatch.setenv(name, "/dev/null")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(StageError, match=r"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"):
-        files.find("s3://bucket-of-a-test/a.csv", CSV)
+        input_files.find("s3://bucket-of-a-test/a.csv", CSV)
     with pytest.raises(StoreError, match=r"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"):
         Store("s3://bucket-of-a-test/prefix").read("a")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests.sources.loading import load, parquet, refused, rows, write
 
 NOON = datetime.datetime.fromisoformat("2024-06-01T12:00")

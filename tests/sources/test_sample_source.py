@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ai_workflow.stages import data_loader
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests.sources.loading import frame, load, sample
 
 
@@ -64,8 +64,9 @@ def test_synthetic_rows_come_in_partitions_and_are_written_once(store: Store) ->
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path: object) -> None:
     program = (
-        "import resource, sys; from ai_workflow.store import Store; from ai_workflow.stages import data_loader as d;"
-        "from ai_workflow.settings import SampleSource;"
+        "import resource, sys; from ai_workflow.storage.store import Store;"
+        "from ai_workflow.stages import data_loader as d;"
+        "from ai_workflow.config.settings import SampleSource;"
         "s = SampleSource(kind='sample', name='synthetic', rows=int(sys.argv[1]), partition_rows=50_000);"
         "d.load(Store(sys.argv[2]), s, d.inspect(s));"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

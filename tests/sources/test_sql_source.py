@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ai_workflow.config.settings import Database, SqlSource
 from ai_workflow.errors import StageError, TransientError
-from ai_workflow.secrets import SecretMissing
-from ai_workflow.settings import Database, SqlSource
+from ai_workflow.secret_values import SecretMissing
 from ai_workflow.sources import sql_source
 from ai_workflow.stages import data_loader
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests.sources.loading import load, refused, rows, sql
 
 

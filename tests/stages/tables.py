@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from ai_workflow import partitions
-from ai_workflow.partitions import Dataset
-from ai_workflow.registry import Registry, Version
-from ai_workflow.settings import Settings
-from ai_workflow.sources import columns
-from ai_workflow.stages import evaluator, feature_engineering, inference, preprocessor, registry, rival, trainer
-from ai_workflow.store import Store
+from ai_workflow.config.settings import Settings
+from ai_workflow.datasets import partitions, source_columns
+from ai_workflow.datasets.partitions import Dataset
+from ai_workflow.evaluation import champion
+from ai_workflow.registry.registry import Registry, Version
+from ai_workflow.stages import evaluator, feature_engineering, inference, preprocessor, registry, trainer
+from ai_workflow.storage.store import Store
 
 Result = dict[str, Any]
 SOURCE = "rows.csv"
@@ -72,12 +72,12 @@ def load(store: Store, *frames: pd.DataFrame, sources: tuple[str, ...] = ()) -> 
         source = sources[number] if sources else SOURCE
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         rows = pa.array(range(start[source], start[source] + len(frame)), pa.int64())
-        kinds = [(name, columns.kind_of(table[name].type, name, source)) for name in table.column_names]
-        tidy = {name: columns.tidy(table[name], kind, columns.Missing((), False)) for name, kind in kinds}
+        kinds = [(name, source_columns.kind_of(table[name].type, name, source)) for name in table.column_names]
+        tidy = {name: source_columns.tidy(table[name], kind, source_columns.Missing((), False)) for name, kind in kinds}
         path = f"data/loaded/{len(store.names('data/loaded')):05d}.parquet"
-        parts.append(partitions.write(store, path, columns.numbered(tidy, rows), source))
+        parts.append(partitions.write(store, path, source_columns.numbered(tidy, rows), source))
         start[source] += len(frame)
-    info = {"columns": columns.described([name for name, _ in kinds], [kind for _, kind in kinds])}
+    info = {"columns": source_columns.described([name for name, _ in kinds], [kind for _, kind in kinds])}
     return Dataset("loaded", tuple(parts), info).save(store)
 
 
@@ -115,8 +115,8 @@ class Pipeline:
 
     def evaluate(self, clean: Result, featured: Result, trained: Result) -> Result:
         """Judge a model, beside `stable` if there is one."""
-        stable = None if self.alone else rival.version(self.store, self.registry, trained)
-        against = rival.Rival(version=stable, folder=self.settings.models, timeout=self.settings.model.timeout)
+        stable = None if self.alone else champion.version(self.store, self.registry, trained)
+        against = champion.Rival(version=stable, folder=self.settings.models, timeout=self.settings.model.timeout)
         return evaluator.evaluate(self.store, clean, featured, trained, evaluator.Gate.of(self.settings), against)
 
     def publish(self, *frames: pd.DataFrame) -> Made:

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import parquet as files
-from ai_workflow import partitions, progress
+from ai_workflow.datasets import parquet as files
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.partitions import Dataset
+from ai_workflow.runtime import progress
 from ai_workflow.sources import csv_source, text_stream
 from ai_workflow.stages import data_loader
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests.sources.loading import csv, load, parquet, refused, rows, sample, write
 
 
@@ -68,7 +69,7 @@ def test_the_result_is_a_reference_and_says_how_much(
 def test_inspecting_and_importing_load_no_heavy_library(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", numbers(1, 3))
     program = (
-        "import sys; from ai_workflow.settings import *; from ai_workflow.stages import data_loader as d;"
+        "import sys; from ai_workflow.config.settings import *; from ai_workflow.stages import data_loader as d;"
         "d.inspect(CsvSource(kind='csv', path=sys.argv[1])); d.inspect(SampleSource(kind='sample'));"
         "d.inspect(SqlSource(kind='sql', table='t'));"
         "print([name for name in ('pandas', 'pyarrow', 'sklearn', 'numpy', 'sqlalchemy') if name in sys.modules])"
@@ -298,8 +299,9 @@ def test_memory_is_bounded_by_the_partition_not_by_the_file(tmp_path: Path) -> N
     line = "word," * 20 + "end\n"
     header = ",".join(f"c{number}" for number in range(21)) + "\n"
     program = (
-        "import resource, sys; from ai_workflow.store import Store; from ai_workflow.stages import data_loader as d;"
-        "from ai_workflow.settings import CsvSource;"
+        "import resource, sys; from ai_workflow.storage.store import Store;"
+        "from ai_workflow.stages import data_loader as d;"
+        "from ai_workflow.config.settings import CsvSource;"
         "s = CsvSource(kind='csv', path=sys.argv[1], partition_rows=20_000);"
         "d.load(Store(sys.argv[2]), s, d.inspect(s));"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

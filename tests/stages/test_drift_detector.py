@@ -12,7 +12,7 @@ import pytest
 from ai_workflow.stages import drift_detector
 from ai_workflow.stages.label_intake import Labelling
 from ai_workflow.stages.label_joiner import join
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests import labeled
 from tests.labeled import NOW, predict
 from tests.stages.tables import Made, people

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import trace
 from ai_workflow.stages import drift_detector, evaluation_store
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
 from tests import labeled
 from tests.labeled import NOW, ONE, TWO, at, join, predict, settings, write
 from tests.serving import shop
@@ -31,7 +31,7 @@ def evaluate(folder: Path, moment: float = NOW) -> dict[str, Any]:
     store, asked = Store(folder), settings(folder)
     joined = join(store, asked, moment)
     drifted = drift_detector.detect(store, joined, drift_detector.Watched.of(asked))
-    with trace.bound(trace_id=TRACE):
+    with trace_context.bound(trace_id=TRACE):
         return evaluation_store.keep(store, joined, drifted, evaluation_store.Evaluated.of(asked), moment)
 
 

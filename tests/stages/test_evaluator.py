@@ -14,14 +14,20 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from ai_workflow import features, golden, memory, parquet, partitions, schema, scores, trace, trainers, verification
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets import coercion, parquet, partitions
 from ai_workflow.errors import StageError
-from ai_workflow.model_process import ModelProcess
-from ai_workflow.settings import Column
-from ai_workflow.stages import evaluator, feature_engineering, rival
+from ai_workflow.evaluation import champion, scores
+from ai_workflow.features import transform
+from ai_workflow.inference.model_process import ModelProcess
+from ai_workflow.registry import golden_rows, verification
+from ai_workflow.runtime import memory_pressure
+from ai_workflow.stages import evaluator, feature_engineering
 from ai_workflow.stages.evaluator import Gate, judge
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
+from ai_workflow.training import protocol
 from tests.stages.tables import Made, Pipeline, Result, load, parted, people, rows, settings
 
 TRACE = "a3f7b2c1" * 4
@@ -36,8 +42,8 @@ def held(made: Made) -> tuple[np.ndarray, np.ndarray]:
     """Return the truth and the model's answers for the rows held out, by another way than the stage's."""
     frame = rows(made.pipeline.store, made.featured)
     frame = frame[frame[HOLDOUT]]
-    x = frame[features.names(made.spec)].to_numpy("float32")
-    return frame[TARGET].to_numpy(), trainers.load("lightgbm", made.file("model.txt"))(x)
+    x = frame[transform.names(made.spec)].to_numpy("float32")
+    return frame[TARGET].to_numpy(), protocol.load("lightgbm", made.file("model.txt"))(x)
 
 
 def again(made: Made, frame: pd.DataFrame | None = None, **changes: Any) -> Result:
@@ -232,14 +238,14 @@ def test_a_stable_of_another_question_is_not_compared(bought: Made) -> None:
 
 def test_a_stable_that_is_the_same_model_is_not_compared(bought: Made) -> None:
     store = bought.pipeline.store
-    assert rival.version(store, bought.pipeline.registry, bought.trained) is None
-    assert rival.version(store, bought.pipeline.registry, {"fingerprint": "other"}) == bought.version.name
+    assert champion.version(store, bought.pipeline.registry, bought.trained) is None
+    assert champion.version(store, bought.pipeline.registry, {"fingerprint": "other"}) == bought.version.name
     result = again(bought, people().drop(columns="spent"))
     assert json.loads(read(store, result, "report.json"))["stable"] is None
 
 
 def test_without_a_stable_there_is_no_rival(store: Store) -> None:
-    assert rival.version(store, Pipeline(store, settings()).registry, {"fingerprint": "any"}) is None
+    assert champion.version(store, Pipeline(store, settings()).registry, {"fingerprint": "any"}) is None
 
 
 def test_the_card_says_what_it_was_made_of_and_how_sure_the_accuracy_is(bought: Made) -> None:
@@ -276,7 +282,7 @@ def test_the_card_warns_where_one_class_is_most_of_the_rows(store: Store) -> Non
 
 
 def test_the_card_of_a_split_by_time_names_the_moment_and_the_trace(store: Store) -> None:
-    with trace.bound(trace_id=TRACE):
+    with trace_context.bound(trace_id=TRACE):
         made = Pipeline(store, settings(timestamp="opened")).publish(people().drop(columns="spent"))
     card = made.file("card.md").decode()
     assert f"- **holdout**: the rows from {made.spec['split']['cutoff']} on" in card
@@ -306,20 +312,20 @@ def test_golden_rows_sent_as_json_get_the_recorded_answers_from_the_published_mo
     known, spec = json.loads(made.file("golden.json")), json.loads(made.file("features.json"))
     assert len(known["rows"]) == len(known["answers"]) == 8
     sent = pd.DataFrame(known["rows"], dtype=dtype)
-    typed = {name: schema.coerce(sent[name], Column(**spec["schema"][name])) for name in features.inputs(spec)}
+    typed = {name: coercion.coerce(sent[name], Column(**spec["schema"][name])) for name in transform.inputs(spec)}
     assert not any(hit.any() for _, findings in typed.values() for _, hit in findings)
-    x = features.transform(pd.DataFrame({name: values for name, (values, _) in typed.items()}), spec)
+    x = transform.transform(pd.DataFrame({name: values for name, (values, _) in typed.items()}), spec)
     model = made.file(made.version.manifest["model_file"])
     with ModelProcess(made.version.name, made.version.manifest["kind"], model, 30) as process:
         assert process.predict(x).tolist() == known["answers"]
 
 
 def test_golden_rows_are_the_same_however_many_rows_are_read_at_once(bought: Made) -> None:
-    store, predict = bought.pipeline.store, trainers.load("lightgbm", bought.file("model.txt"))
+    store, predict = bought.pipeline.store, protocol.load("lightgbm", bought.file("model.txt"))
     clean = partitions.Dataset.load(store, bought.clean)
-    whole = golden.choose(store, clean, bought.spec, predict, clean.largest)
+    whole = golden_rows.choose(store, clean, bought.spec, predict, clean.largest)
     assert len(whole["rows"]) == 8
-    assert golden.choose(store, clean, bought.spec, predict, 7) == whole
+    assert golden_rows.choose(store, clean, bought.spec, predict, 7) == whole
 
 
 @pytest.mark.slow
@@ -340,7 +346,7 @@ def test_a_holdout_that_does_not_fit_is_read_in_slices_and_gives_the_same_files(
     monkeypatch.setattr(parquet, "frame", short)
     with pytest.raises(StageError, match=r"Give the process more memory, or hold out fewer rows: evaluate\.holdout"):
         judged()
-    monkeypatch.setattr(memory, "fitting", partial(memory.fitting, floor=50))
+    monkeypatch.setattr(memory_pressure, "fitting", partial(memory_pressure.fitting, floor=50))
     assert judged()["files"] == whole["files"]
     assert "due to memory pressure" in caplog.text
 
@@ -367,14 +373,14 @@ def test_golden_rows_of_dates_in_a_declared_format_are_answered_as_recorded(stor
     made = Pipeline(store, settings(schema={"opened": opened}, trainer={"steps": 3})).publish(frame)
     assert any(column["column"] == "opened" for column in made.spec["features"])
     assert verification.problems(made.pipeline.registry, made.version, 30) == []
-    known = golden.read(made.pipeline.registry, made.version)
+    known = golden_rows.read(made.pipeline.registry, made.version)
     clean = rows(store, made.clean)[rows(store, made.featured)[HOLDOUT]].head(8)
-    np.testing.assert_array_equal(known.x, features.transform(clean, made.spec))
+    np.testing.assert_array_equal(known.x, transform.transform(clean, made.spec))
 
 
 def test_the_same_model_judged_again_gives_the_same_files_and_fingerprint(bought: Made) -> None:
     run = bought.pipeline
-    gate, against = Gate.of(run.settings), rival.Rival(version=None, folder=run.settings.models, timeout=30)
+    gate, against = Gate.of(run.settings), champion.Rival(version=None, folder=run.settings.models, timeout=30)
     first, second = (
         evaluator.evaluate(run.store, bought.clean, bought.featured, bought.trained, gate, against) for _ in range(2)
     )

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ai_workflow import features, split
+from ai_workflow.datasets import split
+from ai_workflow.datasets.partitions import ID
 from ai_workflow.errors import StageError
-from ai_workflow.partitions import ID
+from ai_workflow.features import transform as features
 from ai_workflow.stages import feature_engineering
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests.stages.tables import Made, Pipeline, Result, load, parted, people, rows, settings
 
 

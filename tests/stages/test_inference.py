@@ -13,12 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ai_workflow import features, memory, partitions, progress, trace, trainers
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import ID, ROW
 from ai_workflow.errors import AiWorkflowError, StageError, VersionBroken
-from ai_workflow.model_process import ModelProcess
-from ai_workflow.partitions import ID, ROW
+from ai_workflow.features import transform
+from ai_workflow.inference.model_process import ModelProcess
+from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stages import inference
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
+from ai_workflow.training import protocol
 from tests.stages.tables import Made, Pipeline, Result, parted, people, rows, settings
 
 TRACES = ("a3f7b2c1" * 4, "00000001" * 4)
@@ -65,7 +69,7 @@ def forget(made: Made) -> None:
 
 def direct(made: Made, featured: Result) -> np.ndarray:
     frame = rows(made.pipeline.store, featured)
-    return trainers.load("lightgbm", made.file("model.txt"))(frame[features.names(made.spec)].to_numpy("float32"))
+    return protocol.load("lightgbm", made.file("model.txt"))(frame[transform.names(made.spec)].to_numpy("float32"))
 
 
 def alive(pid: int) -> bool:
@@ -93,7 +97,7 @@ def test_a_regression_answers_with_the_value(spent: Made) -> None:
 
 
 def test_each_row_says_which_row_it_answers_by_which_version_and_in_which_trace(bought: Made, asked: Result) -> None:
-    with trace.bound(trace_id=TRACES[0]):
+    with trace_context.bound(trace_id=TRACES[0]):
         result = inference.predict(bought.pipeline.store, asked, bought.scoring())
     found = rows(bought.pipeline.store, result)
     assert list(found.columns) == [
@@ -140,7 +144,7 @@ def test_prediction_ids_are_unique_and_the_same_in_every_run(
 ) -> None:
     assert answered["prediction_id"].is_unique
     pd.testing.assert_frame_equal(scored(bought, asked), answered)
-    with trace.bound(trace_id=TRACES[1]):
+    with trace_context.bound(trace_id=TRACES[1]):
         other = scored(bought, asked)
     assert set(other["trace_id"]) == {TRACES[1]}
     pd.testing.assert_frame_equal(other.drop(columns="trace_id"), answered.drop(columns="trace_id"))
@@ -265,7 +269,7 @@ def test_a_model_that_does_not_fit_into_memory_is_a_broken_version_so_that_a_sma
     bought: Made, asked: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def starved(*_: object) -> None:
-        raise memory.OutOfMemory("model_v1.0: memory ran out with 8 rows at once", "Train a smaller model")
+        raise memory_pressure.OutOfMemory("model_v1.0: memory ran out with 8 rows at once", "Train a smaller model")
 
     forget(bought)
     monkeypatch.setattr(ModelProcess, "predict", starved)

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from ai_workflow import buckets, label_ledger, scores
+from ai_workflow.datasets import spill
 from ai_workflow.errors import StageError, StoreError
-from ai_workflow.store import Store
+from ai_workflow.evaluation import scores
+from ai_workflow.quality import label_store
+from ai_workflow.storage.store import Store
 from tests import labeled
 from tests.labeled import HOUR, NOW, ONE, TWO, at, counts, join, predict, settings, write
 from tests.serving import shop
@@ -32,13 +34,13 @@ def answered(store: Store, start: int = 0, end: int = 100, answer: str = "yes", 
 
 
 def kept(store: Store) -> list[str]:
-    return [name for name in store.names(f"{label_ledger.FOLDER}/{labeled.PIPELINE}/kept") if name.endswith(".json")]
+    return [name for name in store.names(f"{label_store.FOLDER}/{labeled.PIPELINE}/kept") if name.endswith(".json")]
 
 
 def sent(store: Store, *lines: dict[str, Any], name: str = "a") -> None:
     """Leave labels as the service does."""
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    store.write(f"{label_ledger.FOLDER}/{labeled.PIPELINE}/service/{name}.jsonl", text.encode())
+    store.write(f"{label_store.FOLDER}/{labeled.PIPELINE}/service/{name}.jsonl", text.encode())
 
 
 def test_accuracy_is_told_for_each_version_with_its_bounds_and_the_delay_of_its_labels(
@@ -157,7 +159,7 @@ def test_what_the_service_took_counts_and_is_let_go_once_it_is_kept(store: Store
     lines = [{"prediction_id": name, "label": "yes", "time": NOW - HOUR} for name in ids(0, 7)]
     sent(store, *lines)
     assert counts(join(store, settings())) == (7, 7)
-    assert store.names(f"{label_ledger.FOLDER}/{labeled.PIPELINE}/service") == []
+    assert store.names(f"{label_store.FOLDER}/{labeled.PIPELINE}/service") == []
     # The service was killed before it knew that it had handed them over.
     sent(store, *lines)
     sent(store, *lines[:3], {"prediction_id": "p050", "label": "no", "time": NOW}, name="b")
@@ -167,7 +169,7 @@ def test_what_the_service_took_counts_and_is_let_go_once_it_is_kept(store: Store
 def test_a_torn_line_of_a_segment_is_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     answered(store)
     line = json.dumps({"prediction_id": "p000", "label": "yes", "time": NOW})
-    path = f"{label_ledger.FOLDER}/{labeled.PIPELINE}/service/a.jsonl"
+    path = f"{label_store.FOLDER}/{labeled.PIPELINE}/service/a.jsonl"
     store.write(path, f"{line}\n{line[:20]}".encode())
     assert counts(join(store, settings())) == (1, 1)
     assert "line 2 is torn" in caplog.text
@@ -322,19 +324,19 @@ def test_labels_come_from_parquet_and_from_a_database_as_well(store: Store, tmp_
 def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buckets, "ROWS", 100)
+    monkeypatch.setattr(spill, "ROWS", 100)
     for start in range(0, 800, 400):
         answered(store, start, start + 400)
     write(tmp_path, [(name, "yes" if number % 4 else "no", at(1)) for number, name in enumerate(ids(0, 600))])
     seen: list[int] = []
-    whole = buckets.Buckets.read
+    whole = spill.Buckets.read
 
-    def read(self: buckets.Buckets, number: int) -> Any:
+    def read(self: spill.Buckets, number: int) -> Any:
         table = whole(self, number)
         seen.append(table.num_rows)
         return table
 
-    monkeypatch.setattr(buckets.Buckets, "read", read)
+    monkeypatch.setattr(spill.Buckets, "read", read)
     found = join(store, settings(tmp_path))
     assert counts(found) == (600, 450)
     assert max(seen) < 200
@@ -344,13 +346,13 @@ def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
 def test_many_records_become_one_and_nothing_is_lost(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_ledger, "_MANY", 3)
+    monkeypatch.setattr(label_store, "_MANY", 3)
     answered(store)
     for number in range(9):
         write(tmp_path, [(f"p{number:03d}", "yes", at(9 - number))])
         assert counts(join(store, settings(tmp_path))) == (number + 1, number + 1)
         assert len(kept(store)) <= 4
-    files = store.names(f"{label_ledger.FOLDER}/{labeled.PIPELINE}/kept")
+    files = store.names(f"{label_store.FOLDER}/{labeled.PIPELINE}/kept")
     assert len([name for name in files if name.endswith(".parquet")]) <= 2 * len(kept(store)), "none is left over"
 
 
@@ -424,7 +426,7 @@ def half_kept(root: Path) -> Store:
 def test_killed_between_any_two_writes_it_finds_the_same_when_it_is_done_again(
     stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_ledger, "_MANY", 1)
+    monkeypatch.setattr(label_store, "_MANY", 1)
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 30)])
     whole = join(half_kept(tmp_path / "whole"), settings(tmp_path))["standings"]
     assert whole[ONE]["labeled_total"] == 33
@@ -452,6 +454,6 @@ def test_a_damaged_file_of_predictions_is_left_out_and_one_of_known_labels_is_no
     assert counts(join(store, settings(tmp_path))) == (50, 50)
     assert "service-0000/part-00000.parquet is missing or damaged" in caplog.text
     (name,) = kept(store)
-    damage(store, f"{label_ledger.FOLDER}/{labeled.PIPELINE}/kept/{name[:-5]}-labels.parquet", "cut short")
+    damage(store, f"{label_store.FOLDER}/{labeled.PIPELINE}/kept/{name[:-5]}-labels.parquet", "cut short")
     with pytest.raises(StoreError, match=r"Bring it back, or remove its \.json"):
         join(store, settings(tmp_path))

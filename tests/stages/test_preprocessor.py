@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow import partitions, trace
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.partitions import Dataset
 from ai_workflow.stages import feature_engineering, preprocessor
 from ai_workflow.stages.preprocessor import Rules
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
 from tests.stages.tables import Made, Pipeline, Result, load, parted, people, rows, settings
 
 TRACE = "a3f7b2c1" * 4
@@ -62,7 +63,7 @@ def test_each_rejected_row_is_in_quarantine_with_place_reason_and_record(store: 
     first = table(["a", "b", "c"], age=["31", "old", "44"], grade=["A", "B", "?"])
     second = table(["d", "e"], age=["200", "28"], grade=["Z", "A"])
     declared = {"age": {"type": "integer", "max": 120}, "grade": {"type": "category", "allowed": ["A", "B"]}}
-    with trace.bound(trace_id=TRACE):
+    with trace_context.bound(trace_id=TRACE):
         result = clean(store, first, second, sources=("one.csv", "two.csv"), schema=declared)
     assert result["quarantine"]["path"] == f"quarantine/{TRACE}/rejected.csv"
     found = quarantined(store, result)
@@ -80,7 +81,7 @@ def test_each_rejected_row_is_in_quarantine_with_place_reason_and_record(store: 
 def test_too_many_rejected_rows_end_the_stage_with_the_reasons_and_leave_the_quarantine(store: Store) -> None:
     frame = table(numbered(100), x=["bad"] * 7 + ["-5"] * 3 + ["1"] * 90)
     declared = {"x": {"type": "integer", "min": 0}}
-    with trace.bound(trace_id=TRACE):
+    with trace_context.bound(trace_id=TRACE):
         said = refused(store, *parted(frame, 2), schema=declared, reject_limit=0.05)
     place = store.url(f"quarantine/{TRACE}/rejected.csv")
     for part in (
@@ -305,7 +306,7 @@ def test_the_same_rows_have_the_same_fingerprint_in_every_trace_and_store(
 ) -> None:
     frames, found = parted(table(numbered(50), x=["bad"] + ["1"] * 49), 3), set()
     for number, place in enumerate((store, store, Store(tmp_path_factory.mktemp("other")))):
-        with trace.bound(trace_id=f"{number:032x}"):
+        with trace_context.bound(trace_id=f"{number:032x}"):
             result = clean(place, *frames, schema={"x": {"type": "integer"}})
         assert place.exists(f"quarantine/{number:032x}/rejected.csv")
         found.add(result["fingerprint"])

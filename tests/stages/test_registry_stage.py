@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow import partitions, trace
+from ai_workflow.datasets import partitions
 from ai_workflow.errors import StoreError
-from ai_workflow.registry import Registry
+from ai_workflow.registry.registry import Registry
 from ai_workflow.stages import registry
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
 from tests.stages.tables import Made, Pipeline, parted, people, settings
 
 TRACE = "a3f7b2c1" * 4
@@ -52,7 +53,7 @@ def test_the_first_version_is_latest_and_stable_and_that_is_told(bought: Made) -
 
 def test_card_manifest_and_history_name_version_and_trace(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.registry")
-    with trace.bound(trace_id=TRACE):
+    with trace_context.bound(trace_id=TRACE):
         made = publish(store, table())
     assert made.file("card.md").decode().startswith("# people · model_v1.0\n")
     assert f"- **trace**: `{TRACE}`" in made.file("card.md").decode()

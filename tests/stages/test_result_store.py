@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from ai_workflow import partitions
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StoreError
-from ai_workflow.partitions import Dataset
+from ai_workflow.inference import prediction_files
 from ai_workflow.stages import inference, result_store
-from ai_workflow.store import FileRef, Store
+from ai_workflow.storage.store import FileRef, Store
 from tests.stages.tables import Made, Result, parted, people, rows
 
 
@@ -39,15 +40,15 @@ def test_all_predictions_are_stored_and_read_back(store: Store, scored: Result) 
     assert stored["folder"] == f"predictions/people/model_v1.0/{scored['fingerprint']}"
     assert store.names(stored["folder"]) == ["manifest.json", "part-00000.parquet", "part-00001.parquet",
                                              "part-00002.parquet"]  # fmt: skip
-    pd.testing.assert_frame_equal(result_store.read(store, stored), rows(store, scored))
+    pd.testing.assert_frame_equal(prediction_files.read(store, stored), rows(store, scored))
 
 
 def test_rows_count_from_a_moment_on(store: Store, scored: Result) -> None:
     result_store.keep(store, scored, "people")
     now = datetime.now(UTC)
-    assert result_store.rows_of(store, "people", "model_v1.0", now - timedelta(minutes=1)) == 60
-    assert result_store.rows_of(store, "people", "model_v1.0", now + timedelta(minutes=1)) == 0
-    assert result_store.rows_of(store, "people", "model_v1.1", now - timedelta(minutes=1)) == 0
+    assert prediction_files.rows_of(store, "people", "model_v1.0", now - timedelta(minutes=1)) == 60
+    assert prediction_files.rows_of(store, "people", "model_v1.0", now + timedelta(minutes=1)) == 0
+    assert prediction_files.rows_of(store, "people", "model_v1.1", now - timedelta(minutes=1)) == 0
 
 
 def test_the_manifest_says_who_answered_and_how_many_rows_there_are(store: Store, scored: Result) -> None:
@@ -111,7 +112,7 @@ def test_one_changed_byte_in_stored_predictions_is_found_when_they_are_read(stor
     for place in range(0, len(whole), 97):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(StoreError, match="damaged"):
-            result_store.read(store, stored)
+            prediction_files.read(store, stored)
 
 
 def test_a_damaged_prediction_is_not_stored(store: Store, scored: Result) -> None:

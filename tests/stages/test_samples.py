@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.settings import SampleSource, Settings
+from ai_workflow.config.settings import SampleSource, Settings
 from ai_workflow.stages import data_loader
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests.stages.tables import Pipeline
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow import partitions, progress, trainers
+from ai_workflow.datasets import partitions
 from ai_workflow.errors import StageError
+from ai_workflow.runtime import progress
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET
 from ai_workflow.stages.trainer import PartitionRows
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
 
 ONE_THREAD = {"num_threads": 1, "min_data_in_leaf": 5}
@@ -170,7 +172,7 @@ def test_where_nothing_can_be_learned_the_model_is_the_constant_answer_of_one_st
     trained = run.train(made)
     frame = rows(store, made)
     share = frame[~frame[HOLDOUT]][TARGET].mean()
-    answers = trainers.load("lightgbm", model(run, trained))(frame.iloc[:, 4:].to_numpy("float32"))
+    answers = protocol.load("lightgbm", model(run, trained))(frame.iloc[:, 4:].to_numpy("float32"))
     assert answers[:, 1] == pytest.approx(share)
     assert (trained["steps"], [step for step, _ in trained["losses"]]) == (1, [1])
     assert "stopped at step 1: no split gains anything any more" in caplog.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 
 
 @pytest.fixture

@@ -12,9 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ai_workflow import logs, progress, settings, trainers
+from ai_workflow.config import settings
+from ai_workflow.runtime import progress
 from ai_workflow.stages import trainer
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs
+from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result
 from tests.trainers.rows import ROOT
 
@@ -72,7 +75,7 @@ def main(given: dict[str, Any]) -> None:
     """Train, and print each step that is made, then the result."""
     logs.setup("INFO", "text")
     if given["module"]:
-        trainers.FAMILIES[given["kind"]] = given["module"]
+        protocol.FAMILIES[given["kind"]] = given["module"]
     progress.watch(lambda done, *_: print(f"step {done}", flush=True))
     chosen = options(given["kind"], **given["options"])
     print(json.dumps(trainer.train(Store(Path(given["store"])), given["featured"], chosen, BATCH)))

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ai_workflow import settings, trainers
-from ai_workflow.trainers import TrainingData
+from ai_workflow.config import settings
+from ai_workflow.training import protocol
+from ai_workflow.training.protocol import TrainingData
 from tests.trainers.rows import KINDS, ROOT, data
 
 STEPS, BATCH = 25, 50
@@ -24,14 +25,14 @@ def options(steps: int = STEPS, early_stopping: int = 10, **params: Any) -> sett
 
 def begun(
     kind: str, batch: int = BATCH, rows: TrainingData | None = None, early_stopping: int = 10, **params: Any
-) -> trainers.Trainer:
+) -> protocol.Trainer:
     """Return a trainer that has taken its data and made no step."""
-    made = trainers.trainer("torch_mlp")
+    made = protocol.trainer("torch_mlp")
     made.start(rows or data(kind), options(early_stopping=early_stopping, **params), batch)
     return made
 
 
-def end(made: trainers.Trainer, steps: int, watched: list[tuple[int, float]] | None = None, first: int = 0) -> bytes:
+def end(made: protocol.Trainer, steps: int, watched: list[tuple[int, float]] | None = None, first: int = 0) -> bytes:
     """Make the steps that are left, judge each, and return the model after the last one."""
     watched = watched if watched is not None else []
     for number in range(first, steps):

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ai_workflow import settings, trainers
-from ai_workflow.trainers import TrainingData
+from ai_workflow.config import settings
+from ai_workflow.training import protocol
+from ai_workflow.training.protocol import TrainingData
 
 KINDS = ("binary", "multiclass", "regression")
 ROOT = Path(__file__).parents[2]
@@ -75,14 +76,14 @@ def options(steps: int = 12, **params: Any) -> settings.Trainer:
     return settings.Trainer(steps=steps, params={"num_threads": 1, "min_data_in_leaf": 5, **params})
 
 
-def begun(kind: str, **params: Any) -> trainers.Trainer:
+def begun(kind: str, **params: Any) -> protocol.Trainer:
     """Return a trainer that has taken its data and made no step."""
-    made = trainers.trainer("lightgbm")
+    made = protocol.trainer("lightgbm")
     made.start(data(kind), options(**params))
     return made
 
 
-def stepped(made: trainers.Trainer, steps: int) -> list[float]:
+def stepped(made: protocol.Trainer, steps: int) -> list[float]:
     """Make steps and return the loss after each."""
     losses = []
     for _ in range(steps):

@@ -7,7 +7,7 @@ from itertools import chain, pairwise
 import numpy as np
 import pytest
 
-from ai_workflow.trainers.batches import Batches, Position
+from ai_workflow.training.batches import Batches, Position
 from tests.trainers.rows import Held
 
 

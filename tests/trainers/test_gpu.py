@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 from tests import processes
 from tests.trainers import killed
 from tests.trainers.mlps import STEPS, begun, end
@@ -16,25 +16,27 @@ LIMITED = """
     import logging, sys
     import numpy as np
     import torch
-    from ai_workflow import memory, settings, trainers
-    from ai_workflow.checkpoint import Checkpoints
-    from ai_workflow.store import Store
-    from ai_workflow.trainers.loop import Training
+    from ai_workflow.config import settings
+    from ai_workflow.runtime import memory_pressure
+    from ai_workflow.training import protocol
+    from ai_workflow.training.checkpoints import Checkpoints
+    from ai_workflow.storage.store import Store
+    from ai_workflow.training.loop import Training
     from tests.trainers.rows import Held, spec
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     torch.cuda.set_per_process_memory_fraction(400e6 / torch.cuda.get_device_properties(0).total_memory)
     x = np.random.default_rng(0).normal(size=(60_000, 4)).astype("float32")
-    data = trainers.TrainingData(spec("binary"), [Held(x, (x[:, 0] > 0).astype(float))], [])
+    data = protocol.TrainingData(spec("binary"), [Held(x, (x[:, 0] > 0).astype(float))], [])
     def train(hidden):
         options = settings.Trainer(kind="torch_mlp", steps=2, params={"hidden": hidden, "device": "cuda"})
-        made = trainers.trainer("torch_mlp")
+        made = protocol.trainer("torch_mlp")
         made.start(data, options, 60_000)
         checkpoints = Checkpoints(Store(sys.argv[1]), "p", f"{hidden[0]}", 3)
         return Training(made, options, checkpoints, options.checkpoint).run().batch_size
     print("rows", train([4096]))
     for hidden in ([30_000, 30_000], [4_500, 4_500]):
         try:
-            memory.explained(lambda: train(hidden))
+            memory_pressure.explained(lambda: train(hidden))
         except Exception as error:
             print(type(error).__name__, error)
 """

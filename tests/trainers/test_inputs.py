@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from ai_workflow.trainers import TrainingData
-from ai_workflow.trainers.inputs import fitted
+from ai_workflow.training.feature_inputs import fitted
+from ai_workflow.training.protocol import TrainingData
 from tests.trainers.rows import Held, data, spec
 
 

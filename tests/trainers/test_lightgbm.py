@@ -14,13 +14,15 @@ import lightgbm
 import numpy as np
 import pytest
 
-from ai_workflow import memory, settings, trainers
+from ai_workflow.config import settings
+from ai_workflow.config.settings import lightgbm_bounds
+from ai_workflow.config.settings.lightgbm_bounds import BOUNDS
+from ai_workflow.config.settings.lightgbm_names import NAMES
 from ai_workflow.errors import StageError
-from ai_workflow.settings import lightgbm_bounds
-from ai_workflow.settings.lightgbm_bounds import BOUNDS
-from ai_workflow.settings.lightgbm_names import NAMES
-from ai_workflow.trainers import TrainingData
-from ai_workflow.trainers.native_output import silenced
+from ai_workflow.runtime import memory_pressure
+from ai_workflow.training import protocol
+from ai_workflow.training.families.native_output import silenced
+from ai_workflow.training.protocol import TrainingData
 from tests.trainers import rows
 from tests.trainers.rows import KINDS, Held, begun, data, options, spec, stepped, table
 
@@ -83,7 +85,7 @@ def test_answers_are_those_of_the_library_and_have_the_shape_that_is_promised(
     kind: str, uninterrupted: dict[str, tuple[bytes, list[float]]]
 ) -> None:
     model, (x, y) = uninterrupted[kind][0], table(kind)
-    answers = trainers.load("lightgbm", model)(x)
+    answers = protocol.load("lightgbm", model)(x)
     raw = np.asarray(lightgbm.Booster(model_str=model.decode()).predict(x))
     if kind == "regression":
         assert answers.tolist() == raw.tolist()
@@ -100,7 +102,7 @@ def test_the_loss_is_that_of_the_validation_rows(kind: str, loss: str) -> None:
     made = begun(kind)
     stepped(made, 3)
     x, y = data(kind).validation[0].read()
-    answers = trainers.load("lightgbm", made.finish(3))(x)
+    answers = protocol.load("lightgbm", made.finish(3))(x)
     if loss == "log":
         expected = -np.log(answers[np.arange(len(y)), y.astype(int)]).mean()
     else:
@@ -128,7 +130,7 @@ def test_partitions_are_in_memory_one_after_another() -> None:
 
     x, y = table("binary", 2000)
     parts = [Watched(x[start : start + 100], y[start : start + 100]) for start in range(0, 2000, 100)]
-    made = trainers.trainer("lightgbm")
+    made = protocol.trainer("lightgbm")
     made.start(TrainingData(spec("binary"), parts, []), options())
     stepped(made, 2)
     # The one being read, and the one before it.
@@ -143,7 +145,7 @@ def test_partitions_are_in_memory_one_after_another() -> None:
 def test_partitioning_does_not_change_the_model() -> None:
     models = set()
     for parts in (1, 4):
-        made = trainers.trainer("lightgbm")
+        made = protocol.trainer("lightgbm")
         made.start(data("multiclass", parts=parts), options())
         stepped(made, 3)
         models.add(made.finish(3))
@@ -196,7 +198,7 @@ def test_what_lightgbm_prints_of_an_error_is_not_on_standard_error_as_well(
     with pytest.raises(StageError):
         begun("binary", **params)
     with pytest.raises(lightgbm.basic.LightGBMError):
-        trainers.load("lightgbm", b"tree\nversion=v4\n")
+        protocol.load("lightgbm", b"tree\nversion=v4\n")
     assert capfd.readouterr() == ("", "")
 
 
@@ -258,14 +260,14 @@ def test_where_no_split_is_possible_the_answer_is_the_share_of_each_class() -> N
     assert made.step() is False
     x, _ = table("binary")
     y = np.concatenate([part.read()[1] for part in data("binary").training])
-    assert trainers.load("lightgbm", made.finish(1))(x[:3])[:, 1] == pytest.approx(y.mean())
+    assert protocol.load("lightgbm", made.finish(1))(x[:3])[:, 1] == pytest.approx(y.mean())
     assert np.isfinite(made.loss())
 
 
 def test_the_features_that_matter_have_the_largest_share() -> None:
     made = begun("regression")
     stepped(made, 12)
-    found = trainers.importance("lightgbm", made.finish(12), ["first", "square", "noise", "kind"])
+    found = protocol.importance("lightgbm", made.finish(12), ["first", "square", "noise", "kind"])
     assert (found[0]["feature"], found[-1]["feature"]) == ("first", "noise")
     assert sum(item["share"] for item in found) == pytest.approx(1, abs=1e-4)
 
@@ -278,7 +280,7 @@ def few(count: int, kind: str = "regression") -> TrainingData:
 
 
 def fitted(data: TrainingData, steps: int = 40, **params: Any) -> Any:
-    made = trainers.trainer("lightgbm")
+    made = protocol.trainer("lightgbm")
     made.start(data, settings.Trainer(steps=steps, params={"num_threads": 1, **params}))
     stepped(made, steps)
     return made
@@ -291,7 +293,7 @@ def test_a_rare_flag_is_split_off_if_the_smallest_leaf_is_given(alias: str) -> N
     data = TrainingData(spec("regression", 4), [Held(np.column_stack([flag, noise]), 50.0 * flag)], [])
     model = fitted(data, 100, learning_rate=0.2, feature_fraction=1.0, **{alias: 1}).finish(100)
     rows = np.array([[1, 0, 0, 0], [0, 0, 0, 0]], dtype="float32")
-    assert trainers.load("lightgbm", model)(rows).tolist() == pytest.approx([50, 0], abs=3)
+    assert protocol.load("lightgbm", model)(rows).tolist() == pytest.approx([50, 0], abs=3)
 
 
 @pytest.mark.parametrize("params", [{"min_data_in_bin": 200}, {"max_bin": 3}, {"bin_construct_sample_cnt": 50}])
@@ -308,7 +310,7 @@ def test_few_rows_are_learned_from_with_parameters_that_fit(count: int, kind: st
     made = fitted(data, 200, learning_rate=0.2)
     assert made.adapted["min_data_in_leaf"] == [20, max(1, count // 5)]
     x, y = data.training[0].read()
-    answers = trainers.load("lightgbm", made.finish(200))(x)
+    answers = protocol.load("lightgbm", made.finish(200))(x)
     answers = answers[:, 1] if kind == "binary" else answers
     assert np.abs(answers - y).mean() < 0.7 * np.abs(y - y.mean()).mean()
 
@@ -328,14 +330,14 @@ def test_features_that_cannot_be_split_are_refused_in_one_line(count: int) -> No
 def test_an_error_in_a_step_or_an_answer_names_the_place_and_no_line_of_c() -> None:
     made = fitted(few(30), 2)
     with pytest.raises(StageError, match="LightGBM failed in an answer") as caught:
-        trainers.load("lightgbm", made.finish(2))(np.zeros((3, 2), "float32"))
+        protocol.load("lightgbm", made.finish(2))(np.zeros((3, 2), "float32"))
     assert not re.search(r"\.cpp|line \d", str(caught.value))
 
 
 def test_gains_that_overflow_still_give_shares() -> None:
     data = few(40)
     data = TrainingData(data.spec, [Held(part.x, part.y * 1e18) for part in data.training], [])  # type: ignore[attr-defined]
-    shares = trainers.importance("lightgbm", fitted(data, 5).finish(5), list("abcd"))
+    shares = protocol.importance("lightgbm", fitted(data, 5).finish(5), list("abcd"))
     assert sum(item["share"] for item in shares) == pytest.approx(1, abs=1e-4)
 
 
@@ -346,10 +348,12 @@ def test_memory_that_runs_out_in_lightgbm_is_no_wrong_parameter_and_has_a_remedy
         raise lightgbm.basic.LightGBMError("std::bad_alloc")
 
     monkeypatch.setattr(lightgbm, "Booster", full)
-    with pytest.raises(memory.OutOfMemory, match=r"memory ran out in LightGBM \(std::bad_alloc\)\. Give .*max_bin"):
+    with pytest.raises(
+        memory_pressure.OutOfMemory, match=r"memory ran out in LightGBM \(std::bad_alloc\)\. Give .*max_bin"
+    ):
         begun("binary")
-    with pytest.raises(memory.OutOfMemory, match=r"memory ran out in LightGBM .*num_leaves"):
-        trainers.load("lightgbm", b"tree")
+    with pytest.raises(memory_pressure.OutOfMemory, match=r"memory ran out in LightGBM .*num_leaves"):
+        protocol.load("lightgbm", b"tree")
 
 
 def test_answers_that_do_not_fit_are_given_in_blocks_with_the_same_bits(
@@ -358,7 +362,7 @@ def test_answers_that_do_not_fit_are_given_in_blocks_with_the_same_bits(
     made = begun("multiclass")
     stepped(made, 3)
     model, x = made.finish(3), table("multiclass", 300)[0]
-    whole, real = trainers.load("lightgbm", model)(x), lightgbm.Booster.predict
+    whole, real = protocol.load("lightgbm", model)(x), lightgbm.Booster.predict
 
     def short(self: lightgbm.Booster, x: np.ndarray, **named: Any) -> Any:
         if len(x) > 100:
@@ -366,5 +370,5 @@ def test_answers_that_do_not_fit_are_given_in_blocks_with_the_same_bits(
         return real(self, x, **named)
 
     monkeypatch.setattr(lightgbm.Booster, "predict", short)
-    assert trainers.load("lightgbm", model)(x).tobytes() == whole.tobytes()
+    assert protocol.load("lightgbm", model)(x).tobytes() == whole.tobytes()
     assert caplog.messages[0] == "Data batch size reduced from 300 to 150 due to memory pressure"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import settings
-from ai_workflow.checkpoint import Checkpoints
+from ai_workflow.config import settings
 from ai_workflow.errors import StageError
-from ai_workflow.store import Store
-from ai_workflow.trainers.loop import Progress, Training
+from ai_workflow.storage.store import Store
+from ai_workflow.training.checkpoints import Checkpoints
+from ai_workflow.training.loop import Progress, Training
 
 FOLDER = "checkpoints/credit/0123"
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from ai_workflow import memory, trainers
 from ai_workflow.errors import StageError
-from ai_workflow.model_process import ModelFailed, ModelProcess
-from ai_workflow.trainers import inputs, mlp_model, torch_mlp
+from ai_workflow.inference.model_process import ModelFailed, ModelProcess
+from ai_workflow.runtime import memory_pressure
+from ai_workflow.training import feature_inputs, protocol
+from ai_workflow.training.families import mlp_model, torch_mlp
 from tests import processes
 
 WITHOUT = """
@@ -25,7 +26,7 @@ WITHOUT = """
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     sys.meta_path.insert(0, Blocked())
     import numpy as np
-    from ai_workflow import trainers
+    from ai_workflow.training import protocol as trainers
     from ai_workflow.errors import StageError
     print(trainers.load("torch_mlp", open(sys.argv[1], "rb").read())(np.zeros((2, 3), "float32")).shape)
     try:
@@ -38,9 +39,9 @@ WITHOUT = """
 STARVED = """
     import logging, resource
     import numpy as np
-    from ai_workflow import logs
-    from ai_workflow.model_process import ModelProcess
-    from ai_workflow.trainers import mlp_model
+    from ai_workflow.telemetry import logs
+    from ai_workflow.inference.model_process import ModelProcess
+    from ai_workflow.training.families import mlp_model
     draw, wide = np.random.default_rng(0), 300_000
     shapes = {"layer0.weight": (wide, 2), "layer0.bias": (wide,), "layer1.weight": (3, wide), "layer1.bias": (3,)}
     tensors = {name: draw.normal(size=shape).astype("float32") for name, shape in shapes.items()}
@@ -120,24 +121,24 @@ def test_the_answer_to_a_row_does_not_depend_on_the_rows_beside_it(task: str) ->
 def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_last_bit(
     task: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    x, encode = rows(333), inputs.Inputs.encode
+    x, encode = rows(333), feature_inputs.Inputs.encode
     whole = mlp_model.load(model(task))(x)
     for most in (100, 40, 16, 0):
 
-        def short(self: inputs.Inputs, x: np.ndarray, most: int = most) -> np.ndarray:
+        def short(self: feature_inputs.Inputs, x: np.ndarray, most: int = most) -> np.ndarray:
             if len(x) > most:
                 raise MemoryError
             return encode(self, x)
 
-        monkeypatch.setattr(inputs.Inputs, "encode", short)
+        monkeypatch.setattr(feature_inputs.Inputs, "encode", short)
         if most:
             assert mlp_model.load(model(task))(x).tobytes() == whole.tobytes()
     assert "Data batch size reduced from 128 to 64 due to memory pressure" in caplog.messages
-    with pytest.raises(memory.OutOfMemory, match=r"with 16 rows at once\. Give .*: trainer\.params\.hidden"):
+    with pytest.raises(memory_pressure.OutOfMemory, match=r"with 16 rows at once\. Give .*: trainer\.params\.hidden"):
         mlp_model.load(model(task))(x)
-    monkeypatch.setattr(mlp_model, "unpacked", lambda _: short(inputs.Inputs([], x, x, []), x))
-    with pytest.raises(memory.OutOfMemory, match=r"while the model was loaded\. Give .*: trainer\.params"):
-        trainers.load("torch_mlp", model(task))
+    monkeypatch.setattr(mlp_model, "unpacked", lambda _: short(feature_inputs.Inputs([], x, x, []), x))
+    with pytest.raises(memory_pressure.OutOfMemory, match=r"while the model was loaded\. Give .*: trainer\.params"):
+        protocol.load("torch_mlp", model(task))
 
 
 @pytest.mark.slow
@@ -182,7 +183,7 @@ def test_a_pytorch_that_does_not_load_is_told_apart(monkeypatch: pytest.MonkeyPa
     real = __import__
 
     def broken(name: str, *args: object, **named: object) -> object:
-        if name == "ai_workflow.trainers" and args[2] == ("torch_network",):
+        if name == "ai_workflow.training.protocol" and args[2] == ("torch_network",):
             raise ImportError("libcudart.so.13: cannot open shared object file")
         return real(name, *args, **named)  # type: ignore[arg-type]
 

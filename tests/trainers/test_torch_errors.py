@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ai_workflow import memory
 from ai_workflow.errors import StageError
-from ai_workflow.trainers import torch_errors
-from ai_workflow.trainers.torch_errors import Position
+from ai_workflow.runtime import memory_pressure
+from ai_workflow.training.families import torch_errors
+from ai_workflow.training.families.torch_errors import Position
 
 NEW = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 15.77 GiB of which 1.20 GiB is free."
@@ -31,7 +31,7 @@ BLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle
 )  # fmt: skip
 def test_memory_of_a_gpu_that_runs_out_names_step_batch_size_and_gpu(text: str, at: Position, problem: str) -> None:
     found = torch_errors.explained(RuntimeError(text), at)
-    assert isinstance(found, memory.OutOfMemory)
+    assert isinstance(found, memory_pressure.OutOfMemory)
     assert found.problem == problem
     assert "nvidia-smi" in found.remedy
     assert "trainer.params.device: cpu" in found.remedy

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai_workflow import trainers
 from ai_workflow.errors import StageError
-from ai_workflow.trainers import TrainingData, mlp_model
+from ai_workflow.training import protocol
+from ai_workflow.training.families import mlp_model
+from ai_workflow.training.protocol import TrainingData
 from tests.trainers import mlps
 from tests.trainers.mlps import BATCH, STEPS, STOPS, begun, end
 from tests.trainers.rows import KINDS, Held, data, spec, table
@@ -99,7 +100,7 @@ def test_every_parameter_is_heeded(params: dict[str, Any], uninterrupted: dict[s
 def test_the_seed_decides_on_weights_order_and_dropout() -> None:
     models = []
     for seed in (0, 0, 1):
-        made = trainers.trainer("torch_mlp")
+        made = protocol.trainer("torch_mlp")
         made.start(data("binary"), mlps.options().model_copy(update={"seed": seed}), BATCH)
         models.append(end(made, 3))
     assert models[0] == models[1] != models[2]
@@ -135,7 +136,7 @@ def test_the_loss_is_that_of_the_validation_rows_answered_without_pytorch(kind: 
     losses: Losses = []
     model = end(made, 4, losses)
     x, y = data(kind).validation[0].read()
-    answers = trainers.load("torch_mlp", model)(x)
+    answers = protocol.load("torch_mlp", model)(x)
     if kind == "regression":
         expected = ((answers - y) ** 2).mean()
     else:

@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai_workflow import memory, settings
-from ai_workflow.checkpoint import Checkpoints
+from ai_workflow.config import settings
 from ai_workflow.errors import StageError
-from ai_workflow.store import Store
-from ai_workflow.trainers.loop import Training
+from ai_workflow.runtime import memory_pressure
+from ai_workflow.storage.store import Store
+from ai_workflow.training.checkpoints import Checkpoints
+from ai_workflow.training.loop import Training
 from tests import processes
 from tests.trainers.mlps import begun, options
 
 torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
-torch_network = pytest.importorskip("ai_workflow.trainers.torch_network")
+torch_network = pytest.importorskip("ai_workflow.training.families.torch_network")
 
 SHORT_OF_MEMORY = """
     import resource
     import numpy as np
-    from ai_workflow import settings, trainers
+    from ai_workflow.config import settings; from ai_workflow.training import protocol as trainers
     from tests.trainers.rows import Held, spec
     draw = np.random.default_rng(0)
     x = draw.normal(size=(300_000, 4)).astype("float32")
@@ -119,7 +120,7 @@ def test_a_network_that_does_not_fit_on_a_gpu_is_said_at_its_construction(monkey
 
     monkeypatch.setattr(torch.nn.Module, "to", full)
     with pytest.raises(StageError, match=r"^CUDA out of memory \(asked 2.0 GiB, GPU 0\)\. Lower trainer.params.hidden"):
-        memory.explained(lambda: begun("binary"))
+        memory_pressure.explained(lambda: begun("binary"))
 
 
 def test_a_failed_gpu_is_one_error_with_the_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai_workflow import features, trainers
-from ai_workflow.model_process import ModelProcess
-from ai_workflow.settings import SampleSource, Settings
+from ai_workflow.config.settings import SampleSource, Settings
+from ai_workflow.features import transform
+from ai_workflow.inference.model_process import ModelProcess
 from ai_workflow.stages import data_loader, trainer
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
 from tests.trainers import killed
 
@@ -108,8 +109,8 @@ def test_a_published_model_answers_from_a_process_of_its_own(store: Store) -> No
         "model.safetensors",
     ]
     model = made.file("model.safetensors")
-    x = rows(store, made.featured)[features.names(made.spec)].to_numpy("float32")
+    x = rows(store, made.featured)[transform.names(made.spec)].to_numpy("float32")
     with ModelProcess("model_v1.0", "torch_mlp", model, 30) as process:
         answers = process.predict(x)
-    np.testing.assert_array_equal(answers, trainers.load("torch_mlp", model)(x))
+    np.testing.assert_array_equal(answers, protocol.load("torch_mlp", model)(x))
     assert answers.shape == (400, 2)

@@ -8,12 +8,13 @@ import re
 import numpy as np
 import pytest
 
-from ai_workflow import features, trainers
+from ai_workflow.config.settings import SampleSource
 from ai_workflow.errors import StageError
-from ai_workflow.settings import SampleSource
+from ai_workflow.features import transform
 from ai_workflow.stages import data_loader, trainer
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
 from tests.trainers import killed
 from tests.trainers.rows import ROOT, data
@@ -24,7 +25,7 @@ MODULE = "docs.examples.sgd"
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the one entry that docs/trainers.md asks for."""
-    monkeypatch.setitem(trainers.FAMILIES, "sgd", MODULE)
+    monkeypatch.setitem(protocol.FAMILIES, "sgd", MODULE)
 
 
 def prepared(store: Store) -> tuple[Pipeline, Result]:
@@ -49,8 +50,8 @@ def test_killed_and_started_again_it_ends_with_the_same_model(
 
 
 def test_it_can_stop_after_every_step() -> None:
-    def begun() -> trainers.Trainer:
-        made = trainers.trainer("sgd")
+    def begun() -> protocol.Trainer:
+        made = protocol.trainer("sgd")
         made.start(data("multiclass", validation=False), killed.options("sgd"), 50)
         return made
 
@@ -72,8 +73,8 @@ def test_it_learns(store: Store, name: str) -> None:
     trained = trainer.train(store, featured, killed.options("sgd", steps=100))
     frame = rows(store, featured)
     frame = frame[frame[HOLDOUT]]
-    names = features.names(read_spec(store, featured))
-    answers = trainers.load("sgd", store.read(trained["model"]["path"]))(frame[names].to_numpy("float32"))
+    names = transform.names(read_spec(store, featured))
+    answers = protocol.load("sgd", store.read(trained["model"]["path"]))(frame[names].to_numpy("float32"))
     assert answers.sum(axis=1) == pytest.approx(1)
     assert np.mean(answers.argmax(axis=1) == frame[TARGET]) >= 0.9
 
@@ -81,7 +82,7 @@ def test_it_learns(store: Store, name: str) -> None:
 def test_what_it_cannot_do_is_refused() -> None:
     for kind, params, said in (("regression", {}, "for classification"), ("binary", {"bogus": 1}, "bogus")):
         with pytest.raises(StageError, match=said):
-            trainers.trainer("sgd").start(data(kind), killed.options("sgd", params=params), 50)
+            protocol.trainer("sgd").start(data(kind), killed.options("sgd", params=params), 50)
 
 
 def test_the_page_shows_what_the_file_does() -> None:

@@ -15,8 +15,8 @@ from ai_workflow.config.merge import at, members
 from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
-from ai_workflow.settings import Settings, Trainer, trainer_params
-from ai_workflow.settings.section import NAME_PATTERN
+from ai_workflow.config.settings import Settings, Trainer, trainer_params
+from ai_workflow.config.settings.section import NAME_PATTERN
 
 _SENTENCES = {
     "string_type": "must be text",

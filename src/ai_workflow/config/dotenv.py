@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ai_workflow.config.layers import project_root
 from ai_workflow.config.problems import ConfigError, Problem
-from ai_workflow.secrets import Secret
+from ai_workflow.secret_values import Secret
 
 NAME = "AIW_ENV_FILE"
 _LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.origins import OriginError, Origins
+from ai_workflow.http_server.origin_check import OriginError, Origins
 
 # Read by the libraries that open connections, which ignore some of them where the file does not exist.
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE")

@@ -10,7 +10,7 @@ from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import MAX_DEPTH, Node
 from ai_workflow.config.schema import KeyPath, scope_at
 from ai_workflow.config.values import quiet
-from ai_workflow.secrets import Secret
+from ai_workflow.secret_values import Secret
 
 Members = dict[str, Node]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ai_workflow.control_characters import escape
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.telemetry.control_characters import escape
 
 _TOLD = 100
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ai_workflow.secrets import Secret
-from ai_workflow.settings import Settings
-from ai_workflow.settings.section import RELATIVE_TO_FILE, Scope, Scoped, Section
+from ai_workflow.config.settings import Settings
+from ai_workflow.config.settings.section import RELATIVE_TO_FILE, Scope, Scoped, Section
+from ai_workflow.secret_values import Secret
 
 KeyPath = tuple[str | int, ...]
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ai_workflow.config import environment, variables
+from ai_workflow.config.settings import chat_urls
+from ai_workflow.config.settings.service import same_tokens
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.secrets import Secret, variable
-from ai_workflow.settings import chat_urls
-from ai_workflow.settings.service import same_tokens
+from ai_workflow.secret_values import Secret, variable
 
 if TYPE_CHECKING:
-    from ai_workflow.config import Loaded
+    from ai_workflow.config.loader import Loaded
 
 
 class StartError(AiWorkflowError):

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ai_workflow import logs
 from ai_workflow.config.layers import OVERRIDE
 from ai_workflow.config.reader import scalar
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.secrets import Secret, variable
+from ai_workflow.secret_values import Secret, variable
+from ai_workflow.telemetry import logs
 
 if TYPE_CHECKING:
-    from ai_workflow.config import Loaded
+    from ai_workflow.config.loader import Loaded
 
 Part = Literal["service", "relay", "exporter", "run", "bootstrap", "make run", "make score"]
 PARTS: Mapping[Part, str] = {
@@ -22,7 +22,7 @@ PARTS: Mapping[Part, str] = {
     "relay": "the alert relay",
     "exporter": "the exporter",
     "run": "runs of flows",
-    "bootstrap": "deploy.bootstrap",
+    "bootstrap": "ai_workflow.provisioning.bootstrap",
     "make run": "make run",
     "make score": "make score",
 }

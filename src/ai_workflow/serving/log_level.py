@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ai_workflow import logs
+from ai_workflow.telemetry import logs
 
 
 class LogLevel:

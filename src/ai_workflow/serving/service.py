@@ -17,28 +17,30 @@ from typing import Any
 
 import uvicorn
 
-from ai_workflow import fallback, garbage, logs, metrics, process_limit
+from ai_workflow.config.settings import Service as ServiceSettings
+from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.logs import logger
-from ai_workflow.origins import OriginGuard, Origins
-from ai_workflow.registry import Registry
-from ai_workflow.secrets import Fetch
-from ai_workflow.serving import label_log, prediction_log
-from ai_workflow.serving.answering import Answering
-from ai_workflow.serving.attempts import Attempts
-from ai_workflow.serving.connections import Connection, sweep
-from ai_workflow.serving.gate import Gate
-from ai_workflow.serving.inference_app import InferenceApp
-from ai_workflow.serving.label_route import LabelRoute
-from ai_workflow.serving.loaded import Loaded
-from ai_workflow.serving.other_routes import OtherRoutes
-from ai_workflow.serving.slot import Slot
-from ai_workflow.serving.tally import Tally
-from ai_workflow.serving.unseen import UnseenCategories
-from ai_workflow.serving.versions import Versions
-from ai_workflow.settings import Service as ServiceSettings
-from ai_workflow.settings import Settings
-from ai_workflow.store import Store
+from ai_workflow.http_server.origin_check import OriginGuard, Origins
+from ai_workflow.inference import fallback
+from ai_workflow.registry.registry import Registry
+from ai_workflow.runtime import garbage_collection, process_limit
+from ai_workflow.secret_values import Fetch
+from ai_workflow.serving.admin_endpoints import OtherRoutes
+from ai_workflow.serving.app import InferenceApp
+from ai_workflow.serving.attempt_metrics import Attempts
+from ai_workflow.serving.auth import Gate
+from ai_workflow.serving.connection_limits import Connection, sweep
+from ai_workflow.serving.endpoints import Answering
+from ai_workflow.serving.label_endpoint import LabelRoute
+from ai_workflow.serving.logs import label_log, prediction_log
+from ai_workflow.serving.request_metrics import Tally
+from ai_workflow.serving.routing.loaded_model import Loaded
+from ai_workflow.serving.routing.model_pool import Versions
+from ai_workflow.serving.routing.served_model import Slot
+from ai_workflow.serving.unseen_categories import UnseenCategories
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs, metrics
+from ai_workflow.telemetry.logs import logger
 
 _SWEEP_SECONDS = 1.0
 _LAG_SECONDS = 0.1
@@ -115,7 +117,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
-        garbage.settle()
+        garbage_collection.settle()
         log.info("listening on http://%s:%d", *self._socket.getsockname()[:2])
         try:
             await self._server.serve(sockets=[self._socket])
@@ -170,7 +172,7 @@ class Service:
                 f"predictions wait on this machine before they are in {self._store.root}: name a folder for them, "
                 "service.prediction_log.folder, or set service.prediction_log.enabled: false"
             )
-        command = ["-m", "ai_workflow.serving.compaction", self._store.root, str(folder), pipeline]
+        command = ["-m", "ai_workflow.serving.logs.compaction", self._store.root, str(folder), pipeline]
         return prediction_log.PredictionLog(
             folder,
             values=wanted.values,

@@ -6,10 +6,11 @@ import csv
 import io
 import re
 
+from ai_workflow.config.settings import CsvSource
+from ai_workflow.datasets import source_columns
 from ai_workflow.errors import StageError
-from ai_workflow.settings import CsvSource
-from ai_workflow.sources import columns, text_stream
-from ai_workflow.sources.files import File
+from ai_workflow.sources import text_stream
+from ai_workflow.sources.input_files import File
 
 _DELIMITERS = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
@@ -28,7 +29,7 @@ def names(file: File, source: CsvSource) -> list[str]:
         _check_header(found, file, source)
     else:
         found = _given(first, file, source)
-    columns.check_names(found, f"{file.shown}, header" if source.header else "source.columns")
+    source_columns.check_names(found, f"{file.shown}, header" if source.header else "source.columns")
     return found
 
 

@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ai_workflow.config.settings import CsvSource
+from ai_workflow.datasets import source_columns
+from ai_workflow.datasets.source_columns import Found, Missing
 from ai_workflow.errors import StageError
-from ai_workflow.settings import CsvSource
-from ai_workflow.sources import columns, csv_header, text_stream
-from ai_workflow.sources.columns import Found, Missing
-from ai_workflow.sources.files import File
+from ai_workflow.sources import csv_header, text_stream
+from ai_workflow.sources.input_files import File
 from ai_workflow.sources.text_stream import BLANK, END, Blocks
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ class _Rows:
         for name in wanted:
             values = batch.column(own.index(name))
             values = pc.replace_substring(values, BLANK, "") if stream.has_blank_lines else values
-            found[name] = columns.tidy(values, "string", missing)
-        return columns.numbered(found, numbers)
+            found[name] = source_columns.tidy(values, "string", missing)
+        return source_columns.numbered(found, numbers)
 
     def _check_bytes(self, batch: pa.RecordBatch, own: list[str], numbers: pa.Array) -> None:
         for row, number in zip(batch.to_pylist(), numbers.to_pylist(), strict=True):

@@ -6,11 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ai_workflow.config.settings import ParquetSource
+from ai_workflow.datasets import source_columns
+from ai_workflow.datasets.source_columns import Found, Missing
 from ai_workflow.errors import StageError
-from ai_workflow.settings import ParquetSource
-from ai_workflow.sources import columns, files
-from ai_workflow.sources.columns import Found, Missing
-from ai_workflow.sources.files import File
+from ai_workflow.sources import input_files
+from ai_workflow.sources.input_files import File
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,8 +29,8 @@ def schema(file: File, source: ParquetSource) -> list[tuple[str, Found]]:
     """
     with _opened(file) as parquet:
         found = parquet.schema_arrow
-        columns.check_names(found.names, file.shown)
-        return [(field.name, columns.kind_of(field.type, field.name, file.shown)) for field in found]
+        source_columns.check_names(found.names, file.shown)
+        return [(field.name, source_columns.kind_of(field.type, field.name, file.shown)) for field in found]
 
 
 def read(file: File, source: ParquetSource, wanted: list[tuple[str, Found]]) -> Iterator[pa.Table]:
@@ -47,9 +48,9 @@ def read(file: File, source: ParquetSource, wanted: list[tuple[str, Found]]) -> 
         batches = parquet.iter_batches(_BATCH, columns=[name for name, _ in wanted], use_threads=False)
         for batch in batches:
             found = {name: _tidy(batch.column(name), name, kind, missing, file) for name, kind in wanted}
-            yield columns.numbered(found, pa.array(range(start, start + batch.num_rows), pa.int64()))
+            yield source_columns.numbered(found, pa.array(range(start, start + batch.num_rows), pa.int64()))
             start += batch.num_rows
-    if files.digest(file.path)[0] != file.sha256:
+    if input_files.digest(file.path)[0] != file.sha256:
         raise file.changed()
 
 
@@ -57,7 +58,7 @@ def _tidy(values: pa.Array, name: str, kind: Found, missing: Missing, file: File
     import pyarrow as pa
 
     try:
-        return columns.tidy(values, kind, missing)
+        return source_columns.tidy(values, kind, missing)
     except pa.ArrowException as error:
         raise StageError(
             f"{file.shown}: column '{name}' of type {values.type} does not fit {kind}: {error}",
@@ -70,7 +71,7 @@ def _opened(file: File) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with files.opened(file.path, stream=False) as raw:
+    with input_files.opened(file.path, stream=False) as raw:
         if raw.read(4) != b"PAR1":
             raise StageError(f"{file.shown} is not a Parquet file", "If it is delimited text, set source.kind: csv")
         raw.seek(0)

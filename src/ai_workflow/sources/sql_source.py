@@ -10,13 +10,14 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from ai_workflow.config.settings import Database, SqlSource
+from ai_workflow.datasets import source_columns
+from ai_workflow.datasets.partitions import ROW
+from ai_workflow.datasets.source_columns import Found, Missing
 from ai_workflow.errors import StageError
-from ai_workflow.logs import logger
-from ai_workflow.partitions import ROW
-from ai_workflow.secrets import Fetch
-from ai_workflow.settings import Database, SqlSource
-from ai_workflow.sources import columns, database, sql_text
-from ai_workflow.sources.columns import Found, Missing
+from ai_workflow.secret_values import Fetch
+from ai_workflow.sources import sql_connection, sql_text
+from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,24 +60,24 @@ def spool(file: IO[bytes], source: SqlSource, section: Database | None, fetch: F
     """
     import pyarrow as pa
 
-    url = database.url_of(source, section, fetch)
+    url = sql_connection.url_of(source, section, fetch)
     what = label(source)
     found: dict[str, Found] = {}
     start = 1
-    with database.connected(url, what) as connection:
-        result = _run(connection, source, database.place(url))
+    with sql_connection.connected(url, what) as connection:
+        result = _run(connection, source, sql_connection.place(url))
         names = [str(name) for name in result.keys()]  # noqa: SIM118
-        columns.check_names(names, what)
+        source_columns.check_names(names, what)
         for rows in result.partitions(_FETCH):
             table = _table(names, rows, start, Missing(source.missing, source.strip), what)
             with pa.ipc.new_stream(file, table.schema) as writer:
                 writer.write_table(table)
             found = {
-                name: columns.common([found.get(name, kind), kind]) or "string"
-                for name, kind in columns.kinds_of(table)
+                name: source_columns.common([found.get(name, kind), kind]) or "string"
+                for name, kind in source_columns.kinds_of(table)
             }
             start += len(rows)
-    log.debug("%d rows read from %s", start - 1, database.place(url))
+    log.debug("%d rows read from %s", start - 1, sql_connection.place(url))
     return list(found.items())
 
 
@@ -89,8 +90,8 @@ def replay(file: IO[bytes], wanted: list[tuple[str, Found]]) -> Iterator[pa.Tabl
     while file.tell() < end:
         with pa.ipc.open_stream(file) as reader:
             table = reader.read_all()
-        found = {name: table[name].cast(columns.arrow(kind), safe=kind != "number") for name, kind in wanted}
-        yield columns.numbered(found, table[ROW])
+        found = {name: table[name].cast(source_columns.arrow(kind), safe=kind != "number") for name, kind in wanted}
+        yield source_columns.numbered(found, table[ROW])
 
 
 def _run(connection: Connection, source: SqlSource, place: str) -> CursorResult[Any]:
@@ -151,9 +152,9 @@ def _table(names: list[str], rows: Sequence[Any], start: int, missing: Missing, 
     found = {}
     for name, values in zip(names, zip(*rows, strict=True), strict=True):
         array = _array(list(values), name, what)
-        kind = columns.kind_of(array.type, name, what)
-        found[name] = array if kind == "unknown" else columns.tidy(array, kind, missing)
-    return columns.numbered(found, pa.array(range(start, start + len(rows)), pa.int64()))
+        kind = source_columns.kind_of(array.type, name, what)
+        found[name] = array if kind == "unknown" else source_columns.tidy(array, kind, missing)
+    return source_columns.numbered(found, pa.array(range(start, start + len(rows)), pa.int64()))
 
 
 def _array(values: list[Any], name: str, what: str) -> pa.Array:
@@ -165,13 +166,13 @@ def _array(values: list[Any], name: str, what: str) -> pa.Array:
         raise StageError(
             f"{what}: column '{name}' holds {nested.__name__}, not single values", "Select its parts, or leave it out"
         )
-    kind = columns.common(_PLAIN.get(each, "string") for each in types) or "string"
+    kind = source_columns.common(_PLAIN.get(each, "string") for each in types) or "string"
     if kind == "unknown":
         return pa.nulls(len(values))
     if kind == "integer" and any(value is not None and not -(2**63) <= value < 2**63 for value in values):
         kind = "number"
     convert = _CONVERT[kind]
-    return pa.array([None if value is None else convert(value) for value in values], columns.arrow(kind))
+    return pa.array([None if value is None else convert(value) for value in values], source_columns.arrow(kind))
 
 
 def _number(value: Any) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ai_workflow.secrets import MASK, scrub
+from ai_workflow.secret_values import MASK, scrub
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'")
 _QUOTED_TWICE = re.compile(r'"(?:[^"]|"")*"')

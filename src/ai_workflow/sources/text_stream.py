@@ -18,8 +18,8 @@ import zlib
 from collections.abc import Iterator
 
 from ai_workflow.errors import StageError
-from ai_workflow.sources import files
-from ai_workflow.sources.files import File, Tally
+from ai_workflow.sources import input_files
+from ai_workflow.sources.input_files import File, Tally
 
 # No row may be longer than a block: the parser holds whole rows only.
 BLOCK = 8 << 20
@@ -104,7 +104,7 @@ def reading(file: File, encoding: str, end: str) -> Iterator[Blocks]:
     Raises:
         StageError: not text, not in `encoding`, a damaged gzip, or bytes that are not those of `file`.
     """
-    with files.opened(file.path) as raw:
+    with input_files.opened(file.path) as raw:
         tally = Tally(raw)
         yield Blocks(_decoded(_unpacked(tally, file), encoding, file), end)
         while tally.read(_CHUNK):
@@ -119,7 +119,7 @@ def head(file: File, encoding: str) -> str:
     Raises:
         StageError: not text, another format, or an unknown encoding.
     """
-    with files.opened(file.path) as raw:
+    with input_files.opened(file.path) as raw:
         stream = Blocks(_decoded(_unpacked(Tally(raw), file), encoding, file))
         return stream.read(_HEAD).decode(errors="replace")
 

@@ -15,17 +15,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import fingerprint, memory, partitions, progress
+from ai_workflow.config.settings import CsvSource, Database, ParquetSource, SampleSource, Source, SqlSource
+from ai_workflow.datasets import fingerprint, partitions, source_columns
+from ai_workflow.datasets.partitions import Dataset, Partition
+from ai_workflow.datasets.source_columns import Found
 from ai_workflow.errors import NoRows, StageError
-from ai_workflow.logs import logger
-from ai_workflow.partitions import Dataset, Partition
-from ai_workflow.secrets import Fetch
-from ai_workflow.settings import CsvSource, Database, ParquetSource, SampleSource, Source, SqlSource
-from ai_workflow.sources import columns, csv_source, files, parquet_source, pieces, sample_source, sql_source
-from ai_workflow.sources.columns import Found
-from ai_workflow.sources.files import File
+from ai_workflow.runtime import memory_pressure, progress
+from ai_workflow.secret_values import Fetch
+from ai_workflow.sources import csv_source, input_files, parquet_source, partitioner, sklearn_samples, sql_source
+from ai_workflow.sources.input_files import File
 from ai_workflow.stage_names import stage
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,10 +49,10 @@ def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
         TransientError: the place cannot be reached.
     """
     if isinstance(source, SampleSource):
-        return sample_source.inspect(source)
+        return sklearn_samples.inspect(source)
     if isinstance(source, SqlSource):
         return sql_source.inspect(source)
-    return files.find(source.path, _reader(source).SUFFIXES, base)
+    return input_files.find(source.path, _reader(source).SUFFIXES, base)
 
 
 @stage("data_loader")
@@ -85,8 +86,8 @@ def load(
         parts, schema = _from_files(store, source, [File(**each) for each in inputs])
     if not parts:
         raise NoRows(f"the source has no rows: {', '.join(str(each['name']) for each in inputs)}", _NO_ROWS)
-    described = columns.described([name for name, _ in schema], [kind for _, kind in schema])
-    dataset = Dataset(pieces.STAGE, tuple(parts), {"columns": described, **_reduced(parts, source.partition_rows)})
+    described = source_columns.described([name for name, _ in schema], [kind for _, kind in schema])
+    dataset = Dataset(partitioner.STAGE, tuple(parts), {"columns": described, **_reduced(parts, source.partition_rows)})
     message = f"{dataset.rows} records loaded"
     log.info(message)
     return {**dataset.save(store), "message": message}
@@ -103,7 +104,7 @@ def _from_files(store: Store, source: CsvSource | ParquetSource, inputs: list[Fi
     parts: list[Partition] = []
     for number, file in enumerate(inputs, 1):
         tables = partial(reader.read, file, source, schema)
-        key = fingerprint.of(pieces.STAGE, fingerprint.code_version(__name__), options, schema, file.sha256)
+        key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), options, schema, file.sha256)
         found = _remembered(store, key, file.name, source.partition_rows, tables)
         if not found and len(inputs) > 1:
             log.warning("%s has no rows", file.shown)
@@ -114,9 +115,9 @@ def _from_files(store: Store, source: CsvSource | ParquetSource, inputs: list[Fi
 
 def _from_sample(store: Store, source: SampleSource, inputs: list[dict[str, Any]]) -> tuple[list[Partition], Schema]:
     options = source.model_dump(mode="json", include={"missing", "strip", "partition_rows"})
-    key = fingerprint.of(pieces.STAGE, fingerprint.code_version(__name__), options, inputs)
-    parts = _remembered(store, key, source.name, source.partition_rows, partial(sample_source.read, source))
-    return parts, columns.kinds_of(partitions.table(store, parts[0]))
+    key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), options, inputs)
+    parts = _remembered(store, key, source.name, source.partition_rows, partial(sklearn_samples.read, source))
+    return parts, source_columns.kinds_of(partitions.table(store, parts[0]))
 
 
 def _from_database(
@@ -144,7 +145,7 @@ def _remembered(
     def compute(_: str) -> dict[str, Any]:
         return {"partitions": _cut(store, read, rows)}
 
-    body = partitions.remembered(store, pieces.STAGE, key, compute)
+    body = partitions.remembered(store, partitioner.STAGE, key, compute)
     return [Partition(**{**part, "source": name}) for part in body["partitions"]]
 
 
@@ -152,9 +153,9 @@ def _cut(store: Store, read: Callable[[], Iterable[pa.Table]], rows: int) -> lis
     """Return the partitions of what is read as JSON, smaller ones where memory runs out."""
 
     def kept(most: int) -> list[dict[str, Any]]:
-        return [pieces.keep(store, table) for table in pieces.cut(read(), most)]
+        return [partitioner.keep(store, table) for table in partitioner.cut(read(), most)]
 
-    return memory.fitting(kept, rows)
+    return memory_pressure.fitting(kept, rows)
 
 
 def _reduced(parts: list[Partition], asked: int) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def _agreed(found: list[tuple[File, Schema]]) -> Schema:
                 "Give all files the same columns, or narrow source.path",
             )
         for name, kind in other:
-            both = columns.common([agreed[name], kind])
+            both = source_columns.common([agreed[name], kind])
             if both is None:
                 raise StageError(
                     f"column '{name}' is {kind} in {file.shown} and {agreed[name]} before",

@@ -6,17 +6,19 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import drift, features, parquet, partitions, statistics
-from ai_workflow.drift import Drift
+from ai_workflow.config.settings import Section, Settings
+from ai_workflow.datasets import column_profile, parquet, partitions
+from ai_workflow.datasets.partitions import Partition
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.logs import logger
-from ai_workflow.partitions import Partition
-from ai_workflow.reading import Reader
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Section, Settings
+from ai_workflow.features import transform
+from ai_workflow.features.cell_reader import Reader
+from ai_workflow.inference.stored_predictions import BATCH
+from ai_workflow.quality import drift
+from ai_workflow.quality.drift import Drift
+from ai_workflow.registry.registry import Registry
 from ai_workflow.stage_names import stage
-from ai_workflow.stages.predicted import BATCH
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +105,7 @@ def _of_columns(store: Store, latest: pd.DataFrame, spec: dict[str, Any]) -> tup
     """Return the drift of each column that says something, and how many rows with values there are."""
     sent, reader = _sent(store, latest), Reader(spec)
     found: dict[str, Drift] = {}
-    for name in features.inputs(spec):
+    for name in transform.inputs(spec):
         seen, column = spec["statistics"].get(name), reader.columns[name]
         if not sent or not seen or column.type == "datetime":
             continue
@@ -150,5 +152,5 @@ def _of_answers(predictions: pd.Series, card: dict[str, Any]) -> Drift | None:
         held = [sum(column) for column in zip(*card["scores"]["confusion"], strict=True)]
         return drift.of_values(Counter(present.tolist()), dict(zip(card["classes"], held, strict=True)))
     held_out = pd.Series([answer for _, answer in card.get("sample", [])], dtype="float64")
-    known = statistics.merge_numbers([statistics.of_numbers(held_out)])
+    known = column_profile.merge_numbers([column_profile.of_numbers(held_out)])
     return drift.of_numbers(pd.to_numeric(present, errors="coerce").astype("float64"), known)

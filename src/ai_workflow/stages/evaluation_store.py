@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai_workflow import trace
+from ai_workflow.config.settings import Section, Settings
 from ai_workflow.errors import StoreError
-from ai_workflow.logs import logger
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Section, Settings
+from ai_workflow.quality.performance import Standing
+from ai_workflow.registry.registry import Registry
 from ai_workflow.stage_names import stage
-from ai_workflow.standing import Standing
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
+from ai_workflow.telemetry.logs import logger
 
 FOLDER = "evaluations"
 log = logger("evaluation_store")
@@ -56,7 +56,7 @@ def keep(
             **{name: max(found[name], before.get(name, 0)) for name in ("labeled_total", "correct_total")},
             "drift": drifted["drift"].get(version),
             "evaluated": moment,
-            "trace_id": trace.current(),
+            "trace_id": trace_context.current(),
         }
         refs.append(store.write_record(path, body).to_json())
         labeled += bool(found["labeled_total"])

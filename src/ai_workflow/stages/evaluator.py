@@ -5,30 +5,22 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import (
-    baseline,
-    card,
-    cautions,
-    features,
-    fingerprint,
-    golden,
-    json_text,
-    memory,
-    partitions,
-    plots,
-    scores,
-    trace,
-    trainers,
-)
-from ai_workflow.baseline import Comparison
+from ai_workflow import json_text
+from ai_workflow.config.settings import Section, Settings
+from ai_workflow.datasets import fingerprint, partitions
+from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.logs import logger
-from ai_workflow.partitions import Dataset
-from ai_workflow.settings import Section, Settings
+from ai_workflow.evaluation import baseline, champion, evaluation_warnings, model_card, plots, scores
+from ai_workflow.evaluation.baseline import Comparison
+from ai_workflow.features import transform
+from ai_workflow.registry import golden_rows
+from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
-from ai_workflow.stages import rival
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
+from ai_workflow.telemetry.logs import logger
+from ai_workflow.training import protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +31,7 @@ _REMEDY = (
     "Give columns that say more about the target, or more rows; evaluate.beat_baseline: false lets such a model pass. "
 )
 # All answers of the holdout are held at once; the rows themselves are read in slices.
-_LESS_HELD = f"{memory.MORE}, or hold out fewer rows: evaluate.holdout"
+_LESS_HELD = f"{memory_pressure.MORE}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
@@ -73,7 +65,7 @@ def evaluate(
     featured: dict[str, Any],
     trained: dict[str, Any],
     gate: Gate,
-    against: rival.Rival,
+    against: champion.Rival,
 ) -> dict[str, Any]:
     """Score the model on the holdout, write the report, the card, the plots and golden rows, and return references.
 
@@ -83,11 +75,11 @@ def evaluate(
     """
     spec = read_spec(store, featured)
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
-    predict = trainers.load(trained["kind"], model)
+    predict = protocol.load(trained["kind"], model)
     made = Dataset.load(store, featured)
-    y, answers = memory.fitting(partial(_holdout, store, made, spec, predict), made.largest, remedy=_LESS_HELD)
+    y, answers = memory_pressure.fitting(partial(_holdout, store, made, spec, predict), made.largest, remedy=_LESS_HELD)
     found = scores.of(y, answers, spec)
-    stable = rival.score(store, Dataset.load(store, clean), spec, against) if against.version else None
+    stable = champion.score(store, Dataset.load(store, clean), spec, against) if against.version else None
     compared = baseline.compare(gate.metric, y, answers, spec)
     passed, verdict = judge(found, gate, stable, compared)
     judged = {"passed": passed, "verdict": verdict, "baseline": compared.value, "beats_baseline": compared.beats}
@@ -98,14 +90,16 @@ def evaluate(
         "stable": stable,
         "gate": {**gate.model_dump(), **judged},
         "holdout_rows": len(y),
-        "importance": trainers.importance(trained["kind"], model, features.names(spec)),
+        "importance": protocol.importance(trained["kind"], model, transform.names(spec)),
         "sample": [[float(a), float(b)] for a, b in zip(y[:_PLOTTED], answers[:_PLOTTED], strict=True)]
         if spec["classes"] is None
         else [],
     }
-    report["warnings"] = cautions.of(report)
+    report["warnings"] = evaluation_warnings.of(report)
     cleaned = Dataset.load(store, clean)
-    chosen = memory.fitting(partial(golden.choose, store, cleaned, spec, predict), cleaned.largest, remedy=_LESS_HELD)
+    chosen = memory_pressure.fitting(
+        partial(golden_rows.choose, store, cleaned, spec, predict), cleaned.largest, remedy=_LESS_HELD
+    )
     refs = _write(store, fingerprint.of("evaluated", clean, featured, trained, gate, against), report, chosen)
     for text in report["warnings"]:
         log.warning("%s", text)
@@ -162,11 +156,11 @@ def _beside(compared: Comparison | None, value: float) -> str:
 
 
 def _holdout(
-    store: Store, dataset: Dataset, spec: dict[str, Any], predict: trainers.Predict, rows: int
+    store: Store, dataset: Dataset, spec: dict[str, Any], predict: protocol.Predict, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
-    names, truths, answers = features.names(spec), [], []
+    names, truths, answers = transform.names(spec), [], []
     for _, frame in partitions.frames(store, dataset, [TARGET, HOLDOUT, *names], rows):
         held = frame[frame[HOLDOUT]]
         if len(held):
@@ -205,9 +199,9 @@ def _about(
         "reduced": trained["reduced"],
         "adapted": trained["adapted"],
         "features": featured["features"],
-        "columns": len(features.inputs(spec)),
+        "columns": len(transform.inputs(spec)),
         "data": clean["fingerprint"],
-        "trace_id": trace.current(),
+        "trace_id": trace_context.current(),
     }
 
 
@@ -216,5 +210,5 @@ def _write(store: Store, key: str, report: dict[str, Any], chosen: dict[str, Any
     report["plots"] = sorted(drawn)
     texts = {"report.json": report, "golden.json": chosen}
     files = {name: json_text.document(body) for name, body in texts.items()}
-    files |= {"card.md": card.render(report).encode(), **drawn}
+    files |= {"card.md": model_card.render(report).encode(), **drawn}
     return {name: store.write(f"{FOLDER}/{key}/{name}", data).to_json() for name, data in sorted(files.items())}

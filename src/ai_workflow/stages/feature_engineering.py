@@ -6,24 +6,16 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import (
-    features,
-    fingerprint,
-    json_text,
-    memory,
-    parquet,
-    partitions,
-    progress,
-    split,
-    statistics,
-    targets,
-)
+from ai_workflow import json_text
+from ai_workflow.config.settings import FeatureOptions, Section, Settings
+from ai_workflow.datasets import column_profile, fingerprint, parquet, partitions, split, target_checks
+from ai_workflow.datasets.partitions import ID, RESERVED, ROW, Dataset, Partition
 from ai_workflow.errors import StageError
-from ai_workflow.logs import logger
-from ai_workflow.partitions import ID, RESERVED, ROW, Dataset, Partition
-from ai_workflow.settings import FeatureOptions, Section, Settings
+from ai_workflow.features import transform
+from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,18 +56,18 @@ def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptio
     parting = {"holdout": roles.holdout, "timestamp": roles.timestamp, "cutoff": cut}
     seen = _statistics(store, dataset, parting, roles.target, roles.task)
     columns = dataset.info["schema"]
-    described = features.describe(
+    described = transform.describe(
         columns, seen["columns"], roles.model_dump(), options.max_categories, options.min_count
     )
     if not described:
         raise StageError(
             "no column gives a feature", "Declare a number, category, boolean or datetime column under `schema`"
         )
-    targets.varies({name: seen["columns"][name] for name in {feature["column"] for feature in described}})
+    target_checks.varies({name: seen["columns"][name] for name in {feature["column"] for feature in described}})
     if roles.task == "regression":
-        targets.numbers(seen["columns"][roles.target], roles.target)
+        target_checks.numbers(seen["columns"][roles.target], roles.target)
     spec = {
-        "version": features.VERSION,
+        "version": transform.VERSION,
         "pipeline": roles.pipeline,
         "task": roles.task,
         "target": roles.target,
@@ -84,7 +76,7 @@ def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptio
         "split": parting,
         "schema": columns,
         "cells": dataset.info.get("cells", {}),
-        "classes": targets.classes(seen, roles.target, cut) if roles.task == "classification" else None,
+        "classes": target_checks.classes(seen, roles.target, cut) if roles.task == "classification" else None,
         "features": described,
         "statistics": seen["columns"],
         "training_rows": seen["rows"],
@@ -131,7 +123,7 @@ def _transform(store: Store, part: Partition, spec: dict[str, Any], stamp: str) 
             tables = (parquet.tabled(to_features(frame, spec)) for frame in frames)
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
 
-        return asdict(memory.fitting(made, part.rows))
+        return asdict(memory_pressure.fitting(made, part.rows))
 
     return Partition(**partitions.remembered(store, "features", key, compute))
 
@@ -140,7 +132,7 @@ def to_features(frame: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
     """Return features with `__row` and `__id`, and `__target` and `__holdout` where the target is there."""
     import pandas as pd
 
-    made = pd.DataFrame(features.transform(frame, spec), columns=features.names(spec))
+    made = pd.DataFrame(transform.transform(frame, spec), columns=transform.names(spec))
     made.insert(0, ROW, frame[ROW])
     made.insert(1, ID, frame[ID])
     if spec["target"] in frame:
@@ -176,7 +168,7 @@ def _statistics(store: Store, dataset: Dataset, parting: dict[str, Any], target:
     merged = {
         name: _merge(declared["type"], [part["columns"][name] for part in parts]) for name, declared in columns.items()
     }
-    held = statistics.merge_values([part["held"] for part in parts]) if task == "classification" else None
+    held = column_profile.merge_values([part["held"] for part in parts]) if task == "classification" else None
     return {"rows": rows, "columns": merged, "held": held}
 
 
@@ -191,23 +183,23 @@ def _of_partition(
         return partitions.read(store, part, [name])[name]
 
     body = {name: _of_column(column(name)[~held], declared["type"]) for name, declared in columns.items()}
-    return {"rows": int((~held).sum()), "columns": body, "held": statistics.of_values(column(target)[held])}
+    return {"rows": int((~held).sum()), "columns": body, "held": column_profile.of_values(column(target)[held])}
 
 
 def _of_column(values: pd.Series, kind: str) -> dict[str, Any]:
     if kind in ("category", "text"):
-        body = statistics.of_values(values)
+        body = column_profile.of_values(values)
         # Free text is not kept: it is no feature, and may be personal.
         return body | {"counts": []} if kind == "text" else body
     if kind == "datetime":
-        body = statistics.of_numbers(values.astype("int64").where(values.notna()) / 1e6)
+        body = column_profile.of_numbers(values.astype("int64").where(values.notna()) / 1e6)
         present = values.dropna()
         return body | {"has_hours": bool((present != present.dt.normalize()).any())}
-    return statistics.of_numbers(values.astype("Float64"))
+    return column_profile.of_numbers(values.astype("Float64"))
 
 
 def _merge(kind: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
     if kind in ("category", "text"):
-        return statistics.merge_values(parts)
-    merged = statistics.merge_numbers(parts)
+        return column_profile.merge_values(parts)
+    merged = column_profile.merge_numbers(parts)
     return merged | {"has_hours": any(part["has_hours"] for part in parts)} if kind == "datetime" else merged

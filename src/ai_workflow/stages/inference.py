@@ -5,27 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ai_workflow import (
-    features,
-    fingerprint,
-    memory,
-    parquet,
-    partitions,
-    prediction_columns,
-    progress,
-    trace,
-    trainers,
-)
+from ai_workflow.config.settings import Section
+from ai_workflow.config.settings.section import NOT_IN_KEY
+from ai_workflow.datasets import fingerprint, parquet, partitions
+from ai_workflow.datasets.partitions import ID, ROW, Dataset, Partition
 from ai_workflow.errors import StoreError, VersionBroken
-from ai_workflow.logs import logger
-from ai_workflow.model_process import ModelFailed, ModelProcess
-from ai_workflow.partitions import ID, ROW, Dataset, Partition
-from ai_workflow.registry import Registry, Version
-from ai_workflow.settings import Section
-from ai_workflow.settings.section import NOT_IN_KEY
+from ai_workflow.features import transform
+from ai_workflow.inference import prediction_columns
+from ai_workflow.inference.model_process import ModelFailed, ModelProcess
+from ai_workflow.registry.registry import Registry, Version
+from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import read_spec
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
+from ai_workflow.telemetry.logs import logger
+from ai_workflow.training import protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,9 +62,9 @@ def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[st
                 for number, part in enumerate(dataset.partitions, 1):
                     done.append(_score(store, part, spec, process, scoring))
                     progress.report(number, len(dataset.partitions), "partitions")
-    except (memory.MemoryExhausted, MemoryError) as error:
+    except (memory_pressure.MemoryExhausted, MemoryError) as error:
         # Another version may be smaller.
-        last = error if isinstance(error, memory.MemoryExhausted) else memory.exhausted(error)
+        last = error if isinstance(error, memory_pressure.MemoryExhausted) else memory_pressure.exhausted(error)
         raise VersionBroken(last.problem, last.remedy) from error
     except ModelFailed as error:
         raise VersionBroken(
@@ -95,8 +90,8 @@ def read(registry: Registry, version: Version, name: str) -> bytes:
 
 
 def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelProcess, scoring: Scoring) -> Partition:
-    code = fingerprint.code_version(__name__, *trainers.modules_of(process.kind))
-    key = fingerprint.of("scored", code, part.sha256, scoring, trace.current())
+    code = fingerprint.code_version(__name__, *protocol.modules_of(process.kind))
+    key = fingerprint.of("scored", code, part.sha256, scoring, trace_context.current())
 
     def answered(frame: pd.DataFrame) -> pa.Table:
         answers = _ask(process, frame, spec, scoring.batch_size)
@@ -107,7 +102,7 @@ def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelPr
             tables = map(answered, partitions.slices(store, part, rows))
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
 
-        return asdict(memory.fitting(scored, part.rows))
+        return asdict(memory_pressure.fitting(scored, part.rows))
 
     return Partition(**partitions.remembered(store, "scored", key, compute))
 
@@ -115,7 +110,7 @@ def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelPr
 def _ask(process: ModelProcess, frame: pd.DataFrame, spec: dict[str, Any], size: int) -> np.ndarray:
     import numpy as np
 
-    x = frame[features.names(spec)].to_numpy("float32")
+    x = frame[transform.names(spec)].to_numpy("float32")
     return np.concatenate([process.predict(x[start : start + size]) for start in range(0, len(x), size)])
 
 
@@ -141,4 +136,4 @@ def _to_frame(
             "score": answers.max(axis=1),
             **dict(zip(prediction_columns.of_classes(spec["classes"]), answers.T.astype("float64"), strict=False)),
         }
-    return pd.DataFrame({**columns, "model_version": scoring.version, "trace_id": trace.current()})
+    return pd.DataFrame({**columns, "model_version": scoring.version, "trace_id": trace_context.current()})

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import interrupt, joining, labels, partitions, progress
-from ai_workflow.buckets import Buckets, Marks, count_for, hashes
+from ai_workflow.config.settings import Section, Settings
+from ai_workflow.config.settings.evaluation import Evaluation
+from ai_workflow.datasets import partitions
+from ai_workflow.datasets.partitions import Dataset
+from ai_workflow.datasets.spill import Buckets, Marks, count_for, hashes
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.label_ledger import Ledger
-from ai_workflow.label_reader import LabelReader
-from ai_workflow.latest import Latest
-from ai_workflow.logs import logger
-from ai_workflow.partitions import Dataset
-from ai_workflow.registry import Registry
-from ai_workflow.settings import Section, Settings
-from ai_workflow.settings.evaluation import Evaluation
-from ai_workflow.stages.predicted import BATCH, Batch, Predictions
-from ai_workflow.store import Store
+from ai_workflow.inference.stored_predictions import BATCH, Batch, Predictions
+from ai_workflow.quality import label_join, labels
+from ai_workflow.quality.label_reader import LabelReader
+from ai_workflow.quality.label_store import Ledger
+from ai_workflow.quality.recent_predictions import Latest
+from ai_workflow.registry.registry import Registry
+from ai_workflow.runtime import cancellation, progress
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,7 +77,7 @@ class Intake:
         self._predictions = Predictions(store, asked.pipeline)
         self.parts = list(self._predictions.parts(since))
         rows = max(ledger.rows + (loaded.rows if loaded else 0), sum(part["rows"] for _, part in self.parts))
-        schemas = joining.label_schema(), joining.match_schema(), joining.label_schema(), _row_schema()
+        schemas = label_join.label_schema(), label_join.match_schema(), label_join.label_schema(), _row_schema()
         made = (stack.enter_context(Buckets(schema, count_for(rows))) for schema in schemas)
         self.told, self.predicted, self._by_row, self._rows = made
         self._marks, self._row_marks = Marks(), Marks()
@@ -102,7 +104,7 @@ class Intake:
         for table in self._ledger.matches():
             self.predicted.add(_with(table, kept=True))
         for number, (version, part) in enumerate(self.parts, 1):
-            interrupt.check()
+            cancellation.check()
             for batch in self._predictions.batches(version, part):
                 self._take_predictions(batch)
             progress.report(number, len(self.parts), "files of predictions")
@@ -162,7 +164,7 @@ class Intake:
 
         for number in range(self._by_row.count):
             told, rows = self._by_row.read(number).to_pandas(), self._rows.read(number).to_pandas()
-            found = told.rename(columns={"key": "id"}).merge(rows, on="id").sort_values(joining.ORDER)
+            found = told.rename(columns={"key": "id"}).merge(rows, on="id").sort_values(label_join.ORDER)
             self.told.add(pa.Table.from_pandas(found, preserve_index=False))
 
 

@@ -8,21 +8,23 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import fingerprint, interrupt, joining, label_ledger, labels, partitions
-from ai_workflow.buckets import Buckets
+from ai_workflow.config.settings import Database
+from ai_workflow.config.settings.evaluation import Evaluation
+from ai_workflow.datasets import fingerprint, partitions
+from ai_workflow.datasets.partitions import Dataset
+from ai_workflow.datasets.spill import Buckets
 from ai_workflow.errors import NoRows, StageError
-from ai_workflow.label_ledger import Ledger
-from ai_workflow.logs import logger
-from ai_workflow.partitions import Dataset
-from ai_workflow.secrets import Fetch
-from ai_workflow.settings import Database
-from ai_workflow.settings.evaluation import Evaluation
+from ai_workflow.inference.stored_predictions import DEFAULT
+from ai_workflow.quality import label_join, label_store, labels
+from ai_workflow.quality.label_store import Ledger
+from ai_workflow.quality.performance import Standing
+from ai_workflow.runtime import cancellation
+from ai_workflow.secret_values import Fetch
 from ai_workflow.stage_names import stage
 from ai_workflow.stages import data_loader
 from ai_workflow.stages.label_intake import Intake, Labelling
-from ai_workflow.stages.predicted import DEFAULT
-from ai_workflow.standing import Standing
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,14 +66,14 @@ def join(
         intake.take()
         settled = _Settled(asked, moment, intake.latest, stack)
         for number in range(intake.told.count):
-            interrupt.check()
+            cancellation.check()
             told, predicted = intake.told.read(number).to_pandas(), intake.predicted.read(number).to_pandas()
-            settled.add(joining.join(told, predicted, settled.now), is_all=ledger.is_scattered)
+            settled.add(label_join.join(told, predicted, settled.now), is_all=ledger.is_scattered)
         made_of = fingerprint.of(ledger.names, loaded and loaded.fingerprint, intake.parts)
         fresh = settled.fresh()
         if fresh or ledger.segments:
             ledger.keep(made_of, fresh, is_all=ledger.is_scattered)
-        latest = _latest(store, f"{label_ledger.FOLDER}/{asked.pipeline}/latest", intake, moment)
+        latest = _latest(store, f"{label_store.FOLDER}/{asked.pipeline}/latest", intake, moment)
         result = settled.result(intake.rejects)
     return {**result, "latest": latest}
 
@@ -113,12 +115,12 @@ class _Settled:
             self._standing(version)
         self._fresh = {
             kind: stack.enter_context(Buckets(schema, 1))
-            for kind, schema in (("labels", labels.schema()), ("matches", label_ledger.matches_schema()))
+            for kind, schema in (("labels", labels.schema()), ("matches", label_store.matches_schema()))
         }
         self._counts = Counter(dict.fromkeys(("waiting", "repeated", "contradicting", "new"), 0))
         self._contradicted: list[str] = []
 
-    def add(self, found: joining.Joined, *, is_all: bool) -> None:
+    def add(self, found: label_join.Joined, *, is_all: bool) -> None:
         """Count what was joined, and take what is new, or all of it."""
         import pyarrow as pa
 
@@ -176,4 +178,4 @@ class _Settled:
 
 
 def _new(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[~frame[joining.KEPT].astype(bool)]
+    return frame[~frame[label_join.KEPT].astype(bool)]

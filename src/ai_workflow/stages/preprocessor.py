@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import cells, duplicates, fingerprint, memory, parquet, partitions, progress, quarantine, schema
-from ai_workflow.cells import Cells
-from ai_workflow.duplicates import Cleaned
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets import cells, coercion, deduplication, fingerprint, parquet, partitions, quarantine
+from ai_workflow.datasets.cells import Cells
+from ai_workflow.datasets.deduplication import Cleaned
+from ai_workflow.datasets.partitions import ID, ROW, Dataset, Partition
 from ai_workflow.errors import StageError
-from ai_workflow.logs import logger
-from ai_workflow.partitions import ID, ROW, Dataset, Partition
-from ai_workflow.row_rules import Rules
-from ai_workflow.settings import Column
+from ai_workflow.features.row_rules import Rules
+from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, 
         cleaned.append(_clean(store, part, columns, rules))
         progress.report(number, len(dataset.partitions), "partitions")
     if rules.deduplicate == "rows" or (rules.deduplicate == "id" and rules.id):
-        cleaned = duplicates.without(store, cleaned, rules.id if rules.deduplicate == "id" else None)
+        cleaned = deduplication.without(store, cleaned, rules.id if rules.deduplicate == "id" else None)
     kept = tuple(body.part for body in cleaned if body.part.rows)
     rejected = quarantine.gather(store, [body.rejected for body in cleaned if body.rejected])
     info = {"schema": _described(columns, rules), "cells": rules.cells.model_dump(mode="json"), **dataset.reduced}
@@ -132,10 +133,10 @@ def _told(store: Store, dataset: Dataset, names: list[str], limit: float) -> dic
         return {}
     parts: dict[str, list[dict[str, int]]] = {name: [] for name in names}
     for part in dataset.partitions:
-        key = fingerprint.of("signs", fingerprint.code_version(schema.__name__), part.sha256, names)
+        key = fingerprint.of("signs", fingerprint.code_version(coercion.__name__), part.sha256, names)
 
         def look(_: str, part: Partition = part) -> dict[str, Any]:
-            return {name: schema.signs(partitions.read(store, part, [name])[name]) for name in names}
+            return {name: coercion.signs(partitions.read(store, part, [name])[name]) for name in names}
 
         body = partitions.remembered(store, "signs", key, look)
         for name in names:
@@ -143,7 +144,7 @@ def _told(store: Store, dataset: Dataset, names: list[str], limit: float) -> dic
     for name, seen in parts.items():
         if not sum(sign["present"] for sign in seen):
             raise _empty_column(name, dataset.rows)
-    return {name: schema.told_by(seen, min(limit, _MOST_AGAINST)) for name, seen in parts.items()}
+    return {name: coercion.told_by(seen, min(limit, _MOST_AGAINST)) for name, seen in parts.items()}
 
 
 def _empty_column(name: str, rows: int) -> StageError:
@@ -185,7 +186,7 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rul
             away = partitions.write(store, f"{stem}-rejected.parquet", rejected, part.source) if rejected else None
             return Cleaned(kept, away, present)
 
-        return memory.fitting(judged, part.rows).to_json()
+        return memory_pressure.fitting(judged, part.rows).to_json()
 
     return Cleaned.from_json(partitions.remembered(store, "clean", key, compute))
 
@@ -202,7 +203,7 @@ def _judge_rows(
     for name, column in columns.items():
         typed[name], found = cells.clean(frame[name], column, rules.cells, rules.spelling(name))
         if name == rules.target and rules.task == "classification":
-            typed[name], _ = schema.coerce(typed[name], Column(type="category", nullable=True))
+            typed[name], _ = coercion.coerce(typed[name], Column(type="category", nullable=True))
         for reason, rows in found:
             if rows.any():
                 findings.append((name, reason, rows))

@@ -6,13 +6,17 @@ import hashlib
 import json
 from typing import Any
 
-from ai_workflow import card, fingerprint, json_text, publishing, trace
-from ai_workflow.logs import logger
-from ai_workflow.registry import MANIFEST, Registry
-from ai_workflow.settings import Section
+from ai_workflow import json_text
+from ai_workflow.config.settings import Section
+from ai_workflow.datasets import fingerprint
+from ai_workflow.evaluation import model_card
+from ai_workflow.registry import publication
+from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import read_spec
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
+from ai_workflow.telemetry.logs import logger
 
 log = logger("registry")
 
@@ -51,12 +55,12 @@ def publish(
         "baseline": report["baseline"],
         "beats_baseline": report["gate"]["beats_baseline"],
     }
-    version = publishing.publish(
+    version = publication.publish(
         registry,
         files,
         _schema(spec),
         about,
-        lambda name: {"card.md": card.render(report, name).encode()},
+        lambda name: {"card.md": model_card.render(report, name).encode()},
         origin=fingerprint.of(
             {name: ref["sha256"] for name, ref in evaluated["files"].items()}, trained["fingerprint"], featured["spec"]
         ),
@@ -73,7 +77,7 @@ def publish(
         "fingerprint": fingerprint.of(version.name, manifest),
         "version": version.name,
         "folder": version.folder,
-        "trace_id": trace.current(),
+        "trace_id": trace_context.current(),
         "message": message,
         "manifest": {"path": path, "sha256": manifest},
         "files": [version.file(name).to_json() for name in sorted(version.manifest["files"])],

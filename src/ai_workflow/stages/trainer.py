@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow import features, fingerprint, memory, partitions, settings, split, trainers
-from ai_workflow.checkpoint import Checkpoints
+from ai_workflow.config import settings
+from ai_workflow.datasets import fingerprint, partitions, split
+from ai_workflow.datasets.partitions import ID, Dataset, Partition
 from ai_workflow.errors import StageError
-from ai_workflow.logs import logger
-from ai_workflow.partitions import ID, Dataset, Partition
+from ai_workflow.features import transform
+from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
-from ai_workflow.store import Store
-from ai_workflow.trainers import TrainingData
-from ai_workflow.trainers.loop import Training
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
+from ai_workflow.training import protocol
+from ai_workflow.training.checkpoints import Checkpoints
+from ai_workflow.training.loop import Training
+from ai_workflow.training.protocol import TrainingData
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +46,7 @@ class PartitionRows:
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X, (n, features) float32, and y, (n,) float64."""
-        return memory.fitting(self._read, self.partition.rows)
+        return memory_pressure.fitting(self._read, self.partition.rows)
 
     def _read(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
@@ -78,11 +82,11 @@ def train(
             trains the same now.
         Interrupted: a stop was asked for; the training is saved.
     """
-    trainer = trainers.trainer(options.kind)
+    trainer = protocol.trainer(options.kind)
     library = f"{trainer.library} {fingerprint.library_version(trainer.library)}"
-    code = fingerprint.code_version(__name__, *trainers.modules_of(options.kind))
+    code = fingerprint.code_version(__name__, *protocol.modules_of(options.kind))
     batch_size = batch_size or 128
-    key = fingerprint.of("model", featured, options, trainers.rows_per_step(options.kind, batch_size), code, library)
+    key = fingerprint.of("model", featured, options, protocol.rows_per_step(options.kind, batch_size), code, library)
     spec = read_spec(store, featured)
     checkpoints = Checkpoints(store, spec["pipeline"], key, options.checkpoint.keep)
     with checkpoints.held():
@@ -122,10 +126,10 @@ def _reduced(made: Dataset, asked: int, used: int | None) -> dict[str, list[int]
 
 def split_rows(store: Store, dataset: Dataset, spec: dict[str, Any], options: settings.Trainer) -> TrainingData:
     """Return which rows of each partition are for training and which for validation."""
-    names = features.names(spec)
+    names = transform.names(spec)
     training, validation = [], []
     for part in dataset.partitions:
-        learn, watched = memory.fitting(partial(_masks, store, part, options), part.rows)
+        learn, watched = memory_pressure.fitting(partial(_masks, store, part, options), part.rows)
         if options.early_stopping:
             validation.append(PartitionRows(store, part, names, watched))
         training.append(PartitionRows(store, part, names, learn))

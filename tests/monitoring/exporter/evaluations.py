@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai_workflow.store import Store
+from ai_workflow.storage.store import Store
 
 RECORD: dict[str, Any] = {
     "pipeline": "credit", "model_version": "model_v1.2", "task": "classification",

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from ai_workflow import journal
-from ai_workflow.journal import Event, Journal
-from ai_workflow.store import Store
-from monitoring.exporter.failures import Failures
-from monitoring.exporter.journal_source import JournalSource
-from monitoring.exporter.latest import Sample
+from ai_workflow.exporter.failures import Failures
+from ai_workflow.exporter.journal_source import JournalSource
+from ai_workflow.exporter.samples import Sample
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
+from ai_workflow.telemetry.journal import Event, Journal
 from tests import services
 
 ROOT = Path(__file__).parents[3]

@@ -15,17 +15,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ai_workflow import journal
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.store import Store
-from deploy.server import Server
-from monitoring.exporter.collecting import Collecting
-from monitoring.exporter.expected_source import NAME, ExpectedSource
-from monitoring.exporter.failures import Failures
-from monitoring.exporter.intervals import seconds
-from monitoring.exporter.latest import Sample
-from monitoring.exporter.prefect_schedules import PrefectSchedules
-from monitoring.exporter.schedule_source import ScheduleSource
+from ai_workflow.exporter.collector import Collecting
+from ai_workflow.exporter.expected_source import NAME, ExpectedSource
+from ai_workflow.exporter.failures import Failures
+from ai_workflow.exporter.intervals import seconds
+from ai_workflow.exporter.prefect_schedules import PrefectSchedules
+from ai_workflow.exporter.samples import Sample
+from ai_workflow.exporter.schedule_source import ScheduleSource
+from ai_workflow.local.server import Server
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
 from tests import patient
 from tests.monitoring.exporter.places import SOURCES, Book, Exporting
 

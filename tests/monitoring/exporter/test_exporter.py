@@ -10,21 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import config, journal, metrics, run_lock
-from ai_workflow.checkpoint import Checkpoints
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.config import loader
+from ai_workflow.exporter.exporter import Exporter
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage import run_lock
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal, metrics
+from ai_workflow.training.checkpoints import Checkpoints
 from benchmarks import registry
-from monitoring.exporter.exporter import Exporter
 from tests import processes
 from tests.monitoring.exporter import evaluations
 from tests.monitoring.exporter.places import ROOT, Book, Exporting, scrape, told
 
 RUN = """
 import sys, time
-from ai_workflow import observe, run_lock
-from ai_workflow.journal import Journal
-from ai_workflow.store import Store
+from ai_workflow.telemetry import instrumentation as observe; from ai_workflow.storage import run_lock
+from ai_workflow.telemetry.journal import Journal
+from ai_workflow.storage.store import Store
 store, trace_id = Store(sys.argv[1]), "b" * 32
 run_lock.hold(store, "the-run", run_lock.Holder(trace_id, "first"))
 watching = [observe.Journaling(Journal(store))]
@@ -104,7 +106,7 @@ def test_every_metric_of_the_table_is_shown_and_no_other(tmp_path: Path) -> None
 
 
 def test_an_empty_store_is_no_failure_and_is_not_touched(tmp_path: Path) -> None:
-    settings = config.load(root=ROOT, env={}, overrides={"store.root": str(tmp_path / "nothing" / "yet")}).settings
+    settings = loader.load(root=ROOT, env={}, overrides={"store.root": str(tmp_path / "nothing" / "yet")}).settings
     exporter = Exporter(settings, {})
     exporter.collecting.look()
     found = told(exporter.collecting.samples())

@@ -13,12 +13,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ai_workflow import journal
-from ai_workflow.journal import CACHED, ERROR, RECOVERY, RESUMED, RUN, SKIPPED, STARTED, SUCCESS, Event, Journal
-from ai_workflow.store import Store
-from monitoring.exporter.failures import Failures
-from monitoring.exporter.journal_folders import ROUND
-from monitoring.exporter.journal_source import JournalSource
+from ai_workflow.exporter.failures import Failures
+from ai_workflow.exporter.journal_folders import ROUND
+from ai_workflow.exporter.journal_source import JournalSource
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
+from ai_workflow.telemetry.journal import (
+    CACHED,
+    ERROR,
+    RECOVERY,
+    RESUMED,
+    RUN,
+    SKIPPED,
+    STARTED,
+    SUCCESS,
+    Event,
+    Journal,
+)
 from tests.monitoring.exporter.places import SOURCES, Book, looked, told
 
 STAGES = ("data_loader", "trainer", "registry")

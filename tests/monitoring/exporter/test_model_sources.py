@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from ai_workflow import publishing
-from ai_workflow.checkpoint import Checkpoints
-from ai_workflow.promotion import roll_back
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.exporter.checkpoint_source import CheckpointSource
+from ai_workflow.exporter.collector import Collecting
+from ai_workflow.exporter.disk_source import DiskSource
+from ai_workflow.exporter.evaluation_source import FEATURES, EvaluationSource
+from ai_workflow.exporter.failures import Failures
+from ai_workflow.exporter.registry_source import MOST, RegistrySource
+from ai_workflow.exporter.samples import Sample
+from ai_workflow.registry import publication
+from ai_workflow.registry.promotion import roll_back
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
+from ai_workflow.training.checkpoints import Checkpoints
 from benchmarks import registry as many
-from monitoring.exporter.checkpoint_source import CheckpointSource
-from monitoring.exporter.collecting import Collecting
-from monitoring.exporter.disk_source import DiskSource
-from monitoring.exporter.evaluation_source import FEATURES, EvaluationSource
-from monitoring.exporter.failures import Failures
-from monitoring.exporter.latest import Sample
-from monitoring.exporter.registry_source import MOST, RegistrySource
 from tests.monitoring.exporter import evaluations
 from tests.monitoring.exporter.places import SOURCES
 
@@ -46,7 +46,9 @@ def values(samples: list[Sample], name: str) -> dict[str, float]:
 
 def publish(store: Store, pipeline: str = "credit") -> str:
     about = {"kind": "lightgbm"}
-    return publishing.publish(Registry(store, f"{MODELS}/{pipeline}"), {"model.txt": b"m" * 1000}, "schema", about).name
+    return publication.publish(
+        Registry(store, f"{MODELS}/{pipeline}"), {"model.txt": b"m" * 1000}, "schema", about
+    ).name
 
 
 def test_versions_are_shown_with_their_aliases_as_these_change(store: Store, failures: Failures) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow import journal
-from ai_workflow.registry import Registry
-from ai_workflow.store import Store
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal
 from benchmarks import registry
 from tests.monitoring import live
 from tests.monitoring.exporter import evaluations

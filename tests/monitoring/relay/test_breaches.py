@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from monitoring.relay.breaches import Breaches, Change
-from monitoring.relay.notice import Alert, Notice
+from ai_workflow.alerting.breaches import Breaches, Change
+from ai_workflow.alerting.messages.notification import Alert, Notice
 
 SINCE, UNTIL = datetime(2025, 1, 15, 10, tzinfo=UTC), datetime(2025, 1, 15, 10, 12, tzinfo=UTC)
 

@@ -8,17 +8,17 @@ from typing import Any
 import orjson
 import pytest
 
-from ai_workflow.settings import Channel
-from monitoring.relay import alertmanager
-from monitoring.relay.channels import dingtalk, feishu
-from monitoring.relay.channels.opening import opened
-from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
-from monitoring.relay.notice import Alert, Notice
+from ai_workflow.alerting import alertmanager_webhook
+from ai_workflow.alerting.channels import dingtalk, feishu
+from ai_workflow.alerting.channels.channel import Refused, TooFast, Undelivered
+from ai_workflow.alerting.channels.factory import opened
+from ai_workflow.alerting.messages.notification import Alert, Notice
+from ai_workflow.config.settings import Channel
 from tests import services
 from tests.monitoring.relay.fake_vendors import KINDS, Vendors
 from tests.monitoring.relay.running_relay import alert, webhook
 
-NOTICE = alertmanager.notice(orjson.dumps(webhook(alert())))
+NOTICE = alertmanager_webhook.notice(orjson.dumps(webhook(alert())))
 
 
 def send(channel: dict[str, Any], notice: Notice = NOTICE) -> None:

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from monitoring.relay import alertmanager, prefect_webhook
-from monitoring.relay.bodies import BadBody
-from monitoring.relay.markup import Style, fitted
-from monitoring.relay.notice import Notice
-from monitoring.relay.rendering import render
+from ai_workflow.alerting import alertmanager_webhook, prefect_webhook
+from ai_workflow.alerting.messages.markup import Style, fitted
+from ai_workflow.alerting.messages.notification import Notice
+from ai_workflow.alerting.messages.rendering import render
+from ai_workflow.alerting.request_bodies import BadBody
 from tests.monitoring.relay.fake_vendors import KINDS, Vendors
 from tests.monitoring.relay.running_relay import RunningRelay, alert, webhook
 from tests.monitoring.relay.test_messages import plain, prefect
@@ -19,7 +19,7 @@ LONG = 40_000
 
 
 def read(*alerts: object, **other: object) -> Notice:
-    return alertmanager.notice(json.dumps(webhook(*alerts, **other)).encode())  # type: ignore[arg-type]
+    return alertmanager_webhook.notice(json.dumps(webhook(*alerts, **other)).encode())  # type: ignore[arg-type]
 
 
 def test_long_labels_and_annotations_are_clipped_visibly_and_the_group_delivered(
@@ -74,13 +74,13 @@ def test_characters_that_are_none_do_not_lose_an_alert(odd: str) -> None:
 
 def test_bytes_that_are_no_text_do_not_lose_an_alert() -> None:
     body = json.dumps(webhook(alert(pipeline="@@"))).encode().replace(b"@@", b"a\xff\xc3b")
-    assert "a\ufffd" in alertmanager.notice(body).alerts[0].labels["pipeline"]
+    assert "a\ufffd" in alertmanager_webhook.notice(body).alerts[0].labels["pipeline"]
 
 
 @pytest.mark.parametrize("body", [b"[" * 200_000, b'{"version": NaN}', b"\xff\xfe", b'{"a": "\\ud800"'])
 def test_what_is_no_webhook_is_refused_in_one_line(body: bytes) -> None:
     with pytest.raises(BadBody):
-        alertmanager.notice(body)
+        alertmanager_webhook.notice(body)
 
 
 def test_the_webhook_of_an_automation_is_clipped_and_its_values_are_read_as_text() -> None:

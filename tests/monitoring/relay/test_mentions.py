@@ -14,11 +14,11 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ai_workflow.settings import Channel
-from monitoring.relay import alertmanager, prefect_webhook
-from monitoring.relay.channels.opening import opened
-from monitoring.relay.channels.vendor import Vendor
-from monitoring.relay.notice import Notice
+from ai_workflow.alerting import alertmanager_webhook, prefect_webhook
+from ai_workflow.alerting.channels.channel import Vendor
+from ai_workflow.alerting.channels.factory import opened
+from ai_workflow.alerting.messages.notification import Notice
+from ai_workflow.config.settings import Channel
 from tests.monitoring.relay import mention_oracles
 from tests.monitoring.relay.fake_vendors import KINDS, Vendors
 from tests.monitoring.relay.mention_oracles import ORACLES
@@ -62,7 +62,7 @@ def notices(draw: st.DrawFn) -> Notice:
         one["annotations"] = {name: draw(TEXTS) for name in NOTES}
         one["annotations"] |= {f"{name}_url": draw(ADDRESSES) for name in ("runbook", "dashboard", "run")}
         alerts.append(one)
-    return alertmanager.notice(json.dumps(webhook(*alerts, externalURL=draw(ADDRESSES))).encode())
+    return alertmanager_webhook.notice(json.dumps(webhook(*alerts, externalURL=draw(ADDRESSES))).encode())
 
 
 class Wire:
@@ -115,7 +115,7 @@ def test_none_of_many_alerts_mentions_commands_or_links(wire: Wire, notice: Noti
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_oracle_finds_what_its_vendor_would_follow(kind: str, wire: Wire) -> None:
-    wire.problems(alertmanager.notice(orjson.dumps(webhook(alert()))))
+    wire.problems(alertmanager_webhook.notice(orjson.dumps(webhook(alert()))))
     body = wire.fakes.got[kind][0]
     assert list(ORACLES[kind](body)) == []
     raw = json.dumps(body).replace("availability", "<@all> [x](https://evil.example) @everyone /stop")
@@ -145,7 +145,7 @@ def test_what_apprise_reaches_is_sent_no_mention(url: str, monkeypatch: pytest.M
     one = alert(pipeline=" ".join(HOSTILE[:30]), feature="/stop evil.example #incident", slo="@everyone <@&31>")
     one["annotations"] |= {"summary": " ".join(HOSTILE), "dashboard_url": "https://g.test/?u=@everyone&v=<@&31>#!here"}
     vendor = opened(Channel.model_validate({"name": "any", "kind": "apprise", "url": url}))
-    asyncio.run(vendor.send(alertmanager.notice(orjson.dumps(webhook(one)))))
+    asyncio.run(vendor.send(alertmanager_webhook.notice(orjson.dumps(webhook(one)))))
 
     assert bodies
     for body in bodies:

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.relay import alertmanager, markup, prefect_webhook, wording
-from monitoring.relay.bodies import BadBody
-from monitoring.relay.clean import clean, clean_url
-from monitoring.relay.markup import Style, fitted
-from monitoring.relay.notice import Alert, Link, Notice
-from monitoring.relay.rendering import Room, render
-from monitoring.relay.wording import Language
+from ai_workflow.alerting import alertmanager_webhook, prefect_webhook
+from ai_workflow.alerting.messages import catalogue, markup
+from ai_workflow.alerting.messages.catalogue import Language
+from ai_workflow.alerting.messages.markup import Style, fitted
+from ai_workflow.alerting.messages.notification import Alert, Link, Notice
+from ai_workflow.alerting.messages.rendering import Room, render
+from ai_workflow.alerting.messages.sanitize import clean, clean_url
+from ai_workflow.alerting.request_bodies import BadBody
 from tests.monitoring.relay.running_relay import alert, webhook
 
 SINCE = datetime(2025, 1, 15, 10, tzinfo=UTC)
@@ -29,7 +30,7 @@ def plain(notice: Notice, **style: str) -> str:
 
 
 def notice(*alerts: object, **other: object) -> Notice:
-    return alertmanager.notice(orjson.dumps(webhook(*alerts, **other)))  # type: ignore[arg-type]
+    return alertmanager_webhook.notice(orjson.dumps(webhook(*alerts, **other)))  # type: ignore[arg-type]
 
 
 def test_a_message_in_full() -> None:
@@ -164,7 +165,7 @@ def test_a_text_made_to_take_long_does_not() -> None:
     ],
 )  # fmt: skip
 def test_numbers_carry_their_unit(value: str, unit: str, said: str) -> None:
-    assert wording.number(value, unit) == said
+    assert catalogue.number(value, unit) == said
 
 
 @pytest.mark.parametrize(
@@ -172,12 +173,12 @@ def test_numbers_carry_their_unit(value: str, unit: str, said: str) -> None:
     [(0, "0 s"), (59, "59 s"), (720, "12 min"), (3725, "1 h 2 min"), (90_000, "1 d 1 h"), (-5, "0 s")],
 )
 def test_durations_are_said_in_two_units(seconds: int, said: str) -> None:
-    assert wording.duration(timedelta(seconds=seconds), wording.ENGLISH) == said
+    assert catalogue.duration(timedelta(seconds=seconds), catalogue.ENGLISH) == said
 
 
 def test_moments_are_said_with_their_distance_from_utc() -> None:
-    assert wording.moment(SINCE, "Asia/Kolkata") == "2025-01-15 15:30:00 UTC+5:30"
-    assert wording.moment(SINCE, "America/New_York") == "2025-01-15 05:00:00 UTC-5"
+    assert catalogue.moment(SINCE, "Asia/Kolkata") == "2025-01-15 15:30:00 UTC+5:30"
+    assert catalogue.moment(SINCE, "America/New_York") == "2025-01-15 05:00:00 UTC-5"
 
 
 def test_what_does_not_fit_is_shortened_from_the_end_and_never_to_nothing() -> None:

@@ -9,17 +9,17 @@ from typing import Any
 import httpx
 import pytest
 
-from ai_workflow import metrics
-from ai_workflow.origins import Origins
-from ai_workflow.settings.chat import Channel, Relay
-from monitoring.relay import routing
-from monitoring.relay.channels.vendor import Vendor
-from monitoring.relay.delivery import Delivery
-from monitoring.relay.ledger import Ledger
-from monitoring.relay.notice import Notice
-from monitoring.relay.outbox import Outbox
-from monitoring.relay.relay_app import RelayApp
-from monitoring.relay.retries import Retries
+from ai_workflow.alerting import routing
+from ai_workflow.alerting.app import RelayApp
+from ai_workflow.alerting.channels.channel import Vendor
+from ai_workflow.alerting.delivery import Delivery
+from ai_workflow.alerting.delivery_log import Ledger
+from ai_workflow.alerting.messages.notification import Notice
+from ai_workflow.alerting.outbox import Outbox
+from ai_workflow.alerting.retries import Retries
+from ai_workflow.config.settings.chat import Channel, Relay
+from ai_workflow.http_server.origin_check import Origins
+from ai_workflow.telemetry import metrics
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import RunningRelay, alert, webhook
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import requests
 
-from ai_workflow.settings import Channel
-from monitoring.relay.channels import rate_limits
-from monitoring.relay.channels.opening import opened
-from monitoring.relay.channels.vendor import TooFast
-from monitoring.relay.ledger import Ledger
-from monitoring.relay.notice import Alert, Notice, Status
-from monitoring.relay.outbox import Outbox
+from ai_workflow.alerting.channels import rate_limits
+from ai_workflow.alerting.channels.channel import TooFast
+from ai_workflow.alerting.channels.factory import opened
+from ai_workflow.alerting.delivery_log import Ledger
+from ai_workflow.alerting.messages.notification import Alert, Notice, Status
+from ai_workflow.alerting.outbox import Outbox
+from ai_workflow.config.settings import Channel
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.test_chat_vendors import NOTICE, send, trusted  # noqa: F401 - a fixture
 from tests.monitoring.relay.vendor_protocols import SAYS_NO

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from ai_workflow.alerting.channels.channel import Refused, TooFast, Undelivered
+from ai_workflow.alerting.channels.factory import opened
+from ai_workflow.config.settings import Channel
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.settings import Channel
-from monitoring.relay.channels.opening import opened
-from monitoring.relay.channels.vendor import Refused, TooFast, Undelivered
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.test_chat_vendors import send, trusted  # noqa: F401 - a fixture
 from tests.monitoring.relay.vendor_protocols import SAYS_NO

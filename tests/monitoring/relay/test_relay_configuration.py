@@ -11,15 +11,15 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from ai_workflow import config
+from ai_workflow.alerting import command
+from ai_workflow.alerting.server import Server
+from ai_workflow.config import loader
 from ai_workflow.errors import AiWorkflowError
-from monitoring.relay import command
-from monitoring.relay.server import Server
 from tests.monitoring.relay.running_relay import ROOT
 
 
 def configured(file: Path) -> Server:
-    settings = config.load(root=ROOT, env={"AIW_CONFIG": str(file)}).settings
+    settings = loader.load(root=ROOT, env={"AIW_CONFIG": str(file)}).settings
     return Server(settings.relay, settings.chat)
 
 

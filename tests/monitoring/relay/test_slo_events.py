@@ -15,11 +15,11 @@ from prefect.blocks.webhook import Webhook
 from prefect.events.schemas.events import Event
 from prefect.states import Failed
 
-from ai_workflow import metrics, trace
-from blocks.chat_channel import ChatChannel
-from deploy.server import Server
-from monitoring.relay import alertmanager, prefect_webhook
-from monitoring.relay.events import Events
+from ai_workflow.alerting import alertmanager_webhook, prefect_webhook
+from ai_workflow.alerting.events import Events
+from ai_workflow.local.server import Server
+from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
+from ai_workflow.telemetry import metrics, trace_context
 from tests import patient
 from tests.monitoring.relay.fake_vendors import WEBHOOK_TOKEN, Vendors
 from tests.monitoring.relay.running_relay import TOKEN, RunningRelay, alert, until, webhook
@@ -81,7 +81,7 @@ def test_an_event_that_prefect_does_not_take_is_counted_and_tried_again_with_the
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     failed = metrics.get("slo_events_total").labels("failed")
-    notice = alertmanager.notice(orjson.dumps(webhook(alert())))
+    notice = alertmanager_webhook.notice(orjson.dumps(webhook(alert())))
 
     async def scene() -> None:
         events = Events(tries=(0.0,))
@@ -120,7 +120,7 @@ def test_automations_of_prefect_reach_chat(folder: Path, vendors: Vendors, prefe
     assert 'thing "with" quotes' in told("A disk was moved")[0]
     (failed,) = told("A run failed")
     assert 'sad-run: Failed. trainer: "out of memory", line 2' in failed
-    assert trace.short(trace.id_of_run(run_id)) in failed
+    assert trace_context.short(trace_context.id_of_run(run_id)) in failed
     assert f"/runs/flow-run/{run_id}|Prefect run>" in failed
 
 

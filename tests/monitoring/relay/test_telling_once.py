@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ai_workflow.settings import Channel, Relay
-from monitoring.relay.channels.vendor import TooFast, Undelivered
-from monitoring.relay.delivery import Delivery, Outcome
-from monitoring.relay.ledger import Ledger
-from monitoring.relay.notice import Alert, Notice
-from monitoring.relay.outbox import Outbox
-from monitoring.relay.pace import Pace
-from monitoring.relay.retries import Retries
+from ai_workflow.alerting.channels.channel import TooFast, Undelivered
+from ai_workflow.alerting.delivery import Delivery, Outcome
+from ai_workflow.alerting.delivery_log import Ledger
+from ai_workflow.alerting.messages.notification import Alert, Notice
+from ai_workflow.alerting.outbox import Outbox
+from ai_workflow.alerting.rate_limiter import Pace
+from ai_workflow.alerting.retries import Retries
+from ai_workflow.config.settings import Channel, Relay
 
 
 def notice(*names: str, status: str = "firing", severity: str = "page") -> Notice:

@@ -1,0 +1,1 @@
+"""Alert relay: notifications of Alertmanager and Prefect, delivered to chat channels."""

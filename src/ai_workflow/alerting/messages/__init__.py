@@ -1,0 +1,1 @@
+"""Notifications as text: message catalogue, markup, size limits."""

@@ -1,0 +1,33 @@
+"""Whether the channels that monitoring/slo.yaml routes alerts to are those that the relay has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.slo import reader
+
+
+def problems(channels: Collection[str]) -> Iterator[str]:
+    """Yield an error for each channel that only one of `channels` in slo.yaml and `chat:` names.
+
+    Args:
+        channels: the names of `chat:`.
+    """
+    try:
+        routed = reader.load().channels
+    except AiWorkflowError as error:
+        yield f"monitoring/slo.yaml cannot be read, so its channels are not checked: {error}"
+        return
+    for name in routed:
+        if name not in channels:
+            yield (
+                f"channels of monitoring/slo.yaml names '{name}', which chat lacks: its alerts go to all channels. "
+                f"Add a channel '{name}' to chat, or remove the name."
+            )
+    for name in channels:
+        if routed and name not in routed:
+            yield (
+                f"chat has a channel '{name}', which channels of monitoring/slo.yaml lacks: Alertmanager sends it "
+                "nothing. Add the name, or remove the channel."
+            )

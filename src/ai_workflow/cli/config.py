@@ -1,0 +1,136 @@
+"""`ai-workflow config`: check, show, where."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cyclopts import App
+
+from ai_workflow.config import startup
+from ai_workflow.config.layers import system_folder
+from ai_workflow.config.loader import Loaded, load
+from ai_workflow.config.system import detect
+from ai_workflow.errors import AiWorkflowError
+
+DEFAULT = "built-in default"
+
+app = App(name="config", help="Check, show and explain the configuration.")
+
+
+class UnknownKey(AiWorkflowError):
+    """No setting has this name."""
+
+
+@app.command
+def check(*, pipeline: Path | None = None, environment: str | None = None) -> None:
+    """Check every layer, and what the parts check at their start: urls, tokens, and variables that are set.
+
+    Args:
+        pipeline: YAML file of a pipeline, laid over all others.
+        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
+    """
+    loaded = load(pipeline, environment=environment)
+    startup.check(loaded, os.environ)
+    used = sum(layer.found for layer in loaded.layers)
+    settings = loaded.settings
+    print(f"configuration ok: pipeline {settings.pipeline}, environment {settings.environment}, {used} layers")
+
+
+@app.command
+def show(*, pipeline: Path | None = None, environment: str | None = None, origin: bool = False) -> None:
+    """Print the effective configuration as YAML; secrets are shown as ***.
+
+    Args:
+        pipeline: YAML file of a pipeline, laid over all others.
+        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
+        origin: Say beside each value which file and line set it.
+    """
+    loaded = load(pipeline, environment=environment)
+    print("\n".join(_lines(_effective(loaded), loaded if origin else None)))
+
+
+@app.command
+def where(key: str | None = None, /, *, pipeline: Path | None = None, environment: str | None = None) -> None:
+    """List the detected system and the layers, or name the file and line that sets a key.
+
+    Args:
+        key: A dotted key such as trainer.steps.
+        pipeline: YAML file of a pipeline, laid over all others.
+        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
+    """
+    loaded = load(pipeline, environment=environment)
+    print(_origin(loaded, key) if key is not None else f"{_system()}\n\n{_layers(loaded)}")
+
+
+def _effective(loaded: Loaded) -> dict[str, Any]:
+    return loaded.settings.model_dump(mode="json", by_alias=True)
+
+
+def _system() -> str:
+    system = detect(os.environ)
+    folder = system_folder(system, os.environ)
+    shown = f"{system.title} (ID {system.id})" if system.id else "unknown: there is no os-release file with an ID"
+    return "\n".join(
+        [
+            f"Detected system: {shown}",
+            f"System family: {system.family or 'neither centos nor ubuntu'}",
+            f"Config dir: {folder.as_posix() if folder else 'none'}",
+        ]
+    )
+
+
+def _layers(loaded: Loaded) -> str:
+    width = max(len(layer.name) for layer in loaded.layers)
+    rows = (("used" if layer.found else "absent", layer.name, layer.why) for layer in loaded.layers)
+    return "\n".join(f"{state:6}  {name:{width}}  {why}" for state, name, why in rows)
+
+
+def _origin(loaded: Loaded, key: str) -> str:
+    known = list(_keys(_effective(loaded)))
+    if key in known:
+        return loaded.origin(key) or DEFAULT
+    near = difflib.get_close_matches(key, known, 1)
+    raise UnknownKey(f"{key}: unknown key; " + (f"did you mean '{near[0]}'?" if near else "`config show` lists all"))
+
+
+def _keys(values: dict[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield f"{above}{name}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{above}{name}.")
+
+
+def _lines(values: dict[str, Any], loaded: Loaded | None, above: tuple[str, ...] = ()) -> Iterator[str]:
+    indent = "  " * len(above)
+    for name, value in values.items():
+        path = (*above, name)
+        if isinstance(value, dict) and value:
+            yield f"{indent}{_text(name)}:"
+            yield from _lines(value, loaded, path)
+        else:
+            source = f"  # {loaded.origin('.'.join(path)) or DEFAULT}" if loaded else ""
+            yield f"{indent}{_text(name)}: {_text(value)}{source}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """One value on one line."""
+
+
+def _one_line(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if len(text.splitlines()) > 1 or text != text.strip() else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _one_line)
+
+
+def _text(value: object) -> str:
+    options: dict[str, Any] = {"default_flow_style": True, "width": math.inf, "allow_unicode": True, "sort_keys": False}
+    dumped: str = yaml.dump(value, Dumper=_Dumper, **options)
+    return dumped.removesuffix("...\n").strip("\n")

@@ -1,0 +1,1 @@
+"""Partitioned tables: Parquet, fingerprints, coercion, deduplication, quarantine, split, column profiles."""

@@ -1,0 +1,157 @@
+"""How a source writes the values of one category, so that values of other types can be matched with its text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from ai_workflow.datasets import numerals
+
+TRUE_WORDS = ("true", "t", "yes", "y", "1", "1.0")
+FALSE_WORDS = ("false", "f", "no", "n", "0", "0.0")
+_SHOWN = 3
+_MIDNIGHT = " 00:00:00"
+
+
+class Unfit(ValueError):
+    """A value that the source cannot have in this column; the text is the reason, after the column's name."""
+
+
+class Spelling:
+    """The way in which a source writes a category.
+
+    A text source tells `1` from `1.0`, so a number matches the known text with the same value. A typed source has one
+    text for each value (`1`, `2.5`, `True`, `2024-01-31`), so text is read as that type first.
+
+    Args:
+        kind: kind of the source's column: string, integer, number, boolean or datetime.
+        known: the values that training saw, and those that the schema allows.
+        missing: the texts that stand for a missing value.
+    """
+
+    def __init__(self, kind: str, known: Iterable[str] = (), missing: Sequence[str] = ()) -> None:
+        self.kind, self.known = kind, frozenset(known)
+        self._missing_numbers = numerals.tokens(tuple(missing))
+        self._numbers: dict[int | float, set[str | None]] = {}
+        self._booleans: dict[bool, set[str | None]] = {}
+        for text in self.known:
+            self._add(text, text)
+        # Whether the source has numbers, or booleans, in this column: a missing token says nothing about that.
+        self._has_numbers, self._has_booleans = bool(self._numbers), bool(self._booleans)
+        for token in missing:
+            self._add(token, None)
+
+    def _add(self, text: str, meaning: str | None) -> None:
+        value = None if numerals.is_code(text) else numerals.exact(text)
+        if value is not None:
+            self._numbers.setdefault(value, set()).add(meaning)
+        elif (word := text.strip().lower()) in ("true", "false"):
+            self._booleans.setdefault(word == "true", set()).add(meaning)
+
+    def text(self, value: Any) -> str | None:
+        """Return the text that the source writes for a value; None if the value is missing.
+
+        Raises:
+            Unfit: the source has no such values in this column, or tells apart what this type does not.
+        """
+        if hasattr(value, "item"):
+            value = value.item()
+        if value is None or value != value:  # noqa: PLR0124 - NaN and NaT differ from themselves
+            return None
+        if self.kind in ("integer", "number"):
+            return self._as_number(value)
+        if self.kind == "boolean":
+            return _as_boolean(value)
+        if self.kind == "datetime":
+            return _as_moment(value)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool):
+            return self._matched(value, self._booleans, "true or false", has_any=self._has_booleans)
+        if isinstance(value, datetime):
+            return self._of_moment(value)
+        return self._matched(value, self._numbers, "a number", has_any=self._has_numbers)
+
+    def _matched(self, value: Any, by_value: dict[Any, set[str | None]], what: str, *, has_any: bool) -> str | None:
+        found = by_value.get(value if isinstance(value, bool) else numerals.exact(value), set())
+        if len(found) > 1:
+            texts = ", ".join(sorted("missing" if text is None else f"'{text}'" for text in found))
+            raise Unfit(f"is {what} that the source writes in several ways ({texts}); send text")
+        if found:
+            return next(iter(found))
+        if self.known and not has_any:
+            raise Unfit(f"is {what}, and the source has other values there ({self._some()}); send text")
+        return json_text(value) if isinstance(value, bool) else numerals.text(value)
+
+    def _of_moment(self, value: datetime) -> str | None:
+        found = sorted(text for text in self.known if _moment(text) == value)
+        if len(found) > 1:
+            raise Unfit(f"is a date that the source writes in several ways ({', '.join(found)})")
+        return found[0] if found else moment_text(value)
+
+    def _as_number(self, value: Any) -> str | None:
+        if isinstance(value, bool | datetime):
+            raise Unfit("is not a number, as the source has there")
+        if not isinstance(value, str):
+            is_missing = float(value) in self._missing_numbers
+            return None if is_missing else numerals.text(value)
+        if (word := value.strip().lower()) in ("", "nan"):
+            return None
+        if word.lstrip("+-") in ("inf", "infinity"):
+            return repr(float(word))
+        number = numerals.exact(value)
+        if number is None:
+            raise Unfit("is not a number, as the source has there")
+        return None if float(number) in self._missing_numbers else numerals.text(number)
+
+    def _some(self) -> str:
+        shown = ", ".join(f"'{text}'" for text in sorted(self.known)[:_SHOWN])
+        return shown + (", ..." if len(self.known) > _SHOWN else "")
+
+
+def moment_text(value: datetime) -> str:
+    """Return the text of a moment as a category: only the date at midnight, whatever the other rows hold."""
+    return value.isoformat(sep=" ").removesuffix(_MIDNIGHT)
+
+
+def json_text(value: Any) -> str | None:
+    """Return the text that JSON has for a single value; NaN and None are missing."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return None if math.isnan(value) else repr(value)
+    return str(value)
+
+
+def _as_boolean(value: Any) -> str | None:
+    word = str(json_text(value)).strip().lower()
+    if not word:
+        return None
+    if isinstance(value, datetime) or word not in (*TRUE_WORDS, *FALSE_WORDS):
+        raise Unfit("is not true or false")
+    return str(word in TRUE_WORDS)
+
+
+def _as_moment(value: Any) -> str | None:
+    moment = value if isinstance(value, datetime) else _moment(value) if isinstance(value, str) else None
+    if isinstance(value, str) and not value.strip():
+        return None
+    if moment is None:
+        raise Unfit("is not a date (ISO 8601)")
+    return moment_text(moment)
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the moment of a text as `schema` reads dates: in UTC, without a zone."""
+    import pandas as pd
+
+    from ai_workflow.config.settings import Column
+    from ai_workflow.datasets import coercion
+
+    read, _ = coercion.coerce(pd.Series([text], dtype="str"), Column(type="datetime", nullable=True))
+    # As pandas has it: a moment in UTC may lie beyond the year 9999, where Python's own type ends.
+    return None if pd.isna(read.iloc[0]) else read.iloc[0]

@@ -1,0 +1,202 @@
+"""The raw cells of a source: the rule by which they are read, and the one function that makes clean values of them.
+
+A version keeps the rule in its feature spec, under `cells`. Training, scoring, the service and labels all read by it.
+A version that was published before specs had `cells` has no missing tokens and no `strip`, and its columns are text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from ai_workflow.config.settings import Column, Section, TableSource
+from ai_workflow.datasets import coercion, numerals, source_columns
+from ai_workflow.datasets.category_spelling import Spelling, Unfit, json_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEXT = "string"
+_NUMERIC = ("integer", "number")
+
+
+class Cells(Section):
+    """What a source declares about all its cells, and the kind of each of its columns.
+
+    Args:
+        missing: texts that stand for a missing value; empty text always does.
+        strip: whether spaces around text are removed first.
+        kinds: column -> kind, as `sources.columns` has them.
+        target: the target column as it was declared.
+    """
+
+    missing: tuple[str, ...] = ()
+    strip: bool = False
+    kinds: dict[str, str] = Field(default_factory=dict)
+    target: Column | None = None
+
+    @classmethod
+    def of_source(cls, source: TableSource) -> Cells:
+        """Return the rule that a source declares."""
+        return cls(missing=source.missing, strip=source.strip)
+
+    @classmethod
+    def of_spec(cls, spec: dict[str, Any]) -> Cells:
+        """Return the rule of a version."""
+        return cls.model_validate(spec.get("cells") or {})
+
+    @property
+    def numbers(self) -> frozenset[float]:
+        """The missing tokens that are numbers: each spelling of them is missing in a column of numbers."""
+        return numerals.tokens(self.missing)
+
+    @property
+    def tokens(self) -> frozenset[str]:
+        """All texts that are missing values."""
+        return frozenset({"", *(token.strip() if self.strip else token for token in self.missing)})
+
+    def kind(self, name: str) -> str:
+        """Return the kind of a column of the source."""
+        return self.kinds.get(name, TEXT)
+
+    def spelling(self, name: str, known: Iterable[str] = ()) -> Spelling:
+        """Return how the source writes a column.
+
+        Args:
+            name: the column.
+            known: its values that training saw, and those that are allowed.
+        """
+        return Spelling(self.kind(name), known, self.missing)
+
+
+def clean(
+    values: pd.Series, column: Column, cells: Cells, spelling: Spelling
+) -> tuple[pd.Series, list[coercion.Finding]]:
+    """Return the clean values of raw cells, and the rows that are rejected with the reasons.
+
+    Text is stripped and compared with the missing tokens, categories get the text that the source writes, and all
+    values the type of the column.
+
+    Args:
+        values: a column of a partition; text is `str`, other cells have the type of their source.
+        column: what the values must be.
+        cells: the rule of the source that training read.
+        spelling: how that source writes the column.
+    """
+    if _is_foreign(values, column, spelling):
+        values = values.map({value: cell(value, column, spelling) for value in values.dropna().unique().tolist()})
+        values = values.astype("str")
+    values = _tidy(values, cells, spelling.kind)
+    if column.type != "category" or _kind(values) == spelling.kind:
+        return coercion.coerce(values, column, cells.numbers)
+    texts, unfit = _spelled(values, spelling)
+    read, findings = coercion.coerce(texts, column, cells.numbers)
+    return _without(read, findings, unfit)
+
+
+def of_json(
+    sent: Sequence[Any], column: Column, cells: Cells, spelling: Spelling
+) -> tuple[pd.Series, list[coercion.Finding]]:
+    """Return the clean values of cells as JSON has them, and the rows that are rejected with the reasons.
+
+    A number or boolean is the cell that the source writes for it. In a category, that is the known text with the same
+    value; in other columns, the text that JSON has for it.
+
+    Args:
+        sent: n single values.
+        column: what they must be.
+        cells: the rule of the source that training read.
+        spelling: how that source writes the column.
+    """
+    import pandas as pd
+
+    unfit: dict[str, list[int]] = {}
+    texts: list[str | None] = []
+    for number, value in enumerate(sent):
+        try:
+            texts.append(cell(value, column, spelling))
+        except Unfit as error:
+            unfit.setdefault(str(error), []).append(number)
+            texts.append(None)
+    read, findings = clean(pd.Series(texts, dtype="str"), column, cells, spelling)
+    masks = [(reason, read.index.to_series().isin(rows)) for reason, rows in unfit.items()]
+    return _without(read, findings, masks)
+
+
+def cell(value: Any, column: Column, spelling: Spelling) -> str | None:
+    """Return the text of a cell that JSON holds as a single value; None if it is missing.
+
+    Raises:
+        Unfit: the source cannot have such a value in the category.
+    """
+    if isinstance(value, str) or value is None:
+        return value
+    if column.type == "category":
+        return spelling.text(value)
+    if isinstance(value, bool) and spelling.kind == "boolean" and column.type in ("integer", "number"):
+        return str(int(value))
+    if column.type == "text" and not isinstance(value, bool) and spelling.kind in ("integer", "number"):
+        return numerals.text(value)
+    return json_text(value)
+
+
+def _is_foreign(values: pd.Series, column: Column, spelling: Spelling) -> bool:
+    """Return whether typed values are read as the text that JSON has for them, since training had text there."""
+    kind = _kind(values)
+    if kind in (TEXT, spelling.kind) or column.type in ("category", "text", kind if kind == "datetime" else ""):
+        return False
+    return not (kind in _NUMERIC and (spelling.kind in _NUMERIC or column.type in _NUMERIC))
+
+
+def _tidy(values: pd.Series, cells: Cells, kind: str) -> pd.Series:
+    """Return values without spaces and tokens, as the loader of the training source does for a kind of column."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if cells.numbers and kind in _NUMERIC and _kind(values) in _NUMERIC:
+        return values.mask(values.isin(cells.numbers).fillna(False).astype(bool))
+    if not pd.api.types.is_string_dtype(values):
+        return values
+    text = pa.chunked_array([pa.Array.from_pandas(values, type=pa.string())])
+    missing = () if kind in ("boolean", "datetime") else cells.missing
+    tidied = source_columns.tidy(text, "string", source_columns.Missing(missing, cells.strip))
+    tidied = tidied.to_pandas().astype("str").set_axis(values.index)
+    if cells.numbers and kind in _NUMERIC:
+        numbers = coercion.coerce(tidied, Column(type="number", nullable=True))[0]
+        tidied = tidied.mask(numbers.isin(cells.numbers))
+    return tidied  # type: ignore[no-any-return]
+
+
+def _kind(values: pd.Series) -> str:
+    """Return the kind of a column of a partition."""
+    from pandas.api import types
+
+    tests = {
+        "boolean": types.is_bool_dtype, "integer": types.is_integer_dtype, "number": types.is_float_dtype,
+        "datetime": types.is_datetime64_any_dtype,
+    }  # fmt: skip
+    return next((kind for kind, is_kind in tests.items() if is_kind(values)), TEXT)
+
+
+def _spelled(values: pd.Series, spelling: Spelling) -> tuple[pd.Series, list[coercion.Finding]]:
+    """Return the text that the source writes for each value, looked up once for each distinct value."""
+    texts: dict[Any, str | None] = {}
+    unfit: dict[str, list[Any]] = {}
+    for value in values.dropna().unique().tolist():
+        try:
+            texts[value] = spelling.text(value)
+        except Unfit as error:
+            unfit.setdefault(str(error), []).append(value)
+    return values.map(texts).astype("str"), [(reason, values.isin(those)) for reason, those in unfit.items()]
+
+
+def _without(
+    read: pd.Series, findings: list[coercion.Finding], unfit: list[coercion.Finding]
+) -> tuple[pd.Series, list[coercion.Finding]]:
+    """Return values and findings where each unfit cell is missing, and has the one reason that it is unfit."""
+    for _, rows in unfit:
+        read = read.mask(rows)
+        findings = [(reason, hit & ~rows) for reason, hit in findings]
+    return read, findings + unfit

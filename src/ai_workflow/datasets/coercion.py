@@ -1,0 +1,231 @@
+"""The types of the columns of a table, declared or found from their values, and the reasons for rejected values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets import timestamps
+from ai_workflow.datasets.category_spelling import FALSE_WORDS, TRUE_WORDS, moment_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A reason for a rejection and the rows that it hits.
+Finding = tuple[str, "pd.Series"]
+# A float64 holds each whole number below it.
+_EXACT = 2.0**53
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+
+
+def coerce(
+    values: pd.Series, column: Column, missing_numbers: frozenset[float] = frozenset()
+) -> tuple[pd.Series, list[Finding]]:
+    """Return the values as the column's type, and the reasons for rejected values.
+
+    A rejected value is missing in the result and named in the findings; `fill` replaces only values that were missing
+    from the start. Types: integer -> Int64, number -> float64, boolean -> boolean, datetime -> datetime64[us] in UTC
+    without zone, category and text -> str.
+
+    Args:
+        values: the cells of one column.
+        column: what they must be.
+        missing_numbers: numbers that stand for a missing value, in a column of numbers.
+    """
+    missing = _missing(values, column, missing_numbers)
+    read, findings = _READERS[column.type](values.mask(missing), column)
+    unread = findings[0][1] if findings else missing & False
+    if column.fill is not None and missing.any():
+        filler, _ = _READERS[column.type](_series([column.fill]), column)
+        read = read.mask(missing, filler.iloc[0])
+    elif not column.nullable:
+        findings.append(("is missing", missing))
+    return read, findings + _out_of_bounds(read, column, read.notna() & ~unread)
+
+
+def _missing(values: pd.Series, column: Column, missing_numbers: frozenset[float]) -> pd.Series:
+    missing = values.isna()
+    if column.type not in ("integer", "number"):
+        return missing
+    if _is_text(values):
+        missing |= values.astype("str").str.strip().str.lower().isin(["nan", ""]).fillna(False).astype(bool)
+    return missing | _floats(values).isin(missing_numbers) if missing_numbers else missing
+
+
+def _floats(values: pd.Series) -> pd.Series:
+    """Return the values as float64, NaN where one is no number; a date is no number. A zero has no sign."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return pd.Series(float("nan"), index=values.index)
+    return pd.to_numeric(values, errors="coerce").astype("Float64").astype("float64") + 0.0
+
+
+def _numbers(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]:
+    import numpy as np
+
+    numbers = _floats(values)
+    present = values.notna()
+    findings = [("is not a number", present & numbers.isna())]
+    infinite = numbers.isin([np.inf, -np.inf])
+    findings.append(("is not finite", infinite))
+    numbers = numbers.mask(infinite)
+    if column.type != "integer":
+        return numbers, findings
+    broken = numbers.notna() & (numbers % 1 != 0)
+    findings.append(("is not a whole number", broken))
+    whole, huge = _whole(values, numbers.mask(broken))
+    findings.append(("is too large for a whole number of 64 bits", huge))
+    return whole, findings
+
+
+def _whole(values: pd.Series, numbers: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return whole numbers as Int64 with all their digits, and which of them need more than 64 bits.
+
+    Args:
+        values: the cells.
+        numbers: the same as floats without decimals, or NaN; a float does not hold each whole number from 2**53 on.
+    """
+    import numpy as np
+    import pandas as pd
+
+    large = numbers.abs() >= _EXACT
+    if pd.api.types.is_integer_dtype(values):
+        return values.astype("Int64"), large & False
+    whole = numbers.mask(large).astype("Int64")
+    exact = [_exact(*pair) for pair in zip(values[large].tolist(), numbers[large].tolist(), strict=True)]
+    fits = [_SMALLEST <= value <= _LARGEST for value in exact]
+    whole[large] = pd.array([value if fit else None for value, fit in zip(exact, fits, strict=True)], dtype="Int64")
+    huge = large.copy()
+    huge[large] = ~np.array(fits, dtype=bool)
+    return whole, huge
+
+
+def _exact(cell: object, number: float) -> int:
+    """Return the whole number of a cell, as it is written where that is without exponent and decimals."""
+    try:
+        return int(str(cell))
+    except ValueError:
+        return int(number)
+
+
+def _booleans(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]:
+    import pandas as pd
+
+    text = values.astype("str").str.strip().str.lower()
+    read = pd.Series(pd.NA, index=values.index, dtype="boolean")
+    read[text.isin(TRUE_WORDS) & values.notna()] = True
+    read[text.isin(FALSE_WORDS) & values.notna()] = False
+    return read, [("is not true or false", values.notna() & read.isna())]
+
+
+def _datetimes(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]:
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(values):
+        found = pd.to_datetime(values, utc=True)
+    else:
+        text = values.astype("str")
+        # pandas takes these for the moment at which it reads them.
+        absent = values.isna() | text.str.strip().str.lower().isin(["now", "today"])
+        found = timestamps.read(text.mask(absent), column.format)
+    read = found.dt.tz_localize(None).astype("datetime64[us]")
+    # A zone may carry a moment out of the years 1 to 9999, in which alone it has a text that reads back.
+    read = read.where(read.dt.year.between(1, 9999))
+    form = f"in the format {column.format}" if column.format else "(ISO 8601)"
+    return read, [(f"is not a date {form}", values.notna() & read.isna())]
+
+
+def _texts(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]:
+    import pandas as pd
+
+    if pd.api.types.is_float_dtype(values):
+        # 1.0 that was read from a column of whole numbers with gaps is the category "1".
+        whole = values.notna() & (values % 1 == 0) & (values.abs() < 2.0**63)
+        text = values.astype("str")
+        text[whole] = values[whole].astype("int64").astype("str")
+    elif pd.api.types.is_datetime64_any_dtype(values):
+        # By itself: pandas leaves out the time where all rows are at midnight.
+        text = values.map({moment: moment_text(moment) for moment in values.dropna().unique()}).astype("str")
+    else:
+        text = values.astype("str")
+    return text.mask(values.isna()), []
+
+
+def _out_of_bounds(read: pd.Series, column: Column, present: pd.Series) -> list[Finding]:
+    import pandas as pd
+
+    found: list[Finding] = []
+    for bound, word, outside in ((column.min, "minimum", pd.Series.lt), (column.max, "maximum", pd.Series.gt)):
+        if bound is not None:
+            limit = pd.to_datetime(bound, utc=True).tz_localize(None) if isinstance(bound, str) else bound
+            side = "below" if word == "minimum" else "above"
+            shown = bound if isinstance(bound, str) else f"{bound:.15g}"
+            hit = present & outside(read, limit).fillna(False).astype(bool)
+            found.append((f"is {side} the {word} {shown}", hit))
+    if column.allowed:
+        found.append(("is not an allowed value", present & ~read.isin(list(column.allowed))))
+    return found
+
+
+def _is_text(values: pd.Series) -> bool:
+    import pandas as pd
+
+    return bool(pd.api.types.is_string_dtype(values) or values.dtype == object)
+
+
+def _series(values: list[object]) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series(values)
+
+
+_READERS = {
+    "integer": _numbers,
+    "number": _numbers,
+    "boolean": _booleans,
+    "datetime": _datetimes,
+    "category": _texts,
+    "text": _texts,
+}
+
+
+def signs(values: pd.Series) -> dict[str, int]:
+    """Return counts of the values of an undeclared text column: present, number, whole, distinct and date."""
+    present = values.dropna()
+    as_number, findings = _numbers(present, Column(type="number", nullable=True))
+    numbers = int(as_number.notna().sum() + findings[1][1].sum())
+    # Among numbers `nan` is a missing one; among words it is a word.
+    absent = int((present.str.strip().str.lower() == "nan").sum()) if numbers else 0
+    counts = {
+        "present": len(present),
+        "number": numbers + absent,
+        "whole": int((as_number % 1 == 0).sum()) + absent,
+        "distinct": int(present.nunique()),
+        "date": 0,
+    }
+    if counts["number"] < counts["present"]:
+        dated = present.str.match(r"^\s*\d{4}-\d{2}-\d{2}").fillna(False).astype(bool)
+        if dated.any():
+            moments, _ = _datetimes(present[dated], Column(type="datetime", nullable=True))
+            counts["date"] = int(moments.notna().sum())
+    return counts
+
+
+def told_by(parts: list[dict[str, int]], limit: float) -> Column:
+    """Return the column that the signs of all partitions speak for.
+
+    Args:
+        parts: what `signs` gave for each partition.
+        limit: share of values that may contradict; their rows are then rejected, not the column retyped.
+    """
+    total = {key: sum(part[key] for part in parts) for key in ("present", "number", "whole", "date")}
+    enough = total["present"] * (1 - limit)
+    if total["number"] >= enough:
+        return Column(type="integer" if total["whole"] == total["number"] else "number", nullable=True)
+    if total["date"] >= enough:
+        return Column(type="datetime", nullable=True)
+    # Nearly every value its own: names, free text, numbers of things. A model learns nothing general from it.
+    if all(part["distinct"] > max(50, part["present"] / 2) for part in parts if part["present"]):
+        return Column(type="text", nullable=True)
+    return Column(type="category", nullable=True)

@@ -1,0 +1,85 @@
+"""Fingerprints of settings, data and code: the same thing gives the same text in every process."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pydantic import BaseModel
+
+from ai_workflow import json_text
+from ai_workflow.code_versions import closure
+from ai_workflow.config.settings.section import NOT_IN_KEY, Section
+
+IN_CACHE_KEY = False
+LENGTH = 16
+
+
+def canonical(value: Any) -> str:
+    """Return canonical JSON: sorted keys, no spaces."""
+    return json_text.line(_plain(value), compact=True)
+
+
+def of(*values: Any) -> str:
+    """Return 16 hex digits that stand for the values; a stage's result counts as its own `fingerprint`."""
+    meant = [value["fingerprint"] if isinstance(value, dict) and "fingerprint" in value else value for value in values]
+    return hashlib.sha256(canonical(meant).encode()).hexdigest()[:LENGTH]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _plain(_options(value))
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item) for item in value), key=canonical)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+@cache
+def code_version(module: str, *loaded: str, file: str | None = None) -> str:
+    """Return a digest of the code of a module, of all it imports, and of the versions of the libraries in it.
+
+    Comments, docstrings, and the names and places of files do not change it. Nothing is imported, so that it is cheap.
+
+    Args:
+        module: full name of the module.
+        loaded: full names of the modules that it loads by name, as that of the model family.
+        file: the source file, for a module that Python does not find by its name.
+
+    Raises:
+        StageError: a module is missing, or has no source that can be read.
+    """
+    code = closure.read(module, *loaded, file=file)
+    return of(code.digests, {name: library_version(name) for name in code.libraries})
+
+
+@cache
+def library_version(package: str) -> str:
+    """Return the installed version of a distribution, or `none`."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _options(model: BaseModel) -> dict[str, Any]:
+    """Return the options that can change a result, without those that are None: a new option changes no key."""
+    used = model.used() if isinstance(model, Section) else model
+    dumped = used.model_dump(mode="json", by_alias=True)
+    for name, field in type(used).model_fields.items():
+        key, value = field.serialization_alias or field.alias or name, getattr(used, name)
+        if NOT_IN_KEY in field.metadata or value is None:
+            dumped.pop(key, None)
+        elif isinstance(value, BaseModel):
+            dumped[key] = _options(value)
+    return dumped

@@ -1,0 +1,217 @@
+"""Partitioned Parquet, the only thing that travels between data stages: small verified references to large files.
+
+A partition is a pure function of its inputs, so its file bears their fingerprint in its name and is shared by all
+datasets it belongs to: a new or changed source file recomputes only its own partitions, and a killed stage repeats
+only those in flight. Layout under the store's root:
+
+    data/<stage>/<key>.json            a record that vouches for the files computed from `key`
+    data/<stage>/<key>-00000.parquet   those files
+    data/datasets/<stage>-<fingerprint>.json   the partitions of one dataset, in order
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow.datasets import fingerprint, parquet
+from ai_workflow.errors import StoreError
+from ai_workflow.runtime import cancellation
+from ai_workflow.storage.store import FileRef, Store
+from ai_workflow.telemetry.logs import logger
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+FOLDER = "data"
+# Where a row came from travels with it; the names cannot collide with a column, which is refused at loading.
+RESERVED = "__"
+ROW = f"{RESERVED}row"
+# Every clean row bears the text that identifies it: its id column, or else `<file>:<row>`.
+ID = f"{RESERVED}id"
+# Of a dataset whose partitions are smaller than was asked for: [rows asked for, rows at the most].
+REDUCED = "reduced"
+log = logger("partitions")
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One Parquet file: `rows` rows that came from `source`, a name a person knows."""
+
+    path: str
+    sha256: str
+    bytes: int
+    rows: int
+    source: str
+
+    @classmethod
+    def of(cls, ref: FileRef, rows: int, source: str) -> Partition:
+        """Return the partition that a written file is."""
+        return cls(ref.path, ref.sha256, ref.bytes, rows, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The partitions of one stage's output, in order, and what else the stage says of them."""
+
+    stage: str
+    partitions: tuple[Partition, ...]
+    info: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """Rows in all partitions."""
+        return sum(partition.rows for partition in self.partitions)
+
+    @property
+    def largest(self) -> int:
+        """Rows of the largest partition."""
+        return max(partition.rows for partition in self.partitions)
+
+    @property
+    def reduced(self) -> dict[str, Any]:
+        """What every dataset made from this one must say: that memory ran short, and partitions became smaller."""
+        return {name: self.info[name] for name in (REDUCED,) if name in self.info}
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the rows in their order and where they came from, and of what the stage says of them."""
+        return fingerprint.of([[part.sha256, part.source] for part in self.partitions], self.info)
+
+    def save(self, store: Store) -> dict[str, Any]:
+        """Write the list of partitions and return the reference that a stage hands on."""
+        body = {"stage": self.stage, "partitions": [asdict(part) for part in self.partitions], "info": self.info}
+        ref = store.write_record(f"{FOLDER}/datasets/{self.stage}-{self.fingerprint}.json", body)
+        return {"fingerprint": self.fingerprint, "rows": self.rows, "record": ref.to_json()}
+
+    @classmethod
+    def load(cls, store: Store, result: dict[str, Any]) -> Dataset:
+        """Return the dataset that a stage handed on.
+
+        Raises:
+            StoreError: its list of partitions is missing or damaged.
+        """
+        body = store.read_record(result["record"]["path"])
+        return cls(body["stage"], tuple(Partition(**part) for part in body["partitions"]), body["info"])
+
+
+def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.Table], source: str) -> Partition:
+    """Write a frame, a table, or tables one after the other as one Parquet file.
+
+    The same rows give the same bytes, however they are cut; of tables, little more than one row group is in memory.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    if isinstance(data, pd.DataFrame):
+        data = parquet.tabled(data)
+    tables = [data] if isinstance(data, pa.Table) else data
+    with store.writing(path) as pending:
+        rows = parquet.put(tables, pending.local)
+    log.debug("written: %s, %d rows, %d bytes", path, rows, pending.ref.bytes)
+    return Partition.of(pending.ref, rows, source)
+
+
+def read(store: Store, partition: Partition, columns: list[str] | None = None) -> pd.DataFrame:
+    """Return a partition as a frame with a fresh index; whole numbers with gaps stay whole numbers.
+
+    Raises:
+        StoreError: the file is missing or is not Parquet.
+    """
+    return parquet.frame(table(store, partition, columns))
+
+
+def table(store: Store, partition: Partition, columns: list[str] | None = None) -> pa.Table:
+    """Return a partition as an Arrow table.
+
+    Raises:
+        StoreError: the file is missing or is not Parquet.
+    """
+    _debug_read(partition, partition.rows, columns)
+    with parquet.opened(store, partition.path) as file:
+        return parquet.read(file, columns)
+
+
+def slices(store: Store, partition: Partition, rows: int, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a partition as frames of at most `rows` rows, one in memory at a time.
+
+    Raises:
+        StoreError: the file is missing or is not Parquet.
+    """
+    if rows >= partition.rows:
+        yield read(store, partition, columns)
+        return
+    _debug_read(partition, rows, columns)
+    with parquet.opened(store, partition.path) as file:
+        yield from map(parquet.frame, parquet.batches(file, rows, columns))
+
+
+def _debug_read(partition: Partition, at_once: int, columns: list[str] | None) -> None:
+    if not log.isEnabledFor(logging.DEBUG):
+        return
+    what = "all columns" if columns is None else f"{len(columns)} columns"
+    size = (partition.path, partition.rows, partition.bytes)
+    log.debug("read: %s, %d rows, %d bytes, %s, %d rows at once", *size, what, min(at_once, partition.rows))
+
+
+def frames(
+    store: Store, dataset: Dataset, columns: list[str] | None = None, rows: int | None = None
+) -> Iterator[tuple[Partition, pd.DataFrame]]:
+    """Yield each partition with its frame, one in memory at a time; with `rows`, in slices of so many rows."""
+    for partition in dataset.partitions:
+        if rows is None:
+            yield partition, read(store, partition, columns)
+        else:
+            yield from ((partition, frame) for frame in slices(store, partition, rows, columns))
+
+
+def remembered(store: Store, stage: str, key: str, compute: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `compute(stem)` gave for `key`, computed only if it is not there or does not match its record.
+
+    Args:
+        store: where the record and its files are.
+        stage: folder below `data/`.
+        key: fingerprint of all that the result depends on.
+        compute: writes its files under names that begin with the stem, and returns JSON that refers to them.
+    """
+    stem = f"{FOLDER}/{stage}/{key}"
+    try:
+        body: dict[str, Any] = store.read_record(f"{stem}.json")
+        damaged = broken(store, body)
+    except StoreError as error:
+        body, damaged = {}, [str(error)] if store.exists(f"{stem}.json") else []
+    if body and not damaged:
+        log.debug("cache hit: %s", stem)
+        return body
+    log.debug("cache miss: %s", stem)
+    cancellation.check()
+    if damaged:
+        log.warning("%s does not match its record and is computed again", damaged[0])
+    body = compute(stem)
+    store.write_record(f"{stem}.json", body)
+    return body
+
+
+def broken(store: Store, result: Any) -> list[str]:
+    """Return which files that a result refers to, directly or through a dataset, are not as recorded."""
+    damaged = []
+    for ref in _references(result):
+        if not store.matches(ref["path"], ref["sha256"]):
+            damaged.append(ref["path"])
+        elif ref["path"].startswith(f"{FOLDER}/datasets/"):
+            damaged += broken(store, store.read_record(ref["path"]))
+    return damaged
+
+
+def _references(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        if isinstance(value.get("path"), str) and isinstance(value.get("sha256"), str):
+            yield value
+        for item in value.values():
+            yield from _references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references(item)

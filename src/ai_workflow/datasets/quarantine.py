@@ -1,0 +1,97 @@
+"""Rejected rows: where they came from, which column, why, and what they held; nothing is lost."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow import json_text
+from ai_workflow.datasets import parquet, partitions
+from ai_workflow.datasets.partitions import RESERVED, ROW, Partition
+from ai_workflow.storage.store import FileRef, Store
+from ai_workflow.telemetry import trace_context
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+FOLDER = "quarantine"
+COLUMNS = ("source", "row", "column", "value", "reason", "record")
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The rejected rows of a run: how many, what was wrong with most of them, and the file that holds them."""
+
+    rows: int
+    summary: str
+    ref: FileRef | None
+
+
+def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], source: str) -> pa.Table:
+    """Return one line for each (row, column, reason).
+
+    Args:
+        frame: rows as they were loaded, column `__row` among their columns.
+        findings: column, reason, and a mask over the rows of the frame.
+        source: the name of the file the rows came from.
+    """
+    import pandas as pd
+
+    shown = [name for name in frame.columns if not name.startswith(RESERVED)]
+    lines: list[tuple[Any, ...]] = []
+    for column, reason, rows in findings:
+        for record in frame[rows].to_dict(orient="records"):
+            text = json_text.line(
+                json_text.finite({str(name): _plain(record[name]) for name in shown}), sort_keys=False
+            )
+            lines.append((source, int(record[ROW]), column, _text(record.get(column)), reason, text))
+    lines.sort(key=lambda line: (line[1], line[2]))
+    return parquet.tabled(pd.DataFrame(lines, columns=list(COLUMNS)))
+
+
+def gather(store: Store, parts: list[Partition]) -> Rejected:
+    """Write the rejected rows of all partitions as one CSV under `quarantine/<trace_id>/`, and count them."""
+    if not parts:
+        return Rejected(0, "", None)
+    rows = 0
+    reasons: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], str] = {}
+    with store.writing(f"{FOLDER}/{trace_context.current() or 'untraced'}/rejected.csv") as pending:
+        for number, part in enumerate(parts):
+            frame = partitions.read(store, part)
+            rows += frame["row"].nunique()
+            for names, group in frame.groupby(["column", "reason"], sort=False):
+                column, reason = map(str, names)
+                reasons[column, reason] += len(group)
+                head = group.iloc[0]
+                first.setdefault((column, reason), f"{head['source']} row {head['row']}: {_cut(head['value'])}")
+            frame.to_csv(pending.local, mode="a", header=number == 0, index=False)
+    summary = "; ".join(
+        f"{count}x {column} {reason} (first: {first[column, reason]})"
+        for (column, reason), count in reasons.most_common(_SHOWN)
+    )
+    return Rejected(rows, f"{summary}; all of them in {store.url(pending.ref.path)}", pending.ref)
+
+
+def _text(value: Any) -> str:
+    plain = _plain(value)
+    return "" if plain is None else str(plain)
+
+
+def _plain(value: Any) -> Any:
+    import pandas as pd
+
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _cut(text: str, most: int = 40) -> str:
+    """Return a value as a message quotes it; the loader keeps no text of a missing one."""
+    if not text:
+        return "an empty cell or a value of source.missing"
+    return repr(text if len(text) <= most else text[:most] + "…")

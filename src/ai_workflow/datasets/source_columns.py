@@ -1,0 +1,182 @@
+"""Columns of a source as one of five kinds of values: text without missing tokens, nothing nested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from ai_workflow.datasets import numerals
+from ai_workflow.datasets.partitions import RESERVED, ROW
+from ai_workflow.errors import StageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["string", "integer", "number", "boolean", "datetime"]
+# A column without a single value fits every kind.
+Found = Kind | Literal["unknown"]
+
+
+class Missing(NamedTuple):
+    """Which values read as missing, and whether text is stripped first."""
+
+    tokens: tuple[str, ...]
+    strip: bool
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Refuse column names that are empty, reserved or not unique.
+
+    Raises:
+        StageError: names the columns and `where` they are.
+    """
+    nameless = [number for number, name in enumerate(names, 1) if not name]
+    if nameless:
+        raise StageError(
+            f"{where}: column {_list(nameless)} has no name", "Name every column; an index is best left out"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise StageError(
+            f"{where}: more than one column is named {_list(twice)}", "Give every column a name of its own"
+        )
+    reserved = [name for name in names if name.startswith(RESERVED)]
+    if reserved:
+        raise StageError(
+            f"{where}: column {_list(reserved)} begins with {RESERVED}, which is kept for this workflow",
+            "Rename it; pandas leaves out `__index_level_0__` with index=False",
+        )
+
+
+def kind_of(data_type: pa.DataType, name: str, where: str) -> Found:
+    """Return what the values of an Arrow type become.
+
+    Raises:
+        StageError: the type is nested or not one of values.
+    """
+    import pyarrow as pa
+    from pyarrow import types
+
+    plain = data_type.storage_type if isinstance(data_type, pa.BaseExtensionType) else data_type
+    if types.is_dictionary(plain):
+        return kind_of(plain.value_type, name, where)
+    kinds: tuple[tuple[Found, tuple[str, ...]], ...] = (
+        ("string", ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "time")),
+        ("integer", ("integer",)),
+        ("number", ("floating", "decimal", "duration")),
+        ("boolean", ("boolean",)),
+        ("datetime", ("timestamp", "date")),
+        ("unknown", ("null",)),
+    )
+    for kind, tests in kinds:
+        if any(getattr(types, f"is_{test}")(plain) for test in tests):
+            return kind
+    raise StageError(
+        f"{where}: column '{name}' holds {data_type}, not single values", "Spread it over columns, or leave it out"
+    )
+
+
+def common(kinds: Iterable[Found]) -> Found | None:
+    """Return the kind that can hold the values of all kinds; none if there is no such."""
+    found = set(kinds) - {"unknown"}
+    if len(found) <= 1:
+        return found.pop() if found else "unknown"
+    return "number" if found == {"integer", "number"} else None
+
+
+def arrow(kind: Found) -> pa.DataType:
+    """Return the Arrow type of a kind; datetimes are in UTC, without a zone."""
+    import pyarrow as pa
+
+    types = {"integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
+    return types.get(kind, pa.string())
+
+
+def tidy(column: pa.ChunkedArray, kind: Found, missing: Missing) -> pa.ChunkedArray:
+    """Return a column as its kind, with nulls for what is missing: empty text, the tokens, and numbers that are none.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value does not fit, as bytes that are not UTF-8 or a whole number beyond 64 bits.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = _cast(_plain(column), kind)
+    if pa.types.is_string(values.type):
+        values = pc.utf8_trim_whitespace(values) if missing.strip else values
+        tokens = {"", *(token.strip() if missing.strip else token for token in missing.tokens)}
+        absent = pc.is_in(values, value_set=pa.array(sorted(tokens), pa.string()))
+    elif kind in ("integer", "number"):
+        tokens = pa.array(sorted(numerals.tokens(missing.tokens)), pa.float64())
+        absent = pc.is_in(pc.cast(values, pa.float64(), safe=False), value_set=tokens)
+        absent = pc.or_(absent, pc.is_nan(values)) if kind == "number" else absent
+    else:
+        return values
+    if not pc.any(absent).as_py():
+        return values
+    return pc.if_else(pc.fill_null(absent, True), pa.scalar(None, values.type), values)
+
+
+def numbered(columns: dict[str, pa.ChunkedArray], rows: pa.Array) -> pa.Table:
+    """Return a table of the columns with their row numbers in front."""
+    import pyarrow as pa
+
+    return pa.table({ROW: rows, **columns})
+
+
+def kinds_of(table: pa.Table) -> list[tuple[str, Found]]:
+    """Return the names and kinds of the columns of a numbered table."""
+    return [(field.name, kind_of(field.type, field.name, "")) for field in table.schema if field.name != ROW]
+
+
+def described(names: Sequence[str], kinds: Sequence[Found]) -> list[dict[str, str]]:
+    """Return the columns as JSON; one without any value is told as text."""
+    return [
+        {"name": name, "type": "string" if kind == "unknown" else kind} for name, kind in zip(names, kinds, strict=True)
+    ]
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.cast(column.type.storage_type)
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _cast(values: pa.ChunkedArray, kind: Found) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_duration(values.type):
+        micros = values.cast(pa.duration("us"), safe=False).cast(pa.int64())
+        return pc.divide(micros.cast(pa.float64(), safe=False), 1e6)
+    if kind == "datetime":
+        return _microseconds(values)
+    if kind == "number" and (pa.types.is_decimal(values.type) or _is_narrow(values.type)):
+        # By their text: Arrow rounds decimals wrongly, and a float32 stands for the shortest decimal that it holds.
+        values = (values.cast(pa.float32()) if pa.types.is_float16(values.type) else values).cast(pa.string())
+    # A float holds whole numbers beyond 2**53 only roughly, which is what `number` means.
+    return values.cast(arrow(kind), safe=kind != "number")
+
+
+def _is_narrow(data_type: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_float32(data_type) or pa.types.is_float16(data_type))
+
+
+def _microseconds(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return moments in UTC without a zone, rounded down, as texts are read; Arrow's cast rounds towards 1970."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
+        values = pc.floor_temporal(values.cast(pa.timestamp("ns")), 1, "microsecond")
+    # The cast drops a zone and keeps the moment, which Arrow counts in UTC.
+    return values.cast(pa.timestamp("us"), safe=False)
+
+
+def _list(items: Sequence[object]) -> str:
+    shown = ", ".join(f"'{item}'" if isinstance(item, str) else str(item) for item in items[:5])
+    return shown + (f" and {len(items) - 5} more" if len(items) > 5 else "")

@@ -1,0 +1,67 @@
+"""Which rows are held out: by the hash of the id, or the latest where a timestamp is declared; always the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow.datasets import hashing, partitions
+from ai_workflow.datasets.partitions import ID, Dataset
+from ai_workflow.errors import StageError
+from ai_workflow.storage.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+# Keys of the row hash (16 characters): holdout and validation must not depend on each other.
+_HOLDOUT, _VALIDATION = "aiw-holdout-0001", "aiw-validate-001"
+
+
+def cutoff(store: Store, clean: Dataset, timestamp: str, holdout: float) -> str:
+    """Return the moment from which rows are held out, so that about the share `holdout` is; ISO 8601, UTC.
+
+    Raises:
+        StageError: all rows bear one moment, so that there is no before and after.
+    """
+    import numpy as np
+    import pandas as pd
+
+    moments = np.concatenate(
+        [frame[timestamp].to_numpy("datetime64[us]") for _, frame in partitions.frames(store, clean, [timestamp])]
+    )
+    # A row without a moment is trained on.
+    moments = np.sort(moments[~np.isnat(moments)])
+    at = moments[min(len(moments) - 1, int(np.ceil(len(moments) * (1 - holdout))))]
+    if at == moments[0]:
+        raise StageError(
+            f"no holdout by time is possible: {timestamp} is {pd.Timestamp(at)} in so many rows that none is earlier",
+            "Set timestamp: null to hold out by the hash of the id",
+        )
+    return pd.Timestamp(at).isoformat()
+
+
+def held_out(frame: pd.DataFrame, split: dict[str, Any]) -> np.ndarray:
+    """Return a boolean for each row of a clean frame.
+
+    Args:
+        frame: with column `__id`, and the timestamp column if the split is by time.
+        split: `{"holdout": share}`, or `{"timestamp": column, "cutoff": ISO moment}`.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if split.get("cutoff"):
+        return np.asarray(frame[split["timestamp"]] >= pd.Timestamp(split["cutoff"]), dtype=bool)
+    return below(frame[ID], split["holdout"], _HOLDOUT)
+
+
+def for_validation(ids: pd.Series, share: float) -> np.ndarray:
+    """Return a boolean for each training row: whether early stopping watches it."""
+    return below(ids, share, _VALIDATION)
+
+
+def below(ids: pd.Series, share: float, key: str) -> np.ndarray:
+    """Return whether the hash of each id, as a number in [0, 1), is below the share."""
+    import numpy as np
+
+    return np.asarray(hashing.of(ids, key) < np.uint64(share * 2.0**64)) if share < 1 else np.full(len(ids), True)

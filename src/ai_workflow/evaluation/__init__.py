@@ -1,0 +1,1 @@
+"""Evaluation metrics, baseline, champion comparison, model card and plots."""

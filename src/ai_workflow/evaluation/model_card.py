@@ -1,0 +1,74 @@
+"""The model card: what a version is, what it was made of, how good it is and against what, in Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ai_workflow import markdown
+from ai_workflow.evaluation import scores
+from ai_workflow.markdown import escaped
+
+
+def render(report: dict[str, Any], version: str | None = None) -> str:
+    """Return the card of an evaluation report; `version` is None while nothing is published."""
+    parts = [
+        f"# {report['pipeline']} · {version or 'candidate, not published'}",
+        _facts(report),
+        "## How good it is",
+        _table(report),
+    ]
+    parts += [f"> {escaped(note)}" for note in _notes(report)]
+    parts += [f"> **Warning:** {escaped(text)}" for text in report["warnings"]]
+    parts.append(f"**Gate:** {escaped(report['gate']['verdict'])}")
+    if report["task"] == "classification":
+        parts += ["## Per class", _per_class(report["scores"]["per_class"])]
+    parts += ["## Plots", *(f"![{name.removesuffix('.svg')}]({name})" for name in report["plots"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(report: dict[str, Any]) -> str:
+    facts = {
+        "task": f"{report['task']} of {markdown.code(report['target'])}",
+        "model": escaped(f"{report['kind']} ({report['library']}), {report['steps']} steps"),
+        "rows": "{training_rows} to train, {validation_rows} to stop early, {holdout_rows} held out".format_map(report),
+        "holdout": escaped(report["holdout"]),
+        "features": f"{report['features']} from {report['columns']} columns",
+        "trace": f"`{report['trace_id']}`",
+        "data": f"`{report['data']}`",
+    }
+    return "\n".join(f"- **{name}**: {value}" for name, value in facts.items())
+
+
+def _table(report: dict[str, Any]) -> str:
+    rival = report["stable"]
+    heads = ["metric", "this model", "constant answer"] + ([rival["version"]] if rival else [])
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for name in report["baseline"]:
+        cells = [name + (" (judged)" if name == report["gate"]["metric"] else "")]
+        cells += [scores.shown(report["scores"][name]), scores.shown(report["baseline"][name])]
+        cells += [scores.shown(rival["scores"].get(name))] if rival else []
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _notes(report: dict[str, Any]) -> list[str]:
+    notes = [
+        f"Memory ran short: {what} were reduced from {asked} to {used}, so that this model may differ from one made "
+        "where there is more."
+        for what, (asked, used) in report["reduced"].items()
+    ]
+    if report["task"] == "classification":
+        low, high = scores.wilson(report["scores"]["accuracy"], report["holdout_rows"])
+        notes.append(
+            f"With {report['holdout_rows']} rows held out, the accuracy is between {low:.1%} and {high:.1%} "
+            "(95 % Wilson interval)."
+        )
+    if report["stable"] and report["stable"]["note"]:
+        notes.append(report["stable"]["note"])
+    return notes
+
+
+def _per_class(lines: list[dict[str, Any]]) -> str:
+    head = ["| class | precision | recall | f1 | rows |", "|---|---|---|---|---|"]
+    row = "| {name} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {support} |"
+    return "\n".join(head + [row.format_map(line | {"name": escaped(line["class"])}) for line in lines])

@@ -1,0 +1,1 @@
+"""Prometheus exporter of runs, models and disks, read from the store."""

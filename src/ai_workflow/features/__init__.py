@@ -1,0 +1,1 @@
+"""Feature spec, its transform and the single-row encoder: one meaning for each cell."""

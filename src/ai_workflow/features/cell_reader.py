@@ -1,0 +1,108 @@
+"""How a version reads the cells of its columns: by the rule of the source that it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow import json_text
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets import cells
+from ai_workflow.datasets.category_spelling import Spelling, Unfit
+from ai_workflow.datasets.cells import Cells
+from ai_workflow.datasets.coercion import Finding
+from ai_workflow.features import transform
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MAX_SHOWN = 60
+
+
+class Reader:
+    """The columns that a version's features are made of, and the way to read them.
+
+    Args:
+        spec: the feature spec.
+    """
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.cells = Cells.of_spec(spec)
+        self.columns = {name: Column(**spec["schema"][name]) for name in transform.inputs(spec)}
+        self._spec = spec
+
+    @cached_property
+    def known(self) -> dict[str, frozenset[str]]:
+        """The values of each category that training saw, and those that the schema allows."""
+        return known(self._spec)
+
+    def row_id(self, name: str, value: Any) -> str | None:
+        """Return the id of a row as the scoring flow stores it; None if it is missing or no single value."""
+        if isinstance(value, list | dict):
+            return None
+        column = Column(type="text", nullable=True)
+        if not isinstance(value, str):
+            return cells.cell(value, column, self.cells.spelling(name))
+        text = value.strip() if self.cells.strip else value
+        return None if text in self.cells.tokens else text
+
+    def is_known(self, name: str, value: Any) -> bool:
+        """Return whether training saw the value of a category that a caller sent, or the schema allows it."""
+        if not isinstance(value, str):
+            try:
+                value = self.spellings[name].text(value)
+            except Unfit:
+                return False
+        text = value.strip() if self.cells.strip and value is not None else value
+        return text in self.known[name]
+
+    @cached_property
+    def spellings(self) -> dict[str, Spelling]:
+        """How the source writes each column."""
+        return {name: self.cells.spelling(name, self.known.get(name, ())) for name in self.columns}
+
+    def of_json(self, name: str, sent: Sequence[Any]) -> tuple[pd.Series, list[Finding]]:
+        """Return the clean values of a column from cells as JSON has them, and the rejected rows with the reasons."""
+        return cells.of_json(sent, self.columns[name], self.cells, self.spellings[name])
+
+    def read(self, rows: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame, list[str]]:
+        """Return the clean values of rows as a caller sends them, and a text for each rejected value.
+
+        A row's values do not depend on the rows beside it.
+
+        Args:
+            rows: n mappings with all the columns, each a single value as JSON has it.
+        """
+        import pandas as pd
+
+        typed, problems = {}, []
+        for name in self.columns:
+            typed[name], findings = self.of_json(name, [row[name] for row in rows])
+            for reason, found in findings:
+                problems += [
+                    f"rows[{number}].{name} {reason}: {_shown(rows[number][name])}"
+                    for number in found.to_numpy().nonzero()[0].tolist()
+                ]
+        return pd.DataFrame(typed), problems
+
+
+def known(spec: dict[str, Any]) -> dict[str, frozenset[str]]:
+    """Return the values of each category of a spec that training saw, and those that the schema allows."""
+    found = {
+        name: {*declared["allowed"]} if declared.get("allowed") else set()
+        for name, declared in spec["schema"].items()
+        if declared["type"] == "category"
+    }
+    for name, values in found.items():
+        values |= {value for value, _ in spec.get("statistics", {}).get(name, {}).get("counts", ())}
+    for feature in spec["features"]:
+        if feature["kind"] == "category":
+            found[feature["column"]] |= set(feature["vocabulary"])
+    return {name: frozenset(values) for name, values in found.items()}
+
+
+def _shown(value: Any) -> str:
+    """Return a value as JSON, cut where it is long."""
+    text = json_text.line(json_text.finite(value))
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

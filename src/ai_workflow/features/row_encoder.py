@@ -1,0 +1,191 @@
+"""Encoder: the numbers that a model takes for rows of JSON, by a version's feature spec.
+
+`careful` reads cells by `cells.of_json`, as training and scoring do. `quick` is for requests on the event loop: it
+returns the same bytes, or None where a value needs `careful`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import struct
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from operator import itemgetter
+from typing import Any
+
+from ai_workflow.config.settings import Column
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.features import transform
+from ai_workflow.features.cell_reader import Reader
+from ai_workflow.features.row_values import Unsure, limits, reader
+
+Row = dict[str, Any]
+_NAN = math.nan
+_NUMBERS = {int, float}
+_EPOCH, _DAY = datetime(1970, 1, 1), timedelta(days=1)  # noqa: DTZ001 - as clean rows hold them: in UTC, without zone
+_SHOWN = 5
+# A similar name is looked for among the first keys of a row only: the comparison takes microseconds for each.
+_COMPARED_KEYS, _MAX_KEY_LENGTH = 200, 200
+
+
+class BadRows(AiWorkflowError):
+    """Rows that the model cannot be asked about: the caller's mistake."""
+
+
+class Encoder:
+    """The way from rows to numbers of one version.
+
+    Args:
+        spec: its feature spec.
+        fingerprint: of that spec.
+    """
+
+    def __init__(self, spec: dict[str, Any], fingerprint: str) -> None:
+        self.spec, self.fingerprint = spec, fingerprint
+        self.reader = Reader(spec)
+        self.columns: dict[str, Column] = self.reader.columns
+        self.width = len(spec["features"])
+        self._categories = {
+            feature["column"]: (place, float(len(feature["vocabulary"])))
+            for place, feature in enumerate(spec["features"])
+            if feature["kind"] == "category"
+        }
+        self._pack = struct.Struct(f"<{self.width}f").pack
+        # The plain numbers of a row are taken and checked all at once, the other columns one by one.
+        plain = [name for name, column in self.columns.items() if column.type == "number"]
+        self._numbers = _getter(plain)
+        self._bounds = [
+            (place, *limits(self.columns[name]))
+            for place, name in enumerate(plain)
+            if (self.columns[name].min, self.columns[name].max) != (None, None)
+        ]
+        self._nullable = [self.columns[name].nullable and self.columns[name].fill is None for name in plain]
+        self._missing_numbers = self.reader.cells.numbers
+        self._others = [(name, reader(name, self.reader)) for name in self.columns if name not in set(plain)]
+        place = {name: number for number, name in enumerate([*plain, *(name for name, _ in self._others)])}
+        self._makers = [(place[feature["column"]], _maker(feature)) for feature in spec["features"]]
+        self._is_plain = [place for place, _ in self._makers] == list(range(len(plain))) and all(
+            feature["kind"] == "number" for feature in spec["features"]
+        )
+
+    @property
+    def categories(self) -> dict[str, tuple[int, float]]:
+        """The category columns: the place of the feature in a row, and the number of the values that have no index."""
+        return self._categories
+
+    def unseen(self, rows: Sequence[Row], data: bytes) -> dict[str, int]:
+        """Return how many values of each category training never saw; columns without any are left out.
+
+        Args:
+            rows: the rows as they were sent.
+            data: the numbers that `quick` or `careful` made of them.
+        """
+        numbers, found = memoryview(data).cast("f"), dict[str, int]()
+        for name, (place, index) in self._categories.items():
+            for number, row in enumerate(rows):
+                if numbers[number * self.width + place] == index and not self.reader.is_known(name, row[name]):
+                    found[name] = found.get(name, 0) + 1
+        return found
+
+    def quick(self, rows: Sequence[Row]) -> bytes | None:
+        """Return float32 (rows, features), or None if a value is not of the plain kind, or is refused.
+
+        Raises:
+            BadRows: a column is not there.
+        """
+        try:
+            return b"".join([self._row(row) for row in rows]) if len(rows) != 1 else self._row(rows[0])
+        except (Unsure, OverflowError, struct.error):
+            return None
+        except KeyError as error:
+            raise self._missing(rows) from error
+
+    def careful(self, rows: Sequence[Row]) -> bytes:
+        """Return float32 (rows, features).
+
+        Raises:
+            BadRows: a column is not there, or values are not what the schema says; each is named with its row.
+        """
+        if any(name not in row for row in rows for name in self.columns):
+            raise self._missing(rows)
+        problems: list[str] = []
+        for name in self.columns:
+            for number, row in enumerate(rows):
+                if isinstance(row[name], list | dict):
+                    problems.append(f"rows[{number}].{name} is not a single value")
+        if not problems:
+            frame, problems = self.reader.read(rows)
+            if not problems:
+                return transform.transform(frame, self.spec).tobytes()
+        more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise BadRows("; ".join(problems[:_SHOWN]) + more)
+
+    def _row(self, row: Row) -> bytes:
+        numbers = self._numbers(row)
+        kinds = set(map(type, numbers))
+        if not kinds <= _NUMBERS:
+            numbers = self._with_gaps(numbers, kinds)
+        elif not math.isfinite(sum(numbers)):
+            raise Unsure
+        if 0.0 in numbers:
+            numbers = [number + 0.0 for number in numbers]  # a zero has no sign
+        if self._missing_numbers and not self._missing_numbers.isdisjoint(numbers):
+            raise Unsure
+        for place, low, high in self._bounds:
+            if numbers[place] < low or numbers[place] > high:  # never true of a missing one
+                raise Unsure
+        if self._is_plain:
+            return self._pack(*numbers)
+        values = [*numbers, *[read(row[name]) for name, read in self._others]]
+        return self._pack(*[make(values[place]) for place, make in self._makers])
+
+    def _with_gaps(self, numbers: Sequence[Any], kinds: set[type]) -> Sequence[float]:
+        if not kinds <= {int, float, type(None)}:
+            raise Unsure
+        if any(value is None and not nullable for value, nullable in zip(numbers, self._nullable, strict=True)):
+            raise Unsure
+        if not math.isfinite(sum(value for value in numbers if value is not None)):
+            raise Unsure
+        return [_NAN if value is None else value for value in numbers]
+
+    def _missing(self, rows: Sequence[Row]) -> BadRows:
+        for number, row in enumerate(rows):
+            for name in self.columns:
+                if name not in row:
+                    keys = [key for key in islice(row, _COMPARED_KEYS) if len(key) <= _MAX_KEY_LENGTH]
+                    near = difflib.get_close_matches(name, keys, n=1)
+                    hint = f"did you mean it by '{near[0]}'?" if near else "send null where there is no value"
+                    return BadRows(f"rows[{number}] has no '{name}', which the model needs; {hint}")
+        return BadRows("a row lacks a column")
+
+
+def _getter(names: list[str]) -> Callable[[Row], Sequence[Any]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda row: [row[name] for name in names]
+
+
+def _maker(feature: dict[str, Any]) -> Callable[[Any], float]:
+    """Return what makes a feature's number of a value that was read."""
+    if feature["kind"] == "missing":
+        return lambda value: float(value is None or value != value)  # noqa: PLR0124 - NaN differs from itself
+    if feature["kind"] == "category":
+        index = {value: float(place) for place, value in enumerate(feature["vocabulary"])}
+        unseen = float(len(index))
+        return lambda value: _NAN if value is None else index.get(value, unseen)
+    if feature["kind"] == "date":
+        part = _PARTS[feature["part"]]
+        return lambda value: _NAN if value is None else part(value)
+    return lambda value: _NAN if value is None else value
+
+
+_PARTS: dict[str, Callable[[datetime], float]] = {
+    "days": lambda moment: (moment - _EPOCH) / _DAY,
+    "year": lambda moment: moment.year,
+    "month": lambda moment: moment.month,
+    "day": lambda moment: moment.day,
+    "weekday": lambda moment: moment.weekday(),
+    "hour": lambda moment: moment.hour,
+}

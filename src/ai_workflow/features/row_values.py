@@ -1,0 +1,149 @@
+"""Readers of single values that need no pandas: each returns what `cells.of_json` returns, or raises Unsure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets import numerals
+from ai_workflow.datasets.category_spelling import Spelling, Unfit
+from ai_workflow.datasets.cells import TEXT
+from ai_workflow.features.cell_reader import Reader
+
+Read = Callable[[Any], Any]
+_MOMENT = re.compile(r"(?!0000)\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{6})?)?)?", re.ASCII)
+# The quick path reads whole numbers that a float64 holds.
+_EXACT = 2**53
+
+
+class Unsure(Exception):
+    """A value that the quick path does not read."""
+
+
+def limits(column: Column) -> tuple[Any, Any]:
+    """Return the bounds of a column, infinite where it has none."""
+    return -math.inf if column.min is None else column.min, math.inf if column.max is None else column.max
+
+
+def reader(name: str, of: Reader) -> Read:
+    """Return the reader of a column that is not of type number; None stays None where that is allowed.
+
+    Args:
+        name: the column.
+        of: the reader of the version.
+    """
+    column = of.columns[name]
+    nullable = column.nullable and column.fill is None
+    if column.type == "category":
+        read = _category(of, name)
+    elif column.type == "integer":
+        read = _integer(column, of.cells.numbers)
+    elif column.type == "boolean":
+        read = _boolean(of)
+    else:
+        read = _moment(column, of.cells.tokens)
+
+    def read_or_none(value: Any) -> Any:
+        if value is None:
+            if nullable:
+                return None
+            raise Unsure
+        return read(value)
+
+    return read_or_none
+
+
+def _integer(column: Column, missing: frozenset[float]) -> Read:
+    low, high = limits(column)
+
+    def read(value: Any) -> int:
+        if type(value) is int and abs(value) < _EXACT and low <= value <= high and value not in missing:
+            return value
+        raise Unsure
+
+    return read
+
+
+def _boolean(of: Reader) -> Read:
+    is_plain = not {"true", "false"} & of.cells.tokens
+
+    def read(value: Any) -> float:
+        if type(value) is bool and is_plain:
+            return float(value)
+        raise Unsure
+
+    return read
+
+
+def _moment(column: Column, missing: frozenset[str]) -> Read:
+    # Dates of another format, or within bounds, need pandas.
+    is_plain = (column.format, column.min, column.max) == (None, None, None)
+
+    def read(value: Any) -> datetime:
+        if is_plain and type(value) is str and _MOMENT.fullmatch(value) and value not in missing:
+            try:
+                return datetime.fromisoformat(value)
+            except ValueError:
+                pass
+        raise Unsure
+
+    return read
+
+
+def _category(of: Reader, name: str) -> Read:
+    spelling, allowed = of.spellings[name], frozenset(of.columns[name].allowed)
+    # A text source may have any text; a typed source has its known texts, and others are read as its type first.
+    is_open = spelling.kind == TEXT and not allowed
+    missing, strip = of.cells.tokens, of.cells.strip
+    texts = {text for text in allowed or spelling.known if _is_own(text, of, spelling)}
+    numbers, booleans = _by_value(spelling, texts)
+
+    def read(value: Any) -> str:
+        if type(value) is str:
+            if value in texts or (is_open and value not in missing and (not strip or value == value.strip())):
+                return value
+            raise Unsure
+        found = None
+        if type(value) is bool:
+            found = booleans.get(value)
+        elif type(value) is int or type(value) is float:
+            found = numbers.get(value)
+        if found is None:
+            raise Unsure
+        return found
+
+    return read
+
+
+def _is_own(text: str, of: Reader, spelling: Spelling) -> bool:
+    """Return whether a known text is read as itself."""
+    if text in of.cells.tokens or (of.cells.strip and text != text.strip()):
+        return False
+    try:
+        return spelling.text(text) == text
+    except Unfit:
+        return False
+
+
+def _by_value(spelling: Spelling, texts: set[str]) -> tuple[dict[int | float, str], dict[bool, str]]:
+    """Return the known texts by the numbers and the booleans that are read as them."""
+    numbers: dict[int | float, str] = {}
+    booleans: dict[bool, str] = {}
+    for value in map(numerals.exact, spelling.known):
+        if value is not None and (text := _text(spelling, value)) in texts:
+            numbers[value] = str(text)
+    for word in (True, False):
+        if (text := _text(spelling, word)) in texts:
+            booleans[word] = str(text)
+    return numbers, booleans
+
+
+def _text(spelling: Spelling, value: Any) -> str | None:
+    try:
+        return spelling.text(value)
+    except Unfit:
+        return None

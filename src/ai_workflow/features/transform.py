@@ -1,0 +1,154 @@
+"""The feature spec: plain JSON fitted on training rows, and the function that makes numbers of clean rows by it.
+
+    {"version": 2, "pipeline", "task", "target", "classes", "id", "timestamp", "split",
+     "schema":     {column: what it must be},
+     "cells":      how raw cells are read, as `cells.Cells` has it; version 1 had none
+     "features":   [{"name", "column", "kind", ...}],   in the order of the matrix
+     "statistics": {column: what training saw}}          the reference for drift
+
+Kinds: `number`, `boolean`, `category` (index in `vocabulary`; rare or unseen values share the index after it; missing
+is NaN), `date` (one `part` of a moment) and `missing` (1 where the column has no value). Training, scoring and the
+service all use `transform`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+VERSION = 2
+DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
+_EPOCH = "1970-01-01"
+
+
+def describe(
+    schema: dict[str, Any], statistics: dict[str, Any], roles: dict[str, Any], max_categories: int, min_count: int
+) -> list[dict[str, Any]]:
+    """Return the features that the columns give, in the order of the schema.
+
+    Args:
+        schema: column -> what it must be.
+        statistics: column -> what the training rows hold.
+        roles: `target`, `id` and `timestamp` columns (or None).
+        max_categories: the most frequent values of a category that keep an index of their own.
+        min_count: a value seen less often shares the index of the unseen.
+    """
+    features: list[dict[str, Any]] = []
+    for column, declared in schema.items():
+        if column in (roles["target"], roles["id"]) or declared["type"] == "text":
+            continue
+        seen = statistics[column]
+        if not seen["present"]:
+            continue
+        features += _of_column(column, declared["type"], seen, column == roles["timestamp"], max_categories, min_count)
+        if seen["missing"]:
+            features.append({"name": f"{column}__missing", "column": column, "kind": "missing"})
+    return features
+
+
+def _of_column(
+    column: str, kind: str, seen: dict[str, Any], is_timestamp: bool, max_categories: int, min_count: int
+) -> list[dict[str, Any]]:
+    if kind == "category":
+        vocabulary = [value for value, count in seen["counts"][:max_categories] if count >= min_count]
+        return [{"name": column, "column": column, "kind": "category", "vocabulary": vocabulary}]
+    if kind == "datetime":
+        # The timestamp only ever grows: a tree that splits on it learns the past by heart.
+        parts = [part for part in DATE_PARTS if not (is_timestamp and part in ("days", "year"))]
+        parts = [part for part in parts if part != "hour" or seen["has_hours"]]
+        return [{"name": f"{column}__{part}", "column": column, "kind": "date", "part": part} for part in parts]
+    return [{"name": column, "column": column, "kind": "boolean" if kind == "boolean" else "number"}]
+
+
+def names(spec: dict[str, Any]) -> list[str]:
+    """Return the names of the features, in the order of the matrix."""
+    return [feature["name"] for feature in spec["features"]]
+
+
+def inputs(spec: dict[str, Any]) -> list[str]:
+    """Return the columns that the features are made of."""
+    return list(dict.fromkeys(feature["column"] for feature in spec["features"]))
+
+
+def as_known(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    """Return the columns that a spec asks for, typed as its training saw them; what does not fit is missing."""
+    import pandas as pd
+
+    from ai_workflow.config.settings import Column
+    from ai_workflow.datasets import coercion
+
+    known = {name: Column(**spec["schema"][name]) for name in inputs(spec)}
+    return pd.DataFrame({name: coercion.coerce(rows[name], column)[0] for name, column in known.items()})
+
+
+def read(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
+    """Return the feature matrix of rows as a caller sends them, and a text for each rejected value.
+
+    A row's numbers do not depend on the rows beside it.
+
+    Args:
+        rows: n mappings with the columns of `inputs(spec)`; values as JSON has them.
+        spec: the feature spec.
+
+    Returns:
+        float32 array of shape (n, features), and problems such as `rows[2].months is below the minimum 0: -1`.
+    """
+    from ai_workflow.features.cell_reader import Reader
+
+    frame, problems = Reader(spec).read(rows)
+    return transform(frame, spec), problems
+
+
+def transform(frame: pd.DataFrame, spec: dict[str, Any]) -> np.ndarray:
+    """Return the feature matrix of clean rows.
+
+    Args:
+        frame: n clean rows with the columns of `inputs(spec)`, typed as `schema.coerce` types them.
+        spec: the feature spec.
+
+    Returns:
+        float32 array of shape (n, features); NaN where a value is missing.
+    """
+    import numpy as np
+
+    matrix = np.empty((len(frame), len(spec["features"])), dtype=np.float32)
+    # A number beyond float32 becomes an infinity.
+    with np.errstate(over="ignore"):
+        for index, feature in enumerate(spec["features"]):
+            matrix[:, index] = _MAKERS[feature["kind"]](frame[feature["column"]], feature)
+    return matrix
+
+
+def _number(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+    import numpy as np
+
+    return values.to_numpy(dtype="float64", na_value=np.nan)
+
+
+def _category(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+    import numpy as np
+
+    index = {value: float(position) for position, value in enumerate(feature["vocabulary"])}
+    codes = values.map(index).to_numpy(dtype="float64", na_value=np.nan)
+    return np.where(np.isnan(codes) & values.notna().to_numpy(), float(len(index)), codes)
+
+
+def _date(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+    import numpy as np
+    import pandas as pd
+
+    part = feature["part"]
+    if part == "days":
+        return ((values - pd.Timestamp(_EPOCH)) / pd.Timedelta(days=1)).to_numpy(dtype="float64", na_value=np.nan)
+    return getattr(values.dt, "day_of_week" if part == "weekday" else part).to_numpy(dtype="float64", na_value=np.nan)  # type: ignore[no-any-return]
+
+
+def _missing(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+    return values.isna().to_numpy()
+
+
+_MAKERS = {"number": _number, "boolean": _number, "category": _category, "date": _date, "missing": _missing}

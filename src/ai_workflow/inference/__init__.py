@@ -1,0 +1,1 @@
+"""Model worker processes, fallback policy and stored predictions."""

@@ -1,0 +1,104 @@
+"""`make run`: a local Prefect server, one training and one scoring, and a summary with the next commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ai_workflow.config import environment as environment_variables
+from ai_workflow.config import loader as configuration
+from ai_workflow.config import variables
+from ai_workflow.config.settings import Settings
+from ai_workflow.evaluation import scores
+from ai_workflow.local import prefect_settings, run_report, server
+from ai_workflow.local.run_report import Hints
+from ai_workflow.local.stack.paths import Place
+from ai_workflow.prefect_errors import explained
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs
+
+VAR = Path("var")
+
+
+def main(config: Path | None = None, environment: str | None = None) -> int:
+    """Run a pipeline from its source to stored predictions and print a summary; return 1 if a flow failed.
+
+    Raises:
+        AiWorkflowError: the configuration is wrong, or the server does not come up; nothing has run.
+    """
+    pipeline = str(config) if config else None
+    loaded = configuration.load(pipeline, environment=environment)
+    environment_variables.check(os.environ)
+    settings = loaded.settings
+    # Beside a stack, the login and key in the environment are those of its server.
+    if Place(VAR).running() is None:
+        variables.check(loaded, os.environ, "make run")
+    reached = server.ensure(VAR)
+    for name, value in prefect_settings.environment(reached, settings, VAR).items():
+        os.environ.setdefault(name, value)
+    logs.be_brief()
+    print(f"Prefect UI: {reached.ui_url}/runs")
+    store, hints = Store(settings.store.root), Hints(pipeline, environment, settings.store.root)
+    with explained():
+        outcomes = asyncio.run(_flows(pipeline, environment, store))
+    if not all(state.is_completed() for state in outcomes):
+        print(run_report.failure(outcomes[-1].message, hints), file=sys.stderr)
+        return 1
+    results = [state.data.result for state in outcomes]
+    print(_summary(store, results, settings, hints))
+    return 0
+
+
+async def _flows(pipeline: str | None, environment: str | None, store: Store) -> list[Any]:
+    """Run both flows, print the trace of each as it ends, and return their states."""
+    from flows.scoring import scoring
+    from flows.training import training
+
+    outcomes: list[Any] = []
+    for flow in (training, scoring):
+        outcomes.append(await flow(pipeline, environment, return_state=True))
+        run_report.print_trace(store, outcomes[-1])
+        if not outcomes[-1].is_completed():
+            break
+    return outcomes
+
+
+def _summary(store: Store, results: list[dict[str, Any]], settings: Settings, hints: Hints) -> str:
+    trained, scored = results
+    report = json.loads(store.read(f"{trained['folder']}/card.json"))
+    figures = ", ".join(
+        f"{name} {scores.shown(value)}" for name, value in report["scores"].items() if isinstance(value, float)
+    )
+    gate = report["gate"]
+    constant = f"constant answer: {gate['metric']} {scores.shown(gate['baseline'])}"
+    lines = [
+        ("metrics", f"{figures} on {report['holdout_rows']} rows held out ({constant})"),
+        ("gate", f"{gate['metric']} {scores.shown(report['scores'][gate['metric']])}: {gate['verdict']}"),
+        *(("WARN", text) for text in report["warnings"]),
+        ("version", f"{trained['version']} in {store.url(trained['folder'])}"),
+        ("model card", store.url(f"{trained['folder']}/card.md")),
+        ("predictions", f"{scored['rows']} in {store.url(scored['folder'])}"),
+        *_next(settings, hints),
+        ("look back", f"{hints.trace('--last')} | --failed | --list"),
+        ("stop", "make stop"),
+    ]
+    return f"\n{run_report.table(lines)}"
+
+
+def _next(settings: Settings, hints: Hints) -> list[tuple[str, str]]:
+    """Return the commands to go on with, their explanations below each other."""
+    commands = [
+        ("again", hints.make("run"), "every stage is CACHED"),
+        ("serve", hints.make("serve"), "answers over HTTP, see docs/serving.md"),
+        ("all of it", hints.make("up"), "worker, service, alerts, schedules: see docs/stack.md"),
+    ]
+    if hints.pipeline is None and settings.source.kind == "sample":
+        own = replace(hints, pipeline="pipeline.yaml").make("run")
+        commands.append(("your data", own, "config/examples/credit.yaml is one to start from"))
+    width = max(len(command) for _, command, _ in commands)
+    return [(name, f"{command:<{width}}  {explanation}") for name, command, explanation in commands]

@@ -1,0 +1,49 @@
+"""`python -m ai_workflow.local.health URL`: is it well? For health checks of containers, as a slim image has no curl."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+import urllib.error
+import urllib.request
+from base64 import b64encode
+
+SECONDS = 5.0
+# Where a guard (`ai_workflow.local.guard`) answers by itself, without a login: whether it runs, not the server behind it.
+GUARD_PATH = "/-/guard"
+
+
+def problem(url: str, seconds: float = SECONDS, *, login: str = "") -> str | None:
+    """Return the problem of a server, None if its response has no error; proxies of the environment are not used.
+
+    Args:
+        url: a path that is healthy if the response is 200.
+        seconds: the longest time to wait.
+        login: as `user:password`, for a server that requires one.
+    """
+    if not url.startswith(("http://", "https://")):
+        return f"{url} is no address: give one such as http://127.0.0.1:8080/v2/health/live"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    headers = {"authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
+    try:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=seconds):  # noqa: S310 - checked above
+            return None
+    except urllib.error.HTTPError as error:
+        return f"{url} answers {error.code}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url} does not answer: {getattr(error, 'reason', error)}"
+
+
+def main(arguments: list[str]) -> int:
+    """Print what is wrong; the exit code is 0 if nothing is, 1 if something is, 2 without a URL."""
+    if len(arguments) != 1:
+        print(f"usage: python -m ai_workflow.local.health URL\n{__doc__}", file=sys.stderr)
+        return 2
+    found = problem(arguments[0])
+    if found:
+        print(found, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

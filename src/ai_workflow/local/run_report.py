@@ -1,0 +1,73 @@
+"""The end of the output of a run: its trace, the last lines of a failure, and commands to go on with."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ai_workflow.config import loader
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import journal, logs, trace_context
+from ai_workflow.telemetry.control_characters import escape, escape_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """Commands about the same pipeline, environment and store, to be pasted into a shell.
+
+    Args:
+        pipeline: the pipeline file that the command at hand was given.
+        environment: the environment that it was given.
+        root: the root of the store of that pipeline.
+    """
+
+    pipeline: str | None = None
+    environment: str | None = None
+    root: str | None = None
+
+    def make(self, target: str) -> str:
+        """Return a make command."""
+        given = (("CONFIG", self.pipeline), ("ENVIRONMENT", self.environment))
+        return " ".join(["make", target, *(f"{name}={_of_make(value)}" for name, value in given if value)])
+
+    def trace(self, which: str) -> str:
+        """Return the command that shows traces; it names the store where the configuration alone names another one."""
+        option = [f"--environment {shlex.quote(self.environment)}"] if self.environment else []
+        if self.root is not None and self.root != _configured_root(self.environment):
+            option = [f"--store {shlex.quote(self.root)}"]
+        return " ".join([".venv/bin/ai-workflow trace", *option, which])
+
+
+def _of_make(value: str) -> str:
+    return shlex.quote(value.replace("$", "$$"))
+
+
+def _configured_root(environment: str | None) -> str | None:
+    """Return the root of the store without a pipeline file, None if the configuration is not valid without one."""
+    try:
+        return loader.load(environment=environment).settings.store.root
+    except AiWorkflowError:
+        return None
+
+
+def print_trace(store: Store, state: Any) -> None:
+    """Print what each stage of the run did that a state ended; a run that never began has no trace."""
+    events = journal.Journal(store).read(trace_context.id_of_run(str(state.state_details.flow_run_id)))
+    # Errors are on the console already, with stage, place and remedy.
+    brief = [replace(event, message="see above") if event.status == journal.ERROR else event for event in events]
+    if brief:
+        print("\n" + journal.render(brief), flush=True)
+
+
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Return lines of a name and a value, below each other."""
+    return "\n".join(f"{name:>12}  {escape(value)}" for name, value in rows)
+
+
+def failure(message: str, hints: Hints) -> str:
+    """Return the last lines of a run that failed; the error itself only if no line has it yet."""
+    error = "" if logs.is_reported(message) else f"error: {escape_lines(message)}\n"
+    return f"\n{error}{table([('look back', hints.trace('--failed')), ('stop', 'make stop')])}"

@@ -1,0 +1,126 @@
+"""`make score`: score another file with a trained model, and print the path of the predictions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ai_workflow.config import environment as environment_variables
+from ai_workflow.config import loader as configuration
+from ai_workflow.config import variables
+from ai_workflow.config.settings import CsvSource, ParquetSource, Settings
+from ai_workflow.errors import AiWorkflowError, StoreError
+from ai_workflow.local import prefect_settings, run_report, server
+from ai_workflow.local.run_report import Hints
+from ai_workflow.local.stack.paths import Place
+from ai_workflow.prefect_errors import explained
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.file_names import require_utf8
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs
+
+VAR = Path("var")
+_GLOB = frozenset("*?[")
+
+
+class ScoreError(AiWorkflowError):
+    """A file cannot be scored; nothing has run."""
+
+
+def main(source: str, config: Path | None = None, environment: str | None = None, model: str = "latest") -> int:
+    """Score a file by a version, print trace, version and predictions; return 1 if the flow failed.
+
+    Args:
+        source: a file, glob, folder or URL in the format of the pipeline's `inference.source`, else `source`.
+        config: the YAML of the pipeline; the pipeline of `config/base.yaml` if not given.
+        environment: development or production.
+        model: an alias or the name of a version.
+
+    Raises:
+        AiWorkflowError: the configuration, the file or the version is wrong, or no server starts; nothing has run.
+    """
+    pipeline = str(config) if config else None
+    loaded = configuration.load(pipeline, environment=environment)
+    environment_variables.check(os.environ)
+    if Place(VAR).running() is None:
+        variables.check(loaded, os.environ, "make score")
+    overrides = _override(loaded.settings, source)
+    settings = configuration.load(pipeline, environment=environment, overrides=overrides).settings
+    hints = Hints(pipeline, environment, settings.store.root)
+    _require_version(settings, model, hints)
+    reached = server.ensure(VAR)
+    for name, value in prefect_settings.environment(reached, settings, VAR).items():
+        os.environ.setdefault(name, value)
+    logs.be_brief()
+    with explained():
+        state = asyncio.run(_flow(pipeline, environment, model, overrides))
+    store = Store(settings.store.root)
+    run_report.print_trace(store, state)
+    if not state.is_completed():
+        print(run_report.failure(state.message, hints), file=sys.stderr)
+        return 1
+    print(_summary(store, state.data.result, model))
+    return 0
+
+
+async def _flow(pipeline: str | None, environment: str | None, model: str, overrides: dict[str, Any]) -> Any:
+    from flows.scoring import scoring
+
+    return await scoring(pipeline, environment, model, overrides, return_state=True)
+
+
+def _override(settings: Settings, source: str) -> dict[str, Any]:
+    """Return the override that replaces the path of the source that the scoring flow reads.
+
+    Raises:
+        ScoreError: that source reads no file, none is named, or there is none.
+    """
+    key = "inference.source" if settings.inference.source else "source"
+    declared = settings.inference.source or settings.source
+    if not source:
+        raise ScoreError("no file is named. Write: make score SOURCE=new.csv")
+    if not isinstance(declared, CsvSource | ParquetSource):
+        raise ScoreError(
+            f"{key} of the pipeline {settings.pipeline} is of kind {declared.kind}, which reads no file. "
+            "Describe the format of the file in the pipeline file, such as inference.source: {kind: csv, path: new.csv}"
+        )
+    # `${` would be a variable, as it is in a file.
+    return {f"{key}.path": _place(source).replace("${", "$${")}
+
+
+def _place(source: str) -> str:
+    """Return a path as an absolute one, as overrides are relative to the project's folder; a URL stays."""
+    require_utf8(source, "SOURCE")
+    if "://" in source and not source.startswith("file://"):
+        return source
+    place = Path(source.removeprefix("file://")).expanduser().absolute()
+    if not place.exists() and not _GLOB & set(source):
+        raise ScoreError(f"{place} does not exist. Correct SOURCE, or put the file there")
+    return str(place)
+
+
+def _require_version(settings: Settings, model: str, hints: Hints) -> None:
+    """Raise if there is no such version; a damaged one is left to the flow, which falls back to `stable`."""
+    registry = Registry(Store(settings.store.root), settings.models)
+    if not registry.versions():
+        where = registry.store.url(registry.folder)
+        raise ScoreError(f"there is no model version in {where} yet. Train one: {hints.make('run')}")
+    try:
+        registry.get(model)
+    except StoreError:
+        return
+
+
+def _summary(store: Store, scored: dict[str, Any], model: str) -> str:
+    """Return the last lines: which version answered, how many rows, and where the predictions are."""
+    requested = "" if model == scored["version"] else f" ({model} was requested)"
+    lines = [
+        ("version", f"{scored['version']}{requested}"),
+        ("rows", str(scored["rows"])),
+        ("predictions", f"{store.url(scored['folder'])}/part-*.parquet"),
+        ("columns", "see docs/pipelines.md, Predictions"),
+    ]
+    return f"\n{run_report.table(lines)}"

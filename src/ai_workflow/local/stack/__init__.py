@@ -1,0 +1,1 @@
+"""The native stack of `make up`: services, ports, process manager."""

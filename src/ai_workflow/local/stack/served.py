@@ -1,0 +1,62 @@
+"""The versions that answer requests, as the inference service of the stack reports them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from contextlib import closing
+from typing import Any
+
+from ai_workflow.config.settings import Settings
+from ai_workflow.errors import StoreError
+from ai_workflow.local.ports import HOST
+from ai_workflow.local.run_report import Hints
+from ai_workflow.registry.registry import Registry
+from ai_workflow.storage.store import Store
+
+_SECONDS = 5.0
+_PATH = "/v2/health/ready"
+
+
+def line(settings: Settings, port: int, hints: Hints) -> str:
+    """Return which version answers and why the others do not, or how to train the first one.
+
+    Args:
+        settings: the configuration of the service.
+        port: the port of the service on this machine.
+        hints: commands about its pipeline.
+    """
+    try:
+        aliases = Registry(Store(settings.store.root), settings.models).aliases()
+    except StoreError as error:
+        return f"unknown: {error}"
+    named = [f"{name} ({alias})" for alias, name in aliases.items() if name]
+    if not named:
+        return f"none: requests get the default response. Train one: {hints.make('run')}"
+    state = _ready(port)
+    if state is None:
+        return f"{', '.join(named)}; the inference service does not answer, see make status"
+    if state["state"] == "ok":
+        return ", ".join(named)
+    why = [state["absent"]] if state["absent"] else []
+    why += [f"{name}: {condition}" for name, condition in state["versions"].items() if condition != "ok"]
+    return (
+        f"{_serving(state['serving'])} ({state['state']}: {'; '.join(why)}). See make status and the log of the service"
+    )
+
+
+def _serving(name: str | None) -> str:
+    if name is None:
+        return "none: requests are answered with 503"
+    return "none: requests get the default response" if name == "default" else name
+
+
+def _ready(port: int) -> dict[str, Any] | None:
+    """Return the readiness of the service, None if it gives none."""
+    with closing(http.client.HTTPConnection(HOST, port, timeout=_SECONDS)) as connection:
+        try:
+            connection.request("GET", _PATH)
+            body = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
+    return body if isinstance(body, dict) and {"state", "serving", "versions", "absent"} <= body.keys() else None

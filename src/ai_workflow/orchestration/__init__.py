@@ -1,0 +1,1 @@
+"""Flow runs on Prefect: stage tasks, result cache, signals, recovery and maintenance."""

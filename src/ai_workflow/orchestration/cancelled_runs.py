@@ -1,0 +1,32 @@
+"""Whether the flow run at hand is being cancelled: Prefect then sends SIGTERM, as it does for other reasons."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect.client.orchestration import get_client
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.orchestration.recovery import run_ownership
+from ai_workflow.runtime.cancellation import Cancelled, Interrupted
+from ai_workflow.telemetry import logs
+
+# A worker kills a cancelled run 30 s after its SIGTERM.
+_SECONDS = 5.0
+log = logs.logger("flow")
+
+
+async def of(error: AiWorkflowError) -> AiWorkflowError:
+    """Return the error that ended a stage: `Cancelled` for an interruption by a person, else the error itself."""
+    return Cancelled() if isinstance(error, Interrupted) and await _is_requested() else error
+
+
+async def _is_requested() -> bool:
+    """Return whether a person has cancelled the run; False if Prefect does not answer."""
+    try:
+        async with asyncio.timeout(_SECONDS), get_client() as client:
+            state = (await client.read_flow_run(run_ownership.current().id)).state
+    except Exception as error:
+        log.warning("Prefect does not answer whether the run is cancelled: %s", error or type(error).__name__)
+        return False
+    return state is not None and (state.is_cancelling() or state.is_cancelled())

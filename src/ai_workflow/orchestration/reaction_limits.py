@@ -1,0 +1,199 @@
+"""The daily limit of reactions: the run that handles a breach, which exists already or takes a slot of the day.
+
+A slot is a run with the idempotency key `reaction/<what>/<environment>/<pipeline>/<day>/<slot>`. The server creates the
+run of a key once, also after a restart of the server or the worker. A slot belongs to one model version: more breaches
+of the same version take no other slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+
+from ai_workflow.config.settings import Settings
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.orchestration.recovery.run_lookup import pages, settings_of
+
+What = Literal["training", "promotion"]
+Outcome = Literal["started", "handled", "withheld"]
+TAG = "reaction"
+# A rollback that failed is started again for the next breach of its version.
+MAX_ROLLBACK_ATTEMPTS = 3
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is started for a breach.
+
+    Args:
+        what: a training, or the promotion flow for a rollback.
+        deployment: the deployment of it, as flow/deployment.
+        settings: the configuration of the pipeline.
+        event_id: the event of the breach.
+        model_version: the version that the breach names; empty if it names none.
+        parameters: parameters of the run.
+        limit: the number of slots of a day.
+    """
+
+    what: What
+    deployment: str
+    settings: Settings
+    event_id: str
+    model_version: str
+    parameters: Mapping[str, Any]
+    limit: int
+
+    @property
+    def event_tag(self) -> str:
+        """The tag of the run that this event started."""
+        return f"breach:{self.event_id}"
+
+    @property
+    def version_tag(self) -> str:
+        """The tag of the runs for a version."""
+        return f"model_version:{self.model_version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The run that handles a breach, and its slot; a slot of 0: the run takes none. `why` explains a withheld start."""
+
+    outcome: Outcome
+    run: FlowRun | None = None
+    slot: int = 0
+    why: str = ""
+
+
+async def take(start: Start, is_needed: Callable[[], bool]) -> Result:
+    """Return the run that handles a breach: one that waits or runs already, else one in a slot of today.
+
+    Args:
+        start: what is started.
+        is_needed: returns whether the version still needs it.
+
+    Raises:
+        AiWorkflowError: there is no such deployment.
+    """
+    async with get_client() as client:
+        try:
+            deployment = await client.read_deployment_by_name(start.deployment)
+        except ObjectNotFound as error:
+            raise AiWorkflowError(
+                f"there is no deployment {start.deployment}. Run `python -m ai_workflow.provisioning.bootstrap`, or name another one"
+            ) from error
+        slots = _Slots(client, deployment, start, is_needed, datetime.now(UTC).date().isoformat())
+        for run in await _active(client, deployment):
+            if not slots.has(run) and await asyncio.to_thread(_handles, run, start):
+                return Result("handled", run)
+        return await slots.take()
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """The slots of a day."""
+
+    client: PrefectClient
+    deployment: DeploymentResponse
+    start: Start
+    is_needed: Callable[[], bool]
+    day: str
+
+    @property
+    def _prefix(self) -> str:
+        settings = self.start.settings
+        return f"reaction/{self.start.what}/{settings.environment}/{settings.pipeline}/{self.day}/"
+
+    def has(self, run: FlowRun) -> bool:
+        """Return whether a run is in one of the slots."""
+        return (run.idempotency_key or "").startswith(self._prefix)
+
+    async def take(self) -> Result:
+        """Return the run in the first slot that is free or belongs to the version."""
+        start = self.start
+        for slot in range(1, start.limit + 1):
+            key = f"{self._prefix}{slot}"
+            run = await self._run(key)
+            if start.event_tag in run.tags:
+                return Result("started", run, slot)
+            is_own = start.version_tag in run.tags
+            if _is_active(run) and (is_own or start.what == "training"):
+                return Result("handled", run)
+            if not is_own:
+                continue
+            if start.what == "promotion":
+                return await self._again(key, run, slot)
+            if run.state and run.state.is_completed():
+                return Result("withheld", run, why=f"run {run.name} of today was for the same version")
+        return Result(
+            "withheld", why=f"{start.limit} a day are allowed (reactions.{start.what}_per_day), and were made"
+        )
+
+    async def _again(self, key: str, run: FlowRun, slot: int) -> Result:
+        """Return another attempt in the slot of a version whose last run has ended."""
+        for attempt in range(2, MAX_ROLLBACK_ATTEMPTS + 1):
+            # The run may have ended well since the breach was looked at.
+            if not await asyncio.to_thread(self.is_needed):
+                return Result("handled", run)
+            run = await self._run(f"{key}/{attempt}")
+            if self.start.event_tag in run.tags:
+                return Result("started", run, slot)
+            if _is_active(run):
+                return Result("handled", run)
+        if not await asyncio.to_thread(self.is_needed):
+            return Result("handled", run)
+        why = f"{MAX_ROLLBACK_ATTEMPTS} runs of today have not rolled it back, the last is {run.name}"
+        return Result("withheld", run, why=f"{why}. Read its log, and run `ai-workflow models rollback`")
+
+    async def _run(self, key: str) -> FlowRun:
+        """Return the run of a key, which the server creates if there is none."""
+        return await self.client.create_flow_run_from_deployment(
+            self.deployment.id,
+            parameters=dict(self.start.parameters),
+            idempotency_key=key,
+            tags=[TAG, self.start.event_tag, self.start.version_tag],
+        )
+
+
+async def _active(client: PrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
+    """Return the runs of a deployment that wait or run, also those of earlier days and those started by hand."""
+    of = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+    states = [state for state in StateType if state not in TERMINAL_STATES]
+    active = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
+    return await pages(
+        lambda offset: client.read_flow_runs(deployment_filter=of, flow_run_filter=active, limit=_PAGE, offset=offset)
+    )
+
+
+def _is_active(run: FlowRun) -> bool:
+    return run.state is None or not run.state.is_final()
+
+
+def _handles(run: FlowRun, start: Start) -> bool:
+    """Return whether a run that waits or runs does what a breach needs, for the same registry."""
+    given = run.parameters
+    if start.what == "training":
+        does = TAG in run.tags
+    else:
+        does = bool(given.get("breach")) and given.get("model_version") == start.model_version
+    settings = settings_of(run) if does else None
+    return settings is not None and _registry(settings) == _registry(start.settings)
+
+
+def _registry(settings: Settings) -> tuple[str, str]:
+    return str(settings.store.root), settings.models

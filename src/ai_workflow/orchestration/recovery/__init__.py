@@ -1,0 +1,1 @@
+"""Recovery of flow runs whose process has died."""

@@ -1,0 +1,77 @@
+"""Checks of cached results: the result itself is whole, and all files that it refers to are as recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+from prefect import Task
+from prefect.results import ResultStore, get_result_store
+from prefect.transactions import get_transaction
+
+from ai_workflow import json_text
+from ai_workflow.datasets import partitions
+from ai_workflow.errors import StoreError
+from ai_workflow.runtime import process_limit
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs
+
+_SEAL = "seal"
+
+
+def sealed(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result with its own checksum: Prefect's result file has none, and a changed number would be believed."""
+    return {**result, _SEAL: _seal(result)}
+
+
+def keep_nothing() -> None:
+    """Cache no result of the task at hand: Prefect would cache a returned failure too, and answer a retry with it."""
+    if transaction := get_transaction():
+        transaction.write_on_commit = False
+
+
+async def is_damaged(store: Store, task: Task[..., Any], key: str) -> bool:
+    """Return whether a result is cached that must not be used, and log why.
+
+    Raises:
+        ProcessLimit: no thread can be started to read it.
+    """
+    results = await get_result_store().aupdate_for_task(task)
+    try:
+        with process_limit.explained():
+            cached = (await results.aread(key)).result
+            is_whole = cached[_SEAL] == _seal(cached)
+            broken = await asyncio.to_thread(partitions.broken, store, cached) if is_whole else [None]
+    except process_limit.ProcessLimit:
+        raise
+    except Exception:
+        broken = [None] if await _is_there(results, key) else []
+    if broken:
+        path = broken[0]
+        reason = await asyncio.to_thread(_reason, store, path) if path else f"the cached result {key} is damaged"
+        logs.logger(task.name).warning("%s: the stage runs again", reason)
+    return bool(broken)
+
+
+def _reason(store: Store, path: str) -> str:
+    """Return why a file is not as a cached result records it; results do not record their store."""
+    try:
+        is_missing = not store.exists(path)
+    except StoreError as error:
+        return str(error)
+    if is_missing:
+        return f"{store.url(path)} does not exist, because it was deleted or the cached result is of another store"
+    return f"{store.url(path)} is damaged, or the cached result is of another store"
+
+
+def _seal(result: dict[str, Any]) -> str:
+    body = {name: value for name, value in result.items() if name != _SEAL}
+    return hashlib.sha256(json_text.line(body, ensure_ascii=True).encode()).hexdigest()
+
+
+async def _is_there(results: ResultStore, key: str) -> bool:
+    try:
+        return results.result_storage is not None and await results.result_storage.read_path(key) is not None
+    except Exception:
+        return False

@@ -1,0 +1,84 @@
+"""Refuses a run whose store is in a folder that Prefect deletes with the run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectNotFound
+
+from ai_workflow.config.settings import Settings
+from ai_workflow.errors import AiWorkflowError
+
+REMEDY = (
+    "Set AIW_STORE or store.root to an absolute folder such as /var/lib/ai-workflow, or to a URL such as "
+    "s3://bucket/prefix, in the environment of the workers"
+)
+# tempfile.TemporaryDirectory(suffix="prefect") of the process worker; the clones of a runner that serves flows.
+_DELETED = re.compile(r"tmp[a-z0-9_]{8}prefect|runner_storage")
+
+
+class TemporaryStore(AiWorkflowError):
+    """The store would be deleted after the run."""
+
+
+async def check(settings: Settings) -> None:
+    """Refuse a store that is deleted with the run at hand.
+
+    Raises:
+        TemporaryStore: its folder is in one that Prefect deletes, or is relative to code that the worker has pulled.
+    """
+    root = settings.store.root
+    local = _local(root)
+    if local is None:
+        return
+    folder = local.resolve()
+    if any(_DELETED.fullmatch(part) for part in folder.parts) or (is_relative(root) and await _pulled()):
+        raise TemporaryStore(
+            f"store.root is '{root}', in {folder}, which Prefect deletes after this run: models, checkpoints and "
+            f"history would be lost. {REMEDY}"
+        )
+
+
+def is_relative(root: str) -> bool:
+    """Return whether the root of a store depends on the current folder."""
+    local = _local(root)
+    return local is not None and not local.is_absolute()
+
+
+def _local(root: str) -> Path | None:
+    """Return the folder of a store, None if it is an object store."""
+    path = root.removeprefix("file://").removeprefix("local://")
+    return None if "://" in path else Path(path)
+
+
+def is_temporary(steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a run with these pull steps runs in a folder that its worker deletes afterwards."""
+    temporary = True
+    for step in steps:
+        for name, inputs in step.items():
+            kind = name.rpartition(".")[2]
+            if kind == "set_working_directory":
+                is_absolute = Path(str((inputs or {}).get("directory", ""))).is_absolute()
+                temporary = temporary and not is_absolute
+            elif kind.startswith(("git_clone", "pull_")):
+                temporary = True
+    return temporary
+
+
+async def _pulled() -> bool:
+    """Return whether the run at hand is of a deployment of a work pool that runs in a temporary folder."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or run.deployment_id is None:
+        return False
+    async with get_client() as client:
+        try:
+            deployment = await client.read_deployment(run.deployment_id)
+        except ObjectNotFound:
+            return False
+    return deployment.work_pool_name is not None and is_temporary(deployment.pull_steps or ())

@@ -1,0 +1,38 @@
+"""Line format and levels of the process of a run, also if Prefect was started without `config/logging.yaml`."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect.logging.handlers import APILogHandler
+
+from ai_workflow.config.settings import Settings
+from ai_workflow.telemetry import logs
+
+
+def set_up(settings: Settings | None) -> None:
+    """Set level and format of the log, which also reaches the Prefect UI.
+
+    Args:
+        settings: None if they are not known: level INFO then, and the format that is set already.
+    """
+    if settings is None:
+        logs.setup("INFO", logs.form())
+    else:
+        logs.setup(settings.logging.level, settings.logging.format)
+    # It logs at every exit how many events are not sent yet.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
+    ours = logging.getLogger(logs.ROOT)
+    if not any(isinstance(handler, APILogHandler) for handler in ours.handlers):
+        ours.addHandler(APILogHandler())
+    for name in (logs.ROOT, "prefect.flow_runs", "prefect.task_runs"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, APILogHandler):
+                handler.setFormatter(logs.Traced())
+    runs = logging.getLogger("prefect.flow_runs")
+    if not any(isinstance(each, logs.Suspended) for each in runs.filters):
+        runs.addFilter(logs.Suspended())
+    for name in ("", "prefect"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, APILogHandler):
+                handler.setFormatter(logs.Formatter())

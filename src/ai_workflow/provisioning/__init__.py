@@ -1,0 +1,1 @@
+"""Set-up of a Prefect server: deployments, automations, blocks, work pool, variables."""

@@ -1,0 +1,76 @@
+"""Where workers find the code of deployments, what it is configured with, and which version it has."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ai_workflow.provisioning.links import Links
+from ai_workflow.provisioning.ownership import Owner, project
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a worker finds the code: a folder of its machine, or a git repository.
+
+    Args:
+        folder: the checkout, for workers on this machine.
+        git: address of a repository; the folder is not used then.
+        ref: its branch.
+        token_block: a Secret block with an access token; it is read by the worker, when it pulls.
+        parameters: `config` and `environment` of every deployment that has no others.
+        pipeline: the pipeline of the configuration.
+        environment: its environment.
+        environments: the environments that the project has files for.
+        links: where browsers reach Prefect and Grafana.
+    """
+
+    folder: Path
+    git: str | None = None
+    ref: str | None = None
+    token_block: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    pipeline: str = "sample"
+    environment: str = "development"
+    environments: tuple[str, ...] = ()
+    links: Links = field(default_factory=Links)
+
+    @property
+    def owner(self) -> Owner:
+        """The owner of the deployments."""
+        return Owner(self.pipeline, self.environment, str(project(self.steps())))
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Return the pull steps."""
+        if self.git is None:
+            return [{"prefect.deployments.steps.set_working_directory": {"directory": str(self.folder.resolve())}}]
+        token = f"{{{{ prefect.blocks.secret.{self.token_block} }}}}" if self.token_block else None
+        clone = {"repository": self.git, "branch": self.ref, "access_token": token}
+        return [{"prefect.deployments.steps.git_clone": {key: value for key, value in clone.items() if value}}]
+
+    @property
+    def version(self) -> str:
+        """The commit of the folder, with `+changes` if files differ from it.
+
+        For a repository, or a folder without one, it is the version of the package, with the branch if one is named.
+        """
+        found = None if self.git else _commit(self.folder)
+        return found or version("ai-workflow") + (f"+{self.ref}" if self.git and self.ref else "")
+
+
+def _commit(folder: Path) -> str | None:
+    """Return the commit of a checkout, shortened; None without git or a repository."""
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,1 @@
+"""Labels, label join, performance of versions in production and drift."""

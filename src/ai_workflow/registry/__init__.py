@@ -1,0 +1,1 @@
+"""Published model versions: change log, leases, publication, promotion, retention."""

@@ -1,0 +1,1 @@
+"""The process at work: cancellation, progress, memory pressure, timeouts, system limits."""

@@ -1,0 +1,26 @@
+"""The end of a command of this package: an error is one message without a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.runtime import process_limit, standard_output
+from ai_workflow.secret_values import scrub
+from ai_workflow.telemetry.control_characters import escape_lines
+
+
+def exit_code(command: Callable[[], object]) -> int:
+    """Run a command and return its exit code: the number that it returned, or else 0.
+
+    After an AiWorkflowError it is 1, and the message is on stderr with secrets masked. If the reader of the output is
+    gone, the process exits with 141.
+    """
+    try:
+        with standard_output.may_be_closed(), process_limit.explained():
+            code = command()
+    except AiWorkflowError as error:
+        print(escape_lines(scrub(f"error: {error}")), file=sys.stderr)
+        return 1
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,55 @@
+"""Authentication: bearer tokens of callers, of senders of labels and of administrators, compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+from ai_workflow.config.settings import Service
+from ai_workflow.config.settings.service import same_tokens
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.secret_values import Fetch
+
+
+class Gate:
+    """The tokens of a service.
+
+    Raises:
+        SecretMissing: the value of a token is not set.
+        AiWorkflowError: two tokens are the same, so that one would open what the other one guards.
+    """
+
+    def __init__(self, service: Service, fetch: Fetch | None = None) -> None:
+        self._token = service.token.reveal(fetch).encode() if service.token else None
+        self._admin = service.admin_token.reveal(fetch).encode() if service.admin_token else None
+        self._label = service.label_token.reveal(fetch).encode() if service.label_token else None
+        tokens = {"token": self._token, "admin_token": self._admin, "label_token": self._label}
+        if problem := same_tokens({name: token for name, token in tokens.items() if token is not None}):
+            raise AiWorkflowError(problem)
+
+    @property
+    def has_admin(self) -> bool:
+        """Whether there are admin routes."""
+        return self._admin is not None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether labels are accepted: with a token of their own, or where the service has no token at all."""
+        return self._label is not None or (self._token is None and self._admin is None)
+
+    def admits_labels(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether a caller may send labels."""
+        return self._label is None or _bears(headers, self._label)
+
+    def admits(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Say whether a caller may ask."""
+        return self._token is None or _bears(headers, self._token)
+
+    def admits_admin(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Say whether a caller may use the admin routes."""
+        return self._admin is not None and _bears(headers, self._admin)
+
+
+def _bears(headers: Mapping[bytes, bytes], token: bytes) -> bool:
+    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+    return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token)

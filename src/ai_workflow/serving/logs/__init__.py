@@ -1,0 +1,1 @@
+"""Logs of predictions and labels, and their compaction into the store."""

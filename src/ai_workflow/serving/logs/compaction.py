@@ -1,0 +1,129 @@
+"""Makes `predictions/` of the closed segments of the prediction log; whenever it is killed, the next one goes on.
+
+What becomes of a segment depends on its bytes only: done twice, the second time changes nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ai_workflow import json_text
+from ai_workflow.datasets import partitions
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.inference import prediction_files
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import logs
+from ai_workflow.telemetry.logs import logger
+
+SOURCE = "service"
+log = logger("prediction_log")
+
+
+def compact(store: Store, folder: Path, pipeline: str) -> int:
+    """Move the rows of all closed segments to `predictions/<pipeline>/<version>/`; return how many they are.
+
+    Raises:
+        StoreError: they cannot be written; the segments stay.
+    """
+    rows = 0
+    for path in sorted(folder.glob("*.jsonl")):
+        with _closed(path) as is_closed:
+            if is_closed:
+                rows += _move(store, path, pipeline)
+    return rows
+
+
+@contextmanager
+def _closed(path: Path) -> Iterator[bool]:
+    """Say whether nobody writes the segment any more, and keep another compaction away from it."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        yield False
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield path.exists()
+
+
+def _move(store: Store, path: Path, pipeline: str) -> int:
+    data = path.read_bytes()
+    lines = list(_whole(data, path))
+    name = f"service-{hashlib.sha256(data).hexdigest()[:16]}"
+    for version in sorted({line["model_version"] for line in lines}):
+        answered = [line for line in lines if line["model_version"] == version]
+        folder = f"{prediction_files.FOLDER}/{pipeline}/{version}/{name}"
+        part = partitions.write(store, f"{folder}/part-00000.parquet", _frame(answered), SOURCE)
+        first = min(line["time"] for line in answered)
+        body = {
+            "pipeline": pipeline, "model_version": version, "rows": part.rows, "first": first,
+            "partitions": [asdict(part)],
+        }  # fmt: skip
+        store.write_record(f"{folder}/manifest.json", body)
+    path.unlink()
+    return len(lines)
+
+
+def _whole(data: bytes, path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines; the last one of a killed service may be torn."""
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            log.warning("%s line %d is torn, and left out", path, number)
+
+
+def _frame(lines: list[dict[str, Any]]) -> Any:
+    import pandas as pd
+
+    frame = pd.DataFrame(lines)
+    has_values = "values" in frame
+    frame = frame.reindex(columns=[*_COLUMNS, *(["values"] if has_values else [])])
+    numbers = all(isinstance(line["prediction"], int | float | None) for line in lines)
+    for name in _TEXTS if numbers else (*_TEXTS, "prediction"):
+        frame[name] = frame[name].map(lambda value: None if value is None else str(value)).astype("str")
+    if has_values:
+        frame["values"] = frame["values"].map(lambda row: json_text.line(json_text.finite(row)))
+    frame["time"] = pd.to_datetime(frame["time"], unit="s").astype("datetime64[us]")
+    frame["source"] = SOURCE
+    for name in sorted({line["id_column"] for line in lines if "id_column" in line}):
+        frame.insert(list(frame).index("id") + 1, name, frame["id"])
+    for name in dict.fromkeys(name for line in lines for name in line.get("probabilities", ())):
+        values = [line.get("probabilities", {}).get(name) for line in lines]
+        frame.insert(list(frame).index("model_version"), name, pd.Series(values, dtype="float64"))
+    return frame
+
+
+_TEXTS = ("prediction_id", "id", "model_version", "fallback_reason", "trace_id", "features")
+_COLUMNS = (
+    "prediction_id", "id", "row", "time", "prediction", "score", "model_version", "fallback_reason", "trace_id",
+    "features",
+)  # fmt: skip
+
+
+def main(root: str, folder: str, pipeline: str) -> int:
+    """Compact, and return the exit status: 1 where segments have to wait for the next time, which is said."""
+    logs.setup()
+    logs.take_over()
+    try:
+        compact(Store(root), Path(folder), pipeline)
+    except (AiWorkflowError, OSError) as error:
+        log.error("predictions stay in %s for now: %s", folder, error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Requests and responses: Open Inference Protocol, tensors, OpenAPI."""

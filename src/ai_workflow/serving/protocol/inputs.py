@@ -1,0 +1,88 @@
+"""What a caller asks about: rows by the names of their columns, or numbers that are features already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ai_workflow.features.row_encoder import BadRows, Row
+from ai_workflow.serving.routing.loaded_model import Loaded
+
+
+class Question(Protocol):
+    """Rows that one version after the other may be asked about."""
+
+    rows: int
+
+    def quick(self, loaded: Loaded) -> bytes | None:
+        """Return float32 (rows, features) as a version takes it, or None where `careful` must decide.
+
+        Raises:
+            BadRows: they do not fit the version.
+        """
+
+    def careful(self, loaded: Loaded) -> bytes:
+        """Return the same, slowly.
+
+        Raises:
+            BadRows: they do not fit the version.
+        """
+
+    def values(self) -> Sequence[Row] | None:
+        """Return the rows as they were sent, if they have names."""
+
+
+class Named:
+    """Rows by the names of their columns, raw, as the source has them."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows, self._rows = len(rows), rows
+
+    def quick(self, loaded: Loaded) -> bytes | None:
+        """Return the numbers, or None where a value is not of the plain kind."""
+        return loaded.encoder.quick(self._rows)
+
+    def careful(self, loaded: Loaded) -> bytes:
+        """Return the numbers, or raise with every value that is refused."""
+        return loaded.encoder.careful(self._rows)
+
+    def values(self) -> Sequence[Row] | None:
+        """Return the rows."""
+        return self._rows
+
+
+class Numbers:
+    """Features in the order of the version's spec, float32 (rows, width)."""
+
+    def __init__(self, data: bytes, rows: int, width: int) -> None:
+        self.rows, self._data, self._width = rows, data, width
+
+    def quick(self, loaded: Loaded) -> bytes | None:
+        """Return the numbers, if there are as many as the version takes."""
+        if self._width != loaded.features:
+            raise BadRows(f"{loaded.name} takes {loaded.features} features, and a row here has {self._width}")
+        return self._data
+
+    def careful(self, loaded: Loaded) -> bytes:
+        """Return the numbers: there is no doubt about them."""
+        return self._data
+
+    def values(self) -> Sequence[Row] | None:
+        """Return nothing: what the numbers were made of is not known here."""
+        return None
+
+
+def rows_of(body: Any, most: int) -> Named:
+    """Return the rows of `{"rows": [{column: value}]}`.
+
+    Raises:
+        BadRows: it is not of that form, or there are too many, or none.
+    """
+    if type(body) is not dict or type(rows := body.get("rows")) is not list or not rows:
+        raise BadRows('the body must be {"rows": [{column: value, ...}, ...]}, with one row at least')
+    if len(rows) > most:
+        raise BadRows(f"{len(rows)} rows are more than the {most} that one request may have (service.max_rows)")
+    for number, row in enumerate(rows):
+        if type(row) is not dict:
+            raise BadRows(f"rows[{number}] is not a mapping of columns to values")
+    return Named(rows)

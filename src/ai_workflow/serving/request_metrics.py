@@ -1,0 +1,85 @@
+"""Metrics of requests by their final outcome, as callers see them; `attempts` has what each version did."""
+
+from __future__ import annotations
+
+from ai_workflow.serving.attempt_metrics import SLOW_SECONDS, Exemplars, Outcome
+from ai_workflow.serving.exemplars import Examples
+from ai_workflow.serving.protocol.responses import DEFAULT, Reply
+from ai_workflow.serving.routing.fallback_chain import NOT_LOADED, Answered
+from ai_workflow.telemetry import metrics
+
+# `expired`: the first version did not answer before the deadline that the caller set.
+EXPIRED = "expired"
+STATUSES = ("success", "fallback", "default", "error", "timeout", "rejected", EXPIRED)
+_REASONS = (NOT_LOADED, *map(str, Outcome))
+
+
+class Tally:
+    """The metrics of the final outcomes of one pipeline's requests, with their labels looked up once.
+
+    Args:
+        pipeline: its name.
+    """
+
+    def __init__(self, pipeline: str) -> None:
+        self.pipeline = pipeline
+        self.examples = Examples(pipeline)
+        self._exemplars = Exemplars()
+        total = metrics.get("inference_requests_total")
+        self._counts = {status: total.labels(pipeline, status) for status in STATUSES}
+        self._seconds = metrics.get("inference_request_latency_seconds").labels(pipeline)
+        self._defaults = metrics.get("inference_total").labels(pipeline, DEFAULT, "fallback")
+        self._rows = {DEFAULT: metrics.get("inference_rows_total").labels(pipeline, DEFAULT)}
+
+    def unanswered(self, status: str, trace_id: str) -> None:
+        """Count a request that ended without an answer."""
+        self._counts[status].inc()
+        if status != EXPIRED:
+            self.examples.note("", status, trace_id)
+
+    def invalid(self, status: int) -> int:
+        """Count a request that was refused for what it asks, and return its HTTP status."""
+        metrics.get("inference_invalid_total").labels(str(status)).inc()
+        return status
+
+    def final(self, found: Reply, seconds: float, trace_id: str) -> None:
+        """Count a request that was answered, and how long it took."""
+        answered = found.answered
+        status = "default" if found.is_default else "fallback" if answered.fell_back else "success"
+        self._counts[EXPIRED if answered.is_expired else status].inc()
+        self._seconds.observe(seconds, self._exemplars.of(seconds, trace_id))
+        rows = self._rows.get(found.version)
+        if rows is not None:
+            rows.inc(len(found.predictions))
+        if seconds >= SLOW_SECONDS > answered.slowest:
+            self.examples.note("", "slow", trace_id, seconds)
+        if answered.fell_back:
+            self._fell_back(answered, trace_id)
+
+    def _fell_back(self, answered: Answered, trace_id: str) -> None:
+        """Count each version that did not answer a request which another version or the default response answered."""
+        fallbacks = metrics.get("inference_fallback_total")
+        if not answered.is_expired:
+            self.examples.note("", "fallback", trace_id)
+        for failure in answered.failures:
+            fallbacks.labels(self.pipeline, failure.version, failure.reason).inc()
+            if failure.reason != Outcome.EXPIRED:
+                self.examples.note(failure.version, "fallback", trace_id)
+        if answered.slot is None:
+            self._defaults.inc()
+        if answered.slot is None and not answered.is_expired:
+            self.examples.note(answered.failures[0].version, "default", trace_id)
+
+    def show(self, version: str) -> None:
+        """Show the series of a version at 0: Prometheus sees no rise in a counter that begins above 0."""
+        self._rows[version] = metrics.get("inference_rows_total").labels(self.pipeline, version)
+        for reason in _REASONS:
+            metrics.get("inference_fallback_total").labels(self.pipeline, version, reason)
+
+    def forget(self, version: str) -> None:
+        """Remove the series of a version that serves no more."""
+        self._rows.pop(version, None)
+        self.examples.forget(version)
+        for reason in _REASONS:
+            metrics.forget("inference_fallback_total", self.pipeline, version, reason)
+        metrics.forget("inference_rows_total", self.pipeline, version)

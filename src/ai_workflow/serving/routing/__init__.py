@@ -1,0 +1,1 @@
+"""Fallback chain, served models, their queues and circuit breakers."""

@@ -1,0 +1,49 @@
+"""Counts of the categories that callers send and training never saw, by version and column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ai_workflow.features.row_encoder import Encoder
+from ai_workflow.serving.exemplars import Examples
+from ai_workflow.telemetry import metrics
+
+_NAME, KIND = "inference_unseen_category_total", "unseen"
+
+
+class UnseenCategories:
+    """The counters of one pipeline; they are shown as 0 as soon as a version is loaded.
+
+    Args:
+        pipeline: the pipeline that is served.
+        examples: the examples of requests with unseen categories.
+    """
+
+    def __init__(self, pipeline: str, examples: Examples) -> None:
+        self._pipeline, self._examples = pipeline, examples
+        self._columns: dict[str, tuple[str, ...]] = {}
+
+    def show(self, version: str, encoder: Encoder) -> None:
+        """Show the counters of a version."""
+        self._columns[version] = tuple(encoder.categories)
+        for column in self._columns[version]:
+            metrics.get(_NAME).labels(self._pipeline, version, column)
+
+    def count(self, version: str, unseen: Mapping[str, int], trace_id: str) -> None:
+        """Count the unseen values of a request, unless the version was removed meanwhile.
+
+        Args:
+            version: the name of the version that answered.
+            unseen: the number of unseen values by column.
+            trace_id: the trace of the request.
+        """
+        if version not in self._columns:
+            return
+        for column, values in unseen.items():
+            metrics.get(_NAME).labels(self._pipeline, version, column).inc(values)
+            self._examples.note(version, KIND, trace_id, column=column)
+
+    def forget(self, version: str) -> None:
+        """Remove the counters of a version."""
+        for column in self._columns.pop(version, ()):
+            metrics.forget(_NAME, self._pipeline, version, column)

@@ -1,0 +1,1 @@
+"""SLO compiler: slo.yaml to Prometheus rules, Alertmanager and Grafana configuration."""

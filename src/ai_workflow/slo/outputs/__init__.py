@@ -1,0 +1,1 @@
+"""Files that the SLO compiler writes: Alertmanager, Grafana, scrape configuration, metrics page."""

@@ -1,0 +1,178 @@
+"""A YAML file of promises -> `Spec`; every problem of it is reported at once, each with file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ai_workflow.config.problems import ConfigError, Problem
+from ai_workflow.config.reader import Node, read
+from ai_workflow.slo import queries, validation
+from ai_workflow.slo.fields import Fields
+from ai_workflow.slo.spec import BUDGETED, KINDS, SEVERITIES, Entry, Route, Slo, Spec, Window
+
+OWN = Path(__file__).with_name("slo.yaml")
+PLACES = (
+    "runbooks", "grafana", "prometheus", "monitoring_password_file", "relay", "relay_token_file", "heartbeat",
+)  # fmt: skip
+_SHARED = (
+    "period",
+    "scrape_interval",
+    "evaluation_interval",
+    "keep_firing",
+    "attribution",
+    "windows",
+    "routes",
+    "places",
+    "targets",
+    "channels",
+)
+_ENTRY = ("severity", "for")
+
+
+def load(path: Path = OWN) -> Spec:
+    """Return what the file promises; what it says nothing about is as in the project's own file.
+
+    Raises:
+        ConfigError: with everything that is wrong, each with file, line and key.
+    """
+    top, problems = read(path, str(path))
+    if top is None:
+        raise ConfigError(problems)
+    spec = _spec(_with_defaults(top), problems)
+    if not problems:
+        problems = validation.problems(spec)
+    if problems:
+        raise ConfigError(sorted(problems, key=lambda problem: problem.line))
+    return spec
+
+
+def _with_defaults(top: Node) -> Node:
+    own, problems = read(OWN, str(OWN))
+    if own is None or problems:
+        raise ConfigError(problems)
+    assert isinstance(own.value, dict)
+    assert isinstance(top.value, dict)
+    shared = {key: own.value[key] for key in _SHARED if key in own.value}
+    return Node(shared | top.value, top.file, top.line)
+
+
+def _spec(top: Node, problems: list[Problem]) -> Spec:
+    fields = Fields(top, "", problems)
+    fields.choice("version", ("prometheus/v1",))
+    windows = {name: _window(name, inner) for name, inner in _inner(fields, "windows")}
+    shared = fields.mapping("labels") if "labels" in fields else {}
+    slos, entries = [], []
+    for item in fields.items("slos"):
+        slo = _slo(item, windows, shared)
+        slos.append(slo)
+        if "alerts" in item:
+            entries += [_entry(name, inner, slo.name) for name, inner in _inner(item, "alerts")]
+        item.close()
+    if not slos:
+        fields.refuse("slos", "there is no promise in it")
+    if "alerts" in fields:
+        entries += [_entry(name, inner) for name, inner in _inner(fields, "alerts")]
+    found = Spec(
+        file=top.file,
+        service=fields.text("service"),
+        period=fields.duration("period"),
+        scrape=fields.duration("scrape_interval"),
+        evaluation=fields.duration("evaluation_interval"),
+        keep=fields.duration("keep_firing"),
+        attribution=fields.number("attribution"),
+        slos=tuple(slos),
+        entries=tuple(entries),
+        routes={name: _route(inner) for name, inner in _inner(fields, "routes")},
+        places=_places(fields.inner("places")),
+        targets=_targets(fields.inner("targets")),
+        channels=fields.texts("channels"),
+    )
+    fields.close()
+    return found
+
+
+def _inner(fields: Fields, key: str) -> list[tuple[str, Fields]]:
+    inner = fields.inner(key)
+    return [(name, inner.inner(name)) for name in inner.names()]
+
+
+def _window(name: str, fields: Fields) -> Window:
+    found = Window(
+        name=name,
+        long=fields.duration("long"),
+        short=fields.duration("short"),
+        budget=fields.number("budget"),
+        severity=fields.choice("severity", SEVERITIES),
+        hold=fields.duration("for"),
+        least=fields.number("least"),
+    )
+    fields.close()
+    return found
+
+
+def _entry(name: str, fields: Fields, slo: str = "") -> Entry:
+    severity = fields.choice("severity", SEVERITIES)
+    hold = fields.duration("for")
+    numbers = {key: fields.text(key) for key in fields.names() if key not in _ENTRY}
+    return Entry(name, severity, hold, numbers, fields.node.line, slo)
+
+
+def _slo(fields: Fields, windows: Mapping[str, Window], shared: Mapping[str, str]) -> Slo:
+    kind = fields.choice("kind", KINDS, "events")
+    name = fields.text("name")
+    description = fields.text("description", "")
+    own = fields.mapping("labels") if "labels" in fields else {}
+    if kind not in BUDGETED:
+        return Slo(name, kind, description, fields.node.line, labels={**shared, **own})
+    found = queries.of(kind, fields)
+    alerting = fields.inner("alerting") if "alerting" in fields else None
+    return Slo(
+        name=name,
+        kind=kind,
+        description=description,
+        line=fields.node.line,
+        objective=fields.number("objective"),
+        windows=_chosen(fields, windows if kind != "accuracy" else {}, alerting),
+        absent=fields.duration("absent") if "absent" in fields else "",
+        alert=alerting.text("name", "SLOErrorBudgetBurn") if alerting else "SLOErrorBudgetBurn",
+        labels={**shared, **own, **_texts(alerting, "labels")},
+        annotations=_texts(alerting, "annotations"),
+        lines={key: fields.line_of(key) for key in ("objective", "threshold", "metric", "sli")},
+        **found,
+    )
+
+
+def _chosen(fields: Fields, windows: Mapping[str, Window], alerting: Fields | None) -> tuple[Window, ...]:
+    """The pairs that the promise names, else all; less those of a severity that Sloth's `disable` turns off."""
+    names = fields.texts("windows", tuple(windows))
+    for name in names:
+        if name not in windows:
+            fields.refuse("windows", f"there is no window `{name}`; there are: {', '.join(windows)}")
+    off = set()
+    for severity in ("page", "ticket"):
+        if alerting and f"{severity}_alert" in alerting:
+            inner = alerting.inner(f"{severity}_alert")
+            if inner.text("disable", "false") == "true":
+                off.add(severity)
+    return tuple(window for name, window in windows.items() if name in names and window.severity not in off)
+
+
+def _texts(fields: Fields | None, key: str) -> dict[str, str]:
+    return fields.mapping(key) if fields and key in fields else {}
+
+
+def _route(fields: Fields) -> Route:
+    found = Route(fields.duration("wait"), fields.duration("interval"), fields.duration("repeat"))
+    fields.close()
+    return found
+
+
+def _places(fields: Fields) -> dict[str, str]:
+    found = {name: fields.text(name, "") for name in PLACES}
+    fields.close()
+    return found
+
+
+def _targets(fields: Fields) -> dict[str, tuple[str, ...]]:
+    return {job: fields.texts(job) for job in fields.names()}

@@ -1,0 +1,47 @@
+"""Cuts a stream of tables into partitions, each stored once, under a digest of its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ai_workflow.datasets import fingerprint, parquet, partitions
+from ai_workflow.datasets.partitions import Partition
+from ai_workflow.storage.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STAGE = "loaded"
+
+
+def cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Yield the same rows as tables of `rows` rows, the last one perhaps smaller; little more than one is in memory."""
+    import pyarrow as pa
+
+    held: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        held.append(table)
+        count += table.num_rows
+        if count < rows:
+            continue
+        joined, start = pa.concat_tables(held), 0
+        while count - start >= rows:
+            yield joined.slice(start, rows)
+            start += rows
+        held, count = [joined.slice(start)], count - start
+    if count:
+        yield pa.concat_tables(held)
+
+
+def keep(store: Store, table: pa.Table) -> dict[str, Any]:
+    """Return the partition of these rows as JSON, without a source; written only if it is not there whole."""
+    data = parquet.encoded(table)
+
+    def compute(stem: str) -> dict[str, Any]:
+        return asdict(Partition.of(store.write(f"{stem}-00000.parquet", data), table.num_rows, source=""))
+
+    return partitions.remembered(store, STAGE, fingerprint.of("rows", hashlib.sha256(data).hexdigest()), compute)

@@ -1,0 +1,1 @@
+"""Durable files: object store, atomic writes, locks, cleanup."""

@@ -1,0 +1,137 @@
+"""Files below a folder of a local disk: the counterpart of `object_files`, with rename and links."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from ai_workflow.errors import StoreError
+from ai_workflow.storage.durable import make_ready, sync_folder, write_error
+
+PART = ".part"
+
+
+class LocalFiles:
+    """The files below a folder; paths are relative, with forward slashes."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+
+    def at(self, path: str) -> Path:
+        """Return the local path of a file."""
+        return self._base / path
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of a file.
+
+        Raises:
+            StoreError: the file is missing or cannot be read.
+        """
+        try:
+            return self.at(path).read_bytes()
+        except OSError as error:
+            raise self._read_error(path, error) from error
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[IO[bytes]]:
+        """Open a file within the context to read it.
+
+        Raises:
+            StoreError: the file is missing or cannot be opened.
+        """
+        try:
+            file = self.at(path).open("rb")
+        except OSError as error:
+            raise self._read_error(path, error) from error
+        with file:
+            yield file
+
+    def part_for(self, path: str) -> Path:
+        """Return a new empty file beside `path`, to be written and then moved there by `put`.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        folder = self.at(path).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{self.at(path).name}.", suffix=PART)
+        except OSError as error:
+            raise write_error(str(self.at(path)), error) from error
+        os.close(handle)
+        return Path(name)
+
+    def put(self, written: Path, path: str) -> None:
+        """Move a flushed file of the same folder to `path`.
+
+        Raises:
+            OSError: it cannot be moved.
+        """
+        written.replace(self.at(path))
+        sync_folder(self.at(path).parent)
+
+    def create(self, path: str, data: bytes, *, flushed: bool) -> bool:
+        """Write a new file and return whether this call created it.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        part = self.part_for(path)
+        try:
+            part.write_bytes(data)
+            make_ready(part, flushed=flushed)
+            os.link(part, self.at(path))
+            if flushed:
+                sync_folder(part.parent)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise write_error(str(self.at(path)), error) from error
+        finally:
+            part.unlink(missing_ok=True)
+        return True
+
+    def exists(self, path: str) -> bool:
+        """Return whether the file or folder exists."""
+        return self.at(path).exists()
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder; a missing folder is empty."""
+        try:
+            return [entry.name for entry in self.at(folder).iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def files(self, folder: str) -> Iterator[tuple[str, int, datetime]]:
+        """Yield path, bytes and time of the last write of every file below a folder."""
+        for place in self.at(folder).rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                status = place.stat()
+                if place.is_file():
+                    yield str(place.relative_to(self._base)), status.st_size, _moment(status.st_mtime)
+
+    def modified(self, path: str) -> datetime:
+        """Return when a file was last written.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        return _moment(self.at(path).stat().st_mtime)
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a whole folder; a missing one is no error."""
+        place = self.at(path)
+        shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
+
+    def _read_error(self, path: str, error: OSError) -> StoreError:
+        return StoreError(f"{self.at(path)} cannot be read: {error.strerror or error}")
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

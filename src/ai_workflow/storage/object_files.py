@@ -1,0 +1,225 @@
+"""Files of an object store through fsspec: listings are never cached, and every foreign error is a StoreError.
+
+Other processes change the same files. A listing or an ETag from a cache would hide their changes, so each call is a
+request of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
+
+import fsspec
+
+from ai_workflow.errors import AiWorkflowError, StoreError
+from ai_workflow.runtime import memory_errors
+from ai_workflow.storage import remote_errors
+from ai_workflow.storage.durable import write_error
+
+# S3 answers 409 while two conditional writes of one key are under way; the next try sees which of them won.
+_CREATE_ATTEMPTS = 3
+_REMEDY = "Check that the object store is reachable and that these credentials may use it"
+
+
+class ObjectFiles:
+    """The files below an fsspec URL; paths are relative, with forward slashes.
+
+    Args:
+        root: an fsspec URL without a trailing slash, as `s3://bucket/prod`.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._fs, self._prefix = fsspec.core.url_to_fs(root, use_listings_cache=False)
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of a file in one request, so that they are of one version of it.
+
+        Raises:
+            StoreError: the file is missing or cannot be read.
+        """
+        with self._reading(path):
+            return bytes(self._fs.cat_file(self._at(path)))
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[IO[bytes]]:
+        """Open a file within the context to read parts of it.
+
+        Raises:
+            StoreError: the file is missing, cannot be read, or is overwritten meanwhile.
+        """
+        with self._reading(path):
+            file = self._fs.open(self._at(path), "rb")
+        with file:
+            yield cast("IO[bytes]", _Readable(file, lambda: self._reading(path)))
+
+    def put(self, written: Path, path: str) -> None:
+        """Upload a local file; it is there whole, or not at all.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self._writing(path):
+            self._fs.put_file(str(written), self._at(path))
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a new file and return whether this call created it; exclusive where the store has conditional writes.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        for attempt in range(1, _CREATE_ATTEMPTS + 1):
+            try:
+                with self._writing(path):
+                    self._fs.pipe_file(self._at(path), data, mode="create")
+                return True
+            except FileExistsError:
+                return False
+            except StoreError:
+                if self.exists(path):
+                    return False
+                if attempt == _CREATE_ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def exists(self, path: str) -> bool:
+        """Return whether the file or folder exists.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        with self._reading(path):
+            return bool(self._fresh().exists(self._at(path)))
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder; a missing folder is empty.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        place = self._at(folder)
+        with self._reading(folder):
+            try:
+                listed = self._fresh().ls(place, detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        # A file lists itself; a folder marker is no file in the folder.
+        return [PurePosixPath(entry).name for entry in listed if entry.rstrip("/") != place.rstrip("/")]
+
+    def files(self, folder: str) -> Iterator[tuple[str, int, datetime]]:
+        """Yield path, bytes and time of the last write of every file below a folder.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        place = self._at(folder)
+        with self._reading(folder):
+            listed = self._fresh().find(place, detail=True)
+        for url, entry in listed.items():
+            path = f"{folder}{url.removeprefix(place)}"
+            # A file that was deleted after the listing is left out.
+            if (modified := entry.get("LastModified") or self._modified(path)) is not None:
+                yield path, int(entry["size"] or 0), modified
+
+    def modified(self, path: str) -> datetime:
+        """Return when a file was last written.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            StoreError: the store does not answer.
+        """
+        moment = self._modified(path)
+        if moment is None:
+            raise FileNotFoundError(self._url(path))
+        return moment
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a whole folder; a missing one is no error.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        with self._writing(path), contextlib.suppress(FileNotFoundError):
+            self._fresh().rm(self._at(path), recursive=True)
+
+    def _modified(self, path: str) -> datetime | None:
+        with self._reading(path):
+            try:
+                moment: datetime = self._fresh().modified(self._at(path))
+            except FileNotFoundError:
+                return None
+        return moment
+
+    def _fresh(self) -> Any:
+        """Return the file system without what it may remember: not every one heeds `use_listings_cache`."""
+        self._fs.invalidate_cache()
+        return self._fs
+
+    def _at(self, path: str) -> str:
+        return f"{self._prefix}/{path}" if path else self._prefix
+
+    def _url(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    @contextlib.contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (AiWorkflowError, MemoryError):
+            raise
+        except FileNotFoundError as error:
+            raise StoreError(f"{self._url(path)} cannot be read: No such file or directory") from error
+        except Exception as error:  # each client library has its own
+            if memory_errors.is_shortage(error):
+                raise
+            raise StoreError(f"{self._url(path)} cannot be read: {self._why(error)}") from error
+
+    @contextlib.contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (AiWorkflowError, FileExistsError, MemoryError):
+            raise
+        except OSError as error:
+            raise write_error(self._url(path), error) from error
+        except Exception as error:  # each client library has its own
+            if memory_errors.is_shortage(error):
+                raise
+            raise StoreError(f"{self._url(path)} cannot be written: {self._why(error)}") from error
+
+    def _why(self, error: Exception) -> str:
+        """Return the reason of an error, and the remedy."""
+        remedy = remote_errors.credentials_remedy(error, self._root.partition("://")[0])
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"{remote_errors.unreachable(error) or reason}. {remedy or _REMEDY}"
+
+
+class _Readable(io.RawIOBase):
+    """An open file whose errors are StoreErrors."""
+
+    def __init__(self, file: IO[bytes], reading: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+        self._file, self._reading = file, reading
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        with self._reading():
+            data = self._file.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with self._reading():
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()

@@ -1,0 +1,1 @@
+"""Trace context, log lines, metrics, stage instrumentation and the run journal."""

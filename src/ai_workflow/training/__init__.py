@@ -1,0 +1,1 @@
+"""Trainer protocol, training loop and checkpoints."""

@@ -1,0 +1,176 @@
+"""Checkpoints of one training: step-stamped, verified, rotated; the newest good one wins, nothing foreign is resumed.
+
+    checkpoints/<pipeline>/<fingerprint>/
+        model_step_300.state   all that the next step depends on
+        model_step_300.json    readable: step, figures, sha256 of the state; written last, it is the commit
+        expected.json          the step saved last, so that a checkpoint that went missing is noticed
+        .lock                  held by the process that trains; the kernel frees it when that process dies
+
+The fingerprint stands for trainer settings, data and code, so a folder holds checkpoints of one training only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ai_workflow.errors import StageError, StoreError
+from ai_workflow.storage.durable import write_error
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
+
+IN_CACHE_KEY = False
+FOLDER = "checkpoints"
+_NAME = re.compile(r"^model_step_(\d+)\.json$")
+_STATE = re.compile(r"^model_step_\d+\.state$")
+_EXPECTED = "expected.json"
+log = logger("checkpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A verified checkpoint: the step after which it was taken, the state, and the readable figures beside it."""
+
+    step: int
+    state: bytes
+    figures: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """How people call it: `model_step_300`."""
+        return f"model_step_{self.step}"
+
+
+class Checkpoints:
+    """The checkpoints of one training, below a store's root."""
+
+    def __init__(self, store: Store, pipeline: str, fingerprint: str, keep: int) -> None:
+        self._store = store
+        self.folder = f"{FOLDER}/{pipeline}/{fingerprint}"
+        self._keep = keep
+
+    def save(self, step: int, state: bytes, figures: dict[str, Any]) -> float:
+        """Save the state after a step, then remove the oldest beyond `keep`; return the seconds it took.
+
+        Raises:
+            StoreError: it cannot be written; the ones before still stand.
+        """
+        start = time.perf_counter()
+        stem = f"{self.folder}/model_step_{step}"
+        ref = self._store.write(f"{stem}.state", state)
+        body = {"step": step, "sha256": ref.sha256, "bytes": ref.bytes, "figures": figures}
+        self._store.write_record(f"{stem}.json", body)
+        self._store.write_record(f"{self.folder}/{_EXPECTED}", {"step": step})
+        for old in self.steps()[: -self._keep]:
+            # The record first: what it no longer vouches for is not a checkpoint.
+            self._store.remove(f"{self.folder}/model_step_{old}.json")
+        kept = {f"model_step_{step}.state" for step in self.steps()}
+        # Those that a killed process left without a record, too.
+        for name in set(filter(_STATE.match, self._store.names(self.folder))) - kept:
+            self._store.remove(f"{self.folder}/{name}")
+        seconds = time.perf_counter() - start
+        log.debug("checkpoint model_step_%d saved, %d bytes in %.3f s", step, ref.bytes, seconds)
+        return seconds
+
+    def steps(self) -> list[int]:
+        """Return the steps that a checkpoint claims to be of, the earliest first."""
+        return sorted(int(found[1]) for name in self._store.names(self.folder) if (found := _NAME.match(name)))
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest good checkpoint, or None; a damaged one is set aside, with a warning.
+
+        Where the one saved last is gone, that is said, as an ERROR if none is left: the time it held is lost.
+        """
+        expected = self._expected()
+        for step in reversed(self.steps()):
+            try:
+                found = self._load(step)
+            except StoreError as error:
+                log.warning("checkpoint model_step_%d is set aside: %s", step, error)
+                self._set_aside(step)
+                continue
+            if step < expected:
+                log.warning(
+                    "checkpoint model_step_%d was saved in %s and cannot be used any more: "
+                    "the steps after %d are trained again", expected, self._store.url(self.folder), step,
+                )  # fmt: skip
+            log.debug("checkpoint %s read, %d bytes", found.name, len(found.state))
+            return found
+        if expected:
+            log.error(
+                "checkpoint model_step_%d was saved in %s and is not there any more: all %d steps are trained again",
+                expected, self._store.url(self.folder), expected,
+            )  # fmt: skip
+        return None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes of this machine from training the same; a lock dies with its holder.
+
+        Raises:
+            StageError: another process trains it now.
+            StoreError: the lock file cannot be made.
+        """
+        place = self._lock_file()
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(place, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise write_error(str(place), error) from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+                raise StageError(
+                    f"process {holder} trains the same model on the same data now",
+                    "Wait for it, or end it, and run again",
+                ) from None
+            # On a full disk the lock holds all the same, it only cannot say whose it is.
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, str(os.getpid()).encode(), 0)
+            self._store.remove_parts(self.folder)
+            yield
+        finally:
+            os.close(handle)
+
+    def _load(self, step: int) -> Checkpoint:
+        stem = f"{self.folder}/model_step_{step}"
+        body = self._store.read_record(f"{stem}.json")
+        if body["step"] != step:
+            raise StoreError(f"{self._store.url(stem)}.json is of step {body['step']}")
+        return Checkpoint(step, self._store.read(f"{stem}.state", body["sha256"]), body["figures"])
+
+    def _set_aside(self, step: int) -> None:
+        for suffix in (".json", ".state"):
+            path = f"{self.folder}/model_step_{step}{suffix}"
+            if not self._store.exists(path):
+                continue
+            if self._store.is_local:
+                place = self._store.local(path)
+                place.replace(place.with_name(f"{place.name}.damaged"))
+            else:
+                self._store.remove(path)
+
+    def _expected(self) -> int:
+        try:
+            return int(self._store.read_record(f"{self.folder}/{_EXPECTED}")["step"])
+        except StoreError:
+            return 0
+
+    def _lock_file(self) -> Path:
+        if self._store.is_local:
+            return self._store.local(f"{self.folder}/.lock")
+        # An object store has no locks: this keeps the processes of one machine apart.
+        name = hashlib.sha256(f"{self._store.root}/{self.folder}".encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"ai-workflow-{name}.lock"

@@ -1,0 +1,1 @@
+"""Model families: LightGBM and a PyTorch perceptron."""
