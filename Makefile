@@ -23,11 +23,11 @@ PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generat
 comma := ,
 quoted = '$(subst ','\'',$(1))'
 # A variable on the command line that none of the given targets reads is an error.
-READS_run := CONFIG ENVIRONMENT
-READS_score := SOURCE CONFIG ENVIRONMENT MODEL
-READS_up := CONFIG ENVIRONMENT DB OFFSET TAKE_OVER
-READS_serve := CONFIG ENVIRONMENT PORT
-READS_deploy := CONFIG ENVIRONMENT PRUNE TAKE_OVER
+READS_run := PIPELINE ENVIRONMENT
+READS_score := SOURCE PIPELINE ENVIRONMENT MODEL
+READS_up := PIPELINE ENVIRONMENT DB OFFSET TAKE_OVER
+READS_serve := PIPELINE ENVIRONMENT PORT
+READS_deploy := PIPELINE ENVIRONMENT PRUNE TAKE_OVER
 READS_test := TESTS
 READS_test-slow := TESTS
 READS_test-oldest := TESTS
@@ -55,33 +55,33 @@ unexport MAKEFLAGS
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: setup ## run a pipeline, the example or your own: CONFIG=pipeline.yaml ENVIRONMENT=production
-	@$(PY) -m ai_workflow.local.__main__ run $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT)))
+run: setup ## run a pipeline, the example or your own: PIPELINE=pipeline.yaml ENVIRONMENT=production
+	@$(PY) -m ai_workflow run $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT)))
 
-score: setup ## score another file with the trained model: SOURCE=new.csv CONFIG=pipeline.yaml MODEL=stable
-	@$(PY) -m ai_workflow.local.__main__ score $(if $(SOURCE),--source=$(call quoted,$(SOURCE))) $(if $(CONFIG),--config $(call quoted,$(CONFIG))) \
+score: setup ## score another file with the trained model: SOURCE=new.csv PIPELINE=pipeline.yaml MODEL=stable
+	@$(PY) -m ai_workflow score $(if $(SOURCE),--source=$(call quoted,$(SOURCE))) $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) \
 	  $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) $(if $(MODEL),--model $(call quoted,$(MODEL)))
 
-up: setup ## start the whole stack: CONFIG=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100 TAKE_OVER=1
-	@$(PY) -m deploy.stack up $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
+up: setup ## start the whole stack: PIPELINE=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100 TAKE_OVER=1
+	@$(PY) -m ai_workflow up $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
 	  $(if $(DB),--database $(call quoted,$(DB))) $(if $(OFFSET),--offset $(call quoted,$(OFFSET))) $(if $(TAKE_OVER),--take-over)
 
 down: ## end the whole stack; data, history and logs stay
-	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; fi
+	@if [ -x $(PY) ]; then $(PY) -m ai_workflow down; fi
 
-serve: setup ## answer over HTTP by what was published: CONFIG=pipeline.yaml ENVIRONMENT=production PORT=8080
-	@exec $(PY) -m ai_workflow.local.serve $(if $(CONFIG),--pipeline $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
+serve: setup ## answer over HTTP by what was published: PIPELINE=pipeline.yaml ENVIRONMENT=production PORT=8080
+	@exec $(PY) -m ai_workflow serve $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
 	  $(if $(PORT),--port $(call quoted,$(PORT)))
 
-deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: CONFIG=pipeline.yaml ENVIRONMENT=production PRUNE=1 TAKE_OVER=1
-	@$(PY) -m ai_workflow.provisioning.bootstrap $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
+deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: PIPELINE=pipeline.yaml ENVIRONMENT=production PRUNE=1 TAKE_OVER=1
+	@$(PY) -m ai_workflow deploy $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
 	  $(if $(PRUNE),--prune) $(if $(TAKE_OVER),--take-over)
 
 status: setup ## show what runs of the stack, or whether the local Prefect server does, and where
-	@$(PY) -m ai_workflow.local.__main__ status || true
+	@$(PY) -m ai_workflow status || true
 
 stop: ## stop the local Prefect server
-	@if [ -x $(PY) ]; then $(PY) -m ai_workflow.local.__main__ stop; fi
+	@if [ -x $(PY) ]; then $(PY) -m ai_workflow stop; fi
 
 setup: $(COMPILED) ## make .venv and install the locked versions, hashes verified
 	@:
@@ -128,6 +128,7 @@ check: setup audit ## lint, format, spelling, dependencies, types, direction of 
 	$(PY) -m codespell_lib . .github .ci
 	$(PY) -m tests.banned_words
 	$(PY) -m deptry $(FOLDERS)
+	$(VENV)/bin/lint-imports --no-cache
 	$(PY) -m mypy $(TYPED)
 	$(PY) -m pytest -q tests/test_architecture.py tests/test_repository.py $(BUILT)
 
@@ -150,7 +151,7 @@ lock: | $(UV) ## pin anew what pyproject.toml and the clients of the tests ask f
 	$(PIN) --no-deps tests/oldest.in --output-file tests/oldest.txt
 
 clean: ## end the stack and the server, remove var/ (data, models, history) and caches
-	@if [ -x $(PY) ]; then $(PY) -m deploy.stack down; $(PY) -m ai_workflow.local.__main__ stop; fi
+	@if [ -x $(PY) ]; then $(PY) -m ai_workflow down; $(PY) -m ai_workflow stop; fi
 	rm -rf var .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist $(COMPILED)
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -71,7 +71,7 @@ def _round(folder: Path, count: int) -> tuple[float, float]:
         (folder / name).symlink_to(ROOT / name)
     write(file, count)
     with _server(folder) as variables:
-        told = [sys.executable, "-m", "ai_workflow.provisioning.bootstrap", str(file)]
+        told = [sys.executable, "-m", "ai_workflow", "deploy", str(file)]
         first = cost(told, variables, ROOT, log).seconds
         again = cost(told, variables, ROOT, log).seconds
     # Its log has what Prefect warns of, too.

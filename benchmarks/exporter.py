@@ -129,7 +129,7 @@ def _running(store: Store) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "monitoring", "exporter", "--store", store.root, "--port", str(port)]
+    command = [sys.executable, "-m", "ai_workflow", "exporter", "--store", store.root, "--port", str(port)]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIW_", "PREFECT_"))}
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -40,7 +40,7 @@ class Bench:
         self._pipeline = pipeline
         self._models = loader.load(pipeline, root=ROOT).settings.models
         self._bare = ["-m", "benchmarks.bare_training", *([str(pipeline)] if pipeline else [])]
-        self._flow = ["-m", "flows", "training", *(["--config", str(pipeline)] if pipeline else [])]
+        self._flow = ["-m", "ai_workflow", "run", "training", *(["--pipeline", str(pipeline)] if pipeline else [])]
 
     def round(self) -> dict[str, Cost]:
         """Run everything once, each with a store that is empty at first.

@@ -15,7 +15,7 @@ from prefect.exceptions import Pause
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.markdown import escaped, inert
+from ai_workflow.evaluation.markdown import escaped, inert
 from ai_workflow.orchestration import approval, pending_approvals
 from ai_workflow.orchestration.approval import WAIT_HOURS, Approval
 from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline, WaitHours

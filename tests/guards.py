@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SERVING, RELAY = "src/ai_workflow/serving", "monitoring/relay"
 ORIGINS = "src/ai_workflow/http_server/origin_check.py"
 
 
@@ -53,16 +52,17 @@ GUARDS = (
         ("tests/test_origins.py", "-k", "frame"),
     ),
     Guard(
-        "CSRF of Prefect", "src/ai_workflow/local/server_environment.py", '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true"',
+        "CSRF of Prefect", "src/ai_workflow/local/server_environment.py",
+        '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true"',
         '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"', ("tests/test_origins.py", "-k", "csrf"),
     ),
     Guard(
-        "service behind Host and Origin", f"{SERVING}/service.py",
+        "service behind Host and Origin", "src/ai_workflow/serving/service.py",
         "return self._app if self._service.token else OriginGuard(self._app, self._origins)", "return self._app",
         ("tests/test_origins.py", "-k", "service"),
     ),
     Guard(
-        "relay behind Host and Origin", f"{RELAY}/relay_app.py",
+        "relay behind Host and Origin", "src/ai_workflow/alerting/app.py",
         "return OriginGuard(app, self._origins, lambda headers: "
         "self._token is not None and self._bears_token(headers))",
         "return app", ("tests/test_origins.py", "-k", "alert"),
@@ -73,17 +73,17 @@ GUARDS = (
         ("tests/test_origins.py", "-k", "exporter"),
     ),
     Guard(
-        "relay takes JSON only", f"{RELAY}/relay_app.py",
+        "relay takes JSON only", "src/ai_workflow/alerting/app.py",
         'if kind != "application/json" and (kind or self._token is None):', "if False:",
         ("tests/test_origins.py", "-k", "json"),
     ),
     Guard(
-        "token of the relay", f"{RELAY}/relay_app.py",
+        "token of the relay", "src/ai_workflow/alerting/app.py",
         'if self._token is not None and not self._bears_token(request.scope["headers"]):', "if False:",
         ("tests/monitoring/relay/test_relay.py", "-k", "token"),
     ),
     Guard(
-        "size of a webhook", f"{RELAY}/relay_app.py", "if size > most:", "if False:",
+        "size of a webhook", "src/ai_workflow/alerting/app.py", "if size > most:", "if False:",
         ("tests/monitoring/relay/test_relay.py", "-k", "too_large or token"),
     ),
     Guard(
@@ -97,22 +97,22 @@ GUARDS = (
         ("tests/serving/test_service.py", "-k", "refuses_to_start"),
     ),
     Guard(
-        "token of callers", f"{SERVING}/gate.py",
+        "token of callers", "src/ai_workflow/serving/auth.py",
         "return self._token is None or _bears(headers, self._token)", "return True",
         ("tests/serving/test_service.py", "-k", "token"),
     ),
     Guard(
-        "token of administrators", f"{SERVING}/gate.py",
+        "token of administrators", "src/ai_workflow/serving/auth.py",
         "return self._admin is not None and _bears(headers, self._admin)",
         "return True", ("tests/serving/test_service.py", "-k", "administration"),
     ),
     Guard(
-        "token of labels", f"{SERVING}/gate.py",
+        "token of labels", "src/ai_workflow/serving/auth.py",
         "return self._label is None or _bears(headers, self._label)", "return True",
         ("tests/serving/test_labels.py", "-k", "token"),
     ),
     Guard(
-        "labels closed where only others have tokens", f"{SERVING}/gate.py",
+        "labels closed where only others have tokens", "src/ai_workflow/serving/auth.py",
         "return self._label is not None or (self._token is None and self._admin is None)", "return True",
         ("tests/serving/test_labels.py", "-k", "closed"),
     ),
@@ -121,35 +121,37 @@ GUARDS = (
         ("tests/serving/test_labels.py", "-k", "the_same"),
     ),
     Guard(
-        "prediction ids at random", f"{SERVING}/answering.py", "os.urandom(_ID_BYTES).hex()",
+        "prediction ids at random", "src/ai_workflow/serving/endpoints.py", "os.urandom(_ID_BYTES).hex()",
         'f"{int(__import__(\"time\").time() * 1e6):032x}"', ("tests/serving/test_labels.py", "-k", "share_nothing"),
     ),
     Guard(
-        "labels ahead of the clock", f"{SERVING}/label_time.py", "return min(seconds, now)", "return seconds",
+        "labels ahead of the clock", "src/ai_workflow/serving/label_time.py",
+        "return min(seconds, now)", "return seconds",
         ("tests/serving/test_labels.py", "-k", "ahead"),
     ),
     Guard(
-        "size of a body", f"{SERVING}/inference_app.py",
+        "size of a body", "src/ai_workflow/serving/app.py",
         'if int(headers.get(b"content-length", 0)) > most:', "if False:",
         ("tests/serving/test_abuse.py", "-k", "too_large"),
     ),
     Guard(
-        "time of a request", f"{SERVING}/connections.py",
+        "time of a request", "src/ai_workflow/serving/connection_limits.py",
         "return is_waited_for and now - self.since > self._service.read_seconds", "return False",
         ("tests/serving/test_abuse.py", "-k", "does_not_finish"),
     ),
     Guard(
-        "number of connections", f"{SERVING}/connections.py",
+        "number of connections", "src/ai_workflow/serving/connection_limits.py",
         "if len(self.connections) > self._service.max_connections and not self._make_room():", "if False:",
         ("tests/serving/test_abuse.py", "-k", "beyond"),
     ),
     Guard(
-        "objects of a JSON body", f"{SERVING}/json_body.py",
+        "objects of a JSON body", "src/ai_workflow/serving/protocol/json_body.py",
         'if len(body) > MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:', "if False:",
         ("tests/serving/test_event_loop.py", "-k", "too_many_objects"),
     ),
     Guard(
-        "redirects of the service", f"{SERVING}/other_routes.py", "app.router.redirect_slashes = False", "pass",
+        "redirects of the service", "src/ai_workflow/serving/admin_endpoints.py",
+        "app.router.redirect_slashes = False", "pass",
         ("tests/serving/test_connections.py", "-k", "redirected"),
     ),
     Guard(
@@ -176,7 +178,8 @@ GUARDS = (
         ("tests/test_registry.py", "-k", "damaged"),
     ),
     Guard(
-        "results as JSON", "src/ai_workflow/orchestration/stage_task.py", 'result_serializer="json"', 'result_serializer="pickle"',
+        "results as JSON", "src/ai_workflow/orchestration/stage_task.py",
+        'result_serializer="json"', 'result_serializer="pickle"',
         ("tests/flows/test_caching.py", "-k", "cached"),
     ),
     Guard(

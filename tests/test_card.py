@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ai_workflow.evaluation import evaluation_warnings, model_card
-from ai_workflow.markdown import inert
+from ai_workflow.evaluation.markdown import inert
 from tests.reports import report
 
 

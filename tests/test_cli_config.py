@@ -18,7 +18,6 @@ from ai_workflow.cli import config, main
 from ai_workflow.cli.serve import Place
 from ai_workflow.config.loader import load
 from ai_workflow.errors import StageError
-from ai_workflow.slo import __main__ as monitoring
 
 PROJECT = Path(__file__).parents[1]
 EXAMPLE = PROJECT / "config/examples/credit.yaml"
@@ -90,7 +89,9 @@ def test_check_refuses_a_variable_that_a_part_would_refuse(
     found = run("config", "check")
     assert (found.code, found.out) == (2, "")
     first, second = found.err.splitlines()
-    assert first.startswith("RELAY_TOKEN is set, but has no effect on the alert relay: no layer sets relay.token.")
+    assert first.startswith(
+        "error: RELAY_TOKEN is set, but has no effect on the alert relay: no layer sets relay.token."
+    )
     assert second.startswith("DATABASE_USERNAME is set, but has no effect on runs of flows, make run, make score: ")
     assert "sesame-81" not in found.err
 
@@ -111,7 +112,7 @@ def test_a_wrong_configuration_is_reported_on_stderr_with_exit_2(command: str, r
     found = run("config", command, "--pipeline", root / "mine.yaml")
     assert (found.code, found.out) == (2, "")
     assert found.err.splitlines()[:2] == [
-        "2 problems in the configuration:",
+        "error: 2 problems in the configuration:",
         "mine.yaml:2: trainer.stepz: unknown key; did you mean 'steps'?",
     ]
 
@@ -185,7 +186,7 @@ def test_where_names_the_line_that_sets_a_key(key: str, expected: str, run: Run)
 def test_where_with_an_unknown_key_exits_2_with_a_suggestion(run: Run) -> None:
     found = run("config", "where", "trainer.stepz")
     assert (found.code, found.out) == (2, "")
-    assert found.err == "trainer.stepz: unknown key; did you mean 'trainer.steps'?\n"
+    assert found.err == "error: trainer.stepz: unknown key; did you mean 'trainer.steps'?\n"
 
 
 def test_a_mistake_in_the_command_line_exits_2(run: Run) -> None:
@@ -204,7 +205,7 @@ def test_any_error_of_the_package_is_one_clean_line_without_its_secrets(
     load(environment="production")
     monkeypatch.setattr(config, "load", fail)
     found = run("config", "check")
-    assert (found.code, found.out, found.err) == (2, "", "no database at ***. Start it.\n")
+    assert (found.code, found.out, found.err) == (2, "", "error: no database at ***. Start it.\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["config", "check"]])
@@ -250,19 +251,19 @@ def test_a_store_that_does_not_exist_is_refused(command: list[str], run: Run, ro
     for store in (root / "gone", root / "os-release"):
         found = run(*command, "--store", store)
         assert (found.code, found.out) == (2, "")
-        assert found.err == f"the store {store} is not a folder. Correct its path\n"
+        assert found.err == f"error: the store {store} is not a folder. Correct its path\n"
 
 
 def test_a_service_waits_for_a_store_that_does_not_exist_yet_and_refuses_a_file(run: Run, root: Path) -> None:
     assert Place(store=str(root / "gone")).settings.store.root == str(root / "gone")
     found = run("serve", "--port", "0", "--store", root / "os-release")
     assert (found.code, found.out) == (2, "")
-    assert found.err == f"the store {root / 'os-release'} is not a folder. Correct its path\n"
+    assert found.err == f"error: the store {root / 'os-release'} is not a folder. Correct its path\n"
 
 
 def test_the_exporter_refuses_a_file_as_store(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert monitoring.main(["exporter", "--store", str(root / "os-release")]) == 2
-    assert capsys.readouterr().err == f"the store {root / 'os-release'} is not a folder. Correct its path\n"
+    assert main.exit_code(["exporter", "--store", str(root / "os-release")]) == 2
+    assert capsys.readouterr().err == f"error: the store {root / 'os-release'} is not a folder. Correct its path\n"
 
 
 def test_check_refuses_what_the_relay_and_servers_would_refuse(
@@ -276,4 +277,4 @@ def test_check_refuses_what_the_relay_and_servers_would_refuse(
     (root / "mine.yaml").write_text("chat:\n  - {name: a, kind: apprise, url: 'ntfy://a'}\n")
     found = run("config", "check", "--pipeline", root / "mine.yaml")
     assert (found.code, found.out) == (2, "")
-    assert found.err.startswith("AIW_ALLOWED_ORIGINS '*': it is not an origin. Write scheme://host")
+    assert found.err.startswith("error: AIW_ALLOWED_ORIGINS '*': it is not an origin. Write scheme://host")

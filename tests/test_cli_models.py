@@ -114,7 +114,7 @@ def test_a_person_promotes_pins_and_rolls_back(registry: Registry, capsys: pytes
     )
     assert _run(capsys, registry, "rollback")[1] == "latest=model_v1.3  stable=model_v1.3\n"
     code, _, error = _run(capsys, registry, "rollback")
-    assert (code, error) == (2, "latest is stable already: model_v1.3\n")
+    assert (code, error) == (2, "error: latest is stable already: model_v1.3\n")
     assert _run(capsys, registry, "pin", "model_v1.1", "--reason", "audit")[1] == "model_v1.1 is pinned\n"
     assert _run(capsys, registry, "pin", "model_v1.1")[0] == 2, "a pin without a reason is a riddle"
     assert _run(capsys, registry, "unpin", "model_v1.1")[0] == 0
@@ -176,10 +176,10 @@ def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
     publication.publish(registry, files | {"golden.json": json.dumps(golden).encode()}, "schema", about)
     code, out, error = _run(capsys, registry, "verify", "latest")
     assert (code, out) == (2, "model_v2.0  model_v2.0 answers golden row 1 in another way\n")
-    assert error.startswith("1 versions are not what was published")
+    assert error.startswith("error: 1 versions are not what was published")
     damage(registry.store, f"{registry.folder}/model_v1.0/features.json", "cut short")
     assert "features.json is missing or damaged" in _run(capsys, registry, "verify", "model_v1.0")[1]
     damage(registry.store, f"{registry.folder}/model_v1.0/manifest.json", "cut short")
     code, out, error = _run(capsys, registry, "verify")
     assert [line.split()[0] for line in out.splitlines()] == ["model_v1.0", "model_v2.0"], "one does not hide another"
-    assert (code, error.startswith("2 versions are not what")) == (2, True)
+    assert (code, error.startswith("error: 2 versions are not what")) == (2, True)

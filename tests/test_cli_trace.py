@@ -64,21 +64,21 @@ def test_the_list_has_a_line_for_each_run(root: Path, capsys: pytest.CaptureFixt
 def test_nothing_to_show_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, error = _run(capsys, "--store", tmp_path)
     assert (code, out) == (2, "")
-    assert error.startswith(f"there is no run in {tmp_path}/journal yet. Start one with `make run`")
-    assert _run(capsys, "--failed", "--store", tmp_path) == (2, "", f"no run in {tmp_path}/journal has failed\n")
-    assert _run(capsys, "beef", "--store", tmp_path)[2].startswith("no trace begins with 'beef'")
+    assert error.startswith(f"error: there is no run in {tmp_path}/journal yet. Start one with `make run`")
+    assert _run(capsys, "--failed", "--store", tmp_path) == (2, "", f"error: no run in {tmp_path}/journal has failed\n")
+    assert _run(capsys, "beef", "--store", tmp_path)[2].startswith("error: no trace begins with 'beef'")
 
 
 def test_an_id_and_a_choice_contradict(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, error = _run(capsys, "aa", "--last", "--store", root)
-    assert (code, error) == (2, "give either an ID, or one of --last, --failed and --list\n")
+    assert (code, error) == (2, "error: give either an ID, or one of --last, --failed and --list\n")
 
 
 def test_a_trace_whose_events_are_all_damaged_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (root / "journal" / GOOD).iterdir():
         path.write_bytes(b"")
     code, _, error = _run(capsys, "aa", "--store", root)
-    assert (code, error.startswith("no event of trace aa can be read")) == (2, True)
+    assert (code, error.startswith("error: no event of trace aa can be read")) == (2, True)
     assert _run(capsys, "--store", root)[1].startswith("[TRACE:bbbbbbbb]")
 
 

@@ -15,7 +15,7 @@ from ai_workflow.datasets import fingerprint
 from ai_workflow.errors import StageError
 from tests import processes
 
-PACKAGE = Path(fingerprint.__file__).parent
+PACKAGE = Path(fingerprint.__file__).parents[1]
 STAGES = (
     "data_loader", "drift_detector", "evaluation_store", "evaluator", "feature_engineering", "inference",
     "label_joiner", "preprocessor", "registry", "result_store", "trainer",
@@ -295,7 +295,7 @@ def test_deep_expressions_and_odd_texts_are_read(write: Write) -> None:
 
 def test_a_library_of_one_family_counts_for_that_family_only() -> None:
     lightgbm, torch = (
-        set(closure.read("ai_workflow.stages.trainer", f"ai_workflow.training.protocol.{name}").libraries)
+        set(closure.read("ai_workflow.stages.trainer", f"ai_workflow.training.families.{name}").libraries)
         for name in ("lightgbm", "torch_mlp")
     )
     assert lightgbm - torch == {"lightgbm"}
@@ -308,18 +308,18 @@ def test_moving_modules_of_the_package_changes_no_name_and_no_version(tmp_path: 
     for root in (old, new):
         shutil.copytree(PACKAGE, root / "ai_workflow", ignore=shutil.ignore_patterns("__pycache__"))
     moves = {
-        "partitions": "datasets.partitions",
-        "split": "datasets.parting",
-        "logs": "telemetry.logging",
-        "settings": "config_models",
+        "datasets.partitions": "tables.partitions",
+        "datasets.split": "tables.parting",
+        "telemetry.logs": "log_lines",
+        "config.settings": "config_models",
         "stages.trainer": "stages.train",
         "stages.registry": "publishers.publish_stage",
-        "trainers": "training.families",
+        "training.families": "model_families",
     }
     for before, after in moves.items():
         _move(new / "ai_workflow", before, after)
     renamed = [moves.get(f"stages.{name}", f"stages.{name}") for name in STAGES]
-    family = "ai_workflow.training.families.lightgbm"
+    family = "ai_workflow.model_families.lightgbm"
     first = processes.python(VERSIONS, *(f"ai_workflow.stages.{name}" for name in STAGES), PYTHONPATH=str(old))
     script = VERSIONS.replace("ai_workflow.training.families.lightgbm", family)
     assert processes.python(script, *(f"ai_workflow.{name}" for name in renamed), PYTHONPATH=str(new)) == first

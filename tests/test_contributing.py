@@ -28,16 +28,7 @@ SCHEMAS = {
 }
 PAGES = ("CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md")
 # Named before they exist; each goes from here when it does.
-PENDING = {
-    "test-unit",
-    "src/ai_workflow/training/families/",
-    "src/ai_workflow/training/families/__init__.py",
-    "src/ai_workflow/config/models/",
-    "src/ai_workflow/config/models/source.py",
-    "src/ai_workflow/config/models/chat.py",
-    "src/ai_workflow/alerting/channels/",
-    "src/ai_workflow/alerting/markup.py",
-}
+PENDING = {"test-unit"}
 
 
 def document(path: Path) -> dict[str, Any]:
@@ -64,7 +55,9 @@ def test_hooks_run_the_commands_of_make_check() -> None:
     lines = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "check"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    checks = [line for line in lines if re.match(r"\.venv/bin/python -m (?!compileall|deploy\.audit)", line)]
+    checks = [
+        line for line in lines if re.match(r"\.venv/bin/(python -m (?!compileall|deploy\.audit)|lint-imports)", line)
+    ]
 
     assert [" ".join(hook["entry"].split()) for hook in hooks()] == checks
 

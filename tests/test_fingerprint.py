@@ -15,14 +15,14 @@ from ai_workflow import errors, stage_names
 from ai_workflow.code_versions import closure
 from ai_workflow.config import settings
 from ai_workflow.datasets import fingerprint
-from ai_workflow.runtime import cancellation, progress
+from ai_workflow.runtime import progress
 from ai_workflow.secret_values import Secret
 from ai_workflow.storage import store
 from ai_workflow.telemetry import instrumentation, journal, logs, metrics, trace_context
 from ai_workflow.training import checkpoints, protocol
 from tests import processes
 
-PACKAGE = Path(fingerprint.__file__).parent
+PACKAGE = Path(fingerprint.__file__).parents[1]
 VALUE = {"b": {3, 1, 2}, "a": [0.1, 1e300, float("nan"), None, True], "ü": {"x": frozenset({("b", 1), ("a", 2)})}}
 SAME = """
     from ai_workflow.datasets import fingerprint
@@ -31,10 +31,23 @@ SAME = """
 """
 # Modules that cannot change the result of a stage, by what they hold: a move of one changes nothing here.
 LEFT_OUT = {
-    "telemetry/logs.py", "telemetry/trace_context.py", "telemetry/instrumentation.py", "telemetry/journal.py", "errors.py", "runtime/progress.py", "runtime/cancellation.py", "training/checkpoints.py",
-    "secret_values.py", "datasets/fingerprint.py", "storage/store.py", "telemetry/metrics.py", "stage_names.py", "config/settings", "code_versions",
+    "code_versions",
+    "config/settings",
+    "datasets/fingerprint.py",
+    "errors.py",
+    "runtime/cancellation.py",
+    "runtime/progress.py",
+    "secret_values.py",
+    "stage_names.py",
+    "storage/store.py",
+    "telemetry/instrumentation.py",
+    "telemetry/journal.py",
+    "telemetry/logs.py",
+    "telemetry/metrics.py",
+    "telemetry/trace_context.py",
+    "training/checkpoints.py",
     "training/family_modules.py",
-}  # fmt: skip
+}
 # Edits each module named in turn, in a copy of the package, and prints whether the version of a stage changed.
 CHANGED = """
     import json, pathlib, sys
@@ -62,7 +75,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _changed(copy: Path, stage: str, *names: str, family: str = "", edit: str = "EDITED = 1\n") -> dict[str, bool]:
-    families = f"ai_workflow.training.protocol.{family}" if family else ""
+    families = f"ai_workflow.training.families.{family}" if family else ""
     read: dict[str, bool] = json.loads(
         processes.python(CHANGED, f"ai_workflow.stages.{stage}", families, edit, *names, PYTHONPATH=str(copy))
     )
@@ -121,22 +134,29 @@ def test_what_has_no_canonical_form_is_refused() -> None:
 
 
 def test_a_changed_file_of_a_model_family_counts_for_that_family_only(copy: Path) -> None:
-    names = ("split.py", "trainers/__init__.py", "trainers/loop.py", "trainers/lightgbm.py", "trainers/batches.py",
-             "trainers/torch_mlp.py", "training/family_modules.py")  # fmt: skip
+    names = (
+        "datasets/split.py",
+        "training/protocol.py",
+        "training/loop.py",
+        "training/families/lightgbm.py",
+        "training/batches.py",
+        "training/families/torch_mlp.py",
+        "training/family_modules.py",
+    )
     shared = {
-        "split.py": True,
-        "trainers/__init__.py": True,
-        "trainers/loop.py": True,
+        "datasets/split.py": True,
+        "training/protocol.py": True,
+        "training/loop.py": True,
         "training/family_modules.py": False,
     }
-    torch = {"trainers/torch_mlp.py", "trainers/batches.py"}
-    for family, own in (("lightgbm", {"trainers/lightgbm.py"}), ("torch_mlp", torch)):
+    torch = {"training/families/torch_mlp.py", "training/batches.py"}
+    for family, own in (("lightgbm", {"training/families/lightgbm.py"}), ("torch_mlp", torch)):
         expected = {name: shared.get(name, name in own) for name in names}
         assert _changed(copy, "trainer", *names, family=family) == expected
 
 
 def test_a_comment_and_a_docstring_change_no_version(copy: Path) -> None:
-    names = ("split.py", "partitions.py", "stages/trainer.py", "trainers/lightgbm.py")
+    names = ("datasets/split.py", "datasets/partitions.py", "stages/trainer.py", "training/families/lightgbm.py")
     edit = '# a comment\n"""A text."""\n'
     assert _changed(copy, "trainer", *names, family="lightgbm", edit=edit) == dict.fromkeys(names, False)
 
@@ -149,8 +169,8 @@ def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
         "telemetry/journal.py",
         "telemetry/metrics.py",
         "storage/store.py",
-        "cli.py",
-        "card.py",
+        "cli/main.py",
+        "evaluation/model_card.py",
     )
     assert _changed(copy, "preprocessor", *names) == dict.fromkeys(names, False)
 
@@ -158,7 +178,7 @@ def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
 def test_what_only_shows_or_stores_says_so_wherever_it_is() -> None:
     for each in (
         logs.logger, trace_context.bound, instrumentation.stage, journal.Journal, errors.StageError, progress.report,
-        cancellation.Interrupted, checkpoints.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
+        errors.Interrupted, checkpoints.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
         metrics.get, stage_names.stage, closure.read, protocol.modules_of,
     ):  # fmt: skip
         names = [each.__module__, each.__module__.rpartition(".")[0]]

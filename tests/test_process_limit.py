@@ -84,9 +84,8 @@ def test_other_errors_pass() -> None:
     "command",
     [
         ("tests.command_line", "serve"),
-        ("monitoring", "relay", "--port", "0"),
-        ("monitoring.relay", "--port", "0"),
-        ("monitoring", "exporter", "--port", "0"),
+        ("ai_workflow", "relay", "--port", "0"),
+        ("ai_workflow", "exporter", "--port", "0"),
     ],
     ids=" ".join,
 )

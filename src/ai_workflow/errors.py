@@ -45,3 +45,14 @@ class VersionBroken(StageError):
 
 class StoreError(AiWorkflowError):
     """A file of the store is missing, damaged, or cannot be written."""
+
+
+class Interrupted(AiWorkflowError):
+    """The process was asked to stop, and has stopped where nothing is lost."""
+
+
+class Cancelled(Interrupted):
+    """A person has cancelled the run in Prefect: it does not resume."""
+
+    def __init__(self) -> None:
+        super().__init__("cancelled in Prefect. Progress was saved; the same command resumes from it")

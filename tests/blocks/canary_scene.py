@@ -119,7 +119,7 @@ def _serve(scene: Scene, folder: Path) -> None:
     tokens = {name: scene.canaries[what] for name, what in names.items()}
     for name, token in tokens.items():
         Secret(value=token).save(f"inference-{name.replace('_', '-')}")  # type: ignore[arg-type]
-    with Running(pipeline, root, program=("-m", "ai_workflow.local.serve")) as service:
+    with Running(pipeline, root, program=("-m", "ai_workflow", "serve")) as service:
 
         def asked(token: str, path: str, body: object) -> int:
             return service.http.post(path, json=body, headers={"authorization": f"Bearer {token}"}).status_code

@@ -145,7 +145,7 @@ def test_the_exporter_reads_the_schedules_of_a_guarded_server_and_says_when_it_m
 
 def test_python_m_blocks_register_works_behind_a_login(server: Guarded) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "blocks", "register"],
+        [sys.executable, "-m", "ai_workflow", "blocks", "register"],
         env=os.environ | {"RELAY_TOKEN": VALUE}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

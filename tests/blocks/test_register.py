@@ -19,8 +19,8 @@ import pytest
 from prefect.blocks.core import Block
 from prefect.blocks.system import Secret
 
+from ai_workflow.cli.main import exit_code
 from ai_workflow.local.server import Server
-from ai_workflow.provisioning.__main__ import main
 from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
 from ai_workflow.provisioning.blocks.registration import BlockError, Outcome
 from ai_workflow.provisioning.blocks.registration import register as register_with
@@ -33,7 +33,7 @@ CHAT = {
 }  # fmt: skip
 # A server of its own.
 NEEDS_SERVER = pytest.mark.slow
-COMMAND = [sys.executable, "-m", "blocks", "register"]
+COMMAND = [sys.executable, "-m", "ai_workflow", "blocks", "register"]
 
 
 OURS = {block.variable for block in SECRETS} | {name for chat in CHATS for name in chat.variables.values()}
@@ -47,11 +47,10 @@ def register(*, fails: bool = False, **env: str) -> str:
             patch.delenv(name, raising=False)
         for name, given in env.items():
             patch.setenv(name, given)
-        patch.setattr(sys, "argv", ["blocks", "register"])
         patch.setattr(sys, "stdin", io.StringIO())
-        code = main()
+        code = exit_code(["blocks", "register"])
     assert VALUE not in said.getvalue()
-    assert code == fails, said.getvalue()
+    assert bool(code) == fails, said.getvalue()
     return said.getvalue()
 
 

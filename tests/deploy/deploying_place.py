@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from ai_workflow.provisioning import bootstrap
+from ai_workflow.cli.main import exit_code
 from tests.flows.workplace import ROOT
 
 
@@ -53,7 +53,7 @@ class Place:
             given |= {"RELAY_TOKEN": "relay-token-0815"} if "production" in arguments else {}
             for name, value in (given | variables).items():
                 patch.setenv(name, value)
-            code = bootstrap.app(list(arguments or ("prefect.yaml",)), result_action="return_value")
+            code = exit_code(["deploy", *(arguments or ("prefect.yaml",))])
         return Said(code, out.getvalue().splitlines(), err.getvalue())
 
     def bootstrap(self, *arguments: str, **variables: str) -> list[str]:

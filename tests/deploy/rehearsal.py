@@ -15,7 +15,6 @@ import httpx
 import yaml
 from cryptography.fernet import Fernet
 
-from ai_workflow.local import manifests
 from tests import services
 from tests.deploy.containers import Host, bring_up_loopback
 from tests.monitoring import live, tools
@@ -103,7 +102,7 @@ def _host(folder: Path, vendors: Vendors) -> Iterator[Host]:
 
 
 def _generated(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((manifests.FOLDER / "generated" / name).read_text())
+    found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "deploy" / "generated" / name).read_text())
     return found
 
 

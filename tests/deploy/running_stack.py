@@ -58,8 +58,8 @@ class RunningStack:
         }
 
     def command(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m deploy.stack` to its end."""
-        return self._run("deploy.stack", *arguments, environment=self.environment | more)
+        """Run `ai-workflow` to its end."""
+        return self._run("ai_workflow", *arguments, environment=self.environment | more)
 
     def up(self, *arguments: str) -> str:
         """Start it, and return what is said."""

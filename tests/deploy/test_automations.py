@@ -142,7 +142,7 @@ def _bootstrap(house: House) -> None:
     whole["deployments"] = [one | {"schedules": []} for one in whole["deployments"]]
     (folder / "prefect.yaml").write_text(yaml.safe_dump(whole))
     (folder / "flows").symlink_to(ROOT / "flows")
-    asked = ["-m", "ai_workflow.provisioning.bootstrap", "prefect.yaml", "--config", "pipeline.yaml"]
+    asked = ["-m", "ai_workflow", "deploy", "prefect.yaml", "--pipeline", "pipeline.yaml"]
     done = house.place.start(asked, AIW_CONFIG=str(house.settings))
     assert done.code == 0, done.output
     assert "automation ai-workflow: slo breached: made" in done.output
@@ -185,7 +185,7 @@ def test_a_run_that_crashes_again_and_again_is_told_once(house: House) -> None:
 
 
 def test_a_drill_reaches_the_chat(house: House) -> None:
-    done = house.place.start(["-m", "flows", "drill", "--config", "pipeline.yaml"])
+    done = house.place.start(["-m", "ai_workflow", "run", "drill", "--pipeline", "pipeline.yaml"])
     assert done.code == 0, done.output
     house.eventually(lambda: bool(house.told(SAYS)))
 

@@ -87,12 +87,12 @@ def test_a_relative_store_is_refused_for_a_deployment_with_pull_steps_of_its_own
 def test_bootstrap_repairs_the_queues_that_prefect_deploy_made_in_reverse_order(place: Place) -> None:
     before = queues(place)
     assert before["first"] > before["later"], "prefect deploy makes them in another order now"
-    done = place.bootstrap("--config", "beans.yaml", "--environment", "production")
+    done = place.bootstrap("--pipeline", "beans.yaml", "--environment", "production")
     after = queues(place)
     assert len(set(after.values())) == len(after)
     assert after["first"] < after["soon"] < after["later"] < after["default"]
     assert any(line.startswith("work queue ai-workflow/first: priority") for line in done)
-    assert place.bootstrap("--config", "beans.yaml", "--environment", "production") == ["nothing changed"]
+    assert place.bootstrap("--pipeline", "beans.yaml", "--environment", "production") == ["nothing changed"]
 
 
 def test_priorities_in_the_right_order_stay_as_an_operator_has_set_them(place: Place) -> None:
@@ -101,15 +101,15 @@ def test_priorities_in_the_right_order_stay_as_an_operator_has_set_them(place: P
         [one] = [one for one in listed if one["name"] == name]
         place.api.patch(f"/work_queues/{one['id']}", json={"priority": priority}).raise_for_status()
     before = queues(place)
-    assert place.bootstrap("--config", "beans.yaml", "--environment", "production") == ["nothing changed"]
+    assert place.bootstrap("--pipeline", "beans.yaml", "--environment", "production") == ["nothing changed"]
     assert queues(place) == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (("--config", "peas.yaml", "--environment", "production"), "pipeline 'peas', environment 'production'"),
-        (("--config", "beans.yaml", "--environment", "development"), "pipeline 'beans', environment 'development'"),
+        (("--pipeline", "peas.yaml", "--environment", "production"), "pipeline 'peas', environment 'production'"),
+        (("--pipeline", "beans.yaml", "--environment", "development"), "pipeline 'beans', environment 'development'"),
         (("--environment", "production"), "pipeline 'sample', environment 'production'"),
     ],
 )
@@ -137,7 +137,7 @@ def test_another_project_with_a_deployment_of_another_name_is_refused_too(place:
     entry = {"name": "their-drill", "entrypoint": "flows/drill.py:drill", "work_pool": {"name": "ai-workflow"}}
     (other / "prefect.yaml").write_text(yaml.safe_dump({"deployments": [entry]}))
     before = state(place)
-    arguments = ("--config", "beans.yaml", "--environment", "production")
+    arguments = ("--pipeline", "beans.yaml", "--environment", "production")
     said = Place(other, place.api).bootstrapped("prefect.yaml", *arguments)
     assert said.code == 1
     assert str(other) in said.err
@@ -155,7 +155,7 @@ def test_pruning_after_a_take_over_leaves_the_deployments_of_the_first_owner(pla
     assert "their-drill" in after
     assert other.bootstrapped("prefect.yaml").out == ["nothing changed"]
 
-    arguments = ("--config", "beans.yaml", "--environment", "production")
+    arguments = ("--pipeline", "beans.yaml", "--environment", "production")
     refused = place.bootstrapped("prefect.yaml", *arguments)
     assert str(other.folder) in refused.err
     back = place.bootstrap(*arguments, "--take-over", "--prune")
@@ -169,11 +169,11 @@ def test_deployments_of_another_project_without_a_record_are_not_taken_over(plac
     [record] = [one for one in place.all("variables") if one["name"] == "ai_workflow_owner"]
     place.api.delete(f"/variables/{record['id']}").raise_for_status()
     other = project(place.folder.parent / "third")
-    arguments = ("--config", "beans.yaml", "--environment", "production")
+    arguments = ("--pipeline", "beans.yaml", "--environment", "production")
     said = Place(other, place.api).bootstrapped("prefect.yaml", *arguments)
     assert said.code == 1
     assert str(place.folder) in said.err
-    said = place.bootstrapped("prefect.yaml", "--config", "peas.yaml", "--environment", "production")
+    said = place.bootstrapped("prefect.yaml", "--pipeline", "peas.yaml", "--environment", "production")
     assert said.code == 1
     assert "beans.yaml" in said.err
     assert place.bootstrap(*arguments) == [f"owner: pipeline 'beans', environment 'production', project {place.folder}"]
@@ -189,7 +189,7 @@ def test_a_run_refuses_a_store_in_the_clone_that_its_worker_deletes(place: Place
         "work_pool": {"name": "ai-workflow"},
     }  # fmt: skip
     (place.folder / "copied.yaml").write_text(yaml.safe_dump({"deployments": [entry]}))
-    place.bootstrapped("copied.yaml", "--config", "beans.yaml", "--environment", "production")
+    place.bootstrapped("copied.yaml", "--pipeline", "beans.yaml", "--environment", "production")
     worker = every_deployment.worker(
         every_deployment.furnish(Workplace(place.folder)), PYTHONPATH=str(ROOT / "src"), AIW_STORE="./var"
     )

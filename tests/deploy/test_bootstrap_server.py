@@ -47,9 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def first(place: Place) -> list[str]:
     """What the first run did."""
-    done = place.python(
-        "ai_workflow.provisioning.bootstrap", str(place.folder / "prefect.yaml"), INFERENCE_TOKEN="canary-2718"
-    )
+    done = place.python("ai_workflow", "deploy", str(place.folder / "prefect.yaml"), INFERENCE_TOKEN="canary-2718")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 
@@ -262,7 +260,7 @@ def test_a_server_that_refuses_in_the_middle_is_reported_with_what_is_done_and_w
         raise PrefectHTTPStatusError.from_httpx_error(httpx.HTTPStatusError("", request=request, response=response))
 
     with monkeypatch.context() as patch:
-        patch.setattr(bootstrap.armed, "apply", refuse)
+        patch.setattr(bootstrap.automation_sync, "apply", refuse)
         partial = place.bootstrapped()
 
     assert partial.code == 1

@@ -98,7 +98,7 @@ def test_all_that_is_copied_is_there_and_sent_to_the_builder() -> None:
 @pytest.mark.parametrize(
     "path",
     [".env", "deploy/.env", "config/.env.production", ".git/config", "var/prefect/prefect.db", ".venv/bin/python",
-     "tests/conftest.py", "docs/serving.md", "src/ai_workflow/__pycache__/cli.cpython-311.pyc"],
+     "tests/conftest.py", "docs/serving.md", "src/ai_workflow/cli/__pycache__/main.cpython-311.pyc"],
 )  # fmt: skip
 def test_what_is_not_for_the_image_is_not_sent(path: str) -> None:
     assert not sent(path)

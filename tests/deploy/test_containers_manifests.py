@@ -14,7 +14,7 @@ from ai_workflow.slo import build, reader
 from tests.deploy import compose, native
 from tests.monitoring import tools
 
-HERE = manifests.FOLDER
+HERE = Path(__file__).parents[2] / "deploy"
 
 
 def read(name: str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def test_tokens_are_read_from_the_files_that_compose_lays_there() -> None:
 
 
 def test_routes_and_rules_are_those_of_the_native_stack() -> None:
-    natively = yaml.safe_load((build.GENERATED / "alertmanager" / "alertmanager.yml").read_text())
+    natively = yaml.safe_load((build.generated() / "alertmanager" / "alertmanager.yml").read_text())
     ours = read("generated/alertmanager.yml")
 
     assert {**ours, "receivers": None} == {**natively, "receivers": None}
@@ -88,7 +88,7 @@ def test_routes_and_rules_are_those_of_the_native_stack() -> None:
 def test_grafana_finds_prometheus_and_the_dashboards_their_source() -> None:
     (source,) = read("generated/datasource.yaml")["datasources"]
     (natively,) = yaml.safe_load(
-        (build.GENERATED / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text()
+        (build.generated() / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text()
     )["datasources"]
 
     assert source["url"] == "http://prometheus:9111"

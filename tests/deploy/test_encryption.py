@@ -173,7 +173,7 @@ def test_make_up_starts_nothing_with_another_key(empty: Path, tmp_path: Path) ->
         done = stack.command("up", "--offset", str(stack.options.offset), **{KEY: SECOND})
         assert not (stack.place.folder / "logs").exists(), "something was started"
 
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "secret/prod-db" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -302,7 +302,7 @@ def test_bootstrap_changes_nothing_on_a_server_with_another_key(var: Path, tmp_p
     with _running(plain, tmp_path / "log", port, **variables) as found:
         given = {"PREFECT_API_URL": found.api_url, "PREFECT_HOME": str(tmp_path / "home"), "RELAY_TOKEN": "canary"}
         done = subprocess.run(
-            [sys.executable, "-m", "ai_workflow.provisioning.bootstrap"], cwd=ROOT, env=os.environ | given, timeout=120,
+            [sys.executable, "-m", "ai_workflow", "deploy"], cwd=ROOT, env=os.environ | given, timeout=120,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         with patient.client(found.api_url) as api:

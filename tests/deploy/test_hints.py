@@ -9,12 +9,12 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from ai_workflow.cli.main import exit_code
 from ai_workflow.config import loader
 from ai_workflow.local import first_run, run_report
 from ai_workflow.local.prefect_settings import UrlUnset, require_url
 from ai_workflow.local.run_report import Hints
 from ai_workflow.local.stack import served
-from ai_workflow.provisioning import __main__ as blocks_command
 from tests.serving import shop
 from tests.serving.running import Running
 
@@ -23,9 +23,9 @@ from tests.serving.running import Running
     ("hints", "command"),
     [
         (Hints(), "make run"),
-        (Hints("own.yaml"), "make run CONFIG=own.yaml"),
+        (Hints("own.yaml"), "make run PIPELINE=own.yaml"),
         (Hints(None, "production"), "make run ENVIRONMENT=production"),
-        (Hints("a b's.yaml", "production"), """make run CONFIG='a b'"'"'s.yaml' ENVIRONMENT=production"""),
+        (Hints("a b's.yaml", "production"), """make run PIPELINE='a b'"'"'s.yaml' ENVIRONMENT=production"""),
     ],
 )
 def test_a_make_command_names_pipeline_and_environment(hints: Hints, command: str) -> None:
@@ -73,12 +73,11 @@ def test_without_a_url_deploying_and_registering_are_refused_before_prefect_star
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr("sys.argv", ["blocks", "register"])
     with temporary_settings({PREFECT_API_URL: None}):
         with pytest.raises(UrlUnset, match=r"PREFECT_API_URL is not set\. Set it to .*, such as http"):
             require_url(tmp_path / "var")
-        assert blocks_command.main() == 1
-    assert capsys.readouterr().err.startswith("PREFECT_API_URL is not set. Set it to ")
+        assert exit_code(["blocks", "register"]) == 2
+    assert capsys.readouterr().err.startswith("error: PREFECT_API_URL is not set. Set it to ")
 
 
 @pytest.mark.slow

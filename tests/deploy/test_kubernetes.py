@@ -212,7 +212,7 @@ def test_rules_are_those_of_the_native_stack() -> None:
     groups = {each["name"]: each for each in kustomization.of_kind("PrometheusRule")["ai-workflow"]["spec"]["groups"]}
     natively = {
         path.stem: yaml.safe_load(path.read_text())["groups"][0]
-        for path in (build.GENERATED / "prometheus" / "rules").iterdir()
+        for path in (build.generated() / "prometheus" / "rules").iterdir()
     }
 
     assert groups == natively
@@ -220,7 +220,7 @@ def test_rules_are_those_of_the_native_stack() -> None:
 
 def test_every_dashboard_is_in_the_map_that_grafana_looks_for() -> None:
     found = kustomization.of_kind("ConfigMap")["ai-workflow-dashboards"]
-    folder = build.GENERATED / "grafana" / "dashboards"
+    folder = build.generated() / "grafana" / "dashboards"
 
     assert found["data"] == {path.name: path.read_text() for path in folder.iterdir()}
     assert found["metadata"]["labels"] == {"grafana_dashboard": "1"}
@@ -236,7 +236,7 @@ def test_what_is_yours_begins_as_it_does_in_compose() -> None:
 def test_a_worker_starts_after_bootstrap_has_succeeded() -> None:
     (init,) = PODS["worker"]["initContainers"]
 
-    assert init["args"] == ["python", "-m", "ai_workflow.provisioning.bootstrap", "--environment", "production"]
+    assert init["args"] == ["ai-workflow", "deploy", "--environment", "production"]
     assert PODS["worker"].get("restartPolicy", "Always") == "Always", "a failed bootstrap is not retried"
 
 

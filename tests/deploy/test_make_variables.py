@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Each variable, and the targets that read it.
 READERS = {
-    "CONFIG": {"run", "score", "up", "serve", "deploy"},
+    "PIPELINE": {"run", "score", "up", "serve", "deploy"},
     "ENVIRONMENT": {"run", "score", "up", "serve", "deploy"},
     "SOURCE": {"score"},
     "MODEL": {"score"},
@@ -42,7 +42,7 @@ def test_a_variable_without_effect_on_a_target_is_refused(name: str) -> None:
             assert f"{name} has no effect on make {target}" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["OFFSET", "CONFIG", "DB"])
+@pytest.mark.parametrize("name", ["OFFSET", "PIPELINE", "DB"])
 def test_a_line_copied_from_make_up_says_what_to_write(name: str) -> None:
     for target in ("down", "status", "stop"):
         line = f"finds what runs in this folder and needs no {name}. Write: make {target}"

@@ -23,11 +23,11 @@ _PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
 
 @contextmanager
 def served(tmp_path: Path, **variables: str) -> Iterator[tuple[str, list[str]]]:
-    """Start `python -m ai_workflow.local.serve`, and give its address and its log so far."""
+    """Start `ai-workflow serve`, and give its address and its log so far."""
     pipeline = shop.pipeline(tmp_path, service={"token": "${secret:shop-door}"})
     store = tmp_path / "store"
     store.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "ai_workflow.local.serve", "--pipeline", str(pipeline), "--store", str(store)]
+    command = [sys.executable, "-m", "ai_workflow", "serve", "--pipeline", str(pipeline), "--store", str(store)]
     environment = os.environ | variables
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -24,7 +24,12 @@ from ai_workflow.local.server import Server, ServerError
 from tests.services import free_port
 
 ROOT = Path(__file__).parents[2]
-ENSURE = "import sys; from pathlib import Path; from ai_workflow.local import server; print(server.ensure(Path(sys.argv[1])).pid)"
+ENSURE = """
+import sys
+from pathlib import Path
+from ai_workflow.local import server
+print(server.ensure(Path(sys.argv[1])).pid)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +216,7 @@ def test_a_dead_server_of_the_environment_is_an_error_not_replaced(var: Path, mo
 
 
 def test_importing_it_does_not_import_prefect() -> None:
-    code = "import sys, ai_workflow.local.server, ai_workflow.local.__main__; sys.exit('prefect' in sys.modules)"
+    code = "import sys, ai_workflow.local.server, ai_workflow.cli.stack; sys.exit('prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ai_workflow.cli import stack as stack_commands
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import server, server_environment
 from ai_workflow.local.process import Process
 from ai_workflow.local.server_environment import FolderError
-from ai_workflow.local.stack import __main__ as stack_commands
 from ai_workflow.local.stack import launch, manager, processes
 from ai_workflow.local.stack import stack as stacks
 from ai_workflow.local.stack.paths import Options, Place, State
@@ -62,7 +62,7 @@ def test_a_taken_port_is_said_before_anything_is_started(stack: RunningStack) ->
         done = stack.command("up", "--offset", str(stack.options.offset))
 
     port = stack.options.port(stack.options.named("relay"))
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     # A test beside this one may have another of the ports.
     assert re.search(rf"taken already: port .*\b{port} \(alert relay\).*\. Nothing was started", done.stderr)
     assert "OFFSET=100" in done.stderr
@@ -84,7 +84,7 @@ def test_what_cannot_work_is_refused_before_anything_is_started(
 ) -> None:
     done = stack.command("up", **given)
 
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert processes.find(stack.place.folder) == []
@@ -148,7 +148,10 @@ def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(
 def test_where_nothing_runs_down_and_status_say_so(stack: RunningStack) -> None:
     assert stack.down() == "Nothing of the stack ran\n"
     status = stack.command("status")
-    assert (status.returncode, status.stdout) == (3, "The stack does not run. `make up` starts it\n")
+    assert (status.returncode, status.stdout) == (
+        3,
+        "Nothing runs. `make run` starts a Prefect server, `make up` the whole stack\n",
+    )
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -242,7 +245,7 @@ def test_the_launcher_starts_a_service_in_a_project_folder_with_odd_characters(
         python = folder / "python"
         python.write_text('#!/bin/sh\npwd -P > "$0.pwd"\nprintf "%s " "$@" > "$0.arguments"\n')
         python.chmod(0o700)
-        monkeypatch.setattr(manager, "ROOT", folder)
+        monkeypatch.setattr(manager.project, "root", lambda folder=folder: folder)
         monkeypatch.setattr(sys, "executable", str(python))
         script = tmp_path / "launch"
         script.write_text(manager.launcher())
@@ -262,7 +265,7 @@ def test_a_folder_that_prefect_would_read_as_another_is_refused(tmp_path: Path, 
         before = sorted(folder.rglob("*"))
         done = stack.command("up")
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "cannot hold a Prefect server" in done.stderr
     assert "Move or rename the folder" in done.stderr
     assert not list(tmp_path.rglob("*.db*"))
@@ -286,14 +289,14 @@ def test_what_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.M
 
 def test_make_hands_on_what_it_is_given() -> None:
     said = subprocess.run(
-        ["make", "--dry-run", "up", "DB=postgresql", "OFFSET=7", "CONFIG=a b.yaml", "ENVIRONMENT=production",
+        ["make", "--dry-run", "up", "DB=postgresql", "OFFSET=7", "PIPELINE=a b.yaml", "ENVIRONMENT=production",
          "TAKE_OVER=1"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
 
-    [line] = re.findall(r"-m deploy\.stack (up.*)", said.replace("\\\n", ""))
+    [line] = re.findall(r"-m ai_workflow (up.*)", said.replace("\\\n", ""))
     assert shlex.split(line) == [
-        "up", "--config", "a b.yaml", "--environment", "production", "--database", "postgresql", "--offset", "7",
+        "up", "--pipeline", "a b.yaml", "--environment", "production", "--database", "postgresql", "--offset", "7",
         "--take-over",
     ]  # fmt: skip
 
@@ -325,8 +328,8 @@ def test_make_up_ends_with_the_number_of_channels(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stack_commands.stack, "up", lambda place, options, *_, **__: State(Process(1, ""), options))
 
-    assert stack_commands.up(config=pipeline) == 0
+    assert stack_commands.up(pipeline=pipeline) == 0
     printed = capsys.readouterr().out.splitlines()
     assert line in printed
     assert printed.index(line) > printed.index("       end  make down")
-    assert f"     model  none: requests get the default response. Train one: make run CONFIG={pipeline}" in printed
+    assert f"     model  none: requests get the default response. Train one: make run PIPELINE={pipeline}" in printed

@@ -63,10 +63,10 @@ def test_a_second_up_says_that_it_runs_and_one_with_other_options_that_it_does_n
 
     assert "it runs already" in stack.up("--database", "postgresql")
     other = stack.command("up", "--offset", "1")
-    assert other.returncode == 1
+    assert other.returncode == 2
     assert "it runs already, with other values of DB, OFFSET. " in other.stderr
     changed = stack.command("up", "--offset", str(stack.options.offset), "--database", "postgresql", RELAY_TOKEN="r-1")
-    assert (changed.returncode, changed.stdout) == (1, "")
+    assert (changed.returncode, changed.stdout) == (2, "")
     assert "with other values of RELAY_TOKEN. Nothing was changed. Run make down, then make up" in changed.stderr
     assert stack.pids() == before
 

@@ -60,13 +60,13 @@ def test_make_quotes_what_it_hands_to_the_shell(tmp_path: Path) -> None:
     """A file name is one argument, whatever characters are in it."""
     name = 'it\'s `touch x` "a" b.yaml'
     said = subprocess.run(
-        ["make", "--dry-run", "deploy", f"CONFIG={name}", "ENVIRONMENT=production"],
+        ["make", "--dry-run", "deploy", f"PIPELINE={name}", "ENVIRONMENT=production"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    [line] = [line for line in said.replace("\\\n", "").splitlines() if "ai_workflow.provisioning.bootstrap" in line]
+    [line] = [line for line in said.replace("\\\n", "").splitlines() if "ai_workflow deploy" in line]
     shown = line.replace(".venv/bin/python", f"{sys.executable} -c 'import sys; print(sys.argv[1:])'")
     done = subprocess.run(["sh", "-c", shown], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(
-        ["-m", "ai_workflow.provisioning.bootstrap", "--config", name, "--environment", "production"]
+        ["-m", "ai_workflow", "deploy", "--pipeline", name, "--environment", "production"]
     )
     assert not list(tmp_path.iterdir())

@@ -258,7 +258,7 @@ def test_results_of_another_store_are_not_called_damaged(trained: Workplace, tmp
     results = trained.var / "results"
     other = tmp_path / "other"
     run = trained.start(
-        ["-m", "flows", "training", "--config", "pipeline.yaml"],
+        ["-m", "ai_workflow", "run", "training", "--pipeline", "pipeline.yaml"],
         AIW_STORE=str(other), PREFECT_LOCAL_STORAGE_PATH=str(results),
     )  # fmt: skip
 

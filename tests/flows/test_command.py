@@ -1,4 +1,4 @@
-"""`python -m flows` finds a server or says that there is none."""
+"""`ai-workflow run` finds a server or says that there is none."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ai_workflow.cli.main import exit_code
 from ai_workflow.local import ports
 from ai_workflow.local.server import Server
-from ai_workflow.orchestration import __main__ as command
 from ai_workflow.prefect_errors import PrefectError, explained
 from tests.flows.workplace import Workplace
 
@@ -21,7 +21,7 @@ def _command(place: Workplace, *arguments: str) -> subprocess.CompletedProcess[s
     environment = {name: value for name, value in place.environment().items() if name != "PREFECT_API_URL"}
     environment["PREFECT_HOME"] = str(place.folder / "home")
     return subprocess.run(
-        [sys.executable, "-m", "flows", *arguments], cwd=place.folder, env=environment, text=True,
+        [sys.executable, "-m", "ai_workflow", "run", *arguments], cwd=place.folder, env=environment, text=True,
         capture_output=True, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
 
@@ -50,9 +50,8 @@ def test_a_server_that_gives_no_answer_is_one_line(
     url: str | None, why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", url or f"http://127.0.0.1:{ports.free()}/api")
-    monkeypatch.setattr(sys, "argv", ["flows", "training"])
     monkeypatch.chdir(tmp_path)
-    assert command.main() == 2
+    assert exit_code(["run", "training"]) == 2
     out, err = capfd.readouterr()
     assert out == ""
     [line] = err.splitlines()
@@ -73,10 +72,12 @@ def test_a_server_that_ends_during_a_run_is_one_line(
 
 @pytest.mark.slow
 def test_the_level_of_a_run_is_an_option(place: Workplace) -> None:
-    wrong = place.start(["-m", "flows", "evaluation", "--config", "pipeline.yaml", "--log-level", "loud"])
+    wrong = place.start(
+        ["-m", "ai_workflow", "run", "evaluation", "--pipeline", "pipeline.yaml", "--log-level", "loud"]
+    )
     assert wrong.code == 1
     assert "logging.level" in wrong.output
-    run = place.start(["-m", "flows", "evaluation", "--config", "pipeline.yaml", "--log-level", "debug"])
+    run = place.start(["-m", "ai_workflow", "run", "evaluation", "--pipeline", "pipeline.yaml", "--log-level", "debug"])
     assert run.code == 0, run.output
     assert run.ours("DEBUG")
 
@@ -87,5 +88,5 @@ def test_the_server_of_this_folder_is_found(prefect_server: Server, place: Workp
     home = ports.get(int(prefect_server.api_url.rsplit(":", 1)[1].split("/")[0]), "/api/admin/settings")
     assert home is not None
     (place.folder / "var" / "prefect").symlink_to(json.loads(home)["home"])
-    done = _command(place, "training", "--config", "pipeline.yaml")
+    done = _command(place, "training", "--pipeline", "pipeline.yaml")
     assert done.returncode == 0, done.stderr

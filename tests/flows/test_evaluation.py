@@ -74,6 +74,6 @@ def test_a_bad_file_of_labels_fails_the_run_by_name_and_the_last_record_stays(la
 
 @pytest.mark.slow
 def test_it_runs_by_hand_without_any_label(trained: Workplace) -> None:
-    done = trained.start(["-m", "flows", "evaluation", "--config", "pipeline.yaml"])
+    done = trained.start(["-m", "ai_workflow", "run", "evaluation", "--pipeline", "pipeline.yaml"])
     assert done.code == 0, done.output
     assert record(trained)["window"]["accuracy"] is None

@@ -24,7 +24,7 @@ def test_a_training_is_seen_at_work_killed_and_resumed(place: Workplace) -> None
     began = time.time()
     with Exporting(place.var) as exporting:
         training = subprocess.Popen(
-            [sys.executable, "-m", "flows", "training", "--config", "pipeline.yaml"],
+            [sys.executable, "-m", "ai_workflow", "run", "training", "--pipeline", "pipeline.yaml"],
             cwd=place.folder, env=place.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:

@@ -32,14 +32,14 @@ class Machine(Workplace):
     first: Done
 
     def local(self, *arguments: str) -> Done:
-        """Run `python -m ai_workflow.local.__main__`."""
+        """Run `ai-workflow`."""
         kept = {
             name: value
             for name, value in self.environment().items()
             if not name.startswith(("PREFECT_", "AIW_")) or name == "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"
         }
         return subprocess.run(
-            [sys.executable, "-m", "ai_workflow.local.__main__", *arguments], cwd=self.folder, env=kept, timeout=90,
+            [sys.executable, "-m", "ai_workflow", *arguments], cwd=self.folder, env=kept, timeout=90,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -54,7 +54,7 @@ def machine(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) ->
     home.mkdir(parents=True)
     with closing(sqlite3.connect(home / "prefect.db")) as copy, closing(_database(prefect_server)) as source:
         source.backup(copy)
-    machine.first = machine.local("run", "--config", "pipeline.yaml")
+    machine.first = machine.local("run", "--pipeline", "pipeline.yaml")
     yield machine
     machine.local("stop")
 
@@ -73,7 +73,7 @@ def test_one_command_trains_scores_and_shows_the_way_on(machine: Machine) -> Non
     assert Path(told["model card"]).read_text().startswith("# small_credit · model_v1.0")
     assert list(Path(told["predictions"].removeprefix("300 in ")).glob("*.parquet"))
     assert len((first.stdout + first.stderr).splitlines()) <= 40
-    assert "make run CONFIG=pipeline.yaml" in told["again"]
+    assert "make run PIPELINE=pipeline.yaml" in told["again"]
     assert {"serve", "look back", "stop"} <= told.keys()
     assert "your data" not in told, "this is the data of its user"
     shown = re.search(r"^Prefect UI: (.+)/runs$", first.stdout, re.MULTILINE)
@@ -83,7 +83,7 @@ def test_one_command_trains_scores_and_shows_the_way_on(machine: Machine) -> Non
 
 
 def test_the_second_time_everything_is_cached(machine: Machine) -> None:
-    second = machine.local("run", "--config", "pipeline.yaml")
+    second = machine.local("run", "--pipeline", "pipeline.yaml")
     assert second.returncode == 0, second.stdout + second.stderr
     stages = re.findall(r"^  \S+ \| (\w+) +\| (\w+) +\|", second.stdout, re.MULTILINE)
     assert len(stages) == 11
@@ -93,7 +93,7 @@ def test_the_second_time_everything_is_cached(machine: Machine) -> None:
 
 def test_a_bad_pipeline_ends_with_one_clear_error(machine: Machine) -> None:
     machine.configure("absent.yaml", source={"kind": "csv", "path": "absent.csv"})
-    done = machine.local("run", "--config", "absent.yaml")
+    done = machine.local("run", "--pipeline", "absent.yaml")
 
     assert done.returncode == 1
     assert "failed in data_loader" in done.stdout
@@ -108,9 +108,9 @@ def test_a_bad_pipeline_ends_with_one_clear_error(machine: Machine) -> None:
 def test_a_bad_configuration_starts_nothing(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     (tmp_path / "bad.yaml").write_text("trainer: {stpes: 5}\n")
-    done = machine.local("run", "--config", "bad.yaml")
+    done = machine.local("run", "--pipeline", "bad.yaml")
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "trainer.stpes" in done.stderr
     assert "did you mean 'steps'?" in done.stderr
@@ -127,7 +127,7 @@ def test_two_at_once_each_print_their_own_traces(machine: Machine) -> None:
             trainer=tables.PIPELINE["trainer"] | {"steps": 11 + number},
         )  # fmt: skip
     with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda name: machine.local("run", "--config", f"{name}.yaml"), names))
+        both = list(pool.map(lambda name: machine.local("run", "--pipeline", f"{name}.yaml"), names))
 
     for name, done in zip(names, both, strict=True):
         assert done.returncode == 0, done.stdout + done.stderr

@@ -126,7 +126,7 @@ def test_as_json_every_line_is_one_object(trained: Workplace) -> None:
 def test_a_killed_run_reads_so_and_was_seen_while_it_ran(place: Workplace, prefect_server: Server) -> None:
     place.configure(trainer={"steps": 10_000_000, "params": {"num_threads": 1}})
     child = subprocess.Popen(
-        [sys.executable, "-m", "flows", "training", "--config", "pipeline.yaml"], cwd=place.folder,
+        [sys.executable, "-m", "ai_workflow", "run", "training", "--pipeline", "pipeline.yaml"], cwd=place.folder,
         env=place.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -124,4 +124,4 @@ def test_the_card_says_where_accuracy_says_little(trained_on: tuple[Workplace, d
     registry = Registry(trained_on[0].store, "models/development/quoted-labels")
     card = registry.read(registry.get("latest"), "card.md").decode()
 
-    assert "of the rows held out are of class `'-1'`: accuracy says little here" in card
+    assert "of the rows held out are of class \\`'-1'\\`: accuracy says little here" in card

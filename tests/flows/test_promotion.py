@@ -183,10 +183,10 @@ def test_what_another_did_in_between_is_not_reported_again(
 
 @pytest.mark.slow
 def test_it_runs_by_hand_and_a_mistake_in_the_configuration_is_one_line(place: Workplace) -> None:
-    done = place.start(["-m", "flows", "promotion", "--config", "pipeline.yaml"])
+    done = place.start(["-m", "ai_workflow", "run", "promotion", "--pipeline", "pipeline.yaml"])
     assert done.code == 0
     assert "[INFO] ai_pipeline.promotion: small_credit: model_v1.1 is on probation for 24 h more" in done.output
-    wrong = place.start(["-m", "flows", "promotion", "--config", "no.yaml"])
+    wrong = place.start(["-m", "ai_workflow", "run", "promotion", "--pipeline", "no.yaml"])
     assert wrong.code == 1
     assert "Traceback" not in wrong.output
     assert "no.yaml" in wrong.output

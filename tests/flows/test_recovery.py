@@ -61,7 +61,7 @@ def client(prefect_server: Server) -> Iterator[SyncPrefectClient]:
 def uninterrupted(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, Worker]:
     """The same training elsewhere, begun and not waited for: what it ends in is what every other must end in."""
     place = _place(tmp_path_factory.mktemp("uninterrupted"))
-    return place, Worker.of(place, "-m", "flows", "training", "--config", "pipeline.yaml")
+    return place, Worker.of(place, "-m", "ai_workflow", "run", "training", "--pipeline", "pipeline.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -112,16 +112,16 @@ def test_a_stopped_process_is_never_touched(
 def test_a_killed_direct_run_is_marked_and_the_log_says_how_it_goes_on(
     place: Workplace, client: SyncPrefectClient, recover: Recover, prefect_server: Server
 ) -> None:
-    process = Worker.of(place, "-m", "flows", "training", "--config", "pipeline.yaml")
+    process = Worker.of(place, "-m", "ai_workflow", "run", "training", "--pipeline", "pipeline.yaml")
     run_id = in_training(place)
     until(lambda: tasks(client, run_id, StateType.RUNNING))
     process.kill()
     (place.folder / "quick.yaml").write_text(yaml.safe_dump({"recovery": {"settle_seconds": 0}}))
-    by_hand = place.start(["-m", "flows", "recovery"], AIW_CONFIG=str(place.folder / "quick.yaml"))
+    by_hand = place.start(["-m", "ai_workflow", "run", "recovery"], AIW_CONFIG=str(place.folder / "quick.yaml"))
     before = client.read_flow_run(run_id)
 
     assert by_hand.code == 0, by_hand.output
-    assert "To go on: python -m flows training --config pipeline.yaml" in by_hand.output
+    assert "To go on: ai-workflow run training --pipeline pipeline.yaml" in by_hand.output
     assert type_of(before) == StateType.CRASHED
     assert f"process {process.pid} is gone" in str(before.state)
     assert not tasks(client, run_id, StateType.RUNNING)

@@ -29,7 +29,7 @@ def test_a_stopped_training_resumes_to_the_same_model_and_the_trace_says_so(
 ) -> None:
     place.configure(trainer=LONG)
     child = subprocess.Popen(
-        [sys.executable, "-m", "flows", "training", "--config", "pipeline.yaml"],
+        [sys.executable, "-m", "ai_workflow", "run", "training", "--pipeline", "pipeline.yaml"],
         cwd=place.folder,
         env=place.environment(),
         stdout=subprocess.DEVNULL,

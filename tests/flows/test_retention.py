@@ -113,7 +113,7 @@ def test_while_one_waits_for_an_answer_another_does_not_ask(place: Workplace) ->
 
 @pytest.mark.slow
 def test_a_question_by_hand_whose_process_is_gone_is_marked(place: Workplace, prefect_server: Server) -> None:
-    running = Worker.of(place, "-m", "flows", "retention", "--config", "pipeline.yaml")
+    running = Worker.of(place, "-m", "ai_workflow", "run", "retention", "--pipeline", "pipeline.yaml")
     paused = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
     [run] = until(lambda: list(Api(prefect_server).all("flow_runs", **paused)))
     assert run["state"]["name"] == "Paused"
@@ -139,7 +139,7 @@ def recover() -> None:
 def test_what_a_person_answers_in_the_ui_is_done(
     place: Workplace, page: Page, prefect_server: Server, approve: bool
 ) -> None:
-    running = Worker.of(place, "-m", "flows", "retention", "--config", "pipeline.yaml")
+    running = Worker.of(place, "-m", "ai_workflow", "run", "retention", "--pipeline", "pipeline.yaml")
     paused = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
     [run] = until(lambda: list(Api(prefect_server).all("flow_runs", **paused)))
     page.goto(f"{prefect_server.ui_url}/runs/flow-run/{run['id']}")

@@ -49,6 +49,7 @@ def _run(place: Workplace, root: str, flow: str, config: str) -> subprocess.Comp
     results = str(place.folder / f"results-{config}")
     environment = place.environment(**aws, AIW_STORE=root, PREFECT_LOCAL_STORAGE_PATH=results)
     return subprocess.run(
-        [sys.executable, "-m", "flows", flow, "--config", config], cwd=place.folder, env=environment, timeout=400,
+        [sys.executable, "-m", "ai_workflow", "run", flow, "--pipeline", config],
+        cwd=place.folder, env=environment, timeout=400,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip

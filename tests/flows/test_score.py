@@ -102,7 +102,7 @@ def _read(settings: Any, key: str) -> CsvSource:
 
 
 def scored(place: Workplace, *arguments: str) -> Run:
-    return place.start(["-m", "ai_workflow.local.__main__", "score", *arguments, "--config", "pipeline.yaml"])
+    return place.start(["-m", "ai_workflow", "score", *arguments, "--pipeline", "pipeline.yaml"])
 
 
 @pytest.mark.slow

@@ -101,11 +101,11 @@ class Workplace:
         return path
 
     def train(self, config: str | None = "pipeline.yaml", **env: str) -> Run:
-        """Run the training flow as `python -m flows training`."""
+        """Run the training flow as `ai-workflow run training`."""
         return self.start(self._flow("training", config), **env)
 
     def score(self, config: str | None = "pipeline.yaml", **env: str) -> Run:
-        """Run the scoring flow as `python -m flows scoring`."""
+        """Run the scoring flow as `ai-workflow run scoring`."""
         return self.start(self._flow("scoring", config), **env)
 
     def start(self, arguments: Sequence[str], **env: str) -> Run:
@@ -157,4 +157,4 @@ class Workplace:
 
     @staticmethod
     def _flow(name: str, config: str | None) -> list[str]:
-        return ["-m", "flows", name, *(["--config", config] if config else [])]
+        return ["-m", "ai_workflow", "run", name, *(["--pipeline", config] if config else [])]

@@ -155,7 +155,7 @@ class Place:
 
     def start(self, flow: str = "training", wrapper: tuple[str, ...] = (), **env: str) -> Running:
         """Start a flow as a process of its own."""
-        told = ["-m", "flows", flow, "--config", "pipeline.yaml"]
+        told = ["-m", "ai_workflow", "run", flow, "--pipeline", "pipeline.yaml"]
         if flow == "scoring":
             told = ["-c", _SCORE, "pipeline.yaml", f"00-{TRACE}-5c0e5c0e5c0e5c0e-01"]
         return Running([*wrapper, sys.executable, *told], self.folder, self.environment(**env))

@@ -15,8 +15,8 @@ import httpx
 import pytest
 import yaml
 
-from ai_workflow.slo.build import GENERATED
 from tests import services
+from tests.monitoring.paths import GENERATED
 
 _STARTED = 60.0
 

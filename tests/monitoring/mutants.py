@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from ai_workflow.slo.durations import PATTERN, seconds, shortest
-from ai_workflow.slo.reader import OWN
+from tests.monitoring.paths import SLO_FILE
 
 PARTS = ("period", "windows", "slos", "alerts")
 FACTORS = (Decimal("1.25"), Decimal("0.75"))
@@ -28,7 +28,7 @@ _METRIC = re.compile(r"\b(?:up|[a-z]+(?::[a-z_]+)*_[a-z_:0-9]+)\b(?=[\[{) \n]|$)
 
 def of_numbers() -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what is changed, and the whole of `slo.yaml` with the change."""
-    whole = yaml.safe_load(OWN.read_text())
+    whole = yaml.safe_load(SLO_FILE.read_text())
     for path in _leaves({part: whole[part] for part in PARTS}):
         for factor in FACTORS:
             changed = copy.deepcopy(whole)

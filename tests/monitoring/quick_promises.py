@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ai_workflow.slo.durations import PATTERN, seconds
-from ai_workflow.slo.reader import OWN
+from tests.monitoring.paths import SLO_FILE
 
 QUICKER = 60
 # Shorter than that a window holds too few samples, one of which comes every second.
@@ -33,7 +33,7 @@ _OTHERS: dict[str, dict[str, Any]] = {
 
 def own(targets: Mapping[str, int], places: Mapping[str, str], channels: Sequence[str]) -> dict[str, Any]:
     """Return the whole file as it is, but for targets (ports by job), places and channels."""
-    found: dict[str, Any] = yaml.safe_load(OWN.read_text())
+    found: dict[str, Any] = yaml.safe_load(SLO_FILE.read_text())
     found["targets"] = {job: [f"127.0.0.1:{port}"] for job, port in targets.items()}
     found["places"] |= places
     return found | {"channels": list(channels)}

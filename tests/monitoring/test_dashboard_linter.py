@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.slo.build import GENERATED
 from tests.monitoring import linter
+from tests.monitoring.paths import GENERATED
 
 FOLDER = GENERATED / "grafana" / "dashboards"
 BOARDS = {

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from ai_workflow.slo import validation
-from ai_workflow.slo.build import GENERATED
 from ai_workflow.telemetry.dashboard_urls import UIDS
 from tests.monitoring import tools
+from tests.monitoring.paths import GENERATED
 
 FILES = sorted((GENERATED / "grafana" / "dashboards").glob("*.json"))
 

@@ -17,15 +17,15 @@ ROOT = Path(__file__).parents[2]
 
 def test_generated_files_are_what_slo_yaml_says() -> None:
     built = build.files(reader.load())
-    there = {str(path.relative_to(build.GENERATED)): path.read_text() for path in build.GENERATED.rglob("*.*")}
+    there = {str(path.relative_to(build.generated())): path.read_text() for path in build.generated().rglob("*.*")}
 
     changed = [name for name in sorted(built.keys() | there.keys()) if built.get(name) != there.get(name)]
 
-    assert changed == [], "run `python -m monitoring build` and commit what it writes"
+    assert changed == [], "run `ai-workflow slo build` and commit what it writes"
 
 
 def test_another_process_builds_the_same_bytes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "monitoring", "build", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "ai_workflow", "slo", "build", "--out", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "77"}, check=True, capture_output=True)
 
     for name, text in build.files(reader.load()).items():

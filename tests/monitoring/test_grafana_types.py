@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.slo.build import GENERATED
 from tests.monitoring import grafana_types
+from tests.monitoring.paths import GENERATED
 
 FILES = sorted((GENERATED / "grafana" / "dashboards").glob("*.json"))
 GONE = object()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.slo.build import GENERATED
+from tests.monitoring.paths import GENERATED
 from tests.monitoring.reader import Reader
 from tests.monitoring.whole_system import WholeSystem, whole_system
 from tests.serving import shop

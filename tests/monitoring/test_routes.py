@@ -9,9 +9,9 @@ import yaml
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
 
 from ai_workflow.slo import durations, reader
-from ai_workflow.slo.build import GENERATED
 from ai_workflow.slo.outputs import alertmanager_config
 from tests.monitoring import tools
+from tests.monitoring.paths import GENERATED
 
 CONFIG = GENERATED / "alertmanager" / "alertmanager.yml"
 

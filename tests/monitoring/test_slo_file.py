@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ai_workflow.cli.main import exit_code
 from ai_workflow.config.problems import ConfigError
 from ai_workflow.slo import build, reader, rules
-from ai_workflow.slo.__main__ import main
 from tests.monitoring import tools
 
-OWN = reader.OWN.read_text()
+OWN = reader.own().read_text()
 SLOTH = """\
 version: prometheus/v1
 service: shop
@@ -156,18 +156,18 @@ def test_thresholds_are_exact() -> None:
 
 
 def test_validate_says_that_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", str(reader.OWN)]) == 0
-    assert "8 promises and" in capsys.readouterr().out
+    assert exit_code(["slo", "validate", str(reader.own())]) == 0
+    assert "8 SLOs and" in capsys.readouterr().out
 
 
 def test_validate_says_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "slo.yaml"
     path.write_text("version: prometheus/v1\nservice: x\nslos:\n  - name: a\n    objective: 9x\n    sli: {}\n")
 
-    assert main(["validate", str(path)]) == 2
+    assert exit_code(["slo", "validate", str(path)]) == 2
     assert f"{path}:5: slos.0.objective: must be a number, and `9x` is none" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", str(tmp_path / "none.yaml")]) == 2
+    assert exit_code(["slo", "validate", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml: cannot be read: No such file or directory" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ai_workflow.slo.build import GENERATED
+from tests.monitoring.paths import GENERATED
 
 RULES = GENERATED / "prometheus" / "rules"
 TESTS = GENERATED / "prometheus" / "tests"

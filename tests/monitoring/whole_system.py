@@ -13,7 +13,6 @@ import yaml
 
 from ai_workflow.registry import publication
 from ai_workflow.registry.registry import Registry
-from ai_workflow.slo.build import GENERATED
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
 from ai_workflow.training.checkpoints import Checkpoints
@@ -22,6 +21,7 @@ from tests.monitoring import live
 from tests.monitoring.exporter import evaluations
 from tests.monitoring.exporter.places import NOON, Book, Exporting
 from tests.monitoring.live import Prometheus
+from tests.monitoring.paths import GENERATED
 from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay

@@ -20,7 +20,7 @@ socket.socket(fileno=int(sys.argv[2])).sendall(HEAD.pack(READY, 1))
 sys.stdin.read()
 """
 # Several times the timeout, in CPU time: on a busy machine that takes longer, and is progress all the same.
-SLOW = "import time\nwhile time.process_time() < 2.0: pass\n" + READY
+SLOW = "import time\nwhile time.process_time() < 1.0: pass\n" + READY
 HANGING = "import signal\nsignal.pause()\n"
 SPINNING = "while True: pass\n"
 

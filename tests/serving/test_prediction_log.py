@@ -33,7 +33,7 @@ EVER = datetime.fromtimestamp(0, UTC)
 def predictions(root: Path, version: str = LATEST) -> pd.DataFrame:
     """Return all predictions of a version, read as any reader of `predictions/` does."""
     store = Store(root)
-    folder = f"{result_store.FOLDER}/{shop.PIPELINE}/{version}"
+    folder = f"{prediction_files.FOLDER}/{shop.PIPELINE}/{version}"
     manifests = [store.read_record(f"{folder}/{name}/manifest.json") for name in store.names(folder)]
     frames = [partitions.read(store, partitions.Partition(**part)) for body in manifests for part in body["partitions"]]
     return pd.concat(frames) if frames else pd.DataFrame({"prediction_id": []})

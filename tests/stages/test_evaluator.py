@@ -276,7 +276,7 @@ def test_the_card_warns_where_one_class_is_most_of_the_rows(store: Store) -> Non
     share = max(line["support"] for line in report(made)["scores"]["per_class"]) / report(made)["holdout_rows"]
     assert share > 0.8
     assert (
-        f"{share:.1%} of the rows held out are of class `no`: accuracy says little here"
+        f"{share:.1%} of the rows held out are of class \\`no\\`: accuracy says little here"
         in made.file("card.md").decode()
     )
 

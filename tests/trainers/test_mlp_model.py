@@ -183,7 +183,7 @@ def test_a_pytorch_that_does_not_load_is_told_apart(monkeypatch: pytest.MonkeyPa
     real = __import__
 
     def broken(name: str, *args: object, **named: object) -> object:
-        if name == "ai_workflow.training.protocol" and args[2] == ("torch_network",):
+        if name == "ai_workflow.training.families" and args[2] == ("torch_network",):
             raise ImportError("libcudart.so.13: cannot open shared object file")
         return real(name, *args, **named)  # type: ignore[arg-type]
 

@@ -10,9 +10,9 @@ from ai_workflow.cli.period_option import span
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference import answered_versions as stored
+from ai_workflow.inference import prediction_files
 from ai_workflow.inference.answered_versions import Answers
 from ai_workflow.inference.stored_predictions import DEFAULT, Predictions
-from ai_workflow.stages import result_store
 from ai_workflow.storage.store import Store
 
 _MAX_REASONS = 10
@@ -38,7 +38,8 @@ def answered(*, at: str, where: Where = _HERE) -> None:
     note = _recent(settings, end)
     if not found:
         raise AiWorkflowError(
-            f"no prediction of the pipeline {settings.pipeline} is stored in {store.url(result_store.FOLDER)} for {at}"
+            f"no prediction of the pipeline {settings.pipeline} is stored in "
+            f"{store.url(prediction_files.FOLDER)} for {at}"
             f"{f' ({note})' if note else ''}. "
             "Give another day, or see models history --at for what latest and stable pointed at"
         )

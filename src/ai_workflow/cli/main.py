@@ -1,4 +1,4 @@
-"""The command line `ai-workflow`: each command lives in its own module and is imported when it is called."""
+"""The command line `ai-workflow`: each command lives in its own module, which is imported when it is called."""
 
 from __future__ import annotations
 
@@ -14,22 +14,49 @@ from ai_workflow.secret_values import scrub
 from ai_workflow.telemetry.control_characters import escape_lines
 
 FAILED = 2
+# Name, where it is, and its line in the help.
+_COMMANDS = (
+    ("run", "run:run", "Run a pipeline from its source to stored predictions, or one of its flows."),
+    ("score", "run:score", "Score another file with the trained model."),
+    ("serve", "serve:serve", "Answer over HTTP by latest, else stable, else the default response."),
+    ("models", "models:app", "List, verify, promote and prune published versions."),
+    ("trace", "trace:trace", "Show what each stage of a run did."),
+    ("config", "config:app", "Check, show and explain the configuration."),
+    ("up", "stack:up", "Start the whole stack on this machine."),
+    ("down", "stack:down", "Stop the stack; data, history and logs stay."),
+    ("stop", "stack:stop", "Stop the local Prefect server."),
+    ("status", "stack:status", "Show the services of the stack, or the local Prefect server."),
+    ("deploy", "deploy:deploy", "Set up deployments, automations and blocks on a Prefect server."),
+    ("blocks", "blocks:app", "Register the blocks of the catalogue on a Prefect server."),
+    ("exporter", "exporter:exporter", "Export metrics of pipelines, models and their store to Prometheus."),
+    ("relay", "relay:relay", "Deliver alerts of Alertmanager and Prefect to chat channels."),
+    ("slo", "slo:app", "Compile SLOs to Prometheus rules, dashboards and routes."),
+)
 
-app = App(name="ai-workflow", help="AI pipelines in production: configuration, traces, models, service.")
-app.command("ai_workflow.cli.config:app", name="config", help="Check, show and explain the configuration.")
-app.command("ai_workflow.cli.trace:trace", name="trace")
-app.command("ai_workflow.cli.serve:serve", name="serve")
-app.command("ai_workflow.cli.models:app", name="models", help="List, verify, promote and prune published versions.")
+app = App(name="ai-workflow", help="AI pipelines in production on Prefect.", result_action="return_value")
+for _name, _target, _help in _COMMANDS:
+    app.command(f"ai_workflow.cli.{_target}", name=_name, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 2 an error that is on stderr, 141 if the reader of the output is gone."""
+    """Run one command and exit.
+
+    Exit codes: 0 done, 1 a run failed, 2 wrong usage or configuration, 3 nothing runs (status), 141 if the reader
+    of the output is gone.
+    """
+    sys.exit(exit_code(arguments))
+
+
+def exit_code(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; an error is one message on stderr, with secrets masked."""
     try:
+        # Before a command imports Prefect, which reads its variables then.
         dotenv.load()
         with standard_output.may_be_closed(), process_limit.explained(), memory_pressure.translated():
-            app(arguments, exit_on_error=False)
+            code = app(arguments, exit_on_error=False)
     except CycloptsError:  # it has printed what is wrong with the command line
-        sys.exit(FAILED)
+        return FAILED
     except AiWorkflowError as error:
-        print(escape_lines(scrub(str(error))), file=sys.stderr)
-        sys.exit(FAILED)
+        print(escape_lines(scrub(f"error: {error}")), file=sys.stderr)
+        return FAILED
+    return code if isinstance(code, int) else 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from cyclopts import Parameter
@@ -13,8 +16,11 @@ from ai_workflow.cli.common_options import Where
 from ai_workflow.config import variables
 from ai_workflow.config.settings import Service, Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.secret_values import Fetch
+from ai_workflow.prefect_errors import explain
 from ai_workflow.telemetry import logs
+from ai_workflow.telemetry.logs import logger
+
+log = logger("serving")
 
 
 @Parameter(name="*")
@@ -54,17 +60,35 @@ _CONFIGURED = Place()
 def serve(*, place: Place = _CONFIGURED) -> None:
     """Answer over HTTP: by latest, else stable, else the default response, until SIGTERM or Ctrl-C.
 
+    Secrets come from Prefect's Secret blocks where PREFECT_API_URL is set, else from the environment.
+
     Args:
         place: What is served, and where.
     """
-    run(place)
-
-
-def run(place: Place, fetch: Fetch | None = None) -> None:
-    """Serve; secrets come from `fetch` before they come from the environment."""
     from ai_workflow.serving.service import Service as InferenceService
 
     variables.check(place.loaded, os.environ, "service")
     settings = place.settings
     logs.setup(settings.logging.level, settings.logging.format)
-    InferenceService(settings, fetch).run()
+    InferenceService(settings, _from_block if os.environ.get("PREFECT_API_URL") else None).run()
+
+
+def _from_block(name: str) -> str | None:
+    """Return the value of a Secret block; another process reads it, as Prefect takes more memory than the service."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        value, problem = pool.submit(_read, name).result()
+    if problem:
+        log.warning("Secret block '%s' cannot be read, the environment is asked: %s", name, problem)
+    return value
+
+
+def _read(name: str) -> tuple[str | None, str]:
+    """Return the value, or the reason why Prefect does not give it."""
+    from ai_workflow.local import prefect_settings
+    from ai_workflow.orchestration.pipeline_run import secret_block
+
+    try:
+        prefect_settings.require_url(Path("var"))
+        return secret_block(name), ""
+    except Exception as error:  # whatever keeps Prefect from answering
+        return None, f"{type(error).__name__}: {explain(error)}"

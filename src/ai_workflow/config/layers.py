@@ -13,6 +13,8 @@ from ai_workflow.config.system import System, detect
 BASE = Path("config", "base.yaml")
 DEFAULT_ENVIRONMENT = "development"
 OVERRIDE = "override"
+# The checkout that this package runs from, and the copy of its project folders in an installed package.
+INSTALLED_PROJECTS = (Path(__file__).parents[3], Path(__file__).parents[1] / "_project")
 
 _NOT_ENVIRONMENTS = {"base", "logging"}
 
@@ -28,13 +30,13 @@ class Layer:
 
 
 def project_root(root: Path | None, env: Mapping[str, str]) -> Path:
-    """Return the folder that holds `config/base.yaml`: the one given, else AIW_ROOT, this folder, this project.
+    """Return the folder that holds `config/base.yaml`: the one given, else AIW_ROOT, the current folder, this project.
 
     Raises:
         ConfigError: it has no such file.
     """
     named = root or (Path(env["AIW_ROOT"]) if env.get("AIW_ROOT") else None)
-    candidates = [named] if named else [Path.cwd(), Path(__file__).parents[3]]
+    candidates = [named] if named else [Path.cwd(), *INSTALLED_PROJECTS]
     for folder in candidates:
         if (folder / BASE).is_file():
             return folder.absolute()

@@ -22,7 +22,7 @@ PARTS: Mapping[Part, str] = {
     "relay": "the alert relay",
     "exporter": "the exporter",
     "run": "runs of flows",
-    "bootstrap": "ai_workflow.provisioning.bootstrap",
+    "bootstrap": "ai-workflow deploy",
     "make run": "make run",
     "make score": "make score",
 }

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai_workflow import markdown
-from ai_workflow.evaluation import scores
-from ai_workflow.markdown import escaped
+from ai_workflow.evaluation import markdown, scores
+from ai_workflow.evaluation.markdown import escaped
 
 
 def render(report: dict[str, Any], version: str | None = None) -> str:

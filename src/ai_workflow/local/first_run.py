@@ -12,7 +12,7 @@ from typing import Any
 
 from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import loader as configuration
-from ai_workflow.config import variables
+from ai_workflow.config import project, variables
 from ai_workflow.config.settings import Settings
 from ai_workflow.evaluation import scores
 from ai_workflow.local import prefect_settings, run_report, server
@@ -56,11 +56,8 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
 
 async def _flows(pipeline: str | None, environment: str | None, store: Store) -> list[Any]:
     """Run both flows, print the trace of each as it ends, and return their states."""
-    from flows.scoring import scoring
-    from flows.training import training
-
     outcomes: list[Any] = []
-    for flow in (training, scoring):
+    for flow in (project.module("flows.training").training, project.module("flows.scoring").scoring):
         outcomes.append(await flow(pipeline, environment, return_state=True))
         run_report.print_trace(store, outcomes[-1])
         if not outcomes[-1].is_completed():
@@ -85,7 +82,7 @@ def _summary(store: Store, results: list[dict[str, Any]], settings: Settings, hi
         ("predictions", f"{scored['rows']} in {store.url(scored['folder'])}"),
         *_next(settings, hints),
         ("look back", f"{hints.trace('--last')} | --failed | --list"),
-        ("stop", "make stop"),
+        ("stop", hints.stop),
     ]
     return f"\n{run_report.table(lines)}"
 

@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.local.guard`: Host and Origin checks in front of a server that has none, Prometheus or Alertmanager.
+"""`python -m ai_workflow.local.guard`: Host and Origin checks in front of Prometheus or Alertmanager.
 
 Alertmanager lets pages of every site read alerts and add silences, and neither of the two checks `Host`. A login alone
 does not help: once an operator has logged in, the browser sends the login along with forms of other sites.

@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.local.health URL`: is it well? For health checks of containers, as a slim image has no curl."""
+"""`python -m ai_workflow.local.health URL`: health check of a container, as a slim image has no curl."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import urllib.request
 from base64 import b64encode
 
 SECONDS = 5.0
-# Where a guard (`ai_workflow.local.guard`) answers by itself, without a login: whether it runs, not the server behind it.
+# A guard (`ai_workflow.local.guard`) answers here without a login; the server behind it is not checked.
 GUARD_PATH = "/-/guard"
 
 

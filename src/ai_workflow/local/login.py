@@ -1,6 +1,6 @@
 """`python -m ai_workflow.local.login`: print the login of Prometheus and Alertmanager as their `--web.config.file`.
 
-People log in as `operator`, at the guard (`ai_workflow.local.guard`). Prometheus and Alertmanager themselves accept the user
+People log in as `operator`, at the guard (`ai_workflow.local.guard`). Prometheus and Alertmanager accept the user
 `guard` only: a browser that logged in there directly would send the login along with forms of other sites.
 Their format: https://prometheus.io/docs/prometheus/latest/configuration/https/
 """

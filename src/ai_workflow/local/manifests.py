@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ai_workflow.config import project
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local.stack.services import SERVICES
 from ai_workflow.slo import reader, rules
@@ -18,7 +19,6 @@ from ai_workflow.slo.outputs import alertmanager_config, grafana_provisioning, s
 from ai_workflow.slo.outputs.file_text import as_yaml
 from ai_workflow.slo.spec import Spec
 
-FOLDER = Path(__file__).resolve().parent
 # The job of a target, and the service of compose.yaml that answers there; Prometheus asks itself.
 HOSTS = {service.job: service.name for service in SERVICES if service.job and service.name != "prometheus"}
 # Those behind a guard.
@@ -26,7 +26,7 @@ WATCHING = tuple(service.job for service in SERVICES if service.requires_login)
 # Those who answer only to who has a token, and the file that compose lays it in.
 TOKENS = {"inference": "/run/secrets/inference-token"}
 # Who wrote a file, in its first line.
-_THEIRS, _OURS = "python -m monitoring build", "python -m ai_workflow.local.manifests"
+_THEIRS, _OURS = "ai-workflow slo build", "python -m ai_workflow.local.manifests"
 _RELAY_TOKEN = "/run/secrets/relay-token"  # noqa: S105 - a path
 _MONITORING_PASSWORD = "/run/secrets/monitoring-password"  # noqa: S105 - a path
 # The ports that people open, and those of the services behind the guards, which other services ask.
@@ -42,7 +42,7 @@ def files(spec: Spec) -> dict[str, str]:
     return {name: as_yaml(held).replace(_THEIRS, _OURS, 1) for name, held in found.items()}
 
 
-def write(texts: Mapping[str, str], folder: Path = FOLDER) -> None:
+def write(texts: Mapping[str, str], folder: Path) -> None:
     """Write the files."""
     for name, text in texts.items():
         path = folder / name
@@ -97,8 +97,9 @@ def main() -> int:
     except AiWorkflowError as error:
         print(error, file=sys.stderr)
         return 2
-    write(texts)
-    print(f"wrote {len(texts)} files to {FOLDER}")
+    folder = project.path("deploy")
+    write(texts, folder)
+    print(f"wrote {len(texts)} files to {folder}")
     return 0
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ai_workflow.config import project
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import server
 from ai_workflow.local.server import Server
 from ai_workflow.storage.store import Store
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class UrlUnset(AiWorkflowError):
@@ -39,7 +38,7 @@ def environment(reached: Server, settings: Settings, var: Path) -> dict[str, str
         "PREFECT_API_URL": reached.api_url,
         "PREFECT_HOME": str(var.resolve() / "prefect"),
         "PREFECT_LOCAL_STORAGE_PATH": str(store.local("results") if store.is_local else var.resolve() / "results"),
-        "PREFECT_LOGGING_SETTINGS_PATH": str(ROOT / "config" / "logging.yaml"),
+        "PREFECT_LOGGING_SETTINGS_PATH": str(project.path("config", "logging.yaml")),
         "AIW_LOG_FORMAT": settings.logging.format,
     }
     if reached.pid:

@@ -21,8 +21,8 @@ from ai_workflow.local import encryption, server
 from ai_workflow.local.encryption import Block, EncryptionError
 from ai_workflow.local.stack import database
 from ai_workflow.local.stack.paths import Place
+from ai_workflow.provisioning.blocks import block_catalogue
 from ai_workflow.runtime import command_line
-from blocks.catalogue import CHATS, SECRETS
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
@@ -185,8 +185,10 @@ def _report(done: Changed) -> list[str]:
 
 def _remedy(name: str) -> str:
     """Return how a block is made again."""
-    variables = {f"secret/{block.name}": block.variable for block in SECRETS}
-    variables |= {f"chat-channel/{block.name}": ", ".join(block.variables.values()) for block in CHATS}
+    variables = {f"secret/{block.name}": block.variable for block in block_catalogue.secrets()}
+    variables |= {
+        f"chat-channel/{block.name}": ", ".join(block.variables.values()) for block in block_catalogue.chats()
+    }
     if name in variables:
         return f"Set {variables[name]} at the next make up, make deploy or bootstrap"
     if name == "webhook/alert-relay":

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ai_workflow.config import loader
+from ai_workflow.config import loader, project
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, logs, trace_context
@@ -29,16 +29,30 @@ class Hints:
     root: str | None = None
 
     def make(self, target: str) -> str:
-        """Return a make command."""
-        given = (("CONFIG", self.pipeline), ("ENVIRONMENT", self.environment))
-        return " ".join(["make", target, *(f"{name}={_of_make(value)}" for name, value in given if value)])
+        """Return a make command, or that of `ai-workflow` for a project without a Makefile."""
+        given = [
+            (name, value) for name, value in (("pipeline", self.pipeline), ("environment", self.environment)) if value
+        ]
+        if _has_makefile():
+            return " ".join(["make", target, *(f"{name.upper()}={_of_make(value)}" for name, value in given)])
+        return " ".join(["ai-workflow", target, *(f"--{name} {shlex.quote(value)}" for name, value in given)])
+
+    @property
+    def stop(self) -> str:
+        """The command that stops the local Prefect server."""
+        return "make stop" if _has_makefile() else "ai-workflow stop"
 
     def trace(self, which: str) -> str:
         """Return the command that shows traces; it names the store where the configuration alone names another one."""
         option = [f"--environment {shlex.quote(self.environment)}"] if self.environment else []
         if self.root is not None and self.root != _configured_root(self.environment):
             option = [f"--store {shlex.quote(self.root)}"]
-        return " ".join([".venv/bin/ai-workflow trace", *option, which])
+        program = ".venv/bin/ai-workflow" if _has_makefile() else "ai-workflow"
+        return " ".join([f"{program} trace", *option, which])
+
+
+def _has_makefile() -> bool:
+    return project.path("Makefile").is_file()
 
 
 def _of_make(value: str) -> str:
@@ -70,4 +84,4 @@ def table(rows: Iterable[tuple[str, str]]) -> str:
 def failure(message: str, hints: Hints) -> str:
     """Return the last lines of a run that failed; the error itself only if no line has it yet."""
     error = "" if logs.is_reported(message) else f"error: {escape_lines(message)}\n"
-    return f"\n{error}{table([('look back', hints.trace('--failed')), ('stop', 'make stop')])}"
+    return f"\n{error}{table([('look back', hints.trace('--failed')), ('stop', hints.stop)])}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import loader as configuration
-from ai_workflow.config import variables
+from ai_workflow.config import project, variables
 from ai_workflow.config.settings import CsvSource, ParquetSource, Settings
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.local import prefect_settings, run_report, server
@@ -67,9 +67,7 @@ def main(source: str, config: Path | None = None, environment: str | None = None
 
 
 async def _flow(pipeline: str | None, environment: str | None, model: str, overrides: dict[str, Any]) -> Any:
-    from flows.scoring import scoring
-
-    return await scoring(pipeline, environment, model, overrides, return_state=True)
+    return await project.module("flows.scoring").scoring(pipeline, environment, model, overrides, return_state=True)
 
 
 def _override(settings: Settings, source: str) -> dict[str, Any]:

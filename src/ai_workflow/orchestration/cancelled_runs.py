@@ -6,9 +6,8 @@ import asyncio
 
 from prefect.client.orchestration import get_client
 
-from ai_workflow.errors import AiWorkflowError
+from ai_workflow.errors import AiWorkflowError, Cancelled, Interrupted
 from ai_workflow.orchestration.recovery import run_ownership
-from ai_workflow.runtime.cancellation import Cancelled, Interrupted
 from ai_workflow.telemetry import logs
 
 # A worker kills a cancelled run 30 s after its SIGTERM.

@@ -2,7 +2,7 @@
 
 The types say more in the schema than they check in Python: a run by hand gets the one-line error of the
 configuration instead of a traceback. An empty text means the same as null, so that the form of a deployment can start
-filled in: a form shows null as a field without input (src/ai_workflow/provisioning/deployments.py sets the empty texts).
+filled in: a form shows null as a field without input (`ai_workflow.provisioning.deployments` sets the empty texts).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from prefect.states import Crashed, Failed
 
 from ai_workflow.config import loader, variables
 from ai_workflow.config.settings import Settings
-from ai_workflow.errors import AiWorkflowError
+from ai_workflow.errors import AiWorkflowError, Cancelled, Interrupted
 from ai_workflow.orchestration import (
     cancelled_runs,
     idle_runs,
@@ -33,7 +33,7 @@ from ai_workflow.orchestration.recovery import run_ownership
 from ai_workflow.orchestration.signals import GracefulStop
 from ai_workflow.orchestration.stage_task import Attempt, Result
 from ai_workflow.runtime import memory_pressure, process_limit
-from ai_workflow.runtime.cancellation import Cancelled, Interrupted, check
+from ai_workflow.runtime.cancellation import check
 from ai_workflow.stage_names import name_of
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import dashboard_urls, instrumentation, journal, logs, trace_context

@@ -95,7 +95,7 @@ async def take(start: Start, is_needed: Callable[[], bool]) -> Result:
             deployment = await client.read_deployment_by_name(start.deployment)
         except ObjectNotFound as error:
             raise AiWorkflowError(
-                f"there is no deployment {start.deployment}. Run `python -m ai_workflow.provisioning.bootstrap`, or name another one"
+                f"there is no deployment {start.deployment}. Run `ai-workflow deploy`, or name another one"
             ) from error
         slots = _Slots(client, deployment, start, is_needed, datetime.now(UTC).date().isoformat())
         for run in await _active(client, deployment):

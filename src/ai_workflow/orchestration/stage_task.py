@@ -17,11 +17,10 @@ from prefect.states import Crashed, Failed
 from pydantic import BaseModel
 
 from ai_workflow.datasets import fingerprint
-from ai_workflow.errors import AiWorkflowError, TransientError
+from ai_workflow.errors import AiWorkflowError, Interrupted, TransientError
 from ai_workflow.orchestration import result_cache
 from ai_workflow.orchestration.stage_progress import StageProgress
 from ai_workflow.runtime import memory_pressure, process_limit
-from ai_workflow.runtime.cancellation import Interrupted
 from ai_workflow.stage_names import name_of
 from ai_workflow.telemetry import logs
 

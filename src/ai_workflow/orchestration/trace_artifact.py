@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect.artifacts import acreate_table_artifact
 
-from ai_workflow.markdown import inert
+from ai_workflow.evaluation.markdown import inert
 from ai_workflow.telemetry import journal, trace_context
 from ai_workflow.telemetry.journal import Event
 

@@ -1,44 +1,29 @@
-"""`python -m ai_workflow.provisioning.bootstrap`: makes a Prefect server what prefect.yaml and the configuration say.
+"""`ai-workflow deploy`: makes a Prefect server what prefect.yaml and the configuration say.
 
 Run twice, it changes nothing the second time. All that can be wrong is looked at before anything is done.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
-from cyclopts import App
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
-from ai_workflow.config import dotenv, layers
-from ai_workflow.config import loader as configuration
-from ai_workflow.config import variables as environment_variables
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.local import server
-from ai_workflow.local.prefect_settings import require_url
 from ai_workflow.prefect_errors import explain, unreachable
 from ai_workflow.provisioning import automation_sync, automations, predeploy, result_storage, variables, work_pool
 from ai_workflow.provisioning.blocks import relay_block
 from ai_workflow.provisioning.blocks.registration import register
 from ai_workflow.provisioning.code_source import Source
 from ai_workflow.provisioning.deployments import Deployments, wanted
-from ai_workflow.provisioning.links import Links
 from ai_workflow.provisioning.predeploy import Checked
-from ai_workflow.runtime import process_limit, standard_output
-from ai_workflow.secret_values import scrub
-from ai_workflow.telemetry.control_characters import escape_lines
 
 _PAGE = 200
-ROOT = Path(__file__).resolve().parent.parent
-app = App(name="python -m ai_workflow.provisioning.bootstrap", help=__doc__, version_flags=[])
 
 
 class BootstrapError(AiWorkflowError):
@@ -172,8 +157,12 @@ async def _blocks_are_readable(client: PrefectClient) -> None:
         ) from error
 
 
-async def _run(file: Path, settings: Settings, source: Source, done: Done, *, prune: bool, take_over: bool) -> None:
-    require_url(Path("var"))
+async def run(file: Path, settings: Settings, source: Source, done: Done, *, prune: bool, take_over: bool) -> None:
+    """Set up the server of PREFECT_API_URL, and record in `done` what was changed.
+
+    Raises:
+        BootstrapError: a part could not be set up.
+    """
     async with get_client() as client:
         ready = await plan(file, settings, source, client)
         try:
@@ -183,68 +172,3 @@ async def _run(file: Path, settings: Settings, source: Source, done: Done, *, pr
                 f"{explain(error)}. Done: {', '.join(done.finished) or 'nothing'}. Not done: "
                 f"{', '.join(done.remaining)}. Run this again to go on"
             ) from error
-
-
-@app.default
-def main(
-    file: Path = ROOT / "prefect.yaml",
-    *,
-    config: str | None = None,
-    environment: str | None = None,
-    git: str | None = None,
-    ref: str | None = None,
-    git_token_block: str | None = None,
-    relay_url: str | None = None,
-    prune: bool = False,
-    take_over: bool = False,
-) -> int:
-    """Set up work pool, queues, variables, blocks, deployments and automations on the server of PREFECT_API_URL.
-
-    Args:
-        file: the prefect.yaml.
-        config: pipeline file of every deployment that names no other; that of `config/base.yaml` if not given.
-        environment: which `config/<environment>.yaml` applies to them.
-        git: address of a repository that workers pull the code from; else they use this folder.
-        ref: its branch.
-        git_token_block: a Secret block with an access token for it.
-        relay_url: where the server reaches the relay, if not at deploy.relay_url.
-        prune: remove deployments and automations of this project that the file does not have any more.
-        take_over: replace the pipeline, environment or project that the server belongs to.
-    """
-    done = Done()
-    try:
-        dotenv.load_after_prefect()
-        loaded = configuration.load(config, environment=environment)
-        environment_variables.check(loaded, os.environ, "bootstrap")
-        settings = loaded.settings
-        pipeline = str(Path(config).resolve()) if config and git is None else config
-        given = {name: value for name, value in (("config", pipeline), ("environment", environment)) if value}
-        named = settings.pipeline, settings.environment
-        links = Links(server.ui_path(os.environ), settings.monitoring.grafana_url)
-        environments = layers.environments(ROOT)
-        source = Source(file.resolve().parent, git, ref, git_token_block, given, *named, environments, links)
-        if relay_url:
-            of_deploy = settings.deploy.model_copy(update={"relay_url": relay_url})
-            settings = settings.model_copy(update={"deploy": of_deploy})
-        with process_limit.explained():
-            asyncio.run(_run(file, settings, source, done, prune=prune, take_over=take_over))
-    except AiWorkflowError as error:
-        done.problems.append(str(error))
-    return _say(done)
-
-
-def _say(done: Done) -> int:
-    if done.lines or not done.problems:
-        print("\n".join(done.lines or ["nothing changed"]))
-    for name in done.left:
-        print(f"{name} is not in prefect.yaml any more: --prune removes it", file=sys.stderr)
-    for warning in done.warnings:
-        print(scrub(f"warning: {warning}"), file=sys.stderr)
-    for problem in done.problems:
-        print(escape_lines(scrub(f"error: {problem}")), file=sys.stderr)
-    return 1 if done.problems else 0
-
-
-if __name__ == "__main__":
-    with standard_output.may_be_closed():
-        sys.exit(app(result_action="return_value"))

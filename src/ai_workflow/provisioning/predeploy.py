@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.provisioning.predeploy`: refuses a prefect.yaml with unset variables, unknown parameters or nonsense in them."""
+"""`python -m ai_workflow.provisioning.predeploy`: checks of prefect.yaml: variables, parameters, schedules, limits."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def _limit(one: Checked, root: Path) -> Iterator[str]:
     if one.entry.get("concurrency_limit") and _PAUSES.search((root / file).read_text()):
         yield (
             "concurrency_limit: this flow pauses for a person, loses its slot as it does, and Prefect would end it "
-            "within four minutes. Take the limit out, or suspend the run (asuspend_flow_run), as src/ai_workflow/orchestration/approval.py does"
+            "within four minutes. Take the limit out, or suspend the run (asuspend_flow_run), as "
+            "ai_workflow.orchestration.approval does"
         )
 
 

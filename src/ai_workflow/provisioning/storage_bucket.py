@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.provisioning.storage_bucket NAME`: creates a bucket in an object store; a new MinIO has none."""
+"""`python -m ai_workflow.provisioning.storage_bucket NAME`: creates a bucket in an object store."""
 
 from __future__ import annotations
 

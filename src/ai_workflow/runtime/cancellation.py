@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import signal
 
-from ai_workflow.errors import AiWorkflowError
+from ai_workflow.errors import Interrupted
 
 IN_CACHE_KEY = False
 _number: int | None = None
-
-
-class Interrupted(AiWorkflowError):
-    """The process was asked to stop, and has stopped where nothing is lost."""
-
-
-class Cancelled(Interrupted):
-    """A person has cancelled the run in Prefect: it does not resume."""
-
-    def __init__(self) -> None:
-        super().__init__("cancelled in Prefect. Progress was saved; the same command resumes from it")
 
 
 def request(number: int) -> None:

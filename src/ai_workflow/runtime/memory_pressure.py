@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ai_workflow.errors import StageError
-from ai_workflow.runtime import memory_errors
+from ai_workflow.storage import memory_errors
 from ai_workflow.telemetry import logs, trace_context
 
 T = TypeVar("T")

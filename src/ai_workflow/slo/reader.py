@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ai_workflow.config import project
 from ai_workflow.config.problems import ConfigError, Problem
 from ai_workflow.config.reader import Node, read
 from ai_workflow.slo import queries, validation
 from ai_workflow.slo.fields import Fields
 from ai_workflow.slo.spec import BUDGETED, KINDS, SEVERITIES, Entry, Route, Slo, Spec, Window
 
-OWN = Path(__file__).with_name("slo.yaml")
 PLACES = (
     "runbooks", "grafana", "prometheus", "monitoring_password_file", "relay", "relay_token_file", "heartbeat",
 )  # fmt: skip
@@ -30,12 +30,18 @@ _SHARED = (
 _ENTRY = ("severity", "for")
 
 
-def load(path: Path = OWN) -> Spec:
+def own() -> Path:
+    """Return the SLO file of the project."""
+    return project.path("monitoring", "slo.yaml")
+
+
+def load(path: Path | None = None) -> Spec:
     """Return what the file promises; what it says nothing about is as in the project's own file.
 
     Raises:
         ConfigError: with everything that is wrong, each with file, line and key.
     """
+    path = path or own()
     top, problems = read(path, str(path))
     if top is None:
         raise ConfigError(problems)
@@ -48,12 +54,12 @@ def load(path: Path = OWN) -> Spec:
 
 
 def _with_defaults(top: Node) -> Node:
-    own, problems = read(OWN, str(OWN))
-    if own is None or problems:
+    defaults, problems = read(own(), str(own()))
+    if defaults is None or problems:
         raise ConfigError(problems)
-    assert isinstance(own.value, dict)
+    assert isinstance(defaults.value, dict)
     assert isinstance(top.value, dict)
-    shared = {key: own.value[key] for key in _SHARED if key in own.value}
+    shared = {key: defaults.value[key] for key in _SHARED if key in defaults.value}
     return Node(shared | top.value, top.file, top.line)
 
 

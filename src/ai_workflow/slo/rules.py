@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ai_workflow.slo import burn_rate, trials_format
-from ai_workflow.slo.alert import numbers
+from ai_workflow.slo import burn_rate, definitions, trials_format
+from ai_workflow.slo.alert import Alert, numbers
 from ai_workflow.slo.annotations import dashboard, written
 from ai_workflow.slo.burn_rate import Rule
 from ai_workflow.slo.durations import shortest
 from ai_workflow.slo.spec import BUDGETED, Entry, Slo, Spec
-from monitoring import alerts
 
 # The groups of alerts that stand on what the exporter tells.
 _EXPORTED = ("pipelines", "quality")
@@ -20,7 +19,7 @@ def groups(spec: Spec) -> dict[str, list[Rule]]:
     """Return the rules by the name of their group."""
     found = {f"slo-{slo.name}": burn_rate.rules(spec, slo) for slo in spec.slos if slo.kind in BUDGETED}
     for entry in spec.entries:
-        alert = alerts.find(entry.name)
+        alert = definitions.find_alert(entry.name)
         if alert:
             found.setdefault(alert.group, []).append(_alert(spec, entry, alert))
     return found
@@ -31,7 +30,7 @@ def promise(spec: Spec, entry: Entry) -> Slo | None:
     return spec.slo(entry.slo) if entry.slo else None
 
 
-def _alert(spec: Spec, entry: Entry, alert: alerts.Alert) -> Rule:
+def _alert(spec: Spec, entry: Entry, alert: Alert) -> Rule:
     own = numbers(entry, promise(spec, entry))
     fill = replace(own, texts={**own.texts, "attribution": shortest(spec.attribution), "scrape": spec.scrape}).fill
     where = dashboard(spec, alert.dashboard)

@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterator
 from decimal import Decimal
 
 from ai_workflow.config.problems import Problem
-from ai_workflow.slo import durations, promql
+from ai_workflow.slo import definitions, durations, promql
 from ai_workflow.slo.burn_rate import BUDGETS
 from ai_workflow.slo.durations import shortest
 from ai_workflow.slo.spec import BUDGETED, Entry, Slo, Spec
 from ai_workflow.telemetry import metrics
-from monitoring import alerts
 
 # What Prometheus and Alertmanager say of themselves, and the labels of it.
 FOREIGN = {
@@ -94,7 +93,7 @@ def _slo(spec: Spec, slo: Slo) -> Iterator[tuple[int, str, str]]:
 
 
 def _entry(spec: Spec, entry: Entry) -> Iterator[tuple[int, str, str]]:
-    alert = alerts.find(entry.name)
+    alert = definitions.find_alert(entry.name)
     wanted = {"remaining", "least"} if entry.name in BUDGETS else alert.wanted if alert else set()
     kind = next((slo.kind for slo in spec.slos if slo.name == entry.slo), "")
     if alert is None and entry.name not in BUDGETS:

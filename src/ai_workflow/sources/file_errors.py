@@ -5,9 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from ai_workflow.errors import StageError, TransientError
-from ai_workflow.runtime import memory_errors
 from ai_workflow.secret_values import scrub
-from ai_workflow.storage import remote_errors
+from ai_workflow.storage import memory_errors, remote_errors
 
 _REACH = "Check the address, and that this machine may connect to it"
 # Statuses of requests that may succeed later.

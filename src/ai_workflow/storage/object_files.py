@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -16,12 +17,12 @@ from typing import IO, Any, cast
 import fsspec
 
 from ai_workflow.errors import AiWorkflowError, StoreError
-from ai_workflow.runtime import memory_errors
-from ai_workflow.storage import remote_errors
+from ai_workflow.storage import memory_errors, remote_errors
 from ai_workflow.storage.durable import write_error
 
 # S3 answers 409 while two conditional writes of one key are under way; the next try sees which of them won.
 _CREATE_ATTEMPTS = 3
+_ENDPOINT = re.compile(r"https?://[^/\s\"']+")
 _REMEDY = "Check that the object store is reachable and that these credentials may use it"
 
 
@@ -195,7 +196,13 @@ class ObjectFiles:
         """Return the reason of an error, and the remedy."""
         remedy = remote_errors.credentials_remedy(error, self._root.partition("://")[0])
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return f"{remote_errors.unreachable(error) or reason}. {remedy or _REMEDY}"
+        return f"{self._unreachable(error) or reason}. {remedy or _REMEDY}"
+
+    def _unreachable(self, error: Exception) -> str | None:
+        """Return why the store cannot be reached, with the endpoint if the client names it."""
+        why = remote_errors.unreachable(error)
+        endpoint = _ENDPOINT.search(" ".join(map(str, remote_errors.chain(error))))
+        return f"{endpoint[0]}: {why}" if why and endpoint else why
 
 
 class _Readable(io.RawIOBase):

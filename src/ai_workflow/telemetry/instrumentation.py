@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ai_workflow.runtime.cancellation import Cancelled
+from ai_workflow.errors import Cancelled
 from ai_workflow.secret_values import scrub
 from ai_workflow.telemetry import journal, metrics, trace_context
 from ai_workflow.telemetry.logs import logger

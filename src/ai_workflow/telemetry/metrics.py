@@ -100,7 +100,7 @@ FLOWS = (
     Metric("observer_failures_total", "counter", "Observers that failed; the work they watched went on", ("observer",)),
 )
 _RUNS, _STAGES, _VERSIONS = ("pipeline", "flow"), ("pipeline", "stage"), _SERVED
-# Of the exporter, which reads them off the store: `python -m monitoring exporter`.
+# Of the exporter, which reads them off the store: `ai-workflow exporter`.
 EXPORTER = (
     Metric("pipeline_last_start_timestamp_seconds", "gauge", "When the last run began", _RUNS),
     Metric(
@@ -175,7 +175,7 @@ EXPORTER = (
     Metric("exporter_collect_seconds", "gauge", "Time that last look took"),
     Metric("exporter_source_failures_total", "counter", "What could not be read, by source", ("source",)),
 )
-# Of the relay of alerts: `python -m monitoring relay`.
+# Of the relay of alerts: `ai-workflow relay`.
 RELAY = (
     Metric("alert_delivery_total", "counter", "Messages by channel, and what came of them", ("channel", "result")),
     Metric("alert_delivery_seconds", "histogram", "Time to deliver a message", ("channel",), DELIVERY_SECONDS),

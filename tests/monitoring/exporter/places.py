@@ -70,7 +70,7 @@ class Exporting:
         self.port = port or services.free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIW_", "PREFECT_"))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "monitoring", "exporter", "--store", str(root), "--port", str(self.port)],
+            [sys.executable, "-m", "ai_workflow", "exporter", "--store", str(root), "--port", str(self.port)],
             cwd=ROOT, env=kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"} | env,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

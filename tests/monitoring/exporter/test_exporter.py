@@ -118,7 +118,7 @@ def test_an_empty_store_is_no_failure_and_is_not_touched(tmp_path: Path) -> None
 def test_it_ends_when_it_is_told_to_and_says_so_when_its_port_is_taken(tmp_path: Path) -> None:
     store = tmp_path / "not yet"
     with Exporting(store) as exporting:
-        command = ["-m", "monitoring", "exporter", "--store", str(store), "--port", str(exporting.port)]
+        command = ["-m", "ai_workflow", "exporter", "--store", str(store), "--port", str(exporting.port)]
         second = subprocess.run(
             [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )

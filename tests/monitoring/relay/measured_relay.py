@@ -10,4 +10,5 @@ from tests.serving.measured_server import measure
 
 if __name__ == "__main__":
     measure(Path(sys.argv.pop(1)))
-    runpy.run_module("monitoring.relay", run_name="__main__")
+    sys.argv.insert(1, "relay")
+    runpy.run_module("ai_workflow", run_name="__main__")

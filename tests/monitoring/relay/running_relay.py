@@ -42,7 +42,7 @@ class RunningRelay:
         relay: dict[str, Any] | None = None,
         *,
         in_pipeline: bool = False,
-        program: Sequence[str] = ("-m", "monitoring.relay"),
+        program: Sequence[str] = ("-m", "ai_workflow", "relay"),
         **variables: str,
     ) -> None:
         given = folder / "relay.yaml"

@@ -97,7 +97,7 @@ def test_channels_that_only_one_of_both_files_names_are_reported(monkeypatch: py
     class Spec:
         channels = ("on-call", "team")
 
-    monkeypatch.setattr(routing.reading, "load", Spec)
+    monkeypatch.setattr(routing.reader, "load", Spec)
     lacking, unnamed = routing.problems(["team", "night"])
     assert "names 'on-call', which chat lacks" in lacking
     assert "'night'" in unnamed

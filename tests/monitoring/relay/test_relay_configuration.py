@@ -11,10 +11,10 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from ai_workflow.alerting import command
 from ai_workflow.alerting.server import Server
 from ai_workflow.config import loader
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.provisioning.blocks import block_values
 from tests.monitoring.relay.running_relay import ROOT
 
 
@@ -62,13 +62,13 @@ def test_a_mistake_in_the_configuration_is_said_without_the_secret(
 def test_a_prefect_that_never_answers_keeps_no_relay_from_starting(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(command, "_PREFECT_SECONDS", 0.1)
+    monkeypatch.setattr(block_values, "_SECONDS", 0.1)
     with socket.socket() as hanging:
         hanging.bind(("127.0.0.1", 0))
         hanging.listen()
         url = f"http://127.0.0.1:{hanging.getsockname()[1]}/api"
         with temporary_settings({PREFECT_API_URL: url}):
-            assert command.secret_block("relay-token") is None
+            assert block_values.secret("relay-token") is None
     assert "Secret block 'relay-token' cannot be read, the environment is asked: TimeoutError" in caplog.text
 
 
@@ -77,7 +77,7 @@ def test_a_relay_that_cannot_start_says_why_and_exits_with_2(tmp_path: Path) -> 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        command = [sys.executable, "-m", "monitoring.relay", "--port", str(taken.getsockname()[1])]
+        command = [sys.executable, "-m", "ai_workflow", "relay", "--port", str(taken.getsockname()[1])]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 2

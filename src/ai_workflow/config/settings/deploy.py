@@ -1,4 +1,4 @@
-"""What `python -m ai_workflow.provisioning.bootstrap` sets up on a Prefect server, and how often a breach may make something happen."""
+"""What `ai-workflow deploy` sets up on a Prefect server, and how often a breach may make something happen."""
 
 from __future__ import annotations
 

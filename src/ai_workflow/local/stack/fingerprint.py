@@ -19,8 +19,8 @@ from ai_workflow.config import environment, variables
 from ai_workflow.config.loader import Loaded
 from ai_workflow.local import server_environment
 from ai_workflow.local.stack.services import SECRETS
+from ai_workflow.provisioning.blocks import block_catalogue
 from ai_workflow.secret_values import Secret, variable
-from blocks import catalogue
 
 # Read by Prefect and by the libraries of stores, in services and runs.
 _PREFIXES = ("PREFECT_", "AWS_", "AZURE_", "GOOGLE_", "FSSPEC_")
@@ -29,8 +29,6 @@ _NAMES = frozenset((
     "AIW_ENVIRONMENT", "AIW_CONFIG", "AIW_ROOT", "AIW_ETC", "AIW_OS_RELEASE", "AIW_ALLOWED_ORIGINS",
     *(row.name for row in variables.VARIABLES), *SECRETS, *environment.CERTIFICATES,
     *_PROXIES, *(name.lower() for name in _PROXIES),
-    *(block.variable for block in catalogue.SECRETS),
-    *(name for chat in catalogue.CHATS for name in chat.variables.values()),
 ))  # fmt: skip
 
 
@@ -70,7 +68,7 @@ def _digest(key: str, name: str, value: object) -> str:
 
 def _variables(loaded: Loaded, given: Mapping[str, str], more: frozenset[str]) -> dict[str, str]:
     """Return the variables that services and runs read."""
-    names = _NAMES | more | variables.of_chat(loaded) | {variable(name) for name in _secrets(loaded.settings)}
+    names = _names() | more | variables.of_chat(loaded) | {variable(name) for name in _secrets(loaded.settings)}
     passed = server_environment.without_foreign(given)
     return {
         name: value.encode(errors="surrogateescape").hex()
@@ -109,3 +107,9 @@ def _plain(value: object) -> object:
     if isinstance(value, BaseModel | Mapping):
         return {name: _plain(child) for name, child in _members(value).items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _names() -> frozenset[str]:
+    """Return the variables that count by name, with those that the blocks of the catalogue are made from."""
+    secrets = (block.variable for block in block_catalogue.secrets())
+    return _NAMES | {*secrets, *(name for chat in block_catalogue.chats() for name in chat.variables.values())}

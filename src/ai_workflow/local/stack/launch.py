@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.local.stack.launch NAME`: becomes one service of a stack, with its environment and no other's secrets."""
+"""`python -m ai_workflow.local.stack.launch NAME`: one service of a stack, with only its own secrets."""
 
 from __future__ import annotations
 

@@ -12,17 +12,16 @@ import sys
 import xmlrpc.client
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from ai_workflow.config import project
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local.process import Process, spawn
 from ai_workflow.local.stack.paths import LAUNCHER, MARK, Options, Place
 from ai_workflow.local.stack.services import Service
 
-ROOT = Path(__file__).resolve().parents[2]
 # As young as this, it did not come up: the manager waits a second longer before each further try.
 START_SECONDS = 3
 # For hours, then: whoever looks by then finds it in `make status`.
@@ -117,7 +116,7 @@ def configuration(options: Options) -> str:
 
 def launcher() -> str:
     """Return the script that starts one service, named by its argument, in the folder of the project."""
-    folder, python = shlex.quote(str(ROOT)), shlex.quote(sys.executable)
+    folder, python = shlex.quote(str(project.root())), shlex.quote(sys.executable)
     return f'#!/bin/sh\ncd -- {folder} && exec {python} -m ai_workflow.local.stack.launch "$1"\n'
 
 

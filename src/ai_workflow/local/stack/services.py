@@ -88,12 +88,12 @@ SERVICES = (
     ),
     Service(
         "exporter", "exporter",
-        ("python", "-m", "monitoring", "exporter", "--host", "{host}", "--port", "{port}"),
+        ("ai-workflow", "exporter", "--host", "{host}", "--port", "{port}"),
         port=9109, health="/metrics", page="/metrics", job="exporter", secrets=_STORE, asks_prefect=True,
     ),
     Service(
         "relay", "alert relay",
-        ("python", "-m", "monitoring", "relay", "--host", "{host}", "--port", "{port}"),
+        ("ai-workflow", "relay", "--host", "{host}", "--port", "{port}"),
         port=9110, health="/health", page="/health", job="relay", secrets=("RELAY_TOKEN",), asks_prefect=True,
         stop_seconds=20,
     ),

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ai_workflow.config import project
 from ai_workflow.config.loader import Loaded
 from ai_workflow.config.settings import Settings
 from ai_workflow.local import encryption, health, login, ports, server, server_environment, sqlite_repair
 from ai_workflow.local.ports import HOST
 from ai_workflow.local.stack import database, fingerprint, launch, manager, preflight, processes, watching
-from ai_workflow.local.stack.manager import ROOT, Manager, ManagerError
+from ai_workflow.local.stack.manager import Manager, ManagerError
 from ai_workflow.local.stack.paths import MARK, Options, Place, State
 from ai_workflow.local.stack.preflight import StackError
 from ai_workflow.local.stack.services import POSTGRESQL, Service
@@ -181,14 +182,15 @@ def _bootstrap(options: Options, settings: Settings, environment: Mapping[str, s
     command = [
         sys.executable,
         "-m",
-        "ai_workflow.provisioning.bootstrap",
+        "ai_workflow",
+        "deploy",
         "--relay-url",
         settings.deploy.relay_url or relay,
     ]
     command += ["--take-over"] if take_over else []
-    command += ["--config", options.config] if options.config else []
+    command += ["--pipeline", options.config] if options.config else []
     command += ["--environment", options.environment] if options.environment else []
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=project.root(), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StackError(done.stderr.strip().removeprefix("error: ") or f"bootstrap ended with {done.returncode}")
     for line in done.stdout.splitlines():

@@ -17,8 +17,6 @@ from ai_workflow.slo.outputs import alertmanager_config, scrape_config
 from ai_workflow.slo.outputs.file_text import as_yaml
 from ai_workflow.slo.spec import Spec
 
-RULES = build.GENERATED / "prometheus" / "rules"
-
 
 def write(place: Place, options: Options, tokens: Mapping[str, str], password: str | None = None) -> None:
     """Write the configuration of both, as far as they are started.
@@ -40,7 +38,7 @@ def write(place: Place, options: Options, tokens: Mapping[str, str], password: s
         shown = {"inference": str(_secret(folder / "inference-token", token))} if token else {}
         told = scrape_config.config(here, shown)
         # Relative to its folder: a sign like [ or * in an absolute path would be part of the pattern.
-        told["rule_files"] = [f"{_link(folder / 'rules', RULES).name}/*.yaml"]
+        told["rule_files"] = [f"{_link(folder / 'rules', build.generated() / 'prometheus' / 'rules').name}/*.yaml"]
         if "alertmanager" not in names:
             del told["alerting"]
         _file(folder / "prometheus.yml", as_yaml(told))

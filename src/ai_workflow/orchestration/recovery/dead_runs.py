@@ -82,7 +82,8 @@ async def _mark(runs: FoundRuns, found: Found, reason: str) -> None:
 
 def _command(found: Found) -> str:
     given = {name: value for name, value in found.run.parameters.items() if value is not None}
-    options = [f"--{name} {given.pop(name)}" for name in ("config", "environment") if name in given]
+    names = {"config": "pipeline", "environment": "environment"}
+    options = [f"--{option} {given.pop(name)}" for name, option in names.items() if name in given]
     given.pop("traceparent", None)
     others = f" (and the parameters it had: {', '.join(given)})" if given else ""
-    return " ".join(["python -m flows", found.flow, *options]) + others
+    return " ".join(["ai-workflow run", found.flow, *options]) + others

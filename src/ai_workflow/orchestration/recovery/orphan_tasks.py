@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES, State, StateType, Ta
 from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.states import Crashed
 
-from ai_workflow.markdown import inert
+from ai_workflow.evaluation.markdown import inert
 from ai_workflow.orchestration.recovery.run_lookup import FLOWS, Found, FoundRuns, pages
 from ai_workflow.telemetry import logs
 

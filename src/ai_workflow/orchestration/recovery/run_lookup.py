@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from ai_workflow.config import loader
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.markdown import inert
+from ai_workflow.evaluation.markdown import inert
 from ai_workflow.storage import run_lock
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, logs, trace_context

@@ -1,1 +1,1 @@
-"""x"""
+"""Prefect blocks: types, the catalogue of the project, registration and values."""

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from ai_workflow.config.settings import chat_urls
 from ai_workflow.config.settings.chat import TAKE_SECRET
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.provisioning.blocks import block_catalogue
+from ai_workflow.provisioning.blocks.block_catalogue import ChatBlock, SecretBlock
 from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
-from blocks.catalogue import CHATS, SECRETS, ChatBlock, SecretBlock
 
 TYPES: tuple[type[Block], ...] = (Secret, ChatChannel)
 
@@ -50,8 +51,8 @@ async def register(ask: Ask | None = None) -> AsyncIterator[Outcome]:
     Raises:
         BlockError: a value makes no block; nothing has been changed then, however many were asked for before it.
     """
-    given = [(chat, _given(chat)) for chat in CHATS]
-    plans = [await _secret(secret, ask) for secret in SECRETS]
+    given = [(chat, _given(chat)) for chat in block_catalogue.chats()]
+    plans = [await _secret(secret, ask) for secret in block_catalogue.secrets()]
     plans += [await _chat(chat, found, ask) for chat, found in given]
     for kind in TYPES:
         yield await _type(kind)

@@ -6,7 +6,7 @@ import yaml
 
 from ai_workflow import json_text
 
-_HEAD = "# Written by `python -m monitoring build` from monitoring/slo.yaml. Changes belong there.\n"
+_HEAD = "# Written by `ai-workflow slo build` from monitoring/slo.yaml. Changes belong there.\n"
 
 
 class _Dumper(yaml.SafeDumper):

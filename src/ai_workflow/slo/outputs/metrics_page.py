@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from ai_workflow.config import project
 from ai_workflow.telemetry import metrics
 from ai_workflow.telemetry.metrics import Metric
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 _HEAD = """# Metrics
 
-Made by `python -m monitoring metrics` from `src/ai_workflow/telemetry/metrics.py`: change that, not this page.
+Made by `ai-workflow slo metrics` from `src/ai_workflow/telemetry/metrics.py`: change that, not this page.
 Times are seconds; a moment is in seconds since 1970, UTC.
 No label grows without bound: none holds a run, a request or a user.
 """
@@ -19,10 +18,8 @@ _SERVICE = """\
 `GET /metrics` of `ai-workflow serve`. Who asks for OpenMetrics, as Prometheus does, gets exemplars with the
 `trace_id` of slow requests; with `--enable-feature=exemplar-storage` Prometheus keeps them.
 """
-_EXPORTER = (
-    "`python -m monitoring exporter`, port 9109; one process for a store. [Operating](operating.md) says more.\n"
-)
-_RELAY = "`python -m monitoring relay`, port 9110.\n"
+_EXPORTER = "`ai-workflow exporter`, port 9109; one process for a store. [Operating](operating.md) says more.\n"
+_RELAY = "`ai-workflow relay`, port 9110.\n"
 _FLOWS = """\
 In the process of a flow, for whoever runs flows inside of something that lives on. Pipelines are short-lived:
 what Prometheus knows of them, it has from the exporter.
@@ -42,7 +39,7 @@ def page() -> str:
 
 def write() -> None:
     """Write the page to where it belongs."""
-    PAGE.write_text(page())
+    project.path("docs", "metrics.md").write_text(page(), encoding="utf-8")
 
 
 def _section(title: str, about: str, table: Sequence[Metric]) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from ai_workflow.slo import rules, trials_format
+from ai_workflow.slo import definitions, rules, trials_format
 from ai_workflow.slo.alert import Counter, Gauge, Trial, numbers
 from ai_workflow.slo.burn_rate import Rule
 from ai_workflow.slo.rule_tests import burn_trials, input_series
 from ai_workflow.slo.rule_tests.rendering import render
 from ai_workflow.slo.spec import BUDGETED, Spec
-from monitoring import alerts
 
 Test = dict[str, object]
 
@@ -19,7 +18,7 @@ Test = dict[str, object]
 def files(spec: Spec, groups: Mapping[str, list[Rule]]) -> Iterator[tuple[str, Test]]:
     """Yield each test file by its name; it reads the rules of its own group from `../rules/`."""
     for entry in spec.entries:
-        alert = alerts.find(entry.name)
+        alert = definitions.find_alert(entry.name)
         if alert:
             trial = alert.trial(numbers(entry, rules.promise(spec, entry), spec.keep))
             rule = next(rule for rule in groups[alert.group] if rule["alert"] == entry.name)

@@ -1,12 +1,9 @@
-"""`python -m monitoring relay`: takes webhooks from Alertmanager and Prefect, and tells the chat channels."""
+"""`ai-workflow relay`: alerts of Alertmanager and Prefect, delivered to chat channels."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,11 +12,10 @@ from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import loader, variables
 from ai_workflow.config.settings.chat import Relay
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.prefect_errors import explain
+from ai_workflow.provisioning.blocks import block_values
 from ai_workflow.telemetry import logs
 from ai_workflow.telemetry.logs import logger
 
-_PREFECT_SECONDS = 15.0
 log = logger("relay")
 
 
@@ -52,35 +48,4 @@ def relay(
         chosen = Relay.model_validate({**dict(settings.relay), **given})
     except ValidationError as error:
         raise AiWorkflowError("; ".join(problem["msg"] for problem in error.errors())) from None
-    Server(chosen, settings.chat, secret_block, chat_block).run()
-
-
-def secret_block(name: str) -> str | None:
-    """Return the value of a Prefect Secret block, or None where there is none, or no Prefect to ask."""
-    from prefect.blocks.system import Secret
-
-    block: Any = _block(f"Secret block '{name}'", Secret, name)
-    return None if block is None else str(block.get())
-
-
-def chat_block(name: str) -> Mapping[str, Any] | None:
-    """Return what a ChatChannel block holds, or None where there is none, or no Prefect to ask."""
-    from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
-
-    block: Any = _block(f"ChatChannel block '{name}'", ChatChannel, name)
-    return None if block is None else block.settings()
-
-
-def _block(what: str, kind: Any, name: str) -> object:
-    from ai_workflow.alerting import events
-
-    if not events.is_possible():
-        return None
-    try:
-        # Its client would try for minutes, and until then no chat is told.
-        return asyncio.run(asyncio.wait_for(kind.aload(name), _PREFECT_SECONDS))
-    except ValueError:
-        return None
-    except Exception as error:  # whatever keeps Prefect from answering
-        log.warning("%s cannot be read, the environment is asked: %s: %s", what, type(error).__name__, explain(error))
-        return None
+    Server(chosen, settings.chat, block_values.secret, block_values.chat).run()

@@ -1,35 +1,28 @@
-"""The commands behind `make up`, `make down` and `make status`."""
+"""`ai-workflow up`, `down`, `status` and `stop`: the stack of this machine, and the local Prefect server."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Literal
 
-from cyclopts import App
-
 from ai_workflow.alerting import routing
-from ai_workflow.config import dotenv
-from ai_workflow.local import login
+from ai_workflow.local import login, server
 from ai_workflow.local.ports import HOST
 from ai_workflow.local.run_report import Hints
 from ai_workflow.local.stack import launch, served, stack, watching
 from ai_workflow.local.stack.manager import Manager
 from ai_workflow.local.stack.paths import Options, Place, State
 from ai_workflow.local.stack.services import SERVICE
-from ai_workflow.runtime import command_line
 from ai_workflow.telemetry.control_characters import escape
 
 VAR = Path("var")
-app = App(name="python -m deploy.stack", help=__doc__, version_flags=[])
 
 
-@app.command
 def up(
     *,
-    config: Path | None = None,
+    pipeline: Path | None = None,
     environment: str | None = None,
     database: Literal["sqlite", "postgresql"] = "sqlite",
     offset: int = 0,
@@ -38,15 +31,15 @@ def up(
     """Start Prefect, worker, service, exporter, relay, and Prometheus and Alertmanager where they are installed.
 
     Args:
-        config: the pipeline that is served and trained; the one of config/base.yaml if not given.
+        pipeline: the pipeline that is served and trained; the one of config/base.yaml if not given.
         environment: development or production.
         database: where Prefect keeps what it knows: in a file, or in a PostgreSQL of the stack's own.
         offset: what is added to every port.
         take_over: replace the pipeline or environment that the Prefect server of this folder belongs to.
     """
     place = Place(VAR)
-    pipeline = str(config.resolve()) if config else None
-    options = Options(pipeline, environment, database == "postgresql", offset)
+    file = str(pipeline.resolve()) if pipeline else None
+    options = Options(file, environment, database == "postgresql", offset)
     ran = place.running() is not None
     state = stack.up(place, options, os.environ, lambda line: print(line, flush=True), take_over=take_over)
     print("it runs already" if ran else "")
@@ -54,34 +47,49 @@ def up(
     print(f"      logs  {_short(place.folder / 'logs')}")
     print("       end  make down")
     settings = launch.settings(options)
-    hints = Hints(pipeline, environment, settings.store.root)
+    hints = Hints(file, environment, settings.store.root)
     print(f"     model  {escape(served.line(settings, options.port(SERVICE), hints))}")
     channels = [channel.name for channel in settings.chat]
     print("\n".join([f"     chats  {_chats(channels)}", *routing.problems(channels)]))
     return 0
 
 
-@app.command
 def down() -> int:
     """End all of it; data, history and logs stay."""
     print("All of the stack has ended" if stack.down(Place(VAR)) else "Nothing of the stack ran")
     return 0
 
 
-@app.command
+def stop() -> int:
+    """Stop the local Prefect server."""
+    stopped = server.stop(VAR)
+    print("Prefect server stopped" if stopped else "No Prefect server was running")
+    if Place(VAR).running():
+        print("The stack runs, with a server of its own. `make down` ends it")
+    return 0
+
+
 def status() -> int:
-    """Show each service of the stack, and whether it is well; exit code 3 if one is not, or nothing runs."""
+    """Show each service of the stack, or the local Prefect server; exit code 3 if one is not well, or nothing runs."""
     place = Place(VAR)
     state = place.read()
     if state is None:
-        print("The stack does not run. `make up` starts it")
-        return 3
+        return _server()
     if not state.manager.lives():
         print("The stack's process manager is gone. `make up` starts all anew, `make down` ends what is left")
         return 3
     lines = list(_services(place, state))
     print("\n".join([*(line for line, _ in lines), *_login(place, state.options)]))
     return 0 if all(is_well for _, is_well in lines) else 3
+
+
+def _server() -> int:
+    found = server.status(VAR)
+    if found is None:
+        print("Nothing runs. `make run` starts a Prefect server, `make up` the whole stack")
+        return 3
+    print(f"Prefect server: {found.ui_url}  (pid {found.pid if found.pid else 'unknown: from PREFECT_API_URL'})")
+    return 0
 
 
 def _services(place: Place, state: State) -> list[tuple[str, bool]]:
@@ -120,17 +128,3 @@ def _login(place: Place, options: Options) -> list[str]:
 
 def _short(path: Path) -> str:
     return os.path.relpath(path)
-
-
-def main() -> int:
-    """Run the command line; an error of ours is one message, not a traceback."""
-    return command_line.exit_code(_run)
-
-
-def _run() -> object:
-    dotenv.load()
-    return app(result_action="return_value")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,37 @@
+"""`ai-workflow blocks`: register the blocks of the catalogue on a Prefect server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from getpass import getpass
+from pathlib import Path
+
+from cyclopts import App
+
+from ai_workflow.local import prefect_settings
+from ai_workflow.prefect_errors import explained
+from ai_workflow.provisioning.blocks.registration import register as register_blocks
+
+app = App(name="blocks", help="Register the blocks of the catalogue on a Prefect server.")
+
+
+@app.command
+def register() -> None:
+    """Register the blocks whose variables are set, or whose values a person at the terminal enters."""
+    prefect_settings.require_url(Path("var"))
+    with explained():
+        asyncio.run(_register())
+
+
+async def _register() -> None:
+    outcomes = []
+    async for outcome in register_blocks(_ask if sys.stdin.isatty() else None):
+        print(outcome)
+        outcomes.append(outcome)
+    if not any(outcome.changed for outcome in outcomes):
+        print("nothing changed")
+
+
+def _ask(what: str, hidden: bool) -> str:
+    return (getpass if hidden else input)(f"{what} (empty: leave it out): ").strip()

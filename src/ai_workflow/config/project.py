@@ -1,0 +1,40 @@
+"""The project: flows, block catalogue, configuration, and alert and dashboard definitions of a team.
+
+Each part is taken from the first of these folders that has it: AIW_ROOT, the current folder, the checkout that this
+package runs from, the copy in the installed package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ai_workflow.config.layers import INSTALLED_PROJECTS
+
+
+def path(*parts: str) -> Path:
+    """Return the path of a file or folder of the project; where no folder has it, the one it would have here."""
+    named = os.environ.get("AIW_ROOT")
+    roots = [Path(named).absolute() if named else Path.cwd(), *INSTALLED_PROJECTS]
+    return next((found for root in roots if (found := root.joinpath(*parts)).exists()), roots[0].joinpath(*parts))
+
+
+def root() -> Path:
+    """Return the folder of `prefect.yaml`, which holds the flows and the configuration of deployments."""
+    return path("prefect.yaml").parent
+
+
+def module(name: str) -> Any:
+    """Import a module of the project, such as `flows.training`, and return it.
+
+    Raises:
+        ModuleNotFoundError: the project has no such module.
+    """
+    package = name.partition(".")[0]
+    root = str(path(package, "__init__.py").parents[1])
+    if package not in sys.modules and root not in sys.path:
+        sys.path.insert(0, root)
+    return importlib.import_module(name)
