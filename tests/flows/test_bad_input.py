@@ -15,6 +15,8 @@ from tests.flows import tables
 from tests.flows.workplace import Run, Workplace
 from tests.services import Postgres, free_port
 
+pytestmark = pytest.mark.slow
+
 HEADER = ",".join(tables.HEADER)
 Rows = list[list[Any]]
 
@@ -221,7 +223,6 @@ def test_a_database_that_is_down_is_tried_again_and_then_an_error(unreachable: F
     assert "pa55-never-shown" not in run.output
 
 
-@pytest.mark.slow
 def test_a_wrong_password_and_an_unknown_table_are_one_clear_error(place: Workplace, postgres: Postgres) -> None:
     with postgres.connect() as connection:
         connection.execute("CREATE TABLE bad_input_known (row_id int)")
