@@ -1,6 +1,6 @@
 """The reaction flow: it starts a rollback or a training after a breach of an SLO, a few times a day at most.
 
-`reaction_slots.py` holds the limit: it counts model versions, not breaches.
+`orchestration/reaction_limits.py` holds the limit: it counts model versions, not breaches.
 """
 
 from __future__ import annotations

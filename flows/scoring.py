@@ -62,7 +62,7 @@ async def scoring(
 
 
 async def score(run: PipelineRun, version: str) -> dict[str, Any]:
-    """Let the version that was asked for answer; if `latest` was and is broken, `stable` does."""
+    """Score with the requested version; `stable` replaces `latest` if that is broken."""
     models = Registry(run.store, run.settings.models)
     chain = fallback.order(version, models.aliases())
     for name, other in zip_longest(chain, chain[1:]):
@@ -90,11 +90,11 @@ async def _by(run: PipelineRun, models: Registry, version: str) -> dict[str, Any
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)
-    asked = inference.Scoring(
+    options = inference.Scoring(
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )
     scored = await run.stage(
-        inference.predict, featured, asked, loads=protocol.modules_of(chosen.manifest.get("kind", ""))
+        inference.predict, featured, options, loads=protocol.modules_of(chosen.manifest.get("kind", ""))
     )
     stored = await run.stage(result_store.keep, scored, s.pipeline)
     await run.show()

@@ -12,7 +12,8 @@ import pandas as pd
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.datasets import partitions
-from ai_workflow.stages import label_joiner, result_store
+from ai_workflow.inference import prediction_files
+from ai_workflow.stages import label_joiner
 from ai_workflow.stages.label_intake import Labelling
 from ai_workflow.storage.store import Store
 
@@ -54,13 +55,13 @@ def predict(
             **more,
         }
     )
-    number = len(store.names(f"{result_store.FOLDER}/{PIPELINE}/{version}"))
+    number = len(store.names(f"{prediction_files.FOLDER}/{PIPELINE}/{version}"))
     store_frame(store, frame, version, f"service-{number:04d}")
 
 
 def store_frame(store: Store, frame: pd.DataFrame, version: str, name: str) -> None:
     """Store a frame as predictions of a version, in a folder of that name."""
-    folder = f"{result_store.FOLDER}/{PIPELINE}/{version}/{name}"
+    folder = f"{prediction_files.FOLDER}/{PIPELINE}/{version}/{name}"
     part = partitions.write(store, f"{folder}/part-00000.parquet", frame, "service")
     body = {"pipeline": PIPELINE, "model_version": version, "rows": len(frame), "partitions": [asdict(part)]}
     store.write_record(f"{folder}/manifest.json", body)

@@ -15,7 +15,7 @@ import yaml
 from ai_workflow.cli import main
 from ai_workflow.cli.period_option import span
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.stages import result_store
+from ai_workflow.inference import prediction_files
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.journal import RUN, STARTED, Event, Journal
 from tests import labeled
@@ -151,7 +151,7 @@ def scored(store: Store, trace_id: str) -> None:
 def test_a_damaged_file_is_left_out(store: Store, asked: Asked) -> None:
     answer(store, "model_v1.0", DAY, *[None] * 3)
     answer(store, "model_v1.0", DAY, None)
-    folder = f"{result_store.FOLDER}/{labeled.PIPELINE}/model_v1.0"
+    folder = f"{prediction_files.FOLDER}/{labeled.PIPELINE}/model_v1.0"
     damage(store, f"{folder}/service-0000/part-00000.parquet", "a bit flipped")
     assert asked("2024-03-04")[1][0].startswith("2024-03-04: 1 rows answered")
 

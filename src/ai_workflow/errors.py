@@ -48,7 +48,7 @@ class StoreError(AiWorkflowError):
 
 
 class Interrupted(AiWorkflowError):
-    """The process was asked to stop, and has stopped where nothing is lost."""
+    """The process received a stop signal and stopped after saving its progress."""
 
 
 class Cancelled(Interrupted):

@@ -22,13 +22,13 @@ _PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
 
 
 @contextmanager
-def served(tmp_path: Path, **variables: str) -> Iterator[tuple[str, list[str]]]:
-    """Start `ai-workflow serve`, and give its address and its log so far."""
+def served(tmp_path: Path, **variables: str | None) -> Iterator[tuple[str, list[str]]]:
+    """Start `ai-workflow serve`, and give its address and its log so far; a variable that is None is unset."""
     pipeline = shop.pipeline(tmp_path, service={"token": "${secret:shop-door}"})
     store = tmp_path / "store"
     store.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "ai_workflow", "serve", "--pipeline", str(pipeline), "--store", str(store)]
-    environment = os.environ | variables
+    environment = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         log = []
@@ -63,4 +63,33 @@ def test_where_prefect_does_not_answer_the_environment_does(tmp_path: Path) -> N
     nobody = "http://127.0.0.1:9/api"
     with served(tmp_path, SHOP_DOOR="from-the-environment", PREFECT_API_URL=nobody) as (address, log):
         assert status(address, "from-the-environment") == 200
-        assert any("Secret block 'shop-door' cannot be read, the environment is asked" in line for line in log)
+        assert any(
+            "Secret block 'shop-door' cannot be read, its environment variable is used instead" in line for line in log
+        )
+
+
+@pytest.mark.slow
+def test_a_server_that_a_prefect_profile_names_is_used(tmp_path: Path, prefect_server: Server) -> None:
+    Secret(value="from-the-block").save("shop-door", overwrite=True)  # type: ignore[arg-type]
+    home = tmp_path / "home"
+    home.mkdir()
+    profile = f'active = "work"\n[profiles.work]\nPREFECT_API_URL = "{prefect_server.api_url}"\n'
+    (home / "profiles.toml").write_text(profile)
+    with served(tmp_path, SHOP_DOOR="from-the-environment", PREFECT_API_URL=None, PREFECT_HOME=str(home)) as (
+        address,
+        _,
+    ):
+        assert status(address, "from-the-block") == 200
+
+
+@pytest.mark.slow
+def test_a_profile_without_a_server_leaves_the_token_to_the_environment_without_a_warning(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "profiles.toml").write_text('active = "empty"\n[profiles.empty]\n')
+    with served(tmp_path, SHOP_DOOR="from-the-environment", PREFECT_API_URL=None, PREFECT_HOME=str(home)) as (
+        address,
+        log,
+    ):
+        assert status(address, "from-the-environment") == 200
+    assert not any("Secret block" in line for line in log)

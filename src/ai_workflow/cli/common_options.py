@@ -1,6 +1,6 @@
-"""Whose configuration, store and versions a command means: what several commands ask for alike."""
+"""Options shared by several commands: --pipeline, --environment, --store."""
 
-# Without postponed annotations: who extends the class need not know the names in them.
+# No postponed annotations: modules that extend the class do not import the names in them.
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +16,7 @@ from ai_workflow.storage.store import Store
 @Parameter(name="*")
 @dataclass
 class Where:
-    """Whose versions.
+    """Pipeline, environment and store of a command.
 
     Args:
         pipeline: YAML file of a pipeline; the pipeline of `config/base.yaml` if not given.

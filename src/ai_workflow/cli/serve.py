@@ -16,6 +16,7 @@ from ai_workflow.cli.common_options import Where
 from ai_workflow.config import variables
 from ai_workflow.config.settings import Service, Settings
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.local import prefect_settings
 from ai_workflow.prefect_errors import explain
 from ai_workflow.telemetry import logs
 from ai_workflow.telemetry.logs import logger
@@ -60,7 +61,8 @@ _CONFIGURED = Place()
 def serve(*, place: Place = _CONFIGURED) -> None:
     """Answer over HTTP: by latest, else stable, else the default response, until SIGTERM or Ctrl-C.
 
-    Secrets come from Prefect's Secret blocks where PREFECT_API_URL is set, else from the environment.
+    Secrets come from Prefect's Secret blocks where PREFECT_API_URL or a profile names a server, else from the
+    environment.
 
     Args:
         place: What is served, and where.
@@ -70,7 +72,7 @@ def serve(*, place: Place = _CONFIGURED) -> None:
     variables.check(place.loaded, os.environ, "service")
     settings = place.settings
     logs.setup(settings.logging.level, settings.logging.format)
-    InferenceService(settings, _from_block if os.environ.get("PREFECT_API_URL") else None).run()
+    InferenceService(settings, _from_block if prefect_settings.may_name_a_server(os.environ) else None).run()
 
 
 def _from_block(name: str) -> str | None:
@@ -78,17 +80,18 @@ def _from_block(name: str) -> str | None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         value, problem = pool.submit(_read, name).result()
     if problem:
-        log.warning("Secret block '%s' cannot be read, the environment is asked: %s", name, problem)
+        log.warning("Secret block '%s' cannot be read, its environment variable is used instead: %s", name, problem)
     return value
 
 
 def _read(name: str) -> tuple[str | None, str]:
-    """Return the value, or the reason why Prefect does not give it."""
-    from ai_workflow.local import prefect_settings
+    """Return the value, or the reason why it cannot be read; neither where no server is configured."""
     from ai_workflow.orchestration.pipeline_run import secret_block
 
     try:
         prefect_settings.require_url(Path("var"))
         return secret_block(name), ""
+    except prefect_settings.UrlUnset:
+        return None, ""
     except Exception as error:  # whatever keeps Prefect from answering
         return None, f"{type(error).__name__}: {explain(error)}"

@@ -47,13 +47,7 @@ def trace(
     if failed:
         runs = [events for events in runs if journal.outcome(events).startswith(("failed", "killed"))]
     if not runs:
-        where = book.place
-        if failed:
-            raise AiWorkflowError(f"no run in {where} has failed")
-        raise AiWorkflowError(
-            f"there is no run in {where} yet. Start one with `make run`, or name another store with --store or "
-            "--environment"
-        )
+        raise _no_run(book.place, failed=failed)
     if list_:
         for events in runs[:_LISTED]:
             first = events[0]
@@ -61,3 +55,12 @@ def trace(
             print(f"{first.trace_id[:8]}  {moment}  {first.flow:<10}  {first.pipeline:<12}  {journal.outcome(events)}")
         return
     print(journal.render(runs[0]))
+
+
+def _no_run(folder: str, *, failed: bool) -> AiWorkflowError:
+    if failed:
+        return AiWorkflowError(f"no run in {folder} has failed")
+    return AiWorkflowError(
+        f"there is no run in {folder} yet. Start one with `make run`, or name another store with --store or "
+        "--environment"
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -46,15 +45,6 @@ def load(env: MutableMapping[str, str] = os.environ) -> list[str]:
     for value in (value for name, value in fresh.items() if _HIDDEN.search(name)):
         _hide(value)
     return list(fresh)
-
-
-def load_after_prefect() -> None:
-    """Load `.env` in a program that has imported Prefect, and restart it if a variable is Prefect's.
-
-    Prefect reads its variables when it is imported.
-    """
-    if any(name.startswith("PREFECT_") for name in load()):
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same command again
 
 
 def read(path: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The project: flows, block catalogue, configuration, and alert and dashboard definitions of a team.
 
-Each part is taken from the first of these folders that has it: AIW_ROOT, the current folder, the checkout that this
-package runs from, the copy in the installed package.
+Each part is taken from the first of these folders that has it: AIW_ROOT (the current folder if it is not set), the
+checkout that this package runs from, the copy in the installed package.
 """
 
 from __future__ import annotations

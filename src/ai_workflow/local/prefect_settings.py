@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ai_workflow.config import project
@@ -14,6 +15,13 @@ from ai_workflow.storage.store import Store
 
 class UrlUnset(AiWorkflowError):
     """No setting names the Prefect server."""
+
+
+def may_name_a_server(env: Mapping[str, str]) -> bool:
+    """Return whether PREFECT_API_URL is set or a file of Prefect profiles exists; Prefect is not imported."""
+    home = Path(env.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    profiles = Path(env.get("PREFECT_PROFILES_PATH") or home / "profiles.toml").expanduser()
+    return bool(env.get("PREFECT_API_URL")) or profiles.is_file()
 
 
 def require_url(var: Path) -> None:

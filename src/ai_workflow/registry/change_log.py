@@ -122,9 +122,7 @@ class History:
             Conflict: that state holds no more.
             StoreError: it cannot be written; nothing has changed.
         """
-        lines = self.lines_as_they_are()
-        if (lines[-1]["number"] if lines else 0) != state.number:
-            raise Conflict("another process changed the registry at the same time")
+        lines = self._lines_after(state)
         line: dict[str, Any] = {
             "number": state.number + 1,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -150,6 +148,13 @@ class History:
         with contextlib.suppress(StoreError):
             self._write_lines([*lines, line])
         return State.after(line)
+
+    def _lines_after(self, state: State) -> list[dict[str, Any]]:
+        """Return the lines up to a state; raise Conflict if another change followed it."""
+        lines = self.lines_as_they_are()
+        if (lines[-1]["number"] if lines else 0) != state.number:
+            raise Conflict("another process changed the registry at the same time")
+        return lines
 
     def _create_change(self, line: dict[str, Any]) -> None:
         """Create the line's file in `changes/`.

@@ -47,13 +47,8 @@ def publish(
             return done
         name = _claim(registry, schema)
         about = {**about, "origin": origin} if origin else about
-        manifest = {
-            **about,
-            "version": name,
-            "schema": schema,
-            "published": _now(),
-            "trace_id": trace_context.current(),
-        }
+        now, trace_id = _now(), trace_context.current()
+        manifest = {**about, "version": name, "schema": schema, "published": now, "trace_id": trace_id}
         _place(registry, name, files | named(name), manifest)
         try:
             before = registry.aliases()["latest"]

@@ -1,4 +1,4 @@
-"""A request to stop, heard between two steps: what is done is saved first, and the next run goes on from there."""
+"""Stop requests, checked between two steps: progress is saved first, and the next run resumes from it."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ _number: int | None = None
 
 
 def request(number: int) -> None:
-    """Ask the work of this process to stop, on behalf of a signal."""
+    """Request that the work of this process stops, because of a signal."""
     global _number  # noqa: PLW0603
     _number = number
 
 
 def requested() -> bool:
-    """Say whether a stop has been asked for."""
+    """Return whether a stop was requested."""
     return _number is not None
 
 
 def clear() -> None:
-    """Forget the request, once it has been obeyed."""
+    """Clear the request after the work has stopped."""
     global _number  # noqa: PLW0603
     _number = None
 
 
 def check(done: str = "what is finished is kept") -> None:
-    """Stop here if that has been asked for.
+    """Raise if a stop was requested.
 
     Args:
         done: what is saved, for the message.
 
     Raises:
-        Interrupted: a stop has been asked for.
+        Interrupted: a stop was requested.
     """
     if _number is not None:
         raise Interrupted(f"stopped by {signal.Signals(_number).name}: {done}. The same command goes on from there")

@@ -1,4 +1,4 @@
-"""Answers received requests: reads what they ask, asks the versions, says and logs what came of it."""
+"""Inference endpoints: parse the request, run the model with fallback, format and log the response."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ai_workflow.features.row_encoder import BadRows
 from ai_workflow.inference import prediction_columns
 from ai_workflow.inference.worker import FEW_VALUES
 from ai_workflow.serving.attempt_metrics import Outcome
+from ai_workflow.serving.logs.fallback_log import FallbackLog
 from ai_workflow.serving.logs.prediction_log import PredictionLog, Record
 from ai_workflow.serving.protocol import json_body, oip, responses
 from ai_workflow.serving.protocol.error_texts import RETRY, Refused, Request, Response, Route
@@ -32,8 +33,6 @@ from ai_workflow.telemetry.logs import logger
 # Larger requests are handled in a thread, so that none of them blocks the event loop.
 _FEW_ROWS = 32
 _ID_BYTES = 16
-# The same fallback is logged so often.
-_REPORT_SECONDS = 10.0
 # Python reads no whole number of more than 4300 of them, and no body is that long.
 _MOST_DIGITS = 19
 log = logger("serving")
@@ -66,7 +65,7 @@ class Answering:
         self._model = f"/v2/models/{settings.pipeline}"
         self._routes: dict[str, Route] = {"/predict": self._predict, f"{self._model}/infer": self._infer}
         self._loop = asyncio.get_running_loop()
-        self._reported: dict[tuple[str, str | None], float] = {}
+        self._fallbacks = FallbackLog(self._loop.time)
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="rows")
 
     def route(self, path: str) -> Route | None:
@@ -74,7 +73,7 @@ class Answering:
         return self._routes.get(path) or self._pinned(path)
 
     def _pinned(self, path: str) -> Route | None:
-        """Return the route of a path that names one version: that one answers, or nobody."""
+        """Return the route of a path that names one version: no other version answers."""
         before, infix, after = path.partition("/versions/")
         version, _, verb = after.partition("/")
         if before != self._model or not infix or verb != "infer":
@@ -147,39 +146,16 @@ class Answering:
         found = await self._done(is_few, responses.reply, answered, question.rows, self._default or {})
         self._tally.final(found, self._loop.time() - request.arrived, request.trace_id)
         if answered.fell_back:
-            self._report(answered, found.version, request)
+            self._fallbacks.report(answered, found.version, request.trace_id)
         is_small = len(request.body) <= json_body.SMALL_BYTES
         unseen = await self._done(is_small, _unseen, question, answered, data)
         if answered.slot is not None:
             self._unseen.count(answered.slot.name, unseen, request.trace_id)
-        # Unguessable: who knows the id of a prediction may send its label.
+        # Unguessable: the id of a prediction is enough to send its label.
         stem = os.urandom(_ID_BYTES).hex()
         if self._book is not None:
-            first, columns = chain.first, _probability_columns(answered)
-            self._book.add(
-                Record(
-                    time.time(), request.trace_id, stem, found.version, answered.reasons, found.predictions,
-                    found.scores, question.values(), data.get(first.loaded.schema) if first else None,
-                    is_small=is_small, size=len(request.body),
-                    read_id=first.loaded.encoder.reader.row_id if first else None,
-                    probabilities=answered.values if columns else (), probability_columns=columns,
-                )
-            )  # fmt: skip
+            self._book.add(_record(question, chain, request, found, stem, data))
         return found, stem
-
-    def _report(self, answered: Answered, version: str, request: Request) -> None:
-        """Log a fallback with its trace: an ERROR where every model failed. The same again is logged later only."""
-        now, what = self._loop.time(), (version, answered.reasons)
-        if now - self._reported.get(what, -_REPORT_SECONDS) < _REPORT_SECONDS:
-            return
-        recent = {said: at for said, at in self._reported.items() if now - at < _REPORT_SECONDS}
-        self._reported = recent | {what: now}
-        all_failed = answered.slot is None and answered.failures
-        with trace_context.bound(trace_id=request.trace_id):
-            log.log(
-                logging.ERROR if all_failed else logging.WARNING,
-                "%sanswered by %s: %s", "all models failed, " if all_failed else "", version, answered.reasons,
-            )  # fmt: skip
 
     async def _done(self, is_small: bool, work: Callable[..., Any], *arguments: Any) -> Any:
         """Return what work gives; it runs in a thread unless it is small."""
@@ -206,8 +182,27 @@ class Answering:
         is_late = answered.last is not None and answered.last.is_late
         status = "timeout" if is_late else "rejected" if answered.last is Outcome.BUSY else "error"
         self._tally.unanswered(EXPIRED if answered.is_expired else status, request.trace_id)
-        self._report(answered, "an error", request)
+        self._fallbacks.report(answered, "an error", request.trace_id)
         return Refused(504 if is_late else 503, f"no answer: {answered.reasons}", RETRY)
+
+
+def _record(
+    question: Question,
+    chain: Chain,
+    request: Request,
+    found: responses.Reply,
+    stem: str,
+    data: Mapping[str, bytes | None],
+) -> Record:
+    """Return the entry of the prediction log for a request."""
+    first, columns = chain.first, _probability_columns(found.answered)
+    return Record(
+        time.time(), request.trace_id, stem, found.version, found.answered.reasons, found.predictions,
+        found.scores, question.values(), data.get(first.loaded.schema) if first else None,
+        is_small=len(request.body) <= json_body.SMALL_BYTES, size=len(request.body),
+        read_id=first.loaded.encoder.reader.row_id if first else None,
+        probabilities=found.answered.values if columns else (), probability_columns=columns,
+    )  # fmt: skip
 
 
 def _probability_columns(answered: Answered) -> list[str]:

@@ -82,36 +82,48 @@ def evaluate(
     stable = champion.score(store, Dataset.load(store, clean), spec, against) if against.version else None
     compared = baseline.compare(gate.metric, y, answers, spec)
     passed, verdict = judge(found, gate, stable, compared)
-    judged = {"passed": passed, "verdict": verdict, "baseline": compared.value, "beats_baseline": compared.beats}
     report = {
         **_about(spec, clean, featured, trained),
         "scores": found,
         "baseline": scores.baseline(y, spec),
         "stable": stable,
-        "gate": {**gate.model_dump(), **judged},
+        "gate": {**gate.model_dump(), **_judged(passed, verdict, compared)},
         "holdout_rows": len(y),
         "importance": protocol.importance(trained["kind"], model, transform.names(spec)),
-        "sample": [[float(a), float(b)] for a, b in zip(y[:_PLOTTED], answers[:_PLOTTED], strict=True)]
-        if spec["classes"] is None
-        else [],
+        "sample": _sample(y, answers) if spec["classes"] is None else [],
     }
     report["warnings"] = evaluation_warnings.of(report)
-    cleaned = Dataset.load(store, clean)
-    chosen = memory_pressure.fitting(
-        partial(golden_rows.choose, store, cleaned, spec, predict), cleaned.largest, remedy=_LESS_HELD
-    )
+    chosen = _golden(store, clean, spec, predict)
     refs = _write(store, fingerprint.of("evaluated", clean, featured, trained, gate, against), report, chosen)
     for text in report["warnings"]:
         log.warning("%s", text)
-    value = found[gate.metric]
     if not passed:
-        raise StageError(
-            f"the gate refuses the model: {verdict}; its card is {store.url(refs['card.md']['path'])}",
-            f"{'' if compared.beats else _REMEDY}Nothing is published",
-        )
+        raise _refused(verdict, store.url(refs["card.md"]["path"]), beats_baseline=compared.beats)
+    value = found[gate.metric]
     message = f"{gate.metric} {scores.shown(value)} on {len(y)} rows held out: {verdict}"
     log.info(message)
     return {"fingerprint": fingerprint.of(trained, found, gate), "files": refs, gate.metric: value, "message": message}
+
+
+def _golden(store: Store, clean: dict[str, Any], spec: dict[str, Any], predict: Any) -> Any:
+    """Return golden rows of the clean data, with the answers of the model."""
+    cleaned = Dataset.load(store, clean)
+    choose = partial(golden_rows.choose, store, cleaned, spec, predict)
+    return memory_pressure.fitting(choose, cleaned.largest, remedy=_LESS_HELD)
+
+
+def _refused(verdict: str, card: str, *, beats_baseline: bool) -> StageError:
+    remedy = "Nothing is published" if beats_baseline else f"{_REMEDY}Nothing is published"
+    return StageError(f"the gate refuses the model: {verdict}; its card is {card}", remedy)
+
+
+def _judged(passed: bool, verdict: str, compared: Comparison) -> dict[str, Any]:
+    return {"passed": passed, "verdict": verdict, "baseline": compared.value, "beats_baseline": compared.beats}
+
+
+def _sample(y: Any, answers: Any) -> list[list[float]]:
+    """Return the first labels of the holdout with their predictions, for the plot of a regression."""
+    return [[float(a), float(b)] for a, b in zip(y[:_PLOTTED], answers[:_PLOTTED], strict=True)]
 
 
 def judge(

@@ -44,26 +44,15 @@ def publish(
     files[model_file] = store.read(trained["model"]["path"], trained["model"]["sha256"])
     files["features.json"] = store.read(featured["spec"]["path"], featured["spec"]["sha256"])
     files["card.json"] = json_text.document(report)
-    about = {
-        "pipeline": spec["pipeline"],
-        "task": spec["task"],
-        "kind": trained["kind"],
-        "model_file": model_file,
-        "model": trained["fingerprint"],
-        "data": report["data"],
-        "scores": {name: report["scores"][name] for name in report["baseline"]},
-        "baseline": report["baseline"],
-        "beats_baseline": report["gate"]["beats_baseline"],
-    }
+    hashes = {name: ref["sha256"] for name, ref in evaluated["files"].items()}
+    about = _about(spec, trained, report, model_file)
     version = publication.publish(
         registry,
         files,
         _schema(spec),
         about,
         lambda name: {"card.md": model_card.render(report, name).encode()},
-        origin=fingerprint.of(
-            {name: ref["sha256"] for name, ref in evaluated["files"].items()}, trained["fingerprint"], featured["spec"]
-        ),
+        origin=fingerprint.of(hashes, trained["fingerprint"], featured["spec"]),
     )
     message = f"{version.name} published as latest"
     if about["beats_baseline"]:
@@ -81,6 +70,21 @@ def publish(
         "message": message,
         "manifest": {"path": path, "sha256": manifest},
         "files": [version.file(name).to_json() for name in sorted(version.manifest["files"])],
+    }
+
+
+def _about(spec: dict[str, Any], trained: dict[str, Any], report: dict[str, Any], model_file: str) -> dict[str, Any]:
+    """Return the entries of the manifest that describe the model."""
+    return {
+        "pipeline": spec["pipeline"],
+        "task": spec["task"],
+        "kind": trained["kind"],
+        "model_file": model_file,
+        "model": trained["fingerprint"],
+        "data": report["data"],
+        "scores": {name: report["scores"][name] for name in report["baseline"]},
+        "baseline": report["baseline"],
+        "beats_baseline": report["gate"]["beats_baseline"],
     }
 
 

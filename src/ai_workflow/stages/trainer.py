@@ -18,7 +18,7 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 from ai_workflow.training import protocol
 from ai_workflow.training.checkpoints import Checkpoints
-from ai_workflow.training.loop import Training
+from ai_workflow.training.loop import Progress, Training
 from ai_workflow.training.protocol import TrainingData
 
 if TYPE_CHECKING:
@@ -64,43 +64,36 @@ class PartitionRows:
 
 @stage("trainer")
 def train(
-    store: Store,
-    featured: dict[str, Any],
-    options: settings.Trainer,
-    batch_size: int | None = 128,
+    store: Store, featured: dict[str, Any], options: settings.Trainer, batch_size: int | None = 128
 ) -> dict[str, Any]:
-    """Train, or go on from the newest checkpoint, and return a reference to the model file, its steps and its losses.
+    """Train, or resume from the newest checkpoint, and return a reference to the model file, its steps and its losses.
 
     Args:
-        store: where features, checkpoints and model are.
-        featured: what `feature_engineering` handed on.
-        options: what decides on the model, and when to save.
-        batch_size: rows per step; of no effect for a family that does not learn in batches.
+        store: holds features, checkpoints and model.
+        featured: result of `feature_engineering`.
+        options: settings of the trainer.
+        batch_size: rows per step; no effect for a family without batches.
 
     Raises:
-        StageError: the loss is not finite, a parameter is refused, no row is left to learn from, or another process
-            trains the same now.
-        Interrupted: a stop was asked for; the training is saved.
+        StageError: the loss is not finite, a parameter is refused, no row is left, or another process trains the same.
+        Interrupted: a stop was requested; progress is saved.
     """
     trainer = protocol.trainer(options.kind)
     library = f"{trainer.library} {fingerprint.library_version(trainer.library)}"
-    code = fingerprint.code_version(__name__, *protocol.modules_of(options.kind))
     batch_size = batch_size or 128
-    key = fingerprint.of("model", featured, options, protocol.rows_per_step(options.kind, batch_size), code, library)
+    key = _key(featured, options, batch_size, library)
     spec = read_spec(store, featured)
     checkpoints = Checkpoints(store, spec["pipeline"], key, options.checkpoint.keep)
     with checkpoints.held():
         made = Dataset.load(store, featured)
         data = split_rows(store, made, spec, options)
-        if "validation" in options.model_fields_set and not options.early_stopping:
-            log.warning("trainer.validation has no effect without trainer.early_stopping: no row is set aside")
+        _warn_of_unused(options)
         trainer.start(data, options, batch_size)
         training = Training(trainer, options, checkpoints, options.checkpoint)
         state = training.run()
         kept = state.best_step if options.early_stopping else state.step
         model = store.write(f"{FOLDER}/{key}/{trainer.model_file}", trainer.finish(kept))
-    message = f"model trained, {kept} steps, loss {state.losses[-1][1] if kept == state.step else state.best_loss:.4f}"
-    log.info(message)
+    log.info(message := _message(state, kept))
     return {
         "fingerprint": fingerprint.of(model.sha256, options.kind),
         "kind": options.kind,
@@ -110,12 +103,31 @@ def train(
         "steps_run": state.step,
         "resumed_from": training.resumed_from,
         "losses": state.losses,
-        "training_rows": sum(map(len, data.training)),
-        "validation_rows": sum(map(len, data.validation)),
+        **_row_counts(data),
         "reduced": _reduced(made, batch_size, state.batch_size),
         "adapted": getattr(trainer, "adapted", {}),
         "message": message,
     }
+
+
+def _key(featured: dict[str, Any], options: settings.Trainer, batch_size: int, library: str) -> str:
+    """Return the fingerprint of all that decides on the model."""
+    code = fingerprint.code_version(__name__, *protocol.modules_of(options.kind))
+    return fingerprint.of("model", featured, options, protocol.rows_per_step(options.kind, batch_size), code, library)
+
+
+def _message(state: Progress, kept: int) -> str:
+    loss = state.losses[-1][1] if kept == state.step else state.best_loss
+    return f"model trained, {kept} steps, loss {loss:.4f}"
+
+
+def _warn_of_unused(options: settings.Trainer) -> None:
+    if "validation" in options.model_fields_set and not options.early_stopping:
+        log.warning("trainer.validation has no effect without trainer.early_stopping: no row is set aside")
+
+
+def _row_counts(data: TrainingData) -> dict[str, int]:
+    return {"training_rows": sum(map(len, data.training)), "validation_rows": sum(map(len, data.validation))}
 
 
 def _reduced(made: Dataset, asked: int, used: int | None) -> dict[str, list[int]]:

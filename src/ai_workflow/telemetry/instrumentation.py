@@ -40,7 +40,7 @@ class Visit:
 
 
 class Observer(Protocol):
-    """Whoever wants to know of visits; `name` is what metrics call it."""
+    """Receiver of stage lifecycle events; `name` is its label in metrics."""
 
     name: str
 

@@ -1,7 +1,7 @@
 """Model families behind one protocol: a trainer makes steps, a predictor answers; one file for each family.
 
-A new family is one file here with a class `Trainer` and a function `load`, one line in `families.py`, and its name
-among the kinds in the settings; docs/trainers.md shows one.
+A new family is one file in `families/` with a class `Trainer` and a function `load`, one line in `family_modules.py`,
+and its name among the kinds in the settings; docs/trainers.md shows one.
 """
 
 from __future__ import annotations

@@ -69,7 +69,10 @@ def test_a_prefect_that_never_answers_keeps_no_relay_from_starting(
         url = f"http://127.0.0.1:{hanging.getsockname()[1]}/api"
         with temporary_settings({PREFECT_API_URL: url}):
             assert block_values.secret("relay-token") is None
-    assert "Secret block 'relay-token' cannot be read, the environment is asked: TimeoutError" in caplog.text
+    assert (
+        "Secret block 'relay-token' cannot be read, its environment variable is used instead: TimeoutError"
+        in caplog.text
+    )
 
 
 @pytest.mark.slow

@@ -115,7 +115,10 @@ def _held(name: str) -> str | None:
     try:
         return secret_block(name)
     except Exception as error:  # whatever keeps Prefect from answering
-        print(f"Secret block '{name}' cannot be read, the environment is asked: {explain(error)}", file=sys.stderr)
+        print(
+            f"Secret block '{name}' cannot be read, its environment variable is used instead: {explain(error)}",
+            file=sys.stderr,
+        )
         return None
 
 

@@ -24,7 +24,7 @@ def write(place: Place, options: Options, tokens: Mapping[str, str], password: s
     Args:
         place: where they keep it.
         options: with what the stack is started.
-        tokens: the bearer token of `service` and `relay`, where they ask for one.
+        tokens: the bearer token of `service` and `relay`, where they require one.
         password: of both; the stack's own if not given.
     """
     names = {service.name for service in options.services}
@@ -36,12 +36,12 @@ def write(place: Place, options: Options, tokens: Mapping[str, str], password: s
         folder = place.folder / "prometheus"
         token = tokens.get("service")
         shown = {"inference": str(_secret(folder / "inference-token", token))} if token else {}
-        told = scrape_config.config(here, shown)
+        config = scrape_config.config(here, shown)
         # Relative to its folder: a sign like [ or * in an absolute path would be part of the pattern.
-        told["rule_files"] = [f"{_link(folder / 'rules', build.generated() / 'prometheus' / 'rules').name}/*.yaml"]
+        config["rule_files"] = [f"{_link(folder / 'rules', build.generated() / 'prometheus' / 'rules').name}/*.yaml"]
         if "alertmanager" not in names:
-            del told["alerting"]
-        _file(folder / "prometheus.yml", as_yaml(told))
+            del config["alerting"]
+        _file(folder / "prometheus.yml", as_yaml(config))
     if "alertmanager" in names:
         folder = place.folder / "alertmanager"
         file = _secret(folder / "relay-token", tokens["relay"]) if "relay" in tokens else None

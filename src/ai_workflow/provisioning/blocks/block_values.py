@@ -39,5 +39,10 @@ def _block(what: str, kind: Any, name: str) -> object:
     except ValueError:
         return None
     except Exception as error:  # whatever keeps Prefect from answering
-        log.warning("%s cannot be read, the environment is asked: %s: %s", what, type(error).__name__, explain(error))
+        log.warning(
+            "%s cannot be read, its environment variable is used instead: %s: %s",
+            what,
+            type(error).__name__,
+            explain(error),
+        )
         return None

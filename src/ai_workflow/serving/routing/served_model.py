@@ -53,8 +53,6 @@ class Slot:
         self.problem = Outcome.CRASHED
         self._is_closed = False
 
-    # -- what it is asked ----------------------------------------------------------------------------------------
-
     def answer(self, data: bytes, rows: int, until: float, *, expires: bool = False) -> Answers | Outcome:
         """Return what will hold the answers (rows x outputs), or why the version is not asked.
 
@@ -94,8 +92,6 @@ class Slot:
         """How many requests it has not answered yet."""
         return len(self._queue)
 
-    # -- what becomes of it --------------------------------------------------------------------------------------
-
     def ask(self, rows: int, data: bytes) -> None:
         """Send a batch to the process."""
         if self._worker is not None:
@@ -103,16 +99,13 @@ class Slot:
 
     def expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
         """Give up on jobs; a pause of this process and a short deadline of a caller are no failures of the model."""
-        early = [job for job in jobs if job.expires and not stood_still and not self._is_late(job)]
+        late = self._loop.time() - _LATE_SHARE * self._patience
+        early = [job for job in jobs if job.expires and not stood_still and job.added >= late]
         self._fail(early, Outcome.EXPIRED, counts=False)
         self._fail(jobs, Outcome.STALLED if stood_still else Outcome.TIMEOUT, counts=not stood_still)
         if not stood_still and self._queue.age > _LATE_SHARE * self._patience:
             self._queue.is_late = True
             self._fail(self._queue.drop_waiting(), Outcome.TIMEOUT, counts=False)
-
-    def _is_late(self, job: Job) -> bool:
-        """Return whether a job has waited for as long as an attempt may take."""
-        return self._loop.time() - job.added > _LATE_SHARE * self._patience
 
     def hung(self, seconds: float) -> None:
         """Kill the process: it may hang for ever."""
@@ -149,8 +142,6 @@ class Slot:
         self._breaker.record(token, False)
         if self._recovery.is_on_trial and token != _GOLDEN:
             self._breaker.open()
-
-    # -- its process ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Load the model in a process, and let it answer the golden rows.
