@@ -10,6 +10,8 @@ SOURCES := $(shell find $(FOLDERS) -name '*.py' 2>/dev/null)
 TYPED := $(foreach folder,$(FOLDERS),$(if $(filter $(folder)/%,$(SOURCES)),$(folder)))
 TESTS ?= tests
 OF_PREFECT := $(addprefix tests/,flows deploy blocks monitoring/relay test_logs.py)
+# Of the slow tests, those that the oldest Prefect has to pass as well.
+SLOW_OF_PREFECT := $(addprefix tests/flows/test_,bad_input.py logs.py)
 BUILT := $(addprefix tests/monitoring/test_,generated.py slo_file.py routes.py dashboards.py dashboard_linter.py grafana_types.py \
   runbooks.py) tests/deploy/test_containers_manifests.py
 INSTALLED := $(VENV)/.installed
@@ -101,6 +103,7 @@ test-oldest: ## run the quick tests of what uses Prefect with the oldest one tha
 	  --no-deps --require-hashes --requirement tests/oldest.txt
 	env -u PYTHONDONTWRITEBYTECODE $(OLDEST)/bin/python -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill and not gpu" \
 	  $(if $(filter file,$(origin TESTS)),$(OF_PREFECT),$(TESTS))
+	$(if $(filter file,$(origin TESTS)),$(OLDEST)/bin/python -m pytest -n 2 --no-loadscope-reorder -m slow $(SLOW_OF_PREFECT))
 
 test-gpu: setup ## run the tests that need a GPU, in less than four minutes; they are skipped where there is none
 	$(PY) -m pytest -q -m gpu tests/trainers/test_gpu.py

@@ -98,6 +98,7 @@ def test_a_service_that_knows_no_such_question_is_no_audit(tmp_path: Path, osv: 
     assert "pip-audit failed" in done.stderr
 
 
+@pytest.mark.slow
 def test_where_nobody_answers_that_is_said_and_fails_only_if_asked_to(tmp_path: Path) -> None:
     nobody = f"http://{services.LOOPBACK}:{services.free_port()}/v1/query"
     for options, code in (((), 0), (("--strict",), 1)):

@@ -53,6 +53,7 @@ def tamper(path: Path) -> None:
     path.write_text(json.dumps(whole))
 
 
+@pytest.mark.slow
 def test_a_second_run_shows_every_stage_cached(trained: Workplace) -> None:
     again, scored = trained.train(), trained.score()
 

@@ -16,6 +16,8 @@ from tests.flows import tables
 from tests.flows.api import Api, until
 from tests.flows.workplace import Run, Workplace
 
+pytestmark = pytest.mark.slow
+
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
@@ -112,7 +114,6 @@ def test_debug_shows_partitions_cache_keys_and_memory_of_each_stage(
     assert any(re.match(pattern, line.message) for line in lines), training.output
 
 
-@pytest.mark.slow
 def test_as_json_every_line_is_one_object(trained: Workplace) -> None:
     run = trained.train(AIW_LOG_FORMAT="json")
 
@@ -122,7 +123,6 @@ def test_as_json_every_line_is_one_object(trained: Workplace) -> None:
     assert {line["trace_id"] for line in lines[1:]} == {run.trace_id}
 
 
-@pytest.mark.slow
 def test_a_killed_run_reads_so_and_was_seen_while_it_ran(place: Workplace, prefect_server: Server) -> None:
     place.configure(trainer={"steps": 10_000_000, "params": {"num_threads": 1}})
     child = subprocess.Popen(

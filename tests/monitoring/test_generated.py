@@ -24,6 +24,7 @@ def test_generated_files_are_what_slo_yaml_says() -> None:
     assert changed == [], "run `ai-workflow slo build` and commit what it writes"
 
 
+@pytest.mark.slow
 def test_another_process_builds_the_same_bytes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ai_workflow", "slo", "build", "--out", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "77"}, check=True, capture_output=True)

@@ -138,7 +138,9 @@ def test_each_damaged_version_is_named_with_its_reason(tmp_path: Path, root: Pat
         latest, stable = found["fallback_reason"].split("; ")
         assert latest == f"{LATEST}: not_loaded (model.txt is damaged: its sha256 is not the one on record)"
         assert stable == f"{STABLE}: not_loaded (features.json cannot be read: No such file or directory)"
-        assert any(f"all models failed, answered by default: {latest}; {stable}" in line for line in running.log)
+        running.until(
+            lambda: any(f"all models failed, answered by default: {latest}; {stable}" in line for line in running.log)
+        )
 
 
 def test_a_damaged_latest_at_the_start_is_answered_for_by_stable_until_it_is_mended(tmp_path: Path, root: Path) -> None:
@@ -151,7 +153,7 @@ def test_a_damaged_latest_at_the_start_is_answered_for_by_stable_until_it_is_men
         damaged = "model.txt is damaged: its sha256 is not the one on record"
         assert found["fallback_reason"] == f"{LATEST}: not_loaded ({damaged})"
         assert running.ready()["state"] == "degraded"
-        assert any(f"{LATEST} is not served" in line and "model.txt" in line for line in running.log)
+        running.until(lambda: any(f"{LATEST} is not served" in line and "model.txt" in line for line in running.log))
         model.write_bytes(whole)
         running.until(is_back(running), 20)
         assert running.ready()["state"] == "ok"

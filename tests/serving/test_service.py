@@ -413,7 +413,7 @@ def test_sigterm_loses_no_request_and_ends_soon(tmp_path: Path, root: Path) -> N
         assert traffic.lost == []
         assert {told.version for told in traffic.told} == {LATEST}
         assert running.process.wait(25) == 0
-        assert any("ended" in line for line in running.log)
+        running.until(lambda: any("ended" in line for line in running.log))
 
 
 def test_sigkill_leaves_no_model_s_process_behind_even_one_that_hangs(tmp_path: Path, faults: Path, root: Path) -> None:

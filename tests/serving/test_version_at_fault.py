@@ -106,7 +106,7 @@ def test_a_stopped_latest_is_blamed_and_the_healthy_stable_is_not(tmp_path: Path
         assert examples(running, LATEST)["timeout"] == answer["trace_id"], "an example does not expire"
         reasons = {f'inference_fallback_total{{{of(LATEST)},reason="{reason}"}}' for reason in ("timeout", "hung")}
         assert sum(running.metrics()[name] for name in reasons) >= 1
-        assert any(f"answered by {STABLE}: {answer['fallback_reason']}" in line for line in running.log)
+        running.until(lambda: any(f"answered by {STABLE}: {answer['fallback_reason']}" in line for line in running.log))
         running.until(lambda: len(logged(root)) >= 2)
         first = logged(root)[0]
         assert (first["model_version"], first["fallback_reason"]) == (STABLE, answer["fallback_reason"])

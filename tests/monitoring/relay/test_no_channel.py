@@ -21,7 +21,7 @@ from ai_workflow.config.settings.chat import Channel, Relay
 from ai_workflow.http_server.origin_check import Origins
 from ai_workflow.telemetry import metrics
 from tests.monitoring.relay.fake_vendors import Vendors
-from tests.monitoring.relay.running_relay import RunningRelay, alert, webhook
+from tests.monitoring.relay.running_relay import RunningRelay, alert, until, webhook
 
 
 class Taking(Vendor):
@@ -115,6 +115,6 @@ def test_the_chat_of_a_pipeline_file_is_used(folder: Path, vendors: Vendors) -> 
 @pytest.mark.slow
 def test_a_relay_without_channels_says_so_at_its_start(folder: Path) -> None:
     with RunningRelay(folder, []) as relay:
-        assert any("no channel is configured in chat" in line for line in relay.log)
+        until(lambda: any("no channel is configured in chat" in line for line in relay.log))
         assert relay.post(alert()).status_code == 422
         assert relay.metric("alert_webhook_total", source="alertmanager", result="no_channel") == 1
