@@ -25,7 +25,7 @@ from typing import Any
 import orjson
 
 from ai_workflow.inference import prediction_columns
-from ai_workflow.storage.durable import create_locked
+from ai_workflow.storage import locks
 from ai_workflow.telemetry import logs, metrics
 from ai_workflow.telemetry.logs import logger
 
@@ -213,7 +213,7 @@ class PredictionLog:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._number += 1
         path = self._folder / f"{self._stem}-{self._number:06d}.jsonl"
-        self._handle = create_locked(path)
+        self._handle = locks.create(path)
         self._opened, self._bytes = time.monotonic(), 0
 
     def _close_segment(self) -> None:
