@@ -38,7 +38,7 @@ def broken(page: str) -> list[str]:
         target = (ROOT / page).parent / name if name else ROOT / page
         if "://" in link or link.startswith("mailto:"):
             continue
-        if not target.exists() or fragment and fragment not in map(anchor, headings(target)):
+        if not target.exists() or (fragment and fragment not in map(anchor, headings(target))):
             wrong.append(link)
     return wrong
 
@@ -49,7 +49,20 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 def test_a_heading_that_code_or_settings_name_exists() -> None:
-    command = ["git", "grep", "-hI", "docs/", "--", "src", "config", "deploy", "monitoring", "flows", "blocks", ".env.example"]
+    command = [
+        "git",
+        "grep",
+        "-hI",
+        "docs/",
+        "--",
+        "src",
+        "config",
+        "deploy",
+        "monitoring",
+        "flows",
+        "blocks",
+        ".env.example",
+    ]
     text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     named = _NAMED.findall(text)
 

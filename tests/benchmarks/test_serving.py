@@ -45,7 +45,9 @@ def test_every_server_is_asked_for_every_row_and_must_answer_it(name: str) -> No
 )
 def test_our_own_answer_must_be_the_models_and_no_fallback(changed: dict[str, object], said: str | None) -> None:
     made = Made(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), [[0.5] * 30], [0.25])
-    [asked] = next(server.questions["ai-workflow /predict"] for server in SERVERS if server.name == "ai-workflow").requests(made)
+    [asked] = next(
+        server.questions["ai-workflow /predict"] for server in SERVERS if server.name == "ai-workflow"
+    ).requests(made)
     right = {"predictions": [{"prediction": "0", "score": 0.75}], "fallback": False}
 
     found = fault(200, json.dumps({**right, **changed}).encode(), asked.wanted)
