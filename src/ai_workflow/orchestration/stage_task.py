@@ -1,4 +1,4 @@
-"""A stage as a Prefect task: its content-based cache key, its retries, and errors of the package without tracebacks."""
+"""A stage as a Prefect task: content-based cache key, retries, and errors of the package without tracebacks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ Result = dict[str, Any]
 
 
 class Attempt:
-    """The work of a stage, opaque to Prefect; it keeps the error of its last call."""
+    """The work of a stage, opaque to Prefect, and the error of its last call.
+
+    Prefect would log the traceback of a raised error. The task returns a state instead, and `PipelineRun` raises the
+    stored error in the flow.
+    """
 
     def __init__(self, work: Callable[[], Result], stage: str) -> None:
         self.work, self.stage = work, stage
@@ -43,25 +47,25 @@ def key(work: Callable[..., Result], args: tuple[Any, ...], loads: tuple[str, ..
     Args:
         work: the function of a stage.
         args: its options, and results of earlier stages.
-        loads: full names of the modules that it loads by name, as that of the model family.
+        loads: full names of the modules that it loads by name, such as that of the model family.
 
     Raises:
         StageError: the function has no stage name, or its source is not found.
     """
     options = [arg for arg in args if isinstance(arg, BaseModel)]
     inputs = [_content(arg) for arg in args if not isinstance(arg, BaseModel)]
-    name, known = name_of(work), getattr(sys.modules.get(work.__module__), "__file__", None)
-    # Prefect loads a flow file under a name that nothing finds.
-    source = {} if known else {"file": inspect.getsourcefile(inspect.unwrap(work))}
+    name, file = name_of(work), getattr(sys.modules.get(work.__module__), "__file__", None)
+    # Prefect loads a flow file under a name that is not in sys.modules.
+    source = {} if file else {"file": inspect.getsourcefile(inspect.unwrap(work))}
     version = fingerprint.of(fingerprint.code_version(work.__module__, *loads, **source), work.__name__)
     return f"{name}/{version}/{fingerprint.of(*options)}-{fingerprint.of(*inputs)}"
 
 
 def _content(arg: Any) -> Any:
     """Return an input without the paths of source files: a file that was moved holds the same rows."""
-    if not isinstance(arg, list) or not all(isinstance(each, dict) and "sha256" in each for each in arg):
+    if not isinstance(arg, list) or not all(isinstance(file, dict) and "sha256" in file for file in arg):
         return arg
-    return [{name: value for name, value in each.items() if name != "path"} for each in arg]
+    return [{name: value for name, value in file.items() if name != "path"} for file in arg]
 
 
 @cache
@@ -82,29 +86,29 @@ def of(name: str) -> Task[..., Any]:
 
 
 async def _perform(key: str, attempt: Attempt) -> Result | State[Any]:
-    """Do the work in a thread, so that heartbeats and signals are handled meanwhile."""
+    """Run the work in a thread, so that heartbeats and signals are handled meanwhile."""
     attempt.error = None
     try:
         with StageProgress(attempt.stage), process_limit.explained():
             return result_cache.sealed(await asyncio.to_thread(memory_pressure.explained, attempt.work))
     except AiWorkflowError as error:
         attempt.error = error
-        result_cache.keep_nothing()
+        result_cache.disable_caching()
         if isinstance(error, Interrupted):
             return Crashed(message=str(error))
         if isinstance(error, TransientError):
-            _warn_of_retry(attempt.stage, error)
+            _log_retry(attempt.stage, error)
             return Failed(name=_TRANSIENT, message=str(error))
         return Failed(message=str(error))
 
 
-def _warn_of_retry(stage: str, error: TransientError) -> None:
-    """Log an error that a further try follows; that of the last try is logged as the error of the stage."""
+def _log_retry(stage: str, error: TransientError) -> None:
+    """Log an error that is retried; the flow logs that of the last attempt as the error of the stage."""
     context = TaskRunContext.get()
-    tries = context.task_run.run_count if context else 0
-    if tries <= len(RETRY_SECONDS):
-        logs.logger(stage).warning("%s; tried again in %d s", error, RETRY_SECONDS[max(tries, 1) - 1])
-        logs.logger(stage).debug("retry: attempt %d of %d failed", max(tries, 1), len(RETRY_SECONDS) + 1)
+    attempts = context.task_run.run_count if context else 0
+    if attempts <= len(RETRY_SECONDS):
+        logs.logger(stage).warning("%s; retry in %d s", error, RETRY_SECONDS[max(attempts, 1) - 1])
+        logs.logger(stage).debug("retry: attempt %d of %d failed", max(attempts, 1), len(RETRY_SECONDS) + 1)
 
 
 async def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
