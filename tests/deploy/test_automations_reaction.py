@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from ai_workflow.config import loader
+from ai_workflow.orchestration import flow_result
 from ai_workflow.orchestration.maintenance import reaction
 from ai_workflow.orchestration.maintenance.reaction import Breach, decide
 from ai_workflow.provisioning import automation_sync, automations
