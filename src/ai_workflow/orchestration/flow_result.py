@@ -9,6 +9,7 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+FlowOutcome = dict[str, Any] | State[Any]
 # The name of the state (src/ai_workflow/provisioning/automations.py).
 IDLE = "Idle"
 
@@ -31,7 +32,7 @@ class FlowResult:
         """Return the result as Prefect stores it."""
         return {"message": self.message, **self.values}
 
-    def outcome(self, **more: Any) -> dict[str, Any] | State[Any]:
+    def outcome(self, **more: Any) -> FlowOutcome:
         """Return the result with more values, within the state Idle if the run had nothing to do."""
         result = self.to_json() | more
         return Completed(name=IDLE, message=self.message, data=result) if self.is_idle else result

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple, overload
 
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact
 from prefect.blocks.system import Secret
@@ -15,26 +14,29 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 
 from ai_workflow.config.settings import Settings
-from ai_workflow.errors import AiWorkflowError, Cancelled, Interrupted
+from ai_workflow.errors import AiWorkflowError, Interrupted
 from ai_workflow.orchestration import (
     artifacts,
-    cancelled_runs,
     refused_runs,
     result_cache,
     run_logs,
     stage_task,
 )
 from ai_workflow.orchestration.flow_request import FlowRequest
-from ai_workflow.orchestration.flow_result import FlowResult
+from ai_workflow.orchestration.flow_result import FlowOutcome, FlowResult
 from ai_workflow.orchestration.recovery import run_ownership
 from ai_workflow.orchestration.signals import GracefulStop
-from ai_workflow.orchestration.stage_task import Attempt, Result
+from ai_workflow.orchestration.stage_task import Attempt, Result, StageErrors
 from ai_workflow.runtime import memory_pressure, process_limit
 from ai_workflow.runtime.cancellation import check
 from ai_workflow.stage_names import name_of
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import dashboard_urls, instrumentation, journal, logs, trace_context
 
+# Result of a stage, its last argument, and the arguments before it.
+R = TypeVar("R", bound=Result)
+Last = TypeVar("Last")
+Args = TypeVarTuple("Args")
 log = logs.logger("flow")
 
 
@@ -55,42 +57,52 @@ class PipelineRun:
         # Results of earlier stages with their task states, which become the edges of later tasks.
         self._results: list[tuple[Result, State[Any]]] = []
 
+    @overload
+    async def stage(
+        self, work: Callable[[Store, *Args], R], *args: *Args, loads: tuple[str, ...] = (), **unkeyed: Any
+    ) -> R: ...
+
+    @overload
     async def stage(
         self,
-        work: Callable[..., Result],
+        work: Callable[[Store, *Args, Last], R],
+        *args: *Args,
+        inputs: Callable[[], Last],
+        loads: tuple[str, ...] = (),
+        **unkeyed: Any,
+    ) -> R: ...
+
+    # mypy rejects any implementation of overloads that have a TypeVarTuple.
+    async def stage(  # type: ignore[misc]
+        self,
+        work: Callable[..., R],
         *args: Any,
         inputs: Callable[[], Any] | None = None,
         loads: tuple[str, ...] = (),
         **unkeyed: Any,
-    ) -> Result:
+    ) -> R:
         """Run a stage function as a Prefect task, or return its cached result if all its files are as recorded.
 
         Args:
             work: the function of a stage, with a name by `@stage`; it is called as `work(store, *args, **unkeyed)`.
             args: options and results of earlier stages; with the code they are the cache key.
             inputs: returns one more argument; it is called within the stage, so that its failure is the stage's.
-            loads: full names of the modules that it loads by name; their code is in the cache key too.
-            unkeyed: arguments that do not change the result, such as where to fetch secrets.
+            loads: full names of the modules that the function loads by name; their code is in the cache key too.
+            unkeyed: keyword arguments that do not change the result, such as where to fetch secrets.
 
         Raises:
-            AiWorkflowError: the stage failed; the journal has it already.
+            AiWorkflowError: the stage failed; log and journal have the error.
         """
         name = name_of(work)
+        errors = StageErrors(name)
         with instrumentation.stage(self._visit(name), self._observers) as visit:
-            try:
-                with process_limit.explained(), memory_pressure.translated():
-                    check()
-                    if inputs is not None:
-                        args = (*args, await asyncio.to_thread(inputs))
-                    state = await self._run(work, args, loads, unkeyed)
-            except AiWorkflowError as error:
-                cause = await cancelled_runs.of(error)
-                cause.stage = name
-                logs.logger(name).log(logging.WARNING if isinstance(cause, Cancelled) else logging.ERROR, "%s", cause)
-                if cause is error:
-                    raise
-                raise cause from error
-            result: Result = await state.aresult()
+            async with errors.logged():
+                check()
+                if inputs is not None:
+                    args = (*args, await asyncio.to_thread(inputs))
+                attempt = Attempt(partial(work, self.store, *args, **unkeyed), errors)
+                state = await self._run(attempt, stage_task.key(work, args, loads), args)
+            result: R = await state.aresult()
             self._results.append((result, state))
             visit.status = journal.SUCCESS if result.get("resumed_from") is None else journal.RESUMED
             visit.status = journal.CACHED if state.name == "Cached" else visit.status
@@ -98,18 +110,14 @@ class PipelineRun:
             visit.model_version = result.get("version")
         return result
 
-    async def _run(
-        self, work: Callable[..., Result], args: tuple[Any, ...], loads: tuple[str, ...], unkeyed: dict[str, Any]
-    ) -> State[Result]:
-        name, key = name_of(work), stage_task.key(work, args, loads)
-        attempt = Attempt(partial(work, self.store, *args, **unkeyed), name)
-        task = stage_task.of(name)
+    async def _run(self, attempt: Attempt, key: str, args: tuple[Any, ...]) -> State[Any]:
+        stage = attempt.errors.stage
+        task = stage_task.of(stage)
         fresh = task.with_options(refresh_cache=await result_cache.is_damaged(self.store, task, key))
         earlier = [state for result, state in self._results if any(arg is result for arg in args)]
-        state: State[Result] = await fresh(key, attempt, return_state=True, wait_for=earlier)
-        logs.logger(name).debug("cache %s: cache key %s", "hit" if state.name == "Cached" else "miss", key)
-        if attempt.error is not None and not state.is_completed():
-            raise attempt.error
+        state: State[Any] = await fresh(key, attempt, return_state=True, wait_for=earlier)
+        logs.logger(stage).debug("cache %s: cache key %s", "hit" if state.name == "Cached" else "miss", key)
+        attempt.errors.raise_last(state)
         return state
 
     async def skip(self, name: str, reason: str) -> None:
@@ -145,9 +153,7 @@ def secret_block(name: str) -> str | None:
         return None
 
 
-async def execute(
-    request: FlowRequest, steps: Callable[[PipelineRun], Awaitable[FlowResult]]
-) -> dict[str, Any] | State[Any]:
+async def execute(request: FlowRequest, steps: Callable[[PipelineRun], Awaitable[FlowResult]]) -> FlowOutcome:
     """Run the steps of a flow within its trace and journal, and return its result.
 
     An error of the package becomes a Failed state without a traceback.
@@ -170,9 +176,7 @@ async def execute(
         return await _journaled(run, steps)
 
 
-async def _journaled(
-    run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[FlowResult]]
-) -> dict[str, Any] | State[Any]:
+async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[FlowResult]]) -> FlowOutcome:
     with GracefulStop() as stop:
         try:
             with instrumentation.stage(run._visit(journal.RUN), run._observers[:1]) as visit, process_limit.explained():

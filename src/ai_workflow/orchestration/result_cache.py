@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import Task
@@ -20,7 +21,7 @@ from ai_workflow.telemetry import logs
 _SEAL = "seal"
 
 
-def sealed(result: dict[str, Any]) -> dict[str, Any]:
+def sealed(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return a result with its own checksum, because Prefect's result file has none."""
     return {**result, _SEAL: _seal(result)}
 
@@ -65,7 +66,7 @@ def _reason(store: Store, path: str) -> str:
     return f"{store.url(path)} is damaged, or the cached result is of another store"
 
 
-def _seal(result: dict[str, Any]) -> str:
+def _seal(result: Mapping[str, Any]) -> str:
     body = {name: value for name, value in result.items() if name != _SEAL}
     return hashlib.sha256(json_text.line(body, ensure_ascii=True).encode()).hexdigest()
 

@@ -21,7 +21,7 @@ class _Example:
     seconds: float
 
 
-class Examples:
+class Exemplars:
     """Keeps one example for each version, kind of failure and column, as long as the version serves.
 
     No example expires: an alert that fires long after the last request still finds one.
@@ -34,7 +34,7 @@ class Examples:
         self._pipeline = pipeline
         self._shown: dict[tuple[str, str, str], _Example] = {}
 
-    def note(self, version: str, kind: str, trace_id: str, seconds: float = 0.0, column: str = "") -> None:
+    def record(self, version: str, kind: str, trace_id: str, seconds: float = 0.0, column: str = "") -> None:
         """Replace the example by this request, unless the example is recent.
 
         Args:
@@ -55,6 +55,6 @@ class Examples:
         metrics.get(_NAME).labels(self._pipeline, *key, trace_id).set(1)
 
     def forget(self, version: str) -> None:
-        """Remove the examples of a version."""
+        """Remove the exemplars of a version."""
         for key in [key for key in self._shown if key[0] == version]:
             metrics.forget(_NAME, self._pipeline, *key, self._shown.pop(key).trace_id)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from ai_workflow.serving.attempt_metrics import SLOW_SECONDS, Exemplars, Outcome
-from ai_workflow.serving.exemplars import Examples
-from ai_workflow.serving.protocol.responses import DEFAULT, Reply
-from ai_workflow.serving.routing.fallback_chain import NOT_LOADED, Answered
+from ai_workflow.serving.attempt_metrics import SLOW_SECONDS, ExemplarSampler, FailureReason
+from ai_workflow.serving.exemplars import Exemplars
+from ai_workflow.serving.protocol.responses import DEFAULT, InferenceResult
+from ai_workflow.serving.routing.fallback_chain import NOT_LOADED, ChainResult
 from ai_workflow.telemetry import metrics
 
 # `expired`: the first version did not answer before the deadline that the caller set.
 EXPIRED = "expired"
 STATUSES = ("success", "fallback", "default", "error", "timeout", "rejected", EXPIRED)
-_REASONS = (NOT_LOADED, *map(str, Outcome))
+_REASONS = (NOT_LOADED, *map(str, FailureReason))
 
 
-class Tally:
+class RequestMetrics:
     """The metrics of the final outcomes of one pipeline's requests, with their labels looked up once.
 
     Args:
@@ -23,54 +23,54 @@ class Tally:
 
     def __init__(self, pipeline: str) -> None:
         self.pipeline = pipeline
-        self.examples = Examples(pipeline)
-        self._exemplars = Exemplars()
+        self.exemplars = Exemplars(pipeline)
+        self._sampler = ExemplarSampler()
         total = metrics.get("inference_requests_total")
         self._counts = {status: total.labels(pipeline, status) for status in STATUSES}
         self._seconds = metrics.get("inference_request_latency_seconds").labels(pipeline)
         self._defaults = metrics.get("inference_total").labels(pipeline, DEFAULT, "fallback")
         self._rows = {DEFAULT: metrics.get("inference_rows_total").labels(pipeline, DEFAULT)}
 
-    def unanswered(self, status: str, trace_id: str) -> None:
+    def record_error(self, status: str, trace_id: str) -> None:
         """Count a request that ended without an answer."""
         self._counts[status].inc()
         if status != EXPIRED:
-            self.examples.note("", status, trace_id)
+            self.exemplars.record("", status, trace_id)
 
-    def invalid(self, status: int) -> int:
+    def record_invalid(self, status: int) -> int:
         """Count a request that was refused for what it asks, and return its HTTP status."""
         metrics.get("inference_invalid_total").labels(str(status)).inc()
         return status
 
-    def final(self, found: Reply, seconds: float, trace_id: str) -> None:
+    def record_response(self, result: InferenceResult, seconds: float, trace_id: str) -> None:
         """Count a request that was answered, and how long it took."""
-        answered = found.answered
-        status = "default" if found.is_default else "fallback" if answered.fell_back else "success"
+        answered = result.chain_result
+        status = "default" if result.is_default else "fallback" if answered.is_fallback else "success"
         self._counts[EXPIRED if answered.is_expired else status].inc()
-        self._seconds.observe(seconds, self._exemplars.of(seconds, trace_id))
-        rows = self._rows.get(found.version)
+        self._seconds.observe(seconds, self._sampler.of(seconds, trace_id))
+        rows = self._rows.get(result.version)
         if rows is not None:
-            rows.inc(len(found.predictions))
+            rows.inc(len(result.predictions))
         if seconds >= SLOW_SECONDS > answered.slowest:
-            self.examples.note("", "slow", trace_id, seconds)
-        if answered.fell_back:
+            self.exemplars.record("", "slow", trace_id, seconds)
+        if answered.is_fallback:
             self._fell_back(answered, trace_id)
 
-    def _fell_back(self, answered: Answered, trace_id: str) -> None:
+    def _fell_back(self, answered: ChainResult, trace_id: str) -> None:
         """Count each version that did not answer a request which another version or the default response answered."""
         fallbacks = metrics.get("inference_fallback_total")
         if not answered.is_expired:
-            self.examples.note("", "fallback", trace_id)
+            self.exemplars.record("", "fallback", trace_id)
         for failure in answered.failures:
             fallbacks.labels(self.pipeline, failure.version, failure.reason).inc()
-            if failure.reason != Outcome.EXPIRED:
-                self.examples.note(failure.version, "fallback", trace_id)
-        if answered.slot is None:
+            if failure.reason != FailureReason.EXPIRED:
+                self.exemplars.record(failure.version, "fallback", trace_id)
+        if answered.model is None:
             self._defaults.inc()
-        if answered.slot is None and not answered.is_expired:
-            self.examples.note(answered.failures[0].version, "default", trace_id)
+        if answered.model is None and not answered.is_expired:
+            self.exemplars.record(answered.failures[0].version, "default", trace_id)
 
-    def show(self, version: str) -> None:
+    def initialize(self, version: str) -> None:
         """Show the series of a version at 0: Prometheus sees no rise in a counter that begins above 0."""
         self._rows[version] = metrics.get("inference_rows_total").labels(self.pipeline, version)
         for reason in _REASONS:
@@ -79,7 +79,7 @@ class Tally:
     def forget(self, version: str) -> None:
         """Remove the series of a version that serves no more."""
         self._rows.pop(version, None)
-        self.examples.forget(version)
+        self.exemplars.forget(version)
         for reason in _REASONS:
             metrics.forget("inference_fallback_total", self.pipeline, version, reason)
         metrics.forget("inference_rows_total", self.pipeline, version)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ai_workflow.features.row_encoder import Encoder
-from ai_workflow.serving.exemplars import Examples
+from ai_workflow.serving.exemplars import Exemplars
 from ai_workflow.telemetry import metrics
 
 _NAME, KIND = "inference_unseen_category_total", "unseen"
@@ -16,14 +16,14 @@ class UnseenCategories:
 
     Args:
         pipeline: the pipeline that is served.
-        examples: the examples of requests with unseen categories.
+        exemplars: the exemplars of requests with unseen categories.
     """
 
-    def __init__(self, pipeline: str, examples: Examples) -> None:
-        self._pipeline, self._examples = pipeline, examples
+    def __init__(self, pipeline: str, exemplars: Exemplars) -> None:
+        self._pipeline, self._exemplars = pipeline, exemplars
         self._columns: dict[str, tuple[str, ...]] = {}
 
-    def show(self, version: str, encoder: Encoder) -> None:
+    def initialize(self, version: str, encoder: Encoder) -> None:
         """Show the counters of a version."""
         self._columns[version] = tuple(encoder.categories)
         for column in self._columns[version]:
@@ -41,7 +41,7 @@ class UnseenCategories:
             return
         for column, values in unseen.items():
             metrics.get(_NAME).labels(self._pipeline, version, column).inc(values)
-            self._examples.note(version, KIND, trace_id, column=column)
+            self._exemplars.record(version, KIND, trace_id, column=column)
 
     def forget(self, version: str) -> None:
         """Remove the counters of a version."""

@@ -14,7 +14,7 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.orchestration import refused_runs, run_logs
 from ai_workflow.orchestration.flow_request import FlowRequest
-from ai_workflow.orchestration.flow_result import FlowResult
+from ai_workflow.orchestration.flow_result import FlowOutcome, FlowResult
 from ai_workflow.runtime import memory_pressure, process_limit
 from ai_workflow.telemetry import logs, trace_context
 
@@ -27,7 +27,9 @@ class MaintenanceRun:
     request: FlowRequest
 
 
-async def execute(request: FlowRequest, work: Callable[[MaintenanceRun], Awaitable[FlowResult | State[Any]]]) -> Any:
+async def execute(
+    request: FlowRequest, work: Callable[[MaintenanceRun], Awaitable[FlowResult | State[Any]]]
+) -> FlowOutcome:
     """Run the work of a flow with its settings, and return its result, or a state.
 
     An error of the package becomes a Failed state without a traceback; a result without work becomes the state Idle.

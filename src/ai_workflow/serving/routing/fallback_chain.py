@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ai_workflow.inference import fallback
-from ai_workflow.serving.attempt_metrics import Outcome
+from ai_workflow.serving.attempt_metrics import FailureReason
 from ai_workflow.serving.routing.job_queue import Answers
-from ai_workflow.serving.routing.served_model import Slot
+from ai_workflow.serving.routing.served_model import ServedModel
 
 # The resolution of the event loop's clock.
 _CLOCK_SECONDS = 0.001
@@ -17,7 +17,7 @@ NOT_LOADED, NOT_PUBLISHED = "not_loaded", "not_published"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class AttemptFailure:
     """A version that did not answer a request.
 
     Args:
@@ -37,36 +37,36 @@ class Failure:
         return self.text or f"{self.version}: {self.reason}"
 
 
-UNPUBLISHED = Failure("", NOT_PUBLISHED, text="no version is published")
+UNPUBLISHED = AttemptFailure("", NOT_PUBLISHED, text="no version is published")
 
 
 @dataclass(slots=True, eq=False)
-class Answered:
+class ChainResult:
     """The outcome of a request.
 
     Args:
-        slot: the version that answered; None: none did.
+        model: the version that answered; None: none did.
         values: its answers, (rows x outputs).
         failures: the versions before it, in their order.
         seconds: how long the version that answered took.
         last: why the last version that was asked did not answer.
     """
 
-    slot: Slot | None
+    model: ServedModel | None
     values: Sequence[float]
-    failures: Sequence[Failure] = ()
+    failures: Sequence[AttemptFailure] = ()
     seconds: float = 0.0
-    last: Outcome | None = None
+    last: FailureReason | None = None
 
     @property
-    def fell_back(self) -> bool:
+    def is_fallback(self) -> bool:
         """Whether the first version in line did not answer."""
         return bool(self.failures)
 
     @property
     def is_expired(self) -> bool:
         """Whether the first version in line did not answer because the deadline of the caller had passed."""
-        return bool(self.failures) and self.failures[0].reason == Outcome.EXPIRED
+        return bool(self.failures) and self.failures[0].reason == FailureReason.EXPIRED
 
     @property
     def reasons(self) -> str | None:
@@ -77,7 +77,7 @@ class Answered:
     def attempts(self) -> str:
         """Return each version that was tried, with its outcome and seconds, for the log."""
         made = [f"{failure} after {failure.seconds:.4f} s" for failure in self.failures]
-        made += [f"{self.slot.name}: answered after {self.seconds:.4f} s"] if self.slot else ["no version answered"]
+        made += [f"{self.model.name}: answered after {self.seconds:.4f} s"] if self.model else ["no version answered"]
         return "; ".join(made)
 
     @property
@@ -87,42 +87,42 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class FallbackChain:
     """The versions in the order in which they are asked.
 
     Args:
-        slots: those that are loaded.
+        models: those that are loaded.
         absent: why the version that should be first is not among them, if so.
         missing: why later versions are not among them.
     """
 
-    slots: tuple[Slot, ...] = ()
-    absent: Failure | None = None
-    missing: tuple[Failure, ...] = ()
+    models: tuple[ServedModel, ...] = ()
+    absent: AttemptFailure | None = None
+    missing: tuple[AttemptFailure, ...] = ()
 
     @property
-    def first(self) -> Slot | None:
+    def first(self) -> ServedModel | None:
         """The version that requests are checked against."""
-        return self.slots[0] if self.slots else None
+        return self.models[0] if self.models else None
 
     @property
     def absence(self) -> str | None:
         """Return why the version that should be first is not loaded, in words."""
         return str(self.absent) if self.absent else None
 
-    def named(self, name: str) -> Slot | None:
+    def find(self, name: str) -> ServedModel | None:
         """Return a version that is loaded, by its name."""
-        return next((slot for slot in self.slots if slot.name == name), None)
+        return next((model for model in self.models if model.name == name), None)
 
     async def answer(
         self,
         rows: int,
-        encoded: Callable[[Slot], bytes | None],
+        encoded: Callable[[ServedModel], bytes | None],
         end: float,
         trace_id: str = "",
         *,
         expires: bool = False,
-    ) -> Answered:
+    ) -> ChainResult:
         """Return the first answer that comes in time, and count what each version did.
 
         Args:
@@ -134,28 +134,28 @@ class Chain:
         """
         time = asyncio.get_running_loop().time
         failures = [self.absent] if self.absent else []
-        last: Outcome | None = None
-        for place, slot in enumerate(self.slots, 1):
-            data, began = encoded(slot), time()
-            until = fallback.until(began, end, another=place < len(self.slots))
-            sent: Answers | Outcome
+        last: FailureReason | None = None
+        for place, model in enumerate(self.models, 1):
+            data, began = encoded(model), time()
+            until = fallback.until(began, end, another=place < len(self.models))
+            sent: Answers | FailureReason
             if data is None:
-                sent = Outcome.UNFIT
+                sent = FailureReason.UNFIT
             elif expires and began + _CLOCK_SECONDS > end:
-                sent = Outcome.EXPIRED
+                sent = FailureReason.EXPIRED
             else:
-                sent = slot.answer(data, rows, until, expires=expires)
-            if isinstance(sent, Outcome):
-                slot.attempts.refused(sent, trace_id)
-                failures.append(Failure(slot.name, sent.value))
-                last = sent if sent in (Outcome.BUSY, Outcome.TIMEOUT, Outcome.EXPIRED) else last
+                sent = model.answer(data, rows, until, expires=expires)
+            if isinstance(sent, FailureReason):
+                model.attempts.record_skipped(sent, trace_id)
+                failures.append(AttemptFailure(model.name, sent.value))
+                last = sent if sent in (FailureReason.BUSY, FailureReason.TIMEOUT, FailureReason.EXPIRED) else last
                 continue
             outcome = await sent
             seconds = time() - began
-            if not isinstance(outcome, Outcome):
-                slot.attempts.answered(seconds, trace_id, fell_back=bool(failures))
-                return Answered(slot, outcome, failures, seconds)
-            slot.attempts.failed(outcome, seconds, trace_id)
-            failures.append(Failure(slot.name, outcome.value, seconds))
+            if not isinstance(outcome, FailureReason):
+                model.attempts.record_success(seconds, trace_id, is_fallback=bool(failures))
+                return ChainResult(model, outcome, failures, seconds)
+            model.attempts.record_failure(outcome, seconds, trace_id)
+            failures.append(AttemptFailure(model.name, outcome.value, seconds))
             last = outcome
-        return Answered(None, (), [*failures, *self.missing] or [UNPUBLISHED], last=last)
+        return ChainResult(None, (), [*failures, *self.missing] or [UNPUBLISHED], last=last)

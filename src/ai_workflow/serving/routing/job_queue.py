@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ai_workflow.serving.attempt_metrics import Outcome
+from ai_workflow.serving.attempt_metrics import FailureReason
 
 # Rows that wait while the process is busy go together, up to so many.
 _BATCH_ROWS = 128
@@ -17,7 +17,7 @@ _BATCH_ROWS = 128
 _LATE, _STALLED_SHARE = 0.02, 0.5
 _TICK = 0.001
 
-Answers = asyncio.Future[Sequence[float] | Outcome]
+Answers = asyncio.Future[Sequence[float] | FailureReason]
 
 
 @dataclass(slots=True, eq=False)
@@ -33,16 +33,16 @@ class Job:
     expires: bool = False
 
 
-class Owner(Protocol):
+class QueueOwner(Protocol):
     """The owner of a queue."""
 
-    def ask(self, rows: int, data: bytes) -> None:
+    def send(self, rows: int, data: bytes) -> None:
         """Send a batch to the model."""
 
-    def expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
+    def on_expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
         """Handle jobs whose time is over; they are still in the queue."""
 
-    def hung(self, seconds: float) -> None:
+    def on_hang(self, seconds: float) -> None:
         """Handle a batch that has not been answered for `seconds`."""
 
 
@@ -55,7 +55,7 @@ class JobQueue:
         most_rows: as many rows as a batch of several requests has at most.
     """
 
-    def __init__(self, owner: Owner, hang: float, most_rows: int = _BATCH_ROWS) -> None:
+    def __init__(self, owner: QueueOwner, hang: float, most_rows: int = _BATCH_ROWS) -> None:
         self._owner, self._hang, self._most_rows = owner, hang, min(most_rows, _BATCH_ROWS)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Job] = deque()
@@ -119,7 +119,7 @@ class JobQueue:
                 rows += job.rows
         if batch:
             self._sent, self.is_late = self._loop.time(), False
-            self._owner.ask(rows, batch[0].data if len(batch) == 1 else b"".join([job.data for job in batch]))
+            self._owner.send(rows, batch[0].data if len(batch) == 1 else b"".join([job.data for job in batch]))
 
     def _wake_at(self, moment: float) -> None:
         """Have one timer for all jobs: one for each would cost as much as its answer."""
@@ -138,8 +138,8 @@ class JobQueue:
         stalled = [job for job in over if late > max(_LATE, _STALLED_SHARE * (job.until - job.added))]
         for jobs, stood_still in ((stalled, True), ([job for job in over if job not in stalled], False)):
             if jobs:
-                self._owner.expired(jobs, stood_still=stood_still)
+                self._owner.on_expired(jobs, stood_still=stood_still)
         if now - self._sent >= self._hang and not late:
-            self._owner.hung(now - self._sent)
+            self._owner.on_hang(now - self._sent)
         untils = [job.until for job in (*self._batch, *self._waiting) if not job.answered.done()]
         self._wake_at(max(min([self._sent + self._hang, *untils]), now + _TICK))

@@ -28,13 +28,13 @@ _ROUNDING = 1e-5
 
 
 @dataclass(eq=False)
-class Loaded:
+class LoadedModel:
     """One version; `close` gives its memory and its lease back.
 
     Args:
         name: model_v<major>.<minor>.
         kind: its model family.
-        model: an open file with the model's bytes.
+        model_fd: an open file with the model's bytes.
         encoder: turns rows into what the model takes.
         classes: what it tells apart; None for a regression.
         golden: rows whose answers are known.
@@ -42,28 +42,28 @@ class Loaded:
 
     name: str
     kind: str
-    model: int
+    model_fd: int
     encoder: Encoder
     classes: list[str] | None
     golden: Golden
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
-    def features(self) -> int:
+    def feature_count(self) -> int:
         """How many numbers a row has."""
         return self.encoder.width
 
     @property
-    def outputs(self) -> int:
+    def output_count(self) -> int:
         """How many numbers answer a row."""
         return len(self.classes) if self.classes else 1
 
     @property
-    def schema(self) -> str:
+    def encoding_id(self) -> str:
         """The same for versions that take the same numbers."""
         return self.encoder.fingerprint
 
-    def makes_sense(self, answers: Sequence[float]) -> bool:
+    def is_valid_output(self, answers: Sequence[float]) -> bool:
         """Return whether numbers can be answers: finite, and probabilities where there are classes."""
         if len(answers) > FEW_VALUES:
             low, high = _range(answers)
@@ -74,13 +74,13 @@ class Loaded:
         return is_finite and (self.classes is None or (low >= -_ROUNDING and high <= 1 + _ROUNDING))
 
     @property
-    def trial(self) -> np.ndarray:
+    def probe_rows(self) -> np.ndarray:
         """Rows that show whether it answers, float32 (rows, features): the golden ones, else one without a value."""
         import numpy as np
 
-        return self.golden.x if len(self.golden.x) else np.full((1, self.features), np.nan, dtype=np.float32)
+        return self.golden.x if len(self.golden.x) else np.full((1, self.feature_count), np.nan, dtype=np.float32)
 
-    def differs(self, answers: Sequence[float], row: int | None = None) -> str | None:
+    def golden_mismatch(self, answers: Sequence[float], row: int | None = None) -> str | None:
         """Return how answers to the trial are not the known ones, or None if they are, or none are known.
 
         Args:
@@ -108,7 +108,7 @@ def _range(numbers: Sequence[float]) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def load(registry: Registry, name: str) -> Loaded:
+def load(registry: Registry, name: str) -> LoadedModel:
     """Read a version, by its name or an alias, and hold a lease on it; takes milliseconds, or as long as the store.
 
     Raises:
@@ -119,12 +119,12 @@ def load(registry: Registry, name: str) -> Loaded:
         version = held.enter_context(registry.leased(name, "service"))
         known = golden_rows.read(registry, version)
         spec = known.spec
-        model = sealed(version.name, registry.read(version, version.manifest["model_file"]))
-        held.callback(os.close, model)
-        return Loaded(
+        model_fd = sealed(version.name, registry.read(version, version.manifest["model_file"]))
+        held.callback(os.close, model_fd)
+        return LoadedModel(
             name=version.name,
             kind=version.manifest["kind"],
-            model=model,
+            model_fd=model_fd,
             encoder=Encoder(spec, _encoding(spec)),
             classes=spec["classes"],
             golden=known,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from ai_workflow.inference import fallback
 from ai_workflow.registry.registry import Registry
-from ai_workflow.serving.request_metrics import Tally
+from ai_workflow.serving.request_metrics import RequestMetrics
 from ai_workflow.serving.routing import loaded_model
-from ai_workflow.serving.routing.fallback_chain import NOT_LOADED, UNPUBLISHED, Chain, Failure
-from ai_workflow.serving.routing.served_model import Slot
+from ai_workflow.serving.routing.fallback_chain import NOT_LOADED, UNPUBLISHED, AttemptFailure, FallbackChain
+from ai_workflow.serving.routing.served_model import ServedModel
 from ai_workflow.serving.unseen_categories import UnseenCategories
 from ai_workflow.telemetry import metrics
 from ai_workflow.telemetry.logs import logger
@@ -35,28 +35,28 @@ class LoadFailure:
     again: float
 
 
-class Versions:
+class ModelPool:
     """Keeps `chain` as the aliases say: `look` once, then `watch`, then `close`.
 
     Args:
         registry: where the versions are.
-        made: makes the slot of a version that was read.
+        made: makes the model of a version that was read.
         poll: seconds between two looks at the aliases.
-        tally: counts requests by version.
+        request_metrics: counts requests by version.
         unseen: counts unseen categories by version.
     """
 
     def __init__(
         self,
         registry: Registry,
-        made: Callable[[loaded_model.Loaded], Slot],
+        made: Callable[[loaded_model.LoadedModel], ServedModel],
         poll: float,
-        tally: Tally,
+        request_metrics: RequestMetrics,
         unseen: UnseenCategories,
     ) -> None:
-        self._registry, self._made, self._poll, self._tally = registry, made, poll, tally
-        self._pipeline, self._unseen = tally.pipeline, unseen
-        self.chain = Chain(absent=UNPUBLISHED)
+        self._registry, self._made, self._poll, self._request_metrics = registry, made, poll, request_metrics
+        self._pipeline, self._unseen = request_metrics.pipeline, unseen
+        self.chain = FallbackChain(absent=UNPUBLISHED)
         self._aliases: dict[str, str | None] = {}
         self._failures: dict[str, LoadFailure] = {}
         self._unreadable: str | None = None
@@ -68,24 +68,24 @@ class Versions:
         """Which version each alias pointed at, when they were last seen."""
         return dict(self._aliases)
 
-    def named(self, name: str) -> Slot | None:
+    def find(self, name: str) -> ServedModel | None:
         """Return a version that is loaded, by its name or an alias."""
-        return self.chain.named(self._aliases.get(name) or name)
+        return self.chain.find(self._aliases.get(name) or name)
 
     async def watch(self) -> None:
         """Follow the aliases for ever; what cannot be read or loaded changes nothing."""
         while True:
             await asyncio.sleep(self._poll)
-            await self.look()
+            await self.refresh()
 
-    async def look(self, *, anew: bool = False) -> None:
+    async def refresh(self, *, retry_failed: bool = False) -> None:
         """Compare the aliases with what serves, and change that where they differ.
 
         Args:
-            anew: try versions again at once that could not be loaded.
+            retry_failed: try versions again at once that could not be loaded.
         """
         async with self._looking:
-            if anew:
+            if retry_failed:
                 self._failures.clear()
             if not await self._read():
                 return
@@ -93,10 +93,10 @@ class Versions:
             for name in [name for name in self._failures if name not in wanted]:
                 del self._failures[name]
                 metrics.forget("model_load_failures_total", self._pipeline, name)
-                if self.chain.named(name) is None:
-                    self._tally.forget(name)
+                if self.chain.find(name) is None:
+                    self._request_metrics.forget(name)
             for name in wanted:
-                if self.chain.named(name) is None:
+                if self.chain.find(name) is None:
                     await self._load(name)
             self._swap(wanted)
 
@@ -110,13 +110,13 @@ class Versions:
             # A small file; where it is on a network, the loop must not wait for it.
             aliases = await asyncio.to_thread(self._registry.aliases)
             # Published versions are never all taken back: somebody moved the folder away.
-            problem = "it tells of no version any more" if self.chain.slots and not aliases["latest"] else None
+            problem = "it tells of no version any more" if self.chain.models and not aliases["latest"] else None
         except Exception as error:  # whatever a store makes of it
             problem = str(error) or type(error).__name__
         if problem is not None:
             metrics.get("model_registry_failures_total").inc()
             if problem != self._unreadable:
-                say = log.warning if self.chain.slots else log.error
+                say = log.warning if self.chain.models else log.error
                 say("the registry cannot be read, and what serves goes on: %s", problem)
         else:
             if self._unreadable is not None:
@@ -126,32 +126,32 @@ class Versions:
         return problem is None
 
     async def _load(self, name: str) -> None:
-        """Load a version and put it into the chain's slots; the ones that serve go on meanwhile."""
+        """Load a version and put it into the chain's models; the ones that serve go on meanwhile."""
         failure, began = self._failures.get(name), time.monotonic()
         if failure is not None and began < failure.again:
             return
-        slot: Slot | None = None
+        model: ServedModel | None = None
         try:
-            slot = self._made(await asyncio.to_thread(loaded_model.load, self._registry, name))
+            model = self._made(await asyncio.to_thread(loaded_model.load, self._registry, name))
             # To read and to verify a version costs little; what is to be tried seldom is to start a process for it.
             began = time.monotonic()
-            await slot.start()
+            await model.start()
         except Exception as error:  # whatever a bad version makes of our code, the others serve
-            if slot is not None:
-                slot.close()
-                slot.attempts.forget()
-            self._failed(name, error, time.monotonic() - began if slot is not None else 0.0)
+            if model is not None:
+                model.close()
+                model.attempts.forget()
+            self._failed(name, error, time.monotonic() - began if model is not None else 0.0)
             return
         except BaseException:
-            if slot is not None:
-                slot.close()
+            if model is not None:
+                model.close()
             raise
         self._failures.pop(name, None)
         metrics.get("model_loaded_timestamp_seconds").labels(self._pipeline, name).set_to_current_time()
-        self._tally.show(name)
-        self._unseen.show(name, slot.loaded.encoder)
+        self._request_metrics.initialize(name)
+        self._unseen.initialize(name, model.loaded.encoder)
         log.info("%s is loaded, and answers its golden rows", name)
-        self.chain = Chain((*self.chain.slots, slot), self.chain.absent, self.chain.missing)
+        self.chain = FallbackChain((*self.chain.models, model), self.chain.absent, self.chain.missing)
 
     def _failed(self, name: str, error: Exception, took: float) -> None:
         before = self._failures.get(name)
@@ -163,10 +163,10 @@ class Versions:
             log.error("%s is not served: %s", name, problem)
 
     def _swap(self, wanted: tuple[str, ...]) -> None:
-        """Put the loaded slots in their order, and let the others go."""
-        by_name = {slot.name: slot for slot in self.chain.slots}
+        """Put the loaded models in their order, and let the others go."""
+        by_name = {model.name: model for model in self.chain.models}
         before = tuple(by_name)
-        absent: Failure | None = None
+        absent: AttemptFailure | None = None
         if not wanted:
             absent = UNPUBLISHED
         elif wanted[0] not in by_name:
@@ -176,7 +176,7 @@ class Versions:
         # The one that was first goes on until another one can take its place.
         if absent and wanted and before and before[0] not in order:
             order.insert(0, before[0])
-        self.chain = Chain(tuple(by_name[name] for name in order), absent, missing)
+        self.chain = FallbackChain(tuple(by_name[name] for name in order), absent, missing)
         for name in before:
             if name not in order:
                 task = asyncio.create_task(self._retire(by_name[name]))
@@ -187,41 +187,41 @@ class Versions:
             log.info("serving %s", ", then ".join([*order, "the default response"]))
         self._show()
 
-    def _not_loaded(self, name: str) -> Failure:
-        """Return why a version is not among the slots, without the paths of this machine: callers read it."""
+    def _not_loaded(self, name: str) -> AttemptFailure:
+        """Return why a version is not among the models, without the paths of this machine: callers read it."""
         failure = self._failures.get(name)
         folder = self._registry.store.url(f"{self._registry.folder}/{name}")
         problem = " ".join(failure.problem.replace(f"{folder}/", "").split()) if failure else ""
         cut = problem if len(problem) <= _REASON_LENGTH else f"{problem[:_REASON_LENGTH]}…"
-        return Failure(name, NOT_LOADED, text=f"{name}: {NOT_LOADED}" + (f" ({cut})" if cut else ""))
+        return AttemptFailure(name, NOT_LOADED, text=f"{name}: {NOT_LOADED}" + (f" ({cut})" if cut else ""))
 
     def _show(self) -> None:
         info = metrics.get("model_info")
         info.clear()
-        for slot in self.chain.slots:
-            for alias in [alias for alias, name in self._aliases.items() if name == slot.name] or ["none"]:
-                info.labels(self._pipeline, slot.name, alias).set(1)
+        for model in self.chain.models:
+            for alias in [alias for alias, name in self._aliases.items() if name == model.name] or ["none"]:
+                info.labels(self._pipeline, model.name, alias).set(1)
 
-    async def _retire(self, slot: Slot) -> None:
+    async def _retire(self, model: ServedModel) -> None:
         """Let a version answer what it was asked, then end its process."""
         until = time.monotonic() + _DRAIN_SECONDS
-        while slot.waiting and time.monotonic() < until:
+        while model.pending_requests and time.monotonic() < until:
             await asyncio.sleep(_DRAIN_STEP)
-        slot.close()
+        model.close()
         async with self._looking:
-            # It may have come back meanwhile, in another slot.
-            if self.chain.named(slot.name) is None:
-                slot.attempts.forget()
+            # It may have come back meanwhile, in another model.
+            if self.chain.find(model.name) is None:
+                model.attempts.forget()
                 for name in ("model_loaded_timestamp_seconds", "model_load_failures_total"):
-                    metrics.forget(name, self._pipeline, slot.name)
-                self._tally.forget(slot.name)
-                self._unseen.forget(slot.name)
+                    metrics.forget(name, self._pipeline, model.name)
+                self._request_metrics.forget(model.name)
+                self._unseen.forget(model.name)
 
     async def close(self) -> None:
         """End all processes."""
         for task in [*self._draining]:
             task.cancel()
-        for slot in self.chain.slots:
-            slot.close()
-        self.chain = Chain(absent=Failure("", "retired", text="the service ends"))
+        for model in self.chain.models:
+            model.close()
+        self.chain = FallbackChain(absent=AttemptFailure("", "retired", text="the service ends"))
         await asyncio.gather(*self._draining, return_exceptions=True)

@@ -7,10 +7,10 @@ import math
 from typing import Protocol
 
 from ai_workflow.inference.model_worker import ModelGone
-from ai_workflow.serving.attempt_metrics import Attempts, Outcome
-from ai_workflow.serving.routing.circuit_breaker import Breaker
+from ai_workflow.serving.attempt_metrics import AttemptMetrics, FailureReason
+from ai_workflow.serving.routing.circuit_breaker import CircuitBreaker
 from ai_workflow.serving.routing.job_queue import JobQueue
-from ai_workflow.serving.routing.loaded_model import Loaded
+from ai_workflow.serving.routing.loaded_model import LoadedModel
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 
@@ -29,29 +29,29 @@ class Recoverable(Protocol):
     """A version and its process."""
 
     name: str
-    loaded: Loaded
-    attempts: Attempts
+    loaded: LoadedModel
+    attempts: AttemptMetrics
     start_cost: float
-    problem: Outcome
+    problem: FailureReason
 
     @property
-    def answers(self) -> bool:
+    def is_available(self) -> bool:
         """Whether it is asked, at present."""
 
     @property
     def has_process(self) -> bool:
         """Whether there is a process."""
 
-    def hung(self, seconds: float) -> None:
+    def on_hang(self, seconds: float) -> None:
         """Kill the process."""
 
-    def fail(self, outcome: Outcome) -> None:
+    def suspend(self, outcome: FailureReason) -> None:
         """Leave it alone until it answers its golden rows."""
 
     async def restart(self) -> None:
         """Start a process, unless there is one."""
 
-    async def golden(self, seconds: float, row: int | None = None) -> Outcome | str | None:
+    async def check_golden(self, seconds: float, row: int | None = None) -> FailureReason | str | None:
         """Return how golden rows are not answered as they should be, if so."""
 
 
@@ -65,7 +65,7 @@ class Recovery:
         patience: seconds in which it must answer.
     """
 
-    def __init__(self, version: Recoverable, queue: JobQueue, breaker: Breaker, patience: float) -> None:
+    def __init__(self, version: Recoverable, queue: JobQueue, breaker: CircuitBreaker, patience: float) -> None:
         self._version, self._breaker, self._patience = version, breaker, patience
         self._queue = queue
         self._loop = asyncio.get_running_loop()
@@ -105,7 +105,7 @@ class Recovery:
         """Try until the version answers its golden rows again, the more seldom the more an attempt costs."""
         version = self._version
         log.warning("%s is left alone: %s", version.name, version.problem)
-        version.attempts.left_alone(version.problem, self.trace_id)
+        version.attempts.record_fault(version.problem, self.trace_id)
         self._breaker.open()
         # A version that fails in its trial waits as after a failed attempt.
         is_ready = not self.is_on_trial and (not version.has_process or self._queue.age >= self._hang)
@@ -127,9 +127,9 @@ class Recovery:
         problem: object
         try:
             if self._queue.age >= self._hang:
-                version.hung(self._queue.age)
+                version.on_hang(self._queue.age)
             await version.restart()
-            problem = await version.golden(self._patience)
+            problem = await version.check_golden(self._patience)
         except (ModelGone, OSError) as error:
             problem = error
         if problem is None:
@@ -152,16 +152,16 @@ class Recovery:
         while True:
             before = self._queue.replies
             await asyncio.sleep(pause)
-            if not version.answers or len(self._queue) or self._queue.replies != before:
+            if not version.is_available or len(self._queue) or self._queue.replies != before:
                 continue
-            row = (row + 1) % len(version.loaded.trial)
+            row = (row + 1) % len(version.loaded.probe_rows)
             began = self._loop.time()
-            problem = await version.golden(_NO_DEADLINE, row)
+            problem = await version.check_golden(_NO_DEADLINE, row)
             pause = min(max(_IDLE_SECONDS, _IDLE_FACTOR * (self._loop.time() - began)), _LONGEST_PAUSE_SECONDS)
-            if isinstance(problem, Outcome):
+            if isinstance(problem, FailureReason):
                 # The loss of its process has begun a recovery; a stall of the service proves nothing.
-                if problem in (Outcome.ERROR, Outcome.BAD_OUTPUT):
-                    version.fail(problem)
+                if problem in (FailureReason.ERROR, FailureReason.BAD_OUTPUT):
+                    version.suspend(problem)
             elif problem is not None:
                 log.warning("%s: %s", version.name, problem)
-                version.fail(Outcome.BAD_OUTPUT)
+                version.suspend(FailureReason.BAD_OUTPUT)
