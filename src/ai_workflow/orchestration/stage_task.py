@@ -64,7 +64,7 @@ class StageErrors:
 
     @contextlib.asynccontextmanager
     async def logged(self) -> AsyncIterator[None]:
-        """Log the error that ends the stage, and raise it with the name of the stage; `Cancelled` for a cancelled run."""
+        """Log the error that ends the stage, and raise it with the stage name; `Cancelled` for a cancelled run."""
         try:
             with process_limit.explained(), memory_pressure.translated():
                 yield
