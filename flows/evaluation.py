@@ -7,9 +7,10 @@ from typing import Any
 
 from prefect import flow
 
+from ai_workflow.orchestration import secret_blocks
 from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
 from ai_workflow.orchestration.idle_runs import IDLE
-from ai_workflow.orchestration.pipeline_run import PipelineRun, execute, secret_block
+from ai_workflow.orchestration.pipeline_run import PipelineRun, execute
 from ai_workflow.stages import drift_detector, evaluation_store, label_intake, label_joiner
 
 
@@ -45,7 +46,7 @@ async def evaluate(run: PipelineRun) -> dict[str, Any]:
     """Run the stages in their order; the moment is part of their cache key, so that each run looks anew."""
     s, moment = run.settings, round(time.time(), 3)
     asked = label_intake.Labelling.of(s)
-    joined = await run.stage(label_joiner.join, asked, moment, database=s.database, fetch_secret=secret_block)
+    joined = await run.stage(label_joiner.join, asked, moment, database=s.database, fetch_secret=secret_blocks.load)
     drifted = await run.stage(drift_detector.detect, joined, drift_detector.Watched.of(s))
     kept = await run.stage(evaluation_store.keep, joined, drifted, evaluation_store.Evaluated.of(s), moment)
     await run.show()

@@ -10,6 +10,7 @@ from prefect import flow
 
 from ai_workflow.errors import AiWorkflowError, VersionBroken
 from ai_workflow.inference import fallback
+from ai_workflow.orchestration import secret_blocks
 from ai_workflow.orchestration.flow_parameters import (
     Environment,
     LogLevel,
@@ -18,7 +19,7 @@ from ai_workflow.orchestration.flow_parameters import (
     Traceparent,
     VersionName,
 )
-from ai_workflow.orchestration.pipeline_run import PipelineRun, execute, secret_block
+from ai_workflow.orchestration.pipeline_run import PipelineRun, execute
 from ai_workflow.registry.registry import Registry, Version
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
 from ai_workflow.telemetry import logs
@@ -86,7 +87,7 @@ async def _by(run: PipelineRun, models: Registry, version: str) -> dict[str, Any
         source,
         inputs=lambda: data_loader.inspect(source),
         database=s.database,
-        fetch_secret=secret_block,
+        fetch_secret=secret_blocks.load,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)

@@ -7,9 +7,9 @@ from typing import Any
 from prefect import flow
 
 from ai_workflow.evaluation import champion
-from ai_workflow.orchestration import card_artifact
+from ai_workflow.orchestration import card_artifact, secret_blocks
 from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
-from ai_workflow.orchestration.pipeline_run import PipelineRun, execute, secret_block
+from ai_workflow.orchestration.pipeline_run import PipelineRun, execute
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
 from ai_workflow.training import protocol
@@ -51,7 +51,7 @@ async def steps(run: PipelineRun) -> dict[str, Any]:
         s.source,
         inputs=lambda: data_loader.inspect(s.source),
         database=s.database,
-        fetch_secret=secret_block,
+        fetch_secret=secret_blocks.load,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of(s))
     featured = await run.stage(feature_engineering.fit, clean, feature_engineering.Roles.of(s), s.features)
