@@ -78,7 +78,7 @@ def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -
         ({"entrypoint": "flows/none.py:none"}, "there is no file flows/none.py"),
         ({"entrypoint": "flows/drill.py:none"}, "cannot be imported"),
         ({"concurrency_limit": {"limit": 1, "collision_strategy": "WAIT"}}, "one of ENQUEUE, CANCEL_NEW"),
-        ({"entrypoint": "paused.py:paused", "concurrency_limit": 1}, "this flow pauses for a person"),
+        ({"entrypoint": "paused.py:paused", "concurrency_limit": 1}, "this flow pauses for approval"),
         ({"work_pol": POOL}, "work_pol is not known, did you mean 'work_pool'?"),
         (
             {"work_pool": {"name": "p", "job_variables": {"env": {"TOKEN": "{{ prefect.blocks.secret.token }}"}}}},

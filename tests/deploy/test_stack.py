@@ -34,7 +34,7 @@ from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 GIVEN = {name: f"canary-{name.lower()}" for name in SECRETS} | {"PREFECT_LOGIN": "canary:login", "PATH": os.defpath}
 # Comments, expansions, an escape, quotes, a pattern, a variable, an option, the home folder.
 ODD = ["a #b", "a ;b", "50%", "x%2Fy", "%(here)s", 'it\'s "so"', "[a]*", "$HOME `id`", "-c", "~", "价格 é\\n"]
-NO_CHANNEL = "0: alerts reach only the pages of Prometheus and Alertmanager. Add a channel to chat (docs/chat.md)"
+NO_CHANNEL = "0: alerts are shown by Prometheus and Alertmanager only. Add a channel to chat (docs/chat.md)"
 # Whoever is not named here beside a secret does not get it, under whatever name.
 READERS = {
     "PREFECT_LOGIN": {"server", "worker", "exporter", "relay"},
