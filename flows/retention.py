@@ -55,7 +55,7 @@ async def retention(
         approval.check(wait_hours)
         store, run = Store(settings.store.root), run_ownership.current()
         # Recovery finds a paused run without a process by its lock, and reschedules it.
-        await run_ownership.claim(store, trace_context.id_of_run(str(run.id)), looks_after=True)
+        await run_ownership.claim(store, trace_context.trace_id_of_run(str(run.id)), is_maintenance=True)
         try:
             result = await _answered(store, settings, run, wait_hours) or await _first(store, settings, run, wait_hours)
         except Pause:
@@ -100,7 +100,7 @@ async def _answered(store: Store, settings: Settings, run: FlowRun, wait_hours: 
 
 async def _first(store: Store, settings: Settings, run: FlowRun, wait_hours: float) -> dict[str, Any]:
     """Ask about a new plan, unless another retention of these models is not over."""
-    with run_lock.alone(store, f"retention-{settings.models.replace('/', '-')}") as alone:
+    with run_lock.exclusive(store, f"retention-{settings.models.replace('/', '-')}") as alone:
         if not alone:
             return _said("another retention waits for an answer")
         if other := await pending_approvals.other(store, settings.models, str(run.id)):

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import flow
 
-from ai_workflow.errors import AiWorkflowError, VersionBroken
+from ai_workflow.errors import AiWorkflowError, BrokenVersionError
 from ai_workflow.inference import fallback
 from ai_workflow.orchestration.flow_parameters import (
     Environment,
@@ -68,7 +68,7 @@ async def score(run: PipelineRun, version: str) -> dict[str, Any]:
     for name, other in zip_longest(chain, chain[1:]):
         try:
             return await _by(run, models, name)
-        except VersionBroken as error:
+        except BrokenVersionError as error:
             if other is None:
                 raise
             log.warning("%s cannot answer, so that %s does: %s", name, other, error.problem)
@@ -88,7 +88,7 @@ async def _by(run: PipelineRun, models: Registry, version: str) -> dict[str, Any
         database=s.database,
         fetch_secret=secret_block,
     )
-    clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of_spec(spec, s))
+    clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)
     options = inference.Scoring(
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
@@ -105,4 +105,4 @@ def _found(models: Registry, version: str) -> Version:
     try:
         return models.get(version)
     except AiWorkflowError as error:
-        raise VersionBroken(str(error)) from error
+        raise BrokenVersionError(str(error)) from error

@@ -100,9 +100,9 @@ def test_a_damaged_or_missing_copy_is_made_whole_by_storing_again(
     stored = result_store.keep(store, scored, "people")
     path = store.local(stored["files"][1]["path"])
     path.unlink() if damage is None else path.write_bytes(damage)
-    assert partitions.broken(store, stored) == [stored["files"][1]["path"]]
+    assert partitions.find_corrupt(store, stored) == [stored["files"][1]["path"]]
     assert result_store.keep(store, scored, "people") == stored
-    assert partitions.broken(store, stored) == []
+    assert partitions.find_corrupt(store, stored) == []
 
 
 def test_one_changed_byte_in_stored_predictions_is_found_when_they_are_read(store: Store, scored: Result) -> None:

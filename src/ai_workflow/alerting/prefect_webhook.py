@@ -100,4 +100,4 @@ def _trace_id(found: Any) -> str:
     try:
         return trace_context.from_traceparent(found.traceparent)
     except AiWorkflowError:
-        return trace_context.id_of_run(found.flow_run_id) if found.flow_run_id else ""
+        return trace_context.trace_id_of_run(found.flow_run_id) if found.flow_run_id else ""

@@ -67,7 +67,7 @@ class Server:
         Raises:
             AiWorkflowError: it cannot listen there, or there is no room for its threads.
         """
-        process_limit.require(_THREADS)
+        process_limit.require_threads(_THREADS)
         _keep_addresses_to_ourselves()
         asyncio.run(self._serve())
 
@@ -85,7 +85,7 @@ class Server:
             access_log=False, server_header=False, limit_concurrency=_MOST_REQUESTS,
             timeout_graceful_shutdown=round(self._relay.answer_seconds) + 1,
         )  # fmt: skip
-        garbage_collection.settle()
+        garbage_collection.tune_for_server()
         try:
             await _Server(config).serve()
         finally:
@@ -129,7 +129,7 @@ def _keep_addresses_to_ourselves() -> None:
     """Write no addresses of chats into logs: who knows them may write there."""
     for name in ("httpx", "httpcore", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logs.take_over()
+    logs.capture_all_output()
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     # What Apprise says is heard and told as ours.
     logging.getLogger("apprise").propagate = False

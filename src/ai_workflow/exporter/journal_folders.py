@@ -68,7 +68,7 @@ class LocalFolders:
             # Before the list, so that what comes after it is another change.
             self._remember(trace_id, changed)
             with contextlib.suppress(OSError):
-                yield trace_id, journal.in_order(os.listdir(f"{self._root}/{trace_id}"))  # noqa: PTH208
+                yield trace_id, journal.sort_names(os.listdir(f"{self._root}/{trace_id}"))  # noqa: PTH208
 
     def again(self, trace_id: str) -> None:
         """Take a folder for changed at the next look, too."""
@@ -142,7 +142,7 @@ class ObjectFolders:
             return found
         there = set(filter(_TRACE_ID.match, self._store.names(journal.FOLDER)))
         wanted = sorted((there - self._counts.keys()) | (there & watched))
-        return {name: journal.in_order(self._store.names(f"{journal.FOLDER}/{name}")) for name in wanted}
+        return {name: journal.sort_names(self._store.names(f"{journal.FOLDER}/{name}")) for name in wanted}
 
     def _all(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -150,4 +150,4 @@ class ObjectFolders:
             trace_id, name = path.split("/")[-2:]
             if _TRACE_ID.match(trace_id):
                 found.setdefault(trace_id, []).append(name)
-        return {trace_id: journal.in_order(names) for trace_id, names in found.items()}
+        return {trace_id: journal.sort_names(names) for trace_id, names in found.items()}

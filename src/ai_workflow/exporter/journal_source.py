@@ -85,7 +85,7 @@ class JournalSource:
 
     def _took_plain(self, trace_id: str, names: list[str], trace: _Trace) -> bool:
         """Take a trace whose one run has ended; of its stages only what is later than what is known is read."""
-        self._read(trace_id, [name for name in names if journal.parts(name)[0] in _OF_RUNS], trace.events)
+        self._read(trace_id, [name for name in names if journal.parse_name(name)[0] in _OF_RUNS], trace.events)
         runs, _ = fold(event for event in trace.events.values() if event)
         if len(runs) != 1 or not runs[0].ended:
             # Damaged, or it tells of a run within another one.
@@ -93,7 +93,7 @@ class JournalSource:
         runs[0].failed_stage = next(
             (
                 stage
-                for stage, status in map(journal.parts, reversed(names))
+                for stage, status in map(journal.parse_name, reversed(names))
                 if status == journal.ERROR and stage != journal.RUN
             ),
             "",
@@ -107,7 +107,7 @@ class JournalSource:
         """Return the last files of each stage that tell something, unless what they tell is known of a later time."""
         last: dict[tuple[str, str], str] = {}
         for name in names:
-            stage, status = journal.parts(name)
+            stage, status = journal.parse_name(name)
             if stage not in _OF_RUNS and status not in (journal.STARTED, journal.SKIPPED):
                 last |= {(stage, metric): name for metric, told_by in _TOLD_BY.items() if status in told_by}
         wanted = {
@@ -204,7 +204,7 @@ def _not_from_the_future(event: Event) -> Event:
 
 def _is_plain(names: list[str]) -> bool:
     """Say whether a trace is of one run that began, ended, and was left alone: as nearly all are."""
-    parts = list(map(journal.parts, names))
+    parts = list(map(journal.parse_name, names))
     of_runs = [part for part in parts if part[0] in _OF_RUNS]
     began, ended = parts[:1], parts[-1:]
     is_whole = began == [(journal.RUN, journal.STARTED)] and ended[0][0] == journal.RUN

@@ -16,7 +16,7 @@ def gone(store: Store, run: Run) -> bool | None:
     A lock that is held outweighs everything. One that is free says for sure that its holder is gone, if that was on
     this machine: in whatever container, the kernel's boot is the same.
     """
-    lock = run_lock.look(store, run.id) if run.id else run_lock.Lock(held=False)
+    lock = run_lock.status(store, run.id) if run.id else run_lock.LockStatus(held=False)
     if lock.held:
         return False
     here = socket.gethostname()
@@ -25,4 +25,4 @@ def gone(store: Store, run: Run) -> bool | None:
             return True
         return None
     # Without a lock's record there is the process id; a run that ended in order has said so.
-    return not journal.alive(run.writer) if run.writer.host == here else None
+    return not journal.is_alive(run.writer) if run.writer.host == here else None

@@ -33,7 +33,7 @@ async def upkeep(
     """
     log = logs.logger(name)
     chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
-    trace_id = trace_context.id_of_run(str(flow_run.id))
+    trace_id = trace_context.trace_id_of_run(str(flow_run.id))
     run_logs.set_up(None)
     with trace_context.bound(trace_id=trace_id):
         try:
@@ -46,7 +46,7 @@ async def upkeep(
         except AiWorkflowError as error:
             return await refused_runs.refuse(refused_runs.Request(name, config, environment, trace_id), error)
         try:
-            with process_limit.explained(), memory_pressure.translated():
+            with process_limit.limit_errors_wrapped(), memory_pressure.memory_errors_wrapped():
                 return idle_runs.ended(await work(settings))
         except AiWorkflowError as error:
             log.error("%s", error)

@@ -16,7 +16,7 @@ from prefect.states import Crashed, Failed
 
 from ai_workflow.config import loader, variables
 from ai_workflow.config.settings import Settings
-from ai_workflow.errors import AiWorkflowError, Interrupted
+from ai_workflow.errors import AiWorkflowError, RunInterruptedError
 from ai_workflow.orchestration import (
     idle_runs,
     refused_runs,
@@ -52,11 +52,13 @@ class PipelineRun:
         self.store = Store(settings.store.root)
         self.trace_id, self._flow = trace_id, flow
         self._journal = journal.Journal(self.store)
-        self._visit = partial(instrumentation.Visit, trace_id, settings.pipeline, flow, flow_run_id=flow_run.id)
+        self._visit = partial(
+            instrumentation.StageExecution, trace_id, settings.pipeline, flow, flow_run_id=flow_run.id
+        )
         self._observers = (
-            instrumentation.Journaling(self._journal),
-            instrumentation.Counting(),
-            instrumentation.Debugging(),
+            instrumentation.JournalObserver(self._journal),
+            instrumentation.MetricsObserver(),
+            instrumentation.DebugLogObserver(),
         )
         # The results so far, and the states that they are of: a stage waits for those whose results it is given.
         self._results: list[tuple[Result, State[Any]]] = []
@@ -174,7 +176,7 @@ async def execute(
         trace_id = trace_context.from_traceparent(traceparent) if traceparent else trace_id
     except AiWorkflowError as error:
         problem = error
-    trace_context.give_run(str(flow_run.id), trace_id)
+    trace_context.set_trace_of_run(str(flow_run.id), trace_id)
     with trace_context.bound(trace_id=trace_id):
         try:
             if problem is not None:
@@ -196,11 +198,14 @@ async def execute(
 async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[Result]]) -> FlowResult:
     with GracefulStop() as stop:
         try:
-            with instrumentation.stage(run._visit(journal.RUN), run._observers[:1]) as visit, process_limit.explained():
-                with memory_pressure.translated():
+            with (
+                instrumentation.stage(run._visit(journal.RUN), run._observers[:1]) as visit,
+                process_limit.limit_errors_wrapped(),
+            ):
+                with memory_pressure.memory_errors_wrapped():
                     result = await steps(run)
                 visit.message = result["message"]
-        except Interrupted as error:
+        except RunInterruptedError as error:
             stop.pass_on()
             return Crashed(message=f"{error.stage}: {error}")
         except AiWorkflowError as error:
@@ -219,4 +224,4 @@ def _own_trace() -> str:
     span = otel.get_current_span().get_span_context()
     if span.is_valid:
         return f"{span.trace_id:032x}"
-    return trace_context.id_of_run(flow_run.id) if flow_run.id else trace_context.new_id()
+    return trace_context.trace_id_of_run(flow_run.id) if flow_run.id else trace_context.new_id()

@@ -65,14 +65,14 @@ def _settings(pipeline: str | None, environment: str | None) -> Settings | None:
 
 async def _record(request: Request, root: str, pipeline: str, error: AiWorkflowError) -> None:
     """Write the run into the journal, and its trace as an artifact; a failure to do so is only logged."""
-    visit = instrumentation.Visit(
+    visit = instrumentation.StageExecution(
         request.trace_id, pipeline, request.flow, journal.RUN, flow_run_id=str(flow_run.id), status=journal.ERROR,
         message=str(error),
     )  # fmt: skip
     key = f"{pipeline.replace('_', '-')}-{request.flow}-trace"
     try:
         book = journal.Journal(Store(root))
-        with instrumentation.stage(visit, (instrumentation.Journaling(book),)):
+        with instrumentation.stage(visit, (instrumentation.JournalObserver(book),)):
             pass
         await trace_artifact.create(book.read(request.trace_id), request.trace_id, key)
     except Exception as problem:

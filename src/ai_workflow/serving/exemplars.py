@@ -49,7 +49,7 @@ class Exemplars:
         if shown is not None:
             if now < shown.until and seconds <= _SLOWER * shown.seconds:
                 return
-            metrics.forget(_NAME, self._pipeline, *key, shown.trace_id)
+            metrics.remove_labels(_NAME, self._pipeline, *key, shown.trace_id)
         stands = _COLUMN_STANDS_SECONDS if column else _STANDS_SECONDS
         self._shown[key] = _Example(trace_id, now + stands, seconds)
         metrics.get(_NAME).labels(self._pipeline, *key, trace_id).set(1)
@@ -57,4 +57,4 @@ class Exemplars:
     def forget(self, version: str) -> None:
         """Remove the exemplars of a version."""
         for key in [key for key in self._shown if key[0] == version]:
-            metrics.forget(_NAME, self._pipeline, *key, self._shown.pop(key).trace_id)
+            metrics.remove_labels(_NAME, self._pipeline, *key, self._shown.pop(key).trace_id)

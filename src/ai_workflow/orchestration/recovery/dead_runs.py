@@ -41,14 +41,14 @@ async def why_gone(runs: FoundRuns, found: Found) -> str | None:
         return None
     holder = lock.holder
     # Only the process of an attempt pauses it: what is paused has its lock from the same attempt.
-    if holder and holder.was_here and (found.is_paused or holder.attempt == str(found.state.id)):
+    if holder and holder.is_same_boot and (found.is_paused or holder.attempt == str(found.state.id)):
         return f"process {holder.pid} is gone"
     if found.is_paused or found.state.type == StateType.RUNNING:
         silent = found.age > options.heartbeat_seconds and not await _beats(runs, found)
         return f"no heartbeat for {options.heartbeat_seconds:g} s" if silent else None
     if found.age <= 60 * options.pending_minutes:
         return None
-    if found.state.type == StateType.CANCELLING and not (holder and holder.was_here) and await _beats(runs, found):
+    if found.state.type == StateType.CANCELLING and not (holder and holder.is_same_boot) and await _beats(runs, found):
         return None
     return f"{found.state.name} for more than {options.pending_minutes:g} minutes, and no process"
 
@@ -77,7 +77,7 @@ async def _mark(runs: FoundRuns, found: Found, reason: str) -> None:
         done += f". To go on: {_command(found)}"
     runs.note(found, journal.SKIPPED if cancelled else journal.ERROR, done)
     if cancelled or found.run.deployment_id is None:
-        run_lock.forget(found.store, found.id)
+        run_lock.remove(found.store, found.id)
 
 
 def _command(found: Found) -> str:

@@ -115,4 +115,4 @@ async def _close(runs: FoundRuns, found: Found, status: str, message: str) -> No
     runs.note(found, status, message)
     # Forced, as Prefect refuses to crash a crashed run; the message is what keeps it from being seen to again.
     await runs.client.set_flow_run_state(found.run.id, Crashed(message=message), force=True)
-    run_lock.forget(found.store, found.id)
+    run_lock.remove(found.store, found.id)

@@ -69,9 +69,9 @@ class Found:
         """Whether its process waits for a person; a suspended run has none, and none is missed."""
         return self.state.type == StateType.PAUSED and not self.state.state_details.pause_reschedule
 
-    def lock(self) -> run_lock.Lock:
+    def lock(self) -> run_lock.LockStatus:
         """Return the run's lock as it is now."""
-        return run_lock.look(self.store, self.id)
+        return run_lock.status(self.store, self.id)
 
     def traces(self) -> list[str]:
         """Return the trace ids that the run may have written under, the most likely one first."""
@@ -81,7 +81,7 @@ class Found:
             # A bad one is what the run failed of.
             with suppress(AiWorkflowError):
                 found.append(trace_context.from_traceparent(header))
-        return list(dict.fromkeys([*found, trace_context.id_of_run(self.id)]))
+        return list(dict.fromkeys([*found, trace_context.trace_id_of_run(self.id)]))
 
 
 class FoundRuns:
@@ -94,7 +94,7 @@ class FoundRuns:
 
     def alone(self) -> AbstractContextManager[bool]:
         """Keep other recoveries of this machine out."""
-        return run_lock.alone(Store(self._settings.store.root), "recovery")
+        return run_lock.exclusive(Store(self._settings.store.root), "recovery")
 
     async def unfinished(self) -> list[Found]:
         """Return the runs that have, or should have, a process."""
