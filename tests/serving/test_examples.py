@@ -59,7 +59,7 @@ def test_a_much_slower_request_takes_the_place_of_a_slow_one() -> None:
 
 
 def test_an_example_gives_way_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exemplars, "_STANDS_SECONDS", 0.0)
+    monkeypatch.setattr(exemplars, "_KEEP_SECONDS", 0.0)
     kept = Exemplars("shop")
     for trace_id in ("a", "b"):
         kept.record("v1", "error", trace_id)

@@ -19,7 +19,7 @@ from ai_workflow.inference import model_worker
 from ai_workflow.serving.attempt_metrics import AttemptMetrics, FailureReason
 from ai_workflow.serving.exemplars import Exemplars
 from ai_workflow.serving.routing import job_queue, loaded_model, recovery
-from ai_workflow.serving.routing.job_queue import Answers
+from ai_workflow.serving.routing.job_queue import PendingResult
 from ai_workflow.serving.routing.served_model import ServedModel
 from tests.serving import shop
 from tests.serving.running import HERE, children, lives
@@ -68,9 +68,11 @@ def data(rows: int, seed: int = 0) -> bytes:
     return shop.matrix(shop.rows(rows, seed)).tobytes()
 
 
-def answer(model: ServedModel, rows: int, seed: int = 0, seconds: float = 5.0, *, expires: bool = False) -> Answers:
+def answer(
+    model: ServedModel, rows: int, seed: int = 0, seconds: float = 5.0, *, is_client_deadline: bool = False
+) -> PendingResult:
     sent = data(rows, seed)
-    found = model.answer(sent, rows, asyncio.get_running_loop().time() + seconds, expires=expires)
+    found = model.submit(sent, rows, asyncio.get_running_loop().time() + seconds, is_client_deadline=is_client_deadline)
     assert isinstance(found, asyncio.Future), found
     return found
 
@@ -105,11 +107,11 @@ def test_short_deadlines_of_callers_do_not_count_against_a_version(root: Path, f
     async def work() -> None:
         async with started(root) as model:
             failing.write_text("hang")
-            asked = [answer(model, 1, seconds=0.001, expires=True) for _ in range(20)]
+            asked = [answer(model, 1, seconds=0.001, is_client_deadline=True) for _ in range(20)]
             # Held back once, these have waited for much less than an attempt may take.
             assert set(await asyncio.gather(*asked)) <= {FailureReason.EXPIRED, FailureReason.STALLED}
             assert model.status == "ok"
-            late = [answer(model, 1, seconds=2 * PATIENCE, expires=True) for _ in range(20)]
+            late = [answer(model, 1, seconds=2 * PATIENCE, is_client_deadline=True) for _ in range(20)]
             assert set(await asyncio.gather(*late)) & {FailureReason.TIMEOUT, FailureReason.HUNG}
             # It hangs, whatever the deadlines of the callers were: soon it gets no requests.
             while model.status == "ok":
@@ -136,7 +138,7 @@ def test_what_is_of_no_use_any_more_is_not_asked(
     root: Path, failing: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However late a busy machine lets timers fire, the service counts as running.
-    monkeypatch.setattr(job_queue, "_LATE", math.inf)
+    monkeypatch.setattr(job_queue, "_LATE_SECONDS", math.inf)
 
     async def work() -> None:
         async with started(root) as model:
@@ -173,7 +175,7 @@ def test_a_full_queue_refuses_at_once(root: Path, failing: Path) -> None:
         async with started(root, queue=3) as model:
             failing.write_text("slow")
             waiting = [answer(model, 1) for _ in range(3)]
-            assert model.answer(data(1), 1, asyncio.get_running_loop().time() + 5) == FailureReason.BUSY
+            assert model.submit(data(1), 1, asyncio.get_running_loop().time() + 5) == FailureReason.BUSY
             failing.unlink()
             for each in waiting:
                 assert not isinstance(await each, FailureReason)
@@ -225,7 +227,7 @@ def test_while_it_fails_it_is_probed_with_golden_rows_and_not_with_requests(root
                 assert await answer(model, 1) == FailureReason.BAD_OUTPUT
             until = asyncio.get_running_loop().time() + 1.2
             while asyncio.get_running_loop().time() < until:
-                assert model.answer(data(1), 1, until) == FailureReason.BAD_OUTPUT, "refused at once, with the reason"
+                assert model.submit(data(1), 1, until) == FailureReason.BAD_OUTPUT, "refused at once, with the reason"
                 await asyncio.sleep(0.05)
             failing.unlink()
             while not model.is_available:
@@ -263,7 +265,7 @@ def test_requests_do_not_wait_behind_a_batch_that_is_late(root: Path) -> None:
             behind = [answer(model, 1, seconds=60) for _ in range(3)]
             assert await first == FailureReason.TIMEOUT
             assert [await each for each in behind] == [FailureReason.TIMEOUT] * 3
-            assert model.answer(data(1), 1, asyncio.get_running_loop().time() + 60) == FailureReason.TIMEOUT
+            assert model.submit(data(1), 1, asyncio.get_running_loop().time() + 60) == FailureReason.TIMEOUT
 
     run(work)
 
@@ -290,7 +292,7 @@ def test_a_version_that_comes_back_gets_one_request_at_a_time(
             sent = data(1)
             until = asyncio.get_running_loop().time() + 60
             first = answer(model, 1, seconds=60)
-            assert [model.answer(sent, 1, until) for _ in range(15)] == [FailureReason.RECOVERING] * 15
+            assert [model.submit(sent, 1, until) for _ in range(15)] == [FailureReason.RECOVERING] * 15
             failing.unlink()
             assert not isinstance(await first, FailureReason)
             failing.write_text("raise")
@@ -317,7 +319,7 @@ def test_a_version_that_is_stopped_again_and_again_is_back_soon_after_the_last_t
             while loop.time() < end:
                 for child in children(os.getpid()):
                     os.kill(child, signal.SIGSTOP)
-                asked = [model.answer(data(1), 1, loop.time() + PATIENCE) for _ in range(16)]
+                asked = [model.submit(data(1), 1, loop.time() + PATIENCE) for _ in range(16)]
                 found = [await each for each in asked if isinstance(each, asyncio.Future)]
                 late += len(found)
                 await asyncio.sleep(0.05)

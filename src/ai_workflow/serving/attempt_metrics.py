@@ -1,4 +1,4 @@
-"""Metrics of one version: each request that was put to it counts once, by what this version did with it."""
+"""Metrics of one version: each request sent to it counts once, by the reason of the attempt."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from ai_workflow.serving.exemplars import Exemplars
 from ai_workflow.serving.routing.circuit_breaker import BreakerState
 from ai_workflow.telemetry import metrics
 
-# A trace id goes with every latency that long, and with another one once in an interval: each costs microseconds.
-# A request that long is an example of a slow one, too.
+# Latencies from SLOW_SECONDS have a trace ID; others once in EXEMPLAR_SECONDS, because each costs microseconds.
 SLOW_SECONDS, EXEMPLAR_SECONDS = 0.1, 1.0
 
 
 class FailureReason(StrEnum):
-    """Why a version gave no answer."""
+    """Why an attempt at a version failed."""
 
     TIMEOUT = "timeout"
     ERROR = "error"
@@ -26,16 +25,16 @@ class FailureReason(StrEnum):
     BUSY = "busy"
     UNFIT = "unfit"
     RETIRED = "retired"
-    # It has only just come back from a fault, and gets one request at a time.
+    # The version has just recovered, and gets one request at a time.
     RECOVERING = "recovering"
-    # The service itself stood still: the version is not to blame.
+    # The service itself was stalled: not a failure of the version.
     STALLED = "stalled"
-    # The deadline that the caller set had passed before an attempt counts as late: the version is not to blame.
+    # The deadline of the client passed before the attempt counted as late: not a failure of the version.
     EXPIRED = "expired"
 
     @property
     def is_late(self) -> bool:
-        """Whether the time was over."""
+        """Whether the deadline has passed."""
         return self in (FailureReason.TIMEOUT, FailureReason.HUNG, FailureReason.STALLED, FailureReason.EXPIRED)
 
 
@@ -52,13 +51,13 @@ _RESTARTS = (FailureReason.CRASHED, FailureReason.HUNG)
 
 
 class ExemplarSampler:
-    """The trace ids of a histogram: of every slow request, and of one other in an interval."""
+    """Exemplars of a histogram: the trace IDs of all slow requests, and of one other in an interval."""
 
     def __init__(self) -> None:
         self._next = 0.0
 
     def of(self, seconds: float, trace_id: str) -> dict[str, str] | None:
-        """Return the exemplar of an observation, or None where it needs none."""
+        """Return the exemplar of an observation, or None if it has none."""
         now = time.monotonic()
         if seconds < SLOW_SECONDS and now < self._next:
             return None
@@ -70,9 +69,9 @@ class AttemptMetrics:
     """The metrics of one version.
 
     Args:
-        pipeline: whose version it is.
+        pipeline: the pipeline of the version.
         version: its name.
-        exemplars: where the traces of its failures are shown.
+        exemplars: the exemplars of failed requests.
     """
 
     def __init__(self, pipeline: str, version: str, exemplars: Exemplars) -> None:
@@ -81,55 +80,55 @@ class AttemptMetrics:
         self.initialize()
 
     def initialize(self) -> None:
-        """Show all series at 0: Prometheus sees no rise in a counter that begins above 0."""
+        """Create all series at 0, because Prometheus sees no increase in a counter that starts above 0."""
         labels, get = self._labels, metrics.get
         self._total: dict[str, Any] = {status: get("inference_total").labels(*labels, status) for status in STATUSES}
         refused = get("inference_refused_total")
-        self._refused = {outcome: refused.labels(*labels, outcome.value) for outcome in FailureReason}
+        self._refused = {reason: refused.labels(*labels, reason.value) for reason in FailureReason}
         restarts = get("model_worker_restarts_total")
-        self._restarts = {outcome: restarts.labels(*labels, outcome.value) for outcome in _RESTARTS}
+        self._restarts = {reason: restarts.labels(*labels, reason.value) for reason in _RESTARTS}
         self._seconds = get("inference_latency_seconds").labels(*labels)
         self._state = get("model_breaker_state").labels(*labels)
         self._state.set(BreakerState.CLOSED)
 
     def record_success(self, seconds: float, trace_id: str, *, is_fallback: bool) -> None:
-        """Count an answer, and how long this version took for it."""
+        """Count a success and its duration."""
         self._total["fallback" if is_fallback else "success"].inc()
         self._observe(seconds, trace_id)
 
-    def record_failure(self, outcome: FailureReason, seconds: float, trace_id: str) -> None:
-        """Count a request that this version did not answer, and how long it was waited for."""
-        status = _STATUS_OF.get(outcome)
+    def record_failure(self, reason: FailureReason, seconds: float, trace_id: str) -> None:
+        """Count a failed attempt and its duration."""
+        status = _STATUS_OF.get(reason)
         if status is None:
-            self._refused[outcome].inc()
+            self._refused[reason].inc()
             return
         self._total[status].inc()
         self._exemplars.record(self._version, status, trace_id)
         self._observe(seconds, trace_id)
 
-    def record_skipped(self, outcome: FailureReason, trace_id: str) -> None:
-        """Count a request that this version was not sent, as it would not have answered."""
-        self._refused[outcome].inc()
-        if outcome is FailureReason.BUSY:
+    def record_skipped(self, reason: FailureReason, trace_id: str) -> None:
+        """Count a request that was rejected without sending it to the version."""
+        self._refused[reason].inc()
+        if reason is FailureReason.BUSY:
             self._total["rejected"].inc()
             self._exemplars.record(self._version, "rejected", trace_id)
 
-    def record_process_loss(self, outcome: FailureReason, trace_id: str) -> None:
-        """Count a process that ended, or was killed; the log has its restart under the trace."""
-        if outcome in self._restarts:
-            self._restarts[outcome].inc()
+    def record_process_loss(self, reason: FailureReason, trace_id: str) -> None:
+        """Count a worker that exited or was killed; the log has its restart under the trace."""
+        if reason in self._restarts:
+            self._restarts[reason].inc()
             self._exemplars.record(self._version, "crash", trace_id)
 
-    def record_fault(self, outcome: FailureReason, trace_id: str) -> None:
-        """Show the trace of a fault under which the log has the version's way back."""
-        self._exemplars.record(self._version, _STATUS_OF.get(outcome, "error"), trace_id)
+    def record_fault(self, reason: FailureReason, trace_id: str) -> None:
+        """Set the exemplar of a fault; the log has the recovery under its trace."""
+        self._exemplars.record(self._version, _STATUS_OF.get(reason, "error"), trace_id)
 
     def set_breaker_state(self, state: BreakerState) -> None:
-        """Show the breaker's state."""
+        """Set the metric of the breaker's state."""
         self._state.set(state)
 
     def forget(self) -> None:
-        """Remove all series of the version, as it serves no more."""
+        """Remove all series of the version."""
         for name, values in (
             ("inference_total", STATUSES),
             ("inference_refused_total", tuple(FailureReason)),

@@ -145,12 +145,12 @@ class InferenceEndpoints:
                 f"{input_rows.rows} rows with {width} classes each are more than {MAX_VALUES} probabilities"
             )
         data = await self._encoded(input_rows, chain, is_small=len(request.body) <= json_body.SMALL_BYTES)
-        chain_result = await chain.answer(
+        chain_result = await chain.predict(
             input_rows.rows,
             lambda model: data.get(model.loaded.encoding_id),
             request.arrived + deadline,
             request.trace_id,
-            expires=deadline < self._deadline,
+            is_client_deadline=deadline < self._deadline,
         )
         if log.isEnabledFor(logging.DEBUG):
             with trace_context.bound(trace_id=request.trace_id):
@@ -196,8 +196,8 @@ class InferenceEndpoints:
         return data
 
     def _unanswered(self, chain_result: ChainResult, request: Request) -> HttpError:
-        is_late = chain_result.last is not None and chain_result.last.is_late
-        status = "timeout" if is_late else "rejected" if chain_result.last is FailureReason.BUSY else "error"
+        is_late = chain_result.last_failure is not None and chain_result.last_failure.is_late
+        status = "timeout" if is_late else "rejected" if chain_result.last_failure is FailureReason.BUSY else "error"
         self._request_metrics.record_error(EXPIRED if chain_result.is_expired else status, request.trace_id)
         self._fallbacks.report(chain_result, "an error", request.trace_id)
         return HttpError(504 if is_late else 503, f"no answer: {chain_result.reasons}", RETRY)

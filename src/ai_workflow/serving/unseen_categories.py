@@ -1,4 +1,4 @@
-"""Counts of the categories that callers send and training never saw, by version and column."""
+"""Counters of categories in requests that the training data did not have, by version and column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAME, KIND = "inference_unseen_category_total", "unseen"
 
 
 class UnseenCategories:
-    """The counters of one pipeline; they are shown as 0 as soon as a version is loaded.
+    """The counters of one pipeline; they start at 0 as soon as a version is loaded.
 
     Args:
         pipeline: the pipeline that is served.
@@ -24,7 +24,7 @@ class UnseenCategories:
         self._columns: dict[str, tuple[str, ...]] = {}
 
     def initialize(self, version: str, encoder: Encoder) -> None:
-        """Show the counters of a version."""
+        """Create the counters of a version at 0."""
         self._columns[version] = tuple(encoder.categories)
         for column in self._columns[version]:
             metrics.get(_NAME).labels(self._pipeline, version, column)
@@ -33,7 +33,7 @@ class UnseenCategories:
         """Count the unseen values of a request, unless the version was removed meanwhile.
 
         Args:
-            version: the name of the version that answered.
+            version: the name of the version that returned the result.
             unseen: the number of unseen values by column.
             trace_id: the trace of the request.
         """

@@ -1,4 +1,4 @@
-"""Keeps a flow run to one process, and lets `recovery` see whether that process lives: by the lock of the run."""
+"""Lock of a flow run: one process runs it, and `recovery` sees whether that process lives."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ log = logs.logger("flow")
 
 
 async def claim(store: Store, trace_id: str, *, is_maintenance: bool = False) -> None:
-    """Hold the lock of the flow run at hand until this process ends.
+    """Hold the lock of the current flow run until this process ends.
 
     Args:
         store: the store of the run.
-        trace_id: what the run writes under.
-        is_maintenance: this run looks after those of others: it does not keep their data from being deleted.
+        trace_id: the trace of the run.
+        is_maintenance: whether retention may delete data and checkpoints while this run is at work.
 
     Raises:
-        Abort: another process has this run; Prefect then ends this one, and leaves the state of the run alone.
+        Abort: another process has this run; Prefect then ends this one without a change of state.
         StoreError: the store cannot be written.
         ProcessLimitError: no thread can be started to write it.
     """
@@ -37,22 +37,22 @@ async def claim(store: Store, trace_id: str, *, is_maintenance: bool = False) ->
         with process_limit.limit_errors_wrapped():
             await asyncio.to_thread(run_lock.acquire, store, str(run.id), Holder(trace_id, attempt, is_maintenance))
     except RunLockedError as error:
-        log.error("%s: that one goes on, this one ends", error)
+        log.error("%s: that process continues, this one ends", error)
         raise Abort(str(error)) from error
 
 
-def tidy_at_exit(store: Store) -> None:
-    """Have the lock file removed when this process ends; that of a run that crashed stays, for its next attempt."""
+def remove_at_exit(store: Store) -> None:
+    """Remove the lock file when this process ends; a crashed run keeps it for its next attempt."""
     run_lock.remove_at_exit(store, str(current().id))
 
 
 def release(store: Store) -> None:
-    """Release the lock of the flow run at hand: it is suspended, and goes on in another process."""
+    """Release the lock of the current flow run, which is suspended and continues in another process."""
     run_lock.release(store, str(current().id))
 
 
 def current() -> FlowRun:
-    """Return the flow run at hand."""
+    """Return the current flow run."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
