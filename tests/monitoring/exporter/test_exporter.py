@@ -22,6 +22,8 @@ from tests import processes
 from tests.monitoring.exporter import evaluations
 from tests.monitoring.exporter.places import ROOT, Book, Exporting, scrape, told
 
+pytestmark = pytest.mark.integration
+
 RUN = """
 import sys, time
 from ai_workflow.telemetry import instrumentation as observe; from ai_workflow.storage import run_lock
