@@ -113,6 +113,12 @@ def test_the_page_of_the_architecture_names_each_package_once() -> None:
     assert sorted(named) == sorted(packages)
 
 
+def test_file_locks_are_taken_in_one_module() -> None:
+    folders = [PACKAGE, *(ROOT / name for name in ("flows", "blocks", "deploy", "monitoring"))]
+    users = [path for folder in folders for path in folder.rglob("*.py") if "flock" in path.read_text()]
+    assert [str(path.relative_to(PACKAGE)) for path in users] == ["storage/locks.py"]
+
+
 def test_flow_files_hide_nothing_and_hold_no_state() -> None:
     assert flow_violations(ROOT / "flows") == []
 

@@ -25,7 +25,7 @@ from ai_workflow.features import transform
 from ai_workflow.features.cell_reader import Reader
 from ai_workflow.features.row_encoder import BadRows, Encoder
 from ai_workflow.serving.protocol import oip
-from ai_workflow.serving.protocol.tensors import NUMBERS
+from ai_workflow.serving.protocol.tensors import NUMBER_FORMATS
 from ai_workflow.stages import data_loader, feature_engineering, preprocessor
 from ai_workflow.storage.store import Store
 
@@ -260,8 +260,8 @@ def test_what_a_batch_refuses_and_http_does_not_is_documented(tmp_path: Path) ->
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
 def test_a_binary_tensor_of_floats_holds_the_decimals_that_were_written(datatype: str) -> None:
-    data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBERS[datatype]).tobytes()
+    data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBER_FORMATS[datatype]).tobytes()
     tensor = {"name": "x", "datatype": datatype, "shape": [3], "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    rows = oip.parse(head + data, len(head), 3).question.values()
+    rows = oip.parse(head + data, len(head), 3).input_rows.values()
     assert rows == [{"x": 0.5}, {"x": -999.9 if datatype != "FP16" else -999.5}, {"x": 0.0}]

@@ -15,7 +15,7 @@ def test_debug_shows_which_attempt_failed(caplog: pytest.LogCaptureFixture) -> N
         raise TransientError("the database cannot be reached", "Is it running?")
 
     caplog.set_level("DEBUG", logger="ai_pipeline")
-    attempt = stage_task.Attempt(down, "data_loader")  # type: ignore[arg-type]
+    attempt = stage_task.Attempt(down, stage_task.StageErrors("data_loader"))  # type: ignore[arg-type]
     state = asyncio.run(stage_task._perform("key", attempt))
     assert state.name == "Transient"  # type: ignore[union-attr]
     assert "retry: attempt 1 of 3 failed" in caplog.messages

@@ -19,7 +19,7 @@ import pytest
 from ai_workflow.datasets import partitions
 from ai_workflow.inference import prediction_files
 from ai_workflow.serving.logs import compaction, prediction_log
-from ai_workflow.serving.logs.prediction_log import PredictionLog, Record
+from ai_workflow.serving.logs.prediction_log import PredictionLog, PredictionRecord
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import metrics
 from tests.serving import shop
@@ -129,9 +129,9 @@ def book(folder: Path) -> PredictionLog:
     return PredictionLog(folder, values=False, id_column="id", segment_seconds=60, compact=["-c", "pass"])
 
 
-def record(stem: str = "a", rows: int = 1) -> Record:
+def record(stem: str = "a", rows: int = 1) -> PredictionRecord:
     sent = [{"id": f"row {row}"} for row in range(rows)]
-    return Record(1.5, "f" * 32, stem, LATEST, None, ["yes"] * rows, [0.75] * rows, sent, b"\0" * 8 * rows)
+    return PredictionRecord(1.5, "f" * 32, stem, LATEST, None, ["yes"] * rows, [0.75] * rows, sent, b"\0" * 8 * rows)
 
 
 def test_a_log_that_is_full_drops_what_comes_and_says_how_much(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def written(folder: Path, *stems: str) -> Path:
     return path
 
 
-def compacted(folder: Path, id_column: str | None, *records: Record) -> pd.DataFrame:
+def compacted(folder: Path, id_column: str | None, *records: PredictionRecord) -> pd.DataFrame:
     """Return what the log of a pipeline with that id column becomes in `predictions/`."""
     log = PredictionLog(folder / "log", values=False, id_column=id_column, segment_seconds=60, compact=["-c", "pass"])
     (folder / "log").mkdir(parents=True)
@@ -202,7 +202,7 @@ def compacted(folder: Path, id_column: str | None, *records: Record) -> pd.DataF
 def test_the_id_by_its_own_name_and_probabilities_are_stored_as_the_scoring_flow_stores_them(tmp_path: Path) -> None:
     sent = [{"customer": "007"}, {"customer": 8}]
     chances = [0.25, 0.75, 1, 0]
-    asked = Record(
+    asked = PredictionRecord(
         1.5, "f" * 32, "a", LATEST, None, ["yes", "no"], [0.75, 1.0], sent, None,
         probabilities=chances, probability_columns=["probability_no", "probability_yes"],
     )  # fmt: skip
@@ -217,7 +217,7 @@ def test_the_id_by_its_own_name_and_probabilities_are_stored_as_the_scoring_flow
 @pytest.mark.parametrize("taken", ["id", "time", "row", "values", "probability_yes", None])
 def test_an_id_column_named_as_a_column_of_predictions_is_stored_as_id_only(tmp_path: Path, taken: str | None) -> None:
     sent = [{"time": "7", "row": "7", "values": "7", "probability_yes": "7", "id": "7"}]
-    found = compacted(tmp_path, taken, Record(1.5, "f" * 32, "a", LATEST, None, ["yes"], [0.75], sent, None))
+    found = compacted(tmp_path, taken, PredictionRecord(1.5, "f" * 32, "a", LATEST, None, ["yes"], [0.75], sent, None))
     assert found["id"].tolist() == ["7" if taken else None] or found["id"].isna().all()
     assert found["time"].tolist() == [pd.Timestamp(1.5, unit="s")]
     assert found["row"].tolist() == [0]

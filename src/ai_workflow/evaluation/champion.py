@@ -6,8 +6,8 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ai_workflow.config.settings import Section
-from ai_workflow.config.settings.section import NOT_IN_KEY
+from ai_workflow.config.settings import ConfigModel
+from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import partitions, split
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import AiWorkflowError
@@ -27,7 +27,7 @@ _LESS_HELD = f"{memory_pressure.MORE}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
-class Rival(Section):
+class Rival(ConfigModel):
     """The version behind `stable`, compared with the candidate on the same rows; none if it is that very model."""
 
     version: str | None

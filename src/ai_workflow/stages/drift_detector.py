@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow.config.settings import Section, Settings
+from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.datasets import column_profile, parquet, partitions
 from ai_workflow.datasets.partitions import Partition
 from ai_workflow.errors import AiWorkflowError
@@ -35,7 +35,7 @@ _NONE: dict[str, Any] = {
 log = logger("drift_detector")
 
 
-class Watched(Section):
+class Watched(ConfigModel):
     """Whose versions are watched, and the PSI below which nothing is called drift."""
 
     folder: str

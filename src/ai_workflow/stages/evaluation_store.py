@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai_workflow.config.settings import Section, Settings
+from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.errors import StoreError
 from ai_workflow.quality.performance import Standing
 from ai_workflow.registry.registry import Registry
@@ -17,7 +17,7 @@ FOLDER = "evaluations"
 log = logger("evaluation_store")
 
 
-class Evaluated(Section):
+class Evaluated(ConfigModel):
     """Whose versions were evaluated."""
 
     pipeline: str

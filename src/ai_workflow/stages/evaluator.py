@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import Section, Settings
+from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.datasets import fingerprint, partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
@@ -35,7 +35,7 @@ _LESS_HELD = f"{memory_pressure.MORE}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
-class Gate(Section):
+class Gate(ConfigModel):
     """Conditions for a candidate: beats a constant answer, reaches `minimum`, is within `tolerance` of `stable`.
 
     For an error (log_loss, mae, rmse) `minimum` is the largest value that passes.

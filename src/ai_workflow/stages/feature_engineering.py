@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import FeatureOptions, Section, Settings
+from ai_workflow.config.settings import ConfigModel, FeatureOptions, Settings
 from ai_workflow.datasets import column_profile, fingerprint, parquet, partitions, split, target_checks
 from ai_workflow.datasets.partitions import ID, RESERVED, ROW, Dataset, Partition
 from ai_workflow.errors import StageError
@@ -26,7 +26,7 @@ UNKNOWN_CLASS = -1
 log = logger("feature_engineering")
 
 
-class Roles(Section):
+class Roles(ConfigModel):
     """What the columns stand for, and which rows are held out."""
 
     pipeline: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ai_workflow.config.settings import Section
-from ai_workflow.config.settings.section import NOT_IN_KEY
+from ai_workflow.config.settings import ConfigModel
+from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import fingerprint, parquet, partitions
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, Partition
 from ai_workflow.errors import StoreError, VersionBroken
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logger("inference")
 
 
-class Scoring(Section):
+class Scoring(ConfigModel):
     """Which version answers, and how it is asked."""
 
     version: str

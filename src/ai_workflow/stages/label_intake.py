@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow.config.settings import Section, Settings
+from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import Dataset
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logger("label_joiner")
 
 
-class Labelling(Section):
+class Labelling(ConfigModel):
     """Whose labels are joined, and how they are judged; `by_row`: a label names its row, not its prediction."""
 
     pipeline: str

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import Section
+from ai_workflow.config.settings import ConfigModel
 from ai_workflow.datasets import fingerprint
 from ai_workflow.evaluation import model_card
 from ai_workflow.registry import publication
@@ -21,7 +21,7 @@ from ai_workflow.telemetry.logs import logger
 log = logger("registry")
 
 
-class Place(Section):
+class Place(ConfigModel):
     """Where versions are published."""
 
     folder: str

@@ -7,10 +7,9 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError, StoreError
@@ -219,7 +218,7 @@ def _steps(events: list[Event]) -> list[Event]:
     return steps
 
 
-def numbers_of(result: dict[str, Any]) -> dict[str, float]:
+def numbers_of(result: Mapping[str, object]) -> dict[str, float]:
     """Return the counts of a stage's result that belong into its event."""
     return {
         key: value for key, value in result.items() if isinstance(value, int | float) and not isinstance(value, bool)
