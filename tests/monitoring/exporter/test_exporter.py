@@ -110,8 +110,8 @@ def test_every_metric_of_the_table_is_shown_and_no_other(tmp_path: Path) -> None
 def test_an_empty_store_is_no_failure_and_is_not_touched(tmp_path: Path) -> None:
     settings = loader.load(root=ROOT, env={}, overrides={"store.root": str(tmp_path / "nothing" / "yet")}).settings
     exporter = Exporter(settings, {})
-    exporter.collecting.look()
-    found = told(exporter.collecting.samples())
+    exporter.collector.collect()
+    found = told(exporter.collector.samples())
     assert not any(value for name, value in found.items() if name.startswith("exporter_source_failures_total"))
     assert found["model_store_available_bytes"] > 0
     assert list(tmp_path.iterdir()) == []
