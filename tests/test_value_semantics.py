@@ -87,6 +87,7 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
+@pytest.mark.integration
 def test_the_categories_of_a_typed_source_match_over_http_as_text_and_as_json(tmp_path: Path) -> None:
     count = 40
     frame = pd.DataFrame(
@@ -171,6 +172,7 @@ MOMENTS = ["1969-12-31T23:59:59.999999999Z", "1969-12-30T23:59:59.999999999+00:0
 DECIMALS = pa.array([Decimal("-3118988.4"), Decimal("407454817.9"), Decimal("-999.9")], pa.decimal128(18, 1))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("values", "kind", "missing", "sent"),
     [
@@ -197,6 +199,7 @@ def test_a_typed_value_is_the_value_that_a_caller_sends(
     assert {number: world.asked([{"x": value}])[0][0] for number, value in enumerate(sent)} == made
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("far", ["9999-12-31", "1500-02-28", "9999-12-31T23:59:59+05:00"])
 @pytest.mark.parametrize("kind", ["datetime", "category"])
 def test_a_date_does_not_depend_on_the_rows_beside_it(tmp_path: Path, kind: str, far: str) -> None:

@@ -156,6 +156,7 @@ def test_binary_data_that_does_not_add_up_is_refused() -> None:
         parsed(tensor("a", shape=(1,), data=[1]), tensor("b", shape=(2,), data=[1, 2]))
 
 
+@pytest.mark.integration
 @given(st.binary(max_size=200), st.one_of(st.none(), st.integers(-5, 300)))
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_whatever_do_anything_but_be_refused(body: bytes, header: int | None) -> None:
@@ -175,6 +176,7 @@ sent = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.integration
 @given(st.lists(sent, max_size=3), st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), json_values))
 @settings(max_examples=300, deadline=None)
 def test_no_json_whatever_breaks_the_reader(inputs: list[Any], more: dict[str, Any]) -> None:
