@@ -8,7 +8,7 @@ from datetime import datetime
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.exporter.failures import Failures
 from ai_workflow.exporter.samples import Sample
-from ai_workflow.registry.change_log import State, numbers
+from ai_workflow.registry.change_log import State, parse_version
 from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.storage.store import Store
 
@@ -64,7 +64,7 @@ class RegistrySource:
         """Return the versions of a pipeline that are shown; None where its registry cannot be read."""
         if pipeline not in self._states:
             return None if pipeline in self._there else set()
-        newest = sorted(self._versions[pipeline], key=numbers)[-MOST:]
+        newest = sorted(self._versions[pipeline], key=parse_version)[-MOST:]
         return {*newest, *self._versions[pipeline].keys() & set(self._states[pipeline].aliases.values())}
 
     def _of(self, pipeline: str) -> list[Sample]:
@@ -84,7 +84,7 @@ class RegistrySource:
             return
         registry = Registry(self._store, folder)
         state, before = registry.state(), self._versions.get(pipeline, {})
-        names = [name for name in registry.names() if state.tells_of(name)]
+        names = [name for name in registry.names() if state.is_published(name)]
         # A manifest never changes.
         found = {name: before.get(name) or self._version(f"{folder}/{name}/{MANIFEST}") for name in names}
         self._versions[pipeline] = {name: version for name, version in found.items() if version}
