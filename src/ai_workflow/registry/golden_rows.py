@@ -65,11 +65,11 @@ def read(registry: Registry, version: Version) -> GoldenRows:
     if not golden["rows"]:
         return GoldenRows(spec, np.empty((0, len(spec["features"])), dtype=np.float32), np.empty((0, 1)))
     rows = pd.DataFrame(golden["rows"])
-    for name in transform.inputs(spec):
+    for name in transform.input_columns(spec):
         if spec["schema"][name]["type"] == "datetime":
             # Clean timestamps are in ISO 8601, whatever the `format` of the source.
             rows[name] = pd.to_datetime(rows[name], format="ISO8601", utc=True)
-    x = transform.transform(transform.as_known(rows, spec), spec)
+    x = transform.transform(transform.coerce_columns(rows, spec), spec)
     return GoldenRows(spec, x, np.array(golden["answers"], dtype=float).reshape(len(x), -1))
 
 
@@ -83,7 +83,7 @@ def choose(
     for part in clean.partitions:
         rows = _first_held_out(store, part, spec, at_once)
         if rows is not None:
-            records = rows[transform.inputs(spec)].to_dict(orient="records")
+            records = rows[transform.input_columns(spec)].to_dict(orient="records")
             as_json = [{name: _to_json(value) for name, value in record.items()} for record in records]
             return {"rows": as_json, "answers": predict(transform.transform(rows, spec)).tolist()}
     return {"rows": [], "answers": []}
@@ -94,7 +94,7 @@ def _first_held_out(store: Store, part: Partition, spec: dict[str, Any], at_once
 
     frames, missing = [], _ROWS
     for frame in partitions.slices(store, part, at_once):
-        held = frame[split.held_out(frame, spec["split"])].head(missing)
+        held = frame[split.is_holdout(frame, spec["split"])].head(missing)
         missing -= len(held)
         frames += [held] if len(held) else []
         if not missing:
