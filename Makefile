@@ -35,6 +35,7 @@ READS_up := PIPELINE ENVIRONMENT STORE DB OFFSET TAKE_OVER
 READS_serve := PIPELINE ENVIRONMENT STORE PORT
 READS_deploy := PIPELINE ENVIRONMENT PRUNE TAKE_OVER
 READS_test := TESTS
+READS_test-unit := TESTS
 READS_test-slow := TESTS
 READS_test-oldest := TESTS
 READS_test-all := TESTS
@@ -55,7 +56,7 @@ endif
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run score up down serve deploy stop status setup test test-slow test-oldest test-gpu test-all coverage check check-kill audit \
+.PHONY: help run score up down serve deploy stop status setup test test-unit test-slow test-oldest test-gpu test-all coverage check check-kill audit \
   hooks screenshots bench format lock clean distclean
 
 help: ## list these targets
@@ -90,6 +91,9 @@ setup: $(COMPILED) ## create .venv and install the locked versions, hashes verif
 
 test: setup ## run the quick tests; TESTS=tests/deploy for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill and not gpu" $(TESTS)
+
+test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/stages for some of them
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -q -m unit $(TESTS)
 
 check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=200 for more kills
 	$(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
@@ -138,8 +142,8 @@ check: setup audit ## check lint, format, spelling, dependencies, types, imports
 hooks: setup ## run the commands of `make check` before each commit and push
 	$(PY) -m pre_commit install
 
-screenshots: setup ## retake the pictures of docs/images in a browser, with a stack for this purpose
-	AIW_SCREENSHOTS="$$PWD/docs/images" $(PY) -m pytest -q -m slow tests/deploy/test_stack_ui.py
+screenshots: setup ## take the pictures of docs/images again, in a browser on a stack of its own
+	AIW_SCREENSHOTS="$$PWD/docs/images" $(PY) -m pytest -q -m slow tests/deploy/test_stack_ui.py tests/monitoring/relay/test_message_picture.py
 
 bench: setup ## run the benchmarks
 	$(PY) -m benchmarks

@@ -58,7 +58,11 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
     try:
         # Prefect reads its variables when a command imports it.
         dotenv.load()
-        with standard_output.may_be_closed(), process_limit.explained(), memory_pressure.translated():
+        with (
+            standard_output.exit_when_closed(),
+            process_limit.limit_errors_wrapped(),
+            memory_pressure.memory_errors_wrapped(),
+        ):
             code = app(arguments, exit_on_error=False)
     except CycloptsError:  # cyclopts has printed the error
         return FAILED

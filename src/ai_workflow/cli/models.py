@@ -14,7 +14,7 @@ from ai_workflow.cli.common_options import CommonOptions
 from ai_workflow.cli.period_option import period
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry import expired_files, promotion, pruning, verification
-from ai_workflow.registry.retention_policy import Item, size
+from ai_workflow.registry.retention_policy import RetentionDecision, size
 from ai_workflow.telemetry.control_characters import escape
 
 app = App(name="models", help="List, verify, pin, promote, roll back and prune published versions.")
@@ -182,8 +182,8 @@ def prune(
     registry = options.registry
     policy = options.settings.retention
     now = datetime.now(UTC)
-    items = pruning.plan(registry, policy, watch=not dry_run)
-    doomed = [item for item in items if not item.kept]
+    items = pruning.plan(registry, policy, verify_heartbeats=not dry_run)
+    doomed = [item for item in items if not item.is_kept]
     expired = expired_files.find(registry.store, policy, now)
     if items:
         _print_table(items)
@@ -200,7 +200,7 @@ def prune(
         print("nothing was deleted")
         return
     done = pruning.prune(registry, policy, [item.name for item in doomed], "by hand")
-    for item in done.spared:
+    for item in done.skipped:
         print(escape(f"{item.name} stays: {', '.join(item.reasons)}"))
     print(f"Released {size(done.bytes + expired_files.remove(registry.store, expired, policy, now))}")
 
@@ -211,7 +211,7 @@ def _is_confirmed(question: str) -> bool:
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _print_table(items: Sequence[Item]) -> None:
+def _print_table(items: Sequence[RetentionDecision]) -> None:
     rows = [("VERSION", "PUBLISHED", "SIZE", "KEPT BECAUSE")]
     for item in items:
         published = item.published.astimezone().strftime("%Y-%m-%d %H:%M")

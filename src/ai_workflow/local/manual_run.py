@@ -14,7 +14,7 @@ from typing import Any
 from ai_workflow.config import project
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import server
-from ai_workflow.prefect_errors import explained
+from ai_workflow.prefect_errors import prefect_errors_wrapped
 
 VAR = Path("var")
 
@@ -39,7 +39,7 @@ def main(
     gc.freeze()
     gc.enable()
     try:
-        with explained():
+        with prefect_errors_wrapped():
             state = asyncio.run(
                 flow(
                     str(pipeline) if pipeline else None,

@@ -28,7 +28,7 @@ from ai_workflow.local.process import Process, spawn
 from ai_workflow.local.server_state import ServerState
 from ai_workflow.local.stack.paths import StackPaths
 from ai_workflow.prefect_errors import unreachable
-from ai_workflow.runtime.stall_timeout import StallTimeout, group_ticks
+from ai_workflow.runtime.stall_timeout import StallTimeout, group_cpu_ticks
 
 PORT = 4200
 START_SECONDS = 60.0
@@ -203,7 +203,7 @@ def command(port: int) -> list[str]:
 
 def _wait_until_up(home: Path, port: int, process: Process) -> str | None:
     """Wait for a starting server as long as it makes progress; return why it does not answer, or None."""
-    timeout = StallTimeout(process.pid, START_SECONDS, cpu=group_ticks)
+    timeout = StallTimeout(process.pid, START_SECONDS, cpu=group_cpu_ticks)
     while not _is_up(home, port, strict=True):
         if not process.is_alive():
             return "it ended"

@@ -104,7 +104,7 @@ def _limit(deployment: CheckedDeployment, root: Path) -> Iterator[str]:
         yield (
             "concurrency_limit: this flow pauses for approval, loses its slot meanwhile, and Prefect would end it "
             "within four minutes. Remove the limit, or suspend the run (asuspend_flow_run), as "
-            "ai_workflow.orchestration.approval does"
+            "ai_workflow.orchestration.maintenance.approval does"
         )
 
 
@@ -138,5 +138,5 @@ def main(file: Path = Path("prefect.yaml")) -> int:
 
 
 if __name__ == "__main__":
-    with standard_output.may_be_closed():
+    with standard_output.exit_when_closed():
         sys.exit(app(result_action="return_value"))

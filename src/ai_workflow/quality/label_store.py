@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ai_workflow.datasets import parquet, partitions
 from ai_workflow.errors import StoreError
 from ai_workflow.quality import labels
-from ai_workflow.storage import durable
+from ai_workflow.storage import locks
 from ai_workflow.storage.store import Store
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Ledger:
         """
         with contextlib.ExitStack() as stack:
             if self._store.is_local:
-                stack.enter_context(durable.locked(self._store.local(self._folder)))
+                stack.enter_context(locks.exclusive_folder(self._store.local(self._folder)))
                 self._store.remove_parts(f"{self._folder}/kept")
             self._look()
             yield
@@ -109,7 +109,7 @@ class Ledger:
                         f"{self._store.url(part.path)} is missing or damaged, and with it labels that are known. "
                         "Bring it back, or remove its .json: what the labels' source still has is read anew"
                     )
-                with parquet.opened(self._store, part.path) as file:
+                with parquet.open_file(self._store, part.path) as file:
                     yield from parquet.batches(file, _BATCH)
 
     def sent(self) -> Iterator[pa.Table]:

@@ -18,6 +18,8 @@ from ai_workflow.orchestration import secret_blocks
 from ai_workflow.provisioning.blocks import block_values
 from tests.monitoring.relay.running_relay import ROOT
 
+pytestmark = pytest.mark.integration
+
 
 def configured(file: Path) -> Server:
     settings = loader.load(root=ROOT, env={"AIW_CONFIG": str(file)}).settings

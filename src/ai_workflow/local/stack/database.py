@@ -21,7 +21,7 @@ from ai_workflow.local import ports
 from ai_workflow.local.ports import HOST
 from ai_workflow.local.stack.paths import StackOptions, StackPaths
 from ai_workflow.local.stack.services import POSTGRESQL
-from ai_workflow.runtime.stall_timeout import StallTimeout, group_ticks
+from ai_workflow.runtime.stall_timeout import StallTimeout, group_cpu_ticks
 
 INSTALL = "apt-get install postgresql (dnf install postgresql-server)"
 _NAME = "prefect"
@@ -124,7 +124,7 @@ def running(paths: StackPaths) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        _wait_for(paths, options, process, StallTimeout(process.pid, _START_SECONDS, cpu=group_ticks))
+        _wait_for(paths, options, process, StallTimeout(process.pid, _START_SECONDS, cpu=group_cpu_ticks))
         yield url(paths, options)
     finally:
         process.send_signal(signal.SIGINT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from ai_workflow.local.ports import HOST
 from ai_workflow.local.process import Process
 from ai_workflow.local.stack.fingerprint import Fingerprint
 from ai_workflow.local.stack.services import POSTGRESQL, SERVICES, Service
+from ai_workflow.storage import locks
 
 # The path of a Unix socket has 108 bytes at most, with its closing zero (unix(7)); supervisord appends a pid.
 _SOCKET_BYTES = 95
@@ -122,8 +122,7 @@ class StackPaths:
     def locked(self) -> Iterator[None]:
         """Hold the lock of this stack; the system releases it if this process dies."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locks.exclusive(self.folder / "lock"):
             yield
 
     def read_state(self) -> StackState | None:

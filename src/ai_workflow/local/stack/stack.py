@@ -18,7 +18,7 @@ from ai_workflow.local.stack.manager import Manager, ManagerError
 from ai_workflow.local.stack.paths import MARK, StackOptions, StackPaths, StackState
 from ai_workflow.local.stack.preflight import StackError
 from ai_workflow.local.stack.services import POSTGRESQL, Service
-from ai_workflow.runtime.stall_timeout import StallTimeout, group_ticks
+from ai_workflow.runtime.stall_timeout import StallTimeout, group_cpu_ticks
 from ai_workflow.slo.outputs.scrape_config import INNER_USER
 
 MANAGER_SECONDS = 30.0
@@ -111,7 +111,7 @@ def _start(
     state = StackState(process, options, fingerprint.of(loaded, given))
     paths.write_state(state)
     api = Manager(paths)
-    starting = StallTimeout(process.pid, MANAGER_SECONDS, cpu=group_ticks)
+    starting = StallTimeout(process.pid, MANAGER_SECONDS, cpu=group_cpu_ticks)
     _wait_until(
         lambda: _answers(api), starting, "the process manager", paths.folder / "supervisord.out", process.is_alive
     )
@@ -137,7 +137,7 @@ def _bring_up(paths: StackPaths, options: StackOptions, api: Manager, services: 
 
 def _wait_for(paths: StackPaths, options: StackOptions, api: Manager, service: Service) -> None:
     def ticks(_: int) -> int:
-        return group_ticks(api.find()[service.name].pid)
+        return group_cpu_ticks(api.find()[service.name].pid)
 
     starting = StallTimeout(0, UP_SECONDS, cpu=ticks)
     _wait_until(

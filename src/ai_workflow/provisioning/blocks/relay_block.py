@@ -32,7 +32,7 @@ async def token(settings: Settings) -> str | None:
     """Return the bearer token of the relay, or None if it requires none.
 
     Raises:
-        SecretMissing: neither a Secret block nor the environment has the token.
+        MissingSecretError: neither a Secret block nor the environment has the token.
     """
     secret = settings.relay.token
     if secret is None:
