@@ -260,5 +260,5 @@ def test_a_binary_tensor_of_floats_holds_the_decimals_that_were_written(datatype
     data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBER_FORMATS[datatype]).tobytes()
     tensor = {"name": "x", "datatype": datatype, "shape": [3], "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    rows = oip.parse(head + data, len(head), 3).input_rows.values()
+    rows = oip.parse(head + data, len(head), 3).input.raw_rows()
     assert rows == [{"x": 0.5}, {"x": -999.9 if datatype != "FP16" else -999.5}, {"x": 0.0}]
