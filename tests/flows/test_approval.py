@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Paused, Running, Scheduled, Suspended
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.orchestration.approval import can_suspend, check, is_overdue, is_suspended, last_suspension
+from ai_workflow.orchestration.maintenance.approval import can_suspend, check, is_overdue, is_suspended, last_suspension
 from ai_workflow.telemetry import logs
 
 BEGIN = datetime(2026, 11, 2, 9, tzinfo=UTC)
@@ -135,5 +135,5 @@ def test_a_run_with_a_process_is_never_overdue() -> None:
 )
 def test_the_line_about_a_suspended_run_is_no_error(message: str, level: int) -> None:
     record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 0, message, (), None)
-    assert logs.Suspended().filter(record)
+    assert logs.SuspendedFilter().filter(record)
     assert (record.levelno, record.levelname) == (level, logging.getLevelName(level))

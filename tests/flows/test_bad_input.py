@@ -197,7 +197,7 @@ def test_a_failure_is_not_cached(together: dict[str, Run]) -> None:
     [
         ("traceparent", ("traceparent '00-nonsense' is not of the form",)),
         ("log_level", ("logging.level",)),
-        ("version", ("no model version 'model_v9.9'", "there is: model_v1.0")),
+        ("version", ("model version 'model_v9.9' not found", "available: model_v1.0")),
     ],
 )
 def test_a_wrong_parameter_is_one_clear_error(
@@ -252,7 +252,7 @@ def _assert_refused(run: Run, stage: str, *says: str) -> None:
     assert run.outcome == f"failed in {stage}"
     assert run.of(stage).status == journal.ERROR
     assert run.of(stage).message == errors[0].message
-    tries = [line for line in run.ours("WARN") if "; tried again in" in line.message]
+    tries = [line for line in run.ours("WARN") if "; retry in" in line.message]
     assert run.output.count(errors[0].message) == 1 + len(tries), "the error is printed once"
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _ROWS_AT_ONCE = 10_000
-_LESS_HELD = f"{memory_pressure.MORE}, or hold out fewer rows: evaluate.holdout"
+_LESS_HELD = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
@@ -67,7 +67,7 @@ def _scores(
         model = registry.read(version, version.manifest["model_file"])
         with ModelProcess(version.name, version.manifest["kind"], model, against.timeout) as process:
             ask = partial(_ask, store, clean, spec, its, process)
-            y, answers = memory_pressure.fitting(ask, clean.largest, remedy=_LESS_HELD)
+            y, answers = memory_pressure.with_smaller_batches(ask, clean.largest, remedy=_LESS_HELD)
         return {"version": version.name, "scores": scores.of(y, answers, spec), "note": ""}
     except (AiWorkflowError, MemoryError, KeyError, TypeError, ValueError) as error:
         log.warning("%s cannot be asked about these rows (%s); its scores at publishing stand in", version.name, error)
@@ -82,10 +82,10 @@ def _ask(
 
     truths, answers = [], []
     for _, frame in partitions.frames(store, clean, rows=size):
-        held = frame[split.held_out(frame, spec["split"])]
+        held = frame[split.is_holdout(frame, spec["split"])]
         for start in range(0, len(held), _ROWS_AT_ONCE):
             rows = held.iloc[start : start + _ROWS_AT_ONCE]
-            found = process.predict(transform.transform(transform.as_known(rows, its), its))
+            found = process.predict(transform.transform(transform.coerce_columns(rows, its), its))
             answers.append(_in_order(found, its["classes"], spec["classes"]))
             truths.append(_truth(rows[spec["target"]], spec["classes"]))
     return np.concatenate(truths), np.concatenate(answers)

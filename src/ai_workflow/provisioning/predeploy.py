@@ -97,7 +97,7 @@ def _limit(one: Checked, root: Path) -> Iterator[str]:
         yield (
             "concurrency_limit: this flow pauses for a person, loses its slot as it does, and Prefect would end it "
             "within four minutes. Take the limit out, or suspend the run (asuspend_flow_run), as "
-            "ai_workflow.orchestration.approval does"
+            "ai_workflow.orchestration.maintenance.approval does"
         )
 
 
@@ -129,5 +129,5 @@ def main(file: Path = Path("prefect.yaml")) -> int:
 
 
 if __name__ == "__main__":
-    with standard_output.may_be_closed():
+    with standard_output.exit_when_closed():
         sys.exit(app(result_action="return_value"))

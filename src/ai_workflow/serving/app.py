@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from ai_workflow.config.settings import Service
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.features.row_encoder import BadRows
+from ai_workflow.features.row_encoder import InvalidRowsError
 from ai_workflow.http_server import request_body
 from ai_workflow.http_server.request_body import BodyTooLargeError, BufferFullError, ReceiveBuffer
 from ai_workflow.secret_values import MASK, scrub
@@ -90,7 +90,7 @@ class InferenceApp:
             content, headers = response.body, response.headers
         except ClientDisconnect:
             return
-        except BadRows as error:
+        except InvalidRowsError as error:
             status = self._request_metrics.record_invalid(400)
             content, reason = _error_body(error, trace_id), _without_values(error)
         except HttpError as error:
@@ -129,7 +129,7 @@ class InferenceApp:
 
         Raises:
             HttpError: the request is unauthenticated, too large, or exceeds a limit of concurrency.
-            BadRows: the request is malformed.
+            InvalidRowsError: the request is malformed.
             ClientDisconnect: the client disconnected before the request was complete.
         """
         arrived_at = self._loop.time()

@@ -19,7 +19,7 @@ class Authenticator:
         fetch: looks up secrets before the environment, if given.
 
     Raises:
-        SecretMissing: the value of a token is not set.
+        MissingSecretError: the value of a token is not set.
         AiWorkflowError: two tokens are equal, so that one would grant the rights of the other.
     """
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from ai_workflow.config.settings import Settings
-from ai_workflow.features.row_encoder import BadRows
+from ai_workflow.features.row_encoder import InvalidRowsError
 from ai_workflow.inference import prediction_columns
 from ai_workflow.inference.worker import FEW_VALUES
 from ai_workflow.serving.attempt_metrics import FailureReason
@@ -107,7 +107,7 @@ class InferenceEndpoints:
     async def _run_oip(self, request: Request, chain: FallbackChain, *, has_fallback: bool) -> Response:
         header = request.headers.get(b"inference-header-content-length")
         if header is not None and not (header.isdigit() and len(header) < _MAX_LENGTH_DIGITS):
-            raise BadRows("Inference-Header-Content-Length is not a number of bytes")
+            raise InvalidRowsError("Inference-Header-Content-Length is not a number of bytes")
         is_small = len(request.body) <= json_body.SMALL_BYTES
         json_bytes = int(header) if header is not None else None
         names = responses.output_names(self._is_regression)
@@ -128,12 +128,14 @@ class InferenceEndpoints:
         """Return the result of a request, and the ID that its prediction IDs start with.
 
         Raises:
-            BadRows: the rows do not fit the schema of the first version.
+            InvalidRowsError: the rows do not fit the schema of the first version.
             HttpError: all versions failed, and there is no default response.
         """
         width = max((model.loaded.output_count for model in chain.models), default=1)
         if rows.row_count * width > MAX_VALUES:
-            raise BadRows(f"{rows.row_count} rows with {width} classes each are more than {MAX_VALUES} probabilities")
+            raise InvalidRowsError(
+                f"{rows.row_count} rows with {width} classes each are more than {MAX_VALUES} probabilities"
+            )
         is_small = len(request.body) <= json_body.SMALL_BYTES
         encoded = await self._encode(rows, chain, is_small=is_small)
         chain_result = await chain.predict(
@@ -179,7 +181,7 @@ class InferenceEndpoints:
                 if data is None:
                     data = await self._loop.run_in_executor(self._executor, _encode, rows, model.loaded)
                 encoded[encoding_id] = data
-            except BadRows:
+            except InvalidRowsError:
                 if model is chain.first:
                     raise
                 encoded[encoding_id] = None
@@ -232,7 +234,7 @@ def _parse_rows(body: bytes, max_rows: int) -> InferenceInput:
     try:
         return parse_rows(json_body.read(body), max_rows)
     except ValueError as error:
-        raise BadRows(f"the body is not JSON: {error}") from error
+        raise InvalidRowsError(f"the body is not JSON: {error}") from error
 
 
 def _json_response(result: InferenceResult, request_id: str, trace_id: str, default: Mapping[str, Any]) -> Response:

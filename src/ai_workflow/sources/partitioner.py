@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STAGE = "loaded"
 
 
-def cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+def split_tables(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     """Yield the same rows as tables of `rows` rows, the last one perhaps smaller; little more than one is in memory."""
     import pyarrow as pa
 
@@ -37,11 +37,11 @@ def cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def keep(store: Store, table: pa.Table) -> dict[str, Any]:
+def store_partition(store: Store, table: pa.Table) -> dict[str, Any]:
     """Return the partition of these rows as JSON, without a source; written only if it is not there whole."""
-    data = parquet.encoded(table)
+    data = parquet.to_bytes(table)
 
     def compute(stem: str) -> dict[str, Any]:
         return asdict(Partition.of(store.write(f"{stem}-00000.parquet", data), table.num_rows, source=""))
 
-    return partitions.remembered(store, STAGE, fingerprint.of("rows", hashlib.sha256(data).hexdigest()), compute)
+    return partitions.cached(store, STAGE, fingerprint.of("rows", hashlib.sha256(data).hexdigest()), compute)

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from ai_workflow.config.settings import CsvSource, Database, ParquetSource, SampleSource, Source, SqlSource
 from ai_workflow.datasets import fingerprint, partitions, source_columns
 from ai_workflow.datasets.partitions import Dataset, Partition
-from ai_workflow.datasets.source_columns import Found
-from ai_workflow.errors import NoRows, StageError
+from ai_workflow.datasets.source_columns import DetectedKind
+from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.secret_values import Fetch
 from ai_workflow.sources import csv_source, input_files, parquet_source, partitioner, sklearn_samples, sql_source
-from ai_workflow.sources.input_files import File
+from ai_workflow.sources.input_files import InputFile
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -31,7 +31,7 @@ from ai_workflow.telemetry.logs import logger
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Schema = list[tuple[str, Found]]
+Schema = list[tuple[str, DetectedKind]]
 _NO_ROWS = "Give a source with rows"
 log = logger("data_loader")
 
@@ -73,27 +73,29 @@ def load(
         fetch_secret: gives the value of a named secret.
 
     Raises:
-        NoRows: there are none.
+        EmptySourceError: there are none.
         StageError: the source cannot be read as it is; the text says which file and row, and what to do.
         TransientError: a database or a place cannot be reached.
-        SecretMissing: the password of the database is not set.
+        MissingSecretError: the password of the database is not set.
     """
     if isinstance(source, SqlSource):
         parts, schema = _from_database(store, source, database, fetch_secret)
     elif isinstance(source, SampleSource):
         parts, schema = _from_sample(store, source, inputs)
     else:
-        parts, schema = _from_files(store, source, [File(**each) for each in inputs])
+        parts, schema = _from_files(store, source, [InputFile(**each) for each in inputs])
     if not parts:
-        raise NoRows(f"the source has no rows: {', '.join(str(each['name']) for each in inputs)}", _NO_ROWS)
-    described = source_columns.described([name for name, _ in schema], [kind for _, kind in schema])
+        raise EmptySourceError(f"the source has no rows: {', '.join(str(each['name']) for each in inputs)}", _NO_ROWS)
+    described = source_columns.to_json([name for name, _ in schema], [kind for _, kind in schema])
     dataset = Dataset(partitioner.STAGE, tuple(parts), {"columns": described, **_reduced(parts, source.partition_rows)})
     message = f"{dataset.rows} records loaded"
     log.info(message)
     return {**dataset.save(store), "message": message}
 
 
-def _from_files(store: Store, source: CsvSource | ParquetSource, inputs: list[File]) -> tuple[list[Partition], Schema]:
+def _from_files(
+    store: Store, source: CsvSource | ParquetSource, inputs: list[InputFile]
+) -> tuple[list[Partition], Schema]:
     reader = _reader(source)
     schema = _agreed([(file, reader.schema(file, source)) for file in inputs])
     if isinstance(source, CsvSource) and not source.header and not source.columns:
@@ -145,7 +147,7 @@ def _remembered(
     def compute(_: str) -> dict[str, Any]:
         return {"partitions": _cut(store, read, rows)}
 
-    body = partitions.remembered(store, partitioner.STAGE, key, compute)
+    body = partitions.cached(store, partitioner.STAGE, key, compute)
     return [Partition(**{**part, "source": name}) for part in body["partitions"]]
 
 
@@ -153,9 +155,9 @@ def _cut(store: Store, read: Callable[[], Iterable[pa.Table]], rows: int) -> lis
     """Return the partitions of what is read as JSON, smaller ones where memory runs out."""
 
     def kept(most: int) -> list[dict[str, Any]]:
-        return [partitioner.keep(store, table) for table in partitioner.cut(read(), most)]
+        return [partitioner.store_partition(store, table) for table in partitioner.split_tables(read(), most)]
 
-    return memory_pressure.fitting(kept, rows)
+    return memory_pressure.with_smaller_batches(kept, rows)
 
 
 def _reduced(parts: list[Partition], asked: int) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def _reduced(parts: list[Partition], asked: int) -> dict[str, Any]:
     return {partitions.REDUCED: [asked, max(smaller)]} if smaller else {}
 
 
-def _agreed(found: list[tuple[File, Schema]]) -> Schema:
+def _agreed(found: list[tuple[InputFile, Schema]]) -> Schema:
     """Return the columns that all files have, in the order of the first.
 
     Raises:
@@ -182,7 +184,7 @@ def _agreed(found: list[tuple[File, Schema]]) -> Schema:
                 "Give all files the same columns, or narrow source.path",
             )
         for name, kind in other:
-            both = source_columns.common([agreed[name], kind])
+            both = source_columns.common_kind([agreed[name], kind])
             if both is None:
                 raise StageError(
                     f"column '{name}' is {kind} in {file.shown} and {agreed[name]} before",

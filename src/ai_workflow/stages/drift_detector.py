@@ -11,7 +11,7 @@ from ai_workflow.datasets import column_profile, parquet, partitions
 from ai_workflow.datasets.partitions import Partition
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.features import transform
-from ai_workflow.features.cell_reader import Reader
+from ai_workflow.features.cell_reader import CellReader
 from ai_workflow.inference.stored_predictions import BATCH
 from ai_workflow.quality import drift
 from ai_workflow.quality.drift import Drift
@@ -103,9 +103,9 @@ def _drifting(found: dict[str, Any]) -> list[str]:
 
 def _of_columns(store: Store, latest: pd.DataFrame, spec: dict[str, Any]) -> tuple[dict[str, Drift], int]:
     """Return the drift of each column that says something, and how many rows with values there are."""
-    sent, reader = _sent(store, latest), Reader(spec)
+    sent, reader = _sent(store, latest), CellReader(spec)
     found: dict[str, Drift] = {}
-    for name in transform.inputs(spec):
+    for name in transform.input_columns(spec):
         seen, column = spec["statistics"].get(name), reader.columns[name]
         if not sent or not seen or column.type == "datetime":
             continue
@@ -131,7 +131,7 @@ def _sent(store: Store, latest: pd.DataFrame) -> list[dict[str, Any]]:
 
     found: list[dict[str, Any]] = []
     for path, wanted in latest.groupby("path")["row"]:
-        with parquet.opened(store, str(path)) as file:
+        with parquet.open_file(store, str(path)) as file:
             if "values" not in pq.read_schema(file).names:
                 continue
             start = 0
@@ -152,5 +152,5 @@ def _of_answers(predictions: pd.Series, card: dict[str, Any]) -> Drift | None:
         held = [sum(column) for column in zip(*card["scores"]["confusion"], strict=True)]
         return drift.of_values(Counter(present.tolist()), dict(zip(card["classes"], held, strict=True)))
     held_out = pd.Series([answer for _, answer in card.get("sample", [])], dtype="float64")
-    known = column_profile.merge_numbers([column_profile.of_numbers(held_out)])
+    known = column_profile.merge_numbers([column_profile.profile_numbers(held_out)])
     return drift.of_numbers(pd.to_numeric(present, errors="coerce").astype("float64"), known)

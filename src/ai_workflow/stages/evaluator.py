@@ -31,7 +31,7 @@ _REMEDY = (
     "Give columns that say more about the target, or more rows; evaluate.beat_baseline: false lets such a model pass. "
 )
 # All answers of the holdout are held at once; the rows themselves are read in slices.
-_LESS_HELD = f"{memory_pressure.MORE}, or hold out fewer rows: evaluate.holdout"
+_LESS_HELD = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
@@ -77,7 +77,9 @@ def evaluate(
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = protocol.load(trained["kind"], model)
     made = Dataset.load(store, featured)
-    y, answers = memory_pressure.fitting(partial(_holdout, store, made, spec, predict), made.largest, remedy=_LESS_HELD)
+    y, answers = memory_pressure.with_smaller_batches(
+        partial(_holdout, store, made, spec, predict), made.largest, remedy=_LESS_HELD
+    )
     found = scores.of(y, answers, spec)
     stable = champion.score(store, Dataset.load(store, clean), spec, against) if against.version else None
     compared = baseline.compare(gate.metric, y, answers, spec)
@@ -109,7 +111,7 @@ def _golden(store: Store, clean: dict[str, Any], spec: dict[str, Any], predict: 
     """Return golden rows of the clean data, with the answers of the model."""
     cleaned = Dataset.load(store, clean)
     choose = partial(golden_rows.choose, store, cleaned, spec, predict)
-    return memory_pressure.fitting(choose, cleaned.largest, remedy=_LESS_HELD)
+    return memory_pressure.with_smaller_batches(choose, cleaned.largest, remedy=_LESS_HELD)
 
 
 def _refused(verdict: str, card: str, *, beats_baseline: bool) -> StageError:
@@ -211,7 +213,7 @@ def _about(
         "reduced": trained["reduced"],
         "adapted": trained["adapted"],
         "features": featured["features"],
-        "columns": len(transform.inputs(spec)),
+        "columns": len(transform.input_columns(spec)),
         "data": clean["fingerprint"],
         "trace_id": trace_context.current(),
     }

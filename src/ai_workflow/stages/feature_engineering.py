@@ -56,7 +56,7 @@ def fit(store: Store, clean: dict[str, Any], roles: Roles, options: FeatureOptio
     parting = {"holdout": roles.holdout, "timestamp": roles.timestamp, "cutoff": cut}
     seen = _statistics(store, dataset, parting, roles.target, roles.task)
     columns = dataset.info["schema"]
-    described = transform.describe(
+    described = transform.build_features(
         columns, seen["columns"], roles.model_dump(), options.max_categories, options.min_count
     )
     if not described:
@@ -120,12 +120,12 @@ def _transform(store: Store, part: Partition, spec: dict[str, Any], stamp: str) 
     def compute(stem: str) -> dict[str, Any]:
         def made(rows: int) -> Partition:
             frames = partitions.slices(store, part, rows)
-            tables = (parquet.tabled(to_features(frame, spec)) for frame in frames)
+            tables = (parquet.to_table(to_features(frame, spec)) for frame in frames)
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
 
-        return asdict(memory_pressure.fitting(made, part.rows))
+        return asdict(memory_pressure.with_smaller_batches(made, part.rows))
 
-    return Partition(**partitions.remembered(store, "features", key, compute))
+    return Partition(**partitions.cached(store, "features", key, compute))
 
 
 def to_features(frame: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
@@ -140,7 +140,7 @@ def to_features(frame: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
         if spec["classes"] is not None:
             target = target.map({name: index for index, name in enumerate(spec["classes"])}).fillna(UNKNOWN_CLASS)
         made.insert(2, TARGET, target.astype("float64"))
-        made.insert(3, HOLDOUT, split.held_out(frame, spec["split"]))
+        made.insert(3, HOLDOUT, split.is_holdout(frame, spec["split"]))
     return made
 
 
@@ -156,7 +156,7 @@ def _statistics(store: Store, dataset: Dataset, parting: dict[str, Any], target:
         def look(_: str, part: Partition = part) -> dict[str, Any]:
             return _of_partition(store, part, columns, parting, target)
 
-        parts.append(partitions.remembered(store, "statistics", key, look))
+        parts.append(partitions.cached(store, "statistics", key, look))
     rows = sum(part["rows"] for part in parts)
     if not rows:
         raise StageError("every row is held out, none is left to train on", "Give more rows, or lower evaluate.holdout")
@@ -177,25 +177,25 @@ def _of_partition(
 ) -> dict[str, Any]:
     """Return what one partition holds; one column is in memory at a time."""
     keys = [ID, parting["timestamp"]] if parting["cutoff"] else [ID]
-    held = split.held_out(partitions.read(store, part, keys), parting)
+    held = split.is_holdout(partitions.read(store, part, keys), parting)
 
     def column(name: str) -> pd.Series:
         return partitions.read(store, part, [name])[name]
 
     body = {name: _of_column(column(name)[~held], declared["type"]) for name, declared in columns.items()}
-    return {"rows": int((~held).sum()), "columns": body, "held": column_profile.of_values(column(target)[held])}
+    return {"rows": int((~held).sum()), "columns": body, "held": column_profile.profile_values(column(target)[held])}
 
 
 def _of_column(values: pd.Series, kind: str) -> dict[str, Any]:
     if kind in ("category", "text"):
-        body = column_profile.of_values(values)
+        body = column_profile.profile_values(values)
         # Free text is not kept: it is no feature, and may be personal.
         return body | {"counts": []} if kind == "text" else body
     if kind == "datetime":
-        body = column_profile.of_numbers(values.astype("int64").where(values.notna()) / 1e6)
+        body = column_profile.profile_numbers(values.astype("int64").where(values.notna()) / 1e6)
         present = values.dropna()
         return body | {"has_hours": bool((present != present.dt.normalize()).any())}
-    return column_profile.of_numbers(values.astype("Float64"))
+    return column_profile.profile_numbers(values.astype("Float64"))
 
 
 def _merge(kind: str, parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ai_workflow.config.settings import ConfigModel
 from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import fingerprint, parquet, partitions
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, Partition
-from ai_workflow.errors import StoreError, VersionBroken
+from ai_workflow.errors import BrokenVersionError, StoreError
 from ai_workflow.features import transform
 from ai_workflow.inference import prediction_columns
 from ai_workflow.inference.model_process import ModelFailed, ModelProcess
@@ -48,7 +48,7 @@ def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[st
     the same version answers for the same row of the same data, so that a label finds it.
 
     Raises:
-        VersionBroken: the model crashes, hangs, answers nonsense, or is damaged.
+        BrokenVersionError: the model crashes, hangs, answers nonsense, or is damaged.
         AiWorkflowError: there is no such version.
         StoreError: a partition is damaged.
     """
@@ -62,12 +62,14 @@ def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[st
                 for number, part in enumerate(dataset.partitions, 1):
                     done.append(_score(store, part, spec, process, scoring))
                     progress.report(number, len(dataset.partitions), "partitions")
-    except (memory_pressure.MemoryExhausted, MemoryError) as error:
+    except (memory_pressure.MemoryExhaustedError, MemoryError) as error:
         # Another version may be smaller.
-        last = error if isinstance(error, memory_pressure.MemoryExhausted) else memory_pressure.exhausted(error)
-        raise VersionBroken(last.problem, last.remedy) from error
+        last = (
+            error if isinstance(error, memory_pressure.MemoryExhaustedError) else memory_pressure.to_stage_error(error)
+        )
+        raise BrokenVersionError(last.problem, last.remedy) from error
     except ModelFailed as error:
-        raise VersionBroken(
+        raise BrokenVersionError(
             str(error),
             "Check it with `ai-workflow models verify`; on a slow machine raise model.timeout",
         ) from error
@@ -81,12 +83,14 @@ def read(registry: Registry, version: Version, name: str) -> bytes:
     """Return a file of a version.
 
     Raises:
-        VersionBroken: it is missing or damaged.
+        BrokenVersionError: it is missing or damaged.
     """
     try:
         return registry.read(version, name)
     except StoreError as error:
-        raise VersionBroken(str(error), "`ai-workflow models verify` says what else is; publish another one") from error
+        raise BrokenVersionError(
+            str(error), "`ai-workflow models verify` says what else is; publish another one"
+        ) from error
 
 
 def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelProcess, scoring: Scoring) -> Partition:
@@ -95,16 +99,16 @@ def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelPr
 
     def answered(frame: pd.DataFrame) -> pa.Table:
         answers = _ask(process, frame, spec, scoring.batch_size)
-        return parquet.tabled(_to_frame(frame, answers, spec, part, scoring))
+        return parquet.to_table(_to_frame(frame, answers, spec, part, scoring))
 
     def compute(stem: str) -> dict[str, Any]:
         def scored(rows: int) -> Partition:
             tables = map(answered, partitions.slices(store, part, rows))
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
 
-        return asdict(memory_pressure.fitting(scored, part.rows))
+        return asdict(memory_pressure.with_smaller_batches(scored, part.rows))
 
-    return Partition(**partitions.remembered(store, "scored", key, compute))
+    return Partition(**partitions.cached(store, "scored", key, compute))
 
 
 def _ask(process: ModelProcess, frame: pd.DataFrame, spec: dict[str, Any], size: int) -> np.ndarray:

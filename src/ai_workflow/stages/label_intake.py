@@ -11,7 +11,7 @@ from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import Dataset
-from ai_workflow.datasets.spill import Buckets, Marks, count_for, hashes
+from ai_workflow.datasets.spill import BloomFilter, SpillPartitions, hash_keys, partition_count
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference.stored_predictions import BATCH, Batch, Predictions
 from ai_workflow.quality import label_join, labels
@@ -78,9 +78,9 @@ class Intake:
         self.parts = list(self._predictions.parts(since))
         rows = max(ledger.rows + (loaded.rows if loaded else 0), sum(part["rows"] for _, part in self.parts))
         schemas = label_join.label_schema(), label_join.match_schema(), label_join.label_schema(), _row_schema()
-        made = (stack.enter_context(Buckets(schema, count_for(rows))) for schema in schemas)
+        made = (stack.enter_context(SpillPartitions(schema, partition_count(rows))) for schema in schemas)
         self.told, self.predicted, self._by_row, self._rows = made
-        self._marks, self._row_marks = Marks(), Marks()
+        self._marks, self._row_marks = BloomFilter(), BloomFilter()
         self._reader = _reader(store, asked)
         self.rejects = labels.Rejects()
         self.latest: dict[str, Latest] = {version: Latest(asked.evaluation.drift_rows) for version, _ in self.parts}
@@ -139,20 +139,20 @@ class Intake:
             yield table
 
     def _tell(
-        self, table: pa.Table, *, is_kept: bool = False, start: int = 0, into: Buckets | None = None,
-        marks: Marks | None = None,
+        self, table: pa.Table, *, is_kept: bool = False, start: int = 0, into: SpillPartitions | None = None,
+        marks: BloomFilter | None = None,
     ) -> None:  # fmt: skip
-        hashed = hashes(table["key"])
+        hashed = hash_keys(table["key"])
         (marks or self._marks).add(hashed)
         order = range(start, start + table.num_rows)
         (into or self.told).add(_with(table, kept=is_kept, order=order), hashed)
 
     def _take_predictions(self, batch: Batch) -> None:
-        hashed = hashes(batch.table["key"])
+        hashed = hash_keys(batch.table["key"])
         self.latest[batch.version].add(batch.table, hashed, batch.path, batch.start)
         wanted = self._marks.may_hold(hashed)
         if self._asked.by_row:
-            of_rows = hashes(batch.table["id"].fill_null(""))
+            of_rows = hash_keys(batch.table["id"].fill_null(""))
             by_row = self._row_marks.may_hold(of_rows)
             self._rows.add(batch.table.select(["id", "key"]).filter(by_row), of_rows[by_row])
             wanted |= by_row

@@ -12,8 +12,8 @@ from ai_workflow.config.settings import Database
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.datasets import fingerprint, partitions
 from ai_workflow.datasets.partitions import Dataset
-from ai_workflow.datasets.spill import Buckets
-from ai_workflow.errors import NoRows, StageError
+from ai_workflow.datasets.spill import SpillPartitions
+from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.inference.stored_predictions import DEFAULT
 from ai_workflow.quality import label_join, label_store, labels
 from ai_workflow.quality.label_store import Ledger
@@ -96,7 +96,7 @@ def _loaded(store: Store, asked: Evaluation, database: Database | None, fetch: F
         return None
     try:
         found = data_loader.load(store, asked.source, data_loader.inspect(asked.source), database, fetch)
-    except NoRows as error:
+    except EmptySourceError as error:
         log.info("no label yet: %s", error.problem)
         return None
     return Dataset.load(store, found)
@@ -114,7 +114,7 @@ class _Settled:
         for version in versions:
             self._standing(version)
         self._fresh = {
-            kind: stack.enter_context(Buckets(schema, 1))
+            kind: stack.enter_context(SpillPartitions(schema, 1))
             for kind, schema in (("labels", labels.schema()), ("matches", label_store.matches_schema()))
         }
         self._counts = Counter(dict.fromkeys(("waiting", "repeated", "contradicting", "new"), 0))

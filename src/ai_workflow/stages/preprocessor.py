@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import cells, coercion, deduplication, fingerprint, parquet, partitions, quarantine
-from ai_workflow.datasets.cells import Cells
-from ai_workflow.datasets.deduplication import Cleaned
+from ai_workflow.datasets.cells import CellRules
+from ai_workflow.datasets.deduplication import CleanPartition
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, Partition
 from ai_workflow.errors import StageError
-from ai_workflow.features.row_rules import Rules
+from ai_workflow.features.row_rules import RowRules
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 # However many rows may be rejected: with more values against it, a column is not of that type.
 _MOST_AGAINST = 0.05
 log = logger("preprocessor")
-__all__ = ["Rules", "preprocess"]
+__all__ = ["RowRules", "preprocess"]
 
 
 @stage("preprocessor")
-def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, Any]:
+def preprocess(store: Store, loaded: dict[str, Any], rules: RowRules) -> dict[str, Any]:
     """Return a reference to the clean rows, one partition for each loaded one; columns `__row`, `__id` and the rest.
 
     Raises:
@@ -42,9 +42,9 @@ def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, 
         cleaned.append(_clean(store, part, columns, rules))
         progress.report(number, len(dataset.partitions), "partitions")
     if rules.deduplicate == "rows" or (rules.deduplicate == "id" and rules.id):
-        cleaned = deduplication.without(store, cleaned, rules.id if rules.deduplicate == "id" else None)
+        cleaned = deduplication.drop_duplicates(store, cleaned, rules.id if rules.deduplicate == "id" else None)
     kept = tuple(body.part for body in cleaned if body.part.rows)
-    rejected = quarantine.gather(store, [body.rejected for body in cleaned if body.rejected])
+    rejected = quarantine.write_report(store, [body.rejected for body in cleaned if body.rejected])
     info = {"schema": _described(columns, rules), "cells": rules.cells.model_dump(mode="json"), **dataset.reduced}
     clean = Dataset("clean", kept, info)
     _judge(clean.rows, dataset.rows, rejected, rules)
@@ -61,20 +61,20 @@ def preprocess(store: Store, loaded: dict[str, Any], rules: Rules) -> dict[str, 
     }
 
 
-def _cells(dataset: Dataset, columns: dict[str, Column], rules: Rules) -> Cells:
+def _cells(dataset: Dataset, columns: dict[str, Column], rules: RowRules) -> CellRules:
     """Return the rule of the source with the kinds of its columns and the target as it is declared."""
     kinds = {column["name"]: column["type"] for column in dataset.info["columns"] if column["name"] in columns}
     target = columns[rules.target] if rules.target else None
     return rules.cells.model_copy(update={"kinds": kinds, "target": target})
 
 
-def _described(columns: dict[str, Column], rules: Rules) -> dict[str, Any]:
+def _described(columns: dict[str, Column], rules: RowRules) -> dict[str, Any]:
     """Return the columns as JSON; classes are words from here on, whatever the target was declared as."""
     words = {rules.target: Column(type="category")} if rules.task == "classification" else {}
     return {name: words.get(name, column).model_dump(mode="json") for name, column in columns.items()}
 
 
-def _judge(kept: int, loaded: int, rejected: quarantine.Rejected, rules: Rules) -> None:
+def _judge(kept: int, loaded: int, rejected: quarantine.RejectedRows, rules: RowRules) -> None:
     limit, remedy = rules.reject_limit, "Fix the source or its `schema`"
     if rules.task == "regression" and rules.target and f"{rules.target} is not a number" in rejected.summary:
         remedy = f"If '{rules.target}' holds words, set task: classification; else fix the source or its `schema`"
@@ -88,7 +88,7 @@ def _judge(kept: int, loaded: int, rejected: quarantine.Rejected, rules: Rules) 
         )
 
 
-def _resolve(store: Store, dataset: Dataset, rules: Rules) -> dict[str, Column]:
+def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> dict[str, Column]:
     """Return the columns in the order of the table, those that are not declared typed by their values."""
     found = {column["name"]: column["type"] for column in dataset.info["columns"]}
     if rules.closed:
@@ -120,7 +120,7 @@ def _require(names: Any, found: dict[str, str], problem: str) -> None:
             raise StageError(f"{problem} '{name}'; the table has {shown}", hint)
 
 
-def _role(name: str, rules: Rules) -> Column | None:
+def _role(name: str, rules: RowRules) -> Column | None:
     if name == rules.target:
         return Column(type="category" if rules.task == "classification" else "number")
     if name == rules.id:
@@ -136,15 +136,15 @@ def _told(store: Store, dataset: Dataset, names: list[str], limit: float) -> dic
         key = fingerprint.of("signs", fingerprint.code_version(coercion.__name__), part.sha256, names)
 
         def look(_: str, part: Partition = part) -> dict[str, Any]:
-            return {name: coercion.signs(partitions.read(store, part, [name])[name]) for name in names}
+            return {name: coercion.count_type_evidence(partitions.read(store, part, [name])[name]) for name in names}
 
-        body = partitions.remembered(store, "signs", key, look)
+        body = partitions.cached(store, "signs", key, look)
         for name in names:
             parts[name].append(body[name])
     for name, seen in parts.items():
         if not sum(sign["present"] for sign in seen):
             raise _empty_column(name, dataset.rows)
-    return {name: coercion.told_by(seen, min(limit, _MOST_AGAINST)) for name, seen in parts.items()}
+    return {name: coercion.infer_column(seen, min(limit, _MOST_AGAINST)) for name, seen in parts.items()}
 
 
 def _empty_column(name: str, rows: int) -> StageError:
@@ -164,14 +164,14 @@ def _report(columns: dict[str, Column], undeclared: list[str]) -> None:
         log.info("%d columns typed by their values as %s%s: %s", len(names), kind, left, shown)
 
 
-def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rules) -> Cleaned:
+def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: RowRules) -> CleanPartition:
     """Return the clean partition and its rejected rows, both computed once for the same input."""
     roles = (rules.id, rules.target, rules.task)
     code, read_as = fingerprint.code_version(__name__), (rules.cells, rules.known)
     key = fingerprint.of("clean", code, part.sha256, part.source, columns, list(columns), roles, *read_as)
 
     def compute(stem: str) -> dict[str, Any]:
-        def judged(rows: int) -> Cleaned:
+        def judged(rows: int) -> CleanPartition:
             rejected: list[pa.Table] = []
             present = dict.fromkeys(columns, 0)
 
@@ -179,20 +179,20 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rul
                 clean, findings = _judge_rows(frame, columns, rules, part.source)
                 rejected.extend([quarantine.table(frame, findings, part.source)] if findings else [])
                 present.update({name: present[name] + int(clean[name].notna().sum()) for name in columns})
-                return parquet.tabled(clean)
+                return parquet.to_table(clean)
 
             tables = map(good, partitions.slices(store, part, rows))
             kept = partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
             away = partitions.write(store, f"{stem}-rejected.parquet", rejected, part.source) if rejected else None
-            return Cleaned(kept, away, present)
+            return CleanPartition(kept, away, present)
 
-        return memory_pressure.fitting(judged, part.rows).to_json()
+        return memory_pressure.with_smaller_batches(judged, part.rows).to_json()
 
-    return Cleaned.from_json(partitions.remembered(store, "clean", key, compute))
+    return CleanPartition.from_json(partitions.cached(store, "clean", key, compute))
 
 
 def _judge_rows(
-    frame: pd.DataFrame, columns: dict[str, Column], rules: Rules, source: str
+    frame: pd.DataFrame, columns: dict[str, Column], rules: RowRules, source: str
 ) -> tuple[pd.DataFrame, list[tuple[str, str, pd.Series]]]:
     """Return the good rows typed, and for each finding the column, the reason and the rows."""
     import pandas as pd

@@ -46,7 +46,7 @@ class PartitionRows:
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X, (n, features) float32, and y, (n,) float64."""
-        return memory_pressure.fitting(self._read, self.partition.rows)
+        return memory_pressure.with_smaller_batches(self._read, self.partition.rows)
 
     def _read(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
@@ -76,7 +76,7 @@ def train(
 
     Raises:
         StageError: the loss is not finite, a parameter is refused, no row is left, or another process trains the same.
-        Interrupted: a stop was requested; progress is saved.
+        RunInterruptedError: a stop was requested; progress is saved.
     """
     trainer = protocol.trainer(options.kind)
     library = f"{trainer.library} {fingerprint.library_version(trainer.library)}"
@@ -141,7 +141,7 @@ def split_rows(store: Store, dataset: Dataset, spec: dict[str, Any], options: se
     names = transform.names(spec)
     training, validation = [], []
     for part in dataset.partitions:
-        learn, watched = memory_pressure.fitting(partial(_masks, store, part, options), part.rows)
+        learn, watched = memory_pressure.with_smaller_batches(partial(_masks, store, part, options), part.rows)
         if options.early_stopping:
             validation.append(PartitionRows(store, part, names, watched))
         training.append(PartitionRows(store, part, names, learn))
@@ -162,7 +162,7 @@ def _masks(store: Store, part: Partition, options: settings.Trainer, rows: int) 
         known = ~frame[HOLDOUT].to_numpy(bool)
         watch = np.zeros(len(frame), bool)
         if options.early_stopping:
-            watch = known & np.asarray(split.for_validation(frame[ID], options.validation))
+            watch = known & np.asarray(split.is_validation(frame[ID], options.validation))
         learn.append(known & ~watch)
         watched.append(watch)
     return np.concatenate(learn), np.concatenate(watched)

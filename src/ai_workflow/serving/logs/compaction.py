@@ -101,7 +101,7 @@ _COLUMNS = (
 def main(root: str, folder: str, pipeline: str) -> int:
     """Run a compaction; return the exit status 1, after a log line, if segments are left for the next one."""
     logs.setup()
-    logs.take_over()
+    logs.capture_all_output()
     try:
         compact(Store(root), Path(folder), pipeline)
     except (AiWorkflowError, OSError) as error:

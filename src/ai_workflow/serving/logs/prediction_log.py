@@ -237,7 +237,7 @@ class PredictionLog:
     def _start_compaction(self) -> None:
         if self._compaction is not None and self._compaction.poll() is None:
             return
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "AIW_LOG_FORMAT": logs.form()}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "AIW_LOG_FORMAT": logs.line_format()}
         try:
             self._compaction = subprocess.Popen(
                 ["nice", "-n", "19", sys.executable, *self._compact_command],

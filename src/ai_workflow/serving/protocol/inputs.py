@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ai_workflow.features.row_encoder import BadRows, Row
+from ai_workflow.features.row_encoder import InvalidRowsError, Row
 from ai_workflow.serving.routing.loaded_model import LoadedModel
 
 
@@ -18,14 +18,14 @@ class InferenceInput(Protocol):
         """Return float32 (rows, features) for a version, or None if `encode` must decide.
 
         Raises:
-            BadRows: the rows do not fit the schema of the version.
+            InvalidRowsError: the rows do not fit the schema of the version.
         """
 
     def encode(self, loaded: LoadedModel) -> bytes:
         """Return float32 (rows, features) for a version, after all checks of values.
 
         Raises:
-            BadRows: the rows do not fit the schema of the version.
+            InvalidRowsError: the rows do not fit the schema of the version.
         """
 
     def raw_rows(self) -> Sequence[Row] | None:
@@ -60,7 +60,9 @@ class MatrixInput:
     def encode_fast(self, loaded: LoadedModel) -> bytes | None:
         """Return the features if their number is that of the version."""
         if self._width != loaded.feature_count:
-            raise BadRows(f"{loaded.name} takes {loaded.feature_count} features, and a row here has {self._width}")
+            raise InvalidRowsError(
+                f"{loaded.name} takes {loaded.feature_count} features, and a row here has {self._width}"
+            )
         return self._data
 
     def encode(self, loaded: LoadedModel) -> bytes:
@@ -76,13 +78,13 @@ def parse_rows(body: Any, max_rows: int) -> RowInput:
     """Return the rows of `{"rows": [{column: value}]}`.
 
     Raises:
-        BadRows: the body has another form, no rows, or too many.
+        InvalidRowsError: the body has another form, no rows, or too many.
     """
     if type(body) is not dict or type(rows := body.get("rows")) is not list or not rows:
-        raise BadRows('the body must be {"rows": [{column: value, ...}, ...]}, with at least one row')
+        raise InvalidRowsError('the body must be {"rows": [{column: value, ...}, ...]}, with at least one row')
     if len(rows) > max_rows:
-        raise BadRows(f"{len(rows)} rows are more than {max_rows}, the limit of a request (service.max_rows)")
+        raise InvalidRowsError(f"{len(rows)} rows are more than {max_rows}, the limit of a request (service.max_rows)")
     for number, row in enumerate(rows):
         if type(row) is not dict:
-            raise BadRows(f"rows[{number}] is not a mapping of columns to values")
+            raise InvalidRowsError(f"rows[{number}] is not a mapping of columns to values")
     return RowInput(rows)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from ai_workflow.features.row_encoder import BadRows
+from ai_workflow.features.row_encoder import InvalidRowsError
 from ai_workflow.serving.protocol import json_body
 from ai_workflow.serving.protocol.inputs import InferenceInput, MatrixInput, RowInput
 from ai_workflow.serving.protocol.json_body import quoted, truncated
@@ -63,34 +63,34 @@ def parse(body: bytes, json_bytes: int | None, max_rows: int) -> InferRequest:
         max_rows: limit of rows.
 
     Raises:
-        BadRows: the request is malformed; the message names the tensor.
+        InvalidRowsError: the request is malformed; the message names the tensor.
     """
     if json_bytes is not None and not 0 <= json_bytes <= len(body):
-        raise BadRows(f"Inference-Header-Content-Length {json_bytes} does not fit a body of {len(body)} bytes")
+        raise InvalidRowsError(f"Inference-Header-Content-Length {json_bytes} does not fit a body of {len(body)} bytes")
     try:
         request = json_body.read(body if json_bytes is None else body[:json_bytes])
     except ValueError as error:
-        raise BadRows(f"the body is not JSON: {error}") from error
+        raise InvalidRowsError(f"the body is not JSON: {error}") from error
     if type(request) is not dict or type(inputs := request.get("inputs")) is not list or not inputs:
-        raise BadRows("the body must be an object with `inputs`, at least one tensor")
+        raise InvalidRowsError("the body must be an object with `inputs`, at least one tensor")
     tensors: dict[str, _InputTensor] = {}
     rest = memoryview(body)[len(body) if json_bytes is None else json_bytes :]
     for tensor in inputs:
         name, content, rest = _tensor(tensor, rest, max_rows)
         if name in tensors:
-            raise BadRows(f"input '{truncated(name)}' is repeated")
+            raise InvalidRowsError(f"input '{truncated(name)}' is repeated")
         tensors[name] = content
     if rest:
-        raise BadRows(f"{len(rest)} bytes follow the last binary tensor")
+        raise InvalidRowsError(f"{len(rest)} bytes follow the last binary tensor")
     parameters = _mapping(request, "parameters")
     outputs, request_id = request.get("outputs") or (), request.get("id")
     if outputs and not _have_names(outputs):
-        raise BadRows("`outputs` must be a list of objects with a `name`")
+        raise InvalidRowsError("`outputs` must be a list of objects with a `name`")
     if request_id is not None and type(request_id) is not str:
-        raise BadRows("`id` must be text")
+        raise InvalidRowsError("`id` must be text")
     names = [each["name"] for each in outputs]
     if len(set(names)) < len(names):
-        raise BadRows("an output is requested more than once")
+        raise InvalidRowsError("an output is requested more than once")
     binary = parameters.get("binary_data_output") is True
     return InferRequest(
         _to_input(tensors),
@@ -104,15 +104,17 @@ def parse(body: bytes, json_bytes: int | None, max_rows: int) -> InferRequest:
 def _tensor(tensor: Any, rest: memoryview, max_rows: int) -> tuple[str, _InputTensor, memoryview]:
     """Return the name and content of a tensor, and the binary data of the tensors after it."""
     if type(tensor) is not dict or type(name := tensor.get("name")) is not str:
-        raise BadRows("each input must be an object with a `name`")
+        raise InvalidRowsError("each input must be an object with a `name`")
     label = truncated(name)
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype != "BYTES" and (type(datatype) is not str or datatype not in NUMBER_FORMATS):
-        raise BadRows(f"input '{label}': datatype {quoted(datatype)} is none of {', '.join(DATATYPES)}")
+        raise InvalidRowsError(f"input '{label}': datatype {quoted(datatype)} is none of {', '.join(DATATYPES)}")
     if type(shape) is not list or not 1 <= len(shape) <= 2 or set(map(type, shape)) != {int} or min(shape) < 1:
-        raise BadRows(f"input '{label}': shape {quoted(shape)} is not [rows] or [rows, columns], each at least 1")
+        raise InvalidRowsError(
+            f"input '{label}': shape {quoted(shape)} is not [rows] or [rows, columns], each at least 1"
+        )
     if shape[0] > max_rows:
-        raise BadRows(f"{shape[0]} rows are more than {max_rows}, the limit of a request (service.max_rows)")
+        raise InvalidRowsError(f"{shape[0]} rows are more than {max_rows}, the limit of a request (service.max_rows)")
     count = shape[0] * (shape[1] if len(shape) > 1 else 1)
     size = _mapping(tensor, "parameters").get("binary_data_size")
     if size is None:
@@ -120,23 +122,23 @@ def _tensor(tensor: Any, rest: memoryview, max_rows: int) -> tuple[str, _InputTe
         check_values(label, datatype, values)
     else:
         if tensor.get("data") is not None:
-            raise BadRows(f"input '{label}' has both `data` and parameters.binary_data_size. Send one of them")
+            raise InvalidRowsError(f"input '{label}' has both `data` and parameters.binary_data_size. Send one of them")
         if type(size) is not int or not 0 <= size <= len(rest):
-            raise BadRows(f"input '{label}': binary_data_size is {quoted(size)}, and {len(rest)} bytes remain")
+            raise InvalidRowsError(f"input '{label}': binary_data_size is {quoted(size)}, and {len(rest)} bytes remain")
         values, rest = unpack(label, datatype, rest[:size], count), rest[size:]
     return name, _InputTensor(datatype, shape, values), rest
 
 
 def _flat_values(name: str, data: Any, shape: list[int], count: int) -> list[Any]:
     if not isinstance(data, list):
-        raise BadRows(f"input '{name}' has neither `data` nor parameters.binary_data_size")
+        raise InvalidRowsError(f"input '{name}' has neither `data` nor parameters.binary_data_size")
     if data and type(data[0]) is list and set(map(type, data)) == {list}:
         width = shape[1] if len(shape) > 1 else 1
         if any(len(row) != width for row in data):
-            raise BadRows(f"input '{name}' has nested rows that do not have the length {width} of its shape")
+            raise InvalidRowsError(f"input '{name}' has nested rows that do not have the length {width} of its shape")
         data = [value for row in data for value in row]
     if len(data) != count:
-        raise BadRows(f"input '{name}' has {len(data)} values, and its shape says {count}")
+        raise InvalidRowsError(f"input '{name}' has {len(data)} values, and its shape says {count}")
     values: list[Any] = data
     return values
 
@@ -146,20 +148,22 @@ def _to_input(tensors: dict[str, _InputTensor]) -> InferenceInput:
         return _matrix(*tensors[MATRIX])
     counts = {shape[0] for _, shape, _ in tensors.values()}
     if len(counts) > 1:
-        raise BadRows(f"the inputs have different numbers of rows: {sorted(counts)}")
+        raise InvalidRowsError(f"the inputs have different numbers of rows: {sorted(counts)}")
     for name, (_, shape, _) in tensors.items():
         if shape[1:] not in ([], [1]):
-            raise BadRows(f"input '{truncated(name)}' is a column: its shape must be [rows] or [rows, 1], not {shape}")
+            raise InvalidRowsError(
+                f"input '{truncated(name)}' is a column: its shape must be [rows] or [rows, 1], not {shape}"
+            )
     columns = [list(_json_values(values)) for _, _, values in tensors.values()]
     return RowInput([dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)])
 
 
 def _matrix(datatype: str, shape: list[int], values: Any) -> MatrixInput:
     if datatype == "BYTES":
-        raise BadRows(f"input '{MATRIX}' must have a numeric datatype")
+        raise InvalidRowsError(f"input '{MATRIX}' must have a numeric datatype")
     kinds = set(map(type, values)) if type(values) is list else set()
     if not kinds <= {int, float, bool, type(None)}:
-        raise BadRows(f"input '{MATRIX}' holds values that are not numbers")
+        raise InvalidRowsError(f"input '{MATRIX}' holds values that are not numbers")
     if kinds and kinds <= {int, float} and math.isfinite(sum(values)):
         try:
             return MatrixInput(struct.pack(f"<{len(values)}f", *values), shape[0], shape[1])
@@ -168,7 +172,7 @@ def _matrix(datatype: str, shape: list[int], values: Any) -> MatrixInput:
     # `null` is a missing value.
     numbers = np.asarray(values, dtype=np.float64)
     if np.isinf(numbers).any():
-        raise BadRows(f"input '{MATRIX}' holds a number that is not finite")
+        raise InvalidRowsError(f"input '{MATRIX}' holds a number that is not finite")
     with np.errstate(over="ignore"):
         return MatrixInput(numbers.astype("<f4").tobytes(), shape[0], shape[1])
 
@@ -195,7 +199,7 @@ def _mapping(outer: dict[str, Any], name: str) -> dict[str, Any]:
     if value is None:
         return {}
     if type(value) is not dict:
-        raise BadRows(f"`{name}` must be an object")
+        raise InvalidRowsError(f"`{name}` must be an object")
     return value
 
 
@@ -205,7 +209,7 @@ def _timeout(parameters: dict[str, Any]) -> float | None:
     if timeout is None:
         return None
     if type(timeout) is not int or timeout <= 0:
-        raise BadRows("parameters.timeout must be a whole number of microseconds above 0")
+        raise InvalidRowsError("parameters.timeout must be a whole number of microseconds above 0")
     return timeout / 1e6
 
 
@@ -213,10 +217,10 @@ def check_outputs(request: InferRequest, names: Sequence[str]) -> None:
     """Check that the requested outputs exist.
 
     Raises:
-        BadRows: an output does not exist.
+        InvalidRowsError: an output does not exist.
     """
     if unknown := [name for name in request.outputs if name not in names]:
-        raise BadRows(f"there is no output '{truncated(unknown[0])}'. Outputs: {', '.join(names)}")
+        raise InvalidRowsError(f"there is no output '{truncated(unknown[0])}'. Outputs: {', '.join(names)}")
 
 
 def serialize(
