@@ -44,10 +44,12 @@ async def evaluation(
 async def evaluate(run: PipelineRun) -> dict[str, Any]:
     """Run the stages in their order; the moment is part of their cache key, so that each run looks anew."""
     s, moment = run.settings, round(time.time(), 3)
-    asked = label_intake.Labelling.of(s)
+    asked = label_intake.LabelJoinerOptions.of(s)
     joined = await run.stage(label_joiner.join, asked, moment, database=s.database, fetch_secret=secret_block)
-    drifted = await run.stage(drift_detector.detect, joined, drift_detector.Watched.of(s))
-    kept = await run.stage(evaluation_store.keep, joined, drifted, evaluation_store.Evaluated.of(s), moment)
+    drifted = await run.stage(drift_detector.detect, joined, drift_detector.DriftDetectorOptions.of(s))
+    kept = await run.stage(
+        evaluation_store.save, joined, drifted, evaluation_store.EvaluationStoreOptions.of(s), moment
+    )
     await run.show()
     message = f"{kept['message']}; {joined['message']}"
     return {

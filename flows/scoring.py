@@ -90,13 +90,13 @@ async def _by(run: PipelineRun, models: Registry, version: str) -> dict[str, Any
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)
-    options = inference.Scoring(
+    options = inference.InferenceOptions(
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )
     scored = await run.stage(
         inference.predict, featured, options, loads=protocol.modules_of(chosen.manifest.get("kind", ""))
     )
-    stored = await run.stage(result_store.keep, scored, s.pipeline)
+    stored = await run.stage(result_store.save, scored, s.pipeline)
     await run.show()
     return {"version": chosen.name, "folder": stored["folder"], "rows": stored["rows"], "message": stored["message"]}
 

@@ -98,9 +98,9 @@ class Callers:
         moment = time.time()
         with trace_context.bound(trace_id=f"{time.time_ns():032x}"):
             joined = label_joiner.join(self._store, Labelling.of(self._settings), moment)
-            drifted = drift_detector.detect(self._store, joined, drift_detector.Watched.of(self._settings))
-            of = evaluation_store.Evaluated.of(self._settings)
-            evaluation_store.keep(self._store, joined, drifted, of, moment)
+            drifted = drift_detector.detect(self._store, joined, drift_detector.DriftDetectorOptions.of(self._settings))
+            of = evaluation_store.EvaluationStoreOptions.of(self._settings)
+            evaluation_store.save(self._store, joined, drifted, of, moment)
 
 
 def _label(found: dict[str, str], right: bool) -> str:

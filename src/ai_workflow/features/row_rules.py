@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from ai_workflow.config.settings import Column, Section, Settings
 from ai_workflow.datasets.category_spelling import Spelling
 from ai_workflow.datasets.cells import Cells
 from ai_workflow.features import cell_reader
+from ai_workflow.features.spec import FeatureSpec
 
 
 class Rules(Section):
@@ -36,7 +37,7 @@ class Rules(Section):
         return cls(cells=Cells.of_source(settings.source), **{name: getattr(settings, name) for name in names})
 
     @classmethod
-    def of_spec(cls, spec: dict[str, Any], settings: Settings) -> Rules:
+    def of_spec(cls, spec: FeatureSpec, settings: Settings) -> Rules:
         """Return the rules of a scoring by a version: the columns that its spec knows, as training saw them."""
         columns = {name: column for name, column in spec["schema"].items() if name != spec["target"]}
         return cls(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry.change_log import State, numbers
+from ai_workflow.registry.manifest import ModelFacts
 from ai_workflow.registry.registry import MANIFEST, STAGING, Registry, Version
 from ai_workflow.storage.durable import sync_folder
 from ai_workflow.telemetry import trace_context
@@ -21,7 +22,7 @@ def publish(
     registry: Registry,
     files: dict[str, bytes],
     schema: str,
-    about: dict[str, Any],
+    about: ModelFacts,
     named: Callable[[str], dict[str, bytes]] = lambda _: {},
     origin: str | None = None,
 ) -> Version:
@@ -46,9 +47,9 @@ def publish(
         if origin and (done := _made_from(registry, origin)):
             return done
         name = _claim(registry, schema)
-        about = {**about, "origin": origin} if origin else about
+        extra = {"origin": origin} if origin else {}
         now, trace_id = _now(), trace_context.current()
-        manifest = {**about, "version": name, "schema": schema, "published": now, "trace_id": trace_id}
+        manifest = {**about, **extra, "version": name, "schema": schema, "published": now, "trace_id": trace_id}
         _place(registry, name, files | named(name), manifest)
         try:
             before = registry.aliases()["latest"]
@@ -120,7 +121,7 @@ def _last_schema(registry: Registry) -> str | None:
     return None
 
 
-def _place(registry: Registry, name: str, files: dict[str, bytes], manifest: dict[str, Any]) -> None:
+def _place(registry: Registry, name: str, files: dict[str, bytes], manifest: Mapping[str, object]) -> None:
     """Write all files aside, the manifest last, and give the folder its name in one rename."""
     store, folder = registry.store, registry.folder
     staging = f"{folder}/{STAGING}{uuid.uuid4().hex[:8]}" if store.is_local else f"{folder}/{name}"

@@ -18,6 +18,7 @@ from typing import Any
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry.change_log import ALIASES, VERSION, Conflict, History, State, numbers
 from ai_workflow.registry.leases import Leases
+from ai_workflow.registry.manifest import Manifest
 from ai_workflow.storage import durable
 from ai_workflow.storage.cleanup import vanish
 from ai_workflow.storage.store import FileRef, Store
@@ -32,7 +33,7 @@ class Version:
 
     name: str
     folder: str
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     def file(self, name: str) -> FileRef:
         """Return the reference of one of its files.

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ai_workflow.datasets import fingerprint
 from ai_workflow.features import cell_reader
@@ -20,6 +20,8 @@ from ai_workflow.registry.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ai_workflow.features.spec import FeatureSpec
 
 # As many as the answers to one batch may be: they are checked on the event loop.
 MAX_VALUES = 2_000_000
@@ -132,7 +134,7 @@ def load(registry: Registry, name: str) -> Loaded:
         )
 
 
-def _encoding(spec: dict[str, Any]) -> str:
+def _encoding(spec: FeatureSpec) -> str:
     """Return a fingerprint that is the same for versions that make the same numbers of the same rows."""
     return fingerprint.of(
         spec["features"], spec["schema"], spec["classes"], spec.get("cells") or {}, cell_reader.known(spec)
