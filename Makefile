@@ -31,6 +31,7 @@ READS_up := PIPELINE ENVIRONMENT DB OFFSET TAKE_OVER
 READS_serve := PIPELINE ENVIRONMENT PORT
 READS_deploy := PIPELINE ENVIRONMENT PRUNE TAKE_OVER
 READS_test := TESTS
+READS_test-unit := TESTS
 READS_test-slow := TESTS
 READS_test-oldest := TESTS
 READS_test-all := TESTS
@@ -51,7 +52,7 @@ endif
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run score up down serve deploy stop status setup test test-slow test-oldest test-gpu test-all coverage check check-kill audit \
+.PHONY: help run score up down serve deploy stop status setup test test-unit test-slow test-oldest test-gpu test-all coverage check check-kill audit \
   hooks screenshots bench format lock clean distclean
 
 help: ## list these targets
@@ -90,6 +91,9 @@ setup: $(COMPILED) ## make .venv and install the locked versions, hashes verifie
 
 test: setup ## run the quick tests; TESTS=tests/deploy for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill and not gpu" $(TESTS)
+
+test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/stages for some of them
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -q -m unit $(TESTS)
 
 check-kill: setup ## kill, damage and starve runs in every way, a quarter of an hour long; AIW_KILLS=200 for more kills
 	$(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill

@@ -20,9 +20,9 @@ from types import SimpleNamespace
 from urllib.request import Request, urlopen
 
 from ai_workflow.registry.registry import Registry
-from ai_workflow.serving.attempt_metrics import Attempts
-from ai_workflow.serving.request_metrics import Tally
-from ai_workflow.serving.routing.fallback_chain import Answered
+from ai_workflow.serving.attempt_metrics import AttemptMetrics
+from ai_workflow.serving.request_metrics import RequestMetrics
+from ai_workflow.serving.routing.fallback_chain import ChainResult
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
 from ai_workflow.telemetry.journal import Event
@@ -170,12 +170,12 @@ def _memory(pid: int) -> float:
 
 def request_cost() -> float:
     """Return the microseconds of CPU that the metrics of one answered request take."""
-    tally = Tally("sample")
-    attempts = Attempts("sample", "model_v1.0", tally.examples)
-    tally.show("model_v1.0")
-    found = SimpleNamespace(version="model_v1.0", predictions=[1], answered=Answered(None, ()), is_default=False)
+    request_metrics = RequestMetrics("sample")
+    attempts = AttemptMetrics("sample", "model_v1.0", request_metrics.exemplars)
+    request_metrics.initialize("model_v1.0")
+    found = SimpleNamespace(version="model_v1.0", predictions=[1], answered=ChainResult(None, ()), is_default=False)
     began = time.process_time()
     for _ in range(_REQUESTS):
-        attempts.answered(0.003, "0" * 32, fell_back=False)
-        tally.final(found, 0.003, "0" * 32)  # type: ignore[arg-type]
+        attempts.record_success(0.003, "0" * 32, is_fallback=False)
+        request_metrics.record_response(found, 0.003, "0" * 32)  # type: ignore[arg-type]
     return (time.process_time() - began) / _REQUESTS * 1e6

@@ -13,7 +13,7 @@ from benchmarks import peer_environment
 from benchmarks.http_load import Request
 from benchmarks.serving_model import COLUMNS, NAME, Made
 
-HELLO, OURS = "hello", "ours"
+HELLO, OURS = "hello", "ai-workflow"
 SCRIPTS = Path(__file__).resolve().parent / "peers"
 _CLI = "from ai_workflow.cli.main import main; main()"
 _UVICORN = ("uvicorn==0.54.0", "httptools==0.9.0")
@@ -117,8 +117,8 @@ SERVERS = (
     Server(
         OURS, (), "/v2/health/ready",
         {
-            "ours /predict": Question("/predict", _named, _decided),
-            "ours /v2 infer": Question(f"/v2/models/{NAME}/infer", _tensor, _probable),
+            "ai-workflow /predict": Question("/predict", _named, _decided),
+            "ai-workflow /v2 infer": Question(f"/v2/models/{NAME}/infer", _tensor, _probable),
         },
     ),
     Server("fastapi", ("serve_fastapi.py",), "/ready", {"FastAPI def": _SCORES}),

@@ -1,1 +1,1 @@
-"""Prefect flows: thin files that say in which order stages run."""
+"""Prefect flows: each file holds the order of the steps of one flow."""

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from prefect import flow
-
 from ai_workflow.evaluation import champion
-from ai_workflow.orchestration import card_artifact
-from ai_workflow.orchestration.flow_parameters import Environment, LogLevel, Overrides, Pipeline, Traceparent
-from ai_workflow.orchestration.pipeline_run import PipelineRun, execute, secret_block
+from ai_workflow.orchestration import artifacts
+from ai_workflow.orchestration.flow_definition import pipeline_flow
+from ai_workflow.orchestration.flow_result import FlowResult
+from ai_workflow.orchestration.pipeline_run import PipelineRun, secret_block
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
 from ai_workflow.training import protocol
 
 
-@flow(name="training", log_prints=False)
-async def training(
-    config: Pipeline = None,
-    environment: Environment = None,
-    overrides: Overrides = None,
-    traceparent: Traceparent = None,
-    log_level: LogLevel = None,
-) -> Any:
-    """Train, judge and publish a model.
-
-    Args:
-        config: pipeline file; the pipeline of `config/base.yaml` if not given.
-        environment: which `config/<environment>.yaml` applies.
-        overrides: settings that win over every file, as `{"trainer.steps": 300}`.
-        traceparent: W3C header of the caller, whose trace this run then belongs to.
-        log_level: DEBUG, INFO, WARNING or ERROR, for this run only.
-    """
-    return await execute(
-        "training",
-        steps,
-        pipeline=config,
-        environment=environment,
-        overrides=overrides,
-        traceparent=traceparent,
-        log_level=log_level,
-    )
-
-
-async def steps(run: PipelineRun) -> dict[str, Any]:
-    """Run the stages in their order; each gets references to what earlier ones made."""
+@pipeline_flow(override='{"trainer.steps": 300}')
+async def training(run: PipelineRun) -> FlowResult:
+    """Train, judge and publish a model."""
     s = run.settings
     loaded = await run.stage(
         data_loader.load,
@@ -72,5 +42,5 @@ async def steps(run: PipelineRun) -> dict[str, Any]:
     published = await run.stage(
         registry.publish, featured, trained, evaluated, registry.RegistryOptions(folder=s.models)
     )
-    await run.show(card_artifact.shown(run.store, published["folder"]))
-    return {"version": published["version"], "folder": published["folder"], "message": published["message"]}
+    await run.show(artifacts.model_card(run.store, published["folder"]))
+    return FlowResult(published["message"], {"version": published["version"], "folder": published["folder"]})

@@ -150,7 +150,7 @@ GUARDS = (
         ("tests/serving/test_event_loop.py", "-k", "too_many_objects"),
     ),
     Guard(
-        "redirects of the service", "src/ai_workflow/serving/admin_endpoints.py",
+        "redirects of the service", "src/ai_workflow/serving/management_endpoints.py",
         "app.router.redirect_slashes = False", "pass",
         ("tests/serving/test_connections.py", "-k", "redirected"),
     ),

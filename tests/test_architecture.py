@@ -12,6 +12,8 @@ import pytest
 
 from tests.flow_files import flow_violations
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "ai_workflow"
 LINT = """
@@ -109,6 +111,12 @@ def test_the_page_of_the_architecture_names_each_package_once() -> None:
         str(path.parent.relative_to(PACKAGE)) for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE
     ]
     assert sorted(named) == sorted(packages)
+
+
+def test_file_locks_are_taken_in_one_module() -> None:
+    folders = [PACKAGE, *(ROOT / name for name in ("flows", "blocks", "deploy", "monitoring"))]
+    users = [path for folder in folders for path in folder.rglob("*.py") if "flock" in path.read_text()]
+    assert [str(path.relative_to(PACKAGE)) for path in users] == ["storage/locks.py"]
 
 
 def test_flow_files_hide_nothing_and_hold_no_state() -> None:

@@ -208,6 +208,7 @@ def test_any_error_of_the_package_is_one_clean_line_without_its_secrets(
     assert (found.code, found.out, found.err) == (2, "", "error: no database at ***. Start it.\n")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("arguments", [["--help"], ["config", "check"]])
 def test_the_command_line_starts_without_the_heavy_libraries(arguments: list[str]) -> None:
     code = f"""
@@ -222,6 +223,7 @@ main({arguments!r})
     assert done.stdout.endswith("loaded: []\n")
 
 
+@pytest.mark.integration
 def test_the_installed_command_runs(root: Path) -> None:
     command = Path(sys.executable).with_name("ai-workflow")
     done = subprocess.run([command, "config", "check"], capture_output=True, text=True, check=False)
@@ -239,6 +241,7 @@ TREE = st.recursive(
 )
 
 
+@pytest.mark.integration
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(min_size=1), TREE))
 def test_any_value_is_shown_as_yaml_that_reads_back_as_itself(values: dict[str, object]) -> None:

@@ -56,6 +56,7 @@ USE = "from shop.rates import of\n\ndef run(x):\n    return of(x)\n"
 RATES = "def of(x):\n    return x * 2\n"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "stage",
     [

@@ -11,7 +11,7 @@ import yaml
 
 from ai_workflow.config import schema
 from ai_workflow.config.loader import load
-from ai_workflow.config.settings import Section, Settings
+from ai_workflow.config.settings import ConfigModel, Settings
 from tests.config_project import Project
 
 # Each key at the top, and each key inside of a section that differs from it.
@@ -95,12 +95,12 @@ LAYERS = ("config/base.yaml", "config/development.yaml", "etc/ubuntu/10-site.yam
 OTHER: dict[str, Any] = {"pipeline": "other", "task": "regression", "source": {"kind": "sample"}, "target": "y"}
 
 
-def keys(section: type[Section], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def keys(section: type[ConfigModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the path of each field of a section, and of the sections in it that are not in a list or union."""
     for name, field in section.model_fields.items():
         path = (*above, field.alias or name)
         yield path
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+        if isinstance(field.annotation, type) and issubclass(field.annotation, ConfigModel):
             yield from keys(field.annotation, path)
 
 
@@ -148,7 +148,9 @@ def test_every_section_and_key_declares_the_scope_that_this_list_says() -> None:
 
 def test_every_section_class_declares_its_scope() -> None:
     known = [
-        section for section in Section.__subclasses__() if section.__module__.startswith("ai_workflow.config.settings")
+        section
+        for section in ConfigModel.__subclasses__()
+        if section.__module__.startswith("ai_workflow.config.settings")
     ]
     assert known
     assert [section.__name__ for section in known if "scope" not in vars(section)] == []

@@ -83,7 +83,7 @@ def test_several_addresses_in_one_url_are_refused(kind: str, between: str, proje
 )  # fmt: skip
 def test_what_is_no_url_is_refused_by_settings_and_relay(url: str) -> None:
     assert chat_urls.refusal("webhook", url)
-    with pytest.raises(urls.BadAddress):
+    with pytest.raises(urls.ChannelURLError):
         urls.check("webhook", url)
 
 

@@ -21,6 +21,7 @@ def seen(values: np.ndarray) -> dict[str, object]:
     )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("rows", [50, pytest.param(200, marks=SLOW), pytest.param(1000, marks=SLOW), 5000])
 @pytest.mark.parametrize("kind", ["normal", "mostly zero", "few whole numbers", "categories"])
 def test_chance_alone_is_no_drift(rows: int, kind: str) -> None:

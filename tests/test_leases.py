@@ -67,6 +67,7 @@ def test_a_holder_that_beats_keeps_its_lease_however_long(store: Store) -> None:
         assert list(found.holders(watch=True)) == ["model_v1.0"]
 
 
+@pytest.mark.integration
 def test_the_lease_of_a_killed_holder_is_gone_at_once(tmp_path: Path) -> None:
     holder = processes.start(HOLD, tmp_path)
     assert holder.stdout
@@ -79,6 +80,7 @@ def test_the_lease_of_a_killed_holder_is_gone_at_once(tmp_path: Path) -> None:
     assert Store(tmp_path).names(f"{FOLDER}/leases") == []
 
 
+@pytest.mark.integration
 def test_a_stopped_holder_keeps_its_lease(tmp_path: Path) -> None:
     holder = processes.start(HOLD, tmp_path)
     assert holder.stdout

@@ -136,6 +136,7 @@ def test_setup_decides_which_levels_are_written() -> None:
     assert logs.logger("trainer").isEnabledFor(logging.DEBUG)
 
 
+@pytest.mark.integration
 def test_a_service_writes_warnings_and_crashes_in_its_format() -> None:
     script = """
 import gc, logging, threading, warnings

@@ -17,6 +17,8 @@ from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
 from tests import starved
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 REDUCED = re.compile(r"Data batch size reduced from (\d+) to (\d+) due to memory pressure")
 

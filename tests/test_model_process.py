@@ -18,6 +18,8 @@ from ai_workflow.inference.model_process import ModelFailed, ModelProcess
 from ai_workflow.runtime import memory_pressure
 from tests import processes
 
+pytestmark = pytest.mark.integration
+
 ORPHAN = """
     import sys, time
     from ai_workflow.inference.model_process import ModelProcess

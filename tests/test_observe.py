@@ -154,5 +154,6 @@ def test_the_span_of_a_failed_visit_says_so_and_no_secret(spans: InMemorySpanExp
     assert "otel-passwort" not in span.to_json()
 
 
+@pytest.mark.integration
 def test_without_an_sdk_there_is_no_span() -> None:
     assert processes.python(NO_SDK, OTEL_SDK_DISABLED="true") == "False"

@@ -87,6 +87,7 @@ def test_only_what_was_approved_is_removed(store: Store) -> None:
     assert store.exists("data/loaded/aaaa.json")
 
 
+@pytest.mark.integration
 def test_what_a_run_may_need_waits_until_none_is_at_work(store: Store) -> None:
     held = processes.start(
         """

@@ -148,6 +148,7 @@ def test_damage_is_found_through_the_dataset(store: Store, kind: str) -> None:
         Dataset.load(store, result["clean"])
 
 
+@pytest.mark.integration
 def test_a_process_that_ends_right_after_it_has_read_ends_well(store: Store) -> None:
     # A thread of Arrow that still held the file of Python aborted every second one.
     path = part(store, "x", {f"column_{number}": list(range(5000)) for number in range(40)}).path

@@ -38,6 +38,7 @@ for work in (lambda: process_limit.require(1), start):
 """
 
 
+@pytest.mark.integration
 def test_the_limit_of_the_system_is_named_with_a_remedy() -> None:
     done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=False, cwd=ROOT)
 

@@ -148,6 +148,7 @@ def test_a_disk_that_is_full_deletes_nothing(local: Registry, monkeypatch: pytes
     is_sound(local)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("action", ["publish", "promote", "prune"])
 def test_killed_at_any_moment_all_is_as_before_or_as_after(
@@ -182,6 +183,7 @@ def test_a_version_that_is_deleted_while_a_plan_is_made_is_not_in_it(
     assert [item.name for item in pruning.plan(local, NOW)] == [name for name in listed if name not in gone]
 
 
+@pytest.mark.integration
 def test_publishers_pruners_and_readers_at_once_lose_nothing(local: Registry, tmp_path: Path) -> None:
     _publish(local, 3)
     read = """
@@ -210,6 +212,7 @@ def test_publishers_pruners_and_readers_at_once_lose_nothing(local: Registry, tm
     is_sound(local)
 
 
+@pytest.mark.integration
 def test_on_an_object_store_publishers_at_once_lose_nothing() -> None:
     registry = Registry(Store(f"objects://{uuid.uuid4().hex}"), FOLDER)
     with ThreadPoolExecutor(4) as pool:

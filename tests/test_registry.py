@@ -212,6 +212,7 @@ def test_a_change_whose_line_was_not_written_is_told_all_the_same(local: Registr
     _is_sound(local)
 
 
+@pytest.mark.integration
 def test_processes_that_publish_at_once_lose_no_version(local: Registry, tmp_path: Path) -> None:
     publishers = [processes.start(PUBLISH, tmp_path, 10) for _ in range(2)]
     assert [publisher.communicate(timeout=60)[0] for publisher in publishers] == ["ready\n"] * 2
@@ -220,6 +221,7 @@ def test_processes_that_publish_at_once_lose_no_version(local: Registry, tmp_pat
     _is_sound(local)
 
 
+@pytest.mark.integration
 def test_a_publisher_that_is_killed_at_any_moment_leaves_a_sound_registry(
     local: Registry, store: Store, tmp_path: Path
 ) -> None:
@@ -252,6 +254,7 @@ def test_a_version_placed_by_a_killed_publisher_becomes_latest_with_the_next(loc
     assert [line["aliases"]["latest"] for line in local.history()][-2:] == ["model_v1.2", "model_v1.3"]
 
 
+@pytest.mark.integration
 def test_a_version_that_cannot_be_published_leaves_all_as_it_was(local: Registry, store: Store, tmp_path: Path) -> None:
     said = processes.python(REFUSED, tmp_path).splitlines()
     assert set(said) == {"model.txt", "manifest.json", "aliases.json", "history.jsonl", "published"}

@@ -45,6 +45,7 @@ def test_a_young_version_stays_and_so_does_one_of_tomorrow(hours: float, gone: i
     assert len(_deleted(_facts(5, hours), OLD, {})) == gone
 
 
+@pytest.mark.integration
 @given(
     ages=st.lists(st.floats(-100, 1000), max_size=12),
     used=st.dictionaries(st.integers(0, 11), st.just(["leased"]), max_size=5),

@@ -17,6 +17,8 @@ from ai_workflow.storage.run_lock import Holder, RunHeld
 from ai_workflow.storage.store import Store
 from tests import processes
 
+pytestmark = pytest.mark.integration
+
 HOLD = """
 import sys, time
 from ai_workflow.storage import run_lock

@@ -155,6 +155,7 @@ ODD = ("inf", "NaN", "now", "2024-01-01", "0000-00-00", "1e999")
 NUMERALS = st.from_regex(r"[-+]?\d{1,25}(\.\d*)?(e\d{1,3})?", fullmatch=True)
 
 
+@pytest.mark.integration
 @given(
     values=st.lists(st.one_of(st.none(), st.text(max_size=12), NUMERALS, st.sampled_from(ODD)), max_size=6),
     kind=st.sampled_from(TYPES),

@@ -29,12 +29,14 @@ def _held(ids: pd.Series, share: float) -> np.ndarray:
     return split.held_out(pd.DataFrame({ID: ids}), {"holdout": share})
 
 
+@pytest.mark.integration
 def test_every_process_holds_out_the_same_rows() -> None:
     own = "".join(map(str, _held(IDS[:300], 0.2).astype(int)))
     assert {processes.python(HELD, PYTHONHASHSEED=seed) for seed in ("0", "1")} == {own}
     assert 0 < own.count("1") < 300
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_the_size_of_partitions_does_not_matter(size: int) -> None:
     ids = IDS[:2000]

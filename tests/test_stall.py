@@ -74,6 +74,7 @@ def test_the_next_look_is_soon_and_never_late(seconds: float) -> None:
     assert timeout.wait_seconds == 0
 
 
+@pytest.mark.integration
 def test_ticks_are_those_of_a_real_process_and_its_group() -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
     leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
@@ -88,6 +89,7 @@ def test_ticks_are_those_of_a_real_process_and_its_group() -> None:
     assert process_ticks(leader.pid) == 0
 
 
+@pytest.mark.integration
 def test_ticks_of_a_group_are_those_of_descendants_in_other_groups_and_of_children_that_have_ended() -> None:
     busy = "import time\nwhile time.process_time() < 0.3: pass"
     code = f"""

@@ -29,6 +29,7 @@ def _merged(values: list[Any], cuts: list[int]) -> dict[str, Any]:
     return column_profile.merge_numbers(parts)
 
 
+@pytest.mark.integration
 @given(NUMBERS, CUTS)
 @settings(max_examples=150, deadline=None)
 def test_any_cut_gives_the_figures_of_the_whole(values: list[float | None], cuts: list[int]) -> None:
@@ -64,6 +65,7 @@ def test_quantiles_of_many_rows_are_close_to_the_true_ones(cuts: list[int]) -> N
     assert np.abs(ranks - np.linspace(0, 1, column_profile.POINTS)).max() < 0.005
 
 
+@pytest.mark.integration
 @given(st.lists(st.one_of(st.none(), st.sampled_from("abcü")), max_size=40), CUTS)
 @settings(max_examples=100, deadline=None)
 def test_counts_of_values_add_up(values: list[str | None], cuts: list[int]) -> None:

@@ -87,6 +87,7 @@ def test_asyncio_tasks_and_their_threads_keep_apart() -> None:
     assert asyncio.run(both()) == [["a" * 32] * 2, ["b" * 32] * 2]
 
 
+@pytest.mark.integration
 def test_a_run_has_the_same_trace_in_every_process() -> None:
     code = "from ai_workflow.telemetry import trace_context as trace; print(trace.id_of_run('run-1'))"
     assert processes.python(code) == trace_context.id_of_run("run-1")

@@ -25,7 +25,7 @@ from ai_workflow.features import transform
 from ai_workflow.features.cell_reader import Reader
 from ai_workflow.features.row_encoder import BadRows, Encoder
 from ai_workflow.serving.protocol import oip
-from ai_workflow.serving.protocol.tensors import NUMBERS
+from ai_workflow.serving.protocol.tensors import NUMBER_FORMATS
 from ai_workflow.stages import data_loader, feature_engineering, preprocessor
 from ai_workflow.storage.store import Store
 
@@ -87,6 +87,7 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
+@pytest.mark.integration
 def test_the_categories_of_a_typed_source_match_over_http_as_text_and_as_json(tmp_path: Path) -> None:
     count = 40
     frame = pd.DataFrame(
@@ -171,6 +172,7 @@ MOMENTS = ["1969-12-31T23:59:59.999999999Z", "1969-12-30T23:59:59.999999999+00:0
 DECIMALS = pa.array([Decimal("-3118988.4"), Decimal("407454817.9"), Decimal("-999.9")], pa.decimal128(18, 1))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("values", "kind", "missing", "sent"),
     [
@@ -197,6 +199,7 @@ def test_a_typed_value_is_the_value_that_a_caller_sends(
     assert {number: world.asked([{"x": value}])[0][0] for number, value in enumerate(sent)} == made
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("far", ["9999-12-31", "1500-02-28", "9999-12-31T23:59:59+05:00"])
 @pytest.mark.parametrize("kind", ["datetime", "category"])
 def test_a_date_does_not_depend_on_the_rows_beside_it(tmp_path: Path, kind: str, far: str) -> None:
@@ -257,8 +260,8 @@ def test_what_a_batch_refuses_and_http_does_not_is_documented(tmp_path: Path) ->
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
 def test_a_binary_tensor_of_floats_holds_the_decimals_that_were_written(datatype: str) -> None:
-    data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBERS[datatype]).tobytes()
+    data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBER_FORMATS[datatype]).tobytes()
     tensor = {"name": "x", "datatype": datatype, "shape": [3], "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    rows = oip.parse(head + data, len(head), 3).question.values()
+    rows = oip.parse(head + data, len(head), 3).input_rows.values()
     assert rows == [{"x": 0.5}, {"x": -999.9 if datatype != "FP16" else -999.5}, {"x": 0.0}]

@@ -22,10 +22,10 @@ class Trainer:
     model_file = "model.json"
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
-        """Take the data and the parameters.
+        """Initialise the training from data and parameters.
 
         Raises:
-            StageError: the task is a regression, or scikit-learn refuses a parameter.
+            StageError: the task is a regression, or scikit-learn rejects a parameter.
         """
         if data.spec["task"] != "classification":
             raise StageError("trainer.kind sgd is for classification", "Choose another trainer.kind")
@@ -42,7 +42,7 @@ class Trainer:
     def step(self) -> bool:
         """Learn one mini-batch."""
         x, y, after = self._batches.following(self.batch_size)
-        # All chance of a step comes from the seed and the step: nothing of it need be saved.
+        # All randomness comes from the seed and the step, so no generator state has to be saved.
         self._model.random_state = int(np.random.default_rng([self._seed, self._step]).integers(2**31))
         self._model.partial_fit(self._encoded(x), y, classes=self._classes)
         self._step, self._batches.position = self._step + 1, after
@@ -50,24 +50,24 @@ class Trainer:
         return True
 
     def loss(self) -> float:
-        """Return the log loss of the validation rows, else of the last mini-batch."""
+        """Return the log loss of the validation rows, or of the last mini-batch without them."""
         parts = [self._log_loss(*rows.read()) for rows in self._data.validation if len(rows)]
         return float(np.concatenate(parts).mean()) if parts else float(self._loss)
 
     def save(self) -> bytes:
-        """Return all that the next step depends on; JSON gives back every bit of a float."""
+        """Return the state that the next step depends on; JSON keeps every bit of a float."""
         state = {"step": self._step, "position": self._batches.position, "loss": float(self._loss)}
         learned = {"coef": self._model.coef_.tolist(), "intercept": self._model.intercept_.tolist()}
         return json.dumps(state | learned | {"t": self._model.t_}).encode()
 
     def load(self, state: bytes) -> None:
-        """Go on from what `save` returned."""
-        found = json.loads(state)
-        self._step, self._loss = found["step"], found["loss"]
-        self._batches.position = Position(*found["position"])
+        """Restore the state that `save` returned."""
+        saved = json.loads(state)
+        self._step, self._loss = saved["step"], saved["loss"]
+        self._batches.position = Position(*saved["position"])
         self._model.classes_, self._model.n_features_in_ = self._classes, self._inputs.width
-        self._model.coef_, self._model.intercept_ = np.array(found["coef"]), np.array(found["intercept"])
-        self._model.t_ = found["t"]
+        self._model.coef_, self._model.intercept_ = np.array(saved["coef"]), np.array(saved["intercept"])
+        self._model.t_ = saved["t"]
 
     def finish(self, step: int) -> bytes:
         """Return the model as JSON."""
@@ -84,23 +84,23 @@ class Trainer:
         return json.dumps(model).encode()
 
     def _encoded(self, x: np.ndarray) -> np.ndarray:
-        # scikit-learn's weights take the type of the rows, and JSON gives back float64.
+        # The weights have the type of the rows, and JSON restores float64.
         return self._inputs.encode(x).astype(np.float64)
 
     def _log_loss(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        shares = _answers(self._encoded(x), self._model.coef_, self._model.intercept_)
+        shares = _probabilities(self._encoded(x), self._model.coef_, self._model.intercept_)
         return -np.log(np.clip(shares[np.arange(len(y)), y.astype(int)], 1e-12, 1))
 
 
 def load(model: bytes) -> Predict:
-    """Return the answering function of a model file."""
-    found: dict[str, Any] = json.loads(model)
-    inputs = Inputs(found["numeric"], np.array(found["mean"]), np.array(found["scale"]), found["categories"])
-    coef, intercept = np.array(found["coef"]), np.array(found["intercept"])
-    return lambda x: _answers(inputs.encode(x), coef, intercept)
+    """Return the prediction function of a model file."""
+    saved: dict[str, Any] = json.loads(model)
+    inputs = Inputs(saved["numeric"], np.array(saved["mean"]), np.array(saved["scale"]), saved["categories"])
+    coef, intercept = np.array(saved["coef"]), np.array(saved["intercept"])
+    return lambda x: _probabilities(inputs.encode(x), coef, intercept)
 
 
-def _answers(x: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+def _probabilities(x: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
     """Return (n, classes): each class against all others, scaled to a sum of 1, as scikit-learn does it."""
     each = 1 / (1 + np.exp(-np.clip(x @ coef.T + intercept, -500, 500)))
     shares = np.column_stack([1 - each, each]) if len(coef) == 1 else each

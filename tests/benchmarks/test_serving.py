@@ -45,7 +45,9 @@ def test_every_server_is_asked_for_every_row_and_must_answer_it(name: str) -> No
 )
 def test_our_own_answer_must_be_the_models_and_no_fallback(changed: dict[str, object], said: str | None) -> None:
     made = Made(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), [[0.5] * 30], [0.25])
-    [asked] = next(server.questions["ours /predict"] for server in SERVERS if server.name == "ours").requests(made)
+    [asked] = next(
+        server.questions["ai-workflow /predict"] for server in SERVERS if server.name == "ai-workflow"
+    ).requests(made)
     right = {"predictions": [{"prediction": "0", "score": 0.75}], "fallback": False}
 
     found = fault(200, json.dumps({**right, **changed}).encode(), asked.wanted)
@@ -94,13 +96,13 @@ def test_an_unknown_server_is_refused_with_those_there_are(capsys: pytest.Captur
     with pytest.raises(SystemExit):
         serving.main(["--only", "fastapi,flask"])
 
-    assert "there is no server 'flask'; there is: hello, ours, fastapi, mlserver" in capsys.readouterr().err
+    assert "there is no server 'flask'; there is: hello, ai-workflow, fastapi, mlserver" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_it_measures_and_reports_without_a_peer_that_cannot_be_installed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "serving", "--only", "ours,mlserver", "--rounds", "1"]
+    command = [sys.executable, "-m", "benchmarks", "serving", "--only", "ai-workflow,mlserver", "--rounds", "1"]
     nothing = {"XDG_CACHE_HOME": str(tmp_path), "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_OFFLINE": "1"}
 
     done = subprocess.run(
@@ -111,9 +113,9 @@ def test_it_measures_and_reports_without_a_peer_that_cannot_be_installed(tmp_pat
     assert done.returncode == 0, done.stderr
     assert "skipped mlserver: not installed: " in done.stdout
     body = json.loads((tmp_path / "found.json").read_text())
-    assert body["runs"].keys() == {"hello", "ours /predict", "ours /v2 infer"}
+    assert body["runs"].keys() == {"hello", "ai-workflow /predict", "ai-workflow /v2 infer"}
     costs = {name: runs["16"][0]["cpu"] / runs["16"][0]["answers"] for name, runs in body["runs"].items()}
-    assert 0 < costs["hello"] < costs["ours /predict"]
+    assert 0 < costs["hello"] < costs["ai-workflow /predict"]
     assert [goal["met"] is None for goal in body["goals"]] == [False, True, False] * 2
 
 

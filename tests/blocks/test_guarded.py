@@ -19,7 +19,7 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.schedules import IntervalSchedule
 
-from ai_workflow.exporter.prefect_schedules import PrefectRefused, PrefectSchedules
+from ai_workflow.exporter.prefect_schedules import PrefectRequestError, PrefectSchedules
 from tests.blocks import canary_scene
 from tests.blocks.canary_scene import BLOCK, Scene
 from tests.blocks.guarded import Guarded, GuardedApi
@@ -139,7 +139,7 @@ def test_the_exporter_reads_the_schedules_of_a_guarded_server_and_says_when_it_m
 
     assert "PREFECT_API_AUTH_STRING" in os.environ
     assert asking.expected() == {("sample", "scoring"): 3600}
-    with pytest.raises(PrefectRefused, match=r"401.*PREFECT_API_AUTH_STRING"):
+    with pytest.raises(PrefectRequestError, match=r"401.*PREFECT_API_AUTH_STRING"):
         stranger.expected()
 
 

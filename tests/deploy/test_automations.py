@@ -18,7 +18,7 @@ from prefect.states import AwaitingRetry, Crashed, Failed, Pending, Scheduled
 
 from ai_workflow.local.server import Server
 from ai_workflow.registry import publication
-from flows.drill import SAYS
+from flows.drill import MESSAGE
 from tests import services
 from tests.deploy import broken_deployment, durable_server
 from tests.flows import tables
@@ -187,7 +187,7 @@ def test_a_run_that_crashes_again_and_again_is_told_once(house: House) -> None:
 def test_a_drill_reaches_the_chat(house: House) -> None:
     done = house.place.start(["-m", "ai_workflow", "run", "drill", "--pipeline", "pipeline.yaml"])
     assert done.code == 0, done.output
-    house.eventually(lambda: bool(house.told(SAYS)))
+    house.eventually(lambda: bool(house.told(MESSAGE)))
 
 
 def test_a_breach_of_the_version_on_probation_rolls_it_back_and_chat_is_told(house: House) -> None:

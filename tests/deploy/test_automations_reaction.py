@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 
 from ai_workflow.config import loader
-from ai_workflow.orchestration import idle_runs
+from ai_workflow.orchestration import flow_result
+from ai_workflow.orchestration.maintenance import reaction
+from ai_workflow.orchestration.maintenance.reaction import Breach, decide
 from ai_workflow.provisioning import automation_sync, automations
 from ai_workflow.provisioning.automations import Needs
-from flows import reaction
-from flows.reaction import Breach, decide
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_breach_of_a_pipeline_without_a_reaction_is_a_warning_and_an_event(
     monkeypatch.setattr(reaction, "emit_event", lambda **event: events.append(event))
     with caplog.at_level("WARNING", logger=reaction.log.name):
         done = reaction.unhandled(loader.load(None).settings, Breach("1", "accuracy", "peas", "model_v1.2", ""))
-    assert done["what"] is None
+    assert done.values["what"] is None
     [event] = events
     # The automation `reaction withheld` sends this event to the chats.
     assert event["event"] == reaction.WITHHELD
@@ -71,4 +71,4 @@ def test_an_automation_is_compared_by_what_it_says() -> None:
 def test_without_a_relay_or_a_reaction_nothing_refers_to_them() -> None:
     found = automations.wanted(Needs(None, None, timedelta(seconds=60)))
     assert [one.name for one in found] == ["ai-workflow: run silent", "ai-workflow: run idle"]
-    assert found[1].trigger.expect == {f"prefect.flow-run.{idle_runs.IDLE}"}
+    assert found[1].trigger.expect == {f"prefect.flow-run.{flow_result.IDLE}"}

@@ -50,6 +50,7 @@ def problems(path: Path, **environment: str) -> str:
     return str(refused.value)
 
 
+@pytest.mark.integration
 def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -> None:
     checked = predeploy.check(ROOT / "prefect.yaml", {})
     named = {one.entry.name: one.flow.name for one in checked}
@@ -103,6 +104,7 @@ def test_all_problems_are_said_together(folder: Path) -> None:
         assert part in said
 
 
+@pytest.mark.integration
 def test_a_variable_that_is_set_is_filled_in(folder: Path) -> None:
     [one] = predeploy.check(write(folder, {"version": "v-{{ $AIW_RELEASE }}"}), {"AIW_RELEASE": "7"})
     assert wanted(one, Source(folder))["version"] == "v-7"
@@ -116,6 +118,7 @@ def test_a_file_that_is_not_there_or_no_yaml_is_one_line(tmp_path: Path, capsys:
     assert "is no YAML" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("given", "passes"),
     [

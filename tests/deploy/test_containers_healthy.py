@@ -16,6 +16,8 @@ import pytest
 from ai_workflow.local import health
 from tests.services import LOOPBACK, free_port
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -34,6 +34,7 @@ def test_password_that_one_of_them_would_change_is_refused(password: str) -> Non
         login.check(password)
 
 
+@pytest.mark.integration
 def test_file_holds_a_hash_of_the_password_and_one_user(tmp_path: Path) -> None:
     (tmp_path / "web.yml").write_text(login.web_config("sesame-0815"))
 
@@ -67,6 +68,7 @@ def test_any_other_authorization_is_left_as_it_is(header: bytes) -> None:
     assert login.inner(header) == header
 
 
+@pytest.mark.integration
 def test_command_prints_nothing_but_an_error_without_a_password() -> None:
     given = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     given.pop("MONITORING_PASSWORD", None)

@@ -23,6 +23,8 @@ from ai_workflow.local import ports, process, server
 from ai_workflow.local.server import Server, ServerError
 from tests.services import free_port
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 ENSURE = """
 import sys

@@ -55,6 +55,7 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
         yield found
 
 
+@pytest.mark.integration
 def test_a_taken_port_is_said_before_anything_is_started(stack: RunningStack) -> None:
     with socket.socket() as taken:
         taken.bind((services.LOOPBACK, stack.options.port(stack.options.named("relay"))))
@@ -69,6 +70,7 @@ def test_a_taken_port_is_said_before_anything_is_started(stack: RunningStack) ->
     assert processes.find(stack.place.folder) == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -145,6 +147,7 @@ def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(
         server.stop(stack.place.var)
 
 
+@pytest.mark.integration
 def test_where_nothing_runs_down_and_status_say_so(stack: RunningStack) -> None:
     assert stack.down() == "Nothing of the stack ran\n"
     status = stack.command("status")
@@ -207,6 +210,7 @@ def test_the_process_manager_starts_what_dies_and_ends_whole_groups() -> None:
     assert ranks == sorted(ranks)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "part", ["a #b ;c %2F %(x)s [*]", *(pytest.param(part, marks=pytest.mark.slow) for part in ODD)]
 )
@@ -236,6 +240,7 @@ def _services(place: Place) -> dict[str, manager.Found]:
         return {}
 
 
+@pytest.mark.integration
 def test_the_launcher_starts_a_service_in_a_project_folder_with_odd_characters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +260,7 @@ def test_the_launcher_starts_a_service_in_a_project_folder_with_odd_characters(
         assert (folder / "python.arguments").read_text() == "-m ai_workflow.local.stack.launch relay "
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "part", ["a{{ b }}", *(pytest.param(part, marks=pytest.mark.slow) for part in ("what?", "two\nlines"))]
 )
@@ -287,6 +293,7 @@ def test_what_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.M
     assert [service.name for service in Options().services] == ["server", "worker", "service", "exporter", "relay"]
 
 
+@pytest.mark.integration
 def test_make_hands_on_what_it_is_given() -> None:
     said = subprocess.run(
         ["make", "--dry-run", "up", "DB=postgresql", "OFFSET=7", "PIPELINE=a b.yaml", "ENVIRONMENT=production",

@@ -66,6 +66,7 @@ def test_nothing_changed(place: Place, pipeline: Path) -> None:
     assert up(place, pipeline) == started
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "name", ["RELAY_TOKEN", "TEAM_KEY", "PREFECT_LOGIN", "MONITORING_PASSWORD", "ON_CALL_URL", "AIW_ALLOWED_ORIGINS",
              "AWS_SESSION_TOKEN", "HTTPS_PROXY", "PREFECT_WORKER_QUERY_SECONDS", "SSL_CERT_FILE"],

@@ -14,6 +14,8 @@ from ai_workflow.local.stack.database import DatabaseError
 from ai_workflow.local.stack.paths import Options, Place
 from ai_workflow.runtime.stall_timeout import StallTimeout
 
+pytestmark = pytest.mark.integration
+
 
 class Starting:
     """A database that starts: each look at it takes 50 seconds, and gives it the next amount of CPU time."""

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Paused, Running, Scheduled, Suspended
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.orchestration.approval import can_suspend, check, is_overdue, is_suspended, last_suspension
+from ai_workflow.orchestration.maintenance.approval import can_suspend, check, is_overdue, is_suspended, last_suspension
 from ai_workflow.telemetry import logs
 
 BEGIN = datetime(2026, 11, 2, 9, tzinfo=UTC)

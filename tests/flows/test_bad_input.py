@@ -252,7 +252,7 @@ def _assert_refused(run: Run, stage: str, *says: str) -> None:
     assert run.outcome == f"failed in {stage}"
     assert run.of(stage).status == journal.ERROR
     assert run.of(stage).message == errors[0].message
-    tries = [line for line in run.ours("WARN") if "; tried again in" in line.message]
+    tries = [line for line in run.ours("WARN") if "; retry in" in line.message]
     assert run.output.count(errors[0].message) == 1 + len(tries), "the error is printed once"
 
 

@@ -16,6 +16,8 @@ from ai_workflow.local.server import Server
 from ai_workflow.prefect_errors import PrefectError, explained
 from tests.flows.workplace import Workplace
 
+pytestmark = pytest.mark.integration
+
 
 def _command(place: Workplace, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in place.environment().items() if name != "PREFECT_API_URL"}

@@ -60,7 +60,7 @@ def test_a_run_refuses_a_store_in_a_folder_that_prefect_deletes(
     monkeypatch.chdir(clone)
     for root in ("./var", str(clone / "var")):
         settings = loader.load(None, overrides={"store.root": root}).settings
-        with pytest.raises(result_storage.TemporaryStore, match="which Prefect deletes after this run"):
+        with pytest.raises(result_storage.TemporaryStoreError, match="which Prefect deletes after this run"):
             asyncio.run(result_storage.check(settings))
     assert list(clone.iterdir()) == []
     asyncio.run(result_storage.check(loader.load(None, overrides={"store.root": str(tmp_path / "var")}).settings))

@@ -23,6 +23,8 @@ from ai_workflow.storage.store import Store
 from tests.flows import tables
 from tests.flows.workplace import Workplace
 
+pytestmark = pytest.mark.integration
+
 Done = subprocess.CompletedProcess[str]
 
 

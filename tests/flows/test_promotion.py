@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 from prefect.events.schemas.events import Event
 
-import flows.promotion
 from ai_workflow.local.server import Server
 from ai_workflow.orchestration import run_logs
+from ai_workflow.orchestration.maintenance.promotion import BREACHED, PROMOTED, ROLLED_BACK
+from ai_workflow.registry import promotion as registry_promotion
 from ai_workflow.registry import publication
-from flows.promotion import BREACHED, PROMOTED, ROLLED_BACK, promotion
+from flows.promotion import promotion
 from tests import patient
 from tests.flows.api import Api, until
 from tests.flows.workplace import Workplace
 from tests.tables import damage
+
+pytestmark = pytest.mark.integration
 
 OVER = {"promotion.hours": 0, "promotion.requests": 100}
 
@@ -169,13 +172,13 @@ def test_what_another_did_in_between_is_not_reported_again(
 ) -> None:
     _has_answered(place, "model_v1.1")
     for name in ("promote", "roll_back"):
-        act = getattr(flows.promotion.probation, name)
+        act = getattr(registry_promotion, name)
 
         def quicker(*args: Any, act: Any = act, **named: Any) -> Any:
             act(*args, **named)
             return act(*args, **named)
 
-        monkeypatch.setattr(flows.promotion.probation, name, quicker)
+        monkeypatch.setattr(registry_promotion, name, quicker)
     [done] = _asked(place, overrides=OVER, breach=breach)
     assert done["message"] == "another promotion was quicker"
     assert len(place.registry.history()) == 3

@@ -14,11 +14,12 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed, Failed, Running
 
 from ai_workflow.local.server import Server
-from ai_workflow.orchestration import reaction_limits, run_logs
+from ai_workflow.orchestration import run_logs
+from ai_workflow.orchestration.maintenance import reaction, reaction_limits
 from ai_workflow.registry import promotion, publication
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
-from flows import reaction
+from flows.reaction import reaction as reaction_flow
 from tests.flows import prefect_worker
 from tests.serving import shop
 
@@ -62,9 +63,9 @@ class Place:
         """Return what the flow `reaction` answers to a breach."""
         given = self.overrides | {f"reactions.{name}": limit for name, limit in limits.items()}
         state = asyncio.run(
-            reaction.reaction(
-                f"{self.pipeline}-{event}", slo, self.pipeline, version, config=self.config, overrides=given,
-                return_state=True,
+            reaction_flow(
+                f"{self.pipeline}-{event}", slo, pipeline=self.pipeline, model_version=version, config=self.config,
+                overrides=given, return_state=True,
             )
         )  # fmt: skip
         assert state.is_completed(), state

@@ -121,7 +121,7 @@ def test_a_killed_direct_run_is_marked_and_the_log_says_how_it_goes_on(
     before = client.read_flow_run(run_id)
 
     assert by_hand.code == 0, by_hand.output
-    assert "To go on: ai-workflow run training --pipeline pipeline.yaml" in by_hand.output
+    assert "To resume: ai-workflow run training --pipeline pipeline.yaml" in by_hand.output
     assert type_of(before) == StateType.CRASHED
     assert f"process {process.pid} is gone" in str(before.state)
     assert not tasks(client, run_id, StateType.RUNNING)

@@ -15,7 +15,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import aresume_flow_run
 
 from ai_workflow.local.server import Server
-from ai_workflow.orchestration import approval, run_logs
+from ai_workflow.orchestration import run_logs
+from ai_workflow.orchestration.maintenance import approval
 from ai_workflow.registry import pruning, publication
 from flows.recovery import recovery
 from flows.retention import retention
@@ -23,6 +24,8 @@ from tests import patient
 from tests.flows.api import Api, until
 from tests.flows.prefect_worker import Worker
 from tests.flows.workplace import Workplace
+
+pytestmark = pytest.mark.integration
 
 OLD = {"retention": {"versions": 2, "min_age_hours": 0}}
 KEY = "small-credit-retention"

@@ -88,6 +88,7 @@ def moved(work: Callable[..., Any], module: str, file: str) -> Callable[..., Any
     return copied
 
 
+@pytest.mark.integration
 def test_every_stage_has_the_name_that_journals_and_dashboards_know() -> None:
     assert {name: name_of(work) for name, work in WORKS.items()} == {name: name for name in WORKS}
     assert name_of(feature_engineering.apply) == "feature_engineering"
@@ -117,6 +118,7 @@ def test_a_function_without_a_name_is_refused() -> None:
         stage_task.key(enrich, ())
 
 
+@pytest.mark.integration
 def test_a_stage_of_a_team_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_names, "_files", dict(stage_names._files))
 

@@ -10,7 +10,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running, Scheduled, Suspended
 
-from ai_workflow.orchestration.pending_approvals import _is_over
+from ai_workflow.orchestration.maintenance.pending_approvals import _is_over
 from ai_workflow.registry.retention_plan import Plan
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)

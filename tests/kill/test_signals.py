@@ -53,7 +53,9 @@ def test_a_training_asked_to_stop_saves_and_goes_on_exactly_there(
     assert done.code in ENDED, done.output
     assert seconds < 20
     assert "Traceback" not in done.output
-    assert f"{number.name}: the stage at hand saves and ends; once more ends it at once" in done.output
+    assert (
+        f"{number.name}: the current stage saves its progress and ends; a second signal ends it at once" in done.output
+    )
     [told] = [event.message for event in place.events() if event.status == journal.ERROR and event.stage == "trainer"]
     assert told.startswith(f"stopped by {number.name}: the training is saved as model_step_{saved}. The same command")
     assert journal.outcome(place.events()) == "failed in trainer"

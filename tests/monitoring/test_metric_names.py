@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.config.settings import Section
+from ai_workflow.config.settings import ConfigModel
 from ai_workflow.slo import validation
 from ai_workflow.telemetry import metrics
 
@@ -78,7 +78,7 @@ def _texts(code: str) -> Iterator[str]:
 
 def _settings() -> set[str]:
     """Return the names of all settings: some look like metrics."""
-    return {name for section in Section.__subclasses__() for name in section.model_fields}
+    return {name for section in ConfigModel.__subclasses__() for name in section.model_fields}
 
 
 def _wrong(text: str, more: Mapping[str, tuple[str, ...]] = {}) -> Iterator[str]:

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from ai_workflow.serving.app import InferenceApp
-from ai_workflow.serving.attempt_metrics import Attempts
-from ai_workflow.serving.auth import Gate
-from ai_workflow.serving.endpoints import Answering
-from ai_workflow.serving.logs.prediction_log import Record
-from ai_workflow.serving.protocol.tensors import NUMBERS
-from ai_workflow.serving.request_metrics import Tally
-from ai_workflow.serving.routing.loaded_model import Loaded
-from ai_workflow.serving.routing.model_pool import Versions
-from ai_workflow.serving.routing.served_model import Slot
+from ai_workflow.serving.attempt_metrics import AttemptMetrics
+from ai_workflow.serving.auth import Authenticator
+from ai_workflow.serving.endpoints import InferenceEndpoints
+from ai_workflow.serving.logs.prediction_log import PredictionRecord
+from ai_workflow.serving.protocol.tensors import NUMBER_FORMATS
+from ai_workflow.serving.request_metrics import RequestMetrics
+from ai_workflow.serving.routing.loaded_model import LoadedModel
+from ai_workflow.serving.routing.model_pool import ModelPool
+from ai_workflow.serving.routing.served_model import ServedModel
 from ai_workflow.serving.unseen_categories import UnseenCategories
 from tests.semantics.pipeline import Pipeline, Scored
 
@@ -34,7 +34,7 @@ class Records:
 
     data: bytes = b""
 
-    def add(self, record: Record) -> None:
+    def add(self, record: PredictionRecord) -> None:
         self.data = record.data or b""
 
 
@@ -59,18 +59,18 @@ class Door:
 
     async def _start(self) -> None:
         settings, patience = self._pipeline.settings, self._pipeline.settings.inference.deadline_ms / 1000
-        tally = Tally(settings.pipeline)
-        unseen = UnseenCategories(settings.pipeline, tally.examples)
+        request_metrics = RequestMetrics(settings.pipeline)
+        unseen = UnseenCategories(settings.pipeline, request_metrics.exemplars)
 
-        def slot(version: Loaded) -> Slot:
-            attempts = Attempts(settings.pipeline, version.name, tally.examples)
-            return Slot(version, attempts, settings.service.max_queue, patience, settings.model.timeout)
+        def model(version: LoadedModel) -> ServedModel:
+            attempts = AttemptMetrics(settings.pipeline, version.name, request_metrics.exemplars)
+            return ServedModel(version, attempts, settings.service.max_queue, patience, settings.model.timeout)
 
-        self._versions = Versions(self._pipeline.registry, slot, 60, tally, unseen)
-        await self._versions.look()
+        self._versions = ModelPool(self._pipeline.registry, model, 60, request_metrics, unseen)
+        await self._versions.refresh()
         book: Any = self._records
-        answering = Answering(settings, self._versions, book, tally, unseen)
-        self._app = InferenceApp(settings.service, answering, Gate(settings.service), None, tally)
+        answering = InferenceEndpoints(settings, self._versions, book, request_metrics, unseen)
+        self._app = InferenceApp(settings.service, answering, Authenticator(settings.service), None, request_metrics)
 
     def post(self, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
         """Return status and body of the response to a request."""
@@ -147,4 +147,4 @@ def packed(datatype: str, data: Sequence[Any]) -> bytes:
     if datatype == "BYTES":
         texts = [text.encode() for text in data]
         return b"".join(struct.pack("<I", len(text)) + text for text in texts)
-    return np.array(data, dtype=NUMBERS[datatype]).tobytes()
+    return np.array(data, dtype=NUMBER_FORMATS[datatype]).tobytes()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ai_workflow.serving.protocol.tensors import NUMBERS
+from ai_workflow.serving.protocol.tensors import NUMBER_FORMATS
 from tests.semantics.drawn import TOKENS, Drawn, numbers
 
 
@@ -58,7 +58,7 @@ def _of_kind(name: str, kind: str, values: list[Any]) -> Typed:
     types = {"BYTES": pa.string(), "BOOL": pa.bool_(), "FP16": pa.float16(), "FP32": pa.float32(), "FP64": pa.float64()}
     if kind in ("FP16", "FP32"):
         with np.errstate(over="ignore"):
-            narrow = np.array(values, dtype=NUMBERS[kind])
+            narrow = np.array(values, dtype=NUMBER_FORMATS[kind])
         narrow[~np.isfinite(narrow)] = 1
         return Typed(name, pa.array(narrow), kind, [float(str(np.float32(each))) for each in narrow])
     arrow = types.get(kind) or getattr(pa, kind.lower())()

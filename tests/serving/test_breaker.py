@@ -4,53 +4,53 @@ from __future__ import annotations
 
 import pytest
 
-from ai_workflow.serving.routing.circuit_breaker import Breaker, State
+from ai_workflow.serving.routing.circuit_breaker import BreakerState, CircuitBreaker
 
 
-def opened() -> Breaker:
-    breaker = Breaker()
+def opened() -> CircuitBreaker:
+    breaker = CircuitBreaker()
     for _ in range(5):
         breaker.record(token(breaker), False)
     return breaker
 
 
-def token(breaker: Breaker) -> int:
+def token(breaker: CircuitBreaker) -> int:
     found = breaker.admit()
     assert found is not None
     return found
 
 
 def test_it_opens_when_half_of_the_last_outcomes_are_failures_and_five_are_known() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for ok in (True, False, True, False):
         breaker.record(token(breaker), ok)
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
     breaker.record(token(breaker), False)
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
     assert breaker.admit() is None
 
 
 def test_only_the_last_twenty_outcomes_count() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(100):
         breaker.record(token(breaker), True)
     for _ in range(9):
         breaker.record(token(breaker), False)
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
     breaker.record(token(breaker), False)
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
 
 
 def test_one_probe_at_a_time_and_nobody_else_while_it_is_half_open() -> None:
     breaker = opened()
     assert breaker.probe() is not None
-    assert breaker.state is State.HALF_OPEN
+    assert breaker.state is BreakerState.HALF_OPEN
     assert breaker.probe() is None
     assert breaker.admit() is None
 
 
-@pytest.mark.parametrize(("ok", "after"), [(True, State.CLOSED), (False, State.OPEN)])
-def test_the_probe_decides(ok: bool, after: State) -> None:
+@pytest.mark.parametrize(("ok", "after"), [(True, BreakerState.CLOSED), (False, BreakerState.OPEN)])
+def test_the_probe_decides(ok: bool, after: BreakerState) -> None:
     breaker = opened()
     probe = breaker.probe()
     assert probe is not None
@@ -59,25 +59,25 @@ def test_the_probe_decides(ok: bool, after: State) -> None:
 
 
 def test_an_outcome_of_an_earlier_generation_neither_opens_nor_closes() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     old = token(breaker)
     for _ in range(5):
         breaker.record(token(breaker), False)
     probe = breaker.probe()
     breaker.record(old, True)
-    assert breaker.state is State.HALF_OPEN, "a late success does not close it"
+    assert breaker.state is BreakerState.HALF_OPEN, "a late success does not close it"
     assert probe is not None
     breaker.record(probe, True)
     for _ in range(5):
         breaker.record(old, False)
         breaker.record(probe, False)
-    assert breaker.state is State.CLOSED, "late failures do not open it"
+    assert breaker.state is BreakerState.CLOSED, "late failures do not open it"
 
 
 def test_each_new_state_is_told_once() -> None:
-    told: list[State] = []
-    breaker = Breaker(told.append)
+    told: list[BreakerState] = []
+    breaker = CircuitBreaker(told.append)
     for _ in range(7):
         breaker.record(0, False)
     breaker.open()
-    assert told == [State.OPEN]
+    assert told == [BreakerState.OPEN]

@@ -73,6 +73,7 @@ def as_trained(encoder: Encoder, rows: list[dict[str, Any]]) -> bytes | None:
     return None if problems else matrix.tobytes()
 
 
+@pytest.mark.integration
 @given(plain)
 @settings(max_examples=100, deadline=None)
 def test_plain_rows_take_the_quick_way_and_give_the_same_bytes_as_training(row: dict[str, Any]) -> None:
@@ -80,6 +81,7 @@ def test_plain_rows_take_the_quick_way_and_give_the_same_bytes_as_training(row: 
     assert ENCODER.quick([row]) == as_trained(ENCODER, [row])
 
 
+@pytest.mark.integration
 @given(st.builds(lambda row, odd, name: {**row, name: odd[name]}, plain, row, st.sampled_from(list(shop.ROW))))
 @settings(max_examples=200, deadline=None)
 def test_the_quick_way_gives_the_same_bytes_as_training_or_leaves_it_to_the_careful_one(row: dict[str, Any]) -> None:
@@ -87,6 +89,7 @@ def test_the_quick_way_gives_the_same_bytes_as_training_or_leaves_it_to_the_care
     assert quick is None or quick == as_trained(ENCODER, [row])
 
 
+@pytest.mark.integration
 @given(st.fixed_dictionaries(dict.fromkeys("abc", numbers)))
 @settings(max_examples=200, deadline=None)
 def test_plain_numbers_are_the_same_bytes(row: dict[str, Any]) -> None:
@@ -94,6 +97,7 @@ def test_plain_numbers_are_the_same_bytes(row: dict[str, Any]) -> None:
     assert quick is None or quick == as_trained(NUMBERS, [row])
 
 
+@pytest.mark.integration
 @given(moments)
 @settings(max_examples=200, deadline=None)
 def test_dates_are_the_same_bytes(moment: str) -> None:
@@ -101,6 +105,7 @@ def test_dates_are_the_same_bytes(moment: str) -> None:
     assert quick is None or quick == as_trained(DATES, [{"d": moment}])
 
 
+@pytest.mark.integration
 @given(st.lists(row, min_size=2, max_size=4))
 @settings(max_examples=30, deadline=None)
 def test_the_numbers_of_a_row_do_not_depend_on_the_rows_beside_it(rows: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ai_workflow.serving import exemplars
-from ai_workflow.serving.exemplars import Examples
+from ai_workflow.serving.exemplars import Exemplars
 from ai_workflow.serving.unseen_categories import UnseenCategories
 from ai_workflow.telemetry import metrics
 
@@ -26,25 +26,25 @@ def shown() -> set[tuple[str, ...]]:
 
 
 def test_the_first_of_each_kind_and_version_is_shown_and_stands() -> None:
-    kept = Examples("shop")
+    kept = Exemplars("shop")
     for trace_id in ("a", "b"):
-        kept.note("v1", "error", trace_id)
-        kept.note("v1", "timeout", trace_id)
-        kept.note("v2", "error", trace_id)
+        kept.record("v1", "error", trace_id)
+        kept.record("v1", "timeout", trace_id)
+        kept.record("v2", "error", trace_id)
     assert shown() == {("v1", "error", "a"), ("v1", "timeout", "a"), ("v2", "error", "a")}
 
 
 def test_each_column_has_an_example_of_its_own() -> None:
-    kept = Examples("shop")
+    kept = Exemplars("shop")
     for column, trace_id in (("city", "a"), ("colour", "b"), ("city", "c")):
-        kept.note("v1", "unseen", trace_id, column=column)
+        kept.record("v1", "unseen", trace_id, column=column)
     assert shown() == {("v1", "unseen", "a"), ("v1", "unseen", "b")}
     kept.forget("v1")
     assert shown() == set()
 
 
 def test_unseen_categories_of_a_version_that_serves_no_more_are_not_shown() -> None:
-    unseen = UnseenCategories("shop", Examples("shop"))
+    unseen = UnseenCategories("shop", Exemplars("shop"))
     unseen.count("never served", {"city": 3}, "a")
     assert shown() == set()
     samples = [sample for family in REGISTRY.collect() for sample in family.samples]
@@ -52,25 +52,25 @@ def test_unseen_categories_of_a_version_that_serves_no_more_are_not_shown() -> N
 
 
 def test_a_much_slower_request_takes_the_place_of_a_slow_one() -> None:
-    kept = Examples("shop")
+    kept = Exemplars("shop")
     for trace_id, seconds in (("a", 0.2), ("b", 0.3), ("c", 0.5), ("d", 0.4)):
-        kept.note("v1", "slow", trace_id, seconds)
+        kept.record("v1", "slow", trace_id, seconds)
     assert shown() == {("v1", "slow", "c")}
 
 
 def test_an_example_gives_way_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exemplars, "_STANDS_SECONDS", 0.0)
-    kept = Examples("shop")
+    monkeypatch.setattr(exemplars, "_KEEP_SECONDS", 0.0)
+    kept = Exemplars("shop")
     for trace_id in ("a", "b"):
-        kept.note("v1", "error", trace_id)
+        kept.record("v1", "error", trace_id)
     assert shown() == {("v1", "error", "b")}
 
 
 def test_a_version_that_serves_no_more_has_none() -> None:
-    kept = Examples("shop")
-    kept.note("v1", "error", "a")
-    kept.note("v2", "error", "b")
+    kept = Exemplars("shop")
+    kept.record("v1", "error", "a")
+    kept.record("v2", "error", "b")
     kept.forget("v1")
     assert shown() == {("v2", "error", "b")}
-    kept.note("v1", "error", "c")
+    kept.record("v1", "error", "c")
     assert ("v1", "error", "c") in shown()

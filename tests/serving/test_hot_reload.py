@@ -18,6 +18,8 @@ from tests.serving import shop
 from tests.serving.running import Running, children, dumps
 from tests.serving.traffic import Traffic
 
+pytestmark = pytest.mark.integration
+
 LATEST, STABLE, NEW = "model_v1.1", "model_v1.0", "model_v1.2"
 
 

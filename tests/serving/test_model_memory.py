@@ -16,6 +16,8 @@ from ai_workflow.runtime import memory_pressure
 from ai_workflow.training import feature_inputs
 from tests.trainers import test_mlp_model
 
+pytestmark = pytest.mark.integration
+
 CLASSES = {"regression": 1, "binary": 1, "multiclass": 3}
 
 

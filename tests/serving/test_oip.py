@@ -15,27 +15,27 @@ from hypothesis import strategies as st
 
 from ai_workflow.features.row_encoder import BadRows
 from ai_workflow.serving.protocol import oip, tensors
-from ai_workflow.serving.protocol.inputs import Named, Numbers
-from ai_workflow.serving.protocol.oip import Infer
-from ai_workflow.serving.protocol.tensors import Output
+from ai_workflow.serving.protocol.inputs import MatrixInput, RowInput
+from ai_workflow.serving.protocol.oip import InferRequest
+from ai_workflow.serving.protocol.tensors import OutputTensor
 
 
 def tensor(name: str = "features", datatype: str = "FP64", shape: Any = (1, 2), **more: Any) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": list(shape), **more}
 
 
-def parsed(*inputs: Any, most: int = 100, **more: Any) -> Infer:
+def parsed(*inputs: Any, most: int = 100, **more: Any) -> InferRequest:
     return oip.parse(json.dumps({"inputs": inputs, **more}).encode(), None, most)
 
 
-def binary(inputs: list[dict[str, Any]], *tails: bytes, **more: Any) -> Infer:
+def binary(inputs: list[dict[str, Any]], *tails: bytes, **more: Any) -> InferRequest:
     head = json.dumps({"inputs": inputs, **more}).encode()
     return oip.parse(head + b"".join(tails), len(head), 100)
 
 
-def numbers(asked: Infer) -> list[float]:
-    assert isinstance(asked.question, Numbers)
-    return np.frombuffer(asked.question._data, "<f4").tolist()
+def numbers(asked: InferRequest) -> list[float]:
+    assert isinstance(asked.input_rows, MatrixInput)
+    return np.frombuffer(asked.input_rows._data, "<f4").tolist()
 
 
 def test_features_are_taken_flat_or_nested_and_null_is_missing() -> None:
@@ -48,7 +48,7 @@ def test_features_are_taken_flat_or_nested_and_null_is_missing() -> None:
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "FP16", "INT8", "INT64", "UINT16", "BOOL"])
 def test_binary_features_of_every_type_are_the_same_numbers(datatype: str) -> None:
-    values = np.array([1, 0], dtype=tensors.NUMBERS[datatype])
+    values = np.array([1, 0], dtype=tensors.NUMBER_FORMATS[datatype])
     asked = binary([tensor(datatype=datatype, parameters={"binary_data_size": values.nbytes})], values.tobytes())
     assert numbers(asked) == [1, 0]
 
@@ -65,8 +65,8 @@ def test_columns_become_rows_by_name_in_json_and_binary_side_by_side() -> None:
         text,
         weights,
     )
-    assert isinstance(asked.question, Named)
-    assert asked.question.values() == [
+    assert isinstance(asked.input_rows, RowInput)
+    assert asked.input_rows.values() == [
         {"colour": "rot", "pieces": 3, "weight": 1.5},
         {"colour": "grün", "pieces": 4, "weight": None},
     ]
@@ -156,6 +156,7 @@ def test_binary_data_that_does_not_add_up_is_refused() -> None:
         parsed(tensor("a", shape=(1,), data=[1]), tensor("b", shape=(2,), data=[1, 2]))
 
 
+@pytest.mark.integration
 @given(st.binary(max_size=200), st.one_of(st.none(), st.integers(-5, 300)))
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_whatever_do_anything_but_be_refused(body: bytes, header: int | None) -> None:
@@ -175,29 +176,30 @@ sent = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.integration
 @given(st.lists(sent, max_size=3), st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), json_values))
 @settings(max_examples=300, deadline=None)
 def test_no_json_whatever_breaks_the_reader(inputs: list[Any], more: dict[str, Any]) -> None:
     # Anything but these fails the test.
     with contextlib.suppress(BadRows):
-        assert oip.parse(json.dumps({"inputs": inputs, **more}).encode(), None, 10).question.rows <= 10
+        assert oip.parse(json.dumps({"inputs": inputs, **more}).encode(), None, 10).input_rows.rows <= 10
 
 
-OUTPUTS = [Output("prediction", "BYTES", [2], ["yes", None]), Output("score", "FP64", [2], [0.75, None])]
+OUTPUTS = [OutputTensor("prediction", "BYTES", [2], ["yes", None]), OutputTensor("score", "FP64", [2], [0.75, None])]
 
 
 def test_answers_are_json_or_binary_as_each_output_is_wanted() -> None:
-    body, head = oip.answer({"model_name": "m"}, OUTPUTS, Infer(Named([{}])))
+    body, head = oip.answer({"model_name": "m"}, OUTPUTS, InferRequest(RowInput([{}])))
     assert head is None
     assert orjson.loads(body)["outputs"][1] == {"name": "score", "datatype": "FP64", "shape": [2], "data": [0.75, None]}
-    asked = Infer(Named([{}]), outputs={"prediction": True, "score": False})
+    asked = InferRequest(RowInput([{}]), outputs={"prediction": True, "score": False})
     body, head = oip.answer({"model_name": "m"}, OUTPUTS, asked)
     described = orjson.loads(body[:head])["outputs"]
     assert described[0] == {
         "name": "prediction", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 11},
     }  # fmt: skip
     assert body[head:] == struct.pack("<I", 3) + b"yes" + struct.pack("<I", 0)
-    body, head = oip.answer({"model_name": "m"}, OUTPUTS, Infer(Named([{}]), outputs={"score": True}))
+    body, head = oip.answer({"model_name": "m"}, OUTPUTS, InferRequest(RowInput([{}]), outputs={"score": True}))
     score = np.frombuffer(body[head:], "<f8")
     assert score[0] == 0.75
     assert np.isnan(score[1])
@@ -222,8 +224,8 @@ def test_a_json_value_that_does_not_fit_its_datatype_is_refused_with_its_index(
 ) -> None:
     good = orjson.loads(orjson.dumps(values))
     asked = parsed(tensor("c", datatype, (len(good),), data=good))
-    assert isinstance(asked.question, Named)
-    assert [row["c"] for row in asked.question.values()] == good
+    assert isinstance(asked.input_rows, RowInput)
+    assert [row["c"] for row in asked.input_rows.values()] == good
     for value in wrong:
         with pytest.raises(BadRows, match=rf"input 'c'\[{len(good)}\]: .* is not a value of type {datatype}"):
             parsed(tensor("c", datatype, (len(good) + 1,), data=[*good, value]))
@@ -238,9 +240,9 @@ def test_a_binary_boolean_is_0_or_1_and_nested_rows_have_the_width_of_their_shap
 
 
 def test_outputs_come_in_the_order_of_the_request_and_only_those() -> None:
-    outputs = [*OUTPUTS, Output("probabilities", "FP64", [2, 1], [0.5, 0.5])]
+    outputs = [*OUTPUTS, OutputTensor("probabilities", "FP64", [2, 1], [0.5, 0.5])]
     for binary_too in (False, True):
-        asked = Infer(Named([{}]), outputs={"probabilities": binary_too, "prediction": False})
+        asked = InferRequest(RowInput([{}]), outputs={"probabilities": binary_too, "prediction": False})
         body, head = oip.answer({}, outputs, asked)
         described = orjson.loads(body[:head] if head else body)["outputs"]
         assert [each["name"] for each in described] == ["probabilities", "prediction"]

@@ -19,7 +19,7 @@ import pytest
 from ai_workflow.datasets import partitions
 from ai_workflow.inference import prediction_files
 from ai_workflow.serving.logs import compaction, prediction_log
-from ai_workflow.serving.logs.prediction_log import PredictionLog, Record
+from ai_workflow.serving.logs.prediction_log import PredictionLog, PredictionRecord
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import metrics
 from tests.serving import shop
@@ -56,6 +56,7 @@ def pipeline(folder: Path, **settings: Any) -> Path:
     return shop.pipeline(folder, service={"prediction_log": settings})
 
 
+@pytest.mark.integration
 def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_path: Path, root: Path) -> None:
     rows = [*shop.rows(40, 3), {**shop.ROW, "price": "9.5"}]
     with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
@@ -76,6 +77,7 @@ def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_
     assert (found["time"] - pd.Timestamp.now("UTC").tz_localize(None)).abs().max() < pd.Timedelta(minutes=5)
 
 
+@pytest.mark.integration
 def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(tmp_path: Path) -> None:
     root = tmp_path / "store"
     with Running(pipeline(tmp_path), root) as running:
@@ -108,6 +110,7 @@ def test_sigkill_loses_at_most_a_second_and_the_next_service_brings_in_the_rest(
     assert len(kept) >= 50
 
 
+@pytest.mark.integration
 def test_a_disk_that_takes_no_more_stops_no_answer_and_what_is_lost_is_counted(tmp_path: Path, root: Path) -> None:
     folder = root / prediction_log.FOLDER / shop.PIPELINE
     folder.parent.mkdir()
@@ -126,9 +129,9 @@ def book(folder: Path) -> PredictionLog:
     return PredictionLog(folder, values=False, id_column="id", segment_seconds=60, compact=["-c", "pass"])
 
 
-def record(stem: str = "a", rows: int = 1) -> Record:
+def record(stem: str = "a", rows: int = 1) -> PredictionRecord:
     sent = [{"id": f"row {row}"} for row in range(rows)]
-    return Record(1.5, "f" * 32, stem, LATEST, None, ["yes"] * rows, [0.75] * rows, sent, b"\0" * 8 * rows)
+    return PredictionRecord(1.5, "f" * 32, stem, LATEST, None, ["yes"] * rows, [0.75] * rows, sent, b"\0" * 8 * rows)
 
 
 def test_a_log_that_is_full_drops_what_comes_and_says_how_much(tmp_path: Path) -> None:
@@ -165,6 +168,7 @@ def written_lines(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
 
 
+@pytest.mark.integration
 def test_closing_writes_what_waits_in_order(tmp_path: Path) -> None:
     one = book(tmp_path)
     one.start()
@@ -186,7 +190,7 @@ def written(folder: Path, *stems: str) -> Path:
     return path
 
 
-def compacted(folder: Path, id_column: str | None, *records: Record) -> pd.DataFrame:
+def compacted(folder: Path, id_column: str | None, *records: PredictionRecord) -> pd.DataFrame:
     """Return what the log of a pipeline with that id column becomes in `predictions/`."""
     log = PredictionLog(folder / "log", values=False, id_column=id_column, segment_seconds=60, compact=["-c", "pass"])
     (folder / "log").mkdir(parents=True)
@@ -198,7 +202,7 @@ def compacted(folder: Path, id_column: str | None, *records: Record) -> pd.DataF
 def test_the_id_by_its_own_name_and_probabilities_are_stored_as_the_scoring_flow_stores_them(tmp_path: Path) -> None:
     sent = [{"customer": "007"}, {"customer": 8}]
     chances = [0.25, 0.75, 1, 0]
-    asked = Record(
+    asked = PredictionRecord(
         1.5, "f" * 32, "a", LATEST, None, ["yes", "no"], [0.75, 1.0], sent, None,
         probabilities=chances, probability_columns=["probability_no", "probability_yes"],
     )  # fmt: skip
@@ -213,7 +217,7 @@ def test_the_id_by_its_own_name_and_probabilities_are_stored_as_the_scoring_flow
 @pytest.mark.parametrize("taken", ["id", "time", "row", "values", "probability_yes", None])
 def test_an_id_column_named_as_a_column_of_predictions_is_stored_as_id_only(tmp_path: Path, taken: str | None) -> None:
     sent = [{"time": "7", "row": "7", "values": "7", "probability_yes": "7", "id": "7"}]
-    found = compacted(tmp_path, taken, Record(1.5, "f" * 32, "a", LATEST, None, ["yes"], [0.75], sent, None))
+    found = compacted(tmp_path, taken, PredictionRecord(1.5, "f" * 32, "a", LATEST, None, ["yes"], [0.75], sent, None))
     assert found["id"].tolist() == ["7" if taken else None] or found["id"].isna().all()
     assert found["time"].tolist() == [pd.Timestamp(1.5, unit="s")]
     assert found["row"].tolist() == [0]
@@ -259,6 +263,7 @@ def test_a_compaction_that_was_killed_before_it_could_remove_a_segment_is_done_a
     assert sorted(predictions(tmp_path)["prediction_id"]) == ["a-0", "b-0"]
 
 
+@pytest.mark.integration
 def test_a_compaction_that_cannot_write_says_so_in_a_line_and_leaves_the_segment(tmp_path: Path) -> None:
     path = written(tmp_path / "log", "a")
     (tmp_path / "predictions").write_text("a file where a folder should be")
@@ -270,6 +275,7 @@ def test_a_compaction_that_cannot_write_says_so_in_a_line_and_leaves_the_segment
     assert path.exists()
 
 
+@pytest.mark.integration
 def test_a_segment_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     one = book(tmp_path / "log")
     one.start()

@@ -12,6 +12,8 @@ import pytest
 from ai_workflow.sources import synthetic
 from ai_workflow.sources.synthetic import BLOCK, Recipe
 
+pytestmark = pytest.mark.integration
+
 
 def block(number: int, **recipe: Any) -> pd.DataFrame:
     frame: pd.DataFrame = synthetic.block(number, Recipe(**recipe)).to_pandas()

@@ -66,6 +66,7 @@ def test_the_result_is_a_reference_and_says_how_much(
     assert [part.source for part in dataset.partitions] == ["a.csv"]
 
 
+@pytest.mark.integration
 def test_inspecting_and_importing_load_no_heavy_library(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", numbers(1, 3))
     program = (
@@ -241,6 +242,7 @@ def test_a_file_that_changed_since_it_was_inspected_is_refused(store: Store, tmp
     assert store.names("data/datasets") == before
 
 
+@pytest.mark.integration
 def test_a_file_that_grows_while_it_is_read_is_refused(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

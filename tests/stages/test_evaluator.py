@@ -30,6 +30,8 @@ from ai_workflow.telemetry import trace_context
 from ai_workflow.training import protocol
 from tests.stages.tables import Made, Pipeline, Result, load, parted, people, rows, settings
 
+pytestmark = pytest.mark.integration
+
 TRACE = "a3f7b2c1" * 4
 
 

@@ -25,6 +25,8 @@ from ai_workflow.telemetry import trace_context
 from ai_workflow.training import protocol
 from tests.stages.tables import Made, Pipeline, Result, parted, people, rows, settings
 
+pytestmark = pytest.mark.integration
+
 TRACES = ("a3f7b2c1" * 4, "00000001" * 4)
 
 

@@ -124,6 +124,7 @@ def test_predictions_that_are_there_twice_and_labels_that_are_repeated_count_onc
     assert found["standings"][ONE]["label_delay"]["0.9"] == 5 * HOUR, "it was known when it was said first"
 
 
+@pytest.mark.integration
 def test_of_labels_that_differ_the_last_by_time_counts_and_it_is_said(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -142,6 +143,7 @@ def test_of_labels_that_differ_the_last_by_time_counts_and_it_is_said(
     assert "labels differ, as those of p000" in caplog.text
 
 
+@pytest.mark.integration
 def test_a_source_without_moments_says_what_holds_now(store: Store, tmp_path: Path) -> None:
     answered(store)
     asked = settings(tmp_path, evaluation={"time": None})
@@ -267,6 +269,7 @@ def test_a_label_that_is_no_number_is_rejected_and_counted_where_numbers_are_due
     assert "labels.csv, row 2: the label 'much' is not a number" in caplog.text
 
 
+@pytest.mark.integration
 def test_labels_are_read_by_the_rule_of_the_versions_and_those_of_no_class_count_for_no_prediction(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -321,6 +324,7 @@ def test_labels_come_from_parquet_and_from_a_database_as_well(store: Store, tmp_
     assert counts(join(store, settings(evaluation={"source": sql, "time": "at"}))) == (8, 7), "of p004, 1 comes last"
 
 
+@pytest.mark.integration
 def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +347,7 @@ def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
     assert counts(join(store, settings(tmp_path))) == (600, 450)
 
 
+@pytest.mark.integration
 def test_many_records_become_one_and_nothing_is_lost(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +361,7 @@ def test_many_records_become_one_and_nothing_is_lost(
     assert len([name for name in files if name.endswith(".parquet")]) <= 2 * len(kept(store)), "none is left over"
 
 
+@pytest.mark.integration
 def test_what_an_evaluation_leaves_for_drift_is_let_go_of_after_a_day(store: Store) -> None:
     for hours in range(0, 100, 5):
         answered(store, hours, hours + 5)
@@ -422,6 +428,7 @@ def half_kept(root: Path) -> Store:
     return store
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_between_any_two_writes_it_finds_the_same_when_it_is_done_again(
     stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

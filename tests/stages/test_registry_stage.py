@@ -17,6 +17,8 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 from tests.stages.tables import Made, Pipeline, parted, people, settings
 
+pytestmark = pytest.mark.integration
+
 TRACE = "a3f7b2c1" * 4
 
 

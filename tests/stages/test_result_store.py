@@ -34,6 +34,7 @@ def scored(answers: tuple[Store, Result], store: Store) -> Result:
     return result
 
 
+@pytest.mark.integration
 def test_all_predictions_are_stored_and_read_back(store: Store, scored: Result) -> None:
     stored = result_store.save(store, scored, "people")
     assert stored["message"] == "60 predictions stored"
@@ -43,6 +44,7 @@ def test_all_predictions_are_stored_and_read_back(store: Store, scored: Result) 
     pd.testing.assert_frame_equal(prediction_files.read(store, stored), rows(store, scored))
 
 
+@pytest.mark.integration
 def test_rows_count_from_a_moment_on(store: Store, scored: Result) -> None:
     result_store.save(store, scored, "people")
     now = datetime.now(UTC)
@@ -51,12 +53,14 @@ def test_rows_count_from_a_moment_on(store: Store, scored: Result) -> None:
     assert prediction_files.rows_of(store, "people", "model_v1.1", now - timedelta(minutes=1)) == 0
 
 
+@pytest.mark.integration
 def test_the_manifest_says_who_answered_and_how_many_rows_there_are(store: Store, scored: Result) -> None:
     body = store.read_record(result_store.save(store, scored, "people")["record"]["path"])
     assert (body["pipeline"], body["model_version"], body["rows"]) == ("people", "model_v1.0", 60)
     assert sum(part["rows"] for part in body["partitions"]) == 60
 
 
+@pytest.mark.integration
 def test_the_manifest_comes_last_and_only_when_all_is_there(
     store: Store, scored: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +88,7 @@ def test_the_manifest_comes_last_and_only_when_all_is_there(
     assert written[3:] == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet", "manifest.json"]
 
 
+@pytest.mark.integration
 def test_stored_again_nothing_is_there_twice_and_no_partition_is_written_anew(store: Store, scored: Result) -> None:
     first = result_store.save(store, scored, "people")
     inodes = [store.local(file["path"]).stat().st_ino for file in first["files"]]
@@ -93,6 +98,7 @@ def test_stored_again_nothing_is_there_twice_and_no_partition_is_written_anew(st
     assert store.names("predictions/people/model_v1.0") == [scored["fingerprint"]]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("damage", [b"", b"PAR1", None])
 def test_a_damaged_or_missing_copy_is_made_whole_by_storing_again(
     store: Store, scored: Result, damage: bytes | None
@@ -105,6 +111,7 @@ def test_a_damaged_or_missing_copy_is_made_whole_by_storing_again(
     assert partitions.broken(store, stored) == []
 
 
+@pytest.mark.integration
 def test_one_changed_byte_in_stored_predictions_is_found_when_they_are_read(store: Store, scored: Result) -> None:
     stored = result_store.save(store, scored, "people")
     path = store.local(stored["files"][2]["path"])
@@ -115,6 +122,7 @@ def test_one_changed_byte_in_stored_predictions_is_found_when_they_are_read(stor
             prediction_files.read(store, stored)
 
 
+@pytest.mark.integration
 def test_a_damaged_prediction_is_not_stored(store: Store, scored: Result) -> None:
     part = Dataset.load(store, scored).partitions[2]
     store.local(part.path).write_bytes(b"PAR1")

@@ -17,6 +17,8 @@ from ai_workflow.storage.store import Store
 from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
 
+pytestmark = pytest.mark.integration
+
 ONE_THREAD = {"num_threads": 1, "min_data_in_leaf": 5}
 
 

@@ -38,6 +38,7 @@ def uninterrupted() -> dict[str, tuple[bytes, list[float]]]:
     return found
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("threads", [1, 2])
 def test_another_process_and_another_number_of_threads_give_the_same_bytes(
     tmp_path: Path, threads: int, uninterrupted: dict[str, tuple[bytes, list[float]]]
@@ -48,6 +49,7 @@ def test_another_process_and_another_number_of_threads_give_the_same_bytes(
         assert (tmp_path / f"{kind}.whole-losses").read_text() == repr(losses)
 
 
+@pytest.mark.integration
 def test_a_training_that_goes_on_in_another_process_ends_as_if_it_had_never_stopped(
     tmp_path: Path, uninterrupted: dict[str, tuple[bytes, list[float]]]
 ) -> None:
@@ -61,6 +63,7 @@ def test_a_training_that_goes_on_in_another_process_ends_as_if_it_had_never_stop
         assert (tmp_path / f"{kind}.resume-losses").read_text() == repr(losses[5:])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_can_stop_again_and_again(kind: str, uninterrupted: dict[str, tuple[bytes, list[float]]]) -> None:
     made = begun(kind)
@@ -356,6 +359,7 @@ def test_memory_that_runs_out_in_lightgbm_is_no_wrong_parameter_and_has_a_remedy
         protocol.load("lightgbm", b"tree")
 
 
+@pytest.mark.integration
 def test_answers_that_do_not_fit_are_given_in_blocks_with_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

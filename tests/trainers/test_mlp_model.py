@@ -117,6 +117,7 @@ def test_the_answer_to_a_row_does_not_depend_on_the_rows_beside_it(task: str) ->
     assert predict(x[:0]).shape == whole[:0].shape
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_last_bit(
     task: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -163,6 +164,7 @@ def test_a_damaged_file_is_an_error() -> None:
             mlp_model.load(damaged)
 
 
+@pytest.mark.integration
 def test_a_model_answers_from_a_process_of_its_own() -> None:
     with ModelProcess("model_v1.0", "torch_mlp", model(), 30) as process:
         assert process.predict(rows(300)).tolist() == mlp_model.load(model())(rows(300)).tolist()
@@ -170,6 +172,7 @@ def test_a_model_answers_from_a_process_of_its_own() -> None:
         pass
 
 
+@pytest.mark.integration
 def test_without_pytorch_models_answer_and_a_training_says_what_to_install(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(model())

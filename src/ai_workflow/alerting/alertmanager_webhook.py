@@ -1,4 +1,4 @@
-"""Alertmanager's webhook, version 4 -> a notice (https://prometheus.io/docs/alerting/latest/configuration/)."""
+"""Parser of Alertmanager webhooks, version 4 (https://prometheus.io/docs/alerting/latest/configuration/)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from ai_workflow import json_text
 from ai_workflow.alerting import request_bodies
-from ai_workflow.alerting.messages.notification import MAX_ALERTS, Alert, Link, Notice, in_order, order
-from ai_workflow.alerting.messages.sanitize import LONGEST, clean, clean_url, clip, moment
+from ai_workflow.alerting.messages.notification import MAX_ALERTS, Alert, Link, Notification, sort_alerts, sort_key
+from ai_workflow.alerting.messages.sanitize import MAX_TEXT_CHARACTERS, clean, clean_url, clip, normalize_timestamp
 from ai_workflow.telemetry.logs import logger
 
-# Longer texts are clipped, never refused: Alertmanager does not repeat a webhook that is answered 4xx.
+# Longer texts are clipped and never rejected, because Alertmanager does not repeat a webhook after a 4xx response.
 _MAX_CHARACTERS = 16_384
 _MAX_KEY_CHARACTERS = 1000
 _MAX_LABELS = 200
@@ -34,17 +34,16 @@ def _short(key: str) -> str:
 _Label = Annotated[str, AfterValidator(lambda text: clip(text, _MAX_CHARACTERS))]
 _Key = Annotated[str, Field(min_length=1), AfterValidator(_short)]
 _Labels = dict[str, _Label]
-# What an annotation names where no label does: a label would make another alert of each run.
-_NAMED = ("model_version", "stage")
-# Who silences an alert means each of its windows.
-_NOT_SILENCED_BY = {"severity", "window"}
+# Read from annotations if no label has the name. As labels they would create a new alert for each run.
+_ANNOTATION_LABELS = ("model_version", "stage")
+# A silence applies to every burn-rate window of an alert.
+_LABELS_NOT_IN_SILENCES = {"severity", "window"}
 
 
 class _Alert(BaseModel):
     status: Literal["firing", "resolved"]
     labels: _Labels
     annotations: _Labels = Field(default_factory=dict)
-    # With a zone: without one it would mean another moment on every machine.
     starts_at: datetime = Field(alias="startsAt")
     ends_at: datetime | None = Field(default=None, alias="endsAt")
     fingerprint: _Key
@@ -58,61 +57,62 @@ class _Webhook(BaseModel):
     external_url: str = Field(default="", alias="externalURL")
 
 
-def notice(body: bytes) -> Notice:
-    """Return the alerts of a webhook; of more than `MAX_ALERTS` the gravest that fire, and the number of the others.
+def parse(body: bytes) -> Notification:
+    """Return the alerts of a webhook, at most `MAX_ALERTS` of them.
+
+    Firing alerts of high severity are kept first; `others` counts the alerts that were dropped.
 
     Raises:
-        bodies.BadBody: it is not a webhook of version 4.
+        InvalidBodyError: the body is not a webhook of version 4.
     """
     webhook = request_bodies.read(_Webhook, body)
-    kept = sorted(webhook.alerts, key=_order)[:MAX_ALERTS]
+    kept = sorted(webhook.alerts, key=_sort_key)[:MAX_ALERTS]
     if cut := len(webhook.alerts) - len(kept):
-        log.warning("a webhook of Alertmanager has %d alerts more than %d, they are counted only", cut, MAX_ALERTS)
-    alerts = [_alert(one, webhook.group_key, webhook.external_url) for one in kept]
-    firing = [one.labels for one in webhook.alerts if one.status == "firing"]
-    return Notice(
+        log.warning("a webhook of Alertmanager has more than %d alerts. %d of them are only counted", MAX_ALERTS, cut)
+    alerts = [_alert(alert, webhook.group_key, webhook.external_url) for alert in kept]
+    firing = [alert.labels for alert in webhook.alerts if alert.status == "firing"]
+    return Notification(
         webhook.group_key,
-        in_order(alerts),
+        sort_alerts(alerts),
         webhook.truncated + len(webhook.alerts) - len(kept),
         _silence(webhook.external_url, _common(firing)) if firing else "",
     )
 
 
-def _order(found: _Alert) -> tuple[bool, int, str, str]:
-    labels = found.labels
-    severity, name = labels.get("severity", ""), labels.get("alertname", "")
-    return order(found.status == "firing", severity, name, found.fingerprint)
+def _sort_key(alert: _Alert) -> tuple[bool, int, str, str]:
+    severity, name = alert.labels.get("severity", ""), alert.labels.get("alertname", "")
+    return sort_key(alert.status == "firing", severity, name, alert.fingerprint)
 
 
-def _alert(found: _Alert, group: str, alertmanager: str) -> Alert:
-    notes = found.annotations
-    labels = {name: notes[name] for name in _NAMED if notes.get(name)} | found.labels
+def _alert(received: _Alert, group: str, alertmanager: str) -> Alert:
+    annotations = received.annotations
+    labels = {name: annotations[name] for name in _ANNOTATION_LABELS if annotations.get(name)} | received.labels
     links = [
-        Link("runbook", clean_url(notes.get("runbook_url", ""))),
-        Link("dashboard", clean_url(notes.get("dashboard_url", ""))),
-        Link("run", clean_url(notes.get("run_url", ""))),
+        Link("runbook", clean_url(annotations.get("runbook_url", ""))),
+        Link("dashboard", clean_url(annotations.get("dashboard_url", ""))),
+        Link("run", clean_url(annotations.get("run_url", ""))),
     ]
-    if found.status == "firing":
-        links.append(Link("silence", _silence(alertmanager, found.labels)))
+    if received.status == "firing":
+        links.append(Link("silence", _silence(alertmanager, received.labels)))
     return Alert(
-        key=f"{group}/{found.fingerprint}",
-        status=found.status,
+        key=f"{group}/{received.fingerprint}",
+        status=received.status,
         name=clean(labels.get("alertname", "alert"), _SHOWN_LABEL),
         severity=clean(labels.get("severity", ""), 40),
-        summary=clean(notes.get("summary") or notes.get("description") or ""),
-        value=clean(notes.get("value", ""), 60),
-        objective=clean(notes.get("objective", ""), 60),
-        unit=clean(notes.get("unit", ""), 40),
-        since=moment(found.starts_at),
-        until=moment(found.ends_at) if found.status == "resolved" else None,
-        trace_id=clean(notes.get("trace_id") or labels.get("trace_id") or "", 64),
+        summary=clean(annotations.get("summary") or annotations.get("description") or ""),
+        value=clean(annotations.get("value", ""), 60),
+        objective=clean(annotations.get("objective", ""), 60),
+        unit=clean(annotations.get("unit", ""), 40),
+        since=normalize_timestamp(received.starts_at),
+        until=normalize_timestamp(received.ends_at) if received.status == "resolved" else None,
+        trace_id=clean(annotations.get("trace_id") or labels.get("trace_id") or "", 64),
         labels={clean(name, _SHOWN_LABEL): clean(value, _SHOWN_LABEL) for name, value in _kept(labels)},
         links=tuple(link for link in links if link.url),
     )
 
 
 def _kept(labels: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return at most _MAX_LABELS labels: those with the shortest names, as the names that the relay reads are short."""
+    """Return at most _MAX_LABELS labels. The shortest names are kept, because the relay reads only short names."""
     if len(labels) <= _MAX_LABELS:
         return list(labels.items())
     return sorted(labels.items(), key=lambda label: len(label[0]))[:_MAX_LABELS]
@@ -124,10 +124,10 @@ def _common(labels: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _silence(alertmanager: str, labels: Mapping[str, str]) -> str:
-    """Return the page with these labels filled in; none without a name, as it would silence everything."""
+    """Return the URL that creates a silence for these labels; empty without an alert name."""
     base = clean_url(alertmanager)
-    if not base or "alertname" not in labels or sum(map(len, labels.values())) > LONGEST:
+    if not base or "alertname" not in labels or sum(map(len, labels.values())) > MAX_TEXT_CHARACTERS:
         return ""
-    chosen = sorted((name, value) for name, value in labels.items() if name not in _NOT_SILENCED_BY)
+    chosen = sorted((name, value) for name, value in labels.items() if name not in _LABELS_NOT_IN_SILENCES)
     matchers = ", ".join(f"{name}={json_text.line(value)}" for name, value in chosen)
     return clean_url(f"{base.rstrip('/')}/#/silences/new?filter={quote('{' + matchers + '}', safe='')}")

@@ -1,7 +1,7 @@
-"""The HTTP side: POST /alertmanager and /prefect take webhooks, GET /metrics and /health tell how it goes.
+"""HTTP routes of the relay: POST /alertmanager and /prefect for webhooks, GET /metrics and /health.
 
-`POST /alertmanager/<channel>` tells that channel alone. Alertmanager says that an alert is over only where it was told
-that it fires: of one webhook for all channels, one that is down would keep the end of an alert from the others.
+`POST /alertmanager/<channel>` sends alerts to one channel. Alertmanager reports the end of an alert only to receivers
+that confirmed its start. With one webhook for all channels, a failed channel would keep it from the other channels.
 """
 
 from __future__ import annotations
@@ -17,52 +17,52 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ai_workflow.alerting import alertmanager_webhook, prefect_webhook, request_bodies
-from ai_workflow.alerting.delivery import Delivery, Outcome
-from ai_workflow.alerting.events import Events
-from ai_workflow.alerting.messages.notification import Notice
-from ai_workflow.alerting.request_bodies import BadBody
-from ai_workflow.alerting.retries import Retries
+from ai_workflow.alerting.delivery import Delivery, DeliveryResult
+from ai_workflow.alerting.events import EventEmitter
+from ai_workflow.alerting.messages.notification import Notification
+from ai_workflow.alerting.request_bodies import InvalidBodyError
+from ai_workflow.alerting.retries import RetryQueue
 from ai_workflow.config.settings.chat import Relay
 from ai_workflow.http_server.origin_check import Headers, OriginGuard, Origins
 from ai_workflow.secret_values import scrub
 from ai_workflow.telemetry import metrics
 from ai_workflow.telemetry.logs import logger
 
-SOURCES: dict[str, Callable[[bytes], Notice]] = {
-    "alertmanager": alertmanager_webhook.notice,
-    "prefect": prefect_webhook.notice,
+SOURCES: dict[str, Callable[[bytes], Notification]] = {
+    "alertmanager": alertmanager_webhook.parse,
+    "prefect": prefect_webhook.parse,
 }
 RESULTS = ("delivered", "failed", "no_channel", "refused")
 _READ_SECONDS = 10.0
 log = logger("relay")
 
 
-class _Refused(Exception):
-    """A request that is not let in: status and words."""
+class _RequestError(Exception):
+    """A rejected request, with the HTTP status of the response."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(said)
-        self.status, self.said = status, said
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
-class _TooLarge(_Refused):
-    """A body beyond `relay.max_body_bytes`."""
+class _BodyTooLargeError(_RequestError):
+    """A request body larger than `relay.max_body_bytes`."""
 
 
 class RelayApp:
-    """Answers the relay's routes.
+    """ASGI application of the relay.
 
     Args:
-        relay: its limits.
-        token: what senders must bear, if anything.
-        delivery: tells the channels.
-        retries: tries again for those who post once.
-        events: emits breaches to Prefect, where there is one.
-        origins: the origins that are allowed besides the relay's own address.
+        relay: limits of the relay.
+        token: bearer token that senders must present, or None.
+        delivery: sends notifications to the channels.
+        retries: retries for senders that post only once.
+        events: emits SLO breaches to Prefect, or None without a Prefect API.
+        origins: allowed origins besides the address of the relay.
     """
 
     def __init__(
-        self, relay: Relay, token: str | None, delivery: Delivery, retries: Retries, events: Events | None,
+        self, relay: Relay, token: str | None, delivery: Delivery, retries: RetryQueue, events: EventEmitter | None,
         origins: Origins,
     ) -> None:  # fmt: skip
         self._relay, self._delivery, self._retries, self._events = relay, delivery, retries, events
@@ -82,100 +82,109 @@ class RelayApp:
                 Route("/health", self._health),
             ]
         )
-        # A redirect would be made of the Host header, and be answered before the token is checked.
+        # A redirect would repeat the Host header, and would be sent before the token is checked.
         app.router.redirect_slashes = False
-        return OriginGuard(app, self._origins, lambda headers: self._token is not None and self._bears_token(headers))
+        return OriginGuard(app, self._origins, lambda headers: self._token is not None and self._has_token(headers))
 
     async def _webhook(self, request: Request) -> Response:
         source, _, channel = request.url.path.strip("/").partition("/")
         try:
-            self._admit(request)
-            # Some thousand alerts take a second, in which others are answered.
-            notice = await asyncio.to_thread(SOURCES[source], await self._body(request))
-        except _TooLarge as error:
+            self._check_headers(request)
+            # Thousands of alerts take a second to parse. A thread keeps the event loop responsive.
+            notification = await asyncio.to_thread(SOURCES[source], await self._body(request))
+        except _BodyTooLargeError as error:
             return await self._too_large(source, error)
-        except (_Refused, BadBody) as error:
+        except (_RequestError, InvalidBodyError) as error:
             self._webhooks[source, "refused"].inc()
-            status = error.status if isinstance(error, _Refused) else 400
-            log.warning("a webhook from %s was refused with %d: %s", source, status, error)
-            return _said({"error": scrub(str(error))}, status, {"www-authenticate": "Bearer"} if status == 401 else {})
+            status = error.status if isinstance(error, _RequestError) else 400
+            log.warning("a webhook from %s was rejected with %d: %s", source, status, error)
+            return _json_response(
+                {"error": scrub(str(error))}, status, {"www-authenticate": "Bearer"} if status == 401 else {}
+            )
         except ClientDisconnect:
             self._webhooks[source, "refused"].inc()
             return Response(status_code=400)
         if self._events is not None:
-            self._events.see(notice)
-        if channel and not self._delivery.knows(channel):
-            # Refused, it would be lost: Alertmanager tries no 4xx again.
-            log.error("there is no chat channel '%s', all are told instead: mend `channels` in slo.yaml", channel)
+            self._events.publish(notification)
+        if channel and not self._delivery.has_channel(channel):
+            # Alertmanager does not retry after a 4xx response, so a rejected webhook would be lost.
+            log.error(
+                "there is no chat channel '%s', so the alerts go to all channels. Fix `channels` in slo.yaml", channel
+            )
             channel = ""
-        outcome = await self._delivery.deliver(notice, channel or None)
-        self._webhooks[source, outcome.result].inc()
-        if outcome.failed and source == "prefect":
-            self._retries.later(notice)
-        return _answer(outcome)
+        result = await self._delivery.deliver(notification, channel or None)
+        self._webhooks[source, result.status].inc()
+        if result.failed and source == "prefect":
+            self._retries.schedule(notification)
+        return _response(result)
 
-    async def _too_large(self, source: str, error: _TooLarge) -> Response:
-        """Send the channels a message in place of the alerts that are not read; answer 413, or 503 if it failed."""
+    async def _too_large(self, source: str, error: _BodyTooLargeError) -> Response:
+        """Notify the channels about a body that was not read; respond with 413, or with 503 if that failed."""
         self._webhooks[source, "refused"].inc()
-        log.error("a webhook from %s was refused with %d: %s", source, error.status, error)
-        outcome = await self._delivery.deliver(request_bodies.too_large(source, self._relay.max_body_bytes))
-        return _said(
-            {"error": str(error), "told": outcome.told, "failed": outcome.failed}, 503 if outcome.failed else 413
-        )
+        log.error("a webhook from %s was rejected with %d: %s", source, error.status, error)
+        result = await self._delivery.deliver(request_bodies.too_large(source, self._relay.max_body_bytes))
+        return _json_response({"error": str(error), **_outcome(result)}, 503 if result.failed else 413)
 
-    def _admit(self, request: Request) -> None:
-        if self._token is not None and not self._bears_token(request.scope["headers"]):
-            raise _Refused(401, "no valid bearer token (relay.token)")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json" and (kind or self._token is None):
-            # A page of another site may post a form or text without a preflight request, but no JSON.
-            # A webhook of Prefect has no content type by default; the token is its proof.
-            raise _Refused(415, f"Content-Type {kind[:100]!r} is not taken: send application/json")
+    def _check_headers(self, request: Request) -> None:
+        if self._token is not None and not self._has_token(request.scope["headers"]):
+            raise _RequestError(401, "no valid bearer token (relay.token)")
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "application/json" and (content_type or self._token is None):
+            # Browsers let a page of another site post forms and text without a preflight request, but not JSON.
+            # A webhook of Prefect has no content type by default, and is authenticated by the token.
+            raise _RequestError(415, f"Content-Type {content_type[:100]!r} is not supported. Send application/json")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise _Refused(415, "Content-Encoding is not taken: send the body as it is")
+            raise _RequestError(415, "Content-Encoding is not supported. Send the body uncompressed")
 
-    def _bears_token(self, headers: Headers) -> bool:
-        """Return whether a request has the relay's token."""
-        scheme, _, given = dict(headers).get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token or b"")
+    def _has_token(self, headers: Headers) -> bool:
+        """Return whether the headers contain the token of the relay."""
+        scheme, _, token = dict(headers).get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token or b"")
 
     async def _body(self, request: Request) -> bytes:
-        most = self._relay.max_body_bytes
-        pieces, size = [], 0
+        max_bytes = self._relay.max_body_bytes
+        chunks = []
+        size = 0
         try:
             async with asyncio.timeout(_READ_SECONDS):
-                async for piece in request.stream():
-                    pieces.append(piece)
-                    size += len(piece)
-                    if size > most:
-                        raise _TooLarge(413, f"the body has more than {most} bytes (relay.max_body_bytes)")
+                async for chunk in request.stream():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > max_bytes:
+                        raise _BodyTooLargeError(
+                            413, f"the body is larger than {max_bytes} bytes (relay.max_body_bytes)"
+                        )
         except TimeoutError:
-            raise _Refused(408, f"the body was not sent within {_READ_SECONDS:g} s") from None
-        return b"".join(pieces)
+            raise _RequestError(408, f"the body was not received within {_READ_SECONDS:g} s") from None
+        return b"".join(chunks)
 
     async def _metrics(self, _: Request) -> Response:
         content = await asyncio.to_thread(prometheus_client.generate_latest)
         return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     async def _health(self, _: Request) -> Response:
-        return _said({"status": "ok"}, 200)
+        return _json_response({"status": "ok"}, 200)
 
 
-def _answer(outcome: Outcome) -> Response:
-    """Return the answer to a webhook: 200, 503 or 422.
+def _response(result: DeliveryResult) -> Response:
+    """Return the response to a webhook: 200, 503 or 422.
 
-    Alertmanager repeats a webhook on any 5xx, and channels that received it are not sent it twice. It does not repeat
-    on 422, which stands for alerts that no channel takes: only a change of `chat` can help.
+    Alertmanager repeats a webhook after any 5xx, and channels that received it do not receive it twice. It does not
+    repeat after 422, which means that no channel accepts the alerts: only a change of `chat` can help.
     """
-    content: dict[str, object] = {"told": outcome.told, "failed": outcome.failed}
-    if outcome.unreached:
-        content["result"] = outcome.result
-        content["no_channel"] = outcome.unreached
-        content["error"] = "no channel of chat takes these alerts. Add one to chat, or widen its severities."
-    if outcome.failed:
-        return _said(content, 503)
-    return _said(content, 422 if outcome.unreached and not outcome.told else 200)
+    content = _outcome(result)
+    if result.unreached:
+        content["result"] = result.status
+        content["no_channel"] = result.unreached
+        content["error"] = "no channel of chat accepts these alerts. Add one to chat, or widen its severities."
+    if result.failed:
+        return _json_response(content, 503)
+    return _json_response(content, 422 if result.unreached and not result.delivered else 200)
 
 
-def _said(content: dict[str, object], status: int, headers: dict[str, str] | None = None) -> Response:
+def _outcome(result: DeliveryResult) -> dict[str, object]:
+    return {"told": result.delivered, "failed": result.failed}
+
+
+def _json_response(content: dict[str, object], status: int, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse(content, status, headers)

@@ -1,4 +1,4 @@
-"""One notice to all channels at the same time: none waits for another, and each is told what it has not heard."""
+"""Concurrent delivery of a notification to all channels; each channel receives only the alerts that it lacks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ai_workflow.alerting.delivery_log import Ledger
-from ai_workflow.alerting.messages.notification import Notice
+from ai_workflow.alerting.delivery_log import DeliveryLog
+from ai_workflow.alerting.messages.notification import Notification
 from ai_workflow.alerting.outbox import Outbox
 from ai_workflow.config.settings.chat import Relay
 from ai_workflow.telemetry.logs import logger
@@ -17,65 +17,73 @@ log = logger("relay")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The channels that have received all of it, those that have not, and why.
+class DeliveryResult:
+    """Result of a delivery.
 
-    `unreached` are the names of the alerts that no configured channel takes.
+    Attributes:
+        delivered: names of the channels that received all alerts that they accept.
+        failed: the problem of each other channel, by its name.
+        unreached: names of the alerts that no configured channel accepts.
     """
 
-    told: tuple[str, ...]
+    delivered: tuple[str, ...]
     failed: dict[str, str]
     unreached: tuple[str, ...] = ()
 
     @property
-    def result(self) -> Literal["delivered", "failed", "no_channel"]:
-        """How the webhook counts: `failed` first, as its sender must send it again."""
+    def status(self) -> Literal["delivered", "failed", "no_channel"]:
+        """The label `result` in metrics. `failed` wins, because the sender must send the webhook again."""
         if self.failed:
             return "failed"
         return "no_channel" if self.unreached else "delivered"
 
 
 class Delivery:
-    """All channels.
+    """Sends notifications to all channels.
 
     Args:
-        relay: how long a sender waits.
-        ledger: remembers who was told what.
+        relay: its `answer_seconds` limit how long a sender waits.
+        delivery_log: delivered alerts by channel.
         outboxes: one for each channel.
     """
 
-    def __init__(self, relay: Relay, ledger: Ledger, outboxes: Sequence[Outbox]) -> None:
-        self._relay, self._ledger, self._outboxes = relay, ledger, outboxes
+    def __init__(self, relay: Relay, delivery_log: DeliveryLog, outboxes: Sequence[Outbox]) -> None:
+        self._relay, self._delivery_log, self._outboxes = relay, delivery_log, outboxes
 
-    def knows(self, channel: str) -> bool:
-        """Whether there is such a channel."""
-        return any(box.channel.name == channel for box in self._outboxes)
+    def has_channel(self, channel: str) -> bool:
+        """Return whether a channel of this name is configured."""
+        return any(outbox.channel.name == channel for outbox in self._outboxes)
 
-    async def deliver(self, notice: Notice, channel: str | None = None) -> Outcome:
-        """Send a notice to every channel that takes its severity, or to the named one.
+    async def deliver(self, notification: Notification, channel: str | None = None) -> DeliveryResult:
+        """Send a notification to every channel that accepts its severity, or to the named one.
 
-        Return when all channels have answered, or after `relay.answer_seconds`.
+        Return when all channels have responded, or after `relay.answer_seconds`.
         """
-        boxes = [box for box in self._outboxes if channel is None or box.channel.name == channel]
-        wanted = [(box, part) for box in boxes if (part := notice.only(box.takes)).alerts]
-        lost = notice.only(lambda alert: not any(box.takes(alert) for box in self._outboxes))
-        if lost.alerts:
-            log.error("no chat channel takes severity %s: %s reaches no channel", _severities(lost), notice.group)
-        others = boxes if channel else self._outboxes
-        problems = await asyncio.gather(*(self._tell(box, part, notice, others) for box, part in wanted))
-        told = tuple(box.channel.name for (box, _), problem in zip(wanted, problems, strict=True) if not problem)
-        failed = {box.channel.name: problem for (box, _), problem in zip(wanted, problems, strict=True) if problem}
-        return Outcome(told, failed, tuple(dict.fromkeys(alert.name for alert in lost.alerts)))
+        outboxes = [outbox for outbox in self._outboxes if channel is None or outbox.channel.name == channel]
+        parts = [(outbox, part) for outbox in outboxes if (part := notification.filter(outbox.accepts)).alerts]
+        unreached = notification.filter(lambda alert: not any(outbox.accepts(alert) for outbox in self._outboxes))
+        if unreached.alerts:
+            log.error(
+                "no chat channel accepts severity %s: %s reaches no channel", _severities(unreached), notification.group
+            )
+        others = outboxes if channel else self._outboxes
+        problems = await asyncio.gather(*(self._deliver(outbox, part, notification, others) for outbox, part in parts))
+        results = {outbox.channel.name: problem for (outbox, _), problem in zip(parts, problems, strict=True)}
+        return DeliveryResult(
+            delivered=tuple(name for name, problem in results.items() if not problem),
+            failed={name: problem for name, problem in results.items() if problem},
+            unreached=tuple(dict.fromkeys(alert.name for alert in unreached.alerts)),
+        )
 
     async def close(self) -> None:
         """Stop all channels."""
-        await asyncio.gather(*(box.close() for box in self._outboxes))
+        await asyncio.gather(*(outbox.close() for outbox in self._outboxes))
 
-    async def _tell(self, box: Outbox, part: Notice, whole: Notice, others: Sequence[Outbox]) -> str:
-        waiting = [(other.channel.name, whole.only(other.takes)) for other in others if other is not box]
-        undelivered = self._ledger.undelivered(box.channel.name, part, waiting)
-        return await box.deliver(undelivered, self._relay.answer_seconds) if undelivered.alerts else ""
+    async def _deliver(self, outbox: Outbox, part: Notification, whole: Notification, others: Sequence[Outbox]) -> str:
+        waiting = [(other.channel.name, whole.filter(other.accepts)) for other in others if other is not outbox]
+        undelivered = self._delivery_log.undelivered(outbox.channel.name, part, waiting)
+        return await outbox.deliver(undelivered, self._relay.answer_seconds) if undelivered.alerts else ""
 
 
-def _severities(notice: Notice) -> str:
-    return ", ".join(sorted({alert.severity or "none" for alert in notice.alerts}))
+def _severities(notification: Notification) -> str:
+    return ", ".join(sorted({alert.severity or "none" for alert in notification.alerts}))

@@ -1,57 +1,57 @@
-"""Breaches of SLOs as Prefect events, for automations to act on; that they cannot be emitted stops nothing."""
+"""SLO breaches as Prefect events for automations. A failure to emit them does not affect the chat channels."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from ai_workflow.alerting.breaches import Breaches, Change
-from ai_workflow.alerting.messages.notification import Notice
+from ai_workflow.alerting.breaches import BreachChange, Breaches
+from ai_workflow.alerting.messages.notification import Notification
 from ai_workflow.alerting.messages.sanitize import clean
 from ai_workflow.telemetry import metrics
 from ai_workflow.telemetry.logs import logger
 
-# Who posts does not post again for hours: a Prefect that restarts meanwhile must not miss the event.
-_TRIES = (0.0, 2.0, 10.0, 60.0, 300.0)
-_TIMEOUT = 10.0
-_MOST_WAITING = 1000
+# Alertmanager does not repeat a notification for hours, so retries must outlast a restart of Prefect.
+_RETRY_DELAYS = (0.0, 2.0, 10.0, 60.0, 300.0)
+_TIMEOUT_SECONDS = 10.0
+_MAX_QUEUE_LENGTH = 1000
 log = logger("relay")
 
 
-class Events:
+class EventEmitter:
     """Emits `ai-workflow.slo.breached` and `ai-workflow.slo.resolved`, one after the other.
 
     Args:
-        tries: seconds to wait before each try.
+        retry_delays: seconds to wait before each attempt.
     """
 
-    def __init__(self, tries: tuple[float, ...] = _TRIES) -> None:
-        self._breaches, self._tries = Breaches(), tries
-        self._queue: asyncio.Queue[Change] = asyncio.Queue(_MOST_WAITING)
+    def __init__(self, retry_delays: tuple[float, ...] = _RETRY_DELAYS) -> None:
+        self._breaches, self._retry_delays = Breaches(), retry_delays
+        self._queue: asyncio.Queue[BreachChange] = asyncio.Queue(_MAX_QUEUE_LENGTH)
         counter = metrics.get("slo_events_total")
         self._emitted, self._failed = counter.labels("emitted"), counter.labels("failed")
-        self._at_work = asyncio.get_running_loop().create_task(self._work())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def see(self, notice: Notice) -> None:
-        """Have what has changed with a notice emitted; returns at once."""
-        for change in self._breaches.see(notice):
+    def publish(self, notification: Notification) -> None:
+        """Queue the events that a notification causes, without waiting for Prefect."""
+        for change in self._breaches.update(notification):
             try:
                 self._queue.put_nowait(change)
             except asyncio.QueueFull:
-                self._give_up(change, "too many wait already")
+                self._give_up(change, "the queue is full")
 
     async def close(self) -> None:
-        """Stop; what waits is not emitted."""
-        self._at_work.cancel()
-        await asyncio.wait([self._at_work])
+        """Stop. Queued events are not emitted."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
 
-    async def _work(self) -> None:
+    async def _run(self) -> None:
         while True:
             change = await self._queue.get()
             problem = ""
-            for pause in self._tries:
+            for pause in self._retry_delays:
                 await asyncio.sleep(pause)
-                problem = await _emitted(change)
+                problem = await _try_emit(change)
                 if not problem:
                     break
             if problem:
@@ -60,40 +60,40 @@ class Events:
                 self._emitted.inc()
                 log.info("event ai-workflow.slo.%s for %s", change.kind, change.resource.id)
 
-    def _give_up(self, change: Change, problem: str) -> None:
+    def _give_up(self, change: BreachChange, problem: str) -> None:
         self._failed.inc()
         self._breaches.forget(change)
         log.error(
-            "event ai-workflow.slo.%s for %s was not emitted, automations do not act on it: %s",
+            "event ai-workflow.slo.%s for %s was not emitted, so no automation reacts to it: %s",
             change.kind, change.resource.id, problem,
         )  # fmt: skip
 
 
-def is_possible() -> bool:
-    """Whether a Prefect API is configured; unasked, Prefect would start one."""
+def is_api_configured() -> bool:
+    """Return whether a Prefect API is configured. Without one, Prefect would start a temporary server."""
     from prefect.settings import PREFECT_API_URL
 
     return bool(PREFECT_API_URL.value())
 
 
-async def _emitted(change: Change) -> str:
-    """Emit one event, and return what is wrong, or nothing."""
+async def _try_emit(change: BreachChange) -> str:
+    """Emit one event; return the problem, or an empty text."""
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             await _emit(change)
     except TimeoutError:
-        return f"no answer from Prefect within {_TIMEOUT:g} s"
-    except Exception as error:  # whatever keeps Prefect from taking it
+        return f"no response from Prefect within {_TIMEOUT_SECONDS:g} s"
+    except Exception as error:
         return clean(f"{type(error).__name__}: {error}", 300)
     return ""
 
 
-async def _emit(change: Change) -> None:
+async def _emit(change: BreachChange) -> None:
     from prefect.events.clients import get_events_client
     from prefect.events.schemas.events import Event
 
     resource: Any = change.resource.as_prefect(change.alert.severity)
     event = Event(id=change.id, event=f"ai-workflow.slo.{change.kind}", resource=resource, payload=change.payload())
-    # Every event is confirmed: the client would otherwise say nothing where it is lost.
+    # With a checkpoint for every event, the client raises an error if the event is lost.
     async with get_events_client(reconnection_attempts=0, checkpoint_every=1) as client:
         await client.emit(event)

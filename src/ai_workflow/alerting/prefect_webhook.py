@@ -1,21 +1,21 @@
-"""The webhook of a Prefect automation -> a notice; `TEMPLATE` is the payload that the automation must send."""
+"""Parser of Prefect automation webhooks; `TEMPLATE` is the payload that the automation must send."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field
 
 from ai_workflow import json_text
 from ai_workflow.alerting import request_bodies
-from ai_workflow.alerting.messages.notification import Alert, Link, Notice
-from ai_workflow.alerting.messages.sanitize import clean, clean_url, clip, moment
+from ai_workflow.alerting.messages.notification import Alert, Link, Notification
+from ai_workflow.alerting.messages.sanitize import clean, clean_url, clip, normalize_timestamp
 from ai_workflow.config.settings.chat import Severity
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.telemetry import trace_context
 
-# Prefect fills it in with Jinja; `tojson` quotes what a message may hold. Not every event has a flow run.
+# A Jinja template; `tojson` quotes arbitrary messages. Not every event has a flow run.
 TEMPLATE = """{
   "event": {{ event.event | tojson }},
   "event_id": {{ event.id | string | tojson }},
@@ -32,15 +32,13 @@ TEMPLATE = """{
   "traceparent": {{ (flow_run.parameters.get("traceparent") if flow_run else "") | string | tojson }},
   "url": {{ (flow_run | ui_url if flow_run else "") | string | tojson }}
 }"""
-
-
 _MAX_CHARACTERS = 100_000
 
 
 def _text(value: object) -> object:
-    """Return a value as text of bounded length: Prefect calls the webhook once, whatever the answer is.
+    """Return a value as text of bounded length; Jinja writes `None` for a missing value.
 
-    Jinja writes None where there is no value.
+    Values are never rejected, because Prefect does not repeat a webhook.
     """
     if value in (None, "None"):
         return ""
@@ -67,37 +65,37 @@ class _Webhook(BaseModel):
     url: _Text = ""
 
 
-def notice(body: bytes) -> Notice:
-    """Return the event of an automation as one alert that fires; no other event ends it.
+def parse(body: bytes) -> Notification:
+    """Return the event of an automation as one firing alert, which is never resolved.
 
     Raises:
-        bodies.BadBody: the body is not what `TEMPLATE` gives.
+        InvalidBodyError: the body does not have the form of `TEMPLATE`.
     """
-    found = request_bodies.read(_Webhook, body)
-    labels = {"flow": found.flow, "deployment": found.deployment, "run": found.name}
-    url = clean_url(found.url)
+    webhook = request_bodies.read(_Webhook, body)
+    labels = {"flow": webhook.flow, "deployment": webhook.deployment, "run": webhook.name}
+    url = clean_url(webhook.url)
     alert = Alert(
-        key=f"prefect/{found.event_id}",
+        key=f"prefect/{webhook.event_id}",
         status="firing",
-        name=clean(found.automation or found.event, 120),
-        severity=found.severity,
-        summary=_summary(found),
-        since=moment(found.occurred),
-        trace_id=_trace_id(found),
+        name=clean(webhook.automation or webhook.event, 120),
+        severity=webhook.severity,
+        summary=_summary(webhook),
+        since=normalize_timestamp(webhook.occurred),
+        trace_id=_trace_id(webhook),
         labels={name: clean(value, 120) for name, value in labels.items() if value},
         links=(Link("run", url),) if url else (),
     )
-    return Notice(f"prefect/{clean(found.automation or found.event)}", (alert,))
+    return Notification(f"prefect/{clean(webhook.automation or webhook.event)}", (alert,))
 
 
-def _summary(found: Any) -> str:
-    what = found.name or found.resource
-    state = found.state or found.event
-    return clean(f"{what}: {state}. {found.message}" if found.message else f"{what}: {state}")
+def _summary(webhook: _Webhook) -> str:
+    subject = webhook.name or webhook.resource
+    state = webhook.state or webhook.event
+    return clean(f"{subject}: {state}. {webhook.message}" if webhook.message else f"{subject}: {state}")
 
 
-def _trace_id(found: Any) -> str:
+def _trace_id(webhook: _Webhook) -> str:
     try:
-        return trace_context.from_traceparent(found.traceparent)
+        return trace_context.from_traceparent(webhook.traceparent)
     except AiWorkflowError:
-        return trace_context.id_of_run(found.flow_run_id) if found.flow_run_id else ""
+        return trace_context.id_of_run(webhook.flow_run_id) if webhook.flow_run_id else ""

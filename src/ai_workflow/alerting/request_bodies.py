@@ -1,4 +1,4 @@
-"""Webhook bodies: JSON -> models, and the notice that stands for a body that is too large."""
+"""Webhook bodies: JSON parsing, and the notification about a body that is too large."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from ai_workflow import json_text
-from ai_workflow.alerting.messages.notification import Alert, Notice
+from ai_workflow.alerting.messages.notification import Alert, Notification
 from ai_workflow.errors import AiWorkflowError
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class BadBody(AiWorkflowError):
-    """The body cannot be understood; sent again it would not be either."""
+class InvalidBodyError(AiWorkflowError):
+    """The body of a webhook is invalid, so a retry would fail as well."""
 
 
 def read(model: type[Model], body: bytes) -> Model:
-    """Return the content of a JSON body.
+    """Return a JSON body as a model.
 
     Raises:
-        BadBody: it is no JSON, or not of this form; each wrong key is named, no value is shown.
+        InvalidBodyError: the body is not JSON, or does not match the model. The error shows no values.
     """
     try:
         return model.model_validate(_decoded(body))
     except ValidationError as error:
-        places = [
-            f"{'.'.join(map(str, found['loc'])) or 'the body'}: {found['msg']}"
-            for found in error.errors(include_url=False, include_input=False, include_context=False)
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'the body'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False, include_context=False)
         ]
-        raise BadBody(f"the body is not as it must be: {'; '.join(places[:5])}") from None
+        raise InvalidBodyError(f"the body is invalid: {'; '.join(problems[:5])}") from None
 
 
-def too_large(source: str, most: int) -> Notice:
-    """Return a notice for a body that was not read, so that its alerts are not lost without a message."""
+def too_large(source: str, max_bytes: int) -> Notification:
+    """Return a notification about a body that was not read, so that its alerts are not lost silently."""
     summary = (
-        f"A webhook from {source} has more than {most} bytes and was not read. Look at the alerts there. "
+        f"A webhook from {source} has more than {max_bytes} bytes and was not read. Check the alerts there. "
         "Raise relay.max_body_bytes, or group alerts by more labels."
     )
     alert = Alert(f"{source}/too-large", "firing", "WebhookTooLarge", "page", summary, labels={"source": source})
-    return Notice(f"{source}/too-large", (alert,))
+    return Notification(f"{source}/too-large", (alert,))
 
 
 def _decoded(body: bytes) -> object:
@@ -50,9 +50,9 @@ def _decoded(body: bytes) -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         reason = str(error)
-    # Unpaired surrogates and bytes that are no UTF-8, which orjson refuses, become U+FFFD.
+    # Unpaired surrogates and invalid UTF-8, which orjson rejects, become U+FFFD.
     try:
         paired = json_text.line(json_text.finite(json.loads(body.decode("utf-8", "replace"))))
         return orjson.loads(paired.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
     except (ValueError, RecursionError):
-        raise BadBody(f"the body is not JSON: {reason}") from None
+        raise InvalidBodyError(f"the body is not JSON: {reason}") from None

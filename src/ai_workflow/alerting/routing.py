@@ -1,4 +1,4 @@
-"""Whether the channels that monitoring/slo.yaml routes alerts to are those that the relay has."""
+"""Consistency of the channels in monitoring/slo.yaml with the channels of the relay."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ai_workflow.slo import reader
 
 
 def problems(channels: Collection[str]) -> Iterator[str]:
-    """Yield an error for each channel that only one of `channels` in slo.yaml and `chat:` names.
+    """Yield an error for each channel that is only in `channels` of slo.yaml or only in `chat`.
 
     Args:
-        channels: the names of `chat:`.
+        channels: the names in `chat`.
     """
     try:
         routed = reader.load().channels

@@ -16,7 +16,7 @@ from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.schema import KeyPath
 from ai_workflow.config.settings import Settings, Trainer, trainer_params
-from ai_workflow.config.settings.section import NAME_PATTERN
+from ai_workflow.config.settings.config_model import NAME_PATTERN
 
 _SENTENCES = {
     "string_type": "must be text",

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ai_workflow.config.settings import Settings
-from ai_workflow.config.settings.section import RELATIVE_TO_FILE, Scope, Scoped, Section
+from ai_workflow.config.settings.config_model import RELATIVE_TO_FILE, ConfigModel, Scope, Scoped
 from ai_workflow.secret_values import Secret
 
 KeyPath = tuple[str | int, ...]
@@ -88,10 +88,10 @@ def _models(path: KeyPath) -> list[type[BaseModel]]:
     return [item for item in types_at(path) if isinstance(item, type) and issubclass(item, BaseModel)]
 
 
-def _sections(path: KeyPath) -> list[type[Section]]:
+def _sections(path: KeyPath) -> list[type[ConfigModel]]:
     """Return the sections of a place; those of its items if it is a list or a mapping of sections."""
     inner = [item for outer in _annotations(path) for item in _members(outer)]
-    return [item for item in inner if isinstance(item, type) and issubclass(item, Section)]
+    return [item for item in inner if isinstance(item, type) and issubclass(item, ConfigModel)]
 
 
 def _marks(path: KeyPath) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ai_workflow.config.settings import Column, Section, TableSource
+from ai_workflow.config.settings import Column, ConfigModel, TableSource
 from ai_workflow.datasets import coercion, numerals, source_columns
 from ai_workflow.datasets.category_spelling import Spelling, Unfit, json_text
 
@@ -22,7 +22,7 @@ TEXT = "string"
 _NUMERIC = ("integer", "number")
 
 
-class Cells(Section):
+class Cells(ConfigModel):
     """What a source declares about all its cells, and the kind of each of its columns.
 
     Args:

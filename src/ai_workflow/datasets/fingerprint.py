@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from ai_workflow import json_text
 from ai_workflow.code_versions import closure
-from ai_workflow.config.settings.section import NOT_IN_KEY, Section
+from ai_workflow.config.settings.config_model import NOT_IN_KEY, ConfigModel
 
 IN_CACHE_KEY = False
 LENGTH = 16
@@ -74,7 +74,7 @@ def library_version(package: str) -> str:
 
 def _options(model: BaseModel) -> dict[str, Any]:
     """Return the options that can change a result, without those that are None: a new option changes no key."""
-    used = model.used() if isinstance(model, Section) else model
+    used = model.used() if isinstance(model, ConfigModel) else model
     dumped = used.model_dump(mode="json", by_alias=True)
     for name, field in type(used).model_fields.items():
         key, value = field.serialization_alias or field.alias or name, getattr(used, name)

@@ -6,8 +6,8 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ai_workflow.config.settings import Section
-from ai_workflow.config.settings.section import NOT_IN_KEY
+from ai_workflow.config.settings import ConfigModel
+from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import partitions, split
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import AiWorkflowError
@@ -30,7 +30,7 @@ _MEMORY_REMEDY = f"{memory_pressure.MORE}, or hold out fewer rows: evaluate.hold
 log = logger("evaluator")
 
 
-class ChampionOptions(Section):
+class ChampionOptions(ConfigModel):
     """The stable version to compare the candidate with; `version` is None if there is none."""
 
     version: str | None

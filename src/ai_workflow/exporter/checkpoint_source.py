@@ -1,4 +1,4 @@
-"""When each pipeline's training was saved last, from the folders of its checkpoints."""
+"""Metrics of the newest checkpoint of each pipeline, from its checkpoint folders."""
 
 from __future__ import annotations
 
@@ -16,69 +16,63 @@ _CHECKPOINT = re.compile(r"^model_step_\d+\.json$")
 
 
 class CheckpointSource:
-    """Looks for the newest checkpoint of every pipeline.
+    """Finds the newest checkpoint of every pipeline.
 
     Args:
         store: the store.
-        at_work: gives the pipelines whose trainer is at work, each with when it began.
+        running_trainings: returns the start time of the running trainer, by pipeline.
     """
 
     name = "checkpoints"
 
-    def __init__(self, store: Store, at_work: Callable[[], dict[str, float]]) -> None:
-        self._store, self._at_work = store, at_work
-        # Of a pipeline's newest folder: its path, its own time of change, and the newest checkpoint in it.
-        self._known: dict[str, tuple[str, int, float]] = {}
+    def __init__(self, store: Store, running_trainings: Callable[[], dict[str, float]]) -> None:
+        self._store, self._running_trainings = store, running_trainings
+        # By pipeline: the newest folder, its modification time, and the time of its newest checkpoint.
+        self._newest_folders: dict[str, tuple[str, int, float]] = {}
 
-    def look(self) -> list[Sample]:
-        """Return up to when each pipeline's training is saved.
-
-        A trainer that has only just begun has nothing to lose yet: until its first checkpoint, its start counts.
-        """
+    def collect(self) -> list[Sample]:
+        """Return the time of the newest checkpoint by pipeline; before the first one, the start of the trainer."""
         newest = self._local() if self._store.is_local else self._remote()
-        for pipeline, began in self._at_work().items():
-            newest[pipeline] = max(began, newest.get(pipeline, began))
-        return [Sample(_NAME, (pipeline,), moment) for pipeline, moment in newest.items()]
+        for pipeline, started in self._running_trainings().items():
+            newest[pipeline] = max(started, newest.get(pipeline, started))
+        return [Sample(_NAME, (pipeline,), saved) for pipeline, saved in newest.items()]
 
     def _local(self) -> dict[str, float]:
         root = str(self._store.local(checkpoints.FOLDER))
-        found = {}
-        for pipeline in _folders(root):
-            if (moment := self._newest(pipeline.name, pipeline.path)) is not None:
-                found[pipeline.name] = moment
-        return found
+        newest = {pipeline.name: self._newest(pipeline.name, pipeline.path) for pipeline in _folders(root)}
+        return {pipeline: saved for pipeline, saved in newest.items() if saved is not None}
 
     def _newest(self, pipeline: str, path: str) -> float | None:
-        """Return when the newest checkpoint was saved; a folder changes with every save, so the newest one has it."""
-        times = sorted(((entry.stat().st_mtime_ns, entry.path) for entry in _folders(path)), reverse=True)
-        for changed, folder in times:
-            if self._known.get(pipeline, ())[:2] == (folder, changed):
-                return self._known[pipeline][2]
+        """Return the time of the newest checkpoint, which is in the most recently modified folder."""
+        folders = sorted(((entry.stat().st_mtime_ns, entry.path) for entry in _folders(path)), reverse=True)
+        for changed, folder in folders:
+            if self._newest_folders.get(pipeline, ())[:2] == (folder, changed):
+                return self._newest_folders[pipeline][2]
             if saved := _saved(folder):
-                self._known[pipeline] = (folder, changed, max(saved))
+                self._newest_folders[pipeline] = (folder, changed, max(saved))
                 return max(saved)
         return None
 
     def _remote(self) -> dict[str, float]:
-        found: dict[str, float] = {}
+        newest: dict[str, float] = {}
         for pipeline in self._store.names(checkpoints.FOLDER):
             for fingerprint in self._store.names(f"{checkpoints.FOLDER}/{pipeline}"):
                 folder = f"{checkpoints.FOLDER}/{pipeline}/{fingerprint}"
                 for name in filter(_CHECKPOINT.match, self._store.names(folder)):
                     with contextlib.suppress(FileNotFoundError):
                         saved = self._store.modified(f"{folder}/{name}")
-                        found[pipeline] = max(saved.timestamp(), found.get(pipeline, 0.0))
-        return found
+                        newest[pipeline] = max(saved.timestamp(), newest.get(pipeline, 0.0))
+        return newest
 
 
 def _saved(folder: str) -> list[float]:
-    """Return when each checkpoint of a folder was saved; a trainer removes old ones while one looks."""
-    found = []
+    """Return the times of all checkpoints of a folder; the trainer may delete some of them meanwhile."""
+    times = []
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):
-                found += [entry.stat().st_mtime] if _CHECKPOINT.match(entry.name) else []
-    return found
+                times += [entry.stat().st_mtime] if _CHECKPOINT.match(entry.name) else []
+    return times
 
 
 def _folders(path: str) -> list[os.DirEntry[str]]:

@@ -1,4 +1,4 @@
-"""Looks at every source again and again, and keeps what each said last; one that fails hides nothing of the others."""
+"""Periodic collection from all sources. A source that fails keeps its last samples and does not affect the others."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ai_workflow.exporter.samples import Sample
 
 
 class Source(Protocol):
-    """Something that metrics are read off."""
+    """A source of metrics."""
 
     name: str
 
-    def look(self) -> list[Sample]:
-        """Return what it says now."""
+    def collect(self) -> list[Sample]:
+        """Return the current samples."""
 
 
-class Collecting:
-    """Keeps the samples of all sources.
+class Collector:
+    """Keeps the latest samples of all sources.
 
     Args:
-        sources: in the order in which they are looked at; a later one may ask an earlier one.
-        failures: where failures are counted.
-        seconds: between two looks.
+        sources: sources in the order of collection; a later source may use the results of an earlier one.
+        failures: counter of failures.
+        seconds: interval between two collections.
     """
 
     def __init__(self, sources: Sequence[Source], failures: Failures, seconds: float) -> None:
@@ -35,26 +35,26 @@ class Collecting:
         self._health: list[Sample] = []
 
     def samples(self) -> list[Sample]:
-        """Return what was found at the last look; before the first one, only the exporter's own health."""
-        found = [sample for source in self._sources for sample in self._samples.get(source.name, ())]
-        return [*found, *self._health, *self._failures.samples()]
+        """Return the samples of the last collection and the health of the exporter."""
+        collected = [sample for source in self._sources for sample in self._samples.get(source.name, ())]
+        return [*collected, *self._health, *self._failures.samples()]
 
-    def look(self) -> None:
-        """Look at every source once."""
-        began = time.perf_counter()
+    def collect(self) -> None:
+        """Collect from every source once."""
+        started = time.perf_counter()
         for source in self._sources:
             try:
-                self._samples[source.name] = source.look()
+                self._samples[source.name] = source.collect()
             except Exception as error:
-                self._failures.note(source.name, error)
+                self._failures.record(source.name, error)
         self._health = [
             Sample("exporter_last_collect_timestamp_seconds", (), time.time()),
-            Sample("exporter_collect_seconds", (), time.perf_counter() - began),
+            Sample("exporter_collect_seconds", (), time.perf_counter() - started),
         ]
 
-    def keep(self, ended: threading.Event) -> None:
-        """Look again and again until `ended`."""
+    def run(self, stopped: threading.Event) -> None:
+        """Collect periodically until `stopped` is set."""
         while True:
-            self.look()
-            if ended.wait(self._seconds):
+            self.collect()
+            if stopped.wait(self._seconds):
                 return

@@ -1,4 +1,4 @@
-"""How much is free where the store lies; an object store has no end that could be told."""
+"""Free disk space of a local store; an object store has no limit."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ai_workflow.storage.store import Store
 
 
 class DiskSource:
-    """Looks at the disk of a store."""
+    """Reads the free space on the disk of a store."""
 
     name = "disk"
 
     def __init__(self, store: Store) -> None:
-        self._place = store.local("") if store.is_local else None
+        self._root = store.local("") if store.is_local else None
 
-    def look(self) -> list[Sample]:
-        """Return the bytes that this user may still write, before the store's folder is made, too."""
-        if self._place is None:
+    def collect(self) -> list[Sample]:
+        """Return the free bytes for this user, even if the folder of the store does not exist yet."""
+        if self._root is None:
             return []
-        return [Sample("model_store_available_bytes", (), float(shutil.disk_usage(_existing(self._place)).free))]
+        return [Sample("model_store_available_bytes", (), float(shutil.disk_usage(_existing(self._root)).free))]
 
 
-def _existing(place: Path) -> Path:
-    return next(folder for folder in (place, *place.parents) if folder.exists())
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -1,4 +1,4 @@
-"""Accuracy, label delay and drift of each version, from the records that the evaluation flow writes."""
+"""Accuracy, label delay and drift by version, from the records of the evaluation flow."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ai_workflow.exporter.samples import Labels, Sample
 from ai_workflow.storage.store import Store
 
 FOLDER = "evaluations"
-# Each feature is a series: of more than these the ones that drifted least are left out.
-FEATURES = 20
-# Of a version that nobody asked anything yet.
+# Each feature is a series. Only the features with the largest drift are exported.
+MAX_FEATURES = 20
+# Drift of a version without requests.
 _NO_DRIFT: dict[str, Any] = {"features": {}, "prediction": {"psi": None}, "threshold": None}
 _WINDOW = {
     "model_labeled_predictions_window": "labeled",
@@ -25,59 +25,61 @@ _WINDOW = {
 
 
 class EvaluationSource:
-    """Keeps what the newest evaluation of each version found; where a record is damaged, the one before.
+    """Keeps the results of the newest readable evaluation of each version.
 
     Args:
         store: the store.
-        shown: gives the versions of a pipeline that are shown, None for all.
-        failures: where damaged records are counted.
+        visible_versions: returns the exported versions of a pipeline, or None for all.
+        failures: counter of damaged records.
     """
 
     name = "evaluations"
 
-    def __init__(self, store: Store, shown: Callable[[str], set[str] | None], failures: Failures) -> None:
-        self._store, self._shown, self._failures = store, shown, failures
-        self._known: dict[tuple[str, str], tuple[tuple[int, ...] | None, list[Sample]]] = {}
+    def __init__(self, store: Store, visible_versions: Callable[[str], set[str] | None], failures: Failures) -> None:
+        self._store, self._visible_versions, self._failures = store, visible_versions, failures
+        self._cached: dict[tuple[str, str], tuple[tuple[int, ...] | None, list[Sample]]] = {}
 
-    def look(self) -> list[Sample]:
-        """Return what the evaluations found."""
-        there = {
+    def collect(self) -> list[Sample]:
+        """Return the samples of all evaluations."""
+        keys = {
             (pipeline, name.removesuffix(".json"))
             for pipeline in self._store.names(FOLDER)
             for name in self._store.names(f"{FOLDER}/{pipeline}")
             if name.endswith(".json")
         }
-        for key in self._known.keys() - there:
-            del self._known[key]
-        return [sample for key in sorted(there) if self._is_shown(*key) for sample in self._of(key)]
+        for key in self._cached.keys() - keys:
+            del self._cached[key]
+        return [sample for key in sorted(keys) if self._is_visible(*key) for sample in self._read(key)]
 
-    def _is_shown(self, pipeline: str, version: str) -> bool:
-        shown = self._shown(pipeline)
-        return shown is None or version in shown
+    def _is_visible(self, pipeline: str, version: str) -> bool:
+        versions = self._visible_versions(pipeline)
+        return versions is None or version in versions
 
-    def _of(self, key: tuple[str, str]) -> list[Sample]:
+    def _read(self, key: tuple[str, str]) -> list[Sample]:
         path = "/".join((FOLDER, *key)) + ".json"
-        before, samples = self._known.get(key, (None, []))
+        previous, samples = self._cached.get(key, (None, []))
         try:
-            now = self._stamp(path)
-            if now is None or now != before:
+            current = self._file_state(path)
+            if current is None or current != previous:
                 samples = list(_samples(key, self._store.read_record(path)))
-                self._known[key] = (now, samples)
+                self._cached[key] = (current, samples)
         except (StoreError, OSError) as error:
-            self._failures.note(self.name, error)
+            self._failures.record(self.name, error)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            self._failures.note(self.name, StoreError(f"{self._store.url(path)} is no evaluation: {error!r}"))
+            self._failures.record(
+                self.name, StoreError(f"{self._store.url(path)} is not a valid evaluation: {error!r}")
+            )
         return samples
 
-    def _stamp(self, path: str) -> tuple[int, ...] | None:
+    def _file_state(self, path: str) -> tuple[int, ...] | None:
         if not self._store.is_local:
             return None
-        found = self._store.local(path).stat()
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        stat = self._store.local(path).stat()
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def _samples(labels: Labels, record: dict[str, Any]) -> Iterator[Sample]:
-    """Yield the samples of a record; what it does not know (null) is not shown."""
+    """Yield the samples of a record, without the values that are null."""
     window, drift = record["window"], record["drift"] or _NO_DRIFT
     values = {
         "model_labeled_predictions_total": record["labeled_total"],
@@ -93,12 +95,12 @@ def _samples(labels: Labels, record: dict[str, Any]) -> Iterator[Sample]:
     for quantile, seconds in sorted(record["label_delay"].items()):
         if seconds is not None:
             yield Sample("model_label_delay_seconds", (*labels, quantile), _number(seconds))
-    drifted = {name: _number(found["psi"]) for name, found in drift["features"].items() if found["psi"] is not None}
-    for name in sorted(drifted, key=lambda name: (-drifted[name], name))[:FEATURES]:
+    drifted = {name: _number(item["psi"]) for name, item in drift["features"].items() if item["psi"] is not None}
+    for name in sorted(drifted, key=lambda name: (-drifted[name], name))[:MAX_FEATURES]:
         yield Sample("feature_drift_psi", (*labels, name), drifted[name])
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)

@@ -1,4 +1,4 @@
-"""How often each flow of a pipeline is expected to run, by configuration, else by the schedule of its deployment."""
+"""Expected intervals between runs of a flow, from the configuration or the schedule of its deployment."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ai_workflow.exporter.runs import JOURNALED
 from ai_workflow.exporter.samples import Sample
 
 NAME = "pipeline_expected_interval_seconds"
-_HOUR = 3600.0
+_HOUR_SECONDS = 3600.0
 
 
 class ExpectedSource:
-    """Says what is expected; what is configured outweighs what is scheduled.
+    """Returns the expected intervals; the configuration overrides the schedule.
 
     Args:
-        hours: by flow, for each pipeline that has run it, or by `pipeline/flow`.
-        flows: gives pipeline and flow of all runs there were.
-        scheduled: gives the seconds that schedules say, by pipeline and flow.
+        hours: configured hours by flow, for each pipeline that has run it, or by `pipeline/flow`.
+        flows: returns pipeline and flow of all known runs.
+        scheduled: returns the scheduled seconds by pipeline and flow.
     """
 
     name = "expected"
@@ -30,12 +30,12 @@ class ExpectedSource:
     ) -> None:
         self._hours, self._flows, self._scheduled = hours, flows, scheduled
 
-    def look(self) -> list[Sample]:
+    def collect(self) -> list[Sample]:
         """Return the intervals in seconds."""
-        found = {key: seconds for key, seconds in self._scheduled().items() if key[1] in JOURNALED}
-        found |= {key: _HOUR * self._hours[key[1]] for key in self._flows() if key[1] in self._hours}
+        intervals = {key: seconds for key, seconds in self._scheduled().items() if key[1] in JOURNALED}
+        intervals |= {key: _HOUR_SECONDS * self._hours[key[1]] for key in self._flows() if key[1] in self._hours}
         for name, hours in self._hours.items():
             pipeline, slash, flow = name.partition("/")
             if slash:
-                found[pipeline, flow] = _HOUR * hours
-        return [Sample(NAME, key, seconds) for key, seconds in sorted(found.items())]
+                intervals[pipeline, flow] = _HOUR_SECONDS * hours
+        return [Sample(NAME, key, seconds) for key, seconds in sorted(intervals.items())]

@@ -1,4 +1,4 @@
-"""The exporter: one process for a store, asked by Prometheus, that changes nothing and can be restarted at any time."""
+"""Prometheus exporter: one process per store. It only reads, and can be restarted at any time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.exporter import metrics_server, schedule_source
 from ai_workflow.exporter.checkpoint_source import CheckpointSource
-from ai_workflow.exporter.collector import Collecting
+from ai_workflow.exporter.collector import Collector
 from ai_workflow.exporter.disk_source import DiskSource
 from ai_workflow.exporter.evaluation_source import EvaluationSource
 from ai_workflow.exporter.expected_source import ExpectedSource
@@ -33,72 +33,72 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
 from ai_workflow.telemetry.logs import logger
 
-# Between two looks: on a disk one costs a millisecond, on an object store each is requests.
+# Interval between two collections: one takes a millisecond on a disk, and many requests on an object store.
 LOCAL_SECONDS, REMOTE_SECONDS = 1.0, 30.0
 SOURCES = ("journal", "checkpoints", "registry", "evaluations", "disk", "expected", schedule_source.NAME)
-_END = {signal.SIGTERM, signal.SIGINT}
-# Threads that collect, listen and answer scrapes.
+_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+# Threads that collect, listen and serve scrapes.
 _THREADS = 4
 log = logger("exporter")
 
 
 class Exporter:
-    """Looks at a store in one thread and answers scrapes in others.
+    """Collects from a store in one thread and serves scrapes in others.
 
     Args:
-        settings: with the store, the environment and what is expected.
-        env: where PREFECT_API_URL and its credentials are looked up.
-        seconds: between two looks, if not as long as the kind of the store asks for.
+        settings: configuration with the store, the environment and the expected intervals.
+        env: environment variables with PREFECT_API_URL and its credentials.
+        seconds: interval between two collections; the default depends on the kind of the store.
     """
 
     def __init__(self, settings: Settings, env: Mapping[str, str], seconds: float | None = None) -> None:
         self._origins = Origins.of(env)
         self._store = Store(settings.store.root)
         self._failures = Failures(SOURCES)
-        self._ended = threading.Event()
-        self._schedules = self._asking_prefect(env)
+        self._stopped = threading.Event()
+        self._schedules = self._schedule_source(env)
         models = settings.models.rpartition("/")[0]
         runs = JournalSource(self._store, self._failures)
         registry = RegistrySource(self._store, models, self._failures)
-        scheduled = self._schedules.known if self._schedules else dict[tuple[str, str], float]
+        scheduled = self._schedules.intervals if self._schedules else dict[tuple[str, str], float]
         sources = (
             runs,
-            CheckpointSource(self._store, runs.at_work),
+            CheckpointSource(self._store, runs.running_trainings),
             registry,
-            EvaluationSource(self._store, registry.shown, self._failures),
+            EvaluationSource(self._store, registry.visible_versions, self._failures),
             DiskSource(self._store),
             ExpectedSource(settings.monitoring.expected_hours, runs.flows, scheduled),
         )
-        usual = LOCAL_SECONDS if self._store.is_local else REMOTE_SECONDS
-        self.collecting = Collecting(sources, self._failures, usual if seconds is None else seconds)
+        default = LOCAL_SECONDS if self._store.is_local else REMOTE_SECONDS
+        self.collector = Collector(sources, self._failures, default if seconds is None else seconds)
         self.registry = CollectorRegistry()
-        self.registry.register(StoreCollector(self.collecting.samples))
+        self.registry.register(StoreCollector(self.collector.samples))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
     def run(self, host: str, port: int) -> None:
-        """Answer scrapes until SIGTERM or Ctrl-C.
+        """Serve scrapes until SIGTERM or Ctrl-C.
 
         Raises:
-            AiWorkflowError: the address is taken, or not one of this machine, or there is no room for its threads.
+            AiWorkflowError: the address is in use or not local, or the process limit leaves no threads.
         """
         process_limit.require(_THREADS)
-        # Blocked in all threads, so that the wait below is what takes them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _END)
+        # Blocked in all threads, so that `sigwait` below receives the signals.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
             server = metrics_server.listen(host, port, wsgi_guard(make_wsgi_app(self.registry), self._origins))
         except OSError as error:
-            raise AiWorkflowError(_refused(host, port, error)) from error
+            raise AiWorkflowError(_listen_error(host, port, error)) from error
         if self._schedules:
-            self._schedules.start(self._ended)
+            self._schedules.start(self._stopped)
         log.info("listening on http://%s:%d/metrics; the store is %s", host, server.server_port, self._store.root)
-        threading.Thread(target=self.collecting.keep, args=(self._ended,), name="collecting", daemon=True).start()
-        signal.sigwait(_END)
-        self._ended.set()
+        threading.Thread(target=self.collector.run, args=(self._stopped,), name="collector", daemon=True).start()
+        signal.sigwait(_STOP_SIGNALS)
+        self._stopped.set()
         server.shutdown()
-        log.info("ended")
+        log.info("stopped")
 
-    def _asking_prefect(self, env: Mapping[str, str]) -> ScheduleSource | None:
+    def _schedule_source(self, env: Mapping[str, str]) -> ScheduleSource | None:
         url = env.get("PREFECT_API_URL")
         if not url:
             return None
@@ -106,10 +106,10 @@ class Exporter:
 
 
 def main(pipeline: Path | None, store: str | None, environment: str | None, host: str, port: int) -> None:
-    """Run the exporter with the configuration that applies.
+    """Run the exporter.
 
     Raises:
-        StoreError: `store` is a file; a folder may be created later, by the first run.
+        StoreError: `store` is a file. A missing folder is allowed, because the first run creates it.
     """
     overrides = {"store.root": store} if store else None
     loaded = loader.load(pipeline, environment=environment, overrides=overrides)
@@ -127,7 +127,7 @@ def _pipeline_of(pipeline: str | None, environment: str | None) -> str:
     return loader.load(pipeline, environment=environment).settings.pipeline
 
 
-def _refused(host: str, port: int, error: OSError) -> str:
+def _listen_error(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is taken by another process. End that one, or choose another: --port"
-    return f"{host}:{port} cannot be listened on: {error.strerror or error}. Name an address of this machine: --host"
+        return f"port {port} of {host} is taken by another process. Stop it, or choose another port: --port"
+    return f"cannot listen on {host}:{port}: {error.strerror or error}. Choose an address of this machine: --host"

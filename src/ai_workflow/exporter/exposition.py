@@ -1,4 +1,4 @@
-"""Hands samples to prometheus_client, in the form and with the help that the table of metrics says."""
+"""Exposition of samples through prometheus_client, with types and help texts of the metric table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ai_workflow.telemetry import metrics
 
 
 class StoreCollector(Collector):
-    """All metrics of the exporter; `samples` gives their values at the time of a scrape."""
+    """All metrics of the exporter; `samples` returns their values at the time of a scrape."""
 
     def __init__(self, samples: Callable[[], list[Sample]]) -> None:
         self._samples = samples
@@ -30,5 +30,7 @@ class StoreCollector(Collector):
 
 
 def _families() -> dict[str, CounterMetricFamily | GaugeMetricFamily]:
-    made = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
-    return {each.name: made[each.kind](each.name, each.help, labels=each.labels) for each in metrics.EXPORTER}
+    classes = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
+    return {
+        metric.name: classes[metric.kind](metric.name, metric.help, labels=metric.labels) for metric in metrics.EXPORTER
+    }

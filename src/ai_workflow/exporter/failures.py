@@ -1,4 +1,4 @@
-"""Counts what could not be read, by source, and says it in the log: once, however often it is looked at."""
+"""Counters of read failures by source; each distinct error is logged once."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from ai_workflow.exporter.samples import Sample
 from ai_workflow.telemetry.logs import logger
 
 NAME = "exporter_source_failures_total"
-_MOST_TOLD = 1000
+_MAX_LOGGED = 1000
 log = logger("exporter")
 
 
 class Failures:
-    """What failed since the start; every source is shown from then on."""
+    """Number of failures since the start, for every source."""
 
     def __init__(self, sources: tuple[str, ...]) -> None:
         self._counts = Counter(dict.fromkeys(sources, 0))
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
-    def note(self, source: str, error: Exception) -> None:
-        """Count something that could not be read."""
+    def record(self, source: str, error: Exception) -> None:
+        """Count and log a failure."""
         self._counts[source] += 1
         problem = str(error) or type(error).__name__
-        if (source, problem) in self._told:
+        if (source, problem) in self._logged:
             return
-        if len(self._told) >= _MOST_TOLD:
-            self._told.clear()
-        self._told.add((source, problem))
-        log.warning("%s: %s; everything else is shown all the same", source, problem)
+        if len(self._logged) >= _MAX_LOGGED:
+            self._logged.clear()
+        self._logged.add((source, problem))
+        log.warning("%s: %s. Other metrics are still exported", source, problem)
 
     def samples(self) -> list[Sample]:
         """Return the counts."""

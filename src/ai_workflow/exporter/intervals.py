@@ -1,4 +1,4 @@
-"""How long a schedule goes without a run at most, so that a longer silence means something."""
+"""The longest interval between two runs of a Prefect schedule."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-# A week holds every pause of most schedules; of rarer ones so many runs do.
-_WINDOW, _FEW = timedelta(days=8), 14
+# Most schedules repeat within a week. For rarer ones, this number of runs is examined.
+_WINDOW, _MIN_RUNS = timedelta(days=8), 14
 
 
 def seconds(schedule: dict[str, Any]) -> float | None:
-    """Return the longest pause between two runs of a Prefect schedule; None of one with a recurrence rule.
+    """Return the longest interval of a schedule in seconds; None for a recurrence rule.
 
     Raises:
-        ValueError: the schedule is damaged.
+        ValueError: the schedule is invalid.
     """
     if schedule.get("interval") is not None:
         return float(schedule["interval"])
     if schedule.get("cron") is not None:
-        return longest_pause(schedule["cron"], schedule.get("timezone") or "UTC")
+        return longest_interval(schedule["cron"], schedule.get("timezone") or "UTC")
     return None
 
 
 @cache
-def longest_pause(cron: str, timezone: str) -> float:
-    """Return the longest pause in seconds of a cron schedule: of `0 9 * * 1-5` the weekend.
+def longest_interval(cron: str, timezone: str) -> float:
+    """Return the longest interval of a cron schedule in seconds; for `0 9 * * 1-5` it is the weekend.
 
     Raises:
         ValueError: the expression or the time zone is not valid.
@@ -38,13 +38,13 @@ def longest_pause(cron: str, timezone: str) -> float:
         begin = datetime(2024, 1, 1, tzinfo=ZoneInfo(timezone))
         runs = CronSim(cron, begin)
     except (KeyError, OSError) as error:
-        raise ValueError(f"{timezone!r} is no time zone that this machine knows") from error
+        raise ValueError(f"{timezone!r} is not a time zone of this machine") from error
     except CronSimError as error:
-        raise ValueError(f"{cron!r} is no cron expression: {error}") from error
-    few = [moment.astimezone(UTC) for moment in islice(runs, _FEW)]
-    if len(few) < 2:
-        raise ValueError(f"{cron!r} names days that hardly ever come")
+        raise ValueError(f"{cron!r} is not a cron expression: {error}") from error
+    times = [run.astimezone(UTC) for run in islice(runs, _MIN_RUNS)]
+    if len(times) < 2:
+        raise ValueError(f"{cron!r} names days that almost never occur")
     end = (begin + _WINDOW).astimezone(UTC)
-    while few[-1] < end:
-        few.append(next(runs).astimezone(UTC))
-    return max((later - earlier).total_seconds() for earlier, later in pairwise(few))
+    while times[-1] < end:
+        times.append(next(runs).astimezone(UTC))
+    return max((later - earlier).total_seconds() for earlier, later in pairwise(times))

@@ -1,4 +1,4 @@
-"""Whether the process of a run that has not said its end is gone."""
+"""Liveness of the process of an unfinished run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
 
 
-def gone(store: Store, run: Run) -> bool | None:
-    """Say whether a run's process is gone; None where this machine cannot know: the process was on another one.
+def is_gone(store: Store, run: Run) -> bool | None:
+    """Return whether the process of a run is gone; None if unknown, because it ran on another host.
 
-    A lock that is held outweighs everything. One that is free says for sure that its holder is gone, if that was on
-    this machine: in whatever container, the kernel's boot is the same.
+    A held lock proves that the process is alive. A free lock proves that its holder is gone if the holder was on this
+    host; containers of a host share the boot id.
     """
     lock = run_lock.look(store, run.id) if run.id else run_lock.Lock(held=False)
     if lock.held:
@@ -24,5 +24,5 @@ def gone(store: Store, run: Run) -> bool | None:
         if holder.host == here or (holder.boot and holder.boot == run_lock.boot_id()):
             return True
         return None
-    # Without a lock's record there is the process id; a run that ended in order has said so.
-    return not journal.alive(run.writer) if run.writer.host == here else None
+    # Without a lock record, check the process id of the last event.
+    return not journal.alive(run.last_event) if run.last_event.host == here else None

@@ -1,4 +1,4 @@
-"""The HTTP server of the exporter."""
+"""HTTP server of the exporter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection once its response has been received: bodies of requests are not read."""
+        """Close a connection after the client received the response, because request bodies are not read."""
         lingering_close.close(request)
 
 
@@ -25,14 +25,14 @@ class _Server6(_Server):
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-        """Log no requests."""
+        """Do not log requests."""
 
 
 def listen(host: str, port: int, app: Any) -> WSGIServer:
-    """Serve a WSGI application in threads of its own, and return the server.
+    """Serve a WSGI application in threads, and return the server.
 
     Raises:
-        OSError: the address is taken, or not one of this machine.
+        OSError: the address is in use, or not local.
     """
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     server = make_server(host, port, app, _Server6 if family == socket.AF_INET6 else _Server, _Handler)

@@ -1,4 +1,4 @@
-"""How often the deployments of a Prefect server are to run, asked over HTTP: Prefect itself would be 80 MB."""
+"""Schedules of the deployments on a Prefect server, read over HTTP because importing Prefect needs 80 MB."""
 
 from __future__ import annotations
 
@@ -13,95 +13,94 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.exporter import intervals
 from ai_workflow.prefect_errors import explain
 
-_SECONDS = 5.0
-_PAGE = 200
+_TIMEOUT_SECONDS = 5.0
+_PAGE_SIZE = 200
 
 
-class PrefectRefused(AiWorkflowError):
+class PrefectRequestError(AiWorkflowError):
     """The Prefect API refused a request."""
 
 
 class PrefectSchedules:
-    """Asks a Prefect server.
+    """Client for the schedules of a Prefect server.
 
     Args:
-        url: its API, `http://host:4200/api`.
-        env: where PREFECT_API_KEY or PREFECT_API_AUTH_STRING are looked up.
-        pipeline_of: gives the pipeline of a flow's parameters `config` and `environment`.
+        url: URL of the API, such as `http://host:4200/api`.
+        env: environment variables with PREFECT_API_KEY or PREFECT_API_AUTH_STRING.
+        pipeline_of: returns the pipeline for the flow parameters `config` and `environment`.
     """
 
     def __init__(self, url: str, env: Mapping[str, str], pipeline_of: Callable[[str | None, str | None], str]) -> None:
-        self._client = httpx.Client(base_url=url.rstrip("/"), headers=_credentials(env), timeout=_SECONDS)
+        self._client = httpx.Client(base_url=url.rstrip("/"), headers=_credentials(env), timeout=_TIMEOUT_SECONDS)
         self._pipeline_of = pipeline_of
 
     def expected(self) -> dict[tuple[str, str], float]:
-        """Return for each pipeline and flow with a schedule the seconds within which it is to run.
+        """Return the scheduled interval in seconds by pipeline and flow.
 
         Raises:
-            PrefectRefused: the server refuses.
-            httpx.HTTPError: the server does not answer.
+            PrefectRequestError: the server rejected the request.
+            httpx.HTTPError: the server does not respond.
         """
         flows = {flow["id"]: flow["name"] for flow in self._all("/flows/filter")}
-        found: dict[tuple[str, str], float] = {}
+        intervals_by_flow: dict[tuple[str, str], float] = {}
         for deployment in self._all("/deployments/filter"):
-            given = deployment.get("parameters") or {}
+            parameters = deployment.get("parameters") or {}
             try:
-                expected = _expected(deployment)
-                pipeline = self._pipeline_of(given.get("config"), given.get("environment"))
+                interval = _interval(deployment)
+                pipeline = self._pipeline_of(parameters.get("config"), parameters.get("environment"))
             except (AiWorkflowError, ValueError, TypeError):
-                # Not ours, or its pipeline file is elsewhere, or its schedule of a kind that nobody here knows.
+                # A foreign deployment, an unreadable pipeline file, or an unsupported kind of schedule.
                 continue
-            if expected is not None and deployment["flow_id"] in flows:
+            if interval is not None and deployment["flow_id"] in flows:
                 key = (pipeline, flows[deployment["flow_id"]])
-                found[key] = min(expected, found.get(key, expected))
-        return found
+                intervals_by_flow[key] = min(interval, intervals_by_flow.get(key, interval))
+        return intervals_by_flow
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
 
     def _all(self, path: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        items: list[dict[str, Any]] = []
         while True:
-            answer = self._post(path, {"limit": _PAGE, "offset": len(found)})
+            response = self._post(path, {"limit": _PAGE_SIZE, "offset": len(items)})
             try:
-                page = answer.raise_for_status().json()
+                page = response.raise_for_status().json()
             except httpx.HTTPStatusError as error:
-                raise PrefectRefused(explain(error)) from error
-            found += page
-            if len(page) < _PAGE:
-                return found
+                raise PrefectRequestError(explain(error)) from error
+            items += page
+            if len(page) < _PAGE_SIZE:
+                return items
 
     def _post(self, path: str, body: dict[str, int]) -> httpx.Response:
-        answer = self._client.post(path, json=body)
-        if answer.status_code == httpx.codes.FORBIDDEN and self._has_token():
-            answer = self._client.post(path, json=body)
-        return answer
+        response = self._client.post(path, json=body)
+        if response.status_code == httpx.codes.FORBIDDEN and self._fetch_csrf_token():
+            response = self._client.post(path, json=body)
+        return response
 
-    def _has_token(self) -> bool:
-        """Ask for a CSRF token, and say whether there is one: who wants one refuses also an old one."""
+    def _fetch_csrf_token(self) -> bool:
+        """Request a new CSRF token, because the old one may have expired; return whether the server issued one."""
         client = str(uuid.uuid4())
-        answer = self._client.get("/csrf-token", params={"client": client})
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            # Prefect looks at the token before the login: that one lacks is what has to be told.
-            raise PrefectRefused(explain(_status_error(answer)))
-        if answer.is_success:
-            token = answer.json()["token"]
+        response = self._client.get("/csrf-token", params={"client": client})
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            # Prefect checks the CSRF token before the login, so the missing login must be reported here.
+            raise PrefectRequestError(explain(_status_error(response)))
+        if response.is_success:
+            token = response.json()["token"]
             self._client.headers.update({"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token})
-        return answer.is_success
+        return response.is_success
 
 
-def _status_error(answer: httpx.Response) -> httpx.HTTPStatusError:
-    return httpx.HTTPStatusError("", request=answer.request, response=answer)
+def _status_error(response: httpx.Response) -> httpx.HTTPStatusError:
+    return httpx.HTTPStatusError("", request=response.request, response=response)
 
 
-def _expected(deployment: dict[str, Any]) -> float | None:
-    """Return the seconds within which a deployment is to run; None of one that nothing starts."""
+def _interval(deployment: dict[str, Any]) -> float | None:
+    """Return the scheduled interval of a deployment in seconds; None without an active schedule."""
     if deployment.get("paused"):
         return None
     active = [each["schedule"] for each in deployment.get("schedules") or [] if each.get("active")]
-    found = [each for each in map(intervals.seconds, active) if each]
-    return min(found, default=None)
+    return min(filter(None, map(intervals.seconds, active)), default=None)
 
 
 def _credentials(env: Mapping[str, str]) -> dict[str, str]:

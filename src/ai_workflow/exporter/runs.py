@@ -1,4 +1,4 @@
-"""What the events of a trace tell: its runs, each attempt one, and how their stages ended."""
+"""Runs and stage results, reconstructed from the journal events of a trace."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from datetime import datetime
 from ai_workflow.telemetry import journal
 from ai_workflow.telemetry.journal import Event
 
-# Flows that journal their runs; of others there is only what a recovery did about them.
+# Flows that write their runs to the journal. Other flows have recovery events only.
 JOURNALED = ("training", "scoring", "evaluation")
 
 
 @dataclass(slots=True)
 class Run:
-    """One attempt at a run; moments are seconds since the epoch.
+    """One attempt of a run; timestamps are seconds since the epoch.
 
     Args:
-        pipeline: whose run it is.
+        pipeline: name of the pipeline.
         flow: training, scoring, ...
-        id: the flow run's id in Prefect; empty where it ran without.
-        started: when it began.
-        last: its last sign of life.
-        writer: its last event; who wrote it is the run's process.
-        ended: whether it is over: it said so, or was found gone.
-        failed: whether it ended badly; one that was cancelled neither failed nor completed.
-        completed: whether it ended well.
-        seconds: how long it took, where it said so.
-        stage: the stage at work, since `stage_started`.
-        failed_stage: the last stage that failed, or was at work when the run was killed.
+        id: flow run id in Prefect; empty without Prefect.
+        started: start time.
+        last: time of the last event.
+        last_event: last event, written by the process of the run.
+        ended: whether the run ended or was killed.
+        failed: whether the run failed; a cancelled run neither failed nor completed.
+        completed: whether the run succeeded.
+        seconds: recorded duration, or None.
+        stage: running stage since `stage_started`, or None.
+        failed_stage: last stage that failed, or was running when the run was killed.
     """
 
     pipeline: str
@@ -37,7 +37,7 @@ class Run:
     id: str
     started: float
     last: float
-    writer: Event
+    last_event: Event
     ended: bool = False
     failed: bool = False
     completed: bool = False
@@ -49,75 +49,77 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StageEnd:
-    """How a stage ended, and when."""
+    """Result of a stage."""
 
     pipeline: str
     stage: str
-    moment: float
+    timestamp: float
     status: str
     seconds: float | None = None
     rows: float | None = None
 
     @classmethod
-    def of(cls, event: Event) -> StageEnd:
-        """Return what an event tells of its stage's end."""
-        return cls(event.pipeline, event.stage, moment(event), event.status, event.seconds, event.numbers.get("rows"))
+    def from_event(cls, event: Event) -> StageEnd:
+        """Return the stage result that an event records."""
+        return cls(
+            event.pipeline, event.stage, timestamp(event), event.status, event.seconds, event.numbers.get("rows")
+        )
 
 
-def moment(event: Event) -> float:
-    """Return when an event happened, in seconds since the epoch."""
+def timestamp(event: Event) -> float:
+    """Return the time of an event in seconds since the epoch."""
     return datetime.fromisoformat(event.time).timestamp()
 
 
 def fold(events: Iterable[Event]) -> tuple[list[Run], list[StageEnd]]:
-    """Return the runs of a trace and the ends of their stages, from its events in order."""
-    folding = _Folding()
+    """Return the runs of a trace and the results of their stages, from its ordered events."""
+    folder = _Folder()
     for event in events:
-        folding.take(event)
-    return folding.runs, folding.ends
+        folder.add(event)
+    return folder.runs, folder.ends
 
 
-def kill(run: Run) -> StageEnd | None:
-    """Mark a run whose process is gone, and return how its stage ended, if it was in one."""
+def mark_killed(run: Run) -> StageEnd | None:
+    """Mark a run as killed, and return the result of its running stage, if any."""
     run.ended = run.failed = True
     stage, run.stage = run.stage, None
     run.failed_stage = stage or run.failed_stage
     return StageEnd(run.pipeline, stage, run.last, journal.ERROR) if stage else None
 
 
-class _Folding:
+class _Folder:
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.ends: list[StageEnd] = []
         self._current: dict[tuple[str, str, str], Run] = {}
 
-    def take(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         key = (event.pipeline, event.flow, event.flow_run_id or "")
         run, is_recovery = self._current.get(key), event.stage == journal.RECOVERY
         if run is None and is_recovery and event.flow not in JOURNALED:
             return
         if run is None or (not is_recovery and (run.ended or _is_start(event))):
             if run is not None and not run.ended:
-                # The next attempt has begun: this one was killed, and nobody said so.
+                # The next attempt started, so this one was killed without an event.
                 self._kill(run)
-            # A power cut may take the event of its start.
-            began = moment(event) - (event.seconds or 0)
-            run = self._current[key] = Run(*key, began, moment(event), event)
+            # The start event may be lost in a power failure.
+            started = timestamp(event) - (event.seconds or 0)
+            run = self._current[key] = Run(*key, started, timestamp(event), event)
             self.runs.append(run)
         if is_recovery:
             self._recover(run, event)
         else:
-            run.last, run.writer = max(run.last, moment(event)), event
-            self._work(run, event)
+            run.last, run.last_event = max(run.last, timestamp(event)), event
+            self._apply(run, event)
 
-    def _work(self, run: Run, event: Event) -> None:
+    def _apply(self, run: Run, event: Event) -> None:
         if event.status == journal.STARTED:
             if event.stage != journal.RUN:
-                run.stage, run.stage_started = event.stage, moment(event)
+                run.stage, run.stage_started = event.stage, timestamp(event)
             return
         run.stage = None
         if event.stage != journal.RUN:
-            self.ends.append(StageEnd.of(event))
+            self.ends.append(StageEnd.from_event(event))
             if event.status == journal.ERROR:
                 run.failed_stage = event.stage
             return
@@ -126,14 +128,14 @@ class _Folding:
         run.completed = event.status not in (journal.ERROR, journal.CANCELLED)
 
     def _recover(self, run: Run, event: Event) -> None:
-        """Take what was done about a run that is gone; one that was cancelled did not fail."""
+        """Apply a recovery event; a cancelled run did not fail."""
         if event.status == journal.SKIPPED and not run.ended:
             run.ended, run.stage = True, None
         elif not run.ended:
             self._kill(run)
 
     def _kill(self, run: Run) -> None:
-        if end := kill(run):
+        if end := mark_killed(run):
             self.ends.append(end)
 
 

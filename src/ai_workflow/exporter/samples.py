@@ -1,4 +1,4 @@
-"""Samples of metrics, and those of which only the latest counts, in whatever order they are found."""
+"""Metric samples, and the latest sample of each series."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value of a metric of the table; `labels` are in the table's order."""
+    """A value of a metric; `labels` are in the order of the metric table."""
 
     name: str
     labels: Labels
@@ -17,25 +17,25 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Latest:
-    """For each metric and its labels the value of the latest moment, in seconds since the epoch."""
+class LatestSamples:
+    """The latest value of each series; timestamps are seconds since the epoch."""
 
     _values: dict[tuple[str, Labels], tuple[float, float]] = field(default_factory=dict)
 
-    def note(self, name: str, labels: Labels, moment: float, value: float | None = None) -> None:
-        """Take a value, by default the moment itself, unless a later one is known."""
+    def record(self, name: str, labels: Labels, timestamp: float, value: float | None = None) -> None:
+        """Record a value, by default the timestamp itself, unless a later one is known."""
         key = (name, labels)
-        if moment >= self.moment(name, labels):
-            self._values[key] = (moment, moment if value is None else value)
+        if timestamp >= self.timestamp(name, labels):
+            self._values[key] = (timestamp, timestamp if value is None else value)
 
-    def moment(self, name: str, labels: Labels) -> float:
-        """Return of when the known value is; where there is none, of before all times."""
+    def timestamp(self, name: str, labels: Labels) -> float:
+        """Return the timestamp of a series, or minus infinity if it has no value."""
         return self._values.get((name, labels), (float("-inf"), 0.0))[0]
 
     def labels(self, name: str) -> list[Labels]:
-        """Return the labels that a metric is known with."""
-        return [labels for known, labels in self._values if known == name]
+        """Return the labels of all series of a metric."""
+        return [labels for metric, labels in self._values if metric == name]
 
     def samples(self) -> list[Sample]:
-        """Return all that is known."""
+        """Return the latest sample of each series."""
         return [Sample(name, labels, value) for (name, labels), (_, value) in self._values.items()]

@@ -1,4 +1,4 @@
-"""What a Prefect server says of schedules, asked now and then in a thread of its own: it may be slow, or gone."""
+"""Periodic reading of schedules in a separate thread, because the Prefect server may be slow or down."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ SECONDS = 60.0
 
 
 class Schedules(Protocol):
-    """Who knows of schedules."""
+    """A source of schedules."""
 
     def expected(self) -> Mapping[tuple[str, str], float]:
-        """Return for each pipeline and flow with a schedule the seconds within which it is to run."""
+        """Return the scheduled interval in seconds by pipeline and flow."""
 
 
 class ScheduleSource:
-    """Keeps what was said last.
+    """Keeps the last schedules that were read.
 
     Args:
-        schedules: who is asked.
-        failures: where it is counted that nobody answered.
-        seconds: between two questions.
+        schedules: source of schedules.
+        failures: counter of failures.
+        seconds: interval between two requests.
     """
 
     def __init__(self, schedules: Schedules, failures: Failures, seconds: float = SECONDS) -> None:
         self._schedules, self._failures, self._seconds = schedules, failures, seconds
-        self._known: Mapping[tuple[str, str], float] = {}
+        self._intervals: Mapping[tuple[str, str], float] = {}
 
-    def known(self) -> Mapping[tuple[str, str], float]:
-        """Return what was said last."""
-        return self._known
+    def intervals(self) -> Mapping[tuple[str, str], float]:
+        """Return the last intervals that were read, in seconds by pipeline and flow."""
+        return self._intervals
 
-    def start(self, ended: threading.Event) -> None:
-        """Ask again and again until `ended`."""
-        threading.Thread(target=self._keep, args=(ended,), name="prefect", daemon=True).start()
+    def start(self, stopped: threading.Event) -> None:
+        """Read the schedules periodically in a thread until `stopped` is set."""
+        threading.Thread(target=self._run, args=(stopped,), name="prefect", daemon=True).start()
 
-    def ask(self) -> None:
-        """Ask once."""
+    def refresh(self) -> None:
+        """Read the schedules once; a failure keeps the previous ones."""
         try:
-            self._known = self._schedules.expected()
+            self._intervals = self._schedules.expected()
         except Exception as error:
-            self._failures.note(NAME, error)
+            self._failures.record(NAME, error)
 
-    def _keep(self, ended: threading.Event) -> None:
+    def _run(self, stopped: threading.Event) -> None:
         while True:
-            self.ask()
-            if ended.wait(self._seconds):
+            self.refresh()
+            if stopped.wait(self._seconds):
                 return

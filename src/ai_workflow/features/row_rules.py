@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from ai_workflow.config.settings import Column, Section, Settings
+from ai_workflow.config.settings import Column, ConfigModel, Settings
 from ai_workflow.datasets.category_spelling import Spelling
 from ai_workflow.datasets.cells import Cells
 from ai_workflow.features import cell_reader
 from ai_workflow.features.spec import FeatureSpec
 
 
-class Rules(Section):
+class Rules(ConfigModel):
     """Columns, roles, and the share of rows that may be rejected."""
 
     columns: dict[str, Column]

@@ -67,7 +67,9 @@ def main(source: str, config: Path | None = None, environment: str | None = None
 
 
 async def _flow(pipeline: str | None, environment: str | None, model: str, overrides: dict[str, Any]) -> Any:
-    return await project.module("flows.scoring").scoring(pipeline, environment, model, overrides, return_state=True)
+    return await project.module("flows.scoring").scoring(
+        config=pipeline, environment=environment, version=model, overrides=overrides, return_state=True
+    )
 
 
 def _override(settings: Settings, source: str) -> dict[str, Any]:

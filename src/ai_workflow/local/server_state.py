@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ai_workflow import json_text
 from ai_workflow.local.process import Process
+from ai_workflow.storage import locks
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ def locked(var: Path) -> Iterator[Path]:
     """Give the folder of the server, created if needed, and keep other processes out within the context."""
     folder = home(var)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "server.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.exclusive(folder / "server.lock"):
         yield folder
 
 

@@ -1,1 +1,1 @@
-"""Flow runs on Prefect: stage tasks, result cache, signals, recovery and maintenance."""
+"""Flow runs on Prefect: flow definition, stage tasks, result cache, signals."""

@@ -1,4 +1,4 @@
-"""Whether the flow run at hand is being cancelled: Prefect then sends SIGTERM, as it does for other reasons."""
+"""Cancellation of the current flow run: Prefect sends SIGTERM for it, and for other reasons too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ai_workflow.orchestration.recovery import run_ownership
 from ai_workflow.telemetry import logs
 
 # A worker kills a cancelled run 30 s after its SIGTERM.
-_SECONDS = 5.0
+_TIMEOUT_SECONDS = 5.0
 log = logs.logger("flow")
 
 
@@ -23,7 +23,7 @@ async def of(error: AiWorkflowError) -> AiWorkflowError:
 async def _is_requested() -> bool:
     """Return whether a person has cancelled the run; False if Prefect does not answer."""
     try:
-        async with asyncio.timeout(_SECONDS), get_client() as client:
+        async with asyncio.timeout(_TIMEOUT_SECONDS), get_client() as client:
             state = (await client.read_flow_run(run_ownership.current().id)).state
     except Exception as error:
         log.warning("Prefect does not answer whether the run is cancelled: %s", error or type(error).__name__)

@@ -1,10 +1,9 @@
-"""One run of a pipeline under Prefect: every stage a task with a content-based key, verified, journaled, traced."""
+"""One run of a pipeline under Prefect: every stage is a cached, verified, journaled and traced task."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, overload
 
@@ -14,19 +13,17 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 
-from ai_workflow.config import loader, variables
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError, Interrupted
 from ai_workflow.orchestration import (
-    idle_runs,
+    artifacts,
     refused_runs,
     result_cache,
-    result_storage,
-    run_identity,
     run_logs,
     stage_task,
-    trace_artifact,
 )
+from ai_workflow.orchestration.flow_request import FlowRequest
+from ai_workflow.orchestration.flow_result import FlowOutcome, FlowResult
 from ai_workflow.orchestration.recovery import run_ownership
 from ai_workflow.orchestration.signals import GracefulStop
 from ai_workflow.orchestration.stage_task import Attempt, Result, StageErrors
@@ -40,12 +37,11 @@ from ai_workflow.telemetry import dashboard_urls, instrumentation, journal, logs
 R = TypeVar("R", bound=Result)
 Last = TypeVar("Last")
 Args = TypeVarTuple("Args")
-FlowResult = dict[str, Any] | State[Any]
 log = logs.logger("flow")
 
 
 class PipelineRun:
-    """The settings, the store and the trace of one run, and the one way to run a stage in it."""
+    """Settings, store and trace of one run; `stage` runs a stage in it."""
 
     def __init__(self, flow: str, settings: Settings, trace_id: str) -> None:
         self.settings = settings
@@ -58,7 +54,7 @@ class PipelineRun:
             instrumentation.Counting(),
             instrumentation.Debugging(),
         )
-        # The results so far, and the states that they are of: a stage waits for those whose results it is given.
+        # Results of earlier stages with their task states, which become the edges of later tasks.
         self._results: list[tuple[Result, State[Any]]] = []
 
     @overload
@@ -85,7 +81,7 @@ class PipelineRun:
         loads: tuple[str, ...] = (),
         **unkeyed: Any,
     ) -> R:
-        """Run a stage function as a Prefect task, or return its cached result if all files of it are as recorded.
+        """Run a stage function as a Prefect task, or return its cached result if all its files are as recorded.
 
         Args:
             work: the function of a stage, with a name by `@stage`; it is called as `work(store, *args, **unkeyed)`.
@@ -125,7 +121,7 @@ class PipelineRun:
         return state
 
     async def skip(self, name: str, reason: str) -> None:
-        """Record that a stage is left out, and why."""
+        """Record that a stage is skipped, with the reason."""
         with instrumentation.stage(self._visit(name), self._observers) as visit:
             visit.status, visit.message = journal.SKIPPED, reason
 
@@ -133,45 +129,39 @@ class PipelineRun:
         """Add artifacts to this run in the Prefect UI: its trace, a text if given, a link to the dashboard if set."""
         key = self.settings.pipeline.replace("_", "-")
         events = self._journal.read(self.trace_id)
-        shown: list[Awaitable[Any]] = [
-            trace_artifact.create(events, self.trace_id, f"{key}-{self._flow}-trace"),
+        creations: list[Awaitable[Any]] = [
+            artifacts.create_trace(events, self.trace_id, f"{key}-{self._flow}-trace"),
         ]
         if markdown:
-            shown.append(acreate_markdown_artifact(markdown, key=f"{key}-model-card", description="Model card"))
+            creations.append(acreate_markdown_artifact(markdown, key=f"{key}-model-card", description="Model card"))
         if grafana := self.settings.monitoring.grafana_url:
             link = dashboard_urls.url(grafana, "pipelines", {"pipeline": self.settings.pipeline})
             text = f"Dashboard of {self.settings.pipeline}"
-            shown.append(acreate_link_artifact(link, text, key=f"{key}-dashboard", description=text))
-        for made in await asyncio.gather(*shown, return_exceptions=True):
-            if isinstance(made, Exception):
-                log.warning("an artifact could not be shown: %s", made)
+            creations.append(acreate_link_artifact(link, text, key=f"{key}-dashboard", description=text))
+        for created in await asyncio.gather(*creations, return_exceptions=True):
+            if isinstance(created, Exception):
+                log.warning("an artifact could not be created: %s", created)
 
 
 def secret_block(name: str) -> str | None:
-    """Return the value of a Prefect Secret block, or None if there is none; call it in a thread without a loop."""
+    """Return the value of a Prefect Secret block, or None if it does not exist; call it in a thread without a loop."""
     try:
-        # Not `load`: within an async flow it gives a coroutine, in a thread too.
+        # Not `load`: within an async flow it returns a coroutine, in a thread too.
         block: Any = asyncio.run(Secret.aload(name))
         return str(block.get())
     except ValueError:
         return None
 
 
-async def execute(
-    flow: str,
-    steps: Callable[[PipelineRun], Awaitable[Result]],
-    *,
-    pipeline: str | None,
-    environment: str | None,
-    overrides: Mapping[str, Any] | None,
-    traceparent: str | None,
-    log_level: str | None,
-) -> FlowResult:
-    """Run the steps of a flow within its trace and journal; an error of ours becomes a Failed state, no traceback."""
+async def execute(request: FlowRequest, steps: Callable[[PipelineRun], Awaitable[FlowResult]]) -> FlowOutcome:
+    """Run the steps of a flow within its trace and journal, and return its result.
+
+    An error of the package becomes a Failed state without a traceback.
+    """
     run_logs.set_up(None)
     problem, trace_id = None, _own_trace()
     try:
-        trace_id = trace_context.from_traceparent(traceparent) if traceparent else trace_id
+        trace_id = trace_context.from_traceparent(request.traceparent) if request.traceparent else trace_id
     except AiWorkflowError as error:
         problem = error
     trace_context.give_run(str(flow_run.id), trace_id)
@@ -179,38 +169,31 @@ async def execute(
         try:
             if problem is not None:
                 raise problem
-            chosen = {**(overrides or {}), **({"logging.level": log_level} if log_level else {})}
-            loaded = loader.load(pipeline, environment=environment, overrides=chosen)
-            variables.check(loaded, os.environ, "run")
-            settings = loaded.settings
-            await result_storage.check(settings)
-            run_logs.set_up(settings)
-            await run_identity.show(flow, settings.pipeline, settings.environment, trace_id)
-            run = PipelineRun(flow, settings, trace_id)
+            run = PipelineRun(request.flow, await request.prepare(trace_id), trace_id)
             await run_ownership.claim(run.store, trace_id)
         except AiWorkflowError as error:
-            return await refused_runs.refuse(refused_runs.Request(flow, pipeline, environment, trace_id), error)
+            return await refused_runs.refuse(request, trace_id, error)
         return await _journaled(run, steps)
 
 
-async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[Result]]) -> FlowResult:
+async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[FlowResult]]) -> FlowOutcome:
     with GracefulStop() as stop:
         try:
             with instrumentation.stage(run._visit(journal.RUN), run._observers[:1]) as visit, process_limit.explained():
                 with memory_pressure.translated():
                     result = await steps(run)
-                visit.message = result["message"]
+                visit.message = result.message
         except Interrupted as error:
-            stop.pass_on()
+            stop.forward()
             return Crashed(message=f"{error.stage}: {error}")
         except AiWorkflowError as error:
             if error.stage is None:
                 log.error("%s", error)
             await run.show()
-            run_ownership.tidy_at_exit(run.store)
+            run_ownership.remove_at_exit(run.store)
             return Failed(message=f"{error.stage}: {error}" if error.stage else str(error))
-    run_ownership.tidy_at_exit(run.store)
-    return idle_runs.ended({**result, "trace_id": run.trace_id})
+    run_ownership.remove_at_exit(run.store)
+    return result.outcome(trace_id=run.trace_id)
 
 
 def _own_trace() -> str:

@@ -1,4 +1,4 @@
-"""Checks of cached results: the result itself is whole, and all files that it refers to are as recorded."""
+"""Integrity of cached results: the result has its checksum, and all its files are as recorded."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _SEAL = "seal"
 
 
 def sealed(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result with its own checksum: Prefect's result file has none, and a changed number would be believed."""
+    """Return a result with its own checksum, because Prefect's result file has none."""
     return {**result, _SEAL: _seal(result)}
 
 
-def keep_nothing() -> None:
-    """Cache no result of the task at hand: Prefect would cache a returned failure too, and answer a retry with it."""
+def disable_caching() -> None:
+    """Cache no result of the current task: Prefect would cache a returned failure too, and reuse it on a retry."""
     if transaction := get_transaction():
         transaction.write_on_commit = False
 
 
 async def is_damaged(store: Store, task: Task[..., Any], key: str) -> bool:
-    """Return whether a result is cached that must not be used, and log why.
+    """Return whether a cached result must not be used, and log the reason.
 
     Raises:
         ProcessLimit: no thread can be started to read it.
@@ -47,7 +47,7 @@ async def is_damaged(store: Store, task: Task[..., Any], key: str) -> bool:
     except process_limit.ProcessLimit:
         raise
     except Exception:
-        broken = [None] if await _is_there(results, key) else []
+        broken = [None] if await _exists(results, key) else []
     if broken:
         path = broken[0]
         reason = await asyncio.to_thread(_reason, store, path) if path else f"the cached result {key} is damaged"
@@ -56,7 +56,7 @@ async def is_damaged(store: Store, task: Task[..., Any], key: str) -> bool:
 
 
 def _reason(store: Store, path: str) -> str:
-    """Return why a file is not as a cached result records it; results do not record their store."""
+    """Return the reason why a file differs from a cached result; results do not record their store."""
     try:
         is_missing = not store.exists(path)
     except StoreError as error:
@@ -71,7 +71,7 @@ def _seal(result: Mapping[str, Any]) -> str:
     return hashlib.sha256(json_text.line(body, ensure_ascii=True).encode()).hexdigest()
 
 
-async def _is_there(results: ResultStore, key: str) -> bool:
+async def _exists(results: ResultStore, key: str) -> bool:
     try:
         return results.result_storage is not None and await results.result_storage.read_path(key) is not None
     except Exception:

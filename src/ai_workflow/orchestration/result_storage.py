@@ -1,4 +1,4 @@
-"""Refuses a run whose store is in a folder that Prefect deletes with the run."""
+"""Check of the store: Prefect must not delete its folder with the run."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ REMEDY = (
 _DELETED = re.compile(r"tmp[a-z0-9_]{8}prefect|runner_storage")
 
 
-class TemporaryStore(AiWorkflowError):
+class TemporaryStoreError(AiWorkflowError):
     """The store would be deleted after the run."""
 
 
 async def check(settings: Settings) -> None:
-    """Refuse a store that is deleted with the run at hand.
+    """Reject a store that Prefect would delete with the current run.
 
     Raises:
-        TemporaryStore: its folder is in one that Prefect deletes, or is relative to code that the worker has pulled.
+        TemporaryStoreError: Prefect deletes its folder, or it is relative to code that the worker has pulled.
     """
     root = settings.store.root
     local = _local(root)
@@ -38,7 +38,7 @@ async def check(settings: Settings) -> None:
         return
     folder = local.resolve()
     if any(_DELETED.fullmatch(part) for part in folder.parts) or (is_relative(root) and await _pulled()):
-        raise TemporaryStore(
+        raise TemporaryStoreError(
             f"store.root is '{root}', in {folder}, which Prefect deletes after this run: models, checkpoints and "
             f"history would be lost. {REMEDY}"
         )
@@ -51,7 +51,7 @@ def is_relative(root: str) -> bool:
 
 
 def _local(root: str) -> Path | None:
-    """Return the folder of a store, None if it is an object store."""
+    """Return the folder of a store, or None for an object store."""
     path = root.removeprefix("file://").removeprefix("local://")
     return None if "://" in path else Path(path)
 
@@ -71,7 +71,7 @@ def is_temporary(steps: Sequence[Mapping[str, Any]]) -> bool:
 
 
 async def _pulled() -> bool:
-    """Return whether the run at hand is of a deployment of a work pool that runs in a temporary folder."""
+    """Return whether the current run is of a deployment whose work pool runs it in a temporary folder."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or run.deployment_id is None:

@@ -1,4 +1,4 @@
-"""The name and the tags by which people find a flow run in the Prefect UI."""
+"""Name and tags of a flow run in the Prefect UI."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from prefect.context import FlowRunContext
 
 from ai_workflow.telemetry import logs, trace_context
 
-# Flows that process a table; the others keep versions, runs and files in order.
+# Flows that process a table; the others are maintenance.
 WORK = ("training", "scoring")
-# Names that Prefect invents; others were given by a person, and stay.
-_INVENTED = re.compile(r"[A-Za-z]+-[a-z]+|[A-Z][a-z]+-[A-Z][a-z]+")
+# Random names of Prefect; other names were set by a person, and stay.
+_RANDOM_NAME = re.compile(r"[A-Za-z]+-[a-z]+|[A-Z][a-z]+-[A-Z][a-z]+")
 log = logs.logger("flow")
 
 
 def kind(flow: str) -> str:
-    """Return `work` or `upkeep`, the kind of a flow."""
+    """Return the kind of a flow, `work` or `upkeep`, which is a tag of its runs."""
     return "work" if flow in WORK else "upkeep"
 
 
 async def show(flow: str, pipeline: str | None, environment: str | None, trace_id: str) -> None:
-    """Name the flow run at hand `<flow> <pipeline> <trace>` unless a person has named it, and add tags.
+    """Name the current flow run `<flow> <pipeline> <trace>` unless a person has named it, and add tags.
 
     A failure to do so is only logged.
 
     Args:
         flow: name of the flow.
-        pipeline: its pipeline, None if it is not known.
-        environment: its environment, None if it is not known.
+        pipeline: its pipeline, or None if unknown.
+        environment: its environment, or None if unknown.
         trace_id: its trace.
     """
     context = FlowRunContext.get()
@@ -37,10 +37,10 @@ async def show(flow: str, pipeline: str | None, environment: str | None, trace_i
         return
     run = context.flow_run
     name = run.name
-    if _INVENTED.fullmatch(run.name):
+    if _RANDOM_NAME.fullmatch(run.name):
         name = " ".join(filter(None, (flow, pipeline, trace_context.short(trace_id))))
-    known = {"pipeline": pipeline, "environment": environment, "kind": kind(flow)}
-    tags = sorted({*run.tags, *(f"{key}:{value}" for key, value in known.items() if value)})
+    labels = {"pipeline": pipeline, "environment": environment, "kind": kind(flow)}
+    tags = sorted({*run.tags, *(f"{key}:{value}" for key, value in labels.items() if value)})
     if (run.name, sorted(run.tags)) == (name, tags):
         return
     try:

@@ -1,4 +1,4 @@
-"""Line format and levels of the process of a run, also if Prefect was started without `config/logging.yaml`."""
+"""Log format and levels in the process of a run, also if Prefect was started without `config/logging.yaml`."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ai_workflow.telemetry import logs
 
 
 def set_up(settings: Settings | None) -> None:
-    """Set level and format of the log, which also reaches the Prefect UI.
+    """Set level and format of the log, and send it to the Prefect UI as well.
 
     Args:
-        settings: None if they are not known: level INFO then, and the format that is set already.
+        settings: None before they are loaded: level INFO, and the format that is set already.
     """
     if settings is None:
         logs.setup("INFO", logs.form())
     else:
         logs.setup(settings.logging.level, settings.logging.format)
-    # It logs at every exit how many events are not sent yet.
+    # EventsWorker logs the number of unsent events at every exit.
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)
-    ours = logging.getLogger(logs.ROOT)
-    if not any(isinstance(handler, APILogHandler) for handler in ours.handlers):
-        ours.addHandler(APILogHandler())
+    root = logging.getLogger(logs.ROOT)
+    if not any(isinstance(handler, APILogHandler) for handler in root.handlers):
+        root.addHandler(APILogHandler())
     for name in (logs.ROOT, "prefect.flow_runs", "prefect.task_runs"):
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, APILogHandler):
                 handler.setFormatter(logs.Traced())
     runs = logging.getLogger("prefect.flow_runs")
-    if not any(isinstance(each, logs.Suspended) for each in runs.filters):
+    if not any(isinstance(log_filter, logs.Suspended) for log_filter in runs.filters):
         runs.addFilter(logs.Suspended())
     for name in ("", "prefect"):
         for handler in logging.getLogger(name).handlers:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first lets the stage at hand save and end, the second ends the process at once."""
+"""SIGTERM and SIGINT: the first signal lets the current stage save and end, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -12,42 +12,45 @@ from typing import Any
 from ai_workflow.runtime import cancellation
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# Not one of the loggers that reach Prefect: a signal is heard outside of any run.
+# Not one of the loggers that reach Prefect: a signal arrives outside of any run.
 log = logging.getLogger("graceful_stop")
 
 
-def _end(number: int, _: FrameType | None) -> None:
+def _exit(number: int, _: FrameType | None) -> None:
     os._exit(128 + number)
 
 
 class GracefulStop:
-    """Hears the signals while it is open; `pass_on` gives the first one to whoever would have heard it."""
+    """Signal handlers within a context; `forward` passes the first SIGTERM to the previous handler."""
 
     def __init__(self) -> None:
-        self._before: dict[int, Any] = {}
-        self._heard: int | None = None
+        self._previous: dict[int, Any] = {}
+        self._received: int | None = None
 
     def __enter__(self) -> GracefulStop:
-        # Python hears signals in its main thread only; elsewhere whoever owns that thread decides.
+        # Python handles signals in its main thread only.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            # All is saved by now: a second signal, while Prefect winds up, ends the process as it would have before.
-            signal.signal(number, handler if self._heard is None else _end)
+        for number, handler in self._previous.items():
+            # All is saved by now: a second signal, while Prefect winds up, ends the process.
+            signal.signal(number, handler if self._received is None else _exit)
         cancellation.clear()
 
-    def pass_on(self) -> None:
-        """Let Prefect know of a SIGTERM, now that nothing can be lost: it marks the run as crashed, or as cancelled."""
-        handler = self._before.get(signal.SIGTERM)
-        if self._heard == signal.SIGTERM and callable(handler):
+    def forward(self) -> None:
+        """Pass a SIGTERM to Prefect once everything is saved: it marks the run as crashed, or as cancelled."""
+        handler = self._previous.get(signal.SIGTERM)
+        if self._received == signal.SIGTERM and callable(handler):
             handler(signal.SIGTERM, None)
 
-    def _hear(self, number: int, _: FrameType | None) -> None:
-        if self._heard is not None:
-            _end(number, None)
-        self._heard = number
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self._received is not None:
+            _exit(number, None)
+        self._received = number
         cancellation.request(number)
-        log.warning("%s: the stage at hand saves and ends; once more ends it at once", signal.Signals(number).name)
+        log.warning(
+            "%s: the current stage saves its progress and ends; a second signal ends it at once",
+            signal.Signals(number).name,
+        )

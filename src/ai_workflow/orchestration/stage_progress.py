@@ -1,4 +1,4 @@
-"""Shows how far a long stage is: a bar on a terminal, a progress artifact in the Prefect UI."""
+"""Progress of a long stage: a bar on a terminal, a progress artifact in the Prefect UI."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 from ai_workflow.runtime import progress
 from ai_workflow.telemetry.logs import logger
 
-# A stage shorter than this needs no bar; the UI is told no more often than this.
-PATIENCE_SECONDS = 2.0
+# Delay before the first bar, and the shortest interval between updates of the UI.
+UPDATE_SECONDS = 2.0
 log = logger("progress")
 
 
 class StageProgress:
-    """Watches the reports of one stage while it is open."""
+    """Receives the progress reports of one stage within its context."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
         self._loop = asyncio.get_running_loop()
-        self._began = self._told = time.monotonic()
+        self._started = self._updated = time.monotonic()
         self._bar: Any = None
         self._row: Any = None
         self._artifact: Any = None
@@ -39,13 +39,13 @@ class StageProgress:
 
     def _show(self, done: int, total: int, note: str) -> None:
         now = time.monotonic()
-        if now - self._began < PATIENCE_SECONDS:
+        if now - self._started < UPDATE_SECONDS:
             return
         if sys.stderr.isatty():
             self._draw(done, total, note)
-        if now - self._told >= PATIENCE_SECONDS or (done == total and self._artifact is not None):
-            self._told = now
-            asyncio.run_coroutine_threadsafe(self._tell(100.0 * done / max(1, total), note), self._loop)
+        if now - self._updated >= UPDATE_SECONDS or (done == total and self._artifact is not None):
+            self._updated = now
+            asyncio.run_coroutine_threadsafe(self._update(100.0 * done / max(1, total), note), self._loop)
 
     def _draw(self, done: int, total: int, note: str) -> None:
         from rich.console import Console
@@ -64,7 +64,7 @@ class StageProgress:
             self._bar.start()
         self._bar.update(self._row, completed=done, total=total, note=note)
 
-    async def _tell(self, percent: float, note: str) -> None:
+    async def _update(self, percent: float, note: str) -> None:
         try:
             if self._artifact is None:
                 key = f"{self._stage.replace('_', '-')}-progress"

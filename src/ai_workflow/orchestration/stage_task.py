@@ -53,7 +53,7 @@ class StageErrors:
         if isinstance(error, Interrupted):
             return Crashed(message=str(error))
         if isinstance(error, TransientError):
-            self._warn_of_retry(error)
+            self._log_retry(error)
             return Failed(name=_TRANSIENT, message=str(error))
         return Failed(message=str(error))
 
@@ -64,27 +64,27 @@ class StageErrors:
 
     @contextlib.asynccontextmanager
     async def logged(self) -> AsyncIterator[None]:
-        """Log the error that ends the stage, and raise it with the name of the stage; `Cancelled` if it was that."""
+        """Log the error that ends the stage, and raise it with the stage name; `Cancelled` for a cancelled run."""
         try:
             with process_limit.explained(), memory_pressure.translated():
                 yield
         except AiWorkflowError as error:
-            ended = await cancelled_runs.of(error)
-            ended.stage = self.stage
-            level = logging.WARNING if isinstance(ended, Cancelled) else logging.ERROR
-            logs.logger(self.stage).log(level, "%s", ended)
-            if ended is error:
+            cause = await cancelled_runs.of(error)
+            cause.stage = self.stage
+            level = logging.WARNING if isinstance(cause, Cancelled) else logging.ERROR
+            logs.logger(self.stage).log(level, "%s", cause)
+            if cause is error:
                 raise
-            raise ended from error
+            raise cause from error
 
-    def _warn_of_retry(self, error: TransientError) -> None:
+    def _log_retry(self, error: TransientError) -> None:
         """Warn of an error that a retry follows; the error of the last attempt is logged by `logged`."""
         context = TaskRunContext.get()
-        tries = context.task_run.run_count if context else 0
-        if tries <= len(RETRY_SECONDS):
+        attempts = context.task_run.run_count if context else 0
+        if attempts <= len(RETRY_SECONDS):
             log = logs.logger(self.stage)
-            log.warning("%s; tried again in %d s", error, RETRY_SECONDS[max(tries, 1) - 1])
-            log.debug("retry: attempt %d of %d failed", max(tries, 1), len(RETRY_SECONDS) + 1)
+            log.warning("%s; retry in %d s", error, RETRY_SECONDS[max(attempts, 1) - 1])
+            log.debug("retry: attempt %d of %d failed", max(attempts, 1), len(RETRY_SECONDS) + 1)
 
 
 class Attempt:
@@ -101,25 +101,25 @@ def key(work: Callable[..., Result], args: tuple[Any, ...], loads: tuple[str, ..
     Args:
         work: the function of a stage.
         args: its options, and results of earlier stages.
-        loads: full names of the modules that it loads by name, as that of the model family.
+        loads: full names of the modules that it loads by name, such as that of the model family.
 
     Raises:
         StageError: the function has no stage name, or its source is not found.
     """
     options = [arg for arg in args if isinstance(arg, BaseModel)]
     inputs = [_content(arg) for arg in args if not isinstance(arg, BaseModel)]
-    name, known = name_of(work), getattr(sys.modules.get(work.__module__), "__file__", None)
-    # Prefect loads a flow file under a name that nothing finds.
-    source = {} if known else {"file": inspect.getsourcefile(inspect.unwrap(work))}
+    name, file = name_of(work), getattr(sys.modules.get(work.__module__), "__file__", None)
+    # Prefect loads a flow file under a name that is not in sys.modules.
+    source = {} if file else {"file": inspect.getsourcefile(inspect.unwrap(work))}
     version = fingerprint.of(fingerprint.code_version(work.__module__, *loads, **source), work.__name__)
     return f"{name}/{version}/{fingerprint.of(*options)}-{fingerprint.of(*inputs)}"
 
 
 def _content(arg: Any) -> Any:
     """Return an input without the paths of source files: a file that was moved holds the same rows."""
-    if not isinstance(arg, list) or not all(isinstance(each, dict) and "sha256" in each for each in arg):
+    if not isinstance(arg, list) or not all(isinstance(file, dict) and "sha256" in file for file in arg):
         return arg
-    return [{name: value for name, value in each.items() if name != "path"} for each in arg]
+    return [{name: value for name, value in file.items() if name != "path"} for file in arg]
 
 
 @cache
@@ -146,7 +146,7 @@ async def _perform(key: str, attempt: Attempt) -> Result | State[Any]:
         with StageProgress(attempt.errors.stage), process_limit.explained():
             return result_cache.sealed(await asyncio.to_thread(memory_pressure.explained, attempt.work))
     except AiWorkflowError as error:
-        result_cache.keep_nothing()
+        result_cache.disable_caching()
         return attempt.errors.to_state(error)
 
 

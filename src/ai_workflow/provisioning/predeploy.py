@@ -97,7 +97,7 @@ def _limit(one: Checked, root: Path) -> Iterator[str]:
         yield (
             "concurrency_limit: this flow pauses for a person, loses its slot as it does, and Prefect would end it "
             "within four minutes. Take the limit out, or suspend the run (asuspend_flow_run), as "
-            "ai_workflow.orchestration.approval does"
+            "ai_workflow.orchestration.maintenance.approval does"
         )
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ai_workflow.datasets import parquet, partitions
 from ai_workflow.errors import StoreError
 from ai_workflow.quality import labels
-from ai_workflow.storage import durable
+from ai_workflow.storage import locks
 from ai_workflow.storage.store import Store
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Ledger:
         """
         with contextlib.ExitStack() as stack:
             if self._store.is_local:
-                stack.enter_context(durable.locked(self._store.local(self._folder)))
+                stack.enter_context(locks.exclusive_folder(self._store.local(self._folder)))
                 self._store.remove_parts(f"{self._folder}/kept")
             self._look()
             yield

@@ -10,7 +10,6 @@ not beat then, by the watcher's own steady clock, it is gone.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -23,8 +22,9 @@ from dataclasses import asdict, dataclass, field, replace
 
 from ai_workflow import json_text
 from ai_workflow.errors import StoreError
+from ai_workflow.storage import locks
 from ai_workflow.storage.durable import write_error
-from ai_workflow.storage.run_lock import boot_id, is_locked
+from ai_workflow.storage.run_lock import boot_id
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
@@ -145,7 +145,7 @@ class Leases:
         ]
 
     def _is_locked(self, path: str) -> bool:
-        return self._store.is_local and is_locked(self._store.local(path))
+        return self._store.is_local and locks.is_locked(self._store.local(path))
 
     def _write(self, path: str, lease: Lease) -> int | None:
         """Write a new lease; on a local disk it has its name only when it is locked, and returned is the lock."""
@@ -156,9 +156,8 @@ class Leases:
         place = self._store.local(path)
         part = place.with_name(f".{place.name}.part")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(part, os.O_CREAT | os.O_RDWR, 0o644)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            handle = locks.try_acquire(part)
+            assert handle is not None, "the name is random, so no other process holds it"
             os.write(handle, data)
             part.rename(place)
         except OSError as error:

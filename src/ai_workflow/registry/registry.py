@@ -19,7 +19,7 @@ from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry.change_log import ALIASES, VERSION, Conflict, History, State, numbers
 from ai_workflow.registry.leases import Leases
 from ai_workflow.registry.manifest import Manifest
-from ai_workflow.storage import durable
+from ai_workflow.storage import locks
 from ai_workflow.storage.cleanup import vanish
 from ai_workflow.storage.store import FileRef, Store
 
@@ -167,7 +167,7 @@ class Registry:
             yield
             return
         folder = self.store.local(self.folder)
-        with durable.locked(folder):
+        with locks.exclusive_folder(folder):
             self._clear(folder.iterdir())
             yield
 

@@ -15,10 +15,10 @@ from ai_workflow.config.settings import Service
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.features.row_encoder import BadRows
 from ai_workflow.secret_values import MASK, scrub
-from ai_workflow.serving.auth import Gate
-from ai_workflow.serving.endpoints import Answering
-from ai_workflow.serving.protocol.error_texts import JSON, RETRY, Header, Headers, Refused, Request, Response, Route
-from ai_workflow.serving.request_metrics import Tally
+from ai_workflow.serving.auth import Authenticator
+from ai_workflow.serving.endpoints import InferenceEndpoints
+from ai_workflow.serving.protocol.http_types import JSON, RETRY, Handler, Header, Headers, HttpError, Request, Response
+from ai_workflow.serving.request_metrics import RequestMetrics
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 
@@ -36,14 +36,21 @@ class InferenceApp:
     Args:
         service: its limits.
         answering: the routes of inference.
-        gate: who may ask.
+        authenticator: who may ask.
         others: the application that has all other routes.
-        tally: counts what becomes of requests.
+        request_metrics: counts what becomes of requests.
     """
 
-    def __init__(self, service: Service, answering: Answering, gate: Gate, others: Any, tally: Tally) -> None:
-        self._service, self._answering, self._gate, self._others = service, answering, gate, others
-        self._tally = tally
+    def __init__(
+        self,
+        service: Service,
+        answering: InferenceEndpoints,
+        authenticator: Authenticator,
+        others: Any,
+        request_metrics: RequestMetrics,
+    ) -> None:
+        self._service, self._answering, self._authenticator, self._others = service, answering, authenticator, others
+        self._request_metrics = request_metrics
         self.in_flight, self._buffered = 0, 0
         self.draining = False
         self._loop = asyncio.get_running_loop()
@@ -68,14 +75,18 @@ class InferenceApp:
                 return
             content, more = response.body, response.headers
         except BadRows as error:
-            status, content, reason = self._tally.invalid(400), _said(error, trace_id), _without_values(error)
-        except Refused as error:
+            status, content, reason = (
+                self._request_metrics.record_invalid(400),
+                _said(error, trace_id),
+                _without_values(error),
+            )
+        except HttpError as error:
             status, content, more = error.status, _said(error, trace_id), (JSON, *error.headers)
             reason = _without_values(error)
         except Exception:
             with trace_context.bound(trace_id=trace_id):
                 log.exception("a request failed for a reason of our own")
-            self._tally.unanswered("error", trace_id)
+            self._request_metrics.record_error("error", trace_id)
             status, content = 500, _said("internal error; the service's log has more", trace_id)
             reason = "internal error"
         length = (b"content-length", b"%d" % len(content))
@@ -106,25 +117,25 @@ class InferenceApp:
 
         return logged
 
-    async def _admitted(self, route: Route, headers: Headers, trace_id: str, receive: Any) -> Response | None:
+    async def _admitted(self, route: Handler, headers: Headers, trace_id: str, receive: Any) -> Response | None:
         """Return the response, or None where the caller has gone.
 
         Raises:
-            Refused: he may not ask, or not so much, or not now.
+            HttpError: he may not ask, or not so much, or not now.
             BadRows: his request is not one.
         """
         arrived = self._loop.time()
-        if not self._gate.admits(headers):
+        if not self._authenticator.can_predict(headers):
             challenge = (b"www-authenticate", b"Bearer")
-            raise Refused(self._tally.invalid(401), "no valid bearer token", challenge, _CLOSE)
+            raise HttpError(self._request_metrics.record_invalid(401), "no valid bearer token", challenge, _CLOSE)
         if headers.get(b"content-encoding", _PLAIN).lower() != _PLAIN:
             raise self._encoded(headers[b"content-encoding"])
         body = await self._body(headers, receive, trace_id)
         if body is None:
             return None
         if self.in_flight >= self._service.max_in_flight:
-            self._tally.unanswered("rejected", trace_id)
-            raise Refused(503, "too many requests at a time (service.max_in_flight)", RETRY)
+            self._request_metrics.record_error("rejected", trace_id)
+            raise HttpError(503, "too many requests at a time (service.max_in_flight)", RETRY)
         self.in_flight += 1
         try:
             return await route(Request(body, headers, arrived, trace_id))
@@ -156,21 +167,23 @@ class InferenceApp:
                 if size > self._service.max_body_bytes:
                     raise self._too_large()
                 if self._buffered > _MOST_BUFFERED:
-                    self._tally.unanswered("rejected", trace_id)
-                    raise Refused(503, "too much is being received at a time", RETRY, _CLOSE)
+                    self._request_metrics.record_error("rejected", trace_id)
+                    raise HttpError(503, "too much is being received at a time", RETRY, _CLOSE)
             return b"".join(pieces)
         finally:
             self._buffered -= size - len(body)
 
-    def _too_large(self) -> Refused:
+    def _too_large(self) -> HttpError:
         most = self._service.max_body_bytes
-        return Refused(
-            self._tally.invalid(413), f"the body has more than {most} bytes (service.max_body_bytes)", _CLOSE
+        return HttpError(
+            self._request_metrics.record_invalid(413),
+            f"the body has more than {most} bytes (service.max_body_bytes)",
+            _CLOSE,
         )
 
-    def _encoded(self, coding: bytes) -> Refused:
+    def _encoded(self, coding: bytes) -> HttpError:
         said = f"Content-Encoding {coding.decode('latin-1')!r} is not taken: send the body as it is"
-        return Refused(self._tally.invalid(415), said, (b"accept-encoding", _PLAIN), _CLOSE)
+        return HttpError(self._request_metrics.record_invalid(415), said, (b"accept-encoding", _PLAIN), _CLOSE)
 
     def _trace_of(self, headers: Headers) -> str:
         given = headers.get(b"traceparent")

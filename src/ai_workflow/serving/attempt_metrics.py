@@ -1,4 +1,4 @@
-"""Metrics of one version: each request that was put to it counts once, by what this version did with it."""
+"""Metrics of one version: each request sent to it counts once, by the reason of the attempt."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import time
 from enum import StrEnum
 from typing import Any
 
-from ai_workflow.serving.exemplars import Examples
-from ai_workflow.serving.routing.circuit_breaker import State
+from ai_workflow.serving.exemplars import Exemplars
+from ai_workflow.serving.routing.circuit_breaker import BreakerState
 from ai_workflow.telemetry import metrics
 
-# A trace id goes with every latency that long, and with another one once in an interval: each costs microseconds.
-# A request that long is an example of a slow one, too.
+# Latencies from SLOW_SECONDS have a trace ID; others once in EXEMPLAR_SECONDS, because each costs microseconds.
 SLOW_SECONDS, EXEMPLAR_SECONDS = 0.1, 1.0
 
 
-class Outcome(StrEnum):
-    """Why a version gave no answer."""
+class FailureReason(StrEnum):
+    """Why an attempt at a version failed."""
 
     TIMEOUT = "timeout"
     ERROR = "error"
@@ -26,39 +25,39 @@ class Outcome(StrEnum):
     BUSY = "busy"
     UNFIT = "unfit"
     RETIRED = "retired"
-    # It has only just come back from a fault, and gets one request at a time.
+    # The version has just recovered, and gets one request at a time.
     RECOVERING = "recovering"
-    # The service itself stood still: the version is not to blame.
+    # The service itself was stalled: not a failure of the version.
     STALLED = "stalled"
-    # The deadline that the caller set had passed before an attempt counts as late: the version is not to blame.
+    # The deadline of the client passed before the attempt counted as late: not a failure of the version.
     EXPIRED = "expired"
 
     @property
     def is_late(self) -> bool:
-        """Whether the time was over."""
-        return self in (Outcome.TIMEOUT, Outcome.HUNG, Outcome.STALLED, Outcome.EXPIRED)
+        """Whether the deadline has passed."""
+        return self in (FailureReason.TIMEOUT, FailureReason.HUNG, FailureReason.STALLED, FailureReason.EXPIRED)
 
 
 STATUSES = ("success", "fallback", "timeout", "error", "rejected")
 _STATUS_OF = {
-    Outcome.TIMEOUT: "timeout",
-    Outcome.HUNG: "timeout",
-    Outcome.ERROR: "error",
-    Outcome.CRASHED: "error",
-    Outcome.BAD_OUTPUT: "error",
-    Outcome.BUSY: "rejected",
+    FailureReason.TIMEOUT: "timeout",
+    FailureReason.HUNG: "timeout",
+    FailureReason.ERROR: "error",
+    FailureReason.CRASHED: "error",
+    FailureReason.BAD_OUTPUT: "error",
+    FailureReason.BUSY: "rejected",
 }
-_RESTARTS = (Outcome.CRASHED, Outcome.HUNG)
+_RESTARTS = (FailureReason.CRASHED, FailureReason.HUNG)
 
 
-class Exemplars:
-    """The trace ids of a histogram: of every slow request, and of one other in an interval."""
+class ExemplarSampler:
+    """Exemplars of a histogram: the trace IDs of all slow requests, and of one other in an interval."""
 
     def __init__(self) -> None:
         self._next = 0.0
 
     def of(self, seconds: float, trace_id: str) -> dict[str, str] | None:
-        """Return the exemplar of an observation, or None where it needs none."""
+        """Return the exemplar of an observation, or None if it has none."""
         now = time.monotonic()
         if seconds < SLOW_SECONDS and now < self._next:
             return None
@@ -66,82 +65,82 @@ class Exemplars:
         return {"trace_id": trace_id}
 
 
-class Attempts:
+class AttemptMetrics:
     """The metrics of one version.
 
     Args:
-        pipeline: whose version it is.
+        pipeline: the pipeline of the version.
         version: its name.
-        examples: where the traces of its failures are shown.
+        exemplars: the exemplars of failed requests.
     """
 
-    def __init__(self, pipeline: str, version: str, examples: Examples) -> None:
-        self._labels, self._version, self._examples = (pipeline, version), version, examples
-        self._exemplars = Exemplars()
-        self.show()
+    def __init__(self, pipeline: str, version: str, exemplars: Exemplars) -> None:
+        self._labels, self._version, self._exemplars = (pipeline, version), version, exemplars
+        self._sampler = ExemplarSampler()
+        self.initialize()
 
-    def show(self) -> None:
-        """Show all series at 0: Prometheus sees no rise in a counter that begins above 0."""
+    def initialize(self) -> None:
+        """Create all series at 0, because Prometheus sees no increase in a counter that starts above 0."""
         labels, get = self._labels, metrics.get
         self._total: dict[str, Any] = {status: get("inference_total").labels(*labels, status) for status in STATUSES}
         refused = get("inference_refused_total")
-        self._refused = {outcome: refused.labels(*labels, outcome.value) for outcome in Outcome}
+        self._refused = {reason: refused.labels(*labels, reason.value) for reason in FailureReason}
         restarts = get("model_worker_restarts_total")
-        self._restarts = {outcome: restarts.labels(*labels, outcome.value) for outcome in _RESTARTS}
+        self._restarts = {reason: restarts.labels(*labels, reason.value) for reason in _RESTARTS}
         self._seconds = get("inference_latency_seconds").labels(*labels)
         self._state = get("model_breaker_state").labels(*labels)
-        self._state.set(State.CLOSED)
+        self._state.set(BreakerState.CLOSED)
 
-    def answered(self, seconds: float, trace_id: str, *, fell_back: bool) -> None:
-        """Count an answer, and how long this version took for it."""
-        self._total["fallback" if fell_back else "success"].inc()
+    def record_success(self, seconds: float, trace_id: str, *, is_fallback: bool) -> None:
+        """Count a success and its duration."""
+        self._total["fallback" if is_fallback else "success"].inc()
         self._observe(seconds, trace_id)
 
-    def failed(self, outcome: Outcome, seconds: float, trace_id: str) -> None:
-        """Count a request that this version did not answer, and how long it was waited for."""
-        status = _STATUS_OF.get(outcome)
+    def record_failure(self, reason: FailureReason, seconds: float, trace_id: str) -> None:
+        """Count a failed attempt and its duration."""
+        status = _STATUS_OF.get(reason)
         if status is None:
-            self._refused[outcome].inc()
+            self._refused[reason].inc()
             return
         self._total[status].inc()
-        self._examples.note(self._version, status, trace_id)
+        self._exemplars.record(self._version, status, trace_id)
         self._observe(seconds, trace_id)
 
-    def refused(self, outcome: Outcome, trace_id: str) -> None:
-        """Count a request that this version was not sent, as it would not have answered."""
-        self._refused[outcome].inc()
-        if outcome is Outcome.BUSY:
+    def record_skipped(self, reason: FailureReason, trace_id: str) -> None:
+        """Count a request that was rejected without sending it to the version."""
+        self._refused[reason].inc()
+        if reason is FailureReason.BUSY:
             self._total["rejected"].inc()
-            self._examples.note(self._version, "rejected", trace_id)
+            self._exemplars.record(self._version, "rejected", trace_id)
 
-    def lost(self, outcome: Outcome, trace_id: str) -> None:
-        """Count a process that ended, or was killed; the log has its restart under the trace."""
-        if outcome in self._restarts:
-            self._restarts[outcome].inc()
-            self._examples.note(self._version, "crash", trace_id)
+    def record_process_loss(self, reason: FailureReason, trace_id: str) -> None:
+        """Count a worker that exited or was killed; the log has its restart under the trace."""
+        if reason in self._restarts:
+            self._restarts[reason].inc()
+            self._exemplars.record(self._version, "crash", trace_id)
 
-    def left_alone(self, outcome: Outcome, trace_id: str) -> None:
-        """Show the trace of a fault under which the log has the version's way back."""
-        self._examples.note(self._version, _STATUS_OF.get(outcome, "error"), trace_id)
+    def record_fault(self, reason: FailureReason, trace_id: str) -> None:
+        """Set the exemplar of a fault; the log has the recovery under its trace."""
+        self._exemplars.record(self._version, _STATUS_OF.get(reason, "error"), trace_id)
 
-    def breaker(self, state: State) -> None:
-        """Show the breaker's state."""
+    def set_breaker_state(self, state: BreakerState) -> None:
+        """Set the metric of the breaker's state."""
         self._state.set(state)
 
     def forget(self) -> None:
-        """Remove all series of the version, as it serves no more."""
+        """Remove all series of the version."""
         for name, values in (
             ("inference_total", STATUSES),
-            ("inference_refused_total", tuple(Outcome)),
+            ("inference_refused_total", tuple(FailureReason)),
             ("model_worker_restarts_total", _RESTARTS),
         ):
             for value in values:
                 metrics.forget(name, *self._labels, str(value))
         for name in ("inference_latency_seconds", "model_breaker_state"):
             metrics.forget(name, *self._labels)
-        self._examples.forget(self._version)
+        self._exemplars.forget(self._version)
 
     def _observe(self, seconds: float, trace_id: str) -> None:
-        self._seconds.observe(seconds, self._exemplars.of(seconds, trace_id))
+        self._seconds.observe(seconds, self._sampler.of(seconds, trace_id))
         if seconds >= SLOW_SECONDS:
-            self._examples.note(self._version, "slow", trace_id, seconds)
+            self._exemplars.record(self._version, "slow", trace_id, seconds)

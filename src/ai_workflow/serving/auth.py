@@ -11,7 +11,7 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.secret_values import Fetch
 
 
-class Gate:
+class Authenticator:
     """The tokens of a service.
 
     Raises:
@@ -28,24 +28,24 @@ class Gate:
             raise AiWorkflowError(problem)
 
     @property
-    def has_admin(self) -> bool:
+    def has_admin_token(self) -> bool:
         """Whether there are admin routes."""
         return self._admin is not None
 
     @property
-    def has_labels(self) -> bool:
+    def accepts_labels(self) -> bool:
         """Whether labels are accepted: with a token of their own, or where the service has no token at all."""
         return self._label is not None or (self._token is None and self._admin is None)
 
-    def admits_labels(self, headers: Mapping[bytes, bytes]) -> bool:
+    def can_send_labels(self, headers: Mapping[bytes, bytes]) -> bool:
         """Return whether a caller may send labels."""
         return self._label is None or _bears(headers, self._label)
 
-    def admits(self, headers: Mapping[bytes, bytes]) -> bool:
+    def can_predict(self, headers: Mapping[bytes, bytes]) -> bool:
         """Say whether a caller may ask."""
         return self._token is None or _bears(headers, self._token)
 
-    def admits_admin(self, headers: Mapping[bytes, bytes]) -> bool:
+    def can_administer(self, headers: Mapping[bytes, bytes]) -> bool:
         """Say whether a caller may use the admin routes."""
         return self._admin is not None and _bears(headers, self._admin)
 

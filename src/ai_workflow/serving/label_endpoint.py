@@ -18,11 +18,11 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.errors import StoreError
 from ai_workflow.quality.label_reader import REASONS, UNREADABLE, LabelReader, Rejected
 from ai_workflow.secret_values import scrub
-from ai_workflow.serving.label_time import BadTime, epoch
+from ai_workflow.serving.label_time import LabelTimeError, epoch
 from ai_workflow.serving.logs.label_log import LabelLog
 from ai_workflow.serving.protocol import json_body
-from ai_workflow.serving.request_metrics import Tally
-from ai_workflow.serving.routing.model_pool import Versions
+from ai_workflow.serving.request_metrics import RequestMetrics
+from ai_workflow.serving.routing.model_pool import ModelPool
 from ai_workflow.telemetry import metrics
 
 _LONGEST = 500
@@ -32,18 +32,20 @@ _RETRY = {"retry-after": "1"}
 _FORM = 'the body must be {"labels": [{"prediction_id": text, "label": text or number, "time": moment}, ...]}'
 
 
-class LabelRoute:
+class LabelEndpoint:
     """Takes labels.
 
     Args:
         settings: of the pipeline that is served.
         log: keeps them; None where there is no place for it.
-        tally: counts what is refused.
+        request_metrics: counts what is refused.
         versions: the versions whose classes labels are.
     """
 
-    def __init__(self, settings: Settings, log: LabelLog | None, tally: Tally, versions: Versions) -> None:
-        self._log, self._tally, self._versions = log, tally, versions
+    def __init__(
+        self, settings: Settings, log: LabelLog | None, request_metrics: RequestMetrics, versions: ModelPool
+    ) -> None:
+        self._log, self._request_metrics, self._versions = log, request_metrics, versions
         self._pipeline = settings.pipeline
         self._read_by: tuple[str, ...] | None = None
         self._reader: LabelReader
@@ -72,7 +74,7 @@ class LabelRoute:
         except StoreError as error:
             raise HTTPException(503, scrub(f"the labels are not kept: {error}"), _RETRY) from error
         except HTTPException as error:
-            self._tally.invalid(error.status_code)
+            self._request_metrics.record_invalid(error.status_code)
             raise
         finally:
             self._under_way -= 1
@@ -122,10 +124,10 @@ class LabelRoute:
 
     def _by_versions(self) -> LabelReader:
         """Return the reader by the versions that are loaded now, the latest first."""
-        slots = self._versions.chain.slots
-        names = tuple(slot.name for slot in slots)
+        models = self._versions.chain.models
+        names = tuple(model.name for model in models)
         if names != self._read_by:
-            self._reader = LabelReader([slot.loaded.encoder.spec for slot in slots], is_number=self._is_number)
+            self._reader = LabelReader([model.loaded.encoder.spec for model in models], is_number=self._is_number)
             self._read_by = names
         return self._reader
 
@@ -145,6 +147,6 @@ class LabelRoute:
             raise self._rejected(number, Rejected(UNREADABLE, f"is not {due}"))
         try:
             moment = epoch(label["time"], now) if label.get("time") is not None else now
-        except BadTime as error:
+        except LabelTimeError as error:
             raise HTTPException(400, f"labels[{number}].time {error}") from error
         return {"prediction_id": name, "label": given, "time": moment}

@@ -9,7 +9,7 @@ from typing import Any
 _AHEAD_SECONDS = 300.0
 
 
-class BadTime(ValueError):
+class LabelTimeError(ValueError):
     """It is no moment at which a label can have become known."""
 
 
@@ -19,18 +19,18 @@ def epoch(given: Any, now: float) -> float:
     A label with a later time would win over the labels of the next minutes.
 
     Raises:
-        BadTime: it is neither, or lies before 1970 or in the future.
+        LabelTimeError: it is neither, or lies before 1970 or in the future.
     """
     if isinstance(given, str):
         try:
             moment = datetime.fromisoformat(given)
             seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
-            raise BadTime("is not a date (ISO 8601)") from None
+            raise LabelTimeError("is not a date (ISO 8601)") from None
     elif isinstance(given, int | float) and not isinstance(given, bool):
         seconds = float(given)
     else:
-        raise BadTime("is neither a date (ISO 8601) nor seconds since 1970")
+        raise LabelTimeError("is neither a date (ISO 8601) nor seconds since 1970")
     if not 0 <= seconds <= now + _AHEAD_SECONDS:
-        raise BadTime("lies before 1970" if seconds < 0 else "lies in the future")
+        raise LabelTimeError("lies before 1970" if seconds < 0 else "lies in the future")
     return min(seconds, now)

@@ -1,85 +1,85 @@
-"""Metrics of requests by their final outcome, as callers see them; `attempts` has what each version did."""
+"""Metrics of requests by their final outcome; `attempt_metrics` has those of each version."""
 
 from __future__ import annotations
 
-from ai_workflow.serving.attempt_metrics import SLOW_SECONDS, Exemplars, Outcome
-from ai_workflow.serving.exemplars import Examples
-from ai_workflow.serving.protocol.responses import DEFAULT, Reply
-from ai_workflow.serving.routing.fallback_chain import NOT_LOADED, Answered
+from ai_workflow.serving.attempt_metrics import SLOW_SECONDS, ExemplarSampler, FailureReason
+from ai_workflow.serving.exemplars import Exemplars
+from ai_workflow.serving.protocol.responses import DEFAULT, InferenceResult
+from ai_workflow.serving.routing.fallback_chain import NOT_LOADED, ChainResult
 from ai_workflow.telemetry import metrics
 
-# `expired`: the first version did not answer before the deadline that the caller set.
+# `expired`: the first version returned no result before the deadline that the client set.
 EXPIRED = "expired"
 STATUSES = ("success", "fallback", "default", "error", "timeout", "rejected", EXPIRED)
-_REASONS = (NOT_LOADED, *map(str, Outcome))
+_REASONS = (NOT_LOADED, *map(str, FailureReason))
 
 
-class Tally:
-    """The metrics of the final outcomes of one pipeline's requests, with their labels looked up once.
+class RequestMetrics:
+    """The metrics of one pipeline's requests; label children are looked up once.
 
     Args:
-        pipeline: its name.
+        pipeline: the name of the pipeline.
     """
 
     def __init__(self, pipeline: str) -> None:
         self.pipeline = pipeline
-        self.examples = Examples(pipeline)
-        self._exemplars = Exemplars()
+        self.exemplars = Exemplars(pipeline)
+        self._sampler = ExemplarSampler()
         total = metrics.get("inference_requests_total")
         self._counts = {status: total.labels(pipeline, status) for status in STATUSES}
         self._seconds = metrics.get("inference_request_latency_seconds").labels(pipeline)
         self._defaults = metrics.get("inference_total").labels(pipeline, DEFAULT, "fallback")
         self._rows = {DEFAULT: metrics.get("inference_rows_total").labels(pipeline, DEFAULT)}
 
-    def unanswered(self, status: str, trace_id: str) -> None:
-        """Count a request that ended without an answer."""
+    def record_error(self, status: str, trace_id: str) -> None:
+        """Count a request that failed."""
         self._counts[status].inc()
         if status != EXPIRED:
-            self.examples.note("", status, trace_id)
+            self.exemplars.record("", status, trace_id)
 
-    def invalid(self, status: int) -> int:
-        """Count a request that was refused for what it asks, and return its HTTP status."""
+    def record_invalid(self, status: int) -> int:
+        """Count a client error, and return its HTTP status."""
         metrics.get("inference_invalid_total").labels(str(status)).inc()
         return status
 
-    def final(self, found: Reply, seconds: float, trace_id: str) -> None:
-        """Count a request that was answered, and how long it took."""
-        answered = found.answered
-        status = "default" if found.is_default else "fallback" if answered.fell_back else "success"
-        self._counts[EXPIRED if answered.is_expired else status].inc()
-        self._seconds.observe(seconds, self._exemplars.of(seconds, trace_id))
-        rows = self._rows.get(found.version)
+    def record_response(self, result: InferenceResult, seconds: float, trace_id: str) -> None:
+        """Count a response of a version or of the default, and its duration."""
+        chain_result = result.chain_result
+        status = "default" if result.is_default else "fallback" if chain_result.is_fallback else "success"
+        self._counts[EXPIRED if chain_result.is_expired else status].inc()
+        self._seconds.observe(seconds, self._sampler.of(seconds, trace_id))
+        rows = self._rows.get(result.version)
         if rows is not None:
-            rows.inc(len(found.predictions))
-        if seconds >= SLOW_SECONDS > answered.slowest:
-            self.examples.note("", "slow", trace_id, seconds)
-        if answered.fell_back:
-            self._fell_back(answered, trace_id)
+            rows.inc(len(result.predictions))
+        if seconds >= SLOW_SECONDS > chain_result.slowest_seconds:
+            self.exemplars.record("", "slow", trace_id, seconds)
+        if chain_result.is_fallback:
+            self._record_fallback(chain_result, trace_id)
 
-    def _fell_back(self, answered: Answered, trace_id: str) -> None:
-        """Count each version that did not answer a request which another version or the default response answered."""
+    def _record_fallback(self, chain_result: ChainResult, trace_id: str) -> None:
+        """Count each version that failed for a request with a fallback."""
         fallbacks = metrics.get("inference_fallback_total")
-        if not answered.is_expired:
-            self.examples.note("", "fallback", trace_id)
-        for failure in answered.failures:
+        if not chain_result.is_expired:
+            self.exemplars.record("", "fallback", trace_id)
+        for failure in chain_result.failures:
             fallbacks.labels(self.pipeline, failure.version, failure.reason).inc()
-            if failure.reason != Outcome.EXPIRED:
-                self.examples.note(failure.version, "fallback", trace_id)
-        if answered.slot is None:
+            if failure.reason != FailureReason.EXPIRED:
+                self.exemplars.record(failure.version, "fallback", trace_id)
+        if chain_result.model is None:
             self._defaults.inc()
-        if answered.slot is None and not answered.is_expired:
-            self.examples.note(answered.failures[0].version, "default", trace_id)
+        if chain_result.model is None and not chain_result.is_expired:
+            self.exemplars.record(chain_result.failures[0].version, "default", trace_id)
 
-    def show(self, version: str) -> None:
-        """Show the series of a version at 0: Prometheus sees no rise in a counter that begins above 0."""
+    def initialize(self, version: str) -> None:
+        """Create all series of a version at 0: Prometheus sees no increase in a counter that starts above 0."""
         self._rows[version] = metrics.get("inference_rows_total").labels(self.pipeline, version)
         for reason in _REASONS:
             metrics.get("inference_fallback_total").labels(self.pipeline, version, reason)
 
     def forget(self, version: str) -> None:
-        """Remove the series of a version that serves no more."""
+        """Remove the series of a version."""
         self._rows.pop(version, None)
-        self.examples.forget(version)
+        self.exemplars.forget(version)
         for reason in _REASONS:
             metrics.forget("inference_fallback_total", self.pipeline, version, reason)
         metrics.forget("inference_rows_total", self.pipeline, version)

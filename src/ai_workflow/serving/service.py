@@ -25,18 +25,18 @@ from ai_workflow.inference import fallback
 from ai_workflow.registry.registry import Registry
 from ai_workflow.runtime import garbage_collection, process_limit
 from ai_workflow.secret_values import Fetch
-from ai_workflow.serving.admin_endpoints import OtherRoutes
 from ai_workflow.serving.app import InferenceApp
-from ai_workflow.serving.attempt_metrics import Attempts
-from ai_workflow.serving.auth import Gate
+from ai_workflow.serving.attempt_metrics import AttemptMetrics
+from ai_workflow.serving.auth import Authenticator
 from ai_workflow.serving.connection_limits import Connection, sweep
-from ai_workflow.serving.endpoints import Answering
-from ai_workflow.serving.label_endpoint import LabelRoute
+from ai_workflow.serving.endpoints import InferenceEndpoints
+from ai_workflow.serving.label_endpoint import LabelEndpoint
 from ai_workflow.serving.logs import label_log, prediction_log
-from ai_workflow.serving.request_metrics import Tally
-from ai_workflow.serving.routing.loaded_model import Loaded
-from ai_workflow.serving.routing.model_pool import Versions
-from ai_workflow.serving.routing.served_model import Slot
+from ai_workflow.serving.management_endpoints import ManagementEndpoints
+from ai_workflow.serving.request_metrics import RequestMetrics
+from ai_workflow.serving.routing.loaded_model import LoadedModel
+from ai_workflow.serving.routing.model_pool import ModelPool
+from ai_workflow.serving.routing.served_model import ServedModel
 from ai_workflow.serving.unseen_categories import UnseenCategories
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs, metrics
@@ -65,11 +65,11 @@ class Service:
 
     def __init__(self, settings: Settings, fetch: Fetch | None = None) -> None:
         self._settings, self._service = settings, settings.service
-        self._gate = Gate(self._service, fetch)
+        self._authenticator = Authenticator(self._service, fetch)
         self._origins = Origins.of(os.environ)
         self._store = Store(settings.store.root)
-        self._book = self._prediction_log()
-        self._labels = self._label_log()
+        self._prediction_log = self._open_prediction_log()
+        self._labels = self._open_label_log()
         self._socket = _bound(self._service.host, self._service.port)
         self._drained: asyncio.Task[None] | None = None
 
@@ -90,14 +90,19 @@ class Service:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        self._tally, registry = Tally(self._settings.pipeline), Registry(self._store, self._settings.models)
-        tally = self._tally
-        unseen = UnseenCategories(self._settings.pipeline, tally.examples)
-        versions = Versions(registry, self._slot, self._service.reload_seconds, tally, unseen)
-        labels = LabelRoute(self._settings, self._labels, tally, versions)
-        others = OtherRoutes(self._settings, versions, self._gate, labels, self.drain, lambda: self._app.draining)
-        answering = Answering(self._settings, versions, self._book, tally, unseen)
-        self._app = InferenceApp(self._service, answering, self._gate, others.app(), tally)
+        self._request_metrics, registry = (
+            RequestMetrics(self._settings.pipeline),
+            Registry(self._store, self._settings.models),
+        )
+        request_metrics = self._request_metrics
+        unseen = UnseenCategories(self._settings.pipeline, request_metrics.exemplars)
+        versions = ModelPool(registry, self._served_model, self._service.reload_seconds, request_metrics, unseen)
+        labels = LabelEndpoint(self._settings, self._labels, request_metrics, versions)
+        others = ManagementEndpoints(
+            self._settings, versions, self._authenticator, labels, self.drain, lambda: self._app.draining
+        )
+        answering = InferenceEndpoints(self._settings, versions, self._prediction_log, request_metrics, unseen)
+        self._app = InferenceApp(self._service, answering, self._authenticator, others.app(), request_metrics)
         metrics.get("inference_capacity_requests").set(self._service.max_in_flight)
         metrics.get("inference_in_flight_requests").set_function(lambda: self._app.in_flight)
         self._server = _Server(
@@ -108,9 +113,9 @@ class Service:
                 timeout_graceful_shutdown=_LONGEST_SHUTDOWN,
             )
         )  # fmt: skip
-        await versions.look()
-        if self._book is not None:
-            self._book.start()
+        await versions.refresh()
+        if self._prediction_log is not None:
+            self._prediction_log.start()
         chores = [asyncio.create_task(chore) for chore in (versions.watch(), self._sweep(), _watch_lag())]
         if self._labels is not None:
             chores.append(asyncio.create_task(self._labels.watch()))
@@ -125,8 +130,8 @@ class Service:
             for chore in chores:
                 chore.cancel()
             await versions.close()
-            if self._book is not None:
-                await asyncio.to_thread(self._book.close)
+            if self._prediction_log is not None:
+                await asyncio.to_thread(self._prediction_log.close)
             if self._labels is not None:
                 await asyncio.to_thread(self._labels.close)
             log.info("ended")
@@ -148,10 +153,10 @@ class Service:
         await asyncio.sleep(self._service.drain_seconds)
         self._server.should_exit = True
 
-    def _slot(self, version: Loaded) -> Slot:
+    def _served_model(self, version: LoadedModel) -> ServedModel:
         patience = fallback.SHARE * self._settings.inference.deadline_ms / 1000
-        attempts = Attempts(self._settings.pipeline, version.name, self._tally.examples)
-        return Slot(version, attempts, self._service.max_queue, patience, self._settings.model.timeout)
+        attempts = AttemptMetrics(self._settings.pipeline, version.name, self._request_metrics.exemplars)
+        return ServedModel(version, attempts, self._service.max_queue, patience, self._settings.model.timeout)
 
     async def _sweep(self) -> None:
         while True:
@@ -159,7 +164,7 @@ class Service:
             if closed := sweep(self._server.server_state.connections, asyncio.get_running_loop().time()):
                 log.debug("%d connections were too slow, and are closed", closed)
 
-    def _prediction_log(self) -> prediction_log.PredictionLog | None:
+    def _open_prediction_log(self) -> prediction_log.PredictionLog | None:
         wanted, pipeline = self._service.prediction_log, self._settings.pipeline
         if not wanted.enabled:
             return None
@@ -181,7 +186,7 @@ class Service:
             compact=command,
         )
 
-    def _label_log(self) -> label_log.LabelLog | None:
+    def _open_label_log(self) -> label_log.LabelLog | None:
         wanted, pipeline = self._service.prediction_log, self._settings.pipeline
         folder = label_log.place(self._store, wanted.folder, pipeline)
         return label_log.LabelLog(self._store, folder, pipeline, wanted.segment_seconds) if folder else None

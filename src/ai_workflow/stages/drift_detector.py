@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ai_workflow.config.settings import Section, Settings
+from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.datasets import column_profile, parquet, partitions
 from ai_workflow.datasets.partitions import Partition
 from ai_workflow.errors import AiWorkflowError
@@ -33,7 +33,7 @@ _MAX_SHOWN_COLUMNS = 5
 log = logger("drift_detector")
 
 
-class DriftDetectorOptions(Section):
+class DriftDetectorOptions(ConfigModel):
     """The folder of the versions, and the smallest PSI that counts as drift."""
 
     folder: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from ai_workflow.config.settings import Section, Settings
+from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.errors import StoreError
 from ai_workflow.quality.performance import PerformanceWindow, VersionPerformance
 from ai_workflow.registry.registry import Registry
@@ -21,7 +21,7 @@ FOLDER = "evaluations"
 log = logger("evaluation_store")
 
 
-class EvaluationStoreOptions(Section):
+class EvaluationStoreOptions(ConfigModel):
     """The pipeline and the folder of its versions."""
 
     pipeline: str

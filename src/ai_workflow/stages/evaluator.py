@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import Metric, Section, Settings
+from ai_workflow.config.settings import ConfigModel, Metric, Settings
 from ai_workflow.datasets import fingerprint, partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
@@ -42,7 +42,7 @@ _MEMORY_REMEDY = f"{memory_pressure.MORE}, or hold out fewer rows: evaluate.hold
 log = logger("evaluator")
 
 
-class QualityGate(Section):
+class QualityGate(ConfigModel):
     """Conditions for a candidate: better than the baseline, at least `minimum`, within `tolerance` of `stable`.
 
     For an error metric (log_loss, mae, rmse) `minimum` is the largest value that passes.

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import FeatureOptions, Section, Settings
+from ai_workflow.config.settings import ConfigModel, FeatureOptions, Settings
 from ai_workflow.datasets import column_profile, fingerprint, parquet, partitions, split, target_checks
 from ai_workflow.datasets.partitions import ID, RESERVED, ROW, Dataset, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.errors import StageError
@@ -31,7 +31,7 @@ UNKNOWN_CLASS = -1
 log = logger("feature_engineering")
 
 
-class ColumnRoles(Section):
+class ColumnRoles(ConfigModel):
     """Roles of the columns, and the share of rows that is held out."""
 
     pipeline: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ai_workflow.config.settings import Section
-from ai_workflow.config.settings.section import NOT_IN_KEY
+from ai_workflow.config.settings import ConfigModel
+from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import fingerprint, parquet, partitions
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.errors import StoreError, VersionBroken
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logger("inference")
 
 
-class InferenceOptions(Section):
+class InferenceOptions(ConfigModel):
     """The version that predicts, its batch size and its timeout."""
 
     version: str

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from ai_workflow.config.settings import Section, Settings
+from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import Dataset
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logger("label_joiner")
 
 
-class LabelJoinerOptions(Section):
+class LabelJoinerOptions(ConfigModel):
     """The pipeline whose labels are joined, and how they are read and evaluated.
 
     With `by_row`, a label names the id of a row and not the id of a prediction.

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import Section
+from ai_workflow.config.settings import ConfigModel
 from ai_workflow.datasets import fingerprint
 from ai_workflow.evaluation import model_card
 from ai_workflow.registry import publication
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logger("registry")
 
 
-class RegistryOptions(Section):
+class RegistryOptions(ConfigModel):
     """The folder that versions are published in."""
 
     folder: str

@@ -1,4 +1,4 @@
-"""Says which process has a run: each run holds an flock as long as its process lives, whatever becomes of the run.
+"""Says which process has a run: each run holds a file lock as long as its process lives, whatever becomes of the run.
 
     runs/<flow run id>.lock    one line of JSON: who holds it; the lock is the kernel's, and dies with the process
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError, StoreError
+from ai_workflow.storage import locks
 from ai_workflow.storage.durable import write_error
 from ai_workflow.storage.store import Store
 
@@ -87,7 +87,7 @@ def hold(store: Store, run_id: str, holder: Holder) -> None:
         return
     deadline = time.monotonic() + _PATIENCE_SECONDS
     try:
-        while (handle := _take(place)) is None:
+        while (handle := locks.try_acquire(place)) is None:
             if time.monotonic() > deadline:
                 other = _record(place) or Holder(pid=0, host="an unknown host")
                 raise RunHeld(f"process {other.pid} of {other.host} has this very run, and lives")
@@ -118,29 +118,14 @@ def release(store: Store, run_id: str) -> None:
 def look(store: Store, run_id: str) -> Lock:
     """Return whether a living process has the run, and who had it last."""
     place = _place(store, run_id)
-    return Lock(is_locked(place), _record(place))
+    return Lock(locks.is_locked(place), _record(place))
 
 
 def busy(store: Store) -> bool:
     """Say whether a process of this machine has a run of this store that is at work: not waiting for a person, say."""
     runs, alone = (_place(store, name) for name in ("*", f"{ALONE}*"))
     places = set(runs.parent.glob(runs.name)) - set(alone.parent.glob(alone.name))
-    return any(is_locked(place) and not (_record(place) or Holder()).looks_after for place in places)
-
-
-def is_locked(place: Path) -> bool:
-    """Say whether a living process holds the lock of a file; one that is not there is not locked."""
-    try:
-        handle = os.open(place, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+    return any(locks.is_locked(place) and not (_record(place) or Holder()).looks_after for place in places)
 
 
 def forget(store: Store, run_id: str) -> None:
@@ -157,7 +142,7 @@ def alone(store: Store, name: str) -> Iterator[bool]:
     """
     place = _place(store, ALONE + name)
     try:
-        handle = _take(place)
+        handle = locks.try_acquire(place)
     except OSError as error:
         raise _unwritable(store, place, error) from error
     try:
@@ -165,23 +150,6 @@ def alone(store: Store, name: str) -> Iterator[bool]:
     finally:
         if handle is not None:
             os.close(handle)
-
-
-def _take(place: Path) -> int | None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(place, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The file may have been removed since it was opened, and be another one by now.
-        if os.fstat(handle).st_ino == place.stat().st_ino:
-            return handle
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(handle)
-        raise
-    os.close(handle)
-    return None
 
 
 def _unwritable(store: Store, place: Path, error: OSError) -> StoreError:

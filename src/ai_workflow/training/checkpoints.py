@@ -12,7 +12,6 @@ The fingerprint stands for trainer settings, data and code, so a folder holds ch
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ai_workflow.errors import StageError, StoreError
+from ai_workflow.storage import locks
 from ai_workflow.storage.durable import write_error
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -120,22 +120,19 @@ class Checkpoints:
             StageError: another process trains it now.
             StoreError: the lock file cannot be made.
         """
-        place = self._lock_file()
+        path = self._lock_file()
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(place, os.O_CREAT | os.O_RDWR, 0o644)
+            handle = locks.try_acquire(path)
+            holder = "" if handle is not None else path.read_text(errors="replace").strip()
         except OSError as error:
-            raise write_error(str(place), error) from error
+            raise write_error(str(path), error) from error
+        if handle is None:
+            raise StageError(
+                f"process {holder or 'unknown'} trains the same model on the same data now",
+                "Wait for it, or end it, and run again",
+            )
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise StageError(
-                    f"process {holder} trains the same model on the same data now",
-                    "Wait for it, or end it, and run again",
-                ) from None
-            # On a full disk the lock holds all the same, it only cannot say whose it is.
+            # On a full disk the lock is held all the same, only its file does not name this process.
             with contextlib.suppress(OSError):
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)

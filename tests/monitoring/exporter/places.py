@@ -60,7 +60,7 @@ def told(samples: list[Sample]) -> dict[str, float]:
 
 def looked(store: Store, failures: Failures | None = None) -> dict[str, float]:
     """Return what an exporter that has just been started reads off the journal."""
-    return told(JournalSource(store, failures or Failures(SOURCES)).look())
+    return told(JournalSource(store, failures or Failures(SOURCES)).collect())
 
 
 class Exporting:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.exporter.collector import Collecting
+from ai_workflow.exporter.collector import Collector
 from ai_workflow.exporter.expected_source import NAME, ExpectedSource
 from ai_workflow.exporter.failures import Failures
 from ai_workflow.exporter.intervals import seconds
@@ -54,7 +54,7 @@ def test_what_is_configured_outweighs_what_is_scheduled() -> None:
     ran = [("credit", "training"), ("churn", "training"), ("credit", "scoring")]
     scheduled = {("credit", "training"): DAY, ("credit", "scoring"): HOUR, ("credit", "promotion"): 600.0}
     hours = {"training": 24.0, "churn/training": 168.0, "new/evaluation": 1.0}
-    found = ExpectedSource(hours, lambda: ran, lambda: scheduled).look()
+    found = ExpectedSource(hours, lambda: ran, lambda: scheduled).collect()
     assert {sample.labels: sample.value for sample in found} == {
         ("credit", "training"): DAY, ("churn", "training"): 7 * DAY, ("credit", "scoring"): HOUR,
         ("new", "evaluation"): HOUR,
@@ -64,16 +64,16 @@ def test_what_is_configured_outweighs_what_is_scheduled() -> None:
 class Broken:
     name = "registry"
 
-    def look(self) -> list[Sample]:
+    def collect(self) -> list[Sample]:
         raise OSError("the disk is gone")
 
 
 def test_a_source_that_fails_is_counted_and_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
     failures = Failures(SOURCES)
-    collecting = Collecting([Broken(), ExpectedSource({"credit/training": 1.0}, list, dict)], failures, 1)
+    collector = Collector([Broken(), ExpectedSource({"credit/training": 1.0}, list, dict)], failures, 1)
     for _ in range(3):
-        collecting.look()
-    found = {(sample.name, sample.labels): sample.value for sample in collecting.samples()}
+        collector.collect()
+    found = {(sample.name, sample.labels): sample.value for sample in collector.samples()}
     assert found["exporter_source_failures_total", ("registry",)] == 3
     assert found["exporter_source_failures_total", ("journal",)] == 0
     assert found[NAME, ("credit", "training")] == HOUR
@@ -143,6 +143,7 @@ def _deployment(flow: str, *intervals: float, active: bool = True, **more: Any) 
     return {"flow_id": flow, "paused": False, "parameters": {}, "schedules": schedules, **more}
 
 
+@pytest.mark.integration
 def test_deployments_are_read_as_far_as_they_can_be() -> None:
     deployments = [
         _deployment("t", DAY),
@@ -163,20 +164,21 @@ def test_deployments_are_read_as_far_as_they_can_be() -> None:
         found = PrefectSchedules(url, {"PREFECT_API_KEY": "key"}, _pipeline_of).expected()
         failures = Failures(SOURCES)
         refused = ScheduleSource(PrefectSchedules(url, {}, _pipeline_of), failures)
-        refused.ask()
+        refused.refresh()
     assert found.pop(("sample", "training")) == DAY
     assert found.pop(("sample", "scoring")) == HOUR
     assert found == {(f"p{number}", "training"): 7 * DAY for number in range(400)}
-    assert refused.known() == {}
+    assert refused.intervals() == {}
     assert [sample.value for sample in failures.samples() if sample.labels == ("prefect",)] == [1]
 
 
+@pytest.mark.integration
 def test_a_server_that_is_protected_against_csrf_is_asked_with_a_token() -> None:
     with _prefect([_deployment("t", DAY)], _Guarded) as url:
         schedules = PrefectSchedules(url, {"PREFECT_API_KEY": "key"}, _pipeline_of)
         found = [schedules.expected() for _ in range(4)]
         failures = Failures(SOURCES)
-        ScheduleSource(PrefectSchedules(url, {}, _pipeline_of), failures).ask()
+        ScheduleSource(PrefectSchedules(url, {}, _pipeline_of), failures).refresh()
     assert found == [{("sample", "training"): DAY}] * 4
     assert [sample.value for sample in failures.samples() if sample.labels == ("prefect",)] == [1]
 

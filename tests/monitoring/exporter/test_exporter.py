@@ -22,6 +22,8 @@ from tests import processes
 from tests.monitoring.exporter import evaluations
 from tests.monitoring.exporter.places import ROOT, Book, Exporting, scrape, told
 
+pytestmark = pytest.mark.integration
+
 RUN = """
 import sys, time
 from ai_workflow.telemetry import instrumentation as observe; from ai_workflow.storage import run_lock
@@ -108,8 +110,8 @@ def test_every_metric_of_the_table_is_shown_and_no_other(tmp_path: Path) -> None
 def test_an_empty_store_is_no_failure_and_is_not_touched(tmp_path: Path) -> None:
     settings = loader.load(root=ROOT, env={}, overrides={"store.root": str(tmp_path / "nothing" / "yet")}).settings
     exporter = Exporter(settings, {})
-    exporter.collecting.look()
-    found = told(exporter.collecting.samples())
+    exporter.collector.collect()
+    found = told(exporter.collector.samples())
     assert not any(value for name, value in found.items() if name.startswith("exporter_source_failures_total"))
     assert found["model_store_available_bytes"] > 0
     assert list(tmp_path.iterdir()) == []

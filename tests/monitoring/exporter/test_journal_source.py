@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ai_workflow.exporter.failures import Failures
-from ai_workflow.exporter.journal_folders import ROUND
+from ai_workflow.exporter.journal_folders import SCAN_ROUNDS
 from ai_workflow.exporter.journal_source import JournalSource
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
@@ -192,10 +192,10 @@ def test_a_run_that_ended_and_goes_on_is_noticed(tmp_path: Path) -> None:
     book.run(0, ERROR, "trainer")
     # As old as it says: nothing is looked at again for being young.
     os.utime(store.local(f"journal/{book.trace_id}"), (1, 1))
-    assert told(source.look())["pipeline_last_run_failed{credit,training}"] == 1
+    assert told(source.collect())["pipeline_last_run_failed{credit,training}"] == 1
     # A person retries the same run, hours later.
     book.run(9000, SUCCESS, "trainer")
-    seen = [told(source.look())["pipeline_last_run_failed{credit,training}"] for _ in range(ROUND + 1)]
+    seen = [told(source.collect())["pipeline_last_run_failed{credit,training}"] for _ in range(SCAN_ROUNDS + 1)]
     assert seen[-1] == 0
 
 
@@ -215,7 +215,7 @@ def test_what_happens_within_one_tick_of_a_slow_clock_is_seen(
         Book(store, f"{number}" * 32, pipeline=f"p{number}").run(100 * number, status, "trainer")
         for folder in (store.local("journal"), store.local(f"journal/{'a' * 32}")):
             os.utime(folder, ns=(changed, changed))
-        found = told(source.look())
+        found = told(source.collect())
     assert found["pipeline_last_run_failed{credit,training}"] == 1
     assert found["pipeline_last_run_failed{p1,training}"] == 1
 
@@ -229,21 +229,21 @@ def test_damage_is_counted_and_hides_nothing_else(store: Store, failures: Failur
     store.write(f"journal/{'c' * 32}/notes.txt", b"by hand")
     store.write("journal/notes.txt", b"by hand")
     source = JournalSource(store, failures)
-    assert told(source.look()) == whole
+    assert told(source.collect()) == whole
     told_of = failed(failures)
     assert set(told_of) == {"journal"}
     assert told_of["journal"] >= 2
     Book(store, "d" * 32).run(100, SUCCESS, *STAGES)
-    assert told(source.look())["pipeline_last_end_timestamp_seconds{credit,training}"] == 130
+    assert told(source.collect())["pipeline_last_end_timestamp_seconds{credit,training}"] == 130
 
 
 def test_a_journal_that_retention_emptied_leaves_what_is_known(tmp_path: Path, failures: Failures) -> None:
     store = Store(tmp_path)
     source = JournalSource(store, failures)
     Book(store).run(0, SUCCESS, "trainer")
-    before = source.look()
+    before = source.collect()
     store.remove(f"journal/{'a' * 32}")
-    assert source.look() == before
+    assert source.collect() == before
     assert failed(failures) == {}
 
 
@@ -259,6 +259,7 @@ class CountingStore(Store):
         return super().read(path, sha256)
 
 
+@pytest.mark.integration
 def test_a_run_that_ended_is_read_once_and_old_runs_hardly_at_all(tmp_path: Path) -> None:
     store = CountingStore(tmp_path)
     for number in range(200):
@@ -267,14 +268,14 @@ def test_a_run_that_ended_is_read_once_and_old_runs_hardly_at_all(tmp_path: Path
         os.utime(store.local(f"journal/{book.trace_id}"), (number, number))
     os.utime(store.local("journal"), (1, 1))
     source = JournalSource(store, Failures(SOURCES))
-    source.look()
+    source.collect()
     assert len(store.paths) == len(set(store.paths)) <= 2 * 200 + len(STAGES), "of an old run its begin and its end"
     store.paths.clear()
-    for _ in range(2 * ROUND):
-        source.look()
+    for _ in range(2 * SCAN_ROUNDS):
+        source.collect()
     assert store.paths == []
     Book(store, "f" * 32).run(90_000, ERROR, "data_loader")
-    assert told(source.look())["pipeline_last_run_failed{credit,training}"] == 1
+    assert told(source.collect())["pipeline_last_run_failed{credit,training}"] == 1
     assert {path.split("/")[1] for path in store.paths} == {"f" * 32}
 
 
@@ -287,6 +288,7 @@ _EVENTS = st.tuples(
 )
 
 
+@pytest.mark.integration
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_EVENTS, min_size=1, max_size=12))
 def test_who_watched_all_along_knows_what_a_restarted_exporter_reads(
@@ -297,7 +299,7 @@ def test_who_watched_all_along_knows_what_a_restarted_exporter_reads(
     for number, (trace, flow, stage, status) in enumerate(_possible(events)):
         seconds = 1.0 if status != STARTED else None
         Book(store, trace * 32, flow, flow_run_id=f"{trace}-{flow}").say(stage, status, 10 * number, seconds, rows=1.0)
-        watched = told(source.look())
+        watched = told(source.collect())
     assert watched == looked(store)
 
 
@@ -335,5 +337,5 @@ def test_a_run_with_the_clock_ahead_is_not_the_last_for_ever(store: Store, failu
 
 
 def _last(source: JournalSource, name: str) -> float:
-    (value,) = (sample.value for sample in source.look() if sample.name == name)
+    (value,) = (sample.value for sample in source.collect() if sample.name == name)
     return value

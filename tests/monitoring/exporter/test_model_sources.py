@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ai_workflow.exporter.checkpoint_source import CheckpointSource
-from ai_workflow.exporter.collector import Collecting
+from ai_workflow.exporter.collector import Collector
 from ai_workflow.exporter.disk_source import DiskSource
-from ai_workflow.exporter.evaluation_source import FEATURES, EvaluationSource
+from ai_workflow.exporter.evaluation_source import MAX_FEATURES, EvaluationSource
 from ai_workflow.exporter.failures import Failures
-from ai_workflow.exporter.registry_source import MOST, RegistrySource
+from ai_workflow.exporter.registry_source import MAX_VERSIONS, RegistrySource
 from ai_workflow.exporter.samples import Sample
 from ai_workflow.registry import publication
 from ai_workflow.registry.promotion import roll_back
@@ -53,28 +53,28 @@ def publish(store: Store, pipeline: str = "credit") -> str:
 
 def test_versions_are_shown_with_their_aliases_as_these_change(store: Store, failures: Failures) -> None:
     source = RegistrySource(store, MODELS, failures)
-    assert source.look() == [Sample("model_store_bytes", (), 0)]
+    assert source.collect() == [Sample("model_store_bytes", (), 0)]
     for _ in range(3):
         publish(store)
-        source.look()
-    assert values(source.look(), "model_registry_info") == {
+        source.collect()
+    assert values(source.collect(), "model_registry_info") == {
         "credit,model_v1.0,stable": 1, "credit,model_v1.1,none": 1, "credit,model_v1.2,latest": 1,
     }  # fmt: skip
-    published = values(source.look(), "model_published_timestamp_seconds")
+    published = values(source.collect(), "model_published_timestamp_seconds")
     assert sorted(published, key=published.__getitem__) == [f"credit,model_v1.{number}" for number in range(3)]
-    assert values(source.look(), "model_store_bytes")[""] >= 3000
+    assert values(source.collect(), "model_store_bytes")[""] >= 3000
     roll_back(Registry(store, f"{MODELS}/credit"), "bad")
-    assert "credit,model_v1.0,latest" in values(source.look(), "model_registry_info")
+    assert "credit,model_v1.0,latest" in values(source.collect(), "model_registry_info")
 
 
 def test_a_damaged_registry_is_counted_and_hides_no_other(store: Store, failures: Failures) -> None:
     source = RegistrySource(store, MODELS, failures)
     publish(store)
     publish(store, "churn")
-    before = source.look()
+    before = source.collect()
     store.write(f"{MODELS}/credit/aliases.json", b"{")
-    assert source.look() == before, "what was last known still serves"
-    anew = RegistrySource(store, MODELS, failures).look()
+    assert source.collect() == before, "what was last known still serves"
+    anew = RegistrySource(store, MODELS, failures).collect()
     assert list(values(anew, "model_registry_info")) == ["churn,model_v1.0,latest", "churn,model_v1.0,stable"]
     assert values(failures.samples(), "exporter_source_failures_total")["registry"] == 2
 
@@ -83,11 +83,11 @@ def test_a_registry_that_is_gone_for_a_while_is_shown_again_when_it_is_back(tmp_
     store = Store(tmp_path)
     source = RegistrySource(store, MODELS, failures)
     publish(store)
-    before = source.look()
+    before = source.collect()
     (tmp_path / "models").rename(tmp_path / "away")
-    assert source.look() != before
+    assert source.collect() != before
     (tmp_path / "away").rename(tmp_path / "models")
-    assert source.look() == before
+    assert source.collect() == before
 
 
 def test_a_pipeline_that_was_taken_away_is_judged_no_more_but_one_that_cannot_be_read_is(
@@ -98,8 +98,8 @@ def test_a_pipeline_that_was_taken_away_is_judged_no_more_but_one_that_cannot_be
     store.write(f"{MODELS}/churn/aliases.json", b"{")
     for pipeline in ("credit", "churn"):
         evaluations.write(store, pipeline, "model_v1.0")
-    registries.look()
-    found = EvaluationSource(store, registries.shown, failures).look()
+    registries.collect()
+    found = EvaluationSource(store, registries.visible_versions, failures).collect()
     assert {sample.labels[0] for sample in found} == {"churn"}
 
 
@@ -107,24 +107,24 @@ def test_a_damaged_version_hides_no_other(store: Store, failures: Failures) -> N
     for _ in range(2):
         publish(store)
     store.write(f"{MODELS}/credit/model_v1.0/manifest.json", b"")
-    found = RegistrySource(store, MODELS, failures).look()
+    found = RegistrySource(store, MODELS, failures).collect()
     assert list(values(found, "model_registry_info")) == ["credit,model_v1.1,latest"]
     assert values(failures.samples(), "exporter_source_failures_total")["registry"] == 1
 
 
 def test_of_many_versions_the_newest_are_shown_and_those_that_serve(tmp_path: Path, failures: Failures) -> None:
     store = Store(tmp_path)
-    many.fill(Registry(store, f"{MODELS}/credit"), MOST + 5)
+    many.fill(Registry(store, f"{MODELS}/credit"), MAX_VERSIONS + 5)
     source = RegistrySource(store, MODELS, failures)
-    shown = values(source.look(), "model_registry_info")
-    assert len(shown) == MOST + 1
-    assert {"credit,model_v1.0,stable", f"credit,model_v1.{MOST + 4},latest"} <= set(shown)
-    assert values(source.look(), "model_store_bytes")[""] > 1000 * (MOST + 4), "of all versions"
+    shown = values(source.collect(), "model_registry_info")
+    assert len(shown) == MAX_VERSIONS + 1
+    assert {"credit,model_v1.0,stable", f"credit,model_v1.{MAX_VERSIONS + 4},latest"} <= set(shown)
+    assert values(source.collect(), "model_store_bytes")[""] > 1000 * (MAX_VERSIONS + 4), "of all versions"
 
 
 def test_what_an_evaluation_found_is_shown(store: Store, failures: Failures) -> None:
     evaluations.write(store, "credit", "model_v1.2")
-    found = {(sample.name, sample.labels): sample.value for sample in evaluated(store, failures).look()}
+    found = {(sample.name, sample.labels): sample.value for sample in evaluated(store, failures).collect()}
     of = ("credit", "model_v1.2")
     assert found == {
         ("model_labeled_predictions_total", of): 900, ("model_correct_predictions_total", of): 810,
@@ -136,7 +136,7 @@ def test_what_an_evaluation_found_is_shown(store: Store, failures: Failures) -> 
         ("feature_drift_psi", (*of, "amount")): 0.05, ("model_evaluation_info", (*of, "a" * 32)): 1,
     }  # fmt: skip
     evaluations.write(store, "credit", "model_v1.2", labeled_total=1000)
-    assert values(evaluated(store, failures).look(), "model_labeled_predictions_total")["credit,model_v1.2"] == 1000
+    assert values(evaluated(store, failures).collect(), "model_labeled_predictions_total")["credit,model_v1.2"] == 1000
 
 
 def evaluated(store: Store, failures: Failures, shown: set[str] | None = None) -> EvaluationSource:
@@ -150,16 +150,16 @@ def test_what_is_not_known_yet_is_not_shown_and_many_features_are_bounded(store:
         store, "credit", "model_v1.2", window={"labeled": 0, "correct": 0, **nothing}, last_label=None,
         label_delay={"0.5": None, "0.9": None}, drift={**drift, "threshold": None, "rows": 5},
     )  # fmt: skip
-    found = evaluated(store, failures).look()
+    found = evaluated(store, failures).collect()
     assert {sample.name for sample in found} == {
         "model_labeled_predictions_total", "model_correct_predictions_total", "model_labeled_predictions_window",
         "feature_drift_psi", "model_evaluation_info",
     }  # fmt: skip
     evaluations.write(store, "churn", "model_v1.0", drift=None)
-    assert values(evaluated(store, failures).look(), "model_accuracy_current") == {"churn,model_v1.0": 0.9}
+    assert values(evaluated(store, failures).collect(), "model_accuracy_current") == {"churn,model_v1.0": 0.9}
     assert not any(values(failures.samples(), "exporter_source_failures_total").values())
     drifted = values(found, "feature_drift_psi")
-    assert set(drifted) == {f"credit,model_v1.2,f{n}" for n in range(99 - FEATURES, 99)}
+    assert set(drifted) == {f"credit,model_v1.2,f{n}" for n in range(99 - MAX_FEATURES, 99)}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_record_that_is_none_is_counted_and_hides_no_other(
 ) -> None:
     evaluations.write(store, "churn", "model_v1.0")
     evaluations.write(store, "credit", "model_v1.2", **changes)
-    found = evaluated(store, failures).look()
+    found = evaluated(store, failures).collect()
     assert {sample.labels[0] for sample in found} == {"churn"}
     assert values(failures.samples(), "exporter_source_failures_total")["evaluations"] == 1
 
@@ -180,25 +180,25 @@ def test_a_record_that_is_none_is_counted_and_hides_no_other(
 def test_a_counter_does_not_fall_because_its_record_is_damaged(store: Store, failures: Failures) -> None:
     evaluations.write(store, "credit", "model_v1.2")
     source = evaluated(store, failures)
-    before = source.look()
+    before = source.collect()
     store.write("evaluations/credit/model_v1.2.json", b'{"body": {}, "sha256": "0"}')
-    assert source.look() == before
+    assert source.collect() == before
     assert values(failures.samples(), "exporter_source_failures_total")["evaluations"] == 1
 
 
 def test_versions_that_are_gone_are_not_judged_any_more(store: Store, failures: Failures) -> None:
     for number in range(3):
         evaluations.write(store, "credit", f"model_v1.{number}")
-    found = evaluated(store, failures, {"model_v1.1"}).look()
+    found = evaluated(store, failures, {"model_v1.1"}).collect()
     assert {sample.labels[1] for sample in found} == {"model_v1.1"}
 
 
 def test_the_newest_checkpoint_of_each_pipeline_is_shown(store: Store) -> None:
     source = CheckpointSource(store, dict)
-    assert source.look() == []
+    assert source.collect() == []
     for pipeline, fingerprint in (("credit", "a"), ("credit", "b"), ("churn", "c")):
         Checkpoints(store, pipeline, fingerprint, keep=3).save(50, b"state", {})
-    first = values(source.look(), "training_last_checkpoint_timestamp_seconds")
+    first = values(source.collect(), "training_last_checkpoint_timestamp_seconds")
     assert set(first) == {"credit", "churn"}
     if store.is_local:
         for path in store.local("checkpoints").glob("*/*/model_step_*"):
@@ -208,7 +208,7 @@ def test_the_newest_checkpoint_of_each_pipeline_is_shown(store: Store) -> None:
         # One that goes while one looks.
         store.local("checkpoints/credit/a/model_step_10.json").symlink_to("gone")
     Checkpoints(store, "credit", "a", keep=3).save(100, b"state", {})
-    second = values(source.look(), "training_last_checkpoint_timestamp_seconds")
+    second = values(source.collect(), "training_last_checkpoint_timestamp_seconds")
     assert second["credit"] >= first["credit"]
     assert second["churn"] == first["churn"]
 
@@ -216,20 +216,20 @@ def test_the_newest_checkpoint_of_each_pipeline_is_shown(store: Store) -> None:
 def test_a_trainer_that_has_just_begun_has_lost_nothing_yet(store: Store) -> None:
     Checkpoints(store, "credit", "a", keep=3).save(50, b"state", {})
     began = 4_000_000_000.0
-    found = CheckpointSource(store, lambda: {"credit": began, "churn": began}).look()
+    found = CheckpointSource(store, lambda: {"credit": began, "churn": began}).collect()
     assert values(found, "training_last_checkpoint_timestamp_seconds") == {"credit": began, "churn": began}
 
 
 def test_the_disk_of_the_store_is_told_even_before_there_is_a_store(tmp_path: Path) -> None:
-    found = DiskSource(Store(tmp_path / "not" / "yet")).look()[0].value
+    found = DiskSource(Store(tmp_path / "not" / "yet")).collect()[0].value
     assert found == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
-    assert DiskSource(Store("objects://without-end")).look() == []
+    assert DiskSource(Store("objects://without-end")).collect() == []
 
 
 def test_an_object_store_is_listed_again_at_each_look(failures: Failures) -> None:
     root = f"objects://listed-{next(_rooms)}"
-    collecting = Collecting([RegistrySource(Store(root), MODELS, failures)], failures, 1)
-    collecting.look()
+    collector = Collector([RegistrySource(Store(root), MODELS, failures)], failures, 1)
+    collector.collect()
     publish(Store(root))
-    collecting.look()
-    assert "credit,model_v1.0,latest" in values(collecting.samples(), "model_registry_info")
+    collector.collect()
+    assert "credit,model_v1.0,latest" in values(collector.samples(), "model_registry_info")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ai_workflow.alerting.breaches import Breaches, Change
-from ai_workflow.alerting.messages.notification import Alert, Notice
+from ai_workflow.alerting.breaches import BreachChange, Breaches
+from ai_workflow.alerting.messages.notification import Alert, Notification
 
 SINCE, UNTIL = datetime(2025, 1, 15, 10, tzinfo=UTC), datetime(2025, 1, 15, 10, 12, tzinfo=UTC)
 
@@ -18,7 +18,7 @@ def alert(key: str, status: str = "firing", **labels: str) -> Alert:
 
 
 def said(breaches: Breaches, *alerts: Alert, group: str = "g", others: int = 0) -> list[tuple[str, str]]:
-    return [(change.kind, change.resource.id) for change in breaches.see(Notice(group, alerts, others))]
+    return [(change.kind, change.resource.id) for change in breaches.update(Notification(group, alerts, others))]
 
 
 ID = "ai-workflow.slo.accuracy.credit.model_v2.3"
@@ -80,7 +80,7 @@ def test_an_end_whose_beginning_was_missed_is_told() -> None:
 
 def test_what_could_not_be_told_is_told_with_the_next_notice() -> None:
     breaches = Breaches()
-    (change,) = breaches.see(Notice("g", (alert("a"),)))
+    (change,) = breaches.update(Notification("g", (alert("a"),)))
     breaches.forget(change)
     assert said(breaches, alert("a")) == [("breached", ID)]
 
@@ -93,13 +93,13 @@ def test_alerts_that_alertmanager_left_out_still_fire() -> None:
 
 
 def test_the_same_change_has_the_same_id_after_a_restart_and_says_what_an_automation_needs() -> None:
-    first, again = (Breaches().see(Notice("g", (alert("a"),)))[0] for _ in range(2))
-    other = Breaches().see(Notice("g", (alert("a", "resolved"),)))[0]
+    first, again = (Breaches().update(Notification("g", (alert("a"),)))[0] for _ in range(2))
+    other = Breaches().update(Notification("g", (alert("a", "resolved"),)))[0]
     assert first.id == again.id != other.id
     _holds(first)
 
 
-def _holds(change: Change) -> None:
+def _holds(change: BreachChange) -> None:
     payload: dict[str, Any] = change.payload()
     assert (payload["value"], payload["objective"], payload["severity"]) == ("0.8", "0.9", "page")
     assert payload["since"] == "2025-01-15T10:00:00+00:00"

@@ -10,24 +10,24 @@ import pytest
 
 from ai_workflow.alerting import alertmanager_webhook
 from ai_workflow.alerting.channels import dingtalk, feishu
-from ai_workflow.alerting.channels.channel import Refused, TooFast, Undelivered
-from ai_workflow.alerting.channels.factory import opened
-from ai_workflow.alerting.messages.notification import Alert, Notice
+from ai_workflow.alerting.channels.channel import DeliveryError, RateLimitedError, RejectedError
+from ai_workflow.alerting.channels.factory import create_backend
+from ai_workflow.alerting.messages.notification import Alert, Notification
 from ai_workflow.config.settings import Channel
 from tests import services
 from tests.monitoring.relay.fake_vendors import KINDS, Vendors
 from tests.monitoring.relay.running_relay import alert, webhook
 
-NOTICE = alertmanager_webhook.notice(orjson.dumps(webhook(alert())))
+NOTICE = alertmanager_webhook.parse(orjson.dumps(webhook(alert())))
 
 
-def send(channel: dict[str, Any], notice: Notice = NOTICE) -> None:
+def send(channel: dict[str, Any], notification: Notification = NOTICE) -> None:
     """Send a message to a channel."""
 
     async def once() -> None:
-        vendor = opened(Channel.model_validate({"timeout_seconds": 15, **channel}))
+        vendor = create_backend(Channel.model_validate({"timeout_seconds": 15, **channel}))
         try:
-            await vendor.send(notice)
+            await vendor.send(notification)
         finally:
             await vendor.close()
 
@@ -40,22 +40,29 @@ def trusted(monkeypatch: pytest.MonkeyPatch, folder: Any) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "certificate.pem"))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
 def test_that_it_is_refused_throttled_or_unreachable_is_told_apart(vendors: Vendors, kind: str) -> None:
     send(vendors.channel(kind))
-    for fault, expected in {"refuse": Refused, "throttle": TooFast, "500": Undelivered, "drop": Undelivered}.items():
+    for fault, expected in {
+        "refuse": RejectedError,
+        "throttle": RateLimitedError,
+        "500": DeliveryError,
+        "drop": DeliveryError,
+    }.items():
         vendors.faults[kind] = fault
-        with pytest.raises(Undelivered) as told:
+        with pytest.raises(DeliveryError) as told:
             send(vendors.channel(kind))
         assert type(told.value) is expected, fault
         assert "0815" not in str(told.value)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
 def test_a_wrong_secret_is_refused_and_so_is_none(vendors: Vendors, kind: str) -> None:
     for secret in ("wrong-secret", None):
         channel = vendors.channel(kind) | {"secret": secret}
-        with pytest.raises(Refused, match="sign"):
+        with pytest.raises(RejectedError, match="sign"):
             send(channel)
     assert vendors.got == {}
 
@@ -66,27 +73,30 @@ def test_signatures_are_those_of_the_documented_algorithms() -> None:
     assert feishu.sign("1599360473", "demo") == "l1N0gAcBjdwBvGm1xMjOF0XSyaLRpR7tuO5dHfhAYc8="
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["wecom", "slack"])
 def test_a_vendor_that_is_not_there_is_not_reached(vendors: Vendors, kind: str) -> None:
     channel = vendors.channel(kind)
     channel["url"] = channel["url"].replace(str(vendors.port), str(services.free_port()))
-    with pytest.raises(Undelivered) as told:
+    with pytest.raises(DeliveryError) as told:
         send(channel)
-    assert type(told.value) is Undelivered
+    assert type(told.value) is DeliveryError
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["slack", "discord", "telegram"])
 @pytest.mark.parametrize("count", [4, 5, 6])
 def test_where_an_emoji_counts_twice_the_message_is_taken(vendors: Vendors, kind: str, count: int) -> None:
     send(
         vendors.channel(kind),
-        Notice("g", tuple(Alert(f"{n}", "firing", "A", summary="📉" * 600) for n in range(count))),
+        Notification("g", tuple(Alert(f"{n}", "firing", "A", summary="📉" * 600) for n in range(count))),
     )
     assert "📉📉" in vendors.texts(kind)[0]
 
 
+@pytest.mark.integration
 def test_whatever_apprise_knows_can_be_a_channel(vendors: Vendors) -> None:
     url = f"json://127.0.0.1:{vendors.port}/hook?room=7&+Authorization=Bearer%20webhook-token-0815&:room=7"
     vendors.faults["webhook"] = "refuse"
-    with pytest.raises(Refused):
+    with pytest.raises(RejectedError):
         send({"name": "any", "kind": "apprise", "url": url})

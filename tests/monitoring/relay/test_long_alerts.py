@@ -7,10 +7,10 @@ import json
 import pytest
 
 from ai_workflow.alerting import alertmanager_webhook, prefect_webhook
-from ai_workflow.alerting.messages.markup import Style, fitted
-from ai_workflow.alerting.messages.notification import Notice
+from ai_workflow.alerting.messages.markup import Style, fit_to_limit
+from ai_workflow.alerting.messages.notification import Notification
 from ai_workflow.alerting.messages.rendering import render
-from ai_workflow.alerting.request_bodies import BadBody
+from ai_workflow.alerting.request_bodies import InvalidBodyError
 from tests.monitoring.relay.fake_vendors import KINDS, Vendors
 from tests.monitoring.relay.running_relay import RunningRelay, alert, webhook
 from tests.monitoring.relay.test_messages import plain, prefect
@@ -18,10 +18,11 @@ from tests.monitoring.relay.test_messages import plain, prefect
 LONG = 40_000
 
 
-def read(*alerts: object, **other: object) -> Notice:
-    return alertmanager_webhook.notice(json.dumps(webhook(*alerts, **other)).encode())  # type: ignore[arg-type]
+def read(*alerts: object, **other: object) -> Notification:
+    return alertmanager_webhook.parse(json.dumps(webhook(*alerts, **other)).encode())  # type: ignore[arg-type]
 
 
+@pytest.mark.integration
 def test_long_labels_and_annotations_are_clipped_visibly_and_the_group_delivered(
     relay: RunningRelay, vendors: Vendors
 ) -> None:
@@ -38,11 +39,11 @@ def test_long_labels_and_annotations_are_clipped_visibly_and_the_group_delivered
 @pytest.mark.slow
 def test_more_alerts_than_a_notice_has_room_for_are_counted_and_the_gravest_kept() -> None:
     many = [alert(f"{index}", severity="chat") for index in range(10_000)]
-    notice = read(*[alert("over", status="resolved")] * 5, *many, alert("last", alertname="Gravest"))
-    assert len(notice.alerts) == 1000
-    assert notice.alerts[0].name == "Gravest"
-    assert all(one.is_firing for one in notice.alerts)
-    assert "+9996 more" in plain(notice)
+    notification = read(*[alert("over", status="resolved")] * 5, *many, alert("last", alertname="Gravest"))
+    assert len(notification.alerts) == 1000
+    assert notification.alerts[0].name == "Gravest"
+    assert all(one.is_firing for one in notification.alerts)
+    assert "+9996 more" in plain(notification)
 
 
 def test_groups_whose_long_keys_differ_at_the_end_stay_apart() -> None:
@@ -52,21 +53,22 @@ def test_groups_whose_long_keys_differ_at_the_end_stay_apart() -> None:
     assert len(one.alerts[0].key) < 4000
 
 
+@pytest.mark.integration
 def test_of_very_many_labels_those_that_name_the_alert_are_kept() -> None:
-    notice = read(alert(**{f"a_long_name_{index}": "x" for index in range(5000)}))
-    assert notice.alerts[0].labels["model_version"] == "model_v2.3"
-    assert len(notice.alerts[0].labels) <= 200
+    notification = read(alert(**{f"a_long_name_{index}": "x" for index in range(5000)}))
+    assert notification.alerts[0].labels["model_version"] == "model_v2.3"
+    assert len(notification.alerts[0].labels) <= 200
     # A page with a part of the labels filled in would silence other alerts as well.
-    assert "silence" not in [link.kind for link in notice.alerts[0].links]
+    assert "silence" not in [link.kind for link in notification.alerts[0].links]
 
 
 @pytest.mark.parametrize("odd", ["\ud800", "\udfff\ud800", "a\x00b", "\x1b[31m", "\u2028", "\ufffe"])
 def test_characters_that_are_none_do_not_lose_an_alert(odd: str) -> None:
-    for notice in (
+    for notification in (
         read(alert(pipeline=f"x{odd}y", **{f"l{odd}": odd}), group=odd or "g"),
-        prefect_webhook.notice(json.dumps(prefect(message=f"x{odd}y", automation=f"n{odd}")).encode()),
+        prefect_webhook.parse(json.dumps(prefect(message=f"x{odd}y", automation=f"n{odd}")).encode()),
     ):
-        text = plain(notice)
+        text = plain(notification)
         assert text.encode()
         assert "\x00" not in text
         assert "\x1b" not in text
@@ -74,13 +76,13 @@ def test_characters_that_are_none_do_not_lose_an_alert(odd: str) -> None:
 
 def test_bytes_that_are_no_text_do_not_lose_an_alert() -> None:
     body = json.dumps(webhook(alert(pipeline="@@"))).encode().replace(b"@@", b"a\xff\xc3b")
-    assert "a\ufffd" in alertmanager_webhook.notice(body).alerts[0].labels["pipeline"]
+    assert "a\ufffd" in alertmanager_webhook.parse(body).alerts[0].labels["pipeline"]
 
 
 @pytest.mark.parametrize("body", [b"[" * 200_000, b'{"version": NaN}', b"\xff\xfe", b'{"a": "\\ud800"'])
 def test_what_is_no_webhook_is_refused_in_one_line(body: bytes) -> None:
-    with pytest.raises(BadBody):
-        alertmanager_webhook.notice(body)
+    with pytest.raises(InvalidBodyError):
+        alertmanager_webhook.parse(body)
 
 
 def test_the_webhook_of_an_automation_is_clipped_and_its_values_are_read_as_text() -> None:
@@ -88,7 +90,7 @@ def test_the_webhook_of_an_automation_is_clipped_and_its_values_are_read_as_text
         event="e" * LONG, event_id="i" * LONG, automation="a" * LONG, message={"deep": [1, {"x": "y"}]}, name=7,
         flow="f" * 200_000, url="http://x/" + "u" * LONG,
     )  # fmt: skip
-    text = render(prefect_webhook.notice(json.dumps(body).encode()), "en", "UTC")
+    text = render(prefect_webhook.parse(json.dumps(body).encode()), "en", "UTC")
     assert len(text.title) <= 120
     shown = "".join(piece.text for line in text.lines for piece in line)
     assert '7: Failed. {"deep": [1, {"x": "y"}]}' in shown
@@ -101,6 +103,6 @@ def test_a_version_or_stage_that_is_none_is_not_named() -> None:
 
 
 def test_whatever_is_clipped_fits_the_smallest_room() -> None:
-    notice = read(*[alert(f"{index}", alertname="N" * LONG) for index in range(50)])
-    text = fitted(notice, Style(), lambda _: False)
+    notification = read(*[alert(f"{index}", alertname="N" * LONG) for index in range(50)])
+    text = fit_to_limit(notification, Style(), lambda _: False)
     assert 0 < len(text.title) <= 120

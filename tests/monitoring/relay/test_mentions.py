@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ai_workflow.alerting import alertmanager_webhook, prefect_webhook
-from ai_workflow.alerting.channels.channel import Vendor
-from ai_workflow.alerting.channels.factory import opened
-from ai_workflow.alerting.messages.notification import Notice
+from ai_workflow.alerting.channels.channel import ChatBackend
+from ai_workflow.alerting.channels.factory import create_backend
+from ai_workflow.alerting.messages.notification import Notification
 from ai_workflow.config.settings import Channel
 from tests.monitoring.relay import mention_oracles
 from tests.monitoring.relay.fake_vendors import KINDS, Vendors
@@ -45,7 +45,7 @@ NOTES = ("summary", "description", "value", "objective", "unit", "trace_id")
 
 
 @st.composite
-def notices(draw: st.DrawFn) -> Notice:
+def notifications(draw: st.DrawFn) -> Notification:
     if draw(st.integers(0, 4)) == 0:
         fields = ("automation", "name", "flow", "deployment", "state", "message", "resource")
         body = {
@@ -54,7 +54,7 @@ def notices(draw: st.DrawFn) -> Notice:
             "occurred": "2025-01-15T10:00:00Z",
             "url": draw(ADDRESSES),
         }
-        return prefect_webhook.notice(json.dumps(body | {name: draw(TEXTS) for name in fields}).encode())
+        return prefect_webhook.parse(json.dumps(body | {name: draw(TEXTS) for name in fields}).encode())
     alerts = []
     for index in range(draw(st.integers(1, 3))):
         one = alert(str(index), draw(st.sampled_from(["firing", "resolved"])))
@@ -62,7 +62,7 @@ def notices(draw: st.DrawFn) -> Notice:
         one["annotations"] = {name: draw(TEXTS) for name in NOTES}
         one["annotations"] |= {f"{name}_url": draw(ADDRESSES) for name in ("runbook", "dashboard", "run")}
         alerts.append(one)
-    return alertmanager_webhook.notice(json.dumps(webhook(*alerts, externalURL=draw(ADDRESSES))).encode())
+    return alertmanager_webhook.parse(json.dumps(webhook(*alerts, externalURL=draw(ADDRESSES))).encode())
 
 
 class Wire:
@@ -70,19 +70,19 @@ class Wire:
 
     def __init__(self, fakes: Vendors) -> None:
         self.loop, self.fakes = asyncio.new_event_loop(), fakes
-        self.vendors: dict[str, Vendor] = {
-            kind: opened(Channel.model_validate(fakes.channel(kind, timeout_seconds=60))) for kind in KINDS
+        self.vendors: dict[str, ChatBackend] = {
+            kind: create_backend(Channel.model_validate(fakes.channel(kind, timeout_seconds=60))) for kind in KINDS
         }
 
-    def problems(self, notice: Notice) -> dict[str, list[str]]:
-        """Send a notice to all vendors, and return what their oracles object to."""
+    def problems(self, notification: Notification) -> dict[str, list[str]]:
+        """Send a notification to all vendors, and return what their oracles object to."""
         self.fakes.got.clear()
-        self.loop.run_until_complete(self._send(notice))
+        self.loop.run_until_complete(self._send(notification))
         found = {kind: list(ORACLES[kind](self.fakes.got[kind][0])) for kind in KINDS}
         return {kind: problems for kind, problems in found.items() if problems}
 
-    async def _send(self, notice: Notice) -> None:
-        await asyncio.gather(*(vendor.send(notice) for vendor in self.vendors.values()))
+    async def _send(self, notification: Notification) -> None:
+        await asyncio.gather(*(vendor.send(notification) for vendor in self.vendors.values()))
 
     def close(self) -> None:
         for vendor in self.vendors.values():
@@ -100,22 +100,24 @@ def wire(vendors: Vendors, trusted: None) -> Iterator[Wire]:  # noqa: F811
 _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@given(notice=notices())
+@pytest.mark.integration
+@given(notification=notifications())
 @settings(max_examples=15, deadline=None, suppress_health_check=_SHARED)
-def test_no_alert_mentions_commands_or_links(wire: Wire, notice: Notice) -> None:
-    assert wire.problems(notice) == {}
+def test_no_alert_mentions_commands_or_links(wire: Wire, notification: Notification) -> None:
+    assert wire.problems(notification) == {}
 
 
 @pytest.mark.slow
-@given(notice=notices())
+@given(notification=notifications())
 @settings(max_examples=300, deadline=None, suppress_health_check=_SHARED)
-def test_none_of_many_alerts_mentions_commands_or_links(wire: Wire, notice: Notice) -> None:
-    assert wire.problems(notice) == {}
+def test_none_of_many_alerts_mentions_commands_or_links(wire: Wire, notification: Notification) -> None:
+    assert wire.problems(notification) == {}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_oracle_finds_what_its_vendor_would_follow(kind: str, wire: Wire) -> None:
-    wire.problems(alertmanager_webhook.notice(orjson.dumps(webhook(alert()))))
+    wire.problems(alertmanager_webhook.parse(orjson.dumps(webhook(alert()))))
     body = wire.fakes.got[kind][0]
     assert list(ORACLES[kind](body)) == []
     raw = json.dumps(body).replace("availability", "<@all> [x](https://evil.example) @everyone /stop")
@@ -131,6 +133,7 @@ APPRISE = [
 ]  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("url", APPRISE, ids=lambda url: url.partition(":")[0])
 def test_what_apprise_reaches_is_sent_no_mention(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bodies: list[str] = []
@@ -144,8 +147,8 @@ def test_what_apprise_reaches_is_sent_no_mention(url: str, monkeypatch: pytest.M
     monkeypatch.setattr(requests.Session, "send", send)
     one = alert(pipeline=" ".join(HOSTILE[:30]), feature="/stop evil.example #incident", slo="@everyone <@&31>")
     one["annotations"] |= {"summary": " ".join(HOSTILE), "dashboard_url": "https://g.test/?u=@everyone&v=<@&31>#!here"}
-    vendor = opened(Channel.model_validate({"name": "any", "kind": "apprise", "url": url}))
-    asyncio.run(vendor.send(alertmanager_webhook.notice(orjson.dumps(webhook(one)))))
+    vendor = create_backend(Channel.model_validate({"name": "any", "kind": "apprise", "url": url}))
+    asyncio.run(vendor.send(alertmanager_webhook.parse(orjson.dumps(webhook(one)))))
 
     assert bodies
     for body in bodies:

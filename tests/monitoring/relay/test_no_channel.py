@@ -11,12 +11,12 @@ import pytest
 
 from ai_workflow.alerting import routing
 from ai_workflow.alerting.app import RelayApp
-from ai_workflow.alerting.channels.channel import Vendor
+from ai_workflow.alerting.channels.channel import ChatBackend
 from ai_workflow.alerting.delivery import Delivery
-from ai_workflow.alerting.delivery_log import Ledger
-from ai_workflow.alerting.messages.notification import Notice
+from ai_workflow.alerting.delivery_log import DeliveryLog
+from ai_workflow.alerting.messages.notification import Notification
 from ai_workflow.alerting.outbox import Outbox
-from ai_workflow.alerting.retries import Retries
+from ai_workflow.alerting.retries import RetryQueue
 from ai_workflow.config.settings.chat import Channel, Relay
 from ai_workflow.http_server.origin_check import Origins
 from ai_workflow.telemetry import metrics
@@ -24,10 +24,10 @@ from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import RunningRelay, alert, until, webhook
 
 
-class Taking(Vendor):
+class Taking(ChatBackend):
     """A vendor that takes everything."""
 
-    async def send(self, notice: Notice) -> None:
+    async def send(self, notification: Notification) -> None:
         """Take it."""
 
     async def close(self) -> None:
@@ -38,13 +38,13 @@ def posted(severities: list[list[str]], path: str, *alerts: dict[str, Any]) -> h
     """Return the answer of a relay with a channel for each list of severities, named c0, c1, ..."""
 
     async def scene() -> httpx.Response:
-        ledger = Ledger(300)
+        delivery_log = DeliveryLog(300)
         boxes = []
         for number, taken in enumerate(severities):
             settings = {"name": f"c{number}", "kind": "webhook", "url": "http://127.0.0.1:9/hook", "severities": taken}
-            boxes.append(Outbox(Channel.model_validate(settings), Taking(), ledger))
-        delivery = Delivery(Relay(), ledger, boxes)
-        app = RelayApp(Relay(), None, delivery, Retries(delivery), None, Origins()).app()
+            boxes.append(Outbox(Channel.model_validate(settings), Taking(), delivery_log))
+        delivery = Delivery(Relay(), delivery_log, boxes)
+        app = RelayApp(Relay(), None, delivery, RetryQueue(delivery), None, Origins()).app()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
             answer = await client.post(path, json=webhook(*alerts))
         await delivery.close()

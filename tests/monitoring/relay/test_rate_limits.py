@@ -12,10 +12,10 @@ import pytest
 import requests
 
 from ai_workflow.alerting.channels import rate_limits
-from ai_workflow.alerting.channels.channel import TooFast
-from ai_workflow.alerting.channels.factory import opened
-from ai_workflow.alerting.delivery_log import Ledger
-from ai_workflow.alerting.messages.notification import Alert, Notice, Status
+from ai_workflow.alerting.channels.channel import RateLimitedError
+from ai_workflow.alerting.channels.factory import create_backend
+from ai_workflow.alerting.delivery_log import DeliveryLog
+from ai_workflow.alerting.messages.notification import Alert, Notification, Status
 from ai_workflow.alerting.outbox import Outbox
 from ai_workflow.config.settings import Channel
 from tests.monitoring.relay.fake_vendors import Vendors
@@ -70,6 +70,7 @@ ANSWERS: list[tuple[str, int, dict[str, str], bytes, float]] = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize(("kind", "status", "headers", "body", "seconds"), ANSWERS)
 def test_every_vendor_is_left_alone_for_the_time_that_it_names(
@@ -78,24 +79,26 @@ def test_every_vendor_is_left_alone_for_the_time_that_it_names(
 ) -> None:  # fmt: skip
     vendors.faults[kind] = "throttle"
     monkeypatch.setitem(SAYS_NO[kind], "throttle", (status, headers, body))
-    with pytest.raises(TooFast) as refused:
+    with pytest.raises(RateLimitedError) as refused:
         send(vendors.channel(kind))
     assert refused.value.seconds == seconds
 
 
+@pytest.mark.integration
 def test_a_vendor_may_name_a_date(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
     vendors.faults["webhook"] = "throttle"
     until = format_datetime(datetime.now(UTC) + timedelta(seconds=1800), usegmt=True)
     monkeypatch.setitem(SAYS_NO["webhook"], "throttle", (429, {"retry-after": until}, b""))
-    with pytest.raises(TooFast) as refused:
+    with pytest.raises(RateLimitedError) as refused:
         send(vendors.channel("webhook"))
     assert 1000 < refused.value.seconds <= 1800
 
 
+@pytest.mark.integration
 def test_of_an_address_of_apprise_too(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
     vendors.faults["webhook"] = "throttle"
     monkeypatch.setitem(SAYS_NO["webhook"], "throttle", (429, {"retry-after": "40"}, b""))
-    with pytest.raises(TooFast) as refused:
+    with pytest.raises(RateLimitedError) as refused:
         send({"name": "any", "kind": "apprise", "url": f"json://127.0.0.1:{vendors.port}/hook?room=7"})
     assert refused.value.seconds == 40.0
 
@@ -110,22 +113,25 @@ def test_a_plugin_of_apprise_that_repeats_at_once_is_kept_from_it(monkeypatch: p
         return answer
 
     monkeypatch.setattr(requests.Session, "send", throttled)
-    vendor = opened(Channel.model_validate({"name": "any", "kind": "apprise", "url": f"discord://4711/{'t' * 64}"}))
-    with pytest.raises(TooFast) as refused:
+    vendor = create_backend(
+        Channel.model_validate({"name": "any", "kind": "apprise", "url": f"discord://4711/{'t' * 64}"})
+    )
+    with pytest.raises(RateLimitedError) as refused:
         asyncio.run(vendor.send(NOTICE))
     assert (refused.value.seconds, len(sent)) == (20.5, 1)
 
 
+@pytest.mark.integration
 def test_a_vendor_whose_window_is_used_up_names_the_time_with_its_success(
     vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendors.faults["discord"] = "throttle"
     headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset-after": "1.5"}
     monkeypatch.setitem(SAYS_NO["discord"], "throttle", (204, headers, b""))
-    vendor = opened(Channel.model_validate(vendors.channel("discord")))
+    vendor = create_backend(Channel.model_validate(vendors.channel("discord")))
     assert asyncio.run(vendor.send(NOTICE)) == 1.5
     monkeypatch.setitem(SAYS_NO["discord"], "throttle", (204, headers | {"x-ratelimit-remaining": "3"}, b""))
-    vendor = opened(Channel.model_validate(vendors.channel("discord")))
+    vendor = create_backend(Channel.model_validate(vendors.channel("discord")))
     assert asyncio.run(vendor.send(NOTICE)) == 0.0
 
 
@@ -143,20 +149,20 @@ class Limited:
         self.got: list[list[str]] = []
         self.statuses: list[list[str]] = []
 
-    async def send(self, notice: Notice) -> float:
+    async def send(self, notification: Notification) -> float:
         self.tried.append(asyncio.get_running_loop().time())
         if self._waits:
-            raise TooFast("slower", self._waits.pop(0))
-        self.got.append([alert.name for alert in notice.alerts])
-        self.statuses.append([alert.status for alert in notice.alerts])
+            raise RateLimitedError("slower", self._waits.pop(0))
+        self.got.append([alert.name for alert in notification.alerts])
+        self.statuses.append([alert.status for alert in notification.alerts])
         return self._after
 
     async def close(self) -> None:
         """Do nothing."""
 
 
-def notice(name: str, status: Status = "firing") -> Notice:
-    return Notice("g", (Alert(f"g/{name}", status, name, "page"),))
+def notification(name: str, status: Status = "firing") -> Notification:
+    return Notification("g", (Alert(f"g/{name}", status, name, "page"),))
 
 
 def box(vendor: Limited) -> Outbox:
@@ -165,7 +171,7 @@ def box(vendor: Limited) -> Outbox:
             {"name": "limited", "kind": "slack", "url": "https://x/services/T/B/x", "per_minute": 6000}
         ),
         vendor,
-        Ledger(300),
+        DeliveryLog(300),
     )
 
 
@@ -173,9 +179,9 @@ def test_a_refused_message_is_sent_later_although_its_sender_gave_up() -> None:
     async def scene() -> None:
         vendor = Limited(0.3, 0.2)
         outbox = box(vendor)
-        assert "slower" in await outbox.deliver(notice("a"), 30)
-        assert "slower" in await outbox.deliver(notice("b"), 30)
-        assert await outbox.deliver(notice("a"), 30) == ""
+        assert "slower" in await outbox.deliver(notification("a"), 30)
+        assert "slower" in await outbox.deliver(notification("b"), 30)
+        assert await outbox.deliver(notification("a"), 30) == ""
         assert vendor.got == [["a", "b"]]
         first, second, third = vendor.tried
         assert second - first >= 0.3
@@ -192,10 +198,10 @@ def test_of_an_alert_that_changes_meanwhile_the_last_status_is_sent(count: int) 
     async def scene() -> None:
         vendor = Limited(0.2)
         outbox = box(vendor)
-        assert "slower" in await outbox.deliver(notice("a", statuses[0]), 30)
+        assert "slower" in await outbox.deliver(notification("a", statuses[0]), 30)
         tasks = []
         for status in statuses[1 : count + 1]:
-            tasks.append(asyncio.create_task(outbox.deliver(notice("a", status), 30)))
+            tasks.append(asyncio.create_task(outbox.deliver(notification("a", status), 30)))
             await asyncio.sleep(0)
         assert await asyncio.gather(*tasks) == [""] * count
         assert vendor.statuses == [[statuses[count]]]
@@ -209,16 +215,16 @@ def test_a_status_that_comes_while_a_message_is_refused_is_the_newer_one() -> No
         asked, gate = asyncio.Event(), asyncio.Event()
 
         class Slow(Limited):
-            async def send(self, notice: Notice) -> float:
+            async def send(self, notification: Notification) -> float:
                 asked.set()
                 await gate.wait()
-                return await super().send(notice)
+                return await super().send(notification)
 
         vendor = Slow(0.1)
         outbox = box(vendor)
-        first = asyncio.create_task(outbox.deliver(notice("a"), 30))
+        first = asyncio.create_task(outbox.deliver(notification("a"), 30))
         await asked.wait()
-        second = asyncio.create_task(outbox.deliver(notice("a", "resolved"), 30))
+        second = asyncio.create_task(outbox.deliver(notification("a", "resolved"), 30))
         await asyncio.sleep(0)
         gate.set()
         assert "slower" in await first
@@ -233,8 +239,8 @@ def test_a_success_that_uses_up_the_window_holds_the_next_message_back() -> None
     async def scene() -> None:
         vendor = Limited(after=0.3)
         outbox = box(vendor)
-        assert await outbox.deliver(notice("a"), 30) == ""
-        assert await outbox.deliver(notice("b"), 30) == ""
+        assert await outbox.deliver(notification("a"), 30) == ""
+        assert await outbox.deliver(notification("b"), 30) == ""
         assert vendor.tried[1] - vendor.tried[0] >= 0.3
         await outbox.close()
 
@@ -246,9 +252,9 @@ def test_a_shorter_time_does_not_end_a_longer_one() -> None:
         vendor = Limited()
         outbox = box(vendor)
         now = asyncio.get_running_loop().time()
-        outbox._pace.pause(0.3)
-        outbox._pace.pause(0.01)
-        assert await outbox.deliver(notice("a"), 30) == ""
+        outbox._rate_limiter.pause(0.3)
+        outbox._rate_limiter.pause(0.01)
+        assert await outbox.deliver(notification("a"), 30) == ""
         assert vendor.tried[0] - now >= 0.3
         await outbox.close()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ai_workflow.alerting.channels.channel import Refused, TooFast, Undelivered
-from ai_workflow.alerting.channels.factory import opened
+from ai_workflow.alerting.channels.channel import DeliveryError, RateLimitedError, RejectedError
+from ai_workflow.alerting.channels.factory import create_backend
 from ai_workflow.config.settings import Channel
 from ai_workflow.errors import AiWorkflowError
 from tests.monitoring.relay.fake_vendors import Vendors
@@ -37,7 +37,7 @@ def test_so_is_one_that_comes_from_a_secret(scheme: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("PAGER_URL", PAGERS[scheme])
     channel = Channel.model_validate({"name": "pager", "kind": "apprise", "url": "${secret:pager-url}"})
     with pytest.raises(AiWorkflowError, match=f"chat channel 'pager': url {scheme}:// opens incidents"):
-        opened(channel)
+        create_backend(channel)
 
 
 @pytest.mark.parametrize("url", ["ntfy://a, ntfy://b", "ntfy://a ntfy://b", "json://a/x;json://b/x"])
@@ -45,7 +45,7 @@ def test_several_addresses_in_a_secret_are_refused(url: str, monkeypatch: pytest
     monkeypatch.setenv("PAGER_URL", url)
     channel = Channel.model_validate({"name": "pager", "kind": "apprise", "url": "${secret:pager-url}"})
     with pytest.raises(AiWorkflowError, match="chat channel 'pager': url holds several addresses"):
-        opened(channel)
+        create_backend(channel)
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
@@ -60,9 +60,10 @@ def test_certificates_that_cannot_be_read_are_refused(
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.setenv(name, str(bundle))
     with pytest.raises(AiWorkflowError, match=f"{name}: the certificates in {bundle} cannot be read"):
-        opened(channel)
+        create_backend(channel)
 
 
+@pytest.mark.integration
 def test_the_new_id_of_a_group_of_telegram_is_named(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
     vendors.faults["telegram"] = "refuse"
     answer = {
@@ -70,10 +71,11 @@ def test_the_new_id_of_a_group_of_telegram_is_named(vendors: Vendors, monkeypatc
         "description": "Bad Request: group chat was upgraded to a supergroup chat",
     }  # fmt: skip
     monkeypatch.setitem(SAYS_NO["telegram"], "refuse", (400, {}, json.dumps(answer).encode()))
-    with pytest.raises(Refused, match=r"chat_id=-100200300 in its url\. HTTP 400"):
+    with pytest.raises(RejectedError, match=r"chat_id=-100200300 in its url\. HTTP 400"):
         send(vendors.channel("telegram"))
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize(
     ("kind", "answer", "expected"),
@@ -81,30 +83,31 @@ def test_the_new_id_of_a_group_of_telegram_is_named(vendors: Vendors, monkeypatc
         (
             "teams",
             "Webhook message delivery failed with error: endpoint returned HTTP error 413 with ContextId 1",
-            Refused,
+            RejectedError,
         ),
         (
             "teams",
             "Webhook message delivery failed with error: endpoint returned HTTP error 429 with ContextId 1",
-            TooFast,
+            RateLimitedError,
         ),
-        ("teams", "Webhook message delivery failed with error: endpoint returned HTTP error 502", Undelivered),
-        ("teams", "<html>maintenance</html>", Undelivered),
-        ("discord", "<html>maintenance</html>", Undelivered),
-        ("telegram", '{"ok": false}', Undelivered),
-        ("slack", "no_text", Refused),
+        ("teams", "Webhook message delivery failed with error: endpoint returned HTTP error 502", DeliveryError),
+        ("teams", "<html>maintenance</html>", DeliveryError),
+        ("discord", "<html>maintenance</html>", DeliveryError),
+        ("telegram", '{"ok": false}', DeliveryError),
+        ("slack", "no_text", RejectedError),
     ],
 )
 def test_an_error_that_is_answered_with_200_is_one(
-    vendors: Vendors, monkeypatch: pytest.MonkeyPatch, kind: str, answer: str, expected: type[Undelivered]
+    vendors: Vendors, monkeypatch: pytest.MonkeyPatch, kind: str, answer: str, expected: type[DeliveryError]
 ) -> None:
     vendors.faults[kind] = "refuse"
     monkeypatch.setitem(SAYS_NO[kind], "refuse", (200, {}, answer.encode()))
-    with pytest.raises(Undelivered) as refused:
+    with pytest.raises(DeliveryError) as refused:
         send(vendors.channel(kind))
     assert type(refused.value) is expected
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("answer", ["", "1", '{"status": "posted"}'])
 def test_teams_may_answer_200_for_a_message_that_it_took(

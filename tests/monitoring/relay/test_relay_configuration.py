@@ -17,6 +17,8 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.provisioning.blocks import block_values
 from tests.monitoring.relay.running_relay import ROOT
 
+pytestmark = pytest.mark.integration
+
 
 def configured(file: Path) -> Server:
     settings = loader.load(root=ROOT, env={"AIW_CONFIG": str(file)}).settings

@@ -16,7 +16,7 @@ from prefect.events.schemas.events import Event
 from prefect.states import Failed
 
 from ai_workflow.alerting import alertmanager_webhook, prefect_webhook
-from ai_workflow.alerting.events import Events
+from ai_workflow.alerting.events import EventEmitter
 from ai_workflow.local.server import Server
 from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
 from ai_workflow.telemetry import metrics, trace_context
@@ -81,13 +81,13 @@ def test_an_event_that_prefect_does_not_take_is_counted_and_tried_again_with_the
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     failed = metrics.get("slo_events_total").labels("failed")
-    notice = alertmanager_webhook.notice(orjson.dumps(webhook(alert())))
+    notification = alertmanager_webhook.parse(orjson.dumps(webhook(alert())))
 
     async def scene() -> None:
-        events = Events(tries=(0.0,))
+        events = EventEmitter(retry_delays=(0.0,))
         for _ in range(2):
             before = failed._value.get()
-            events.see(notice)
+            events.publish(notification)
             await _until(lambda before=before: failed._value.get() == before + 1)  # type: ignore[misc]
         await events.close()
 

@@ -1,41 +1,42 @@
-"""What a channel is to those who deliver: `send`, which returns once the vendor has said that it has the message."""
+"""Interface and errors of chat backends."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from ai_workflow.alerting.messages.notification import Notice
+from ai_workflow.alerting.messages.notification import Notification
 from ai_workflow.errors import AiWorkflowError
 
 
-class Undelivered(AiWorkflowError):
-    """The vendor could not be reached, or its answer is none: sent again, the message may arrive."""
+class DeliveryError(AiWorkflowError):
+    """The vendor could not be reached, or its response is invalid. A retry may succeed."""
 
 
-class Refused(Undelivered):
-    """The vendor has answered, and does not take the message: someone must look at the channel's settings."""
+class RejectedError(DeliveryError):
+    """The vendor rejected the message. The settings of the channel must be changed."""
 
 
-class TooFast(Undelivered):
-    """The vendor refuses the message as too many.
+class RateLimitedError(DeliveryError):
+    """The vendor rejected the message because of a rate limit.
 
     Args:
-        seconds: how long it wants none.
+        message: the error.
+        seconds: delay until the next message.
     """
 
-    def __init__(self, said: str, seconds: float) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
         self.seconds = seconds
 
 
-class Vendor(Protocol):
-    """A way to one chat."""
+class ChatBackend(Protocol):
+    """Client of one chat."""
 
-    async def send(self, notice: Notice) -> float | None:
-        """Send one message, and return the seconds that the vendor wants no other, if it names them.
+    async def send(self, notification: Notification) -> float | None:
+        """Send one message; return the delay in seconds that the vendor demands before the next one, if any.
 
         Raises:
-            Undelivered: it is not known to have arrived.
+            DeliveryError: the vendor did not confirm the message.
         """
 
     async def close(self) -> None:

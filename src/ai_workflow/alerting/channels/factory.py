@@ -1,4 +1,4 @@
-"""The channels of the configuration -> vendors that can be written to."""
+"""Creation of chat backends from the configured channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ai_workflow.alerting.channels import http_channel, urls
-from ai_workflow.alerting.channels.channel import Vendor
+from ai_workflow.alerting.channels.channel import ChatBackend
 from ai_workflow.alerting.channels.dingtalk import DingTalk
 from ai_workflow.alerting.channels.feishu import Feishu
 from ai_workflow.alerting.channels.wecom import WeCom
@@ -20,58 +20,59 @@ from ai_workflow.secret_values import Fetch
 FetchBlock = Callable[[str], Mapping[str, Any] | None]
 
 
-def opened(channel: Channel, fetch: Fetch | None = None, fetch_block: FetchBlock | None = None) -> Vendor:
-    """Return the vendor of a channel; connections are made when there is something to say.
+def create_backend(channel: Channel, fetch: Fetch | None = None, fetch_block: FetchBlock | None = None) -> ChatBackend:
+    """Return the client of a channel; it connects with the first message.
 
     Args:
-        channel: as configured.
-        fetch: where secrets come from before the environment.
-        fetch_block: gives kind, url and secret of a ChatChannel block by its name.
+        channel: settings of the channel.
+        fetch: returns a secret before the environment is read, or None.
+        fetch_block: returns kind, url and secret of a ChatChannel block by its name.
 
     Raises:
-        AiWorkflowError: a secret or block is missing, or the url is not one of the vendor; the url is not shown.
+        AiWorkflowError: a secret or block is missing, or the URL does not belong to the vendor. The URL is not shown.
     """
     try:
-        return _vendor(_filled(channel, fetch_block), fetch)
+        return _backend(_with_block(channel, fetch_block), fetch)
     except AiWorkflowError as error:
         raise AiWorkflowError(f"chat channel '{channel.name}': {error}") from None
 
 
-def _filled(channel: Channel, fetch_block: FetchBlock | None) -> Channel:
+def _with_block(channel: Channel, fetch_block: FetchBlock | None) -> Channel:
+    """Return the channel with the values of its ChatChannel block."""
     if channel.block is None:
         return channel
-    found = fetch_block(channel.block) if fetch_block else None
-    if found is None:
+    block = fetch_block(channel.block) if fetch_block else None
+    if block is None:
         raise AiWorkflowError(
-            f"there is no ChatChannel block '{channel.block}'. Create it in Prefect, or give kind and url here"
+            f"there is no ChatChannel block '{channel.block}'. Create it in Prefect, or set kind and url"
         )
     own = {name: getattr(channel, name) for name in channel.model_fields_set - {"block"}}
     try:
-        return Channel.model_validate({**own, **found})
+        return Channel.model_validate({**own, **block})
     except ValidationError as error:
-        said = "; ".join(
+        problems = "; ".join(
             problem["msg"].removeprefix("Value error, ")
             for problem in error.errors(include_input=False, include_url=False)
         )
-        raise AiWorkflowError(f"block '{channel.block}': {said}") from None
+        raise AiWorkflowError(f"block '{channel.block}': {problems}") from None
 
 
-def _vendor(channel: Channel, fetch: Fetch | None) -> Vendor:
+def _backend(channel: Channel, fetch: Fetch | None) -> ChatBackend:
     assert channel.kind is not None
     assert channel.url is not None
     url = channel.url.reveal(fetch).strip()
-    # What is revealed is masked wherever it is shown.
+    # Revealed secrets are masked in all logs.
     secret = channel.secret.reveal(fetch) if channel.secret else None
     style = Style(channel.language, channel.timezone)
-    seconds = channel.timeout_seconds
+    timeout = channel.timeout_seconds
     if channel.kind == "apprise":
-        # Apprise takes long to import.
+        # The import of Apprise is slow.
         from ai_workflow.alerting.channels import apprise_channel
 
-        return apprise_channel.opened(url, style, channel.name, seconds)
+        return apprise_channel.create_backend(url, style, channel.name, timeout)
     urls.check(channel.kind, url)
     if channel.kind not in {"feishu", "dingtalk", "wecom"}:
-        return urls.bot(channel.kind, url, secret, style, seconds)
+        return urls.create_backend(channel.kind, url, secret, style, timeout)
     if channel.kind == "wecom":
-        return WeCom(url, style, http_channel.client(seconds))
-    return (Feishu if channel.kind == "feishu" else DingTalk)(url, secret, style, http_channel.client(seconds))
+        return WeCom(url, style, http_channel.client(timeout))
+    return (Feishu if channel.kind == "feishu" else DingTalk)(url, secret, style, http_channel.client(timeout))

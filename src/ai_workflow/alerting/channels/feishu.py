@@ -1,4 +1,4 @@
-"""Feishu's (Lark's) group bot: a card, signed in the body, errors in the body.
+"""Feishu (Lark) group bot: a card, signature in the body, errors in the response body.
 
 https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot
 """
@@ -15,55 +15,58 @@ from typing import Any
 import httpx
 
 from ai_workflow.alerting.channels import http_channel, signed_bot
-from ai_workflow.alerting.messages.inert import plain
-from ai_workflow.alerting.messages.markup import FEISHU, Style, fitted
-from ai_workflow.alerting.messages.notification import Notice
-from ai_workflow.alerting.messages.rendering import Text
+from ai_workflow.alerting.messages.markup import FEISHU, Style, fit_to_limit
+from ai_workflow.alerting.messages.neutralize import neutralize_all
+from ai_workflow.alerting.messages.notification import Notification
+from ai_workflow.alerting.messages.rendering import Message
 
-# Of the whole request. Cards may have 30 kB elsewhere; of a group bot Feishu documents 20.
-MOST_BYTES = 20_000
+# Limit of the whole request. Other cards may have 30 kB, but the documented limit of a group bot is 20 kB.
+MAX_BYTES = 20_000
 _COLOURS = {"page": "red", "ticket": "orange", "chat": "blue", "resolved": "green"}
-_CODES = signed_bot.Codes(
-    names=("code", "StatusCode"),
-    message=("msg", "StatusMessage"),
-    too_fast={11232: 60.0, 11233: 60.0, 99991400: 60.0},
-    passing=frozenset({-1, 1000, 2200}),
+_CODES = signed_bot.ErrorCodes(
+    code_fields=("code", "StatusCode"),
+    message_fields=("msg", "StatusMessage"),
+    rate_limits={11232: 60.0, 11233: 60.0, 99991400: 60.0},
+    transient=frozenset({-1, 1000, 2200}),
 )
 
 
 class Feishu:
-    """One bot.
+    """Client of one bot.
 
     Args:
-        url: as Feishu shows it.
-        secret: of the security setting "signature verification"; none where the bot asks for none.
+        url: webhook URL.
+        secret: secret of the security setting "signature verification"; None if it is off.
     """
 
     def __init__(self, url: str, secret: str | None, style: Style, client: httpx.AsyncClient) -> None:
         self._url, self._secret, self._style, self._client = url, secret, style, client
 
-    async def send(self, notice: Notice) -> None:
+    async def send(self, notification: Notification) -> None:
         """Send one message.
 
         Raises:
-            Undelivered: it is not known to have arrived.
+            DeliveryError: the vendor did not confirm the message.
         """
-        text = await asyncio.to_thread(
-            fitted, notice, self._style, lambda text: http_channel.size(self._signed(text)) <= MOST_BYTES
+        message = await asyncio.to_thread(
+            fit_to_limit,
+            notification,
+            self._style,
+            lambda message: http_channel.size(self._signed(message)) <= MAX_BYTES,
         )
-        await signed_bot.post(self._client, self._url, self._signed(text), _CODES)
+        await signed_bot.post(self._client, self._url, self._signed(message), _CODES)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    def _signed(self, text: Text) -> dict[str, Any]:
+    def _signed(self, message: Message) -> dict[str, Any]:
         card = {
             "header": {
-                "title": {"tag": "plain_text", "content": plain(text.title)},
-                "template": _COLOURS.get(text.grave, "orange"),
+                "title": {"tag": "plain_text", "content": neutralize_all(message.title)},
+                "template": _COLOURS.get(message.severity, "orange"),
             },
-            "elements": [{"tag": "markdown", "content": FEISHU.lines(text.lines) or FEISHU.escape(text.title)}],
+            "elements": [{"tag": "markdown", "content": FEISHU.lines(message.lines) or FEISHU.escape(message.title)}],
         }
         body: dict[str, Any] = {"msg_type": "interactive", "card": card}
         if self._secret is not None:
@@ -73,6 +76,6 @@ class Feishu:
 
 
 def sign(stamp: str, secret: str) -> str:
-    """Return the signature of a moment (seconds): it signs nothing, with both as the key."""
+    """Return the signature of a timestamp in seconds: an HMAC of an empty message with both as the key."""
     digest = hmac.new(f"{stamp}\n{secret}".encode(), b"", hashlib.sha256).digest()
     return base64.b64encode(digest).decode()

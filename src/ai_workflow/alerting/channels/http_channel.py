@@ -1,4 +1,4 @@
-"""One POST of JSON to a chat vendor, and what its answer means."""
+"""JSON webhooks of chat vendors: one POST per message, and the errors of its response."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import httpx
 import orjson
 
 from ai_workflow.alerting.channels import rate_limits
-from ai_workflow.alerting.channels.channel import Refused, TooFast, Undelivered
-from ai_workflow.alerting.messages.markup import Style, fitted
-from ai_workflow.alerting.messages.notification import Notice
-from ai_workflow.alerting.messages.rendering import Text
+from ai_workflow.alerting.channels.channel import DeliveryError, RateLimitedError, RejectedError
+from ai_workflow.alerting.messages.markup import Style, fit_to_limit
+from ai_workflow.alerting.messages.notification import Notification
+from ai_workflow.alerting.messages.rendering import Message
 from ai_workflow.alerting.messages.sanitize import clean
 from ai_workflow.errors import AiWorkflowError
 
@@ -25,76 +25,76 @@ Body = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Protocol:
-    """How a vendor is written to.
+class MessageFormat:
+    """Message format of a vendor.
 
     Args:
-        body: the JSON of a message.
-        fits: whether the vendor takes a message of that length.
-        judge: raises Undelivered for an answer 2xx that does not stand for success.
+        body: returns the JSON body of a message.
+        fits: returns whether the vendor accepts a message of that length.
+        check: raises DeliveryError for a 2xx response that is not a success.
     """
 
-    body: Callable[[Text], Body]
-    fits: Callable[[Text], bool]
-    judge: Callable[[httpx.Response], None]
+    body: Callable[[Message], Body]
+    fits: Callable[[Message], bool]
+    check: Callable[[httpx.Response], None]
 
 
-class Bot:
-    """One address of a chat vendor.
+class WebhookBackend:
+    """Client of one webhook URL.
 
     Args:
-        url: where messages are posted.
-        protocol: of the vendor.
+        url: URL of the webhook.
+        message_format: message format of the vendor.
         style: language and time zone.
-        client: for this chat alone.
-        headers: sent with each message.
+        client: HTTP client of this chat.
+        headers: headers of each message.
     """
 
     def __init__(
         self,
         url: str,
-        protocol: Protocol,
+        message_format: MessageFormat,
         style: Style,
         client: httpx.AsyncClient,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._url, self._protocol, self._style, self._client = url, protocol, style, client
+        self._url, self._format, self._style, self._client = url, message_format, style, client
         self._headers = dict(headers or {})
 
-    async def send(self, notice: Notice) -> float:
-        """Send one message, and return the seconds that the vendor wants no other.
+    async def send(self, notification: Notification) -> float:
+        """Send one message; return the delay in seconds before the next one.
 
         Raises:
-            Undelivered: it is not known to have arrived.
+            DeliveryError: the vendor did not confirm the message.
         """
-        text = await asyncio.to_thread(fitted, notice, self._style, self._protocol.fits)
-        answer = await post(self._client, self._url, self._protocol.body(text), self._headers)
-        self._protocol.judge(answer)
-        return rate_limits.after_success(answer.headers)
+        message = await asyncio.to_thread(fit_to_limit, notification, self._style, self._format.fits)
+        response = await post(self._client, self._url, self._format.body(message), self._headers)
+        self._format.check(response)
+        return rate_limits.after_success(response.headers)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
 
-def client(seconds: float) -> httpx.AsyncClient:
-    """Return a client for one chat; REQUESTS_CA_BUNDLE names the authorities it trusts, as SSL_CERT_FILE does.
+def client(timeout_seconds: float) -> httpx.AsyncClient:
+    """Return an HTTP client for one chat. REQUESTS_CA_BUNDLE or SSL_CERT_FILE set the trusted certificates.
 
     Raises:
-        AiWorkflowError: the file of the authorities does not exist or holds no certificate.
+        AiWorkflowError: the certificate file does not exist or contains no certificate.
     """
     bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     try:
-        return httpx.AsyncClient(timeout=seconds, verify=_trusting(Path(bundle)) if bundle else True)
+        return httpx.AsyncClient(timeout=timeout_seconds, verify=_ssl_context(Path(bundle)) if bundle else True)
     except OSError as error:
         name = "REQUESTS_CA_BUNDLE" if bundle else "SSL_CERT_FILE"
-        said = error.strerror or error
+        reason = error.strerror or error
         raise AiWorkflowError(
-            f"{name}: the certificates in {os.environ.get(name)} cannot be read: {said}. Correct or unset {name}"
+            f"{name}: the certificates in {os.environ.get(name)} cannot be read: {reason}. Correct or unset {name}"
         ) from error
 
 
-def _trusting(bundle: Path) -> ssl.SSLContext:
+def _ssl_context(bundle: Path) -> ssl.SSLContext:
     if bundle.is_dir():
         return ssl.create_default_context(capath=str(bundle))
     return ssl.create_default_context(cafile=str(bundle))
@@ -103,48 +103,43 @@ def _trusting(bundle: Path) -> ssl.SSLContext:
 async def post(
     client: httpx.AsyncClient, url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> httpx.Response:
-    """Post a message, and return the vendor's answer, of status 2xx.
+    """Post a message; return the response of the vendor, of status 2xx.
 
     Raises:
-        TooFast: HTTP 429, or 503 with the time of the next try.
-        Refused: any other 3xx or 4xx; a redirect would turn the post into a get, and that into a success.
-        Undelivered: the vendor is not reached, or has an error of its own.
+        RateLimitedError: HTTP 429, or 503 with a Retry-After header.
+        RejectedError: another 3xx or 4xx. Redirects are not followed, because they would turn the POST into a GET.
+        DeliveryError: the vendor cannot be reached, or reports a server error.
     """
     try:
-        answer = await client.post(
-            url, content=encoded(body), headers={**(headers or {}), "content-type": "application/json"}
+        response = await client.post(
+            url, content=orjson.dumps(body), headers={**(headers or {}), "content-type": "application/json"}
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Undelivered(f"not reached: {type(error).__name__}") from None
-    if answer.is_success:
-        return answer
-    reason = f"HTTP {answer.status_code}: {clean(answer.text, 200)}"
-    wait = rate_limits.seconds(answer.headers, answer.content)
-    if answer.status_code == 429 or (answer.status_code == 503 and "retry-after" in answer.headers):
-        raise TooFast(reason, rate_limits.DEFAULT_SECONDS if wait is None else wait)
-    kind = Refused if 300 <= answer.status_code < 500 and answer.status_code != 408 else Undelivered
-    raise kind(f"{_migrated(answer)}{reason}")
-
-
-def encoded(body: Mapping[str, Any]) -> bytes:
-    """Return a body as it is posted."""
-    return orjson.dumps(body)
+        raise DeliveryError(f"not reachable: {type(error).__name__}") from None
+    if response.is_success:
+        return response
+    reason = f"HTTP {response.status_code}: {clean(response.text, 200)}"
+    wait = rate_limits.seconds(response.headers, response.content)
+    if response.status_code == 429 or (response.status_code == 503 and "retry-after" in response.headers):
+        raise RateLimitedError(reason, rate_limits.DEFAULT_SECONDS if wait is None else wait)
+    error_class = RejectedError if 300 <= response.status_code < 500 and response.status_code != 408 else DeliveryError
+    raise error_class(f"{_migration_hint(response)}{reason}")
 
 
 def size(body: Mapping[str, Any]) -> int:
-    """Return the bytes that a body is posted as."""
-    return len(encoded(body))
+    """Return the size of a body in bytes of JSON."""
+    return len(orjson.dumps(body))
 
 
-def units(text: str) -> int:
-    """Return the UTF-16 units of a text, which is how chats count: an emoji is two."""
+def utf16_length(text: str) -> int:
+    """Return the number of UTF-16 code utf16_length, the unit of the limits of chat vendors: an emoji has two."""
     return len(text.encode("utf-16-le")) // 2
 
 
-def _migrated(answer: httpx.Response) -> str:
-    """Return the remedy where Telegram says that a group has another id now."""
+def _migration_hint(response: httpx.Response) -> str:
+    """Return the remedy if Telegram reports that a group has a new id."""
     try:
-        chat = orjson.loads(answer.content)["parameters"]["migrate_to_chat_id"]
+        chat = orjson.loads(response.content)["parameters"]["migrate_to_chat_id"]
     except (ValueError, KeyError, TypeError):
         return ""
-    return f"the group is a supergroup now. Set chat_id={chat} in its url. " if isinstance(chat, int) else ""
+    return f"the group was upgraded to a supergroup. Set chat_id={chat} in its url. " if isinstance(chat, int) else ""

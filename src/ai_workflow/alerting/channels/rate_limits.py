@@ -1,4 +1,4 @@
-"""How long a vendor that refuses a message as too many wants none: headers and JSON of its answer -> seconds."""
+"""Delays demanded by the rate limits of vendors, from the headers and the JSON of a response."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 
 import orjson
 
-# A vendor that names no time.
+# The delay if the response contains none.
 DEFAULT_SECONDS = 6.0
-# The longest wait for one answer: a page must not wait for days because of a wrong header.
+# An upper bound, because a wrong header must not delay a page for days.
 MAX_SECONDS = 3600.0
-_MAX_ANSWER_BYTES = 64 * 1024
+_MAX_RESPONSE_BYTES = 64 * 1024
 _HEADERS = ("x-ratelimit-reset-after", "x-ogw-ratelimit-reset")
 
 
 def seconds(headers: Mapping[str, str], body: bytes) -> float | None:
-    """Return the seconds until the next message may go, at most MAX_SECONDS; None where the answer names none.
+    """Return the seconds until the next message, at most MAX_SECONDS; None if the response contains no delay.
 
-    Read are `Retry-After` (seconds or a date), `X-RateLimit-Reset-After` (Discord), `X-Ogw-Ratelimit-Reset` (Feishu),
-    and in the JSON `retry_after` (Discord, Slack), `parameters.retry_after` (Telegram), `retry_after_ms` (Matrix).
-    The longest counts.
+    Headers: `Retry-After` (seconds or a date), `X-RateLimit-Reset-After` (Discord), `X-Ogw-Ratelimit-Reset` (Feishu).
+    JSON: `retry_after` (Discord, Slack), `parameters.retry_after` (Telegram), `retry_after_ms` (Matrix).
+    The longest delay is used.
     """
-    named = [value for value in (*_in_headers(headers), *_in_body(body)) if value is not None and value >= 0]
-    return min(MAX_SECONDS, max(named)) if named else None
+    delays = [value for value in (*_in_headers(headers), *_in_body(body)) if value is not None and value >= 0]
+    return min(MAX_SECONDS, max(delays)) if delays else None
 
 
 def after_success(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a vendor wants no message after one that it took: none are left in its window."""
+    """Return the delay in seconds after a success, if it was the last message that the rate limit allows."""
     if (_number(headers.get("x-ratelimit-remaining")) or 0.0) > 0 or "x-ratelimit-remaining" not in headers:
         return 0.0
     return min(MAX_SECONDS, max(0.0, _number(headers.get("x-ratelimit-reset-after")) or 0.0))
@@ -46,15 +46,15 @@ def _in_headers(headers: Mapping[str, str]) -> Iterator[float | None]:
 
 def _in_body(body: bytes) -> Iterator[float | None]:
     try:
-        answer: Any = orjson.loads(body[:_MAX_ANSWER_BYTES])
+        content: Any = orjson.loads(body[:_MAX_RESPONSE_BYTES])
     except orjson.JSONDecodeError:
         return
-    if not isinstance(answer, dict):
+    if not isinstance(content, dict):
         return
-    yield _number(answer.get("retry_after"))
-    milliseconds = _number(answer.get("retry_after_ms"))
+    yield _number(content.get("retry_after"))
+    milliseconds = _number(content.get("retry_after_ms"))
     yield milliseconds / 1000 if milliseconds is not None else None
-    parameters = answer.get("parameters")
+    parameters = content.get("parameters")
     if isinstance(parameters, dict):
         yield _number(parameters.get("retry_after"))
 
@@ -70,7 +70,7 @@ def _number(value: object) -> float | None:
 
 
 def _until(date: str, now: str) -> float | None:
-    """Return the seconds to a date, on the clock of the vendor where its answer shows it."""
+    """Return the seconds until a date, by the clock of the vendor if the response has a Date header."""
     until = _date(date)
     if until is None:
         return None

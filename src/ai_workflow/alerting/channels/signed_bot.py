@@ -1,4 +1,4 @@
-"""A bot that answers 200 whatever happens, and says in the body whether it took the message: its common part."""
+"""Bots that always respond with HTTP 200 and report errors in the body."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ import httpx
 import orjson
 
 from ai_workflow.alerting.channels import http_channel, rate_limits
-from ai_workflow.alerting.channels.channel import Refused, TooFast, Undelivered
+from ai_workflow.alerting.channels.channel import DeliveryError, RateLimitedError, RejectedError
 from ai_workflow.alerting.messages.sanitize import clean
 
-_MOST_ANSWER = 64 * 1024
+_MAX_RESPONSE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Codes:
-    """How a vendor says no: where the code stands in its answer, and which codes mean what.
+class ErrorCodes:
+    """Error codes of a vendor.
 
     Args:
-        names: the fields that may hold the code, 0 for success.
-        message: the fields that may hold its words.
-        too_fast: codes of a rate limit, and the seconds that it lasts where the answer does not name them.
-        passing: codes of trouble on the vendor's side.
+        code_fields: fields that may have the code; 0 is success.
+        message_fields: fields that may have the message.
+        rate_limits: codes of a rate limit, with its minimum delay in seconds.
+        transient: codes of temporary errors of the vendor.
     """
 
-    names: tuple[str, ...]
-    message: tuple[str, ...]
-    too_fast: Mapping[int, float]
-    passing: frozenset[int]
+    code_fields: tuple[str, ...]
+    message_fields: tuple[str, ...]
+    rate_limits: Mapping[int, float]
+    transient: frozenset[int]
 
 
-async def post(client: httpx.AsyncClient, url: str, body: Mapping[str, Any], codes: Codes) -> None:
-    """Post a message, and return if the vendor's answer has the code of success.
+async def post(client: httpx.AsyncClient, url: str, body: Mapping[str, Any], codes: ErrorCodes) -> None:
+    """Post a message, and check the code in the response.
 
     Raises:
-        Undelivered: it has another code, or none.
+        DeliveryError: the code is not 0, or is missing.
     """
-    answer = await http_channel.post(client, url, body)
-    if answer.status_code != 200:
-        raise Undelivered(f"HTTP {answer.status_code}: {clean(answer.text, 200)}")
-    _judge(answer, codes)
+    response = await http_channel.post(client, url, body)
+    if response.status_code != 200:
+        raise DeliveryError(f"HTTP {response.status_code}: {clean(response.text, 200)}")
+    _check(response, codes)
 
 
-def _judge(answer: httpx.Response, codes: Codes) -> None:
+def _check(response: httpx.Response, codes: ErrorCodes) -> None:
     try:
-        said = orjson.loads(answer.content[:_MOST_ANSWER])
+        content = orjson.loads(response.content[:_MAX_RESPONSE_BYTES])
     except orjson.JSONDecodeError:
-        said = None
-    found = [said[name] for name in codes.names if name in said] if isinstance(said, dict) else []
-    if not found or not isinstance(found[0], int):
-        raise Undelivered(f"HTTP 200, but no code that says it was taken: {clean(answer.text, 200)}")
-    code = found[0]
+        content = None
+    fields = content if isinstance(content, dict) else {}
+    code = next((fields[name] for name in codes.code_fields if name in fields), None)
+    if not isinstance(code, int):
+        raise DeliveryError(f"HTTP 200 without a result code: {clean(response.text, 200)}")
     if code == 0:
         return
-    words = next((clean(said[name], 200) for name in codes.message if said.get(name)), "")
-    if code in codes.too_fast:
-        wait = rate_limits.seconds(answer.headers, answer.content)
-        raise TooFast(f"code {code}: {words}", max(codes.too_fast[code], wait or 0.0))
-    raise (Undelivered if code in codes.passing else Refused)(f"code {code}: {words}")
+    message = next((clean(fields[name], 200) for name in codes.message_fields if fields.get(name)), "")
+    if code in codes.rate_limits:
+        wait = rate_limits.seconds(response.headers, response.content)
+        raise RateLimitedError(f"code {code}: {message}", max(codes.rate_limits[code], wait or 0.0))
+    raise (DeliveryError if code in codes.transient else RejectedError)(f"code {code}: {message}")

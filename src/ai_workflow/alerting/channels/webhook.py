@@ -1,34 +1,34 @@
-"""A webhook of one's own: title, message and type as JSON."""
+"""Generic webhook: title, message and type as JSON."""
 
 from __future__ import annotations
 
 import httpx
 
-from ai_workflow.alerting.channels.http_channel import Body, Protocol
-from ai_workflow.alerting.messages.inert import plain
+from ai_workflow.alerting.channels.http_channel import Body, MessageFormat
 from ai_workflow.alerting.messages.markup import PLAIN
-from ai_workflow.alerting.messages.rendering import Text
+from ai_workflow.alerting.messages.neutralize import neutralize_all
+from ai_workflow.alerting.messages.rendering import Message
 
 _MAX_CHARACTERS = 20_000
 TYPES = {"page": "failure", "ticket": "warning", "chat": "info", "resolved": "success"}
 
 
-def _message(text: Text) -> str:
-    return PLAIN.lines(text.lines) or plain(text.title)
+def _message(message: Message) -> str:
+    return PLAIN.lines(message.lines) or neutralize_all(message.title)
 
 
-def _body(text: Text) -> Body:
+def _body(message: Message) -> Body:
     return {
         "version": "1.0",
-        "title": plain(text.title),
-        "message": _message(text),
+        "title": neutralize_all(message.title),
+        "message": _message(message),
         "attachments": [],
-        "type": TYPES.get(text.grave, "warning"),
+        "type": TYPES.get(message.severity, "warning"),
     }
 
 
-def _judge(_: httpx.Response) -> None:
-    """Take any 2xx."""
+def _check_response(_: httpx.Response) -> None:
+    """Accept any 2xx response."""
 
 
-PROTOCOL = Protocol(_body, lambda text: len(_message(text)) <= _MAX_CHARACTERS, _judge)
+FORMAT = MessageFormat(_body, lambda message: len(_message(message)) <= _MAX_CHARACTERS, _check_response)

@@ -1,4 +1,4 @@
-"""WeCom's group bot: Markdown, at most 4096 bytes of it, errors in the body; the key in its address is all it asks.
+"""WeCom group bot: Markdown of at most 4096 bytes, key in the URL, errors in the response body.
 
 https://developer.work.weixin.qq.com/document/path/91770
 """
@@ -11,36 +11,39 @@ from typing import Any
 import httpx
 
 from ai_workflow.alerting.channels import signed_bot
-from ai_workflow.alerting.messages.markup import WECOM, Style, fitted
-from ai_workflow.alerting.messages.notification import Notice
-from ai_workflow.alerting.messages.rendering import Text
+from ai_workflow.alerting.messages.markup import WECOM, Style, fit_to_limit
+from ai_workflow.alerting.messages.notification import Notification
+from ai_workflow.alerting.messages.rendering import Message
 
-MOST_BYTES = 4096
-_CODES = signed_bot.Codes(
-    names=("errcode",), message=("errmsg",), too_fast={45009: 60.0, 45033: 60.0}, passing=frozenset({-1})
+MAX_BYTES = 4096
+_CODES = signed_bot.ErrorCodes(
+    code_fields=("errcode",),
+    message_fields=("errmsg",),
+    rate_limits={45009: 60.0, 45033: 60.0},
+    transient=frozenset({-1}),
 )
 
 
 class WeCom:
-    """One bot.
+    """Client of one bot.
 
     Args:
-        url: as WeCom shows it, with `key`.
+        url: webhook URL with `key`.
     """
 
     def __init__(self, url: str, style: Style, client: httpx.AsyncClient) -> None:
         self._url, self._style, self._client = url, style, client
 
-    async def send(self, notice: Notice) -> None:
+    async def send(self, notification: Notification) -> None:
         """Send one message.
 
         Raises:
-            Undelivered: it is not known to have arrived.
+            DeliveryError: the vendor did not confirm the message.
         """
-        text = await asyncio.to_thread(
-            fitted, notice, self._style, lambda text: len(_content(text).encode()) <= MOST_BYTES
+        message = await asyncio.to_thread(
+            fit_to_limit, notification, self._style, lambda message: len(_content(message).encode()) <= MAX_BYTES
         )
-        body: dict[str, Any] = {"msgtype": "markdown", "markdown": {"content": _content(text)}}
+        body: dict[str, Any] = {"msgtype": "markdown", "markdown": {"content": _content(message)}}
         await signed_bot.post(self._client, self._url, body, _CODES)
 
     async def close(self) -> None:
@@ -48,5 +51,5 @@ class WeCom:
         await self._client.aclose()
 
 
-def _content(text: Text) -> str:
-    return f"### {WECOM.escape(text.title)}\n{WECOM.lines(text.lines)}"
+def _content(message: Message) -> str:
+    return f"### {WECOM.escape(message.title)}\n{WECOM.lines(message.lines)}"

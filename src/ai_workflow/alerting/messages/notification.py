@@ -1,4 +1,4 @@
-"""What is told, before it is worded: facts about alerts, in no language and no vendor's markup."""
+"""Alert notifications, independent of language and vendor."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal
 
 Status = Literal["firing", "resolved"]
 LinkKind = Literal["runbook", "dashboard", "run", "silence"]
-# As many alerts as a notice and a message have at most: the event loop of health checks works on both.
+# Limit for a notification and a message, because the event loop that serves health checks processes both.
 MAX_ALERTS = 1000
 _RANK = {"page": 0, "ticket": 1, "chat": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where to read on, and what is there."""
+    """A link to further information, such as a runbook."""
 
     kind: LinkKind
     url: str
@@ -24,9 +24,9 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert as it stands: what it is about, how bad, since when, and where to look.
+    """State of one alert.
 
-    `key` names it among all alerts: the sender's group and fingerprint.
+    `key` is unique among all alerts: the group and the fingerprint of the sender.
     """
 
     key: str
@@ -45,19 +45,19 @@ class Alert:
 
     @property
     def is_firing(self) -> bool:
-        """Whether it still holds."""
+        """Whether the alert is firing."""
         return self.status == "firing"
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """Alerts that are told together: the gravest first, those that fire before those that are over.
+class Notification:
+    """A group of alerts, sorted by status and severity.
 
     Args:
-        group: the sender's name for the group they belong to.
-        alerts: those to tell.
-        others: how many more the sender says there are, without saying which.
-        silence: where those that fire can be silenced together; empty if they cannot.
+        group: name of the group at the sender.
+        alerts: alerts to deliver.
+        others: number of further alerts that the sender only counted.
+        silence: URL that silences all firing alerts; empty if there is none.
     """
 
     group: str
@@ -65,25 +65,25 @@ class Notice:
     others: int = 0
     silence: str = ""
 
-    def only(self, wanted: Callable[[Alert], bool]) -> Notice:
-        """Return the notice without the alerts that are not wanted."""
-        return replace(self, alerts=tuple(alert for alert in self.alerts if wanted(alert)))
+    def filter(self, predicate: Callable[[Alert], bool]) -> Notification:
+        """Return the notification with the alerts that satisfy a predicate."""
+        return replace(self, alerts=tuple(filter(predicate, self.alerts)))
 
 
-def in_order(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
-    """Return alerts as they are told: what fires first, and of that the gravest."""
-    return tuple(sorted(alerts, key=lambda one: order(one.is_firing, one.severity, one.name, one.key)))
+def sort_alerts(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
+    """Return alerts sorted: firing before resolved, then by severity."""
+    return tuple(sorted(alerts, key=lambda alert: sort_key(alert.is_firing, alert.severity, alert.name, alert.key)))
 
 
-def order(is_firing: bool, severity: str, name: str, key: str) -> tuple[bool, int, str, str]:
+def sort_key(is_firing: bool, severity: str, name: str, key: str) -> tuple[bool, int, str, str]:
     """Return the sort key of an alert."""
     return not is_firing, _RANK.get(severity, 1), name, key
 
 
-def merged(notices: Iterable[Notice]) -> Notice:
-    """Return one notice of several; of an alert that is in more than one, the last word counts."""
-    given = list(notices)
-    if len(given) == 1:
-        return given[0]
-    latest = {alert.key: alert for notice in given for alert in notice.alerts}
-    return Notice("several", in_order(latest.values()), sum(notice.others for notice in given))
+def merge(notifications: Iterable[Notification]) -> Notification:
+    """Return one notification; the last status of an alert wins."""
+    parts = list(notifications)
+    if len(parts) == 1:
+        return parts[0]
+    latest = {alert.key: alert for part in parts for alert in part.alerts}
+    return Notification("several", sort_alerts(latest.values()), sum(part.others for part in parts))

@@ -1,146 +1,154 @@
-"""A notice -> the text of one message, in a language: a title, and lines of plain, bold and linked pieces."""
+"""Rendering of a notification as a message: a title, and lines of plain, bold and linked spans."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ai_workflow.alerting.messages import catalogue
-from ai_workflow.alerting.messages.catalogue import WORDS, Language, Words
-from ai_workflow.alerting.messages.notification import Alert, Link, Notice
+from ai_workflow.alerting.messages import catalogue, formatting
+from ai_workflow.alerting.messages.catalogue import Catalogue, Language
+from ai_workflow.alerting.messages.notification import Alert, Link, Notification
 from ai_workflow.alerting.messages.sanitize import clip
 
-MOST_ALERTS = 10
-_LONGEST_TITLE = 120
-_ABOUT = ("slo", "stage", "pipeline", "flow", "model_version", "feature", "channel", "source")
-_MARKS = {"page": "🔴", "ticket": "🟠", "chat": "🔵"}
-_RESOLVED_MARK = "🟢"
-_UNKNOWN_MARK = "🟠"
+MAX_SHOWN_ALERTS = 10
+_MAX_TITLE_CHARACTERS = 120
+_SUBJECT_LABELS = ("slo", "stage", "pipeline", "flow", "model_version", "feature", "channel", "source")
+_ICONS = {"page": "🔴", "ticket": "🟠", "chat": "🔵"}
+_RESOLVED_ICON = "🟢"
+_DEFAULT_ICON = "🟠"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A few words: plain, bold, or a link."""
+class Span:
+    """Part of a line: plain, bold, or a link."""
 
     text: str
     bold: bool = False
     url: str = ""
 
 
-Line = tuple[Piece, ...]
+Line = tuple[Span, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A message without markup; `grave` is its worst severity that fires, or `resolved`."""
+class Message:
+    """A message without markup; `severity` is the worst one that fires, or `resolved`."""
 
     title: str
     lines: tuple[Line, ...]
-    grave: str
+    severity: str
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """How much may be said: how many alerts, characters of each one's summary, and whether links are given."""
+class SizeBudget:
+    """Limits of a message: number of alerts, characters of each summary, and whether it has links."""
 
-    alerts: int = MOST_ALERTS
+    alerts: int = MAX_SHOWN_ALERTS
     summary: int = 600
     links: bool = True
 
 
-def render(notice: Notice, language: Language, zone: str, room: Room | None = None) -> Text:
-    """Return the message that tells a notice; times are those of `zone`."""
-    room = room or Room()
-    words, shown = WORDS[language], notice.alerts[: room.alerts]
+def render(notification: Notification, language: Language, zone: str, budget: SizeBudget | None = None) -> Message:
+    """Return the message of a notification, with timestamps in the time zone `zone`."""
+    budget = budget or SizeBudget()
+    texts = catalogue.load(language)
+    shown = notification.alerts[: budget.alerts]
+    shared = _shared_links(shown, notification) if budget.links else ()
     lines: list[Line] = []
-    shared = _shared_links(shown, notice) if room.links else ()
     for alert in shown:
         if lines:
             lines.append(())
-        lines += _told(alert, words, zone, room, shared)
-    hidden = len(notice.alerts) - len(shown) + notice.others
+        lines += _alert_lines(alert, texts, zone, budget, shared)
+    hidden = len(notification.alerts) - len(shown) + notification.others
     if hidden:
-        lines += [(), (Piece(words.more.format(hidden)),)]
+        lines += [(), (Span(texts.more.format(count=hidden)),)]
     if shared:
-        lines += [(), tuple(_links(shared, words))]
-    return Text(_title(notice, words), tuple(lines), grave(notice))
+        lines += [(), tuple(_links(shared, texts))]
+    return Message(_title(notification, texts), tuple(lines), worst_severity(notification))
 
 
-def grave(notice: Notice) -> str:
-    """Return the worst severity that fires in a notice, or `resolved` where nothing does."""
-    return next((alert.severity for alert in notice.alerts if alert.is_firing), "resolved")
+def worst_severity(notification: Notification) -> str:
+    """Return the worst severity that fires in a notification, or `resolved`."""
+    return next((alert.severity for alert in notification.alerts if alert.is_firing), "resolved")
 
 
-def _title(notice: Notice, words: Words) -> str:
-    firing = sum(alert.is_firing for alert in notice.alerts)
-    resolved = len(notice.alerts) - firing
-    first = notice.alerts[0]
-    names = list(dict.fromkeys(alert.name for alert in notice.alerts))
-    if len(notice.alerts) == 1:
-        said = f"{first.name}: {_about(first)}" if _about(first) else first.name
+def _title(notification: Notification, texts: Catalogue) -> str:
+    firing = sum(alert.is_firing for alert in notification.alerts)
+    resolved = len(notification.alerts) - firing
+    first = notification.alerts[0]
+    if len(notification.alerts) == 1:
+        subject = _subject(first)
+        title = f"{first.name}: {subject}" if subject else first.name
     else:
-        counts = [words.firing_count.format(firing)] if firing else []
-        counts += [words.resolved_count.format(resolved)] if resolved else []
-        said = f"{words.comma.join(counts)}: {words.comma.join(names)}"
-    label = words.severities.get(first.severity, first.severity.upper()) if firing else words.resolved
-    return clip(f"{_mark(first)} {words.dot.join(part for part in (label, said) if part)}", _LONGEST_TITLE)
+        counts = [texts.firing_count.format(count=firing)] if firing else []
+        counts += [texts.resolved_count.format(count=resolved)] if resolved else []
+        names = dict.fromkeys(alert.name for alert in notification.alerts)
+        title = f"{texts.list_separator.join(counts)}: {texts.list_separator.join(names)}"
+    heading = texts.separator.join(part for part in (_status(first, texts), title) if part)
+    return clip(f"{_icon(first)} {heading}", _MAX_TITLE_CHARACTERS)
 
 
-def _mark(alert: Alert) -> str:
-    return _MARKS.get(alert.severity, _UNKNOWN_MARK) if alert.is_firing else _RESOLVED_MARK
+def _status(alert: Alert, texts: Catalogue) -> str:
+    return texts.severities.get(alert.severity, alert.severity.upper()) if alert.is_firing else texts.resolved
 
 
-def _about(alert: Alert) -> str:
-    """Return the labels that name the subject of an alert, SLO first; empty where it has none."""
-    parts = [_value(alert, name) for name in _ABOUT]
-    where = [_value(alert, name) for name in ("job", "instance")]
-    return " / ".join(dict.fromkeys(filter(None, parts))) or " / ".join(filter(None, where))
+def _icon(alert: Alert) -> str:
+    return _ICONS.get(alert.severity, _DEFAULT_ICON) if alert.is_firing else _RESOLVED_ICON
+
+
+def _subject(alert: Alert) -> str:
+    """Return the labels that name the subject of an alert, SLO first; empty if it has none."""
+    parts = [_value(alert, name) for name in _SUBJECT_LABELS]
+    target = [_value(alert, name) for name in ("job", "instance")]
+    return " / ".join(dict.fromkeys(filter(None, parts))) or " / ".join(filter(None, target))
 
 
 def _value(alert: Alert, label: str) -> str:
-    """Return the value of a label; metrics write `none` where there is no version or stage."""
+    """Return the value of a label; metrics use `none` if there is no version or stage."""
     value = alert.labels.get(label, "")
     return "" if value == "none" else value
 
 
-def _told(alert: Alert, words: Words, zone: str, room: Room, shared: tuple[Link, ...]) -> Iterator[Line]:
-    label = words.severities.get(alert.severity, alert.severity.upper()) if alert.is_firing else words.resolved
+def _alert_lines(
+    alert: Alert, texts: Catalogue, zone: str, budget: SizeBudget, shared: tuple[Link, ...]
+) -> Iterator[Line]:
     window = alert.labels.get("window", "")
     name = f"{alert.name} ({window})" if window else alert.name
-    head = words.dot.join(part for part in (label, _about(alert)) if part)
-    yield (Piece(f"{_mark(alert)} {head}", bold=True), Piece(f"{words.dot}{name}"))
-    # Of what is over it would still say that requests fail.
-    if alert.is_firing and alert.summary and room.summary:
-        yield (Piece(clip(alert.summary, room.summary)),)
-    if facts := _facts(alert, words, zone):
-        yield (Piece(words.dot.join(facts)),)
+    heading = texts.separator.join(part for part in (_status(alert, texts), _subject(alert)) if part)
+    yield (Span(f"{_icon(alert)} {heading}", bold=True), Span(f"{texts.separator}{name}"))
+    # The summary of a resolved alert would still say that requests fail.
+    if alert.is_firing and alert.summary and budget.summary:
+        yield (Span(clip(alert.summary, budget.summary)),)
+    if facts := _facts(alert, texts, zone):
+        yield (Span(texts.separator.join(facts)),)
     own = [link for link in alert.links if link not in shared and not (_has_silence(shared) and link.kind == "silence")]
-    if room.links and own:
-        yield tuple(_links(tuple(own), words))
+    if budget.links and own:
+        yield tuple(_links(tuple(own), texts))
 
 
-def _facts(alert: Alert, words: Words, zone: str) -> list[str]:
+def _facts(alert: Alert, texts: Catalogue, zone: str) -> list[str]:
     facts = []
     if alert.value:
-        said = words.number if alert.is_firing else words.last_number
-        facts.append(said.format(catalogue.number(alert.value, alert.unit)))
+        value = formatting.number(alert.value, alert.unit)
+        facts.append((texts.value if alert.is_firing else texts.last_value).format(value=value))
     if alert.objective:
-        facts.append(words.objective.format(catalogue.number(alert.objective, alert.unit)))
+        facts.append(texts.objective.format(value=formatting.number(alert.objective, alert.unit)))
     if alert.since and alert.until:
-        lasted = catalogue.duration(alert.until - alert.since, words)
-        facts.append(words.lasted.format(lasted, *(catalogue.moment(at, zone) for at in (alert.since, alert.until))))
+        duration = formatting.duration(alert.until - alert.since, texts.units)
+        start, end = (formatting.timestamp(time, zone) for time in (alert.since, alert.until))
+        facts.append(texts.lasted.format(duration=duration, start=start, end=end))
     elif alert.since:
-        facts.append(words.since.format(catalogue.moment(alert.since, zone)))
+        facts.append(texts.since.format(time=formatting.timestamp(alert.since, zone)))
     if alert.trace_id:
-        facts.append(words.trace.format(alert.trace_id[:8]))
+        facts.append(texts.trace.format(id=alert.trace_id[:8]))
     return facts
 
 
-def _shared_links(shown: tuple[Alert, ...], notice: Notice) -> tuple[Link, ...]:
-    """Return the links that stand once, at the end: those of all alerts, and the silence of all that fire."""
+def _shared_links(shown: tuple[Alert, ...], notification: Notification) -> tuple[Link, ...]:
+    """Return the links at the end of the message: those of all alerts, and the silence of all firing alerts."""
     common = [link for link in shown[0].links if all(link in alert.links for alert in shown)]
-    if notice.silence and not any(link.kind == "silence" for link in common):
-        common.append(Link("silence", notice.silence))
+    if notification.silence and not any(link.kind == "silence" for link in common):
+        common.append(Link("silence", notification.silence))
     return tuple(common)
 
 
@@ -148,8 +156,8 @@ def _has_silence(links: tuple[Link, ...]) -> bool:
     return any(link.kind == "silence" for link in links)
 
 
-def _links(links: tuple[Link, ...], words: Words) -> Iterator[Piece]:
+def _links(links: tuple[Link, ...], texts: Catalogue) -> Iterator[Span]:
     for index, link in enumerate(links):
         if index:
-            yield Piece(words.dot)
-        yield Piece(words.links[link.kind], url=link.url)
+            yield Span(texts.separator)
+        yield Span(texts.links[link.kind], url=link.url)

@@ -1,4 +1,4 @@
-"""Text from outside made fit for a chat: one line, no secret in it, not endless."""
+"""Sanitization of external text for chat messages: one line, bounded length, secrets masked."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from urllib.parse import quote
 
 from ai_workflow.secret_values import MASK, scrub
 
-LONGEST = 2000
-# Longer texts are cut before they are looked through.
-_MOST = 20_000
+MAX_TEXT_CHARACTERS = 2000
+# Longer texts are cut before secrets are searched for.
+_MAX_SCANNED_CHARACTERS = 20_000
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
-_ADDRESS = re.compile(r"(?is)(?P<scheme>https?)://(?P<authority>[^\s/?#\\]+)(?P<rest>.*)")
-# `@` and `!` open mentions, `$` and `~` tags and channels; the rest opens or closes markup, or is not visible.
+_URL = re.compile(r"(?is)(?P<scheme>https?)://(?P<authority>[^\s/?#\\]+)(?P<rest>.*)")
+# `@` and `!` start mentions, `$` and `~` tags and channels; the others start or end markup, or are invisible.
 _NOT_IN_LINKS = re.compile(
     r"[\s<>()\[\]{}|\"'`\\^*@!$~\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
-# What looks like a secret that this process was never told: `password=…`, `Bearer …`, `https://user:…@host`.
-_LOOKS_SECRET = (
+# Patterns of secrets that are not in the configuration: `password=…`, `Bearer …`, `https://user:…@host`.
+_SECRET_PATTERNS = (
     (re.compile(r"(?i)\b(authorization\s*[:=]\s*)(?:(?:bearer|basic)\s+)?\S+"), rf"\1{MASK}"),
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}"), rf"\1{MASK}"),
     (
@@ -31,44 +31,44 @@ _LOOKS_SECRET = (
 )
 
 
-def clean(text: object, longest: int = LONGEST) -> str:
-    """Return the text on one line, secrets masked, at most `longest` characters."""
-    said = scrub(str(text))[:_MOST]
-    for pattern, masked in _LOOKS_SECRET:
-        said = pattern.sub(masked, said)
-    return clip(_SPACE.sub(" ", said).strip(), longest)
+def clean(text: object, max_characters: int = MAX_TEXT_CHARACTERS) -> str:
+    """Return the text on one line, secrets masked, with at most `max_characters`."""
+    cleaned = scrub(str(text))[:_MAX_SCANNED_CHARACTERS]
+    for pattern, masked in _SECRET_PATTERNS:
+        cleaned = pattern.sub(masked, cleaned)
+    return clip(_SPACE.sub(" ", cleaned).strip(), max_characters)
 
 
 def clean_url(text: object) -> str:
-    """Return an http(s) address for any vendor's link, or nothing where the text is none.
+    """Return an http(s) URL that is safe in a link of any vendor, or an empty text if it is invalid.
 
-    A user name before the host is removed. Characters that open markup or a mention are percent-encoded.
+    A user name before the host is removed. Characters that start markup or a mention are percent-encoded.
     """
     url = scrub(str(text)).strip()
-    address = _ADDRESS.match(url)
-    if not address or len(url) > LONGEST:
+    match = _URL.match(url)
+    if not match or len(url) > MAX_TEXT_CHARACTERS:
         return ""
-    host = address["authority"].rpartition("@")[2]
+    host = match["authority"].rpartition("@")[2]
     if not host:
         return ""
-    return _NOT_IN_LINKS.sub(_percent, f"{address['scheme'].lower()}://{host}{address['rest']}")
+    return _NOT_IN_LINKS.sub(_percent, f"{match['scheme'].lower()}://{host}{match['rest']}")
 
 
-def _percent(found: re.Match[str]) -> str:
-    return quote(found.group(), safe="", errors="replace")
+def _percent(match: re.Match[str]) -> str:
+    return quote(match.group(), safe="", errors="replace")
 
 
-def moment(found: datetime | None) -> datetime | None:
-    """Return a moment with its zone, UTC where it names none; None for what no clock shows.
+def normalize_timestamp(timestamp: datetime | None) -> datetime | None:
+    """Return a timestamp with a time zone, UTC by default; None for an implausible year.
 
-    An alert that fires has no end: Alertmanager writes the year 1.
+    Alertmanager writes the year 1 as the end of a firing alert.
     """
-    if found is None:
+    if timestamp is None:
         return None
-    known = found if found.tzinfo else found.replace(tzinfo=UTC)
-    return known if 2000 <= known.year < 9000 else None
+    aware = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
+    return aware if 2000 <= aware.year < 9000 else None
 
 
-def clip(text: str, longest: int) -> str:
-    """Return the text, or its beginning and `…`."""
-    return text if len(text) <= longest else text[: max(0, longest - 1)].rstrip() + "…"
+def clip(text: str, max_characters: int) -> str:
+    """Return the text, shortened with `…` if it is too long."""
+    return text if len(text) <= max_characters else text[: max(0, max_characters - 1)].rstrip() + "…"

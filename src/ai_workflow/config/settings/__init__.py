@@ -8,11 +8,11 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ai_workflow.config.settings.chat import Channel, Relay
 from ai_workflow.config.settings.column import Column, ColumnType
+from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel, Fraction, Name, Scope
 from ai_workflow.config.settings.deploy import Deploy, Reactions
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.config.settings.monitoring import Monitoring
 from ai_workflow.config.settings.operations import Promotion, Recovery, Retention
-from ai_workflow.config.settings.section import OF_DEPLOYMENT, Name, Scope, Section, Share
 from ai_workflow.config.settings.service import PredictionLog, Service
 from ai_workflow.config.settings.source import CsvSource, ParquetSource, SampleSource, Source, SqlSource, TableSource
 from ai_workflow.config.settings.training import Checkpoint, Trainer
@@ -26,12 +26,14 @@ __all__ = [
     "Checkpoint",
     "Column",
     "ColumnType",
+    "ConfigModel",
     "CsvSource",
     "Database",
     "Deploy",
     "Evaluate",
     "Evaluation",
     "FeatureOptions",
+    "Fraction",
     "Inference",
     "Logging",
     "Metric",
@@ -46,10 +48,8 @@ __all__ = [
     "Relay",
     "Retention",
     "SampleSource",
-    "Section",
     "Service",
     "Settings",
-    "Share",
     "Source",
     "SqlSource",
     "StoreSection",
@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 
-class FeatureOptions(Section):
+class FeatureOptions(ConfigModel):
     """How columns become features."""
 
     scope: ClassVar[Scope] = "pipeline"
@@ -76,7 +76,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 }
 
 
-class Evaluate(Section):
+class Evaluate(ConfigModel):
     """The holdout and the gate that a new version must pass."""
 
     scope: ClassVar[Scope] = "pipeline"
@@ -89,7 +89,7 @@ class Evaluate(Section):
     )
 
 
-class Inference(Section):
+class Inference(ConfigModel):
     """How a prediction is asked for, and what is answered when no model can."""
 
     scope: ClassVar[Scope] = "pipeline"
@@ -106,14 +106,14 @@ class Inference(Section):
     )
 
 
-class StoreSection(Section):
+class StoreSection(ConfigModel):
     """Where everything durable lives: a folder, or an fsspec URL."""
 
     scope: ClassVar[Scope] = "deployment"
     root: str = "./var"
 
 
-class Model(Section):
+class Model(ConfigModel):
     """Where versions are published (inside the store), and how they are asked."""
 
     scope: ClassVar[Scope] = "deployment"
@@ -136,7 +136,7 @@ class Model(Section):
         return path
 
 
-class Database(Section):
+class Database(ConfigModel):
     """The database that a `sql` source reads where it names no `url`."""
 
     scope: ClassVar[Scope] = "deployment"
@@ -148,7 +148,7 @@ class Database(Section):
     password: Secret | None = None
 
 
-class Logging(Section):
+class Logging(ConfigModel):
     """What is logged, and as what."""
 
     scope: ClassVar[Scope] = "deployment"
@@ -156,7 +156,7 @@ class Logging(Section):
     format: Literal["text", "json"] = "text"
 
 
-class Settings(Section):
+class Settings(ConfigModel):
     """The whole configuration of one pipeline in one environment."""
 
     scope: ClassVar[Scope] = "pipeline"
@@ -169,7 +169,7 @@ class Settings(Section):
     target: str
     columns: dict[str, Column] = Field(default_factory=dict, alias="schema")
     deduplicate: Literal["id", "rows", "none"] = "id"
-    reject_limit: Share = 0.01
+    reject_limit: Fraction = 0.01
     features: FeatureOptions = FeatureOptions()
     trainer: Trainer = Trainer()
     evaluate: Evaluate = Evaluate()

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, model_validator
 
 from ai_workflow.config.settings import chat_urls
-from ai_workflow.config.settings.section import Host, Name, Scope, Section
+from ai_workflow.config.settings.config_model import ConfigModel, Host, Name, Scope
 from ai_workflow.secret_values import Secret
 
 Kind = Literal["slack", "teams", "discord", "telegram", "webhook", "apprise", "feishu", "dingtalk", "wecom"]
@@ -27,7 +27,7 @@ def _known_zone(name: str) -> str:
     return name
 
 
-class Channel(Section):
+class Channel(ConfigModel):
     """One chat channel: a bot's address, and what is told there."""
 
     scope: ClassVar[Scope] = "deployment"
@@ -60,7 +60,7 @@ class Channel(Section):
         return None if self.url is None or self.url.name is not None else self.url.reveal().strip()
 
 
-class Relay(Section):
+class Relay(ConfigModel):
     """What takes webhooks from Alertmanager and Prefect, and tells the channels."""
 
     scope: ClassVar[Scope] = "deployment"

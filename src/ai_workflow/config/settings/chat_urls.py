@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qs
 
 from ai_workflow.config.settings import pagers
-from ai_workflow.config.settings.section import is_http_url
+from ai_workflow.config.settings.config_model import is_http_url
 
 PATTERNS = {
     "slack": r"https?://[^/]+(?:/.+)?/services/\w+/\w+/\w+/?",

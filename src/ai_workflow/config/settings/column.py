@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ai_workflow.config.settings.section import Scope, Section
+from ai_workflow.config.settings.config_model import ConfigModel, Scope
 
 ColumnType = Literal["integer", "number", "boolean", "category", "datetime", "text"]
 
 
-class Column(Section):
+class Column(ConfigModel):
     """One declared column: what its values must be."""
 
     scope: ClassVar[Scope] = "pipeline"

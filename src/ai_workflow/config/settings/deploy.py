@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ai_workflow.config.settings.section import HttpUrl, Scope, Section
+from ai_workflow.config.settings.config_model import ConfigModel, HttpUrl, Scope
 
 VariableName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,255}$")]
 
 
-class Reactions(Section):
+class Reactions(ConfigModel):
     """How often a day (UTC) a breach of an SLO may start something; 0: never."""
 
     scope: ClassVar[Scope] = "deployment"
@@ -19,7 +19,7 @@ class Reactions(Section):
     promotion_per_day: int = Field(default=3, ge=0, description="versions on probation that are rolled back")
 
 
-class Deploy(Section):
+class Deploy(ConfigModel):
     """What bootstrap needs to know besides prefect.yaml."""
 
     scope: ClassVar[Scope] = "deployment"

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ai_workflow.config.settings.section import OF_DEPLOYMENT, Scope, Section
+from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel, Scope
 from ai_workflow.config.settings.source import CsvSource, ParquetSource, SqlSource
 
 LabelSource = Annotated[CsvSource | ParquetSource | SqlSource, Field(discriminator="kind")]
 
 
-class Evaluation(Section):
+class Evaluation(ConfigModel):
     """Labels that come later, joined to predictions; those of `POST /labels` are read as well.
 
     Where labels are and what they mean belongs to the pipeline; how many are judged is the operator's policy.

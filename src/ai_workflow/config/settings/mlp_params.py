@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
-from ai_workflow.config.settings.section import Scope, Section
+from ai_workflow.config.settings.config_model import ConfigModel, Scope
 
 
-class Params(Section):
+class Params(ConfigModel):
     """What `trainer.params` may say."""
 
     scope: ClassVar[Scope] = "pipeline"

@@ -6,14 +6,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ai_workflow.config.settings.section import HttpUrl, Scope, Section
+from ai_workflow.config.settings.config_model import ConfigModel, HttpUrl, Scope
 
 # A flow, or one of a single pipeline.
 _Flow = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62}/)?[a-z][a-z_]*$")]
 _Hours = Annotated[float, Field(gt=0)]
 
 
-class Monitoring(Section):
+class Monitoring(ConfigModel):
     """What is expected of pipelines."""
 
     scope: ClassVar[Scope] = "deployment"

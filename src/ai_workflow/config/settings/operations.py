@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from ai_workflow.config.settings.section import Scope, Section
+from ai_workflow.config.settings.config_model import ConfigModel, Scope
 
 
-class Recovery(Section):
+class Recovery(ConfigModel):
     """What happens to runs whose process is gone."""
 
     scope: ClassVar[Scope] = "deployment"
@@ -23,7 +23,7 @@ class Recovery(Section):
     )
 
 
-class Promotion(Section):
+class Promotion(ConfigModel):
     """The probation of a new version: how long, and how many rows it must answer, before it becomes `stable`."""
 
     scope: ClassVar[Scope] = "deployment"
@@ -31,7 +31,7 @@ class Promotion(Section):
     requests: int = Field(default=100, ge=0)
 
 
-class Retention(Section):
+class Retention(ConfigModel):
     """What is kept, and for how long."""
 
     scope: ClassVar[Scope] = "deployment"

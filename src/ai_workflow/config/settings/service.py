@@ -9,11 +9,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from ai_workflow.config.settings.section import RELATIVE_TO_FILE, Host, Scope, Section
+from ai_workflow.config.settings.config_model import RELATIVE_TO_FILE, ConfigModel, Host, Scope
 from ai_workflow.secret_values import Secret
 
 
-class PredictionLog(Section):
+class PredictionLog(ConfigModel):
     """What is kept of each prediction, and where it waits until it is in `predictions/`."""
 
     scope: ClassVar[Scope] = "deployment"
@@ -25,7 +25,7 @@ class PredictionLog(Section):
     )
 
 
-class Service(Section):
+class Service(ConfigModel):
     """The inference service."""
 
     scope: ClassVar[Scope] = "deployment"

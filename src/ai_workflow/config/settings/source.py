@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ai_workflow.config.settings.section import NOT_IN_KEY, RELATIVE_TO_FILE, Scope, Section, Share
+from ai_workflow.config.settings.config_model import NOT_IN_KEY, RELATIVE_TO_FILE, ConfigModel, Fraction, Scope
 from ai_workflow.secret_values import Secret
 
 
-class TableSource(Section):
+class TableSource(ConfigModel):
     """What all sources share: how values read as missing, and how many rows make a partition."""
 
     scope: ClassVar[Scope] = "pipeline"
@@ -69,9 +69,9 @@ class SampleSource(TableSource):
     rows: int = Field(default=100_000, ge=1)
     seed: int = 0
     drift: float = Field(default=0.0, ge=0, description="shift of the inputs, in standard deviations")
-    concept_drift: Share = Field(default=0.0, description="share of the signal that no longer holds")
+    concept_drift: Fraction = Field(default=0.0, description="share of the signal that no longer holds")
 
-    def used(self) -> Section:
+    def used(self) -> ConfigModel:
         """Return the section with only those fields that the sample has."""
         return self if self.name == "synthetic" else self._without("rows", "seed", "drift", "concept_drift")
 

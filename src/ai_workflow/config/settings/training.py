@@ -6,10 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ai_workflow.config.settings.section import NOT_IN_KEY, Scope, Section, Share
+from ai_workflow.config.settings.config_model import NOT_IN_KEY, ConfigModel, Fraction, Scope
 
 
-class Checkpoint(Section):
+class Checkpoint(ConfigModel):
     """When a training saves itself, and how many saves are kept."""
 
     scope: ClassVar[Scope] = "deployment"
@@ -18,7 +18,7 @@ class Checkpoint(Section):
     keep: int = Field(default=3, ge=1)
 
 
-class Trainer(Section):
+class Trainer(ConfigModel):
     """The model family and its parameters, passed to the library as they stand."""
 
     scope: ClassVar[Scope] = "pipeline"
@@ -26,7 +26,7 @@ class Trainer(Section):
     steps: int = Field(default=200, ge=1)
     seed: int = Field(default=0, ge=0)
     early_stopping: int = Field(default=0, ge=0, description="steps without gain before it stops; 0: never")
-    validation: Share = Field(default=0.1, description="share of the training rows that early stopping watches")
+    validation: Fraction = Field(default=0.1, description="share of the training rows that early stopping watches")
     params: dict[str, Any] = Field(default_factory=dict)
     # What a stage takes is an argument of its own: this one, or else model.batch_size.
     batch_size: Annotated[int | None, NOT_IN_KEY] = Field(
@@ -36,6 +36,6 @@ class Trainer(Section):
     )
     checkpoint: Annotated[Checkpoint, NOT_IN_KEY] = Checkpoint()
 
-    def used(self) -> Section:
+    def used(self) -> ConfigModel:
         """Return the section without `validation` where no early stopping watches rows."""
         return self if self.early_stopping else self._without("validation")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from ai_workflow.local.ports import HOST
 from ai_workflow.local.process import Process
 from ai_workflow.local.stack.fingerprint import Fingerprint
 from ai_workflow.local.stack.services import POSTGRESQL, SERVICES, Service
+from ai_workflow.storage import locks
 
 # A Unix socket's path has 108 bytes, its closing zero included (unix(7)); supervisord adds a pid of its own.
 _SOCKET_BYTES = 95
@@ -121,8 +121,7 @@ class Place:
     def locked(self) -> Iterator[None]:
         """Keep others from starting and ending this stack meanwhile; released by the system if this process dies."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locks.exclusive(self.folder / "lock"):
             yield
 
     def read(self) -> State | None:

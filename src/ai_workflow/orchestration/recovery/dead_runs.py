@@ -1,4 +1,4 @@
-"""Marks the runs whose process is gone, each with the reason why it is believed to be."""
+"""Marks runs whose process has died as crashed or cancelled, each with the evidence for it."""
 
 from __future__ import annotations
 
@@ -11,79 +11,80 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFi
 from prefect.states import Cancelled, Crashed
 
 from ai_workflow.orchestration.recovery import orphan_tasks
-from ai_workflow.orchestration.recovery.run_lookup import PIPELINES, Found, FoundRuns
+from ai_workflow.orchestration.recovery.run_lookup import PIPELINES, RunLookup, RunRecord
 from ai_workflow.storage import run_lock
 from ai_workflow.telemetry import journal
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 
 
-async def end(runs: FoundRuns) -> None:
-    """Mark every run whose process is gone as crashed, or as cancelled where that was asked for."""
+async def mark(runs: RunLookup) -> None:
+    """Mark every run whose process has died as crashed, or as cancelled if its cancellation was requested."""
 
-    async def see_to(found: Found) -> None:
-        # Why first, state after: a process that ends in between has said so before it let go of its lock.
-        reason = await why_gone(runs, found)
-        if reason and await runs.unchanged(found):
-            await _mark(runs, found, reason)
+    async def mark_if_dead(record: RunRecord) -> None:
+        # The reason before the state: a process reports its last state before it releases its lock.
+        reason = await dead_reason(runs, record)
+        if reason and await runs.is_unchanged(record):
+            await _mark(runs, record, reason)
 
-    await runs.each(await runs.unfinished(), see_to)
+    await runs.for_each(await runs.unfinished(), mark_if_dead)
 
 
-async def why_gone(runs: FoundRuns, found: Found) -> str | None:
-    """Return why a run's process is known to be gone, or None if it lives or may live.
+async def dead_reason(runs: RunLookup, record: RunRecord) -> str | None:
+    """Return the evidence that the process of a run has died, or None if it lives or may live.
 
-    A lock that is held outweighs everything: heartbeats stop for many reasons, and a stopped or swapped-out process
-    sends none. One that is free says for sure that the process of this attempt is gone, if that ran on this machine.
+    A held lock outweighs everything: heartbeats stop for many reasons, and a stopped or swapped-out process sends none.
+    A free lock proves that the process of this attempt has died, if it ran on this machine.
     """
-    lock, options = found.lock(), runs.options
+    lock, options = record.lock(), runs.options
     if lock.held:
         return None
     holder = lock.holder
-    # Only the process of an attempt pauses it: what is paused has its lock from the same attempt.
-    if holder and holder.was_here and (found.is_paused or holder.attempt == str(found.state.id)):
+    # Only the process of an attempt pauses it, so a paused run has its lock from the same attempt.
+    if holder and holder.was_here and (record.is_paused or holder.attempt == str(record.state.id)):
         return f"process {holder.pid} is gone"
-    if found.is_paused or found.state.type == StateType.RUNNING:
-        silent = found.age > options.heartbeat_seconds and not await _beats(runs, found)
-        return f"no heartbeat for {options.heartbeat_seconds:g} s" if silent else None
-    if found.age <= 60 * options.pending_minutes:
+    if record.is_paused or record.state.type == StateType.RUNNING:
+        is_silent = record.age > options.heartbeat_seconds and not await _has_heartbeat(runs, record)
+        return f"no heartbeat for {options.heartbeat_seconds:g} s" if is_silent else None
+    if record.age <= 60 * options.pending_minutes:
         return None
-    if found.state.type == StateType.CANCELLING and not (holder and holder.was_here) and await _beats(runs, found):
+    is_elsewhere = not (holder and holder.was_here)
+    if record.state.type == StateType.CANCELLING and is_elsewhere and await _has_heartbeat(runs, record):
         return None
-    return f"{found.state.name} for more than {options.pending_minutes:g} minutes, and no process"
+    return f"{record.state.name} for more than {options.pending_minutes:g} minutes, and no process"
 
 
-async def _beats(runs: FoundRuns, found: Found) -> bool:
+async def _has_heartbeat(runs: RunLookup, record: RunRecord) -> bool:
     since = datetime.now(UTC) - timedelta(seconds=runs.options.heartbeat_seconds)
-    wanted = EventFilter(
+    event_filter = EventFilter(
         event=EventNameFilter(name=[HEARTBEAT]),
-        resource=EventResourceFilter(id=[f"prefect.flow-run.{found.id}"]),
-        # A host whose clock is ahead beats in the future.
+        resource=EventResourceFilter(id=[f"prefect.flow-run.{record.id}"]),
+        # The heartbeats of a host whose clock is ahead lie in the future.
         occurred=EventOccurredFilter(since=since, until=datetime.now(UTC) + timedelta(days=1)),
     )
-    return bool((await runs.client.read_events(wanted, limit=1)).events)
+    return bool((await runs.client.read_events(event_filter, limit=1)).events)
 
 
-async def _mark(runs: FoundRuns, found: Found, reason: str) -> None:
-    cancelled = found.state.type == StateType.CANCELLING
-    state: State[Any] = Cancelled(message=reason) if cancelled else Crashed(message=reason)
-    # Not forced: Prefect refuses it where the run has ended meanwhile.
-    answer = await runs.client.set_flow_run_state(found.run.id, state)
-    if answer.status != SetStateStatus.ACCEPT:
+async def _mark(runs: RunLookup, record: RunRecord, reason: str) -> None:
+    is_cancelled = record.state.type == StateType.CANCELLING
+    state: State[Any] = Cancelled(message=reason) if is_cancelled else Crashed(message=reason)
+    # Not forced: Prefect rejects it if the run has ended meanwhile.
+    response = await runs.client.set_flow_run_state(record.run.id, state)
+    if response.status != SetStateStatus.ACCEPT:
         return
-    tasks = await orphan_tasks.end_of(runs, found)
-    done = f"{reason}: marked {state.name}" + (f", with {tasks} of its tasks" if tasks else "")
-    if found.run.deployment_id is None and not cancelled and found.flow in PIPELINES:
-        done += f". To go on: {_command(found)}"
-    runs.note(found, journal.SKIPPED if cancelled else journal.ERROR, done)
-    if cancelled or found.run.deployment_id is None:
-        run_lock.forget(found.store, found.id)
+    tasks = await orphan_tasks.mark_of(runs, record)
+    action = f"{reason}: marked {state.name}" + (f", with {tasks} of its tasks" if tasks else "")
+    if record.run.deployment_id is None and not is_cancelled and record.flow in PIPELINES:
+        action += f". To resume: {_command(record)}"
+    runs.note(record, journal.SKIPPED if is_cancelled else journal.ERROR, action)
+    if is_cancelled or record.run.deployment_id is None:
+        run_lock.forget(record.store, record.id)
 
 
-def _command(found: Found) -> str:
-    given = {name: value for name, value in found.run.parameters.items() if value is not None}
+def _command(record: RunRecord) -> str:
+    parameters = {name: value for name, value in record.run.parameters.items() if value is not None}
     names = {"config": "pipeline", "environment": "environment"}
-    options = [f"--{option} {given.pop(name)}" for name, option in names.items() if name in given]
-    given.pop("traceparent", None)
-    others = f" (and the parameters it had: {', '.join(given)})" if given else ""
-    return " ".join(["ai-workflow run", found.flow, *options]) + others
+    options = [f"--{option} {parameters.pop(name)}" for name, option in names.items() if name in parameters]
+    parameters.pop("traceparent", None)
+    others = f" (and the parameters it had: {', '.join(parameters)})" if parameters else ""
+    return " ".join(["ai-workflow run", record.flow, *options]) + others

@@ -1,4 +1,4 @@
-"""Ends the task runs that are still RUNNING though the process that ran them is gone, and their flow run over."""
+"""Marks orphaned task runs: RUNNING or PENDING although their flow run is over and its process has died."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.states import Crashed
 
 from ai_workflow.evaluation.markdown import inert
-from ai_workflow.orchestration.recovery.run_lookup import FLOWS, Found, FoundRuns, pages
+from ai_workflow.orchestration.recovery.run_lookup import FLOWS, RunAction, RunLookup, RunRecord, pages
 from ai_workflow.telemetry import logs
 
 log = logs.logger("recovery")
 
 
-async def end(runs: FoundRuns) -> None:
-    """Mark the orphans of all runs that ended a while ago: what a task says of itself arrives late."""
+async def mark(runs: RunLookup) -> None:
+    """Mark the orphaned task runs of all flow runs that ended a while ago, because task states arrive late."""
     ended = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(TERMINAL_STATES))),
         end_time=FlowRunFilterEndTime(before_=datetime.now(UTC) - timedelta(seconds=runs.options.settle_seconds)),
     )
-    for orphan in await _orphans(runs, ended):
-        if await _crash(runs, orphan):
-            log.error("task run %s of a run that is over was still running: marked Crashed", orphan.name)
-            runs.done.append({"flow": "", "run": inert(orphan.name), "trace": "", "done": "task run marked Crashed"})
+    for task_run in await _orphans(runs, ended):
+        if await _crash(runs, task_run):
+            log.error("task run %s of a run that is over was still running: marked Crashed", task_run.name)
+            runs.actions.append(RunAction(flow="", run=inert(task_run.name), trace="", done="task run marked Crashed"))
 
 
-async def end_of(runs: FoundRuns, found: Found) -> int:
-    """Mark the orphans of one run, whose process is known to be gone; return how many there were."""
-    orphans = await _orphans(runs, FlowRunFilter(id=FlowRunFilterId(any_=[found.run.id])))
-    return sum([await _crash(runs, orphan) for orphan in orphans])
+async def mark_of(runs: RunLookup, record: RunRecord) -> int:
+    """Mark the orphaned task runs of one run whose process has died, and return their number."""
+    orphans = await _orphans(runs, FlowRunFilter(id=FlowRunFilterId(any_=[record.run.id])))
+    return sum([await _crash(runs, task_run) for task_run in orphans])
 
 
-async def _orphans(runs: FoundRuns, of: FlowRunFilter) -> list[TaskRun]:
+async def _orphans(runs: RunLookup, flow_runs: FlowRunFilter) -> list[TaskRun]:
     unfinished: Any = [StateType.RUNNING, StateType.PENDING]
-    wanted = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=unfinished)))
-    ours = FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
+    task_runs = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=unfinished)))
+    flows = FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
     return await pages(
         lambda offset: runs.client.read_task_runs(
-            flow_filter=ours, flow_run_filter=of, task_run_filter=wanted, limit=200, offset=offset
+            flow_filter=flows, flow_run_filter=flow_runs, task_run_filter=task_runs, limit=200, offset=offset
         )
     )
 
 
-async def _crash(runs: FoundRuns, orphan: TaskRun) -> bool:
+async def _crash(runs: RunLookup, task_run: TaskRun) -> bool:
     state: State[Any] = Crashed(message="its process is gone")
-    answer: OrchestrationResult[Any] = await runs.client.set_task_run_state(orphan.id, state)
-    return answer.status == SetStateStatus.ACCEPT
+    response: OrchestrationResult[Any] = await runs.client.set_task_run_state(task_run.id, state)
+    return response.status == SetStateStatus.ACCEPT

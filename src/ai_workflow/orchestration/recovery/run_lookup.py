@@ -1,4 +1,4 @@
-"""Flow runs as recovery sees them: what Prefect says of a run, with its own settings, lock, trace and journal."""
+"""Lookup of flow runs that need recovery, each with its settings, lock, trace IDs and journal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
@@ -32,17 +32,26 @@ T = TypeVar("T")
 PIPELINES = ("training", "scoring")
 # Crashed runs of these are rescheduled; the next scheduled retention would be a week later.
 RETRIED = (*PIPELINES, "retention")
-# Those that look after runs and versions may have been killed too: such a run is marked, and another one comes in time.
+# Maintenance runs may be killed too: they are marked, and the next scheduled run replaces them.
 FLOWS = (*PIPELINES, "evaluation", "promotion", "retention", "recovery", "reaction", "drill")
-# What crashed longer ago is for a person to decide on.
+# Runs that crashed longer ago are not rescheduled.
 WINDOW = timedelta(days=1)
 _PAGE = 200
 log = logs.logger("recovery")
 
 
+class RunAction(TypedDict):
+    """A row in the table of a recovery run."""
+
+    flow: str
+    run: str
+    trace: str
+    done: str
+
+
 @dataclass(frozen=True)
-class Found:
-    """One flow run."""
+class RunRecord:
+    """A flow run with its state, flow name and settings."""
 
     run: FlowRun
     state: State[Any]
@@ -51,118 +60,119 @@ class Found:
 
     @property
     def id(self) -> str:
-        """The flow run id as text."""
+        """The flow run ID as text."""
         return str(self.run.id)
 
     @property
     def store(self) -> Store:
-        """The store of the run itself."""
+        """The store of the run."""
         return Store(self.settings.store.root)
 
     @property
     def age(self) -> float:
-        """Seconds since it entered its state."""
+        """Seconds since the run entered its state."""
         return (datetime.now(UTC) - self.state.timestamp).total_seconds()
 
     @property
     def is_paused(self) -> bool:
-        """Whether its process waits for a person; a suspended run has none, and none is missed."""
+        """Whether its process waits for a person; a suspended run needs no process."""
         return self.state.type == StateType.PAUSED and not self.state.state_details.pause_reschedule
 
     def lock(self) -> run_lock.Lock:
-        """Return the run's lock as it is now."""
+        """Return the current state of the run's lock."""
         return run_lock.look(self.store, self.id)
 
     def traces(self) -> list[str]:
-        """Return the trace ids that the run may have written under, the most likely one first."""
+        """Return the trace IDs that the run may have used, the most likely one first."""
         holder = self.lock().holder
-        found = [holder.trace_id] if holder and holder.trace_id else []
+        trace_ids = [holder.trace_id] if holder and holder.trace_id else []
         if isinstance(header := self.run.parameters.get("traceparent"), str):
-            # A bad one is what the run failed of.
+            # A run with an invalid header has failed for that reason.
             with suppress(AiWorkflowError):
-                found.append(trace_context.from_traceparent(header))
-        return list(dict.fromkeys([*found, trace_context.id_of_run(self.id)]))
+                trace_ids.append(trace_context.from_traceparent(header))
+        return list(dict.fromkeys([*trace_ids, trace_context.id_of_run(self.id)]))
 
 
-class FoundRuns:
-    """Finds runs on a Prefect server, and notes what was done about them."""
+class RunLookup:
+    """Reads runs from a Prefect server, and records the actions of recovery."""
 
     def __init__(self, client: PrefectClient, settings: Settings, environment: str | None, own_id: str) -> None:
         self.client, self.options = client, settings.recovery
-        self.done: list[dict[str, Any]] = []
+        self.actions: list[RunAction] = []
         self._settings, self._environment, self._own_id = settings, environment, own_id
 
-    def alone(self) -> AbstractContextManager[bool]:
-        """Keep other recoveries of this machine out."""
+    def exclusive(self) -> AbstractContextManager[bool]:
+        """Exclude other recoveries of this machine; the context is False if another one is at work."""
         return run_lock.alone(Store(self._settings.store.root), "recovery")
 
-    async def unfinished(self) -> list[Found]:
+    async def unfinished(self) -> list[RunRecord]:
         """Return the runs that have, or should have, a process."""
-        found = await self._in(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED)
-        return [one for one in found if one.is_paused or one.state.type != StateType.PAUSED]
+        records = await self._in(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED)
+        return [record for record in records if record.is_paused or record.state.type != StateType.PAUSED]
 
-    async def suspended(self) -> list[Found]:
-        """Return the retention runs that wait for a person without a process."""
-        found = await self._in(StateType.PAUSED)
-        return [one for one in found if one.flow == "retention" and not one.is_paused]
+    async def suspended(self) -> list[RunRecord]:
+        """Return the retention runs that wait for a person and have no process."""
+        records = await self._in(StateType.PAUSED)
+        return [record for record in records if record.flow == "retention" and not record.is_paused]
 
-    async def crashed(self) -> list[Found]:
-        """Return the runs that crashed lately."""
-        lately = FlowRunFilterEndTime(after_=datetime.now(UTC) - WINDOW)
-        return await self._in(StateType.CRASHED, end_time=lately)
+    async def crashed(self) -> list[RunRecord]:
+        """Return the runs that crashed within `WINDOW`."""
+        recent = FlowRunFilterEndTime(after_=datetime.now(UTC) - WINDOW)
+        return await self._in(StateType.CRASHED, end_time=recent)
 
-    async def unchanged(self, found: Found) -> bool:
-        """Say whether the run is still in the state in which it was found."""
-        state = (await self.client.read_flow_run(found.run.id)).state
-        return state is not None and state.id == found.state.id
+    async def is_unchanged(self, record: RunRecord) -> bool:
+        """Return whether the run is still in the recorded state."""
+        state = (await self.client.read_flow_run(record.run.id)).state
+        return state is not None and state.id == record.state.id
 
-    def note(self, found: Found, status: str, message: str) -> None:
-        """Write what was done into the journal of the run, the log, and the table of this recovery.
+    def note(self, record: RunRecord, status: str, message: str) -> None:
+        """Record an action in the journal of the run, the log, and the table of this recovery.
 
         Raises:
             StoreError: the journal cannot be written.
         """
-        trace_id = found.traces()[0]
+        trace_id = record.traces()[0]
         event = journal.Event(
-            trace_id, found.settings.pipeline, found.flow, journal.RECOVERY, status, message, flow_run_id=found.id
+            trace_id, record.settings.pipeline, record.flow, journal.RECOVERY, status, message, flow_run_id=record.id
         )
-        journal.Journal(found.store).write(event)
+        journal.Journal(record.store).write(event)
         with trace_context.bound(trace_id=trace_id, stage=journal.RECOVERY):
-            say = log.error if status == journal.ERROR else log.info
-            say("%s run %s: %s", found.flow, found.run.name, message)
-        row = {
-            "flow": found.flow,
-            "run": inert(found.run.name),
-            "trace": trace_context.short(trace_id),
-            "done": inert(message),
-        }
-        self.done.append(row)
+            write = log.error if status == journal.ERROR else log.info
+            write("%s run %s: %s", record.flow, record.run.name, message)
+        self.actions.append(
+            RunAction(
+                flow=record.flow,
+                run=inert(record.run.name),
+                trace=trace_context.short(trace_id),
+                done=inert(message),
+            )
+        )
 
-    async def each(self, found: list[Found], do: Callable[[Found], Awaitable[None]]) -> None:
-        """Do something about each run; where that fails for one, the others are still seen to."""
-        for one in found:
+    async def for_each(self, records: list[RunRecord], action: Callable[[RunRecord], Awaitable[None]]) -> None:
+        """Apply an action to each run; an error of one is logged, and the others follow."""
+        for record in records:
             try:
-                await do(one)
+                await action(record)
             except AiWorkflowError as error:
-                log.error("%s run %s cannot be recovered: %s", one.flow, one.run.name, error)
+                log.error("%s run %s cannot be recovered: %s", record.flow, record.run.name, error)
 
-    async def _in(self, *types: StateType, **filters: Any) -> list[Found]:
+    async def _in(self, *types: StateType, **filters: Any) -> list[RunRecord]:
         state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
-        ours = FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
-        names = {flow.id: flow.name for flow in await self.client.read_flows(flow_filter=ours)}
-        found = await pages(
+        flows = FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
+        names = {flow.id: flow.name for flow in await self.client.read_flows(flow_filter=flows)}
+        runs = await pages(
             lambda offset: self.client.read_flow_runs(
-                flow_filter=ours, flow_run_filter=FlowRunFilter(state=state, **filters), limit=_PAGE, offset=offset
+                flow_filter=flows, flow_run_filter=FlowRunFilter(state=state, **filters), limit=_PAGE, offset=offset
             )
         )
         return [
-            Found(run, run.state, names[run.flow_id], await asyncio.to_thread(self._settings_of, run))
-            for run in found
+            RunRecord(run, run.state, names[run.flow_id], await asyncio.to_thread(self._settings_of, run))
+            for run in runs
             if run.state and run.flow_id in names and str(run.id) != self._own_id
         ]
 
     def _settings_of(self, run: FlowRun) -> Settings:
-        """Return the settings of a run; those of this recovery where they cannot be read."""
+        """Return the settings of a run, or those of this recovery if they cannot be read."""
         return settings_of(run, self._environment) or self._settings
 
 
@@ -173,19 +183,19 @@ def settings_of(run: FlowRun, environment: str | None = None) -> Settings | None
         run: the run.
         environment: the environment of a run that names none.
     """
-    given = run.parameters
+    parameters = run.parameters
     try:
-        chosen = given.get("environment") or environment
-        return loader.load(given.get("config"), environment=chosen, overrides=given.get("overrides")).settings
+        name = parameters.get("environment") or environment
+        return loader.load(parameters.get("config"), environment=name, overrides=parameters.get("overrides")).settings
     except (AiWorkflowError, TypeError, ValueError, AttributeError):
         return None
 
 
 async def pages(read: Callable[[int], Awaitable[list[T]]]) -> list[T]:
-    """Return all that a paged question answers; `read` takes the offset of a page."""
-    found: list[T] = []
-    while page := await read(len(found)):
-        found += page
+    """Return all results of a paged query; `read` takes the offset of a page."""
+    results: list[T] = []
+    while page := await read(len(results)):
+        results += page
         if len(page) < _PAGE:
             break
-    return found
+    return results

@@ -1,4 +1,4 @@
-"""Keeps a flow run to one process, and lets `recovery` see whether that process lives: by the lock of the run."""
+"""Lock of a flow run: one process runs it, and `recovery` sees whether that process lives."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ai_workflow.telemetry import logs
 log = logs.logger("flow")
 
 
-async def claim(store: Store, trace_id: str, *, looks_after: bool = False) -> None:
-    """Hold the lock of the flow run at hand until this process ends.
+async def claim(store: Store, trace_id: str, *, is_maintenance: bool = False) -> None:
+    """Hold the lock of the current flow run until this process ends.
 
     Args:
         store: the store of the run.
-        trace_id: what the run writes under.
-        looks_after: this run looks after those of others: it does not keep their data from being deleted.
+        trace_id: the trace of the run.
+        is_maintenance: whether retention may delete data and checkpoints while this run is at work.
 
     Raises:
-        Abort: another process has this run; Prefect then ends this one, and leaves the state of the run alone.
+        Abort: another process has this run; Prefect then ends this one without a change of state.
         StoreError: the store cannot be written.
         ProcessLimit: no thread can be started to write it.
     """
@@ -35,24 +35,24 @@ async def claim(store: Store, trace_id: str, *, looks_after: bool = False) -> No
     store.require_writable()
     try:
         with process_limit.explained():
-            await asyncio.to_thread(run_lock.hold, store, str(run.id), Holder(trace_id, attempt, looks_after))
+            await asyncio.to_thread(run_lock.hold, store, str(run.id), Holder(trace_id, attempt, is_maintenance))
     except RunHeld as error:
-        log.error("%s: that one goes on, this one ends", error)
+        log.error("%s: that process continues, this one ends", error)
         raise Abort(str(error)) from error
 
 
-def tidy_at_exit(store: Store) -> None:
-    """Have the lock file removed when this process ends; that of a run that crashed stays, for its next attempt."""
+def remove_at_exit(store: Store) -> None:
+    """Remove the lock file when this process ends; a crashed run keeps it for its next attempt."""
     run_lock.drop_at_exit(store, str(current().id))
 
 
 def release(store: Store) -> None:
-    """Release the lock of the flow run at hand: it is suspended, and goes on in another process."""
+    """Release the lock of the current flow run, which is suspended and continues in another process."""
     run_lock.release(store, str(current().id))
 
 
 def current() -> FlowRun:
-    """Return the flow run at hand."""
+    """Return the current flow run."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None

@@ -31,7 +31,7 @@ def chat(name: str) -> Mapping[str, Any] | None:
 
 
 def _block(what: str, kind: Any, name: str) -> object:
-    if not events.is_possible():
+    if not events.is_api_configured():
         return None
     try:
         # Prefect's client would retry for minutes, in which no alert is delivered.

@@ -5,12 +5,10 @@ What becomes of a segment depends on its bytes only: done twice, the second time
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from ai_workflow import json_text
 from ai_workflow.datasets import partitions
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference import prediction_files
+from ai_workflow.storage import locks
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
 from ai_workflow.telemetry.logs import logger
@@ -35,27 +34,10 @@ def compact(store: Store, folder: Path, pipeline: str) -> int:
     """
     rows = 0
     for path in sorted(folder.glob("*.jsonl")):
-        with _closed(path) as is_closed:
-            if is_closed:
+        with locks.abandoned(path) as segment:
+            if segment:
                 rows += _move(store, path, pipeline)
     return rows
-
-
-@contextmanager
-def _closed(path: Path) -> Iterator[bool]:
-    """Say whether nobody writes the segment any more, and keep another compaction away from it."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        yield False
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield path.exists()
 
 
 def _move(store: Store, path: Path, pipeline: str) -> int:

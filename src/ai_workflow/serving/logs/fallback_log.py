@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ai_workflow.serving.routing.fallback_chain import Answered
+from ai_workflow.serving.routing.fallback_chain import ChainResult
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 
@@ -14,7 +14,7 @@ log = logger("serving")
 
 
 class FallbackLog:
-    """Log of requests that another version than the first, or the default, answered.
+    """Log of requests that were not answered by the first version of the chain.
 
     Args:
         now: returns the current time in seconds.
@@ -24,16 +24,16 @@ class FallbackLog:
         self._now = now
         self._logged: dict[tuple[str, str | None], float] = {}
 
-    def report(self, answered: Answered, version: str, trace_id: str) -> None:
+    def report(self, chain_result: ChainResult, version: str, trace_id: str) -> None:
         """Log a fallback with its trace: an ERROR if every model failed, else a WARNING."""
-        now, fallback = self._now(), (version, answered.reasons)
+        now, fallback = self._now(), (version, chain_result.reasons)
         if now - self._logged.get(fallback, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
             return
         recent = {each: at for each, at in self._logged.items() if now - at < _REPEAT_SECONDS}
         self._logged = recent | {fallback: now}
-        all_failed = answered.slot is None and answered.failures
+        all_failed = chain_result.model is None and chain_result.failures
         with trace_context.bound(trace_id=trace_id):
             log.log(
                 logging.ERROR if all_failed else logging.WARNING,
-                "%sanswered by %s: %s", "all models failed, " if all_failed else "", version, answered.reasons,
+                "%sanswered by %s: %s", "all models failed, " if all_failed else "", version, chain_result.reasons,
             )  # fmt: skip

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import math
 import os
@@ -22,7 +21,8 @@ from pathlib import Path
 
 from ai_workflow.errors import StoreError
 from ai_workflow.quality.label_store import FOLDER as LABELS
-from ai_workflow.storage.durable import create_locked, sync_folder, write_error
+from ai_workflow.storage import locks
+from ai_workflow.storage.durable import sync_folder, write_error
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
@@ -96,7 +96,7 @@ class LabelLog:
         self._number += 1
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{self._stem}-{self._number:06d}.jsonl"
-        self._handle = create_locked(path)
+        self._handle = locks.create(path)
         sync_folder(self._folder)
         self._opened, self._bytes = time.monotonic(), 0
 
@@ -120,18 +120,10 @@ class LabelLog:
                 self._next = time.monotonic() + _AGAIN_SECONDS
 
     def _hand_over_one(self, path: Path) -> None:
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            return
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with locks.abandoned(path) as segment:
+            if segment is None:
                 return
-            if not path.exists():
-                return
-            data = file.read()
+            data = segment.read()
             if data:
                 self._store.write(f"{self._place}/{hashlib.sha256(data).hexdigest()[:32]}.jsonl", data)
             path.unlink()

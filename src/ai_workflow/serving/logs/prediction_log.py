@@ -25,7 +25,7 @@ from typing import Any
 import orjson
 
 from ai_workflow.inference import prediction_columns
-from ai_workflow.storage.durable import create_locked
+from ai_workflow.storage import locks
 from ai_workflow.telemetry import logs, metrics
 from ai_workflow.telemetry.logs import logger
 
@@ -42,7 +42,7 @@ log = logger("prediction_log")
 
 
 @dataclass(slots=True)
-class Record:
+class PredictionRecord:
     """One request that was answered."""
 
     moment: float
@@ -96,7 +96,7 @@ class PredictionLog:
         self._folder, self._values, self._id, self._seconds = folder, values, id_column, segment_seconds
         self._compact = list(compact)
         self._stem = secrets.token_hex(4)
-        self._waiting: deque[tuple[int, int, Record | bytes]] = deque()
+        self._waiting: deque[tuple[int, int, PredictionRecord | bytes]] = deque()
         # Rows and bytes so far: the event loop counts those that were added, the thread those that were taken.
         self._added, self._taken = 0, 0
         self._added_bytes, self._taken_bytes = 0, 0
@@ -113,7 +113,7 @@ class PredictionLog:
         self._start_compaction()
         self._thread.start()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: PredictionRecord) -> None:
         """Add a request to the queue; drop and count it where too many rows or bytes wait already."""
         rows = len(record.predictions)
         # A few lines are made here: a thread that makes many at once would keep requests waiting.
@@ -179,7 +179,7 @@ class PredictionLog:
         os.fdatasync(self._handle)
         self._bytes += len(data)
 
-    def _lines(self, record: Record) -> bytes:
+    def _lines(self, record: PredictionRecord) -> bytes:
         width = len(record.data or b"") // len(record.predictions)
         own_id = prediction_columns.of_id(self._id)
         lines = []
@@ -213,7 +213,7 @@ class PredictionLog:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._number += 1
         path = self._folder / f"{self._stem}-{self._number:06d}.jsonl"
-        self._handle = create_locked(path)
+        self._handle = locks.create(path)
         self._opened, self._bytes = time.monotonic(), 0
 
     def _close_segment(self) -> None:

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ai_workflow.features.row_encoder import BadRows, Row
-from ai_workflow.serving.routing.loaded_model import Loaded
+from ai_workflow.serving.routing.loaded_model import LoadedModel
 
 
-class Question(Protocol):
+class InferenceInput(Protocol):
     """Rows that one version after the other may be asked about."""
 
     rows: int
 
-    def quick(self, loaded: Loaded) -> bytes | None:
+    def quick(self, loaded: LoadedModel) -> bytes | None:
         """Return float32 (rows, features) as a version takes it, or None where `careful` must decide.
 
         Raises:
             BadRows: they do not fit the version.
         """
 
-    def careful(self, loaded: Loaded) -> bytes:
+    def careful(self, loaded: LoadedModel) -> bytes:
         """Return the same, slowly.
 
         Raises:
@@ -32,17 +32,17 @@ class Question(Protocol):
         """Return the rows as they were sent, if they have names."""
 
 
-class Named:
+class RowInput:
     """Rows by the names of their columns, raw, as the source has them."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows, self._rows = len(rows), rows
 
-    def quick(self, loaded: Loaded) -> bytes | None:
+    def quick(self, loaded: LoadedModel) -> bytes | None:
         """Return the numbers, or None where a value is not of the plain kind."""
         return loaded.encoder.quick(self._rows)
 
-    def careful(self, loaded: Loaded) -> bytes:
+    def careful(self, loaded: LoadedModel) -> bytes:
         """Return the numbers, or raise with every value that is refused."""
         return loaded.encoder.careful(self._rows)
 
@@ -51,19 +51,19 @@ class Named:
         return self._rows
 
 
-class Numbers:
+class MatrixInput:
     """Features in the order of the version's spec, float32 (rows, width)."""
 
     def __init__(self, data: bytes, rows: int, width: int) -> None:
         self.rows, self._data, self._width = rows, data, width
 
-    def quick(self, loaded: Loaded) -> bytes | None:
+    def quick(self, loaded: LoadedModel) -> bytes | None:
         """Return the numbers, if there are as many as the version takes."""
-        if self._width != loaded.features:
-            raise BadRows(f"{loaded.name} takes {loaded.features} features, and a row here has {self._width}")
+        if self._width != loaded.feature_count:
+            raise BadRows(f"{loaded.name} takes {loaded.feature_count} features, and a row here has {self._width}")
         return self._data
 
-    def careful(self, loaded: Loaded) -> bytes:
+    def careful(self, loaded: LoadedModel) -> bytes:
         """Return the numbers: there is no doubt about them."""
         return self._data
 
@@ -72,7 +72,7 @@ class Numbers:
         return None
 
 
-def rows_of(body: Any, most: int) -> Named:
+def rows_of(body: Any, most: int) -> RowInput:
     """Return the rows of `{"rows": [{column: value}]}`.
 
     Raises:
@@ -85,4 +85,4 @@ def rows_of(body: Any, most: int) -> Named:
     for number, row in enumerate(rows):
         if type(row) is not dict:
             raise BadRows(f"rows[{number}] is not a mapping of columns to values")
-    return Named(rows)
+    return RowInput(rows)

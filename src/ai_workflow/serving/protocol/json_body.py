@@ -25,12 +25,12 @@ def read(body: bytes) -> Any:
     return orjson.loads(body)
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """Return a value as an error message quotes it: shortened, however large or deep the value is."""
     text = reprlib.repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
-def clipped(text: str) -> str:
+def truncated(text: str) -> str:
     """Return a text as an error message quotes it, shortened."""
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

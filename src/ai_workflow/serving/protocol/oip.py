@@ -19,34 +19,34 @@ import orjson
 
 from ai_workflow.features.row_encoder import BadRows
 from ai_workflow.serving.protocol import json_body
-from ai_workflow.serving.protocol.inputs import Named, Numbers, Question
-from ai_workflow.serving.protocol.json_body import clipped, shown
-from ai_workflow.serving.protocol.tensors import DATATYPES, NUMBERS, Output, check, packed, unpacked
+from ai_workflow.serving.protocol.inputs import InferenceInput, MatrixInput, RowInput
+from ai_workflow.serving.protocol.json_body import quoted, truncated
+from ai_workflow.serving.protocol.tensors import DATATYPES, NUMBER_FORMATS, OutputTensor, check_values, pack, unpack
 
 MATRIX = "features"
 _DOUBLE_BYTES = 8
 
 
 @dataclass(slots=True)
-class Infer:
+class InferRequest:
     """One request.
 
     Args:
-        question: what it asks about.
+        input_rows: what it asks about.
         id: what the caller calls it.
         timeout: seconds within which the answer is of use; None: those of the service.
         outputs: output -> whether it is wanted as binary; empty: all of them.
         binary: whether those are wanted as binary that nothing is said of.
     """
 
-    question: Question
+    input_rows: InferenceInput
     id: str | None = None
     timeout: float | None = None
     outputs: dict[str, bool] = field(default_factory=dict)
     binary: bool = False
 
 
-def parse(body: bytes, header: int | None, most: int) -> Infer:
+def parse(body: bytes, header: int | None, most: int) -> InferRequest:
     """Read a request.
 
     Args:
@@ -69,7 +69,7 @@ def parse(body: bytes, header: int | None, most: int) -> Infer:
     for tensor in inputs:
         name, values, rest = _tensor(tensor, rest, most)
         if name in tensors:
-            raise BadRows(f"input '{clipped(name)}' is there twice")
+            raise BadRows(f"input '{truncated(name)}' is there twice")
         tensors[name] = values
     if rest:
         raise BadRows(f"{len(rest)} bytes follow the last binary tensor")
@@ -83,7 +83,7 @@ def parse(body: bytes, header: int | None, most: int) -> Infer:
     if len(set(names)) < len(names):
         raise BadRows("an output is requested twice")
     binary = parameters.get("binary_data_output") is True
-    return Infer(
+    return InferRequest(
         _question(tensors),
         request_id,
         _timeout(parameters),
@@ -96,25 +96,27 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
     """Return a tensor's name, its type, shape and values, and the binary data after it."""
     if type(tensor) is not dict or type(name := tensor.get("name")) is not str:
         raise BadRows("each input must be an object with a `name`")
-    said = clipped(name)
+    said = truncated(name)
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
-    if datatype != "BYTES" and (type(datatype) is not str or datatype not in NUMBERS):
-        raise BadRows(f"input '{said}': datatype {shown(datatype)} is none of {', '.join(DATATYPES)}")
+    if datatype != "BYTES" and (type(datatype) is not str or datatype not in NUMBER_FORMATS):
+        raise BadRows(f"input '{said}': datatype {quoted(datatype)} is none of {', '.join(DATATYPES)}")
     if type(shape) is not list or not 1 <= len(shape) <= 2 or set(map(type, shape)) != {int} or min(shape) < 1:
-        raise BadRows(f"input '{said}': shape {shown(shape)} is not [rows] or [rows, columns], each 1 at least")
+        raise BadRows(f"input '{said}': shape {quoted(shape)} is not [rows] or [rows, columns], each 1 at least")
     if shape[0] > most:
         raise BadRows(f"{shape[0]} rows are more than the {most} that one request may have (service.max_rows)")
     count = shape[0] * (shape[1] if len(shape) > 1 else 1)
     size = _mapping(tensor, "parameters").get("binary_data_size")
     if size is None:
         values = _listed(said, tensor.get("data"), shape, count)
-        check(said, datatype, values)
+        check_values(said, datatype, values)
     else:
         if tensor.get("data") is not None:
             raise BadRows(f"input '{said}' has both `data` and parameters.binary_data_size. Send one of them")
         if type(size) is not int or not 0 <= size <= len(rest):
-            raise BadRows(f"input '{said}': binary_data_size {shown(size)}, and {len(rest)} bytes are left of the body")
-        values, rest = unpacked(said, datatype, rest[:size], count), rest[size:]
+            raise BadRows(
+                f"input '{said}': binary_data_size {quoted(size)}, and {len(rest)} bytes are left of the body"
+            )
+        values, rest = unpack(said, datatype, rest[:size], count), rest[size:]
     return name, (datatype, shape, values), rest
 
 
@@ -132,7 +134,7 @@ def _listed(name: str, data: Any, shape: list[int], count: int) -> list[Any]:
     return values
 
 
-def _question(tensors: dict[str, tuple[str, list[int], Any]]) -> Question:
+def _question(tensors: dict[str, tuple[str, list[int], Any]]) -> InferenceInput:
     if len(tensors) == 1 and MATRIX in tensors and len(tensors[MATRIX][1]) == 2:
         return _matrix(*tensors[MATRIX])
     counts = {shape[0] for _, shape, _ in tensors.values()}
@@ -140,12 +142,12 @@ def _question(tensors: dict[str, tuple[str, list[int], Any]]) -> Question:
         raise BadRows(f"the inputs differ in how many rows they have: {sorted(counts)}")
     for name, (_, shape, _) in tensors.items():
         if shape[1:] not in ([], [1]):
-            raise BadRows(f"input '{clipped(name)}' is one column: its shape is [rows] or [rows, 1], not {shape}")
+            raise BadRows(f"input '{truncated(name)}' is one column: its shape is [rows] or [rows, 1], not {shape}")
     columns = [list(_plain(values)) for _, _, values in tensors.values()]
-    return Named([dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)])
+    return RowInput([dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)])
 
 
-def _matrix(datatype: str, shape: list[int], values: Any) -> Numbers:
+def _matrix(datatype: str, shape: list[int], values: Any) -> MatrixInput:
     if datatype == "BYTES":
         raise BadRows(f"input '{MATRIX}' must be of numbers")
     kinds = set(map(type, values)) if type(values) is list else set()
@@ -153,7 +155,7 @@ def _matrix(datatype: str, shape: list[int], values: Any) -> Numbers:
         raise BadRows(f"input '{MATRIX}' holds values that are not numbers")
     if kinds and kinds <= {int, float} and math.isfinite(sum(values)):
         try:
-            return Numbers(struct.pack(f"<{len(values)}f", *values), shape[0], shape[1])
+            return MatrixInput(struct.pack(f"<{len(values)}f", *values), shape[0], shape[1])
         except (OverflowError, struct.error):
             pass  # more than float32 holds: infinity, as in training
     # `null` is a missing value.
@@ -161,7 +163,7 @@ def _matrix(datatype: str, shape: list[int], values: Any) -> Numbers:
     if np.isinf(numbers).any():
         raise BadRows(f"input '{MATRIX}' holds a number that is not finite")
     with np.errstate(over="ignore"):
-        return Numbers(numbers.astype("<f4").tobytes(), shape[0], shape[1])
+        return MatrixInput(numbers.astype("<f4").tobytes(), shape[0], shape[1])
 
 
 def _plain(values: Any) -> Sequence[Any]:
@@ -200,17 +202,17 @@ def _timeout(parameters: dict[str, Any]) -> float | None:
     return timeout / 1e6
 
 
-def check_outputs(asked: Infer, names: Sequence[str]) -> None:
+def check_outputs(asked: InferRequest, names: Sequence[str]) -> None:
     """Refuse a request for outputs that there are none of.
 
     Raises:
         BadRows: it has one.
     """
     if unknown := [name for name in asked.outputs if name not in names]:
-        raise BadRows(f"there is no output '{clipped(unknown[0])}'; there is {', '.join(names)}")
+        raise BadRows(f"there is no output '{truncated(unknown[0])}'; there is {', '.join(names)}")
 
 
-def answer(body: dict[str, Any], outputs: Sequence[Output], asked: Infer) -> tuple[bytes, int | None]:
+def answer(body: dict[str, Any], outputs: Sequence[OutputTensor], asked: InferRequest) -> tuple[bytes, int | None]:
     """Return the bytes of an answer, and how many of them are JSON, where binary tensors follow.
 
     Outputs are those that are requested, in the order of the request.
@@ -222,7 +224,7 @@ def answer(body: dict[str, Any], outputs: Sequence[Output], asked: Infer) -> tup
     for output in [by_name[name] for name in asked.outputs or by_name if name in by_name]:
         tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
         if asked.outputs.get(output.name, asked.binary):
-            data = packed(output)
+            data = pack(output)
             tensor["parameters"] = {"binary_data_size": len(data)}
             tail.append(data)
         else:

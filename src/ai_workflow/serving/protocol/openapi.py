@@ -9,7 +9,7 @@ from typing import Any
 
 from ai_workflow.config.settings import Column, Settings
 from ai_workflow.serving.protocol import openapi_examples, openapi_schemas
-from ai_workflow.serving.routing.loaded_model import Loaded
+from ai_workflow.serving.routing.loaded_model import LoadedModel
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -39,14 +39,14 @@ class _Seen:
     classes: Sequence[str]
 
     @classmethod
-    def of(cls, loaded: Loaded | None) -> _Seen:
+    def of(cls, loaded: LoadedModel | None) -> _Seen:
         if loaded is None:
             return cls({}, ())
         described = [one for one in loaded.encoder.spec["features"] if one["kind"] == "category" and one["vocabulary"]]
         return cls({one["column"]: one["vocabulary"][0] for one in described}, loaded.classes or ())
 
 
-def document(settings: Settings, loaded: Loaded | None) -> dict[str, Any]:
+def document(settings: Settings, loaded: LoadedModel | None) -> dict[str, Any]:
     """Return the document; where no version is loaded, a row is any object."""
     columns, is_number = loaded.encoder.columns if loaded else {}, settings.task == "regression"
     document: dict[str, Any] = {

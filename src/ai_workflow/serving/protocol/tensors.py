@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 from ai_workflow.features.row_encoder import BadRows
-from ai_workflow.serving.protocol.json_body import shown
+from ai_workflow.serving.protocol.json_body import quoted
 
-NUMBERS = {
+NUMBER_FORMATS = {
     "BOOL": "?", "UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "<i1", "INT16": "<i2",
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
-DATATYPES = ("BYTES", *NUMBERS)
+DATATYPES = ("BYTES", *NUMBER_FORMATS)
 # What a column of each type is called here.
 COLUMN_TYPES = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", "category": "BYTES", "datetime": "BYTES"}
 _LENGTH = struct.Struct("<I")
 # Which JSON values a datatype takes, besides null; FP64 takes every number of JSON.
-_INTEGERS = {name: np.iinfo(kind) for name, kind in NUMBERS.items() if "INT" in name}
-_LARGEST = {name: float(np.finfo(NUMBERS[name]).max) for name in ("FP16", "FP32")}
+_INTEGERS = {name: np.iinfo(kind) for name, kind in NUMBER_FORMATS.items() if "INT" in name}
+_LARGEST = {name: float(np.finfo(NUMBER_FORMATS[name]).max) for name in ("FP16", "FP32")}
 _TYPES: dict[str, frozenset[type]] = {
     "BYTES": frozenset({str}),
     "BOOL": frozenset({bool}),
@@ -35,7 +35,7 @@ _TYPES: dict[str, frozenset[type]] = {
 
 
 @dataclass(slots=True)
-class Output:
+class OutputTensor:
     """One tensor of an answer, as it is in JSON; `data` in row-major order."""
 
     name: str
@@ -44,7 +44,7 @@ class Output:
     data: Sequence[Any]
 
 
-def check(name: str, datatype: str, values: list[Any]) -> None:
+def check_values(name: str, datatype: str, values: list[Any]) -> None:
     """Refuse JSON values that are not of a tensor's datatype; null is a missing value.
 
     Raises:
@@ -59,7 +59,7 @@ def check(name: str, datatype: str, values: list[Any]) -> None:
     for index, value in enumerate(values):
         if value is not None and (type(value) not in types or (low is not None and not low <= value <= high)):
             limits = f" ({low} to {high})" if datatype in _INTEGERS else ""
-            raise BadRows(f"input '{name}'[{index}]: {shown(value)} is not a value of type {datatype}{limits}")
+            raise BadRows(f"input '{name}'[{index}]: {quoted(value)} is not a value of type {datatype}{limits}")
 
 
 def _range(datatype: str) -> tuple[Any, Any]:
@@ -68,14 +68,14 @@ def _range(datatype: str) -> tuple[Any, Any]:
     return (-_LARGEST[datatype], _LARGEST[datatype]) if datatype in _LARGEST else (None, None)
 
 
-def unpacked(name: str, datatype: str, data: memoryview, count: int) -> Any:
+def unpack(name: str, datatype: str, data: memoryview, count: int) -> Any:
     """Return the values of a tensor, row by row: an array of numbers, or a list of texts.
 
     Raises:
         BadRows: the bytes are not so many values of that type.
     """
     if datatype != "BYTES":
-        kind = np.dtype(NUMBERS[datatype])
+        kind = np.dtype(NUMBER_FORMATS[datatype])
         if len(data) != count * kind.itemsize:
             raise BadRows(f"input '{name}' has {len(data)} bytes, and {count} {datatype} take {count * kind.itemsize}")
         if datatype == "BOOL" and len(wrong := np.flatnonzero(np.frombuffer(data, "u1") > 1)):
@@ -96,9 +96,9 @@ def unpacked(name: str, datatype: str, data: memoryview, count: int) -> Any:
         raise BadRows(f"input '{name}' is not UTF-8: {error}") from error
 
 
-def packed(output: Output) -> bytes:
+def pack(output: OutputTensor) -> bytes:
     """Return the bytes of a tensor; a missing text is an empty one, a missing number is NaN."""
     if output.datatype == "BYTES":
         texts = [("" if value is None else str(value)).encode() for value in output.data]
         return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
-    return np.asarray(output.data, dtype=NUMBERS[output.datatype]).tobytes()
+    return np.asarray(output.data, dtype=NUMBER_FORMATS[output.datatype]).tobytes()

@@ -1,4 +1,4 @@
-"""A circuit breaker for one event loop: a version that fails is left alone until it has shown that it answers again."""
+"""Circuit breaker of a model version: after failures it rejects requests until a probe succeeds."""
 
 from __future__ import annotations
 
@@ -6,65 +6,66 @@ from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 
-_WINDOW = 20
-_FEWEST = 5
-_RATE = 0.5
+_WINDOW_CALLS = 20
+_MIN_CALLS = 5
+_FAILURE_RATE = 0.5
 
 
-class State(IntEnum):
-    """Whether calls are let through; the numbers are those of the metric `model_breaker_state`."""
+class BreakerState(IntEnum):
+    """States of a circuit breaker; the values are those of the metric `model_breaker_state`."""
 
     CLOSED = 0
     OPEN = 1
     HALF_OPEN = 2
 
 
-class Breaker:
-    """Opens when half of the last outcomes, five at least, were failures.
+class CircuitBreaker:
+    """A circuit breaker for one event loop; opens when half of the recent calls, at least five, failed.
 
-    Whoever is let through gets a token, the generation of the breaker, and hands it back with the outcome: one that
-    comes after the breaker has changed counts for nothing, neither to open nor to close it. A call without an outcome
-    (its caller went away, the machine stood still) is not recorded, and counts for nothing either.
+    An admitted call gets a token, the generation of the breaker, and returns it with its outcome. Outcomes of an
+    earlier generation are ignored. A call without an outcome is not recorded, such as one whose client disconnected.
 
     Args:
-        changed: told of each new state.
+        on_change: called with each new state.
     """
 
-    def __init__(self, changed: Callable[[State], None] = lambda _: None) -> None:
-        self.state, self._generation, self._changed = State.CLOSED, 0, changed
-        self._outcomes: deque[bool] = deque(maxlen=_WINDOW)
+    def __init__(self, on_change: Callable[[BreakerState], None] = lambda _: None) -> None:
+        self.state = BreakerState.CLOSED
+        self._generation = 0
+        self._on_change = on_change
+        self._outcomes: deque[bool] = deque(maxlen=_WINDOW_CALLS)
 
     def admit(self) -> int | None:
-        """Return a token, or None where the call must not be made."""
-        return self._generation if self.state is State.CLOSED else None
+        """Return a token, or None if the call is rejected."""
+        return self._generation if self.state is BreakerState.CLOSED else None
 
     def probe(self) -> int | None:
-        """Return the one token that decides whether an open breaker closes; None while another probe is under way."""
-        if self.state is not State.OPEN:
+        """Return the token of the call that decides whether an open breaker closes; None during another probe."""
+        if self.state is not BreakerState.OPEN:
             return None
-        self._become(State.HALF_OPEN)
+        self._set_state(BreakerState.HALF_OPEN)
         return self._generation
 
-    def record(self, token: int, ok: bool) -> None:
-        """Take the outcome of a call."""
+    def record(self, token: int, is_success: bool) -> None:
+        """Record the outcome of a call."""
         if token != self._generation:
             return
-        if self.state is State.HALF_OPEN:
-            self._become(State.CLOSED if ok else State.OPEN)
+        if self.state is BreakerState.HALF_OPEN:
+            self._set_state(BreakerState.CLOSED if is_success else BreakerState.OPEN)
             return
-        self._outcomes.append(ok)
-        if ok or len(self._outcomes) < _FEWEST:
+        self._outcomes.append(is_success)
+        if is_success or len(self._outcomes) < _MIN_CALLS:
             return
-        if self._outcomes.count(False) >= _RATE * len(self._outcomes):
-            self._become(State.OPEN)
+        if self._outcomes.count(False) >= _FAILURE_RATE * len(self._outcomes):
+            self._set_state(BreakerState.OPEN)
 
     def open(self) -> None:
-        """Let nobody through until a probe has succeeded."""
-        if self.state is State.CLOSED:
-            self._become(State.OPEN)
+        """Reject calls until a probe has succeeded."""
+        if self.state is BreakerState.CLOSED:
+            self._set_state(BreakerState.OPEN)
 
-    def _become(self, state: State) -> None:
+    def _set_state(self, state: BreakerState) -> None:
         self.state = state
         self._generation += 1
         self._outcomes.clear()
-        self._changed(state)
+        self._on_change(state)

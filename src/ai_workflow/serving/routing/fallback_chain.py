@@ -1,4 +1,4 @@
-"""The fallback chain: `latest`, then `stable`, then the default response, within one absolute deadline."""
+"""Fallback chain: `latest`, then `stable`, then the default response, within one absolute deadline."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ai_workflow.inference import fallback
-from ai_workflow.serving.attempt_metrics import Outcome
-from ai_workflow.serving.routing.job_queue import Answers
-from ai_workflow.serving.routing.served_model import Slot
+from ai_workflow.serving.attempt_metrics import FailureReason
+from ai_workflow.serving.routing.job_queue import PendingResult
+from ai_workflow.serving.routing.served_model import ServedModel
 
 # The resolution of the event loop's clock.
 _CLOCK_SECONDS = 0.001
+_QUEUE_REASONS = (FailureReason.BUSY, FailureReason.TIMEOUT, FailureReason.EXPIRED)
 NOT_LOADED, NOT_PUBLISHED = "not_loaded", "not_published"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A version that did not answer a request.
+class AttemptFailure:
+    """A version that returned no result for a request.
 
     Args:
-        version: its name; empty where there is none.
-        reason: why, as in the label of `inference_fallback_total`.
-        seconds: how long it was waited for; 0: the request was not put to it.
-        text: the same in words, where a version was not loaded or there is none.
+        version: its name; empty if there is no version.
+        reason: the label `reason` of `inference_fallback_total`.
+        seconds: duration of the attempt; 0: the request was not sent to the version.
+        text: the message if the version is not loaded or there is no version.
     """
 
     version: str
@@ -37,125 +38,126 @@ class Failure:
         return self.text or f"{self.version}: {self.reason}"
 
 
-UNPUBLISHED = Failure("", NOT_PUBLISHED, text="no version is published")
+UNPUBLISHED = AttemptFailure("", NOT_PUBLISHED, text="no version is published")
 
 
 @dataclass(slots=True, eq=False)
-class Answered:
+class ChainResult:
     """The outcome of a request.
 
     Args:
-        slot: the version that answered; None: none did.
-        values: its answers, (rows x outputs).
-        failures: the versions before it, in their order.
-        seconds: how long the version that answered took.
-        last: why the last version that was asked did not answer.
+        model: the version that returned the result; None: all failed.
+        values: its outputs, (rows x outputs).
+        failures: the versions that failed before it, in order.
+        seconds: duration of the successful attempt.
+        last_failure: why the last version to which the request was sent failed.
     """
 
-    slot: Slot | None
+    model: ServedModel | None
     values: Sequence[float]
-    failures: Sequence[Failure] = ()
+    failures: Sequence[AttemptFailure] = ()
     seconds: float = 0.0
-    last: Outcome | None = None
+    last_failure: FailureReason | None = None
 
     @property
-    def fell_back(self) -> bool:
-        """Whether the first version in line did not answer."""
+    def is_fallback(self) -> bool:
+        """Whether the first version of the chain failed."""
         return bool(self.failures)
 
     @property
     def is_expired(self) -> bool:
-        """Whether the first version in line did not answer because the deadline of the caller had passed."""
-        return bool(self.failures) and self.failures[0].reason == Outcome.EXPIRED
+        """Whether the first version of the chain failed because the deadline of the client had passed."""
+        return bool(self.failures) and self.failures[0].reason == FailureReason.EXPIRED
 
     @property
     def reasons(self) -> str | None:
-        """Return why not, for each version that did not answer."""
+        """Return the failure reason of each version that failed, or None."""
         return "; ".join(map(str, self.failures)) or None
 
     @property
     def attempts(self) -> str:
-        """Return each version that was tried, with its outcome and seconds, for the log."""
-        made = [f"{failure} after {failure.seconds:.4f} s" for failure in self.failures]
-        made += [f"{self.slot.name}: answered after {self.seconds:.4f} s"] if self.slot else ["no version answered"]
-        return "; ".join(made)
+        """Return each attempt with its outcome and seconds, for the log."""
+        attempts = [f"{failure} after {failure.seconds:.4f} s" for failure in self.failures]
+        last = f"{self.model.name}: answered after {self.seconds:.4f} s" if self.model else "no version answered"
+        return "; ".join([*attempts, last])
 
     @property
-    def slowest(self) -> float:
-        """Return the seconds of the version that took the longest."""
+    def slowest_seconds(self) -> float:
+        """Return the seconds of the longest attempt."""
         return max(self.seconds, *(failure.seconds for failure in self.failures), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """The versions in the order in which they are asked.
+class FallbackChain:
+    """Model versions in the order in which a request is sent to them.
 
     Args:
-        slots: those that are loaded.
-        absent: why the version that should be first is not among them, if so.
-        missing: why later versions are not among them.
+        models: the versions that are loaded.
+        absent: why the version that should be first is not loaded, if so.
+        missing: why later versions are not loaded.
     """
 
-    slots: tuple[Slot, ...] = ()
-    absent: Failure | None = None
-    missing: tuple[Failure, ...] = ()
+    models: tuple[ServedModel, ...] = ()
+    absent: AttemptFailure | None = None
+    missing: tuple[AttemptFailure, ...] = ()
 
     @property
-    def first(self) -> Slot | None:
-        """The version that requests are checked against."""
-        return self.slots[0] if self.slots else None
+    def first(self) -> ServedModel | None:
+        """The version whose schema requests are validated against."""
+        return self.models[0] if self.models else None
 
     @property
     def absence(self) -> str | None:
-        """Return why the version that should be first is not loaded, in words."""
+        """Return the message for `absent`."""
         return str(self.absent) if self.absent else None
 
-    def named(self, name: str) -> Slot | None:
-        """Return a version that is loaded, by its name."""
-        return next((slot for slot in self.slots if slot.name == name), None)
+    def find(self, name: str) -> ServedModel | None:
+        """Return a loaded version by its name."""
+        return next((model for model in self.models if model.name == name), None)
 
-    async def answer(
+    async def predict(
         self,
-        rows: int,
-        encoded: Callable[[Slot], bytes | None],
-        end: float,
+        row_count: int,
+        encode: Callable[[ServedModel], bytes | None],
+        deadline: float,
         trace_id: str = "",
         *,
-        expires: bool = False,
-    ) -> Answered:
-        """Return the first answer that comes in time, and count what each version did.
+        is_client_deadline: bool = False,
+    ) -> ChainResult:
+        """Return the first result before the deadline, and count the attempt of each version.
 
         Args:
-            rows: how many are asked about.
-            encoded: gives them as a version takes them; None where they do not fit it.
-            end: the deadline, in the loop's time.
-            trace_id: of the request.
-            expires: whether the caller set the deadline: after it no version gets the request, and none counts as late.
+            row_count: number of rows of the request.
+            encode: returns the rows encoded for a version; None if they do not fit its schema.
+            deadline: in the time of the event loop.
+            trace_id: the trace of the request.
+            is_client_deadline: whether the client set the deadline; expired attempts then do not count as timeouts.
         """
-        time = asyncio.get_running_loop().time
+        now = asyncio.get_running_loop().time
         failures = [self.absent] if self.absent else []
-        last: Outcome | None = None
-        for place, slot in enumerate(self.slots, 1):
-            data, began = encoded(slot), time()
-            until = fallback.until(began, end, another=place < len(self.slots))
-            sent: Answers | Outcome
+        last_failure: FailureReason | None = None
+        for position, model in enumerate(self.models, 1):
+            data = encode(model)
+            started_at = now()
+            attempt_deadline = fallback.until(started_at, deadline, another=position < len(self.models))
+            pending: PendingResult | FailureReason
             if data is None:
-                sent = Outcome.UNFIT
-            elif expires and began + _CLOCK_SECONDS > end:
-                sent = Outcome.EXPIRED
+                pending = FailureReason.UNFIT
+            elif is_client_deadline and started_at + _CLOCK_SECONDS > deadline:
+                pending = FailureReason.EXPIRED
             else:
-                sent = slot.answer(data, rows, until, expires=expires)
-            if isinstance(sent, Outcome):
-                slot.attempts.refused(sent, trace_id)
-                failures.append(Failure(slot.name, sent.value))
-                last = sent if sent in (Outcome.BUSY, Outcome.TIMEOUT, Outcome.EXPIRED) else last
+                pending = model.submit(data, row_count, attempt_deadline, is_client_deadline=is_client_deadline)
+            if isinstance(pending, FailureReason):
+                model.attempts.record_skipped(pending, trace_id)
+                failures.append(AttemptFailure(model.name, pending.value))
+                last_failure = pending if pending in _QUEUE_REASONS else last_failure
                 continue
-            outcome = await sent
-            seconds = time() - began
-            if not isinstance(outcome, Outcome):
-                slot.attempts.answered(seconds, trace_id, fell_back=bool(failures))
-                return Answered(slot, outcome, failures, seconds)
-            slot.attempts.failed(outcome, seconds, trace_id)
-            failures.append(Failure(slot.name, outcome.value, seconds))
-            last = outcome
-        return Answered(None, (), [*failures, *self.missing] or [UNPUBLISHED], last=last)
+            result = await pending
+            seconds = now() - started_at
+            if not isinstance(result, FailureReason):
+                model.attempts.record_success(seconds, trace_id, is_fallback=bool(failures))
+                return ChainResult(model, result, failures, seconds)
+            model.attempts.record_failure(result, seconds, trace_id)
+            failures.append(AttemptFailure(model.name, result.value, seconds))
+            last_failure = result
+        return ChainResult(None, (), [*failures, *self.missing] or [UNPUBLISHED], last_failure=last_failure)

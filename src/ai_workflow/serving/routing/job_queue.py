@@ -1,4 +1,4 @@
-"""What waits for one version: sent in batches that come together by themselves, given up when its time is over."""
+"""Request queue of one model version: batches jobs that wait while the worker is busy, and expires late ones."""
 
 from __future__ import annotations
 
@@ -9,137 +9,148 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ai_workflow.serving.attempt_metrics import Outcome
+from ai_workflow.serving.attempt_metrics import FailureReason
 
-# Rows that wait while the process is busy go together, up to so many.
+# Rows that wait while the worker is busy are sent together, up to this many.
 _BATCH_ROWS = 128
-# A timer that fires so many seconds late, and this share of a job's time, means that the service stood still.
-_LATE, _STALLED_SHARE = 0.02, 0.5
-_TICK = 0.001
+# The service was stalled if a timer fires this late, and later than this share of the time that a job had.
+_LATE_SECONDS, _STALLED_SHARE = 0.02, 0.5
+_TICK_SECONDS = 0.001
 
-Answers = asyncio.Future[Sequence[float] | Outcome]
+PendingResult = asyncio.Future[Sequence[float] | FailureReason]
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Rows of one request at one version, sent together; `expires` if the caller set the deadline."""
+    """The rows of one request for one version; times are those of the event loop."""
 
     data: bytes
     rows: int
-    until: float
+    deadline: float
     token: int
-    answered: Answers
-    added: float
-    expires: bool = False
+    result: PendingResult
+    queued_at: float
+    is_client_deadline: bool = False
 
 
-class Owner(Protocol):
+class QueueOwner(Protocol):
     """The owner of a queue."""
 
-    def ask(self, rows: int, data: bytes) -> None:
-        """Send a batch to the model."""
+    def send(self, rows: int, data: bytes) -> None:
+        """Send a batch to the worker."""
 
-    def expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
-        """Handle jobs whose time is over; they are still in the queue."""
+    def on_expired(self, jobs: Sequence[Job], *, was_stalled: bool) -> None:
+        """Handle jobs whose deadline has passed; they are still in the queue."""
 
-    def hung(self, seconds: float) -> None:
-        """Handle a batch that has not been answered for `seconds`."""
+    def on_hang(self, seconds: float) -> None:
+        """Handle a batch that has had no reply for `seconds`."""
 
 
 class JobQueue:
-    """The jobs of one version in their order; one batch is with the model, the others wait.
+    """The jobs of one version in order; one batch is with the worker, the others wait.
 
     Args:
-        owner: sends batches, and handles what is late.
-        hang: seconds after which a batch without an answer has hung.
-        most_rows: as many rows as a batch of several requests has at most.
+        owner: sends batches and handles late jobs.
+        hang_seconds: age at which a batch without a reply counts as hung.
+        max_batch_rows: limit of rows of a batch of several jobs.
     """
 
-    def __init__(self, owner: Owner, hang: float, most_rows: int = _BATCH_ROWS) -> None:
-        self._owner, self._hang, self._most_rows = owner, hang, min(most_rows, _BATCH_ROWS)
+    def __init__(self, owner: QueueOwner, hang_seconds: float, max_batch_rows: int = _BATCH_ROWS) -> None:
+        self._owner = owner
+        self._hang_seconds = hang_seconds
+        self._max_batch_rows = min(max_batch_rows, _BATCH_ROWS)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Job] = deque()
         self._batch: list[Job] = []
-        self._sent, self._wake = math.inf, math.inf
+        self._sent_at = math.inf
+        self._timer_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
-        # Whether the batch with the model has not been answered in time.
-        self.is_late = False
-        # Batches that the model has answered.
-        self.replies = 0
+        # Whether the batch with the worker has missed its deadline.
+        self.is_batch_late = False
+        self.completed_batches = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._batch)
 
-    def add(self, data: bytes, rows: int, until: float, token: int, *, expires: bool = False) -> Answers:
-        """Add a job; it is sent at once if no batch is with the model."""
-        job = Job(data, rows, until, token, self._loop.create_future(), self._loop.time(), expires)
+    def add(
+        self, data: bytes, rows: int, deadline: float, token: int, *, is_client_deadline: bool = False
+    ) -> PendingResult:
+        """Add a job; send it at once if no batch is with the worker."""
+        job = Job(data, rows, deadline, token, self._loop.create_future(), self._loop.time(), is_client_deadline)
         self._waiting.append(job)
         if not self._batch:
             self._send()
-        due = min(until, self._sent + self._hang)
-        if due < self._wake:
-            self._wake_at(due)
-        return job.answered
+        due = min(deadline, self._sent_at + self._hang_seconds)
+        if due < self._timer_at:
+            self._set_timer(due)
+        return job.result
 
     @property
-    def age(self) -> float:
-        """Return the seconds that the batch has been with the model; 0 where there is none."""
-        return max(0.0, self._loop.time() - self._sent)
+    def batch_age(self) -> float:
+        """Return the seconds since the batch was sent to the worker; 0 without a batch."""
+        return max(0.0, self._loop.time() - self._sent_at)
 
     def drop_waiting(self) -> list[Job]:
-        """Take back what was not sent to the model."""
+        """Remove and return the jobs that were not sent to the worker."""
         waiting = list(self._waiting)
         self._waiting.clear()
         return waiting
 
-    def answered(self) -> list[Job]:
-        """Take back the batch that the model has answered, and send the next one."""
-        batch, self._batch, self._sent = self._batch, [], math.inf
-        self.replies += 1
-        self.is_late = False
+    def complete_batch(self) -> list[Job]:
+        """Remove and return the batch to which the worker replied, and send the next one."""
+        batch = self._batch
+        self._batch = []
+        self._sent_at = math.inf
+        self.completed_batches += 1
+        self.is_batch_late = False
         if self._waiting:
             self._send()
         return batch
 
     def clear(self) -> tuple[list[Job], list[Job]]:
-        """Take back everything: what was with the model, and what waited."""
-        found = self._batch, list(self._waiting)
-        self._batch, self._sent, self.is_late = [], math.inf, False
+        """Remove and return all jobs: those with the worker, and those that waited."""
+        removed = self._batch, list(self._waiting)
+        self._batch = []
+        self._sent_at = math.inf
+        self.is_batch_late = False
         self._waiting.clear()
-        self._wake_at(math.inf)
-        return found
+        self._set_timer(math.inf)
+        return removed
 
     def _send(self) -> None:
-        """Send what waits, as much as goes together; what nobody waits for any more is dropped."""
+        """Send waiting jobs as one batch, up to the limit of rows; jobs that already have a result are dropped."""
         waiting, batch, rows = self._waiting, self._batch, 0
-        while waiting and (not batch or rows + waiting[0].rows <= self._most_rows):
+        while waiting and (not batch or rows + waiting[0].rows <= self._max_batch_rows):
             job = waiting.popleft()
-            if not job.answered.done():
+            if not job.result.done():
                 batch.append(job)
                 rows += job.rows
         if batch:
-            self._sent, self.is_late = self._loop.time(), False
-            self._owner.ask(rows, batch[0].data if len(batch) == 1 else b"".join([job.data for job in batch]))
+            self._sent_at = self._loop.time()
+            self.is_batch_late = False
+            self._owner.send(rows, batch[0].data if len(batch) == 1 else b"".join([job.data for job in batch]))
 
-    def _wake_at(self, moment: float) -> None:
-        """Have one timer for all jobs: one for each would cost as much as its answer."""
+    def _set_timer(self, at: float) -> None:
+        """Set the timer that all jobs share: a timer for each job would cost as much as its prediction."""
         if self._timer is not None:
             self._timer.cancel()
-        self._wake = moment
-        self._timer = self._loop.call_at(moment, self._woken, moment) if moment < math.inf else None
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._on_timer, at) if at < math.inf else None
 
-    def _woken(self, moment: float, late: float = 0.0) -> None:
+    def _on_timer(self, due: float, delay: float = 0.0) -> None:
         now = self._loop.time()
-        if now - moment > _LATE and not late:
-            # Answers may lie in the socket: they come first.
-            self._timer = self._loop.call_later(_TICK, self._woken, now, now - moment)
+        if now - due > _LATE_SECONDS and not delay:
+            # Replies may be unread in the socket: they are processed first.
+            self._timer = self._loop.call_later(_TICK_SECONDS, self._on_timer, now, now - due)
             return
-        over = [job for job in (*self._batch, *self._waiting) if job.until <= now and not job.answered.done()]
-        stalled = [job for job in over if late > max(_LATE, _STALLED_SHARE * (job.until - job.added))]
-        for jobs, stood_still in ((stalled, True), ([job for job in over if job not in stalled], False)):
+        expired = [job for job in (*self._batch, *self._waiting) if job.deadline <= now and not job.result.done()]
+        stalled = [
+            job for job in expired if delay > max(_LATE_SECONDS, _STALLED_SHARE * (job.deadline - job.queued_at))
+        ]
+        for jobs, was_stalled in ((stalled, True), ([job for job in expired if job not in stalled], False)):
             if jobs:
-                self._owner.expired(jobs, stood_still=stood_still)
-        if now - self._sent >= self._hang and not late:
-            self._owner.hung(now - self._sent)
-        untils = [job.until for job in (*self._batch, *self._waiting) if not job.answered.done()]
-        self._wake_at(max(min([self._sent + self._hang, *untils]), now + _TICK))
+                self._owner.on_expired(jobs, was_stalled=was_stalled)
+        if now - self._sent_at >= self._hang_seconds and not delay:
+            self._owner.on_hang(now - self._sent_at)
+        deadlines = [job.deadline for job in (*self._batch, *self._waiting) if not job.result.done()]
+        self._set_timer(max(min([self._sent_at + self._hang_seconds, *deadlines]), now + _TICK_SECONDS))

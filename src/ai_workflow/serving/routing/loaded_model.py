@@ -1,4 +1,4 @@
-"""A version's files in memory: verified, leased, and what is needed to ask it."""
+"""A model version in memory: verified files, feature encoder, golden rows and the lease."""
 
 from __future__ import annotations
 
@@ -23,119 +23,119 @@ if TYPE_CHECKING:
 
     from ai_workflow.features.spec import FeatureSpec
 
-# As many as the answers to one batch may be: they are checked on the event loop.
+# Limit of output values of one batch, because they are validated on the event loop.
 MAX_VALUES = 2_000_000
-# Rounding may carry a probability that far out of its range.
+# Tolerance for rounding of probabilities at 0 and 1.
 _ROUNDING = 1e-5
 
 
 @dataclass(eq=False)
-class Loaded:
-    """One version; `close` gives its memory and its lease back.
+class LoadedModel:
+    """A loaded model version; `close` releases its memory and its lease.
 
     Args:
         name: model_v<major>.<minor>.
         kind: its model family.
-        model: an open file with the model's bytes.
-        encoder: turns rows into what the model takes.
-        classes: what it tells apart; None for a regression.
-        golden: rows whose answers are known.
+        model_fd: an open file with the model's bytes.
+        encoder: encodes rows as features of the model.
+        classes: its classes; None for a regression.
+        golden: rows with their expected outputs.
     """
 
     name: str
     kind: str
-    model: int
+    model_fd: int
     encoder: Encoder
     classes: list[str] | None
     golden: Golden
-    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
-    def features(self) -> int:
-        """How many numbers a row has."""
+    def feature_count(self) -> int:
+        """Number of features of a row."""
         return self.encoder.width
 
     @property
-    def outputs(self) -> int:
-        """How many numbers answer a row."""
+    def output_count(self) -> int:
+        """Number of outputs for a row."""
         return len(self.classes) if self.classes else 1
 
     @property
-    def schema(self) -> str:
-        """The same for versions that take the same numbers."""
+    def encoding_id(self) -> str:
+        """Fingerprint that versions with the same encoding of rows share."""
         return self.encoder.fingerprint
 
-    def makes_sense(self, answers: Sequence[float]) -> bool:
-        """Return whether numbers can be answers: finite, and probabilities where there are classes."""
-        if len(answers) > FEW_VALUES:
-            low, high = _range(answers)
+    def is_valid_output(self, values: Sequence[float]) -> bool:
+        """Return whether outputs are finite, and probabilities if the model has classes."""
+        if len(values) > FEW_VALUES:
+            low, high = _range(values)
             is_finite = math.isfinite(low) and math.isfinite(high)
         else:
-            is_finite = math.isfinite(sum(answers))
-            low, high = (min(answers), max(answers)) if self.classes is not None else (0.0, 0.0)
+            is_finite = math.isfinite(sum(values))
+            low, high = (min(values), max(values)) if self.classes is not None else (0.0, 0.0)
         return is_finite and (self.classes is None or (low >= -_ROUNDING and high <= 1 + _ROUNDING))
 
     @property
-    def trial(self) -> np.ndarray:
-        """Rows that show whether it answers, float32 (rows, features): the golden ones, else one without a value."""
+    def probe_rows(self) -> np.ndarray:
+        """Rows for health probes, float32 (rows, features): the golden rows, else one row of missing values."""
         import numpy as np
 
-        return self.golden.x if len(self.golden.x) else np.full((1, self.features), np.nan, dtype=np.float32)
+        return self.golden.x if len(self.golden.x) else np.full((1, self.feature_count), np.nan, dtype=np.float32)
 
-    def differs(self, answers: Sequence[float], row: int | None = None) -> str | None:
-        """Return how answers to the trial are not the known ones, or None if they are, or none are known.
+    def golden_mismatch(self, outputs: Sequence[float], row: int | None = None) -> str | None:
+        """Return how outputs differ from the expected ones; None if they match or the version has no golden rows.
 
         Args:
-            answers: to the rows of the trial, or to one of them.
-            row: the number of that row.
+            outputs: outputs for all probe rows, or for one of them.
+            row: the index of that row.
         """
-        known, first = self.golden, row or 0
-        if not len(known.x):
+        expected = self.golden
+        if not len(expected.x):
             return None
         if row is not None:
-            known = replace(known, x=known.x[row : row + 1], answers=known.answers[row : row + 1])
-        wrong = known.wrong(answers)
-        return f"another answer to golden row {first + wrong[0]}" if wrong else None
+            expected = replace(expected, x=expected.x[row : row + 1], answers=expected.answers[row : row + 1])
+        mismatches = expected.wrong(outputs)
+        return f"other output for golden row {(row or 0) + mismatches[0]} than expected" if mismatches else None
 
     def close(self) -> None:
-        """Give back the memory and the lease."""
-        self._held.close()
+        """Release the memory and the lease."""
+        self._resources.close()
 
 
 def _range(numbers: Sequence[float]) -> tuple[float, float]:
-    """Return the smallest and the largest of many numbers; NaN where one is NaN."""
+    """Return minimum and maximum of many numbers; NaN if there is a NaN."""
     import numpy as np
 
     values = np.asarray(numbers, dtype=np.float64)
     return float(values.min()), float(values.max())
 
 
-def load(registry: Registry, name: str) -> Loaded:
-    """Read a version, by its name or an alias, and hold a lease on it; takes milliseconds, or as long as the store.
+def load(registry: Registry, name: str) -> LoadedModel:
+    """Read a version by its name or an alias, and hold a lease on it; blocks on the store.
 
     Raises:
-        AiWorkflowError: there is no such version, or one of its files is missing or damaged.
-        KeyError, TypeError, ValueError: they are not what a publisher writes.
+        AiWorkflowError: the version does not exist, or one of its files is missing or damaged.
+        KeyError, TypeError, ValueError: a file has another form than the publisher writes.
     """
-    with contextlib.ExitStack() as held:
-        version = held.enter_context(registry.leased(name, "service"))
-        known = golden_rows.read(registry, version)
-        spec = known.spec
-        model = sealed(version.name, registry.read(version, version.manifest["model_file"]))
-        held.callback(os.close, model)
-        return Loaded(
+    with contextlib.ExitStack() as resources:
+        version = resources.enter_context(registry.leased(name, "service"))
+        golden = golden_rows.read(registry, version)
+        spec = golden.spec
+        model_fd = sealed(version.name, registry.read(version, version.manifest["model_file"]))
+        resources.callback(os.close, model_fd)
+        return LoadedModel(
             name=version.name,
             kind=version.manifest["kind"],
-            model=model,
-            encoder=Encoder(spec, _encoding(spec)),
+            model_fd=model_fd,
+            encoder=Encoder(spec, _encoding_id(spec)),
             classes=spec["classes"],
-            golden=known,
-            _held=held.pop_all(),
+            golden=golden,
+            _resources=resources.pop_all(),
         )
 
 
-def _encoding(spec: FeatureSpec) -> str:
-    """Return a fingerprint that is the same for versions that make the same numbers of the same rows."""
+def _encoding_id(spec: FeatureSpec) -> str:
+    """Return a fingerprint that versions share if they encode the same rows as the same features."""
     return fingerprint.of(
         spec["features"], spec["schema"], spec["classes"], spec.get("cells") or {}, cell_reader.known(spec)
     )

@@ -1,4 +1,4 @@
-"""Brings a version back after a fault, and finds a fault of an idle version before a request does."""
+"""Recovery of a model version after a fault, and health probes of idle versions with golden rows."""
 
 from __future__ import annotations
 
@@ -7,161 +7,164 @@ import math
 from typing import Protocol
 
 from ai_workflow.inference.model_worker import ModelGone
-from ai_workflow.serving.attempt_metrics import Attempts, Outcome
-from ai_workflow.serving.routing.circuit_breaker import Breaker
+from ai_workflow.serving.attempt_metrics import AttemptMetrics, FailureReason
+from ai_workflow.serving.routing.circuit_breaker import CircuitBreaker
 from ai_workflow.serving.routing.job_queue import JobQueue
-from ai_workflow.serving.routing.loaded_model import Loaded
+from ai_workflow.serving.routing.loaded_model import LoadedModel
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 
-# Between two attempts: at least so long, and so many times the CPU time that starting a process costs.
-_PAUSE_SECONDS, _PAUSE_FACTOR, _LONGEST_PAUSE_SECONDS = 0.5, 10, 60.0
-# A version without traffic is probed after so long, and so many times what a probe takes.
+# Pause between two attempts: a multiple of the CPU time that starting a worker costs, within these bounds.
+_MIN_PAUSE_SECONDS, _PAUSE_FACTOR, _MAX_PAUSE_SECONDS = 0.5, 10, 60.0
+# Pause between two probes of an idle version: at least this long, and a multiple of the duration of a probe.
 _IDLE_SECONDS, _IDLE_FACTOR = 1.0, 100
-# A version that has come back gets one request at a time for so long, and is left alone at its first failure.
+# A version that has recovered gets one request at a time for this long, and is suspended at its first failure.
 TRIAL_SECONDS = 1.0
-# A probe has no deadline of its own: the queue kills a process that hangs.
-_NO_DEADLINE = 3600.0
+# Timeout of a probe: the queue kills a worker that hangs long before.
+_PROBE_TIMEOUT_SECONDS = 3600.0
 log = logger("serving")
 
 
 class Recoverable(Protocol):
-    """A version and its process."""
+    """A version with a worker process."""
 
     name: str
-    loaded: Loaded
-    attempts: Attempts
+    loaded: LoadedModel
+    attempts: AttemptMetrics
     start_cost: float
-    problem: Outcome
+    problem: FailureReason
 
     @property
-    def answers(self) -> bool:
-        """Whether it is asked, at present."""
+    def is_available(self) -> bool:
+        """Whether the version accepts requests."""
 
     @property
     def has_process(self) -> bool:
-        """Whether there is a process."""
+        """Whether the version has a worker."""
 
-    def hung(self, seconds: float) -> None:
-        """Kill the process."""
+    def on_hang(self, seconds: float) -> None:
+        """Kill a worker that hangs."""
 
-    def fail(self, outcome: Outcome) -> None:
-        """Leave it alone until it answers its golden rows."""
+    def suspend(self, reason: FailureReason) -> None:
+        """Reject requests until the golden rows succeed."""
 
     async def restart(self) -> None:
-        """Start a process, unless there is one."""
+        """Start a worker if the version has none."""
 
-    async def golden(self, seconds: float, row: int | None = None) -> Outcome | str | None:
-        """Return how golden rows are not answered as they should be, if so."""
+    async def check_golden(self, timeout: float, row: int | None = None) -> FailureReason | str | None:
+        """Send golden rows to the model, and return the failure or mismatch, if any."""
 
 
 class Recovery:
-    """The way back of one version.
+    """The recovery loop and the idle probes of one version.
 
     Args:
         version: the version.
-        queue: the requests before it.
+        queue: its request queue.
         breaker: its circuit breaker.
-        patience: seconds in which it must answer.
+        attempt_timeout: seconds after which a missing reply counts as a failure.
     """
 
-    def __init__(self, version: Recoverable, queue: JobQueue, breaker: Breaker, patience: float) -> None:
-        self._version, self._breaker, self._patience = version, breaker, patience
+    def __init__(self, version: Recoverable, queue: JobQueue, breaker: CircuitBreaker, attempt_timeout: float) -> None:
+        self._version = version
         self._queue = queue
+        self._breaker = breaker
+        self._attempt_timeout = attempt_timeout
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._probes: asyncio.Task[None] | None = None
         self._trial_until = -math.inf
-        # Log lines about a fault share a trace: alerts name it where no request has met the fault.
+        # Log lines about a fault share a trace: alerts name it if no request has met the fault.
         self.trace_id = trace_context.new_id()
 
     @property
     def is_active(self) -> bool:
-        """Whether the version is being brought back."""
+        """Whether a recovery is running."""
         return self._task is not None and not self._task.done()
 
     @property
     def is_on_trial(self) -> bool:
-        """Whether the version has only just come back."""
+        """Whether the version has recovered only recently."""
         return self._loop.time() < self._trial_until
 
-    def begin(self) -> None:
-        """Bring the version back, unless that is under way."""
+    def start(self) -> None:
+        """Start a recovery, unless one is running."""
         if not self.is_active:
             with trace_context.bound(trace_id=self.trace_id):
-                self._task = self._loop.create_task(self._bring_back())
+                self._task = self._loop.create_task(self._recover())
 
-    def watch(self) -> None:
-        """Probe the version whenever it is idle."""
+    def start_probes(self) -> None:
+        """Start to probe the version whenever it is idle."""
         self._probes = self._loop.create_task(self._probe_idle())
 
     def close(self) -> None:
-        """Stop both."""
+        """Stop the recovery and the probes."""
         for task in (self._task, self._probes):
             if task is not None:
                 task.cancel()
 
-    async def _bring_back(self) -> None:
-        """Try until the version answers its golden rows again, the more seldom the more an attempt costs."""
+    async def _recover(self) -> None:
+        """Repeat attempts until the golden rows succeed; pauses grow with the cost of an attempt."""
         version = self._version
-        log.warning("%s is left alone: %s", version.name, version.problem)
-        version.attempts.left_alone(version.problem, self.trace_id)
+        log.warning("%s is suspended: %s", version.name, version.problem)
+        version.attempts.record_fault(version.problem, self.trace_id)
         self._breaker.open()
-        # A version that fails in its trial waits as after a failed attempt.
-        is_ready = not self.is_on_trial and (not version.has_process or self._queue.age >= self._hang)
-        pause = 0.0 if is_ready else self._pause
+        # A version that fails on trial waits as after a failed attempt.
+        can_start = not self.is_on_trial and (not version.has_process or self._queue.batch_age >= self._hang_seconds)
+        pause = 0.0 if can_start else self._pause
         while True:
             await asyncio.sleep(pause)
             problem = await self._attempt()
             if problem is None:
                 break
-            log.debug("%s does not answer yet: %s", version.name, problem)
+            log.debug("%s has not recovered yet: %s", version.name, problem)
             pause = self._pause
-        log.info("%s answers again", version.name)
+        log.info("%s has recovered", version.name)
         self.trace_id = trace_context.new_id()
 
     async def _attempt(self) -> object:
-        """Return what is still wrong, if anything."""
+        """Restart the worker if needed, check the golden rows, and return the problem, if any."""
         version, token = self._version, self._breaker.probe()
-        assert token is not None, "there is one recovery at a time"
+        assert token is not None, "only one recovery runs at a time"
         problem: object
         try:
-            if self._queue.age >= self._hang:
-                version.hung(self._queue.age)
+            if self._queue.batch_age >= self._hang_seconds:
+                version.on_hang(self._queue.batch_age)
             await version.restart()
-            problem = await version.golden(self._patience)
+            problem = await version.check_golden(self._attempt_timeout)
         except (ModelGone, OSError) as error:
             problem = error
         if problem is None:
-            self._trial_until = self._loop.time() + max(TRIAL_SECONDS, 2 * self._patience)
+            self._trial_until = self._loop.time() + max(TRIAL_SECONDS, 2 * self._attempt_timeout)
         self._breaker.record(token, problem is None)
         return problem
 
     @property
     def _pause(self) -> float:
-        return min(max(_PAUSE_SECONDS, _PAUSE_FACTOR * self._version.start_cost), _LONGEST_PAUSE_SECONDS)
+        return min(max(_MIN_PAUSE_SECONDS, _PAUSE_FACTOR * self._version.start_cost), _MAX_PAUSE_SECONDS)
 
     @property
-    def _hang(self) -> float:
-        """Seconds without an answer after which it costs less to start a process than to wait on."""
-        return max(self._patience, _PAUSE_FACTOR * self._version.start_cost)
+    def _hang_seconds(self) -> float:
+        """Seconds without a reply after which a new worker costs less than waiting."""
+        return max(self._attempt_timeout, _PAUSE_FACTOR * self._version.start_cost)
 
     async def _probe_idle(self) -> None:
-        """Ask one golden row after the other while there are no requests."""
+        """Send one golden row after another while there are no requests."""
         version, row, pause = self._version, 0, _IDLE_SECONDS
         while True:
-            before = self._queue.replies
+            completed_before = self._queue.completed_batches
             await asyncio.sleep(pause)
-            if not version.answers or len(self._queue) or self._queue.replies != before:
+            if not version.is_available or len(self._queue) or self._queue.completed_batches != completed_before:
                 continue
-            row = (row + 1) % len(version.loaded.trial)
-            began = self._loop.time()
-            problem = await version.golden(_NO_DEADLINE, row)
-            pause = min(max(_IDLE_SECONDS, _IDLE_FACTOR * (self._loop.time() - began)), _LONGEST_PAUSE_SECONDS)
-            if isinstance(problem, Outcome):
-                # The loss of its process has begun a recovery; a stall of the service proves nothing.
-                if problem in (Outcome.ERROR, Outcome.BAD_OUTPUT):
-                    version.fail(problem)
+            row = (row + 1) % len(version.loaded.probe_rows)
+            started_at = self._loop.time()
+            problem = await version.check_golden(_PROBE_TIMEOUT_SECONDS, row)
+            probe_seconds = self._loop.time() - started_at
+            pause = min(max(_IDLE_SECONDS, _IDLE_FACTOR * probe_seconds), _MAX_PAUSE_SECONDS)
+            if isinstance(problem, FailureReason):
+                # The loss of a worker has already started a recovery; a stall of the service proves nothing.
+                if problem in (FailureReason.ERROR, FailureReason.BAD_OUTPUT):
+                    version.suspend(problem)
             elif problem is not None:
                 log.warning("%s: %s", version.name, problem)
-                version.fail(Outcome.BAD_OUTPUT)
+                version.suspend(FailureReason.BAD_OUTPUT)

@@ -1,4 +1,4 @@
-"""A version that is served: its process, its queue and its circuit breaker."""
+"""A served model version: worker process, request queue, circuit breaker and recovery."""
 
 from __future__ import annotations
 
@@ -9,240 +9,255 @@ from logging import DEBUG, WARNING
 
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference.model_worker import ModelGone, ModelWorker, Reply
-from ai_workflow.serving.attempt_metrics import Attempts, Outcome
-from ai_workflow.serving.routing.circuit_breaker import Breaker, State
-from ai_workflow.serving.routing.job_queue import Answers, Job, JobQueue
-from ai_workflow.serving.routing.loaded_model import MAX_VALUES, Loaded
+from ai_workflow.serving.attempt_metrics import AttemptMetrics, FailureReason
+from ai_workflow.serving.routing.circuit_breaker import BreakerState, CircuitBreaker
+from ai_workflow.serving.routing.job_queue import Job, JobQueue, PendingResult
+from ai_workflow.serving.routing.loaded_model import MAX_VALUES, LoadedModel
 from ai_workflow.serving.routing.recovery import Recovery
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 
-# A process that has not answered for so many times the patience, and so many seconds, is killed.
-_HANG, _LEAST_HANG_SECONDS = 3, 1.0
-# The token of golden rows: the breaker ignores it, as their answers are compared first.
-_GOLDEN = -1
-# A batch is late after this share of the patience: a request has less of it left when it is sent.
+# A worker without a reply for this many attempt timeouts, and at least this many seconds, is killed.
+_HANG_FACTOR, _MIN_HANG_SECONDS = 3, 1.0
+# The token of golden rows: the breaker ignores it, because their outputs are compared before an outcome is recorded.
+_GOLDEN_TOKEN = -1
+# A batch is late after this share of the attempt timeout: a request has less of it left when it is sent.
 _LATE_SHARE = 0.9
-# A process that loads, uses no CPU and waits for no disk for so long, and for twice as long as usual, hangs.
-LEAST_STALL_SECONDS = 0.5
+# A worker that loads its model hangs if it is idle this long, and twice as long as its first start took.
+MIN_STALL_SECONDS = 0.5
 log = logger("serving")
 
 
-class Slot:
-    """A loaded version, asked from the event loop's thread only.
+class ServedModel:
+    """A loaded version with its worker process; use it from the thread of the event loop only.
 
     Args:
-        loaded: the version's files.
-        attempts: its metrics.
-        queue: how many requests may wait.
-        patience: seconds in which it must answer to count as well.
-        timeout: seconds that loading may take.
+        loaded: the version.
+        attempts: the metrics of the version.
+        max_queue: limit of requests that wait.
+        attempt_timeout: seconds after which a missing reply counts as a failure.
+        load_timeout: seconds without progress after which loading the model fails.
     """
 
-    def __init__(self, loaded: Loaded, attempts: Attempts, queue: int, patience: float, timeout: float) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        attempts: AttemptMetrics,
+        max_queue: int,
+        attempt_timeout: float,
+        load_timeout: float,
+    ) -> None:
         self.loaded, self.name, self.attempts = loaded, loaded.name, attempts
-        self._longest, self._patience, self._timeout = queue, patience, timeout
+        self._max_queue = max_queue
+        self._attempt_timeout = attempt_timeout
+        self._load_timeout = load_timeout
         self._loop = asyncio.get_running_loop()
-        self._queue = JobQueue(self, max(_HANG * patience, _LEAST_HANG_SECONDS), MAX_VALUES // loaded.outputs)
-        self._breaker = Breaker(self._changed)
+        hang_seconds = max(_HANG_FACTOR * attempt_timeout, _MIN_HANG_SECONDS)
+        self._queue = JobQueue(self, hang_seconds, MAX_VALUES // loaded.output_count)
+        self._breaker = CircuitBreaker(self._on_breaker_change)
         self._worker: ModelWorker | None = None
-        self._recovery = Recovery(self, self._queue, self._breaker, patience)
-        # What its process takes to start: wall-clock seconds, and CPU seconds.
-        self._start_seconds, self.start_cost = 0.0, 0.0
-        # Why it is not asked, where it is not.
-        self.problem = Outcome.CRASHED
+        self._recovery = Recovery(self, self._queue, self._breaker, attempt_timeout)
+        # Wall-clock seconds of the first start, and CPU seconds of the latest one.
+        self._start_seconds = 0.0
+        self.start_cost = 0.0
+        # The failure reason of requests that are rejected while the version is unavailable.
+        self.problem = FailureReason.CRASHED
         self._is_closed = False
 
-    def answer(self, data: bytes, rows: int, until: float, *, expires: bool = False) -> Answers | Outcome:
-        """Return what will hold the answers (rows x outputs), or why the version is not asked.
+    def submit(
+        self, data: bytes, rows: int, deadline: float, *, is_client_deadline: bool = False
+    ) -> PendingResult | FailureReason:
+        """Return a future with the outputs (rows x outputs), or the reason why the request is rejected.
 
         Args:
             data: float32 (rows, features).
-            rows: how many.
-            until: the loop's time by which the answer is of use.
-            expires: whether the caller set the deadline. If it passes early, the version does not fail.
+            rows: number of rows.
+            deadline: in the time of the event loop.
+            is_client_deadline: whether the client set the deadline; a short one does not count as a failure.
         """
         token = self._breaker.admit()
         if token is None or self._worker is None:
             return self.problem
-        waiting = len(self._queue)
-        if waiting >= self._longest:
-            return Outcome.BUSY
-        if waiting and self._recovery.is_on_trial:
-            return Outcome.RECOVERING
-        # What waits behind a batch that is late would be late as well.
-        if self._queue.is_late:
-            return Outcome.TIMEOUT
-        return self._queue.add(data, rows, until, token, expires=expires)
+        pending = len(self._queue)
+        if pending >= self._max_queue:
+            return FailureReason.BUSY
+        if pending and self._recovery.is_on_trial:
+            return FailureReason.RECOVERING
+        # Requests behind a late batch would be late as well.
+        if self._queue.is_batch_late:
+            return FailureReason.TIMEOUT
+        return self._queue.add(data, rows, deadline, token, is_client_deadline=is_client_deadline)
 
     @property
-    def answers(self) -> bool:
-        """Whether it is asked, at present."""
-        return self._worker is not None and self._breaker.state is State.CLOSED
+    def is_available(self) -> bool:
+        """Whether the version accepts requests."""
+        return self._worker is not None and self._breaker.state is BreakerState.CLOSED
 
     @property
-    def condition(self) -> str:
-        """`ok`, or what keeps it from being asked."""
-        if not self.answers:
+    def status(self) -> str:
+        """Health status: `ok`, or the reason why requests are rejected."""
+        if not self.is_available:
             return self.problem.value
-        return Outcome.RECOVERING.value if self._recovery.is_on_trial else "ok"
+        return FailureReason.RECOVERING.value if self._recovery.is_on_trial else "ok"
 
     @property
-    def waiting(self) -> int:
-        """How many requests it has not answered yet."""
+    def pending_requests(self) -> int:
+        """Number of requests without a result."""
         return len(self._queue)
 
-    def ask(self, rows: int, data: bytes) -> None:
-        """Send a batch to the process."""
+    def send(self, rows: int, data: bytes) -> None:
+        """Send a batch to the worker."""
         if self._worker is not None:
             self._worker.ask(rows, data)
 
-    def expired(self, jobs: Sequence[Job], *, stood_still: bool) -> None:
-        """Give up on jobs; a pause of this process and a short deadline of a caller are no failures of the model."""
-        late = self._loop.time() - _LATE_SHARE * self._patience
-        early = [job for job in jobs if job.expires and not stood_still and job.added >= late]
-        self._fail(early, Outcome.EXPIRED, counts=False)
-        self._fail(jobs, Outcome.STALLED if stood_still else Outcome.TIMEOUT, counts=not stood_still)
-        if not stood_still and self._queue.age > _LATE_SHARE * self._patience:
-            self._queue.is_late = True
-            self._fail(self._queue.drop_waiting(), Outcome.TIMEOUT, counts=False)
+    def on_expired(self, jobs: Sequence[Job], *, was_stalled: bool) -> None:
+        """Fail expired jobs; neither a stall of the service nor a short client deadline is a failure of the model."""
+        late = self._loop.time() - _LATE_SHARE * self._attempt_timeout
+        early = [job for job in jobs if job.is_client_deadline and not was_stalled and job.queued_at >= late]
+        self._fail(early, FailureReason.EXPIRED, counts=False)
+        self._fail(jobs, FailureReason.STALLED if was_stalled else FailureReason.TIMEOUT, counts=not was_stalled)
+        if not was_stalled and self._queue.batch_age > _LATE_SHARE * self._attempt_timeout:
+            self._queue.is_batch_late = True
+            self._fail(self._queue.drop_waiting(), FailureReason.TIMEOUT, counts=False)
 
-    def hung(self, seconds: float) -> None:
-        """Kill the process: it may hang for ever."""
-        self._lose(Outcome.HUNG, f"has not answered for {seconds:.1f} s, and is killed")
+    def on_hang(self, seconds: float) -> None:
+        """Kill a worker that hangs."""
+        self._lose_worker(FailureReason.HUNG, f"sent no reply for {seconds:.1f} s and was killed")
 
-    def _replied(self, reply: Reply) -> None:
-        batch = self._queue.answered()
+    def _on_reply(self, reply: Reply) -> None:
+        batch = self._queue.complete_batch()
         if isinstance(reply, str):
             log.warning("%s raised an error: %s", self.name, reply)
-            self._fail(batch, Outcome.ERROR)
+            self._fail(batch, FailureReason.ERROR)
             return
-        width, at = self.loaded.outputs, 0
+        width, start = self.loaded.output_count, 0
         if len(reply) != width * sum([job.rows for job in batch]):
-            self._fail(batch, Outcome.BAD_OUTPUT)
+            self._fail(batch, FailureReason.BAD_OUTPUT)
             return
         for job in batch:
-            answers = reply if len(batch) == 1 else reply[at : at + job.rows * width]
-            at += job.rows * width
-            if not self.loaded.makes_sense(answers):
-                self._fail([job], Outcome.BAD_OUTPUT)
-            elif not job.answered.done():
+            outputs = reply if len(batch) == 1 else reply[start : start + job.rows * width]
+            start += job.rows * width
+            if not self.loaded.is_valid_output(outputs):
+                self._fail([job], FailureReason.BAD_OUTPUT)
+            elif not job.result.done():
                 self._breaker.record(job.token, True)
-                job.answered.set_result(answers)
+                job.result.set_result(outputs)
 
-    def _fail(self, jobs: Sequence[Job], outcome: Outcome, *, counts: bool = True) -> None:
+    def _fail(self, jobs: Sequence[Job], reason: FailureReason, *, counts: bool = True) -> None:
         for job in jobs:
-            if not job.answered.done():
-                job.answered.set_result(outcome)
+            if not job.result.done():
+                job.result.set_result(reason)
                 if counts:
-                    self._count_failure(job.token, outcome)
+                    self._count_failure(job.token, reason)
 
-    def _count_failure(self, token: int, outcome: Outcome) -> None:
-        self.problem = outcome
+    def _count_failure(self, token: int, reason: FailureReason) -> None:
+        self.problem = reason
         self._breaker.record(token, False)
-        if self._recovery.is_on_trial and token != _GOLDEN:
+        if self._recovery.is_on_trial and token != _GOLDEN_TOKEN:
             self._breaker.open()
 
     async def start(self) -> None:
-        """Load the model in a process, and let it answer the golden rows.
+        """Load the model in a worker process, and check its golden rows.
 
         Raises:
-            AiWorkflowError: it cannot be loaded, or answers them in another way.
+            AiWorkflowError: the model cannot be loaded, or its outputs for the golden rows differ.
         """
-        began = self._loop.time()
-        await self._spawn(math.inf)
-        self._start_seconds = self._loop.time() - began
-        problem = await self.golden(self._timeout)
+        started_at = self._loop.time()
+        await self._start_worker(math.inf)
+        self._start_seconds = self._loop.time() - started_at
+        problem = await self.check_golden(self._load_timeout)
         if problem is not None:
-            raise AiWorkflowError(f"{self.name} does not answer its golden rows: {problem}")
-        self._recovery.watch()
+            raise AiWorkflowError(f"{self.name}: the golden rows failed: {problem}")
+        self._recovery.start_probes()
 
     async def restart(self) -> None:
-        """Start a process in place of one that was lost.
+        """Start a worker if the version has none.
 
         Raises:
-            ModelGone: it crashed on the model, or made no progress for longer than loading usually takes.
+            ModelGone: the worker crashed on the model, or made no progress for longer than loading usually takes.
         """
         if self._worker is not None:
             return
         try:
-            await self._spawn(max(LEAST_STALL_SECONDS, 2 * self._start_seconds))
+            await self._start_worker(max(MIN_STALL_SECONDS, 2 * self._start_seconds))
         except ModelGone as error:
-            self.attempts.lost(Outcome.HUNG if error.is_late else Outcome.CRASHED, self._recovery.trace_id)
+            reason = FailureReason.HUNG if error.is_late else FailureReason.CRASHED
+            self.attempts.record_process_loss(reason, self._recovery.trace_id)
             raise
 
-    async def _spawn(self, stall: float) -> None:
-        """Start a process, and wait until its model is loaded; `stall` seconds without progress are a failure."""
+    async def _start_worker(self, stall_seconds: float) -> None:
+        """Start a worker and wait until its model is loaded; fail after `stall_seconds` without progress."""
 
-        def replied(reply: Reply) -> None:
+        def on_reply(reply: Reply) -> None:
             if self._worker is worker:
-                self._replied(reply)
+                self._on_reply(reply)
 
-        def gone(how: str) -> None:
+        def on_exit(how: str) -> None:
             if self._worker is worker:
-                self._lose(Outcome.CRASHED, how)
+                self._lose_worker(FailureReason.CRASHED, how)
 
-        worker = ModelWorker(self.name, replied, gone)
+        worker = ModelWorker(self.name, on_reply, on_exit)
+        loaded = self.loaded
         try:
-            await worker.start(self.loaded.kind, self.loaded.model, self.loaded.features, self._timeout, stall)
+            await worker.start(loaded.kind, loaded.model_fd, loaded.feature_count, self._load_timeout, stall_seconds)
         finally:
             self.start_cost = worker.cpu_seconds
-        if worker.outputs != self.loaded.outputs:
+        if worker.outputs != loaded.output_count:
             worker.kill()
-            raise ModelGone(f"it answers {worker.outputs} numbers to a row, in place of {self.loaded.outputs}")
+            raise ModelGone(f"the model has {worker.outputs} outputs for a row, expected {loaded.output_count}")
         self._worker = worker
 
-    async def golden(self, seconds: float, row: int | None = None) -> Outcome | str | None:
-        """Return how golden rows are not answered as they should be, if so.
+    async def check_golden(self, timeout: float, row: int | None = None) -> FailureReason | str | None:
+        """Send golden rows to the model, and return the failure or mismatch; None if the outputs are as expected.
 
         Args:
-            seconds: how long that may take.
-            row: the number of the row to ask about; none: all of them.
+            timeout: in seconds.
+            row: the index of the row to send; None: all rows.
         """
-        rows = self.loaded.trial if row is None else self.loaded.trial[row : row + 1]
-        answered = await self._queue.add(rows.tobytes(), len(rows), self._loop.time() + seconds, _GOLDEN)
-        return answered if isinstance(answered, Outcome) else self.loaded.differs(answered, row)
+        rows = self.loaded.probe_rows if row is None else self.loaded.probe_rows[row : row + 1]
+        result = await self._queue.add(rows.tobytes(), len(rows), self._loop.time() + timeout, _GOLDEN_TOKEN)
+        return result if isinstance(result, FailureReason) else self.loaded.golden_mismatch(result, row)
 
     @property
     def has_process(self) -> bool:
-        """Whether there is a process; it may hang."""
+        """Whether the version has a worker; it may hang."""
         return self._worker is not None
 
-    def _lose(self, outcome: Outcome, how: str) -> None:
-        """Give up the process: its requests fail, and it is started again."""
+    def _lose_worker(self, reason: FailureReason, how: str) -> None:
+        """Drop the worker: its requests fail, and recovery starts a new one."""
         worker, self._worker = self._worker, None
         sent, waiting = self._queue.clear()
         if worker is not None:
             worker.kill()
         if not self._is_closed:
             with trace_context.bound(trace_id=self._recovery.trace_id):
-                # One line for each fault: until it is over, every attempt to start may fail in the same way.
+                # One warning for each fault: attempts to start during a recovery may fail in the same way.
                 log.log(DEBUG if self._recovery.is_active else WARNING, "%s: its process %s", self.name, how)
-        self._fail(sent, outcome)
-        self._fail(waiting, outcome, counts=False)
-        self.problem = outcome
+        self._fail(sent, reason)
+        self._fail(waiting, reason, counts=False)
+        self.problem = reason
         self._recover()
-        self.attempts.lost(outcome, self._recovery.trace_id)
+        self.attempts.record_process_loss(reason, self._recovery.trace_id)
 
-    def fail(self, outcome: Outcome) -> None:
-        """Leave the version alone for a fault that no request has met, until it answers its golden rows."""
-        self.problem = outcome
+    def suspend(self, reason: FailureReason) -> None:
+        """Reject requests because of a fault that a probe found, until the golden rows succeed."""
+        self.problem = reason
         self._breaker.open()
 
-    def _changed(self, state: State) -> None:
-        self.attempts.breaker(state)
-        if state is State.OPEN:
+    def _on_breaker_change(self, state: BreakerState) -> None:
+        self.attempts.set_breaker_state(state)
+        if state is BreakerState.OPEN:
             self._recover()
-            # They have time left for the next version.
+            # These requests have time left for the next version of the chain.
             self._fail(self._queue.drop_waiting(), self.problem, counts=False)
 
     def _recover(self) -> None:
         if not self._is_closed:
-            self._recovery.begin()
+            self._recovery.start()
 
     def close(self) -> None:
-        """End its process, and release its files."""
+        """Stop the worker, and release the files of the version."""
         self._is_closed = True
         self._recovery.close()
-        self._lose(Outcome.RETIRED, "is no longer needed")
+        self._lose_worker(FailureReason.RETIRED, "was stopped")
         self.loaded.close()

@@ -17,14 +17,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ai_workflow.config.settings import Settings
-from ai_workflow.serving.auth import Gate
-from ai_workflow.serving.label_endpoint import LabelRoute
+from ai_workflow.serving.auth import Authenticator
+from ai_workflow.serving.label_endpoint import LabelEndpoint
 from ai_workflow.serving.log_level import LogLevel
 from ai_workflow.serving.protocol import openapi
 from ai_workflow.serving.protocol.oip import MATRIX
 from ai_workflow.serving.protocol.tensors import COLUMN_TYPES
-from ai_workflow.serving.routing.model_pool import Versions
-from ai_workflow.serving.routing.served_model import Slot
+from ai_workflow.serving.routing.model_pool import ModelPool
+from ai_workflow.serving.routing.served_model import ServedModel
 from ai_workflow.telemetry import logs
 
 _LONGEST_DEBUG = 86_400
@@ -32,14 +32,14 @@ _MOST_ADMIN_BYTES = 10_000
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class OtherRoutes:
+class ManagementEndpoints:
     """Builds the application; `drain` is what `POST /admin/drain` calls, and `is_draining` says whether it is over."""
 
     def __init__(
-        self, settings: Settings, versions: Versions, gate: Gate, labels: LabelRoute, drain: Callable[[], None],
-        is_draining: Callable[[], bool],
+        self, settings: Settings, versions: ModelPool, authenticator: Authenticator, labels: LabelEndpoint,
+        drain: Callable[[], None], is_draining: Callable[[], bool],
     ) -> None:  # fmt: skip
-        self._settings, self._versions, self._gate, self._labels = settings, versions, gate, labels
+        self._settings, self._versions, self._authenticator, self._labels = settings, versions, authenticator, labels
         self._drain, self._is_draining = drain, is_draining
         self._log_level = LogLevel()
 
@@ -76,7 +76,7 @@ class OtherRoutes:
         """Let callers with the token in."""
 
         async def guarded(request: Request) -> Response:
-            if not self._gate.admits(dict(request.scope["headers"])):
+            if not self._authenticator.can_predict(dict(request.scope["headers"])):
                 raise HTTPException(401, "no valid bearer token", {"www-authenticate": "Bearer"})
             return await endpoint(request)
 
@@ -86,9 +86,9 @@ class OtherRoutes:
         """Accept requests with the label token; labels are closed where only other tokens are set."""
 
         async def guarded(request: Request) -> Response:
-            if not self._gate.has_labels:
+            if not self._authenticator.accepts_labels:
                 raise HTTPException(404, "labels are not accepted: service.label_token is not set. Set it")
-            if not self._gate.admits_labels(dict(request.scope["headers"])):
+            if not self._authenticator.can_send_labels(dict(request.scope["headers"])):
                 raise HTTPException(401, "no valid label token", {"www-authenticate": "Bearer"})
             return await endpoint(request)
 
@@ -98,9 +98,9 @@ class OtherRoutes:
         """Let callers with the admin token in; without one, there is nothing there."""
 
         async def guarded(request: Request) -> Response:
-            if not self._gate.has_admin:
+            if not self._authenticator.has_admin_token:
                 raise HTTPException(404, "there are no admin routes: service.admin_token is not set")
-            if not self._gate.admits_admin(dict(request.scope["headers"])):
+            if not self._authenticator.can_administer(dict(request.scope["headers"])):
                 raise HTTPException(401, "no valid admin token", {"www-authenticate": "Bearer"})
             return await endpoint(request)
 
@@ -113,23 +113,23 @@ class OtherRoutes:
 
     async def _ready(self, _: Request) -> Response:
         chain = self._versions.chain
-        serving = [slot.name for slot in chain.slots if slot.answers]
+        serving = [model.name for model in chain.models if model.is_available]
         has_default = self._settings.inference.default_response is not None
-        whole = bool(chain.slots) and chain.absent is None and len(serving) == len(chain.slots)
+        whole = bool(chain.models) and chain.absent is None and len(serving) == len(chain.models)
         state = "draining" if self._is_draining() else "ok" if whole else "degraded"
         ready = not self._is_draining() and (bool(serving) or has_default)
         body = {
             "ready": ready,
             "state": state,
             "serving": serving[0] if serving else "default" if has_default else None,
-            "versions": {slot.name: slot.condition for slot in chain.slots},
+            "versions": {model.name: model.status for model in chain.models},
             "absent": chain.absence,
         }
         return _json(body, 200 if ready else 503)
 
     async def _model_ready(self, request: Request) -> Response:
-        slot = self._slot(request)
-        ready = slot is not None and slot.answers
+        model = self._served_model(request)
+        ready = model is not None and model.is_available
         return _json({"name": self._settings.pipeline, "ready": ready}, 200 if ready else 503)
 
     # -- metadata ------------------------------------------------------------------------------------------------
@@ -139,15 +139,15 @@ class OtherRoutes:
         return _json(body)
 
     async def _model(self, request: Request) -> Response:
-        return await asyncio.to_thread(self._metadata, self._slot(request))
+        return await asyncio.to_thread(self._metadata, self._served_model(request))
 
-    def _metadata(self, slot: Slot | None) -> Response:
+    def _metadata(self, model: ServedModel | None) -> Response:
         """Return the metadata of a version; in a thread, as it grows with columns, features and classes."""
-        versions = [each.name for each in self._versions.chain.slots]
+        versions = [each.name for each in self._versions.chain.models]
         body: dict[str, Any] = {"name": self._settings.pipeline, "versions": versions, "platform": "ai-workflow"}
         body |= {"inputs": [], "outputs": []}
-        if slot is not None:
-            loaded = slot.loaded
+        if model is not None:
+            loaded = model.loaded
             columns = loaded.encoder.columns.items()
             body["platform"] = f"ai-workflow_{loaded.kind}"
             body["inputs"] = [_tensor(name, COLUMN_TYPES[column.type], [-1]) for name, column in columns]
@@ -155,10 +155,10 @@ class OtherRoutes:
             body["outputs"] = [_tensor("prediction", kind, [-1]), _tensor("score", "FP64", [-1])]
             if loaded.classes:
                 body["outputs"].append(_tensor("probabilities", "FP64", [-1, len(loaded.classes)]))
-            body["parameters"] = {"version": slot.name, "classes": loaded.classes, MATRIX: _matrix(slot)}
+            body["parameters"] = {"version": model.name, "classes": loaded.classes, MATRIX: _matrix(model)}
         return _json(body)
 
-    def _slot(self, request: Request) -> Slot | None:
+    def _served_model(self, request: Request) -> ServedModel | None:
         """Return the version that a path names; without one, the first of the chain, if there is any.
 
         Raises:
@@ -170,11 +170,11 @@ class OtherRoutes:
         chain = self._versions.chain
         if version is None:
             return chain.first
-        slot = self._versions.named(version)
-        if slot is None:
-            there = ", ".join(each.name for each in chain.slots) or "none"
+        model = self._versions.find(version)
+        if model is None:
+            there = ", ".join(each.name for each in chain.models) or "none"
             raise HTTPException(404, f"version '{version}' is not served; there is: {there}")
-        return slot
+        return model
 
     async def _metrics(self, request: Request) -> Response:
         # OpenMetrics for who asks for it, as Prometheus does: only that has exemplars.
@@ -190,9 +190,9 @@ class OtherRoutes:
     # -- administration ------------------------------------------------------------------------------------------
 
     async def _reload(self, _: Request) -> Response:
-        await self._versions.look(anew=True)
+        await self._versions.refresh(retry_failed=True)
         chain = self._versions.chain
-        return _json({"serving": [slot.name for slot in chain.slots], "absent": chain.absence})
+        return _json({"serving": [model.name for model in chain.models], "absent": chain.absence})
 
     async def _set_log_level(self, request: Request) -> Response:
         body = await _small_body(request)
@@ -213,9 +213,9 @@ def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape}
 
 
-def _matrix(slot: Slot) -> dict[str, Any]:
-    names = [feature["name"] for feature in slot.loaded.encoder.spec["features"]]
-    return {"datatype": "FP32", "shape": [-1, slot.loaded.features], "names": names}
+def _matrix(model: ServedModel) -> dict[str, Any]:
+    names = [feature["name"] for feature in model.loaded.encoder.spec["features"]]
+    return {"datatype": "FP32", "shape": [-1, model.loaded.feature_count], "names": names}
 
 
 async def _small_body(request: Request) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The answer of a person to the plan of a retention run, which is suspended, or paused where no worker resumes it.
+"""Approval of a retention plan by a person: the run is suspended, or paused if no worker would resume it.
 
 A suspended run has no process and takes no slot. A worker starts it again from its beginning once it is resumed; the
-states of the run then show which question was answered.
+states of the run then show which plan was answered.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from pydantic import Field
 
 from ai_workflow.errors import AiWorkflowError
 
-# How long an answer is waited for, unless the parameter `wait_hours` is given.
+# Default of the parameter `wait_hours`.
 WAIT_HOURS = 72.0
 MAX_WAIT_HOURS = 8760.0
-# How often a paused run looks whether it was answered.
+# Poll interval of a paused run.
 POLL_SECONDS = 5
 # The state in which Prefect reschedules a suspended run that was resumed.
 _RESUMING = "Resuming"
 
 
 class Approval(RunInput):
-    """The answer to a plan."""
+    """The form of a plan, filled in by a person."""
 
     approve: bool = Field(default=False, description="Delete what the plan says.")
-    note: str = Field(default="", description="Why, or why not: it goes into the history.")
+    note: str = Field(default="", description="The reason, for the history.")
 
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """The last time that a flow run was suspended.
+    """The last suspension of a flow run.
 
     Args:
-        key: name of the question.
-        keyset: where Prefect keeps the answer.
-        since: when it was suspended.
-        resumed: when it was resumed; None if it was not.
-        ended: the types of the states after it in which a run ends, until it is started again.
+        key: key of the plan.
+        keyset: where Prefect stores the answer.
+        since: time of the suspension.
+        resumed: time at which the run was resumed; None if it was not.
+        ended: types of the final states that followed.
     """
 
     key: str | None
@@ -58,7 +58,7 @@ class Suspension:
 
     @property
     def is_answered(self) -> bool:
-        """Whether the answer holds for the process at hand: the run was not completed or cancelled after it."""
+        """Whether the answer applies to this process: the run was not completed or cancelled after it."""
         return self.resumed is not None and not self.ended & {StateType.COMPLETED, StateType.CANCELLED}
 
     def is_late(self, wait_hours: float) -> bool:
@@ -67,7 +67,7 @@ class Suspension:
 
 
 def is_suspended(run: FlowRun) -> bool:
-    """Return whether a run waits for a person without a process."""
+    """Return whether a run waits for a person and has no process."""
     return bool(run.state and run.state.is_paused() and run.state.state_details.pause_reschedule)
 
 
@@ -79,10 +79,10 @@ def can_suspend(run: FlowRun) -> bool:
 def last_suspension(states: Sequence[State[Any]]) -> Suspension | None:
     """Return the last suspension in the history of a run, or None if it never was suspended."""
     history = sorted(states, key=lambda state: state.timestamp)
-    found = [at for at, state in enumerate(history) if state.is_paused() and state.state_details.pause_reschedule]
-    if not found:
+    positions = [at for at, state in enumerate(history) if state.is_paused() and state.state_details.pause_reschedule]
+    if not positions:
         return None
-    suspended, later = history[found[-1]], history[found[-1] + 1 :]
+    suspended, later = history[positions[-1]], history[positions[-1] + 1 :]
     details = suspended.state_details
     return Suspension(
         key=details.pause_key,
@@ -100,7 +100,7 @@ async def suspension(run: FlowRun) -> Suspension | None:
 
 
 async def answer(run: FlowRun, suspended: Suspension) -> Approval:
-    """Return the answer with which a run was resumed; one without input refuses."""
+    """Return the answer with which a run was resumed; without input it does not approve."""
     return await Approval.aload(suspended.keyset, flow_run_id=run.id)  # type: ignore[arg-type]
 
 
@@ -122,14 +122,14 @@ async def pause(run: FlowRun, text: str, key: str, wait_hours: float) -> Approva
             wait_for_input=form, timeout=max(1, int(wait_hours * 3600)), poll_interval=POLL_SECONDS, key=key
         )
     except FlowPauseTimeout:
-        # Prefect lets no run complete that was paused and never resumed; a question without an answer is no failure.
+        # Prefect completes no run that was paused and never resumed; a plan without an answer is no failure.
         async with get_client() as client:
             await client.set_flow_run_state(run.id, Running(), force=True)
         return None
 
 
 def check(wait_hours: float) -> None:
-    """Check a time to wait.
+    """Check the parameter `wait_hours`.
 
     Raises:
         AiWorkflowError: it is negative, longer than a year, or no number.
@@ -139,7 +139,7 @@ def check(wait_hours: float) -> None:
 
 
 def wait_hours_of(run: FlowRun) -> float:
-    """Return how long a run waits for an answer."""
+    """Return the hours that a run waits for an answer."""
     try:
         hours = float(run.parameters.get("wait_hours", WAIT_HOURS))
     except (TypeError, ValueError):
@@ -160,12 +160,12 @@ def no_answer(wait_hours: float) -> str:
 
 
 async def end(client: PrefectClient, run: FlowRun) -> str | None:
-    """Complete a suspended run that was not answered in time, and return its message; None if Prefect refused it.
+    """Complete a suspended run that was not answered in time, and return its message; None if Prefect rejected it.
 
-    Without a process the run cannot do it; a timeout of Prefect would fail it, and alert.
+    A timeout of Prefect would fail the run, and alert.
     """
     message = no_answer(wait_hours_of(run))
-    done: State[Any] = Completed(message=message)
-    # Not forced: Prefect refuses it where the run has ended meanwhile.
-    answer = await client.set_flow_run_state(run.id, done)
-    return message if answer.status == SetStateStatus.ACCEPT else None
+    completed: State[Any] = Completed(message=message)
+    # Not forced: Prefect rejects it if the run has ended meanwhile.
+    response = await client.set_flow_run_state(run.id, completed)
+    return message if response.status == SetStateStatus.ACCEPT else None

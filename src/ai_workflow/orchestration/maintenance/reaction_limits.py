@@ -1,8 +1,8 @@
-"""The daily limit of reactions: the run that handles a breach, which exists already or takes a slot of the day.
+"""The daily limit of reactions: a breach is handled by an existing run, or by a new run in a slot of the day.
 
-A slot is a run with the idempotency key `reaction/<what>/<environment>/<pipeline>/<day>/<slot>`. The server creates the
-run of a key once, also after a restart of the server or the worker. A slot belongs to one model version: more breaches
-of the same version take no other slot.
+A slot is a run with the idempotency key `reaction/<action>/<environment>/<pipeline>/<day>/<slot>`. The server creates
+the run of a key once, also after a restart of the server or the worker. A slot belongs to one model version: further
+breaches of the same version take no other slot.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.orchestration.recovery.run_lookup import pages, settings_of
 
-What = Literal["training", "promotion"]
+Action = Literal["training", "promotion"]
 Outcome = Literal["started", "handled", "withheld"]
 TAG = "reaction"
 # A rollback that failed is started again for the next breach of its version.
@@ -39,19 +39,19 @@ _PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What is started for a breach.
+    """The run to start for a breach.
 
     Args:
-        what: a training, or the promotion flow for a rollback.
-        deployment: the deployment of it, as flow/deployment.
+        action: a training, or the promotion flow for a rollback.
+        deployment: its deployment, as flow/deployment.
         settings: the configuration of the pipeline.
         event_id: the event of the breach.
-        model_version: the version that the breach names; empty if it names none.
+        model_version: the version that the breach names; may be empty.
         parameters: parameters of the run.
-        limit: the number of slots of a day.
+        limit: slots per day.
     """
 
-    what: What
+    action: Action
     deployment: str
     settings: Settings
     event_id: str
@@ -72,19 +72,19 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The run that handles a breach, and its slot; a slot of 0: the run takes none. `why` explains a withheld start."""
+    """The run that handles a breach, and its slot (0: none). `reason` explains a withheld start."""
 
     outcome: Outcome
     run: FlowRun | None = None
     slot: int = 0
-    why: str = ""
+    reason: str = ""
 
 
 async def take(start: Start, is_needed: Callable[[], bool]) -> Result:
     """Return the run that handles a breach: one that waits or runs already, else one in a slot of today.
 
     Args:
-        start: what is started.
+        start: the run to start.
         is_needed: returns whether the version still needs it.
 
     Raises:
@@ -95,7 +95,7 @@ async def take(start: Start, is_needed: Callable[[], bool]) -> Result:
             deployment = await client.read_deployment_by_name(start.deployment)
         except ObjectNotFound as error:
             raise AiWorkflowError(
-                f"there is no deployment {start.deployment}. Run `ai-workflow deploy`, or name another one"
+                f"deployment {start.deployment} does not exist. Run `ai-workflow deploy`, or name another one"
             ) from error
         slots = _Slots(client, deployment, start, is_needed, datetime.now(UTC).date().isoformat())
         for run in await _active(client, deployment):
@@ -117,7 +117,7 @@ class _Slots:
     @property
     def _prefix(self) -> str:
         settings = self.start.settings
-        return f"reaction/{self.start.what}/{settings.environment}/{settings.pipeline}/{self.day}/"
+        return f"reaction/{self.start.action}/{settings.environment}/{settings.pipeline}/{self.day}/"
 
     def has(self, run: FlowRun) -> bool:
         """Return whether a run is in one of the slots."""
@@ -132,22 +132,22 @@ class _Slots:
             if start.event_tag in run.tags:
                 return Result("started", run, slot)
             is_own = start.version_tag in run.tags
-            if _is_active(run) and (is_own or start.what == "training"):
+            if _is_active(run) and (is_own or start.action == "training"):
                 return Result("handled", run)
             if not is_own:
                 continue
-            if start.what == "promotion":
-                return await self._again(key, run, slot)
+            if start.action == "promotion":
+                return await self._retry(key, run, slot)
             if run.state and run.state.is_completed():
-                return Result("withheld", run, why=f"run {run.name} of today was for the same version")
+                return Result("withheld", run, reason=f"run {run.name} of today was for the same version")
         return Result(
-            "withheld", why=f"{start.limit} a day are allowed (reactions.{start.what}_per_day), and were made"
+            "withheld", reason=f"{start.limit} a day are allowed (reactions.{start.action}_per_day), and were made"
         )
 
-    async def _again(self, key: str, run: FlowRun, slot: int) -> Result:
+    async def _retry(self, key: str, run: FlowRun, slot: int) -> Result:
         """Return another attempt in the slot of a version whose last run has ended."""
         for attempt in range(2, MAX_ROLLBACK_ATTEMPTS + 1):
-            # The run may have ended well since the breach was looked at.
+            # The last run may have rolled back since the breach was read.
             if not await asyncio.to_thread(self.is_needed):
                 return Result("handled", run)
             run = await self._run(f"{key}/{attempt}")
@@ -157,8 +157,8 @@ class _Slots:
                 return Result("handled", run)
         if not await asyncio.to_thread(self.is_needed):
             return Result("handled", run)
-        why = f"{MAX_ROLLBACK_ATTEMPTS} runs of today have not rolled it back, the last is {run.name}"
-        return Result("withheld", run, why=f"{why}. Read its log, and run `ai-workflow models rollback`")
+        reason = f"{MAX_ROLLBACK_ATTEMPTS} runs of today have not rolled it back, the last is {run.name}"
+        return Result("withheld", run, reason=f"{reason}. Read its log, and run `ai-workflow models rollback`")
 
     async def _run(self, key: str) -> FlowRun:
         """Return the run of a key, which the server creates if there is none."""
@@ -172,11 +172,13 @@ class _Slots:
 
 async def _active(client: PrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
     """Return the runs of a deployment that wait or run, also those of earlier days and those started by hand."""
-    of = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+    deployment_filter = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
     states = [state for state in StateType if state not in TERMINAL_STATES]
     active = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
     return await pages(
-        lambda offset: client.read_flow_runs(deployment_filter=of, flow_run_filter=active, limit=_PAGE, offset=offset)
+        lambda offset: client.read_flow_runs(
+            deployment_filter=deployment_filter, flow_run_filter=active, limit=_PAGE, offset=offset
+        )
     )
 
 
@@ -185,13 +187,13 @@ def _is_active(run: FlowRun) -> bool:
 
 
 def _handles(run: FlowRun, start: Start) -> bool:
-    """Return whether a run that waits or runs does what a breach needs, for the same registry."""
-    given = run.parameters
-    if start.what == "training":
-        does = TAG in run.tags
+    """Return whether a run that waits or runs is the action that a breach needs, for the same registry."""
+    parameters = run.parameters
+    if start.action == "training":
+        is_same_action = TAG in run.tags
     else:
-        does = bool(given.get("breach")) and given.get("model_version") == start.model_version
-    settings = settings_of(run) if does else None
+        is_same_action = bool(parameters.get("breach")) and parameters.get("model_version") == start.model_version
+    settings = settings_of(run) if is_same_action else None
     return settings is not None and _registry(settings) == _registry(start.settings)
 
 

@@ -45,7 +45,7 @@ def _http_url(text: str) -> str:
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Host = Annotated[str, AfterValidator(_host)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Scope = Literal["pipeline", "deployment"]
 
 
@@ -71,7 +71,7 @@ NOT_IN_KEY = NotInKey()
 RELATIVE_TO_FILE = FilePath()
 
 
-class Section(BaseModel):
+class ConfigModel(BaseModel):
     """A mapping in the YAML: frozen; unknown keys are errors.
 
     `scope` is declared by each section. A file that names another pipeline resets the keys of scope `pipeline`; those
@@ -81,11 +81,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
     scope: ClassVar[Scope]
 
-    def used(self) -> Section:
+    def used(self) -> ConfigModel:
         """Return the section with the fields that have no effect beside the others at their defaults."""
         return self
 
-    def _without(self, *names: str) -> Section:
+    def _without(self, *names: str) -> ConfigModel:
         """Return the section with these fields at their defaults."""
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].get_default(call_default_factory=True) for name in names})

@@ -13,7 +13,7 @@ JSON = (b"content-type", b"application/json")
 RETRY = (b"retry-after", b"1")
 
 
-class Refused(AiWorkflowError):
+class HttpError(AiWorkflowError):
     """A request that is answered with an error."""
 
     def __init__(self, status: int, problem: str, *headers: Header) -> None:
@@ -39,4 +39,4 @@ class Response:
     headers: tuple[Header, ...] = (JSON,)
 
 
-Route = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]

@@ -1,4 +1,4 @@
-"""Retention runs that wait for an answer: a second one for the same models does not wait too, and each ends in time."""
+"""Retention runs that wait for an answer: one at a time for each registry, and each ends after its `wait_hours`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
 from ai_workflow.errors import StoreError
-from ai_workflow.orchestration import approval
-from ai_workflow.orchestration.recovery.run_lookup import Found, FoundRuns
+from ai_workflow.orchestration.maintenance import approval
+from ai_workflow.orchestration.recovery.run_lookup import RunLookup, RunRecord
 from ai_workflow.registry import retention_plan
 from ai_workflow.registry.retention_plan import Plan
 from ai_workflow.storage.store import Store
@@ -23,7 +23,7 @@ log = logs.logger("retention")
 async def other(store: Store, models: str, own_id: str) -> FlowRun | None:
     """Return another retention run of the same models that is not over, if any.
 
-    A run that was not answered in time is ended, and the plans of runs that are over are removed.
+    Runs that were not answered in time are ended, and the plans of runs that are over are removed.
     """
     now = datetime.now(UTC)
     async with get_client() as client:
@@ -41,17 +41,17 @@ async def other(store: Store, models: str, own_id: str) -> FlowRun | None:
     return None
 
 
-async def end_overdue(runs: FoundRuns) -> None:
+async def end_overdue(runs: RunLookup) -> None:
     """End the suspended retention runs that were not answered in time."""
 
-    async def end(found: Found) -> None:
-        if not approval.is_overdue(found.run, datetime.now(UTC)) or not await runs.unchanged(found):
+    async def end(record: RunRecord) -> None:
+        if not approval.is_overdue(record.run, datetime.now(UTC)) or not await runs.is_unchanged(record):
             return
-        if message := await approval.end(runs.client, found.run):
-            retention_plan.forget(found.store, found.id)
-            runs.note(found, journal.SKIPPED, message)
+        if message := await approval.end(runs.client, record.run):
+            retention_plan.forget(record.store, record.id)
+            runs.note(record, journal.SKIPPED, message)
 
-    await runs.each(await runs.suspended(), end)
+    await runs.for_each(await runs.suspended(), end)
 
 
 def _has_ended(run: FlowRun) -> bool:
@@ -61,8 +61,8 @@ def _has_ended(run: FlowRun) -> bool:
 def _is_over(plan: Plan | None, run: FlowRun | None, now: datetime) -> bool:
     """Return whether the plan of a run is not needed any more.
 
-    A crashed run may be rescheduled and carry out its answer, and a run that is not known here may be one of another
-    Prefect server: their plans are kept until the time to answer is over.
+    A crashed run may be rescheduled and carry out its answer, and an unknown run may be one of another Prefect server:
+    their plans are kept until the time to answer is over.
     """
     if run is not None and not _has_ended(run):
         return False
@@ -72,7 +72,7 @@ def _is_over(plan: Plan | None, run: FlowRun | None, now: datetime) -> bool:
 
 
 def _plan(store: Store, run_id: str) -> Plan | None:
-    """Return the plan of a run; a damaged one fails that run once it is answered, and keeps no other from asking."""
+    """Return the plan of a run, or None with a warning if it is damaged: that run fails once it is answered."""
     try:
         return retention_plan.read(store, run_id)
     except StoreError as error:

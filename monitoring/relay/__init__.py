@@ -1,1 +1,0 @@
-"""The alert relay: takes webhooks, formats each once, and tells the chat channels."""

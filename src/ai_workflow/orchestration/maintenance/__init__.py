@@ -1,0 +1,1 @@
+"""Maintenance flows: promotion, reaction to SLO breaches, and retention with approval."""
