@@ -28,7 +28,7 @@ def main(pipeline: str | None) -> None:
 def train(s: Settings, store: Store) -> None:
     """Run the stages in their order; each gets references to what earlier ones made."""
     loaded = data_loader.load(store, s.source, data_loader.inspect(s.source), s.database)
-    clean = preprocessor.preprocess(store, loaded, preprocessor.Rules.of(s))
+    clean = preprocessor.preprocess(store, loaded, preprocessor.RowRules.of(s))
     featured = feature_engineering.fit(store, clean, feature_engineering.ColumnRoles.of(s), s.features)
     trained = trainer.train(store, featured, s.trainer, s.training_batch_size)
     stable = champion.find(Registry(store, s.models), trained["fingerprint"])

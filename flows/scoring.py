@@ -39,7 +39,7 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
         database=s.database,
         fetch_secret=secret_block,
     )
-    clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of_spec(spec, s))
+    clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)
     options = inference.InferenceOptions(
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout

@@ -23,7 +23,7 @@ async def training(run: PipelineRun) -> FlowResult:
         database=s.database,
         fetch_secret=secret_block,
     )
-    clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.Rules.of(s))
+    clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of(s))
     featured = await run.stage(feature_engineering.fit, clean, feature_engineering.ColumnRoles.of(s), s.features)
     rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
     trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=protocol.modules_of(s.trainer.kind))

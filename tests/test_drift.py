@@ -17,7 +17,7 @@ SLOW = pytest.mark.slow
 
 def seen(values: np.ndarray) -> dict[str, object]:
     return column_profile.merge_numbers(
-        [column_profile.of_numbers(pd.Series(part)) for part in np.array_split(values, 3)]
+        [column_profile.profile_numbers(pd.Series(part)) for part in np.array_split(values, 3)]
     )
 
 

@@ -39,6 +39,7 @@ LEFT_OUT = {
     "runtime/progress.py",
     "secret_values.py",
     "stage_names.py",
+    "storage/locks.py",
     "storage/store.py",
     "telemetry/instrumentation.py",
     "telemetry/journal.py",
@@ -182,7 +183,7 @@ def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
 def test_what_only_shows_or_stores_says_so_wherever_it_is() -> None:
     for each in (
         logs.logger, trace_context.bound, instrumentation.stage, journal.Journal, errors.StageError, progress.report,
-        errors.Interrupted, checkpoints.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
+        errors.RunInterruptedError, checkpoints.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
         metrics.get, stage_names.stage, closure.read, protocol.modules_of,
     ):  # fmt: skip
         names = [each.__module__, each.__module__.rpartition(".")[0]]

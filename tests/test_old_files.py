@@ -94,7 +94,7 @@ def test_what_a_run_may_need_waits_until_none_is_at_work(store: Store) -> None:
         import sys, time
         from ai_workflow.storage import run_lock
         from ai_workflow.storage.store import Store
-        run_lock.hold(Store(sys.argv[1]), "a-run", run_lock.Holder())
+        run_lock.acquire(Store(sys.argv[1]), "a-run", run_lock.Holder())
         print("held", flush=True)
         time.sleep(600)
         """,

@@ -179,7 +179,7 @@ def test_every_row_is_typed_or_missing_by_leave_or_named(
 
 
 def _told(*parts: Sequence[str | None], limit: float = 0.0) -> ColumnType:
-    return coercion.told_by([coercion.signs(_texts(*part)) for part in parts], limit).type
+    return coercion.infer_column([coercion.count_type_evidence(_texts(*part)) for part in parts], limit).type
 
 
 @pytest.mark.parametrize(

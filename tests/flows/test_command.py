@@ -13,7 +13,7 @@ import pytest
 from ai_workflow.cli.main import exit_code
 from ai_workflow.local import ports
 from ai_workflow.local.server import Server
-from ai_workflow.prefect_errors import PrefectError, explained
+from ai_workflow.prefect_errors import PrefectError, prefect_errors_wrapped
 from tests.flows.workplace import Workplace
 
 pytestmark = pytest.mark.integration
@@ -68,7 +68,7 @@ def test_a_server_that_ends_during_a_run_is_one_line(
 ) -> None:
     url = f"http://127.0.0.1:{ports.free()}/api"
     monkeypatch.setenv("PREFECT_API_URL", url)
-    with pytest.raises(PrefectError, match=f"{url} does not answer: connection refused"), explained():
+    with pytest.raises(PrefectError, match=f"{url} does not answer: connection refused"), prefect_errors_wrapped():
         httpx.get(f"{url}/health", trust_env=False)
 
 

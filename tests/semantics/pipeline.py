@@ -63,7 +63,7 @@ class Pipeline:
         }  # fmt: skip
         self.settings = Settings.model_validate(body)
         clean = preprocessor.preprocess(
-            self.store, self._load(self.settings.source), preprocessor.Rules.of(self.settings)
+            self.store, self._load(self.settings.source), preprocessor.RowRules.of(self.settings)
         )
         roles = feature_engineering.ColumnRoles.of(self.settings)
         featured = feature_engineering.fit(self.store, clean, roles, self.settings.features)
@@ -84,7 +84,7 @@ class Pipeline:
     @property
     def columns(self) -> list[str]:
         """The columns that the model needs."""
-        return transform.inputs(self.spec)
+        return transform.input_columns(self.spec)
 
     def batch(self, source: Any) -> Scored:
         """Return what the stages of the scoring flow make of a source.
@@ -93,7 +93,7 @@ class Pipeline:
         """
         # The header is row 1 of a CSV file.
         first = 2 if isinstance(source, CsvSource) else 1
-        rules = preprocessor.Rules.of_spec(self.spec, self.settings)
+        rules = preprocessor.RowRules.of_spec(self.spec, self.settings)
         try:
             clean = preprocessor.preprocess(self.store, self._load(source), rules)
         except StageError as error:

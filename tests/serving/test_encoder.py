@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ai_workflow.features import transform
-from ai_workflow.features.row_encoder import BadRows, Encoder
+from ai_workflow.features.row_encoder import Encoder, InvalidRowsError
 from tests.serving import shop
 
 ENCODER = Encoder(shop.spec(), "shop")
@@ -147,7 +147,7 @@ def test_text_as_a_file_has_it_is_read_as_training_reads_it() -> None:
 def test_a_value_that_training_would_reject_is_named_with_its_row(changed: dict[str, Any], said: str) -> None:
     rows = [shop.ROW, {**shop.ROW, **changed}]
     assert ENCODER.quick(rows) is None
-    with pytest.raises(BadRows) as error:
+    with pytest.raises(InvalidRowsError) as error:
         ENCODER.careful(rows)
     assert str(error.value) == said
 
@@ -155,12 +155,12 @@ def test_a_value_that_training_would_reject_is_named_with_its_row(changed: dict[
 def test_a_column_that_is_not_there_is_named_with_the_one_that_may_be_meant() -> None:
     wrong = {("prise" if name == "price" else name): value for name, value in shop.ROW.items()}
     for way in (ENCODER.quick, ENCODER.careful):
-        with pytest.raises(BadRows, match=r"rows\[0\] has no 'price', which the model needs; .*'prise'"):
+        with pytest.raises(InvalidRowsError, match=r"rows\[0\] has no 'price', which the model needs; .*'prise'"):
             way([wrong])
 
 
 def test_many_problems_are_told_five_at_a_time() -> None:
-    with pytest.raises(BadRows, match="and 7 more"):
+    with pytest.raises(InvalidRowsError, match="and 7 more"):
         ENCODER.careful([{**shop.ROW, "price": -1}] * 12)
 
 

@@ -77,7 +77,7 @@ def test_a_perceptron_of_the_service_answers_in_blocks_too(
     assert len(whole) == 128 * outputs * 8
     assert caplog.messages == ["Data batch size reduced from 128 to 64 due to memory pressure"]
     monkeypatch.setattr(feature_inputs.Inputs, "encode", _never)
-    with pytest.raises(memory_pressure.OutOfMemory, match="with 16 rows at once"):
+    with pytest.raises(memory_pressure.OutOfMemoryError, match="with 16 rows at once"):
         answer(memoryview(bytearray(x.tobytes())), 128)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_workflow.features.row_encoder import BadRows
+from ai_workflow.features.row_encoder import InvalidRowsError
 from ai_workflow.serving.protocol import oip, tensors
 from ai_workflow.serving.protocol.inputs import MatrixInput, RowInput
 from ai_workflow.serving.protocol.oip import InferRequest
@@ -109,7 +109,7 @@ REFUSED: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("given_", "said"), REFUSED, ids=[said for _, said in REFUSED])
 def test_what_is_not_such_a_tensor_is_refused_with_the_reason(given_: Any, said: str) -> None:
-    with pytest.raises(BadRows) as error:
+    with pytest.raises(InvalidRowsError) as error:
         parsed(given_)
     assert said in str(error.value)
 
@@ -130,7 +130,7 @@ def test_what_is_not_such_a_request_is_refused(more: dict[str, Any], said: str |
     if said is None:
         parsed(tensor(data=[1, 2]), **more)
         return
-    with pytest.raises(BadRows, match=said):
+    with pytest.raises(InvalidRowsError, match=said):
         parsed(tensor(data=[1, 2]), **more)
 
 
@@ -142,17 +142,17 @@ def test_binary_data_that_does_not_add_up_is_refused() -> None:
         (struct.pack("<II", 0, 0) + b"x", "1 bytes follow"),
         (struct.pack("<I", 1) + b"\xff" + b"\0\0\0", "longer than the data"),
     ):
-        with pytest.raises(BadRows, match=said):
+        with pytest.raises(InvalidRowsError, match=said):
             binary([eight], data)
-    with pytest.raises(BadRows, match="not UTF-8"):
+    with pytest.raises(InvalidRowsError, match="not UTF-8"):
         binary([tensor("c", "BYTES", (1,), parameters={"binary_data_size": 5})], struct.pack("<I", 1) + b"\xff")
-    with pytest.raises(BadRows, match="is not finite"):
+    with pytest.raises(InvalidRowsError, match="is not finite"):
         binary([tensor(parameters={"binary_data_size": 16})], np.array([np.inf, 1]).tobytes())
-    with pytest.raises(BadRows, match="does not fit a body"):
+    with pytest.raises(InvalidRowsError, match="does not fit a body"):
         oip.parse(b"{}", 3, 1)
-    with pytest.raises(BadRows, match="is there twice"):
+    with pytest.raises(InvalidRowsError, match="is there twice"):
         parsed(tensor(data=[1, 2]), tensor(data=[1, 2]))
-    with pytest.raises(BadRows, match="differ in how many rows"):
+    with pytest.raises(InvalidRowsError, match="differ in how many rows"):
         parsed(tensor("a", shape=(1,), data=[1]), tensor("b", shape=(2,), data=[1, 2]))
 
 
@@ -160,7 +160,7 @@ def test_binary_data_that_does_not_add_up_is_refused() -> None:
 @given(st.binary(max_size=200), st.one_of(st.none(), st.integers(-5, 300)))
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_whatever_do_anything_but_be_refused(body: bytes, header: int | None) -> None:
-    with pytest.raises(BadRows):
+    with pytest.raises(InvalidRowsError):
         oip.parse(body, header, 10)
 
 
@@ -181,7 +181,7 @@ sent = st.fixed_dictionaries(
 @settings(max_examples=300, deadline=None)
 def test_no_json_whatever_breaks_the_reader(inputs: list[Any], more: dict[str, Any]) -> None:
     # Anything but these fails the test.
-    with contextlib.suppress(BadRows):
+    with contextlib.suppress(InvalidRowsError):
         assert oip.parse(json.dumps({"inputs": inputs, **more}).encode(), None, 10).input_rows.rows <= 10
 
 
@@ -227,15 +227,15 @@ def test_a_json_value_that_does_not_fit_its_datatype_is_refused_with_its_index(
     assert isinstance(asked.input_rows, RowInput)
     assert [row["c"] for row in asked.input_rows.values()] == good
     for value in wrong:
-        with pytest.raises(BadRows, match=rf"input 'c'\[{len(good)}\]: .* is not a value of type {datatype}"):
+        with pytest.raises(InvalidRowsError, match=rf"input 'c'\[{len(good)}\]: .* is not a value of type {datatype}"):
             parsed(tensor("c", datatype, (len(good) + 1,), data=[*good, value]))
 
 
 def test_a_binary_boolean_is_0_or_1_and_nested_rows_have_the_width_of_their_shape() -> None:
-    with pytest.raises(BadRows, match=r"input 'c'\[1\]: the byte 2 is not a value of type BOOL"):
+    with pytest.raises(InvalidRowsError, match=r"input 'c'\[1\]: the byte 2 is not a value of type BOOL"):
         binary([tensor("c", "BOOL", (2,), parameters={"binary_data_size": 2})], b"\x01\x02")
     for shape, data in (((2, 2), [[1], [2, 3, 4]]), ((4,), [[1, 2], [3, 4]])):
-        with pytest.raises(BadRows, match="nested rows"):
+        with pytest.raises(InvalidRowsError, match="nested rows"):
             parsed(tensor(shape=shape, data=data))
 
 
@@ -246,5 +246,5 @@ def test_outputs_come_in_the_order_of_the_request_and_only_those() -> None:
         body, head = oip.answer({}, outputs, asked)
         described = orjson.loads(body[:head] if head else body)["outputs"]
         assert [each["name"] for each in described] == ["probabilities", "prediction"]
-    with pytest.raises(BadRows, match="requested twice"):
+    with pytest.raises(InvalidRowsError, match="requested twice"):
         parsed(tensor(data=[1, 2]), outputs=[{"name": "score"}, {"name": "score"}])

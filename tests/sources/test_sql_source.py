@@ -10,7 +10,7 @@ import pytest
 
 from ai_workflow.config.settings import Database, SqlSource
 from ai_workflow.errors import StageError, TransientError
-from ai_workflow.secret_values import SecretMissing
+from ai_workflow.secret_values import MissingSecretError
 from ai_workflow.sources import sql_source
 from ai_workflow.stages import data_loader
 from ai_workflow.storage.store import Store
@@ -200,7 +200,7 @@ def test_debug_shows_the_statement_and_its_rows_without_literals(
 
 def test_a_secret_that_is_not_set_is_named(store: Store) -> None:
     source = sql("${secret:no-such-url}", table="t")
-    with pytest.raises(SecretMissing, match="no-such-url"):
+    with pytest.raises(MissingSecretError, match="no-such-url"):
         data_loader.load(store, source, data_loader.inspect(source), fetch_secret=lambda _: None)
 
 

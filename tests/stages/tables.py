@@ -73,11 +73,14 @@ def load(store: Store, *frames: pd.DataFrame, sources: tuple[str, ...] = ()) -> 
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         rows = pa.array(range(start[source], start[source] + len(frame)), pa.int64())
         kinds = [(name, source_columns.kind_of(table[name].type, name, source)) for name in table.column_names]
-        tidy = {name: source_columns.tidy(table[name], kind, source_columns.Missing((), False)) for name, kind in kinds}
+        tidy = {
+            name: source_columns.normalize(table[name], kind, source_columns.MissingRules((), False))
+            for name, kind in kinds
+        }
         path = f"data/loaded/{len(store.names('data/loaded')):05d}.parquet"
-        parts.append(partitions.write(store, path, source_columns.numbered(tidy, rows), source))
+        parts.append(partitions.write(store, path, source_columns.with_row_numbers(tidy, rows), source))
         start[source] += len(frame)
-    info = {"columns": source_columns.described([name for name, _ in kinds], [kind for _, kind in kinds])}
+    info = {"columns": source_columns.to_json([name for name, _ in kinds], [kind for _, kind in kinds])}
     return Dataset("loaded", tuple(parts), info).save(store)
 
 
@@ -102,7 +105,7 @@ class Pipeline:
 
     def clean(self, loaded: Result) -> Result:
         """Return the clean rows of a training."""
-        return preprocessor.preprocess(self.store, loaded, preprocessor.Rules.of(self.settings))
+        return preprocessor.preprocess(self.store, loaded, preprocessor.RowRules.of(self.settings))
 
     def fit(self, clean: Result) -> Result:
         """Return features and their spec."""
@@ -166,7 +169,7 @@ class Made:
     def to_score(self, *frames: pd.DataFrame) -> Result:
         """Return the features of rows to score, made by the version's own spec."""
         store = self.pipeline.store
-        rules = preprocessor.Rules.of_spec(self.spec, self.pipeline.settings)
+        rules = preprocessor.RowRules.of_spec(self.spec, self.pipeline.settings)
         return feature_engineering.apply(store, preprocessor.preprocess(store, load(store, *frames), rules), self.spec)
 
     def scoring(self, **changes: Any) -> inference.InferenceOptions:

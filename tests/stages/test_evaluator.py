@@ -317,7 +317,9 @@ def test_golden_rows_sent_as_json_get_the_recorded_answers_from_the_published_mo
     known, spec = json.loads(made.file("golden.json")), json.loads(made.file("features.json"))
     assert len(known["rows"]) == len(known["answers"]) == 8
     sent = pd.DataFrame(known["rows"], dtype=dtype)
-    typed = {name: coercion.coerce(sent[name], Column(**spec["schema"][name])) for name in transform.inputs(spec)}
+    typed = {
+        name: coercion.coerce(sent[name], Column(**spec["schema"][name])) for name in transform.input_columns(spec)
+    }
     assert not any(hit.any() for _, findings in typed.values() for _, hit in findings)
     x = transform.transform(pd.DataFrame({name: values for name, (values, _) in typed.items()}), spec)
     model = made.file(made.version.manifest["model_file"])
@@ -337,7 +339,7 @@ def test_golden_rows_are_the_same_however_many_rows_are_read_at_once(bought: Mad
 def test_a_holdout_that_does_not_fit_is_read_in_slices_and_gives_the_same_files(
     bought: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    frame = parquet.frame
+    frame = parquet.to_frame
 
     def judged() -> Result:
         return bought.pipeline.evaluate(bought.clean, bought.featured, bought.trained)
@@ -348,10 +350,12 @@ def test_a_holdout_that_does_not_fit_is_read_in_slices_and_gives_the_same_files(
         return frame(table)
 
     whole = judged()
-    monkeypatch.setattr(parquet, "frame", short)
+    monkeypatch.setattr(parquet, "to_frame", short)
     with pytest.raises(StageError, match=r"Give the process more memory, or hold out fewer rows: evaluate\.holdout"):
         judged()
-    monkeypatch.setattr(memory_pressure, "fitting", partial(memory_pressure.fitting, floor=50))
+    monkeypatch.setattr(
+        memory_pressure, "with_smaller_batches", partial(memory_pressure.with_smaller_batches, floor=50)
+    )
     assert judged()["files"] == whole["files"]
     assert "due to memory pressure" in caplog.text
 
@@ -393,5 +397,5 @@ def test_the_same_model_judged_again_gives_the_same_files_and_fingerprint(bought
         evaluator.evaluate(run.store, bought.clean, bought.featured, bought.trained, gate, against) for _ in range(2)
     )
     assert first == second
-    assert partitions.broken(run.store, first) == []
+    assert partitions.find_corrupt(run.store, first) == []
     assert feature_engineering.read_spec(run.store, bought.featured)["classes"] == ["no", "yes"]

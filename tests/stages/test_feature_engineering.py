@@ -42,7 +42,7 @@ def refused(store: Store, *frames: pd.DataFrame, **changes: Any) -> str:
 
 def held(frame: pd.DataFrame) -> np.ndarray:
     """Return which rows the hash of the id holds out."""
-    return split.held_out(pd.DataFrame({ID: frame["person"]}), {"holdout": 0.2})
+    return split.is_holdout(pd.DataFrame({ID: frame["person"]}), {"holdout": 0.2})
 
 
 @pytest.mark.integration
@@ -159,7 +159,7 @@ def test_a_missing_value_is_told_apart_only_where_training_saw_one(store: Store)
 def test_target_id_and_free_text_are_no_features(store: Store) -> None:
     frame = people().assign(note=[f"a note on person {number}" for number in range(400)])
     spec, _ = fit(store, frame)
-    assert {"person", "bought", "note"}.isdisjoint(features.inputs(spec))
+    assert {"person", "bought", "note"}.isdisjoint(features.input_columns(spec))
     assert spec["statistics"]["note"]["counts"] == []
 
 

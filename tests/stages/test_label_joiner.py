@@ -328,19 +328,19 @@ def test_labels_come_from_parquet_and_from_a_database_as_well(store: Store, tmp_
 def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spill, "ROWS", 100)
+    monkeypatch.setattr(spill, "MAX_ROWS_IN_MEMORY", 100)
     for start in range(0, 800, 400):
         answered(store, start, start + 400)
     write(tmp_path, [(name, "yes" if number % 4 else "no", at(1)) for number, name in enumerate(ids(0, 600))])
     seen: list[int] = []
-    whole = spill.Buckets.read
+    whole = spill.SpillPartitions.read
 
-    def read(self: spill.Buckets, number: int) -> Any:
+    def read(self: spill.SpillPartitions, number: int) -> Any:
         table = whole(self, number)
         seen.append(table.num_rows)
         return table
 
-    monkeypatch.setattr(spill.Buckets, "read", read)
+    monkeypatch.setattr(spill.SpillPartitions, "read", read)
     found = join(store, settings(tmp_path))
     assert counts(found) == (600, 450)
     assert max(seen) < 200

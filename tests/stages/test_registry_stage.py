@@ -42,7 +42,7 @@ def test_a_version_holds_all_that_is_needed_to_use_judge_and_trace_it(bought: Ma
     assert set(store.names(version.folder)) == {*version.manifest["files"], "manifest.json"}
     assert bought.file("model.txt") == store.read(bought.trained["model"]["path"])
     assert json.loads(bought.file("features.json")) == bought.spec
-    assert partitions.broken(store, bought.published) == []
+    assert partitions.find_corrupt(store, bought.published) == []
     assert version.manifest["scores"]["accuracy"] == bought.evaluated["accuracy"]
     assert version.manifest["data"] == bought.clean["fingerprint"]
     assert (version.manifest["kind"], version.manifest["pipeline"]) == ("lightgbm", "people")

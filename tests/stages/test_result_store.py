@@ -106,9 +106,9 @@ def test_a_damaged_or_missing_copy_is_made_whole_by_storing_again(
     stored = result_store.save(store, scored, "people")
     path = store.local(stored["files"][1]["path"])
     path.unlink() if damage is None else path.write_bytes(damage)
-    assert partitions.broken(store, stored) == [stored["files"][1]["path"]]
+    assert partitions.find_corrupt(store, stored) == [stored["files"][1]["path"]]
     assert result_store.save(store, scored, "people") == stored
-    assert partitions.broken(store, stored) == []
+    assert partitions.find_corrupt(store, stored) == []
 
 
 @pytest.mark.integration

@@ -52,11 +52,11 @@ def test_step_and_loss_are_logged_and_every_step_is_reported(store: Store, caplo
     seen: list[tuple[int, int, str]] = []
     run = pipeline(store)
     made = featured(run)
-    progress.watch(lambda *report: seen.append(report))
+    progress.set_receiver(lambda *report: seen.append(report))
     try:
         trained = run.train(made)
     finally:
-        progress.watch(None)
+        progress.set_receiver(None)
     lines = [record.message for record in caplog.records]
     losses = dict(trained["losses"])
     assert lines[0] == "No checkpoint found, starting from scratch"

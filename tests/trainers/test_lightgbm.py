@@ -352,10 +352,10 @@ def test_memory_that_runs_out_in_lightgbm_is_no_wrong_parameter_and_has_a_remedy
 
     monkeypatch.setattr(lightgbm, "Booster", full)
     with pytest.raises(
-        memory_pressure.OutOfMemory, match=r"memory ran out in LightGBM \(std::bad_alloc\)\. Give .*max_bin"
+        memory_pressure.OutOfMemoryError, match=r"memory ran out in LightGBM \(std::bad_alloc\)\. Give .*max_bin"
     ):
         begun("binary")
-    with pytest.raises(memory_pressure.OutOfMemory, match=r"memory ran out in LightGBM .*num_leaves"):
+    with pytest.raises(memory_pressure.OutOfMemoryError, match=r"memory ran out in LightGBM .*num_leaves"):
         protocol.load("lightgbm", b"tree")
 
 

@@ -135,10 +135,14 @@ def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_
         if most:
             assert mlp_model.load(model(task))(x).tobytes() == whole.tobytes()
     assert "Data batch size reduced from 128 to 64 due to memory pressure" in caplog.messages
-    with pytest.raises(memory_pressure.OutOfMemory, match=r"with 16 rows at once\. Give .*: trainer\.params\.hidden"):
+    with pytest.raises(
+        memory_pressure.OutOfMemoryError, match=r"with 16 rows at once\. Give .*: trainer\.params\.hidden"
+    ):
         mlp_model.load(model(task))(x)
     monkeypatch.setattr(mlp_model, "unpacked", lambda _: short(feature_inputs.Inputs([], x, x, []), x))
-    with pytest.raises(memory_pressure.OutOfMemory, match=r"while the model was loaded\. Give .*: trainer\.params"):
+    with pytest.raises(
+        memory_pressure.OutOfMemoryError, match=r"while the model was loaded\. Give .*: trainer\.params"
+    ):
         protocol.load("torch_mlp", model(task))
 
 

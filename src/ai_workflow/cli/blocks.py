@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import App
 
 from ai_workflow.local import prefect_settings
-from ai_workflow.prefect_errors import explained
+from ai_workflow.prefect_errors import prefect_errors_wrapped
 from ai_workflow.provisioning.blocks.registration import register as register_blocks
 
 app = App(name="blocks", help="Register the blocks of the catalogue on a Prefect server.")
@@ -20,7 +20,7 @@ app = App(name="blocks", help="Register the blocks of the catalogue on a Prefect
 def register() -> None:
     """Register the blocks whose variables are set, or whose values a person at the terminal enters."""
     prefect_settings.require_url(Path("var"))
-    with explained():
+    with prefect_errors_wrapped():
         asyncio.run(_register())
 
 

@@ -52,7 +52,11 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
     try:
         # Before a command imports Prefect, which reads its variables then.
         dotenv.load()
-        with standard_output.may_be_closed(), process_limit.explained(), memory_pressure.translated():
+        with (
+            standard_output.exit_when_closed(),
+            process_limit.limit_errors_wrapped(),
+            memory_pressure.memory_errors_wrapped(),
+        ):
             code = app(arguments, exit_on_error=False)
     except CycloptsError:  # it has printed what is wrong with the command line
         return FAILED

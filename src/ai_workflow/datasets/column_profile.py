@@ -33,7 +33,7 @@ class ColumnProfile(TypedDict, total=False):
     has_hours: bool
 
 
-def of_numbers(values: pd.Series) -> ColumnProfile:
+def profile_numbers(values: pd.Series) -> ColumnProfile:
     """Return the statistics of a numeric column of one partition; `m2` is the sum of squared deviations.
 
     `mean` and `m2` are None where they overflow.
@@ -111,7 +111,7 @@ def _weighted_quantiles(points: Any, weights: Any, shares: Any) -> list[float]:
     return [float(value) for value in np.interp(shares, at, points)]
 
 
-def of_values(values: pd.Series) -> ColumnProfile:
+def profile_values(values: pd.Series) -> ColumnProfile:
     """Return the counts of a category column of one partition, the 10 000 most frequent values kept."""
     counts = values.dropna().astype("str").value_counts().head(_MOST_VALUES)
     pairs = sorted(((str(value), int(count)) for value, count in counts.items()), key=lambda pair: (-pair[1], pair[0]))

@@ -144,10 +144,10 @@ def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.T
     import pyarrow as pa
 
     if isinstance(data, pd.DataFrame):
-        data = parquet.tabled(data)
+        data = parquet.to_table(data)
     tables = [data] if isinstance(data, pa.Table) else data
     with store.writing(path) as pending:
-        rows = parquet.put(tables, pending.local)
+        rows = parquet.write(tables, pending.local)
     log.debug("written: %s, %d rows, %d bytes", path, rows, pending.ref.bytes)
     return Partition.of(pending.ref, rows, source)
 
@@ -158,7 +158,7 @@ def read(store: Store, partition: Partition, columns: list[str] | None = None) -
     Raises:
         StoreError: the file is missing or is not Parquet.
     """
-    return parquet.frame(table(store, partition, columns))
+    return parquet.to_frame(table(store, partition, columns))
 
 
 def table(store: Store, partition: Partition, columns: list[str] | None = None) -> pa.Table:
@@ -168,7 +168,7 @@ def table(store: Store, partition: Partition, columns: list[str] | None = None) 
         StoreError: the file is missing or is not Parquet.
     """
     _debug_read(partition, partition.rows, columns)
-    with parquet.opened(store, partition.path) as file:
+    with parquet.open_file(store, partition.path) as file:
         return parquet.read(file, columns)
 
 
@@ -182,8 +182,8 @@ def slices(store: Store, partition: Partition, rows: int, columns: list[str] | N
         yield read(store, partition, columns)
         return
     _debug_read(partition, rows, columns)
-    with parquet.opened(store, partition.path) as file:
-        yield from map(parquet.frame, parquet.batches(file, rows, columns))
+    with parquet.open_file(store, partition.path) as file:
+        yield from map(parquet.to_frame, parquet.batches(file, rows, columns))
 
 
 def _debug_read(partition: Partition, at_once: int, columns: list[str] | None) -> None:
@@ -205,7 +205,7 @@ def frames(
             yield from ((partition, frame) for frame in slices(store, partition, rows, columns))
 
 
-def remembered(store: Store, stage: str, key: str, compute: Callable[[str], Record]) -> Record:
+def cached(store: Store, stage: str, key: str, compute: Callable[[str], Record]) -> Record:
     """Return what `compute(stem)` gave for `key`, computed only if it is not there or does not match its record.
 
     Args:
@@ -218,7 +218,7 @@ def remembered(store: Store, stage: str, key: str, compute: Callable[[str], Reco
     body: Record | None = None
     try:
         body = store.read_record(f"{stem}.json")
-        damaged = broken(store, body)
+        damaged = find_corrupt(store, body)
     except StoreError as error:
         damaged = [str(error)] if store.exists(f"{stem}.json") else []
     if body and not damaged:
@@ -233,14 +233,14 @@ def remembered(store: Store, stage: str, key: str, compute: Callable[[str], Reco
     return body
 
 
-def broken(store: Store, result: Any) -> list[str]:
+def find_corrupt(store: Store, result: Any) -> list[str]:
     """Return which files that a result refers to, directly or through a dataset, are not as recorded."""
     damaged = []
     for ref in _references(result):
         if not store.matches(ref["path"], ref["sha256"]):
             damaged.append(ref["path"])
         elif ref["path"].startswith(f"{FOLDER}/datasets/"):
-            damaged += broken(store, store.read_record(ref["path"]))
+            damaged += find_corrupt(store, store.read_record(ref["path"]))
     return damaged
 
 

@@ -48,7 +48,7 @@ def cutoff(store: Store, clean: Dataset, timestamp: str, holdout: float) -> str:
     return pd.Timestamp(at).isoformat()
 
 
-def held_out(frame: pd.DataFrame, split: SplitRule) -> np.ndarray:
+def is_holdout(frame: pd.DataFrame, split: SplitRule) -> np.ndarray:
     """Return a boolean for each row of a clean frame.
 
     Args:
@@ -60,15 +60,15 @@ def held_out(frame: pd.DataFrame, split: SplitRule) -> np.ndarray:
 
     if start := split.get("cutoff"):
         return np.asarray(frame[split["timestamp"]] >= pd.Timestamp(start), dtype=bool)
-    return below(frame[ID], split["holdout"], _HOLDOUT)
+    return is_below_share(frame[ID], split["holdout"], _HOLDOUT)
 
 
-def for_validation(ids: pd.Series, share: float) -> np.ndarray:
+def is_validation(ids: pd.Series, share: float) -> np.ndarray:
     """Return a boolean for each training row: whether early stopping watches it."""
-    return below(ids, share, _VALIDATION)
+    return is_below_share(ids, share, _VALIDATION)
 
 
-def below(ids: pd.Series, share: float, key: str) -> np.ndarray:
+def is_below_share(ids: pd.Series, share: float, key: str) -> np.ndarray:
     """Return whether the hash of each id, as a number in [0, 1), is below the share."""
     import numpy as np
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ai_workflow.features.spec import FeatureSpec
 
 _BATCH_ROWS = 10_000
-_MEMORY_REMEDY = f"{memory_pressure.MORE}, or hold out fewer rows: evaluate.holdout"
+_MEMORY_REMEDY = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
@@ -76,7 +76,7 @@ def _scores(
         model = registry.read(version, version.manifest["model_file"])
         with ModelProcess(version.name, version.manifest["kind"], model, options.timeout) as process:
             predict = partial(_predict, store, clean, spec, own_spec, process)
-            y, predictions = memory_pressure.fitting(predict, clean.largest, remedy=_MEMORY_REMEDY)
+            y, predictions = memory_pressure.with_smaller_batches(predict, clean.largest, remedy=_MEMORY_REMEDY)
         return {"version": version.name, "scores": scores.compute(y, predictions, spec), "note": ""}
     except (AiWorkflowError, MemoryError, KeyError, TypeError, ValueError) as error:
         log.warning("%s cannot score these rows (%s); its scores at publication are used", version.name, error)
@@ -93,10 +93,10 @@ def _predict(
     labels = []
     predictions = []
     for _, frame in partitions.frames(store, clean, rows=rows_at_once):
-        held_out = frame[split.held_out(frame, spec["split"])]
+        held_out = frame[split.is_holdout(frame, spec["split"])]
         for start in range(0, len(held_out), _BATCH_ROWS):
             rows = held_out.iloc[start : start + _BATCH_ROWS]
-            output = process.predict(transform.transform(transform.as_known(rows, own_spec), own_spec))
+            output = process.predict(transform.transform(transform.coerce_columns(rows, own_spec), own_spec))
             predictions.append(_reorder_classes(output, own_spec["classes"], spec["classes"]))
             labels.append(_labels(rows[spec["target"]], spec["classes"]))
     return np.concatenate(labels), np.concatenate(predictions)

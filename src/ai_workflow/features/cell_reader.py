@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ai_workflow import json_text
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import cells
-from ai_workflow.datasets.category_spelling import Spelling, Unfit
-from ai_workflow.datasets.cells import Cells
+from ai_workflow.datasets.category_spelling import CellError, Spelling
+from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.coercion import Finding
 from ai_workflow.features import transform
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 60
 
 
-class Reader:
+class CellReader:
     """The columns that a version's features are made of, and the way to read them.
 
     Args:
@@ -30,8 +30,8 @@ class Reader:
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
-        self.cells = Cells.of_spec(spec)
-        self.columns = {name: Column(**spec["schema"][name]) for name in transform.inputs(spec)}
+        self.cells = CellRules.of_spec(spec)
+        self.columns = {name: Column(**spec["schema"][name]) for name in transform.input_columns(spec)}
         self._spec = spec
 
     @cached_property
@@ -54,7 +54,7 @@ class Reader:
         if not isinstance(value, str):
             try:
                 value = self.spellings[name].text(value)
-            except Unfit:
+            except CellError:
                 return False
         text = value.strip() if self.cells.strip and value is not None else value
         return text in self.known[name]

@@ -2,7 +2,7 @@
 
     {"version": 2, "pipeline", "task", "target", "classes", "id", "timestamp", "split",
      "schema":     {column: what it must be},
-     "cells":      how raw cells are read, as `cells.Cells` has it; version 1 had none
+     "cells":      how raw cells are read, as `cells.CellRules` has it; version 1 had none
      "features":   [{"name", "column", "kind", ...}],   in the order of the matrix
      "statistics": {column: what training saw}}          the reference for drift
 
@@ -28,7 +28,7 @@ DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 _EPOCH = "1970-01-01"
 
 
-def describe(
+def build_features(
     schema: dict[str, dict[str, Any]],
     statistics: dict[str, ColumnProfile],
     roles: dict[str, Any],
@@ -76,19 +76,19 @@ def names(spec: FeatureSpec) -> list[str]:
     return [feature["name"] for feature in spec["features"]]
 
 
-def inputs(spec: FeatureSpec) -> list[str]:
+def input_columns(spec: FeatureSpec) -> list[str]:
     """Return the columns that the features are made of."""
     return list(dict.fromkeys(feature["column"] for feature in spec["features"]))
 
 
-def as_known(rows: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+def coerce_columns(rows: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
     """Return the columns that a spec asks for, typed as its training saw them; what does not fit is missing."""
     import pandas as pd
 
     from ai_workflow.config.settings import Column
     from ai_workflow.datasets import coercion
 
-    known = {name: Column(**spec["schema"][name]) for name in inputs(spec)}
+    known = {name: Column(**spec["schema"][name]) for name in input_columns(spec)}
     return pd.DataFrame({name: coercion.coerce(rows[name], column)[0] for name, column in known.items()})
 
 
@@ -104,9 +104,9 @@ def read(rows: Sequence[dict[str, Any]], spec: FeatureSpec) -> tuple[np.ndarray,
     Returns:
         float32 array of shape (n, features), and problems such as `rows[2].months is below the minimum 0: -1`.
     """
-    from ai_workflow.features.cell_reader import Reader
+    from ai_workflow.features.cell_reader import CellReader
 
-    frame, problems = Reader(spec).read(rows)
+    frame, problems = CellReader(spec).read(rows)
     return transform(frame, spec), problems
 
 

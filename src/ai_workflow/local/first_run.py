@@ -18,7 +18,7 @@ from ai_workflow.evaluation import scores
 from ai_workflow.local import prefect_settings, run_report, server
 from ai_workflow.local.run_report import Hints
 from ai_workflow.local.stack.paths import Place
-from ai_workflow.prefect_errors import explained
+from ai_workflow.prefect_errors import prefect_errors_wrapped
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
 
@@ -41,10 +41,10 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
     reached = server.ensure(VAR)
     for name, value in prefect_settings.environment(reached, settings, VAR).items():
         os.environ.setdefault(name, value)
-    logs.be_brief()
+    logs.set_brief()
     print(f"Prefect UI: {reached.ui_url}/runs")
     store, hints = Store(settings.store.root), Hints(pipeline, environment, settings.store.root)
-    with explained():
+    with prefect_errors_wrapped():
         outcomes = asyncio.run(_flows(pipeline, environment, store))
     if not all(state.is_completed() for state in outcomes):
         print(run_report.failure(outcomes[-1].message, hints), file=sys.stderr)

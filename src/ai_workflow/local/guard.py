@@ -160,7 +160,7 @@ def serve(*, upstream: str, host: str = "127.0.0.1", port: int) -> None:
         AiWorkflowError: `AIW_ALLOWED_ORIGINS` or `upstream` is wrong.
     """
     application = guarded(upstream, os.environ)
-    logs.take_over()
+    logs.capture_all_output()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     uvicorn.run(
         application, host=host, port=port, http=Http11Protocol, ws="none", lifespan="off", log_config=None,

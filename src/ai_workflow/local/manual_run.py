@@ -12,7 +12,7 @@ from pathlib import Path
 from ai_workflow.config import project
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import server
-from ai_workflow.prefect_errors import explained
+from ai_workflow.prefect_errors import prefect_errors_wrapped
 
 VAR = Path("var")
 
@@ -31,7 +31,7 @@ def main(name: str, pipeline: Path | None = None, environment: str | None = None
     gc.freeze()
     gc.enable()
     try:
-        with explained():
+        with prefect_errors_wrapped():
             state = asyncio.run(
                 flow(str(pipeline) if pipeline else None, environment, log_level=log_level, return_state=True)
             )

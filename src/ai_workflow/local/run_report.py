@@ -69,7 +69,7 @@ def _configured_root(environment: str | None) -> str | None:
 
 def print_trace(store: Store, state: Any) -> None:
     """Print what each stage of the run did that a state ended; a run that never began has no trace."""
-    events = journal.Journal(store).read(trace_context.id_of_run(str(state.state_details.flow_run_id)))
+    events = journal.Journal(store).read(trace_context.trace_id_of_run(str(state.state_details.flow_run_id)))
     # Errors are on the console already, with stage, place and remedy.
     brief = [replace(event, message="see above") if event.status == journal.ERROR else event for event in events]
     if brief:

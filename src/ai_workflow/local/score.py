@@ -16,7 +16,7 @@ from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.local import prefect_settings, run_report, server
 from ai_workflow.local.run_report import Hints
 from ai_workflow.local.stack.paths import Place
-from ai_workflow.prefect_errors import explained
+from ai_workflow.prefect_errors import prefect_errors_wrapped
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.file_names import require_utf8
 from ai_workflow.storage.store import Store
@@ -54,8 +54,8 @@ def main(source: str, config: Path | None = None, environment: str | None = None
     reached = server.ensure(VAR)
     for name, value in prefect_settings.environment(reached, settings, VAR).items():
         os.environ.setdefault(name, value)
-    logs.be_brief()
-    with explained():
+    logs.set_brief()
+    with prefect_errors_wrapped():
         state = asyncio.run(_flow(pipeline, environment, model, overrides))
     store = Store(settings.store.root)
     run_report.print_trace(store, state)

@@ -28,7 +28,7 @@ from ai_workflow.local.process import Process, spawn
 from ai_workflow.local.server_state import ServerState
 from ai_workflow.local.stack.paths import Place
 from ai_workflow.prefect_errors import unreachable
-from ai_workflow.runtime.stall_timeout import StallTimeout, group_ticks
+from ai_workflow.runtime.stall_timeout import StallTimeout, group_cpu_ticks
 
 PORT = 4200
 START_SECONDS = 60.0
@@ -198,7 +198,7 @@ def command(port: int) -> list[str]:
 
 def _comes_up(home: Path, port: int, process: Process) -> str | None:
     """Wait for a server that is starting for as long as it makes progress; return why it does not answer."""
-    timeout = StallTimeout(process.pid, START_SECONDS, cpu=group_ticks)
+    timeout = StallTimeout(process.pid, START_SECONDS, cpu=group_cpu_ticks)
     while not _is_up(home, port, sure=True):
         if not process.lives():
             return "it ended"

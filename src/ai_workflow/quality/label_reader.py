@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import cells, coercion
 from ai_workflow.datasets.category_spelling import json_text
-from ai_workflow.datasets.cells import Cells
+from ai_workflow.datasets.cells import CellRules
 from ai_workflow.quality import labels
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _Target:
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self.classes: list[str] = spec["classes"] or []
         self._is_number = spec["classes"] is None
-        self._cells = Cells.of_spec(spec)
+        self._cells = CellRules.of_spec(spec)
         declared = self._cells.target or Column(type="number" if self._is_number else "category")
         # A missing label is left out, whatever training puts in its place.
         self._column = declared.model_copy(update={"nullable": True, "fill": None})

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from ai_workflow.config.settings import Retention
 from ai_workflow.storage import cleanup, run_lock, run_order
-from ai_workflow.storage.cleanup import Found
+from ai_workflow.storage.cleanup import StoredFile
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
@@ -35,7 +35,7 @@ class Old:
     modified: datetime = _LONG_AGO
     files: list[str] = field(default_factory=list)
 
-    def take(self, found: Found) -> None:
+    def take(self, found: StoredFile) -> None:
         """Add a file."""
         self.bytes += found.bytes
         self.modified = max(self.modified, found.modified)
@@ -76,7 +76,7 @@ def remove(store: Store, old: Iterable[Old], policy: Retention, now: datetime) -
     them. The files that vouch for others go first, so that a reader finds all of a group or nothing.
     """
     planned = {(group.kind, group.path): group for group in old}
-    if any(group.kind in _OF_RUNS for group in planned.values()) and run_lock.busy(store):
+    if any(group.kind in _OF_RUNS for group in planned.values()) and run_lock.is_any_run_active(store):
         log.info("a run is under way: %s stay until the next time", " and ".join(_OF_RUNS))
         planned = {key: group for key, group in planned.items() if group.kind not in _OF_RUNS}
     freed = removed = 0
@@ -88,7 +88,7 @@ def remove(store: Store, old: Iterable[Old], policy: Retention, now: datetime) -
             store.remove(path)
         cleanup.remove_empty(store, group.path)
         if group.kind == "journals":
-            run_order.forget(store, group.path.rsplit("/", 1)[-1])
+            run_order.remove_number(store, group.path.rsplit("/", 1)[-1])
         freed += group.bytes
         removed += 1
     if changed := len(planned) - removed:

@@ -67,11 +67,11 @@ def read(registry: Registry, version: Version) -> Golden:
     if not golden["rows"]:
         return Golden(spec, np.empty((0, len(spec["features"])), dtype=np.float32), np.empty((0, 1)))
     rows = pd.DataFrame(golden["rows"])
-    for name in transform.inputs(spec):
+    for name in transform.input_columns(spec):
         if spec["schema"][name]["type"] == "datetime":
             # Clean moments are in ISO 8601, whatever `format` the source has.
             rows[name] = pd.to_datetime(rows[name], format="ISO8601", utc=True)
-    x = transform.transform(transform.as_known(rows, spec), spec)
+    x = transform.transform(transform.coerce_columns(rows, spec), spec)
     return Golden(spec, x, np.array(golden["answers"], dtype=float).reshape(len(x), -1))
 
 
@@ -85,7 +85,7 @@ def choose(
     for part in clean.partitions:
         held = _first_held_out(store, part, spec, at_once)
         if held is not None:
-            rows = held[transform.inputs(spec)].to_dict(orient="records")
+            rows = held[transform.input_columns(spec)].to_dict(orient="records")
             sent = [{name: _as_sent(value) for name, value in row.items()} for row in rows]
             return {"rows": sent, "answers": predict(transform.transform(held, spec)).tolist()}
     return {"rows": [], "answers": []}
@@ -96,7 +96,7 @@ def _first_held_out(store: Store, part: Partition, spec: FeatureSpec, at_once: i
 
     pieces, missing = [], _ROWS
     for frame in partitions.slices(store, part, at_once):
-        held = frame[split.held_out(frame, spec["split"])].head(missing)
+        held = frame[split.is_holdout(frame, spec["split"])].head(missing)
         missing -= len(held)
         pieces += [held] if len(held) else []
         if not missing:

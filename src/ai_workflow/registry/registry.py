@@ -20,7 +20,7 @@ from ai_workflow.registry.change_log import ALIASES, VERSION, Conflict, History,
 from ai_workflow.registry.leases import Leases
 from ai_workflow.registry.manifest import Manifest
 from ai_workflow.storage import locks
-from ai_workflow.storage.cleanup import vanish
+from ai_workflow.storage.cleanup import delete_atomically
 from ai_workflow.storage.store import FileRef, Store
 
 MANIFEST = "manifest.json"
@@ -155,7 +155,7 @@ class Registry:
         """Remove the files of versions that the history tells are deleted; each is gone in one rename."""
         for name in names:
             aside = f"{self.folder}/{_DELETING}{name}-{uuid.uuid4().hex[:8]}"
-            vanish(self.store, f"{self.folder}/{name}", aside)
+            delete_atomically(self.store, f"{self.folder}/{name}", aside)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

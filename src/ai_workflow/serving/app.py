@@ -13,7 +13,7 @@ import orjson
 
 from ai_workflow.config.settings import Service
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.features.row_encoder import BadRows
+from ai_workflow.features.row_encoder import InvalidRowsError
 from ai_workflow.secret_values import MASK, scrub
 from ai_workflow.serving.auth import Authenticator
 from ai_workflow.serving.endpoints import InferenceEndpoints
@@ -74,7 +74,7 @@ class InferenceApp:
             if response is None:
                 return
             content, more = response.body, response.headers
-        except BadRows as error:
+        except InvalidRowsError as error:
             status, content, reason = (
                 self._request_metrics.record_invalid(400),
                 _said(error, trace_id),
@@ -122,7 +122,7 @@ class InferenceApp:
 
         Raises:
             HttpError: he may not ask, or not so much, or not now.
-            BadRows: his request is not one.
+            InvalidRowsError: his request is not one.
         """
         arrived = self._loop.time()
         if not self._authenticator.can_predict(headers):

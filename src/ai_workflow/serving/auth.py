@@ -15,7 +15,7 @@ class Authenticator:
     """The tokens of a service.
 
     Raises:
-        SecretMissing: the value of a token is not set.
+        MissingSecretError: the value of a token is not set.
         AiWorkflowError: two tokens are the same, so that one would open what the other one guards.
     """
 

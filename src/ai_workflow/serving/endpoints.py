@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from ai_workflow.config.settings import Settings
-from ai_workflow.features.row_encoder import BadRows
+from ai_workflow.features.row_encoder import InvalidRowsError
 from ai_workflow.inference import prediction_columns
 from ai_workflow.inference.worker import FEW_VALUES
 from ai_workflow.serving.attempt_metrics import FailureReason
@@ -109,7 +109,7 @@ class InferenceEndpoints:
     async def _inferred(self, request: Request, chain: FallbackChain, *, is_pinned: bool) -> Response:
         header = request.headers.get(b"inference-header-content-length")
         if header is not None and not (header.isdigit() and len(header) < _MOST_DIGITS):
-            raise BadRows("Inference-Header-Content-Length is not a number of bytes")
+            raise InvalidRowsError("Inference-Header-Content-Length is not a number of bytes")
         is_small = len(request.body) <= json_body.SMALL_BYTES
         length = int(header) if header is not None else None
         outputs = responses.output_names(self._is_regression)
@@ -136,12 +136,14 @@ class InferenceEndpoints:
         """Return the reply, and the stem of its prediction ids.
 
         Raises:
-            BadRows: the rows do not fit the version that is asked first.
+            InvalidRowsError: the rows do not fit the version that is asked first.
             HttpError: no version answers, and there is no default for it.
         """
         width = max((model.loaded.output_count for model in chain.models), default=1)
         if input_rows.rows * width > MAX_VALUES:
-            raise BadRows(f"{input_rows.rows} rows with {width} classes each are more than {MAX_VALUES} probabilities")
+            raise InvalidRowsError(
+                f"{input_rows.rows} rows with {width} classes each are more than {MAX_VALUES} probabilities"
+            )
         data = await self._encoded(input_rows, chain, is_small=len(request.body) <= json_body.SMALL_BYTES)
         chain_result = await chain.predict(
             input_rows.rows,
@@ -187,7 +189,7 @@ class InferenceEndpoints:
                 if made is None:
                     made = await self._loop.run_in_executor(self._slow, _made_ready, input_rows, model.loaded)
                 data[model.loaded.encoding_id] = made
-            except BadRows:
+            except InvalidRowsError:
                 if model is chain.first:
                     raise
                 data[model.loaded.encoding_id] = None
@@ -229,7 +231,7 @@ def _rows(body: bytes, most: int) -> InferenceInput:
     try:
         return rows_of(json_body.read(body), most)
     except ValueError as error:
-        raise BadRows(f"the body is not JSON: {error}") from error
+        raise InvalidRowsError(f"the body is not JSON: {error}") from error
 
 
 def _in_words(result: responses.InferenceResult, stem: str, trace_id: str, default: Mapping[str, Any]) -> Response:

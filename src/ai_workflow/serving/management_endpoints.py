@@ -196,7 +196,7 @@ class ManagementEndpoints:
 
     async def _set_log_level(self, request: Request) -> Response:
         body = await _small_body(request)
-        level, seconds = logs.level(body.get("level")), body.get("seconds", 600)
+        level, seconds = logs.normalize_level(body.get("level")), body.get("seconds", 600)
         if level not in logs.LEVELS:
             raise HTTPException(400, f"level {level!r} is none of {', '.join((*logs.LEVELS, 'WARN'))}")
         if type(seconds) not in (int, float) or not 0 < seconds <= _LONGEST_DEBUG:

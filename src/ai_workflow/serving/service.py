@@ -77,11 +77,11 @@ class Service:
         """Serve until SIGTERM or Ctrl-C.
 
         Raises:
-            ProcessLimit: there is no room for its threads.
+            ProcessLimitError: there is no room for its threads.
         """
         import uvloop
 
-        process_limit.require(_THREADS)
+        process_limit.require_threads(_THREADS)
 
         _raise_limits()
         _take_over_logging()
@@ -122,7 +122,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
-        garbage_collection.settle()
+        garbage_collection.tune_for_server()
         log.info("listening on http://%s:%d", *self._socket.getsockname()[:2])
         try:
             await self._server.serve(sockets=[self._socket])
@@ -234,7 +234,7 @@ def _bound(host: str, port: int) -> Any:
 
 def _take_over_logging() -> None:
     """Write the lines and warnings of all libraries in the log's format; malformed requests are not logged."""
-    logs.take_over()
+    logs.capture_all_output()
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STAGE = "loaded"
 
 
-def cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+def split_tables(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     """Yield the same rows as tables of `rows` rows, the last one perhaps smaller; little more than one is in memory."""
     import pyarrow as pa
 
@@ -36,12 +36,12 @@ def cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def keep(store: Store, table: pa.Table) -> PartitionRecord:
+def store_partition(store: Store, table: pa.Table) -> PartitionRecord:
     """Return the partition of these rows as JSON, without a source; written only if it is not there whole."""
-    data = parquet.encoded(table)
+    data = parquet.to_bytes(table)
 
     def compute(stem: str) -> PartitionRecord:
         ref = store.write(f"{stem}-00000.parquet", data)
         return Partition.of(ref, table.num_rows, source="").to_json()
 
-    return partitions.remembered(store, STAGE, fingerprint.of("rows", hashlib.sha256(data).hexdigest()), compute)
+    return partitions.cached(store, STAGE, fingerprint.of("rows", hashlib.sha256(data).hexdigest()), compute)

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from ai_workflow.config.settings import CsvSource, Database, ParquetSource, SampleSource, Source, SqlSource
 from ai_workflow.datasets import fingerprint, partitions, source_columns
 from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord, Partition, PartitionRecord
-from ai_workflow.datasets.source_columns import Found
-from ai_workflow.errors import NoRows, StageError
+from ai_workflow.datasets.source_columns import DetectedKind
+from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.secret_values import Fetch
 from ai_workflow.sources import csv_source, input_files, parquet_source, partitioner, sklearn_samples, sql_source
-from ai_workflow.sources.input_files import File
+from ai_workflow.sources.input_files import InputFile
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -32,7 +32,7 @@ from ai_workflow.telemetry.logs import logger
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Schema = list[tuple[str, Found]]
+Schema = list[tuple[str, DetectedKind]]
 # Each input of a source as JSON; its keys depend on the kind of source.
 Inputs = Sequence[Mapping[str, Any]]
 log = logger("data_loader")
@@ -87,28 +87,30 @@ def load(
         fetch_secret: returns the value of a named secret.
 
     Raises:
-        NoRows: the source has no rows.
+        EmptySourceError: the source has no rows.
         StageError: the source is not readable; the text names file, row and remedy.
         TransientError: the source cannot be reached.
-        SecretMissing: the password of the database is not set.
+        MissingSecretError: the password of the database is not set.
     """
     if isinstance(source, SqlSource):
         parts, schema = _from_database(store, source, database, fetch_secret)
     elif isinstance(source, SampleSource):
         parts, schema = _from_sample(store, source, inputs)
     else:
-        parts, schema = _from_files(store, source, [File(**each) for each in inputs])
+        parts, schema = _from_files(store, source, [InputFile(**each) for each in inputs])
     if not parts:
         names = ", ".join(str(each["name"]) for each in inputs)
-        raise NoRows(f"the source has no rows: {names}", "Give a source with rows")
-    columns = source_columns.described([name for name, _ in schema], [kind for _, kind in schema])
+        raise EmptySourceError(f"the source has no rows: {names}", "Give a source with rows")
+    columns = source_columns.to_json([name for name, _ in schema], [kind for _, kind in schema])
     dataset = Dataset(partitioner.STAGE, tuple(parts), {"columns": columns, **_reduced(parts, source.partition_rows)})
     message = f"{dataset.rows} records loaded"
     log.info(message)
     return {**dataset.save(store), "message": message}
 
 
-def _from_files(store: Store, source: CsvSource | ParquetSource, inputs: list[File]) -> tuple[list[Partition], Schema]:
+def _from_files(
+    store: Store, source: CsvSource | ParquetSource, inputs: list[InputFile]
+) -> tuple[list[Partition], Schema]:
     reader = _reader(source)
     schema = _merge_schemas([(file, reader.schema(file, source)) for file in inputs])
     if isinstance(source, CsvSource) and not source.header and not source.columns:
@@ -157,7 +159,7 @@ def _cached(store: Store, key: str, name: str, rows: int, read: Callable[[], Ite
     def compute(_: str) -> _InputPartitions:
         return {"partitions": _write(store, read, rows)}
 
-    body = partitions.remembered(store, partitioner.STAGE, key, compute)
+    body = partitions.cached(store, partitioner.STAGE, key, compute)
     return [replace(Partition(**part), source=name) for part in body["partitions"]]
 
 
@@ -165,9 +167,9 @@ def _write(store: Store, read: Callable[[], Iterable[pa.Table]], partition_rows:
     """Write tables as partitions of `partition_rows` rows, or of fewer rows if memory runs out."""
 
     def write(rows: int) -> list[PartitionRecord]:
-        return [partitioner.keep(store, table) for table in partitioner.cut(read(), rows)]
+        return [partitioner.store_partition(store, table) for table in partitioner.split_tables(read(), rows)]
 
-    return memory_pressure.fitting(write, partition_rows)
+    return memory_pressure.with_smaller_batches(write, partition_rows)
 
 
 def _reduced(parts: list[Partition], partition_rows: int) -> DatasetInfo:
@@ -181,7 +183,7 @@ def _reduced(parts: list[Partition], partition_rows: int) -> DatasetInfo:
     return {partitions.REDUCED: [partition_rows, max(smaller)]} if smaller else {}
 
 
-def _merge_schemas(schemas: list[tuple[File, Schema]]) -> Schema:
+def _merge_schemas(schemas: list[tuple[InputFile, Schema]]) -> Schema:
     """Return the columns that all files have, in the order of the first file.
 
     Raises:
@@ -201,7 +203,7 @@ def _merge_schemas(schemas: list[tuple[File, Schema]]) -> Schema:
                 "Give all files the same columns, or narrow source.path",
             )
         for name, kind in other:
-            common = source_columns.common([merged[name], kind])
+            common = source_columns.common_kind([merged[name], kind])
             if common is None:
                 raise StageError(
                     f"column '{name}' is {kind} in {file.shown} and {merged[name]} before",

@@ -11,7 +11,7 @@ from ai_workflow.datasets import column_profile, parquet, partitions
 from ai_workflow.datasets.partitions import Partition
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.features import transform
-from ai_workflow.features.cell_reader import Reader
+from ai_workflow.features.cell_reader import CellReader
 from ai_workflow.inference.stored_predictions import BATCH
 from ai_workflow.quality import drift
 from ai_workflow.quality.drift import Drift
@@ -143,9 +143,9 @@ def _columns_above_threshold(version: VersionDrift) -> list[str]:
 def _column_drift(store: Store, recent: pd.DataFrame, spec: FeatureSpec) -> tuple[dict[str, Drift], int]:
     """Return the drift of each column that can be compared, and the number of rows with values."""
     rows = _stored_rows(store, recent)
-    reader = Reader(spec)
+    reader = CellReader(spec)
     measured: dict[str, Drift] = {}
-    for name in transform.inputs(spec):
+    for name in transform.input_columns(spec):
         reference, column = spec["statistics"].get(name), reader.columns[name]
         if not rows or not reference or column.type == "datetime":
             continue
@@ -172,7 +172,7 @@ def _stored_rows(store: Store, recent: pd.DataFrame) -> list[dict[str, Any]]:
 
     found: list[dict[str, Any]] = []
     for path, row_numbers in recent.groupby("path")["row"]:
-        with parquet.opened(store, str(path)) as file:
+        with parquet.open_file(store, str(path)) as file:
             if "values" not in pq.read_schema(file).names:
                 continue
             start = 0
@@ -194,5 +194,5 @@ def _prediction_drift(predictions: pd.Series, report: EvaluationReport) -> Drift
         holdout = [sum(column) for column in zip(*report["scores"]["confusion"], strict=True)]
         return drift.of_values(Counter(present.tolist()), dict(zip(classes, holdout, strict=True)))
     sample = pd.Series([prediction for _, prediction in report.get("sample", [])], dtype="float64")
-    reference = column_profile.merge_numbers([column_profile.of_numbers(sample)])
+    reference = column_profile.merge_numbers([column_profile.profile_numbers(sample)])
     return drift.of_numbers(pd.to_numeric(present, errors="coerce").astype("float64"), reference)

@@ -38,7 +38,7 @@ _BASELINE_REMEDY = (
     "Give columns that say more about the target, or more rows; evaluate.beat_baseline: false lets such a model pass. "
 )
 # The predictions for the whole holdout are in memory at once; the rows are read in slices.
-_MEMORY_REMEDY = f"{memory_pressure.MORE}, or hold out fewer rows: evaluate.holdout"
+_MEMORY_REMEDY = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
@@ -104,7 +104,7 @@ def evaluate(
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = protocol.load(trained["kind"], model)
     features = Dataset.load(store, featured)
-    y, predictions = memory_pressure.fitting(
+    y, predictions = memory_pressure.with_smaller_batches(
         partial(_predict_holdout, store, features, spec, predict), features.largest, remedy=_MEMORY_REMEDY
     )
     candidate = scores.compute(y, predictions, spec)
@@ -144,7 +144,7 @@ def _golden(store: Store, clean: CleanData, spec: FeatureSpec, predict: protocol
     """Return golden rows of the clean data, with the predictions of the model."""
     dataset = Dataset.load(store, clean)
     choose = partial(golden_rows.choose, store, dataset, spec, predict)
-    return memory_pressure.fitting(choose, dataset.largest, remedy=_MEMORY_REMEDY)
+    return memory_pressure.with_smaller_batches(choose, dataset.largest, remedy=_MEMORY_REMEDY)
 
 
 def _rejection(verdict: str, card: str, *, beats_baseline: bool) -> StageError:
@@ -256,7 +256,7 @@ def _summary(spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained
         "reduced": trained["reduced"],
         "adapted": trained["adapted"],
         "features": featured["features"],
-        "columns": len(transform.inputs(spec)),
+        "columns": len(transform.input_columns(spec)),
         "data": clean["fingerprint"],
         "trace_id": trace_context.current(),
     }

@@ -77,7 +77,7 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     rule: SplitRule = {"holdout": roles.holdout, "timestamp": roles.timestamp, "cutoff": cutoff}
     statistics = _statistics(store, dataset, rule, roles.target, roles.task)
     columns = dataset.info["schema"]
-    features = transform.describe(
+    features = transform.build_features(
         columns, statistics["columns"], roles.model_dump(), options.max_categories, options.min_count
     )
     if not features:
@@ -141,12 +141,12 @@ def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprin
     def compute(stem: str) -> PartitionRecord:
         def write(rows: int) -> Partition:
             frames = partitions.slices(store, part, rows)
-            tables = (parquet.tabled(to_features(frame, spec)) for frame in frames)
+            tables = (parquet.to_table(to_features(frame, spec)) for frame in frames)
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
 
-        return memory_pressure.fitting(write, part.rows).to_json()
+        return memory_pressure.with_smaller_batches(write, part.rows).to_json()
 
-    return Partition(**partitions.remembered(store, "features", key, compute))
+    return Partition(**partitions.cached(store, "features", key, compute))
 
 
 def to_features(frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
@@ -161,7 +161,7 @@ def to_features(frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
         if spec["classes"] is not None:
             target = target.map({name: index for index, name in enumerate(spec["classes"])}).fillna(UNKNOWN_CLASS)
         features.insert(2, TARGET, target.astype("float64"))
-        features.insert(3, HOLDOUT, split.held_out(frame, spec["split"]))
+        features.insert(3, HOLDOUT, split.is_holdout(frame, spec["split"]))
     return features
 
 
@@ -175,7 +175,7 @@ def _statistics(store: Store, dataset: Dataset, rule: SplitRule, target: str, ta
         def compute(_: str, part: Partition = part) -> _PartitionStatistics:
             return _partition_statistics(store, part, columns, rule, target)
 
-        parts.append(partitions.remembered(store, "statistics", key, compute))
+        parts.append(partitions.cached(store, "statistics", key, compute))
     rows = sum(part["rows"] for part in parts)
     if not rows:
         raise StageError(
@@ -199,25 +199,29 @@ def _partition_statistics(
 ) -> _PartitionStatistics:
     """Return the statistics of one partition; one column is in memory at a time."""
     keys = [ID, rule["timestamp"]] if rule["timestamp"] and rule["cutoff"] else [ID]
-    held = split.held_out(partitions.read(store, part, keys), rule)
+    held = split.is_holdout(partitions.read(store, part, keys), rule)
 
     def column(name: str) -> pd.Series:
         return partitions.read(store, part, [name])[name]
 
     profiles = {name: _profile(column(name)[~held], declared["type"]) for name, declared in columns.items()}
-    return {"rows": int((~held).sum()), "columns": profiles, "held": column_profile.of_values(column(target)[held])}
+    return {
+        "rows": int((~held).sum()),
+        "columns": profiles,
+        "held": column_profile.profile_values(column(target)[held]),
+    }
 
 
 def _profile(values: pd.Series, kind: str) -> ColumnProfile:
     if kind in ("category", "text"):
-        profile = column_profile.of_values(values)
+        profile = column_profile.profile_values(values)
         # Free text is not a feature, and may be personal data.
         return {**profile, "counts": []} if kind == "text" else profile
     if kind == "datetime":
-        profile = column_profile.of_numbers(values.astype("int64").where(values.notna()) / 1e6)
+        profile = column_profile.profile_numbers(values.astype("int64").where(values.notna()) / 1e6)
         present = values.dropna()
         return {**profile, "has_hours": bool((present != present.dt.normalize()).any())}
-    return column_profile.of_numbers(values.astype("Float64"))
+    return column_profile.profile_numbers(values.astype("Float64"))
 
 
 def _merge_profiles(kind: str, parts: list[ColumnProfile]) -> ColumnProfile:

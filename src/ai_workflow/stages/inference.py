@@ -8,7 +8,7 @@ from ai_workflow.config.settings import ConfigModel
 from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import fingerprint, parquet, partitions
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetRecord, Partition, PartitionRecord
-from ai_workflow.errors import StoreError, VersionBroken
+from ai_workflow.errors import BrokenVersionError, StoreError
 from ai_workflow.features import transform
 from ai_workflow.inference import prediction_columns
 from ai_workflow.inference.model_process import ModelFailed, ModelProcess
@@ -57,7 +57,7 @@ def predict(store: Store, featured: FeatureData, options: InferenceOptions) -> S
     version, data and row, so that labels can be joined to repeated runs.
 
     Raises:
-        VersionBroken: the model crashes, hangs, returns invalid output, or is damaged.
+        BrokenVersionError: the model crashes, hangs, returns invalid output, or is damaged.
         AiWorkflowError: there is no such version.
         StoreError: a partition is damaged.
     """
@@ -72,12 +72,14 @@ def predict(store: Store, featured: FeatureData, options: InferenceOptions) -> S
                 for number, part in enumerate(dataset.partitions, 1):
                     scored.append(_score(store, part, spec, process, options))
                     progress.report(number, len(dataset.partitions), "partitions")
-    except (memory_pressure.MemoryExhausted, MemoryError) as error:
+    except (memory_pressure.MemoryExhaustedError, MemoryError) as error:
         # A fallback version may need less memory.
-        exhausted = error if isinstance(error, memory_pressure.MemoryExhausted) else memory_pressure.exhausted(error)
-        raise VersionBroken(exhausted.problem, exhausted.remedy) from error
+        exhausted = (
+            error if isinstance(error, memory_pressure.MemoryExhaustedError) else memory_pressure.to_stage_error(error)
+        )
+        raise BrokenVersionError(exhausted.problem, exhausted.remedy) from error
     except ModelFailed as error:
-        raise VersionBroken(
+        raise BrokenVersionError(
             str(error),
             "Check it with `ai-workflow models verify`; on a slow machine raise model.timeout",
         ) from error
@@ -91,12 +93,12 @@ def read(registry: Registry, version: Version, name: str) -> bytes:
     """Return a file of a version.
 
     Raises:
-        VersionBroken: it is missing or damaged.
+        BrokenVersionError: it is missing or damaged.
     """
     try:
         return registry.read(version, name)
     except StoreError as error:
-        raise VersionBroken(
+        raise BrokenVersionError(
             str(error), "List all damaged files with `ai-workflow models verify`, or publish another version"
         ) from error
 
@@ -109,16 +111,16 @@ def _score(
 
     def to_table(frame: pd.DataFrame) -> pa.Table:
         output = _predict_batches(process, frame, spec, options.batch_size)
-        return parquet.tabled(_to_frame(frame, output, spec, part, options))
+        return parquet.to_table(_to_frame(frame, output, spec, part, options))
 
     def compute(stem: str) -> PartitionRecord:
         def write(rows: int) -> Partition:
             tables = map(to_table, partitions.slices(store, part, rows))
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
 
-        return memory_pressure.fitting(write, part.rows).to_json()
+        return memory_pressure.with_smaller_batches(write, part.rows).to_json()
 
-    return Partition(**partitions.remembered(store, "scored", key, compute))
+    return Partition(**partitions.cached(store, "scored", key, compute))
 
 
 def _predict_batches(process: ModelProcess, frame: pd.DataFrame, spec: FeatureSpec, batch_size: int) -> np.ndarray:

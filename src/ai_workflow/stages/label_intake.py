@@ -11,7 +11,7 @@ from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import Dataset
-from ai_workflow.datasets.spill import Buckets, Marks, count_for, hashes
+from ai_workflow.datasets.spill import BloomFilter, SpillPartitions, hash_keys, partition_count
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference.stored_predictions import BATCH, Batch, Predictions
 from ai_workflow.quality import label_join, labels
@@ -84,15 +84,15 @@ class JoinInputs:
         self._predictions = Predictions(store, options.pipeline)
         self.parts = list(self._predictions.parts(since))
         label_rows = label_store.rows + (loaded.rows if loaded else 0)
-        count = count_for(max(label_rows, sum(part["rows"] for _, part in self.parts)))
-        self.labels = stack.enter_context(Buckets(label_join.label_schema(), count))
-        self.predictions = stack.enter_context(Buckets(label_join.match_schema(), count))
+        count = partition_count(max(label_rows, sum(part["rows"] for _, part in self.parts)))
+        self.labels = stack.enter_context(SpillPartitions(label_join.label_schema(), count))
+        self.predictions = stack.enter_context(SpillPartitions(label_join.match_schema(), count))
         # Labels by row id, and the prediction ids of these rows.
-        self._row_labels = stack.enter_context(Buckets(label_join.label_schema(), count))
-        self._row_keys = stack.enter_context(Buckets(_row_schema(), count))
+        self._row_labels = stack.enter_context(SpillPartitions(label_join.label_schema(), count))
+        self._row_keys = stack.enter_context(SpillPartitions(_row_schema(), count))
         # Filters of the predictions that may have a label.
-        self._key_filter = Marks()
-        self._row_filter = Marks()
+        self._key_filter = BloomFilter()
+        self._row_filter = BloomFilter()
         self._reader = _reader(store, options)
         self.rejects = labels.Rejects()
         drift_rows = options.evaluation.drift_rows
@@ -155,20 +155,20 @@ class JoinInputs:
             yield table
 
     def _add_labels(
-        self, table: pa.Table, *, is_kept: bool = False, start: int = 0, buckets: Buckets | None = None,
-        keys: Marks | None = None,
+        self, table: pa.Table, *, is_kept: bool = False, start: int = 0, buckets: SpillPartitions | None = None,
+        keys: BloomFilter | None = None,
     ) -> None:  # fmt: skip
-        hashed = hashes(table["key"])
+        hashed = hash_keys(table["key"])
         (keys or self._key_filter).add(hashed)
         order = range(start, start + table.num_rows)
         (buckets or self.labels).add(_with_columns(table, kept=is_kept, order=order), hashed)
 
     def _add_predictions(self, batch: Batch) -> None:
-        hashed = hashes(batch.table["key"])
+        hashed = hash_keys(batch.table["key"])
         self.recent[batch.version].add(batch.table, hashed, batch.path, batch.start)
         may_match = self._key_filter.may_hold(hashed)
         if self._options.by_row:
-            hashed_rows = hashes(batch.table["id"].fill_null(""))
+            hashed_rows = hash_keys(batch.table["id"].fill_null(""))
             by_row = self._row_filter.may_hold(hashed_rows)
             self._row_keys.add(batch.table.select(["id", "key"]).filter(by_row), hashed_rows[by_row])
             may_match |= by_row

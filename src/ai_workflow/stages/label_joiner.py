@@ -10,8 +10,8 @@ from ai_workflow.config.settings import Database
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.datasets import fingerprint, partitions
 from ai_workflow.datasets.partitions import Dataset, PartitionRecord
-from ai_workflow.datasets.spill import Buckets
-from ai_workflow.errors import NoRows, StageError
+from ai_workflow.datasets.spill import SpillPartitions
+from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.inference.stored_predictions import DEFAULT
 from ai_workflow.quality import label_join, label_store, labels
 from ai_workflow.quality.label_store import Ledger
@@ -119,7 +119,7 @@ def _load_labels(
     try:
         inputs = data_loader.inspect(evaluation.source)
         loaded = data_loader.load(store, evaluation.source, inputs, database, fetch)
-    except NoRows as error:
+    except EmptySourceError as error:
         log.info("no label yet: %s", error.problem)
         return None
     return Dataset.load(store, loaded)
@@ -138,7 +138,7 @@ class _JoinOutcome:
         for version in versions:
             self._window(version)
         self._new_rows = {
-            kind: stack.enter_context(Buckets(schema, 1))
+            kind: stack.enter_context(SpillPartitions(schema, 1))
             for kind, schema in (("labels", labels.schema()), ("matches", label_store.matches_schema()))
         }
         self._waiting = self._repeated = self._contradicting = self._new = 0

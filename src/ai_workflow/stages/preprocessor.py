@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import cells, coercion, deduplication, fingerprint, parquet, partitions, quarantine
-from ai_workflow.datasets.cells import Cells
-from ai_workflow.datasets.deduplication import Cleaned, CleanedRecord
+from ai_workflow.datasets.cells import CellRules
+from ai_workflow.datasets.deduplication import CleanedRecord, CleanPartition
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetInfo, DatasetRecord, Partition
 from ai_workflow.errors import StageError
-from ai_workflow.features.row_rules import Rules
+from ai_workflow.features.row_rules import RowRules
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import FileRecord, Store
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Largest share of values that may contradict the inferred type of a column, even if reject_limit is higher.
 _MAX_CONTRADICTING = 0.05
 log = logger("preprocessor")
-__all__ = ["Rules", "preprocess"]
+__all__ = ["RowRules", "preprocess"]
 
 
 class CleanData(DatasetRecord):
@@ -39,7 +39,7 @@ class CleanData(DatasetRecord):
 
 
 @stage("preprocessor")
-def preprocess(store: Store, loaded: LoadedData, rules: Rules) -> CleanData:
+def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
     """Clean the loaded rows, partition by partition; the result has the columns `__row`, `__id` and the declared ones.
 
     Raises:
@@ -53,9 +53,9 @@ def preprocess(store: Store, loaded: LoadedData, rules: Rules) -> CleanData:
         cleaned.append(_clean(store, part, columns, rules))
         progress.report(number, len(dataset.partitions), "partitions")
     if rules.deduplicate == "rows" or (rules.deduplicate == "id" and rules.id):
-        cleaned = deduplication.without(store, cleaned, rules.id if rules.deduplicate == "id" else None)
+        cleaned = deduplication.drop_duplicates(store, cleaned, rules.id if rules.deduplicate == "id" else None)
     kept = tuple(body.part for body in cleaned if body.part.rows)
-    rejected = quarantine.gather(store, [body.rejected for body in cleaned if body.rejected])
+    rejected = quarantine.write_report(store, [body.rejected for body in cleaned if body.rejected])
     info: DatasetInfo = {
         "schema": _schema_json(columns, rules),
         "cells": rules.cells.model_dump(mode="json"),
@@ -76,20 +76,20 @@ def preprocess(store: Store, loaded: LoadedData, rules: Rules) -> CleanData:
     }
 
 
-def _cells(dataset: Dataset, columns: dict[str, Column], rules: Rules) -> Cells:
+def _cells(dataset: Dataset, columns: dict[str, Column], rules: RowRules) -> CellRules:
     """Return the cell rule of the source, with the kinds of its columns and the declared target."""
     kinds = {column["name"]: column["type"] for column in dataset.info["columns"] if column["name"] in columns}
     target = columns[rules.target] if rules.target else None
     return rules.cells.model_copy(update={"kinds": kinds, "target": target})
 
 
-def _schema_json(columns: dict[str, Column], rules: Rules) -> dict[str, dict[str, Any]]:
+def _schema_json(columns: dict[str, Column], rules: RowRules) -> dict[str, dict[str, Any]]:
     """Return the columns as JSON; the target of a classification is a category in clean data."""
     targets = {rules.target: Column(type="category")} if rules.task == "classification" else {}
     return {name: targets.get(name, column).model_dump(mode="json") for name, column in columns.items()}
 
 
-def _check_rejected(kept: int, loaded: int, rejected: quarantine.Rejected, rules: Rules) -> None:
+def _check_rejected(kept: int, loaded: int, rejected: quarantine.RejectedRows, rules: RowRules) -> None:
     limit, remedy = rules.reject_limit, "Fix the source or its `schema`"
     if rules.task == "regression" and rules.target and f"{rules.target} is not a number" in rejected.summary:
         remedy = f"If '{rules.target}' holds words, set task: classification; else fix the source or its `schema`"
@@ -103,7 +103,7 @@ def _check_rejected(kept: int, loaded: int, rejected: quarantine.Rejected, rules
         )
 
 
-def _resolve(store: Store, dataset: Dataset, rules: Rules) -> dict[str, Column]:
+def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> dict[str, Column]:
     """Return the columns in the order of the table; the type of an undeclared column is inferred from its values."""
     kinds = {column["name"]: column["type"] for column in dataset.info["columns"]}
     if rules.closed:
@@ -137,7 +137,7 @@ def _require(names: Iterable[str], present: Mapping[str, str], problem: str) -> 
             raise StageError(f"{problem} '{name}'; the table has {shown}", hint)
 
 
-def _role_column(name: str, rules: Rules) -> Column | None:
+def _role_column(name: str, rules: RowRules) -> Column | None:
     if name == rules.target:
         return Column(type="category" if rules.task == "classification" else "number")
     if name == rules.id:
@@ -153,15 +153,15 @@ def _infer_types(store: Store, dataset: Dataset, names: list[str], limit: float)
         key = fingerprint.of("signs", fingerprint.code_version(coercion.__name__), part.sha256, names)
 
         def compute(_: str, part: Partition = part) -> dict[str, dict[str, int]]:
-            return {name: coercion.signs(partitions.read(store, part, [name])[name]) for name in names}
+            return {name: coercion.count_type_evidence(partitions.read(store, part, [name])[name]) for name in names}
 
-        body = partitions.remembered(store, "signs", key, compute)
+        body = partitions.cached(store, "signs", key, compute)
         for name in names:
             parts[name].append(body[name])
     for name, counts in parts.items():
         if not sum(count["present"] for count in counts):
             raise _empty_column_error(name, dataset.rows)
-    return {name: coercion.told_by(counts, min(limit, _MAX_CONTRADICTING)) for name, counts in parts.items()}
+    return {name: coercion.infer_column(counts, min(limit, _MAX_CONTRADICTING)) for name, counts in parts.items()}
 
 
 def _empty_column_error(name: str, rows: int) -> StageError:
@@ -181,7 +181,7 @@ def _log_inferred(columns: dict[str, Column], undeclared: list[str]) -> None:
         log.info("%d columns typed by their values as %s%s: %s", len(names), kind, left, shown)
 
 
-def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rules) -> Cleaned:
+def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: RowRules) -> CleanPartition:
     """Return the clean partition and its rejected rows, computed or from the cache."""
     roles = (rules.id, rules.target, rules.task)
     code = fingerprint.code_version(__name__)
@@ -189,7 +189,7 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rul
     key = fingerprint.of("clean", code, *inputs)
 
     def compute(stem: str) -> CleanedRecord:
-        def write(rows: int) -> Cleaned:
+        def write(rows: int) -> CleanPartition:
             rejected: list[pa.Table] = []
             present = dict.fromkeys(columns, 0)
 
@@ -197,22 +197,22 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Rul
                 clean, findings = _clean_rows(frame, columns, rules, part.source)
                 rejected.extend([quarantine.table(frame, findings, part.source)] if findings else [])
                 present.update({name: present[name] + int(clean[name].notna().sum()) for name in columns})
-                return parquet.tabled(clean)
+                return parquet.to_table(clean)
 
             tables = map(to_table, partitions.slices(store, part, rows))
             clean_part = partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
             if not rejected:
-                return Cleaned(clean_part, None, present)
+                return CleanPartition(clean_part, None, present)
             rejected_part = partitions.write(store, f"{stem}-rejected.parquet", rejected, part.source)
-            return Cleaned(clean_part, rejected_part, present)
+            return CleanPartition(clean_part, rejected_part, present)
 
-        return memory_pressure.fitting(write, part.rows).to_json()
+        return memory_pressure.with_smaller_batches(write, part.rows).to_json()
 
-    return Cleaned.from_json(partitions.remembered(store, "clean", key, compute))
+    return CleanPartition.from_json(partitions.cached(store, "clean", key, compute))
 
 
 def _clean_rows(
-    frame: pd.DataFrame, columns: dict[str, Column], rules: Rules, source: str
+    frame: pd.DataFrame, columns: dict[str, Column], rules: RowRules, source: str
 ) -> tuple[pd.DataFrame, list[tuple[str, str, pd.Series]]]:
     """Return the typed rows that pass all checks, and column, reason and mask of the rejected rows."""
     import pandas as pd

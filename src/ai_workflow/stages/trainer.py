@@ -77,7 +77,7 @@ class PartitionRows:
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X, (n, features) float32, and y, (n,) float64."""
-        return memory_pressure.fitting(self._read, self.partition.rows)
+        return memory_pressure.with_smaller_batches(self._read, self.partition.rows)
 
     def _read(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
@@ -106,7 +106,7 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
     Raises:
         StageError: the loss is not finite, a parameter is rejected, no row is left, or another process trains the
             same model.
-        Interrupted: a stop was requested; progress is saved.
+        RunInterruptedError: a stop was requested; progress is saved.
     """
     trainer = protocol.trainer(options.kind)
     library = f"{trainer.library} {fingerprint.library_version(trainer.library)}"
@@ -176,7 +176,9 @@ def split_rows(store: Store, dataset: Dataset, spec: FeatureSpec, options: setti
     training = []
     validation = []
     for part in dataset.partitions:
-        train_mask, validation_mask = memory_pressure.fitting(partial(_masks, store, part, options), part.rows)
+        train_mask, validation_mask = memory_pressure.with_smaller_batches(
+            partial(_masks, store, part, options), part.rows
+        )
         if options.early_stopping:
             validation.append(PartitionRows(store, part, names, validation_mask))
         training.append(PartitionRows(store, part, names, train_mask))
@@ -198,7 +200,7 @@ def _masks(store: Store, part: Partition, options: settings.Trainer, rows: int) 
         not_held_out = ~frame[HOLDOUT].to_numpy(bool)
         mask = np.zeros(len(frame), bool)
         if options.early_stopping:
-            mask = not_held_out & np.asarray(split.for_validation(frame[ID], options.validation))
+            mask = not_held_out & np.asarray(split.is_validation(frame[ID], options.validation))
         training.append(not_held_out & ~mask)
         validation.append(mask)
     return np.concatenate(training), np.concatenate(validation)

@@ -35,7 +35,7 @@ __all__ = [
     "rows_per_step",
     "trainer",
 ]
-_SMALLER = f"{memory_pressure.MORE}, or train a smaller model: trainer.params"
+_SMALLER = f"{memory_pressure.MORE_MEMORY}, or train a smaller model: trainer.params"
 # (n, features) float32 -> (n, classes) probabilities for classification, (n,) values for regression.
 Predict = Callable[["np.ndarray"], "np.ndarray"]
 
@@ -114,7 +114,7 @@ def load(kind: str, model: bytes) -> Predict:
     except (MemoryError, OSError, ImportError) as error:
         if (found := memory_pressure.shortage(error)) is None:
             raise
-        raise memory_pressure.described(found, " while the model was loaded", _SMALLER) from error
+        raise memory_pressure.to_memory_error(found, " while the model was loaded", _SMALLER) from error
     return made
 
 

@@ -318,7 +318,7 @@ def test_the_names_of_files_tell_what_the_exporter_relies_on(tmp_path: Path) -> 
     store = Store(tmp_path)
     Book(store).run(0, ERROR, "data_loader")
     names = journal.Journal(store).names("a" * 32)
-    assert [journal.parts(name) for name in names] == [
+    assert [journal.parse_name(name) for name in names] == [
         (RUN, STARTED), ("data_loader", STARTED), ("data_loader", ERROR), (RUN, ERROR),
     ]  # fmt: skip
 

@@ -152,7 +152,9 @@ class Logging(ConfigModel):
     """What is logged, and as what."""
 
     scope: ClassVar[Scope] = "deployment"
-    level: Annotated[Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR"], BeforeValidator(logs.level)] = "INFO"
+    level: Annotated[Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR"], BeforeValidator(logs.normalize_level)] = (
+        "INFO"
+    )
     format: Literal["text", "json"] = "text"
 
 

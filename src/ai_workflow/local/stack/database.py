@@ -21,7 +21,7 @@ from ai_workflow.local import ports
 from ai_workflow.local.ports import HOST
 from ai_workflow.local.stack.paths import Options, Place
 from ai_workflow.local.stack.services import POSTGRESQL
-from ai_workflow.runtime.stall_timeout import StallTimeout, group_ticks
+from ai_workflow.runtime.stall_timeout import StallTimeout, group_cpu_ticks
 
 INSTALL = "apt-get install postgresql (dnf install postgresql-server)"
 _NAME = "prefect"
@@ -124,7 +124,7 @@ def running(place: Place) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        _wait_for(place, options, process, StallTimeout(process.pid, _START_SECONDS, cpu=group_ticks))
+        _wait_for(place, options, process, StallTimeout(process.pid, _START_SECONDS, cpu=group_cpu_ticks))
         yield url(place, options)
     finally:
         process.send_signal(signal.SIGINT)

@@ -18,7 +18,7 @@ from ai_workflow.local.stack.manager import Manager, ManagerError
 from ai_workflow.local.stack.paths import MARK, Options, Place, State
 from ai_workflow.local.stack.preflight import StackError
 from ai_workflow.local.stack.services import POSTGRESQL, Service
-from ai_workflow.runtime.stall_timeout import StallTimeout, group_ticks
+from ai_workflow.runtime.stall_timeout import StallTimeout, group_cpu_ticks
 from ai_workflow.slo.outputs.scrape_config import INNER_USER
 
 MANAGER_SECONDS, UP_SECONDS = 30.0, 120.0
@@ -108,7 +108,7 @@ def _start(
     state = State(process, options, fingerprint.of(loaded, given))
     place.write(state)
     api = Manager(place)
-    starting = StallTimeout(process.pid, MANAGER_SECONDS, cpu=group_ticks)
+    starting = StallTimeout(process.pid, MANAGER_SECONDS, cpu=group_cpu_ticks)
     _until(lambda: _answers(api), starting, "the process manager", place.folder / "supervisord.out", process.lives)
     first = [service for service in options.services if service.name in (POSTGRESQL.name, "server")]
     for service in first:
@@ -132,7 +132,7 @@ def _bring_up(place: Place, options: Options, api: Manager, services: Sequence[S
 
 def _wait_for(place: Place, options: Options, api: Manager, service: Service) -> None:
     def ticks(_: int) -> int:
-        return group_ticks(api.find()[service.name].pid)
+        return group_cpu_ticks(api.find()[service.name].pid)
 
     starting = StallTimeout(0, UP_SECONDS, cpu=ticks)
     is_up, is_well = (lambda: _is_up(place, options, api, service)), (lambda: _is_well(api, service))

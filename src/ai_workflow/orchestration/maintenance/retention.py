@@ -54,7 +54,7 @@ class RetentionRun:
         """
         approval.check(wait_hours)
         store, run = Store(settings.store.root), run_ownership.current()
-        await run_ownership.claim(store, trace_context.id_of_run(str(run.id)), is_maintenance=True)
+        await run_ownership.claim(store, trace_context.trace_id_of_run(str(run.id)), is_maintenance=True)
         try:
             yield cls(settings, store, run, wait_hours)
         except Pause:
@@ -93,7 +93,7 @@ class RetentionRun:
     async def propose(self) -> FlowResult:
         """Show a new plan, unless another retention of these models still waits for its answer."""
         models = self.settings.models
-        with run_lock.alone(self.store, f"retention-{models.replace('/', '-')}") as is_exclusive:
+        with run_lock.exclusive(self.store, f"retention-{models.replace('/', '-')}") as is_exclusive:
             if not is_exclusive:
                 return _logged("another retention waits for an answer")
             if other := await pending_approvals.other(self.store, models, str(self.run.id)):

@@ -32,7 +32,7 @@ async def token(settings: Settings) -> str | None:
     """Return the relay's bearer token, or None if it asks for none.
 
     Raises:
-        SecretMissing: it is named, and neither a Secret block nor the environment has it.
+        MissingSecretError: it is named, and neither a Secret block nor the environment has it.
     """
     secret = settings.relay.token
     if secret is None:

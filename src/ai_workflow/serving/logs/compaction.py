@@ -98,7 +98,7 @@ _COLUMNS = (
 def main(root: str, folder: str, pipeline: str) -> int:
     """Compact, and return the exit status: 1 where segments have to wait for the next time, which is said."""
     logs.setup()
-    logs.take_over()
+    logs.capture_all_output()
     try:
         compact(Store(root), Path(folder), pipeline)
     except (AiWorkflowError, OSError) as error:

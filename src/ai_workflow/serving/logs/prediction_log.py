@@ -230,7 +230,7 @@ class PredictionLog:
     def _start_compaction(self) -> None:
         if self._compacting is not None and self._compacting.poll() is None:
             return
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "AIW_LOG_FORMAT": logs.form()}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "AIW_LOG_FORMAT": logs.line_format()}
         try:
             self._compacting = subprocess.Popen(
                 ["nice", "-n", "19", sys.executable, *self._compact], stdin=subprocess.DEVNULL, env=environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ai_workflow.features.row_encoder import BadRows, Row
+from ai_workflow.features.row_encoder import InvalidRowsError, Row
 from ai_workflow.serving.routing.loaded_model import LoadedModel
 
 
@@ -18,14 +18,14 @@ class InferenceInput(Protocol):
         """Return float32 (rows, features) as a version takes it, or None where `careful` must decide.
 
         Raises:
-            BadRows: they do not fit the version.
+            InvalidRowsError: they do not fit the version.
         """
 
     def careful(self, loaded: LoadedModel) -> bytes:
         """Return the same, slowly.
 
         Raises:
-            BadRows: they do not fit the version.
+            InvalidRowsError: they do not fit the version.
         """
 
     def values(self) -> Sequence[Row] | None:
@@ -60,7 +60,9 @@ class MatrixInput:
     def quick(self, loaded: LoadedModel) -> bytes | None:
         """Return the numbers, if there are as many as the version takes."""
         if self._width != loaded.feature_count:
-            raise BadRows(f"{loaded.name} takes {loaded.feature_count} features, and a row here has {self._width}")
+            raise InvalidRowsError(
+                f"{loaded.name} takes {loaded.feature_count} features, and a row here has {self._width}"
+            )
         return self._data
 
     def careful(self, loaded: LoadedModel) -> bytes:
@@ -76,13 +78,15 @@ def rows_of(body: Any, most: int) -> RowInput:
     """Return the rows of `{"rows": [{column: value}]}`.
 
     Raises:
-        BadRows: it is not of that form, or there are too many, or none.
+        InvalidRowsError: it is not of that form, or there are too many, or none.
     """
     if type(body) is not dict or type(rows := body.get("rows")) is not list or not rows:
-        raise BadRows('the body must be {"rows": [{column: value, ...}, ...]}, with one row at least')
+        raise InvalidRowsError('the body must be {"rows": [{column: value, ...}, ...]}, with one row at least')
     if len(rows) > most:
-        raise BadRows(f"{len(rows)} rows are more than the {most} that one request may have (service.max_rows)")
+        raise InvalidRowsError(
+            f"{len(rows)} rows are more than the {most} that one request may have (service.max_rows)"
+        )
     for number, row in enumerate(rows):
         if type(row) is not dict:
-            raise BadRows(f"rows[{number}] is not a mapping of columns to values")
+            raise InvalidRowsError(f"rows[{number}] is not a mapping of columns to values")
     return RowInput(rows)

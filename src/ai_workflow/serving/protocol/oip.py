@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ai_workflow.features.row_encoder import BadRows
+from ai_workflow.features.row_encoder import InvalidRowsError
 from ai_workflow.serving.protocol import json_body
 from ai_workflow.serving.protocol.inputs import InferenceInput, MatrixInput, RowInput
 from ai_workflow.serving.protocol.json_body import quoted, truncated
@@ -55,33 +55,33 @@ def parse(body: bytes, header: int | None, most: int) -> InferRequest:
         most: how many rows it may have.
 
     Raises:
-        BadRows: it is not such a request; said is where and why.
+        InvalidRowsError: it is not such a request; said is where and why.
     """
     if header is not None and not 0 <= header <= len(body):
-        raise BadRows(f"Inference-Header-Content-Length {header} does not fit a body of {len(body)} bytes")
+        raise InvalidRowsError(f"Inference-Header-Content-Length {header} does not fit a body of {len(body)} bytes")
     try:
         asked = json_body.read(body if header is None else body[:header])
     except ValueError as error:
-        raise BadRows(f"the body is not JSON: {error}") from error
+        raise InvalidRowsError(f"the body is not JSON: {error}") from error
     if type(asked) is not dict or type(inputs := asked.get("inputs")) is not list or not inputs:
-        raise BadRows("the body must be an object with `inputs`, one tensor at least")
+        raise InvalidRowsError("the body must be an object with `inputs`, one tensor at least")
     tensors, rest = {}, memoryview(body)[len(body) if header is None else header :]
     for tensor in inputs:
         name, values, rest = _tensor(tensor, rest, most)
         if name in tensors:
-            raise BadRows(f"input '{truncated(name)}' is there twice")
+            raise InvalidRowsError(f"input '{truncated(name)}' is there twice")
         tensors[name] = values
     if rest:
-        raise BadRows(f"{len(rest)} bytes follow the last binary tensor")
+        raise InvalidRowsError(f"{len(rest)} bytes follow the last binary tensor")
     parameters = _mapping(asked, "parameters")
     outputs, request_id = asked.get("outputs") or (), asked.get("id")
     if outputs and not _are_named(outputs):
-        raise BadRows("`outputs` must be a list of objects with a `name`")
+        raise InvalidRowsError("`outputs` must be a list of objects with a `name`")
     if request_id is not None and type(request_id) is not str:
-        raise BadRows("`id` must be text")
+        raise InvalidRowsError("`id` must be text")
     names = [each["name"] for each in outputs]
     if len(set(names)) < len(names):
-        raise BadRows("an output is requested twice")
+        raise InvalidRowsError("an output is requested twice")
     binary = parameters.get("binary_data_output") is True
     return InferRequest(
         _question(tensors),
@@ -95,15 +95,17 @@ def parse(body: bytes, header: int | None, most: int) -> InferRequest:
 def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, list[int], Any], memoryview]:
     """Return a tensor's name, its type, shape and values, and the binary data after it."""
     if type(tensor) is not dict or type(name := tensor.get("name")) is not str:
-        raise BadRows("each input must be an object with a `name`")
+        raise InvalidRowsError("each input must be an object with a `name`")
     said = truncated(name)
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype != "BYTES" and (type(datatype) is not str or datatype not in NUMBER_FORMATS):
-        raise BadRows(f"input '{said}': datatype {quoted(datatype)} is none of {', '.join(DATATYPES)}")
+        raise InvalidRowsError(f"input '{said}': datatype {quoted(datatype)} is none of {', '.join(DATATYPES)}")
     if type(shape) is not list or not 1 <= len(shape) <= 2 or set(map(type, shape)) != {int} or min(shape) < 1:
-        raise BadRows(f"input '{said}': shape {quoted(shape)} is not [rows] or [rows, columns], each 1 at least")
+        raise InvalidRowsError(
+            f"input '{said}': shape {quoted(shape)} is not [rows] or [rows, columns], each 1 at least"
+        )
     if shape[0] > most:
-        raise BadRows(f"{shape[0]} rows are more than the {most} that one request may have (service.max_rows)")
+        raise InvalidRowsError(f"{shape[0]} rows are more than the {most} that one request may have (service.max_rows)")
     count = shape[0] * (shape[1] if len(shape) > 1 else 1)
     size = _mapping(tensor, "parameters").get("binary_data_size")
     if size is None:
@@ -111,9 +113,9 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
         check_values(said, datatype, values)
     else:
         if tensor.get("data") is not None:
-            raise BadRows(f"input '{said}' has both `data` and parameters.binary_data_size. Send one of them")
+            raise InvalidRowsError(f"input '{said}' has both `data` and parameters.binary_data_size. Send one of them")
         if type(size) is not int or not 0 <= size <= len(rest):
-            raise BadRows(
+            raise InvalidRowsError(
                 f"input '{said}': binary_data_size {quoted(size)}, and {len(rest)} bytes are left of the body"
             )
         values, rest = unpack(said, datatype, rest[:size], count), rest[size:]
@@ -122,14 +124,14 @@ def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, l
 
 def _listed(name: str, data: Any, shape: list[int], count: int) -> list[Any]:
     if not isinstance(data, list):
-        raise BadRows(f"input '{name}' has neither `data` nor parameters.binary_data_size")
+        raise InvalidRowsError(f"input '{name}' has neither `data` nor parameters.binary_data_size")
     if data and type(data[0]) is list and set(map(type, data)) == {list}:
         width = shape[1] if len(shape) > 1 else 1
         if any(len(row) != width for row in data):
-            raise BadRows(f"input '{name}' has nested rows that do not have the length {width} of its shape")
+            raise InvalidRowsError(f"input '{name}' has nested rows that do not have the length {width} of its shape")
         data = [value for row in data for value in row]
     if len(data) != count:
-        raise BadRows(f"input '{name}' has {len(data)} values, and its shape says {count}")
+        raise InvalidRowsError(f"input '{name}' has {len(data)} values, and its shape says {count}")
     values: list[Any] = data
     return values
 
@@ -139,20 +141,22 @@ def _question(tensors: dict[str, tuple[str, list[int], Any]]) -> InferenceInput:
         return _matrix(*tensors[MATRIX])
     counts = {shape[0] for _, shape, _ in tensors.values()}
     if len(counts) > 1:
-        raise BadRows(f"the inputs differ in how many rows they have: {sorted(counts)}")
+        raise InvalidRowsError(f"the inputs differ in how many rows they have: {sorted(counts)}")
     for name, (_, shape, _) in tensors.items():
         if shape[1:] not in ([], [1]):
-            raise BadRows(f"input '{truncated(name)}' is one column: its shape is [rows] or [rows, 1], not {shape}")
+            raise InvalidRowsError(
+                f"input '{truncated(name)}' is one column: its shape is [rows] or [rows, 1], not {shape}"
+            )
     columns = [list(_plain(values)) for _, _, values in tensors.values()]
     return RowInput([dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)])
 
 
 def _matrix(datatype: str, shape: list[int], values: Any) -> MatrixInput:
     if datatype == "BYTES":
-        raise BadRows(f"input '{MATRIX}' must be of numbers")
+        raise InvalidRowsError(f"input '{MATRIX}' must be of numbers")
     kinds = set(map(type, values)) if type(values) is list else set()
     if not kinds <= {int, float, bool, type(None)}:
-        raise BadRows(f"input '{MATRIX}' holds values that are not numbers")
+        raise InvalidRowsError(f"input '{MATRIX}' holds values that are not numbers")
     if kinds and kinds <= {int, float} and math.isfinite(sum(values)):
         try:
             return MatrixInput(struct.pack(f"<{len(values)}f", *values), shape[0], shape[1])
@@ -161,7 +165,7 @@ def _matrix(datatype: str, shape: list[int], values: Any) -> MatrixInput:
     # `null` is a missing value.
     numbers = np.asarray(values, dtype=np.float64)
     if np.isinf(numbers).any():
-        raise BadRows(f"input '{MATRIX}' holds a number that is not finite")
+        raise InvalidRowsError(f"input '{MATRIX}' holds a number that is not finite")
     with np.errstate(over="ignore"):
         return MatrixInput(numbers.astype("<f4").tobytes(), shape[0], shape[1])
 
@@ -188,7 +192,7 @@ def _mapping(outer: dict[str, Any], name: str) -> dict[str, Any]:
     if found is None:
         return {}
     if type(found) is not dict:
-        raise BadRows(f"`{name}` must be an object")
+        raise InvalidRowsError(f"`{name}` must be an object")
     return found
 
 
@@ -198,7 +202,7 @@ def _timeout(parameters: dict[str, Any]) -> float | None:
     if timeout is None:
         return None
     if type(timeout) is not int or timeout <= 0:
-        raise BadRows("parameters.timeout must be a whole number of microseconds above 0")
+        raise InvalidRowsError("parameters.timeout must be a whole number of microseconds above 0")
     return timeout / 1e6
 
 
@@ -206,10 +210,10 @@ def check_outputs(asked: InferRequest, names: Sequence[str]) -> None:
     """Refuse a request for outputs that there are none of.
 
     Raises:
-        BadRows: it has one.
+        InvalidRowsError: it has one.
     """
     if unknown := [name for name in asked.outputs if name not in names]:
-        raise BadRows(f"there is no output '{truncated(unknown[0])}'; there is {', '.join(names)}")
+        raise InvalidRowsError(f"there is no output '{truncated(unknown[0])}'; there is {', '.join(names)}")
 
 
 def answer(body: dict[str, Any], outputs: Sequence[OutputTensor], asked: InferRequest) -> tuple[bytes, int | None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ai_workflow.features.row_encoder import BadRows
+from ai_workflow.features.row_encoder import InvalidRowsError
 from ai_workflow.serving.protocol.json_body import quoted
 
 NUMBER_FORMATS = {
@@ -48,7 +48,7 @@ def check_values(name: str, datatype: str, values: list[Any]) -> None:
     """Refuse JSON values that are not of a tensor's datatype; null is a missing value.
 
     Raises:
-        BadRows: a value is of another type or outside the range; the message names its index.
+        InvalidRowsError: a value is of another type or outside the range; the message names its index.
     """
     types = _TYPES[datatype]
     low, high = _range(datatype)
@@ -59,7 +59,9 @@ def check_values(name: str, datatype: str, values: list[Any]) -> None:
     for index, value in enumerate(values):
         if value is not None and (type(value) not in types or (low is not None and not low <= value <= high)):
             limits = f" ({low} to {high})" if datatype in _INTEGERS else ""
-            raise BadRows(f"input '{name}'[{index}]: {quoted(value)} is not a value of type {datatype}{limits}")
+            raise InvalidRowsError(
+                f"input '{name}'[{index}]: {quoted(value)} is not a value of type {datatype}{limits}"
+            )
 
 
 def _range(datatype: str) -> tuple[Any, Any]:
@@ -72,28 +74,32 @@ def unpack(name: str, datatype: str, data: memoryview, count: int) -> Any:
     """Return the values of a tensor, row by row: an array of numbers, or a list of texts.
 
     Raises:
-        BadRows: the bytes are not so many values of that type.
+        InvalidRowsError: the bytes are not so many values of that type.
     """
     if datatype != "BYTES":
         kind = np.dtype(NUMBER_FORMATS[datatype])
         if len(data) != count * kind.itemsize:
-            raise BadRows(f"input '{name}' has {len(data)} bytes, and {count} {datatype} take {count * kind.itemsize}")
+            raise InvalidRowsError(
+                f"input '{name}' has {len(data)} bytes, and {count} {datatype} take {count * kind.itemsize}"
+            )
         if datatype == "BOOL" and len(wrong := np.flatnonzero(np.frombuffer(data, "u1") > 1)):
-            raise BadRows(f"input '{name}'[{wrong[0]}]: the byte {data[wrong[0]]} is not a value of type BOOL (0 or 1)")
+            raise InvalidRowsError(
+                f"input '{name}'[{wrong[0]}]: the byte {data[wrong[0]]} is not a value of type BOOL (0 or 1)"
+            )
         return np.frombuffer(data, kind)
     texts: list[bytes] = []
     while data and len(texts) < count:
         (size,) = _LENGTH.unpack_from(data) if len(data) >= _LENGTH.size else (len(data),)
         if size > len(data) - _LENGTH.size:
-            raise BadRows(f"input '{name}': element {len(texts)} is longer than the data that is left")
+            raise InvalidRowsError(f"input '{name}': element {len(texts)} is longer than the data that is left")
         texts.append(bytes(data[_LENGTH.size : _LENGTH.size + size]))
         data = data[_LENGTH.size + size :]
     if data or len(texts) != count:
-        raise BadRows(f"input '{name}' does not hold {count} elements")
+        raise InvalidRowsError(f"input '{name}' does not hold {count} elements")
     try:
         return [text.decode() for text in texts]
     except UnicodeDecodeError as error:
-        raise BadRows(f"input '{name}' is not UTF-8: {error}") from error
+        raise InvalidRowsError(f"input '{name}' is not UTF-8: {error}") from error
 
 
 def pack(output: OutputTensor) -> bytes:

@@ -40,7 +40,7 @@ class Trainer:
 
     library = "torch"
     model_file = "model.safetensors"
-    memory_remedy = f"{memory_pressure.MORE}, or train a smaller network: trainer.params.hidden"
+    memory_remedy = f"{memory_pressure.MORE_MEMORY}, or train a smaller network: trainer.params.hidden"
 
     def __init__(self) -> None:
         try:
