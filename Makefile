@@ -142,8 +142,8 @@ check: setup audit ## lint, format, spelling, dependencies, types, direction of 
 hooks: setup ## run the commands of `make check` before each commit and push
 	$(PY) -m pre_commit install
 
-screenshots: setup ## take the pictures of docs/images anew, in a browser at a stack of their own
-	AIW_SCREENSHOTS="$$PWD/docs/images" $(PY) -m pytest -q -m slow tests/deploy/test_stack_ui.py
+screenshots: setup ## take the pictures of docs/images again, in a browser on a stack of its own
+	AIW_SCREENSHOTS="$$PWD/docs/images" $(PY) -m pytest -q -m slow tests/deploy/test_stack_ui.py tests/monitoring/relay/test_message_picture.py
 
 bench: setup ## run the benchmarks
 	$(PY) -m benchmarks

@@ -68,7 +68,7 @@ def test_one_version_is_shown_with_all_that_is_known(registry: Registry, capsys:
     assert out.startswith("aliases:\n- stable\npinned: null\nleases: []\n")
     assert "version: model_v1.0\n" in out
     code, _, error = _run(capsys, registry, "show", "model_v9.9")
-    assert (code, "there is no model version 'model_v9.9'" in error) == (2, True)
+    assert (code, "model version 'model_v9.9' not found" in error) == (2, True)
 
 
 def test_no_reason_makes_a_line_or_a_colour_of_its_own(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +125,7 @@ def test_a_person_promotes_pins_and_rolls_back(registry: Registry, capsys: pytes
 def test_a_damaged_version_is_not_promoted(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     damage(registry.store, f"{FOLDER}/model_v1.4/model.txt", "a bit flipped")
     code, _, error = _run(capsys, registry, "promote")
-    assert (code, "model_v1.4 is damaged, and stays what it is" in error) == (2, True)
+    assert (code, "model_v1.4 is damaged, and cannot become stable" in error) == (2, True)
     assert registry.aliases()["stable"] == "model_v1.0"
 
 
@@ -168,14 +168,14 @@ def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "versions", lambda _: ["model_v0.9", "model_v1.0"])
         assert _run(capsys, registry, "verify")[:2] == (0, "model_v1.0  ok\n"), "one was deleted since they were listed"
-        assert "there is no model version 'model_v0.9'" in _run(capsys, registry, "verify", "model_v0.9")[2]
+        assert "model version 'model_v0.9' not found" in _run(capsys, registry, "verify", "model_v0.9")[2]
     golden = json.loads(registry.read(registry.get("latest"), "golden.json"))
     golden["answers"][1][0] += 0.01
     files = {name: registry.read(registry.get("latest"), name) for name in registry.get("latest").manifest["files"]}
     about = {name: registry.get("latest").manifest[name] for name in ("kind", "model_file")}
     publication.publish(registry, files | {"golden.json": json.dumps(golden).encode()}, "schema", about)
     code, out, error = _run(capsys, registry, "verify", "latest")
-    assert (code, out) == (2, "model_v2.0  model_v2.0 answers golden row 1 in another way\n")
+    assert (code, out) == (2, "model_v2.0  model_v2.0 predicts golden row 1 differently\n")
     assert error.startswith("error: 1 versions are not what was published")
     damage(registry.store, f"{registry.folder}/model_v1.0/features.json", "cut short")
     assert "features.json is missing or damaged" in _run(capsys, registry, "verify", "model_v1.0")[1]

@@ -252,7 +252,7 @@ def test_a_damaged_model_is_refused_before_anything_reads_it(
 
 
 def test_a_version_that_is_not_there_is_named_with_those_that_are(bought: Made, asked: Result) -> None:
-    with pytest.raises(AiWorkflowError, match=r"no model version 'model_v9\.9'.*there is: model_v1\.0"):
+    with pytest.raises(AiWorkflowError, match=r"model version 'model_v9\.9' not found.*available: model_v1\.0"):
         scored(bought, asked, version="model_v9.9")
 
 

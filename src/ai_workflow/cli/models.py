@@ -14,7 +14,7 @@ from ai_workflow.cli.common_options import Where
 from ai_workflow.cli.period_option import period
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry import expired_files, promotion, pruning, verification
-from ai_workflow.registry.retention_policy import Item, size
+from ai_workflow.registry.retention_policy import RetentionDecision, size
 from ai_workflow.telemetry.control_characters import escape
 
 app = App(name="models", help="List, verify, pin, promote, roll back and prune published versions.")
@@ -178,8 +178,8 @@ def prune(
         where: Whose versions.
     """
     registry, policy, now = where.registry, where.settings.retention, datetime.now(UTC)
-    items = pruning.plan(registry, policy, watch=not dry_run)
-    doomed, old = [item for item in items if not item.kept], expired_files.find(registry.store, policy, now)
+    items = pruning.plan(registry, policy, verify_heartbeats=not dry_run)
+    doomed, old = [item for item in items if not item.is_kept], expired_files.find(registry.store, policy, now)
     if items:
         _print_table(items)
     for kind, count, taken in expired_files.summary(old):
@@ -195,7 +195,7 @@ def prune(
         print("nothing was deleted")
         return
     done = pruning.prune(registry, policy, [item.name for item in doomed], "by hand")
-    for item in done.spared:
+    for item in done.skipped:
         print(escape(f"{item.name} stays: {', '.join(item.reasons)}"))
     print(f"Released {size(done.bytes + expired_files.remove(registry.store, old, policy, now))}")
 
@@ -206,7 +206,7 @@ def _said_yes(question: str) -> bool:
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _print_table(items: Sequence[Item]) -> None:
+def _print_table(items: Sequence[RetentionDecision]) -> None:
     rows = [("VERSION", "PUBLISHED", "SIZE", "KEPT BECAUSE")]
     for item in items:
         when = item.published.astimezone().strftime("%Y-%m-%d %H:%M")

@@ -15,7 +15,7 @@ from ai_workflow.features.row_encoder import Encoder
 from ai_workflow.inference.model_file import sealed
 from ai_workflow.inference.worker import FEW_VALUES
 from ai_workflow.registry import golden_rows
-from ai_workflow.registry.golden_rows import Golden
+from ai_workflow.registry.golden_rows import GoldenRows
 from ai_workflow.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class LoadedModel:
     model_fd: int
     encoder: Encoder
     classes: list[str] | None
-    golden: Golden
+    golden: GoldenRows
     _resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -92,7 +92,7 @@ class LoadedModel:
             return None
         if row is not None:
             expected = replace(expected, x=expected.x[row : row + 1], answers=expected.answers[row : row + 1])
-        mismatches = expected.wrong(outputs)
+        mismatches = expected.mismatches(outputs)
         return f"other output for golden row {(row or 0) + mismatches[0]} than expected" if mismatches else None
 
     def close(self) -> None:
