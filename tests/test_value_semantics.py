@@ -39,7 +39,7 @@ class World:
         self.settings = Settings.model_validate({**base, "reject_limit": 1.0, "deduplicate": "none"})
         loaded = self.load(self.settings.source)
         clean = preprocessor.preprocess(self.store, loaded, preprocessor.RowRules.of(self.settings))
-        roles = feature_engineering.Roles.of(self.settings)
+        roles = feature_engineering.ColumnRoles.of(self.settings)
         featured = feature_engineering.fit(self.store, clean, roles, self.settings.features)
         self.spec = feature_engineering.read_spec(self.store, featured)
         self.encoder = Encoder(self.spec, "shop")
