@@ -41,11 +41,11 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)
-    options = inference.Scoring(
+    options = inference.InferenceOptions(
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )
     modules = protocol.modules_of(chosen.manifest.get("kind", ""))
     scored = await run.stage(inference.predict, featured, options, loads=modules)
-    stored = await run.stage(result_store.keep, scored, s.pipeline)
+    stored = await run.stage(result_store.save, scored, s.pipeline)
     await run.show()
     return FlowResult(stored["message"], {"version": chosen.name, "folder": stored["folder"], "rows": stored["rows"]})

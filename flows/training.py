@@ -24,21 +24,23 @@ async def training(run: PipelineRun) -> FlowResult:
         fetch_secret=secret_blocks.load,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of(s))
-    featured = await run.stage(feature_engineering.fit, clean, feature_engineering.Roles.of(s), s.features)
+    featured = await run.stage(feature_engineering.fit, clean, feature_engineering.ColumnRoles.of(s), s.features)
     rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
     trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=protocol.modules_of(s.trainer.kind))
     models = Registry(run.store, s.models)
-    stable = champion.version(run.store, models, trained)
+    stable = champion.find(models, trained["fingerprint"])
     kinds = [trained["kind"], *([models.get(stable).manifest.get("kind", "")] if stable else [])]
     evaluated = await run.stage(
         evaluator.evaluate,
         clean,
         featured,
         trained,
-        evaluator.Gate.of(s),
-        champion.Rival(version=stable, folder=s.models, timeout=s.model.timeout),
+        evaluator.QualityGate.of(s),
+        champion.ChampionOptions(version=stable, folder=s.models, timeout=s.model.timeout),
         loads=protocol.modules_of(*kinds),
     )
-    published = await run.stage(registry.publish, featured, trained, evaluated, registry.Place(folder=s.models))
+    published = await run.stage(
+        registry.publish, featured, trained, evaluated, registry.RegistryOptions(folder=s.models)
+    )
     await run.show(artifacts.model_card(run.store, published["folder"]))
     return FlowResult(published["message"], {"version": published["version"], "folder": published["folder"]})

@@ -13,6 +13,7 @@ from ai_workflow.cli import main
 from ai_workflow.cli.common_options import CommonOptions, WritingOptions
 from ai_workflow.errors import StoreError
 
+pytestmark = pytest.mark.integration
 # Commands that read or write a store.
 STORE = {"run", "score", "serve", "trace", "exporter", "up"}
 CONFIGURATION = STORE | {"relay", "deploy", "config check", "config show", "config where"}

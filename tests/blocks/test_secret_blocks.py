@@ -11,6 +11,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from ai_workflow.local.server import Server
 from ai_workflow.orchestration import secret_blocks
 
+pytestmark = pytest.mark.integration
+
 
 def test_without_a_configured_server_there_is_no_value_and_no_warning() -> None:
     with temporary_settings({PREFECT_API_URL: None}):

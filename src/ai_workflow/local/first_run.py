@@ -76,13 +76,13 @@ def _summary(store: Store, results: list[dict[str, Any]], settings: Settings, hi
     trained, scored = results
     report = json.loads(store.read(f"{trained['folder']}/card.json"))
     figures = ", ".join(
-        f"{name} {scores.shown(value)}" for name, value in report["scores"].items() if isinstance(value, float)
+        f"{name} {scores.format_score(value)}" for name, value in report["scores"].items() if isinstance(value, float)
     )
     gate = report["gate"]
-    baseline = f"constant answer: {gate['metric']} {scores.shown(gate['baseline'])}"
+    baseline = f"baseline: {gate['metric']} {scores.format_score(gate['baseline'])}"
     lines = [
         ("metrics", f"{figures} on {report['holdout_rows']} rows held out ({baseline})"),
-        ("gate", f"{gate['metric']} {scores.shown(report['scores'][gate['metric']])}: {gate['verdict']}"),
+        ("gate", f"{gate['metric']} {scores.format_score(report['scores'][gate['metric']])}: {gate['verdict']}"),
         *(("WARN", text) for text in report["warnings"]),
         ("version", f"{trained['version']} in {store.url(trained['folder'])}"),
         ("model card", store.url(f"{trained['folder']}/card.md")),
