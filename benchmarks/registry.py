@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ai_workflow.config import loader
-from ai_workflow.registry.change_log import History
+from ai_workflow.registry.change_log import Change, ChangeLog
 from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.storage.store import Store
 from benchmarks.measure import cost, machine, spread
@@ -53,7 +53,7 @@ def main(given: Sequence[str] = ()) -> None:
 
 def fill(registry: Registry, count: int) -> None:
     """Publish many versions quickly: the files of each as `publish` leaves them, the changes as it tells them."""
-    store, history, start = registry.store, History(registry.store, registry.folder), datetime.now(UTC)
+    store, history, start = registry.store, ChangeLog(registry.store, registry.folder), datetime.now(UTC)
     state = history.state()
     for number in range(count):
         name = f"model_v1.{number}"
@@ -65,7 +65,7 @@ def fill(registry: Registry, count: int) -> None:
         manifest = {"version": name, "schema": "s", "kind": "lightgbm", "published": published, "files": refs}
         store.write_record(f"{registry.folder}/{name}/{MANIFEST}", manifest)
         first = {} if number else {"stable": name}
-        state = history.write(state, "publish", "passed the gate", versions=[name], latest=name, newest=name, **first)
+        state = history.write(state, Change("publish", "passed the gate", [name], latest=name, newest=name, **first))
 
 
 def look(registry: Registry) -> float:

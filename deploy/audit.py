@@ -159,5 +159,5 @@ def main(
 
 
 if __name__ == "__main__":
-    with standard_output.may_be_closed():
+    with standard_output.exit_when_closed():
         sys.exit(app(result_action="return_value"))

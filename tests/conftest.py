@@ -1,8 +1,10 @@
-"""Fixtures that all tests share, and the rule that in CI a skipped test has failed."""
+"""Shared fixtures, the levels of tests (unit, integration, e2e), and the rule that a skip in CI is a failure."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -16,6 +18,16 @@ from ai_workflow.local.server import Server
 from tests import object_store, services
 
 NO_SKIPS = "AIW_NO_SKIPS"
+UNIT = "unit"
+_LEVELS = ("integration", "e2e", "slow", "kill", "gpu")
+_NO_UNIT_TESTS = re.compile(rf"^pytestmark = .*\b(?:{'|'.join(_LEVELS)})\b", re.MULTILINE)
+_STARTS = {
+    "subprocess.Popen": "a process",
+    "os.fork": "a process",
+    "os.posix_spawn": "a process",
+    "socket.bind": "a server",
+}
+_unit_test: list[str] = []
 
 # Tests touch neither the Prefect home of the person who runs them, nor a server of theirs, nor start one unasked.
 # A make that runs the tests passes its own variables on to each make that a test starts.
@@ -67,6 +79,43 @@ class _ByFile(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Hand tests to processes so, whatever `--dist` says: xdist's own groups do not work with this pytest."""
     return _ByFile(config, log)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import modules without unit tests for `-m unit`: their imports take longer than the unit tests."""
+    if config.option.markexpr == UNIT and collection_path.suffix == ".py":
+        return bool(_NO_UNIT_TESTS.search(collection_path.read_text())) or None
+    return None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test with its level: e2e if it needs a Prefect server or a browser, unit if it is in no other level."""
+    fixtures = getattr(item, "fixturenames", ())
+    if "postgres" in fixtures:
+        item.add_marker("integration")
+    if "prefect_server" in fixtures or item.get_closest_marker("kill") or item.get_closest_marker("browser"):
+        item.add_marker("e2e")
+    if not any(item.get_closest_marker(level) for level in _LEVELS):
+        item.add_marker(UNIT)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a unit test start neither a process nor a server in `make test-unit`."""
+    if item.config.option.markexpr == UNIT:
+        _unit_test.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _unit_test.clear()
+
+
+def _refuse_starts(event: str, _: object) -> None:
+    if _unit_test and event in _STARTS:
+        raise RuntimeError(f"{_unit_test[0]} starts {_STARTS[event]}. Mark it with pytest.mark.integration.")
+
+
+sys.addaudithook(_refuse_starts)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,6 +12,8 @@ import pytest
 
 from tests.flow_files import flow_violations
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "ai_workflow"
 LINT = """

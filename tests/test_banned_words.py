@@ -9,6 +9,8 @@ import pytest
 
 from tests import banned_words
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:

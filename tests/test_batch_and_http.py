@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from tests.semantics.agreement import drawn_world
 
+pytestmark = pytest.mark.integration
+
 QUICK_ROWS = 200
 # Each of the slow worlds compares three times as many rows.
 WORLDS, ROWS = range(9), 100

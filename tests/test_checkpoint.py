@@ -243,6 +243,7 @@ def test_killed_twenty_times_while_it_saves_every_finished_checkpoint_is_good(tm
         assert not list((tmp_path / FOLDER).glob(".*.part"))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("root", ["folder", "memory://x"])
 def test_two_processes_never_train_the_same(tmp_path: Path, root: str) -> None:
     store = Store(tmp_path if root == "folder" else f"memory://{tmp_path.name}")

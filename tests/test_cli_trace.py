@@ -115,6 +115,7 @@ def test_no_text_of_a_run_makes_a_line_or_a_colour_of_its_own(
         assert "failed: no version" in out
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("lines", [1, 20_000])
 def test_a_reader_that_ends_early_leaves_no_traceback(tmp_path: Path, lines: int) -> None:
     """One line fits the buffer and is written at the end, many are not."""

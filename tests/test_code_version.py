@@ -56,6 +56,7 @@ USE = "from shop.rates import of\n\ndef run(x):\n    return of(x)\n"
 RATES = "def of(x):\n    return x * 2\n"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "stage",
     [
@@ -147,6 +148,15 @@ def test_a_module_that_is_moved_or_renamed_changes_nothing(write: Write, tmp_pat
         store__stages__sell=USE.replace("shop.rates", "store.prices"),
     )
     assert version("store.stages.sell") == before
+
+
+def test_a_name_of_the_public_api_counts_as_the_module_that_defines_it(write: Write) -> None:
+    write(
+        by_api="from ai_workflow import StageError, Dataset as Data\n\ndef run(x):\n    return Data(x)\n",
+        by_module="from ai_workflow.datasets.partitions import Dataset as Data\nfrom ai_workflow.errors import "
+        "StageError\n\ndef run(x):\n    return Data(x)\n",
+    )
+    assert version("by_api") == version("by_module")
 
 
 def test_the_same_name_from_another_module_is_another_version(write: Write) -> None:

@@ -271,6 +271,7 @@ print({"lightgbm", "torch", "numpy", "pandas"} & set(sys.modules))
 """
 
 
+@pytest.mark.integration
 def test_parameters_are_checked_without_the_library() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_LIBRARY], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
@@ -605,6 +606,7 @@ def test_an_empty_file_is_an_empty_layer(project: Project) -> None:
 # --- files that attack
 
 
+@pytest.mark.integration
 def test_a_bomb_of_aliases_is_refused_quickly(project: Project) -> None:
     rows = ["    a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     rows += [f"    a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
@@ -659,6 +661,7 @@ def loads_or_explains(project: Project) -> None:
     assert time.process_time() - started < 5
 
 
+@pytest.mark.integration
 @quickly
 @given(
     st.one_of(
@@ -703,6 +706,7 @@ def mutated(draw: st.DrawFn) -> Any:
     return tree
 
 
+@pytest.mark.integration
 @quickly
 @given(mutated())
 def test_any_change_of_the_shipped_base_loads_or_gives_a_config_error(project: Project, tree: Any) -> None:
@@ -710,6 +714,7 @@ def test_any_change_of_the_shipped_base_loads_or_gives_a_config_error(project: P
     loads_or_explains(project)
 
 
+@pytest.mark.integration
 @quickly
 @given(
     st.dictionaries(

@@ -44,6 +44,7 @@ def refused(loaded: Loaded, env: dict[str, str], part: Part) -> str:
     return str(caught.value)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("row", "part"), CASES, ids=IDS)
 def test_a_variable_that_no_layer_uses_is_refused(row: Variable, part: Part, project: Project) -> None:
     env = {row.name: value_of(row)}
@@ -128,6 +129,7 @@ def test_a_variable_that_any_layer_names_is_known(project: Project) -> None:
     assert project.load(mine, env={"AIW_OWN": "3"}).settings.trainer.params == {"metric": "l2"}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("environment", ["development", "production"])
 def test_in_the_shipped_files_each_variable_is_used_or_refused(environment: str) -> None:
     """What .env.example names either holds, or keeps its part from starting."""

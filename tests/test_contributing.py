@@ -51,6 +51,7 @@ def module(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.integration
 def test_hooks_run_the_commands_of_make_check() -> None:
     lines = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "check"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -179,6 +180,7 @@ def test_owners_are_given_for_what_exists() -> None:
     assert [pattern for pattern in patterns if pattern != "*" and not (ROOT / pattern.strip("/")).exists()] == []
 
 
+@pytest.mark.integration
 def test_the_wheel_has_the_mark_of_typed_packages(tmp_path: Path) -> None:
     done = module("hatchling", "build", "--target", "wheel", "--directory", str(tmp_path))
 
@@ -187,6 +189,7 @@ def test_the_wheel_has_the_mark_of_typed_packages(tmp_path: Path) -> None:
     assert "ai_workflow/py.typed" in zipfile.ZipFile(wheel).namelist()
 
 
+@pytest.mark.integration
 def test_an_import_that_is_not_declared_is_caught(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "src").mkdir()

@@ -1,4 +1,4 @@
-"""Each relative link of a page leads to a file, and each anchor to a heading."""
+"""Links, anchors, paths and modules that pages name exist."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_PATH = re.compile(r"(?<![\w/.-])((?:src|flows|tests|docs|monitoring|blocks|deploy|config|benchmarks|\.ci)/[\w./-]*\w)")
+_MODULE = re.compile(r"\bai_workflow(?:\.\w+)+")
+# A history and its decisions name what existed then.
+_HISTORY = ("CHANGELOG.md", "docs/adr/")
+# Files that a user creates.
+_CREATED = {"deploy/.env", "src/ai_workflow/training/families/sgd.py"}
 # Pages that code and settings name with a heading: "docs/operating.md, Out of memory".
 _NAMED = re.compile(r"(docs/[\w-]+\.md)(?:, | \()\"?([A-Z][\w ]+?)[\"\).\n]")
 
@@ -41,6 +47,28 @@ def broken(page: str) -> list[str]:
         if not target.exists() or (fragment and fragment not in map(anchor, headings(target))):
             wrong.append(link)
     return wrong
+
+
+def is_path(name: str, page: str) -> bool:
+    return any((folder / name).exists() for folder in (ROOT, ROOT / "src" / "ai_workflow", (ROOT / page).parent))
+
+
+def is_module(name: str) -> bool:
+    """Return whether a dotted name is a module, or an attribute of one."""
+    path = ROOT.joinpath("src", *name.split("."))
+    if path.is_dir() or path.with_suffix(".py").exists():
+        return True
+    parent = path.parent.with_suffix(".py") if not path.parent.is_dir() else path.parent / "__init__.py"
+    return parent.exists() and re.search(rf"\b{path.name}\b", parent.read_text()) is not None
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if not page.startswith(_HISTORY)])
+def test_a_page_names_paths_and_modules_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    paths = {name for name in _PATH.findall(text) if name not in _CREATED and not is_path(name, page)}
+    modules = {name for name in _MODULE.findall(text) if not is_module(name) and not name.endswith(".sgd")}
+
+    assert (paths, modules) == (set(), set())
 
 
 @pytest.mark.parametrize("page", pages())

@@ -17,10 +17,11 @@ SLOW = pytest.mark.slow
 
 def seen(values: np.ndarray) -> dict[str, object]:
     return column_profile.merge_numbers(
-        [column_profile.of_numbers(pd.Series(part)) for part in np.array_split(values, 3)]
+        [column_profile.profile_numbers(pd.Series(part)) for part in np.array_split(values, 3)]
     )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("rows", [50, pytest.param(200, marks=SLOW), pytest.param(1000, marks=SLOW), 5000])
 @pytest.mark.parametrize("kind", ["normal", "mostly zero", "few whole numbers", "categories"])
 def test_chance_alone_is_no_drift(rows: int, kind: str) -> None:

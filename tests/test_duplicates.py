@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ai_workflow.datasets import deduplication, partitions, quarantine
-from ai_workflow.datasets.deduplication import Cleaned
+from ai_workflow.datasets.deduplication import CleanPartition
 from ai_workflow.datasets.partitions import ID, ROW
 from ai_workflow.storage.store import Store
 from tests.tables import part
@@ -18,19 +18,19 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def _by_id(store: Store, *parts: list[str]) -> list[Cleaned]:
+def _by_id(store: Store, *parts: list[str]) -> list[CleanPartition]:
     return [
-        Cleaned(part(store, f"p{at}", {"key": ids, "a": [at] * len(ids)}, ids=ids), None, {"a": len(ids)})
+        CleanPartition(part(store, f"p{at}", {"key": ids, "a": [at] * len(ids)}, ids=ids), None, {"a": len(ids)})
         for at, ids in enumerate(parts)
     ]
 
 
-def _ids(store: Store, cleaned: list[Cleaned]) -> list[list[str]]:
+def _ids(store: Store, cleaned: list[CleanPartition]) -> list[list[str]]:
     return [partitions.read(store, body.part)[ID].tolist() for body in cleaned]
 
 
 def test_the_first_occurrence_stays_within_and_across_partitions(store: Store) -> None:
-    found = deduplication.without(store, _by_id(store, ["a", "b", "a"], ["c"], ["b", "d", "d"]), "key")
+    found = deduplication.drop_duplicates(store, _by_id(store, ["a", "b", "a"], ["c"], ["b", "d", "d"]), "key")
     assert _ids(store, found) == [["a", "b"], ["c"], ["d"]]
     assert [body.part.rows for body in found] == [2, 1, 1]
     assert partitions.read(store, found[0].part)["a"].tolist() == [0, 0]
@@ -38,9 +38,9 @@ def test_the_first_occurrence_stays_within_and_across_partitions(store: Store) -
 
 def test_only_partitions_with_duplicates_are_written_again(store: Store) -> None:
     before = _by_id(store, ["a", "b"], ["c"], ["a", "d"])
-    after = deduplication.without(store, before, "key")
+    after = deduplication.drop_duplicates(store, before, "key")
     assert [one is other for one, other in zip(before, after, strict=True)] == [True, True, False]
-    assert deduplication.without(store, before[:2], "key") == before[:2]
+    assert deduplication.drop_duplicates(store, before[:2], "key") == before[:2]
     assert len([name for name in store.names("data/clean") if name.endswith("-00000.parquet")]) == 1
 
 
@@ -49,7 +49,7 @@ def test_what_is_dropped_is_in_quarantine_after_what_was_rejected_before(store: 
     frame = partitions.read(store, body.part)
     lines = quarantine.table(frame, [("a", "is odd", frame[ROW] == 2)], "p0.csv")
     earlier = partitions.write(store, "earlier.parquet", [lines], "p0.csv")
-    (after,) = deduplication.without(store, [Cleaned(body.part, earlier, body.present)], "key")
+    (after,) = deduplication.drop_duplicates(store, [CleanPartition(body.part, earlier, body.present)], "key")
     assert after.rejected
     lines = partitions.read(store, after.rejected)[["source", "row", "column", "value", "reason"]]
     assert lines.to_numpy().tolist() == [
@@ -60,7 +60,7 @@ def test_what_is_dropped_is_in_quarantine_after_what_was_rejected_before(store: 
 
 def test_whole_rows_are_compared_without_their_row_number(store: Store) -> None:
     columns = {"a": [1, 1, None, None, 1], "b": ["x", "y", None, None, "x"]}
-    (after,) = deduplication.without(store, [Cleaned(part(store, "p", columns), None, {})], None)
+    (after,) = deduplication.drop_duplicates(store, [CleanPartition(part(store, "p", columns), None, {})], None)
     assert partitions.read(store, after.part)[ROW].tolist() == [1, 2, 3]
     assert after.rejected
     assert partitions.read(store, after.rejected)["column"].tolist() == ["(whole row)"] * 2
@@ -68,12 +68,12 @@ def test_whole_rows_are_compared_without_their_row_number(store: Store) -> None:
 
 def test_the_same_rows_are_dropped_again_without_computing(store: Store) -> None:
     before = _by_id(store, ["a", "a"])
-    first = deduplication.without(store, before, "key")
+    first = deduplication.drop_duplicates(store, before, "key")
     written = {path: path.stat().st_mtime_ns for path in Path(store.root).rglob("*.parquet")}
-    assert deduplication.without(store, before, "key") == first
+    assert deduplication.drop_duplicates(store, before, "key") == first
     assert {path: path.stat().st_mtime_ns for path in Path(store.root).rglob("*.parquet")} == written
 
 
 def test_it_survives_the_way_through_json(store: Store) -> None:
-    for body in (_by_id(store, ["a"])[0], *deduplication.without(store, _by_id(store, ["a", "a"]), "key")):
-        assert Cleaned.from_json(body.to_json()) == body
+    for body in (_by_id(store, ["a"])[0], *deduplication.drop_duplicates(store, _by_id(store, ["a", "a"]), "key")):
+        assert CleanPartition.from_json(body.to_json()) == body

@@ -25,7 +25,7 @@ STATISTICS: dict[str, Any] = {name: {"present": 4, "missing": 0} for name in SCH
     "empty": {"present": 0, "missing": 4},
 }
 ROLES = {"target": "good", "id": "key", "timestamp": "seen"}
-SPEC = {"features": transform.describe(SCHEMA, STATISTICS, ROLES, max_categories=255, min_count=2)}
+SPEC = {"features": transform.build_features(SCHEMA, STATISTICS, ROLES, max_categories=255, min_count=2)}
 
 
 def _frame() -> pd.DataFrame:
@@ -52,7 +52,7 @@ def test_each_column_gives_its_features_in_the_order_of_the_schema() -> None:
         "born__days", "born__year", "born__month", "born__day", "born__weekday",
         "seen__month", "seen__day", "seen__weekday", "seen__hour",
     ]  # fmt: skip
-    assert transform.inputs(SPEC) == ["age", "height", "member", "city", "born", "seen"]
+    assert transform.input_columns(SPEC) == ["age", "height", "member", "city", "born", "seen"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_rare_value_shares_the_index_of_the_unseen() -> None:
 
 
 def test_only_the_most_frequent_categories_keep_an_index() -> None:
-    described = transform.describe(SCHEMA, STATISTICS, ROLES, max_categories=1, min_count=1)
+    described = transform.build_features(SCHEMA, STATISTICS, ROLES, max_categories=1, min_count=1)
     assert [feature["vocabulary"] for feature in described if feature["kind"] == "category"] == [["Rome"]]
 
 

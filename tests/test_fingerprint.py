@@ -39,6 +39,7 @@ LEFT_OUT = {
     "runtime/progress.py",
     "secret_values.py",
     "stage_names.py",
+    "storage/locks.py",
     "storage/store.py",
     "telemetry/instrumentation.py",
     "telemetry/journal.py",
@@ -82,6 +83,7 @@ def _changed(copy: Path, stage: str, *names: str, family: str = "", edit: str = 
     return read
 
 
+@pytest.mark.integration
 def test_every_process_gives_the_same(copy: Path) -> None:
     own = (
         f"{fingerprint.of(VALUE, {'gamma', 'alpha', 'beta'})} {fingerprint.code_version('ai_workflow.stages.trainer')}"
@@ -133,6 +135,7 @@ def test_what_has_no_canonical_form_is_refused() -> None:
         fingerprint.of({"path": Path()})
 
 
+@pytest.mark.integration
 def test_a_changed_file_of_a_model_family_counts_for_that_family_only(copy: Path) -> None:
     names = (
         "datasets/split.py",
@@ -155,12 +158,14 @@ def test_a_changed_file_of_a_model_family_counts_for_that_family_only(copy: Path
         assert _changed(copy, "trainer", *names, family=family) == expected
 
 
+@pytest.mark.integration
 def test_a_comment_and_a_docstring_change_no_version(copy: Path) -> None:
     names = ("datasets/split.py", "datasets/partitions.py", "stages/trainer.py", "training/families/lightgbm.py")
     edit = '# a comment\n"""A text."""\n'
     assert _changed(copy, "trainer", *names, family="lightgbm", edit=edit) == dict.fromkeys(names, False)
 
 
+@pytest.mark.integration
 def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
     names = (
         "telemetry/logs.py",
@@ -178,13 +183,14 @@ def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
 def test_what_only_shows_or_stores_says_so_wherever_it_is() -> None:
     for each in (
         logs.logger, trace_context.bound, instrumentation.stage, journal.Journal, errors.StageError, progress.report,
-        errors.Interrupted, checkpoints.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
+        errors.RunInterruptedError, checkpoints.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
         metrics.get, stage_names.stage, closure.read, protocol.modules_of,
     ):  # fmt: skip
         names = [each.__module__, each.__module__.rpartition(".")[0]]
         assert any(getattr(import_module(name), "IN_CACHE_KEY", True) is False for name in names), each.__module__
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("stage", ["data_loader", "preprocessor", "feature_engineering", "trainer", "evaluator"])
 def test_no_import_of_a_stage_escapes(copy: Path, stage: str) -> None:
     imported = _imports_of(copy / "ai_workflow", f"stages/{stage}.py")

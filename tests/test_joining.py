@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_workflow.quality import label_join
 from ai_workflow.storage.store import Store
 from tests import labeled
+
+pytestmark = pytest.mark.integration
 
 NOW = pd.Timestamp("2026-11-20")
 KEYS, LABELS = ("a", "b", "c"), ("no", "yes")
@@ -38,7 +41,7 @@ def predictions(*keys: str) -> pd.DataFrame:
     )
 
 
-def plain(found: label_join.Joined) -> list[tuple[str, ...]]:
+def plain(found: label_join.JoinedLabels) -> list[tuple[str, ...]]:
     rows = found.facts.sort_values("key")
     return [tuple(map(str, row)) for row in rows[["key", "label", "time", "first"]].itertuples(index=False)]
 

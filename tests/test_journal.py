@@ -122,12 +122,14 @@ def test_threads_of_one_trace_lose_no_event(book: Journal) -> None:
     assert sorted(event.message for event in book.read(ID)) == ["a"] * 40 + ["b"] * 40 + ["c"] * 40
 
 
+@pytest.mark.integration
 def test_processes_of_one_trace_lose_no_event(book: Journal, tmp_path: Path) -> None:
     writers = [processes.start(WRITE, tmp_path, ID, name) for name in "ab"]
     assert [writer.communicate(timeout=60)[0] for writer in writers] == ["", ""]
     assert sorted(event.message for event in book.read(ID)) == ["a"] * 40 + ["b"] * 40
 
 
+@pytest.mark.integration
 def test_a_run_is_running_while_its_process_lives_and_killed_once_it_is_dead(book: Journal, tmp_path: Path) -> None:
     worker = processes.start(WORK, tmp_path, ID)
     assert worker.stdout

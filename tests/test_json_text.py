@@ -48,6 +48,7 @@ def test_other_values_are_written_as_json_reads_them() -> None:
     assert json_text.line({"b": 1, "a": 2}, compact=True) == '{"a":2,"b":1}'
 
 
+@pytest.mark.integration
 def test_no_other_module_writes_json() -> None:
     places = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
     assert [str(path) for path in places if _writes(path.read_text())] == [

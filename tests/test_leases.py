@@ -33,7 +33,7 @@ HOLD = """
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr(leases, "SILENCE_SECONDS", 0.6)
 
 
@@ -64,9 +64,10 @@ def test_a_holder_that_beats_keeps_its_lease_however_long(store: Store) -> None:
     found = Leases(store, FOLDER)
     with found.held("model_v1.0", "service"):
         time.sleep(1)
-        assert list(found.holders(watch=True)) == ["model_v1.0"]
+        assert list(found.holders(verify_heartbeats=True)) == ["model_v1.0"]
 
 
+@pytest.mark.integration
 def test_the_lease_of_a_killed_holder_is_gone_at_once(tmp_path: Path) -> None:
     holder = processes.start(HOLD, tmp_path)
     assert holder.stdout
@@ -79,6 +80,7 @@ def test_the_lease_of_a_killed_holder_is_gone_at_once(tmp_path: Path) -> None:
     assert Store(tmp_path).names(f"{FOLDER}/leases") == []
 
 
+@pytest.mark.integration
 def test_a_stopped_holder_keeps_its_lease(tmp_path: Path) -> None:
     holder = processes.start(HOLD, tmp_path)
     assert holder.stdout
@@ -87,7 +89,7 @@ def test_a_stopped_holder_keeps_its_lease(tmp_path: Path) -> None:
     [lease] = Store(tmp_path).names(f"{FOLDER}/leases")
     os.utime(tmp_path / FOLDER / "leases" / lease, (0, 0))
     try:
-        assert list(Leases(Store(tmp_path), FOLDER).holders(watch=True)) == ["model_v1.0"]
+        assert list(Leases(Store(tmp_path), FOLDER).holders(verify_heartbeats=True)) == ["model_v1.0"]
     finally:
         holder.kill()
         holder.communicate()
@@ -112,7 +114,7 @@ def test_a_holder_elsewhere_that_beats_lives_whatever_its_clock_says(
     beat()
     # The holder beats while it is watched: a busy machine cannot delay that past the end of the watch.
     monkeypatch.setattr(leases, "time", SimpleNamespace(time=time.time, sleep=watch))
-    assert list(Leases(store, FOLDER).holders(watch=True)) == ["model_v1.0"]
+    assert list(Leases(store, FOLDER).holders(verify_heartbeats=True)) == ["model_v1.0"]
     assert watched == [pytest.approx(0.2)]
 
 
@@ -124,7 +126,7 @@ def test_a_crashed_holder_elsewhere_cannot_keep_its_lease(store: Store, clock: i
     found = Leases(store, FOLDER)
     assert list(found.holders()) == ["model_v1.0"], "who only looks must not take it away"
     time.sleep(0.7)
-    assert found.holders(watch=True) == {}
+    assert found.holders(verify_heartbeats=True) == {}
     assert store.names(f"{FOLDER}/leases") == []
 
 
@@ -132,7 +134,7 @@ def test_a_damaged_lease_counts_until_it_is_seen_to_be_nobodys(store: Store) -> 
     store.write(f"{FOLDER}/leases/model_v1.0.0123abcd.json", b"{")
     found = Leases(store, FOLDER)
     assert list(found.holders()) == ["model_v1.0"]
-    assert found.holders(watch=True) == {}
+    assert found.holders(verify_heartbeats=True) == {}
 
 
 def test_an_unreadable_lease_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,11 +145,11 @@ def test_an_unreadable_lease_is_kept(store: Store, monkeypatch: pytest.MonkeyPat
         raise StoreError(f"{path} cannot be read: the object store does not answer")
 
     monkeypatch.setattr(store, "read", refuse)
-    assert list(found.holders(watch=True)) == ["model_v1.0"]
+    assert list(found.holders(verify_heartbeats=True)) == ["model_v1.0"]
     assert store.names(f"{FOLDER}/leases")
 
 
 def test_other_files_are_no_leases(store: Store) -> None:
     store.write(f"{FOLDER}/leases/notes.txt", b"mine")
-    assert Leases(store, FOLDER).holders(watch=True) == {}
+    assert Leases(store, FOLDER).holders(verify_heartbeats=True) == {}
     assert store.names(f"{FOLDER}/leases") == ["notes.txt"]

@@ -27,7 +27,7 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     ours.setLevel(before[0])
     ours.handlers = before[1]
-    logs.set_form("text")
+    logs.set_line_format("text")
 
 
 def _line(message: str, *arguments: object, level: int = logging.INFO, name: str = "trainer", **extra: object) -> str:
@@ -48,7 +48,7 @@ def _line(message: str, *arguments: object, level: int = logging.INFO, name: str
 
 
 def _json(message: str, *arguments: object, **extra: object) -> dict[str, str]:
-    logs.set_form("json")
+    logs.set_line_format("json")
     line = _line(message, *arguments, **extra)  # type: ignore[arg-type]
     assert line.endswith("\n")
     assert line.count("\n") == 1
@@ -105,7 +105,7 @@ def test_an_exception_is_shown_with_its_traceback() -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_secret_is_masked_in_both_forms(value: str, form: str) -> None:
     Secret(value)
-    logs.set_form(form)
+    logs.set_line_format(form)
     try:
         raise ValueError(f"cannot log in with {value}")
     except ValueError:
@@ -118,7 +118,7 @@ def test_a_secret_is_masked_in_both_forms(value: str, form: str) -> None:
 
 def test_a_foreign_line_that_knows_only_its_run_bears_the_trace_of_the_run() -> None:
     line = _line("Finished in state Completed()", extra={"flow_run_id": "run-7"})
-    assert line.endswith(f" trace={trace_context.id_of_run('run-7')[:8]}\n")
+    assert line.endswith(f" trace={trace_context.trace_id_of_run('run-7')[:8]}\n")
     with trace_context.bound(trace_id=ID):
         assert _line("message", extra={"flow_run_id": "run-7"}).endswith(" trace=a3f7b2c1\n")
 
@@ -136,12 +136,13 @@ def test_setup_decides_which_levels_are_written() -> None:
     assert logs.logger("trainer").isEnabledFor(logging.DEBUG)
 
 
+@pytest.mark.integration
 def test_a_service_writes_warnings_and_crashes_in_its_format() -> None:
     script = """
 import gc, logging, threading, warnings
 from ai_workflow.telemetry import logs
 logs.setup("INFO", "json")
-logs.take_over()
+logs.capture_all_output()
 warnings.warn("odd")
 logging.getLogger("library").error("failed")
 class Odd:

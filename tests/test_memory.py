@@ -17,6 +17,8 @@ from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
 from tests import starved
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 REDUCED = re.compile(r"Data batch size reduced from (\d+) to (\d+) due to memory pressure")
 
@@ -30,7 +32,7 @@ def test_what_does_not_fit_is_tried_with_half_and_said(caplog: pytest.LogCapture
             raise MemoryError
         return rows
 
-    assert memory_pressure.fitting(work, 128, floor=8) == 32
+    assert memory_pressure.with_smaller_batches(work, 128, floor=8) == 32
     assert asked == [128, 64, 32]
     assert caplog.messages == [
         "Data batch size reduced from 128 to 64 due to memory pressure",
@@ -43,9 +45,9 @@ def test_at_the_floor_it_fails_and_says_what_to_do() -> None:
         raise MemoryError("Unable to allocate 3.2 GiB")
 
     with pytest.raises(StageError, match=r"memory ran out with 50 rows at once \(Unable to allocate 3.2 GiB\)\. Give"):
-        memory_pressure.fitting(work, 300, floor=50)
+        memory_pressure.with_smaller_batches(work, 300, floor=50)
     with pytest.raises(StageError, match=r"memory ran out \(Unable to allocate 3.2 GiB\)\. Give the process more"):
-        memory_pressure.explained(lambda: work(1))
+        memory_pressure.wrap_memory_error(lambda: work(1))
 
 
 def test_other_errors_are_not_taken_for_it() -> None:
@@ -53,7 +55,7 @@ def test_other_errors_are_not_taken_for_it() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        memory_pressure.fitting(work, 300, floor=50)
+        memory_pressure.with_smaller_batches(work, 300, floor=50)
 
 
 def test_blocks_halve_keep_the_order_of_rows_and_do_not_try_a_size_again_that_did_not_fit(
@@ -67,7 +69,7 @@ def test_blocks_halve_keep_the_order_of_rows_and_do_not_try_a_size_again_that_di
             raise MemoryError
         return range(start, end)
 
-    blocks = memory_pressure.Blocks(128, 8, "Buy more")
+    blocks = memory_pressure.BatchSplitter(128, 8, "Buy more")
     assert [row for block in blocks.each(300, work) for row in block] == list(range(300))
     assert tried == [128, 64] + [32] * 9 + [12]
     assert [len(block) for block in blocks.each(64, work)] == [32, 32]
@@ -79,13 +81,13 @@ def test_blocks_at_the_floor_are_a_memory_error_that_the_stage_explains() -> Non
     def work(start: int, end: int) -> None:
         raise MemoryError("Unable to allocate 3.2 GiB")
 
-    blocks = memory_pressure.Blocks(None, 8, "Train a smaller network")
+    blocks = memory_pressure.BatchSplitter(None, 8, "Train a smaller network")
     with pytest.raises(
-        memory_pressure.OutOfMemory, match=r"memory ran out with 8 rows at once \(Unable to allocate 3.2 GiB\)"
+        memory_pressure.OutOfMemoryError, match=r"memory ran out with 8 rows at once \(Unable to allocate 3.2 GiB\)"
     ):
         blocks.each(20, work)
     with pytest.raises(StageError, match=r"with 8 rows at once .*\. Train a smaller network$"):
-        memory_pressure.fitting(lambda rows: blocks.each(rows, work), 300, floor=50)
+        memory_pressure.with_smaller_batches(lambda rows: blocks.each(rows, work), 300, floor=50)
 
 
 def test_the_remedy_names_what_can_be_lowered_in_the_stage() -> None:
@@ -94,7 +96,7 @@ def test_the_remedy_names_what_can_be_lowered_in_the_stage() -> None:
 
     for remedy in ("", "evaluate.holdout"):
         with pytest.raises(StageError) as told:
-            memory_pressure.fitting(work, 50, **({"remedy": remedy} if remedy else {}))
+            memory_pressure.with_smaller_batches(work, 50, **({"remedy": remedy} if remedy else {}))
         assert (remedy or "source.partition_rows below 1000") in str(told.value)
         assert "model.batch_size" not in str(told.value)
 
@@ -109,8 +111,8 @@ def limited():
     from {module} import {name}
 
 try:
-    memory.explained(limited)
-except memory.MemoryExhausted as error:
+    memory.wrap_memory_error(limited)
+except memory.MemoryExhaustedError as error:
     print(error)
 """
 
@@ -144,8 +146,8 @@ def test_errors_of_the_loader_are_a_lack_of_memory_only_if_they_say_so(error: Ex
     def work() -> None:
         raise error
 
-    with pytest.raises(memory_pressure.MemoryExhausted if is_shortage else type(error)):
-        memory_pressure.explained(work)
+    with pytest.raises(memory_pressure.MemoryExhaustedError if is_shortage else type(error)):
+        memory_pressure.wrap_memory_error(work)
 
 
 def test_an_import_error_that_hides_the_loader_is_a_lack_of_memory() -> None:
@@ -156,7 +158,7 @@ def test_an_import_error_that_hides_the_loader_is_a_lack_of_memory() -> None:
             raise ImportError("built without support for Parquet") from error
 
     with pytest.raises(StageError, match=r"^memory ran out .*\(built without support for Parquet\)\. Give the process"):
-        memory_pressure.explained(work)
+        memory_pressure.wrap_memory_error(work)
 
 
 @pytest.mark.slow
@@ -175,7 +177,7 @@ def test_under_a_limit_of_the_system_a_stage_goes_on_with_fewer_rows(name: str, 
     for share in (0.9, 0.75, 0.6):
         code, out = _starved(name, folder, int(share * took))
         reduced = [(int(before), int(after)) for before, after in REDUCED.findall(out)]
-        assert all(after == max(before // 2, memory_pressure.FLOOR) for before, after in reduced)
+        assert all(after == max(before // 2, memory_pressure.MIN_ROWS) for before, after in reduced)
         if code == 0:
             _is_right(name, _last(out)["gave"], whole, reduced)
             went_on += bool(reduced)

@@ -18,6 +18,8 @@ from ai_workflow.inference.model_process import ModelFailed, ModelProcess
 from ai_workflow.runtime import memory_pressure
 from tests import processes
 
+pytestmark = pytest.mark.integration
+
 ORPHAN = """
     import sys, time
     from ai_workflow.inference.model_process import ModelProcess
@@ -163,7 +165,7 @@ def test_a_process_without_memory_for_few_rows_is_a_memory_error_with_a_remedy(
     process = _process(model)
 
     def starved(*_: object) -> bytes:
-        raise memory_pressure.OutOfMemory("model_v1.0: memory ran out", "Train a smaller model")
+        raise memory_pressure.OutOfMemoryError("model_v1.0: memory ran out", "Train a smaller model")
 
     monkeypatch.setattr(process, "_ask", starved)
     with pytest.raises(MemoryError, match=r"model_v1.0: memory ran out\. Train a smaller model"):

@@ -16,13 +16,13 @@ from opentelemetry.trace import StatusCode
 from ai_workflow.secret_values import Secret
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import instrumentation, journal, trace_context
-from ai_workflow.telemetry.instrumentation import Counting, Journaling, Visit
+from ai_workflow.telemetry.instrumentation import JournalObserver, MetricsObserver, StageExecution
 from tests import processes
 
 ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 NO_SDK = """
     from ai_workflow.telemetry import instrumentation as observe
-    with observe.stage(observe.Visit("4bf92f3577b34da6a3ce929d0e0e4736", "p", "training", "trainer"), []):
+    with observe.stage(observe.StageExecution("4bf92f3577b34da6a3ce929d0e0e4736", "p", "training", "trainer"), []):
         from opentelemetry import trace
         print(trace.get_current_span().is_recording())
 """
@@ -34,20 +34,20 @@ class Listening:
     def __init__(self) -> None:
         self.heard: list[tuple[str, str, str]] = []
 
-    def began(self, visit: Visit) -> None:
-        self.heard.append(("began", visit.status, visit.message))
+    def on_start(self, visit: StageExecution) -> None:
+        self.heard.append(("on_start", visit.status, visit.message))
 
-    def ended(self, visit: Visit) -> None:
-        self.heard.append(("ended", visit.status, visit.message))
+    def on_end(self, visit: StageExecution) -> None:
+        self.heard.append(("on_end", visit.status, visit.message))
 
 
 class Failing:
     name = "Failing"
 
-    def began(self, visit: Visit) -> None:
+    def on_start(self, visit: StageExecution) -> None:
         raise OSError("cannot be told")
 
-    ended = began
+    on_end = on_start
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     return exporter
 
 
-def _visit(stage: str = "trainer") -> Visit:
-    return Visit(ID, "credit", "training", stage)
+def _visit(stage: str = "trainer") -> StageExecution:
+    return StageExecution(ID, "credit", "training", stage)
 
 
 def _counted(name: str, **labels: str) -> float:
@@ -71,7 +71,7 @@ def test_an_observer_hears_the_beginning_and_the_end() -> None:
     listening = Listening()
     with instrumentation.stage(_visit(), [listening]) as visit:
         visit.status, visit.message = journal.CACHED, "3 records"
-    assert listening.heard == [("began", "SUCCESS", ""), ("ended", "CACHED", "3 records")]
+    assert listening.heard == [("on_start", "SUCCESS", ""), ("on_end", "CACHED", "3 records")]
     assert visit.seconds > 0
 
 
@@ -81,7 +81,7 @@ def test_an_exception_ends_the_visit_as_error_and_goes_on(error: BaseException, 
     with pytest.raises(type(error)) as caught, instrumentation.stage(_visit(), [listening]):
         raise error
     assert caught.value is error
-    assert listening.heard[-1][:2] == ("ended", "ERROR")
+    assert listening.heard[-1][:2] == ("on_end", "ERROR")
     assert listening.heard[-1][2].startswith(message)
 
 
@@ -89,7 +89,7 @@ def test_an_observer_that_fails_is_counted_and_the_others_hear_all(caplog: pytes
     listening, before = Listening(), _counted("observer_failures_total", observer="Failing")
     with caplog.at_level(logging.WARNING), instrumentation.stage(_visit(), [Failing(), listening]) as visit:
         visit.message = "worked"
-    assert listening.heard[-1] == ("ended", "SUCCESS", "worked")
+    assert listening.heard[-1] == ("on_end", "SUCCESS", "worked")
     assert _counted("observer_failures_total", observer="Failing") == before + 2
     assert "Failing failed (cannot be told); the work goes on" in caplog.text
 
@@ -101,7 +101,7 @@ def test_an_observer_that_fails_does_not_hide_the_error_of_the_work() -> None:
 
 def test_a_full_store_does_not_break_the_work(tmp_path: Path) -> None:
     (tmp_path / "journal").write_text("a file where a folder must be")
-    with instrumentation.stage(_visit(), [Journaling(journal.Journal(Store(tmp_path)))]) as visit:
+    with instrumentation.stage(_visit(), [JournalObserver(journal.Journal(Store(tmp_path)))]) as visit:
         visit.message = "worked"
     assert visit.status == "SUCCESS"
 
@@ -114,7 +114,7 @@ def test_the_work_knows_its_trace_and_stage() -> None:
 
 def test_a_visit_is_journaled(tmp_path: Path) -> None:
     book = journal.Journal(Store(tmp_path))
-    with instrumentation.stage(_visit(), [Journaling(book)]) as visit:
+    with instrumentation.stage(_visit(), [JournalObserver(book)]) as visit:
         visit.message, visit.numbers, visit.model_version = "done", {"rows": 7}, "model_v1.0"
     began, ended = book.read(ID)
     assert (began.status, began.seconds, ended.status, ended.message) == ("STARTED", None, "SUCCESS", "done")
@@ -126,7 +126,7 @@ def test_a_visit_is_counted_with_its_time_and_rows() -> None:
     labels = {"pipeline": "credit", "stage": "counted"}
     visit = _visit("counted")
     visit.numbers = {"rows": 7}
-    with pytest.raises(ValueError, match="bad row"), instrumentation.stage(visit, [Counting()]):
+    with pytest.raises(ValueError, match="bad row"), instrumentation.stage(visit, [MetricsObserver()]):
         raise ValueError("bad row")
     assert _counted("pipeline_stage_total", **labels, status="error") == 1
     assert _counted("pipeline_stage_duration_seconds_count", **labels) == 1
@@ -154,5 +154,6 @@ def test_the_span_of_a_failed_visit_says_so_and_no_secret(spans: InMemorySpanExp
     assert "otel-passwort" not in span.to_json()
 
 
+@pytest.mark.integration
 def test_without_an_sdk_there_is_no_span() -> None:
     assert processes.python(NO_SDK, OTEL_SDK_DISABLED="true") == "False"

@@ -87,13 +87,14 @@ def test_only_what_was_approved_is_removed(store: Store) -> None:
     assert store.exists("data/loaded/aaaa.json")
 
 
+@pytest.mark.integration
 def test_what_a_run_may_need_waits_until_none_is_at_work(store: Store) -> None:
     held = processes.start(
         """
         import sys, time
         from ai_workflow.storage import run_lock
         from ai_workflow.storage.store import Store
-        run_lock.hold(Store(sys.argv[1]), "a-run", run_lock.Holder())
+        run_lock.acquire(Store(sys.argv[1]), "a-run", run_lock.Holder())
         print("held", flush=True)
         time.sleep(600)
         """,

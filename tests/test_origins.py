@@ -120,12 +120,14 @@ def posted(relay: RunningRelay, headers: dict[str, str], path: str = "/alertmana
     return pages.status(f"{relay.http.base_url}{path}", headers, "POST", json=webhook(alert()))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("path", ["/alertmanager", "/alertmanager/on-call", "/prefect"])
 def test_page_of_another_site_posts_no_alert(relay: RunningRelay, path: str) -> None:
     assert [posted(relay, pages.FOREIGN[case], path) for case in SOME] == [403, 403]
     assert relay.metric("alert_webhook_total", result="delivered", source="alertmanager") == 0
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
 def test_alert_that_is_not_sent_as_json_is_refused(relay: RunningRelay, kind: str) -> None:
     answer = relay.http.post("/alertmanager", content=b"{}", headers={"content-type": kind} if kind else {})
@@ -133,6 +135,7 @@ def test_alert_that_is_not_sent_as_json_is_refused(relay: RunningRelay, kind: st
     assert "application/json" in answer.json()["error"]
 
 
+@pytest.mark.integration
 def test_programs_post_alerts_and_read_metrics_as_before(relay: RunningRelay) -> None:
     assert posted(relay, {}) == NO_CHANNEL
     assert posted(relay, {"content-type": "application/json; charset=utf-8"}) == NO_CHANNEL
@@ -140,6 +143,7 @@ def test_programs_post_alerts_and_read_metrics_as_before(relay: RunningRelay) ->
     assert pages.status(f"{relay.http.base_url}/metrics", pages.FOREIGN["DNS rebinding"]) == 403
 
 
+@pytest.mark.integration
 def test_token_makes_the_host_of_an_alert_irrelevant_and_its_lack_does_not(tmp_path: Path) -> None:
     bearer = {"authorization": f"Bearer {TOKEN}"}
     with RunningRelay(tmp_path, [], PREFECT_API_URL="") as relay:
@@ -148,6 +152,7 @@ def test_token_makes_the_host_of_an_alert_irrelevant_and_its_lack_does_not(tmp_p
         assert posted(relay, {"authorization": "Bearer guess"}) == 401
 
 
+@pytest.mark.integration
 def test_page_of_another_site_asks_the_service_for_nothing(tmp_path: Path) -> None:
     shop.publish(tmp_path / "store", 0)
     with Running(shop.pipeline(tmp_path), tmp_path / "store") as service:
@@ -162,6 +167,7 @@ def test_page_of_another_site_asks_the_service_for_nothing(tmp_path: Path) -> No
         assert set(own) == {200}
 
 
+@pytest.mark.integration
 def test_page_of_another_site_reads_no_metrics_of_the_exporter(tmp_path: Path) -> None:
     with Exporting(tmp_path) as exporter:
         url = f"http://127.0.0.1:{exporter.port}/metrics"

@@ -97,7 +97,7 @@ def test_debug_shows_what_is_read_and_written_and_whether_it_was_cached(
     partitions.read(store, written, ["a"])
     list(partitions.slices(store, written, 2))
     for _ in range(2):
-        partitions.remembered(store, "stage", "key", Computing(store))
+        partitions.cached(store, "stage", "key", Computing(store))
     shown = f"data/test/x.parquet, 5 rows, {written.bytes} bytes"
     assert caplog.messages[:3] == [
         f"written: {shown}",
@@ -110,10 +110,10 @@ def test_debug_shows_what_is_read_and_written_and_whether_it_was_cached(
 
 def test_what_is_remembered_is_computed_once(store: Store) -> None:
     compute = Computing(store)
-    first = partitions.remembered(store, "stage", "key", compute)
-    assert partitions.remembered(store, "stage", "key", compute) == first
+    first = partitions.cached(store, "stage", "key", compute)
+    assert partitions.cached(store, "stage", "key", compute) == first
     assert compute.times == 1
-    partitions.remembered(store, "stage", "another", compute)
+    partitions.cached(store, "stage", "another", compute)
     assert compute.times == 2
 
 
@@ -123,10 +123,10 @@ def test_what_is_damaged_is_computed_again(
     store: Store, path: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     compute = Computing(store)
-    first = partitions.remembered(store, "stage", "key", compute)
+    first = partitions.cached(store, "stage", "key", compute)
     damage(store, path, kind)
-    assert partitions.remembered(store, "stage", "key", compute) == first
-    assert partitions.remembered(store, "stage", "key", compute) == first
+    assert partitions.cached(store, "stage", "key", compute) == first
+    assert partitions.cached(store, "stage", "key", compute) == first
     assert compute.times == 2
     gone = path.endswith(".json") and kind == "deleted"
     assert ("is computed again" in caplog.text) == (not gone)
@@ -139,21 +139,22 @@ def test_damage_is_found_through_the_dataset(store: Store, kind: str) -> None:
         "clean": dataset(one, two).save(store),
         "rejected": [{"path": one.path, "sha256": one.sha256}],
     }
-    assert partitions.broken(store, result) == []
+    assert partitions.find_corrupt(store, result) == []
     damage(store, two.path, kind)
-    assert partitions.broken(store, result) == [two.path]
+    assert partitions.find_corrupt(store, result) == [two.path]
     damage(store, result["clean"]["record"]["path"], kind)
-    assert partitions.broken(store, result) == [result["clean"]["record"]["path"]]
+    assert partitions.find_corrupt(store, result) == [result["clean"]["record"]["path"]]
     with pytest.raises(StoreError):
         Dataset.load(store, result["clean"])
 
 
+@pytest.mark.integration
 def test_a_process_that_ends_right_after_it_has_read_ends_well(store: Store) -> None:
     # A thread of Arrow that still held the file of Python aborted every second one.
     path = part(store, "x", {f"column_{number}": list(range(5000)) for number in range(40)}).path
     program = (
         "import sys; from ai_workflow.datasets import parquet; from ai_workflow.storage.store import Store\n"
-        "with parquet.opened(Store(sys.argv[1]), sys.argv[2]) as file: table = parquet.read(file)"
+        "with parquet.open_file(Store(sys.argv[1]), sys.argv[2]) as file: table = parquet.read(file)"
     )
     command = [sys.executable, "-c", program, store.root, path]
     ended = [subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(6)]

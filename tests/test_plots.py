@@ -10,6 +10,8 @@ from ai_workflow.evaluation import plots
 from tests import processes
 from tests.reports import report
 
+pytestmark = pytest.mark.integration
+
 NAMES = ["$\\bad$", "$a$", "<&>\"'", "größer 模型", "line\nbreak", "bell\x07", "\x1b[31m"]
 DIGEST = """
     import hashlib

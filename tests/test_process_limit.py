@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ai_workflow.runtime import process_limit
-from ai_workflow.runtime.process_limit import ProcessLimit
+from ai_workflow.runtime.process_limit import ProcessLimitError
 from tests import few_threads
 
 ROOT = Path(__file__).parents[1]
@@ -23,21 +23,22 @@ import os, resource, subprocess, sys
 from ai_workflow.runtime import process_limit
 
 def start():
-    with process_limit.explained():
+    with process_limit.limit_errors_wrapped():
         subprocess.run([sys.executable, "-c", ""])
 
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresuid(65534, 65534, 65534)
 resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-for work in (lambda: process_limit.require(1), start):
+for work in (lambda: process_limit.require_threads(1), start):
     try:
         work()
-    except process_limit.ProcessLimit as error:
+    except process_limit.ProcessLimitError as error:
         print(error)
 """
 
 
+@pytest.mark.integration
 def test_the_limit_of_the_system_is_named_with_a_remedy() -> None:
     done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=False, cwd=ROOT)
 
@@ -49,7 +50,7 @@ def test_the_limit_of_the_system_is_named_with_a_remedy() -> None:
 
 def test_room_for_threads_is_left_as_it_was() -> None:
     before = threading.active_count()
-    process_limit.require(20)
+    process_limit.require_threads(20)
     assert threading.active_count() == before
 
 
@@ -58,24 +59,27 @@ def test_threads_started_before_the_limit_end(monkeypatch: pytest.MonkeyPatch) -
     for name in few_threads.STARTERS:
         monkeypatch.setattr(threading, name, getattr(threading, name, None), raising=False)
     few_threads.limit(3)
-    with pytest.raises(ProcessLimit, match=MESSAGE):
-        process_limit.require(4)
+    with pytest.raises(ProcessLimitError, match=MESSAGE):
+        process_limit.require_threads(4)
     assert threading.active_count() == before
 
 
 def test_an_error_within_a_group_is_found() -> None:
     group = ExceptionGroup("tasks", [ValueError("other"), RuntimeError(few_threads.TEXT)])
-    with pytest.raises(ProcessLimit, match=r"can't start new thread\. Raise"), process_limit.explained():
+    with (
+        pytest.raises(ProcessLimitError, match=r"can't start new thread\. Raise"),
+        process_limit.limit_errors_wrapped(),
+    ):
         raise group
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="no running event loop"), process_limit.explained():
+    with pytest.raises(RuntimeError, match="no running event loop"), process_limit.limit_errors_wrapped():
         raise RuntimeError("no running event loop")
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        with pytest.raises(BlockingIOError), process_limit.explained():
+        with pytest.raises(BlockingIOError), process_limit.limit_errors_wrapped():
             ours.recv(1)
 
 

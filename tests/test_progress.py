@@ -16,10 +16,10 @@ def test_reports_reach_who_watches_until_they_stop() -> None:
     seen: list[tuple[int, int, str]] = []
 
     def work() -> None:
-        progress.watch(lambda *told: seen.append(told))
+        progress.set_receiver(lambda *told: seen.append(told))
         progress.report(1, 2, "rows")
         progress.report(2, 2)
-        progress.watch(None)
+        progress.set_receiver(None)
         progress.report(3, 3)
 
     contextvars.copy_context().run(work)
@@ -30,7 +30,7 @@ def test_a_thread_that_copies_the_context_reports_too() -> None:
     seen: list[int] = []
 
     async def work() -> None:
-        progress.watch(lambda done, *_: seen.append(done))
+        progress.set_receiver(lambda done, *_: seen.append(done))
         await asyncio.to_thread(progress.report, 7, 9)
 
     asyncio.run(work())

@@ -46,13 +46,13 @@ def test_a_row_with_two_faults_has_two_lines_and_counts_once(store: Store) -> No
     part = partitions.write(store, "p", [lines], "p.csv")
     assert partitions.read(store, part)["column"].tolist() == ["a", "b"]
     assert json.loads(partitions.read(store, part)["record"][0])["b"] is None
-    assert quarantine.gather(store, [part]).rows == 1
+    assert quarantine.write_report(store, [part]).rows == 1
 
 
 def test_all_partitions_are_gathered_in_one_csv_under_the_trace(store: Store) -> None:
     parts = [_write(store, "a", {3: "x", 5: "y"}), _write(store, "b", {3: "z"}, "is missing")]
     with trace_context.bound(trace_id="f" * 32):
-        found = quarantine.gather(store, parts)
+        found = quarantine.write_report(store, parts)
     assert found.rows == 3
     assert found.ref
     assert found.ref.path == f"quarantine/{'f' * 32}/rejected.csv"
@@ -66,7 +66,7 @@ def test_all_partitions_are_gathered_in_one_csv_under_the_trace(store: Store) ->
 
 def test_the_summary_names_the_commonest_faults_with_their_first_row(store: Store) -> None:
     parts = [_write(store, "a", {3: "x" * 100, 5: "y"}), _write(store, "b", {4: "z"}, "is missing")]
-    summary = quarantine.gather(store, parts).summary
+    summary = quarantine.write_report(store, parts).summary
     assert summary.startswith(
         f"2x age is not a number (first: a.csv row 3: '{'x' * 40}…'); 1x age is missing (first: b.csv row 4: 'z'); "
     )
@@ -74,7 +74,7 @@ def test_the_summary_names_the_commonest_faults_with_their_first_row(store: Stor
 
 
 def test_nothing_rejected_writes_nothing(store: Store) -> None:
-    assert quarantine.gather(store, []) == quarantine.Rejected(0, "", None)
+    assert quarantine.write_report(store, []) == quarantine.RejectedRows(0, "", None)
     assert store.names("quarantine") == []
 
 
@@ -82,7 +82,8 @@ def test_a_missing_cell_is_not_quoted_as_a_word_that_the_file_does_not_hold(stor
     part = _write(store, "a", {6: None}, "is missing")
     assert partitions.read(store, part)["value"].tolist() == [""]
     assert (
-        "(first: a.csv row 6: an empty cell or a value of source.missing)" in quarantine.gather(store, [part]).summary
+        "(first: a.csv row 6: an empty cell or a value of source.missing)"
+        in quarantine.write_report(store, [part]).summary
     )
     part = _write(store, "b", {6: "None"}, "is not a number")
-    assert "(first: b.csv row 6: 'None')" in quarantine.gather(store, [part]).summary
+    assert "(first: b.csv row 6: 'None')" in quarantine.write_report(store, [part]).summary

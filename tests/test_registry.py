@@ -122,7 +122,7 @@ def test_a_version_holds_its_files_and_what_is_said_of_it(registry: Registry) ->
     "name", ["latest", "stable", "model_v9.9", "", "..", "../../../etc", "history.jsonl", "Latest"]
 )
 def test_a_version_that_is_not_there_is_said_with_those_that_are(registry: Registry, name: str) -> None:
-    with pytest.raises(AiWorkflowError, match=r"there is: none\. Run the training flow first") as caught:
+    with pytest.raises(AiWorkflowError, match=r"available: none\. Run the training flow first") as caught:
         registry.get(name)
     assert f"'{name}'" in str(caught.value)
 
@@ -130,7 +130,7 @@ def test_a_version_that_is_not_there_is_said_with_those_that_are(registry: Regis
 @pytest.mark.parametrize("name", ["model_v9.9", "Latest", ".."])
 def test_a_version_that_is_not_there_is_said_with_what_to_name_instead(registry: Registry, name: str) -> None:
     _publish(registry)
-    with pytest.raises(AiWorkflowError, match=rf"'{name}'.*; there is: model_v1\.0\. Name one of these, or latest or"):
+    with pytest.raises(AiWorkflowError, match=rf"'{name}'.*; available: model_v1\.0\. Use one of these, or latest or"):
         registry.get(name)
 
 
@@ -153,7 +153,7 @@ def test_the_history_tells_what_latest_and_stable_were(registry: Registry) -> No
 def test_a_damaged_version_is_refused(local: Registry, store: Store, file: str, kind: str) -> None:
     _publish(local)
     damage(store, f"{FOLDER}/model_v1.0/{file}", kind)
-    with pytest.raises(AiWorkflowError, match=r"damaged|cannot be read|there is no model version"):
+    with pytest.raises(AiWorkflowError, match=r"damaged|cannot be read|model version .* not found"):
         local.read(local.get("latest"), "model.txt")
 
 
@@ -212,6 +212,7 @@ def test_a_change_whose_line_was_not_written_is_told_all_the_same(local: Registr
     _is_sound(local)
 
 
+@pytest.mark.integration
 def test_processes_that_publish_at_once_lose_no_version(local: Registry, tmp_path: Path) -> None:
     publishers = [processes.start(PUBLISH, tmp_path, 10) for _ in range(2)]
     assert [publisher.communicate(timeout=60)[0] for publisher in publishers] == ["ready\n"] * 2
@@ -220,6 +221,7 @@ def test_processes_that_publish_at_once_lose_no_version(local: Registry, tmp_pat
     _is_sound(local)
 
 
+@pytest.mark.integration
 def test_a_publisher_that_is_killed_at_any_moment_leaves_a_sound_registry(
     local: Registry, store: Store, tmp_path: Path
 ) -> None:
@@ -252,6 +254,7 @@ def test_a_version_placed_by_a_killed_publisher_becomes_latest_with_the_next(loc
     assert [line["aliases"]["latest"] for line in local.history()][-2:] == ["model_v1.2", "model_v1.3"]
 
 
+@pytest.mark.integration
 def test_a_version_that_cannot_be_published_leaves_all_as_it_was(local: Registry, store: Store, tmp_path: Path) -> None:
     said = processes.python(REFUSED, tmp_path).splitlines()
     assert set(said) == {"model.txt", "manifest.json", "aliases.json", "history.jsonl", "published"}

@@ -178,7 +178,7 @@ def _dying(patch: pytest.MonkeyPatch, writes: int) -> None:
 @pytest.fixture(autouse=True, scope="module")
 def _quick() -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leases, "BEAT_SECONDS", 0.001)
+        patch.setattr(leases, "HEARTBEAT_SECONDS", 0.001)
         patch.setattr(leases, "SILENCE_SECONDS", 0.0)
         yield
 

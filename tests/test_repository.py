@@ -29,10 +29,12 @@ FORBIDDEN = {
 }  # fmt: skip
 
 
+@pytest.mark.integration
 def test_no_file_bears_a_registry_address_or_a_path_of_one_machine() -> None:
     assert list(_traces(ROOT, _files(ROOT))) == []
 
 
+@pytest.mark.integration
 def test_requirements_lock_is_the_only_lock() -> None:
     assert [path for path in _files(ROOT) if Path(path).name in OTHER_LOCKS] == []
 

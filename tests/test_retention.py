@@ -10,18 +10,20 @@ from hypothesis import strategies as st
 
 from ai_workflow.config.settings import Retention
 from ai_workflow.registry import retention_policy
-from ai_workflow.registry.retention_policy import Fact
+from ai_workflow.registry.retention_policy import VersionInfo
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 OLD = Retention(min_age_hours=1)
 
 
-def _facts(count: int, hours: float = 100) -> list[Fact]:
-    return [Fact(f"model_v1.{number}", 100, NOW - timedelta(hours=hours)) for number in range(count)]
+def _facts(count: int, hours: float = 100) -> list[VersionInfo]:
+    return [VersionInfo(f"model_v1.{number}", 100, NOW - timedelta(hours=hours)) for number in range(count)]
 
 
-def _deleted(facts: list[Fact], policy: Retention, in_use: dict[str, list[str]], now: datetime = NOW) -> list[str]:
-    return [item.name for item in retention_policy.plan(facts, policy, in_use, now) if not item.kept]
+def _deleted(
+    facts: list[VersionInfo], policy: Retention, in_use: dict[str, list[str]], now: datetime = NOW
+) -> list[str]:
+    return [item.name for item in retention_policy.plan(facts, policy, in_use, now) if not item.is_kept]
 
 
 def test_the_newest_three_stay() -> None:
@@ -45,6 +47,7 @@ def test_a_young_version_stays_and_so_does_one_of_tomorrow(hours: float, gone: i
     assert len(_deleted(_facts(5, hours), OLD, {})) == gone
 
 
+@pytest.mark.integration
 @given(
     ages=st.lists(st.floats(-100, 1000), max_size=12),
     used=st.dictionaries(st.integers(0, 11), st.just(["leased"]), max_size=5),
@@ -53,7 +56,7 @@ def test_a_young_version_stays_and_so_does_one_of_tomorrow(hours: float, gone: i
 def test_whatever_the_facts_nothing_needed_is_in_the_plan(
     ages: list[float], used: dict[int, list[str]], keep: int
 ) -> None:
-    facts = [Fact(f"model_v1.{number}", 1, NOW - timedelta(hours=age)) for number, age in enumerate(ages)]
+    facts = [VersionInfo(f"model_v1.{number}", 1, NOW - timedelta(hours=age)) for number, age in enumerate(ages)]
     in_use = {f"model_v1.{number}": why for number, why in used.items()}
     gone = set(_deleted(facts, Retention(versions=keep), in_use))
     assert not gone & in_use.keys()
@@ -71,8 +74,8 @@ def test_sizes_are_read_as_of_du(count: int, shown: str) -> None:
 
 def test_a_version_of_a_clock_that_was_ahead_is_as_old_as_the_next_one() -> None:
     ahead = NOW + timedelta(days=400)
-    facts = [Fact("model_v1.0", 1, ahead), *_facts(4)[1:]]
+    facts = [VersionInfo("model_v1.0", 1, ahead), *_facts(4)[1:]]
     assert _deleted(facts, OLD, {}) == ["model_v1.0"]
-    assert _deleted([*_facts(3), Fact("model_v1.3", 1, ahead)], Retention(min_age_hours=1, versions=1), {}) == [
+    assert _deleted([*_facts(3), VersionInfo("model_v1.3", 1, ahead)], Retention(min_age_hours=1, versions=1), {}) == [
         "model_v1.0", "model_v1.1", "model_v1.2",
     ]  # fmt: skip

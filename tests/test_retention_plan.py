@@ -15,7 +15,7 @@ from ai_workflow.config.settings import Retention
 from ai_workflow.errors import StoreError
 from ai_workflow.registry import expired_files, promotion, pruning, publication, retention_plan
 from ai_workflow.registry.registry import Registry
-from ai_workflow.registry.retention_plan import Plan
+from ai_workflow.registry.retention_plan import RetentionPlan
 from ai_workflow.storage.store import Store
 from tests.registries import FOLDER
 from tests.tables import damage
@@ -51,13 +51,13 @@ def _write(store: Store, path: str, modified: float = DAYS_AGO) -> None:
     os.utime(store.local(path), (modified, modified))
 
 
-def _plan(registry: Registry) -> Plan:
-    doomed = [item for item in pruning.plan(registry, POLICY) if not item.kept]
+def _plan(registry: Registry) -> RetentionPlan:
+    doomed = [item for item in pruning.plan(registry, POLICY) if not item.is_kept]
     old = expired_files.find(registry.store, POLICY, datetime.now(UTC))
-    return Plan(registry.folder, "key", datetime.now(UTC) + timedelta(hours=1), doomed, old)
+    return RetentionPlan(registry.folder, "key", datetime.now(UTC) + timedelta(hours=1), doomed, old)
 
 
-def _kept(registry: Registry) -> Plan:
+def _kept(registry: Registry) -> RetentionPlan:
     """Return the plan as another process finds it."""
     retention_plan.write(registry.store, RUN, _plan(registry))
     found = retention_plan.read(registry.store, RUN)

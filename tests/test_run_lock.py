@@ -13,18 +13,20 @@ import pytest
 
 from ai_workflow.errors import StoreError
 from ai_workflow.storage import run_lock
-from ai_workflow.storage.run_lock import Holder, RunHeld
+from ai_workflow.storage.run_lock import Holder, RunLockedError
 from ai_workflow.storage.store import Store
 from tests import processes
+
+pytestmark = pytest.mark.integration
 
 HOLD = """
 import sys, time
 from ai_workflow.storage import run_lock
 from ai_workflow.storage.store import Store
 store = Store(sys.argv[1])
-run_lock.hold(store, "run", run_lock.Holder("trace", sys.argv[2]))
+run_lock.acquire(store, "run", run_lock.Holder("trace", sys.argv[2]))
 if sys.argv[3] == "done":
-    run_lock.drop_at_exit(store, "run")
+    run_lock.remove_at_exit(store, "run")
 else:
     print("held", flush=True)
     time.sleep(60)
@@ -49,13 +51,13 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def test_a_released_lock_is_free_for_another_process_at_once(store: Store) -> None:
-    run_lock.hold(store, "run", Holder("trace", "first"))
-    assert run_lock.look(store, "run").held
+    run_lock.acquire(store, "run", Holder("trace", "first"))
+    assert run_lock.status(store, "run").held
     run_lock.release(store, "run")
     run_lock.release(store, "run")
 
     process = _held(store, "second")
-    lock = run_lock.look(store, "run")
+    lock = run_lock.status(store, "run")
     _kill(process)
     assert lock.held
     assert lock.holder
@@ -64,30 +66,30 @@ def test_a_released_lock_is_free_for_another_process_at_once(store: Store) -> No
 
 def test_a_lock_is_held_while_its_process_lives_and_free_once_it_is_killed(store: Store) -> None:
     process = _held(store)
-    alive = run_lock.look(store, "run")
+    alive = run_lock.status(store, "run")
     process.send_signal(signal.SIGSTOP)
-    stopped = run_lock.look(store, "run")
+    stopped = run_lock.status(store, "run")
     _kill(process)
-    dead = run_lock.look(store, "run")
+    dead = run_lock.status(store, "run")
 
     assert alive.held
     assert stopped.held
     assert not dead.held
     assert dead.holder == Holder("trace", "first", pid=process.pid)
-    assert dead.holder.was_here
+    assert dead.holder.is_same_boot
 
 
 def test_a_second_process_is_told_who_has_the_run(store: Store) -> None:
     process = _held(store)
-    with pytest.raises(RunHeld, match=f"process {process.pid} of {os.uname().nodename} has this very run"):
-        run_lock.hold(store, "run", Holder("trace", "second"))
+    with pytest.raises(RunLockedError, match=f"process {process.pid} of {os.uname().nodename} has this very run"):
+        run_lock.acquire(store, "run", Holder("trace", "second"))
     _kill(process)
 
 
 def test_the_next_attempt_takes_the_lock_over(store: Store) -> None:
     _kill(_held(store, "a first attempt with a longer name"))
     process = _held(store, "second")
-    found = run_lock.look(store, "run")
+    found = run_lock.status(store, "run")
     _kill(process)
 
     assert found.holder
@@ -98,7 +100,7 @@ def test_a_run_that_ended_leaves_no_file(store: Store) -> None:
     processes.python(HOLD, store.root, "first", "done")
 
     assert store.names(run_lock.FOLDER) == []
-    assert run_lock.look(store, "run") == run_lock.Lock(held=False)
+    assert run_lock.status(store, "run") == run_lock.LockStatus(held=False)
 
 
 def test_looking_keeps_nobody_from_taking_the_lock(store: Store) -> None:
@@ -106,9 +108,9 @@ def test_looking_keeps_nobody_from_taking_the_lock(store: Store) -> None:
     looks = os.open(store.local("runs/run.lock"), os.O_RDONLY)
     fcntl.flock(looks, fcntl.LOCK_SH)
     threading.Timer(0.2, os.close, (looks,)).start()
-    run_lock.hold(store, "run", Holder("trace", "second"))
+    run_lock.acquire(store, "run", Holder("trace", "second"))
 
-    assert run_lock.look(store, "run") == run_lock.Lock(held=True, holder=Holder("trace", "second"))
+    assert run_lock.status(store, "run") == run_lock.LockStatus(held=True, holder=Holder("trace", "second"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1, "unknown": 2}', "\xff"])
@@ -116,32 +118,32 @@ def test_a_damaged_record_is_no_record(store: Store, text: str) -> None:
     _kill(_held(store))
     store.local("runs/run.lock").write_text(text)
 
-    assert run_lock.look(store, "run") == run_lock.Lock(held=False)
+    assert run_lock.status(store, "run") == run_lock.LockStatus(held=False)
 
 
 def test_a_process_of_another_machine_or_of_an_earlier_boot_was_not_here() -> None:
-    assert not Holder(host="elsewhere").was_here
-    assert not Holder(boot="an earlier one").was_here
+    assert not Holder(host="elsewhere").is_same_boot
+    assert not Holder(boot="an earlier one").is_same_boot
 
 
 def test_one_at_a_time(store: Store) -> None:
-    with run_lock.alone(store, "recovery") as first, run_lock.alone(store, "recovery") as second:
+    with run_lock.exclusive(store, "recovery") as first, run_lock.exclusive(store, "recovery") as second:
         assert (first, second) == (True, False)
-    with run_lock.alone(store, "recovery") as again:
+    with run_lock.exclusive(store, "recovery") as again:
         assert again
 
 
 def test_who_looks_after_runs_is_not_a_run_at_work(store: Store) -> None:
-    with run_lock.alone(store, "recovery"):
-        assert not run_lock.busy(store)
-    run_lock.hold(store, "retention", Holder(looks_after=True))
-    assert not run_lock.busy(store)
+    with run_lock.exclusive(store, "recovery"):
+        assert not run_lock.is_any_run_active(store)
+    run_lock.acquire(store, "retention", Holder(is_maintenance=True))
+    assert not run_lock.is_any_run_active(store)
     at_work = _held(store)
-    assert run_lock.busy(store)
+    assert run_lock.is_any_run_active(store)
     _kill(at_work)
 
 
 def test_a_place_that_cannot_be_written_is_named(store: Store) -> None:
     Path(store.root).write_text("a file where the folder should be")
     with pytest.raises(StoreError, match=r"runs/run\.lock cannot be written: Not a directory: .* Set store\.root to a"):
-        run_lock.hold(store, "run", Holder())
+        run_lock.acquire(store, "run", Holder())

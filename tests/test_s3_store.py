@@ -28,7 +28,7 @@ OTHER = """
     from ai_workflow.storage.store import Store
     store = Store(sys.argv[1])
     registry = Registry(store, "models/development/credit")
-    leases.BEAT_SECONDS = 0.5
+    leases.HEARTBEAT_SECONDS = 0.5
     open_leases = contextlib.ExitStack()
     def publish():
         return publishing.publish(registry, {"model.txt": b"m", "card.md": b"c"}, "schema", {})
@@ -181,17 +181,17 @@ def test_two_processes_pin_at_the_same_time(registry: Registry, other: Other) ->
 
 def test_a_version_pinned_after_the_plan_is_not_deleted(registry: Registry, other: Other) -> None:
     _publish(registry, 3)
-    approved = [item.name for item in pruning.plan(registry, ONE) if not item.kept]
+    approved = [item.name for item in pruning.plan(registry, ONE) if not item.is_kept]
     assert approved == ["model_v1.1"]
     other.does("pruning.pin(registry, 'model_v1.1', 'audit')")
     done = pruning.prune(registry, ONE, approved, "approved")
     assert done.deleted == ()
-    assert [reason for item in done.spared for reason in item.reasons] == ["pinned: audit"]
+    assert [reason for item in done.skipped for reason in item.reasons] == ["pinned: audit"]
 
 
 def test_an_approved_plan_holds_after_the_registry_changed(registry: Registry, other: Other) -> None:
     _publish(registry, 3)
-    approved = [item.name for item in pruning.plan(registry, ONE) if not item.kept]
+    approved = [item.name for item in pruning.plan(registry, ONE) if not item.is_kept]
     other.does("publish()")
     assert [item.name for item in pruning.prune(registry, ONE, approved, "approved").deleted] == ["model_v1.1"]
     assert other.does("registry.versions()") == "['model_v1.0', 'model_v1.2', 'model_v1.3']"
@@ -200,7 +200,7 @@ def test_an_approved_plan_holds_after_the_registry_changed(registry: Registry, o
 def test_the_lease_of_a_living_service_is_kept(
     registry: Registry, other: Other, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ai_workflow.registry.leases.BEAT_SECONDS", 1.0)
+    monkeypatch.setattr("ai_workflow.registry.leases.HEARTBEAT_SECONDS", 1.0)
     _publish(registry, 3)
     # Its clock is wrong, so that its heartbeats alone show that it lives.
     other.does("setattr(leases, 'time', type('Clock', (), {'time': staticmethod(lambda: 5.0)}))")

@@ -155,6 +155,7 @@ ODD = ("inf", "NaN", "now", "2024-01-01", "0000-00-00", "1e999")
 NUMERALS = st.from_regex(r"[-+]?\d{1,25}(\.\d*)?(e\d{1,3})?", fullmatch=True)
 
 
+@pytest.mark.integration
 @given(
     values=st.lists(st.one_of(st.none(), st.text(max_size=12), NUMERALS, st.sampled_from(ODD)), max_size=6),
     kind=st.sampled_from(TYPES),
@@ -178,7 +179,7 @@ def test_every_row_is_typed_or_missing_by_leave_or_named(
 
 
 def _told(*parts: Sequence[str | None], limit: float = 0.0) -> ColumnType:
-    return coercion.told_by([coercion.signs(_texts(*part)) for part in parts], limit).type
+    return coercion.infer_column([coercion.count_type_evidence(_texts(*part)) for part in parts], limit).type
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from ai_workflow.config.settings import Relay, Service
-from ai_workflow.secret_values import Secret, SecretMissing, scrub
+from ai_workflow.secret_values import MissingSecretError, Secret, scrub
 
 
 class Login(BaseModel):
@@ -37,13 +37,13 @@ def test_a_named_secret_comes_from_the_store_before_the_environment(monkeypatch:
 
 def test_a_missing_secret_is_named_with_both_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DB_PASSWORD", raising=False)
-    with pytest.raises(SecretMissing, match=r"secret 'db-password' .* block 'db-password', or set .* DB_PASSWORD"):
+    with pytest.raises(MissingSecretError, match=r"secret 'db-password' .* block 'db-password', or set .* DB_PASSWORD"):
         Secret("${secret:db-password}").reveal()
 
 
 def test_an_empty_variable_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_PASSWORD", "")
-    with pytest.raises(SecretMissing, match="secret 'db-password' is empty"):
+    with pytest.raises(MissingSecretError, match="secret 'db-password' is empty"):
         Secret("${secret:db-password}").reveal()
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.services import Postgres
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 SKIPPING = """
 import pytest

@@ -21,20 +21,22 @@ HELD = """
     from ai_workflow.datasets import split
     from ai_workflow.datasets.partitions import ID
     ids = pd.Series([f"rows.csv:{number}" for number in range(300)], dtype="str")
-    print("".join(map(str, split.held_out(pd.DataFrame({ID: ids}), {"holdout": 0.2}).astype(int))))
+    print("".join(map(str, split.is_holdout(pd.DataFrame({ID: ids}), {"holdout": 0.2}).astype(int))))
 """
 
 
 def _held(ids: pd.Series, share: float) -> np.ndarray:
-    return split.held_out(pd.DataFrame({ID: ids}), {"holdout": share})
+    return split.is_holdout(pd.DataFrame({ID: ids}), {"holdout": share})
 
 
+@pytest.mark.integration
 def test_every_process_holds_out_the_same_rows() -> None:
     own = "".join(map(str, _held(IDS[:300], 0.2).astype(int)))
     assert {processes.python(HELD, PYTHONHASHSEED=seed) for seed in ("0", "1")} == {own}
     assert 0 < own.count("1") < 300
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_the_size_of_partitions_does_not_matter(size: int) -> None:
     ids = IDS[:2000]
@@ -45,7 +47,7 @@ def test_the_size_of_partitions_does_not_matter(size: int) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5, 0.99, 1.0])
 def test_about_the_share_asked_for_is_held_out(share: float) -> None:
     assert _held(IDS, share).mean() == pytest.approx(share, abs=0.01)
-    assert split.for_validation(IDS, share).mean() == pytest.approx(share, abs=0.01)
+    assert split.is_validation(IDS, share).mean() == pytest.approx(share, abs=0.01)
 
 
 def test_a_larger_holdout_holds_the_smaller_one() -> None:
@@ -53,7 +55,7 @@ def test_a_larger_holdout_holds_the_smaller_one() -> None:
 
 
 def test_holdout_and_validation_do_not_depend_on_each_other() -> None:
-    both = _held(IDS, 0.5) & split.for_validation(IDS, 0.5)
+    both = _held(IDS, 0.5) & split.is_validation(IDS, 0.5)
     assert both.mean() == pytest.approx(0.25, abs=0.01)
 
 
@@ -83,7 +85,7 @@ def test_the_latest_rows_are_held_out_and_equal_moments_stay_together(
     cut = split.cutoff(store, _dated(store, *parts), "day", share)
     assert cut == f"2024-01-{day:02d}T00:00:00"
     moments = pd.DataFrame({"day": pd.to_datetime([f"2024-01-{day:02d}" for days in parts for day in days])})
-    held = split.held_out(moments, {"timestamp": "day", "cutoff": cut})
+    held = split.is_holdout(moments, {"timestamp": "day", "cutoff": cut})
     assert held.tolist() == [each >= day for days in parts for each in days]
 
 

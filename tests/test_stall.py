@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.runtime.stall_timeout import StallTimeout, group_ticks, process_ticks
+from ai_workflow.runtime.stall_timeout import StallTimeout, group_cpu_ticks, process_cpu_ticks
 
 
 class Machine:
@@ -74,20 +74,22 @@ def test_the_next_look_is_soon_and_never_late(seconds: float) -> None:
     assert timeout.wait_seconds == 0
 
 
+@pytest.mark.integration
 def test_ticks_are_those_of_a_real_process_and_its_group() -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
     leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     try:
-        before = group_ticks(leader.pid)
-        while group_ticks(leader.pid) < before + 20:
+        before = group_cpu_ticks(leader.pid)
+        while group_cpu_ticks(leader.pid) < before + 20:
             assert leader.poll() is None
-        assert process_ticks(leader.pid) < group_ticks(leader.pid)
+        assert process_cpu_ticks(leader.pid) < group_cpu_ticks(leader.pid)
     finally:
         os.killpg(leader.pid, signal.SIGKILL)
         leader.wait()
-    assert process_ticks(leader.pid) == 0
+    assert process_cpu_ticks(leader.pid) == 0
 
 
+@pytest.mark.integration
 def test_ticks_of_a_group_are_those_of_descendants_in_other_groups_and_of_children_that_have_ended() -> None:
     busy = "import time\nwhile time.process_time() < 0.3: pass"
     code = f"""
@@ -104,12 +106,12 @@ sys.stdin.read()
     try:
         assert leader.stdout
         assert leader.stdout.readline() == b"0\n"
-        before = group_ticks(leader.pid)
-        assert before >= process_ticks(leader.pid) + 0.3 * os.sysconf("SC_CLK_TCK") - 1
+        before = group_cpu_ticks(leader.pid)
+        assert before >= process_cpu_ticks(leader.pid) + 0.3 * os.sysconf("SC_CLK_TCK") - 1
         while not children:
             listed = Path(f"/proc/{leader.pid}/task/{leader.pid}/children").read_text()
             children = [int(child) for child in listed.split()]
-        while group_ticks(leader.pid) < before + 20:
+        while group_cpu_ticks(leader.pid) < before + 20:
             assert leader.poll() is None
     finally:
         for pid in (*children, leader.pid):

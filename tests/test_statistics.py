@@ -25,10 +25,11 @@ def _parts(values: list[Any], cuts: list[int]) -> list[list[Any]]:
 
 
 def _merged(values: list[Any], cuts: list[int]) -> dict[str, Any]:
-    parts = [column_profile.of_numbers(pd.Series(part, dtype="Float64")) for part in _parts(values, cuts)]
+    parts = [column_profile.profile_numbers(pd.Series(part, dtype="Float64")) for part in _parts(values, cuts)]
     return column_profile.merge_numbers(parts)
 
 
+@pytest.mark.integration
 @given(NUMBERS, CUTS)
 @settings(max_examples=150, deadline=None)
 def test_any_cut_gives_the_figures_of_the_whole(values: list[float | None], cuts: list[int]) -> None:
@@ -64,11 +65,12 @@ def test_quantiles_of_many_rows_are_close_to_the_true_ones(cuts: list[int]) -> N
     assert np.abs(ranks - np.linspace(0, 1, column_profile.POINTS)).max() < 0.005
 
 
+@pytest.mark.integration
 @given(st.lists(st.one_of(st.none(), st.sampled_from("abcü")), max_size=40), CUTS)
 @settings(max_examples=100, deadline=None)
 def test_counts_of_values_add_up(values: list[str | None], cuts: list[int]) -> None:
     found = column_profile.merge_values(
-        [column_profile.of_values(pd.Series(part, dtype="str")) for part in _parts(values, cuts)]
+        [column_profile.profile_values(pd.Series(part, dtype="str")) for part in _parts(values, cuts)]
     )
     counted = Counter(value for value in values if value is not None)
     assert found == {
@@ -81,5 +83,5 @@ def test_counts_of_values_add_up(values: list[str | None], cuts: list[int]) -> N
 
 def test_a_column_of_very_many_values_keeps_the_most_frequent() -> None:
     values = pd.Series(["often"] * 3 + [str(number) for number in range(12_000)], dtype="str")
-    found = column_profile.of_values(values)
+    found = column_profile.profile_values(values)
     assert (len(found["counts"]), found["counts"][0], found["present"]) == (10_000, ("often", 3), 12_003)

@@ -148,6 +148,7 @@ def test_a_reader_sees_the_old_content_until_the_new_is_whole(tmp_path: Path) ->
     assert store.read("file") == b"new"
 
 
+@pytest.mark.integration
 def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
     store, seen = Store(tmp_path), set()
     store.write("file", b"a" * 100_000)
@@ -164,6 +165,7 @@ def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
     assert seen <= {frozenset(b"a"), frozenset(b"b")}
 
 
+@pytest.mark.integration
 def test_two_processes_leave_one_whole_content(tmp_path: Path) -> None:
     writers = [processes.start(WRITE_OFTEN, tmp_path, letter) for letter in "ab"]
     assert [writer.communicate(timeout=60)[0] for writer in writers] == ["", ""]
@@ -171,6 +173,7 @@ def test_two_processes_leave_one_whole_content(tmp_path: Path) -> None:
     assert _left(tmp_path) == ["file"]
 
 
+@pytest.mark.integration
 def test_a_writer_that_is_killed_leaves_the_old_content(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write("a/file", b"old")
@@ -184,6 +187,7 @@ def test_a_writer_that_is_killed_leaves_the_old_content(tmp_path: Path) -> None:
     assert store.names("a") == ["file"]
 
 
+@pytest.mark.integration
 def test_a_file_over_the_limit_of_its_process_is_refused_and_the_old_stays(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write("file", b"old")
@@ -193,6 +197,7 @@ def test_a_file_over_the_limit_of_its_process_is_refused_and_the_old_stays(tmp_p
     assert _left(tmp_path) == ["file"]
 
 
+@pytest.mark.integration
 def test_a_full_disk_is_said_with_the_remedy_and_the_old_stays(small_disk: Path) -> None:
     store = Store(small_disk)
     store.write("file", b"old")
@@ -202,6 +207,7 @@ def test_a_full_disk_is_said_with_the_remedy_and_the_old_stays(small_disk: Path)
     assert _left(small_disk) == ["file"]
 
 
+@pytest.mark.integration
 def test_a_folder_without_the_right_to_write_is_said_with_the_remedy() -> None:
     remedy = "Permission denied. Give this user the right to write there, or set store.root to another place"
     with tempfile.TemporaryDirectory() as name:
@@ -292,6 +298,7 @@ def test_a_store_that_cannot_be_written_names_store_root_the_reason_and_its_reme
     assert [*(tmp_path / "new/store").iterdir()] == []
 
 
+@pytest.mark.integration
 def test_a_full_disk_is_said_before_a_run(small_disk: Path) -> None:
     store = Store(small_disk)
     with pytest.raises(StoreError):

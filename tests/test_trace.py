@@ -87,16 +87,17 @@ def test_asyncio_tasks_and_their_threads_keep_apart() -> None:
     assert asyncio.run(both()) == [["a" * 32] * 2, ["b" * 32] * 2]
 
 
+@pytest.mark.integration
 def test_a_run_has_the_same_trace_in_every_process() -> None:
     code = "from ai_workflow.telemetry import trace_context as trace; print(trace.id_of_run('run-1'))"
-    assert processes.python(code) == trace_context.id_of_run("run-1")
-    assert trace_context.id_of_run("run-2") != trace_context.id_of_run("run-1")
-    assert len(trace_context.id_of_run("run-1")) == 32
+    assert processes.python(code) == trace_context.trace_id_of_run("run-1")
+    assert trace_context.trace_id_of_run("run-2") != trace_context.trace_id_of_run("run-1")
+    assert len(trace_context.trace_id_of_run("run-1")) == 32
 
 
 def test_a_run_that_was_given_a_trace_has_that_one() -> None:
-    trace_context.give_run("run-with-a-caller", ID)
-    assert trace_context.id_of_run("run-with-a-caller") == ID
+    trace_context.set_trace_of_run("run-with-a-caller", ID)
+    assert trace_context.trace_id_of_run("run-with-a-caller") == ID
 
 
 def test_people_see_eight_digits() -> None:

@@ -22,8 +22,8 @@ from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import ROW, Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.features import transform
-from ai_workflow.features.cell_reader import Reader
-from ai_workflow.features.row_encoder import BadRows, Encoder
+from ai_workflow.features.cell_reader import CellReader
+from ai_workflow.features.row_encoder import Encoder, InvalidRowsError
 from ai_workflow.serving.protocol import oip
 from ai_workflow.serving.protocol.tensors import NUMBER_FORMATS
 from ai_workflow.stages import data_loader, feature_engineering, preprocessor
@@ -38,8 +38,8 @@ class World:
         base = {"pipeline": "shop", "task": "classification", "target": "good", "source": source, "schema": schema}
         self.settings = Settings.model_validate({**base, "reject_limit": 1.0, "deduplicate": "none"})
         loaded = self.load(self.settings.source)
-        clean = preprocessor.preprocess(self.store, loaded, preprocessor.Rules.of(self.settings))
-        roles = feature_engineering.Roles.of(self.settings)
+        clean = preprocessor.preprocess(self.store, loaded, preprocessor.RowRules.of(self.settings))
+        roles = feature_engineering.ColumnRoles.of(self.settings)
         featured = feature_engineering.fit(self.store, clean, roles, self.settings.features)
         self.spec = feature_engineering.read_spec(self.store, featured)
         self.encoder = Encoder(self.spec, "shop")
@@ -51,7 +51,7 @@ class World:
         """Return the numbers of each row that the scoring flow accepts, and (row, column) of what it rejects."""
         # A header counts as a row.
         first = 2 if isinstance(source, CsvSource) else 1
-        rules = preprocessor.Rules.of_spec(self.spec, self.settings)
+        rules = preprocessor.RowRules.of_spec(self.spec, self.settings)
         clean = preprocessor.preprocess(self.store, self.load(source), rules)
         featured = feature_engineering.apply(self.store, clean, self.spec)
         made: dict[int, bytes] = {}
@@ -87,6 +87,7 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
+@pytest.mark.integration
 def test_the_categories_of_a_typed_source_match_over_http_as_text_and_as_json(tmp_path: Path) -> None:
     count = 40
     frame = pd.DataFrame(
@@ -111,7 +112,7 @@ def test_the_categories_of_a_typed_source_match_over_http_as_text_and_as_json(tm
     text = [{name: None if value is None else str(value) for name, value in row.items()} for row in plain]
     for rows in (plain, floats, text):
         assert world.asked(rows) == (made, set())
-    with pytest.raises(BadRows, match=r"rows\[0\]\.size is not a number, as the source has there: \"big\""):
+    with pytest.raises(InvalidRowsError, match=r"rows\[0\]\.size is not a number, as the source has there: \"big\""):
         world.encoder.careful([{**plain[0], "size": "big"}])
 
 
@@ -147,7 +148,7 @@ def test_a_version_without_a_rule_has_no_tokens_and_no_strip() -> None:
 )  # fmt: skip
 def test_the_id_of_a_logged_row_is_read_as_the_scoring_flow_reads_it(kind: str, sent: Any, stored: str | None) -> None:
     spec = {"schema": {}, "features": [], "cells": {"strip": True, "missing": ["?"], "kinds": {"person": kind}}}
-    assert Reader(spec).row_id("person", sent) == stored
+    assert CellReader(spec).row_id("person", sent) == stored
 
 
 def typed_world(folder: Path, values: pa.Array, kind: str, missing: list[str], **declared: Any) -> World:
@@ -171,6 +172,7 @@ MOMENTS = ["1969-12-31T23:59:59.999999999Z", "1969-12-30T23:59:59.999999999+00:0
 DECIMALS = pa.array([Decimal("-3118988.4"), Decimal("407454817.9"), Decimal("-999.9")], pa.decimal128(18, 1))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("values", "kind", "missing", "sent"),
     [
@@ -197,6 +199,7 @@ def test_a_typed_value_is_the_value_that_a_caller_sends(
     assert {number: world.asked([{"x": value}])[0][0] for number, value in enumerate(sent)} == made
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("far", ["9999-12-31", "1500-02-28", "9999-12-31T23:59:59+05:00"])
 @pytest.mark.parametrize("kind", ["datetime", "category"])
 def test_a_date_does_not_depend_on_the_rows_beside_it(tmp_path: Path, kind: str, far: str) -> None:
@@ -260,5 +263,5 @@ def test_a_binary_tensor_of_floats_holds_the_decimals_that_were_written(datatype
     data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBER_FORMATS[datatype]).tobytes()
     tensor = {"name": "x", "datatype": datatype, "shape": [3], "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    rows = oip.parse(head + data, len(head), 3).input_rows.values()
+    rows = oip.parse(head + data, len(head), 3).input.raw_rows()
     assert rows == [{"x": 0.5}, {"x": -999.9 if datatype != "FP16" else -999.5}, {"x": 0.0}]

@@ -31,7 +31,7 @@ class StageError(AiWorkflowError):
         return f"{self.problem}. {self.remedy}".rstrip() if self.remedy else self.problem
 
 
-class NoRows(StageError):
+class EmptySourceError(StageError):
     """A source is as it should be, but has no rows; where they may come later, that is no mistake."""
 
 
@@ -39,7 +39,7 @@ class TransientError(StageError):
     """The outside world failed in a way that may pass (network, database down): worth a retry."""
 
 
-class VersionBroken(StageError):
+class BrokenVersionError(StageError):
     """A version cannot answer, whatever it is asked; another one may."""
 
 
@@ -47,11 +47,11 @@ class StoreError(AiWorkflowError):
     """A file of the store is missing, damaged, or cannot be written."""
 
 
-class Interrupted(AiWorkflowError):
+class RunInterruptedError(AiWorkflowError):
     """The process received a stop signal and stopped after saving its progress."""
 
 
-class Cancelled(Interrupted):
+class RunCancelledError(RunInterruptedError):
     """A person has cancelled the run in Prefect: it does not resume."""
 
     def __init__(self) -> None:

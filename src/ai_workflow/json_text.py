@@ -9,7 +9,7 @@ from typing import Any
 from ai_workflow.errors import AiWorkflowError
 
 
-class NotFinite(AiWorkflowError):
+class NonFiniteNumberError(AiWorkflowError):
     """A NaN or an infinity was to be written."""
 
 
@@ -17,7 +17,7 @@ def line(body: Any, *, sort_keys: bool = True, ensure_ascii: bool = False, compa
     """Return JSON in one line.
 
     Raises:
-        NotFinite: it holds a NaN or an infinity; the message names the key.
+        NonFiniteNumberError: it holds a NaN or an infinity; the message names the key.
     """
     return _text(body, sort_keys=sort_keys, ensure_ascii=ensure_ascii, separators=(",", ":") if compact else None)
 
@@ -26,7 +26,7 @@ def document(body: Any, *, indent: int = 1) -> bytes:
     """Return JSON over several lines, with a newline at its end.
 
     Raises:
-        NotFinite: it holds a NaN or an infinity; the message names the key.
+        NonFiniteNumberError: it holds a NaN or an infinity; the message names the key.
     """
     return (_text(body, sort_keys=True, ensure_ascii=False, indent=indent) + "\n").encode()
 
@@ -50,7 +50,7 @@ def _text(body: Any, **options: Any) -> str:
         if found is None:
             raise
         place, value = found
-        raise NotFinite(
+        raise NonFiniteNumberError(
             f"{place or 'value'} is {value}, which JSON cannot hold. Scale the numbers it is computed from down"
         ) from error
 

@@ -44,7 +44,7 @@ class PrefectError(AiWorkflowError):
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def prefect_errors_wrapped() -> Iterator[None]:
     """Turn errors of requests to Prefect into one sentence with a remedy.
 
     Raises:

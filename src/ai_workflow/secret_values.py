@@ -21,7 +21,7 @@ _revealed: set[str] = set()
 Fetch = Callable[[str], str | None]
 
 
-class SecretMissing(AiWorkflowError):
+class MissingSecretError(AiWorkflowError):
     """No store of secrets knows the name."""
 
 
@@ -39,7 +39,7 @@ class Secret:
         """Return the value; a named one comes from `fetch` (a Prefect Secret block), else the environment.
 
         Raises:
-            SecretMissing: neither knows the name.
+            MissingSecretError: neither knows the name.
         """
         if self.name is None:
             return self._value or ""
@@ -47,7 +47,7 @@ class Secret:
         value = value if value is not None else os.environ.get(variable(self.name))
         if not value:
             state = "not set" if value is None else "empty"
-            raise SecretMissing(
+            raise MissingSecretError(
                 f"secret '{self.name}' is {state}. Create a Prefect Secret block '{self.name}', "
                 f"or set the environment variable {variable(self.name)}"
             )

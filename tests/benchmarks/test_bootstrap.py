@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ai_workflow.provisioning import predeploy
 from benchmarks.bootstrap import ROOT, render, write
+
+pytestmark = pytest.mark.integration
 
 
 def test_the_file_can_be_deployed_and_has_as_many_as_asked_for(tmp_path: Path) -> None:

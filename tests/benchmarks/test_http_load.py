@@ -17,6 +17,8 @@ from benchmarks import http_load
 from benchmarks.http_load import Found, Load, Request, percentile
 from benchmarks.measure import BenchmarkError
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -14,6 +14,8 @@ from benchmarks import overhead_report
 from benchmarks.measure import BenchmarkError, Cost, cost, spread
 from benchmarks.overhead_report import BARE, CACHED, COLD, IMPORT, Costs
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 SPIN = "import time; time.sleep(0.2)\nwhile time.process_time() < 0.3: pass\nb'x' * 2**28"
 SPIN_IN_A_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SPIN!r}])"

@@ -10,6 +10,8 @@ import pytest
 from benchmarks import process_tree
 from benchmarks.measure import BenchmarkError
 
+pytestmark = pytest.mark.integration
+
 SPIN = "import time\nwhile time.process_time() < 0.2: pass"
 # A child that it waits for, one that it does not, in a session of its own, and then it sits there.
 FAMILY = f"""

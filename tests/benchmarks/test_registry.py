@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from benchmarks.registry import fill
 from tests.registries import is_sound
+
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 

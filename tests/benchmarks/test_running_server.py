@@ -14,6 +14,8 @@ from benchmarks import peer_environment, process_tree
 from benchmarks.peer_environment import Skipped
 from benchmarks.running_server import cpus, running
 
+pytestmark = pytest.mark.integration
+
 SERVE = """
 import http.server, subprocess, sys
 other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)

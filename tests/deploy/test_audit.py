@@ -16,6 +16,8 @@ import pytest
 from deploy import audit
 from tests import services
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 LOCK = "pyyaml==6.0.2 --hash=sha256:" + "0" * 64 + "\nidna==3.10 --hash=sha256:" + "1" * 64 + "\n"
 HOLE = {

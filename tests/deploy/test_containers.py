@@ -92,6 +92,7 @@ def test_compose_refuses_to_start_without(name: str) -> None:
         compose.filled({other: value for other, value in FILLED.items() if other != name})
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_secret_reaches_only_who_needs_it(name: str, services: dict[str, Any]) -> None:
     files = {file for file, held in compose.read()["secrets"].items() if held["environment"] == name}
@@ -161,6 +162,7 @@ def test_a_server_without_origin_checks_is_reached_through_its_guard_only(name: 
     assert held["depends_on"] == {"login": {"condition": "service_completed_successfully"}}
 
 
+@pytest.mark.integration
 def test_the_login_is_written_before_it_replaces_the_one_before(services: dict[str, Any], tmp_path: Path) -> None:
     """Without a password the file stays as it is: an empty one would require no login."""
     held = services["login"]

@@ -108,6 +108,7 @@ def test_a_target_elsewhere_is_left_where_it_is() -> None:
     assert made["scrape_configs"][0]["static_configs"][0]["targets"] == ["10.0.0.7:8080", "service:8081"]
 
 
+@pytest.mark.integration
 def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     for rules in tools.RULES.glob("*.yaml"):
         (tmp_path / "rules").mkdir(exist_ok=True)
@@ -119,6 +120,7 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
 
 
+@pytest.mark.integration
 def test_alertmanager_takes_its_configuration() -> None:
     found = tools.run("amtool", "check-config", HERE / "generated" / "alertmanager.yml")
 

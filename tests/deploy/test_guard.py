@@ -81,6 +81,7 @@ def ask(url: str, method: str = "GET", path: str = "/", **more: Any) -> httpx.Re
     return asyncio.run(asking())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD", "OPTIONS"])
 def test_request_and_response_are_forwarded_as_they_are(upstream: Upstream, method: str) -> None:
     upstream.received.clear()
@@ -98,6 +99,7 @@ def test_request_and_response_are_forwarded_as_they_are(upstream: Upstream, meth
     assert answer.headers["content-security-policy"] == "frame-ancestors 'self'"
 
 
+@pytest.mark.integration
 def test_body_of_unknown_length_arrives_complete(upstream: Upstream) -> None:
     async def parts() -> Any:
         for _ in range(50):
@@ -108,10 +110,12 @@ def test_body_of_unknown_length_arrives_complete(upstream: Upstream) -> None:
     assert upstream.received[0][3] == b"part" * 50_000
 
 
+@pytest.mark.integration
 def test_response_without_a_body_is_one(upstream: Upstream) -> None:
     assert ask(upstream.url, "GET", "/same").status_code == 304
 
 
+@pytest.mark.integration
 def test_headers_about_a_connection_end_with_it(upstream: Upstream) -> None:
     upstream.received.clear()
     sent = {"connection": "x-mine, authorization", "x-mine": "1", "te": "trailers", "upgrade": "h2c", "accept": "*/*"}
@@ -125,6 +129,7 @@ def test_headers_about_a_connection_end_with_it(upstream: Upstream) -> None:
     assert "x-hop" not in answer.headers
 
 
+@pytest.mark.integration
 def test_login_of_people_is_that_of_programs_behind_the_guard(upstream: Upstream) -> None:
     upstream.received.clear()
     ask(upstream.url, auth=("operator", "pw"))
@@ -134,6 +139,7 @@ def test_login_of_people_is_that_of_programs_behind_the_guard(upstream: Upstream
     assert upstream.received[0][2]["authorization"] == expected
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", pages.FOREIGN)
 def test_page_of_another_site_reaches_nothing(upstream: Upstream, case: str) -> None:
     upstream.received.clear()
@@ -145,11 +151,13 @@ def test_page_of_another_site_reaches_nothing(upstream: Upstream, case: str) -> 
     assert upstream.received == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", pages.own(BASE))
 def test_own_page_and_programs_reach_it(upstream: Upstream, case: str) -> None:
     assert ask(upstream.url, headers=pages.own(BASE)[case]).status_code == 203
 
 
+@pytest.mark.integration
 def test_configured_origin_is_allowed(upstream: Upstream) -> None:
     headers = {"host": "alerts.example.com", "origin": "https://alerts.example.com"}
 
@@ -161,6 +169,7 @@ def test_configured_origin_is_allowed(upstream: Upstream) -> None:
     assert asyncio.run(asking()) == 203
 
 
+@pytest.mark.integration
 def test_server_that_does_not_answer_is_named() -> None:
     with socket.socket() as taken:
         taken.bind((services.LOOPBACK, 0))
@@ -172,6 +181,7 @@ def test_server_that_does_not_answer_is_named() -> None:
         assert ask(url, path="/-/guard").json() == {"status": "ok"}
 
 
+@pytest.mark.integration
 def test_response_that_is_cut_off_is_not_completed(upstream: Upstream) -> None:
     """Nothing is sent that would end a response of which a part is missing."""
     sent: list[dict[str, Any]] = []
@@ -198,6 +208,7 @@ def test_response_that_is_cut_off_is_not_completed(upstream: Upstream) -> None:
     assert all(message.get("more_body") for message in sent[1:])
 
 
+@pytest.mark.integration
 def test_a_client_that_has_gone_ends_its_request() -> None:
     """A stream without end is closed at the server, too."""
     with socket.create_server((services.LOOPBACK, 0)) as server:

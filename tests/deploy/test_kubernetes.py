@@ -55,6 +55,7 @@ def fault(each: dict[str, Any], version: str) -> str | None:
     return None
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_what_its_schema_allows(version: str) -> None:
     assert [found for each in OBJECTS if (found := fault(each, version))] == []
@@ -170,6 +171,7 @@ def test_a_service_leads_to_the_port_its_part_listens_on(name: str) -> None:
     assert name == "service" or container(name)["args"][-1] == str(port["port"])
 
 
+@pytest.mark.integration
 def test_budget_and_autoscaler_mean_the_service() -> None:
     budget, scaler = (
         kustomization.of_kind(kind)["service"] for kind in ("PodDisruptionBudget", "HorizontalPodAutoscaler")

@@ -10,6 +10,8 @@ import pytest
 
 from tests.deploy import kustomization, kustomized
 
+pytestmark = pytest.mark.integration
+
 FOLDERS = [kustomization.TOP, *(kustomization.TOP / name for name in ("base", "monitoring", "autoscaling"))]
 
 

@@ -25,6 +25,8 @@ from tests.deploy.cloud import Cloud
 from tests.deploy.deploying_place import Place
 from tests.flows.workplace import ROOT
 
+pytestmark = pytest.mark.integration
+
 KEY = "pnu_0815"
 REAL = "https://api.prefect.cloud/api/accounts/0a1b/workspaces/2c3d"
 

@@ -14,6 +14,8 @@ from ai_workflow.local.stack.services import SERVICES
 from tests import services
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder, until
 
+pytestmark = pytest.mark.integration
+
 ODD = "a #1 ;b 50% %2F %(x)s $HOME 'q' \"d\" [x]* é"
 FOLDERS = ("blocks", "config", "deploy", "flows", "monitoring", "src")
 

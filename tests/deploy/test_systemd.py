@@ -45,11 +45,13 @@ def verified(root: Path, unit: str) -> str:
     return found.stderr + (f"exit code {found.returncode}" if found.returncode else "")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("unit", [*(f"{unit_files.PREFIX}{part}.service" for part in PARTS), "ai-workflow.target"])
 def test_systemd_has_nothing_against_it(root: Path, unit: str) -> None:
     assert verified(root, unit) == ""
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("was", "becomes", "said"),
     [
@@ -71,6 +73,7 @@ def test_what_is_wrong_is_said(root: Path, tmp_path: Path, was: str, becomes: st
     assert said in verified(spoiled, "ai-workflow-worker.service")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("part", PARTS)
 def test_systemd_finds_it_hardened(root: Path, part: str) -> None:
     unit = f"{unit_files.PREFIX}{part}.service"
@@ -80,6 +83,7 @@ def test_systemd_finds_it_hardened(root: Path, part: str) -> None:
     assert found.returncode == 0, found.stdout[-300:] + found.stderr
 
 
+@pytest.mark.integration
 def test_the_threshold_is_one_that_a_plain_unit_does_not_reach(root: Path) -> None:
     found = analyze("security", "--offline=true", f"--root={root}", "--no-pager", "--threshold=20", "rc-local.service")
 
@@ -153,8 +157,8 @@ def test_the_server_is_guarded_against_pages_of_other_sites_wherever_it_is_start
         unit_files.environment("server"),
         compose.read()["services"]["server"]["environment"],
         {variable["name"]: variable["value"] for variable in container["env"]},
-        server_environment.of(tmp_path, 4200, {}),
-        server_environment.guard(4200),
+        server_environment.build(tmp_path, 4200, {}),
+        server_environment.guard_settings(4200),
     ]
     for found in places:
         value = found[name]
@@ -192,6 +196,7 @@ def test_the_account_is_one_that_nobody_logs_in_by() -> None:
     assert line.endswith("/usr/sbin/nologin")
 
 
+@pytest.mark.integration
 def test_systemd_makes_the_account(tmp_path: Path) -> None:
     if shutil.which("systemd-sysusers") is None:
         pytest.skip("no systemd-sysusers: apt-get install systemd")

@@ -23,7 +23,7 @@ def main(calls: list[dict[str, Any]]) -> None:
         run = str(state.state_details.flow_run_id)
         ended = {
             "code": int(not state.is_completed()),
-            "trace_id": trace_context.id_of_run(run),
+            "trace_id": trace_context.trace_id_of_run(run),
             "run": run,
             "store": store,
         }

@@ -23,8 +23,8 @@ def in_training(place: Workplace, run_id: str | None = None) -> str:
     """Wait until a run is in the middle of its training, and return its id."""
 
     def found() -> list[str]:
-        held = [path.stem for path in place.files("runs/*.lock") if run_lock.look(place.store, path.stem).held]
-        runs = [name for name in held if run_id in (None, name) and not name.startswith(run_lock.ALONE)]
+        held = [path.stem for path in place.files("runs/*.lock") if run_lock.status(place.store, path.stem).held]
+        runs = [name for name in held if run_id in (None, name) and not name.startswith(run_lock.EXCLUSIVE_PREFIX)]
         return runs if runs and _trainings(place, runs[0]) else []
 
     return until(found)[0]
@@ -70,7 +70,7 @@ def tasks(client: SyncPrefectClient, run_id: str | UUID, kind: StateType) -> lis
 
 
 def events(place: Workplace, run_id: str | UUID) -> list[Event]:
-    return place.journal.read(trace_context.id_of_run(str(run_id)))
+    return place.journal.read(trace_context.trace_id_of_run(str(run_id)))
 
 
 def recovered(place: Workplace, run_id: str | UUID) -> list[Event]:

@@ -135,5 +135,5 @@ def test_a_run_with_a_process_is_never_overdue() -> None:
 )
 def test_the_line_about_a_suspended_run_is_no_error(message: str, level: int) -> None:
     record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 0, message, (), None)
-    assert logs.Suspended().filter(record)
+    assert logs.SuspendedFilter().filter(record)
     assert (record.levelno, record.levelname) == (level, logging.getLevelName(level))

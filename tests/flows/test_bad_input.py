@@ -197,7 +197,7 @@ def test_a_failure_is_not_cached(together: dict[str, Run]) -> None:
     [
         ("traceparent", ("traceparent '00-nonsense' is not of the form",)),
         ("log_level", ("logging.level",)),
-        ("version", ("no model version 'model_v9.9'", "there is: model_v1.0")),
+        ("version", ("model version 'model_v9.9' not found", "available: model_v1.0")),
     ],
 )
 def test_a_wrong_parameter_is_one_clear_error(

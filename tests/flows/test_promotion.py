@@ -22,6 +22,8 @@ from tests.flows.api import Api, until
 from tests.flows.workplace import Workplace
 from tests.tables import damage
 
+pytestmark = pytest.mark.integration
+
 OVER = {"promotion.hours": 0, "promotion.requests": 100}
 
 

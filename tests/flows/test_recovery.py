@@ -166,7 +166,7 @@ def test_a_run_killed_with_its_worker_goes_on_in_the_next_one(
         first.kill()
     assert type_of(client.read_flow_run(run.id)) == StateType.RUNNING
 
-    with run_lock.alone(place.store, "recovery"):
+    with run_lock.exclusive(place.store, "recovery"):
         assert recover() == "another recovery is at work"
     assert "2 things done" in recover(2)
     waiting = client.read_flow_run(run.id)
@@ -276,14 +276,14 @@ def test_a_second_process_of_the_same_run_leaves_it_to_the_first(
 ) -> None:
     run = client.create_flow_run_from_deployment(training)
     held = run_lock.Holder("b" * 32, "first")
-    run_lock.hold(place.store, str(run.id), held)
+    run_lock.acquire(place.store, str(run.id), held)
     client.set_flow_run_state(run.id, Pending(), force=True)
     second = place.start(["-m", "prefect.engine", str(run.id)], PREFECT__FLOW_RUN_ID=str(run.id))
 
     assert second.code == 0, second.output
     assert f"process {os.getpid()} of" in second.output
     assert type_of(client.read_flow_run(run.id)) == StateType.RUNNING
-    assert run_lock.look(place.store, str(run.id)) == run_lock.Lock(held=True, holder=held)
+    assert run_lock.status(place.store, str(run.id)) == run_lock.LockStatus(held=True, holder=held)
     assert second.events == []
     client.delete_flow_run(run.id)
 

@@ -45,7 +45,7 @@ def refused(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) ->
     ("number", "flow", "pipeline", "why"),
     [
         (0, "training", PIPELINE, "trainer.stepz"),
-        (1, "scoring", PIPELINE, "there is no model version 'model_v7.7"),
+        (1, "scoring", PIPELINE, "model version 'model_v7.7"),
         (2, "training", PIPELINE, "00-1-2-3"),
         (3, "evaluation", None, "trainer.stepz"),
     ],

@@ -25,6 +25,8 @@ from tests.flows.api import Api, until
 from tests.flows.prefect_worker import Worker
 from tests.flows.workplace import Workplace
 
+pytestmark = pytest.mark.integration
+
 OLD = {"retention": {"versions": 2, "min_age_hours": 0}}
 KEY = "small-credit-retention"
 GOES, STAYS = ["model_v1.1", "model_v1.2"], ["model_v1.0", "model_v1.3", "model_v1.4"]

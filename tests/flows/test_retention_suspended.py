@@ -71,8 +71,8 @@ class Run:
         return state
 
     @property
-    def lock(self) -> run_lock.Lock:
-        return run_lock.look(self.place.store, str(self.id))
+    def lock(self) -> run_lock.LockStatus:
+        return run_lock.status(self.place.store, str(self.id))
 
     @property
     def plan(self) -> retention_plan.Plan | None:

@@ -54,7 +54,7 @@ def test_without_a_version_it_names_the_command_that_trains_one(pipeline: Path) 
 
 def test_a_version_that_is_not_there_is_refused_with_those_that_are(pipeline: Path) -> None:
     published(pipeline.parent)
-    with pytest.raises(AiWorkflowError, match=r"no model version 'model_v7\.7'.*there is: model_v1\.0"):
+    with pytest.raises(AiWorkflowError, match=r"model version 'model_v7\.7' not found.*available: model_v1\.0"):
         score.main("new.csv", pipeline, model="model_v7.7")
 
 

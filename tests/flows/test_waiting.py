@@ -11,10 +11,13 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running, Scheduled, Suspended
 
 from ai_workflow.orchestration.maintenance.pending_approvals import _is_over
-from ai_workflow.registry.retention_plan import Plan
+from ai_workflow.registry.retention_plan import RetentionPlan
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
-IN_TIME, LATE = Plan("models", "key", NOW + timedelta(hours=1)), Plan("models", "key", NOW - timedelta(hours=1))
+IN_TIME, LATE = (
+    RetentionPlan("models", "key", NOW + timedelta(hours=1)),
+    RetentionPlan("models", "key", NOW - timedelta(hours=1)),
+)
 
 
 @pytest.mark.parametrize("state", [Suspended(), Running(), Scheduled(name="Resuming"), Scheduled()])

@@ -220,7 +220,7 @@ class Place:
     def locked(self) -> set[str]:
         """Return the ids of the flow runs whose lock file is there, held or not."""
         found = {name.removesuffix(".lock") for name in names(self.var / "runs")}
-        return {name for name in found if not name.startswith(run_lock.ALONE)}
+        return {name for name in found if not name.startswith(run_lock.EXCLUSIVE_PREFIX)}
 
     def begun(self) -> set[str]:
         """Return the ids of the flow runs that wrote into the journal."""

@@ -64,5 +64,5 @@ def test_aliases_that_are_gone_are_told_by_the_history(registry: Registry, tmp_p
 def test_damaged_aliases_say_how_they_are_mended(registry: Registry, tmp_path: Path) -> None:
     _publish(registry)
     damage(Store(tmp_path), f"{FOLDER}/aliases.json", "cut short")
-    with pytest.raises(StoreError, match=r"aliases\.json is damaged.*\. Remove it: history\.jsonl tells what it held"):
+    with pytest.raises(StoreError, match=r"aliases\.json is damaged.*\. Remove it: history\.jsonl has its content"):
         registry.aliases()

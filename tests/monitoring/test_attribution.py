@@ -13,6 +13,8 @@ import pytest
 from tests.monitoring import tools
 from tests.monitoring.fired import MINUTES, NEW, OLD, WHO, Series, fired, of_version, requests
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.slow
 def test_a_few_rejected_requests_among_many_alert_nobody(tmp_path: Path) -> None:

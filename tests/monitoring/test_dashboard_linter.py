@@ -14,6 +14,8 @@ import pytest
 from tests.monitoring import linter
 from tests.monitoring.paths import GENERATED
 
+pytestmark = pytest.mark.integration
+
 FOLDER = GENERATED / "grafana" / "dashboards"
 BOARDS = {
     path.stem.removeprefix("ai-workflow-"): json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.monitoring import tools
+
+pytestmark = pytest.mark.integration
 
 _LABELS = 'job="exporter",pipeline="credit"'
 _ENDED = f"training_last_end_timestamp_seconds{{{_LABELS}}}"

@@ -12,6 +12,8 @@ import pytest
 from ai_workflow.slo import build, reader
 from tests.monitoring import tools
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 
 

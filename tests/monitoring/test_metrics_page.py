@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ai_workflow.slo.outputs import metrics_page
 from ai_workflow.telemetry import metrics
+
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"

@@ -16,12 +16,14 @@ from tests.monitoring.paths import GENERATED
 CONFIG = GENERATED / "alertmanager" / "alertmanager.yml"
 
 
+@pytest.mark.integration
 def test_alertmanager_takes_its_configuration() -> None:
     found = tools.run("amtool", "check-config", CONFIG)
 
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("receiver", "labels"),
     [

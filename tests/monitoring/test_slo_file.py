@@ -61,6 +61,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("right", "wrong", "said"), WRONG, ids=[said for _, _, said in WRONG])
 def test_a_mistake_is_said_with_its_line(tmp_path: Path, right: str, wrong: str, said: str) -> None:
     path = tmp_path / "slo.yaml"
@@ -122,6 +123,7 @@ def test_a_plain_sloth_file_is_taken(tmp_path: Path) -> None:
     assert {rule["labels"]["window"] for rule in held["slo-ratio"] if "alert" in rule} == {"ticket_fast", "ticket_slow"}  # type: ignore[index]
 
 
+@pytest.mark.integration
 def test_the_rules_of_a_sloth_file_pass_prometheus_checks(tmp_path: Path) -> None:
     path = tmp_path / "sloth.yaml"
     path.write_text(SLOTH)
@@ -155,6 +157,7 @@ def test_thresholds_are_exact() -> None:
     assert spec.slo("availability").budget == Decimal("0.001")
 
 
+@pytest.mark.integration
 def test_validate_says_that_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["slo", "validate", str(reader.own())]) == 0
     assert "8 SLOs and" in capsys.readouterr().out

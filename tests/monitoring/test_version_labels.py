@@ -12,6 +12,8 @@ import pytest
 from tests.monitoring import tools
 from tests.monitoring.fired import MINUTES, NEW, OLD, WHO, fallback, fell_back_example, fired, requests
 
+pytestmark = pytest.mark.integration
+
 
 def test_overload_that_falls_back_names_no_version_and_has_a_trace(tmp_path: Path) -> None:
     series = {

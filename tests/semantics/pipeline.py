@@ -63,9 +63,9 @@ class Pipeline:
         }  # fmt: skip
         self.settings = Settings.model_validate(body)
         clean = preprocessor.preprocess(
-            self.store, self._load(self.settings.source), preprocessor.Rules.of(self.settings)
+            self.store, self._load(self.settings.source), preprocessor.RowRules.of(self.settings)
         )
-        roles = feature_engineering.Roles.of(self.settings)
+        roles = feature_engineering.ColumnRoles.of(self.settings)
         featured = feature_engineering.fit(self.store, clean, roles, self.settings.features)
         trained = trainer.train(self.store, featured, _TRAINER)
         self._publish(feature_engineering.read_spec(self.store, featured), trained)
@@ -84,7 +84,7 @@ class Pipeline:
     @property
     def columns(self) -> list[str]:
         """The columns that the model needs."""
-        return transform.inputs(self.spec)
+        return transform.input_columns(self.spec)
 
     def batch(self, source: Any) -> Scored:
         """Return what the stages of the scoring flow make of a source.
@@ -93,7 +93,7 @@ class Pipeline:
         """
         # The header is row 1 of a CSV file.
         first = 2 if isinstance(source, CsvSource) else 1
-        rules = preprocessor.Rules.of_spec(self.spec, self.settings)
+        rules = preprocessor.RowRules.of_spec(self.spec, self.settings)
         try:
             clean = preprocessor.preprocess(self.store, self._load(source), rules)
         except StageError as error:
@@ -118,7 +118,7 @@ class Pipeline:
 
     def _scored(self, featured: dict[str, Any]) -> dict[int, tuple[Any, float]]:
         """Return prediction and score of each row by the stage of the scoring flow."""
-        asked = inference.Scoring(
+        asked = inference.InferenceOptions(
             version=self.version.name, folder=self.settings.models, batch_size=64, timeout=self.settings.model.timeout
         )
         dataset = Dataset.load(self.store, inference.predict(self.store, featured, asked))

@@ -111,4 +111,4 @@ def publish_regression(root: Path) -> None:
 
 
 def _matrix(of: list[dict[str, Any]]) -> np.ndarray:
-    return transform.transform(transform.as_known(pd.DataFrame(of), SPEC), SPEC)
+    return transform.transform(transform.coerce_columns(pd.DataFrame(of), SPEC), SPEC)

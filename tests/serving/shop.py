@@ -72,7 +72,7 @@ def rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
 
 def matrix(of: Sequence[dict[str, Any]]) -> np.ndarray:
     """Return the features of rows, float32 (rows, features)."""
-    return transform.transform(transform.as_known(pd.DataFrame(list(of)), spec()), spec())
+    return transform.transform(transform.coerce_columns(pd.DataFrame(list(of)), spec()), spec())
 
 
 @cache

@@ -60,6 +60,7 @@ BEGUN = [
 ]  # fmt: skip
 
 
+@pytest.mark.integration
 def test_a_client_that_does_not_finish_its_request_is_hung_up_on(strict: Running) -> None:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connected(strict)) for _ in BEGUN]
@@ -68,6 +69,7 @@ def test_a_client_that_does_not_finish_its_request_is_hung_up_on(strict: Running
         assert [heard(client) for client in clients] == [b""] * len(BEGUN)
 
 
+@pytest.mark.integration
 def test_one_that_sends_a_byte_now_and_then_wins_no_time(strict: Running) -> None:
     began = time.monotonic()
     with connected(strict) as client, contextlib.suppress(ConnectionError):
@@ -97,6 +99,7 @@ def refusals(running: Running) -> float:
     return running.metrics().get('inference_invalid_total{code="413"}', 0)
 
 
+@pytest.mark.integration
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(strict: Running) -> None:
     before = refusals(strict)
     with connected(strict) as client:
@@ -112,6 +115,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(strict: Running) 
     assert refusals(strict) - before == 2
 
 
+@pytest.mark.integration
 def test_a_head_that_does_not_end_is_refused(strict: Running) -> None:
     with connected(strict) as client, contextlib.suppress(ConnectionError):
         client.sendall(HEAD)

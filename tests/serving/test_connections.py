@@ -48,6 +48,7 @@ def statuses(running: Running, *packets: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("offer", OFFERS)
 @pytest.mark.parametrize(("method", "path", "body", "status"), ROUTES)
 def test_an_offer_of_another_protocol_is_answered_over_http_1(
@@ -61,6 +62,7 @@ def test_an_offer_of_another_protocol_is_answered_over_http_1(
     assert statuses(shared, *(asked[at : at + 1] for at in range(len(asked))), LAST) == expected
 
 
+@pytest.mark.integration
 def test_a_body_after_an_offer_is_never_a_request(shared: Running) -> None:
     hidden = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for offer in OFFERS[:4]:
@@ -69,6 +71,7 @@ def test_a_body_after_an_offer_is_never_a_request(shared: Running) -> None:
         assert statuses(shared, asked[:cut], asked[cut:], LAST) == [400, 200]
 
 
+@pytest.mark.integration
 def test_chunked_and_pipelined_offers_are_answered_once_each(shared: Running) -> None:
     chunks = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n"
     chunked = head(b"POST", b"/predict", OFFERS[0]) + chunks % (10, BODY[:10], len(BODY) - 10, BODY[10:])
@@ -77,12 +80,14 @@ def test_chunked_and_pipelined_offers_are_answered_once_each(shared: Running) ->
     assert statuses(shared, *(piece for piece in (chunked[:250], chunked[250:], plain, LAST))) == [200] * 3
 
 
+@pytest.mark.integration
 def test_connect_and_a_malformed_offer_are_refused(shared: Running) -> None:
     assert statuses(shared, b"CONNECT x:443 HTTP/1.1\r\nHost: localhost\r\n\r\n") == [400]
     both = b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert statuses(shared, head(b"POST", b"/predict", OFFERS[0]) + both) == [400]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "more",
     [
@@ -100,11 +105,13 @@ def test_a_head_above_the_limits_is_refused_in_one_packet_too(shared: Running, m
     assert statuses(shared, LAST) == [200]
 
 
+@pytest.mark.integration
 def test_a_head_of_usual_size_is_accepted(shared: Running) -> None:
     cookies = b"".join(b"x-%d: %b\r\n" % (number, b"y" * 500) for number in range(60))
     assert statuses(shared, request(b"POST", b"/predict", BODY, cookies) + LAST) == [200, 200]
 
 
+@pytest.mark.integration
 def test_trailers_are_no_headers(shared: Running) -> None:
     trailers = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n%b\r\n" % (
         len(BODY), BODY, b"content-encoding: gzip\r\n" * 3000,
@@ -112,12 +119,14 @@ def test_trailers_are_no_headers(shared: Running) -> None:
     assert statuses(shared, head(b"POST", b"/predict") + trailers + LAST) == [200, 200]
 
 
+@pytest.mark.integration
 def test_thousands_of_pipelined_requests_are_answered_in_order_and_others_meanwhile(shared: Running) -> None:
     one = b"GET /v2/health/live HTTP/1.1\r\n\r\n"
     assert statuses(shared, one * 4000 + LAST) == [200] * 4001
     assert statuses(shared, (one + request(b"POST", b"/predict", BODY)) * 200 + LAST) == [200] * 401
 
 
+@pytest.mark.integration
 def test_what_follows_a_request_does_not_answer_it(shared: Running) -> None:
     assert statuses(shared, request(b"POST", b"/predict", BODY) + b"no request\r\n\r\n") == [200]
 
@@ -141,6 +150,7 @@ def test_the_jdk_client_at_its_defaults_is_answered(shared: Running, tmp_path: P
         assert len(json.loads(answer)["predictions"]) == 1
 
 
+@pytest.mark.integration
 def test_no_path_is_redirected(shared: Running) -> None:
     paths = (
         "/predict/",
@@ -157,6 +167,7 @@ def test_no_path_is_redirected(shared: Running) -> None:
             assert "location" not in response.headers
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "headers",
     [
@@ -171,6 +182,7 @@ def test_a_repeated_header_that_must_be_unique_is_refused(shared: Running, heade
     assert statuses(shared, request(b"POST", b"/labels", b"{}", headers + OFFERS[0]) + LAST) == [400]
 
 
+@pytest.mark.integration
 def test_identity_is_accepted_in_any_case(shared: Running) -> None:
     for value in (b"Identity", b"IDENTITY", b"identity"):
         header = b"Content-Encoding: " + value + b"\r\n"
@@ -178,6 +190,7 @@ def test_identity_is_accepted_in_any_case(shared: Running) -> None:
         assert statuses(shared, request(b"POST", b"/labels", b"{}", header) + LAST) == [400, 200]
 
 
+@pytest.mark.integration
 def test_no_version_is_asked_once_the_timeout_of_the_caller_has_passed(shared: Running) -> None:
     inputs = [{"name": "features", "datatype": "FP32", "shape": [1, 8], "data": [1] * 8}]
     sent = {"inputs": inputs, "parameters": {"timeout": 1}}
@@ -189,6 +202,7 @@ def test_no_version_is_asked_once_the_timeout_of_the_caller_has_passed(shared: R
     assert shared.predict(shop.ROW)["fallback"] is False, "the version is not to blame"
 
 
+@pytest.mark.integration
 def test_every_line_of_the_log_is_in_its_format(tmp_path: Path, root: Path) -> None:
     pipeline = shop.pipeline(tmp_path, logging={"format": "json"}, service={"prediction_log": {"enabled": True}})
     with Running(pipeline, root) as running:

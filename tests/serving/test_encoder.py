@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ai_workflow.features import transform
-from ai_workflow.features.row_encoder import BadRows, Encoder
+from ai_workflow.features.row_encoder import Encoder, InvalidRowsError
 from tests.serving import shop
 
 ENCODER = Encoder(shop.spec(), "shop")
@@ -73,6 +73,7 @@ def as_trained(encoder: Encoder, rows: list[dict[str, Any]]) -> bytes | None:
     return None if problems else matrix.tobytes()
 
 
+@pytest.mark.integration
 @given(plain)
 @settings(max_examples=100, deadline=None)
 def test_plain_rows_take_the_quick_way_and_give_the_same_bytes_as_training(row: dict[str, Any]) -> None:
@@ -80,6 +81,7 @@ def test_plain_rows_take_the_quick_way_and_give_the_same_bytes_as_training(row: 
     assert ENCODER.quick([row]) == as_trained(ENCODER, [row])
 
 
+@pytest.mark.integration
 @given(st.builds(lambda row, odd, name: {**row, name: odd[name]}, plain, row, st.sampled_from(list(shop.ROW))))
 @settings(max_examples=200, deadline=None)
 def test_the_quick_way_gives_the_same_bytes_as_training_or_leaves_it_to_the_careful_one(row: dict[str, Any]) -> None:
@@ -87,6 +89,7 @@ def test_the_quick_way_gives_the_same_bytes_as_training_or_leaves_it_to_the_care
     assert quick is None or quick == as_trained(ENCODER, [row])
 
 
+@pytest.mark.integration
 @given(st.fixed_dictionaries(dict.fromkeys("abc", numbers)))
 @settings(max_examples=200, deadline=None)
 def test_plain_numbers_are_the_same_bytes(row: dict[str, Any]) -> None:
@@ -94,6 +97,7 @@ def test_plain_numbers_are_the_same_bytes(row: dict[str, Any]) -> None:
     assert quick is None or quick == as_trained(NUMBERS, [row])
 
 
+@pytest.mark.integration
 @given(moments)
 @settings(max_examples=200, deadline=None)
 def test_dates_are_the_same_bytes(moment: str) -> None:
@@ -101,6 +105,7 @@ def test_dates_are_the_same_bytes(moment: str) -> None:
     assert quick is None or quick == as_trained(DATES, [{"d": moment}])
 
 
+@pytest.mark.integration
 @given(st.lists(row, min_size=2, max_size=4))
 @settings(max_examples=30, deadline=None)
 def test_the_numbers_of_a_row_do_not_depend_on_the_rows_beside_it(rows: list[dict[str, Any]]) -> None:
@@ -142,7 +147,7 @@ def test_text_as_a_file_has_it_is_read_as_training_reads_it() -> None:
 def test_a_value_that_training_would_reject_is_named_with_its_row(changed: dict[str, Any], said: str) -> None:
     rows = [shop.ROW, {**shop.ROW, **changed}]
     assert ENCODER.quick(rows) is None
-    with pytest.raises(BadRows) as error:
+    with pytest.raises(InvalidRowsError) as error:
         ENCODER.careful(rows)
     assert str(error.value) == said
 
@@ -150,12 +155,12 @@ def test_a_value_that_training_would_reject_is_named_with_its_row(changed: dict[
 def test_a_column_that_is_not_there_is_named_with_the_one_that_may_be_meant() -> None:
     wrong = {("prise" if name == "price" else name): value for name, value in shop.ROW.items()}
     for way in (ENCODER.quick, ENCODER.careful):
-        with pytest.raises(BadRows, match=r"rows\[0\] has no 'price', which the model needs; .*'prise'"):
+        with pytest.raises(InvalidRowsError, match=r"rows\[0\] has no 'price', which the model needs; .*'prise'"):
             way([wrong])
 
 
 def test_many_problems_are_told_five_at_a_time() -> None:
-    with pytest.raises(BadRows, match="and 7 more"):
+    with pytest.raises(InvalidRowsError, match="and 7 more"):
         ENCODER.careful([{**shop.ROW, "price": -1}] * 12)
 
 

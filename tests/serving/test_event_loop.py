@@ -14,6 +14,8 @@ from ai_workflow.serving.protocol import json_body
 from tests.serving import shop
 from tests.serving.running import Running, dumps
 
+pytestmark = pytest.mark.integration
+
 LONGEST_SECONDS = 0.05
 HERE = Path(__file__).parent
 SIZE = 1_990_000
@@ -60,48 +62,57 @@ def nested(text: str, times: int) -> bytes:
 
 
 WITHOUT_PRICE = {name: value for name, value in shop.ROW.items() if name != "price"}
-BODIES: dict[str, tuple[str, bytes]] = {
-    "many similar keys": ("/predict", dumps([keys("pryce", 120_000, **WITHOUT_PRICE)])),
-    "many similar keys in a small body": ("/predict", dumps([keys("pryce", 2_000)])),
-    "many similar keys in each row": ("/predict", rows(keys("pryce", 150), 900)),
-    "long keys": ("/predict", dumps([{f"price{'e' * 9000}{number}": 1 for number in range(200)}])),
-    "extra columns": ("/predict", dumps([keys("x", 120_000, **shop.ROW)])),
-    "one long text": ("/predict", dumps([shop.ROW | {"colour": "r" * SIZE}])),
-    "one long number": ("/predict", b'{"rows": [{"price": 0.' + b"1" * SIZE + b"}]}"),
-    "one huge whole number": ("/predict", b'{"rows": [{"price": ' + b"1" * SIZE + b"}]}"),
-    "long moment": ("/predict", dumps([shop.ROW | {"ordered": "2026-11-20T10:30:00." + "0" * SIZE}])),
-    "escapes": ("/predict", b'{"rows": [{"colour": "' + b"\\u00e9" * (SIZE // 6) + b'"}]}'),
-    "unicode": ("/predict", json.dumps({"rows": [{"colour": "\U0001f600" * 480_000}]}, ensure_ascii=False).encode()),
-    "every row has problems": ("/predict", rows(dict.fromkeys(shop.ROW, "?"))),
-    "every value is an object": ("/predict", rows({name: {"a": [1]} for name in shop.ROW})),
-    "every row is right": ("/predict", rows(shop.ROW)),
-    "rows with extra columns": ("/predict", rows(keys("x", 150, **shop.ROW))),
-    "lists": ("/predict", b'{"rows": [' + b"[]," * (SIZE // 3 - 10) + b"[]]}"),
-    "objects": ("/predict", b'{"rows": [' + b"{}," * (SIZE // 3 - 10) + b"{}]}"),
-    "more lists than a body may have": ("/labels", b'{"labels": [' + b"[]," * (SIZE // 3 - 10) + b"[]]}"),
-    "as many lists as a body may have": ("/predict", b'{"rows": [' + b"[]," * 99_990 + b"[]]}"),
-    "numbers": ("/predict", b'{"rows": [' + b"1," * (SIZE // 2 - 10) + b"1]}"),
-    "depth": ("/predict", nested("[|]", SIZE // 2 - 50)),
-    "depth below the limit of the parser": ("/predict", nested('{"a":[|]}', 400)),
-    "many tensors": (INFER, infer(*(tensor(f"t{n}", "INT8", [1], data=[1]) for n in range(25_000)))),
-    "many equal tensors": (INFER, infer(*[tensor("price", "INT8", [1], data=[1])] * 25_000)),
-    "a matrix": (INFER, infer(tensor("features", "FP64", [1000, 8], data=[1.5] * 8000))),
-    "a wide matrix": (INFER, infer(tensor("features", "FP64", [1, 600_000], data=[1] * 600_000))),
-    "a matrix of the wrong type": (INFER, infer(tensor("features", "UINT8", [1, 600_000], data=[0] * 599_999 + [256]))),
-    "a long shape": (INFER, infer(tensor("price", "FP64", [1] * 600_000, data=[1]))),
-    "a deep datatype": (INFER, infer({"name": "a", "datatype": json.loads("[" * 900 + "]" * 900), "shape": [1]})),
-    "a long name": (INFER, infer(tensor("n" * SIZE, "FP64", [1], data=["x"]))),
-    "many outputs": (INFER, infer(tensor("price", "FP64", [1], data=[1]), outputs=[{"name": "score"}] * 80_000)),
-    "unknown outputs": (
-        INFER, infer(tensor("price", "FP64", [1], data=[1]), outputs=[{"name": f"s{n}"} for n in range(60_000)]),
-    ),
-    "a long id": (INFER, infer(tensor("features", "FP64", [1, 8], data=[1] * 8), id="i" * 1_900_000)),
-    "labels": ("/labels", json.dumps({"labels": [{"prediction_id": "p" * 400, "label": "l" * 400}] * 1000}).encode()),
-    "long labels": ("/labels", json.dumps({"labels": [{"prediction_id": "p", "label": "l" * SIZE}]}).encode()),
-    "long times": (
-        "/labels", json.dumps({"labels": [{"prediction_id": "p", "label": "l", "time": "2" * SIZE}]}).encode(),
-    ),
-}  # fmt: skip
+
+
+def bodies() -> dict[str, tuple[str, bytes]]:
+    return {
+        "many similar keys": ("/predict", dumps([keys("pryce", 120_000, **WITHOUT_PRICE)])),
+        "many similar keys in a small body": ("/predict", dumps([keys("pryce", 2_000)])),
+        "many similar keys in each row": ("/predict", rows(keys("pryce", 150), 900)),
+        "long keys": ("/predict", dumps([{f"price{'e' * 9000}{number}": 1 for number in range(200)}])),
+        "extra columns": ("/predict", dumps([keys("x", 120_000, **shop.ROW)])),
+        "one long text": ("/predict", dumps([shop.ROW | {"colour": "r" * SIZE}])),
+        "one long number": ("/predict", b'{"rows": [{"price": 0.' + b"1" * SIZE + b"}]}"),
+        "one huge whole number": ("/predict", b'{"rows": [{"price": ' + b"1" * SIZE + b"}]}"),
+        "long moment": ("/predict", dumps([shop.ROW | {"ordered": "2026-11-20T10:30:00." + "0" * SIZE}])),
+        "escapes": ("/predict", b'{"rows": [{"colour": "' + b"\\u00e9" * (SIZE // 6) + b'"}]}'),
+        "unicode": (
+            "/predict", json.dumps({"rows": [{"colour": "\U0001f600" * 480_000}]}, ensure_ascii=False).encode(),
+        ),
+        "every row has problems": ("/predict", rows(dict.fromkeys(shop.ROW, "?"))),
+        "every value is an object": ("/predict", rows({name: {"a": [1]} for name in shop.ROW})),
+        "every row is right": ("/predict", rows(shop.ROW)),
+        "rows with extra columns": ("/predict", rows(keys("x", 150, **shop.ROW))),
+        "lists": ("/predict", b'{"rows": [' + b"[]," * (SIZE // 3 - 10) + b"[]]}"),
+        "objects": ("/predict", b'{"rows": [' + b"{}," * (SIZE // 3 - 10) + b"{}]}"),
+        "more lists than a body may have": ("/labels", b'{"labels": [' + b"[]," * (SIZE // 3 - 10) + b"[]]}"),
+        "as many lists as a body may have": ("/predict", b'{"rows": [' + b"[]," * 99_990 + b"[]]}"),
+        "numbers": ("/predict", b'{"rows": [' + b"1," * (SIZE // 2 - 10) + b"1]}"),
+        "depth": ("/predict", nested("[|]", SIZE // 2 - 50)),
+        "depth below the limit of the parser": ("/predict", nested('{"a":[|]}', 400)),
+        "many tensors": (INFER, infer(*(tensor(f"t{n}", "INT8", [1], data=[1]) for n in range(25_000)))),
+        "many equal tensors": (INFER, infer(*[tensor("price", "INT8", [1], data=[1])] * 25_000)),
+        "a matrix": (INFER, infer(tensor("features", "FP64", [1000, 8], data=[1.5] * 8000))),
+        "a wide matrix": (INFER, infer(tensor("features", "FP64", [1, 600_000], data=[1] * 600_000))),
+        "a matrix of the wrong type": (
+            INFER, infer(tensor("features", "UINT8", [1, 600_000], data=[0] * 599_999 + [256])),
+        ),
+        "a long shape": (INFER, infer(tensor("price", "FP64", [1] * 600_000, data=[1]))),
+        "a deep datatype": (INFER, infer({"name": "a", "datatype": json.loads("[" * 900 + "]" * 900), "shape": [1]})),
+        "a long name": (INFER, infer(tensor("n" * SIZE, "FP64", [1], data=["x"]))),
+        "many outputs": (INFER, infer(tensor("price", "FP64", [1], data=[1]), outputs=[{"name": "score"}] * 80_000)),
+        "unknown outputs": (
+            INFER, infer(tensor("price", "FP64", [1], data=[1]), outputs=[{"name": f"s{n}"} for n in range(60_000)]),
+        ),
+        "a long id": (INFER, infer(tensor("features", "FP64", [1, 8], data=[1] * 8), id="i" * 1_900_000)),
+        "labels": (
+            "/labels", json.dumps({"labels": [{"prediction_id": "p" * 400, "label": "l" * 400}] * 1000}).encode(),
+        ),
+        "long labels": ("/labels", json.dumps({"labels": [{"prediction_id": "p", "label": "l" * SIZE}]}).encode()),
+        "long times": (
+            "/labels", json.dumps({"labels": [{"prediction_id": "p", "label": "l", "time": "2" * SIZE}]}).encode(),
+        ),
+    }  # fmt: skip
 
 
 @pytest.mark.slow
@@ -109,7 +120,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
 def test_no_request_under_the_limits_holds_the_event_loop(measured: tuple[Running, Path]) -> None:
     running, worst = measured
     slow = {}
-    for name, (path, body) in BODIES.items():
+    for name, (path, body) in bodies().items():
         assert len(body) <= 2_000_000, name
         worst.write_text("")
         response = running.http.post(path, content=body)
@@ -130,7 +141,7 @@ def test_a_request_of_similar_keys_is_refused_without_comparing_them_all(measure
     running, worst = measured
     worst.write_text("")
     for name in ("many similar keys", "many similar keys in a small body", "long keys"):
-        response = running.http.post("/predict", content=BODIES[name][1])
+        response = running.http.post("/predict", content=bodies()[name][1])
         assert response.status_code == 400
         assert "has no '" in response.json()["error"]
     assert _longest(worst) <= LONGEST_SECONDS

@@ -16,6 +16,8 @@ from tests.serving import shop
 from tests.serving.running import Running, dumps
 from tests.serving.traffic import Traffic
 
+pytestmark = pytest.mark.integration
+
 LATEST, STABLE = "model_v1.1", "model_v1.0"
 DEADLINE, TOLERANCE, BACK = 0.2, 0.02, 2.0
 FAULTS = ["raise", "hang", "segfault", "slow", "hang holding the GIL", "NaN", "too few", "no probability"]

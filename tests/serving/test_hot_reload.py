@@ -18,6 +18,8 @@ from tests.serving import shop
 from tests.serving.running import Running, children, dumps
 from tests.serving.traffic import Traffic
 
+pytestmark = pytest.mark.integration
+
 LATEST, STABLE, NEW = "model_v1.1", "model_v1.0", "model_v1.2"
 
 
@@ -61,7 +63,7 @@ def test_what_serves_is_leased_and_cannot_be_deleted(tmp_path: Path, root: Path)
         reasons = {item.name: " ".join(item.reasons) for item in pruning.plan(registry, strict)}
         assert "service" in reasons[LATEST]
         running.until(lambda: serves(running, "model_v1.4"))
-        running.until(lambda: not any(item.kept for item in pruning.plan(registry, strict) if item.name == LATEST))
+        running.until(lambda: not any(item.is_kept for item in pruning.plan(registry, strict) if item.name == LATEST))
 
 
 _SLOW = [

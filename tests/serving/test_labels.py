@@ -69,6 +69,7 @@ def taking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield found
 
 
+@pytest.mark.integration
 def test_labels_reach_the_evaluation_and_count_once_however_often_they_are_sent(tmp_path: Path, root: Path) -> None:
     folder = pipeline(tmp_path, prediction_log={"enabled": True, "segment_seconds": 0.3})
     with Running(folder, root) as running:
@@ -84,6 +85,7 @@ def test_labels_reach_the_evaluation_and_count_once_however_often_they_are_sent(
     assert open_lines(root) == handed(root) == []
 
 
+@pytest.mark.integration
 def test_a_moment_is_taken_as_it_is_written_and_a_label_as_a_class_is(taking: Running) -> None:
     labels = [
         {"prediction_id": "m0", "label": "yes", "time": "2026-01-31T12:30:00+01:00"},
@@ -101,6 +103,7 @@ def test_a_moment_is_taken_as_it_is_written_and_a_label_as_a_class_is(taking: Ru
     assert before - 1 <= found["m3"]["time"] <= time.time() + 1
 
 
+@pytest.mark.integration
 def test_a_label_of_no_class_is_refused_with_the_classes_and_counted(taking: Running) -> None:
     counted = 'inference_labels_rejected_total{pipeline="shop",reason="unknown_class"}'
     before, lines = taking.metrics(CALLERS)[counted], open_lines(store_of(taking))
@@ -115,13 +118,14 @@ def test_a_label_of_no_class_is_refused_with_the_classes_and_counted(taking: Run
 GOOD = {"prediction_id": "a", "label": "yes"}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
         (b"{", 400, "the body is not JSON"),
         (b"[]", 400, "the body must be"),
-        (b'{"labels": []}', 400, "one label at least"),
-        (json.dumps({"labels": [GOOD] * 1001}), 400, "1001 labels are more than the 1000"),
+        (b'{"labels": []}', 400, "at least one label"),
+        (json.dumps({"labels": [GOOD] * 1001}), 400, "1001 labels are more than 1000"),
         (json.dumps({"labels": [GOOD, 1]}), 400, "labels[1] is not a mapping"),
         (json.dumps({"labels": [GOOD, {"label": "yes"}]}), 400, "labels[1].prediction_id is not a text"),
         (json.dumps({"labels": [{**GOOD, "prediction_id": "x" * 501}]}), 400, "labels[0].prediction_id"),
@@ -132,7 +136,7 @@ GOOD = {"prediction_id": "a", "label": "yes"}
         (json.dumps({"labels": [{**GOOD, "time": "2999-01-01"}]}), 400, "labels[0].time lies in the future"),
         (json.dumps({"labels": [{**GOOD, "time": -1}]}), 400, "labels[0].time lies before 1970"),
         (json.dumps({"labels": [{**GOOD, "time": True}]}), 400, "labels[0].time is neither a date"),
-        (b" " * 100_001, 413, "more than 100000 bytes"),
+        (b" " * 100_001, 413, "larger than 100000 bytes"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_with_its_place_and_nothing_of_the_request_is_taken(
@@ -146,6 +150,7 @@ def test_a_mistake_is_said_with_its_place_and_nothing_of_the_request_is_taken(
     assert open_lines(root) == before
 
 
+@pytest.mark.integration
 def test_only_who_has_the_token_may_send_labels_and_not_compressed(taking: Running) -> None:
     for other in ("Bearer no", f"Bearer {CALLERS}", TOKEN, f"Basic {TOKEN}", ""):
         assert post(taking, GOOD, authorization=other).status_code == 401
@@ -156,6 +161,7 @@ def test_only_who_has_the_token_may_send_labels_and_not_compressed(taking: Runni
     assert taking.http.get("/labels").status_code == 405
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("tokens", [{"token": CALLERS}, {"admin_token": "for-administrators"}])
 def test_labels_are_closed_where_only_other_tokens_are_set(tmp_path: Path, tokens: dict[str, str]) -> None:
     with Running(pipeline(tmp_path, **tokens), tmp_path) as running:
@@ -167,6 +173,7 @@ def test_labels_are_closed_where_only_other_tokens_are_set(tmp_path: Path, token
         assert "/labels" not in described["paths"]
 
 
+@pytest.mark.integration
 def test_a_label_ahead_of_the_clock_does_not_win_over_a_later_one(taking: Running) -> None:
     for label, ahead in (("no", 250), ("yes", 0.0)):
         assert post(taking, {"prediction_id": "ahead", "label": label, "time": time.time() + ahead}).status_code == 200
@@ -175,6 +182,7 @@ def test_a_label_ahead_of_the_clock_does_not_win_over_a_later_one(taking: Runnin
     assert all(line["time"] <= time.time() for line in lines)
 
 
+@pytest.mark.integration
 def test_prediction_ids_share_nothing_that_a_caller_could_count_on(tmp_path: Path, root: Path) -> None:
     with Running(pipeline(tmp_path), root) as running:
         told = [running.predict(*shop.rows(2, 1))["predictions"] for _ in range(20)]
@@ -185,6 +193,7 @@ def test_prediction_ids_share_nothing_that_a_caller_could_count_on(tmp_path: Pat
     assert common == [], "each digit is drawn anew"
 
 
+@pytest.mark.integration
 def test_tokens_that_are_the_same_are_refused(tmp_path: Path) -> None:
     place = pipeline(tmp_path, token="one-for-all", label_token="one-for-all")
     command = [sys.executable, *CLI, "--pipeline", str(place), "--store", str(tmp_path)]
@@ -194,6 +203,7 @@ def test_tokens_that_are_the_same_are_refused(tmp_path: Path) -> None:
     assert "one-for-all" not in done.stderr
 
 
+@pytest.mark.integration
 def test_a_regression_takes_what_reads_as_a_number_in_a_table_of_labels(tmp_path: Path) -> None:
     with Running(shop.pipeline(tmp_path, task="regression", inference={"default_response": None}), tmp_path) as running:
         for label in (3, "3", " 3.0"):
@@ -224,7 +234,7 @@ def test_a_disk_that_takes_nothing_is_said_and_the_next_label_is_taken_again(tmp
         response = post(running, GOOD)
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
-        assert "the labels are not kept" in response.json()["error"]
+        assert "the labels are not stored" in response.json()["error"]
         (tmp_path / label_log.FOLDER).unlink()
         assert post(running, GOOD).status_code == 200
 
@@ -256,7 +266,7 @@ def test_what_is_written_into_a_segment_that_was_looked_for_too_early_is_not_los
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = LabelLog(Store(tmp_path), tmp_path / "log", "shop", 60)
-    locked, early = fcntl.flock, [log._hand_over]
+    locked, early = fcntl.flock, [log._move_closed]
 
     def flock(file: Any, how: int) -> None:
         # Created, and not yet locked.
@@ -274,5 +284,5 @@ def test_what_is_written_into_a_segment_that_was_looked_for_too_early_is_not_los
 
 
 def test_a_store_that_is_no_folder_needs_one_for_labels_that_wait() -> None:
-    assert label_log.place(Store("memory://place"), None, "shop") is None
-    assert label_log.place(Store("memory://place"), "spool", "shop") == Path("spool/_labels/shop")
+    assert label_log.segment_folder(Store("memory://place"), None, "shop") is None
+    assert label_log.segment_folder(Store("memory://place"), "spool", "shop") == Path("spool/_labels/shop")

@@ -19,6 +19,8 @@ from ai_workflow.http_server.origin_check import OriginGuard, Origins
 from tests.serving.running import Running
 from tests.serving.test_connections import LAST, head, request, statuses
 
+pytestmark = pytest.mark.integration
+
 # More than the socket buffers of both ends hold, below the bound of a lingering close.
 LARGE = 8 << 20
 CLOSE = b"Connection: close\r\n"

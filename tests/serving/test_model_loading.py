@@ -13,6 +13,8 @@ import pytest
 from ai_workflow.inference import model_worker
 from ai_workflow.inference.model_worker import ModelGone, ModelWorker
 
+pytestmark = pytest.mark.integration
+
 READY = """
 import socket, sys
 from ai_workflow.inference.worker import HEAD, READY

@@ -16,6 +16,8 @@ from ai_workflow.runtime import memory_pressure
 from ai_workflow.training import feature_inputs
 from tests.trainers import test_mlp_model
 
+pytestmark = pytest.mark.integration
+
 CLASSES = {"regression": 1, "binary": 1, "multiclass": 3}
 
 
@@ -75,7 +77,7 @@ def test_a_perceptron_of_the_service_answers_in_blocks_too(
     assert len(whole) == 128 * outputs * 8
     assert caplog.messages == ["Data batch size reduced from 128 to 64 due to memory pressure"]
     monkeypatch.setattr(feature_inputs.Inputs, "encode", _never)
-    with pytest.raises(memory_pressure.OutOfMemory, match="with 16 rows at once"):
+    with pytest.raises(memory_pressure.OutOfMemoryError, match="with 16 rows at once"):
         answer(memoryview(bytearray(x.tobytes())), 128)
 
 

@@ -56,6 +56,7 @@ def pipeline(folder: Path, **settings: Any) -> Path:
     return shop.pipeline(folder, service={"prediction_log": settings})
 
 
+@pytest.mark.integration
 def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_path: Path, root: Path) -> None:
     rows = [*shop.rows(40, 3), {**shop.ROW, "price": "9.5"}]
     with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
@@ -76,6 +77,7 @@ def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_
     assert (found["time"] - pd.Timestamp.now("UTC").tz_localize(None)).abs().max() < pd.Timedelta(minutes=5)
 
 
+@pytest.mark.integration
 def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(tmp_path: Path) -> None:
     root = tmp_path / "store"
     with Running(pipeline(tmp_path), root) as running:
@@ -108,6 +110,7 @@ def test_sigkill_loses_at_most_a_second_and_the_next_service_brings_in_the_rest(
     assert len(kept) >= 50
 
 
+@pytest.mark.integration
 def test_a_disk_that_takes_no_more_stops_no_answer_and_what_is_lost_is_counted(tmp_path: Path, root: Path) -> None:
     folder = root / prediction_log.FOLDER / shop.PIPELINE
     folder.parent.mkdir()
@@ -145,7 +148,7 @@ def test_a_log_is_bounded_by_bytes_and_takes_a_large_request_where_none_waits(
     monkeypatch.setattr(prediction_log, "_MAX_WAITING_BYTES", 10_000)
     log, dropped = book(tmp_path), metrics.get("prediction_log_dropped_total")
     before = dropped._value.get()
-    large = replace(record(), size=1_000_000, is_small=False)
+    large = replace(record(), request_bytes=1_000_000, is_small=False)
     for each in (large, large, record()):
         log.add(each)
     assert dropped._value.get() - before == 2, "the large request alone fills the log"
@@ -157,7 +160,7 @@ def test_a_log_is_bounded_by_bytes_and_takes_a_large_request_where_none_waits(
     kept = written_lines(tmp_path) - 1
     assert 10 < kept < 200
     assert dropped._value.get() - before == 2 + 200 - kept
-    log.add(replace(record(), size=9_000, is_small=False))
+    log.add(replace(record(), request_bytes=9_000, is_small=False))
     assert dropped._value.get() - before == 2 + 200 - kept, "there is room again for what was written"
 
 
@@ -165,6 +168,7 @@ def written_lines(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
 
 
+@pytest.mark.integration
 def test_closing_writes_what_waits_in_order(tmp_path: Path) -> None:
     one = book(tmp_path)
     one.start()
@@ -239,7 +243,7 @@ def test_a_torn_line_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None
 def test_rows_of_a_segment_count_from_a_moment_on(tmp_path: Path, since: int, rows: int) -> None:
     """A segment that is compacted after a probation began also holds answers from before it."""
     (tmp_path / "log").mkdir()
-    records = [replace(record(str(at)), moment=at) for at in (300.0, 100.0, 200.0)]
+    records = [replace(record(str(at)), timestamp=at) for at in (300.0, 100.0, 200.0)]
     sent = b"".join(map(book(tmp_path)._lines, records))
     (tmp_path / "log" / "dead-000001.jsonl").write_bytes(sent)
     compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
@@ -259,6 +263,7 @@ def test_a_compaction_that_was_killed_before_it_could_remove_a_segment_is_done_a
     assert sorted(predictions(tmp_path)["prediction_id"]) == ["a-0", "b-0"]
 
 
+@pytest.mark.integration
 def test_a_compaction_that_cannot_write_says_so_in_a_line_and_leaves_the_segment(tmp_path: Path) -> None:
     path = written(tmp_path / "log", "a")
     (tmp_path / "predictions").write_text("a file where a folder should be")
@@ -270,6 +275,7 @@ def test_a_compaction_that_cannot_write_says_so_in_a_line_and_leaves_the_segment
     assert path.exists()
 
 
+@pytest.mark.integration
 def test_a_segment_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     one = book(tmp_path / "log")
     one.start()

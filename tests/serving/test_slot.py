@@ -24,6 +24,8 @@ from ai_workflow.serving.routing.served_model import ServedModel
 from tests.serving import shop
 from tests.serving.running import HERE, children, lives
 
+pytestmark = pytest.mark.integration
+
 PATIENCE = 0.5
 
 

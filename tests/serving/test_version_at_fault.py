@@ -15,6 +15,8 @@ import pytest
 from tests.serving import shop
 from tests.serving.running import Running, children
 
+pytestmark = pytest.mark.integration
+
 LATEST, STABLE = "model_v1.1", "model_v1.0"
 SHOP = f'pipeline="{shop.PIPELINE}"'
 

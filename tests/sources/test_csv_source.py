@@ -253,6 +253,7 @@ def test_a_field_too_long_for_a_header_is_an_error(store: Store, tmp_path: Path)
     assert "field" in refused(store, csv(write(tmp_path / "a.csv", "a,b" + "x" * 200_000 + "\n1,2\n")))
 
 
+@pytest.mark.integration
 @FUZZ
 @given(st.binary(max_size=300) | st.text(alphabet='ab1,;"\r\n\t ﻿é', max_size=200).map(str.encode))
 @example(b"\xff\xfe")
@@ -285,6 +286,7 @@ def tables(draw: st.DrawFn) -> list[list[str]]:
     return draw(st.lists(st.lists(CELL, min_size=width, max_size=width), min_size=1, max_size=12))
 
 
+@pytest.mark.integration
 @FUZZ
 @given(tables(), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.integers(0, 64), st.data())
 def test_what_the_csv_module_writes_is_read_back(

@@ -205,6 +205,7 @@ def unused_port() -> Iterator[int]:
         yield int(unused.getsockname()[1])
 
 
+@pytest.mark.integration
 def test_a_file_of_a_web_server_is_read(web: str, store: Store, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 100_000)
@@ -213,6 +214,7 @@ def test_a_file_of_a_web_server_is_read(web: str, store: Store, tmp_path: Path) 
         input_files.find(f"{web}/gone.csv", CSV)
 
 
+@pytest.mark.integration
 def test_a_web_server_that_cannot_be_reached_is_worth_a_retry_and_says_why(unused_port: int) -> None:
     pytest.importorskip("aiohttp")
     for address, said in (
@@ -225,6 +227,7 @@ def test_a_web_server_that_cannot_be_reached_is_worth_a_retry_and_says_why(unuse
         assert str(caught.value) == f"{address} {said}. Check the address, and that this machine may connect to it"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("code", "passes", "said"),
     [
@@ -244,12 +247,14 @@ def test_what_a_web_server_answers_is_said_with_its_status(code: int, passes: bo
     assert isinstance(caught.value, TransientError) == passes
 
 
+@pytest.mark.integration
 def test_a_server_without_tls_is_said(web: str) -> None:
     pytest.importorskip("aiohttp")
     with pytest.raises(TransientError, match="cannot be reached: TLS failed"):
         input_files.find(f"{web.replace('http:', 'https:')}/a.csv", CSV)
 
 
+@pytest.mark.integration
 def test_an_object_store_without_credentials_is_told_which_variables_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("s3fs")
     for name in [name for name in os.environ if name.startswith("AWS_")]:

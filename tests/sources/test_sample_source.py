@@ -43,6 +43,7 @@ def test_a_sample_is_known_by_its_version_and_synthetic_rows_by_their_recipe() -
     }  # fmt: skip
 
 
+@pytest.mark.integration
 def test_synthetic_rows_come_in_partitions_and_are_written_once(store: Store) -> None:
     source = sample("synthetic", rows=120_001, partition_rows=50_000)
     first = load(store, source)

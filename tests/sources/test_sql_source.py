@@ -10,7 +10,7 @@ import pytest
 
 from ai_workflow.config.settings import Database, SqlSource
 from ai_workflow.errors import StageError, TransientError
-from ai_workflow.secret_values import SecretMissing
+from ai_workflow.secret_values import MissingSecretError
 from ai_workflow.sources import sql_source
 from ai_workflow.stages import data_loader
 from ai_workflow.storage.store import Store
@@ -153,6 +153,7 @@ def test_an_address_that_cannot_work_is_told_without_its_password(store: Store, 
     assert "hunter2" not in text
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
 def test_postgresql_without_a_driver_takes_the_one_that_is_installed(store: Store, scheme: str) -> None:
     with socket.socket() as unused:
@@ -173,6 +174,7 @@ def test_a_driver_of_postgresql_that_is_missing_is_told_with_the_one_that_is_ins
     assert said.endswith("Write it as postgresql+psycopg://, whose driver is installed")
 
 
+@pytest.mark.integration
 def test_a_database_that_is_down_is_worth_a_retry_and_named_by_host_and_port(store: Store) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -198,7 +200,7 @@ def test_debug_shows_the_statement_and_its_rows_without_literals(
 
 def test_a_secret_that_is_not_set_is_named(store: Store) -> None:
     source = sql("${secret:no-such-url}", table="t")
-    with pytest.raises(SecretMissing, match="no-such-url"):
+    with pytest.raises(MissingSecretError, match="no-such-url"):
         data_loader.load(store, source, data_loader.inspect(source), fetch_secret=lambda _: None)
 
 

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 
 from ai_workflow.sources import synthetic
-from ai_workflow.sources.synthetic import BLOCK, Recipe
+from ai_workflow.sources.synthetic import BLOCK, SyntheticOptions
+
+pytestmark = pytest.mark.integration
 
 
 def block(number: int, **recipe: Any) -> pd.DataFrame:
-    frame: pd.DataFrame = synthetic.block(number, Recipe(**recipe)).to_pandas()
+    frame: pd.DataFrame = synthetic.block(number, SyntheticOptions(**recipe)).to_pandas()
     return frame
 
 

@@ -73,11 +73,14 @@ def load(store: Store, *frames: pd.DataFrame, sources: tuple[str, ...] = ()) -> 
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         rows = pa.array(range(start[source], start[source] + len(frame)), pa.int64())
         kinds = [(name, source_columns.kind_of(table[name].type, name, source)) for name in table.column_names]
-        tidy = {name: source_columns.tidy(table[name], kind, source_columns.Missing((), False)) for name, kind in kinds}
+        tidy = {
+            name: source_columns.normalize(table[name], kind, source_columns.MissingRules((), False))
+            for name, kind in kinds
+        }
         path = f"data/loaded/{len(store.names('data/loaded')):05d}.parquet"
-        parts.append(partitions.write(store, path, source_columns.numbered(tidy, rows), source))
+        parts.append(partitions.write(store, path, source_columns.with_row_numbers(tidy, rows), source))
         start[source] += len(frame)
-    info = {"columns": source_columns.described([name for name, _ in kinds], [kind for _, kind in kinds])}
+    info = {"columns": source_columns.to_json([name for name, _ in kinds], [kind for _, kind in kinds])}
     return Dataset("loaded", tuple(parts), info).save(store)
 
 
@@ -102,11 +105,11 @@ class Pipeline:
 
     def clean(self, loaded: Result) -> Result:
         """Return the clean rows of a training."""
-        return preprocessor.preprocess(self.store, loaded, preprocessor.Rules.of(self.settings))
+        return preprocessor.preprocess(self.store, loaded, preprocessor.RowRules.of(self.settings))
 
     def fit(self, clean: Result) -> Result:
         """Return features and their spec."""
-        roles = feature_engineering.Roles.of(self.settings)
+        roles = feature_engineering.ColumnRoles.of(self.settings)
         return feature_engineering.fit(self.store, clean, roles, self.settings.features)
 
     def train(self, featured: Result) -> Result:
@@ -115,9 +118,13 @@ class Pipeline:
 
     def evaluate(self, clean: Result, featured: Result, trained: Result) -> Result:
         """Judge a model, beside `stable` if there is one."""
-        stable = None if self.alone else champion.version(self.store, self.registry, trained)
-        against = champion.Rival(version=stable, folder=self.settings.models, timeout=self.settings.model.timeout)
-        return evaluator.evaluate(self.store, clean, featured, trained, evaluator.Gate.of(self.settings), against)
+        stable = None if self.alone else champion.find(self.registry, trained["fingerprint"])
+        against = champion.ChampionOptions(
+            version=stable, folder=self.settings.models, timeout=self.settings.model.timeout
+        )
+        return evaluator.evaluate(
+            self.store, clean, featured, trained, evaluator.QualityGate.of(self.settings), against
+        )
 
     def publish(self, *frames: pd.DataFrame) -> Made:
         """Run all stages of a training, each on what the ones before gave."""
@@ -126,7 +133,7 @@ class Pipeline:
         featured = self.fit(clean)
         trained = self.train(featured)
         evaluated = self.evaluate(clean, featured, trained)
-        place = registry.Place(folder=self.settings.models)
+        place = registry.RegistryOptions(folder=self.settings.models)
         return Made(
             self, loaded, clean, featured, trained, evaluated,
             registry.publish(self.store, featured, trained, evaluated, place),
@@ -162,11 +169,11 @@ class Made:
     def to_score(self, *frames: pd.DataFrame) -> Result:
         """Return the features of rows to score, made by the version's own spec."""
         store = self.pipeline.store
-        rules = preprocessor.Rules.of_spec(self.spec, self.pipeline.settings)
+        rules = preprocessor.RowRules.of_spec(self.spec, self.pipeline.settings)
         return feature_engineering.apply(store, preprocessor.preprocess(store, load(store, *frames), rules), self.spec)
 
-    def scoring(self, **changes: Any) -> inference.Scoring:
+    def scoring(self, **changes: Any) -> inference.InferenceOptions:
         """Return how the version is asked."""
         s = self.pipeline.settings
         asked = {"version": self.version.name, "folder": s.models, "batch_size": 128, "timeout": 30.0}
-        return inference.Scoring.model_validate({**asked, **changes})
+        return inference.InferenceOptions.model_validate({**asked, **changes})

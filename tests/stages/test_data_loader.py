@@ -66,6 +66,7 @@ def test_the_result_is_a_reference_and_says_how_much(
     assert [part.source for part in dataset.partitions] == ["a.csv"]
 
 
+@pytest.mark.integration
 def test_inspecting_and_importing_load_no_heavy_library(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", numbers(1, 3))
     program = (
@@ -140,7 +141,7 @@ def test_a_damaged_or_missing_partition_is_written_again_alone(
     store.local(f"data/loaded/{gone}").unlink()
     assert load(store, source) == first
     assert "does not match its record" in caplog.text
-    assert partitions.broken(store, data_loader.load(store, source, data_loader.inspect(source))) == []
+    assert partitions.find_corrupt(store, data_loader.load(store, source, data_loader.inspect(source))) == []
     assert {name: times(store)[name] for name in whole} == {name: written[name] for name in whole}
     assert times(store)[hurt] != written[hurt]
 
@@ -241,19 +242,20 @@ def test_a_file_that_changed_since_it_was_inspected_is_refused(store: Store, tmp
     assert store.names("data/datasets") == before
 
 
+@pytest.mark.integration
 def test_a_file_that_grows_while_it_is_read_is_refused(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_stream, "BLOCK", 1 << 12)
     path = write(tmp_path / "a.csv", numbers(1, 400_000))
-    real = files.encoded
+    real = files.to_bytes
 
     def encode_and_grow(table: Any) -> bytes:
         with path.open("a") as file:
             file.write("7,x\n")
         return real(table)
 
-    monkeypatch.setattr(files, "encoded", encode_and_grow)
+    monkeypatch.setattr(files, "to_bytes", encode_and_grow)
     assert "changed while it was read" in refused(store, csv(path, partition_rows=1000))
 
 
@@ -269,11 +271,11 @@ def test_whoever_watches_sees_the_files_go_by(store: Store, tmp_path: Path) -> N
     for name in "ab":
         write(tmp_path / f"{name}.csv", numbers(1, 10))
     seen: list[tuple[int, int, str]] = []
-    progress.watch(lambda *step: seen.append(step))
+    progress.set_receiver(lambda *step: seen.append(step))
     try:
         load(store, csv(tmp_path))
     finally:
-        progress.watch(None)
+        progress.set_receiver(None)
     assert seen == [(1, 2, "files, 10 rows"), (2, 2, "files, 20 rows")]
 
 

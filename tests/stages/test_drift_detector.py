@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ai_workflow.stages import drift_detector
-from ai_workflow.stages.label_intake import Labelling
+from ai_workflow.stages.label_intake import LabelJoinerOptions
 from ai_workflow.stages.label_joiner import join
 from ai_workflow.storage.store import Store
 from tests import labeled
@@ -35,8 +35,8 @@ def place(bought: Made, store: Store, monkeypatch: pytest.MonkeyPatch) -> Made:
 def found(store: Store, made: Made, **evaluation: Any) -> dict[str, Any]:
     settings = made.pipeline.settings
     settings = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update=evaluation)})
-    joined = join(store, Labelling.of(settings), NOW)
-    return drift_detector.detect(store, joined, drift_detector.Watched.of(settings))
+    joined = join(store, LabelJoinerOptions.of(settings), NOW)
+    return drift_detector.detect(store, joined, drift_detector.DriftDetectorOptions.of(settings))
 
 
 def ask(store: Store, rows: pd.DataFrame, answers: list[str], **more: Any) -> None:
@@ -50,6 +50,7 @@ def answers(rows: pd.DataFrame) -> list[str]:
     return rows["bought"].tolist()
 
 
+@pytest.mark.integration
 def test_rows_like_those_of_training_show_no_drift(store: Store, place: Made) -> None:
     rows = people(600, seed=5)
     ask(store, rows, answers(rows))
@@ -64,6 +65,7 @@ def test_rows_like_those_of_training_show_no_drift(store: Store, place: Made) ->
     assert drift["prediction"]["psi"] < drift["threshold"]
 
 
+@pytest.mark.integration
 def test_a_column_that_moved_is_named(store: Store, place: Made) -> None:
     rows = people(600, seed=5)
     ask(store, rows.assign(age=rows["age"] + 30, city="Emden"), answers(rows))
@@ -73,6 +75,7 @@ def test_a_column_that_moved_is_named(store: Store, place: Made) -> None:
     assert result["message"].startswith(f"drift in {VERSION}: city (PSI ")
 
 
+@pytest.mark.integration
 def test_of_many_predictions_the_latest_are_looked_at(store: Store, place: Made) -> None:
     rows = people(600, seed=5)
     ask(store, rows.assign(city="Emden"), ["yes"] * 600, at=NOW - 7200)
@@ -94,11 +97,12 @@ def test_a_version_that_was_not_asked_has_no_drift(store: Store, place: Made) ->
     assert found(store, place)["drift"] == {VERSION: nothing}
 
 
+@pytest.mark.integration
 def test_the_answers_of_a_regression_are_compared_as_numbers(spent: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     card = json.loads(spent.file("card.json"))
     held = [answer for _, answer in card["sample"]]
-    same = drift_detector._of_answers(pd.Series([repr(value) for value in held]), card)
-    other = drift_detector._of_answers(pd.Series([repr(value + 40) for value in held]), card)
+    same = drift_detector._prediction_drift(pd.Series([repr(value) for value in held]), card)
+    other = drift_detector._prediction_drift(pd.Series([repr(value + 40) for value in held]), card)
     assert same is not None
     assert other is not None
     assert same.psi < same.threshold(1, 0.05)

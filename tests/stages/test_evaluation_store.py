@@ -30,9 +30,9 @@ def folder(tmp_path: Path) -> Path:
 def evaluate(folder: Path, moment: float = NOW) -> dict[str, Any]:
     store, asked = Store(folder), settings(folder)
     joined = join(store, asked, moment)
-    drifted = drift_detector.detect(store, joined, drift_detector.Watched.of(asked))
+    drifted = drift_detector.detect(store, joined, drift_detector.DriftDetectorOptions.of(asked))
     with trace_context.bound(trace_id=TRACE):
-        return evaluation_store.keep(store, joined, drifted, evaluation_store.Evaluated.of(asked), moment)
+        return evaluation_store.save(store, joined, drifted, evaluation_store.EvaluationStoreOptions.of(asked), moment)
 
 
 def record(folder: Path, version: str = ONE) -> dict[str, Any]:
@@ -40,6 +40,7 @@ def record(folder: Path, version: str = ONE) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.integration
 def test_each_version_has_its_record_labeled_or_not(folder: Path) -> None:
     write(folder, [("a", "yes", at(1)), ("b", "no", at(1))])
     assert evaluate(folder)["message"] == "2 versions evaluated, 1 of them by labels"
@@ -55,6 +56,7 @@ def test_each_version_has_its_record_labeled_or_not(folder: Path) -> None:
     assert (unlabeled["labeled_total"], unlabeled["window"]["accuracy"], unlabeled["last_label"]) == (0, None, None)
 
 
+@pytest.mark.integration
 def test_a_counter_never_falls_and_the_window_tells_what_holds(folder: Path) -> None:
     write(folder, [("a", "yes", at(3)), ("b", "yes", at(3))])
     evaluate(folder)

@@ -42,9 +42,10 @@ def refused(store: Store, *frames: pd.DataFrame, **changes: Any) -> str:
 
 def held(frame: pd.DataFrame) -> np.ndarray:
     """Return which rows the hash of the id holds out."""
-    return split.held_out(pd.DataFrame({ID: frame["person"]}), {"holdout": 0.2})
+    return split.is_holdout(pd.DataFrame({ID: frame["person"]}), {"holdout": 0.2})
 
 
+@pytest.mark.integration
 def test_the_number_of_features_is_told_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.feature_engineering")
     frame = pd.DataFrame({f"x{number}": range(50) for number in range(256)})
@@ -54,6 +55,7 @@ def test_the_number_of_features_is_told_and_logged(store: Store, caplog: pytest.
     assert result["message"] in caplog.text
 
 
+@pytest.mark.integration
 def test_rows_that_are_held_out_do_not_move_the_spec(store: Store) -> None:
     frame = people()
     absurd = frame.copy()
@@ -68,6 +70,7 @@ def test_rows_that_are_held_out_do_not_move_the_spec(store: Store) -> None:
     assert after == before
 
 
+@pytest.mark.integration
 def test_a_value_in_a_training_row_does_move_the_spec(store: Store) -> None:
     frame = people()
     moved = frame.copy()
@@ -94,6 +97,7 @@ def test_features_do_not_depend_on_how_the_rows_are_partitioned(
         assert other["statistics"]["income"][name] == pytest.approx(spec["statistics"]["income"][name], rel=0.02)
 
 
+@pytest.mark.integration
 def test_statistics_are_those_of_the_training_rows(store: Store) -> None:
     frame = people()
     training = frame[~held(frame)]
@@ -106,6 +110,7 @@ def test_statistics_are_those_of_the_training_rows(store: Store) -> None:
     assert spec["statistics"]["income"]["missing"] == training["income"].isna().sum()
 
 
+@pytest.mark.integration
 def test_a_category_that_training_never_saw_has_an_index_of_its_own(store: Store, bought: Made) -> None:
     cities: list[Any] = ["Aachen", "Atlantis", None, "Mu"]
     frame = people(4).assign(city=cities)
@@ -154,10 +159,11 @@ def test_a_missing_value_is_told_apart_only_where_training_saw_one(store: Store)
 def test_target_id_and_free_text_are_no_features(store: Store) -> None:
     frame = people().assign(note=[f"a note on person {number}" for number in range(400)])
     spec, _ = fit(store, frame)
-    assert {"person", "bought", "note"}.isdisjoint(features.inputs(spec))
+    assert {"person", "bought", "note"}.isdisjoint(features.input_columns(spec))
     assert spec["statistics"]["note"]["counts"] == []
 
 
+@pytest.mark.integration
 def test_with_a_timestamp_the_latest_rows_are_held_out(store: Store) -> None:
     frame = people().sample(frac=1, random_state=1).reset_index(drop=True)
     spec, made = fit(store, *parted(frame, 3), timestamp="opened", evaluate={"holdout": 0.25})
@@ -184,6 +190,7 @@ def test_rows_of_one_moment_cannot_be_split_by_time(store: Store) -> None:
     assert "timestamp: null" in said
 
 
+@pytest.mark.integration
 def test_a_class_that_only_the_future_knows_is_an_error(store: Store) -> None:
     frame = people()
     frame.loc[390:, "bought"] = "later"
@@ -192,6 +199,7 @@ def test_a_class_that_only_the_future_knows_is_an_error(store: Store) -> None:
     assert "(10 rows)" in said
 
 
+@pytest.mark.integration
 def test_a_class_that_only_the_holdout_knows_is_a_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     frame = people()
     frame.loc[np.flatnonzero(held(frame))[:3], "bought"] = "rare"
@@ -239,6 +247,7 @@ def test_a_regression_of_what_is_no_number_is_refused_with_the_settings(kind: st
         settings(task="regression", target="spent", schema={"spent": {"type": kind}})
 
 
+@pytest.mark.integration
 def test_scoring_gives_the_features_that_training_gave_for_the_same_rows(bought: Made) -> None:
     store = bought.pipeline.store
     trained = rows(store, bought.featured)
@@ -246,6 +255,7 @@ def test_scoring_gives_the_features_that_training_gave_for_the_same_rows(bought:
     pd.testing.assert_frame_equal(scored, trained.drop(columns=[TARGET, HOLDOUT]))
 
 
+@pytest.mark.integration
 def test_only_a_changed_partition_is_transformed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run, frames = pipeline(store), parted(people(), 4)
     spec = feature_engineering.read_spec(store, run.fit(run.clean(load(store, *frames))))

@@ -15,7 +15,7 @@ import pytest
 
 from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import ID, ROW
-from ai_workflow.errors import AiWorkflowError, StageError, VersionBroken
+from ai_workflow.errors import AiWorkflowError, BrokenVersionError, StageError
 from ai_workflow.features import transform
 from ai_workflow.inference.model_process import ModelProcess
 from ai_workflow.runtime import memory_pressure, progress
@@ -24,6 +24,8 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 from ai_workflow.training import protocol
 from tests.stages.tables import Made, Pipeline, Result, parted, people, rows, settings
+
+pytestmark = pytest.mark.integration
 
 TRACES = ("a3f7b2c1" * 4, "00000001" * 4)
 
@@ -52,7 +54,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     monkeypatch.setattr(subprocess, "Popen", Recorded)
     yield pids
-    progress.watch(None)
+    progress.set_receiver(None)
 
 
 def scored(made: Made, featured: Result, **changes: Any) -> pd.DataFrame:
@@ -129,7 +131,7 @@ def test_more_than_twenty_classes_have_the_probability_of_the_predicted_one_only
     spec = {"classes": names, "id": None}
     part = partitions.Partition("x", "0" * 64, 1, 2, "rows.csv")
     frame = pd.DataFrame({ROW: [1, 2], ID: ["rows.csv:1", "rows.csv:2"]})
-    scoring = inference.Scoring(version="model_v1.0", folder="models", batch_size=1, timeout=1)
+    scoring = inference.InferenceOptions(version="model_v1.0", folder="models", batch_size=1, timeout=1)
     found = inference._to_frame(frame, answers, spec, part, scoring)
     assert [name for name in found if name.startswith("probability_")] == [
         f"probability_{name}" for name in names[:columns]
@@ -179,7 +181,7 @@ def test_answers_that_are_kept_are_used_whatever_the_batch_size_and_the_timeout(
 
 def test_each_partition_is_reported_when_it_is_done(bought: Made, asked: Result, started: list[int]) -> None:
     seen: list[tuple[int, int]] = []
-    progress.watch(lambda done, total, _: seen.append((done, total)))
+    progress.set_receiver(lambda done, total, _: seen.append((done, total)))
     scored(bought, asked)
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert len(started) == 1
@@ -190,14 +192,14 @@ def test_a_model_that_is_killed_ends_the_stage_and_what_was_done_is_kept(
     bought: Made, asked: Result, answered: pd.DataFrame, started: list[int]
 ) -> None:
     forget(bought)
-    progress.watch(lambda done, *_: os.kill(started[0], signal.SIGKILL) if done == 1 else None)
+    progress.set_receiver(lambda done, *_: os.kill(started[0], signal.SIGKILL) if done == 1 else None)
     with pytest.raises(StageError) as caught:
         scored(bought, asked)
     assert "model_v1.0 was killed by signal 9" in str(caught.value)
     assert caught.value.remedy
     assert len(bought.pipeline.store.names("data/scored")) == 2
     assert not alive(started[0])
-    progress.watch(None)
+    progress.set_receiver(None)
     pd.testing.assert_frame_equal(scored(bought, asked), answered)
 
 
@@ -225,7 +227,7 @@ def test_a_model_that_hangs_ends_the_stage_within_its_time(
         os.kill(started[0], signal.SIGSTOP)
         begun.append(time.monotonic())
 
-    progress.watch(stop)
+    progress.set_receiver(stop)
     monkeypatch.setattr(inference, "ModelProcess", SlowToStart)
     with pytest.raises(StageError, match=r"model_v1\.0 did not answer: it made no progress for 2 s") as caught:
         scored(bought, featured, batch_size=rows_at_once, timeout=2)
@@ -244,13 +246,13 @@ def test_a_damaged_model_is_refused_before_anything_reads_it(
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(VersionBroken, match=r"model_v1\.0/model\.txt is damaged"):
+    with pytest.raises(BrokenVersionError, match=r"model_v1\.0/model\.txt is damaged"):
         inference.predict(store, featured, made.scoring())
     assert started == []
 
 
 def test_a_version_that_is_not_there_is_named_with_those_that_are(bought: Made, asked: Result) -> None:
-    with pytest.raises(AiWorkflowError, match=r"no model version 'model_v9\.9'.*there is: model_v1\.0"):
+    with pytest.raises(AiWorkflowError, match=r"model version 'model_v9\.9' not found.*available: model_v1\.0"):
         scored(bought, asked, version="model_v9.9")
 
 
@@ -261,7 +263,7 @@ def test_a_damaged_partition_of_answers_is_made_again(bought: Made, asked: Resul
     part = partitions.Dataset.load(store, before).partitions[0]
     store.local(part.path).write_bytes(b"")
     assert inference.predict(store, asked, bought.scoring()) == before
-    assert partitions.broken(store, before) == []
+    assert partitions.find_corrupt(store, before) == []
     assert ID not in rows(store, before)
 
 
@@ -269,9 +271,11 @@ def test_a_model_that_does_not_fit_into_memory_is_a_broken_version_so_that_a_sma
     bought: Made, asked: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def starved(*_: object) -> None:
-        raise memory_pressure.OutOfMemory("model_v1.0: memory ran out with 8 rows at once", "Train a smaller model")
+        raise memory_pressure.OutOfMemoryError(
+            "model_v1.0: memory ran out with 8 rows at once", "Train a smaller model"
+        )
 
     forget(bought)
     monkeypatch.setattr(ModelProcess, "predict", starved)
-    with pytest.raises(VersionBroken, match=r"memory ran out with 8 rows at once\. Train a smaller model"):
+    with pytest.raises(BrokenVersionError, match=r"memory ran out with 8 rows at once\. Train a smaller model"):
         scored(bought, asked)

@@ -51,7 +51,7 @@ def test_accuracy_is_told_for_each_version_with_its_bounds_and_the_delay_of_its_
     write(tmp_path, [(name, "yes" if number < 90 else "no", at(8)) for number, name in enumerate(ids(0, 100))]
           + [(name, "yes", at(1)) for name in ids(100, 104)])  # fmt: skip
     found = join(store, settings(tmp_path))["standings"]
-    lower, upper = scores.wilson(0.9, 100)
+    lower, upper = scores.wilson_interval(0.9, 100)
     moment = NOW - 8 * HOUR
     assert found[ONE] == {
         "labeled_total": 100,
@@ -124,6 +124,7 @@ def test_predictions_that_are_there_twice_and_labels_that_are_repeated_count_onc
     assert found["standings"][ONE]["label_delay"]["0.9"] == 5 * HOUR, "it was known when it was said first"
 
 
+@pytest.mark.integration
 def test_of_labels_that_differ_the_last_by_time_counts_and_it_is_said(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -142,6 +143,7 @@ def test_of_labels_that_differ_the_last_by_time_counts_and_it_is_said(
     assert "labels differ, as those of p000" in caplog.text
 
 
+@pytest.mark.integration
 def test_a_source_without_moments_says_what_holds_now(store: Store, tmp_path: Path) -> None:
     answered(store)
     asked = settings(tmp_path, evaluation={"time": None})
@@ -210,7 +212,7 @@ def test_a_regression_is_correct_within_its_tolerance(store: Store, tmp_path: Pa
     write(tmp_path, [("a", 1.5, at(1)), ("b", "1.99", at(1)), ("c", 0, at(1))])
     asked = {"task": "regression", "evaluation": {"tolerance": 0.5}}
     assert counts(join(store, settings(tmp_path, **asked))) == (3, 1)
-    with pytest.raises(StageError, match=r"evaluation\.tolerance is not set.*Set it to how far"):
+    with pytest.raises(StageError, match=r"evaluation\.tolerance is not set.*Set it to the largest"):
         join(store, settings(tmp_path, task="regression"))
 
 
@@ -267,6 +269,7 @@ def test_a_label_that_is_no_number_is_rejected_and_counted_where_numbers_are_due
     assert "labels.csv, row 2: the label 'much' is not a number" in caplog.text
 
 
+@pytest.mark.integration
 def test_labels_are_read_by_the_rule_of_the_versions_and_those_of_no_class_count_for_no_prediction(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -321,28 +324,30 @@ def test_labels_come_from_parquet_and_from_a_database_as_well(store: Store, tmp_
     assert counts(join(store, settings(evaluation={"source": sql, "time": "at"}))) == (8, 7), "of p004, 1 comes last"
 
 
+@pytest.mark.integration
 def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spill, "ROWS", 100)
+    monkeypatch.setattr(spill, "MAX_ROWS_IN_MEMORY", 100)
     for start in range(0, 800, 400):
         answered(store, start, start + 400)
     write(tmp_path, [(name, "yes" if number % 4 else "no", at(1)) for number, name in enumerate(ids(0, 600))])
     seen: list[int] = []
-    whole = spill.Buckets.read
+    whole = spill.SpillPartitions.read
 
-    def read(self: spill.Buckets, number: int) -> Any:
+    def read(self: spill.SpillPartitions, number: int) -> Any:
         table = whole(self, number)
         seen.append(table.num_rows)
         return table
 
-    monkeypatch.setattr(spill.Buckets, "read", read)
+    monkeypatch.setattr(spill.SpillPartitions, "read", read)
     found = join(store, settings(tmp_path))
     assert counts(found) == (600, 450)
     assert max(seen) < 200
     assert counts(join(store, settings(tmp_path))) == (600, 450)
 
 
+@pytest.mark.integration
 def test_many_records_become_one_and_nothing_is_lost(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +361,7 @@ def test_many_records_become_one_and_nothing_is_lost(
     assert len([name for name in files if name.endswith(".parquet")]) <= 2 * len(kept(store)), "none is left over"
 
 
+@pytest.mark.integration
 def test_what_an_evaluation_leaves_for_drift_is_let_go_of_after_a_day(store: Store) -> None:
     for hours in range(0, 100, 5):
         answered(store, hours, hours + 5)
@@ -422,6 +428,7 @@ def half_kept(root: Path) -> Store:
     return store
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_between_any_two_writes_it_finds_the_same_when_it_is_done_again(
     stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,7 @@ from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.stages import feature_engineering, preprocessor
-from ai_workflow.stages.preprocessor import Rules
+from ai_workflow.stages.preprocessor import RowRules
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 from tests.stages.tables import Made, Pipeline, Result, load, parted, people, rows, settings
@@ -20,9 +20,9 @@ from tests.stages.tables import Made, Pipeline, Result, load, parted, people, ro
 TRACE = "a3f7b2c1" * 4
 
 
-def rules(**changes: Any) -> Rules:
+def rules(**changes: Any) -> RowRules:
     base: dict[str, Any] = {"id": "id", "target": "y", "reject_limit": 1.0}
-    return Rules.of(settings(**{**base, **changes}))
+    return RowRules.of(settings(**{**base, **changes}))
 
 
 def clean(store: Store, *frames: pd.DataFrame, sources: tuple[str, ...] = (), **changes: Any) -> Result:
@@ -270,7 +270,7 @@ def test_what_a_declared_class_must_be_is_still_checked(store: Store) -> None:
 
 def scoring(store: Store, made: Made, *frames: pd.DataFrame, limit: float = 0.01) -> Result:
     asked = made.pipeline.settings.model_copy(update={"reject_limit": limit})
-    return preprocessor.preprocess(store, load(store, *frames), Rules.of_spec(made.spec, asked))
+    return preprocessor.preprocess(store, load(store, *frames), RowRules.of_spec(made.spec, asked))
 
 
 def test_scoring_needs_no_target_and_ignores_columns_it_does_not_know(store: Store, bought: Made) -> None:
@@ -318,13 +318,13 @@ def test_only_a_changed_partition_is_cleaned_again(store: Store, monkeypatch: py
     sources = ("a.csv", "b.csv", "c.csv")
     before = clean(store, *frames, sources=sources)
     seen: list[str] = []
-    judge = preprocessor._judge_rows
+    judge = preprocessor._clean_rows
 
-    def noted(frame: pd.DataFrame, columns: Any, given: Rules, source: str) -> Any:
+    def noted(frame: pd.DataFrame, columns: Any, given: RowRules, source: str) -> Any:
         seen.append(source)
         return judge(frame, columns, given, source)
 
-    monkeypatch.setattr(preprocessor, "_judge_rows", noted)
+    monkeypatch.setattr(preprocessor, "_clean_rows", noted)
     assert clean(store, *frames, sources=sources)["fingerprint"] == before["fingerprint"]
     assert seen == []
     frames[1].loc[3, "x"] = "2"
@@ -343,5 +343,5 @@ def test_a_damaged_clean_partition_is_made_again_and_that_is_said(
     part.unlink() if damage is None else part.write_bytes(damage)
     after = clean(store, *frames)
     assert after["fingerprint"] == before["fingerprint"]
-    assert partitions.broken(store, after) == []
+    assert partitions.find_corrupt(store, after) == []
     assert f"data/clean/{part.name} does not match its record and is computed again" in caplog.text

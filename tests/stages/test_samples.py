@@ -11,6 +11,8 @@ from ai_workflow.stages import data_loader
 from ai_workflow.storage.store import Store
 from tests.stages.tables import Pipeline
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize(
     ("name", "task", "metric", "least"),

@@ -17,6 +17,8 @@ from ai_workflow.storage.store import Store
 from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
 
+pytestmark = pytest.mark.integration
+
 ONE_THREAD = {"num_threads": 1, "min_data_in_leaf": 5}
 
 
@@ -50,11 +52,11 @@ def test_step_and_loss_are_logged_and_every_step_is_reported(store: Store, caplo
     seen: list[tuple[int, int, str]] = []
     run = pipeline(store)
     made = featured(run)
-    progress.watch(lambda *report: seen.append(report))
+    progress.set_receiver(lambda *report: seen.append(report))
     try:
         trained = run.train(made)
     finally:
-        progress.watch(None)
+        progress.set_receiver(None)
     lines = [record.message for record in caplog.records]
     losses = dict(trained["losses"])
     assert lines[0] == "No checkpoint found, starting from scratch"

@@ -76,7 +76,7 @@ def main(given: dict[str, Any]) -> None:
     logs.setup("INFO", "text")
     if given["module"]:
         protocol.FAMILIES[given["kind"]] = given["module"]
-    progress.watch(lambda done, *_: print(f"step {done}", flush=True))
+    progress.set_receiver(lambda done, *_: print(f"step {done}", flush=True))
     chosen = options(given["kind"], **given["options"])
     print(json.dumps(trainer.train(Store(Path(given["store"])), given["featured"], chosen, BATCH)))
 

@@ -36,7 +36,7 @@ LIMITED = """
     print("rows", train([4096]))
     for hidden in ([30_000, 30_000], [4_500, 4_500]):
         try:
-            memory_pressure.explained(lambda: train(hidden))
+            memory_pressure.wrap_memory_error(lambda: train(hidden))
         except Exception as error:
             print(type(error).__name__, error)
 """
@@ -73,6 +73,6 @@ def test_a_gpu_without_memory_gets_smaller_batches_and_a_network_that_does_not_f
     assert "Data batch size reduced from 60000 to 30000 due to memory pressure" in lines
     [rows] = [int(line.partition(" ")[2]) for line in lines if line.startswith("rows ")]
     assert 8 <= rows < 60_000
-    failed = [line for line in lines if line.startswith("MemoryExhausted CUDA out of memory")]
+    failed = [line for line in lines if line.startswith("MemoryExhaustedError CUDA out of memory")]
     assert len(failed) == 2
     assert all("asked " in line and "GPU 0" in line and "nvidia-smi" in line for line in failed)

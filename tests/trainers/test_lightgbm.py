@@ -38,6 +38,7 @@ def uninterrupted() -> dict[str, tuple[bytes, list[float]]]:
     return found
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("threads", [1, 2])
 def test_another_process_and_another_number_of_threads_give_the_same_bytes(
     tmp_path: Path, threads: int, uninterrupted: dict[str, tuple[bytes, list[float]]]
@@ -48,6 +49,7 @@ def test_another_process_and_another_number_of_threads_give_the_same_bytes(
         assert (tmp_path / f"{kind}.whole-losses").read_text() == repr(losses)
 
 
+@pytest.mark.integration
 def test_a_training_that_goes_on_in_another_process_ends_as_if_it_had_never_stopped(
     tmp_path: Path, uninterrupted: dict[str, tuple[bytes, list[float]]]
 ) -> None:
@@ -61,6 +63,7 @@ def test_a_training_that_goes_on_in_another_process_ends_as_if_it_had_never_stop
         assert (tmp_path / f"{kind}.resume-losses").read_text() == repr(losses[5:])
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_can_stop_again_and_again(kind: str, uninterrupted: dict[str, tuple[bytes, list[float]]]) -> None:
     made = begun(kind)
@@ -349,13 +352,14 @@ def test_memory_that_runs_out_in_lightgbm_is_no_wrong_parameter_and_has_a_remedy
 
     monkeypatch.setattr(lightgbm, "Booster", full)
     with pytest.raises(
-        memory_pressure.OutOfMemory, match=r"memory ran out in LightGBM \(std::bad_alloc\)\. Give .*max_bin"
+        memory_pressure.OutOfMemoryError, match=r"memory ran out in LightGBM \(std::bad_alloc\)\. Give .*max_bin"
     ):
         begun("binary")
-    with pytest.raises(memory_pressure.OutOfMemory, match=r"memory ran out in LightGBM .*num_leaves"):
+    with pytest.raises(memory_pressure.OutOfMemoryError, match=r"memory ran out in LightGBM .*num_leaves"):
         protocol.load("lightgbm", b"tree")
 
 
+@pytest.mark.integration
 def test_answers_that_do_not_fit_are_given_in_blocks_with_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

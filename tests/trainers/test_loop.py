@@ -13,6 +13,8 @@ from ai_workflow.storage.store import Store
 from ai_workflow.training.checkpoints import Checkpoints
 from ai_workflow.training.loop import Progress, Training
 
+pytestmark = pytest.mark.integration
+
 FOLDER = "checkpoints/credit/0123"
 
 

@@ -117,6 +117,7 @@ def test_the_answer_to_a_row_does_not_depend_on_the_rows_beside_it(task: str) ->
     assert predict(x[:0]).shape == whole[:0].shape
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_last_bit(
     task: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -134,10 +135,14 @@ def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_
         if most:
             assert mlp_model.load(model(task))(x).tobytes() == whole.tobytes()
     assert "Data batch size reduced from 128 to 64 due to memory pressure" in caplog.messages
-    with pytest.raises(memory_pressure.OutOfMemory, match=r"with 16 rows at once\. Give .*: trainer\.params\.hidden"):
+    with pytest.raises(
+        memory_pressure.OutOfMemoryError, match=r"with 16 rows at once\. Give .*: trainer\.params\.hidden"
+    ):
         mlp_model.load(model(task))(x)
     monkeypatch.setattr(mlp_model, "unpacked", lambda _: short(feature_inputs.Inputs([], x, x, []), x))
-    with pytest.raises(memory_pressure.OutOfMemory, match=r"while the model was loaded\. Give .*: trainer\.params"):
+    with pytest.raises(
+        memory_pressure.OutOfMemoryError, match=r"while the model was loaded\. Give .*: trainer\.params"
+    ):
         protocol.load("torch_mlp", model(task))
 
 
@@ -163,6 +168,7 @@ def test_a_damaged_file_is_an_error() -> None:
             mlp_model.load(damaged)
 
 
+@pytest.mark.integration
 def test_a_model_answers_from_a_process_of_its_own() -> None:
     with ModelProcess("model_v1.0", "torch_mlp", model(), 30) as process:
         assert process.predict(rows(300)).tolist() == mlp_model.load(model())(rows(300)).tolist()
@@ -170,6 +176,7 @@ def test_a_model_answers_from_a_process_of_its_own() -> None:
         pass
 
 
+@pytest.mark.integration
 def test_without_pytorch_models_answer_and_a_training_says_what_to_install(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(model())

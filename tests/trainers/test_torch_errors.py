@@ -31,7 +31,7 @@ BLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle
 )  # fmt: skip
 def test_memory_of_a_gpu_that_runs_out_names_step_batch_size_and_gpu(text: str, at: Position, problem: str) -> None:
     found = torch_errors.explained(RuntimeError(text), at)
-    assert isinstance(found, memory_pressure.OutOfMemory)
+    assert isinstance(found, memory_pressure.OutOfMemoryError)
     assert found.problem == problem
     assert "nvidia-smi" in found.remedy
     assert "trainer.params.device: cpu" in found.remedy

@@ -120,7 +120,7 @@ def test_a_network_that_does_not_fit_on_a_gpu_is_said_at_its_construction(monkey
 
     monkeypatch.setattr(torch.nn.Module, "to", full)
     with pytest.raises(StageError, match=r"^CUDA out of memory \(asked 2.0 GiB, GPU 0\)\. Lower trainer.params.hidden"):
-        memory_pressure.explained(lambda: begun("binary"))
+        memory_pressure.wrap_memory_error(lambda: begun("binary"))
 
 
 def test_a_failed_gpu_is_one_error_with_the_step(monkeypatch: pytest.MonkeyPatch) -> None:

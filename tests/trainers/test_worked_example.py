@@ -19,6 +19,8 @@ from tests.stages.tables import Pipeline, Result, load, parted, people, rows, se
 from tests.trainers import killed
 from tests.trainers.rows import ROOT, data
 
+pytestmark = pytest.mark.integration
+
 MODULE = "docs.examples.sgd"
 
 

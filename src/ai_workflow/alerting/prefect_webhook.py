@@ -98,4 +98,4 @@ def _trace_id(webhook: _Webhook) -> str:
     try:
         return trace_context.from_traceparent(webhook.traceparent)
     except AiWorkflowError:
-        return trace_context.id_of_run(webhook.flow_run_id) if webhook.flow_run_id else ""
+        return trace_context.trace_id_of_run(webhook.flow_run_id) if webhook.flow_run_id else ""

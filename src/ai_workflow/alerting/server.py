@@ -67,7 +67,7 @@ class Server:
         Raises:
             AiWorkflowError: the address is in use, or the process limit leaves no threads.
         """
-        process_limit.require(_THREADS)
+        process_limit.require_threads(_THREADS)
         _hide_urls_in_logs()
         asyncio.run(self._serve())
 
@@ -87,7 +87,7 @@ class Server:
             access_log=False, server_header=False, limit_concurrency=_MAX_REQUESTS,
             timeout_graceful_shutdown=round(self._relay.answer_seconds) + 1,
         )  # fmt: skip
-        garbage_collection.settle()
+        garbage_collection.tune_for_server()
         try:
             await _Server(config).serve()
         finally:
@@ -131,7 +131,7 @@ def _hide_urls_in_logs() -> None:
     """Keep webhook URLs out of the logs, because a webhook URL is a credential."""
     for name in ("httpx", "httpcore", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logs.take_over()
+    logs.capture_all_output()
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     # The Apprise channel reads these records and includes them in its own errors.
     logging.getLogger("apprise").propagate = False

@@ -149,7 +149,7 @@ def _has_effect(row: Variable, loaded: Loaded, text: str) -> bool:
     if row.is_secret:
         return isinstance(value, Secret) and value.name is not None and variable(value.name) == row.name
     # Overrides of a single run win over variables on purpose.
-    accepted = logs.level(text) if row.key == "logging.level" else _scalar(text)
+    accepted = logs.normalize_level(text) if row.key == "logging.level" else _scalar(text)
     return loaded.origin(row.key) == OVERRIDE or str(value) == text or value == accepted
 
 

@@ -15,7 +15,7 @@ _SHOWN = 3
 _MIDNIGHT = " 00:00:00"
 
 
-class Unfit(ValueError):
+class CellError(ValueError):
     """A value that the source cannot have in this column; the text is the reason, after the column's name."""
 
 
@@ -33,7 +33,7 @@ class Spelling:
 
     def __init__(self, kind: str, known: Iterable[str] = (), missing: Sequence[str] = ()) -> None:
         self.kind, self.known = kind, frozenset(known)
-        self._missing_numbers = numerals.tokens(tuple(missing))
+        self._missing_numbers = numerals.missing_numbers(tuple(missing))
         self._numbers: dict[int | float, set[str | None]] = {}
         self._booleans: dict[bool, set[str | None]] = {}
         for text in self.known:
@@ -54,7 +54,7 @@ class Spelling:
         """Return the text that the source writes for a value; None if the value is missing.
 
         Raises:
-            Unfit: the source has no such values in this column, or tells apart what this type does not.
+            CellError: the source has no such values in this column, or tells apart what this type does not.
         """
         if hasattr(value, "item"):
             value = value.item()
@@ -78,22 +78,22 @@ class Spelling:
         found = by_value.get(value if isinstance(value, bool) else numerals.exact(value), set())
         if len(found) > 1:
             texts = ", ".join(sorted("missing" if text is None else f"'{text}'" for text in found))
-            raise Unfit(f"is {what} that the source writes in several ways ({texts}); send text")
+            raise CellError(f"is {what} that the source writes in several ways ({texts}); send text")
         if found:
             return next(iter(found))
         if self.known and not has_any:
-            raise Unfit(f"is {what}, and the source has other values there ({self._some()}); send text")
+            raise CellError(f"is {what}, and the source has other values there ({self._some()}); send text")
         return json_text(value) if isinstance(value, bool) else numerals.text(value)
 
     def _of_moment(self, value: datetime) -> str | None:
         found = sorted(text for text in self.known if _moment(text) == value)
         if len(found) > 1:
-            raise Unfit(f"is a date that the source writes in several ways ({', '.join(found)})")
+            raise CellError(f"is a date that the source writes in several ways ({', '.join(found)})")
         return found[0] if found else moment_text(value)
 
     def _as_number(self, value: Any) -> str | None:
         if isinstance(value, bool | datetime):
-            raise Unfit("is not a number, as the source has there")
+            raise CellError("is not a number, as the source has there")
         if not isinstance(value, str):
             is_missing = float(value) in self._missing_numbers
             return None if is_missing else numerals.text(value)
@@ -103,7 +103,7 @@ class Spelling:
             return repr(float(word))
         number = numerals.exact(value)
         if number is None:
-            raise Unfit("is not a number, as the source has there")
+            raise CellError("is not a number, as the source has there")
         return None if float(number) in self._missing_numbers else numerals.text(number)
 
     def _some(self) -> str:
@@ -132,7 +132,7 @@ def _as_boolean(value: Any) -> str | None:
     if not word:
         return None
     if isinstance(value, datetime) or word not in (*TRUE_WORDS, *FALSE_WORDS):
-        raise Unfit("is not true or false")
+        raise CellError("is not true or false")
     return str(word in TRUE_WORDS)
 
 
@@ -141,7 +141,7 @@ def _as_moment(value: Any) -> str | None:
     if isinstance(value, str) and not value.strip():
         return None
     if moment is None:
-        raise Unfit("is not a date (ISO 8601)")
+        raise CellError("is not a date (ISO 8601)")
     return moment_text(moment)
 
 

@@ -6,14 +6,14 @@ A version that was published before specs had `cells` has no missing tokens and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from ai_workflow.config.settings import Column, ConfigModel, TableSource
 from ai_workflow.datasets import coercion, numerals, source_columns
-from ai_workflow.datasets.category_spelling import Spelling, Unfit, json_text
+from ai_workflow.datasets.category_spelling import CellError, Spelling, json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ TEXT = "string"
 _NUMERIC = ("integer", "number")
 
 
-class Cells(ConfigModel):
+class CellRules(ConfigModel):
     """What a source declares about all its cells, and the kind of each of its columns.
 
     Args:
@@ -38,19 +38,19 @@ class Cells(ConfigModel):
     target: Column | None = None
 
     @classmethod
-    def of_source(cls, source: TableSource) -> Cells:
+    def of_source(cls, source: TableSource) -> CellRules:
         """Return the rule that a source declares."""
         return cls(missing=source.missing, strip=source.strip)
 
     @classmethod
-    def of_spec(cls, spec: dict[str, Any]) -> Cells:
+    def of_spec(cls, spec: Mapping[str, Any]) -> CellRules:
         """Return the rule of a version."""
         return cls.model_validate(spec.get("cells") or {})
 
     @property
     def numbers(self) -> frozenset[float]:
         """The missing tokens that are numbers: each spelling of them is missing in a column of numbers."""
-        return numerals.tokens(self.missing)
+        return numerals.missing_numbers(self.missing)
 
     @property
     def tokens(self) -> frozenset[str]:
@@ -72,7 +72,7 @@ class Cells(ConfigModel):
 
 
 def clean(
-    values: pd.Series, column: Column, cells: Cells, spelling: Spelling
+    values: pd.Series, column: Column, cells: CellRules, spelling: Spelling
 ) -> tuple[pd.Series, list[coercion.Finding]]:
     """Return the clean values of raw cells, and the rows that are rejected with the reasons.
 
@@ -97,7 +97,7 @@ def clean(
 
 
 def of_json(
-    sent: Sequence[Any], column: Column, cells: Cells, spelling: Spelling
+    sent: Sequence[Any], column: Column, cells: CellRules, spelling: Spelling
 ) -> tuple[pd.Series, list[coercion.Finding]]:
     """Return the clean values of cells as JSON has them, and the rows that are rejected with the reasons.
 
@@ -117,7 +117,7 @@ def of_json(
     for number, value in enumerate(sent):
         try:
             texts.append(cell(value, column, spelling))
-        except Unfit as error:
+        except CellError as error:
             unfit.setdefault(str(error), []).append(number)
             texts.append(None)
     read, findings = clean(pd.Series(texts, dtype="str"), column, cells, spelling)
@@ -129,7 +129,7 @@ def cell(value: Any, column: Column, spelling: Spelling) -> str | None:
     """Return the text of a cell that JSON holds as a single value; None if it is missing.
 
     Raises:
-        Unfit: the source cannot have such a value in the category.
+        CellError: the source cannot have such a value in the category.
     """
     if isinstance(value, str) or value is None:
         return value
@@ -150,7 +150,7 @@ def _is_foreign(values: pd.Series, column: Column, spelling: Spelling) -> bool:
     return not (kind in _NUMERIC and (spelling.kind in _NUMERIC or column.type in _NUMERIC))
 
 
-def _tidy(values: pd.Series, cells: Cells, kind: str) -> pd.Series:
+def _tidy(values: pd.Series, cells: CellRules, kind: str) -> pd.Series:
     """Return values without spaces and tokens, as the loader of the training source does for a kind of column."""
     import pandas as pd
     import pyarrow as pa
@@ -161,7 +161,7 @@ def _tidy(values: pd.Series, cells: Cells, kind: str) -> pd.Series:
         return values
     text = pa.chunked_array([pa.Array.from_pandas(values, type=pa.string())])
     missing = () if kind in ("boolean", "datetime") else cells.missing
-    tidied = source_columns.tidy(text, "string", source_columns.Missing(missing, cells.strip))
+    tidied = source_columns.normalize(text, "string", source_columns.MissingRules(missing, cells.strip))
     tidied = tidied.to_pandas().astype("str").set_axis(values.index)
     if cells.numbers and kind in _NUMERIC:
         numbers = coercion.coerce(tidied, Column(type="number", nullable=True))[0]
@@ -187,7 +187,7 @@ def _spelled(values: pd.Series, spelling: Spelling) -> tuple[pd.Series, list[coe
     for value in values.dropna().unique().tolist():
         try:
             texts[value] = spelling.text(value)
-        except Unfit as error:
+        except CellError as error:
             unfit.setdefault(str(error), []).append(value)
     return values.map(texts).astype("str"), [(reason, values.isin(those)) for reason, those in unfit.items()]
 

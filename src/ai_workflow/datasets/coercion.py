@@ -190,7 +190,7 @@ _READERS = {
 }
 
 
-def signs(values: pd.Series) -> dict[str, int]:
+def count_type_evidence(values: pd.Series) -> dict[str, int]:
     """Return counts of the values of an undeclared text column: present, number, whole, distinct and date."""
     present = values.dropna()
     as_number, findings = _numbers(present, Column(type="number", nullable=True))
@@ -212,7 +212,7 @@ def signs(values: pd.Series) -> dict[str, int]:
     return counts
 
 
-def told_by(parts: list[dict[str, int]], limit: float) -> Column:
+def infer_column(parts: list[dict[str, int]], limit: float) -> Column:
     """Return the column that the signs of all partitions speak for.
 
     Args:

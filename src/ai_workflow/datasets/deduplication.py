@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.datasets import fingerprint, hashing, parquet, partitions, quarantine
-from ai_workflow.datasets.partitions import ID, ROW, Partition
+from ai_workflow.datasets.partitions import ID, ROW, Partition, PartitionRecord
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.storage.store import Store
 
@@ -16,26 +16,35 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+class CleanedRecord(TypedDict):
+    """A `CleanPartition` as JSON."""
+
+    part: PartitionRecord
+    rejected: PartitionRecord | None
+    present: dict[str, int]
+
+
 @dataclass(frozen=True, slots=True)
-class Cleaned:
+class CleanPartition:
     """What became of one loaded partition: its good rows, its rejected ones, and how many values each column has."""
 
     part: Partition
     rejected: Partition | None
     present: dict[str, int]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CleanedRecord:
         """Return it as JSON types."""
-        return asdict(self)
+        rejected = self.rejected.to_json() if self.rejected else None
+        return {"part": self.part.to_json(), "rejected": rejected, "present": self.present}
 
     @classmethod
-    def from_json(cls, body: dict[str, Any]) -> Cleaned:
+    def from_json(cls, body: CleanedRecord) -> CleanPartition:
         """Return what `to_json` was made from."""
         rejected = Partition(**body["rejected"]) if body["rejected"] else None
         return cls(Partition(**body["part"]), rejected, body["present"])
 
 
-def without(store: Store, cleaned: list[Cleaned], id_column: str | None) -> list[Cleaned]:
+def drop_duplicates(store: Store, cleaned: list[CleanPartition], id_column: str | None) -> list[CleanPartition]:
     """Return the partitions without rows seen before; only those that hold such rows are written again.
 
     Rows are compared by a 64-bit hash (8 bytes a row in memory): at 10 million rows the chance of one false
@@ -74,10 +83,10 @@ def _hashes(store: Store, part: Partition, by_id: bool) -> np.ndarray:
             [pd.util.hash_pandas_object(frame.drop(columns=[ROW, ID]), index=False).to_numpy() for frame in frames]
         )
 
-    return memory_pressure.fitting(of_rows, part.rows)
+    return memory_pressure.with_smaller_batches(of_rows, part.rows)
 
 
-def _drop(store: Store, body: Cleaned, repeats: np.ndarray, id_column: str | None) -> Cleaned:
+def _drop(store: Store, body: CleanPartition, repeats: np.ndarray, id_column: str | None) -> CleanPartition:
     import numpy as np
 
     part, rejected = body.part, body.rejected
@@ -86,18 +95,18 @@ def _drop(store: Store, body: Cleaned, repeats: np.ndarray, id_column: str | Non
         "unique", code, part.sha256, rejected.sha256 if rejected else None, np.flatnonzero(repeats).tolist()
     )
 
-    def compute(stem: str) -> dict[str, Any]:
-        def parted(at_once: int) -> Cleaned:
+    def compute(stem: str) -> CleanedRecord:
+        def parted(at_once: int) -> CleanPartition:
             away = [partitions.table(store, rejected)] if rejected else []
             name = id_column or "(whole row)"
             good = _good_rows(store, part, repeats, name, away, at_once)
             kept = partitions.write(store, f"{stem}-00000.parquet", good, part.source)
             both = partitions.write(store, f"{stem}-rejected.parquet", away, part.source)
-            return Cleaned(kept, both, body.present)
+            return CleanPartition(kept, both, body.present)
 
-        return memory_pressure.fitting(parted, part.rows).to_json()
+        return memory_pressure.with_smaller_batches(parted, part.rows).to_json()
 
-    return Cleaned.from_json(partitions.remembered(store, "clean", key, compute))
+    return CleanPartition.from_json(partitions.cached(store, "clean", key, compute))
 
 
 def _good_rows(
@@ -112,4 +121,4 @@ def _good_rows(
         start += len(frame)
         if rows.any():
             away.append(quarantine.table(frame, [(name, "repeats an earlier row", rows)], part.source))
-        yield parquet.tabled(frame[~rows].reset_index(drop=True))
+        yield parquet.to_table(frame[~rows].reset_index(drop=True))

@@ -40,7 +40,7 @@ def text(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < _LARGE else repr(value)
 
 
-def tokens(texts: tuple[str, ...]) -> frozenset[float]:
+def missing_numbers(texts: tuple[str, ...]) -> frozenset[float]:
     """Return the numbers among texts that stand for missing."""
     values = [exact(text) for text in texts if not is_code(text)]
     return frozenset(float(value) for value in values if value is not None)

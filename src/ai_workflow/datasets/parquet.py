@@ -22,7 +22,7 @@ _WRITER_TAKES = 8 << 20
 _FORM: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 
 
-def tabled(frame: pd.DataFrame) -> pa.Table:
+def to_table(frame: pd.DataFrame) -> pa.Table:
     """Return a frame as the table that is written."""
     import pyarrow as pa
 
@@ -30,16 +30,16 @@ def tabled(frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
 
 
-def encoded(table: pa.Table) -> bytes:
+def to_bytes(table: pa.Table) -> bytes:
     """Return a table as a Parquet file; the same rows give the same bytes, however they are chunked."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
-    put([table], sink)
+    write([table], sink)
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-def put(tables: Iterable[pa.Table], sink: Any) -> int:
+def write(tables: Iterable[pa.Table], sink: Any) -> int:
     """Write tables as one Parquet file, each row group as soon as it is full, and return how many rows there are."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -69,7 +69,7 @@ def _put_group(writer: Any, table: pa.Table) -> None:
     writer.write_table(table.combine_chunks())
 
 
-def frame(table: pa.Table) -> pd.DataFrame:
+def to_frame(table: pa.Table) -> pd.DataFrame:
     """Return a table as a frame with a fresh index; whole numbers with gaps stay whole numbers."""
     import pandas as pd
     import pyarrow as pa
@@ -97,7 +97,7 @@ def batches(file: IO[bytes], rows: int, columns: list[str] | None = None) -> Ite
 
 
 @contextlib.contextmanager
-def opened(store: Store, path: str) -> Iterator[IO[bytes]]:
+def open_file(store: Store, path: str) -> Iterator[IO[bytes]]:
     """Open a file of the store to read it within the context.
 
     Raises:

@@ -23,7 +23,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedRows:
     """The rejected rows of a run: how many, what was wrong with most of them, and the file that holds them."""
 
     rows: int
@@ -50,13 +50,13 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
             )
             lines.append((source, int(record[ROW]), column, _text(record.get(column)), reason, text))
     lines.sort(key=lambda line: (line[1], line[2]))
-    return parquet.tabled(pd.DataFrame(lines, columns=list(COLUMNS)))
+    return parquet.to_table(pd.DataFrame(lines, columns=list(COLUMNS)))
 
 
-def gather(store: Store, parts: list[Partition]) -> Rejected:
+def write_report(store: Store, parts: list[Partition]) -> RejectedRows:
     """Write the rejected rows of all partitions as one CSV under `quarantine/<trace_id>/`, and count them."""
     if not parts:
-        return Rejected(0, "", None)
+        return RejectedRows(0, "", None)
     rows = 0
     reasons: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], str] = {}
@@ -74,7 +74,7 @@ def gather(store: Store, parts: list[Partition]) -> Rejected:
         f"{count}x {column} {reason} (first: {first[column, reason]})"
         for (column, reason), count in reasons.most_common(_SHOWN)
     )
-    return Rejected(rows, f"{summary}; all of them in {store.url(pending.ref.path)}", pending.ref)
+    return RejectedRows(rows, f"{summary}; all of them in {store.url(pending.ref.path)}", pending.ref)
 
 
 def _text(value: Any) -> str:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["string", "integer", "number", "boolean", "datetime"]
 # A column without a single value fits every kind.
-Found = Kind | Literal["unknown"]
+DetectedKind = Kind | Literal["unknown"]
 
 
-class Missing(NamedTuple):
+class MissingRules(NamedTuple):
     """Which values read as missing, and whether text is stripped first."""
 
     tokens: tuple[str, ...]
@@ -48,7 +48,7 @@ def check_names(names: Sequence[str], where: str) -> None:
         )
 
 
-def kind_of(data_type: pa.DataType, name: str, where: str) -> Found:
+def kind_of(data_type: pa.DataType, name: str, where: str) -> DetectedKind:
     """Return what the values of an Arrow type become.
 
     Raises:
@@ -60,7 +60,7 @@ def kind_of(data_type: pa.DataType, name: str, where: str) -> Found:
     plain = data_type.storage_type if isinstance(data_type, pa.BaseExtensionType) else data_type
     if types.is_dictionary(plain):
         return kind_of(plain.value_type, name, where)
-    kinds: tuple[tuple[Found, tuple[str, ...]], ...] = (
+    kinds: tuple[tuple[DetectedKind, tuple[str, ...]], ...] = (
         ("string", ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "time")),
         ("integer", ("integer",)),
         ("number", ("floating", "decimal", "duration")),
@@ -76,7 +76,7 @@ def kind_of(data_type: pa.DataType, name: str, where: str) -> Found:
     )
 
 
-def common(kinds: Iterable[Found]) -> Found | None:
+def common_kind(kinds: Iterable[DetectedKind]) -> DetectedKind | None:
     """Return the kind that can hold the values of all kinds; none if there is no such."""
     found = set(kinds) - {"unknown"}
     if len(found) <= 1:
@@ -84,7 +84,7 @@ def common(kinds: Iterable[Found]) -> Found | None:
     return "number" if found == {"integer", "number"} else None
 
 
-def arrow(kind: Found) -> pa.DataType:
+def arrow_type(kind: DetectedKind) -> pa.DataType:
     """Return the Arrow type of a kind; datetimes are in UTC, without a zone."""
     import pyarrow as pa
 
@@ -92,7 +92,7 @@ def arrow(kind: Found) -> pa.DataType:
     return types.get(kind, pa.string())
 
 
-def tidy(column: pa.ChunkedArray, kind: Found, missing: Missing) -> pa.ChunkedArray:
+def normalize(column: pa.ChunkedArray, kind: DetectedKind, missing: MissingRules) -> pa.ChunkedArray:
     """Return a column as its kind, with nulls for what is missing: empty text, the tokens, and numbers that are none.
 
     Raises:
@@ -107,7 +107,7 @@ def tidy(column: pa.ChunkedArray, kind: Found, missing: Missing) -> pa.ChunkedAr
         tokens = {"", *(token.strip() if missing.strip else token for token in missing.tokens)}
         absent = pc.is_in(values, value_set=pa.array(sorted(tokens), pa.string()))
     elif kind in ("integer", "number"):
-        tokens = pa.array(sorted(numerals.tokens(missing.tokens)), pa.float64())
+        tokens = pa.array(sorted(numerals.missing_numbers(missing.tokens)), pa.float64())
         absent = pc.is_in(pc.cast(values, pa.float64(), safe=False), value_set=tokens)
         absent = pc.or_(absent, pc.is_nan(values)) if kind == "number" else absent
     else:
@@ -117,19 +117,19 @@ def tidy(column: pa.ChunkedArray, kind: Found, missing: Missing) -> pa.ChunkedAr
     return pc.if_else(pc.fill_null(absent, True), pa.scalar(None, values.type), values)
 
 
-def numbered(columns: dict[str, pa.ChunkedArray], rows: pa.Array) -> pa.Table:
+def with_row_numbers(columns: dict[str, pa.ChunkedArray], rows: pa.Array) -> pa.Table:
     """Return a table of the columns with their row numbers in front."""
     import pyarrow as pa
 
     return pa.table({ROW: rows, **columns})
 
 
-def kinds_of(table: pa.Table) -> list[tuple[str, Found]]:
+def kinds_of(table: pa.Table) -> list[tuple[str, DetectedKind]]:
     """Return the names and kinds of the columns of a numbered table."""
     return [(field.name, kind_of(field.type, field.name, "")) for field in table.schema if field.name != ROW]
 
 
-def described(names: Sequence[str], kinds: Sequence[Found]) -> list[dict[str, str]]:
+def to_json(names: Sequence[str], kinds: Sequence[DetectedKind]) -> list[dict[str, str]]:
     """Return the columns as JSON; one without any value is told as text."""
     return [
         {"name": name, "type": "string" if kind == "unknown" else kind} for name, kind in zip(names, kinds, strict=True)
@@ -144,7 +144,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def _cast(values: pa.ChunkedArray, kind: Found) -> pa.ChunkedArray:
+def _cast(values: pa.ChunkedArray, kind: DetectedKind) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -157,7 +157,7 @@ def _cast(values: pa.ChunkedArray, kind: Found) -> pa.ChunkedArray:
         # By their text: Arrow rounds decimals wrongly, and a float32 stands for the shortest decimal that it holds.
         values = (values.cast(pa.float32()) if pa.types.is_float16(values.type) else values).cast(pa.string())
     # A float holds whole numbers beyond 2**53 only roughly, which is what `number` means.
-    return values.cast(arrow(kind), safe=kind != "number")
+    return values.cast(arrow_type(kind), safe=kind != "number")
 
 
 def _is_narrow(data_type: pa.DataType) -> bool:

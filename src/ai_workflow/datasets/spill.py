@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Rows that are in memory at once, about; and how many files may be open.
-ROWS, MOST = 250_000, 128
+MAX_ROWS_IN_MEMORY, MAX_PARTITIONS = 250_000, 128
 _MARKS = 1 << 25
 
 
-def hashes(keys: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def hash_keys(keys: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return (n,) uint64, the same for the same text in every process."""
     import pandas as pd
 
@@ -27,12 +27,12 @@ def hashes(keys: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return found
 
 
-def count_for(rows: int) -> int:
+def partition_count(rows: int) -> int:
     """Return into how many buckets so many rows are parted."""
-    return min(MOST, max(1, -(-rows // ROWS)))
+    return min(MAX_PARTITIONS, max(1, -(-rows // MAX_ROWS_IN_MEMORY)))
 
 
-class Buckets:
+class SpillPartitions:
     """Tables of one schema in temporary files without a name: whatever ends the process, nothing of them is left.
 
     Args:
@@ -46,7 +46,7 @@ class Buckets:
         self._files: list[IO[bytes] | None] = [None] * count
         self._writers: list[Any] = [None] * count
 
-    def __enter__(self) -> Buckets:
+    def __enter__(self) -> SpillPartitions:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -69,7 +69,7 @@ class Buckets:
         if self.count == 1:
             self._write(0, table)
             return
-        numbers = (hashes(table.column(0)) if hashed is None else hashed) % np.uint64(self.count)
+        numbers = (hash_keys(table.column(0)) if hashed is None else hashed) % np.uint64(self.count)
         order = np.argsort(numbers, kind="stable")
         table, starts = table.take(order), np.searchsorted(numbers[order], np.arange(self.count + 1))
         for number in range(self.count):
@@ -110,7 +110,7 @@ class Buckets:
             yield pa.Table.from_batches([batch])
 
 
-class Marks:
+class BloomFilter:
     """Remembers hashes in 32 MiB, however many they are: it never forgets one, and may take another for it."""
 
     def __init__(self) -> None:

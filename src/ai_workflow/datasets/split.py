@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.datasets import hashing, partitions
 from ai_workflow.datasets.partitions import ID, Dataset
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 # Keys of the row hash (16 characters): holdout and validation must not depend on each other.
 _HOLDOUT, _VALIDATION = "aiw-holdout-0001", "aiw-validate-001"
+
+
+class SplitRule(TypedDict):
+    """Which rows are held out: a share by the hash of the id, or all from `cutoff` (ISO 8601, UTC) on."""
+
+    holdout: float
+    timestamp: str | None
+    cutoff: str | None
 
 
 def cutoff(store: Store, clean: Dataset, timestamp: str, holdout: float) -> str:
@@ -40,7 +48,7 @@ def cutoff(store: Store, clean: Dataset, timestamp: str, holdout: float) -> str:
     return pd.Timestamp(at).isoformat()
 
 
-def held_out(frame: pd.DataFrame, split: dict[str, Any]) -> np.ndarray:
+def is_holdout(frame: pd.DataFrame, split: SplitRule) -> np.ndarray:
     """Return a boolean for each row of a clean frame.
 
     Args:
@@ -50,17 +58,17 @@ def held_out(frame: pd.DataFrame, split: dict[str, Any]) -> np.ndarray:
     import numpy as np
     import pandas as pd
 
-    if split.get("cutoff"):
-        return np.asarray(frame[split["timestamp"]] >= pd.Timestamp(split["cutoff"]), dtype=bool)
-    return below(frame[ID], split["holdout"], _HOLDOUT)
+    if start := split.get("cutoff"):
+        return np.asarray(frame[split["timestamp"]] >= pd.Timestamp(start), dtype=bool)
+    return is_below_share(frame[ID], split["holdout"], _HOLDOUT)
 
 
-def for_validation(ids: pd.Series, share: float) -> np.ndarray:
+def is_validation(ids: pd.Series, share: float) -> np.ndarray:
     """Return a boolean for each training row: whether early stopping watches it."""
-    return below(ids, share, _VALIDATION)
+    return is_below_share(ids, share, _VALIDATION)
 
 
-def below(ids: pd.Series, share: float, key: str) -> np.ndarray:
+def is_below_share(ids: pd.Series, share: float, key: str) -> np.ndarray:
     """Return whether the hash of each id, as a number in [0, 1), is below the share."""
     import numpy as np
 

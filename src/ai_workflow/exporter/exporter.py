@@ -82,7 +82,7 @@ class Exporter:
         Raises:
             AiWorkflowError: the address is in use or not local, or the process limit leaves no threads.
         """
-        process_limit.require(_THREADS)
+        process_limit.require_threads(_THREADS)
         # Blocked in all threads, so that `sigwait` below receives the signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
@@ -118,7 +118,7 @@ def main(pipeline: Path | None, store: str | None, environment: str | None, host
     if store:
         Store(store).require(exists=False)
     logs.setup(settings.logging.level, settings.logging.format)
-    logs.take_over()
+    logs.capture_all_output()
     Exporter(settings, os.environ).run(host, port)
 
 

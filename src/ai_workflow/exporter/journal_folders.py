@@ -69,7 +69,7 @@ class LocalFolders:
             # Before the listing, so that a later file counts as another change.
             self._remember(trace_id, changed)
             with contextlib.suppress(OSError):
-                yield trace_id, journal.in_order(os.listdir(f"{self._root}/{trace_id}"))  # noqa: PTH208
+                yield trace_id, journal.sort_names(os.listdir(f"{self._root}/{trace_id}"))  # noqa: PTH208
 
     def mark_changed(self, trace_id: str) -> None:
         """Report a folder as changed at the next collection as well."""
@@ -143,7 +143,7 @@ class ObjectFolders:
             return folders
         present = set(filter(_TRACE_ID.match, self._store.names(journal.FOLDER)))
         trace_ids = sorted((present - self._counts.keys()) | (present & watched))
-        return {name: journal.in_order(self._store.names(f"{journal.FOLDER}/{name}")) for name in trace_ids}
+        return {name: journal.sort_names(self._store.names(f"{journal.FOLDER}/{name}")) for name in trace_ids}
 
     def _all(self) -> dict[str, list[str]]:
         folders: dict[str, list[str]] = {}
@@ -151,4 +151,4 @@ class ObjectFolders:
             trace_id, name = path.split("/")[-2:]
             if _TRACE_ID.match(trace_id):
                 folders.setdefault(trace_id, []).append(name)
-        return {trace_id: journal.in_order(names) for trace_id, names in folders.items()}
+        return {trace_id: journal.sort_names(names) for trace_id, names in folders.items()}

@@ -85,7 +85,7 @@ class JournalSource:
 
     def _update_single_run(self, trace_id: str, names: list[str], trace: _Trace) -> bool:
         """Update from a trace with one ended run; only stage events that change a metric are read."""
-        self._read(trace_id, [name for name in names if journal.parts(name)[0] in _RUN_EVENTS], trace.events)
+        self._read(trace_id, [name for name in names if journal.parse_name(name)[0] in _RUN_EVENTS], trace.events)
         runs, _ = fold(event for event in trace.events.values() if event)
         if len(runs) != 1 or not runs[0].ended:
             # The trace is damaged, or has nested runs.
@@ -93,7 +93,7 @@ class JournalSource:
         runs[0].failed_stage = next(
             (
                 stage
-                for stage, status in map(journal.parts, reversed(names))
+                for stage, status in map(journal.parse_name, reversed(names))
                 if status == journal.ERROR and stage != journal.RUN
             ),
             "",
@@ -107,7 +107,7 @@ class JournalSource:
         """Return the last event of each stage for each metric, unless the metric has a later value."""
         last: dict[tuple[str, str], str] = {}
         for name in names:
-            stage, status = journal.parts(name)
+            stage, status = journal.parse_name(name)
             if stage not in _RUN_EVENTS and status not in (journal.STARTED, journal.SKIPPED):
                 last |= {(stage, metric): name for metric, statuses in _UPDATED_BY.items() if status in statuses}
         relevant = {
@@ -206,7 +206,7 @@ def _without_clock_skew(event: Event) -> Event:
 
 def _is_single_run(names: list[str]) -> bool:
     """Return whether a trace has exactly one run, with start and end, and no recovery."""
-    parts = list(map(journal.parts, names))
+    parts = list(map(journal.parse_name, names))
     run_events = [part for part in parts if part[0] in _RUN_EVENTS]
     first, last = parts[:1], parts[-1:]
     is_complete = first == [(journal.RUN, journal.STARTED)] and last[0][0] == journal.RUN

@@ -16,7 +16,7 @@ def is_gone(store: Store, run: Run) -> bool | None:
     A held lock proves that the process is alive. A free lock proves that its holder is gone if the holder was on this
     host; containers of a host share the boot id.
     """
-    lock = run_lock.look(store, run.id) if run.id else run_lock.Lock(held=False)
+    lock = run_lock.status(store, run.id) if run.id else run_lock.LockStatus(held=False)
     if lock.held:
         return False
     here = socket.gethostname()
@@ -25,4 +25,4 @@ def is_gone(store: Store, run: Run) -> bool | None:
             return True
         return None
     # Without a lock record, check the process id of the last event.
-    return not journal.alive(run.last_event) if run.last_event.host == here else None
+    return not journal.is_alive(run.last_event) if run.last_event.host == here else None

@@ -8,7 +8,7 @@ from datetime import datetime
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.exporter.failures import Failures
 from ai_workflow.exporter.samples import Sample
-from ai_workflow.registry.change_log import State, numbers
+from ai_workflow.registry.change_log import State, parse_version
 from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.storage.store import Store
 
@@ -64,7 +64,7 @@ class RegistrySource:
         """Return the exported versions of a pipeline; None if its registry cannot be read."""
         if pipeline not in self._states:
             return None if pipeline in self._pipelines else set()
-        newest = sorted(self._versions[pipeline], key=numbers)[-MAX_VERSIONS:]
+        newest = sorted(self._versions[pipeline], key=parse_version)[-MAX_VERSIONS:]
         return {*newest, *self._versions[pipeline].keys() & set(self._states[pipeline].aliases.values())}
 
     def _pipeline_samples(self, pipeline: str) -> list[Sample]:
@@ -84,7 +84,7 @@ class RegistrySource:
             return
         registry = Registry(self._store, folder)
         state, previous = registry.state(), self._versions.get(pipeline, {})
-        names = [name for name in registry.names() if state.tells_of(name)]
+        names = [name for name in registry.names() if state.is_published(name)]
         # Manifests are immutable.
         versions = {name: previous.get(name) or self._version(f"{folder}/{name}/{MANIFEST}") for name in names}
         self._versions[pipeline] = {name: version for name, version in versions.items() if version}

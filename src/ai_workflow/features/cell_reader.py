@@ -9,27 +9,29 @@ from typing import TYPE_CHECKING, Any
 from ai_workflow import json_text
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import cells
-from ai_workflow.datasets.category_spelling import Spelling, Unfit
-from ai_workflow.datasets.cells import Cells
+from ai_workflow.datasets.category_spelling import CellError, Spelling
+from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.coercion import Finding
 from ai_workflow.features import transform
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ai_workflow.features.spec import FeatureSpec
+
 _MAX_SHOWN = 60
 
 
-class Reader:
+class CellReader:
     """The columns that a version's features are made of, and the way to read them.
 
     Args:
         spec: the feature spec.
     """
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self.cells = Cells.of_spec(spec)
-        self.columns = {name: Column(**spec["schema"][name]) for name in transform.inputs(spec)}
+    def __init__(self, spec: FeatureSpec) -> None:
+        self.cells = CellRules.of_spec(spec)
+        self.columns = {name: Column(**spec["schema"][name]) for name in transform.input_columns(spec)}
         self._spec = spec
 
     @cached_property
@@ -52,7 +54,7 @@ class Reader:
         if not isinstance(value, str):
             try:
                 value = self.spellings[name].text(value)
-            except Unfit:
+            except CellError:
                 return False
         text = value.strip() if self.cells.strip and value is not None else value
         return text in self.known[name]
@@ -87,7 +89,7 @@ class Reader:
         return pd.DataFrame(typed), problems
 
 
-def known(spec: dict[str, Any]) -> dict[str, frozenset[str]]:
+def known(spec: FeatureSpec) -> dict[str, frozenset[str]]:
     """Return the values of each category of a spec that training saw, and those that the schema allows."""
     found = {
         name: {*declared["allowed"]} if declared.get("allowed") else set()

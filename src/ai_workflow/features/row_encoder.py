@@ -18,8 +18,9 @@ from typing import Any
 from ai_workflow.config.settings import Column
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.features import transform
-from ai_workflow.features.cell_reader import Reader
-from ai_workflow.features.row_values import Unsure, limits, reader
+from ai_workflow.features.cell_reader import CellReader
+from ai_workflow.features.row_values import UnsupportedValueError, limits, reader
+from ai_workflow.features.spec import Feature, FeatureSpec
 
 Row = dict[str, Any]
 _NAN = math.nan
@@ -30,7 +31,7 @@ _SHOWN = 5
 _COMPARED_KEYS, _MAX_KEY_LENGTH = 200, 200
 
 
-class BadRows(AiWorkflowError):
+class InvalidRowsError(AiWorkflowError):
     """Rows that the model cannot be asked about: the caller's mistake."""
 
 
@@ -42,9 +43,9 @@ class Encoder:
         fingerprint: of that spec.
     """
 
-    def __init__(self, spec: dict[str, Any], fingerprint: str) -> None:
+    def __init__(self, spec: FeatureSpec, fingerprint: str) -> None:
         self.spec, self.fingerprint = spec, fingerprint
-        self.reader = Reader(spec)
+        self.reader = CellReader(spec)
         self.columns: dict[str, Column] = self.reader.columns
         self.width = len(spec["features"])
         self._categories = {
@@ -93,11 +94,11 @@ class Encoder:
         """Return float32 (rows, features), or None if a value is not of the plain kind, or is refused.
 
         Raises:
-            BadRows: a column is not there.
+            InvalidRowsError: a column is not there.
         """
         try:
             return b"".join([self._row(row) for row in rows]) if len(rows) != 1 else self._row(rows[0])
-        except (Unsure, OverflowError, struct.error):
+        except (UnsupportedValueError, OverflowError, struct.error):
             return None
         except KeyError as error:
             raise self._missing(rows) from error
@@ -106,7 +107,7 @@ class Encoder:
         """Return float32 (rows, features).
 
         Raises:
-            BadRows: a column is not there, or values are not what the schema says; each is named with its row.
+            InvalidRowsError: a column is not there, or values are not what the schema says; each is named with its row.
         """
         if any(name not in row for row in rows for name in self.columns):
             raise self._missing(rows)
@@ -120,7 +121,7 @@ class Encoder:
             if not problems:
                 return transform.transform(frame, self.spec).tobytes()
         more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise BadRows("; ".join(problems[:_SHOWN]) + more)
+        raise InvalidRowsError("; ".join(problems[:_SHOWN]) + more)
 
     def _row(self, row: Row) -> bytes:
         numbers = self._numbers(row)
@@ -128,14 +129,14 @@ class Encoder:
         if not kinds <= _NUMBERS:
             numbers = self._with_gaps(numbers, kinds)
         elif not math.isfinite(sum(numbers)):
-            raise Unsure
+            raise UnsupportedValueError
         if 0.0 in numbers:
             numbers = [number + 0.0 for number in numbers]  # a zero has no sign
         if self._missing_numbers and not self._missing_numbers.isdisjoint(numbers):
-            raise Unsure
+            raise UnsupportedValueError
         for place, low, high in self._bounds:
             if numbers[place] < low or numbers[place] > high:  # never true of a missing one
-                raise Unsure
+                raise UnsupportedValueError
         if self._is_plain:
             return self._pack(*numbers)
         values = [*numbers, *[read(row[name]) for name, read in self._others]]
@@ -143,22 +144,22 @@ class Encoder:
 
     def _with_gaps(self, numbers: Sequence[Any], kinds: set[type]) -> Sequence[float]:
         if not kinds <= {int, float, type(None)}:
-            raise Unsure
+            raise UnsupportedValueError
         if any(value is None and not nullable for value, nullable in zip(numbers, self._nullable, strict=True)):
-            raise Unsure
+            raise UnsupportedValueError
         if not math.isfinite(sum(value for value in numbers if value is not None)):
-            raise Unsure
+            raise UnsupportedValueError
         return [_NAN if value is None else value for value in numbers]
 
-    def _missing(self, rows: Sequence[Row]) -> BadRows:
+    def _missing(self, rows: Sequence[Row]) -> InvalidRowsError:
         for number, row in enumerate(rows):
             for name in self.columns:
                 if name not in row:
                     keys = [key for key in islice(row, _COMPARED_KEYS) if len(key) <= _MAX_KEY_LENGTH]
                     near = difflib.get_close_matches(name, keys, n=1)
                     hint = f"did you mean it by '{near[0]}'?" if near else "send null where there is no value"
-                    return BadRows(f"rows[{number}] has no '{name}', which the model needs; {hint}")
-        return BadRows("a row lacks a column")
+                    return InvalidRowsError(f"rows[{number}] has no '{name}', which the model needs; {hint}")
+        return InvalidRowsError("a row lacks a column")
 
 
 def _getter(names: list[str]) -> Callable[[Row], Sequence[Any]]:
@@ -167,7 +168,7 @@ def _getter(names: list[str]) -> Callable[[Row], Sequence[Any]]:
     return lambda row: [row[name] for name in names]
 
 
-def _maker(feature: dict[str, Any]) -> Callable[[Any], float]:
+def _maker(feature: Feature) -> Callable[[Any], float]:
     """Return what makes a feature's number of a value that was read."""
     if feature["kind"] == "missing":
         return lambda value: float(value is None or value != value)  # noqa: PLR0124 - NaN differs from itself

@@ -1,4 +1,4 @@
-"""Readers of single values that need no pandas: each returns what `cells.of_json` returns, or raises Unsure."""
+"""Fast readers of single JSON values, without pandas; they return what `cells.of_json` returns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import numerals
-from ai_workflow.datasets.category_spelling import Spelling, Unfit
+from ai_workflow.datasets.category_spelling import CellError, Spelling
 from ai_workflow.datasets.cells import TEXT
-from ai_workflow.features.cell_reader import Reader
+from ai_workflow.features.cell_reader import CellReader
 
 Read = Callable[[Any], Any]
 _MOMENT = re.compile(r"(?!0000)\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{6})?)?)?", re.ASCII)
@@ -20,7 +20,7 @@ _MOMENT = re.compile(r"(?!0000)\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{6}
 _EXACT = 2**53
 
 
-class Unsure(Exception):
+class UnsupportedValueError(Exception):
     """A value that the quick path does not read."""
 
 
@@ -29,7 +29,7 @@ def limits(column: Column) -> tuple[Any, Any]:
     return -math.inf if column.min is None else column.min, math.inf if column.max is None else column.max
 
 
-def reader(name: str, of: Reader) -> Read:
+def reader(name: str, of: CellReader) -> Read:
     """Return the reader of a column that is not of type number; None stays None where that is allowed.
 
     Args:
@@ -51,7 +51,7 @@ def reader(name: str, of: Reader) -> Read:
         if value is None:
             if nullable:
                 return None
-            raise Unsure
+            raise UnsupportedValueError
         return read(value)
 
     return read_or_none
@@ -63,18 +63,18 @@ def _integer(column: Column, missing: frozenset[float]) -> Read:
     def read(value: Any) -> int:
         if type(value) is int and abs(value) < _EXACT and low <= value <= high and value not in missing:
             return value
-        raise Unsure
+        raise UnsupportedValueError
 
     return read
 
 
-def _boolean(of: Reader) -> Read:
+def _boolean(of: CellReader) -> Read:
     is_plain = not {"true", "false"} & of.cells.tokens
 
     def read(value: Any) -> float:
         if type(value) is bool and is_plain:
             return float(value)
-        raise Unsure
+        raise UnsupportedValueError
 
     return read
 
@@ -89,12 +89,12 @@ def _moment(column: Column, missing: frozenset[str]) -> Read:
                 return datetime.fromisoformat(value)
             except ValueError:
                 pass
-        raise Unsure
+        raise UnsupportedValueError
 
     return read
 
 
-def _category(of: Reader, name: str) -> Read:
+def _category(of: CellReader, name: str) -> Read:
     spelling, allowed = of.spellings[name], frozenset(of.columns[name].allowed)
     # A text source may have any text; a typed source has its known texts, and others are read as its type first.
     is_open = spelling.kind == TEXT and not allowed
@@ -106,26 +106,26 @@ def _category(of: Reader, name: str) -> Read:
         if type(value) is str:
             if value in texts or (is_open and value not in missing and (not strip or value == value.strip())):
                 return value
-            raise Unsure
+            raise UnsupportedValueError
         found = None
         if type(value) is bool:
             found = booleans.get(value)
         elif type(value) is int or type(value) is float:
             found = numbers.get(value)
         if found is None:
-            raise Unsure
+            raise UnsupportedValueError
         return found
 
     return read
 
 
-def _is_own(text: str, of: Reader, spelling: Spelling) -> bool:
+def _is_own(text: str, of: CellReader, spelling: Spelling) -> bool:
     """Return whether a known text is read as itself."""
     if text in of.cells.tokens or (of.cells.strip and text != text.strip()):
         return False
     try:
         return spelling.text(text) == text
-    except Unfit:
+    except CellError:
         return False
 
 
@@ -145,5 +145,5 @@ def _by_value(spelling: Spelling, texts: set[str]) -> tuple[dict[int | float, st
 def _text(spelling: Spelling, value: Any) -> str | None:
     try:
         return spelling.text(value)
-    except Unfit:
+    except CellError:
         return None

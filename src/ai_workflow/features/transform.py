@@ -2,7 +2,7 @@
 
     {"version": 2, "pipeline", "task", "target", "classes", "id", "timestamp", "split",
      "schema":     {column: what it must be},
-     "cells":      how raw cells are read, as `cells.Cells` has it; version 1 had none
+     "cells":      how raw cells are read, as `cells.CellRules` has it; version 1 had none
      "features":   [{"name", "column", "kind", ...}],   in the order of the matrix
      "statistics": {column: what training saw}}          the reference for drift
 
@@ -20,14 +20,21 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from ai_workflow.datasets.column_profile import ColumnProfile
+    from ai_workflow.features.spec import Feature, FeatureSpec
+
 VERSION = 2
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 _EPOCH = "1970-01-01"
 
 
-def describe(
-    schema: dict[str, Any], statistics: dict[str, Any], roles: dict[str, Any], max_categories: int, min_count: int
-) -> list[dict[str, Any]]:
+def build_features(
+    schema: dict[str, dict[str, Any]],
+    statistics: dict[str, ColumnProfile],
+    roles: dict[str, Any],
+    max_categories: int,
+    min_count: int,
+) -> list[Feature]:
     """Return the features that the columns give, in the order of the schema.
 
     Args:
@@ -37,7 +44,7 @@ def describe(
         max_categories: the most frequent values of a category that keep an index of their own.
         min_count: a value seen less often shares the index of the unseen.
     """
-    features: list[dict[str, Any]] = []
+    features: list[Feature] = []
     for column, declared in schema.items():
         if column in (roles["target"], roles["id"]) or declared["type"] == "text":
             continue
@@ -51,8 +58,8 @@ def describe(
 
 
 def _of_column(
-    column: str, kind: str, seen: dict[str, Any], is_timestamp: bool, max_categories: int, min_count: int
-) -> list[dict[str, Any]]:
+    column: str, kind: str, seen: ColumnProfile, is_timestamp: bool, max_categories: int, min_count: int
+) -> list[Feature]:
     if kind == "category":
         vocabulary = [value for value, count in seen["counts"][:max_categories] if count >= min_count]
         return [{"name": column, "column": column, "kind": "category", "vocabulary": vocabulary}]
@@ -64,28 +71,28 @@ def _of_column(
     return [{"name": column, "column": column, "kind": "boolean" if kind == "boolean" else "number"}]
 
 
-def names(spec: dict[str, Any]) -> list[str]:
+def names(spec: FeatureSpec) -> list[str]:
     """Return the names of the features, in the order of the matrix."""
     return [feature["name"] for feature in spec["features"]]
 
 
-def inputs(spec: dict[str, Any]) -> list[str]:
+def input_columns(spec: FeatureSpec) -> list[str]:
     """Return the columns that the features are made of."""
     return list(dict.fromkeys(feature["column"] for feature in spec["features"]))
 
 
-def as_known(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+def coerce_columns(rows: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
     """Return the columns that a spec asks for, typed as its training saw them; what does not fit is missing."""
     import pandas as pd
 
     from ai_workflow.config.settings import Column
     from ai_workflow.datasets import coercion
 
-    known = {name: Column(**spec["schema"][name]) for name in inputs(spec)}
+    known = {name: Column(**spec["schema"][name]) for name in input_columns(spec)}
     return pd.DataFrame({name: coercion.coerce(rows[name], column)[0] for name, column in known.items()})
 
 
-def read(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
+def read(rows: Sequence[dict[str, Any]], spec: FeatureSpec) -> tuple[np.ndarray, list[str]]:
     """Return the feature matrix of rows as a caller sends them, and a text for each rejected value.
 
     A row's numbers do not depend on the rows beside it.
@@ -97,13 +104,13 @@ def read(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> tuple[np.ndarr
     Returns:
         float32 array of shape (n, features), and problems such as `rows[2].months is below the minimum 0: -1`.
     """
-    from ai_workflow.features.cell_reader import Reader
+    from ai_workflow.features.cell_reader import CellReader
 
-    frame, problems = Reader(spec).read(rows)
+    frame, problems = CellReader(spec).read(rows)
     return transform(frame, spec), problems
 
 
-def transform(frame: pd.DataFrame, spec: dict[str, Any]) -> np.ndarray:
+def transform(frame: pd.DataFrame, spec: FeatureSpec) -> np.ndarray:
     """Return the feature matrix of clean rows.
 
     Args:
@@ -123,13 +130,13 @@ def transform(frame: pd.DataFrame, spec: dict[str, Any]) -> np.ndarray:
     return matrix
 
 
-def _number(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+def _number(values: pd.Series, feature: Feature) -> np.ndarray:
     import numpy as np
 
     return values.to_numpy(dtype="float64", na_value=np.nan)
 
 
-def _category(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+def _category(values: pd.Series, feature: Feature) -> np.ndarray:
     import numpy as np
 
     index = {value: float(position) for position, value in enumerate(feature["vocabulary"])}
@@ -137,7 +144,7 @@ def _category(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
     return np.where(np.isnan(codes) & values.notna().to_numpy(), float(len(index)), codes)
 
 
-def _date(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+def _date(values: pd.Series, feature: Feature) -> np.ndarray:
     import numpy as np
     import pandas as pd
 
@@ -147,7 +154,7 @@ def _date(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
     return getattr(values.dt, "day_of_week" if part == "weekday" else part).to_numpy(dtype="float64", na_value=np.nan)  # type: ignore[no-any-return]
 
 
-def _missing(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+def _missing(values: pd.Series, feature: Feature) -> np.ndarray:
     return values.isna().to_numpy()
 
 

@@ -78,8 +78,8 @@ def _blocks() -> Any:
     """Return blocks of rows for a request that does not fit into memory; the import takes time that others do not."""
     from ai_workflow.runtime import memory_pressure
 
-    return memory_pressure.Blocks(
-        None, 1, f"{memory_pressure.MORE}, or serve a smaller model: trainer.params.num_leaves, trainer.steps"
+    return memory_pressure.BatchSplitter(
+        None, 1, f"{memory_pressure.MORE_MEMORY}, or serve a smaller model: trainer.params.num_leaves, trainer.steps"
     )
 
 

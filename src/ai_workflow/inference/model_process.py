@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _HEAD = struct.Struct("<cQ")
 _ANSWER, _WARNING, _NO_MEMORY = b"A", b"W", b"M"
-_REMEDY = f"{memory_pressure.MORE}, or train a smaller model: trainer.params"
+_REMEDY = f"{memory_pressure.MORE_MEMORY}, or train a smaller model: trainer.params"
 
 
 class ModelFailed(AiWorkflowError):
@@ -49,7 +49,7 @@ class ModelProcess:
 
     def __init__(self, name: str, kind: str, model: bytes, timeout: float) -> None:
         self._name, self.kind, self._model, self._timeout = name, kind, model, timeout
-        self._blocks = memory_pressure.Blocks(None, memory_pressure.MIN_BATCH_ROWS, _REMEDY)
+        self._blocks = memory_pressure.BatchSplitter(None, memory_pressure.MIN_BATCH_ROWS, _REMEDY)
 
     def __enter__(self) -> ModelProcess:
         self._process = subprocess.Popen(
@@ -106,7 +106,7 @@ class ModelProcess:
             text = data.decode(errors="replace")
             if kind == _NO_MEMORY:
                 problem, _, remedy = text.partition("\n")
-                raise memory_pressure.OutOfMemory(f"{self._name}: {problem}", remedy or _REMEDY)
+                raise memory_pressure.OutOfMemoryError(f"{self._name}: {problem}", remedy or _REMEDY)
             logs.logger(trace_context.current_stage() or "model").warning("%s", text)
 
     def _send(self, data: bytes, deadline: StallTimeout, what: str) -> None:
@@ -203,7 +203,7 @@ def _answered(predict: Any, data: bytes) -> memoryview:
 
 
 def _out_of_memory(answers: IO[bytes], error: MemoryError) -> None:
-    found = memory_pressure.described(error, "", _REMEDY)
+    found = memory_pressure.to_memory_error(error, "", _REMEDY)
     _write(answers, _NO_MEMORY, f"{' '.join(found.problem.split())}\n{found.remedy}".encode())
 
 

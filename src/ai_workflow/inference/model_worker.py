@@ -80,7 +80,7 @@ class ModelWorker(asyncio.Protocol):
             self._output = WorkerOutput(self._name)
             try:
                 # From the main thread, always: the kernel ends a process with the very thread that started it.
-                with process_limit.explained():
+                with process_limit.limit_errors_wrapped():
                     self._process = subprocess.Popen(
                         [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=self._output.end,
                         stderr=self._output.end, pass_fds=[theirs.fileno(), model], env=environment,

@@ -54,7 +54,7 @@ def read(store: Store, stored: dict[str, Any]) -> Any:
     import pandas as pd
 
     body = store.read_record(stored["record"]["path"])
-    damaged = partitions.broken(store, body)
+    damaged = partitions.find_corrupt(store, body)
     if damaged:
         raise StoreError(f"{store.url(damaged[0])} is missing or damaged; run the scoring flow again")
     return pd.concat(

@@ -96,7 +96,7 @@ class Predictions:
         if not self._store.matches(path, part["sha256"]):
             log.warning("%s is missing or damaged: its predictions are left out", self._store.url(path))
             return
-        with parquet.opened(self._store, path) as file:
+        with parquet.open_file(self._store, path) as file:
             there = pq.read_schema(file).names
             moment = "time" if "time" in there else "trace_id"
             yield from parquet.batches(file, BATCH, [name for name in (*wanted, moment) if name in there])

@@ -6,7 +6,7 @@ import asyncio
 
 from prefect.client.orchestration import get_client
 
-from ai_workflow.errors import AiWorkflowError, Cancelled, Interrupted
+from ai_workflow.errors import AiWorkflowError, RunCancelledError, RunInterruptedError
 from ai_workflow.orchestration.recovery import run_ownership
 from ai_workflow.telemetry import logs
 
@@ -16,8 +16,8 @@ log = logs.logger("flow")
 
 
 async def of(error: AiWorkflowError) -> AiWorkflowError:
-    """Return the error that ended a stage: `Cancelled` for an interruption by a person, else the error itself."""
-    return Cancelled() if isinstance(error, Interrupted) and await _is_requested() else error
+    """Return `RunCancelledError` for an interruption that a person requested in Prefect, else the error itself."""
+    return RunCancelledError() if isinstance(error, RunInterruptedError) and await _is_requested() else error
 
 
 async def _is_requested() -> bool:

@@ -8,13 +8,12 @@ from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact
-from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 
 from ai_workflow.config.settings import Settings
-from ai_workflow.errors import AiWorkflowError, Interrupted
+from ai_workflow.errors import AiWorkflowError, RunInterruptedError
 from ai_workflow.orchestration import (
     artifacts,
     refused_runs,
@@ -48,11 +47,13 @@ class PipelineRun:
         self.store = Store(settings.store.root)
         self.trace_id, self._flow = trace_id, flow
         self._journal = journal.Journal(self.store)
-        self._visit = partial(instrumentation.Visit, trace_id, settings.pipeline, flow, flow_run_id=flow_run.id)
+        self._visit = partial(
+            instrumentation.StageExecution, trace_id, settings.pipeline, flow, flow_run_id=flow_run.id
+        )
         self._observers = (
-            instrumentation.Journaling(self._journal),
-            instrumentation.Counting(),
-            instrumentation.Debugging(),
+            instrumentation.JournalObserver(self._journal),
+            instrumentation.MetricsObserver(),
+            instrumentation.DebugLogObserver(),
         )
         # Results of earlier stages with their task states, which become the edges of later tasks.
         self._results: list[tuple[Result, State[Any]]] = []
@@ -143,16 +144,6 @@ class PipelineRun:
                 log.warning("an artifact could not be created: %s", created)
 
 
-def secret_block(name: str) -> str | None:
-    """Return the value of a Prefect Secret block, or None if it does not exist; call it in a thread without a loop."""
-    try:
-        # Not `load`: within an async flow it returns a coroutine, in a thread too.
-        block: Any = asyncio.run(Secret.aload(name))
-        return str(block.get())
-    except ValueError:
-        return None
-
-
 async def execute(request: FlowRequest, steps: Callable[[PipelineRun], Awaitable[FlowResult]]) -> FlowOutcome:
     """Run the steps of a flow within its trace and journal, and return its result.
 
@@ -164,7 +155,7 @@ async def execute(request: FlowRequest, steps: Callable[[PipelineRun], Awaitable
         trace_id = trace_context.from_traceparent(request.traceparent) if request.traceparent else trace_id
     except AiWorkflowError as error:
         problem = error
-    trace_context.give_run(str(flow_run.id), trace_id)
+    trace_context.set_trace_of_run(str(flow_run.id), trace_id)
     with trace_context.bound(trace_id=trace_id):
         try:
             if problem is not None:
@@ -179,11 +170,14 @@ async def execute(request: FlowRequest, steps: Callable[[PipelineRun], Awaitable
 async def _journaled(run: PipelineRun, steps: Callable[[PipelineRun], Awaitable[FlowResult]]) -> FlowOutcome:
     with GracefulStop() as stop:
         try:
-            with instrumentation.stage(run._visit(journal.RUN), run._observers[:1]) as visit, process_limit.explained():
-                with memory_pressure.translated():
+            with (
+                instrumentation.stage(run._visit(journal.RUN), run._observers[:1]) as visit,
+                process_limit.limit_errors_wrapped(),
+            ):
+                with memory_pressure.memory_errors_wrapped():
                     result = await steps(run)
                 visit.message = result.message
-        except Interrupted as error:
+        except RunInterruptedError as error:
             stop.forward()
             return Crashed(message=f"{error.stage}: {error}")
         except AiWorkflowError as error:
@@ -202,4 +196,4 @@ def _own_trace() -> str:
     span = otel.get_current_span().get_span_context()
     if span.is_valid:
         return f"{span.trace_id:032x}"
-    return trace_context.id_of_run(flow_run.id) if flow_run.id else trace_context.new_id()
+    return trace_context.trace_id_of_run(flow_run.id) if flow_run.id else trace_context.new_id()

@@ -48,13 +48,13 @@ def _settings(pipeline: str | None, environment: str | None) -> Settings | None:
 
 async def _record(flow: str, trace_id: str, root: str, pipeline: str, error: AiWorkflowError) -> None:
     """Write the run into the journal, and its trace as an artifact; a failure to do so is only logged."""
-    visit = instrumentation.Visit(
+    visit = instrumentation.StageExecution(
         trace_id, pipeline, flow, journal.RUN, flow_run_id=str(flow_run.id), status=journal.ERROR, message=str(error)
     )
     key = f"{pipeline.replace('_', '-')}-{flow}-trace"
     try:
         book = journal.Journal(Store(root))
-        with instrumentation.stage(visit, (instrumentation.Journaling(book),)):
+        with instrumentation.stage(visit, (instrumentation.JournalObserver(book),)):
             pass
         await artifacts.create_trace(book.read(trace_id), trace_id, key)
     except Exception as problem:

@@ -36,15 +36,15 @@ async def is_damaged(store: Store, task: Task[..., Any], key: str) -> bool:
     """Return whether a cached result must not be used, and log the reason.
 
     Raises:
-        ProcessLimit: no thread can be started to read it.
+        ProcessLimitError: no thread can be started to read it.
     """
     results = await get_result_store().aupdate_for_task(task)
     try:
-        with process_limit.explained():
+        with process_limit.limit_errors_wrapped():
             cached = (await results.aread(key)).result
             is_whole = cached[_SEAL] == _seal(cached)
-            broken = await asyncio.to_thread(partitions.broken, store, cached) if is_whole else [None]
-    except process_limit.ProcessLimit:
+            broken = await asyncio.to_thread(partitions.find_corrupt, store, cached) if is_whole else [None]
+    except process_limit.ProcessLimitError:
         raise
     except Exception:
         broken = [None] if await _exists(results, key) else []

@@ -17,7 +17,7 @@ def set_up(settings: Settings | None) -> None:
         settings: None before they are loaded: level INFO, and the format that is set already.
     """
     if settings is None:
-        logs.setup("INFO", logs.form())
+        logs.setup("INFO", logs.line_format())
     else:
         logs.setup(settings.logging.level, settings.logging.format)
     # EventsWorker logs the number of unsent events at every exit.
@@ -30,8 +30,8 @@ def set_up(settings: Settings | None) -> None:
             if isinstance(handler, APILogHandler):
                 handler.setFormatter(logs.Traced())
     runs = logging.getLogger("prefect.flow_runs")
-    if not any(isinstance(log_filter, logs.Suspended) for log_filter in runs.filters):
-        runs.addFilter(logs.Suspended())
+    if not any(isinstance(log_filter, logs.SuspendedFilter) for log_filter in runs.filters):
+        runs.addFilter(logs.SuspendedFilter())
     for name in ("", "prefect"):
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, APILogHandler):

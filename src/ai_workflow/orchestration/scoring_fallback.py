@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from itertools import zip_longest
-from typing import Any
 
-from ai_workflow.errors import AiWorkflowError, VersionBroken
+from ai_workflow.errors import AiWorkflowError, BrokenVersionError
+from ai_workflow.features.spec import FeatureSpec
 from ai_workflow.inference import fallback
 from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.pipeline_run import PipelineRun
@@ -27,29 +27,27 @@ async def run(run: PipelineRun, version: str, score: Callable[[Version], Awaitab
         score: scores the table with one version.
 
     Raises:
-        VersionBroken: the last version that may score is missing or broken.
+        BrokenVersionError: the last version that may score is missing or broken.
     """
     models = Registry(run.store, run.settings.models)
     chain = fallback.order(version, models.aliases())
     for name, next_name in zip_longest(chain, chain[1:]):
         try:
             return await score(_version(models, name))
-        except VersionBroken as error:
+        except BrokenVersionError as error:
             if next_name is None:
                 raise
             log.warning("%s is broken, and %s replaces it: %s", name, next_name, error.problem)
     raise AssertionError("fallback.order returns at least one version")
 
 
-def feature_spec(run: PipelineRun, version: Version) -> dict[str, Any]:
+def feature_spec(run: PipelineRun, version: Version) -> FeatureSpec:
     """Return the feature spec of a version.
 
     Raises:
-        VersionBroken: its file is missing or damaged.
+        BrokenVersionError: its file is missing or damaged.
     """
-    spec: dict[str, Any] = json.loads(
-        inference.read(Registry(run.store, run.settings.models), version, "features.json")
-    )
+    spec: FeatureSpec = json.loads(inference.read(Registry(run.store, run.settings.models), version, "features.json"))
     return spec
 
 
@@ -57,4 +55,4 @@ def _version(models: Registry, name: str) -> Version:
     try:
         return models.get(name)
     except AiWorkflowError as error:
-        raise VersionBroken(str(error)) from error
+        raise BrokenVersionError(str(error)) from error

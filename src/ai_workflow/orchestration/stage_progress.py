@@ -29,11 +29,11 @@ class StageProgress:
         self._artifact: Any = None
 
     def __enter__(self) -> StageProgress:
-        progress.watch(self._show)
+        progress.set_receiver(self._show)
         return self
 
     def __exit__(self, *_: object) -> None:
-        progress.watch(None)
+        progress.set_receiver(None)
         if self._bar is not None:
             self._bar.stop()
 

@@ -19,7 +19,7 @@ from prefect.states import Crashed, Failed
 from pydantic import BaseModel
 
 from ai_workflow.datasets import fingerprint
-from ai_workflow.errors import AiWorkflowError, Cancelled, Interrupted, TransientError
+from ai_workflow.errors import AiWorkflowError, RunCancelledError, RunInterruptedError, TransientError
 from ai_workflow.orchestration import cancelled_runs, result_cache
 from ai_workflow.orchestration.stage_progress import StageProgress
 from ai_workflow.runtime import memory_pressure, process_limit
@@ -50,7 +50,7 @@ class StageErrors:
     def to_state(self, error: AiWorkflowError) -> State[Any]:
         """Keep the error of an attempt, and return the state in which the attempt ends."""
         self._error = error
-        if isinstance(error, Interrupted):
+        if isinstance(error, RunInterruptedError):
             return Crashed(message=str(error))
         if isinstance(error, TransientError):
             self._log_retry(error)
@@ -66,12 +66,12 @@ class StageErrors:
     async def logged(self) -> AsyncIterator[None]:
         """Log the error that ends the stage, and raise it with the stage name; `Cancelled` for a cancelled run."""
         try:
-            with process_limit.explained(), memory_pressure.translated():
+            with process_limit.limit_errors_wrapped(), memory_pressure.memory_errors_wrapped():
                 yield
         except AiWorkflowError as error:
             cause = await cancelled_runs.of(error)
             cause.stage = self.stage
-            level = logging.WARNING if isinstance(cause, Cancelled) else logging.ERROR
+            level = logging.WARNING if isinstance(cause, RunCancelledError) else logging.ERROR
             logs.logger(self.stage).log(level, "%s", cause)
             if cause is error:
                 raise
@@ -143,8 +143,8 @@ async def _perform(key: str, attempt: Attempt) -> Result | State[Any]:
     """Run the work in a thread, so that the event loop handles heartbeats and signals meanwhile."""
     attempt.errors.clear()
     try:
-        with StageProgress(attempt.errors.stage), process_limit.explained():
-            return result_cache.sealed(await asyncio.to_thread(memory_pressure.explained, attempt.work))
+        with StageProgress(attempt.errors.stage), process_limit.limit_errors_wrapped():
+            return result_cache.sealed(await asyncio.to_thread(memory_pressure.wrap_memory_error, attempt.work))
     except AiWorkflowError as error:
         result_cache.disable_caching()
         return attempt.errors.to_state(error)

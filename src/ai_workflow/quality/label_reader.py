@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import cells, coercion
 from ai_workflow.datasets.category_spelling import json_text
-from ai_workflow.datasets.cells import Cells
+from ai_workflow.datasets.cells import CellRules
 from ai_workflow.quality import labels
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ai_workflow.features.spec import FeatureSpec
 
 MISSING, UNKNOWN, UNREADABLE = "missing", "unknown_class", "unreadable"
 REASONS = (MISSING, UNKNOWN, UNREADABLE)
@@ -44,7 +46,7 @@ class LabelReader:
         is_number: whether labels are numbers.
     """
 
-    def __init__(self, specs: Iterable[dict[str, Any]], *, is_number: bool) -> None:
+    def __init__(self, specs: Iterable[FeatureSpec], *, is_number: bool) -> None:
         self._is_number = is_number
         self._targets = [_Target(spec) for spec in specs if (spec["classes"] is None) == is_number]
         if is_number and not self._targets:
@@ -91,10 +93,10 @@ class LabelReader:
 class _Target:
     """The target of one version."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: Mapping[str, Any]) -> None:
         self.classes: list[str] = spec["classes"] or []
         self._is_number = spec["classes"] is None
-        self._cells = Cells.of_spec(spec)
+        self._cells = CellRules.of_spec(spec)
         declared = self._cells.target or Column(type="number" if self._is_number else "category")
         # A missing label is left out, whatever training puts in its place.
         self._column = declared.model_copy(update={"nullable": True, "fill": None})

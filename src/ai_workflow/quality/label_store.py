@@ -109,7 +109,7 @@ class Ledger:
                         f"{self._store.url(part.path)} is missing or damaged, and with it labels that are known. "
                         "Bring it back, or remove its .json: what the labels' source still has is read anew"
                     )
-                with parquet.opened(self._store, part.path) as file:
+                with parquet.open_file(self._store, part.path) as file:
                     yield from parquet.batches(file, _BATCH)
 
     def sent(self) -> Iterator[pa.Table]:

@@ -1,11 +1,11 @@
-"""What the aliases of a registry point at, and every change of it: an append-only history that vouches for itself.
+"""Append-only change log of a registry: each change of aliases, pins and deletions, chained by checksums.
 
-    aliases.json     {"latest": ..., "stable": ..., "change": the history's line that tells of it}, one atomic write
-    history.jsonl    one line for each change, each with the sha256 of the line before
-    changes/000007.json   on an object store, which has no locks: whoever creates line 7 has made the seventh change
+    aliases.json          {"latest": ..., "stable": ..., "change": the last change}, one atomic write
+    history.jsonl         one line for each change, each with the sha256 of the line before
+    changes/000007.json   on an object store, which has no locks: the process that creates file 7 makes change 7
 
-A change happens with `aliases.json`, or on an object store with its line in `changes/`: a process killed before it
-could write the rest leaves nothing untold.
+A change takes effect with `aliases.json`, or on an object store with its file in `changes/`. If the process is killed
+then, the next change completes `history.jsonl`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from ai_workflow import json_text
 from ai_workflow.errors import AiWorkflowError, StoreError
@@ -28,25 +28,69 @@ from ai_workflow.telemetry import trace_context
 
 ALIASES = ("latest", "stable")
 VERSION = re.compile(r"^model_v(\d+)\.(\d+)\Z")
-# Of the first line of a history that was moved away, and began again.
-_ANEW = "anew"
 
 
-class Conflict(AiWorkflowError):
-    """Another process made a change in between: look again."""
+class ChangeRecord(TypedDict):
+    """A line of `history.jsonl`.
+
+    `before` is the checksum of the line before; `anew` marks the first line after the file was moved away.
+    """
+
+    number: int
+    time: str
+    action: str
+    versions: list[str]
+    aliases: dict[str, str | None]
+    pins: dict[str, str]
+    newest: str | None
+    deleting: list[str]
+    reason: str
+    by: str
+    trace_id: str | None
+    before: str
+    anew: NotRequired[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change to make; fields that are None stay as they are.
+
+    Args:
+        action: what is done, for people: publish, promote, rollback, pin, ...
+        reason: why, for people.
+        versions: the versions that the change is about.
+        latest: the new target of `latest`.
+        stable: the new target of `stable`.
+        pins: all pinned versions, each with its reason.
+        deleting: all versions that are deleted, their files perhaps not yet.
+        newest: the newest version that was ever published.
+    """
+
+    action: str
+    reason: str
+    versions: Sequence[str] = ()
+    latest: str | None = None
+    stable: str | None = None
+    pins: Mapping[str, str] | None = None
+    deleting: Sequence[str] | None = None
+    newest: str | None = None
+
+
+class ConflictError(AiWorkflowError):
+    """Another process made a change in between; read the state again."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What holds after a change.
+    """The state of a registry after a change.
 
     Args:
-        latest: the version that answers.
-        stable: the version that answers where `latest` cannot.
+        latest: the version that serves requests.
+        stable: the fallback of `latest`.
         pins: versions that a person keeps, each with the reason.
         deleting: versions that are deleted, their files perhaps not yet.
-        newest: the newest version that was ever told of: what comes next is newer.
-        number: how many changes there were.
+        newest: the newest version that was ever published; the next one is newer.
+        number: number of changes so far.
     """
 
     latest: str | None = None
@@ -58,30 +102,35 @@ class State:
 
     @property
     def aliases(self) -> dict[str, str | None]:
-        """Which version each alias points at."""
+        """The version behind each alias."""
         return {"latest": self.latest, "stable": self.stable}
 
-    def tells_of(self, version: str) -> bool:
-        """Say whether a version was published, and is not deleted: one that was placed only may be half a wish."""
-        told = self.newest is not None and numbers(version) <= numbers(self.newest)
-        return told and version not in self.deleting
+    def is_published(self, version: str) -> bool:
+        """Return whether a version was published and is not deleted; other folders are interrupted publications."""
+        is_known = self.newest is not None and parse_version(version) <= parse_version(self.newest)
+        return is_known and version not in self.deleting
 
     @classmethod
-    def after(cls, line: dict[str, Any]) -> State:
-        """Return what holds after the change that a line tells of."""
-        more = {name: line[name] for name in ("pins", "newest", "number")}
-        return cls(**line["aliases"], **more, deleting=tuple(line["deleting"]))
+    def after(cls, record: ChangeRecord) -> State:
+        """Return the state after a change."""
+        return cls(
+            **record["aliases"],
+            pins=record["pins"],
+            newest=record["newest"],
+            number=record["number"],
+            deleting=tuple(record["deleting"]),
+        )
 
 
-class History:
-    """The changes in one registry's folder; whoever makes one on a local disk holds the registry's lock."""
+class ChangeLog:
+    """The changes in the folder of one registry; on a local disk, writers must hold the lock of the registry."""
 
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self._folder = store, folder
         self._path, self._aliases = f"{folder}/history.jsonl", f"{folder}/aliases.json"
 
     def state(self) -> State:
-        """Return what holds now.
+        """Return the current state.
 
         Raises:
             StoreError: `aliases.json` is damaged.
@@ -89,157 +138,142 @@ class History:
         last = self._last()
         return State.after(last) if last else State()
 
-    def lines(self) -> list[dict[str, Any]]:
-        """Return every change, the oldest first; where the file was moved away, those since.
+    def read(self, *, verify: bool = True) -> list[ChangeRecord]:
+        """Return every change, the oldest first; if the file was moved away, the changes since then.
+
+        Args:
+            verify: whether to check the checksum of each line.
 
         Raises:
-            StoreError: a line was changed or cut out.
+            StoreError: a line was changed or removed.
         """
-        lines = self.lines_as_they_are()
-        before = lines[0]["before"] if lines and lines[0].get(_ANEW) else ""
-        for number, line in enumerate(lines, 1):
-            if line["before"] != before:
+        records, last = self._lines(), self._last()
+        if last is not None and last not in records[-1:]:
+            number = records[-1]["number"] if records else 0
+            records += [last] if self._store.is_local else self._changes_since(number)
+        if verify:
+            self._verify(records)
+        return records
+
+    def _verify(self, records: list[ChangeRecord]) -> None:
+        before = records[0]["before"] if records and records[0].get("anew") else ""
+        for number, record in enumerate(records, 1):
+            if record["before"] != before:
                 raise StoreError(f"{self._store.url(self._path)} line {number} does not follow the line before it")
-            before = _digest(line)
-        return lines
+            before = _digest(record)
 
-    def write(
-        self,
-        state: State,
-        action: str,
-        reason: str,
-        *,
-        latest: str | None = None,
-        stable: str | None = None,
-        pins: Mapping[str, str] | None = None,
-        deleting: Sequence[str] | None = None,
-        newest: str | None = None,
-        versions: Sequence[str] = (),
-    ) -> State:
-        """Make a change to a state; what is not given stays.
+    def write(self, state: State, change: Change) -> State:
+        """Make a change to a state, and return the new state.
 
         Raises:
-            Conflict: that state holds no more.
-            StoreError: it cannot be written; nothing has changed.
+            ConflictError: another change was made since that state.
+            StoreError: the change cannot be written; nothing has changed.
         """
-        lines = self._lines_after(state)
-        line: dict[str, Any] = {
+        records = self.read(verify=False)
+        if (records[-1]["number"] if records else 0) != state.number:
+            raise ConflictError("another process changed the registry at the same time")
+        record = self._record(state, change, _digest(records[-1]) if records else "")
+        if records and not self._store.exists(self._path) and records[-1]["before"]:
+            records, record["anew"] = [], True
+        # The previous change may be in `aliases.json` only, which is about to be replaced.
+        self._write_lines(records)
+        if not self._store.is_local:
+            self._create_change(record)
+        self._commit(record)
+        # The change has taken effect; if its line is not written now, the next change writes it first.
+        with contextlib.suppress(StoreError):
+            self._write_lines([*records, record])
+        return State.after(record)
+
+    def _record(self, state: State, change: Change, before: str) -> ChangeRecord:
+        return {
             "number": state.number + 1,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "action": action,
-            "versions": list(versions),
-            "aliases": {"latest": latest or state.latest, "stable": stable or state.stable},
-            "pins": dict(state.pins if pins is None else pins),
-            "newest": newest or state.newest,
-            "deleting": list(state.deleting if deleting is None else deleting),
-            "reason": reason,
-            "by": _who(),
+            "action": change.action,
+            "versions": list(change.versions),
+            "aliases": {"latest": change.latest or state.latest, "stable": change.stable or state.stable},
+            "pins": dict(state.pins if change.pins is None else change.pins),
+            "newest": change.newest or state.newest,
+            "deleting": list(state.deleting if change.deleting is None else change.deleting),
+            "reason": change.reason,
+            "by": _user(),
             "trace_id": trace_context.current(),
-            "before": _digest(lines[-1]) if lines else "",
+            "before": before,
         }
-        if lines and not self._store.exists(self._path) and lines[-1]["before"]:
-            lines, line[_ANEW] = [], True
-        # The line of the change before may stand in `aliases.json` only, which is about to tell of this one.
-        self._write_lines(lines)
-        if not self._store.is_local:
-            self._create_change(line)
-        self._commit(line)
-        # It has happened; should the line not be written now, the next change writes it first.
-        with contextlib.suppress(StoreError):
-            self._write_lines([*lines, line])
-        return State.after(line)
 
-    def _lines_after(self, state: State) -> list[dict[str, Any]]:
-        """Return the lines up to a state; raise Conflict if another change followed it."""
-        lines = self.lines_as_they_are()
-        if (lines[-1]["number"] if lines else 0) != state.number:
-            raise Conflict("another process changed the registry at the same time")
-        return lines
+    def _create_change(self, record: ChangeRecord) -> None:
+        """Create the file of a change in `changes/`.
 
-    def _create_change(self, line: dict[str, Any]) -> None:
-        """Create the line's file in `changes/`.
-
-        A client that sends its request again because the first response was lost finds its own line there.
+        A client that sends its request again because the first response was lost finds its own record there.
         """
-        path = self._change(line["number"])
-        if not self._store.write_new(path, _text(line)) and self._store.read(path) != _text(line):
-            raise Conflict("another process changed the registry at the same time")
+        path = self._change(record["number"])
+        if not self._store.write_new(path, _text(record)) and self._store.read(path) != _text(record):
+            raise ConflictError("another process changed the registry at the same time")
 
-    def _commit(self, line: dict[str, Any]) -> None:
+    def _commit(self, record: ChangeRecord) -> None:
         try:
-            self._store.write_record(self._aliases, {**line["aliases"], "change": line})
+            self._store.write_record(self._aliases, {**record["aliases"], "change": record})
         except StoreError:
             if self._store.is_local:
                 raise
 
-    def _last(self) -> dict[str, Any] | None:
-        """Return the line of the last change: from `aliases.json`, or if that is gone, from the history."""
-        last: dict[str, Any] | None = None
+    def _last(self) -> ChangeRecord | None:
+        """Return the last change: from `aliases.json`, or if that is missing, from the history."""
+        last: ChangeRecord | None = None
         if self._store.exists(self._aliases):
             try:
                 last = self._store.read_record(self._aliases)["change"]
             except StoreError as error:
-                raise StoreError(f"{error}. Remove it: history.jsonl tells what it held") from error
+                raise StoreError(f"{error}. Remove it: history.jsonl has its content") from error
         else:
-            last = next(reversed(self._written_lines()), None)
+            last = next(reversed(self._lines()), None)
         if last and "number" not in last:
             raise StoreError(
                 f"{self._store.url(self._folder)} was written by an earlier version of this project. "
-                "Move it away: the next training publishes anew"
+                "Move it away: the next training creates a new one"
             )
-        told = self._told_since(last["number"] if last else 0)
-        return told[-1] if told else last
+        later = self._changes_since(last["number"] if last else 0)
+        return later[-1] if later else last
 
-    def lines_as_they_are(self) -> list[dict[str, Any]]:
-        """Return every change, whether or not it vouches for the one before."""
-        lines, last = self._written_lines(), self._last()
-        if last is None or last in lines[-1:]:
-            return lines
-        if self._store.is_local:
-            return [*lines, last]
-        return lines + self._told_since(lines[-1]["number"] if lines else 0)
-
-    def _told_since(self, number: int) -> list[dict[str, Any]]:
-        """Return the changes after one that only an object store's `changes/` tells of yet."""
-        found: list[dict[str, Any]] = []
-        while not self._store.is_local and self._store.exists(path := self._change(number + len(found) + 1)):
-            found.append(json.loads(self._store.read(path)))
-        return found
+    def _changes_since(self, number: int) -> list[ChangeRecord]:
+        """Return the changes after a number that are only in `changes/` of an object store yet."""
+        records: list[ChangeRecord] = []
+        while not self._store.is_local and self._store.exists(path := self._change(number + len(records) + 1)):
+            records.append(json.loads(self._store.read(path)))
+        return records
 
     def _change(self, number: int) -> str:
         return f"{self._folder}/changes/{number:06d}.json"
 
-    def _written_lines(self) -> list[dict[str, Any]]:
+    def _lines(self) -> list[ChangeRecord]:
         if not self._store.exists(self._path):
             return []
         try:
             return [json.loads(line) for line in self._store.read(self._path).splitlines()]
         except ValueError as error:
-            where = self._store.url(self._path)
-            raise StoreError(
-                f"{where} is damaged: {error}. Move it away: a new one begins with the next change"
-            ) from error
+            url = self._store.url(self._path)
+            raise StoreError(f"{url} is damaged: {error}. Move it away: the next change begins a new one") from error
 
-    def _write_lines(self, lines: list[dict[str, Any]]) -> None:
-        self._store.write(self._path, b"".join(map(_text, lines)))
+    def _write_lines(self, records: list[ChangeRecord]) -> None:
+        self._store.write(self._path, b"".join(map(_text, records)))
 
 
-def numbers(version: str) -> tuple[int, int]:
-    """Return major and minor number of `model_v2.3`."""
-    found = VERSION.match(version)
-    assert found is not None
-    return int(found[1]), int(found[2])
+def parse_version(name: str) -> tuple[int, int]:
+    """Return the major and the minor number of a version such as `model_v2.3`."""
+    match = VERSION.match(name)
+    assert match is not None
+    return int(match[1]), int(match[2])
 
 
-def _text(line: dict[str, Any]) -> bytes:
-    return json_text.line(line).encode() + b"\n"
+def _text(record: ChangeRecord) -> bytes:
+    return json_text.line(record).encode() + b"\n"
 
 
-def _digest(line: dict[str, Any]) -> str:
-    return hashlib.sha256(json_text.line(line).encode()).hexdigest()
+def _digest(record: ChangeRecord) -> str:
+    return hashlib.sha256(json_text.line(record).encode()).hexdigest()
 
 
-def _who() -> str:
+def _user() -> str:
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (OSError, KeyError):

@@ -1,10 +1,9 @@
-"""Leases: who uses a version now. One that is leased is never deleted, and a holder that is gone leases nothing.
+"""Leases: processes that use a version. A leased version is never deleted; the lease of a dead process expires.
 
-    leases/model_v1.3.5f0c2a91.json     one line of JSON: who holds it; its holder beats every ten seconds
+    leases/model_v1.3.5f0c2a91.json     one line of JSON: the holder, with a heartbeat every ten seconds
 
-On the machine of the holder the kernel knows whether it lives: the file is locked as long as its process is. Elsewhere
-its heartbeats tell. A clock may be wrong, or be set: one that seems silent is watched for a while, and only if it does
-not beat then, by the watcher's own steady clock, it is gone.
+On the machine of the holder, a file lock shows whether the process lives. Other machines read its heartbeats. Clocks
+may be wrong: a lease that seems silent expires only if it gets no heartbeat while the reader waits for two of them.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from ai_workflow.storage.run_lock import boot_id
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
-BEAT_SECONDS = 10.0
-# A holder that was silent for so long is looked at closely.
+HEARTBEAT_SECONDS = 10.0
+# Leases without a heartbeat for this time are verified.
 SILENCE_SECONDS = 60.0
 _NAME = re.compile(r"^(model_v\d+\.\d+)\.[0-9a-f]{8}\.json$")
 log = logger("leases")
@@ -37,7 +36,7 @@ log = logger("leases")
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One holder of one version; `purpose` is what a person reads, `beat` seconds since the epoch by its clock."""
+    """A holder of a version; `purpose` is for people, `beat` the Unix timestamp of its last heartbeat by its clock."""
 
     version: str
     purpose: str
@@ -52,24 +51,24 @@ class Lease:
 
     @property
     def is_here(self) -> bool:
-        """Whether it was taken on this machine since it was last started."""
+        """Whether it was taken on this machine since its last start."""
         return (self.host, self.boot) == (socket.gethostname(), boot_id())
 
     @property
     def seems_silent(self) -> bool:
-        """Whether its last heartbeat is long ago, or in the future: then a clock is wrong, and says nothing."""
-        return not -BEAT_SECONDS <= time.time() - self.beat <= SILENCE_SECONDS
+        """Whether its last heartbeat is long ago, or in the future because a clock is wrong."""
+        return not -HEARTBEAT_SECONDS <= time.time() - self.beat <= SILENCE_SECONDS
 
 
 class Leases:
-    """The leases in one registry's folder."""
+    """The leases in the folder of one registry."""
 
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self.folder = store, f"{folder}/leases"
 
     @contextlib.contextmanager
     def held(self, version: str, purpose: str) -> Iterator[None]:
-        """Lease a version within the context, with heartbeats from a thread of its own.
+        """Lease a version within the context, with heartbeats from a thread.
 
         Raises:
             StoreError: the lease cannot be written.
@@ -77,51 +76,51 @@ class Leases:
         lease = Lease(version, purpose)
         path = f"{self.folder}/{version}.{uuid.uuid4().hex[:8]}.json"
         handle = self._write(path, lease)
-        over = threading.Event()
-        beating = threading.Thread(target=self._beat, args=(path, handle, lease, over), name="lease", daemon=True)
-        beating.start()
+        stop = threading.Event()
+        heartbeats = threading.Thread(target=self._beat, args=(path, handle, lease, stop), name="lease", daemon=True)
+        heartbeats.start()
         try:
             yield
         finally:
-            over.set()
-            beating.join()
-            self._forget(path)
+            stop.set()
+            heartbeats.join()
+            self._remove(path)
             if handle is not None:
                 os.close(handle)
 
-    def holders(self, *, watch: bool = False) -> dict[str, list[Lease]]:
+    def holders(self, *, verify_heartbeats: bool = False) -> dict[str, list[Lease]]:
         """Return the leases of each version whose holder lives, or may live.
 
         Args:
-            watch: look closely at those that seem silent, for two heartbeats, and remove those that are gone.
+            verify_heartbeats: wait for two heartbeats of leases that seem silent, and remove those that get none.
         """
-        found = {path: lease for path in self._paths() if (lease := self._look(path)) is not None}
-        if watch:
-            for path in self._silent({path: lease for path, lease in found.items() if lease.seems_silent}):
-                log.warning("%s: its lease is removed, the holder is gone: %s", found[path].version, found[path])
-                self._forget(path)
-                del found[path]
-        held: dict[str, list[Lease]] = {}
-        for lease in found.values():
-            held.setdefault(lease.version, []).append(lease)
-        return held
+        leases = {path: lease for path in self._paths() if (lease := self._current(path)) is not None}
+        if verify_heartbeats:
+            for path in self._silent({path: lease for path, lease in leases.items() if lease.seems_silent}):
+                log.warning("%s: its lease is removed, the holder is gone: %s", leases[path].version, leases[path])
+                self._remove(path)
+                del leases[path]
+        by_version: dict[str, list[Lease]] = {}
+        for lease in leases.values():
+            by_version.setdefault(lease.version, []).append(lease)
+        return by_version
 
     def _paths(self) -> list[str]:
         return [f"{self.folder}/{name}" for name in self._store.names(self.folder) if _NAME.match(name)]
 
-    def _look(self, path: str) -> Lease | None:
-        """Return a lease, or None if its holder is gone for sure; then its file is removed, too."""
+    def _current(self, path: str) -> Lease | None:
+        """Return a lease, or None if its holder is known to be dead; its file is then removed."""
         lease = self._read(path) or _unknown(path)
         if self._is_locked(path):
-            # The holder lives, whatever its heartbeats say.
+            # The lock proves that the holder lives.
             return replace(lease, beat=time.time())
         if self._store.is_local and lease.is_here:
-            self._forget(path)
+            self._remove(path)
             return None
         return lease if self._store.exists(path) else None
 
     def _read(self, path: str) -> Lease | None:
-        """Return a lease, or None if its file cannot be read; one with damaged content has an unknown holder."""
+        """Return a lease, or None if its file cannot be read; damaged content means an unknown holder."""
         try:
             lease = Lease(**json.loads(self._store.read(path)))
             return replace(lease, beat=self._store.local(path).stat().st_mtime) if self._store.is_local else lease
@@ -131,11 +130,11 @@ class Leases:
             return _unknown(path)
 
     def _silent(self, suspects: dict[str, Lease]) -> list[str]:
-        """Watch leases for two heartbeats, and return those that did not beat; an unreadable one may have."""
+        """Wait for two heartbeats, and return the leases without any; an unreadable one may have had one."""
         if not suspects:
             return []
-        log.info("%d leases seem silent: watching them for %.0f s", len(suspects), 2 * BEAT_SECONDS)
-        time.sleep(2 * BEAT_SECONDS)
+        log.info("%d leases seem silent: waiting for heartbeats for %.0f s", len(suspects), 2 * HEARTBEAT_SECONDS)
+        time.sleep(2 * HEARTBEAT_SECONDS)
         return [
             path
             for path, before in suspects.items()
@@ -148,27 +147,27 @@ class Leases:
         return self._store.is_local and locks.is_locked(self._store.local(path))
 
     def _write(self, path: str, lease: Lease) -> int | None:
-        """Write a new lease; on a local disk it has its name only when it is locked, and returned is the lock."""
+        """Write a new lease; on a local disk it gets its name once it is locked, and the open lock is returned."""
         data = _text(lease)
         if not self._store.is_local:
             self._store.write(path, data)
             return None
-        place = self._store.local(path)
-        part = place.with_name(f".{place.name}.part")
+        target = self._store.local(path)
+        part = target.with_name(f".{target.name}.part")
         try:
             handle = locks.try_acquire(part)
             assert handle is not None, "the name is random, so no other process holds it"
             os.write(handle, data)
-            part.rename(place)
+            part.rename(target)
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
-            raise write_error(str(place), error) from error
+            raise write_error(str(target), error) from error
         return handle
 
-    def _beat(self, path: str, handle: int | None, lease: Lease, over: threading.Event) -> None:
+    def _beat(self, path: str, handle: int | None, lease: Lease, stop: threading.Event) -> None:
         beats = 0
-        while not over.wait(BEAT_SECONDS):
+        while not stop.wait(HEARTBEAT_SECONDS):
             beats += 1
             try:
                 if handle is not None:
@@ -176,15 +175,15 @@ class Leases:
                 else:
                     self._store.write(path, _text(replace(lease, beat=time.time(), beats=beats)))
             except (OSError, StoreError) as error:
-                log.warning("the lease of %s did not beat: %s", lease.version, error)
+                log.warning("the heartbeat of the lease of %s failed: %s", lease.version, error)
 
-    def _forget(self, path: str) -> None:
+    def _remove(self, path: str) -> None:
         with contextlib.suppress(OSError, StoreError):
             self._store.remove(path)
 
 
 def _unknown(path: str) -> Lease:
-    """Return the lease that a file's name stands for where its content gives no holder."""
+    """Return the lease of a file by its name, with an unknown holder."""
     version = path.rsplit("/", 1)[-1].rsplit(".", 2)[0]
     return Lease(version, "unknown", pid=0, host="unknown", boot="unknown", beat=0.0)
 

@@ -1,15 +1,15 @@
-"""What becomes of a new `latest`: `stable` after a probation without a breach, rolled back after one."""
+"""Promotion of `latest` to `stable` after a probation without a breach, and rollback after a breach."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from ai_workflow.config.settings import Promotion
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.registry.change_log import State
+from ai_workflow.registry.change_log import Change, State
 from ai_workflow.registry.registry import Registry
 
 _NOT_LOGGED = (
@@ -21,12 +21,12 @@ Verdict = Literal["promote", "roll back", "wait", "nothing to do"]
 
 @dataclass(frozen=True, slots=True)
 class Probation:
-    """How a `latest` that is not `stable` yet has done so far.
+    """The probation of a `latest` that is not `stable` yet.
 
     Args:
-        version: the one on probation.
-        since: when it became `latest`.
-        requests: the number of rows that it has answered since then.
+        version: the version on probation.
+        since: time at which it became `latest`.
+        requests: rows that it has answered since then.
         breach: the reason to roll it back; empty if there is none.
         recorded: a breach in its probation that no rollback has followed; empty if there is none.
         is_logged: whether the answers of the inference service are logged; others are not counted.
@@ -41,68 +41,68 @@ class Probation:
 
 
 def on_probation(registry: Registry) -> tuple[str, datetime] | None:
-    """Return `latest` and since when it is that, or None if it is `stable` already, or there is none."""
+    """Return `latest` and the time at which it became that, or None if it is `stable` already or there is none."""
     state = registry.state()
     if state.latest is None or state.latest == state.stable:
         return None
     since = None
-    for line in reversed(registry.history(verified=False)):
-        if line["aliases"]["latest"] != state.latest:
+    for record in reversed(registry.history(verify=False)):
+        if record["aliases"]["latest"] != state.latest:
             break
-        moment = datetime.fromisoformat(line["time"])
-        since = moment if since is None else min(since, moment)
+        changed = datetime.fromisoformat(record["time"])
+        since = changed if since is None else min(since, changed)
     return (state.latest, since) if since else None
 
 
 def restart_if_ahead(registry: Registry, version: str, since: datetime, now: datetime) -> datetime:
-    """Return the begin of a probation; where it lies in the future, the clock was ahead, and it begins now.
+    """Return the start of a probation; if it lies in the future, the clock was ahead, and the probation starts now.
 
-    The history gets a line for it, so that the next look finds the same moment.
+    The change log records the restart, so that later runs read the same start.
     """
     if since <= now:
         return since
 
-    def decide(state: State) -> dict[str, Any] | None:
+    def decide(state: State) -> Change | None:
         if state.latest != version:
             return None
         reason = f"the clock was ahead when the probation began ({since.isoformat()}): it begins again"
-        return {"action": "probation", "reason": reason, "versions": [version]}
+        return Change("probation", reason, [version])
 
     with registry.locked():
         registry.change(decide)
     return now
 
 
-def verdict(found: Probation | None, rules: Promotion, now: datetime) -> tuple[Verdict, str]:
-    """Return what to do, and why."""
-    if found is None:
+def verdict(probation: Probation | None, rules: Promotion, now: datetime) -> tuple[Verdict, str]:
+    """Return the action to take, and the reason."""
+    if probation is None:
         return "nothing to do", "latest is stable"
-    if found.breach:
-        return "roll back", found.breach
-    if found.recorded:
+    if probation.breach:
+        return "roll back", probation.breach
+    if probation.recorded:
         return "wait", (
-            f"{found.version} is not promoted: {found.recorded}. Run `ai-workflow models rollback` or "
+            f"{probation.version} is not promoted: {probation.recorded}. Run `ai-workflow models rollback` or "
             "`ai-workflow models promote`"
         )
-    # A clock that was set back makes a probation longer, never shorter than it says.
-    age = now - found.since
+    # A clock that was set back makes a probation longer, never shorter than `rules.hours`.
+    age = now - probation.since
     if age < timedelta(hours=rules.hours):
         left = timedelta(hours=rules.hours) - age
-        return "wait", f"{found.version} is on probation for {_hours(left)} more"
-    if found.requests < rules.requests:
-        answered = f"{found.version} has answered {found.requests} rows of the {rules.requests} that it takes"
-        return "wait", answered if found.is_logged else answered + _NOT_LOGGED
-    return "promote", f"no breach in {_hours(age)} and {found.requests} rows"
+        return "wait", f"{probation.version} is on probation for {_hours(left)} more"
+    if probation.requests < rules.requests:
+        answered = f"{probation.version} has answered {probation.requests} rows of the {rules.requests} that it takes"
+        return "wait", answered if probation.is_logged else answered + _NOT_LOGGED
+    return "promote", f"no breach in {_hours(age)} and {probation.requests} rows"
 
 
 def promote(registry: Registry, name: str, reason: str, *, expected: str | None = None) -> State | None:
-    """Point `stable` at a version that is whole; None if it points there already or `latest` is not the expected one.
+    """Point `stable` at a version; None if it points there already or `latest` is not the expected one.
 
     Args:
-        registry: where it is.
+        registry: the registry.
         name: an alias or a version.
-        reason: why, for the history.
-        expected: what `latest` must be still; if it is another, nothing happens.
+        reason: the reason, for the change log.
+        expected: required value of `latest`; if it is another, nothing changes.
 
     Raises:
         AiWorkflowError: there is no such version, or it is damaged.
@@ -110,12 +110,14 @@ def promote(registry: Registry, name: str, reason: str, *, expected: str | None 
     with registry.locked():
         version = registry.get(name)
         if damaged := registry.damaged(version):
-            raise AiWorkflowError(f"{version.name} is damaged, and stays what it is: {damaged[0]}. Publish another one")
+            raise AiWorkflowError(
+                f"{version.name} is damaged, and cannot become stable: {damaged[0]}. Publish another version"
+            )
 
-        def decide(state: State) -> dict[str, Any] | None:
+        def decide(state: State) -> Change | None:
             if state.stable == version.name or expected not in (None, state.latest):
                 return None
-            return {"action": "promote", "reason": reason, "versions": [version.name], "stable": version.name}
+            return Change("promote", reason, [version.name], stable=version.name)
 
         return _changed(registry, decide)
 
@@ -124,36 +126,36 @@ def roll_back(registry: Registry, reason: str, *, expected: str | None = None) -
     """Point `latest` at the version behind `stable`; None if it points there already or is not the expected one.
 
     Args:
-        registry: where it is.
-        reason: why, for the history.
-        expected: what `latest` must be still; if it is another, nothing happens.
+        registry: the registry.
+        reason: the reason, for the change log.
+        expected: required value of `latest`; if it is another, nothing changes.
 
     Raises:
-        AiWorkflowError: `stable` is the very same, or gone.
+        AiWorkflowError: there is no `stable`.
     """
     with registry.locked():
         stable = registry.get("stable")
 
-        def decide(state: State) -> dict[str, Any] | None:
+        def decide(state: State) -> Change | None:
             if state.latest is None or state.latest == stable.name or expected not in (None, state.latest):
                 return None
-            return {"action": "rollback", "reason": reason, "versions": [state.latest], "latest": stable.name}
+            return Change("rollback", reason, [state.latest], latest=stable.name)
 
         return _changed(registry, decide)
 
 
-def _changed(registry: Registry, decide: Callable[[State], dict[str, Any] | None]) -> State | None:
-    """Make a change of the registry; None if `decide` finds nothing to change in the state at hand."""
-    is_made = False
+def _changed(registry: Registry, decide: Callable[[State], Change | None]) -> State | None:
+    """Make a change of the registry; None if `decide` returns no change for the current state."""
+    is_changed = False
 
-    def noted(state: State) -> dict[str, Any] | None:
-        nonlocal is_made
-        decided = decide(state)
-        is_made = decided is not None
-        return decided
+    def recorded(state: State) -> Change | None:
+        nonlocal is_changed
+        change = decide(state)
+        is_changed = change is not None
+        return change
 
-    changed = registry.change(noted)
-    return changed if is_made else None
+    state = registry.change(recorded)
+    return state if is_changed else None
 
 
 def _hours(time: timedelta) -> str:

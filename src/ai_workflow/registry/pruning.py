@@ -1,62 +1,63 @@
-"""Deletes versions that nobody needs: by a plan, which is made anew at the moment of deletion."""
+"""Deletion of versions that are not in use, by a plan that is checked again at the time of deletion."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from ai_workflow.config.settings import Retention
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry import retention_policy
-from ai_workflow.registry.change_log import State
+from ai_workflow.registry.change_log import Change, State
 from ai_workflow.registry.leases import Lease
 from ai_workflow.registry.registry import Registry
-from ai_workflow.registry.retention_policy import Fact, Item
+from ai_workflow.registry.retention_policy import RetentionDecision, VersionInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
-    """What was deleted, and what was to be and is in use now."""
+class PruneResult:
+    """The deleted versions, and the approved ones that were skipped because they are in use now."""
 
-    deleted: tuple[Item, ...]
-    spared: tuple[Item, ...]
+    deleted: tuple[RetentionDecision, ...]
+    skipped: tuple[RetentionDecision, ...]
 
     @property
     def bytes(self) -> int:
-        """How much space is free now."""
-        return sum(item.bytes for item in self.deleted)
+        """The released space."""
+        return sum(decision.bytes for decision in self.deleted)
 
 
-def plan(registry: Registry, policy: Retention, *, watch: bool = False) -> list[Item]:
-    """Return what would become of each version now, the oldest first.
+def plan(registry: Registry, policy: Retention, *, verify_heartbeats: bool = False) -> list[RetentionDecision]:
+    """Return the decision about each version, the oldest first.
 
     Args:
-        registry: whose versions.
-        policy: what stays.
-        watch: look closely at leases that seem silent, which takes a while; else they count.
+        registry: the registry.
+        policy: the retention policy.
+        verify_heartbeats: wait for heartbeats of leases that seem silent; otherwise such leases count.
     """
-    in_use = _in_use(registry.state(), registry.leases.holders(watch=watch))
-    return retention_policy.plan(_facts(registry), policy, in_use, datetime.now(UTC))
+    in_use = _in_use(registry.state(), registry.leases.holders(verify_heartbeats=verify_heartbeats))
+    return retention_policy.plan(_versions(registry), policy, in_use, datetime.now(UTC))
 
 
-def prune(registry: Registry, policy: Retention, approved: Iterable[str], reason: str) -> Pruned:
-    """Delete those of the approved versions that nobody needs at this moment.
+def prune(registry: Registry, policy: Retention, approved: Iterable[str], reason: str) -> PruneResult:
+    """Delete those of the approved versions that are still not in use.
 
     Raises:
-        StoreError: the history cannot be written; nothing is deleted.
+        StoreError: the change log cannot be written; nothing is deleted.
     """
-    wanted = set(approved)
-    # Silent leases are watched before the lock is taken: nobody should wait for that.
-    registry.leases.holders(watch=True)
+    names = set(approved)
+    # Before the lock is taken, so that no other writer waits for heartbeats.
+    registry.leases.holders(verify_heartbeats=True)
     with registry.locked():
-        items = {item.name: item for item in plan(registry, policy) if item.name in wanted}
-        doomed = _told(registry, [name for name, item in items.items() if not item.kept], reason)
-        registry.remove(doomed)
-    after = {item.name: item for item in plan(registry, policy)}
-    gone = tuple(items[name] for name in doomed)
-    return Pruned(gone, tuple(after.get(name, item) for name, item in items.items() if item not in gone))
+        decisions = {decision.name: decision for decision in plan(registry, policy) if decision.name in names}
+        expired = [name for name, decision in decisions.items() if not decision.is_kept]
+        deleting = _record_deletion(registry, expired, reason)
+        registry.remove(deleting)
+    after = {decision.name: decision for decision in plan(registry, policy)}
+    deleted = tuple(decisions[name] for name in deleting)
+    skipped = tuple(after.get(name, decision) for name, decision in decisions.items() if decision not in deleted)
+    return PruneResult(deleted, skipped)
 
 
 def pin(registry: Registry, name: str, reason: str) -> str:
@@ -67,19 +68,12 @@ def pin(registry: Registry, name: str, reason: str) -> str:
     """
     with registry.locked():
         version = registry.get(name).name
-        registry.change(
-            lambda state: {
-                "action": "pin",
-                "reason": reason,
-                "versions": [version],
-                "pins": {**state.pins, version: reason},
-            }
-        )
+        registry.change(lambda state: Change("pin", reason, [version], pins={**state.pins, version: reason}))
     return version
 
 
 def unpin(registry: Registry, name: str, reason: str) -> str:
-    """Let a version go when its time comes, and return its name.
+    """Remove the pin of a version, and return its name.
 
     Raises:
         AiWorkflowError: it is not pinned.
@@ -90,58 +84,59 @@ def unpin(registry: Registry, name: str, reason: str) -> str:
         if version not in pins:
             raise AiWorkflowError(f"{name} is not pinned; pinned are: {', '.join(pins) or 'none'}")
         registry.change(
-            lambda state: {
-                "action": "unpin",
-                "reason": reason,
-                "versions": [version],
-                "pins": {pinned: why for pinned, why in state.pins.items() if pinned != version},
-            }
+            lambda state: Change(
+                "unpin",
+                reason,
+                [version],
+                pins={name: text for name, text in state.pins.items() if name != version},
+            )
         )
     return version
 
 
-def _told(registry: Registry, names: list[str], reason: str) -> list[str]:
-    """Tell the history that versions are deleted, and return those that still are, once all leases are seen."""
+def _record_deletion(registry: Registry, names: list[str], reason: str) -> list[str]:
+    """Record the deletion of versions, and return those that are not leased afterwards."""
     if not names:
         return []
 
-    def delete(state: State) -> dict[str, Any] | None:
+    def delete(state: State) -> Change | None:
         free = [name for name in names if name not in {*state.aliases.values(), *state.pins}]
-        return {"action": "delete", "reason": reason, "versions": free, "deleting": free} if free else None
+        return Change("delete", reason, free, deleting=free) if free else None
 
-    doomed = [name for name in registry.change(delete).deleting if name in names]
-    leased = registry.leases.holders()
-    if late := [name for name in doomed if name in leased]:
-        # On an object store a lease may have come in between; its holder looks whether the version is still there.
-        doomed = [name for name in doomed if name not in late]
-        why = f"leased by {leased[late[0]][0]}"
-        registry.change(lambda _: {"action": "keep", "reason": why, "versions": late, "deleting": doomed})
-    return doomed
+    deleting = [name for name in registry.change(delete).deleting if name in names]
+    leases = registry.leases.holders()
+    if leased := [name for name in deleting if name in leases]:
+        # On an object store a version may be leased meanwhile; its holder checks that the version still exists.
+        deleting = [name for name in deleting if name not in leased]
+        lease = leases[leased[0]][0]
+        registry.change(lambda _: Change("keep", f"leased by {lease}", leased, deleting=deleting))
+    return deleting
 
 
-def _facts(registry: Registry) -> list[Fact]:
-    facts = []
+def _versions(registry: Registry) -> list[VersionInfo]:
+    versions = []
     for name in registry.versions():
         try:
             manifest = registry.get(name).manifest
-            moment = datetime.fromisoformat(manifest["published"])
-            facts.append(Fact(name, sum(file["bytes"] for file in manifest["files"].values()), moment))
+            published = datetime.fromisoformat(manifest["published"])
+            size = sum(file["bytes"] for file in manifest["files"].values())
+            versions.append(VersionInfo(name, size, published))
         except StoreError:
-            # Damaged, it can serve nobody; what it was is told by the history.
-            facts.append(Fact(name, 0, datetime.fromtimestamp(0, UTC)))
+            # A version with a damaged manifest cannot be used.
+            versions.append(VersionInfo(name, 0, datetime.fromtimestamp(0, UTC)))
         except AiWorkflowError:
-            # Deleted by somebody else since they were listed.
+            # Deleted since the versions were listed.
             continue
-    return facts
+    return versions
 
 
 def _in_use(state: State, leases: dict[str, list[Lease]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for alias, name in state.aliases.items():
         if name:
-            found.setdefault(name, []).append(alias)
-    for name, why in state.pins.items():
-        found.setdefault(name, []).append(f"pinned: {why}")
-    for name, held in leases.items():
-        found.setdefault(name, []).extend(f"leased: {lease}" for lease in held)
-    return found
+            reasons.setdefault(name, []).append(alias)
+    for name, reason in state.pins.items():
+        reasons.setdefault(name, []).append(f"pinned: {reason}")
+    for name, holders in leases.items():
+        reasons.setdefault(name, []).extend(f"leased: {lease}" for lease in holders)
+    return reasons

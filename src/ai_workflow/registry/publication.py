@@ -1,15 +1,16 @@
-"""Publishes a version: whole or not at all, under the next name, and `latest` points at it in one write."""
+"""Publication of a version: complete or not at all, under the next name, with `latest` moved in one write."""
 
 from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from ai_workflow.errors import AiWorkflowError, StoreError
-from ai_workflow.registry.change_log import State, numbers
+from ai_workflow.registry.change_log import Change, State, parse_version
+from ai_workflow.registry.manifest import ModelFacts
 from ai_workflow.registry.registry import MANIFEST, STAGING, Registry, Version
 from ai_workflow.storage.durable import sync_folder
 from ai_workflow.telemetry import trace_context
@@ -21,38 +22,38 @@ def publish(
     registry: Registry,
     files: dict[str, bytes],
     schema: str,
-    about: dict[str, Any],
-    named: Callable[[str], dict[str, bytes]] = lambda _: {},
+    metadata: ModelFacts,
+    versioned_files: Callable[[str], dict[str, bytes]] = lambda _: {},
     origin: str | None = None,
 ) -> Version:
-    """Make a version of the files and point `latest` at it; without a `stable` it becomes that as well.
+    """Publish files as a new version and point `latest` at it, and `stable` if there is none.
 
     A version whose manifest says `beats_baseline: false` never becomes `stable` here.
 
     Args:
-        registry: where to.
-        files: name -> bytes; all of them, the model and its feature spec included.
-        schema: fingerprint of the columns the model asks for; another one raises the major number.
-        about: what else the manifest says (kind, scores, …).
-        named: files that bear the version's name in them, made once it is known.
-        origin: what the version was made from; if `latest` was made from the same, it is that version already: its
-            publisher was killed before it could tell.
+        registry: the registry.
+        files: name -> bytes of all files, the model and its feature spec included.
+        schema: fingerprint of the columns that the model takes; a change raises the major number.
+        metadata: further fields of the manifest (kind, scores, ...).
+        versioned_files: returns the files whose content has the name of the version.
+        origin: identity of the training; if `latest` has the same, its publisher was killed before it returned, and
+            that version is returned.
 
     Raises:
         StoreError: it cannot be written; no version appears and no alias moves.
     """
     with registry.locked():
-        _complete(registry)
-        if origin and (done := _made_from(registry, origin)):
-            return done
+        _complete_interrupted(registry)
+        if origin and (published := _published_from(registry, origin)):
+            return published
         name = _claim(registry, schema)
-        about = {**about, "origin": origin} if origin else about
+        source = {"origin": origin} if origin else {}
         now, trace_id = _now(), trace_context.current()
-        manifest = {**about, "version": name, "schema": schema, "published": now, "trace_id": trace_id}
-        _place(registry, name, files | named(name), manifest)
+        manifest = {**metadata, **source, "version": name, "schema": schema, "published": now, "trace_id": trace_id}
+        _write_files(registry, name, files | versioned_files(name), manifest)
         try:
-            before = registry.aliases()["latest"]
-            _make_latest(registry, name, f"passed the gate, after {before}" if before else "passed the gate")
+            previous = registry.aliases()["latest"]
+            _make_latest(registry, name, f"passed the gate, after {previous}" if previous else "passed the gate")
         except BaseException:
             if name not in registry.aliases().values():
                 registry.store.remove(f"{registry.folder}/{name}")
@@ -60,8 +61,8 @@ def publish(
     return registry.get(name)
 
 
-def _made_from(registry: Registry, origin: str) -> Version | None:
-    """Return `latest` if it was made from `origin` and is whole."""
+def _published_from(registry: Registry, origin: str) -> Version | None:
+    """Return `latest` if it has this origin and is complete."""
     try:
         latest = registry.get("latest")
     except AiWorkflowError:
@@ -69,22 +70,22 @@ def _made_from(registry: Registry, origin: str) -> Version | None:
     return latest if latest.manifest.get("origin") == origin and not registry.damaged(latest) else None
 
 
-def _complete(registry: Registry) -> None:
-    """Point `latest` at a version whose publisher was killed between placing it and pointing at it."""
-    newest, state = registry.placed()[-1:], registry.state()
-    if newest and not state.tells_of(newest[0]) and newest[0] not in state.deleting:
+def _complete_interrupted(registry: Registry) -> None:
+    """Point `latest` at a complete version whose publisher was killed before it could do so."""
+    newest, state = registry.complete_versions()[-1:], registry.state()
+    if newest and not state.is_published(newest[0]) and newest[0] not in state.deleting:
         _make_latest(registry, newest[0], "its publishing was interrupted, and completed by the next")
 
 
 def _make_latest(registry: Registry, name: str, reason: str) -> None:
-    def decide(state: State) -> dict[str, Any] | None:
-        change: dict[str, Any] = {"action": "publish", "reason": reason, "versions": [name]}
-        if state.tells_of(name):
-            # Another publisher was quicker with a newer one, or told of this one: on an object store that can be.
-            told = any(name in line["versions"] for line in registry.history(verified=False))
-            return None if told else change
+    def decide(state: State) -> Change | None:
+        change = Change("publish", reason, [name])
+        if state.is_published(name):
+            # On an object store, another publisher may have published a newer version, or recorded this one.
+            is_recorded = any(name in record["versions"] for record in registry.history(verify=False))
+            return None if is_recorded else change
         stable = state.stable or (name if _beats_baseline(registry, name) else None)
-        return {**change, "newest": name, "latest": name, "stable": stable}
+        return replace(change, newest=name, latest=name, stable=stable)
 
     registry.change(decide)
 
@@ -95,7 +96,7 @@ def _beats_baseline(registry: Registry, name: str) -> bool:
 
 
 def _claim(registry: Registry, schema: str) -> str:
-    """Return the name of the next version; on an object store a file claims it, which only one can create."""
+    """Return the name of the next version; on an object store it is claimed by a file that one process can create."""
     store = registry.store
     while True:
         name = _next(registry, schema)
@@ -104,12 +105,12 @@ def _claim(registry: Registry, schema: str) -> str:
 
 
 def _next(registry: Registry, schema: str) -> str:
-    # After those too that were deleted, or lost their manifest: a name the history tells of is never another's.
-    told = registry.state().newest
-    names = [*registry.names(), *([told] if told else [])]
+    # Deleted versions and those without a manifest count too: a recorded name is never used again.
+    newest = registry.state().newest
+    names = [*registry.names(), *([newest] if newest else [])]
     if not names:
         return "model_v1.0"
-    major, minor = max(map(numbers, names))
+    major, minor = max(map(parse_version, names))
     return f"model_v{major}.{minor + 1}" if _last_schema(registry) in (schema, None) else f"model_v{major + 1}.0"
 
 
@@ -120,8 +121,8 @@ def _last_schema(registry: Registry) -> str | None:
     return None
 
 
-def _place(registry: Registry, name: str, files: dict[str, bytes], manifest: dict[str, Any]) -> None:
-    """Write all files aside, the manifest last, and give the folder its name in one rename."""
+def _write_files(registry: Registry, name: str, files: dict[str, bytes], manifest: Mapping[str, object]) -> None:
+    """Write all files into a staging folder, the manifest last, and rename the folder."""
     store, folder = registry.store, registry.folder
     staging = f"{folder}/{STAGING}{uuid.uuid4().hex[:8]}" if store.is_local else f"{folder}/{name}"
     refs = {}

@@ -1,9 +1,9 @@
-"""Published model versions: complete or not there; what holds of them, who uses one, and the lock to change it under.
+"""Published model versions of one pipeline: files, aliases, change log, leases and lock.
 
 models/<environment>/<pipeline>/
     model_v2.3/     model file, features.json, card.json, card.md, plots, golden.json, manifest.json
-    aliases.json, history.jsonl    which version is latest and which stable, and how they came to be (history.py)
-    leases/         who uses a version now (leases.py)
+    aliases.json, history.jsonl    the versions behind `latest` and `stable`, and every change (change_log.py)
+    leases/         processes that use a version (leases.py)
 """
 
 from __future__ import annotations
@@ -13,13 +13,22 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ai_workflow.errors import AiWorkflowError, StoreError
-from ai_workflow.registry.change_log import ALIASES, VERSION, Conflict, History, State, numbers
+from ai_workflow.registry.change_log import (
+    ALIASES,
+    VERSION,
+    Change,
+    ChangeLog,
+    ChangeRecord,
+    ConflictError,
+    State,
+    parse_version,
+)
 from ai_workflow.registry.leases import Leases
+from ai_workflow.registry.manifest import Manifest
 from ai_workflow.storage import locks
-from ai_workflow.storage.cleanup import vanish
+from ai_workflow.storage.cleanup import delete_atomically
 from ai_workflow.storage.store import FileRef, Store
 
 MANIFEST = "manifest.json"
@@ -28,11 +37,11 @@ STAGING, _DELETING = ".publishing-", ".deleting-"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A published version: its name, where it lies, and what its manifest vouches for."""
+    """A published version: its name, folder and manifest, which has the checksums of its files."""
 
     name: str
     folder: str
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     def file(self, name: str) -> FileRef:
         """Return the reference of one of its files.
@@ -52,36 +61,39 @@ class Registry:
     def __init__(self, store: Store, folder: str) -> None:
         self.store, self.folder = store, folder
         self.leases = Leases(store, folder)
-        self._history = History(store, folder)
+        self._changes = ChangeLog(store, folder)
 
     def versions(self) -> list[str]:
         """Return the published versions, the oldest first."""
         state = self.state()
-        return [name for name in self.placed() if state.tells_of(name)]
+        return [name for name in self.complete_versions() if state.is_published(name)]
 
     def state(self) -> State:
-        """Return which version each alias points at, and which a person keeps.
+        """Return the current aliases and pins.
 
         Raises:
             StoreError: `aliases.json` is damaged.
         """
-        return self._history.state()
+        return self._changes.state()
 
     def aliases(self) -> dict[str, str | None]:
-        """Return which version each alias points at.
+        """Return the version behind each alias.
 
         Raises:
             StoreError: `aliases.json` is damaged.
         """
         return self.state().aliases
 
-    def history(self, *, verified: bool = True) -> list[dict[str, Any]]:
+    def history(self, *, verify: bool = True) -> list[ChangeRecord]:
         """Return every change, the oldest first.
 
+        Args:
+            verify: whether to check the checksum of each line.
+
         Raises:
-            StoreError: a line was changed or cut out.
+            StoreError: a line was changed or removed.
         """
-        return self._history.lines() if verified else self._history.lines_as_they_are()
+        return self._changes.read(verify=verify)
 
     def get(self, name: str) -> Version:
         """Return a version by its name or an alias.
@@ -91,17 +103,17 @@ class Registry:
             StoreError: its manifest is damaged.
         """
         state = self.state()
-        wanted = state.aliases[name] if name in ALIASES else name
-        folder = f"{self.folder}/{wanted}"
-        known = wanted and VERSION.match(wanted) and state.tells_of(wanted)
-        if not known or not self.store.exists(f"{folder}/{MANIFEST}"):
-            there = ", ".join(self.versions())
-            remedy = "Name one of these, or latest or stable" if there else "Run the training flow first"
+        version = state.aliases[name] if name in ALIASES else name
+        folder = f"{self.folder}/{version}"
+        is_published = version and VERSION.match(version) and state.is_published(version)
+        if not is_published or not self.store.exists(f"{folder}/{MANIFEST}"):
+            available = ", ".join(self.versions())
+            remedy = "Use one of these, or latest or stable" if available else "Run the training flow first"
             raise AiWorkflowError(
-                f"there is no model version '{name}' in {self.store.url(self.folder)}; there is: {there or 'none'}. "
-                f"{remedy}"
+                f"model version '{name}' not found in {self.store.url(self.folder)}; available: "
+                f"{available or 'none'}. {remedy}"
             )
-        return Version(str(wanted), folder, self.store.read_record(f"{folder}/{MANIFEST}"))
+        return Version(str(version), folder, self.store.read_record(f"{folder}/{MANIFEST}"))
 
     def read(self, version: Version, name: str) -> bytes:
         """Return a file of a version, verified.
@@ -130,37 +142,37 @@ class Registry:
                 version = self.get(name)
                 stack.enter_context(self.leases.held(version.name, purpose))
             if not self.store.is_local:
-                # Whoever deletes it looks for leases after he has said so: one of the two sees the other.
+                # `pruning` records a deletion before it reads the leases: one of the two sees the other.
                 self.get(version.name)
             yield version
 
-    def change(self, decide: Callable[[State], dict[str, Any] | None]) -> State:
-        """Make the change that `decide` finds right in the state at hand: what `History.write` takes, None for none.
+    def change(self, decide: Callable[[State], Change | None]) -> State:
+        """Make the change that `decide` returns for the current state, None for no change; return the new state.
 
         Raises:
             StoreError: it cannot be written; nothing has changed.
         """
         while True:
             state = self.state()
-            decided = decide(state)
-            if decided is None:
+            change = decide(state)
+            if change is None:
                 return state
             try:
-                return self._history.write(state, **decided)
-            except Conflict:
+                return self._changes.write(state, change)
+            except ConflictError:
                 continue
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove the files of versions that the history tells are deleted; each is gone in one rename."""
+        """Remove the files of versions whose deletion is recorded, each folder in one rename."""
         for name in names:
             aside = f"{self.folder}/{_DELETING}{name}-{uuid.uuid4().hex[:8]}"
-            vanish(self.store, f"{self.folder}/{name}", aside)
+            delete_atomically(self.store, f"{self.folder}/{name}", aside)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other writers of this machine out, and clear away what killed ones left; the lock dies with its holder.
+        """Exclude other writers of this machine, and remove what killed ones left; the lock ends with its process.
 
-        On an object store, which has no locks, `change` sees to it that nobody's change is lost.
+        An object store has no locks: there `change` makes sure that no change is lost.
         """
         if not self.store.is_local:
             yield
@@ -178,9 +190,9 @@ class Registry:
         self.remove(name for name in self.state().deleting if self.store.exists(f"{self.folder}/{name}"))
 
     def names(self) -> list[str]:
-        """Return the names of versions there are, whole or not, the oldest first."""
-        return sorted(filter(VERSION.match, self.store.names(self.folder)), key=numbers)
+        """Return the names of all version folders, complete or not, the oldest first."""
+        return sorted(filter(VERSION.match, self.store.names(self.folder)), key=parse_version)
 
-    def placed(self) -> list[str]:
-        """Return the versions that are complete, told of or not, the oldest first."""
+    def complete_versions(self) -> list[str]:
+        """Return the versions with a manifest, published or not, the oldest first."""
         return [name for name in self.names() if self.store.exists(f"{self.folder}/{name}/{MANIFEST}")]

@@ -1,4 +1,4 @@
-"""The plan of a retention run: kept in the store until a person has answered, then carried out as far as it holds.
+"""The plan of a retention run: stored until a person has answered, then carried out for what has not changed.
 
 retention/<flow run id>.json    versions and old files to delete, and until when an answer counts
 """
@@ -13,9 +13,9 @@ from typing import Any
 from ai_workflow.config.settings import Retention
 from ai_workflow.errors import StoreError
 from ai_workflow.registry import expired_files, pruning
-from ai_workflow.registry.expired_files import Old
+from ai_workflow.registry.expired_files import ExpiredFiles
 from ai_workflow.registry.registry import Registry
-from ai_workflow.registry.retention_policy import Item, size
+from ai_workflow.registry.retention_policy import RetentionDecision, size
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
@@ -24,29 +24,29 @@ log = logger("retention")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a person approves or refuses.
+class RetentionPlan:
+    """The deletions that a person approves or refuses.
 
     Args:
         models: folder of the registry.
-        key: name of the question; another plan has another one.
-        until: when an answer comes too late.
+        key: unique key of the plan.
+        until: end of the time to answer.
         versions: the versions to delete.
-        old: the groups of old files to delete; their lists of files are not kept.
+        expired: the groups of expired files to delete; their lists of files are not stored.
     """
 
     models: str
     key: str
     until: datetime
-    versions: Sequence[Item] = ()
-    old: Sequence[Old] = ()
+    versions: Sequence[RetentionDecision] = ()
+    expired: Sequence[ExpiredFiles] = ()
 
     @property
     def question(self) -> str:
         """The question in one sentence."""
-        total = size(sum(item.bytes for item in self.versions) + sum(group.bytes for group in self.old))
-        names = ", ".join(item.name for item in self.versions) or "none"
-        versions, files = _counted(len(self.versions), "version"), _counted(len(self.old), "old file")
+        total = size(sum(version.bytes for version in self.versions) + sum(group.bytes for group in self.expired))
+        names = ", ".join(version.name for version in self.versions) or "none"
+        versions, files = _counted(len(self.versions), "version"), _counted(len(self.expired), "old file")
         return f"Delete {versions} ({names}) and {files}, {total}?"
 
 
@@ -56,36 +56,36 @@ def _counted(number: int, noun: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What was deleted: versions by name, and the bytes of all that was."""
+    """The deleted versions by name, and the bytes of all that was deleted."""
 
     versions: tuple[str, ...]
     bytes: int
 
 
-def carry_out(plan: Plan, registry: Registry, policy: Retention, reason: str) -> Released:
-    """Delete what a plan names, unless it is in use or has changed; a log line names each version that stays.
+def carry_out(plan: RetentionPlan, registry: Registry, policy: Retention, reason: str) -> Released:
+    """Delete the content of a plan, unless it is in use or has changed; a log line names each version that stays.
 
     Raises:
-        StoreError: the history cannot be written; nothing is deleted.
+        StoreError: the change log cannot be written; nothing is deleted.
     """
-    there = {item.name: item for item in pruning.plan(registry, policy)}
-    same = [item.name for item in plan.versions if item.name in there and there[item.name].published == item.published]
-    done = pruning.prune(registry, policy, same, reason)
-    deleted = tuple(item.name for item in done.deleted)
-    spared = {item.name: ", ".join(item.reasons) for item in done.spared}
-    for item in plan.versions:
-        if item.name in spared:
-            log.info("%s stays: %s", item.name, spared[item.name])
-        elif item.name in there and item.name not in same:
-            log.info("%s stays: it was published again after the plan was made", item.name)
-        elif item.name not in deleted:
-            log.info("%s does not exist any more", item.name)
-    freed = expired_files.remove(registry.store, plan.old, policy, datetime.now(UTC))
-    return Released(deleted, done.bytes + freed)
+    published = {decision.name: decision.published for decision in pruning.plan(registry, policy)}
+    unchanged = [version.name for version in plan.versions if published.get(version.name) == version.published]
+    pruned = pruning.prune(registry, policy, unchanged, reason)
+    deleted = tuple(version.name for version in pruned.deleted)
+    skipped = {version.name: ", ".join(version.reasons) for version in pruned.skipped}
+    for version in plan.versions:
+        if version.name in skipped:
+            log.info("%s stays: %s", version.name, skipped[version.name])
+        elif version.name in published and version.name not in unchanged:
+            log.info("%s stays: it was published again after the plan was made", version.name)
+        elif version.name not in deleted:
+            log.info("%s does not exist any more", version.name)
+    freed = expired_files.remove(registry.store, plan.expired, policy, datetime.now(UTC))
+    return Released(deleted, pruned.bytes + freed)
 
 
-def write(store: Store, run_id: str, plan: Plan) -> None:
-    """Keep the plan of a flow run.
+def write(store: Store, run_id: str, plan: RetentionPlan) -> None:
+    """Store the plan of a flow run.
 
     Raises:
         StoreError: it cannot be written.
@@ -93,7 +93,7 @@ def write(store: Store, run_id: str, plan: Plan) -> None:
     store.write_record(_path(run_id), _to_json(plan))
 
 
-def read(store: Store, run_id: str) -> Plan | None:
+def read(store: Store, run_id: str) -> RetentionPlan | None:
     """Return the plan of a flow run, or None if it has none.
 
     Raises:
@@ -115,7 +115,7 @@ def forget(store: Store, run_id: str) -> None:
 
 
 def run_ids(store: Store) -> list[str]:
-    """Return the ids of the flow runs that have a plan."""
+    """Return the IDs of the flow runs that have a plan."""
     return [name.removesuffix(".json") for name in store.names(FOLDER) if name.endswith(".json")]
 
 
@@ -123,28 +123,29 @@ def _path(run_id: str) -> str:
     return f"{FOLDER}/{run_id}.json"
 
 
-def _to_json(plan: Plan) -> dict[str, Any]:
+def _to_json(plan: RetentionPlan) -> dict[str, Any]:
     return {
         "models": plan.models,
         "key": plan.key,
         "until": plan.until.isoformat(),
         "versions": [
-            {"name": item.name, "bytes": item.bytes, "published": item.published.isoformat()} for item in plan.versions
+            {"name": version.name, "bytes": version.bytes, "published": version.published.isoformat()}
+            for version in plan.versions
         ],
         "old": [
             {"kind": group.kind, "path": group.path, "bytes": group.bytes, "modified": group.modified.isoformat()}
-            for group in plan.old
+            for group in plan.expired
         ],
     }
 
 
-def _from_json(body: dict[str, Any]) -> Plan:
+def _from_json(body: dict[str, Any]) -> RetentionPlan:
     versions = [
-        Item(found["name"], found["bytes"], datetime.fromisoformat(found["published"]), ())
-        for found in body["versions"]
+        RetentionDecision(version["name"], version["bytes"], datetime.fromisoformat(version["published"]), ())
+        for version in body["versions"]
     ]
-    old = [
-        Old(found["kind"], found["path"], found["bytes"], datetime.fromisoformat(found["modified"]))
-        for found in body["old"]
+    expired = [
+        ExpiredFiles(group["kind"], group["path"], group["bytes"], datetime.fromisoformat(group["modified"]))
+        for group in body["old"]
     ]
-    return Plan(body["models"], body["key"], datetime.fromisoformat(body["until"]), versions, old)
+    return RetentionPlan(body["models"], body["key"], datetime.fromisoformat(body["until"]), versions, expired)

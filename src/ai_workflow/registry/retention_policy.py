@@ -1,4 +1,4 @@
-"""What may be deleted, and why the rest is kept: a pure plan, made from facts and a policy."""
+"""Retention policy: decides for each version whether it is kept, and why."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ai_workflow.config.settings import Retention
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """A published version: its name, the bytes of its files, and when it was published; the oldest comes first."""
+class VersionInfo:
+    """A published version: its name, the bytes of its files, and the time of its publication."""
 
     name: str
     bytes: int
@@ -19,8 +19,8 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A version in a plan; without a reason to keep it, it is to be deleted."""
+class RetentionDecision:
+    """The decision about a version: it is kept if there is a reason, else deleted."""
 
     name: str
     bytes: int
@@ -28,41 +28,43 @@ class Item:
     reasons: tuple[str, ...]
 
     @property
-    def kept(self) -> bool:
-        """Whether it stays."""
+    def is_kept(self) -> bool:
+        """Whether the version is kept."""
         return bool(self.reasons)
 
 
-def plan(versions: Sequence[Fact], policy: Retention, in_use: Mapping[str, Iterable[str]], now: datetime) -> list[Item]:
-    """Return what becomes of each version, in the order given.
+def plan(
+    versions: Sequence[VersionInfo], policy: Retention, in_use: Mapping[str, Iterable[str]], now: datetime
+) -> list[RetentionDecision]:
+    """Return the decision about each version, in the same order.
 
     Args:
-        versions: all there are, the oldest first.
-        policy: how many of the newest stay, and how old one must be to go.
-        in_use: who or what needs a version: an alias, a pin, a lease.
+        versions: all versions, the oldest first.
+        policy: number of newest versions to keep, and the minimum age for deletion.
+        in_use: uses of each version: aliases, pins, leases.
         now: the time at which ages are taken.
     """
-    newest = {fact.name for fact in versions[-policy.versions :]}
-    published = _no_later_than_the_next(versions)
-    items = []
-    for fact in versions:
-        reasons = list(in_use.get(fact.name, ()))
-        if fact.name in newest:
+    newest = {version.name for version in versions[-policy.versions :]}
+    published = _publication_times(versions)
+    decisions = []
+    for version in versions:
+        reasons = list(in_use.get(version.name, ()))
+        if version.name in newest:
             reasons.append(f"among the newest {policy.versions}")
-        if now - published[fact.name] < timedelta(hours=policy.min_age_hours):
+        if now - published[version.name] < timedelta(hours=policy.min_age_hours):
             reasons.append(f"younger than {policy.min_age_hours:g} h")
-        items.append(Item(fact.name, fact.bytes, fact.published, tuple(reasons)))
-    return items
+        decisions.append(RetentionDecision(version.name, version.bytes, version.published, tuple(reasons)))
+    return decisions
 
 
-def _no_later_than_the_next(versions: Sequence[Fact]) -> dict[str, datetime]:
-    """Return when each version was published at the latest: before every newer one, whatever the clock was then."""
-    found: dict[str, datetime] = {}
+def _publication_times(versions: Sequence[VersionInfo]) -> dict[str, datetime]:
+    """Return the latest possible publication time of each version: not after any newer one, even if clocks differ."""
+    times: dict[str, datetime] = {}
     latest: datetime | None = None
-    for fact in reversed(versions):
-        latest = fact.published if latest is None else min(latest, fact.published)
-        found[fact.name] = latest
-    return found
+    for version in reversed(versions):
+        latest = version.published if latest is None else min(latest, version.published)
+        times[version.name] = latest
+    return times
 
 
 def size(count: int) -> str:

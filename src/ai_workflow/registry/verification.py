@@ -1,4 +1,4 @@
-"""Verifies a published version: its files by their sha256, its model by the answers to its golden rows."""
+"""Verification of a published version: its files by sha256, its model by the golden rows."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from ai_workflow.registry.registry import Registry, Version
 
 
 def problems(registry: Registry, version: Version, timeout: float) -> list[str]:
-    """Return what is wrong with a version; empty if it is as it was published.
+    """Return the problems of a version; empty if it is as published.
 
     Args:
-        registry: where it is.
-        version: which one.
-        timeout: seconds that loading its model, and each answer, may take.
+        registry: the registry.
+        version: the version.
+        timeout: seconds that loading its model, and each prediction, may take.
     """
     if damaged := registry.damaged(version):
-        return [f"{place} is missing or damaged" for place in damaged]
+        return [f"{url} is missing or damaged" for url in damaged]
     try:
-        return _wrong_answers(registry, version, timeout)
+        return _mismatches(registry, version, timeout)
     except (AiWorkflowError, MemoryError, KeyError, TypeError, ValueError) as error:
-        return [f"{version.name} cannot be asked: {error}"]
+        return [f"{version.name} cannot predict: {error}"]
 
 
-def _wrong_answers(registry: Registry, version: Version, timeout: float) -> list[str]:
-    known = golden_rows.read(registry, version)
-    if not len(known.x):
+def _mismatches(registry: Registry, version: Version, timeout: float) -> list[str]:
+    golden = golden_rows.read(registry, version)
+    if not len(golden.x):
         return []
     model = registry.read(version, version.manifest["model_file"])
     with ModelProcess(version.name, version.manifest["kind"], model, timeout) as process:
-        answers = process.predict(known.x)
-    return [f"{version.name} answers golden row {row} in another way" for row in known.wrong(answers)]
+        predictions = process.predict(golden.x)
+    return [f"{version.name} predicts golden row {row} differently" for row in golden.mismatches(predictions)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from ai_workflow.errors import Interrupted
+from ai_workflow.errors import RunInterruptedError
 
 IN_CACHE_KEY = False
 _number: int | None = None
@@ -16,7 +16,7 @@ def request(number: int) -> None:
     _number = number
 
 
-def requested() -> bool:
+def is_requested() -> bool:
     """Return whether a stop was requested."""
     return _number is not None
 
@@ -34,7 +34,9 @@ def check(done: str = "what is finished is kept") -> None:
         done: what is saved, for the message.
 
     Raises:
-        Interrupted: a stop was requested.
+        RunInterruptedError: a stop was requested.
     """
     if _number is not None:
-        raise Interrupted(f"stopped by {signal.Signals(_number).name}: {done}. The same command goes on from there")
+        raise RunInterruptedError(
+            f"stopped by {signal.Signals(_number).name}: {done}. The same command goes on from there"
+        )

@@ -18,7 +18,7 @@ def exit_code(command: Callable[[], object]) -> int:
     gone, the process exits with 141.
     """
     try:
-        with standard_output.may_be_closed(), process_limit.explained():
+        with standard_output.exit_when_closed(), process_limit.limit_errors_wrapped():
             code = command()
     except AiWorkflowError as error:
         print(escape_lines(scrub(f"error: {error}")), file=sys.stderr)

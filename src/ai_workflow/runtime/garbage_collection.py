@@ -8,7 +8,7 @@ import gc
 _THRESHOLD = 50_000
 
 
-def settle() -> None:
+def tune_for_server() -> None:
     """Exclude all that exists from later collections, and collect less often; call it once a server has started."""
     gc.collect()
     gc.freeze()

@@ -14,14 +14,14 @@ from ai_workflow.telemetry import logs, trace_context
 
 T = TypeVar("T")
 # With fewer rows of a partition at once, it is not the rows that take the memory.
-FLOOR = 1000
+MIN_ROWS = 1000
 # The same for the rows that a model learns from, or answers, at once.
 MIN_BATCH_ROWS = 8
-MORE = "Give the process more memory"
-_REMEDY = f"{MORE}, or let it hold less at once: source.partition_rows below {FLOOR}, or fewer columns"
+MORE_MEMORY = "Give the process more memory"
+_REMEDY = f"{MORE_MEMORY}, or let it hold less at once: source.partition_rows below {MIN_ROWS}, or fewer columns"
 
 
-class OutOfMemory(MemoryError):
+class OutOfMemoryError(MemoryError):
     """A MemoryError that says what ran out of memory, and what helps there."""
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -29,11 +29,11 @@ class OutOfMemory(MemoryError):
         self.problem, self.remedy = problem, remedy
 
 
-class MemoryExhausted(StageError):
+class MemoryExhaustedError(StageError):
     """A stage ran out of memory with as few rows at once as it may have."""
 
 
-class Blocks:
+class BatchSplitter:
     """Splits rows into blocks that fit into memory. A size that did not fit is not tried again.
 
     Args:
@@ -49,7 +49,7 @@ class Blocks:
         """Return `work(start, end)` of each block of `count` rows in order; of 0 rows, that of one empty block.
 
         Raises:
-            OutOfMemory: memory runs out with a block of the minimum size, too.
+            OutOfMemoryError: memory runs out with a block of the minimum size, too.
         """
         results: list[T] = []
         start = 0
@@ -60,43 +60,43 @@ class Blocks:
                 start = end
                 continue
             except MemoryError as error:
-                self.rows = fewer(end - start, self._floor, error, self._remedy)
+                self.rows = halve(end - start, self._floor, error, self._remedy)
             release()
         return results
 
 
-def fitting(work: Callable[[int], T], rows: int, floor: int = FLOOR, remedy: str = _REMEDY) -> T:
+def with_smaller_batches(work: Callable[[int], T], rows: int, floor: int = MIN_ROWS, remedy: str = _REMEDY) -> T:
     """Return `work(rows)`; repeat it with half as many rows on MemoryError, down to `floor`.
 
     Raises:
-        MemoryExhausted: memory runs out at the floor, too.
+        MemoryExhaustedError: memory runs out at the floor, too.
     """
     while True:
         try:
             return work(rows)
         except MemoryError as error:
             try:
-                rows = fewer(rows, floor, error, remedy)
-            except OutOfMemory as last:
-                raise MemoryExhausted(last.problem, last.remedy) from error
+                rows = halve(rows, floor, error, remedy)
+            except OutOfMemoryError as last:
+                raise MemoryExhaustedError(last.problem, last.remedy) from error
         release()
 
 
-def fewer(rows: int, floor: int, error: MemoryError, remedy: str = _REMEDY, where: str = "") -> int:
+def halve(rows: int, floor: int, error: MemoryError, remedy: str = _REMEDY, where: str = "") -> int:
     """Return half as many rows, but not less than the floor, and log a warning.
 
     Args:
         rows: how many did not fit.
         floor: the minimum.
         error: what was raised.
-        remedy: what helps at the floor; an `OutOfMemory` has its own.
+        remedy: what helps at the floor; an `OutOfMemoryError` has its own.
         where: the place for the message, as "at step 3".
 
     Raises:
-        OutOfMemory: there are no more than the floor already.
+        OutOfMemoryError: there are no more than the floor already.
     """
     if rows <= floor:
-        raise described(error, f" with {rows} rows at once{where and f' {where}'}", remedy) from error
+        raise to_memory_error(error, f" with {rows} rows at once{where and f' {where}'}", remedy) from error
     smaller = max(floor, rows // 2)
     logs.logger(trace_context.current_stage() or "memory").warning(
         "Data batch size reduced from %d to %d due to memory pressure", rows, smaller
@@ -111,52 +111,52 @@ def release() -> None:
         arrow.default_memory_pool().release_unused()
 
 
-def explained(work: Callable[[], T]) -> T:
+def wrap_memory_error(work: Callable[[], T]) -> T:
     """Return `work()`.
 
     Raises:
-        MemoryExhausted: memory ran out in it, where nothing could be made smaller.
+        MemoryExhaustedError: memory ran out in it, where nothing could be made smaller.
     """
-    with translated():
+    with memory_errors_wrapped():
         return work()
 
 
 @contextlib.contextmanager
-def translated() -> Iterator[None]:
+def memory_errors_wrapped() -> Iterator[None]:
     """Replace the errors of memory that ran out within the context, those of libraries that are loaded among them.
 
     Raises:
-        MemoryExhausted: memory ran out.
+        MemoryExhaustedError: memory ran out.
     """
     try:
         yield
     except (MemoryError, OSError, ImportError) as error:
         if (found := shortage(error)) is None:
             raise
-        raise exhausted(found) from error
+        raise to_stage_error(found) from error
 
 
 def shortage(error: BaseException) -> MemoryError | None:
     """Return the MemoryError that an error stands for; None if it is about something else."""
-    if isinstance(error, OutOfMemory):
+    if isinstance(error, OutOfMemoryError):
         return error
     if not memory_errors.is_shortage(error):
         return None
     name = memory_errors.library(error)
     if name is None and isinstance(error, MemoryError):
         return error
-    return described(error, f" while loading {name}" if name else "", MORE)
+    return to_memory_error(error, f" while loading {name}" if name else "", MORE_MEMORY)
 
 
-def exhausted(error: MemoryError) -> MemoryExhausted:
+def to_stage_error(error: MemoryError) -> MemoryExhaustedError:
     """Return the error that ends a stage because of a MemoryError."""
-    found = described(error, "", _REMEDY)
-    return MemoryExhausted(found.problem, found.remedy)
+    found = to_memory_error(error, "", _REMEDY)
+    return MemoryExhaustedError(found.problem, found.remedy)
 
 
-def described(error: BaseException, what: str, remedy: str) -> OutOfMemory:
+def to_memory_error(error: BaseException, what: str, remedy: str) -> OutOfMemoryError:
     """Return an error as a MemoryError with problem and remedy; one that has them already stays as it is."""
-    if isinstance(error, OutOfMemory):
+    if isinstance(error, OutOfMemoryError):
         return error
     text = " ".join(str(error).split()).rstrip(".")
-    return OutOfMemory(f"memory ran out{what}{f' ({text})' if text else ''}", remedy)
+    return OutOfMemoryError(f"memory ran out{what}{f' ({text})' if text else ''}", remedy)

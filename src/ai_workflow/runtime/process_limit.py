@@ -21,35 +21,37 @@ _REMEDY = (
 )
 
 
-class ProcessLimit(StageError):
+class ProcessLimitError(StageError):
     """No further thread or process can be started."""
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def limit_errors_wrapped() -> Iterator[None]:
     """Replace the errors of a reached limit within the context.
 
     Raises:
-        ProcessLimit: a thread or a process could not be started.
+        ProcessLimitError: a thread or a process could not be started.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, AiWorkflowError) or not _is_reached(error):
             raise
-        raise ProcessLimit(f"no further thread or process can be started{_limit()}: {_text(error)}", _REMEDY) from error
+        raise ProcessLimitError(
+            f"no further thread or process can be started{_limit()}: {_text(error)}", _REMEDY
+        ) from error
 
 
-def require(threads: int) -> None:
+def require_threads(threads: int) -> None:
     """Start a number of threads and end them again.
 
     Raises:
-        ProcessLimit: the limit of this process leaves no room for them.
+        ProcessLimitError: the limit of this process leaves no room for them.
     """
     over = threading.Event()
     started: list[threading.Thread] = []
     try:
-        with explained():
+        with limit_errors_wrapped():
             for _ in range(threads):
                 thread = threading.Thread(target=over.wait, name="required", daemon=True)
                 thread.start()

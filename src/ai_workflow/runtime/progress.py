@@ -7,8 +7,8 @@ from contextvars import ContextVar
 
 IN_CACHE_KEY = False
 # done, total, and what is being counted or a figure worth seeing (`rows`, `loss 0.31`)
-Show = Callable[[int, int, str], None]
-_show: ContextVar[Show | None] = ContextVar("aiw_progress", default=None)
+ShowProgress = Callable[[int, int, str], None]
+_show: ContextVar[ShowProgress | None] = ContextVar("aiw_progress", default=None)
 
 
 def report(done: int, total: int, note: str = "") -> None:
@@ -18,6 +18,6 @@ def report(done: int, total: int, note: str = "") -> None:
         show(done, total, note)
 
 
-def watch(show: Show | None) -> None:
+def set_receiver(show: ShowProgress | None) -> None:
     """Send the reports of this context, and of the threads that copy it, to `show`."""
     _show.set(show)

@@ -34,7 +34,7 @@ class StallTimeout:
         clock: Callable[[], float] = time.monotonic,
         cpu: Callable[[int], int] | None = None,
     ) -> None:
-        self._pid, self._seconds, self._clock, self._cpu = pid, seconds, clock, cpu or process_ticks
+        self._pid, self._seconds, self._clock, self._cpu = pid, seconds, clock, cpu or process_cpu_ticks
         self._began = self._progressed = clock()
         self._ticks = self._cpu(pid)
 
@@ -58,12 +58,12 @@ class StallTimeout:
         return None
 
 
-def process_ticks(pid: int) -> int:
+def process_cpu_ticks(pid: int) -> int:
     """Return the CPU time of a process in clock ticks; 0 if it is gone, or where there is no /proc."""
     return _usage(pid).ticks
 
 
-def group_ticks(pid: int) -> int:
+def group_cpu_ticks(pid: int) -> int:
     """Return the CPU time of the group that a process leads and of its descendants in other groups, in clock ticks."""
     with contextlib.suppress(FileNotFoundError):
         known = {int(entry.name): _usage(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}

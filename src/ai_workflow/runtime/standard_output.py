@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-CODE = 128 + signal.SIGPIPE
+CLOSED_EXIT_CODE = 128 + signal.SIGPIPE
 
 
 @contextlib.contextmanager
-def may_be_closed() -> Iterator[None]:
+def exit_when_closed() -> Iterator[None]:
     """Exit with 141 and without a traceback if the reader of the standard output has closed it.
 
     Raises:
@@ -33,7 +33,7 @@ def may_be_closed() -> Iterator[None]:
         # Python flushes once more when it exits.
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        sys.exit(CODE)
+        sys.exit(CLOSED_EXIT_CODE)
 
 
 def _is_closed() -> bool:

@@ -135,9 +135,9 @@ class AttemptMetrics:
             ("model_worker_restarts_total", _RESTARTS),
         ):
             for value in values:
-                metrics.forget(name, *self._labels, str(value))
+                metrics.remove_labels(name, *self._labels, str(value))
         for name in ("inference_latency_seconds", "model_breaker_state"):
-            metrics.forget(name, *self._labels)
+            metrics.remove_labels(name, *self._labels)
         self._exemplars.forget(self._version)
 
     def _observe(self, seconds: float, trace_id: str) -> None:

@@ -49,7 +49,7 @@ class Exemplars:
         if current is not None:
             if now < current.keep_until and seconds <= _SLOWER_FACTOR * current.seconds:
                 return
-            metrics.forget(_NAME, self._pipeline, *key, current.trace_id)
+            metrics.remove_labels(_NAME, self._pipeline, *key, current.trace_id)
         keep_seconds = _COLUMN_KEEP_SECONDS if column else _KEEP_SECONDS
         self._current[key] = _Exemplar(trace_id, now + keep_seconds, seconds)
         metrics.get(_NAME).labels(self._pipeline, *key, trace_id).set(1)
@@ -57,4 +57,4 @@ class Exemplars:
     def forget(self, version: str) -> None:
         """Remove the exemplars of a version."""
         for key in [key for key in self._current if key[0] == version]:
-            metrics.forget(_NAME, self._pipeline, *key, self._current.pop(key).trace_id)
+            metrics.remove_labels(_NAME, self._pipeline, *key, self._current.pop(key).trace_id)

@@ -81,5 +81,5 @@ class RequestMetrics:
         self._rows.pop(version, None)
         self.exemplars.forget(version)
         for reason in _REASONS:
-            metrics.forget("inference_fallback_total", self.pipeline, version, reason)
-        metrics.forget("inference_rows_total", self.pipeline, version)
+            metrics.remove_labels("inference_fallback_total", self.pipeline, version, reason)
+        metrics.remove_labels("inference_rows_total", self.pipeline, version)

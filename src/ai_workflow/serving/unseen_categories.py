@@ -46,4 +46,4 @@ class UnseenCategories:
     def forget(self, version: str) -> None:
         """Remove the counters of a version."""
         for column in self._columns.pop(version, ()):
-            metrics.forget(_NAME, self._pipeline, version, column)
+            metrics.remove_labels(_NAME, self._pipeline, version, column)

@@ -10,13 +10,13 @@ from ai_workflow.config.settings import CsvSource
 from ai_workflow.datasets import source_columns
 from ai_workflow.errors import StageError
 from ai_workflow.sources import text_stream
-from ai_workflow.sources.input_files import File
+from ai_workflow.sources.input_files import InputFile
 
 _DELIMITERS = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
-def names(file: File, source: CsvSource) -> list[str]:
+def names(file: InputFile, source: CsvSource) -> list[str]:
     """Return the names of a file's columns: from its header, from `source.columns`, or `column_0` and on.
 
     Raises:
@@ -33,7 +33,7 @@ def names(file: File, source: CsvSource) -> list[str]:
     return found
 
 
-def check_bytes(value: str, source: CsvSource, file: File, row: int, column: str) -> None:
+def check_bytes(value: str, source: CsvSource, file: InputFile, row: int, column: str) -> None:
     """Refuse a value in which a byte outside of the encoding is marked.
 
     Raises:
@@ -55,7 +55,7 @@ def _check_dialect(source: CsvSource) -> None:
     text_stream.decoder(source.encoding)
 
 
-def _first_row(file: File, source: CsvSource) -> list[str]:
+def _first_row(file: InputFile, source: CsvSource) -> list[str]:
     start = io.StringIO(text_stream.head(file, source.encoding), newline="")
     rows = enumerate(csv.reader(start, delimiter=source.delimiter, quotechar=source.quote), 1)
     try:
@@ -71,7 +71,7 @@ def _first_row(file: File, source: CsvSource) -> list[str]:
     return first
 
 
-def _given(first: list[str], file: File, source: CsvSource) -> list[str]:
+def _given(first: list[str], file: InputFile, source: CsvSource) -> list[str]:
     """Return the names of the columns of a file without a header line."""
     if len(first) == 1 and len(source.columns) != 1:
         _check_delimiter(first[0], file, source)
@@ -85,7 +85,7 @@ def _given(first: list[str], file: File, source: CsvSource) -> list[str]:
     return list(source.columns)
 
 
-def _check_header(names: list[str], file: File, source: CsvSource) -> None:
+def _check_header(names: list[str], file: InputFile, source: CsvSource) -> None:
     if len(names) == 1:
         _check_delimiter(names[0], file, source)
     counted = [[str(number) for number in range(start, start + len(names))] for start in (0, 1)]
@@ -99,7 +99,7 @@ def _check_header(names: list[str], file: File, source: CsvSource) -> None:
         )
 
 
-def _check_delimiter(line: str, file: File, source: CsvSource) -> None:
+def _check_delimiter(line: str, file: InputFile, source: CsvSource) -> None:
     others = [shown for mark, shown in _DELIMITERS.items() if mark in line and mark != source.delimiter]
     if others:
         raise StageError(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ai_workflow.config.settings import CsvSource
 from ai_workflow.datasets import source_columns
-from ai_workflow.datasets.source_columns import Found, Missing
+from ai_workflow.datasets.source_columns import DetectedKind, MissingRules
 from ai_workflow.errors import StageError
 from ai_workflow.sources import csv_header, text_stream
-from ai_workflow.sources.input_files import File
-from ai_workflow.sources.text_stream import BLANK, END, Blocks
+from ai_workflow.sources.input_files import InputFile
+from ai_workflow.sources.text_stream import BLANK, END, MarkedStream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat")
 _NO_THREAD = "Failed to launch worker thread"
 
 
-def schema(file: File, source: CsvSource) -> list[tuple[str, Found]]:
+def schema(file: InputFile, source: CsvSource) -> list[tuple[str, DetectedKind]]:
     """Return the names of a file's columns, each with the kind `string`.
 
     Raises:
@@ -33,7 +33,7 @@ def schema(file: File, source: CsvSource) -> list[tuple[str, Found]]:
     return [(name, "string") for name in csv_header.names(file, source)]
 
 
-def read(file: File, source: CsvSource, wanted: list[tuple[str, Found]]) -> Iterator[pa.Table]:
+def read(file: InputFile, source: CsvSource, wanted: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
     """Yield the rows, a block at a time, with the columns in the order of `wanted`.
 
     Raises:
@@ -47,7 +47,7 @@ def read(file: File, source: CsvSource, wanted: list[tuple[str, Found]]) -> Iter
     end = END if len(own) > 1 else f"{END}{source.delimiter}{END}"
     rows = _Rows(file, source, len(own), end)
     labels = [str(number) for number in range(len(own))]
-    with text_stream.reading(file, source.encoding, end) as stream:
+    with text_stream.open_text(file, source.encoding, end) as stream:
         try:
             reader = arrow_csv.open_csv(
                 stream,
@@ -76,7 +76,7 @@ def read(file: File, source: CsvSource, wanted: list[tuple[str, Found]]) -> Iter
 class _Rows:
     """Counts the rows of one file as a spreadsheet does, and tells which one is wrong."""
 
-    def __init__(self, file: File, source: CsvSource, width: int, end: str) -> None:
+    def __init__(self, file: InputFile, source: CsvSource, width: int, end: str) -> None:
         self._file, self._source, self._width, self._end = file, source, width, end
         self._ended = False
         self._wrong: Any = None
@@ -95,7 +95,7 @@ class _Rows:
         self._wrong = self._wrong or row
         return "error"
 
-    def table(self, batch: pa.RecordBatch, own: list[str], wanted: list[str], stream: Blocks) -> pa.Table:
+    def table(self, batch: pa.RecordBatch, own: list[str], wanted: list[str], stream: MarkedStream) -> pa.Table:
         """Return a block's rows as text with their numbers, without header and blank lines."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -108,13 +108,13 @@ class _Rows:
             batch, numbers = batch.filter(kept), numbers.filter(kept)
         if self._header_due and batch.num_rows:
             batch, numbers, self._header_due = batch.slice(1), numbers.slice(1), False
-        missing = Missing(self._source.missing, self._source.strip)
+        missing = MissingRules(self._source.missing, self._source.strip)
         found = {}
         for name in wanted:
             values = batch.column(own.index(name))
             values = pc.replace_substring(values, BLANK, "") if stream.has_blank_lines else values
-            found[name] = source_columns.tidy(values, "string", missing)
-        return source_columns.numbered(found, numbers)
+            found[name] = source_columns.normalize(values, "string", missing)
+        return source_columns.with_row_numbers(found, numbers)
 
     def _check_bytes(self, batch: pa.RecordBatch, own: list[str], numbers: pa.Array) -> None:
         for row, number in zip(batch.to_pylist(), numbers.to_pylist(), strict=True):

@@ -28,7 +28,7 @@ _EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class InputFile:
     """One input file: its name below the root of the source, how to open it, and what its bytes must be."""
 
     name: str
@@ -89,7 +89,7 @@ def digest(path: str) -> tuple[str, int]:
         StageError: it is missing or may not be read.
     """
     with opened(path) as file:
-        tally = Tally(file)
+        tally = HashingReader(file)
         while tally.read(_CHUNK):
             pass
     return tally.sha256, tally.size
@@ -114,7 +114,7 @@ def opened(path: str, stream: bool = True) -> Iterator[IO[bytes]]:
         yield file
 
 
-class Tally:
+class HashingReader:
     """Reads a file once from front to end, and knows the sha256 and size of what was read."""
 
     def __init__(self, file: IO[bytes]) -> None:

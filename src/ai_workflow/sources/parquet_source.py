@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ai_workflow.config.settings import ParquetSource
 from ai_workflow.datasets import source_columns
-from ai_workflow.datasets.source_columns import Found, Missing
+from ai_workflow.datasets.source_columns import DetectedKind, MissingRules
 from ai_workflow.errors import StageError
 from ai_workflow.sources import input_files
-from ai_workflow.sources.input_files import File
+from ai_workflow.sources.input_files import InputFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,7 @@ SUFFIXES = (".parquet", ".pq", ".parq")
 _BATCH = 65_536
 
 
-def schema(file: File, source: ParquetSource) -> list[tuple[str, Found]]:
+def schema(file: InputFile, source: ParquetSource) -> list[tuple[str, DetectedKind]]:
     """Return the names and kinds of a file's columns.
 
     Raises:
@@ -33,7 +33,7 @@ def schema(file: File, source: ParquetSource) -> list[tuple[str, Found]]:
         return [(field.name, source_columns.kind_of(field.type, field.name, file.shown)) for field in found]
 
 
-def read(file: File, source: ParquetSource, wanted: list[tuple[str, Found]]) -> Iterator[pa.Table]:
+def read(file: InputFile, source: ParquetSource, wanted: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
     """Yield the rows with the columns in the order and of the kinds of `wanted`; the first row is number 1.
 
     Raises:
@@ -41,24 +41,24 @@ def read(file: File, source: ParquetSource, wanted: list[tuple[str, Found]]) -> 
     """
     import pyarrow as pa
 
-    missing = Missing(source.missing, source.strip)
+    missing = MissingRules(source.missing, source.strip)
     start = 1
     with _opened(file) as parquet:
         # Not by threads, as in parquet.py.
         batches = parquet.iter_batches(_BATCH, columns=[name for name, _ in wanted], use_threads=False)
         for batch in batches:
             found = {name: _tidy(batch.column(name), name, kind, missing, file) for name, kind in wanted}
-            yield source_columns.numbered(found, pa.array(range(start, start + batch.num_rows), pa.int64()))
+            yield source_columns.with_row_numbers(found, pa.array(range(start, start + batch.num_rows), pa.int64()))
             start += batch.num_rows
     if input_files.digest(file.path)[0] != file.sha256:
         raise file.changed()
 
 
-def _tidy(values: pa.Array, name: str, kind: Found, missing: Missing, file: File) -> pa.Array:
+def _tidy(values: pa.Array, name: str, kind: DetectedKind, missing: MissingRules, file: InputFile) -> pa.Array:
     import pyarrow as pa
 
     try:
-        return source_columns.tidy(values, kind, missing)
+        return source_columns.normalize(values, kind, missing)
     except pa.ArrowException as error:
         raise StageError(
             f"{file.shown}: column '{name}' of type {values.type} does not fit {kind}: {error}",
@@ -67,7 +67,7 @@ def _tidy(values: pa.Array, name: str, kind: Found, missing: Missing, file: File
 
 
 @contextlib.contextmanager
-def _opened(file: File) -> Iterator[pq.ParquetFile]:
+def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

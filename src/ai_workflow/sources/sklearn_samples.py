@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ai_workflow.config.settings import SampleSource
 from ai_workflow.datasets import fingerprint, source_columns
-from ai_workflow.datasets.source_columns import Missing
+from ai_workflow.datasets.source_columns import MissingRules
 from ai_workflow.sources import synthetic
 
 if TYPE_CHECKING:
@@ -33,19 +33,21 @@ def read(source: SampleSource) -> Iterator[pa.Table]:
     """Yield the rows of the sample; the first row is number 1."""
     import pyarrow as pa
 
-    missing = Missing(source.missing, source.strip)
+    missing = MissingRules(source.missing, source.strip)
     start = 1
     for table in _synthetic(source) if source.name == "synthetic" else [_bundled(source.name)]:
         found = {
-            name: source_columns.tidy(table[name], source_columns.kind_of(table[name].type, name, source.name), missing)
+            name: source_columns.normalize(
+                table[name], source_columns.kind_of(table[name].type, name, source.name), missing
+            )
             for name in table.column_names
         }
-        yield source_columns.numbered(found, pa.array(range(start, start + table.num_rows), pa.int64()))
+        yield source_columns.with_row_numbers(found, pa.array(range(start, start + table.num_rows), pa.int64()))
         start += table.num_rows
 
 
 def _synthetic(source: SampleSource) -> Iterator[pa.Table]:
-    recipe = synthetic.Recipe(source.seed, source.drift, source.concept_drift)
+    recipe = synthetic.SyntheticOptions(source.seed, source.drift, source.concept_drift)
     for start in range(0, source.rows, synthetic.BLOCK):
         yield synthetic.block(start // synthetic.BLOCK, recipe).slice(0, source.rows - start)
 

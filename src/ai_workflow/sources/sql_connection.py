@@ -37,7 +37,7 @@ def url_of(source: SqlSource, database: Database | None, fetch: Fetch | None) ->
 
     Raises:
         StageError: it is not a database URL, or names an SQLite file that is not there.
-        SecretMissing: its secret is not set.
+        MissingSecretError: its secret is not set.
     """
     from sqlalchemy import URL, make_url
     from sqlalchemy.exc import ArgumentError

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ai_workflow.config.settings import Database, SqlSource
 from ai_workflow.datasets import source_columns
 from ai_workflow.datasets.partitions import ROW
-from ai_workflow.datasets.source_columns import Found, Missing
+from ai_workflow.datasets.source_columns import DetectedKind, MissingRules
 from ai_workflow.errors import StageError
 from ai_workflow.secret_values import Fetch
 from ai_workflow.sources import sql_connection, sql_text
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult, Inspector
 
 _FETCH = 10_000
-_PLAIN: dict[type, Found] = {
+_PLAIN: dict[type, DetectedKind] = {
     bool: "boolean",
     int: "integer",
     float: "number",
@@ -50,30 +50,32 @@ def label(source: SqlSource) -> str:
     return f"table {source.table}" if source.table else "the query"
 
 
-def spool(file: IO[bytes], source: SqlSource, section: Database | None, fetch: Fetch | None) -> list[tuple[str, Found]]:
+def spool(
+    file: IO[bytes], source: SqlSource, section: Database | None, fetch: Fetch | None
+) -> list[tuple[str, DetectedKind]]:
     """Write all rows to a temporary file and return the columns: a database tells their kinds only by its values.
 
     Raises:
         StageError: the database refuses, the table or query is wrong, or a column holds bytes or nested values.
         TransientError: the database cannot be reached.
-        SecretMissing: the password is not set.
+        MissingSecretError: the password is not set.
     """
     import pyarrow as pa
 
     url = sql_connection.url_of(source, section, fetch)
     what = label(source)
-    found: dict[str, Found] = {}
+    found: dict[str, DetectedKind] = {}
     start = 1
     with sql_connection.connected(url, what) as connection:
         result = _run(connection, source, sql_connection.place(url))
         names = [str(name) for name in result.keys()]  # noqa: SIM118
         source_columns.check_names(names, what)
         for rows in result.partitions(_FETCH):
-            table = _table(names, rows, start, Missing(source.missing, source.strip), what)
+            table = _table(names, rows, start, MissingRules(source.missing, source.strip), what)
             with pa.ipc.new_stream(file, table.schema) as writer:
                 writer.write_table(table)
             found = {
-                name: source_columns.common([found.get(name, kind), kind]) or "string"
+                name: source_columns.common_kind([found.get(name, kind), kind]) or "string"
                 for name, kind in source_columns.kinds_of(table)
             }
             start += len(rows)
@@ -81,7 +83,7 @@ def spool(file: IO[bytes], source: SqlSource, section: Database | None, fetch: F
     return list(found.items())
 
 
-def replay(file: IO[bytes], wanted: list[tuple[str, Found]]) -> Iterator[pa.Table]:
+def replay(file: IO[bytes], wanted: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
     """Yield the rows that `spool` wrote, some thousands at a time; the first is number 1."""
     import pyarrow as pa
 
@@ -90,8 +92,10 @@ def replay(file: IO[bytes], wanted: list[tuple[str, Found]]) -> Iterator[pa.Tabl
     while file.tell() < end:
         with pa.ipc.open_stream(file) as reader:
             table = reader.read_all()
-        found = {name: table[name].cast(source_columns.arrow(kind), safe=kind != "number") for name, kind in wanted}
-        yield source_columns.numbered(found, table[ROW])
+        found = {
+            name: table[name].cast(source_columns.arrow_type(kind), safe=kind != "number") for name, kind in wanted
+        }
+        yield source_columns.with_row_numbers(found, table[ROW])
 
 
 def _run(connection: Connection, source: SqlSource, place: str) -> CursorResult[Any]:
@@ -146,15 +150,15 @@ def _located(inspector: Inspector, wanted: str, place: str) -> tuple[str | None,
     raise StageError(f"table {wanted} is not in {place}; it has {known}", "Correct source.table")
 
 
-def _table(names: list[str], rows: Sequence[Any], start: int, missing: Missing, what: str) -> pa.Table:
+def _table(names: list[str], rows: Sequence[Any], start: int, missing: MissingRules, what: str) -> pa.Table:
     import pyarrow as pa
 
     found = {}
     for name, values in zip(names, zip(*rows, strict=True), strict=True):
         array = _array(list(values), name, what)
         kind = source_columns.kind_of(array.type, name, what)
-        found[name] = array if kind == "unknown" else source_columns.tidy(array, kind, missing)
-    return source_columns.numbered(found, pa.array(range(start, start + len(rows)), pa.int64()))
+        found[name] = array if kind == "unknown" else source_columns.normalize(array, kind, missing)
+    return source_columns.with_row_numbers(found, pa.array(range(start, start + len(rows)), pa.int64()))
 
 
 def _array(values: list[Any], name: str, what: str) -> pa.Array:
@@ -166,13 +170,13 @@ def _array(values: list[Any], name: str, what: str) -> pa.Array:
         raise StageError(
             f"{what}: column '{name}' holds {nested.__name__}, not single values", "Select its parts, or leave it out"
         )
-    kind = source_columns.common(_PLAIN.get(each, "string") for each in types) or "string"
+    kind = source_columns.common_kind(_PLAIN.get(each, "string") for each in types) or "string"
     if kind == "unknown":
         return pa.nulls(len(values))
     if kind == "integer" and any(value is not None and not -(2**63) <= value < 2**63 for value in values):
         kind = "number"
     convert = _CONVERT[kind]
-    return pa.array([None if value is None else convert(value) for value in values], source_columns.arrow(kind))
+    return pa.array([None if value is None else convert(value) for value in values], source_columns.arrow_type(kind))
 
 
 def _number(value: Any) -> float:
@@ -189,7 +193,7 @@ def _text(value: Any) -> str:
     return str(value.value) if isinstance(value, enum.Enum) else str(value)
 
 
-_CONVERT: dict[Found, Callable[[Any], Any]] = {
+_CONVERT: dict[DetectedKind, Callable[[Any], Any]] = {
     "boolean": bool,
     "integer": int,
     "number": _number,

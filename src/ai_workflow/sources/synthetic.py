@@ -20,7 +20,7 @@ _REGIONS = ("north", "south", "east", "west")
 _SIGNAL = 4.0
 
 
-class Recipe(NamedTuple):
+class SyntheticOptions(NamedTuple):
     """How the rows are made.
 
     Args:
@@ -36,10 +36,10 @@ class Recipe(NamedTuple):
     bad: float = 0.0
 
 
-_PLAIN = Recipe()
+_PLAIN = SyntheticOptions()
 
 
-def block(number: int, recipe: Recipe = _PLAIN) -> pa.Table:
+def block(number: int, recipe: SyntheticOptions = _PLAIN) -> pa.Table:
     """Return BLOCK rows from `number * BLOCK` on: columns `id`, `timestamp`, the inputs, `amount` and `target`."""
     import numpy as np
     import pyarrow as pa

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from ai_workflow.errors import StageError
 from ai_workflow.sources import input_files
-from ai_workflow.sources.input_files import File, Tally
+from ai_workflow.sources.input_files import HashingReader, InputFile
 
 # No row may be longer than a block: the parser holds whole rows only.
 BLOCK = 8 << 20
@@ -54,7 +54,7 @@ _OTHER_FORMATS = (
 )
 
 
-class Blocks(io.RawIOBase):
+class MarkedStream(io.RawIOBase):
     """A readable stream made of pieces; no block ends inside CR LF, which the parser would join wrongly."""
 
     def __init__(self, pieces: Iterator[bytes], end: str | None = None) -> None:
@@ -98,29 +98,29 @@ class Blocks(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def reading(file: File, encoding: str, end: str) -> Iterator[Blocks]:
+def open_text(file: InputFile, encoding: str, end: str) -> Iterator[MarkedStream]:
     """Open a text file as marked UTF-8; `end` is its last line. A block left well has proved the file unchanged.
 
     Raises:
         StageError: not text, not in `encoding`, a damaged gzip, or bytes that are not those of `file`.
     """
     with input_files.opened(file.path) as raw:
-        tally = Tally(raw)
-        yield Blocks(_decoded(_unpacked(tally, file), encoding, file), end)
+        tally = HashingReader(raw)
+        yield MarkedStream(_decoded(_unpacked(tally, file), encoding, file), end)
         while tally.read(_CHUNK):
             pass
     if tally.sha256 != file.sha256:
         raise file.changed()
 
 
-def head(file: File, encoding: str) -> str:
+def head(file: InputFile, encoding: str) -> str:
     """Return the beginning of the file's text; bytes that are not in `encoding` are marked.
 
     Raises:
         StageError: not text, another format, or an unknown encoding.
     """
     with input_files.opened(file.path) as raw:
-        stream = Blocks(_decoded(_unpacked(Tally(raw), file), encoding, file))
+        stream = MarkedStream(_decoded(_unpacked(HashingReader(raw), file), encoding, file))
         return stream.read(_HEAD).decode(errors="replace")
 
 
@@ -141,7 +141,7 @@ def decoder(encoding: str) -> codecs.IncrementalDecoder:
     return info.incrementaldecoder("surrogateescape")
 
 
-def _unpacked(tally: Tally, file: File) -> Iterator[bytes]:
+def _unpacked(tally: HashingReader, file: InputFile) -> Iterator[bytes]:
     start = _filled(tally, _START)
     if not start.startswith(_GZIP):
         _refuse_other_formats(start, file)
@@ -163,7 +163,7 @@ def _unpacked(tally: Tally, file: File) -> Iterator[bytes]:
 class _Joined(io.RawIOBase):
     """The bytes already taken from a file, and the rest of it."""
 
-    def __init__(self, start: bytes, rest: Tally) -> None:
+    def __init__(self, start: bytes, rest: HashingReader) -> None:
         super().__init__()
         self._start, self._rest = start, rest
 
@@ -175,20 +175,20 @@ class _Joined(io.RawIOBase):
         return piece or self._rest.read(size)
 
 
-def _filled(tally: Tally, size: int) -> bytes:
+def _filled(tally: HashingReader, size: int) -> bytes:
     found = b""
     while len(found) < size and (piece := tally.read(size - len(found))):
         found += piece
     return found
 
 
-def _refuse_other_formats(start: bytes, file: File) -> None:
+def _refuse_other_formats(start: bytes, file: InputFile) -> None:
     for signature, what, remedy in _OTHER_FORMATS:
         if signature.match(start):
             raise StageError(f"{file.shown} is not delimited text: it looks like {what}", remedy)
 
 
-def _decoded(pieces: Iterator[bytes], encoding: str, file: File) -> Iterator[bytes]:
+def _decoded(pieces: Iterator[bytes], encoding: str, file: InputFile) -> Iterator[bytes]:
     """Yield UTF-8 without byte order mark; a byte outside of the encoding is marked."""
     decode = decoder(encoding)
     is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
@@ -214,7 +214,7 @@ def _encoded(text: str) -> bytes:
         return _ESCAPED.sub(lambda found: f"\0{ord(found[0]) - 0xDC00:02x}", text).encode()
 
 
-def _not_text(file: File, place: int) -> StageError:
+def _not_text(file: InputFile, place: int) -> StageError:
     return StageError(
         f"{file.shown} is not text: character {place + 1} is a NUL",
         "Give delimited text; if it is text in UTF-16 or UTF-32, say so in source.encoding",

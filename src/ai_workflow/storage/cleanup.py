@@ -11,7 +11,7 @@ from ai_workflow.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredFile:
     """A file that is there: where, how large, and when it was written last."""
 
     path: str
@@ -19,13 +19,13 @@ class Found:
     modified: datetime
 
 
-def files(store: Store, folder: str) -> Iterator[Found]:
+def files(store: Store, folder: str) -> Iterator[StoredFile]:
     """Yield every file below a folder, files being written left out; a missing folder has none."""
     for path, size, modified in store.files(folder):
-        yield Found(path, size, modified)
+        yield StoredFile(path, size, modified)
 
 
-def vanish(store: Store, path: str, aside: str) -> None:
+def delete_atomically(store: Store, path: str, aside: str) -> None:
     """Remove a folder so that it is gone at once: it first gets another name, which nobody looks for.
 
     On an object store, which has no rename, its `manifest.json` goes first.

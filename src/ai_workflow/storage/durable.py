@@ -30,7 +30,7 @@ _REMEDIES = {
 _OF_THE_PATH = (errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
 
 
-def make_ready(written: Path, *, flushed: bool) -> None:
+def prepare_for_rename(written: Path, *, flushed: bool) -> None:
     """Flush a file that is about to get its name, and let others read it."""
     if flushed:
         with written.open("rb") as file:

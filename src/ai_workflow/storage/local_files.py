@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from ai_workflow.errors import StoreError
-from ai_workflow.storage.durable import make_ready, sync_folder, write_error
+from ai_workflow.storage.durable import prepare_for_rename, sync_folder, write_error
 
 PART = ".part"
 
@@ -85,7 +85,7 @@ class LocalFiles:
         part = self.part_for(path)
         try:
             part.write_bytes(data)
-            make_ready(part, flushed=flushed)
+            prepare_for_rename(part, flushed=flushed)
             os.link(part, self.at(path))
             if flushed:
                 sync_folder(part.parent)

@@ -27,7 +27,7 @@ from ai_workflow.storage.store import Store
 
 FOLDER = "runs"
 # What the names of locks begin with that no run has.
-ALONE = "alone-"
+EXCLUSIVE_PREFIX = "alone-"
 # Whoever asks whether a lock is held takes it for a moment.
 _PATIENCE_SECONDS = 1.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -35,7 +35,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _held: dict[Path, int] = {}
 
 
-class RunHeld(AiWorkflowError):
+class RunLockedError(AiWorkflowError):
     """Another process has the run, and lives."""
 
 
@@ -51,35 +51,35 @@ def boot_id() -> str:
 class Holder:
     """The process that took a lock last; `attempt` tells the attempts at one run apart.
 
-    One that `looks_after` the runs of others does not count as a run that is at work.
+    One that `is_maintenance` the runs of others does not count as a run that is at work.
     """
 
     trace_id: str = ""
     attempt: str = ""
-    looks_after: bool = False
+    is_maintenance: bool = False
     pid: int = field(default_factory=os.getpid)
     host: str = field(default_factory=socket.gethostname)
     boot: str = field(default_factory=boot_id)
 
     @property
-    def was_here(self) -> bool:
+    def is_same_boot(self) -> bool:
         """Whether it ran on this machine since it was last started, so that a free lock means that it is gone."""
         return (self.host, self.boot) == (socket.gethostname(), boot_id())
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class LockStatus:
     """A run's lock as it is now; no holder is known where there is none, or its record is damaged."""
 
     held: bool
     holder: Holder | None = None
 
 
-def hold(store: Store, run_id: str, holder: Holder) -> None:
+def acquire(store: Store, run_id: str, holder: Holder) -> None:
     """Take the lock of a run until this process ends.
 
     Raises:
-        RunHeld: another process has it.
+        RunLockedError: another process has it.
         StoreError: it cannot be written.
     """
     place = _place(store, run_id)
@@ -90,7 +90,7 @@ def hold(store: Store, run_id: str, holder: Holder) -> None:
         while (handle := locks.try_acquire(place)) is None:
             if time.monotonic() > deadline:
                 other = _record(place) or Holder(pid=0, host="an unknown host")
-                raise RunHeld(f"process {other.pid} of {other.host} has this very run, and lives")
+                raise RunLockedError(f"process {other.pid} of {other.host} has this very run, and lives")
             time.sleep(0.05)
         _held[place] = handle
         line = (json_text.line(asdict(holder), sort_keys=False) + "\n").encode()
@@ -101,7 +101,7 @@ def hold(store: Store, run_id: str, holder: Holder) -> None:
         raise _unwritable(store, place, error) from error
 
 
-def drop_at_exit(store: Store, run_id: str) -> None:
+def remove_at_exit(store: Store, run_id: str) -> None:
     """Let this process remove the lock file when it ends: the run needs no recovery."""
     atexit.register(_place(store, run_id).unlink, missing_ok=True)
 
@@ -115,32 +115,32 @@ def release(store: Store, run_id: str) -> None:
         os.close(handle)
 
 
-def look(store: Store, run_id: str) -> Lock:
+def status(store: Store, run_id: str) -> LockStatus:
     """Return whether a living process has the run, and who had it last."""
     place = _place(store, run_id)
-    return Lock(locks.is_locked(place), _record(place))
+    return LockStatus(locks.is_locked(place), _record(place))
 
 
-def busy(store: Store) -> bool:
+def is_any_run_active(store: Store) -> bool:
     """Say whether a process of this machine has a run of this store that is at work: not waiting for a person, say."""
-    runs, alone = (_place(store, name) for name in ("*", f"{ALONE}*"))
-    places = set(runs.parent.glob(runs.name)) - set(alone.parent.glob(alone.name))
-    return any(locks.is_locked(place) and not (_record(place) or Holder()).looks_after for place in places)
+    runs, others = (_place(store, name) for name in ("*", f"{EXCLUSIVE_PREFIX}*"))
+    places = set(runs.parent.glob(runs.name)) - set(others.parent.glob(others.name))
+    return any(locks.is_locked(place) and not (_record(place) or Holder()).is_maintenance for place in places)
 
 
-def forget(store: Store, run_id: str) -> None:
+def remove(store: Store, run_id: str) -> None:
     """Remove the lock file of a run whose process is gone."""
     _place(store, run_id).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def alone(store: Store, name: str) -> Iterator[bool]:
+def exclusive(store: Store, name: str) -> Iterator[bool]:
     """Say whether no other process of this machine, and no other thread of this one, is in a block of this name.
 
     Raises:
         StoreError: the lock cannot be written.
     """
-    place = _place(store, ALONE + name)
+    place = _place(store, EXCLUSIVE_PREFIX + name)
     try:
         handle = locks.try_acquire(place)
     except OSError as error:
@@ -161,8 +161,11 @@ def _unwritable(store: Store, place: Path, error: OSError) -> StoreError:
 
 def _record(place: Path) -> Holder | None:
     try:
-        return Holder(**json.loads(place.read_bytes().splitlines()[0]))
-    except (OSError, ValueError, TypeError, IndexError):
+        body = json.loads(place.read_bytes().splitlines()[0])
+        # Earlier releases wrote `looks_after`.
+        is_maintenance = body.pop("looks_after", False)
+        return Holder(**{"is_maintenance": is_maintenance, **body})
+    except (OSError, ValueError, TypeError, AttributeError, IndexError):
         return None
 
 

@@ -13,7 +13,7 @@ FOLDER = "run_order"
 _NAME = re.compile(r"^(\d{8,})-([0-9a-f]{32})\.json$")
 
 
-def number(store: Store, trace_id: str) -> None:
+def assign_number(store: Store, trace_id: str) -> None:
     """Give a trace the next number; a trace that has one keeps it.
 
     Raises:
@@ -27,7 +27,7 @@ def number(store: Store, trace_id: str) -> None:
     store.write_new(f"{FOLDER}/{following:08d}-{trace_id}.json", b"{}\n", flushed=False)
 
 
-def forget(store: Store, trace_id: str) -> None:
+def remove_number(store: Store, trace_id: str) -> None:
     """Remove the number of a trace whose journal is deleted, unless it is the greatest: the next one counts on."""
     taken = numbers(store)
     if trace_id in taken and taken[trace_id] < max(taken.values()):

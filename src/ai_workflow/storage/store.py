@@ -11,16 +11,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from ai_workflow import json_text
 from ai_workflow.errors import StoreError
-from ai_workflow.storage.durable import make_ready, require_writable, write_error
+from ai_workflow.storage.durable import prepare_for_rename, require_writable, write_error
 from ai_workflow.storage.local_files import PART, LocalFiles
 from ai_workflow.storage.object_files import ObjectFiles
 
 IN_CACHE_KEY = False
 _CHUNK = 1 << 20
+
+
+class FileChecksum(TypedDict):
+    """A path below the root of the store and the checksum of the file."""
+
+    path: str
+    sha256: str
+
+
+class FileRecord(FileChecksum):
+    """A `FileRef` as JSON."""
+
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,7 @@ class FileRef:
     sha256: str
     bytes: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> FileRecord:
         """Return the reference as JSON types."""
         return {"path": self.path, "sha256": self.sha256, "bytes": self.bytes}
 
@@ -213,7 +226,7 @@ class Store:
             body = record["body"]
             text = json_text.line(body)
             is_intact = hashlib.sha256(text.encode()).hexdigest() == record["sha256"]
-        except (ValueError, KeyError, TypeError, json_text.NotFinite) as error:
+        except (ValueError, KeyError, TypeError, json_text.NonFiniteNumberError) as error:
             raise StoreError(f"{self.url(path)} is damaged: {error!r}") from error
         if not is_intact:
             raise StoreError(f"{self.url(path)} is damaged: it does not match its own checksum")
@@ -236,7 +249,7 @@ class Store:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
             size = file.tell()
-        make_ready(written, flushed=True)
+        prepare_for_rename(written, flushed=True)
         self._files.put(written, _inside(path))
         return FileRef(path, digest.hexdigest(), size)
 

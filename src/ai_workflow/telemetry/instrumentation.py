@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ai_workflow.errors import Cancelled
+from ai_workflow.errors import RunCancelledError
 from ai_workflow.secret_values import scrub
 from ai_workflow.telemetry import journal, metrics, trace_context
 from ai_workflow.telemetry.logs import logger
@@ -24,7 +24,7 @@ log = logger("observe")
 
 
 @dataclass
-class Visit:
+class StageExecution:
     """One stage being worked on; whoever does the work sets status, message and numbers before it ends."""
 
     trace_id: str
@@ -44,34 +44,34 @@ class Observer(Protocol):
 
     name: str
 
-    def began(self, visit: Visit) -> None:
+    def on_start(self, visit: StageExecution) -> None:
         """Hear that a visit begins."""
 
-    def ended(self, visit: Visit) -> None:
+    def on_end(self, visit: StageExecution) -> None:
         """Hear how a visit ended."""
 
 
 @contextlib.contextmanager
-def stage(visit: Visit, observers: Sequence[Observer]) -> Iterator[Visit]:
+def stage(visit: StageExecution, observers: Sequence[Observer]) -> Iterator[StageExecution]:
     """Watch the work of the block; its trace and stage are on every log line within.
 
     An exception ends the visit as ERROR, or CANCELLED, with its text as message, and goes on to the caller.
     """
     with trace_context.bound(trace_id=visit.trace_id, stage=visit.stage), _span(visit):
-        _tell(observers, "began", visit)
+        _notify(observers, "on_start", visit)
         start = time.perf_counter()
         try:
             yield visit
         except BaseException as error:
-            visit.status = journal.CANCELLED if isinstance(error, Cancelled) else journal.ERROR
+            visit.status = journal.CANCELLED if isinstance(error, RunCancelledError) else journal.ERROR
             visit.message = str(error) or type(error).__name__
             raise
         finally:
             visit.seconds = time.perf_counter() - start
-            _tell(observers, "ended", visit)
+            _notify(observers, "on_end", visit)
 
 
-class Journaling:
+class JournalObserver:
     """Writes each visit into the journal."""
 
     name = "Journaling"
@@ -79,15 +79,15 @@ class Journaling:
     def __init__(self, book: journal.Journal) -> None:
         self._book = book
 
-    def began(self, visit: Visit) -> None:
+    def on_start(self, visit: StageExecution) -> None:
         """Write STARTED."""
         self._book.write(self._event(visit, journal.STARTED, "", None))
 
-    def ended(self, visit: Visit) -> None:
+    def on_end(self, visit: StageExecution) -> None:
         """Write how it ended."""
         self._book.write(self._event(visit, visit.status, visit.message, round(visit.seconds, 3)))
 
-    def _event(self, visit: Visit, status: str, message: str, seconds: float | None) -> journal.Event:
+    def _event(self, visit: StageExecution, status: str, message: str, seconds: float | None) -> journal.Event:
         return journal.Event(
             visit.trace_id,
             visit.pipeline,
@@ -102,15 +102,15 @@ class Journaling:
         )
 
 
-class Counting:
+class MetricsObserver:
     """Keeps the metrics of stages."""
 
     name = "Counting"
 
-    def began(self, visit: Visit) -> None:
+    def on_start(self, visit: StageExecution) -> None:
         """Nothing is counted before the end."""
 
-    def ended(self, visit: Visit) -> None:
+    def on_end(self, visit: StageExecution) -> None:
         """Count the visit, its time and its rows."""
         metrics.get("pipeline_stage_total").labels(visit.pipeline, visit.stage, visit.status.lower()).inc()
         metrics.get("pipeline_stage_duration_seconds").labels(visit.pipeline, visit.stage).observe(visit.seconds)
@@ -118,15 +118,15 @@ class Counting:
             metrics.get("pipeline_stage_rows").labels(visit.pipeline, visit.stage).set(visit.numbers["rows"])
 
 
-class Debugging:
+class DebugLogObserver:
     """Logs at level DEBUG what a visit took, and the most memory that the process has had so far."""
 
     name = "Debugging"
 
-    def began(self, visit: Visit) -> None:
+    def on_start(self, visit: StageExecution) -> None:
         """Log nothing: the journal has it."""
 
-    def ended(self, visit: Visit) -> None:
+    def on_end(self, visit: StageExecution) -> None:
         """Log status, time, numbers and memory."""
         if not log.isEnabledFor(logging.DEBUG):
             return
@@ -138,7 +138,7 @@ class Debugging:
         )  # fmt: skip
 
 
-def _tell(observers: Sequence[Observer], what: str, visit: Visit) -> None:
+def _notify(observers: Sequence[Observer], what: str, visit: StageExecution) -> None:
     for observer in observers:
         try:
             getattr(observer, what)(visit)
@@ -148,7 +148,7 @@ def _tell(observers: Sequence[Observer], what: str, visit: Visit) -> None:
 
 
 @contextlib.contextmanager
-def _span(visit: Visit) -> Iterator[None]:
+def _span(visit: StageExecution) -> Iterator[None]:
     """Open an OpenTelemetry span with the same trace id; without a configured SDK it is nothing."""
     from opentelemetry import trace as otel
 

@@ -72,7 +72,7 @@ class Journal:
         data = json_text.document(json_text.finite(body))
         number, written = max(map(_number, self.names(event.trace_id)), default=0), False
         if not number:
-            run_order.number(self._store, event.trace_id)
+            run_order.assign_number(self._store, event.trace_id)
         while not written:
             # Another thread or process of the same trace may have taken the number.
             number += 1
@@ -85,7 +85,7 @@ class Journal:
 
     def names(self, trace_id: str) -> list[str]:
         """Return the names of a trace's files, in the order in which they were written."""
-        return in_order(self._store.names(f"{FOLDER}/{trace_id}"))
+        return sort_names(self._store.names(f"{FOLDER}/{trace_id}"))
 
     def event(self, trace_id: str, name: str) -> Event:
         """Return the event in one file of a trace.
@@ -131,12 +131,12 @@ class Journal:
         return found[0]
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def sort_names(names: Iterable[str]) -> list[str]:
     """Return those names that are events, in the order in which they were written."""
     return sorted(filter(_NAME.match, names), key=_number)
 
 
-def parts(name: str) -> tuple[str, str]:
+def parse_name(name: str) -> tuple[str, str]:
     """Return stage and status of `0004-trainer-success.json`: `trainer`, `SUCCESS`."""
     found = _NAME.match(name)
     assert found is not None
@@ -190,10 +190,10 @@ def outcome(events: list[Event]) -> str:
         return f"cancelled in {stage}"
     if failed and last.status == ERROR:
         return f"failed in {failed[-1]}"
-    return f"running: {stage}" if not gone and alive(last) else f"killed in {stage}"
+    return f"running: {stage}" if not gone and is_alive(last) else f"killed in {stage}"
 
 
-def alive(event: Event) -> bool:
+def is_alive(event: Event) -> bool:
     """Return whether the process that wrote an event lives, or may live: on another host it cannot be determined."""
     if event.host != socket.gethostname():
         return True

@@ -34,7 +34,7 @@ def logger(name: str) -> logging.Logger:
     return logging.getLogger(f"{ROOT}.{name}")
 
 
-def level(given: object) -> object:
+def normalize_level(given: object) -> object:
     """Return a level in capitals, by the name that `logging` has for it: WARNING for WARN."""
     name = given.upper() if isinstance(given, str) else given
     return "WARNING" if name == "WARN" else name
@@ -42,7 +42,7 @@ def level(given: object) -> object:
 
 def setup(level: str = "INFO", form: str = "text") -> None:
     """Set the level and form of this package's lines, and give them a console where nothing else did."""
-    set_form(form)
+    set_line_format(form)
     ours = logging.getLogger(ROOT)
     ours.setLevel(level)
     if not ours.handlers and not logging.getLogger().handlers:
@@ -51,7 +51,7 @@ def setup(level: str = "INFO", form: str = "text") -> None:
         ours.addHandler(console)
 
 
-def take_over() -> None:
+def capture_all_output() -> None:
     """Write everything that this process reports in the log's format: lines and warnings of libraries, crashes.
 
     For processes that are nothing but a service; those of Prefect keep its own logging.
@@ -74,18 +74,18 @@ def _log_exception(kind: type[BaseException], error: BaseException | None, at: T
     logger("process").critical("uncaught %s", kind.__name__, exc_info=(kind, error, at))
 
 
-def form() -> str:
+def line_format() -> str:
     """Return the form of the lines of this process, `text` or `json`."""
     return _format
 
 
-def set_form(form: str) -> None:
+def set_line_format(form: str) -> None:
     """Choose `text` or `json` for every line that `Formatter` writes in this process."""
     global _format  # noqa: PLW0603
     _format = form
 
 
-def be_brief() -> None:
+def set_brief() -> None:
     """Leave warnings, errors and the progress of a training on the console of this process, for `Console` handlers.
 
     At level DEBUG every line of this package stays.
@@ -99,7 +99,7 @@ def is_reported(error: str) -> bool:
     return any(reported in error or repr(reported)[1:-1] in error for reported in _errors)
 
 
-class Suspended(logging.Filter):
+class SuspendedFilter(logging.Filter):
     """Lowers the level of Prefect's line about a suspended run; every state but Completed is an ERROR there."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -140,7 +140,7 @@ def _message(record: logging.LogRecord) -> str:
 def trace_of(record: logging.LogRecord) -> str | None:
     """Return the trace id that a line belongs to, also for Prefect's own lines outside of our code."""
     run = getattr(record, "flow_run_id", None)
-    return trace_context.current() or (trace_context.id_of_run(str(run)) if run else None)
+    return trace_context.current() or (trace_context.trace_id_of_run(str(run)) if run else None)
 
 
 class Formatter(logging.Formatter):
@@ -148,7 +148,7 @@ class Formatter(logging.Formatter):
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
-        set_form(os.environ.get("AIW_LOG_FORMAT", _format))
+        set_line_format(os.environ.get("AIW_LOG_FORMAT", _format))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""

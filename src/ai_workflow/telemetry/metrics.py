@@ -231,7 +231,7 @@ def get(name: str) -> Any:
     return made(name, metric.help, metric.labels)
 
 
-def forget(name: str, *labels: str) -> None:
+def remove_labels(name: str, *labels: str) -> None:
     """Remove what a metric shows of these labels, if it shows anything."""
     with contextlib.suppress(KeyError):
         get(name).remove(*labels)

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from ai_workflow.errors import AiWorkflowError
 
 IN_CACHE_KEY = False
-SHOWN = 8
+SHORT_LENGTH = 8
 _trace: ContextVar[str | None] = ContextVar("aiw_trace", default=None)
 _stage: ContextVar[str | None] = ContextVar("aiw_stage", default=None)
 # Prefect's lines about a run, some of them written outside of it, know nothing but the run's id.
@@ -25,12 +25,12 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def id_of_run(flow_run_id: str) -> str:
+def trace_id_of_run(flow_run_id: str) -> str:
     """Return the trace id of a Prefect flow run: the one it was given, else one that its id always gives."""
     return _of_runs.get(flow_run_id) or hashlib.sha256(flow_run_id.encode()).hexdigest()[:32]
 
 
-def give_run(flow_run_id: str, trace_id: str) -> None:
+def set_trace_of_run(flow_run_id: str, trace_id: str) -> None:
     """Make `trace_id` that of a flow run, in this process."""
     _of_runs[flow_run_id] = trace_id
 
@@ -60,7 +60,7 @@ def current_stage() -> str | None:
 
 def short(trace_id: str) -> str:
     """Return a trace id as people see it: its first 8 digits."""
-    return trace_id[:SHOWN]
+    return trace_id[:SHORT_LENGTH]
 
 
 @contextlib.contextmanager

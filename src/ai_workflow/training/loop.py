@@ -17,7 +17,7 @@ from ai_workflow.training.protocol import Trainer
 
 # A run says about this often how far it is.
 _LINES = 10
-_REMEDY = f"{memory_pressure.MORE}, or train a smaller model: trainer.params"
+_REMEDY = f"{memory_pressure.MORE_MEMORY}, or train a smaller model: trainer.params"
 T = TypeVar("T")
 log = logger("trainer")
 
@@ -85,7 +85,7 @@ class Training:
 
         Raises:
             StageError: the loss is not finite, or memory runs out with as few rows per step as may be.
-            Interrupted: a stop was asked for; what is learned is saved.
+            RunInterruptedError: a stop was asked for; what is learned is saved.
         """
         state = self._resumed()
         began = time.monotonic()
@@ -108,7 +108,7 @@ class Training:
         try:
             self._trainer.load(found.state)
         except MemoryError as error:
-            raise memory_pressure.described(error, f" at step {found.step}", self._memory_remedy) from error
+            raise memory_pressure.to_memory_error(error, f" at step {found.step}", self._memory_remedy) from error
         log.info("Restarting from step %d", found.step)
         self._saved_step = self.resumed_from = found.step
         state = Progress.of(found.figures)
@@ -117,7 +117,7 @@ class Training:
 
     def _step(self, state: Progress) -> None:
         options = self._options
-        # A first step that finds nothing still gives a model, the constant answer; a later one adds nothing.
+        # A first step that finds nothing still gives a model, the baseline; a later one adds nothing.
         if not self._fitting(self._trainer.step, state, saved=True) and state.step:
             log.info("stopped at step %d: no split gains anything any more", state.step)
             state.over = True
@@ -143,24 +143,26 @@ class Training:
                 return work()
             except MemoryError as error:
                 if state.batch_size is None:
-                    raise memory_pressure.described(error, f" at step {state.step}", self._memory_remedy) from error
+                    raise memory_pressure.to_memory_error(
+                        error, f" at step {state.step}", self._memory_remedy
+                    ) from error
                 state.batch_size = self._trainer.batch_size = self._fewer(state, error)
             memory_pressure.release()
             if saved and state.step:
                 self._write(state)
 
     def _fewer(self, state: Progress, error: MemoryError) -> int:
-        """Return fewer rows per step, or raise MemoryExhausted with what helps for this family."""
+        """Return fewer rows per step, or raise MemoryExhaustedError with what helps for this family."""
         rows, where = state.batch_size or 0, f"at step {state.step}"
         try:
-            return memory_pressure.fewer(rows, memory_pressure.MIN_BATCH_ROWS, error, self._memory_remedy, where)
-        except memory_pressure.OutOfMemory as last:
-            raise memory_pressure.MemoryExhausted(last.problem, last.remedy) from error
+            return memory_pressure.halve(rows, memory_pressure.MIN_BATCH_ROWS, error, self._memory_remedy, where)
+        except memory_pressure.OutOfMemoryError as last:
+            raise memory_pressure.MemoryExhaustedError(last.problem, last.remedy) from error
 
     def _save(self, state: Progress) -> None:
         due = state.step - self._saved_step >= self._often.every_steps
         due = due or time.monotonic() - self._saved_at >= self._often.every_seconds
-        if (due or cancellation.requested()) and state.step > self._saved_step:
+        if (due or cancellation.is_requested()) and state.step > self._saved_step:
             self._write(state)
         cancellation.check(f"the training is saved as model_step_{self._saved_step}")
 

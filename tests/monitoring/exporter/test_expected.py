@@ -143,6 +143,7 @@ def _deployment(flow: str, *intervals: float, active: bool = True, **more: Any) 
     return {"flow_id": flow, "paused": False, "parameters": {}, "schedules": schedules, **more}
 
 
+@pytest.mark.integration
 def test_deployments_are_read_as_far_as_they_can_be() -> None:
     deployments = [
         _deployment("t", DAY),
@@ -171,6 +172,7 @@ def test_deployments_are_read_as_far_as_they_can_be() -> None:
     assert [sample.value for sample in failures.samples() if sample.labels == ("prefect",)] == [1]
 
 
+@pytest.mark.integration
 def test_a_server_that_is_protected_against_csrf_is_asked_with_a_token() -> None:
     with _prefect([_deployment("t", DAY)], _Guarded) as url:
         schedules = PrefectSchedules(url, {"PREFECT_API_KEY": "key"}, _pipeline_of)

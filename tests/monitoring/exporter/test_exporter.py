@@ -22,16 +22,18 @@ from tests import processes
 from tests.monitoring.exporter import evaluations
 from tests.monitoring.exporter.places import ROOT, Book, Exporting, scrape, told
 
+pytestmark = pytest.mark.integration
+
 RUN = """
 import sys, time
 from ai_workflow.telemetry import instrumentation as observe; from ai_workflow.storage import run_lock
 from ai_workflow.telemetry.journal import Journal
 from ai_workflow.storage.store import Store
 store, trace_id = Store(sys.argv[1]), "b" * 32
-run_lock.hold(store, "the-run", run_lock.Holder(trace_id, "first"))
-watching = [observe.Journaling(Journal(store))]
+run_lock.acquire(store, "the-run", run_lock.Holder(trace_id, "first"))
+watching = [observe.JournalObserver(Journal(store))]
 def visit(stage):
-    return observe.stage(observe.Visit(trace_id, "credit", "training", stage, "the-run"), watching)
+    return observe.stage(observe.StageExecution(trace_id, "credit", "training", stage, "the-run"), watching)
 with visit("run"), visit("trainer"):
     print("training", flush=True)
     time.sleep(120)
@@ -63,7 +65,7 @@ def test_a_killed_run_leaves_true_values_and_so_does_a_restarted_exporter(tmp_pa
         process.send_signal(signal.SIGSTOP)
         time.sleep(1.5)
         assert exporting.metrics()[f"pipeline_run_active{OF_RUN}"] == 1
-        assert run_lock.look(store, "the-run").held, "the exporter only looks"
+        assert run_lock.status(store, "the-run").held, "the exporter only looks"
         process.kill()
         process.communicate()
         dead = exporting.until(lambda found: found[f"pipeline_run_active{OF_RUN}"] == 0)

@@ -259,6 +259,7 @@ class CountingStore(Store):
         return super().read(path, sha256)
 
 
+@pytest.mark.integration
 def test_a_run_that_ended_is_read_once_and_old_runs_hardly_at_all(tmp_path: Path) -> None:
     store = CountingStore(tmp_path)
     for number in range(200):
@@ -287,6 +288,7 @@ _EVENTS = st.tuples(
 )
 
 
+@pytest.mark.integration
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_EVENTS, min_size=1, max_size=12))
 def test_who_watched_all_along_knows_what_a_restarted_exporter_reads(
@@ -316,7 +318,7 @@ def test_the_names_of_files_tell_what_the_exporter_relies_on(tmp_path: Path) -> 
     store = Store(tmp_path)
     Book(store).run(0, ERROR, "data_loader")
     names = journal.Journal(store).names("a" * 32)
-    assert [journal.parts(name) for name in names] == [
+    assert [journal.parse_name(name) for name in names] == [
         (RUN, STARTED), ("data_loader", STARTED), ("data_loader", ERROR), (RUN, ERROR),
     ]  # fmt: skip
 

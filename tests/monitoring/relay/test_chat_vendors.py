@@ -40,6 +40,7 @@ def trusted(monkeypatch: pytest.MonkeyPatch, folder: Any) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "certificate.pem"))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
 def test_that_it_is_refused_throttled_or_unreachable_is_told_apart(vendors: Vendors, kind: str) -> None:
     send(vendors.channel(kind))
@@ -56,6 +57,7 @@ def test_that_it_is_refused_throttled_or_unreachable_is_told_apart(vendors: Vend
         assert "0815" not in str(told.value)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
 def test_a_wrong_secret_is_refused_and_so_is_none(vendors: Vendors, kind: str) -> None:
     for secret in ("wrong-secret", None):
@@ -71,6 +73,7 @@ def test_signatures_are_those_of_the_documented_algorithms() -> None:
     assert feishu.sign("1599360473", "demo") == "l1N0gAcBjdwBvGm1xMjOF0XSyaLRpR7tuO5dHfhAYc8="
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["wecom", "slack"])
 def test_a_vendor_that_is_not_there_is_not_reached(vendors: Vendors, kind: str) -> None:
     channel = vendors.channel(kind)
@@ -80,6 +83,7 @@ def test_a_vendor_that_is_not_there_is_not_reached(vendors: Vendors, kind: str) 
     assert type(told.value) is DeliveryError
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["slack", "discord", "telegram"])
 @pytest.mark.parametrize("count", [4, 5, 6])
 def test_where_an_emoji_counts_twice_the_message_is_taken(vendors: Vendors, kind: str, count: int) -> None:
@@ -90,6 +94,7 @@ def test_where_an_emoji_counts_twice_the_message_is_taken(vendors: Vendors, kind
     assert "📉📉" in vendors.texts(kind)[0]
 
 
+@pytest.mark.integration
 def test_whatever_apprise_knows_can_be_a_channel(vendors: Vendors) -> None:
     url = f"json://127.0.0.1:{vendors.port}/hook?room=7&+Authorization=Bearer%20webhook-token-0815&:room=7"
     vendors.faults["webhook"] = "refuse"

@@ -22,6 +22,7 @@ def read(*alerts: object, **other: object) -> Notification:
     return alertmanager_webhook.parse(json.dumps(webhook(*alerts, **other)).encode())  # type: ignore[arg-type]
 
 
+@pytest.mark.integration
 def test_long_labels_and_annotations_are_clipped_visibly_and_the_group_delivered(
     relay: RunningRelay, vendors: Vendors
 ) -> None:
@@ -52,6 +53,7 @@ def test_groups_whose_long_keys_differ_at_the_end_stay_apart() -> None:
     assert len(one.alerts[0].key) < 4000
 
 
+@pytest.mark.integration
 def test_of_very_many_labels_those_that_name_the_alert_are_kept() -> None:
     notification = read(alert(**{f"a_long_name_{index}": "x" for index in range(5000)}))
     assert notification.alerts[0].labels["model_version"] == "model_v2.3"

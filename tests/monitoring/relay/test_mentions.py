@@ -100,6 +100,7 @@ def wire(vendors: Vendors, trusted: None) -> Iterator[Wire]:  # noqa: F811
 _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
+@pytest.mark.integration
 @given(notification=notifications())
 @settings(max_examples=15, deadline=None, suppress_health_check=_SHARED)
 def test_no_alert_mentions_commands_or_links(wire: Wire, notification: Notification) -> None:
@@ -113,6 +114,7 @@ def test_none_of_many_alerts_mentions_commands_or_links(wire: Wire, notification
     assert wire.problems(notification) == {}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_oracle_finds_what_its_vendor_would_follow(kind: str, wire: Wire) -> None:
     wire.problems(alertmanager_webhook.parse(orjson.dumps(webhook(alert()))))
@@ -131,6 +133,7 @@ APPRISE = [
 ]  # fmt: skip
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("url", APPRISE, ids=lambda url: url.partition(":")[0])
 def test_what_apprise_reaches_is_sent_no_mention(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bodies: list[str] = []

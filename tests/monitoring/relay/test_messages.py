@@ -224,6 +224,7 @@ def any_alert(draw: st.DrawFn) -> dict[str, object]:
     }  # fmt: skip
 
 
+@pytest.mark.integration
 @given(st.lists(any_alert(), min_size=1, max_size=15), st.sampled_from(["en", "zh"]))
 @settings(max_examples=25, deadline=None)
 def test_whatever_an_alert_holds_there_is_a_message_for_every_vendor(alerts: list[object], language: Language) -> None:

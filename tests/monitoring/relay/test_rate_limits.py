@@ -70,6 +70,7 @@ ANSWERS: list[tuple[str, int, dict[str, str], bytes, float]] = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize(("kind", "status", "headers", "body", "seconds"), ANSWERS)
 def test_every_vendor_is_left_alone_for_the_time_that_it_names(
@@ -83,6 +84,7 @@ def test_every_vendor_is_left_alone_for_the_time_that_it_names(
     assert refused.value.seconds == seconds
 
 
+@pytest.mark.integration
 def test_a_vendor_may_name_a_date(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
     vendors.faults["webhook"] = "throttle"
     until = format_datetime(datetime.now(UTC) + timedelta(seconds=1800), usegmt=True)
@@ -92,6 +94,7 @@ def test_a_vendor_may_name_a_date(vendors: Vendors, monkeypatch: pytest.MonkeyPa
     assert 1000 < refused.value.seconds <= 1800
 
 
+@pytest.mark.integration
 def test_of_an_address_of_apprise_too(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
     vendors.faults["webhook"] = "throttle"
     monkeypatch.setitem(SAYS_NO["webhook"], "throttle", (429, {"retry-after": "40"}, b""))
@@ -118,6 +121,7 @@ def test_a_plugin_of_apprise_that_repeats_at_once_is_kept_from_it(monkeypatch: p
     assert (refused.value.seconds, len(sent)) == (20.5, 1)
 
 
+@pytest.mark.integration
 def test_a_vendor_whose_window_is_used_up_names_the_time_with_its_success(
     vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:

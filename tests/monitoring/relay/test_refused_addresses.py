@@ -63,6 +63,7 @@ def test_certificates_that_cannot_be_read_are_refused(
         create_backend(channel)
 
 
+@pytest.mark.integration
 def test_the_new_id_of_a_group_of_telegram_is_named(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
     vendors.faults["telegram"] = "refuse"
     answer = {
@@ -74,6 +75,7 @@ def test_the_new_id_of_a_group_of_telegram_is_named(vendors: Vendors, monkeypatc
         send(vendors.channel("telegram"))
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize(
     ("kind", "answer", "expected"),
@@ -105,6 +107,7 @@ def test_an_error_that_is_answered_with_200_is_one(
     assert type(refused.value) is expected
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("answer", ["", "1", '{"status": "posted"}'])
 def test_teams_may_answer_200_for_a_message_that_it_took(

@@ -31,6 +31,7 @@ def others(kind: str) -> set[str]:
     return set(KINDS) - {kind}
 
 
+@pytest.mark.integration
 def test_every_vendor_takes_the_message_and_it_says_what_the_person_on_call_needs(
     relay: RunningRelay, vendors: Vendors
 ) -> None:
@@ -47,6 +48,7 @@ def test_every_vendor_takes_the_message_and_it_says_what_the_person_on_call_need
         assert ("紧急" in text) == (kind in {"dingtalk", "feishu", "wecom"})
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("result", ["delivered", "failed", "refused"])
 def test_every_result_of_every_channel_is_shown_from_the_start(result: str, relay: RunningRelay) -> None:
     # Prometheus sees no rise in a counter that begins above 0.
@@ -57,6 +59,7 @@ def test_every_result_of_every_channel_is_shown_from_the_start(result: str, rela
     assert f'alert_webhook_total{{result="{result}",source="alertmanager"}} 0.0' in shown
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("kind", "fault"), FAULTS)
 def test_what_a_vendor_did_not_take_is_told_again_to_it_alone(
     relay: RunningRelay, vendors: Vendors, kind: str, fault: str
@@ -77,6 +80,7 @@ def test_what_a_vendor_did_not_take_is_told_again_to_it_alone(
     assert {name: len(vendors.texts(name)) for name in KINDS} == dict.fromkeys(KINDS, 1)
 
 
+@pytest.mark.integration
 def test_a_sender_can_tell_one_channel_alone(relay: RunningRelay, vendors: Vendors) -> None:
     vendors.faults["slack"] = "drop"
     body = webhook(alert(), group=group())
@@ -88,12 +92,14 @@ def test_a_sender_can_tell_one_channel_alone(relay: RunningRelay, vendors: Vendo
     assert {kind: len(vendors.texts(kind)) for kind in KINDS if vendors.texts(kind)} == {"slack": 1, "wecom": 1}
 
 
+@pytest.mark.integration
 def test_what_is_sent_to_a_channel_that_there_is_not_is_not_lost(relay: RunningRelay, vendors: Vendors) -> None:
     answer = relay.http.post("/alertmanager/nobody", json=webhook(alert(), group=group()))
     assert answer.json() == {"told": list(KINDS), "failed": {}}
     until(lambda: any("there is no chat channel 'nobody', so the alerts" in line for line in relay.log))
 
 
+@pytest.mark.integration
 def test_a_refusal_is_told_in_the_vendors_words(relay: RunningRelay, vendors: Vendors) -> None:
     vendors.faults |= {"feishu": "refuse", "slack": "refuse"}
 
@@ -103,6 +109,7 @@ def test_a_refusal_is_told_in_the_vendors_words(relay: RunningRelay, vendors: Ve
     assert "404" in failed["slack"]
 
 
+@pytest.mark.integration
 def test_a_vendor_that_hangs_delays_no_other(relay: RunningRelay, vendors: Vendors) -> None:
     here, answers, before = group(), [], dict(vendors.asked)
     vendors.faults |= {"wecom": "hang", "slack": "hang"}
@@ -118,6 +125,7 @@ def test_a_vendor_that_hangs_delays_no_other(relay: RunningRelay, vendors: Vendo
     assert set(answers[0].json()["failed"]) == {"wecom", "slack"}
 
 
+@pytest.mark.integration
 def test_the_same_again_is_told_to_nobody_and_news_without_the_old(relay: RunningRelay, vendors: Vendors) -> None:
     here = group()
     relay.post(alert("a", model_version="model_v1.0"), group=here)
@@ -130,6 +138,7 @@ def test_the_same_again_is_told_to_nobody_and_news_without_the_old(relay: Runnin
     assert "model_v1.0" not in vendors.texts("slack")[1]
 
 
+@pytest.mark.integration
 def test_an_alert_that_stands_twice_in_a_webhook_stops_nothing(relay: RunningRelay, vendors: Vendors) -> None:
     here = group()
     assert relay.post(alert("a"), alert("a"), group=here).status_code == 200
@@ -137,6 +146,7 @@ def test_an_alert_that_stands_twice_in_a_webhook_stops_nothing(relay: RunningRel
     assert [len(vendors.texts(kind)) for kind in KINDS] == [2] * len(KINDS)
 
 
+@pytest.mark.integration
 def test_the_end_is_told_with_how_long_it_lasted(relay: RunningRelay, vendors: Vendors) -> None:
     here = group()
     relay.post(alert(), group=here)
@@ -152,6 +162,7 @@ def test_the_end_is_told_with_how_long_it_lasted(relay: RunningRelay, vendors: V
     assert "12 分钟" in told_in_chinese
 
 
+@pytest.mark.integration
 def test_of_more_than_ten_alerts_the_rest_is_counted(relay: RunningRelay, vendors: Vendors) -> None:
     alerts = [alert(f"f{index}", model_version=f"model_v{index}.0") for index in range(14)]
     relay.post(*alerts, group=group(), truncatedAlerts=3)
@@ -161,12 +172,14 @@ def test_of_more_than_ten_alerts_the_rest_is_counted(relay: RunningRelay, vendor
     assert "+7 more" in text
 
 
+@pytest.mark.integration
 def test_an_outage_of_everything_is_not_too_much_to_be_told(relay: RunningRelay, vendors: Vendors) -> None:
     alerts = [alert(f"f{index}", model_version=f"model_v{index}.0") for index in range(2000)]
     assert relay.post(*alerts, group=group()).json()["failed"] == {}
     assert "+1990 more" in vendors.texts("webhook")[0]
 
 
+@pytest.mark.integration
 def test_however_much_there_is_to_say_the_message_is_taken(relay: RunningRelay, vendors: Vendors) -> None:
     alerts = [alert(f"f{index}", model_version=f"模型_{index}" * 40, slo="*_准确率_*" * 40) for index in range(30)]
     for one in alerts:
@@ -182,6 +195,7 @@ def test_however_much_there_is_to_say_the_message_is_taken(relay: RunningRelay, 
         assert "AvailabilityBurn" in text
 
 
+@pytest.mark.integration
 def test_secrets_reach_neither_chat_nor_log(relay: RunningRelay, vendors: Vendors) -> None:
     leak = alert(alertname="Leak")
     said = f"password=hunter2 Authorization: Bearer abcdef123456 postgres://ann:pa55@db/x {vendors.url('wecom')}"
@@ -196,6 +210,7 @@ def test_secrets_reach_neither_chat_nor_log(relay: RunningRelay, vendors: Vendor
         assert secret not in shown.replace("-0815-", "")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
@@ -220,6 +235,7 @@ def test_a_body_that_is_none_is_refused_and_said_why(
     assert vendors.got == {}
 
 
+@pytest.mark.integration
 def test_who_has_no_token_or_too_much_to_say_is_turned_away(relay: RunningRelay, vendors: Vendors) -> None:
     body = webhook(alert(), group=group())
 

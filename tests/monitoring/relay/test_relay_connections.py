@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import socket
 
+import pytest
+
 from tests.monitoring.relay.running_relay import RunningRelay
+
+pytestmark = pytest.mark.integration
 
 
 def test_an_offer_of_another_protocol_is_answered_once_and_no_path_is_redirected(relay: RunningRelay) -> None:

@@ -120,7 +120,7 @@ def test_automations_of_prefect_reach_chat(folder: Path, vendors: Vendors, prefe
     assert 'thing "with" quotes' in told("A disk was moved")[0]
     (failed,) = told("A run failed")
     assert 'sad-run: Failed. trainer: "out of memory", line 2' in failed
-    assert trace_context.short(trace_context.id_of_run(run_id)) in failed
+    assert trace_context.short(trace_context.trace_id_of_run(run_id)) in failed
     assert f"/runs/flow-run/{run_id}|Prefect run>" in failed
 
 

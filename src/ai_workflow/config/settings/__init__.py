@@ -85,7 +85,7 @@ class Evaluate(ConfigModel):
     minimum: float | None = Field(default=None, description="worst value that passes; for an error, the largest")
     tolerance: float = Field(default=0.01, ge=0, description="how much worse than `stable` still passes")
     beat_baseline: bool = Field(
-        default=True, description="refuse a model that does not beat a constant answer on the rows held out"
+        default=True, description="refuse a model that does not beat the baseline on the rows held out"
     )
 
 
@@ -152,7 +152,9 @@ class Logging(ConfigModel):
     """What is logged, and as what."""
 
     scope: ClassVar[Scope] = "deployment"
-    level: Annotated[Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR"], BeforeValidator(logs.level)] = "INFO"
+    level: Annotated[Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR"], BeforeValidator(logs.normalize_level)] = (
+        "INFO"
+    )
     format: Literal["text", "json"] = "text"
 
 

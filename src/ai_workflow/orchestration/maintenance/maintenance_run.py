@@ -34,7 +34,7 @@ async def execute(
 
     An error of the package becomes a Failed state without a traceback; a result without work becomes the state Idle.
     """
-    trace_id = trace_context.id_of_run(str(flow_run.id))
+    trace_id = trace_context.trace_id_of_run(str(flow_run.id))
     run_logs.set_up(None)
     with trace_context.bound(trace_id=trace_id):
         try:
@@ -42,7 +42,7 @@ async def execute(
         except AiWorkflowError as error:
             return await refused_runs.refuse(request, trace_id, error)
         try:
-            with process_limit.explained(), memory_pressure.translated():
+            with process_limit.limit_errors_wrapped(), memory_pressure.memory_errors_wrapped():
                 result = await work(MaintenanceRun(settings, request))
         except AiWorkflowError as error:
             logs.logger(request.flow).error("%s", error)

@@ -13,7 +13,7 @@ from ai_workflow.errors import StoreError
 from ai_workflow.orchestration.maintenance import approval
 from ai_workflow.orchestration.recovery.run_lookup import RunLookup, RunRecord
 from ai_workflow.registry import retention_plan
-from ai_workflow.registry.retention_plan import Plan
+from ai_workflow.registry.retention_plan import RetentionPlan
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, logs
 
@@ -58,7 +58,7 @@ def _has_ended(run: FlowRun) -> bool:
     return run.state is None or run.state.is_final()
 
 
-def _is_over(plan: Plan | None, run: FlowRun | None, now: datetime) -> bool:
+def _is_over(plan: RetentionPlan | None, run: FlowRun | None, now: datetime) -> bool:
     """Return whether the plan of a run is not needed any more.
 
     A crashed run may be rescheduled and carry out its answer, and an unknown run may be one of another Prefect server:
@@ -71,7 +71,7 @@ def _is_over(plan: Plan | None, run: FlowRun | None, now: datetime) -> bool:
     return True
 
 
-def _plan(store: Store, run_id: str) -> Plan | None:
+def _plan(store: Store, run_id: str) -> RetentionPlan | None:
     """Return the plan of a run, or None with a warning if it is damaged: that run fails once it is answered."""
     try:
         return retention_plan.read(store, run_id)

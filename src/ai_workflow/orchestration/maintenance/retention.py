@@ -22,10 +22,10 @@ from ai_workflow.orchestration.maintenance import approval, pending_approvals
 from ai_workflow.orchestration.maintenance.approval import Approval
 from ai_workflow.orchestration.recovery import run_ownership
 from ai_workflow.registry import expired_files, pruning, retention_plan
-from ai_workflow.registry.expired_files import Old
+from ai_workflow.registry.expired_files import ExpiredFiles
 from ai_workflow.registry.registry import Registry
-from ai_workflow.registry.retention_plan import Plan
-from ai_workflow.registry.retention_policy import Item, size
+from ai_workflow.registry.retention_plan import RetentionPlan
+from ai_workflow.registry.retention_policy import RetentionDecision, size
 from ai_workflow.storage import run_lock
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs, trace_context
@@ -54,7 +54,7 @@ class RetentionRun:
         """
         approval.check(wait_hours)
         store, run = Store(settings.store.root), run_ownership.current()
-        await run_ownership.claim(store, trace_context.id_of_run(str(run.id)), is_maintenance=True)
+        await run_ownership.claim(store, trace_context.trace_id_of_run(str(run.id)), is_maintenance=True)
         try:
             yield cls(settings, store, run, wait_hours)
         except Pause:
@@ -93,34 +93,34 @@ class RetentionRun:
     async def propose(self) -> FlowResult:
         """Show a new plan, unless another retention of these models still waits for its answer."""
         models = self.settings.models
-        with run_lock.alone(self.store, f"retention-{models.replace('/', '-')}") as is_exclusive:
+        with run_lock.exclusive(self.store, f"retention-{models.replace('/', '-')}") as is_exclusive:
             if not is_exclusive:
                 return _logged("another retention waits for an answer")
             if other := await pending_approvals.other(self.store, models, str(self.run.id)):
                 state = other.state.name if other.state else "unknown"
                 return _logged(f"another retention waits for an answer: {other.name} is {state}")
             plan, description = await self._plan()
-            if not plan.versions and not plan.old:
+            if not plan.versions and not plan.expired:
                 return _logged("nothing to delete")
             return await self._wait_for_approval(plan, description)
 
-    async def _plan(self) -> tuple[Plan, str]:
+    async def _plan(self) -> tuple[RetentionPlan, str]:
         """Make a plan, show it as an artifact, and return it with the description of the form."""
         settings, now = self.settings, datetime.now(UTC)
         registry = Registry(self.store, settings.models)
-        items = await asyncio.to_thread(pruning.plan, registry, settings.retention, watch=True)
-        old = await asyncio.to_thread(expired_files.find, self.store, settings.retention, now)
+        decisions = await asyncio.to_thread(pruning.plan, registry, settings.retention, verify_heartbeats=True)
+        files = await asyncio.to_thread(expired_files.find, self.store, settings.retention, now)
         await acreate_table_artifact(
-            [*map(_version_row, items), *_file_rows(old, settings)],
+            [*map(_version_row, decisions), *_file_rows(files, settings)],
             key=f"{settings.pipeline.replace('_', '-')}-retention",
             description=f"Retention of {settings.pipeline} in {settings.environment}: what is kept, and why",
         )
-        expired = [item for item in items if not item.kept]
+        versions = [decision for decision in decisions if not decision.is_kept]
         # Prefect accepts no pause key twice.
-        plan = Plan(settings.models, str(uuid4()), now + timedelta(hours=self.wait_hours), expired, old)
-        return plan, _description(plan)
+        plan = RetentionPlan(settings.models, str(uuid4()), now + timedelta(hours=self.wait_hours), versions, files)
+        return plan, _description(plan, decisions)
 
-    async def _wait_for_approval(self, plan: Plan, description: str) -> FlowResult:
+    async def _wait_for_approval(self, plan: RetentionPlan, description: str) -> FlowResult:
         """Wait for the answer and carry it out; a run that can be suspended ends here."""
         until = f"{plan.until:%Y-%m-%d %H:%M} UTC"
         if approval.can_suspend(self.run):
@@ -131,7 +131,7 @@ class RetentionRun:
         answer = await approval.pause(self.run, description, plan.key, self.wait_hours)
         return _logged(approval.no_answer(self.wait_hours)) if answer is None else await self._carry_out(plan, answer)
 
-    async def _carry_out(self, plan: Plan, answer: Approval) -> FlowResult:
+    async def _carry_out(self, plan: RetentionPlan, answer: Approval) -> FlowResult:
         if not answer.approve:
             return _logged(f"refused: nothing was deleted{f' ({answer.note})' if answer.note else ''}")
         registry = Registry(self.store, self.settings.models)
@@ -146,27 +146,27 @@ def _logged(message: str, values: dict[str, Any] | None = None) -> FlowResult:
     return FlowResult(message, values or {})
 
 
-def _description(plan: Plan) -> str:
+def _description(plan: RetentionPlan, decisions: Sequence[RetentionDecision]) -> str:
     """Return the description of the form that a person fills in."""
     lines = [
-        f"- **{item.name}**, {size(item.bytes)}: {escaped(', '.join(item.reasons) or 'delete')}"
-        for item in plan.versions
+        f"- **{decision.name}**, {size(decision.bytes)}: {escaped(', '.join(decision.reasons) or 'delete')}"
+        for decision in decisions
     ]
     until = f"Answer until {plan.until:%Y-%m-%d %H:%M} UTC; without an answer nothing is deleted."
     return "\n".join([f"{plan.question} The plan is among the artifacts of this run. {until}", "", *lines])
 
 
-def _version_row(item: Item) -> dict[str, str]:
+def _version_row(decision: RetentionDecision) -> dict[str, str]:
     return {
-        "what": item.name,
-        "size": size(item.bytes),
-        "since": item.published.isoformat(timespec="minutes"),
-        "plan": "keep" if item.kept else "delete",
-        "because": inert(", ".join(item.reasons) or "not in use"),
+        "what": decision.name,
+        "size": size(decision.bytes),
+        "since": decision.published.isoformat(timespec="minutes"),
+        "plan": "keep" if decision.is_kept else "delete",
+        "because": inert(", ".join(decision.reasons) or "not in use"),
     }
 
 
-def _file_rows(old: Sequence[Old], settings: Settings) -> list[dict[str, str]]:
+def _file_rows(files: Sequence[ExpiredFiles], settings: Settings) -> list[dict[str, str]]:
     return [
         {
             "what": f"{count} {kind}",
@@ -175,5 +175,5 @@ def _file_rows(old: Sequence[Old], settings: Settings) -> list[dict[str, str]]:
             "plan": "delete",
             "because": f"older than {settings.retention.days(kind):g} days",
         }
-        for kind, count, taken in expired_files.summary(old)
+        for kind, count, taken in expired_files.summary(files)
     ]

@@ -41,14 +41,14 @@ async def dead_reason(runs: RunLookup, record: RunRecord) -> str | None:
         return None
     holder = lock.holder
     # Only the process of an attempt pauses it, so a paused run has its lock from the same attempt.
-    if holder and holder.was_here and (record.is_paused or holder.attempt == str(record.state.id)):
+    if holder and holder.is_same_boot and (record.is_paused or holder.attempt == str(record.state.id)):
         return f"process {holder.pid} is gone"
     if record.is_paused or record.state.type == StateType.RUNNING:
         is_silent = record.age > options.heartbeat_seconds and not await _has_heartbeat(runs, record)
         return f"no heartbeat for {options.heartbeat_seconds:g} s" if is_silent else None
     if record.age <= 60 * options.pending_minutes:
         return None
-    is_elsewhere = not (holder and holder.was_here)
+    is_elsewhere = not (holder and holder.is_same_boot)
     if record.state.type == StateType.CANCELLING and is_elsewhere and await _has_heartbeat(runs, record):
         return None
     return f"{record.state.name} for more than {options.pending_minutes:g} minutes, and no process"
@@ -78,7 +78,7 @@ async def _mark(runs: RunLookup, record: RunRecord, reason: str) -> None:
         action += f". To resume: {_command(record)}"
     runs.note(record, journal.SKIPPED if is_cancelled else journal.ERROR, action)
     if is_cancelled or record.run.deployment_id is None:
-        run_lock.forget(record.store, record.id)
+        run_lock.remove(record.store, record.id)
 
 
 def _command(record: RunRecord) -> str:

@@ -119,4 +119,4 @@ async def _close(runs: RunLookup, record: RunRecord, status: str, message: str) 
     runs.note(record, status, message)
     # Forced, as Prefect rejects Crashed after Crashed; by the message the next recovery skips the run.
     await runs.client.set_flow_run_state(record.run.id, Crashed(message=message), force=True)
-    run_lock.forget(record.store, record.id)
+    run_lock.remove(record.store, record.id)

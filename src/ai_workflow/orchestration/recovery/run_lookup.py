@@ -78,9 +78,9 @@ class RunRecord:
         """Whether its process waits for a person; a suspended run needs no process."""
         return self.state.type == StateType.PAUSED and not self.state.state_details.pause_reschedule
 
-    def lock(self) -> run_lock.Lock:
+    def lock(self) -> run_lock.LockStatus:
         """Return the current state of the run's lock."""
-        return run_lock.look(self.store, self.id)
+        return run_lock.status(self.store, self.id)
 
     def traces(self) -> list[str]:
         """Return the trace IDs that the run may have used, the most likely one first."""
@@ -90,7 +90,7 @@ class RunRecord:
             # A run with an invalid header has failed for that reason.
             with suppress(AiWorkflowError):
                 trace_ids.append(trace_context.from_traceparent(header))
-        return list(dict.fromkeys([*trace_ids, trace_context.id_of_run(self.id)]))
+        return list(dict.fromkeys([*trace_ids, trace_context.trace_id_of_run(self.id)]))
 
 
 class RunLookup:
@@ -103,7 +103,7 @@ class RunLookup:
 
     def exclusive(self) -> AbstractContextManager[bool]:
         """Exclude other recoveries of this machine; the context is False if another one is at work."""
-        return run_lock.alone(Store(self._settings.store.root), "recovery")
+        return run_lock.exclusive(Store(self._settings.store.root), "recovery")
 
     async def unfinished(self) -> list[RunRecord]:
         """Return the runs that have, or should have, a process."""

@@ -10,7 +10,7 @@ from prefect.exceptions import Abort
 
 from ai_workflow.runtime import process_limit
 from ai_workflow.storage import run_lock
-from ai_workflow.storage.run_lock import Holder, RunHeld
+from ai_workflow.storage.run_lock import Holder, RunLockedError
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
 
@@ -28,22 +28,22 @@ async def claim(store: Store, trace_id: str, *, is_maintenance: bool = False) ->
     Raises:
         Abort: another process has this run; Prefect then ends this one without a change of state.
         StoreError: the store cannot be written.
-        ProcessLimit: no thread can be started to write it.
+        ProcessLimitError: no thread can be started to write it.
     """
     run = current()
     attempt = str(run.state.id) if run.state else ""
     store.require_writable()
     try:
-        with process_limit.explained():
-            await asyncio.to_thread(run_lock.hold, store, str(run.id), Holder(trace_id, attempt, is_maintenance))
-    except RunHeld as error:
+        with process_limit.limit_errors_wrapped():
+            await asyncio.to_thread(run_lock.acquire, store, str(run.id), Holder(trace_id, attempt, is_maintenance))
+    except RunLockedError as error:
         log.error("%s: that process continues, this one ends", error)
         raise Abort(str(error)) from error
 
 
 def remove_at_exit(store: Store) -> None:
     """Remove the lock file when this process ends; a crashed run keeps it for its next attempt."""
-    run_lock.drop_at_exit(store, str(current().id))
+    run_lock.remove_at_exit(store, str(current().id))
 
 
 def release(store: Store) -> None:

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ai_workflow.datasets import fingerprint
 from ai_workflow.features import cell_reader
@@ -15,11 +15,13 @@ from ai_workflow.features.row_encoder import Encoder
 from ai_workflow.inference.model_file import sealed
 from ai_workflow.inference.worker import FEW_VALUES
 from ai_workflow.registry import golden_rows
-from ai_workflow.registry.golden_rows import Golden
+from ai_workflow.registry.golden_rows import GoldenRows
 from ai_workflow.registry.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ai_workflow.features.spec import FeatureSpec
 
 # Limit of output values of one batch, because they are validated on the event loop.
 MAX_VALUES = 2_000_000
@@ -45,7 +47,7 @@ class LoadedModel:
     model_fd: int
     encoder: Encoder
     classes: list[str] | None
-    golden: Golden
+    golden: GoldenRows
     _resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -92,7 +94,7 @@ class LoadedModel:
             return None
         if row is not None:
             expected = replace(expected, x=expected.x[row : row + 1], answers=expected.answers[row : row + 1])
-        mismatches = expected.wrong(outputs)
+        mismatches = expected.mismatches(outputs)
         return f"other output for golden row {(row or 0) + mismatches[0]} than expected" if mismatches else None
 
     def close(self) -> None:
@@ -132,7 +134,7 @@ def load(registry: Registry, name: str) -> LoadedModel:
         )
 
 
-def _encoding_id(spec: dict[str, Any]) -> str:
+def _encoding_id(spec: FeatureSpec) -> str:
     """Return a fingerprint that versions share if they encode the same rows as the same features."""
     return fingerprint.of(
         spec["features"], spec["schema"], spec["classes"], spec.get("cells") or {}, cell_reader.known(spec)

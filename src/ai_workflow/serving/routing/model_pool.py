@@ -93,7 +93,7 @@ class ModelPool:
             names = fallback.order("latest", self._aliases) if self._aliases["latest"] else ()
             for name in [name for name in self._failures if name not in names]:
                 del self._failures[name]
-                metrics.forget("model_load_failures_total", self._pipeline, name)
+                metrics.remove_labels("model_load_failures_total", self._pipeline, name)
                 if self.chain.find(name) is None:
                     self._request_metrics.forget(name)
             for name in names:
@@ -214,7 +214,7 @@ class ModelPool:
             if self.chain.find(model.name) is None:
                 model.attempts.forget()
                 for name in ("model_loaded_timestamp_seconds", "model_load_failures_total"):
-                    metrics.forget(name, self._pipeline, model.name)
+                    metrics.remove_labels(name, self._pipeline, model.name)
                 self._request_metrics.forget(model.name)
                 self._unseen.forget(model.name)
 

@@ -20,6 +20,7 @@ from ai_workflow.training.families.lightgbm_params import BAGGING
 from ai_workflow.training.families.native_output import silenced
 
 if TYPE_CHECKING:
+    from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.training.protocol import Predict, Rows, TrainingData
 
 # The parameters in a model's text differ between machines and resumed runs, and predictions do not depend on them.
@@ -37,7 +38,7 @@ class Trainer:
     library = "lightgbm"
     model_file = "model.txt"
     batch_size = None
-    memory_remedy = f"{memory_pressure.MORE}, or give it {_LESS} or histogram_pool_size"
+    memory_remedy = f"{memory_pressure.MORE_MEMORY}, or give it {_LESS} or histogram_pool_size"
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
         """Bin the training rows, partition by partition; each step learns from all of them, whatever `batch_size`.
@@ -117,10 +118,10 @@ class Trainer:
 
 def load(model: bytes) -> Predict:
     """Return the answering function of a LightGBM text model."""
-    with memory_watched(f"{memory_pressure.MORE}, or train {_SMALLER}"):
+    with memory_watched(f"{memory_pressure.MORE_MEMORY}, or train {_SMALLER}"):
         booster = lightgbm.Booster(model_str=model.decode())
     binary = b"\nobjective=binary" in model
-    blocks = memory_pressure.Blocks(None, 1, f"{memory_pressure.MORE}, or train {_SMALLER}")
+    blocks = memory_pressure.BatchSplitter(None, 1, f"{memory_pressure.MORE_MEMORY}, or train {_SMALLER}")
 
     def answer(x: np.ndarray) -> np.ndarray:
         # Waking a second thread for a few rows costs more than it brings, most of all on a busy machine.
@@ -133,7 +134,7 @@ def load(model: bytes) -> Predict:
 
 def importance(model: bytes) -> list[float]:
     """Return each feature's share of the gain of all splits."""
-    with memory_watched(f"{memory_pressure.MORE}, or train {_SMALLER}"):
+    with memory_watched(f"{memory_pressure.MORE_MEMORY}, or train {_SMALLER}"):
         booster = lightgbm.Booster(model_str=model.decode())
     gains = booster.feature_importance("gain")
     if not np.isfinite(gains).all():
@@ -177,7 +178,7 @@ def _blamed(params: dict[str, Any]) -> str:
     return "trainer.params"
 
 
-def _check_splits(dataset: lightgbm.Dataset, spec: dict[str, Any], rows: int) -> None:
+def _check_splits(dataset: lightgbm.Dataset, spec: FeatureSpec, rows: int) -> None:
     """Raise StageError if LightGBM found no feature to split on; its own check gives a place in C++ only."""
     if any(dataset.feature_num_bin(index) for index in range(len(spec["features"]))):
         return
@@ -209,7 +210,7 @@ def _chance(params: dict[str, Any], step: int) -> dict[str, Any]:
 
 
 def _dataset(
-    parts: Sequence[Rows], spec: dict[str, Any], params: dict[str, Any], reference: lightgbm.Dataset | None = None
+    parts: Sequence[Rows], spec: FeatureSpec, params: dict[str, Any], reference: lightgbm.Dataset | None = None
 ) -> lightgbm.Dataset:
     filled = [rows for rows in parts if len(rows)]
     categories = [index for index, feature in enumerate(spec["features"]) if feature["kind"] == "category"]
@@ -227,7 +228,9 @@ def _dataset(
                 categorical_feature=categories,
             ).construct()
 
-    return memory_pressure.fitting(binned, _AT_ONCE, remedy=f"{memory_pressure.MORE}, or give it {_LESS}")
+    return memory_pressure.with_smaller_batches(
+        binned, _AT_ONCE, remedy=f"{memory_pressure.MORE_MEMORY}, or give it {_LESS}"
+    )
 
 
 def _margins(booster: lightgbm.Booster, parts: Sequence[Rows]) -> np.ndarray:

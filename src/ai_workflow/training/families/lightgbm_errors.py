@@ -31,7 +31,7 @@ def memory_watched(remedy: str = "") -> Iterator[None]:
             raise
         if not remedy:
             raise MemoryError(str(error)) from error
-        raise memory_pressure.OutOfMemory(f"memory ran out in LightGBM ({error})", remedy) from error
+        raise memory_pressure.OutOfMemoryError(f"memory ran out in LightGBM ({error})", remedy) from error
 
 
 @contextlib.contextmanager

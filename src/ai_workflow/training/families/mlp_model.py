@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # may add up in another order for another shape, and the answer to a row must not depend on the rows beside it.
 _BLOCK = 128
 _TILE = 16
-_REMEDY = f"{memory_pressure.MORE}, or train a smaller network: trainer.params.hidden"
+_REMEDY = f"{memory_pressure.MORE_MEMORY}, or train a smaller network: trainer.params.hidden"
 _TYPES = {"F32": "<f4", "F64": "<f8"}
 
 
@@ -41,7 +41,7 @@ def load(model: bytes) -> Predict:
     tensors, about = unpacked(model)
     inputs = Inputs(about["numeric"], tensors["mean"], tensors["scale"], about["categories"])
     layers = [(tensors[f"layer{n}.weight"].T, tensors[f"layer{n}.bias"]) for n in range(about["layers"])]
-    blocks = memory_pressure.Blocks(_BLOCK, _TILE, _REMEDY)
+    blocks = memory_pressure.BatchSplitter(_BLOCK, _TILE, _REMEDY)
 
     def forward(x: np.ndarray) -> np.ndarray:
         tiles = max(1, math.ceil(len(x) / _TILE))

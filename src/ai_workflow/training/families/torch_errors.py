@@ -61,7 +61,7 @@ class Position:
 def explained(error: Exception, at: Position) -> Exception | None:
     """Return what to raise in place of an error of PyTorch; None if it is about neither memory nor a GPU.
 
-    MemoryError if fewer rows at once may help (an `OutOfMemory` with step and remedy if it is the GPU's memory),
+    MemoryError if fewer rows at once may help (an `OutOfMemoryError` with step and remedy if it is the GPU's memory),
     StageError if the GPU fails in another way.
     """
     text = " ".join(str(error).split())
@@ -85,7 +85,7 @@ def is_of_gpu(text: str) -> bool:
     return bool(_GPU.search(text)) and not any(sign in text.lower() for sign in _HOST)
 
 
-def of_gpu_memory(text: str, at: Position) -> memory_pressure.OutOfMemory:
+def of_gpu_memory(text: str, at: Position) -> memory_pressure.OutOfMemoryError:
     """Return the error for a GPU without enough memory: step, rows, bytes asked for and GPU, as far as known."""
     asked, gpu = _ASKED.search(text), _NUMBER.search(text)
     parts = [
@@ -95,7 +95,7 @@ def of_gpu_memory(text: str, at: Position) -> memory_pressure.OutOfMemory:
     ]
     known = ", ".join(filter(None, parts))
     problem = f"CUDA out of memory{at.where}{f' ({known})' if known else ''}"
-    return memory_pressure.OutOfMemory(problem, _REMEDY)
+    return memory_pressure.OutOfMemoryError(problem, _REMEDY)
 
 
 def first_line(error: Exception) -> str:

@@ -82,8 +82,8 @@ class Network:
                 raise
             if torch_errors.is_of_gpu(text):
                 found = torch_errors.of_gpu_memory(text, at)
-                raise memory_pressure.MemoryExhausted(found.problem, f"{found.remedy}; {_RESUMES}") from error
-            raise memory_pressure.MemoryExhausted(
+                raise memory_pressure.MemoryExhaustedError(found.problem, f"{found.remedy}; {_RESUMES}") from error
+            raise memory_pressure.MemoryExhaustedError(
                 f"memory ran out in the update of the weights{at.where} ({torch_errors.first_line(error)})",
                 f"Give the process more memory, or lower trainer.params.hidden; {_RESUMES}",
             ) from error

@@ -1,0 +1,57 @@
+"""The levels of tests: unit tests start no process and no server, and only their modules are imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.integration
+
+
+def run(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_sample.py").write_text(text)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(folder),
+    ]
+    return subprocess.run(
+        [*command, *options, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "started"),
+    [
+        ("import subprocess; subprocess.run(['true'])", "a process"),
+        ("import os; os.fork() or os._exit(0)", "a process"),
+        ("import socket; socket.socket().bind(('127.0.0.1', 0))", "a server"),
+    ],
+)
+def test_unit_test_that_starts_something_fails(tmp_path: Path, statement: str, started: str) -> None:
+    text = f"def test_one():\n    {statement}\n"
+
+    refused = run(tmp_path, text, "-m", "unit")
+    assert refused.returncode == 1, refused.stdout
+    assert f"test_one starts {started}. Mark it with pytest.mark.integration." in refused.stdout
+    assert run(tmp_path, text).returncode == 0
+
+
+def test_module_without_unit_tests_is_not_imported_for_them(tmp_path: Path) -> None:
+    text = "import pytest\n\npytestmark = pytest.mark.integration\nraise RuntimeError('imported')\n"
+
+    assert "imported" in run(tmp_path, text).stdout
+    ignored = run(tmp_path, text, "-m", "unit")
+    assert ignored.returncode == 5, ignored.stdout
+    assert "imported" not in ignored.stdout
