@@ -47,7 +47,7 @@ def trace(
     if failed:
         runs = [events for events in runs if journal.outcome(events).startswith(("failed", "killed"))]
     if not runs:
-        raise _no_run(book.place, failed=failed)
+        raise _no_run(book.url, failed=failed)
     if list_:
         for events in runs[:_LISTED]:
             first = events[0]
