@@ -174,7 +174,7 @@ def test_a_torn_line_of_a_segment_is_left_out(store: Store, caplog: pytest.LogCa
     path = f"{label_store.FOLDER}/{labeled.PIPELINE}/service/a.jsonl"
     store.write(path, f"{line}\n{line[:20]}".encode())
     assert counts(join(store, settings())) == (1, 1)
-    assert "line 2 is torn" in caplog.text
+    assert "line 2 is incomplete" in caplog.text
 
 
 def test_the_window_holds_the_latest_labels_and_the_totals_all(store: Store, tmp_path: Path) -> None:
@@ -239,9 +239,9 @@ def test_the_default_response_is_no_version_but_its_labels_are_told_of(store: St
     ("text", "said"),
     [
         ("prediction_id,label,at\np000,yes,2026-01-01\np001,no,soon\np002,no,later\n",
-         r"labels\.csv, row 3: column 'at' is not a date \(ISO 8601\) \(and 1 more rows\)\. Mend the label"),
+         r"labels\.csv, row 3: column 'at' is not a date \(ISO 8601\) \(and 1 more rows\)\. Fix the label"),
         ("prediction_id,answer,at\np000,yes,2026-01-01\n",
-         r"labels\.csv have no column 'label'; there is: prediction_id, answer, at\. Set evaluation\.label"),
+         r"labels\.csv have no column 'label'; available: prediction_id, answer, at\. Set evaluation\.label"),
         ("pid,label,at\np000,yes,2026-01-01\n", r"no column 'prediction_id'.*Set evaluation\.id"),
         ("prediction_id,label,at\np000,yes\n", r"labels\.csv, row 2: 3 columns expected, 2 found"),
         ("", r"labels\.csv is empty"),

@@ -1,4 +1,4 @@
-"""How good a version has been since its labels are known: all of them counted, the latest in a window."""
+"""Accuracy of a version in production: lifetime counters, and a window of the latest labels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 _QUANTILES = (0.5, 0.9)
 
 
-class Standing:
-    """One version's; rows may be added in any order.
+class PerformanceWindow:
+    """The accuracy of one version; rows may be added in any order.
 
     Args:
-        window: how many of the latest labels.
-        since: no label before this moment is in the window, in microseconds since 1970; None: any may be.
-        tolerance: how far a number may be from its label; None: both are classes, and must be the same.
+        window: number of the latest labels.
+        since: earliest time of a label in the window, in microseconds since 1970; None for no limit.
+        tolerance: accepted distance of a number from its label; None if both are classes, which must be equal.
     """
 
     def __init__(self, window: int, since: int | None, tolerance: float | None) -> None:
@@ -29,46 +29,49 @@ class Standing:
         self._last: int | None = None
         self._latest: pd.DataFrame | None = None
 
-    def add(self, facts: pd.DataFrame) -> None:
-        """Count rows as `joining` makes them; each prediction must come once only."""
+    def add(self, labeled: pd.DataFrame) -> None:
+        """Count rows of `label_join.JoinResult.labeled`; each prediction must be added once only."""
         import pandas as pd
 
-        right = self._is_correct(facts)
-        self.labeled, self.correct = self.labeled + len(facts), self.correct + int(right.sum())
-        time, first = _micros(facts["time"]), _micros(facts["first"])
+        is_correct = self._is_correct(labeled)
+        self.labeled += len(labeled)
+        self.correct += int(is_correct.sum())
+        time, first = _microseconds(labeled["time"]), _microseconds(labeled["first"])
         self._last = max(int(time.max()), self._last or 0) if len(time) else self._last
-        delay = (first - _micros(facts["made"])) / MICROSECONDS
-        latest = pd.DataFrame({"key": facts["key"].to_numpy(), "time": time, "right": right})
-        latest["delay"] = pd.Series(delay).where(facts["made"].notna().to_numpy()).clip(lower=0)
+        delay = (first - _microseconds(labeled["made"])) / MICROSECONDS
+        latest = pd.DataFrame({"key": labeled["key"].to_numpy(), "time": time, "correct": is_correct})
+        latest["delay"] = pd.Series(delay).where(labeled["made"].notna().to_numpy()).clip(lower=0)
         if self._since is not None:
             latest = latest[latest["time"] >= self._since]
         parts = [part for part in (self._latest, latest) if part is not None]
-        # Equal moments are told apart by the key, so that the window is the same whatever came first.
+        # Sorted by key at equal times, so that the window does not depend on the order of arrival.
         self._latest = pd.concat(parts).sort_values(["time", "key"]).tail(self._window)
 
-    def _is_correct(self, facts: pd.DataFrame) -> np.ndarray:
+    def _is_correct(self, labeled: pd.DataFrame) -> np.ndarray:
         import numpy as np
         import pandas as pd
 
         if self._tolerance is None:
-            right: np.ndarray = (facts["prediction"] == facts["label"]).fillna(False).to_numpy(bool)
-            return right
-        numbers = [pd.to_numeric(facts[name], errors="coerce").to_numpy("float64") for name in ("prediction", "label")]
+            is_equal: np.ndarray = (labeled["prediction"] == labeled["label"]).fillna(False).to_numpy(bool)
+            return is_equal
+        numbers = [
+            pd.to_numeric(labeled[name], errors="coerce").to_numpy("float64") for name in ("prediction", "label")
+        ]
         with np.errstate(invalid="ignore"):
             return np.asarray(np.abs(numbers[0] - numbers[1]) <= self._tolerance)
 
-    def describe(self, minimum: int, moment: float) -> dict[str, Any]:
-        """Return labeled_total, correct_total, window, last_label and label_delay as the evaluation's record has them.
+    def describe(self, minimum: int, now: float) -> dict[str, Any]:
+        """Return labeled_total, correct_total, window, last_label and label_delay for the record of the evaluation.
 
         Args:
-            minimum: fewer labels in the window than these tell no accuracy.
-            moment: now; a label from the future is one of now.
+            minimum: least number of labels in the window for an accuracy.
+            now: current time; later labels are set to it.
         """
         return {
             "labeled_total": self.labeled,
             "correct_total": self.correct,
             "window": self._described_window(minimum),
-            "last_label": None if self._last is None else min(self._last / MICROSECONDS, moment),
+            "last_label": None if self._last is None else min(self._last / MICROSECONDS, now),
             "label_delay": self._delays(),
         }
 
@@ -77,7 +80,7 @@ class Standing:
         if latest is None or latest.empty:
             empty = dict.fromkeys(("accuracy", "lower", "upper", "from", "to"))
             return {"labeled": 0, "correct": 0, **empty}
-        labeled, correct = len(latest), int(latest["right"].sum())
+        labeled, correct = len(latest), int(latest["correct"].sum())
         accuracy = lower = upper = None
         if labeled >= minimum:
             accuracy = correct / labeled
@@ -92,6 +95,6 @@ class Standing:
         return {f"{share:g}": float(delays.quantile(share)) for share in _QUANTILES}
 
 
-def _micros(moments: pd.Series) -> np.ndarray:
-    """Return (n,) int64; what a missing moment gives means nothing."""
-    return moments.astype("datetime64[us]").astype("int64").to_numpy()
+def _microseconds(times: pd.Series) -> np.ndarray:
+    """Return (n,) int64 since 1970; the value of a missing time is undefined."""
+    return times.astype("datetime64[us]").astype("int64").to_numpy()

@@ -1,4 +1,4 @@
-"""The latest predictions of a version: where they are, so many and no more, whatever was before them."""
+"""Bounded sample of the most recent predictions of a version, as their locations in files."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+# Rows are dropped once there are this many times the limit.
 _SLACK = 4
 
 
-class Latest:
-    """At most `most` predictions; of one moment, those chosen that a hash puts first, as good as at random."""
+class RecentPredictions:
+    """At most `max_rows` predictions; those of equal time are chosen by a hash of their keys."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._held = most, 0
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows, self._rows = max_rows, 0
         self._tables: list[pa.Table] = []
 
     def add(self, table: pa.Table, hashed: np.ndarray, path: str, start: int) -> None:
-        """Look at rows of a file.
+        """Add rows of a file.
 
         Args:
             table: n rows with `prediction` and `made`.
-            hashed: (n,) uint64 of their keys.
+            hashed: (n,) uint64 hashes of their keys.
             path: the file.
-            start: number of the first row in it.
+            start: index of the first row in the file.
         """
         import numpy as np
         import pyarrow as pa
 
         made = table["made"].cast(pa.int64()).fill_null(0).to_numpy()
-        chosen = np.lexsort((hashed, -made))[: self._most]
+        chosen = np.lexsort((hashed, -made))[: self._max_rows]
         self._tables.append(
             pa.table(
                 {
@@ -43,8 +44,8 @@ class Latest:
                 }
             )
         )
-        self._held += len(chosen)
-        if self._held > _SLACK * self._most:
+        self._rows += len(chosen)
+        if self._rows > _SLACK * self._max_rows:
             self._cut()
 
     def _cut(self) -> None:
@@ -55,14 +56,14 @@ class Latest:
             return
         table = pa.concat_tables(self._tables).combine_chunks()
         made, hashed = table["made"].to_numpy(), table["hash"].to_numpy()
-        table = table.take(np.lexsort((hashed, -made))[: self._most])
-        self._tables, self._held = [table], table.num_rows
+        table = table.take(np.lexsort((hashed, -made))[: self._max_rows])
+        self._tables, self._rows = [table], table.num_rows
 
     def table(self) -> pa.Table:
-        """Return path, row, prediction of the latest, in the order of their places."""
+        """Return path, row and prediction, sorted by path and row."""
         import pyarrow as pa
 
         self._cut()
-        places = pa.schema([("path", pa.string()), ("row", pa.int64()), ("prediction", pa.string())])
-        found = [table.select(places.names) for table in self._tables]
-        return pa.concat_tables([places.empty_table(), *found]).sort_by([("path", "ascending"), ("row", "ascending")])
+        schema = pa.schema([("path", pa.string()), ("row", pa.int64()), ("prediction", pa.string())])
+        tables = [table.select(schema.names) for table in self._tables]
+        return pa.concat_tables([schema.empty_table(), *tables]).sort_by([("path", "ascending"), ("row", "ascending")])

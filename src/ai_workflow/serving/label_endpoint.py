@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import StoreError
-from ai_workflow.quality.label_reader import REASONS, UNREADABLE, LabelReader, Rejected
+from ai_workflow.quality.label_reader import REASONS, UNREADABLE, LabelReader, RejectedLabel
 from ai_workflow.secret_values import scrub
 from ai_workflow.serving.label_time import LabelTimeError, epoch
 from ai_workflow.serving.logs.label_log import LabelLog
@@ -117,7 +117,7 @@ class LabelEndpoint:
         now = time.time()
         lines = [self._line(number, label, now) for number, label in enumerate(labels)]
         for number, read in enumerate(self._by_versions().read([line["label"] for line in lines])):
-            if isinstance(read, Rejected):
+            if isinstance(read, RejectedLabel):
                 raise self._rejected(number, read)
             lines[number]["label"] = read
         return lines
@@ -131,7 +131,7 @@ class LabelEndpoint:
             self._read_by = names
         return self._reader
 
-    def _rejected(self, number: int, read: Rejected) -> HTTPException:
+    def _rejected(self, number: int, read: RejectedLabel) -> HTTPException:
         metrics.get("inference_labels_rejected_total").labels(self._pipeline, read.reason).inc()
         return HTTPException(400, f"labels[{number}].label {read.text}")
 
@@ -144,7 +144,7 @@ class LabelEndpoint:
         is_text = type(given) is str and 0 < len(given) <= _LONGEST
         if not is_text and type(given) not in (int, float, bool):
             due = f"a text of 1 to {_LONGEST} characters, a number, true or false"
-            raise self._rejected(number, Rejected(UNREADABLE, f"is not {due}"))
+            raise self._rejected(number, RejectedLabel(UNREADABLE, f"is not {due}"))
         try:
             moment = epoch(label["time"], now) if label.get("time") is not None else now
         except LabelTimeError as error:

@@ -113,9 +113,9 @@ def _of_columns(store: Store, latest: pd.DataFrame, spec: dict[str, Any]) -> tup
         if column.type == "category":
             counts = Counter(values.dropna().tolist())
             missing = int(values.isna().sum())
-            one = drift.of_values(counts, dict(map(tuple, seen["counts"])), missing, seen["missing"])
+            one = drift.categorical_drift(counts, dict(map(tuple, seen["counts"])), missing, seen["missing"])
         else:
-            one = drift.of_numbers(values.astype("Float64").astype("float64"), seen)
+            one = drift.numeric_drift(values.astype("Float64").astype("float64"), seen)
         found |= {name: one} if one else {}
     return found, len(sent)
 
@@ -150,7 +150,7 @@ def _of_answers(predictions: pd.Series, card: dict[str, Any]) -> Drift | None:
     present = predictions.dropna()
     if card.get("classes"):
         held = [sum(column) for column in zip(*card["scores"]["confusion"], strict=True)]
-        return drift.of_values(Counter(present.tolist()), dict(zip(card["classes"], held, strict=True)))
+        return drift.categorical_drift(Counter(present.tolist()), dict(zip(card["classes"], held, strict=True)))
     held_out = pd.Series([answer for _, answer in card.get("sample", [])], dtype="float64")
     known = column_profile.merge_numbers([column_profile.profile_numbers(held_out)])
-    return drift.of_numbers(pd.to_numeric(present, errors="coerce").astype("float64"), known)
+    return drift.numeric_drift(pd.to_numeric(present, errors="coerce").astype("float64"), known)

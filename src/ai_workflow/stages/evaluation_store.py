@@ -6,7 +6,7 @@ from typing import Any
 
 from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.errors import StoreError
-from ai_workflow.quality.performance import Standing
+from ai_workflow.quality.performance import PerformanceWindow
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
@@ -46,7 +46,7 @@ def keep(
     refs, labeled = [], 0
     for version in versions:
         path = f"{folder}/{version}.json"
-        found = joined["standings"].get(version) or Standing(1, None, None).describe(1, moment)
+        found = joined["standings"].get(version) or PerformanceWindow(1, None, None).describe(1, moment)
         before = _before(store, path)
         body = {
             "pipeline": evaluated.pipeline,

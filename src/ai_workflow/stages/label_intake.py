@@ -13,11 +13,11 @@ from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.datasets.spill import BloomFilter, SpillPartitions, hash_keys, partition_count
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.inference.stored_predictions import BATCH, Batch, Predictions
+from ai_workflow.inference.stored_predictions import BATCH, Batch, StoredPredictions
 from ai_workflow.quality import label_join, labels
 from ai_workflow.quality.label_reader import LabelReader
-from ai_workflow.quality.label_store import Ledger
-from ai_workflow.quality.recent_predictions import Latest
+from ai_workflow.quality.label_store import LabelStore
+from ai_workflow.quality.recent_predictions import RecentPredictions
 from ai_workflow.registry.registry import Registry
 from ai_workflow.runtime import cancellation, progress
 from ai_workflow.storage.store import Store
@@ -68,13 +68,13 @@ class Intake:
         self,
         store: Store,
         asked: Labelling,
-        ledger: Ledger,
+        ledger: LabelStore,
         loaded: Dataset | None,
         since: float | None,
         stack: ExitStack,
     ) -> None:
         self._store, self._asked, self._ledger, self._loaded = store, asked, ledger, loaded
-        self._predictions = Predictions(store, asked.pipeline)
+        self._predictions = StoredPredictions(store, asked.pipeline)
         self.parts = list(self._predictions.parts(since))
         rows = max(ledger.rows + (loaded.rows if loaded else 0), sum(part["rows"] for _, part in self.parts))
         schemas = label_join.label_schema(), label_join.match_schema(), label_join.label_schema(), _row_schema()
@@ -82,8 +82,10 @@ class Intake:
         self.told, self.predicted, self._by_row, self._rows = made
         self._marks, self._row_marks = BloomFilter(), BloomFilter()
         self._reader = _reader(store, asked)
-        self.rejects = labels.Rejects()
-        self.latest: dict[str, Latest] = {version: Latest(asked.evaluation.drift_rows) for version, _ in self.parts}
+        self.rejects = labels.RejectCount()
+        self.latest: dict[str, RecentPredictions] = {
+            version: RecentPredictions(asked.evaluation.drift_rows) for version, _ in self.parts
+        }
 
     def take(self) -> None:
         """Take all labels, then the predictions that they may be of.
@@ -130,7 +132,7 @@ class Intake:
         if self._loaded is None:
             return
         e = self._asked.evaluation
-        columns = labels.Columns(e.id, e.label, e.time, self._asked.is_number)
+        columns = labels.LabelColumns(e.id, e.label, e.time, self._asked.is_number)
         columns.check([each["name"] for each in self._loaded.info["columns"]], self._loaded.partitions[0].source)
         names = [partitions.ROW, *dict.fromkeys(name for name in (e.id, e.label, e.time) if name is not None)]
         for part, frame in partitions.frames(self._store, self._loaded, names, BATCH):

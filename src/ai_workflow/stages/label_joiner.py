@@ -16,8 +16,8 @@ from ai_workflow.datasets.spill import SpillPartitions
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.inference.stored_predictions import DEFAULT
 from ai_workflow.quality import label_join, label_store, labels
-from ai_workflow.quality.label_store import Ledger
-from ai_workflow.quality.performance import Standing
+from ai_workflow.quality.label_store import LabelStore
+from ai_workflow.quality.performance import PerformanceWindow
 from ai_workflow.runtime import cancellation
 from ai_workflow.secret_values import Fetch
 from ai_workflow.stage_names import stage
@@ -59,7 +59,7 @@ def join(
         TransientError: the source of the labels cannot be reached.
     """
     loaded = _loaded(store, asked.evaluation, database, fetch_secret)
-    ledger = Ledger(store, asked.pipeline)
+    ledger = LabelStore(store, asked.pipeline)
     with ledger.locked(), ExitStack() as stack:
         days = asked.evaluation.label_days
         intake = Intake(store, asked, ledger, loaded, None if days is None else moment - days * _DAY, stack)
@@ -110,7 +110,7 @@ class _Settled:
 
         self._asked, self._moment = asked, moment
         self.now = pd.Timestamp(round(moment * labels.MICROSECONDS), unit="us")
-        self._standings: dict[str, Standing] = {}
+        self._standings: dict[str, PerformanceWindow] = {}
         for version in versions:
             self._standing(version)
         self._fresh = {
@@ -120,16 +120,16 @@ class _Settled:
         self._counts = Counter(dict.fromkeys(("waiting", "repeated", "contradicting", "new"), 0))
         self._contradicted: list[str] = []
 
-    def add(self, found: label_join.Joined, *, is_all: bool) -> None:
+    def add(self, found: label_join.JoinResult, *, is_all: bool) -> None:
         """Count what was joined, and take what is new, or all of it."""
         import pyarrow as pa
 
-        if self._asked.is_number and self._asked.evaluation.tolerance is None and len(found.facts):
+        if self._asked.is_number and self._asked.evaluation.tolerance is None and len(found.labeled):
             raise StageError(
                 "evaluation.tolerance is not set, so no answer of a regression is right or wrong",
                 "Set it to how far from its label an answer may be",
             )
-        for version, rows in found.facts.groupby("version"):
+        for version, rows in found.labeled.groupby("version"):
             self._standing(str(version)).add(rows)
         for kind, frame in (("labels", found.labels), ("matches", found.matches)):
             chosen = frame if is_all else _new(frame)
@@ -147,14 +147,16 @@ class _Settled:
         """Return what is to be kept, by its kind."""
         return {kind: bucket.tables(0) for kind, bucket in self._fresh.items() if bucket.rows}
 
-    def _standing(self, version: str) -> Standing:
+    def _standing(self, version: str) -> PerformanceWindow:
         e = self._asked.evaluation
         if version not in self._standings:
             since = None if e.days is None else round((self._moment - e.days * _DAY) * labels.MICROSECONDS)
-            self._standings[version] = Standing(e.window, since, e.tolerance if self._asked.is_number else None)
+            self._standings[version] = PerformanceWindow(
+                e.window, since, e.tolerance if self._asked.is_number else None
+            )
         return self._standings[version]
 
-    def result(self, rejects: labels.Rejects) -> dict[str, Any]:
+    def result(self, rejects: labels.RejectCount) -> dict[str, Any]:
         """Return standings, counts and a message; `rejects` are labels that count for no prediction."""
         minimum = self._asked.evaluation.minimum
         standings = {name: one.describe(minimum, self._moment) for name, one in sorted(self._standings.items())}
