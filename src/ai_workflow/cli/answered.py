@@ -11,8 +11,8 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference import answered_versions as stored
 from ai_workflow.inference import prediction_files
-from ai_workflow.inference.answered_versions import Answers
-from ai_workflow.inference.stored_predictions import DEFAULT, Predictions
+from ai_workflow.inference.answered_versions import PredictionCount
+from ai_workflow.inference.stored_predictions import DEFAULT, StoredPredictions
 from ai_workflow.storage.store import Store
 
 _MAX_REASONS = 10
@@ -34,7 +34,7 @@ def answered(*, at: str, where: Where = _HERE) -> None:
     begin, end = span(at)
     settings = where.settings
     store = Store(settings.store.root)
-    found = stored.count(Predictions(store, settings.pipeline), begin, end)
+    found = stored.count(StoredPredictions(store, settings.pipeline), begin, end)
     note = _recent(settings, end)
     if not found:
         raise AiWorkflowError(
@@ -49,11 +49,11 @@ def answered(*, at: str, where: Where = _HERE) -> None:
         print(f"note: {note}")
 
 
-def _lines(found: list[Answers], at: str) -> Iterator[str]:
+def _lines(found: list[PredictionCount], at: str) -> Iterator[str]:
     total = sum(one.rows for one in found)
     default = sum(one.rows for one in found if one.version == DEFAULT)
     yield f"{at}: {total} rows answered, {_share(default, total)} by the default response"
-    width = max(len(one.version) for one in [*found, Answers("VERSION")])
+    width = max(len(one.version) for one in [*found, PredictionCount("VERSION")])
     yield f"{'VERSION':<{width}}  {'ROWS':>9}  {'SHARE':>7}  {'SERVICE':>9}  {'SCORING':>9}  {'FIRST':<19}  LAST"
     for one in found:
         yield (

@@ -154,7 +154,7 @@ class Service:
         self._server.should_exit = True
 
     def _served_model(self, version: LoadedModel) -> ServedModel:
-        patience = fallback.SHARE * self._settings.inference.deadline_ms / 1000
+        patience = fallback.ATTEMPT_SHARE * self._settings.inference.deadline_ms / 1000
         attempts = AttemptMetrics(self._settings.pipeline, version.name, self._request_metrics.exemplars)
         return ServedModel(version, attempts, self._service.max_queue, patience, self._settings.model.timeout)
 
