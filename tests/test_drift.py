@@ -53,10 +53,10 @@ def test_a_shift_by_three_tenths_of_a_deviation_is_drift(rows: int) -> None:
     one = drift.numeric_drift(pd.Series(draw.normal(0.3, 1, rows)), seen(draw.normal(0, 1, 20_000)))
     assert one is not None
     assert one.psi == pytest.approx(0.09, abs=0.03)
-    assert one.psi > one.threshold(among=20, floor=FLOOR)
+    assert one.psi > one.threshold(columns=20, floor=FLOOR)
     assert one.ks is not None
     assert one.ks == pytest.approx(0.119, abs=0.04), "2 x normal CDF(0.15) - 1"
-    assert one.ks > one.ks_threshold(among=20)
+    assert one.ks > one.ks_threshold(columns=20)
 
 
 def test_values_that_begin_to_be_missing_and_new_categories_are_drift() -> None:

@@ -169,6 +169,6 @@ def test_a_process_without_memory_for_few_rows_is_a_memory_error_with_a_remedy(
     def starved(*_: object) -> bytes:
         raise memory_pressure.OutOfMemoryError("model_v1.0: memory ran out", "Train a smaller model")
 
-    monkeypatch.setattr(process, "_ask", starved)
+    monkeypatch.setattr(process, "_request", starved)
     with pytest.raises(MemoryError, match=r"model_v1.0: memory ran out\. Train a smaller model"):
         process.predict(_x(300))

@@ -351,7 +351,7 @@ def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
 def test_many_records_become_one_and_nothing_is_lost(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_store, "_MANY", 3)
+    monkeypatch.setattr(label_store, "_MAX_RECORDS", 3)
     answered(store)
     for number in range(9):
         write(tmp_path, [(f"p{number:03d}", "yes", at(9 - number))])
@@ -433,7 +433,7 @@ def half_kept(root: Path) -> Store:
 def test_killed_between_any_two_writes_it_finds_the_same_when_it_is_done_again(
     stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_store, "_MANY", 1)
+    monkeypatch.setattr(label_store, "_MAX_RECORDS", 1)
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 30)])
     whole = join(half_kept(tmp_path / "whole"), settings(tmp_path))["standings"]
     assert whole[ONE]["labeled_total"] == 33
@@ -462,5 +462,5 @@ def test_a_damaged_file_of_predictions_is_left_out_and_one_of_known_labels_is_no
     assert "service-0000/part-00000.parquet is missing or damaged" in caplog.text
     (name,) = kept(store)
     damage(store, f"{label_store.FOLDER}/{labeled.PIPELINE}/kept/{name[:-5]}-labels.parquet", "cut short")
-    with pytest.raises(StoreError, match=r"Bring it back, or remove its \.json"):
+    with pytest.raises(StoreError, match=r"Restore it, or remove its \.json"):
         join(store, settings(tmp_path))
