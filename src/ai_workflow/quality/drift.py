@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from ai_workflow.datasets.column_profile import ColumnProfile
 
 _BINS = 10
 _MAX_CATEGORIES = 20
@@ -42,7 +44,7 @@ class Drift:
         return math.sqrt(-math.log(_FALSE_POSITIVE_RATE / columns / 2) / 2 * (1 / self.rows + 1 / self.reference_rows))
 
 
-def numeric_drift(values: pd.Series, reference: dict[str, Any]) -> Drift | None:
+def numeric_drift(values: pd.Series, reference: ColumnProfile) -> Drift | None:
     """Return the drift of numbers from a profile of `column_profile.merge_numbers`; None without rows."""
     import numpy as np
 

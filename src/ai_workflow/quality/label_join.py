@@ -29,7 +29,7 @@ def match_schema() -> pa.Schema:
 
 
 @dataclass(frozen=True, slots=True)
-class JoinResult:
+class JoinedLabels:
     """The labels and predictions of some keys, joined.
 
     Args:
@@ -50,7 +50,7 @@ class JoinResult:
     repeated: int
 
 
-def join(sent: pd.DataFrame, predicted: pd.DataFrame, now: pd.Timestamp) -> JoinResult:
+def join(sent: pd.DataFrame, predicted: pd.DataFrame, now: pd.Timestamp) -> JoinedLabels:
     """Join all labels of some keys to all predictions of these keys.
 
     The last label by time wins; of several at the same time, the last in the order of their text, so that the order of
@@ -71,7 +71,7 @@ def join(sent: pd.DataFrame, predicted: pd.DataFrame, now: pd.Timestamp) -> Join
     winners = last[["key", "label", "time"]].merge(first, on=["key", "label"])
     labeled = matches.drop(columns=KEPT).merge(winners, on="key")
     differing = events.drop_duplicates(["key", "label"])["key"]
-    return JoinResult(
+    return JoinedLabels(
         labeled,
         events,
         matches,

@@ -1,4 +1,4 @@
-"""Bounded sample of the most recent predictions of a version, as their locations in files."""
+"""Bounded sample of the most recent predictions of a version."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SLACK = 4
 
 
 class RecentPredictions:
-    """At most `max_rows` predictions; those of equal time are chosen by a hash of their keys."""
+    """References to the most recent predictions, at most `limit`; ties in time are broken by the hash of the key."""
 
-    def __init__(self, max_rows: int) -> None:
-        self._max_rows, self._rows = max_rows, 0
+    def __init__(self, limit: int) -> None:
+        self._limit, self._held = limit, 0
         self._tables: list[pa.Table] = []
 
     def add(self, table: pa.Table, hashed: np.ndarray, path: str, start: int) -> None:
@@ -32,7 +32,7 @@ class RecentPredictions:
         import pyarrow as pa
 
         made = table["made"].cast(pa.int64()).fill_null(0).to_numpy()
-        chosen = np.lexsort((hashed, -made))[: self._max_rows]
+        chosen = np.lexsort((hashed, -made))[: self._limit]
         self._tables.append(
             pa.table(
                 {
@@ -44,8 +44,8 @@ class RecentPredictions:
                 }
             )
         )
-        self._rows += len(chosen)
-        if self._rows > _SLACK * self._max_rows:
+        self._held += len(chosen)
+        if self._held > _SLACK * self._limit:
             self._cut()
 
     def _cut(self) -> None:
@@ -56,11 +56,11 @@ class RecentPredictions:
             return
         table = pa.concat_tables(self._tables).combine_chunks()
         made, hashed = table["made"].to_numpy(), table["hash"].to_numpy()
-        table = table.take(np.lexsort((hashed, -made))[: self._max_rows])
-        self._tables, self._rows = [table], table.num_rows
+        table = table.take(np.lexsort((hashed, -made))[: self._limit])
+        self._tables, self._held = [table], table.num_rows
 
     def table(self) -> pa.Table:
-        """Return path, row and prediction, sorted by path and row."""
+        """Return path, row and prediction of the most recent predictions, ordered by path and row."""
         import pyarrow as pa
 
         self._cut()
