@@ -29,12 +29,12 @@ def train(s: Settings, store: Store) -> None:
     """Run the stages in their order; each gets references to what earlier ones made."""
     loaded = data_loader.load(store, s.source, data_loader.inspect(s.source), s.database)
     clean = preprocessor.preprocess(store, loaded, preprocessor.RowRules.of(s))
-    featured = feature_engineering.fit(store, clean, feature_engineering.Roles.of(s), s.features)
+    featured = feature_engineering.fit(store, clean, feature_engineering.ColumnRoles.of(s), s.features)
     trained = trainer.train(store, featured, s.trainer, s.training_batch_size)
-    stable = champion.version(store, Registry(store, s.models), trained)
-    against = champion.Rival(version=stable, folder=s.models, timeout=s.model.timeout)
-    evaluated = evaluator.evaluate(store, clean, featured, trained, evaluator.Gate.of(s), against)
-    registry.publish(store, featured, trained, evaluated, registry.Place(folder=s.models))
+    stable = champion.find(Registry(store, s.models), trained["fingerprint"])
+    against = champion.ChampionOptions(version=stable, folder=s.models, timeout=s.model.timeout)
+    evaluated = evaluator.evaluate(store, clean, featured, trained, evaluator.QualityGate.of(s), against)
+    registry.publish(store, featured, trained, evaluated, registry.RegistryOptions(folder=s.models))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ai_workflow.orchestration import scoring_fallback
+from ai_workflow.orchestration import scoring_fallback, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_parameters import VersionName
 from ai_workflow.orchestration.flow_result import FlowResult
-from ai_workflow.orchestration.pipeline_run import PipelineRun, secret_block
+from ai_workflow.orchestration.pipeline_run import PipelineRun
 from ai_workflow.registry.registry import Version
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
 from ai_workflow.training import protocol
@@ -37,15 +37,15 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
         source,
         inputs=lambda: data_loader.inspect(source),
         database=s.database,
-        fetch_secret=secret_block,
+        fetch_secret=secret_blocks.load,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)
-    options = inference.Scoring(
+    options = inference.InferenceOptions(
         version=chosen.name, folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )
     modules = protocol.modules_of(chosen.manifest.get("kind", ""))
     scored = await run.stage(inference.predict, featured, options, loads=modules)
-    stored = await run.stage(result_store.keep, scored, s.pipeline)
+    stored = await run.stage(result_store.save, scored, s.pipeline)
     await run.show()
     return FlowResult(stored["message"], {"version": chosen.name, "folder": stored["folder"], "rows": stored["rows"]})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ai_workflow.evaluation import champion
-from ai_workflow.orchestration import artifacts
+from ai_workflow.orchestration import artifacts, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_result import FlowResult
-from ai_workflow.orchestration.pipeline_run import PipelineRun, secret_block
+from ai_workflow.orchestration.pipeline_run import PipelineRun
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
 from ai_workflow.training import protocol
@@ -21,24 +21,26 @@ async def training(run: PipelineRun) -> FlowResult:
         s.source,
         inputs=lambda: data_loader.inspect(s.source),
         database=s.database,
-        fetch_secret=secret_block,
+        fetch_secret=secret_blocks.load,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of(s))
-    featured = await run.stage(feature_engineering.fit, clean, feature_engineering.Roles.of(s), s.features)
+    featured = await run.stage(feature_engineering.fit, clean, feature_engineering.ColumnRoles.of(s), s.features)
     rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
     trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=protocol.modules_of(s.trainer.kind))
     models = Registry(run.store, s.models)
-    stable = champion.version(run.store, models, trained)
+    stable = champion.find(models, trained["fingerprint"])
     kinds = [trained["kind"], *([models.get(stable).manifest.get("kind", "")] if stable else [])]
     evaluated = await run.stage(
         evaluator.evaluate,
         clean,
         featured,
         trained,
-        evaluator.Gate.of(s),
-        champion.Rival(version=stable, folder=s.models, timeout=s.model.timeout),
+        evaluator.QualityGate.of(s),
+        champion.ChampionOptions(version=stable, folder=s.models, timeout=s.model.timeout),
         loads=protocol.modules_of(*kinds),
     )
-    published = await run.stage(registry.publish, featured, trained, evaluated, registry.Place(folder=s.models))
+    published = await run.stage(
+        registry.publish, featured, trained, evaluated, registry.RegistryOptions(folder=s.models)
+    )
     await run.show(artifacts.model_card(run.store, published["folder"]))
     return FlowResult(published["message"], {"version": published["version"], "folder": published["folder"]})

@@ -14,7 +14,7 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.datasets import partitions
 from ai_workflow.inference import prediction_files
 from ai_workflow.stages import label_joiner
-from ai_workflow.stages.label_intake import Labelling
+from ai_workflow.stages.label_intake import LabelJoinerOptions
 from ai_workflow.storage.store import Store
 
 PIPELINE = "shop"
@@ -82,7 +82,7 @@ def at(hours: float) -> str:
 
 def join(store: Store, asked: Settings, moment: float = NOW) -> dict[str, Any]:
     """Join, as the flow does."""
-    return label_joiner.join(store, Labelling.of(asked), moment)
+    return label_joiner.join(store, LabelJoinerOptions.of(asked), moment)
 
 
 def counts(joined: dict[str, Any], version: str = ONE) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Comparison with a constant answer: a signal beats it, noise and chance do not."""
+"""Comparison with the baseline: a signal beats it, noise and chance do not."""
 
 from __future__ import annotations
 

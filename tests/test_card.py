@@ -31,7 +31,7 @@ def test_facts_and_gate_are_told() -> None:
 
 def test_every_metric_stands_beside_the_constant_answer() -> None:
     text = model_card.render(report())
-    assert "| metric | this model | constant answer |" in text
+    assert "| metric | this model | baseline |" in text
     assert "| accuracy (judged) | 0.9770 | 0.9770 |" in text
     assert "| auc | – | 0.5000 |" in text
 
@@ -39,7 +39,7 @@ def test_every_metric_stands_beside_the_constant_answer() -> None:
 def test_the_stable_version_stands_beside_it_with_its_note() -> None:
     stable = {"version": "model_v1.4", "scores": {"accuracy": 0.9, "auc": 0.8}, "note": "Its scores are older."}
     text = model_card.render(report(stable=stable))
-    assert "| metric | this model | constant answer | model_v1.4 |" in text
+    assert "| metric | this model | baseline | model_v1.4 |" in text
     assert "| accuracy (judged) | 0.9770 | 0.9770 | 0.9000 |" in text
     assert "| log_loss | 0.1000 | 0.1100 | – |" in text
     assert "> Its scores are older." in text
@@ -50,9 +50,9 @@ def test_the_card_says_what_so_many_rows_can_say() -> None:
 
 
 def test_a_large_majority_is_a_warning_with_what_to_judge_by() -> None:
-    warnings = evaluation_warnings.of(report())
+    warnings = evaluation_warnings.find(report())
     assert any("97.7% of the rows held out are of class `no`: accuracy says little here" in text for text in warnings)
-    assert not any("accuracy says little" in text for text in evaluation_warnings.of(_even(report())))
+    assert not any("accuracy says little" in text for text in evaluation_warnings.find(_even(report())))
     said = "> **Warning:** 97.7% of the rows held out are of class \\`no\\`: accuracy says little here"
     assert said in model_card.render(report(warnings=warnings))
 
@@ -60,13 +60,12 @@ def test_a_large_majority_is_a_warning_with_what_to_judge_by() -> None:
 def test_a_model_that_does_not_beat_a_constant_answer_is_a_warning() -> None:
     gate = {**report()["gate"], "beats_baseline": False}
     assert any(
-        "does not beat a constant answer (accuracy 0.9550)" in text
-        for text in evaluation_warnings.of(report(gate=gate))
+        "does not beat the baseline (accuracy 0.9550)" in text for text in evaluation_warnings.find(report(gate=gate))
     )
 
 
 def test_parameters_fitted_to_few_rows_and_few_rows_held_out_are_warnings() -> None:
-    few = evaluation_warnings.of(report(adapted={"min_data_in_leaf": [20, 3]}, training_rows=15, holdout_rows=4))
+    few = evaluation_warnings.find(report(adapted={"min_data_in_leaf": [20, 3]}, training_rows=15, holdout_rows=4))
     assert any("15 training rows: min_data_in_leaf 3 instead of 20" in text for text in few)
     assert any("Only 4 rows are held out" in text for text in few)
 

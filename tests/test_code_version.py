@@ -150,6 +150,15 @@ def test_a_module_that_is_moved_or_renamed_changes_nothing(write: Write, tmp_pat
     assert version("store.stages.sell") == before
 
 
+def test_a_name_of_the_public_api_counts_as_the_module_that_defines_it(write: Write) -> None:
+    write(
+        by_api="from ai_workflow import StageError, Dataset as Data\n\ndef run(x):\n    return Data(x)\n",
+        by_module="from ai_workflow.datasets.partitions import Dataset as Data\nfrom ai_workflow.errors import "
+        "StageError\n\ndef run(x):\n    return Data(x)\n",
+    )
+    assert version("by_api") == version("by_module")
+
+
 def test_the_same_name_from_another_module_is_another_version(write: Write) -> None:
     both = "import shop.rates, shop.fees\n"
     write(shop__stage=both + USE, shop__rates=RATES, shop__fees=RATES.replace("2", "3"))

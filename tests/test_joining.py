@@ -41,7 +41,7 @@ def predictions(*keys: str) -> pd.DataFrame:
     )
 
 
-def plain(found: label_join.Joined) -> list[tuple[str, ...]]:
+def plain(found: label_join.JoinedLabels) -> list[tuple[str, ...]]:
     rows = found.facts.sort_values("key")
     return [tuple(map(str, row)) for row in rows[["key", "label", "time", "first"]].itertuples(index=False)]
 

@@ -82,13 +82,13 @@ def test_the_baseline_always_answers_the_commonest_class() -> None:
         "target": "good", "classes": ["no", "yes"],
         "statistics": {"good": {"counts": [["yes", 75], ["no", 25]]}},
     }  # fmt: skip
-    found = scores.baseline(np.array([1, 1, 1, 0]), spec)
+    found = scores.baseline_scores(np.array([1, 1, 1, 0]), spec)
     assert found == {"accuracy": 0.75, "auc": 0.5, "log_loss": pytest.approx(-(3 * np.log(0.75) + np.log(0.25)) / 4)}
 
 
 def test_the_baseline_of_a_regression_is_the_median_or_the_mean() -> None:
     spec = {"target": "price", "classes": None, "statistics": {"price": {"median": 2.0, "mean": 3.0}}}
-    found = scores.baseline(np.array([1.0, 2.0, 6.0]), spec)
+    found = scores.baseline_scores(np.array([1.0, 2.0, 6.0]), spec)
     assert found["mae"] == pytest.approx(5 / 3)
     assert (found["rmse"], found["r2"]) == (pytest.approx((14 / 3) ** 0.5), pytest.approx(0.0))
 
@@ -105,4 +105,4 @@ def test_scores_that_overflow_are_not_known(largest: float) -> None:
     [(0.5, 10, 0.2366, 0.7634), (0.9, 100, 0.8256, 0.9448), (1.0, 20, 0.8389, 1.0), (0.0, 20, 0.0, 0.1611)],
 )
 def test_the_wilson_interval_has_the_known_values(right: float, rows: int, low: float, high: float) -> None:
-    assert scores.wilson(right, rows) == pytest.approx((low, high), abs=1e-4)
+    assert scores.wilson_interval(right, rows) == pytest.approx((low, high), abs=1e-4)

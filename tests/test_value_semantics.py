@@ -39,7 +39,7 @@ class World:
         self.settings = Settings.model_validate({**base, "reject_limit": 1.0, "deduplicate": "none"})
         loaded = self.load(self.settings.source)
         clean = preprocessor.preprocess(self.store, loaded, preprocessor.RowRules.of(self.settings))
-        roles = feature_engineering.Roles.of(self.settings)
+        roles = feature_engineering.ColumnRoles.of(self.settings)
         featured = feature_engineering.fit(self.store, clean, roles, self.settings.features)
         self.spec = feature_engineering.read_spec(self.store, featured)
         self.encoder = Encoder(self.spec, "shop")
@@ -263,5 +263,5 @@ def test_a_binary_tensor_of_floats_holds_the_decimals_that_were_written(datatype
     data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBER_FORMATS[datatype]).tobytes()
     tensor = {"name": "x", "datatype": datatype, "shape": [3], "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    rows = oip.parse(head + data, len(head), 3).input_rows.values()
+    rows = oip.parse(head + data, len(head), 3).input.raw_rows()
     assert rows == [{"x": 0.5}, {"x": -999.9 if datatype != "FP16" else -999.5}, {"x": 0.0}]

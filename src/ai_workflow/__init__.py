@@ -1,1 +1,74 @@
-"""AI pipelines in production on Prefect: staged, traced, resumable, always answering."""
+"""AI pipelines in production on Prefect: staged, traced, resumable, always answering.
+
+The names in `__all__` are the public API, see docs/api.md. Each is imported on first use, so that `import ai_workflow`
+stays fast and loads neither Prefect nor pandas.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ai_workflow.config.loader import load as load_config
+    from ai_workflow.config.settings import Settings
+    from ai_workflow.datasets.partitions import Dataset
+    from ai_workflow.errors import AiWorkflowError, StageError, TransientError
+    from ai_workflow.orchestration.flow_definition import pipeline_flow
+    from ai_workflow.orchestration.flow_result import FlowResult
+    from ai_workflow.orchestration.pipeline_run import PipelineRun
+    from ai_workflow.registry.registry import Registry, Version
+    from ai_workflow.stage_names import stage
+    from ai_workflow.storage.store import Store
+    from ai_workflow.telemetry.logs import logger as get_logger
+    from ai_workflow.training.protocol import Predict, Trainer, TrainingData
+
+__all__ = [
+    "AiWorkflowError",
+    "Dataset",
+    "FlowResult",
+    "PipelineRun",
+    "Predict",
+    "Registry",
+    "Settings",
+    "StageError",
+    "Store",
+    "Trainer",
+    "TrainingData",
+    "TransientError",
+    "Version",
+    "get_logger",
+    "load_config",
+    "pipeline_flow",
+    "stage",
+]
+_LOCATIONS = {
+    "AiWorkflowError": ("errors", "AiWorkflowError"),
+    "Dataset": ("datasets.partitions", "Dataset"),
+    "FlowResult": ("orchestration.flow_result", "FlowResult"),
+    "PipelineRun": ("orchestration.pipeline_run", "PipelineRun"),
+    "Predict": ("training.protocol", "Predict"),
+    "Registry": ("registry.registry", "Registry"),
+    "Settings": ("config.settings", "Settings"),
+    "StageError": ("errors", "StageError"),
+    "Store": ("storage.store", "Store"),
+    "Trainer": ("training.protocol", "Trainer"),
+    "TrainingData": ("training.protocol", "TrainingData"),
+    "TransientError": ("errors", "TransientError"),
+    "Version": ("registry.registry", "Version"),
+    "get_logger": ("telemetry.logs", "logger"),
+    "load_config": ("config.loader", "load"),
+    "pipeline_flow": ("orchestration.flow_definition", "pipeline_flow"),
+    "stage": ("stage_names", "stage"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOCATIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LOCATIONS[name]
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -70,7 +70,7 @@ def test_one_command_trains_scores_and_shows_the_way_on(machine: Machine) -> Non
         assert part in first.stdout
     told = dict(re.findall(r"^ *(\w[\w ]*?)  (.+)$", first.stdout, re.MULTILINE))
     assert "accuracy 0." in told["metrics"]
-    assert "constant answer" in told["metrics"]
+    assert "baseline" in told["metrics"]
     assert told["version"] == f"model_v1.0 in {machine.var}/models/development/small_credit/model_v1.0"
     assert Path(told["model card"]).read_text().startswith("# small_credit · model_v1.0")
     assert list(Path(told["predictions"].removeprefix("300 in ")).glob("*.parquet"))
@@ -142,16 +142,16 @@ def test_two_at_once_each_print_their_own_traces(machine: Machine) -> None:
 
 @pytest.mark.parametrize("warnings", [[], ["accuracy 0.4 does not beat 0.5", "one column decides"]])
 def test_the_last_lines_name_gate_and_warnings(tmp_path: Path, warnings: list[str]) -> None:
-    gate = {"metric": "accuracy", "baseline": 0.5, "verdict": "passed, but not better than a constant answer"}
+    gate = {"metric": "accuracy", "baseline": 0.5, "verdict": "passed, but not better than the baseline"}
     card = {"scores": {"accuracy": 0.4}, "holdout_rows": 30, "gate": gate, "warnings": warnings}
     store = Store(tmp_path)
     store.write("models/own/card.json", json.dumps(card).encode())
     results = [{"folder": "models/own", "version": "model_v1.0"}, {"rows": 10, "folder": "predictions/own"}]
     lines = first_run._summary(store, results, loader.load(None).settings, Hints()).splitlines()
 
-    assert "        gate  accuracy 0.4000: passed, but not better than a constant answer" in lines
+    assert "        gate  accuracy 0.4000: passed, but not better than the baseline" in lines
     assert [line for line in lines if "WARN" in line] == [f"        WARN  {text}" for text in warnings]
-    assert any("(constant answer: accuracy 0.5000)" in line for line in lines)
+    assert any("(baseline: accuracy 0.5000)" in line for line in lines)
 
 
 def test_stop_ends_the_server(machine: Machine) -> None:

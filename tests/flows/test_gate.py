@@ -40,7 +40,7 @@ def test_a_model_worse_than_stable_by_more_than_the_tolerance_is_refused(
     place, runs = judged
 
     card = _assert_refused(runs["worse"], place, "is worse than that of stable model_v1.0", "evaluate.tolerance")
-    assert "| metric | this model | constant answer | model_v1.0 |" in card
+    assert "| metric | this model | baseline | model_v1.0 |" in card
     # The tolerance decides, nothing else: with a wider one the same model passes.
     assert runs["tolerant"].code == 0, runs["tolerant"].output
     assert place.registry.versions() == ["model_v1.0", "model_v1.1"]
@@ -52,7 +52,7 @@ def _assert_refused(run: Run, place: Workplace, *says: str) -> str:
     assert run.code == 1
     assert run.outcome == "failed in evaluator"
     (error,) = run.ours("ERROR")
-    assert "the gate refuses the model" in error.message
+    assert "the gate rejects the model" in error.message
     assert "Nothing is published" in error.message
     for part in says:
         assert part in error.message

@@ -38,10 +38,10 @@ WORKS: dict[str, Callable[..., Any]] = {
     "evaluator": evaluator.evaluate,
     "registry": registry.publish,
     "inference": inference.predict,
-    "result_store": result_store.keep,
+    "result_store": result_store.save,
     "label_joiner": label_joiner.join,
     "drift_detector": drift_detector.detect,
-    "evaluation_store": evaluation_store.keep,
+    "evaluation_store": evaluation_store.save,
 }
 
 
@@ -62,7 +62,7 @@ def of_training(**sections: Any) -> str:
 def of_scoring(**sections: Any) -> str:
     """Return the key of a scoring by a version of LightGBM as the flow makes it."""
     s = settings(**sections)
-    asked = inference.Scoring(
+    asked = inference.InferenceOptions(
         version="model_v1.0", folder=s.models, batch_size=s.scoring_batch_size, timeout=s.model.timeout
     )
     return stage_task.key(inference.predict, (FEATURED, asked), protocol.modules_of("lightgbm"))
@@ -72,8 +72,10 @@ def of_loading(source: dict[str, Any], *files: dict[str, Any]) -> str:
     return stage_task.key(data_loader.load, (settings(source=source).source, list(files)))
 
 
-def of_rival(timeout: float, version: str = "model_v1.0") -> str:
-    return stage_task.key(evaluator.evaluate, (champion.Rival(version=version, folder="models", timeout=timeout),))
+def of_champion(timeout: float, version: str = "model_v1.0") -> str:
+    return stage_task.key(
+        evaluator.evaluate, (champion.ChampionOptions(version=version, folder="models", timeout=timeout),)
+    )
 
 
 def moved(work: Callable[..., Any], module: str, file: str) -> Callable[..., Any]:
@@ -188,8 +190,8 @@ def test_scoring_has_the_version_in_its_key_and_not_how_it_is_asked() -> None:
         {"trainer": {"batch_size": 7}},
     ]
     assert {of_scoring(**each) for each in changes} == {of_scoring()}
-    assert of_rival(30) == of_rival(3)
-    assert of_rival(30) != of_rival(30, "model_v1.1")
+    assert of_champion(30) == of_champion(3)
+    assert of_champion(30) != of_champion(30, "model_v1.1")
 
 
 def test_the_batch_sizes_are_those_of_the_model_where_they_are_not_given() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ai_workflow.config.settings import Settings
 from ai_workflow.inference.stored_predictions import Predictions
 from ai_workflow.stages import drift_detector, evaluation_store, label_joiner
-from ai_workflow.stages.label_intake import Labelling
+from ai_workflow.stages.label_intake import LabelJoinerOptions
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, trace_context
 from ai_workflow.telemetry.journal import Event, Journal
@@ -97,10 +97,10 @@ class Callers:
         """Do what the evaluation flow does."""
         moment = time.time()
         with trace_context.bound(trace_id=f"{time.time_ns():032x}"):
-            joined = label_joiner.join(self._store, Labelling.of(self._settings), moment)
-            drifted = drift_detector.detect(self._store, joined, drift_detector.Watched.of(self._settings))
-            of = evaluation_store.Evaluated.of(self._settings)
-            evaluation_store.keep(self._store, joined, drifted, of, moment)
+            joined = label_joiner.join(self._store, LabelJoinerOptions.of(self._settings), moment)
+            drifted = drift_detector.detect(self._store, joined, drift_detector.DriftDetectorOptions.of(self._settings))
+            of = evaluation_store.EvaluationStoreOptions.of(self._settings)
+            evaluation_store.save(self._store, joined, drifted, of, moment)
 
 
 def _label(found: dict[str, str], right: bool) -> str:

@@ -65,7 +65,7 @@ class Pipeline:
         clean = preprocessor.preprocess(
             self.store, self._load(self.settings.source), preprocessor.RowRules.of(self.settings)
         )
-        roles = feature_engineering.Roles.of(self.settings)
+        roles = feature_engineering.ColumnRoles.of(self.settings)
         featured = feature_engineering.fit(self.store, clean, roles, self.settings.features)
         trained = trainer.train(self.store, featured, _TRAINER)
         self._publish(feature_engineering.read_spec(self.store, featured), trained)
@@ -118,7 +118,7 @@ class Pipeline:
 
     def _scored(self, featured: dict[str, Any]) -> dict[int, tuple[Any, float]]:
         """Return prediction and score of each row by the stage of the scoring flow."""
-        asked = inference.Scoring(
+        asked = inference.InferenceOptions(
             version=self.version.name, folder=self.settings.models, batch_size=64, timeout=self.settings.model.timeout
         )
         dataset = Dataset.load(self.store, inference.predict(self.store, featured, asked))

@@ -109,7 +109,7 @@ class Pipeline:
 
     def fit(self, clean: Result) -> Result:
         """Return features and their spec."""
-        roles = feature_engineering.Roles.of(self.settings)
+        roles = feature_engineering.ColumnRoles.of(self.settings)
         return feature_engineering.fit(self.store, clean, roles, self.settings.features)
 
     def train(self, featured: Result) -> Result:
@@ -118,9 +118,13 @@ class Pipeline:
 
     def evaluate(self, clean: Result, featured: Result, trained: Result) -> Result:
         """Judge a model, beside `stable` if there is one."""
-        stable = None if self.alone else champion.version(self.store, self.registry, trained)
-        against = champion.Rival(version=stable, folder=self.settings.models, timeout=self.settings.model.timeout)
-        return evaluator.evaluate(self.store, clean, featured, trained, evaluator.Gate.of(self.settings), against)
+        stable = None if self.alone else champion.find(self.registry, trained["fingerprint"])
+        against = champion.ChampionOptions(
+            version=stable, folder=self.settings.models, timeout=self.settings.model.timeout
+        )
+        return evaluator.evaluate(
+            self.store, clean, featured, trained, evaluator.QualityGate.of(self.settings), against
+        )
 
     def publish(self, *frames: pd.DataFrame) -> Made:
         """Run all stages of a training, each on what the ones before gave."""
@@ -129,7 +133,7 @@ class Pipeline:
         featured = self.fit(clean)
         trained = self.train(featured)
         evaluated = self.evaluate(clean, featured, trained)
-        place = registry.Place(folder=self.settings.models)
+        place = registry.RegistryOptions(folder=self.settings.models)
         return Made(
             self, loaded, clean, featured, trained, evaluated,
             registry.publish(self.store, featured, trained, evaluated, place),
@@ -168,8 +172,8 @@ class Made:
         rules = preprocessor.RowRules.of_spec(self.spec, self.pipeline.settings)
         return feature_engineering.apply(store, preprocessor.preprocess(store, load(store, *frames), rules), self.spec)
 
-    def scoring(self, **changes: Any) -> inference.Scoring:
+    def scoring(self, **changes: Any) -> inference.InferenceOptions:
         """Return how the version is asked."""
         s = self.pipeline.settings
         asked = {"version": self.version.name, "folder": s.models, "batch_size": 128, "timeout": 30.0}
-        return inference.Scoring.model_validate({**asked, **changes})
+        return inference.InferenceOptions.model_validate({**asked, **changes})

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ai_workflow.stages import drift_detector
-from ai_workflow.stages.label_intake import Labelling
+from ai_workflow.stages.label_intake import LabelJoinerOptions
 from ai_workflow.stages.label_joiner import join
 from ai_workflow.storage.store import Store
 from tests import labeled
@@ -35,8 +35,8 @@ def place(bought: Made, store: Store, monkeypatch: pytest.MonkeyPatch) -> Made:
 def found(store: Store, made: Made, **evaluation: Any) -> dict[str, Any]:
     settings = made.pipeline.settings
     settings = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update=evaluation)})
-    joined = join(store, Labelling.of(settings), NOW)
-    return drift_detector.detect(store, joined, drift_detector.Watched.of(settings))
+    joined = join(store, LabelJoinerOptions.of(settings), NOW)
+    return drift_detector.detect(store, joined, drift_detector.DriftDetectorOptions.of(settings))
 
 
 def ask(store: Store, rows: pd.DataFrame, answers: list[str], **more: Any) -> None:
@@ -101,8 +101,8 @@ def test_a_version_that_was_not_asked_has_no_drift(store: Store, place: Made) ->
 def test_the_answers_of_a_regression_are_compared_as_numbers(spent: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     card = json.loads(spent.file("card.json"))
     held = [answer for _, answer in card["sample"]]
-    same = drift_detector._of_answers(pd.Series([repr(value) for value in held]), card)
-    other = drift_detector._of_answers(pd.Series([repr(value + 40) for value in held]), card)
+    same = drift_detector._prediction_drift(pd.Series([repr(value) for value in held]), card)
+    other = drift_detector._prediction_drift(pd.Series([repr(value + 40) for value in held]), card)
     assert same is not None
     assert other is not None
     assert same.psi < same.threshold(1, 0.05)

@@ -30,9 +30,9 @@ def folder(tmp_path: Path) -> Path:
 def evaluate(folder: Path, moment: float = NOW) -> dict[str, Any]:
     store, asked = Store(folder), settings(folder)
     joined = join(store, asked, moment)
-    drifted = drift_detector.detect(store, joined, drift_detector.Watched.of(asked))
+    drifted = drift_detector.detect(store, joined, drift_detector.DriftDetectorOptions.of(asked))
     with trace_context.bound(trace_id=TRACE):
-        return evaluation_store.keep(store, joined, drifted, evaluation_store.Evaluated.of(asked), moment)
+        return evaluation_store.save(store, joined, drifted, evaluation_store.EvaluationStoreOptions.of(asked), moment)
 
 
 def record(folder: Path, version: str = ONE) -> dict[str, Any]:

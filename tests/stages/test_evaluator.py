@@ -23,7 +23,7 @@ from ai_workflow.inference.model_process import ModelProcess
 from ai_workflow.registry import golden_rows, verification
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stages import evaluator, feature_engineering
-from ai_workflow.stages.evaluator import Gate, judge
+from ai_workflow.stages.evaluator import QualityGate, judge
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
@@ -82,7 +82,7 @@ def test_the_scores_of_a_classifier_are_those_of_scikit_learn_on_the_same_rows(b
             assert line[ours] == pytest.approx(per_class[f"{index}.0"][theirs])
     assert (
         bought.evaluated["message"]
-        == f"accuracy {found['accuracy']:.4f} on {len(y)} rows held out: passes, the constant answer has 0.5147"
+        == f"accuracy {found['accuracy']:.4f} on {len(y)} rows held out: passes, the baseline has 0.5147"
     )
 
 
@@ -133,7 +133,7 @@ LOWER = [name for name, higher in scores.HIGHER_IS_BETTER.items() if not higher]
     + [(name, *case) for name in LOWER for case in ((0.7, 0.8, True), (0.8, 0.8, True), (0.81, 0.8, False))],
 )
 def test_the_gate_holds_the_minimum(metric: str, value: float, minimum: float, passes: bool) -> None:
-    passed, verdict = judge({metric: value}, Gate(metric=metric, minimum=minimum, tolerance=0), None)
+    passed, verdict = judge({metric: value}, QualityGate(metric=metric, minimum=minimum, tolerance=0), None)
     assert passed is passes
     assert passes or ("evaluate.minimum" in verdict and f"{metric} {value:.4f}" in verdict)
     assert passes or ("below the minimum" in verdict) == (metric in HIGHER)
@@ -148,7 +148,7 @@ def test_the_gate_lets_no_model_pass_that_is_much_worse_than_stable(
     metric: str, value: float, before: float, passes: bool
 ) -> None:
     stable = {"version": "model_v1.4", "scores": {metric: before}}
-    passed, verdict = judge({metric: value}, Gate(metric=metric, minimum=None, tolerance=0.05), stable)
+    passed, verdict = judge({metric: value}, QualityGate(metric=metric, minimum=None, tolerance=0.05), stable)
     assert passed is passes
     assert "model_v1.4" in verdict
     assert passes or ("evaluate.tolerance" in verdict and f"{before:.4f}" in verdict)
@@ -156,14 +156,17 @@ def test_the_gate_lets_no_model_pass_that_is_much_worse_than_stable(
 
 @pytest.mark.parametrize("minimum", [None, 0.5])
 def test_a_metric_that_cannot_be_computed_does_not_pass(minimum: float | None) -> None:
-    passed, verdict = judge({"auc": None}, Gate(metric="auc", minimum=minimum, tolerance=1), None)
+    passed, verdict = judge({"auc": None}, QualityGate(metric="auc", minimum=minimum, tolerance=1), None)
     assert not passed
     assert "one class" in verdict
 
 
 def test_a_stable_without_that_metric_is_no_hurdle() -> None:
     stable = {"version": "model_v1.0", "scores": {"auc": 0.9}}
-    assert judge({"accuracy": 0.1}, Gate(metric="accuracy", minimum=None, tolerance=0), stable) == (True, "passes")
+    assert judge({"accuracy": 0.1}, QualityGate(metric="accuracy", minimum=None, tolerance=0), stable) == (
+        True,
+        "passes",
+    )
 
 
 def test_a_refused_model_leaves_report_and_card_and_the_error_says_where(store: Store) -> None:
@@ -171,7 +174,7 @@ def test_a_refused_model_leaves_report_and_card_and_the_error_says_where(store: 
     with pytest.raises(StageError) as caught:
         run.publish(*parted(people().drop(columns="spent"), 2))
     said = str(caught.value)
-    assert "the gate refuses the model: accuracy" in said
+    assert "the gate rejects the model: accuracy" in said
     assert "below the minimum 1.1" in said
     assert said.endswith("Nothing is published")
     found = re.search(r"its card is (\S+/card\.md)\.", said)
@@ -197,7 +200,7 @@ def test_stable_is_asked_about_the_same_rows_with_its_own_spec(bought: Made) -> 
     assert found["stable"] == {"version": "model_v1.0", "scores": report(bought)["scores"], "note": ""}
     assert found["scores"]["log_loss"] != found["stable"]["scores"]["log_loss"]
     assert f"stable model_v1.0 has {report(bought)['scores']['accuracy']:.4f}" in result["message"]
-    assert "| metric | this model | constant answer | model_v1.0 |" in read(bought.pipeline.store, result, "card.md")
+    assert "| metric | this model | baseline | model_v1.0 |" in read(bought.pipeline.store, result, "card.md")
 
 
 def test_a_model_much_worse_than_stable_is_refused(bought: Made) -> None:
@@ -227,39 +230,39 @@ def test_for_a_stable_that_cannot_be_asked_its_recorded_scores_stand_in_with_a_n
     found = json.loads(read(store, result, "report.json"))
     recorded = {name: value for name, value in report(made)["scores"].items() if name in report(made)["baseline"]}
     assert found["stable"]["scores"] == recorded
-    assert "model_v1.0 could not be asked about these rows" in read(store, result, "card.md")
-    assert "model_v1.0 cannot be asked about these rows" in caplog.text
+    assert "model_v1.0 could not score these rows" in read(store, result, "card.md")
+    assert "model_v1.0 cannot score these rows" in caplog.text
 
 
 def test_a_stable_of_another_question_is_not_compared(bought: Made) -> None:
     frame = people().rename(columns={"bought": "sold"}).drop(columns="spent")
     result = again(bought, frame, target="sold", trainer={"steps": 2}, evaluate={"beat_baseline": False})
     assert "held out: passes" in result["message"]
-    assert "answers another question" in read(bought.pipeline.store, result, "card.md")
+    assert "has another task" in read(bought.pipeline.store, result, "card.md")
 
 
 def test_a_stable_that_is_the_same_model_is_not_compared(bought: Made) -> None:
     store = bought.pipeline.store
-    assert champion.version(store, bought.pipeline.registry, bought.trained) is None
-    assert champion.version(store, bought.pipeline.registry, {"fingerprint": "other"}) == bought.version.name
+    assert champion.find(bought.pipeline.registry, bought.trained["fingerprint"]) is None
+    assert champion.find(bought.pipeline.registry, "other") == bought.version.name
     result = again(bought, people().drop(columns="spent"))
     assert json.loads(read(store, result, "report.json"))["stable"] is None
 
 
 def test_without_a_stable_there_is_no_rival(store: Store) -> None:
-    assert champion.version(store, Pipeline(store, settings()).registry, {"fingerprint": "any"}) is None
+    assert champion.find(Pipeline(store, settings()).registry, "any") is None
 
 
 def test_the_card_says_what_it_was_made_of_and_how_sure_the_accuracy_is(bought: Made) -> None:
     card, found = bought.file("card.md").decode(), report(bought)
-    low, high = scores.wilson(found["scores"]["accuracy"], found["holdout_rows"])
+    low, high = scores.wilson_interval(found["scores"]["accuracy"], found["holdout_rows"])
     lines = [
         f"# people · {bought.version.name}",
         "- **task**: classification of `bought`",
         f"- **rows**: {400 - found['holdout_rows']} to train, 0 to stop early, {found['holdout_rows']} held out",
         "- **holdout**: 20% by the hash of the id",
         f"- **data**: `{bought.clean['fingerprint']}`",
-        "| metric | this model | constant answer |",
+        "| metric | this model | baseline |",
         "| class | precision | recall | f1 | rows |",
         "**Gate:** passes",
     ]
@@ -386,7 +389,10 @@ def test_golden_rows_of_dates_in_a_declared_format_are_answered_as_recorded(stor
 
 def test_the_same_model_judged_again_gives_the_same_files_and_fingerprint(bought: Made) -> None:
     run = bought.pipeline
-    gate, against = Gate.of(run.settings), champion.Rival(version=None, folder=run.settings.models, timeout=30)
+    gate, against = (
+        QualityGate.of(run.settings),
+        champion.ChampionOptions(version=None, folder=run.settings.models, timeout=30),
+    )
     first, second = (
         evaluator.evaluate(run.store, bought.clean, bought.featured, bought.trained, gate, against) for _ in range(2)
     )

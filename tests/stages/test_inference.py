@@ -131,7 +131,7 @@ def test_more_than_twenty_classes_have_the_probability_of_the_predicted_one_only
     spec = {"classes": names, "id": None}
     part = partitions.Partition("x", "0" * 64, 1, 2, "rows.csv")
     frame = pd.DataFrame({ROW: [1, 2], ID: ["rows.csv:1", "rows.csv:2"]})
-    scoring = inference.Scoring(version="model_v1.0", folder="models", batch_size=1, timeout=1)
+    scoring = inference.InferenceOptions(version="model_v1.0", folder="models", batch_size=1, timeout=1)
     found = inference._to_frame(frame, answers, spec, part, scoring)
     assert [name for name in found if name.startswith("probability_")] == [
         f"probability_{name}" for name in names[:columns]

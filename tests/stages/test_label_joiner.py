@@ -51,7 +51,7 @@ def test_accuracy_is_told_for_each_version_with_its_bounds_and_the_delay_of_its_
     write(tmp_path, [(name, "yes" if number < 90 else "no", at(8)) for number, name in enumerate(ids(0, 100))]
           + [(name, "yes", at(1)) for name in ids(100, 104)])  # fmt: skip
     found = join(store, settings(tmp_path))["standings"]
-    lower, upper = scores.wilson(0.9, 100)
+    lower, upper = scores.wilson_interval(0.9, 100)
     moment = NOW - 8 * HOUR
     assert found[ONE] == {
         "labeled_total": 100,
@@ -212,7 +212,7 @@ def test_a_regression_is_correct_within_its_tolerance(store: Store, tmp_path: Pa
     write(tmp_path, [("a", 1.5, at(1)), ("b", "1.99", at(1)), ("c", 0, at(1))])
     asked = {"task": "regression", "evaluation": {"tolerance": 0.5}}
     assert counts(join(store, settings(tmp_path, **asked))) == (3, 1)
-    with pytest.raises(StageError, match=r"evaluation\.tolerance is not set.*Set it to how far"):
+    with pytest.raises(StageError, match=r"evaluation\.tolerance is not set.*Set it to the largest"):
         join(store, settings(tmp_path, task="regression"))
 
 

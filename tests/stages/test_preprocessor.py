@@ -318,13 +318,13 @@ def test_only_a_changed_partition_is_cleaned_again(store: Store, monkeypatch: py
     sources = ("a.csv", "b.csv", "c.csv")
     before = clean(store, *frames, sources=sources)
     seen: list[str] = []
-    judge = preprocessor._judge_rows
+    judge = preprocessor._clean_rows
 
     def noted(frame: pd.DataFrame, columns: Any, given: RowRules, source: str) -> Any:
         seen.append(source)
         return judge(frame, columns, given, source)
 
-    monkeypatch.setattr(preprocessor, "_judge_rows", noted)
+    monkeypatch.setattr(preprocessor, "_clean_rows", noted)
     assert clean(store, *frames, sources=sources)["fingerprint"] == before["fingerprint"]
     assert seen == []
     frames[1].loc[3, "x"] = "2"

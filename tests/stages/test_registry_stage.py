@@ -100,7 +100,7 @@ def test_where_a_file_is_damaged_no_version_appears_and_no_alias_moves(
     refs = {"model": made.trained["model"], "spec": made.featured["spec"], "card": made.evaluated["files"]["card.md"]}
     path = store.local(refs[damaged]["path"])
     path.write_bytes(path.read_bytes()[:-1])
-    place = registry.Place(folder=made.pipeline.settings.models)
+    place = registry.RegistryOptions(folder=made.pipeline.settings.models)
     with pytest.raises(StoreError, match="damaged"):
         registry.publish(store, made.featured, made.trained, made.evaluated, place)
     assert made.pipeline.registry.versions() == ["model_v1.0"]
@@ -116,6 +116,6 @@ def test_a_version_that_does_not_beat_a_constant_answer_is_never_stable_by_being
     assert weak.pipeline.registry.aliases() == {"latest": "model_v1.0", "stable": None}
     card = weak.file("card.md").decode()
     assert "passes, although accuracy" in card
-    assert "> **Warning:** The model does not beat a constant answer" in card
+    assert "> **Warning:** The model does not beat the baseline" in card
     good = publish(store, table())
     assert good.pipeline.registry.aliases() == dict.fromkeys(("latest", "stable"), good.version.name)

@@ -36,7 +36,7 @@ def scored(answers: tuple[Store, Result], store: Store) -> Result:
 
 @pytest.mark.integration
 def test_all_predictions_are_stored_and_read_back(store: Store, scored: Result) -> None:
-    stored = result_store.keep(store, scored, "people")
+    stored = result_store.save(store, scored, "people")
     assert stored["message"] == "60 predictions stored"
     assert stored["folder"] == f"predictions/people/model_v1.0/{scored['fingerprint']}"
     assert store.names(stored["folder"]) == ["manifest.json", "part-00000.parquet", "part-00001.parquet",
@@ -46,7 +46,7 @@ def test_all_predictions_are_stored_and_read_back(store: Store, scored: Result) 
 
 @pytest.mark.integration
 def test_rows_count_from_a_moment_on(store: Store, scored: Result) -> None:
-    result_store.keep(store, scored, "people")
+    result_store.save(store, scored, "people")
     now = datetime.now(UTC)
     assert prediction_files.rows_of(store, "people", "model_v1.0", now - timedelta(minutes=1)) == 60
     assert prediction_files.rows_of(store, "people", "model_v1.0", now + timedelta(minutes=1)) == 0
@@ -55,7 +55,7 @@ def test_rows_count_from_a_moment_on(store: Store, scored: Result) -> None:
 
 @pytest.mark.integration
 def test_the_manifest_says_who_answered_and_how_many_rows_there_are(store: Store, scored: Result) -> None:
-    body = store.read_record(result_store.keep(store, scored, "people")["record"]["path"])
+    body = store.read_record(result_store.save(store, scored, "people")["record"]["path"])
     assert (body["pipeline"], body["model_version"], body["rows"]) == ("people", "model_v1.0", 60)
     assert sum(part["rows"] for part in body["partitions"]) == 60
 
@@ -76,23 +76,23 @@ def test_the_manifest_comes_last_and_only_when_all_is_there(
     with monkeypatch.context() as patch:
         patch.setattr(Store, "write", recorded)
         with pytest.raises(StoreError, match="disk is full"):
-            result_store.keep(store, scored, "people")
+            result_store.save(store, scored, "people")
     folder = f"predictions/people/model_v1.0/{scored['fingerprint']}"
     assert store.names(folder) == ["part-00000.parquet", "part-00001.parquet"]
-    result_store.keep(store, scored, "people")
+    result_store.save(store, scored, "people")
     with monkeypatch.context() as patch:
         written[:] = ["", "", ""]
         patch.setattr(Store, "write", recorded)
         store.remove(folder)
-        result_store.keep(store, scored, "people")
+        result_store.save(store, scored, "people")
     assert written[3:] == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet", "manifest.json"]
 
 
 @pytest.mark.integration
 def test_stored_again_nothing_is_there_twice_and_no_partition_is_written_anew(store: Store, scored: Result) -> None:
-    first = result_store.keep(store, scored, "people")
+    first = result_store.save(store, scored, "people")
     inodes = [store.local(file["path"]).stat().st_ino for file in first["files"]]
-    second = result_store.keep(store, scored, "people")
+    second = result_store.save(store, scored, "people")
     assert second == first
     assert [store.local(file["path"]).stat().st_ino for file in first["files"]] == inodes
     assert store.names("predictions/people/model_v1.0") == [scored["fingerprint"]]
@@ -103,17 +103,17 @@ def test_stored_again_nothing_is_there_twice_and_no_partition_is_written_anew(st
 def test_a_damaged_or_missing_copy_is_made_whole_by_storing_again(
     store: Store, scored: Result, damage: bytes | None
 ) -> None:
-    stored = result_store.keep(store, scored, "people")
+    stored = result_store.save(store, scored, "people")
     path = store.local(stored["files"][1]["path"])
     path.unlink() if damage is None else path.write_bytes(damage)
     assert partitions.find_corrupt(store, stored) == [stored["files"][1]["path"]]
-    assert result_store.keep(store, scored, "people") == stored
+    assert result_store.save(store, scored, "people") == stored
     assert partitions.find_corrupt(store, stored) == []
 
 
 @pytest.mark.integration
 def test_one_changed_byte_in_stored_predictions_is_found_when_they_are_read(store: Store, scored: Result) -> None:
-    stored = result_store.keep(store, scored, "people")
+    stored = result_store.save(store, scored, "people")
     path = store.local(stored["files"][2]["path"])
     whole = path.read_bytes()
     for place in range(0, len(whole), 97):
@@ -127,5 +127,5 @@ def test_a_damaged_prediction_is_not_stored(store: Store, scored: Result) -> Non
     part = Dataset.load(store, scored).partitions[2]
     store.local(part.path).write_bytes(b"PAR1")
     with pytest.raises(StoreError, match="damaged"):
-        result_store.keep(store, scored, "people")
+        result_store.save(store, scored, "people")
     assert "manifest.json" not in store.names(f"predictions/people/model_v1.0/{scored['fingerprint']}")

@@ -58,8 +58,12 @@ def read(source: bytes) -> Syntax:
     tokens = list(_tokens(tree, found))
     found.is_empty = not tokens
     found.digest = hashlib.sha256("\0".join(tokens).encode("utf-8", "backslashreplace")).hexdigest()
+    is_lazy = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
     for node in tree.body:
-        found.exported |= {each.bound: each for each in _imports(node)}
+        # A module-level `__getattr__` imports on first use what the block for type checkers declares.
+        is_declared = is_lazy and isinstance(node, ast.If) and _is_for_types(node.test)
+        for statement in node.body if is_declared and isinstance(node, ast.If) else [node]:
+            found.exported |= {each.bound: each for each in _imports(statement)}
         found.is_marked |= _is_marker(node)
     return found
 

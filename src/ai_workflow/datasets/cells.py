@@ -6,7 +6,7 @@ A version that was published before specs had `cells` has no missing tokens and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -43,7 +43,7 @@ class CellRules(ConfigModel):
         return cls(missing=source.missing, strip=source.strip)
 
     @classmethod
-    def of_spec(cls, spec: dict[str, Any]) -> CellRules:
+    def of_spec(cls, spec: Mapping[str, Any]) -> CellRules:
         """Return the rule of a version."""
         return cls.model_validate(spec.get("cells") or {})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,7 +13,27 @@ POINTS = 513
 _MOST_VALUES = 10_000
 
 
-def profile_numbers(values: pd.Series) -> dict[str, Any]:
+class ColumnProfile(TypedDict, total=False):
+    """Statistics of a column: numbers have moments and quantiles, categories and text have counts.
+
+    `missing` and `std` are of all partitions together, `m2` is of one partition. `has_hours` is of a datetime.
+    """
+
+    rows: int
+    present: int
+    missing: int
+    mean: float | None
+    m2: float | None
+    std: float | None
+    min: float
+    max: float
+    median: float
+    quantiles: list[float]
+    counts: list[tuple[str, int]]
+    has_hours: bool
+
+
+def profile_numbers(values: pd.Series) -> ColumnProfile:
     """Return the statistics of a numeric column of one partition; `m2` is the sum of squared deviations.
 
     `mean` and `m2` are None where they overflow.
@@ -21,7 +41,7 @@ def profile_numbers(values: pd.Series) -> dict[str, Any]:
     import numpy as np
 
     present = values.dropna().astype("float64").to_numpy()
-    body: dict[str, Any] = {"rows": len(values), "present": len(present)}
+    body: ColumnProfile = {"rows": len(values), "present": len(present)}
     if len(present):
         # Sums of numbers above 1e150 overflow: their mean and deviation are not known then.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -31,7 +51,7 @@ def profile_numbers(values: pd.Series) -> dict[str, Any]:
     return body
 
 
-def merge_numbers(parts: list[dict[str, Any]]) -> dict[str, Any]:
+def merge_numbers(parts: list[ColumnProfile]) -> ColumnProfile:
     """Return the statistics of all partitions together (Chan et al. 1979 for the moments).
 
     Returns:
@@ -43,7 +63,7 @@ def merge_numbers(parts: list[dict[str, Any]]) -> dict[str, Any]:
     rows, filled = sum(part["rows"] for part in parts), [part for part in parts if part["present"]]
     count = sum(part["present"] for part in filled)
     mean, std = _moments(filled)
-    body: dict[str, Any] = {"rows": rows, "present": count, "missing": rows - count}
+    body: ColumnProfile = {"rows": rows, "present": count, "missing": rows - count}
     if not count:
         return body
     points = np.concatenate([np.asarray(part["quantiles"]) for part in filled])
@@ -63,7 +83,7 @@ def merge_numbers(parts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _moments(parts: list[dict[str, Any]]) -> tuple[float | None, float | None]:
+def _moments(parts: list[ColumnProfile]) -> tuple[float | None, float | None]:
     """Return mean and standard deviation over partitions that each have a value."""
     count, mean, m2 = 0, 0.0, 0.0
     for part in parts:
@@ -91,14 +111,14 @@ def _weighted_quantiles(points: Any, weights: Any, shares: Any) -> list[float]:
     return [float(value) for value in np.interp(shares, at, points)]
 
 
-def profile_values(values: pd.Series) -> dict[str, Any]:
+def profile_values(values: pd.Series) -> ColumnProfile:
     """Return the counts of a category column of one partition, the 10 000 most frequent values kept."""
     counts = values.dropna().astype("str").value_counts().head(_MOST_VALUES)
     pairs = sorted(((str(value), int(count)) for value, count in counts.items()), key=lambda pair: (-pair[1], pair[0]))
     return {"rows": len(values), "present": int(values.notna().sum()), "counts": pairs}
 
 
-def merge_values(parts: list[dict[str, Any]]) -> dict[str, Any]:
+def merge_values(parts: list[ColumnProfile]) -> ColumnProfile:
     """Return rows, present, missing, and `counts` as (value, count), the most frequent first, ties in order of text."""
     rows, present = sum(part["rows"] for part in parts), sum(part["present"] for part in parts)
     total: dict[str, int] = {}
@@ -106,4 +126,4 @@ def merge_values(parts: list[dict[str, Any]]) -> dict[str, Any]:
         for value, count in part["counts"]:
             total[value] = total.get(value, 0) + count
     pairs = sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))
-    return {"rows": rows, "present": present, "missing": rows - present, "counts": [list(pair) for pair in pairs]}
+    return {"rows": rows, "present": present, "missing": rows - present, "counts": pairs}

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.datasets import fingerprint, hashing, parquet, partitions, quarantine
-from ai_workflow.datasets.partitions import ID, ROW, Partition
+from ai_workflow.datasets.partitions import ID, ROW, Partition, PartitionRecord
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.storage.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+
+class CleanedRecord(TypedDict):
+    """A `CleanPartition` as JSON."""
+
+    part: PartitionRecord
+    rejected: PartitionRecord | None
+    present: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +32,13 @@ class CleanPartition:
     rejected: Partition | None
     present: dict[str, int]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CleanedRecord:
         """Return it as JSON types."""
-        return asdict(self)
+        rejected = self.rejected.to_json() if self.rejected else None
+        return {"part": self.part.to_json(), "rejected": rejected, "present": self.present}
 
     @classmethod
-    def from_json(cls, body: dict[str, Any]) -> CleanPartition:
+    def from_json(cls, body: CleanedRecord) -> CleanPartition:
         """Return what `to_json` was made from."""
         rejected = Partition(**body["rejected"]) if body["rejected"] else None
         return cls(Partition(**body["part"]), rejected, body["present"])
@@ -86,7 +95,7 @@ def _drop(store: Store, body: CleanPartition, repeats: np.ndarray, id_column: st
         "unique", code, part.sha256, rejected.sha256 if rejected else None, np.flatnonzero(repeats).tolist()
     )
 
-    def compute(stem: str) -> dict[str, Any]:
+    def compute(stem: str) -> CleanedRecord:
         def parted(at_once: int) -> CleanPartition:
             away = [partitions.table(store, rejected)] if rejected else []
             name = id_column or "(whole row)"

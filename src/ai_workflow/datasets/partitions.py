@@ -12,14 +12,14 @@ only those in flight. Layout under the store's root:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from ai_workflow.datasets import fingerprint, parquet
 from ai_workflow.errors import StoreError
 from ai_workflow.runtime import cancellation
-from ai_workflow.storage.store import FileRef, Store
+from ai_workflow.storage.store import FileRecord, FileRef, Store
 from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
@@ -33,8 +33,39 @@ ROW = f"{RESERVED}row"
 # Every clean row bears the text that identifies it: its id column, or else `<file>:<row>`.
 ID = f"{RESERVED}id"
 # Of a dataset whose partitions are smaller than was asked for: [rows asked for, rows at the most].
-REDUCED = "reduced"
+REDUCED: Final = "reduced"
+Record = TypeVar("Record", bound=Mapping[str, Any])
 log = logger("partitions")
+
+
+class PartitionRecord(FileRecord):
+    """A `Partition` as JSON."""
+
+    rows: int
+    source: str
+
+
+class DatasetInfo(TypedDict, total=False):
+    """What a stage records about the dataset that it writes.
+
+    `data_loader` writes `columns`, `preprocessor` writes `schema` and `cells`, `feature_engineering` writes `spec`
+    (the fingerprint of the spec), `inference` writes `model_version`. All write `reduced` where memory ran short.
+    """
+
+    columns: list[dict[str, str]]
+    schema: dict[str, dict[str, Any]]
+    cells: dict[str, Any]
+    spec: str
+    model_version: str
+    reduced: list[int]
+
+
+class DatasetRecord(TypedDict):
+    """Reference to a dataset: the result of a data stage, which may add keys."""
+
+    fingerprint: str
+    rows: int
+    record: FileRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +83,12 @@ class Partition:
         """Return the partition that a written file is."""
         return cls(ref.path, ref.sha256, ref.bytes, rows, source)
 
+    def to_json(self) -> PartitionRecord:
+        """Return the partition as JSON types."""
+        return {
+            "path": self.path, "sha256": self.sha256, "bytes": self.bytes, "rows": self.rows, "source": self.source
+        }  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
@@ -59,7 +96,7 @@ class Dataset:
 
     stage: str
     partitions: tuple[Partition, ...]
-    info: dict[str, Any]
+    info: DatasetInfo
 
     @property
     def rows(self) -> int:
@@ -72,23 +109,23 @@ class Dataset:
         return max(partition.rows for partition in self.partitions)
 
     @property
-    def reduced(self) -> dict[str, Any]:
+    def reduced(self) -> DatasetInfo:
         """What every dataset made from this one must say: that memory ran short, and partitions became smaller."""
-        return {name: self.info[name] for name in (REDUCED,) if name in self.info}
+        return {REDUCED: self.info[REDUCED]} if REDUCED in self.info else {}
 
     @property
     def fingerprint(self) -> str:
         """A digest of the rows in their order and where they came from, and of what the stage says of them."""
         return fingerprint.of([[part.sha256, part.source] for part in self.partitions], self.info)
 
-    def save(self, store: Store) -> dict[str, Any]:
+    def save(self, store: Store) -> DatasetRecord:
         """Write the list of partitions and return the reference that a stage hands on."""
-        body = {"stage": self.stage, "partitions": [asdict(part) for part in self.partitions], "info": self.info}
+        body = {"stage": self.stage, "partitions": [part.to_json() for part in self.partitions], "info": self.info}
         ref = store.write_record(f"{FOLDER}/datasets/{self.stage}-{self.fingerprint}.json", body)
         return {"fingerprint": self.fingerprint, "rows": self.rows, "record": ref.to_json()}
 
     @classmethod
-    def load(cls, store: Store, result: dict[str, Any]) -> Dataset:
+    def load(cls, store: Store, result: DatasetRecord) -> Dataset:
         """Return the dataset that a stage handed on.
 
         Raises:
@@ -168,7 +205,7 @@ def frames(
             yield from ((partition, frame) for frame in slices(store, partition, rows, columns))
 
 
-def cached(store: Store, stage: str, key: str, compute: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+def cached(store: Store, stage: str, key: str, compute: Callable[[str], Record]) -> Record:
     """Return what `compute(stem)` gave for `key`, computed only if it is not there or does not match its record.
 
     Args:
@@ -178,11 +215,12 @@ def cached(store: Store, stage: str, key: str, compute: Callable[[str], dict[str
         compute: writes its files under names that begin with the stem, and returns JSON that refers to them.
     """
     stem = f"{FOLDER}/{stage}/{key}"
+    body: Record | None = None
     try:
-        body: dict[str, Any] = store.read_record(f"{stem}.json")
+        body = store.read_record(f"{stem}.json")
         damaged = find_corrupt(store, body)
     except StoreError as error:
-        body, damaged = {}, [str(error)] if store.exists(f"{stem}.json") else []
+        damaged = [str(error)] if store.exists(f"{stem}.json") else []
     if body and not damaged:
         log.debug("cache hit: %s", stem)
         return body

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.datasets import hashing, partitions
 from ai_workflow.datasets.partitions import ID, Dataset
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 # Keys of the row hash (16 characters): holdout and validation must not depend on each other.
 _HOLDOUT, _VALIDATION = "aiw-holdout-0001", "aiw-validate-001"
+
+
+class SplitRule(TypedDict):
+    """Which rows are held out: a share by the hash of the id, or all from `cutoff` (ISO 8601, UTC) on."""
+
+    holdout: float
+    timestamp: str | None
+    cutoff: str | None
 
 
 def cutoff(store: Store, clean: Dataset, timestamp: str, holdout: float) -> str:
@@ -40,7 +48,7 @@ def cutoff(store: Store, clean: Dataset, timestamp: str, holdout: float) -> str:
     return pd.Timestamp(at).isoformat()
 
 
-def is_holdout(frame: pd.DataFrame, split: dict[str, Any]) -> np.ndarray:
+def is_holdout(frame: pd.DataFrame, split: SplitRule) -> np.ndarray:
     """Return a boolean for each row of a clean frame.
 
     Args:
@@ -50,8 +58,8 @@ def is_holdout(frame: pd.DataFrame, split: dict[str, Any]) -> np.ndarray:
     import numpy as np
     import pandas as pd
 
-    if split.get("cutoff"):
-        return np.asarray(frame[split["timestamp"]] >= pd.Timestamp(split["cutoff"]), dtype=bool)
+    if start := split.get("cutoff"):
+        return np.asarray(frame[split["timestamp"]] >= pd.Timestamp(start), dtype=bool)
     return is_below_share(frame[ID], split["holdout"], _HOLDOUT)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
+from ai_workflow.datasets.column_profile import ColumnProfile
 from ai_workflow.errors import StageError
 from ai_workflow.telemetry.logs import logger
 
@@ -17,7 +18,15 @@ MAX_VALUE = 1e18
 log = logger("feature_engineering")
 
 
-def classes(seen: dict[str, Any], target: str, cutoff: str | None) -> list[str]:
+class TrainingStatistics(TypedDict):
+    """Statistics of the training rows by column; `held` has the classes of the holdout, None for a regression."""
+
+    rows: int
+    columns: dict[str, ColumnProfile]
+    held: ColumnProfile | None
+
+
+def classes(seen: TrainingStatistics, target: str, cutoff: str | None) -> list[str]:
     """Return the classes of the training rows, ordered as numbers where they are numbers, else as text.
 
     Args:
@@ -38,7 +47,9 @@ def classes(seen: dict[str, Any], target: str, cutoff: str | None) -> list[str]:
             "Give rows of at least two classes",
         )
     _refuse_too_many(target, trained, seen["columns"][target]["present"])
-    unseen = [(value, count) for value, count in seen["held"]["counts"] if value not in set(trained)]
+    unseen = [
+        (value, count) for value, count in (seen["held"]["counts"] if seen["held"] else []) if value not in set(trained)
+    ]
     if unseen and cutoff:
         raise StageError(
             f"target '{target}' takes the value {unseen[0][0]!r} only from {cutoff} on ({unseen[0][1]} rows), "
@@ -81,7 +92,7 @@ def _numbers(texts: list[str]) -> list[float] | None:
     return numbers if all(map(math.isfinite, numbers)) else None
 
 
-def numbers(seen: dict[str, Any], target: str) -> None:
+def numbers(seen: ColumnProfile, target: str) -> None:
     """Raise StageError if the target of a regression cannot be computed with.
 
     Args:
@@ -104,7 +115,7 @@ def numbers(seen: dict[str, Any], target: str) -> None:
         )
 
 
-def varies(columns: Mapping[str, dict[str, Any]]) -> None:
+def varies(columns: Mapping[str, ColumnProfile]) -> None:
     """Raise StageError if no column has two values, or gaps beside one value.
 
     Args:
@@ -119,7 +130,7 @@ def varies(columns: Mapping[str, dict[str, Any]]) -> None:
     )
 
 
-def _varies(seen: dict[str, Any]) -> bool:
+def _varies(seen: ColumnProfile) -> bool:
     if seen["missing"] and seen["present"]:
         return True
     return len(seen["counts"]) > 1 if "counts" in seen else bool(seen["present"] and seen["min"] != seen["max"])

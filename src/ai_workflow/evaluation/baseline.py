@@ -1,16 +1,19 @@
-"""Comparison of a model with a constant answer on the rows held out: better, and by more than chance explains."""
+"""Comparison of a model with the baseline on the holdout, with a test of significance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ai_workflow.config.settings import Metric
 from ai_workflow.evaluation import scores
 
 if TYPE_CHECKING:
     import numpy as np
 
-# A model that is as good as the constant answer passes by chance in one of ten trainings.
+    from ai_workflow.features.spec import FeatureSpec
+
+# A model that is only as good as the baseline passes by chance in one of ten trainings.
 LEVEL = 0.1
 
 
@@ -20,64 +23,68 @@ class Comparison:
 
     Args:
         metric: the metric of the quality gate.
-        value: its value for the constant answer; None where it cannot be computed.
+        value: its value for the baseline; None where it cannot be computed.
         is_better: whether the model's value is strictly better.
-        is_sure: whether it is better by more than chance explains.
+        is_significant: whether the difference is larger than chance explains.
         rows: number of rows held out.
     """
 
-    metric: str
+    metric: Metric
     value: float | None
     is_better: bool
-    is_sure: bool
+    is_significant: bool
     rows: int
 
     @property
     def beats(self) -> bool:
-        """Return whether the model beats the constant answer."""
-        return self.is_better and self.is_sure
+        """Return whether the model is significantly better than the baseline."""
+        return self.is_better and self.is_significant
 
     def reason(self, value: float) -> str:
-        """Return why the model with this value of the metric does not beat the constant answer."""
-        constant = scores.shown(self.value)
+        """Return why the model with this value of the metric does not beat the baseline."""
+        constant = scores.format_score(self.value)
         if not self.is_better:
-            return f"{self.metric} {scores.shown(value)} does not beat the constant answer, {constant}"
+            return f"{self.metric} {scores.format_score(value)} does not beat the baseline, {constant}"
         return (
-            f"{self.metric} {scores.shown(value)} is better than the constant answer, {constant}, by no more than "
+            f"{self.metric} {scores.format_score(value)} is better than the baseline, {constant}, by no more than "
             f"chance explains on {self.rows} rows held out"
         )
 
 
-def compare(metric: str, y: np.ndarray, answers: np.ndarray, spec: dict[str, Any]) -> Comparison:
-    """Return whether answers beat the constant answer that the training rows suggest.
+def compare(metric: Metric, y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec) -> Comparison:
+    """Compare predictions with the baseline, a constant prediction that follows from the training rows.
 
-    The constant answer is the most frequent class (accuracy), the share of each class (log_loss), the median (mae) or
-    the mean (rmse, r2). The losses of both are compared row by row by a one-sided t test at the level of 10 %; of auc,
-    the distance from 0.5 is compared with the standard error of a model without information (Mann and Whitney 1947).
+    The baseline is the most frequent class (accuracy), the share of each class (log_loss), the median (mae) or the
+    mean (rmse, r2). The losses of both are compared row by row by a one-sided t test at the level of 10 %; of auc, the
+    distance from 0.5 is compared with the standard error of a model without information (Mann and Whitney 1947).
 
     Args:
         metric: a name in `scores.HIGHER_IS_BETTER`.
         y: (n,) class index or value.
-        answers: (n, classes) probabilities or (n,) values.
+        predictions: (n, classes) probabilities or (n,) values.
         spec: the feature spec.
     """
-    value = scores.of(y, answers, spec)[metric]
-    constant = scores.baseline(y, spec)[metric]
+    value = scores.compute(y, predictions, spec)[metric]
+    constant = scores.baseline_scores(y, spec)[metric]
     if value is None or constant is None:
         return Comparison(metric, constant, False, False, len(y))
     is_better = value > constant if scores.HIGHER_IS_BETTER[metric] else value < constant
-    is_sure = _is_auc_sure(y, value, spec) if metric == "auc" else _is_sure(_gains(metric, y, answers, spec))
-    return Comparison(metric, constant, is_better, is_sure, len(y))
+    is_significant = (
+        _is_auc_significant(y, value, spec)
+        if metric == "auc"
+        else _is_significant(_gains(metric, y, predictions, spec))
+    )
+    return Comparison(metric, constant, is_better, is_significant, len(y))
 
 
-def _gains(metric: str, y: np.ndarray, answers: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
-    """Return (n,) losses of the constant answer less those of the model."""
-    constant = scores.constant(metric, len(y), spec)
-    gains: np.ndarray = scores.losses(metric, y, constant) - scores.losses(metric, y, answers)
+def _gains(metric: Metric, y: np.ndarray, predictions: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Return (n,) losses of the baseline minus those of the model."""
+    constant = scores.constant_predictions(metric, len(y), spec)
+    gains: np.ndarray = scores.losses(metric, y, constant) - scores.losses(metric, y, predictions)
     return gains
 
 
-def _is_sure(gains: np.ndarray) -> bool:
+def _is_significant(gains: np.ndarray) -> bool:
     import numpy as np
     from scipy.special import stdtrit
 
@@ -88,18 +95,18 @@ def _is_sure(gains: np.ndarray) -> bool:
     gains = gains / largest
     error = gains.std(ddof=1) / np.sqrt(rows)
     if error < 1e-12:
-        # All rows gain the same: by chance, each would gain or lose with equal odds.
+        # All rows gain the same amount: a sign test replaces the t test, whose error would be 0.
         return bool(gains.mean() > 0 and 0.5**rows <= LEVEL)
     return bool(gains.mean() / error >= stdtrit(rows - 1, 1 - LEVEL))
 
 
-def _is_auc_sure(y: np.ndarray, value: float, spec: dict[str, Any]) -> bool:
+def _is_auc_significant(y: np.ndarray, value: float, spec: FeatureSpec) -> bool:
     import numpy as np
     from scipy.special import ndtri
 
     y = y[y >= 0]
     rows, present = len(y), np.unique(y)
-    own = [int((y == label).sum()) for label in (present[:1] if len(spec["classes"]) == 2 else present)]
-    # Classes are scored by the same answers, so their errors do not cancel out.
+    own = [int((y == label).sum()) for label in (present[:1] if len(spec["classes"] or ()) == 2 else present)]
+    # The errors of the classes do not cancel out, because one prediction scores all classes.
     error = float(np.mean([np.sqrt((rows + 1) / (12 * count * (rows - count))) for count in own]))
     return bool(value - 0.5 >= ndtri(1 - LEVEL) * error)

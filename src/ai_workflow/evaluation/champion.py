@@ -1,4 +1,4 @@
-"""Asks the version behind `stable` about the rows that judge a candidate, so that the two can be compared."""
+"""Scores of the champion, the current stable model, on the candidate's holdout."""
 
 from __future__ import annotations
 
@@ -22,86 +22,97 @@ from ai_workflow.telemetry.logs import logger
 if TYPE_CHECKING:
     import numpy as np
 
-_ROWS_AT_ONCE = 10_000
-_LESS_HELD = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
+    from ai_workflow.evaluation.report import StableScores
+    from ai_workflow.features.spec import FeatureSpec
+
+_BATCH_ROWS = 10_000
+_MEMORY_REMEDY = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
-class Rival(ConfigModel):
-    """The version behind `stable`, compared with the candidate on the same rows; none if it is that very model."""
+class ChampionOptions(ConfigModel):
+    """The stable version to compare the candidate with; `version` is None if there is none."""
 
     version: str | None
     folder: str
     timeout: Annotated[float, NOT_IN_KEY]
 
 
-def version(store: Store, registry: Registry, trained: dict[str, Any]) -> str | None:
-    """Return the version behind `stable`, or None if there is none, it is the model just trained, or it is damaged."""
+def find(registry: Registry, candidate: str) -> str | None:
+    """Return the stable version, or None if there is none, it is the candidate itself, or it is unreadable.
+
+    Args:
+        registry: the published versions.
+        candidate: fingerprint of the trained model.
+    """
     name = registry.aliases()["stable"]
     if name is None:
         return None
     try:
         version = registry.get(name)
     except AiWorkflowError as error:
-        # What cannot be read cannot be served either, and must not keep a good model from taking its place.
+        # An unreadable stable version cannot be served either, so it must not block a good candidate.
         log.warning("stable cannot be read (%s): the gate judges by evaluate.minimum alone", error)
         return None
-    return None if version.manifest["model"] == trained["fingerprint"] else name
+    return None if version.manifest["model"] == candidate else name
 
 
-def score(store: Store, clean: Dataset, spec: dict[str, Any], against: Rival) -> dict[str, Any]:
-    """Return the scores of `stable` on the same rows; if it cannot read them, those it was published with."""
-    registry = Registry(store, against.folder)
-    with registry.leased(against.version or "", "evaluation") as version:
-        return _scores(store, clean, spec, against, registry, version)
+def score(store: Store, clean: Dataset, spec: FeatureSpec, options: ChampionOptions) -> StableScores:
+    """Return the champion's scores on the holdout, or those of its publication if it cannot read these rows."""
+    registry = Registry(store, options.folder)
+    with registry.leased(options.version or "", "evaluation") as version:
+        return _scores(store, clean, spec, options, registry, version)
 
 
 def _scores(
-    store: Store, clean: Dataset, spec: dict[str, Any], against: Rival, registry: Registry, version: Version
-) -> dict[str, Any]:
+    store: Store, clean: Dataset, spec: FeatureSpec, options: ChampionOptions, registry: Registry, version: Version
+) -> StableScores:
     try:
-        its = json.loads(registry.read(version, "features.json"))
-        if (asked := f"{its['task']} of {its['target']}") != f"{spec['task']} of {spec['target']}":
-            note = f"{version.name} answers another question ({asked}), so the two are not compared."
+        own_spec: FeatureSpec = json.loads(registry.read(version, "features.json"))
+        own_task = f"{own_spec['task']} of {own_spec['target']}"
+        if own_task != f"{spec['task']} of {spec['target']}":
+            note = f"{version.name} has another task ({own_task}), so the two are not compared."
             return {"version": version.name, "scores": {}, "note": note}
         model = registry.read(version, version.manifest["model_file"])
-        with ModelProcess(version.name, version.manifest["kind"], model, against.timeout) as process:
-            ask = partial(_ask, store, clean, spec, its, process)
-            y, answers = memory_pressure.with_smaller_batches(ask, clean.largest, remedy=_LESS_HELD)
-        return {"version": version.name, "scores": scores.of(y, answers, spec), "note": ""}
+        with ModelProcess(version.name, version.manifest["kind"], model, options.timeout) as process:
+            predict = partial(_predict, store, clean, spec, own_spec, process)
+            y, predictions = memory_pressure.with_smaller_batches(predict, clean.largest, remedy=_MEMORY_REMEDY)
+        return {"version": version.name, "scores": scores.compute(y, predictions, spec), "note": ""}
     except (AiWorkflowError, MemoryError, KeyError, TypeError, ValueError) as error:
-        log.warning("%s cannot be asked about these rows (%s); its scores at publishing stand in", version.name, error)
-        note = f"{version.name} could not be asked about these rows; its scores are those of its publishing, on others."
+        log.warning("%s cannot score these rows (%s); its scores at publication are used", version.name, error)
+        note = f"{version.name} could not score these rows; its scores are those of its publication, on other rows."
         return {"version": version.name, "scores": version.manifest["scores"], "note": note}
 
 
-def _ask(
-    store: Store, clean: Dataset, spec: dict[str, Any], its: dict[str, Any], process: ModelProcess, size: int
+def _predict(
+    store: Store, clean: Dataset, spec: FeatureSpec, own_spec: FeatureSpec, process: ModelProcess, rows_at_once: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and predictions of the holdout, in the classes of the candidate."""
     import numpy as np
 
-    truths, answers = [], []
-    for _, frame in partitions.frames(store, clean, rows=size):
-        held = frame[split.is_holdout(frame, spec["split"])]
-        for start in range(0, len(held), _ROWS_AT_ONCE):
-            rows = held.iloc[start : start + _ROWS_AT_ONCE]
-            found = process.predict(transform.transform(transform.coerce_columns(rows, its), its))
-            answers.append(_in_order(found, its["classes"], spec["classes"]))
-            truths.append(_truth(rows[spec["target"]], spec["classes"]))
-    return np.concatenate(truths), np.concatenate(answers)
+    labels = []
+    predictions = []
+    for _, frame in partitions.frames(store, clean, rows=rows_at_once):
+        held_out = frame[split.is_holdout(frame, spec["split"])]
+        for start in range(0, len(held_out), _BATCH_ROWS):
+            rows = held_out.iloc[start : start + _BATCH_ROWS]
+            output = process.predict(transform.transform(transform.coerce_columns(rows, own_spec), own_spec))
+            predictions.append(_reorder_classes(output, own_spec["classes"], spec["classes"]))
+            labels.append(_labels(rows[spec["target"]], spec["classes"]))
+    return np.concatenate(labels), np.concatenate(predictions)
 
 
-def _in_order(answer: np.ndarray, theirs: list[str] | None, ours: list[str] | None) -> np.ndarray:
-    """Return probabilities in the order of our classes; a class it does not know has none."""
+def _reorder_classes(output: np.ndarray, champion: list[str] | None, candidate: list[str] | None) -> np.ndarray:
+    """Return probabilities in the order of the candidate's classes; 0 for a class that the champion lacks."""
     import numpy as np
 
-    if ours is None or theirs is None:
-        return answer
-    padded = np.column_stack([answer, np.zeros(len(answer))])
-    return padded[:, [theirs.index(name) if name in theirs else -1 for name in ours]]
+    if candidate is None or champion is None:
+        return output
+    padded = np.column_stack([output, np.zeros(len(output))])
+    return padded[:, [champion.index(name) if name in champion else -1 for name in candidate]]
 
 
-def _truth(values: Any, classes: list[str] | None) -> np.ndarray:
+def _labels(values: Any, classes: list[str] | None) -> np.ndarray:
     if classes is not None:
         values = values.map({name: index for index, name in enumerate(classes)}).fillna(-1)
     return values.to_numpy("float64")  # type: ignore[no-any-return]

@@ -1,10 +1,10 @@
-"""Text of users as Markdown shows it as it stands: no markup, no HTML, no images, no links."""
+"""User text in Markdown, escaped so that it is shown literally: no markup, HTML, images or links."""
 
 from __future__ import annotations
 
 import re
 
-# Joins two characters without a space or a line break between them, and is not visible.
+# WORD JOINER: invisible, and no line break is possible at it.
 _JOINER = "\u2060"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _MARKUP = re.compile(r"[\\`*~|#\[\]!]|(?<!\w)_|_(?!\w)")
@@ -19,13 +19,13 @@ def line(text: object) -> str:
 
 
 def escaped(text: object) -> str:
-    """Return a value as Markdown that shows its text, in a paragraph, a list or the cell of a table."""
+    """Return a value as Markdown that shows its text in a paragraph, a list or a table cell."""
     shown = _MARKUP.sub(r"\\\g<0>", line(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _NUMBERED.sub(r"\1\\\2", _AT_START.sub(r"\\", shown))
 
 
 def code(text: object) -> str:
-    """Return a value as inline code, whatever backticks it holds."""
+    """Return a value as inline code; backticks in it are allowed."""
     shown = line(text)
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     space = " " if shown[:1] == "`" or shown[-1:] == "`" else ""
@@ -33,8 +33,8 @@ def code(text: object) -> str:
 
 
 def inert(text: str) -> str:
-    """Return text whose markup for links, images and HTML has no effect, and that looks the same without Markdown.
+    """Return text in which links, images and HTML have no effect, with the same look as plain text.
 
-    Prefect shows the cells of tables as Markdown in one of its UIs, and as text in the other.
+    One of Prefect's UIs shows table cells as Markdown, the other shows them as text.
     """
     return _ACTIVE.sub(_JOINER, text)

@@ -1,15 +1,14 @@
-"""The model card: what a version is, what it was made of, how good it is and against what, in Markdown."""
+"""Model card in Markdown: facts about the training, metrics beside baseline and champion, gate and plots."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from ai_workflow.evaluation import markdown, scores
 from ai_workflow.evaluation.markdown import escaped
+from ai_workflow.evaluation.report import ClassScores, EvaluationReport
 
 
-def render(report: dict[str, Any], version: str | None = None) -> str:
-    """Return the card of an evaluation report; `version` is None while nothing is published."""
+def render(report: EvaluationReport, version: str | None = None) -> str:
+    """Return the model card of an evaluation report; `version` is None before publication."""
     parts = [
         f"# {report['pipeline']} · {version or 'candidate, not published'}",
         _facts(report),
@@ -25,7 +24,7 @@ def render(report: dict[str, Any], version: str | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _facts(report: dict[str, Any]) -> str:
+def _facts(report: EvaluationReport) -> str:
     facts = {
         "task": f"{report['task']} of {markdown.code(report['target'])}",
         "model": escaped(f"{report['kind']} ({report['library']}), {report['steps']} steps"),
@@ -38,26 +37,26 @@ def _facts(report: dict[str, Any]) -> str:
     return "\n".join(f"- **{name}**: {value}" for name, value in facts.items())
 
 
-def _table(report: dict[str, Any]) -> str:
-    rival = report["stable"]
-    heads = ["metric", "this model", "constant answer"] + ([rival["version"]] if rival else [])
+def _table(report: EvaluationReport) -> str:
+    champion = report["stable"]
+    heads = ["metric", "this model", "baseline"] + ([champion["version"]] if champion else [])
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for name in report["baseline"]:
         cells = [name + (" (judged)" if name == report["gate"]["metric"] else "")]
-        cells += [scores.shown(report["scores"][name]), scores.shown(report["baseline"][name])]
-        cells += [scores.shown(rival["scores"].get(name))] if rival else []
+        cells += [scores.format_score(report["scores"][name]), scores.format_score(report["baseline"][name])]
+        cells += [scores.format_score(champion["scores"].get(name))] if champion else []
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _notes(report: dict[str, Any]) -> list[str]:
+def _notes(report: EvaluationReport) -> list[str]:
     notes = [
-        f"Memory ran short: {what} were reduced from {asked} to {used}, so that this model may differ from one made "
-        "where there is more."
-        for what, (asked, used) in report["reduced"].items()
+        f"Memory ran short: {quantity} were reduced from {requested} to {used}, so that this model may differ from one "
+        "made where there is more."
+        for quantity, (requested, used) in report["reduced"].items()
     ]
     if report["task"] == "classification":
-        low, high = scores.wilson(report["scores"]["accuracy"], report["holdout_rows"])
+        low, high = scores.wilson_interval(report["scores"]["accuracy"], report["holdout_rows"])
         notes.append(
             f"With {report['holdout_rows']} rows held out, the accuracy is between {low:.1%} and {high:.1%} "
             "(95 % Wilson interval)."
@@ -67,7 +66,7 @@ def _notes(report: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _per_class(lines: list[dict[str, Any]]) -> str:
+def _per_class(lines: list[ClassScores]) -> str:
     head = ["| class | precision | recall | f1 | rows |", "|---|---|---|---|---|"]
     row = "| {name} | {precision:.3f} | {recall:.3f} | {f1:.3f} | {support} |"
     return "\n".join(head + [row.format_map(line | {"name": escaped(line["class"])}) for line in lines])

@@ -1,31 +1,34 @@
-"""The plots of a model card as SVG; the same figures give the same bytes."""
+"""Plots of the model card as SVG; equal reports give equal bytes."""
 
 from __future__ import annotations
 
 import io
 from typing import Any
 
+from ai_workflow.evaluation.report import EvaluationReport
+from ai_workflow.training.protocol import FeatureImportance
+
 INK, BAR, SOFT = "#1f2933", "#2f6f9f", "#d5e3ee"
 
 
-def draw(report: dict[str, Any]) -> dict[str, bytes]:
-    """Return file name -> SVG for what an evaluation report holds."""
+def draw(report: EvaluationReport) -> dict[str, bytes]:
+    """Return the plots of an evaluation report as file name -> SVG."""
     import matplotlib as mpl
 
-    # Names of columns and classes are shown as they are, not read as formulas.
+    # matplotlib would read a `$` in a column or class name as a formula.
     with mpl.rc_context({"svg.hashsalt": "ai-workflow", "svg.fonttype": "none", "text.parse_math": False}):
         return _draw(report)
 
 
-def _draw(report: dict[str, Any]) -> dict[str, bytes]:
-    made = {"loss.svg": _loss(report["losses"])}
+def _draw(report: EvaluationReport) -> dict[str, bytes]:
+    plots = {"loss.svg": _loss(report["losses"])}
     if report["importance"]:
-        made["features.svg"] = _importance(report["importance"][:15])
+        plots["features.svg"] = _importance(report["importance"][:15])
     if report["task"] == "classification":
-        made["confusion.svg"] = _confusion(report["scores"]["confusion"], report["classes"])
+        plots["confusion.svg"] = _confusion(report["scores"]["confusion"], report["classes"] or [])
     else:
-        made["answers.svg"] = _answers(report["sample"])
-    return made
+        plots["answers.svg"] = _predictions(report["sample"])
+    return plots
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -44,8 +47,8 @@ def _svg(figure: Any) -> bytes:
     return out.getvalue()
 
 
-def _shown(name: str) -> str:
-    """Return a name without the characters that XML cannot hold."""
+def _printable(name: str) -> str:
+    """Return a name with U+FFFD for the characters that XML does not allow."""
     return "".join(character if character.isprintable() else "�" for character in name)
 
 
@@ -58,10 +61,10 @@ def _loss(losses: list[tuple[int, float]]) -> bytes:
     return _svg(figure)
 
 
-def _importance(features: list[dict[str, Any]]) -> bytes:
+def _importance(features: list[FeatureImportance]) -> bytes:
     figure, axes = _figure(5, 0.6 + 0.25 * len(features))
     axes.barh(
-        [_shown(item["feature"]) for item in reversed(features)],
+        [_printable(item["feature"]) for item in reversed(features)],
         [item["share"] for item in reversed(features)],
         color=BAR,
     )
@@ -80,17 +83,18 @@ def _confusion(matrix: list[list[int]], classes: list[str]) -> bytes:
                 axes.text(
                     x, y, str(count), ha="center", va="center", color="white" if count > top / 2 else INK, fontsize=8
                 )
-    ticks, names = range(len(classes)), [_shown(name[:12]) for name in classes]
+    ticks, names = range(len(classes)), [_printable(name[:12]) for name in classes]
     axes.set_xticks(ticks, names, rotation=90 if len(classes) > 4 else 0)
     axes.set_yticks(ticks, names)
     axes.set(xlabel="answer", ylabel="truth", title="Holdout: truth and answer")
     return _svg(figure)
 
 
-def _answers(sample: list[tuple[float, float]]) -> bytes:
+def _predictions(sample: list[tuple[float, float]]) -> bytes:
     figure, axes = _figure(4.5, 4.5)
-    truth, answers = [pair[0] for pair in sample], [pair[1] for pair in sample]
-    axes.scatter(truth, answers, s=8, color=BAR, alpha=0.5, linewidths=0)
+    truth = [pair[0] for pair in sample]
+    predictions = [pair[1] for pair in sample]
+    axes.scatter(truth, predictions, s=8, color=BAR, alpha=0.5, linewidths=0)
     low, high = min(truth), max(truth)
     axes.plot([low, high], [low, high], color=INK, linewidth=0.8)
     axes.set(xlabel="truth", ylabel="answer", title="Holdout: truth and answer")

@@ -17,6 +17,8 @@ from ai_workflow.features import transform
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ai_workflow.features.spec import FeatureSpec
+
 _MAX_SHOWN = 60
 
 
@@ -27,7 +29,7 @@ class CellReader:
         spec: the feature spec.
     """
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: FeatureSpec) -> None:
         self.cells = CellRules.of_spec(spec)
         self.columns = {name: Column(**spec["schema"][name]) for name in transform.input_columns(spec)}
         self._spec = spec
@@ -87,7 +89,7 @@ class CellReader:
         return pd.DataFrame(typed), problems
 
 
-def known(spec: dict[str, Any]) -> dict[str, frozenset[str]]:
+def known(spec: FeatureSpec) -> dict[str, frozenset[str]]:
     """Return the values of each category of a spec that training saw, and those that the schema allows."""
     found = {
         name: {*declared["allowed"]} if declared.get("allowed") else set()

@@ -20,6 +20,7 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.features import transform
 from ai_workflow.features.cell_reader import CellReader
 from ai_workflow.features.row_values import UnsupportedValueError, limits, reader
+from ai_workflow.features.spec import Feature, FeatureSpec
 
 Row = dict[str, Any]
 _NAN = math.nan
@@ -42,7 +43,7 @@ class Encoder:
         fingerprint: of that spec.
     """
 
-    def __init__(self, spec: dict[str, Any], fingerprint: str) -> None:
+    def __init__(self, spec: FeatureSpec, fingerprint: str) -> None:
         self.spec, self.fingerprint = spec, fingerprint
         self.reader = CellReader(spec)
         self.columns: dict[str, Column] = self.reader.columns
@@ -167,7 +168,7 @@ def _getter(names: list[str]) -> Callable[[Row], Sequence[Any]]:
     return lambda row: [row[name] for name in names]
 
 
-def _maker(feature: dict[str, Any]) -> Callable[[Any], float]:
+def _maker(feature: Feature) -> Callable[[Any], float]:
     """Return what makes a feature's number of a value that was read."""
     if feature["kind"] == "missing":
         return lambda value: float(value is None or value != value)  # noqa: PLR0124 - NaN differs from itself

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from ai_workflow.config.settings import Column, ConfigModel, Settings
 from ai_workflow.datasets.category_spelling import Spelling
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.features import cell_reader
+from ai_workflow.features.spec import FeatureSpec
 
 
 class RowRules(ConfigModel):
@@ -36,7 +37,7 @@ class RowRules(ConfigModel):
         return cls(cells=CellRules.of_source(settings.source), **{name: getattr(settings, name) for name in names})
 
     @classmethod
-    def of_spec(cls, spec: dict[str, Any], settings: Settings) -> RowRules:
+    def of_spec(cls, spec: FeatureSpec, settings: Settings) -> RowRules:
         """Return the rules of a scoring by a version: the columns that its spec knows, as training saw them."""
         columns = {name: column for name, column in spec["schema"].items() if name != spec["target"]}
         return cls(

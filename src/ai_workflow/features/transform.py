@@ -20,14 +20,21 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from ai_workflow.datasets.column_profile import ColumnProfile
+    from ai_workflow.features.spec import Feature, FeatureSpec
+
 VERSION = 2
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 _EPOCH = "1970-01-01"
 
 
 def build_features(
-    schema: dict[str, Any], statistics: dict[str, Any], roles: dict[str, Any], max_categories: int, min_count: int
-) -> list[dict[str, Any]]:
+    schema: dict[str, dict[str, Any]],
+    statistics: dict[str, ColumnProfile],
+    roles: dict[str, Any],
+    max_categories: int,
+    min_count: int,
+) -> list[Feature]:
     """Return the features that the columns give, in the order of the schema.
 
     Args:
@@ -37,7 +44,7 @@ def build_features(
         max_categories: the most frequent values of a category that keep an index of their own.
         min_count: a value seen less often shares the index of the unseen.
     """
-    features: list[dict[str, Any]] = []
+    features: list[Feature] = []
     for column, declared in schema.items():
         if column in (roles["target"], roles["id"]) or declared["type"] == "text":
             continue
@@ -51,8 +58,8 @@ def build_features(
 
 
 def _of_column(
-    column: str, kind: str, seen: dict[str, Any], is_timestamp: bool, max_categories: int, min_count: int
-) -> list[dict[str, Any]]:
+    column: str, kind: str, seen: ColumnProfile, is_timestamp: bool, max_categories: int, min_count: int
+) -> list[Feature]:
     if kind == "category":
         vocabulary = [value for value, count in seen["counts"][:max_categories] if count >= min_count]
         return [{"name": column, "column": column, "kind": "category", "vocabulary": vocabulary}]
@@ -64,17 +71,17 @@ def _of_column(
     return [{"name": column, "column": column, "kind": "boolean" if kind == "boolean" else "number"}]
 
 
-def names(spec: dict[str, Any]) -> list[str]:
+def names(spec: FeatureSpec) -> list[str]:
     """Return the names of the features, in the order of the matrix."""
     return [feature["name"] for feature in spec["features"]]
 
 
-def input_columns(spec: dict[str, Any]) -> list[str]:
+def input_columns(spec: FeatureSpec) -> list[str]:
     """Return the columns that the features are made of."""
     return list(dict.fromkeys(feature["column"] for feature in spec["features"]))
 
 
-def coerce_columns(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+def coerce_columns(rows: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
     """Return the columns that a spec asks for, typed as its training saw them; what does not fit is missing."""
     import pandas as pd
 
@@ -85,7 +92,7 @@ def coerce_columns(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame({name: coercion.coerce(rows[name], column)[0] for name, column in known.items()})
 
 
-def read(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
+def read(rows: Sequence[dict[str, Any]], spec: FeatureSpec) -> tuple[np.ndarray, list[str]]:
     """Return the feature matrix of rows as a caller sends them, and a text for each rejected value.
 
     A row's numbers do not depend on the rows beside it.
@@ -103,7 +110,7 @@ def read(rows: Sequence[dict[str, Any]], spec: dict[str, Any]) -> tuple[np.ndarr
     return transform(frame, spec), problems
 
 
-def transform(frame: pd.DataFrame, spec: dict[str, Any]) -> np.ndarray:
+def transform(frame: pd.DataFrame, spec: FeatureSpec) -> np.ndarray:
     """Return the feature matrix of clean rows.
 
     Args:
@@ -123,13 +130,13 @@ def transform(frame: pd.DataFrame, spec: dict[str, Any]) -> np.ndarray:
     return matrix
 
 
-def _number(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+def _number(values: pd.Series, feature: Feature) -> np.ndarray:
     import numpy as np
 
     return values.to_numpy(dtype="float64", na_value=np.nan)
 
 
-def _category(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+def _category(values: pd.Series, feature: Feature) -> np.ndarray:
     import numpy as np
 
     index = {value: float(position) for position, value in enumerate(feature["vocabulary"])}
@@ -137,7 +144,7 @@ def _category(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
     return np.where(np.isnan(codes) & values.notna().to_numpy(), float(len(index)), codes)
 
 
-def _date(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+def _date(values: pd.Series, feature: Feature) -> np.ndarray:
     import numpy as np
     import pandas as pd
 
@@ -147,7 +154,7 @@ def _date(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
     return getattr(values.dt, "day_of_week" if part == "weekday" else part).to_numpy(dtype="float64", na_value=np.nan)  # type: ignore[no-any-return]
 
 
-def _missing(values: pd.Series, feature: dict[str, Any]) -> np.ndarray:
+def _missing(values: pd.Series, feature: Feature) -> np.ndarray:
     return values.isna().to_numpy()
 
 

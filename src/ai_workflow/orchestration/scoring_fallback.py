@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from itertools import zip_longest
-from typing import Any
 
 from ai_workflow.errors import AiWorkflowError, BrokenVersionError
+from ai_workflow.features.spec import FeatureSpec
 from ai_workflow.inference import fallback
 from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.pipeline_run import PipelineRun
@@ -41,15 +41,13 @@ async def run(run: PipelineRun, version: str, score: Callable[[Version], Awaitab
     raise AssertionError("fallback.order returns at least one version")
 
 
-def feature_spec(run: PipelineRun, version: Version) -> dict[str, Any]:
+def feature_spec(run: PipelineRun, version: Version) -> FeatureSpec:
     """Return the feature spec of a version.
 
     Raises:
         BrokenVersionError: its file is missing or damaged.
     """
-    spec: dict[str, Any] = json.loads(
-        inference.read(Registry(run.store, run.settings.models), version, "features.json")
-    )
+    spec: FeatureSpec = json.loads(inference.read(Registry(run.store, run.settings.models), version, "features.json"))
     return spec
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from ai_workflow.datasets.column_profile import ColumnProfile
 
 _BINS, _VALUES = 10, 20
 # How often chance alone may reach a threshold, among all features of one evaluation.
@@ -42,7 +44,7 @@ class Drift:
         return math.sqrt(-math.log(_BY_CHANCE / among / 2) / 2 * (1 / self.rows + 1 / self.reference_rows))
 
 
-def of_numbers(values: pd.Series, seen: dict[str, Any]) -> Drift | None:
+def of_numbers(values: pd.Series, seen: ColumnProfile) -> Drift | None:
     """Return the drift of numbers from what `statistics.merge_numbers` says of the reference; None without rows."""
     import numpy as np
 

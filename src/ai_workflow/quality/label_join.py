@@ -29,8 +29,8 @@ def match_schema() -> pa.Schema:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """What labels and predictions of some keys make together.
+class JoinedLabels:
+    """Result of the join of labels and predictions of some keys.
 
     Args:
         facts: key, version, prediction, made, label, time, first: one row for each prediction that has a label; `time`
@@ -50,7 +50,7 @@ class Joined:
     repeated: int
 
 
-def join(told: pd.DataFrame, predicted: pd.DataFrame, moment: pd.Timestamp) -> Joined:
+def join(told: pd.DataFrame, predicted: pd.DataFrame, moment: pd.Timestamp) -> JoinedLabels:
     """Join all labels of some keys to all predictions of them.
 
     Of several labels the last by time counts; of several at the same time, the last in the order of their text, so that
@@ -71,7 +71,7 @@ def join(told: pd.DataFrame, predicted: pd.DataFrame, moment: pd.Timestamp) -> J
     winners = last[["key", "label", "time"]].merge(first, on=["key", "label"])
     facts = matches.drop(columns=KEPT).merge(winners, on="key")
     differing = events.drop_duplicates(["key", "label"])["key"]
-    return Joined(
+    return JoinedLabels(
         facts,
         events,
         matches,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from ai_workflow.quality import labels
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ai_workflow.features.spec import FeatureSpec
 
 MISSING, UNKNOWN, UNREADABLE = "missing", "unknown_class", "unreadable"
 REASONS = (MISSING, UNKNOWN, UNREADABLE)
@@ -44,7 +46,7 @@ class LabelReader:
         is_number: whether labels are numbers.
     """
 
-    def __init__(self, specs: Iterable[dict[str, Any]], *, is_number: bool) -> None:
+    def __init__(self, specs: Iterable[FeatureSpec], *, is_number: bool) -> None:
         self._is_number = is_number
         self._targets = [_Target(spec) for spec in specs if (spec["classes"] is None) == is_number]
         if is_number and not self._targets:
@@ -91,7 +93,7 @@ class LabelReader:
 class _Target:
     """The target of one version."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: Mapping[str, Any]) -> None:
         self.classes: list[str] = spec["classes"] or []
         self._is_number = spec["classes"] is None
         self._cells = CellRules.of_spec(spec)

@@ -1,8 +1,8 @@
-"""How good a version has been since its labels are known: all of them counted, the latest in a window."""
+"""Performance of a model version by its labels: totals, and a window of the latest labels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.evaluation import scores
 from ai_workflow.quality.labels import MICROSECONDS
@@ -14,13 +14,37 @@ if TYPE_CHECKING:
 _QUANTILES = (0.5, 0.9)
 
 
-class Standing:
-    """One version's; rows may be added in any order.
+WindowPerformance = TypedDict(
+    "WindowPerformance",
+    {
+        "labeled": int,
+        "correct": int,
+        "accuracy": float | None,
+        "lower": float | None,
+        "upper": float | None,
+        "from": float | None,
+        "to": float | None,
+    },
+)
+
+
+class VersionPerformance(TypedDict):
+    """Performance of one version; `label_delay` is in seconds by quantile, `last_label` is a Unix timestamp."""
+
+    labeled_total: int
+    correct_total: int
+    window: WindowPerformance
+    last_label: float | None
+    label_delay: dict[str, float | None]
+
+
+class PerformanceWindow:
+    """Totals and a sliding window of labels of one version; rows may be added in any order.
 
     Args:
-        window: how many of the latest labels.
-        since: no label before this moment is in the window, in microseconds since 1970; None: any may be.
-        tolerance: how far a number may be from its label; None: both are classes, and must be the same.
+        window: number of the latest labels in the window.
+        since: earlier labels are not in the window, in microseconds since 1970; None: no limit.
+        tolerance: largest difference of a number from its label; None: both are classes, and must be equal.
     """
 
     def __init__(self, window: int, since: int | None, tolerance: float | None) -> None:
@@ -30,7 +54,7 @@ class Standing:
         self._latest: pd.DataFrame | None = None
 
     def add(self, facts: pd.DataFrame) -> None:
-        """Count rows as `joining` makes them; each prediction must come once only."""
+        """Add rows of `label_join.JoinedLabels.facts`; each prediction must be added once only."""
         import pandas as pd
 
         right = self._is_correct(facts)
@@ -43,7 +67,7 @@ class Standing:
         if self._since is not None:
             latest = latest[latest["time"] >= self._since]
         parts = [part for part in (self._latest, latest) if part is not None]
-        # Equal moments are told apart by the key, so that the window is the same whatever came first.
+        # Ties in time are broken by the key, so that the window does not depend on the order of the rows.
         self._latest = pd.concat(parts).sort_values(["time", "key"]).tail(self._window)
 
     def _is_correct(self, facts: pd.DataFrame) -> np.ndarray:
@@ -57,33 +81,41 @@ class Standing:
         with np.errstate(invalid="ignore"):
             return np.asarray(np.abs(numbers[0] - numbers[1]) <= self._tolerance)
 
-    def describe(self, minimum: int, moment: float) -> dict[str, Any]:
-        """Return labeled_total, correct_total, window, last_label and label_delay as the evaluation's record has them.
+    def describe(self, minimum: int, moment: float) -> VersionPerformance:
+        """Return the performance as the evaluation record has it.
 
         Args:
-            minimum: fewer labels in the window than these tell no accuracy.
-            moment: now; a label from the future is one of now.
+            minimum: fewest labels in the window for which there is an accuracy.
+            moment: current Unix timestamp; later labels count as of this moment.
         """
         return {
             "labeled_total": self.labeled,
             "correct_total": self.correct,
-            "window": self._described_window(minimum),
+            "window": self._describe_window(minimum),
             "last_label": None if self._last is None else min(self._last / MICROSECONDS, moment),
             "label_delay": self._delays(),
         }
 
-    def _described_window(self, minimum: int) -> dict[str, Any]:
+    def _describe_window(self, minimum: int) -> WindowPerformance:
         latest = self._latest
         if latest is None or latest.empty:
-            empty = dict.fromkeys(("accuracy", "lower", "upper", "from", "to"))
-            return {"labeled": 0, "correct": 0, **empty}
+            return {
+                "labeled": 0, "correct": 0, "accuracy": None, "lower": None, "upper": None, "from": None, "to": None
+            }  # fmt: skip
         labeled, correct = len(latest), int(latest["right"].sum())
         accuracy = lower = upper = None
         if labeled >= minimum:
             accuracy = correct / labeled
-            lower, upper = scores.wilson(accuracy, labeled)
-        span = {"from": latest["time"].iloc[0] / MICROSECONDS, "to": latest["time"].iloc[-1] / MICROSECONDS}
-        return {"labeled": labeled, "correct": correct, "accuracy": accuracy, "lower": lower, "upper": upper, **span}
+            lower, upper = scores.wilson_interval(accuracy, labeled)
+        return {
+            "labeled": labeled,
+            "correct": correct,
+            "accuracy": accuracy,
+            "lower": lower,
+            "upper": upper,
+            "from": latest["time"].iloc[0] / MICROSECONDS,
+            "to": latest["time"].iloc[-1] / MICROSECONDS,
+        }
 
     def _delays(self) -> dict[str, float | None]:
         delays = None if self._latest is None else self._latest["delay"].dropna()
@@ -93,5 +125,5 @@ class Standing:
 
 
 def _micros(moments: pd.Series) -> np.ndarray:
-    """Return (n,) int64; what a missing moment gives means nothing."""
+    """Return (n,) int64 microseconds; the value for a missing timestamp has no meaning."""
     return moments.astype("datetime64[us]").astype("int64").to_numpy()

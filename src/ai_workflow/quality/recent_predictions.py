@@ -1,4 +1,4 @@
-"""The latest predictions of a version: where they are, so many and no more, whatever was before them."""
+"""Bounded sample of the most recent predictions of a version."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 _SLACK = 4
 
 
-class Latest:
-    """At most `most` predictions; of one moment, those chosen that a hash puts first, as good as at random."""
+class RecentPredictions:
+    """References to the most recent predictions, at most `limit`; ties in time are broken by the hash of the key."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._held = most, 0
+    def __init__(self, limit: int) -> None:
+        self._limit, self._held = limit, 0
         self._tables: list[pa.Table] = []
 
     def add(self, table: pa.Table, hashed: np.ndarray, path: str, start: int) -> None:
-        """Look at rows of a file.
+        """Add rows of a file.
 
         Args:
             table: n rows with `prediction` and `made`.
@@ -31,7 +31,7 @@ class Latest:
         import pyarrow as pa
 
         made = table["made"].cast(pa.int64()).fill_null(0).to_numpy()
-        chosen = np.lexsort((hashed, -made))[: self._most]
+        chosen = np.lexsort((hashed, -made))[: self._limit]
         self._tables.append(
             pa.table(
                 {
@@ -44,7 +44,7 @@ class Latest:
             )
         )
         self._held += len(chosen)
-        if self._held > _SLACK * self._most:
+        if self._held > _SLACK * self._limit:
             self._cut()
 
     def _cut(self) -> None:
@@ -55,11 +55,11 @@ class Latest:
             return
         table = pa.concat_tables(self._tables).combine_chunks()
         made, hashed = table["made"].to_numpy(), table["hash"].to_numpy()
-        table = table.take(np.lexsort((hashed, -made))[: self._most])
+        table = table.take(np.lexsort((hashed, -made))[: self._limit])
         self._tables, self._held = [table], table.num_rows
 
     def table(self) -> pa.Table:
-        """Return path, row, prediction of the latest, in the order of their places."""
+        """Return path, row and prediction of the most recent predictions, ordered by path and row."""
         import pyarrow as pa
 
         self._cut()

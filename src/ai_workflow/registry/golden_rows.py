@@ -16,6 +16,8 @@ from ai_workflow.storage.store import Store
 if TYPE_CHECKING:
     import numpy as np
 
+    from ai_workflow.features.spec import FeatureSpec
+
 _ROWS = 8
 # Processors may differ in the rounding of the last digits.
 _TOLERANCE = 1e-5
@@ -31,7 +33,7 @@ class GoldenRows:
         answers: float64 (n, outputs); n may be 0.
     """
 
-    spec: dict[str, Any]
+    spec: FeatureSpec
     x: np.ndarray
     answers: np.ndarray
 
@@ -74,7 +76,7 @@ def read(registry: Registry, version: Version) -> GoldenRows:
 
 
 def choose(
-    store: Store, clean: Dataset, spec: dict[str, Any], predict: Callable[[np.ndarray], np.ndarray], at_once: int
+    store: Store, clean: Dataset, spec: FeatureSpec, predict: Callable[[np.ndarray], np.ndarray], at_once: int
 ) -> dict[str, Any]:
     """Return a few clean rows of the holdout as JSON, with the predictions of the model.
 
@@ -89,7 +91,7 @@ def choose(
     return {"rows": [], "answers": []}
 
 
-def _first_held_out(store: Store, part: Partition, spec: dict[str, Any], at_once: int) -> Any:
+def _first_held_out(store: Store, part: Partition, spec: FeatureSpec, at_once: int) -> Any:
     import pandas as pd
 
     frames, missing = [], _ROWS

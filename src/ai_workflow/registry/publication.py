@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry.change_log import Change, State, parse_version
+from ai_workflow.registry.manifest import ModelFacts
 from ai_workflow.registry.registry import MANIFEST, STAGING, Registry, Version
 from ai_workflow.storage.durable import sync_folder
 from ai_workflow.telemetry import trace_context
@@ -22,7 +22,7 @@ def publish(
     registry: Registry,
     files: dict[str, bytes],
     schema: str,
-    metadata: dict[str, Any],
+    metadata: ModelFacts,
     versioned_files: Callable[[str], dict[str, bytes]] = lambda _: {},
     origin: str | None = None,
 ) -> Version:
@@ -47,9 +47,9 @@ def publish(
         if origin and (published := _published_from(registry, origin)):
             return published
         name = _claim(registry, schema)
-        metadata = {**metadata, "origin": origin} if origin else metadata
+        source = {"origin": origin} if origin else {}
         now, trace_id = _now(), trace_context.current()
-        manifest = {**metadata, "version": name, "schema": schema, "published": now, "trace_id": trace_id}
+        manifest = {**metadata, **source, "version": name, "schema": schema, "published": now, "trace_id": trace_id}
         _write_files(registry, name, files | versioned_files(name), manifest)
         try:
             previous = registry.aliases()["latest"]
@@ -121,7 +121,7 @@ def _last_schema(registry: Registry) -> str | None:
     return None
 
 
-def _write_files(registry: Registry, name: str, files: dict[str, bytes], manifest: dict[str, Any]) -> None:
+def _write_files(registry: Registry, name: str, files: dict[str, bytes], manifest: Mapping[str, object]) -> None:
     """Write all files into a staging folder, the manifest last, and rename the folder."""
     store, folder = registry.store, registry.folder
     staging = f"{folder}/{STAGING}{uuid.uuid4().hex[:8]}" if store.is_local else f"{folder}/{name}"

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry.change_log import (
@@ -27,6 +26,7 @@ from ai_workflow.registry.change_log import (
     parse_version,
 )
 from ai_workflow.registry.leases import Leases
+from ai_workflow.registry.manifest import Manifest
 from ai_workflow.storage import locks
 from ai_workflow.storage.cleanup import delete_atomically
 from ai_workflow.storage.store import FileRef, Store
@@ -41,7 +41,7 @@ class Version:
 
     name: str
     folder: str
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     def file(self, name: str) -> FileRef:
         """Return the reference of one of its files.

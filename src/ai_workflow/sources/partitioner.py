@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ai_workflow.datasets import fingerprint, parquet, partitions
-from ai_workflow.datasets.partitions import Partition
+from ai_workflow.datasets.partitions import Partition, PartitionRecord
 from ai_workflow.storage.store import Store
 
 if TYPE_CHECKING:
@@ -37,11 +36,12 @@ def split_tables(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def store_partition(store: Store, table: pa.Table) -> dict[str, Any]:
+def store_partition(store: Store, table: pa.Table) -> PartitionRecord:
     """Return the partition of these rows as JSON, without a source; written only if it is not there whole."""
     data = parquet.to_bytes(table)
 
-    def compute(stem: str) -> dict[str, Any]:
-        return asdict(Partition.of(store.write(f"{stem}-00000.parquet", data), table.num_rows, source=""))
+    def compute(stem: str) -> PartitionRecord:
+        ref = store.write(f"{stem}-00000.parquet", data)
+        return Partition.of(ref, table.num_rows, source="").to_json()
 
     return partitions.cached(store, STAGE, fingerprint.of("rows", hashlib.sha256(data).hexdigest()), compute)

@@ -1,23 +1,24 @@
-"""Loads a source into partitions of Parquet: whatever comes in goes on as verified rows, or as one clear error.
+"""Loading stage: read a source into Parquet partitions.
 
-A partition is stored under a digest of its rows, and a file's list of partitions under a digest of its bytes and of the
-reader's options. So a file that was read before is not read again, whatever its name; of a table that grew, only the
-end is new; and a load that was killed writes only what it had not yet written.
+The key of a partition is a digest of its rows; the key of a file's list of partitions is a digest of its bytes and of
+the reader's options. A file that was read before is not read again, even under another name. A table that grew adds
+partitions at its end only, and an interrupted load writes only the missing partitions.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow.config.settings import CsvSource, Database, ParquetSource, SampleSource, Source, SqlSource
 from ai_workflow.datasets import fingerprint, partitions, source_columns
-from ai_workflow.datasets.partitions import Dataset, Partition
+from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.datasets.source_columns import DetectedKind
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
@@ -32,21 +33,34 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Schema = list[tuple[str, DetectedKind]]
-_NO_ROWS = "Give a source with rows"
+# Each input of a source as JSON; its keys depend on the kind of source.
+Inputs = Sequence[Mapping[str, Any]]
 log = logger("data_loader")
 
 
+class LoadedData(DatasetRecord):
+    """Result of `load`."""
+
+    message: str
+
+
+class _InputPartitions(TypedDict):
+    """Cached partitions of one input."""
+
+    partitions: list[PartitionRecord]
+
+
 def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
-    """Return what the source consists of now, as JSON; two equal answers mean equal rows.
+    """Return the current inputs of a source as JSON; equal inputs mean equal rows.
 
     Args:
-        source: files give `{name, path, sha256, bytes}` each; a sample its name and version; a database what is read
-            and a `read_at` that is never the same.
-        base: what a relative path is relative to; the current directory if not given.
+        source: each file gives `{name, path, sha256, bytes}`, a sample its name and version, a database the table or
+            query and a unique `read_at`.
+        base: base of a relative path; the current directory if not given.
 
     Raises:
-        StageError: nothing is there, it is empty, or it may not be read.
-        TransientError: the place cannot be reached.
+        StageError: there is no input, or it is empty or not readable.
+        TransientError: the source cannot be reached.
     """
     if isinstance(source, SampleSource):
         return sklearn_samples.inspect(source)
@@ -59,23 +73,23 @@ def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
 def load(
     store: Store,
     source: Source,
-    inputs: list[dict[str, Any]],
+    inputs: Inputs,
     database: Database | None = None,
     fetch_secret: Fetch | None = None,
-) -> dict[str, Any]:
-    """Return a reference to the source's rows: its columns, and `__row`, the number of each row in its file.
+) -> LoadedData:
+    """Write the rows of a source with its columns and `__row`, the number of each row in its file.
 
     Args:
-        store: where the partitions go.
-        source: what is read, and how.
-        inputs: what `inspect` found.
+        store: destination of the partitions.
+        source: the source and its reader's options.
+        inputs: result of `inspect`.
         database: the address of a SQL source without `url`.
-        fetch_secret: gives the value of a named secret.
+        fetch_secret: returns the value of a named secret.
 
     Raises:
-        EmptySourceError: there are none.
-        StageError: the source cannot be read as it is; the text says which file and row, and what to do.
-        TransientError: a database or a place cannot be reached.
+        EmptySourceError: the source has no rows.
+        StageError: the source is not readable; the text names file, row and remedy.
+        TransientError: the source cannot be reached.
         MissingSecretError: the password of the database is not set.
     """
     if isinstance(source, SqlSource):
@@ -85,9 +99,10 @@ def load(
     else:
         parts, schema = _from_files(store, source, [InputFile(**each) for each in inputs])
     if not parts:
-        raise EmptySourceError(f"the source has no rows: {', '.join(str(each['name']) for each in inputs)}", _NO_ROWS)
-    described = source_columns.to_json([name for name, _ in schema], [kind for _, kind in schema])
-    dataset = Dataset(partitioner.STAGE, tuple(parts), {"columns": described, **_reduced(parts, source.partition_rows)})
+        names = ", ".join(str(each["name"]) for each in inputs)
+        raise EmptySourceError(f"the source has no rows: {names}", "Give a source with rows")
+    columns = source_columns.to_json([name for name, _ in schema], [kind for _, kind in schema])
+    dataset = Dataset(partitioner.STAGE, tuple(parts), {"columns": columns, **_reduced(parts, source.partition_rows)})
     message = f"{dataset.rows} records loaded"
     log.info(message)
     return {**dataset.save(store), "message": message}
@@ -97,7 +112,7 @@ def _from_files(
     store: Store, source: CsvSource | ParquetSource, inputs: list[InputFile]
 ) -> tuple[list[Partition], Schema]:
     reader = _reader(source)
-    schema = _agreed([(file, reader.schema(file, source)) for file in inputs])
+    schema = _merge_schemas([(file, reader.schema(file, source)) for file in inputs])
     if isinstance(source, CsvSource) and not source.header and not source.columns:
         log.info(
             "no header line: the columns are column_0 to column_%d; name them with source.columns", len(schema) - 1
@@ -107,91 +122,95 @@ def _from_files(
     for number, file in enumerate(inputs, 1):
         tables = partial(reader.read, file, source, schema)
         key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), options, schema, file.sha256)
-        found = _remembered(store, key, file.name, source.partition_rows, tables)
-        if not found and len(inputs) > 1:
+        file_parts = _cached(store, key, file.name, source.partition_rows, tables)
+        if not file_parts and len(inputs) > 1:
             log.warning("%s has no rows", file.shown)
-        parts += found
+        parts += file_parts
         progress.report(number, len(inputs), f"files, {sum(part.rows for part in parts)} rows")
     return parts, schema
 
 
-def _from_sample(store: Store, source: SampleSource, inputs: list[dict[str, Any]]) -> tuple[list[Partition], Schema]:
+def _from_sample(store: Store, source: SampleSource, inputs: Inputs) -> tuple[list[Partition], Schema]:
     options = source.model_dump(mode="json", include={"missing", "strip", "partition_rows"})
     key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), options, inputs)
-    parts = _remembered(store, key, source.name, source.partition_rows, partial(sklearn_samples.read, source))
+    parts = _cached(store, key, source.name, source.partition_rows, partial(sklearn_samples.read, source))
     return parts, source_columns.kinds_of(partitions.table(store, parts[0]))
 
 
 def _from_database(
     store: Store, source: SqlSource, database: Database | None, fetch: Fetch | None
 ) -> tuple[list[Partition], Schema]:
-    """Return the partitions of what the database holds now; where the rows are the same, so are the partitions."""
+    """Return the partitions of the current rows of a database; equal rows give equal partitions."""
     try:
         with tempfile.TemporaryFile() as spool:
             schema = sql_source.spool(spool, source, database, fetch)
-            kept = _cut(store, lambda: sql_source.replay(spool, schema), source.partition_rows)
+            parts = _write(store, lambda: sql_source.replay(spool, schema), source.partition_rows)
     except OSError as error:
-        place = tempfile.gettempdir()
         raise StageError(
-            f"{place} cannot hold the rows: {error.strerror}", "Free some space there, or set TMPDIR"
+            f"{tempfile.gettempdir()} cannot hold the rows: {error.strerror}", "Free some space there, or set TMPDIR"
         ) from error
     name = sql_source.label(source)
-    return [Partition(**{**part, "source": name}) for part in kept], schema
+    return [replace(Partition(**part), source=name) for part in parts], schema
 
 
-def _remembered(
-    store: Store, key: str, name: str, rows: int, read: Callable[[], Iterable[pa.Table]]
-) -> list[Partition]:
-    """Return the partitions of one input, read only if they are not known or not whole."""
+def _cached(store: Store, key: str, name: str, rows: int, read: Callable[[], Iterable[pa.Table]]) -> list[Partition]:
+    """Return the partitions of one input; it is read only if they are not cached or damaged."""
 
-    def compute(_: str) -> dict[str, Any]:
-        return {"partitions": _cut(store, read, rows)}
+    def compute(_: str) -> _InputPartitions:
+        return {"partitions": _write(store, read, rows)}
 
     body = partitions.cached(store, partitioner.STAGE, key, compute)
-    return [Partition(**{**part, "source": name}) for part in body["partitions"]]
+    return [replace(Partition(**part), source=name) for part in body["partitions"]]
 
 
-def _cut(store: Store, read: Callable[[], Iterable[pa.Table]], rows: int) -> list[dict[str, Any]]:
-    """Return the partitions of what is read as JSON, smaller ones where memory runs out."""
+def _write(store: Store, read: Callable[[], Iterable[pa.Table]], partition_rows: int) -> list[PartitionRecord]:
+    """Write tables as partitions of `partition_rows` rows, or of fewer rows if memory runs out."""
 
-    def kept(most: int) -> list[dict[str, Any]]:
-        return [partitioner.store_partition(store, table) for table in partitioner.split_tables(read(), most)]
+    def write(rows: int) -> list[PartitionRecord]:
+        return [partitioner.store_partition(store, table) for table in partitioner.split_tables(read(), rows)]
 
-    return memory_pressure.with_smaller_batches(kept, rows)
-
-
-def _reduced(parts: list[Partition], asked: int) -> dict[str, Any]:
-    """Return what must be said of partitions that are smaller than was asked for, and not at the end of their input."""
-    smaller = [one.rows for one, after in pairwise(parts) if one.source == after.source and one.rows < asked]
-    return {partitions.REDUCED: [asked, max(smaller)]} if smaller else {}
+    return memory_pressure.with_smaller_batches(write, partition_rows)
 
 
-def _agreed(found: list[tuple[InputFile, Schema]]) -> Schema:
-    """Return the columns that all files have, in the order of the first.
+def _reduced(parts: list[Partition], partition_rows: int) -> DatasetInfo:
+    """Return a note if partitions have fewer rows than `partition_rows` because memory ran short."""
+    # The last partition of an input may be smaller for another reason: there are no more rows.
+    smaller = [
+        part.rows
+        for part, following in pairwise(parts)
+        if part.source == following.source and part.rows < partition_rows
+    ]
+    return {partitions.REDUCED: [partition_rows, max(smaller)]} if smaller else {}
+
+
+def _merge_schemas(schemas: list[tuple[InputFile, Schema]]) -> Schema:
+    """Return the columns that all files have, in the order of the first file.
 
     Raises:
-        StageError: a file has other columns, or a column of a kind that does not go with the first's.
+        StageError: a file has other columns, or a column of an incompatible kind.
     """
-    first, schema = found[0]
-    agreed = dict(schema)
-    for file, other in found[1:]:
+    first, schema = schemas[0]
+    merged = dict(schema)
+    for file, other in schemas[1:]:
         names = dict(other)
-        more, fewer = sorted(names.keys() - agreed.keys()), sorted(agreed.keys() - names.keys())
+        more, fewer = sorted(names.keys() - merged.keys()), sorted(merged.keys() - names.keys())
         if more or fewer:
-            parts = [f"{word} {', '.join(them)}" for word, them in (("has also", more), ("lacks", fewer)) if them]
+            parts = [
+                f"{verb} {', '.join(columns)}" for verb, columns in (("has also", more), ("lacks", fewer)) if columns
+            ]
             raise StageError(
                 f"{file.shown} and {first.shown} have different columns: the former {' and '.join(parts)}",
                 "Give all files the same columns, or narrow source.path",
             )
         for name, kind in other:
-            both = source_columns.common_kind([agreed[name], kind])
-            if both is None:
+            common = source_columns.common_kind([merged[name], kind])
+            if common is None:
                 raise StageError(
-                    f"column '{name}' is {kind} in {file.shown} and {agreed[name]} before",
+                    f"column '{name}' is {kind} in {file.shown} and {merged[name]} before",
                     "Write it with one type in all files",
                 )
-            agreed[name] = both
-    return list(agreed.items())
+            merged[name] = common
+    return list(merged.items())
 
 
 def _reader(source: CsvSource | ParquetSource) -> ModuleType:

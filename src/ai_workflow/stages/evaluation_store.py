@@ -1,65 +1,91 @@
-"""Puts what an evaluation found of each version where the exporter reads it: a record for each, which is replaced."""
+"""Evaluation store: write one record for each version, which the exporter reads."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.config.settings import ConfigModel, Settings
 from ai_workflow.errors import StoreError
-from ai_workflow.quality.performance import Standing
+from ai_workflow.quality.performance import PerformanceWindow, VersionPerformance
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stage_names import stage
-from ai_workflow.storage.store import Store
+from ai_workflow.storage.store import FileRecord, Store
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
+
+if TYPE_CHECKING:
+    from ai_workflow.stages.drift_detector import DriftResult, VersionDrift
+    from ai_workflow.stages.label_joiner import LabelJoinResult
 
 FOLDER = "evaluations"
 log = logger("evaluation_store")
 
 
-class Evaluated(ConfigModel):
-    """Whose versions were evaluated."""
+class EvaluationStoreOptions(ConfigModel):
+    """The pipeline and the folder of its versions."""
 
     pipeline: str
     task: str
     folder: str
 
     @classmethod
-    def of(cls, settings: Settings) -> Evaluated:
-        """Return what the settings say."""
+    def of(cls, settings: Settings) -> EvaluationStoreOptions:
+        """Return the options of the settings."""
         return cls(pipeline=settings.pipeline, task=settings.task, folder=settings.models)
 
 
-@stage("evaluation_store")
-def keep(
-    store: Store, joined: dict[str, Any], drifted: dict[str, Any], evaluated: Evaluated, moment: float
-) -> dict[str, Any]:
-    """Write `evaluations/<pipeline>/<version>.json` for each version there is, and remove those of versions gone.
+class EvaluationRecord(VersionPerformance):
+    """Content of `evaluations/<pipeline>/<version>.json`; `evaluated` is a Unix timestamp."""
 
-    What is counted in all never falls, so that it can be read as a counter: where labels are corrected, `correct_total`
-    stands still until as many more are correct.
+    pipeline: str
+    model_version: str
+    task: str
+    drift: VersionDrift | None
+    evaluated: float
+    trace_id: str | None
+
+
+class StoredEvaluations(TypedDict):
+    """Result of `save`: references to the records, and the number of versions."""
+
+    files: list[FileRecord]
+    versions: int
+    message: str
+
+
+@stage("evaluation_store")
+def save(
+    store: Store, joined: LabelJoinResult, drifted: DriftResult, options: EvaluationStoreOptions, moment: float
+) -> StoredEvaluations:
+    """Write `evaluations/<pipeline>/<version>.json` for each version, and delete the records of deleted versions.
+
+    `labeled_total` and `correct_total` never decrease, because the exporter exposes them as counters: if labels are
+    corrected, `correct_total` stays until the new count exceeds it.
 
     Raises:
-        StoreError: a record cannot be written; those before it are.
+        StoreError: a record cannot be written; the records before it are written.
     """
-    folder, versions = f"{FOLDER}/{evaluated.pipeline}", Registry(store, evaluated.folder).versions()
-    refs, labeled = [], 0
+    folder = f"{FOLDER}/{options.pipeline}"
+    versions = Registry(store, options.folder).versions()
+    refs = []
+    labeled = 0
     for version in versions:
         path = f"{folder}/{version}.json"
-        found = joined["standings"].get(version) or Standing(1, None, None).describe(1, moment)
-        before = _before(store, path)
-        body = {
-            "pipeline": evaluated.pipeline,
+        performance = joined["standings"].get(version) or PerformanceWindow(1, None, None).describe(1, moment)
+        labeled += bool(performance["labeled_total"])
+        labeled_before, correct_before = _previous_totals(store, path)
+        record: EvaluationRecord = {
+            **performance,
+            "labeled_total": max(performance["labeled_total"], labeled_before),
+            "correct_total": max(performance["correct_total"], correct_before),
+            "pipeline": options.pipeline,
             "model_version": version,
-            "task": evaluated.task,
-            **found,
-            **{name: max(found[name], before.get(name, 0)) for name in ("labeled_total", "correct_total")},
+            "task": options.task,
             "drift": drifted["drift"].get(version),
             "evaluated": moment,
             "trace_id": trace_context.current(),
         }
-        refs.append(store.write_record(path, body).to_json())
-        labeled += bool(found["labeled_total"])
+        refs.append(store.write_record(path, record).to_json())
     for name in store.names(folder):
         if name.removesuffix(".json") not in versions:
             store.remove(f"{folder}/{name}")
@@ -68,10 +94,11 @@ def keep(
     return {"files": refs, "versions": len(versions), "message": message}
 
 
-def _before(store: Store, path: str) -> dict[str, Any]:
+def _previous_totals(store: Store, path: str) -> tuple[int, int]:
+    """Return `labeled_total` and `correct_total` of the record that is replaced, 0 if there is none."""
     try:
-        found: dict[str, Any] = store.read_record(path) if store.exists(path) else {}
+        record = store.read_record(path) if store.exists(path) else {}
     except StoreError as error:
-        log.warning("%s; it is written anew", error)
-        return {}
-    return found
+        log.warning("%s; the record is replaced", error)
+        return 0, 0
+    return record.get("labeled_total", 0), record.get("correct_total", 0)

@@ -1,23 +1,24 @@
-"""Quality gate: scores a trained model on the rows held out, beside a constant answer and `stable`."""
+"""Quality gate: score a trained model on the holdout, beside the baseline and the stable model."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import ConfigModel, Settings
+from ai_workflow.config.settings import ConfigModel, Metric, Settings
 from ai_workflow.datasets import fingerprint, partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import baseline, champion, evaluation_warnings, model_card, plots, scores
 from ai_workflow.evaluation.baseline import Comparison
+from ai_workflow.evaluation.champion import ChampionOptions
 from ai_workflow.features import transform
 from ai_workflow.registry import golden_rows
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
-from ai_workflow.storage.store import Store
+from ai_workflow.storage.store import FileRecord, Store
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 from ai_workflow.training import protocol
@@ -25,185 +26,227 @@ from ai_workflow.training import protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from ai_workflow.evaluation.report import EvaluationReport, GateReport, Scores, StableScores, TrainingSummary
+    from ai_workflow.features.spec import FeatureSpec
+    from ai_workflow.stages.feature_engineering import FeatureData
+    from ai_workflow.stages.preprocessor import CleanData
+    from ai_workflow.stages.trainer import TrainedModel
+
 FOLDER = f"{partitions.FOLDER}/evaluated"
-_PLOTTED = 2_000
-_REMEDY = (
+_MAX_PLOTTED_ROWS = 2_000
+_BASELINE_REMEDY = (
     "Give columns that say more about the target, or more rows; evaluate.beat_baseline: false lets such a model pass. "
 )
-# All answers of the holdout are held at once; the rows themselves are read in slices.
-_LESS_HELD = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
+# The predictions for the whole holdout are in memory at once; the rows are read in slices.
+_MEMORY_REMEDY = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
 
 
-class Gate(ConfigModel):
-    """Conditions for a candidate: beats a constant answer, reaches `minimum`, is within `tolerance` of `stable`.
+class QualityGate(ConfigModel):
+    """Conditions for a candidate: better than the baseline, at least `minimum`, within `tolerance` of `stable`.
 
-    For an error (log_loss, mae, rmse) `minimum` is the largest value that passes.
+    For an error metric (log_loss, mae, rmse) `minimum` is the largest value that passes.
     """
 
-    metric: str
+    metric: Metric
     minimum: float | None
     tolerance: float
     beat_baseline: bool = True
 
     @classmethod
-    def of(cls, settings: Settings) -> Gate:
-        """Return the gate that the settings describe."""
-        chosen = settings.evaluate
+    def of(cls, settings: Settings) -> QualityGate:
+        """Return the quality gate of the settings."""
+        options = settings.evaluate
         return cls(
             metric=settings.metric,
-            minimum=chosen.minimum,
-            tolerance=chosen.tolerance,
-            beat_baseline=chosen.beat_baseline,
+            minimum=options.minimum,
+            tolerance=options.tolerance,
+            beat_baseline=options.beat_baseline,
         )
+
+
+class MetricValue(TypedDict, total=False):
+    """Value of the metric that the gate uses, under the name of the metric."""
+
+    accuracy: float | None
+    auc: float | None
+    log_loss: float | None
+    mae: float | None
+    rmse: float | None
+    r2: float | None
+
+
+class EvaluationResult(MetricValue):
+    """Result of `evaluate`: references to report, card, plots and golden rows, by file name."""
+
+    fingerprint: str
+    files: dict[str, FileRecord]
+    message: str
 
 
 @stage("evaluator")
 def evaluate(
     store: Store,
-    clean: dict[str, Any],
-    featured: dict[str, Any],
-    trained: dict[str, Any],
-    gate: Gate,
-    against: champion.Rival,
-) -> dict[str, Any]:
-    """Score the model on the holdout, write the report, the card, the plots and golden rows, and return references.
+    clean: CleanData,
+    featured: FeatureData,
+    trained: TrainedModel,
+    gate: QualityGate,
+    champion_options: ChampionOptions,
+) -> EvaluationResult:
+    """Score the model on the holdout, and write the report, the card, the plots and the golden rows.
 
     Raises:
-        StageError: the gate refuses the model, after the report and the card are written; or an answer is not finite.
+        StageError: the gate rejects the model, after the report and the card are written; or a prediction is not
+            finite.
         StoreError: the model or a partition is missing or damaged.
     """
     spec = read_spec(store, featured)
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = protocol.load(trained["kind"], model)
-    made = Dataset.load(store, featured)
-    y, answers = memory_pressure.with_smaller_batches(
-        partial(_holdout, store, made, spec, predict), made.largest, remedy=_LESS_HELD
+    features = Dataset.load(store, featured)
+    y, predictions = memory_pressure.with_smaller_batches(
+        partial(_predict_holdout, store, features, spec, predict), features.largest, remedy=_MEMORY_REMEDY
     )
-    found = scores.of(y, answers, spec)
-    stable = champion.score(store, Dataset.load(store, clean), spec, against) if against.version else None
-    compared = baseline.compare(gate.metric, y, answers, spec)
-    passed, verdict = judge(found, gate, stable, compared)
-    report = {
-        **_about(spec, clean, featured, trained),
-        "scores": found,
-        "baseline": scores.baseline(y, spec),
+    candidate = scores.compute(y, predictions, spec)
+    stable = (
+        champion.score(store, Dataset.load(store, clean), spec, champion_options) if champion_options.version else None
+    )
+    comparison = baseline.compare(gate.metric, y, predictions, spec)
+    passed, verdict = judge(candidate, gate, stable, comparison)
+    report: EvaluationReport = {
+        **_summary(spec, clean, featured, trained),
+        "scores": candidate,
+        "baseline": scores.baseline_scores(y, spec),
         "stable": stable,
-        "gate": {**gate.model_dump(), **_judged(passed, verdict, compared)},
+        "gate": _gate_report(gate, comparison, passed=passed, verdict=verdict),
         "holdout_rows": len(y),
         "importance": protocol.importance(trained["kind"], model, transform.names(spec)),
-        "sample": _sample(y, answers) if spec["classes"] is None else [],
+        "sample": _sample(y, predictions) if spec["classes"] is None else [],
+        "warnings": [],
+        "plots": [],
     }
-    report["warnings"] = evaluation_warnings.of(report)
-    chosen = _golden(store, clean, spec, predict)
-    refs = _write(store, fingerprint.of("evaluated", clean, featured, trained, gate, against), report, chosen)
+    report["warnings"] = evaluation_warnings.find(report)
+    golden = _golden(store, clean, spec, predict)
+    key = fingerprint.of("evaluated", clean, featured, trained, gate, champion_options)
+    refs = _write(store, key, report, golden)
     for text in report["warnings"]:
         log.warning("%s", text)
     if not passed:
-        raise _refused(verdict, store.url(refs["card.md"]["path"]), beats_baseline=compared.beats)
-    value = found[gate.metric]
-    message = f"{gate.metric} {scores.shown(value)} on {len(y)} rows held out: {verdict}"
+        raise _rejection(verdict, store.url(refs["card.md"]["path"]), beats_baseline=comparison.beats)
+    value: MetricValue = {}
+    value[gate.metric] = candidate[gate.metric]
+    message = f"{gate.metric} {scores.format_score(candidate[gate.metric])} on {len(y)} rows held out: {verdict}"
     log.info(message)
-    return {"fingerprint": fingerprint.of(trained, found, gate), "files": refs, gate.metric: value, "message": message}
+    return {"fingerprint": fingerprint.of(trained, candidate, gate), "files": refs, **value, "message": message}
 
 
-def _golden(store: Store, clean: dict[str, Any], spec: dict[str, Any], predict: Any) -> Any:
-    """Return golden rows of the clean data, with the answers of the model."""
-    cleaned = Dataset.load(store, clean)
-    choose = partial(golden_rows.choose, store, cleaned, spec, predict)
-    return memory_pressure.with_smaller_batches(choose, cleaned.largest, remedy=_LESS_HELD)
+def _golden(store: Store, clean: CleanData, spec: FeatureSpec, predict: protocol.Predict) -> dict[str, Any]:
+    """Return golden rows of the clean data, with the predictions of the model."""
+    dataset = Dataset.load(store, clean)
+    choose = partial(golden_rows.choose, store, dataset, spec, predict)
+    return memory_pressure.with_smaller_batches(choose, dataset.largest, remedy=_MEMORY_REMEDY)
 
 
-def _refused(verdict: str, card: str, *, beats_baseline: bool) -> StageError:
-    remedy = "Nothing is published" if beats_baseline else f"{_REMEDY}Nothing is published"
-    return StageError(f"the gate refuses the model: {verdict}; its card is {card}", remedy)
+def _rejection(verdict: str, card: str, *, beats_baseline: bool) -> StageError:
+    remedy = "Nothing is published" if beats_baseline else f"{_BASELINE_REMEDY}Nothing is published"
+    return StageError(f"the gate rejects the model: {verdict}; its card is {card}", remedy)
 
 
-def _judged(passed: bool, verdict: str, compared: Comparison) -> dict[str, Any]:
-    return {"passed": passed, "verdict": verdict, "baseline": compared.value, "beats_baseline": compared.beats}
+def _gate_report(gate: QualityGate, comparison: Comparison, *, passed: bool, verdict: str) -> GateReport:
+    return {
+        "metric": gate.metric,
+        "minimum": gate.minimum,
+        "tolerance": gate.tolerance,
+        "beat_baseline": gate.beat_baseline,
+        "passed": passed,
+        "verdict": verdict,
+        "baseline": comparison.value,
+        "beats_baseline": comparison.beats,
+    }
 
 
-def _sample(y: Any, answers: Any) -> list[list[float]]:
+def _sample(y: np.ndarray, predictions: np.ndarray) -> list[tuple[float, float]]:
     """Return the first labels of the holdout with their predictions, for the plot of a regression."""
-    return [[float(a), float(b)] for a, b in zip(y[:_PLOTTED], answers[:_PLOTTED], strict=True)]
+    pairs = zip(y[:_MAX_PLOTTED_ROWS], predictions[:_MAX_PLOTTED_ROWS], strict=True)
+    return [(float(label), float(prediction)) for label, prediction in pairs]
 
 
 def judge(
-    found: dict[str, Any], gate: Gate, stable: dict[str, Any] | None, compared: Comparison | None = None
+    candidate: Scores, gate: QualityGate, stable: StableScores | None, comparison: Comparison | None = None
 ) -> tuple[bool, str]:
-    """Return whether the scores pass the gate, and why.
+    """Return whether the scores of the candidate pass the gate, and why.
 
     Args:
-        found: scores of the candidate.
+        candidate: scores of the candidate.
         gate: the conditions.
         stable: version and scores of the champion; None if there is none.
-        compared: the comparison with the constant answer; None if there is none.
+        comparison: the comparison with the baseline; None if there is none.
     """
-    value = found[gate.metric]
+    value = candidate[gate.metric]
     if value is None:
         return False, (
             f"{gate.metric} cannot be computed: the holdout has one class, or one value, only, or values so large "
             "that it overflows"
         )
-    if compared and gate.beat_baseline and not compared.beats:
-        return False, f"{compared.reason(value)} (evaluate.beat_baseline)"
+    if comparison and gate.beat_baseline and not comparison.beats:
+        return False, f"{comparison.reason(value)} (evaluate.beat_baseline)"
     sign = 1 if scores.HIGHER_IS_BETTER[gate.metric] else -1
     if gate.minimum is not None and sign * value < sign * gate.minimum:
         side = "below the minimum" if sign > 0 else "above the most allowed"
-        return False, f"{gate.metric} {scores.shown(value)} is {side} {gate.minimum:g} (evaluate.minimum)"
-    before = stable["scores"].get(gate.metric) if stable else None
-    if stable and before is not None and sign * value < sign * before - gate.tolerance:
+        return False, f"{gate.metric} {scores.format_score(value)} is {side} {gate.minimum:g} (evaluate.minimum)"
+    stable_value = stable["scores"].get(gate.metric) if stable else None
+    if stable is None or stable_value is None:
+        return True, f"passes{_baseline_text(comparison, value)}"
+    if sign * value < sign * stable_value - gate.tolerance:
         return False, (
-            f"{gate.metric} {scores.shown(value)} is worse than that of stable {stable['version']}, "
-            f"{scores.shown(before)}, by more than {gate.tolerance:g} (evaluate.tolerance)"
+            f"{gate.metric} {scores.format_score(value)} is worse than that of stable {stable['version']}, "
+            f"{scores.format_score(stable_value)}, by more than {gate.tolerance:g} (evaluate.tolerance)"
         )
-    against = f", stable {stable['version']} has {scores.shown(before)}" if stable and before is not None else ""
-    return True, f"passes{_beside(compared, value)}{against}"
+    stable_text = f", stable {stable['version']} has {scores.format_score(stable_value)}"
+    return True, f"passes{_baseline_text(comparison, value)}{stable_text}"
 
 
-def _beside(compared: Comparison | None, value: float) -> str:
-    if compared is None:
+def _baseline_text(comparison: Comparison | None, value: float) -> str:
+    if comparison is None:
         return ""
-    if compared.beats:
-        return f", the constant answer has {scores.shown(compared.value)}"
-    return f", although {compared.reason(value)} (evaluate.beat_baseline: false)"
+    if comparison.beats:
+        return f", the baseline has {scores.format_score(comparison.value)}"
+    return f", although {comparison.reason(value)} (evaluate.beat_baseline: false)"
 
 
-def _holdout(
-    store: Store, dataset: Dataset, spec: dict[str, Any], predict: protocol.Predict, rows: int
+def _predict_holdout(
+    store: Store, dataset: Dataset, spec: FeatureSpec, predict: protocol.Predict, rows_at_once: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and predictions of the rows held out."""
     import numpy as np
 
-    names, truths, answers = transform.names(spec), [], []
-    for _, frame in partitions.frames(store, dataset, [TARGET, HOLDOUT, *names], rows):
-        held = frame[frame[HOLDOUT]]
-        if len(held):
-            truths.append(held[TARGET].to_numpy("float64"))
-            answers.append(predict(held[names].to_numpy("float32")))
-    found = np.concatenate(answers)
-    if wrong := int((~np.isfinite(found.reshape(len(found), -1))).any(axis=1).sum()):
+    names = transform.names(spec)
+    labels = []
+    outputs = []
+    for _, frame in partitions.frames(store, dataset, [TARGET, HOLDOUT, *names], rows_at_once):
+        held_out = frame[frame[HOLDOUT]]
+        if len(held_out):
+            labels.append(held_out[TARGET].to_numpy("float64"))
+            outputs.append(predict(held_out[names].to_numpy("float32")))
+    predictions = np.concatenate(outputs)
+    is_finite = np.isfinite(predictions.reshape(len(predictions), -1)).all(axis=1)
+    if not is_finite.all():
         raise StageError(
-            f"the model's answers to {wrong} of {len(found)} rows held out are not finite numbers",
+            f"the model's predictions for {int((~is_finite).sum())} of {len(predictions)} rows held out are not finite",
             "Lower the learning rate in trainer.params, or scale the target and the columns down",
         )
-    return np.concatenate(truths), found
+    return np.concatenate(labels), predictions
 
 
-def _about(
-    spec: dict[str, Any], clean: dict[str, Any], featured: dict[str, Any], trained: dict[str, Any]
-) -> dict[str, Any]:
-    parting = spec["split"]
-    by = (
-        f"the rows from {parting['cutoff']} on"
-        if parting["cutoff"]
-        else f"{parting['holdout']:.0%} by the hash of the id"
-    )
+def _summary(spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained: TrainedModel) -> TrainingSummary:
+    rule = spec["split"]
+    holdout = f"the rows from {rule['cutoff']} on" if rule["cutoff"] else f"{rule['holdout']:.0%} by the hash of the id"
     return {
         "pipeline": spec["pipeline"],
         "task": spec["task"],
         "target": spec["target"],
         "classes": spec["classes"],
-        "holdout": by,
+        "holdout": holdout,
         "kind": trained["kind"],
         "library": trained["library"],
         "steps": trained["steps"],
@@ -219,10 +262,9 @@ def _about(
     }
 
 
-def _write(store: Store, key: str, report: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    drawn = plots.draw(report)
-    report["plots"] = sorted(drawn)
-    texts = {"report.json": report, "golden.json": chosen}
-    files = {name: json_text.document(body) for name, body in texts.items()}
-    files |= {"card.md": model_card.render(report).encode(), **drawn}
+def _write(store: Store, key: str, report: EvaluationReport, golden: dict[str, Any]) -> dict[str, FileRecord]:
+    svgs = plots.draw(report)
+    report["plots"] = sorted(svgs)
+    files = {"report.json": json_text.document(report), "golden.json": json_text.document(golden)}
+    files |= {"card.md": model_card.render(report).encode(), **svgs}
     return {name: store.write(f"{FOLDER}/{key}/{name}", data).to_json() for name, data in sorted(files.items())}

@@ -1,14 +1,13 @@
-"""Scores rows with a published version, partition by partition, in a process that cannot take the run along."""
+"""Batch inference: score rows with a published version, in a model process whose crash does not end the run."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ai_workflow.config.settings import ConfigModel
 from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import fingerprint, parquet, partitions
-from ai_workflow.datasets.partitions import ID, ROW, Dataset, Partition
+from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.errors import BrokenVersionError, StoreError
 from ai_workflow.features import transform
 from ai_workflow.inference import prediction_columns
@@ -27,11 +26,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from ai_workflow.features.spec import FeatureSpec
+    from ai_workflow.stages.feature_engineering import FeatureData
+
 log = logger("inference")
 
 
-class Scoring(ConfigModel):
-    """Which version answers, and how it is asked."""
+class InferenceOptions(ConfigModel):
+    """The version that predicts, its batch size and its timeout."""
 
     version: str
     folder: str
@@ -39,41 +41,49 @@ class Scoring(ConfigModel):
     timeout: Annotated[float, NOT_IN_KEY]
 
 
+class ScoredData(DatasetRecord):
+    """Result of `predict`: the predictions and the version that made them."""
+
+    version: str
+    message: str
+
+
 @stage("inference")
-def predict(store: Store, featured: dict[str, Any], scoring: Scoring) -> dict[str, Any]:
+def predict(store: Store, featured: FeatureData, options: InferenceOptions) -> ScoredData:
     """Score all rows: prediction_id, id, row, source, prediction, score, model_version, trace_id.
 
     `score` is the probability of the predicted class, or the predicted value itself. The id column under its own name
-    and `probability_<class>` are stored as well, as `prediction_columns` has them. A prediction_id is the same whenever
-    the same version answers for the same row of the same data, so that a label finds it.
+    and `probability_<class>` are stored as well, as `prediction_columns` names them. The prediction_id is a function of
+    version, data and row, so that labels can be joined to repeated runs.
 
     Raises:
-        BrokenVersionError: the model crashes, hangs, answers nonsense, or is damaged.
+        BrokenVersionError: the model crashes, hangs, returns invalid output, or is damaged.
         AiWorkflowError: there is no such version.
         StoreError: a partition is damaged.
     """
-    registry = Registry(store, scoring.folder)
-    spec, dataset = read_spec(store, featured), Dataset.load(store, featured)
-    done: list[Partition] = []
+    registry = Registry(store, options.folder)
+    spec = read_spec(store, featured)
+    dataset = Dataset.load(store, featured)
+    scored: list[Partition] = []
     try:
-        with registry.leased(scoring.version, "scoring") as version:
+        with registry.leased(options.version, "scoring") as version:
             data = read(registry, version, version.manifest["model_file"])
-            with ModelProcess(version.name, version.manifest["kind"], data, scoring.timeout) as process:
+            with ModelProcess(version.name, version.manifest["kind"], data, options.timeout) as process:
                 for number, part in enumerate(dataset.partitions, 1):
-                    done.append(_score(store, part, spec, process, scoring))
+                    scored.append(_score(store, part, spec, process, options))
                     progress.report(number, len(dataset.partitions), "partitions")
     except (memory_pressure.MemoryExhaustedError, MemoryError) as error:
-        # Another version may be smaller.
-        last = (
+        # A fallback version may need less memory.
+        exhausted = (
             error if isinstance(error, memory_pressure.MemoryExhaustedError) else memory_pressure.to_stage_error(error)
         )
-        raise BrokenVersionError(last.problem, last.remedy) from error
+        raise BrokenVersionError(exhausted.problem, exhausted.remedy) from error
     except ModelFailed as error:
         raise BrokenVersionError(
             str(error),
             "Check it with `ai-workflow models verify`; on a slow machine raise model.timeout",
         ) from error
-    result = Dataset("scored", tuple(done), {"model_version": version.name}).save(store)
+    result = Dataset("scored", tuple(scored), {"model_version": version.name}).save(store)
     message = f"{result['rows']} rows scored by {version.name}"
     log.info(message)
     return {**result, "version": version.name, "message": message}
@@ -89,42 +99,44 @@ def read(registry: Registry, version: Version, name: str) -> bytes:
         return registry.read(version, name)
     except StoreError as error:
         raise BrokenVersionError(
-            str(error), "`ai-workflow models verify` says what else is; publish another one"
+            str(error), "List all damaged files with `ai-workflow models verify`, or publish another version"
         ) from error
 
 
-def _score(store: Store, part: Partition, spec: dict[str, Any], process: ModelProcess, scoring: Scoring) -> Partition:
+def _score(
+    store: Store, part: Partition, spec: FeatureSpec, process: ModelProcess, options: InferenceOptions
+) -> Partition:
     code = fingerprint.code_version(__name__, *protocol.modules_of(process.kind))
-    key = fingerprint.of("scored", code, part.sha256, scoring, trace_context.current())
+    key = fingerprint.of("scored", code, part.sha256, options, trace_context.current())
 
-    def answered(frame: pd.DataFrame) -> pa.Table:
-        answers = _ask(process, frame, spec, scoring.batch_size)
-        return parquet.to_table(_to_frame(frame, answers, spec, part, scoring))
+    def to_table(frame: pd.DataFrame) -> pa.Table:
+        output = _predict_batches(process, frame, spec, options.batch_size)
+        return parquet.to_table(_to_frame(frame, output, spec, part, options))
 
-    def compute(stem: str) -> dict[str, Any]:
-        def scored(rows: int) -> Partition:
-            tables = map(answered, partitions.slices(store, part, rows))
+    def compute(stem: str) -> PartitionRecord:
+        def write(rows: int) -> Partition:
+            tables = map(to_table, partitions.slices(store, part, rows))
             return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
 
-        return asdict(memory_pressure.with_smaller_batches(scored, part.rows))
+        return memory_pressure.with_smaller_batches(write, part.rows).to_json()
 
     return Partition(**partitions.cached(store, "scored", key, compute))
 
 
-def _ask(process: ModelProcess, frame: pd.DataFrame, spec: dict[str, Any], size: int) -> np.ndarray:
+def _predict_batches(process: ModelProcess, frame: pd.DataFrame, spec: FeatureSpec, batch_size: int) -> np.ndarray:
     import numpy as np
 
     x = frame[transform.names(spec)].to_numpy("float32")
-    return np.concatenate([process.predict(x[start : start + size]) for start in range(0, len(x), size)])
+    return np.concatenate([process.predict(x[start : start + batch_size]) for start in range(0, len(x), batch_size)])
 
 
 def _to_frame(
-    frame: pd.DataFrame, answers: np.ndarray, spec: dict[str, Any], part: Partition, scoring: Scoring
+    frame: pd.DataFrame, output: np.ndarray, spec: FeatureSpec, part: Partition, options: InferenceOptions
 ) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    stem = fingerprint.of(scoring.version, part.sha256)
+    stem = fingerprint.of(options.version, part.sha256)
     columns: dict[str, Any] = {
         "prediction_id": [f"{stem}-{row}" for row in frame[ROW]],
         "id": frame[ID],
@@ -133,11 +145,11 @@ def _to_frame(
         "source": part.source,
     }
     if spec["classes"] is None:
-        columns |= {"prediction": answers, "score": answers}
+        columns |= {"prediction": output, "score": output}
     else:
         columns |= {
-            "prediction": np.array(spec["classes"], dtype=object)[answers.argmax(axis=1)],
-            "score": answers.max(axis=1),
-            **dict(zip(prediction_columns.of_classes(spec["classes"]), answers.T.astype("float64"), strict=False)),
+            "prediction": np.array(spec["classes"], dtype=object)[output.argmax(axis=1)],
+            "score": output.max(axis=1),
+            **dict(zip(prediction_columns.of_classes(spec["classes"]), output.T.astype("float64"), strict=False)),
         }
-    return pd.DataFrame({**columns, "model_version": scoring.version, "trace_id": trace_context.current()})
+    return pd.DataFrame({**columns, "model_version": options.version, "trace_id": trace_context.current()})

@@ -1,4 +1,4 @@
-"""Parts labels and predictions so that those that belong together come to lie together, whatever holds them."""
+"""Inputs of the label join: labels and predictions, hash-partitioned by key for an out-of-core join."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ai_workflow.inference.stored_predictions import BATCH, Batch, Predictions
 from ai_workflow.quality import label_join, labels
 from ai_workflow.quality.label_reader import LabelReader
 from ai_workflow.quality.label_store import Ledger
-from ai_workflow.quality.recent_predictions import Latest
+from ai_workflow.quality.recent_predictions import RecentPredictions
 from ai_workflow.registry.registry import Registry
 from ai_workflow.runtime import cancellation, progress
 from ai_workflow.storage.store import Store
@@ -26,23 +26,27 @@ from ai_workflow.telemetry.logs import logger
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ai_workflow.features.spec import FeatureSpec
 
 log = logger("label_joiner")
 
 
-class Labelling(ConfigModel):
-    """Whose labels are joined, and how they are judged; `by_row`: a label names its row, not its prediction."""
+class LabelJoinerOptions(ConfigModel):
+    """The pipeline whose labels are joined, and how they are read and evaluated.
+
+    With `by_row`, a label names the id of a row and not the id of a prediction.
+    """
 
     pipeline: str
     is_number: bool
     by_row: bool
     evaluation: Evaluation
-    # Where versions are, whose rules labels are read by; empty: labels are text as it stands.
+    # Folder of the versions whose specs define how labels are read; if empty, a label is read as text.
     models: str = ""
 
     @classmethod
-    def of(cls, settings: Settings) -> Labelling:
-        """Return what the settings say."""
+    def of(cls, settings: Settings) -> LabelJoinerOptions:
+        """Return the options of the settings."""
         return cls(
             pipeline=settings.pipeline,
             is_number=settings.task == "regression",
@@ -52,131 +56,145 @@ class Labelling(ConfigModel):
         )
 
 
-class Intake:
+class JoinInputs:
     """Labels and predictions of one pipeline in buckets, by prediction_id.
 
     Args:
-        store: where predictions are.
-        asked: whose labels.
-        ledger: what is known already.
+        store: has the predictions.
+        options: the pipeline and its settings.
+        label_store: labels and matches of earlier joins.
         loaded: the table of labels, if there is one.
-        since: files of predictions that were written before then are left closed; None: none is.
+        since: files of predictions that were written before this timestamp are not read; None: all are read.
         stack: closes the buckets.
     """
 
     def __init__(
         self,
         store: Store,
-        asked: Labelling,
-        ledger: Ledger,
+        options: LabelJoinerOptions,
+        label_store: Ledger,
         loaded: Dataset | None,
         since: float | None,
         stack: ExitStack,
     ) -> None:
-        self._store, self._asked, self._ledger, self._loaded = store, asked, ledger, loaded
-        self._predictions = Predictions(store, asked.pipeline)
+        self._store = store
+        self._options = options
+        self._label_store = label_store
+        self._loaded = loaded
+        self._predictions = Predictions(store, options.pipeline)
         self.parts = list(self._predictions.parts(since))
-        rows = max(ledger.rows + (loaded.rows if loaded else 0), sum(part["rows"] for _, part in self.parts))
-        schemas = label_join.label_schema(), label_join.match_schema(), label_join.label_schema(), _row_schema()
-        made = (stack.enter_context(SpillPartitions(schema, partition_count(rows))) for schema in schemas)
-        self.told, self.predicted, self._by_row, self._rows = made
-        self._marks, self._row_marks = BloomFilter(), BloomFilter()
-        self._reader = _reader(store, asked)
+        label_rows = label_store.rows + (loaded.rows if loaded else 0)
+        count = partition_count(max(label_rows, sum(part["rows"] for _, part in self.parts)))
+        self.labels = stack.enter_context(SpillPartitions(label_join.label_schema(), count))
+        self.predictions = stack.enter_context(SpillPartitions(label_join.match_schema(), count))
+        # Labels by row id, and the prediction ids of these rows.
+        self._row_labels = stack.enter_context(SpillPartitions(label_join.label_schema(), count))
+        self._row_keys = stack.enter_context(SpillPartitions(_row_schema(), count))
+        # Filters of the predictions that may have a label.
+        self._key_filter = BloomFilter()
+        self._row_filter = BloomFilter()
+        self._reader = _reader(store, options)
         self.rejects = labels.Rejects()
-        self.latest: dict[str, Latest] = {version: Latest(asked.evaluation.drift_rows) for version, _ in self.parts}
+        drift_rows = options.evaluation.drift_rows
+        self.recent = {version: RecentPredictions(drift_rows) for version, _ in self.parts}
 
-    def take(self) -> None:
-        """Take all labels, then the predictions that they may be of.
+    def read(self) -> None:
+        """Read all labels, then the predictions that may have one of them.
 
         Raises:
-            StageError: a label cannot be read, said with file and row; or the disk for temporary files is full.
-            StoreError: what is kept of earlier labels is damaged.
+            StageError: a label cannot be read (the text names file and row), or the disk for temporary files is full.
+            StoreError: the stored labels are damaged.
         """
-        for table in self._ledger.labels():
-            self._tell(self._known(table), is_kept=True)
-        for table in self._ledger.sent():
-            self._tell(self._known(table))
-        into, marks = (self._by_row, self._row_marks) if self._asked.by_row else (self.told, self._marks)
-        start = 0
-        for table in self._from_source():
-            self._tell(table, start=start, into=into, marks=marks)
-            start += table.num_rows
-        for table in self._ledger.matches():
-            self.predicted.add(_with(table, kept=True))
+        for table in self._label_store.labels():
+            self._add_labels(self._readable(table), is_kept=True)
+        for table in self._label_store.sent():
+            self._add_labels(self._readable(table))
+        self._read_source()
+        for table in self._label_store.matches():
+            self.predictions.add(_with_columns(table, kept=True))
         for number, (version, part) in enumerate(self.parts, 1):
             cancellation.check()
             for batch in self._predictions.batches(version, part):
-                self._take_predictions(batch)
+                self._add_predictions(batch)
             progress.report(number, len(self.parts), "files of predictions")
-        if self._asked.by_row:
-            self._translate()
+        if self._options.by_row:
+            self._expand_row_labels()
 
-    def _known(self, table: pa.Table) -> pa.Table:
-        """Return the labels that are read as they are by the rules of today's versions; others are rejected."""
+    def _readable(self, table: pa.Table) -> pa.Table:
+        """Return the labels that the current versions can read; count the others as rejected."""
         import pyarrow as pa
 
-        if self._asked.is_number:
+        if self._options.is_number:
             return table
         keys = table["key"]
-        read, rejects = labels.read_all(
-            table["label"].to_pandas(), self._reader, lambda place: f"prediction {keys[place]}"
-        )
+        read, rejects = labels.read_all(table["label"].to_pandas(), self._reader, lambda row: f"prediction {keys[row]}")
         self.rejects += rejects
-        place = table.schema.get_field_index("label")
         texts = pa.array(read.where(read.notna(), None), pa.string())
-        return table.set_column(place, "label", texts).filter(texts.is_valid())
+        return table.set_column(table.schema.get_field_index("label"), "label", texts).filter(texts.is_valid())
 
-    def _from_source(self) -> Iterator[pa.Table]:
+    def _read_source(self) -> None:
+        buckets, keys = self.labels, self._key_filter
+        if self._options.by_row:
+            buckets, keys = self._row_labels, self._row_filter
+        start = 0
+        for table in self._source_tables():
+            self._add_labels(table, start=start, buckets=buckets, keys=keys)
+            start += table.num_rows
+
+    def _source_tables(self) -> Iterator[pa.Table]:
         if self._loaded is None:
             return
-        e = self._asked.evaluation
-        columns = labels.Columns(e.id, e.label, e.time, self._asked.is_number)
-        columns.check([each["name"] for each in self._loaded.info["columns"]], self._loaded.partitions[0].source)
+        e = self._options.evaluation
+        columns = labels.Columns(e.id, e.label, e.time, self._options.is_number)
+        present = [column["name"] for column in self._loaded.info["columns"]]
+        columns.check(present, self._loaded.partitions[0].source)
         names = [partitions.ROW, *dict.fromkeys(name for name in (e.id, e.label, e.time) if name is not None)]
         for part, frame in partitions.frames(self._store, self._loaded, names, BATCH):
             table, rejects = labels.of_frame(frame, columns, part.source, self._reader)
             self.rejects += rejects
             yield table
 
-    def _tell(
-        self, table: pa.Table, *, is_kept: bool = False, start: int = 0, into: SpillPartitions | None = None,
-        marks: BloomFilter | None = None,
+    def _add_labels(
+        self, table: pa.Table, *, is_kept: bool = False, start: int = 0, buckets: SpillPartitions | None = None,
+        keys: BloomFilter | None = None,
     ) -> None:  # fmt: skip
         hashed = hash_keys(table["key"])
-        (marks or self._marks).add(hashed)
+        (keys or self._key_filter).add(hashed)
         order = range(start, start + table.num_rows)
-        (into or self.told).add(_with(table, kept=is_kept, order=order), hashed)
+        (buckets or self.labels).add(_with_columns(table, kept=is_kept, order=order), hashed)
 
-    def _take_predictions(self, batch: Batch) -> None:
+    def _add_predictions(self, batch: Batch) -> None:
         hashed = hash_keys(batch.table["key"])
-        self.latest[batch.version].add(batch.table, hashed, batch.path, batch.start)
-        wanted = self._marks.may_hold(hashed)
-        if self._asked.by_row:
-            of_rows = hash_keys(batch.table["id"].fill_null(""))
-            by_row = self._row_marks.may_hold(of_rows)
-            self._rows.add(batch.table.select(["id", "key"]).filter(by_row), of_rows[by_row])
-            wanted |= by_row
-        self.predicted.add(_with(batch.table.filter(wanted), kept=False), hashed[wanted])
+        self.recent[batch.version].add(batch.table, hashed, batch.path, batch.start)
+        may_match = self._key_filter.may_hold(hashed)
+        if self._options.by_row:
+            hashed_rows = hash_keys(batch.table["id"].fill_null(""))
+            by_row = self._row_filter.may_hold(hashed_rows)
+            self._row_keys.add(batch.table.select(["id", "key"]).filter(by_row), hashed_rows[by_row])
+            may_match |= by_row
+        self.predictions.add(_with_columns(batch.table.filter(may_match), kept=False), hashed[may_match])
 
-    def _translate(self) -> None:
-        """Make of each label of a row the labels of all predictions of that row."""
+    def _expand_row_labels(self) -> None:
+        """Replace each label of a row by labels of all predictions of this row."""
         import pyarrow as pa
 
-        for number in range(self._by_row.count):
-            told, rows = self._by_row.read(number).to_pandas(), self._rows.read(number).to_pandas()
-            found = told.rename(columns={"key": "id"}).merge(rows, on="id").sort_values(label_join.ORDER)
-            self.told.add(pa.Table.from_pandas(found, preserve_index=False))
+        for number in range(self._row_labels.count):
+            row_labels = self._row_labels.read(number).to_pandas().rename(columns={"key": "id"})
+            row_keys = self._row_keys.read(number).to_pandas()
+            expanded = row_labels.merge(row_keys, on="id").sort_values(label_join.ORDER)
+            self.labels.add(pa.Table.from_pandas(expanded, preserve_index=False))
 
 
-def _reader(store: Store, asked: Labelling) -> LabelReader:
-    """Return the reader of labels by all versions that are published, the newest first."""
-    registry, specs = Registry(store, asked.models), []
-    for name in reversed(registry.versions()) if asked.models else ():
+def _reader(store: Store, options: LabelJoinerOptions) -> LabelReader:
+    """Return the label reader of all published versions, the newest first."""
+    registry = Registry(store, options.models)
+    specs: list[FeatureSpec] = []
+    for name in reversed(registry.versions()) if options.models else ():
         try:
             specs.append(json.loads(registry.read(registry.get(name), "features.json")))
         except (AiWorkflowError, ValueError) as error:
             log.warning("labels are read without the classes of %s: %s", name, error)
-    return LabelReader(specs, is_number=asked.is_number)
+    return LabelReader(specs, is_number=options.is_number)
 
 
 def _row_schema() -> pa.Schema:
@@ -185,12 +203,12 @@ def _row_schema() -> pa.Schema:
     return pa.schema([("id", pa.string()), ("key", pa.string())])
 
 
-def _with(table: pa.Table, **columns: Any) -> pa.Table:
-    """Return a table with more columns, each one value or as many as there are rows."""
+def _with_columns(table: pa.Table, **columns: Any) -> pa.Table:
+    """Return a table with added columns, each a constant or a sequence with a value for each row."""
     import pyarrow as pa
 
     for name, value in columns.items():
-        is_one = isinstance(value, bool)
-        values = pa.repeat(pa.scalar(value), table.num_rows) if is_one else pa.array(value, pa.int64())
+        is_constant = isinstance(value, bool)
+        values = pa.repeat(pa.scalar(value), table.num_rows) if is_constant else pa.array(value, pa.int64())
         table = table.append_column(name, values)
     return table

@@ -1,28 +1,26 @@
-"""Joins labels to predictions whenever they arrive, keeps what it found, and says how good each version has been."""
+"""Label join stage: join labels to predictions, store the matches, and compute the performance of each version."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.config.settings import Database
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.datasets import fingerprint, partitions
-from ai_workflow.datasets.partitions import Dataset
+from ai_workflow.datasets.partitions import Dataset, PartitionRecord
 from ai_workflow.datasets.spill import SpillPartitions
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.inference.stored_predictions import DEFAULT
 from ai_workflow.quality import label_join, label_store, labels
 from ai_workflow.quality.label_store import Ledger
-from ai_workflow.quality.performance import Standing
+from ai_workflow.quality.performance import PerformanceWindow, VersionPerformance
 from ai_workflow.runtime import cancellation
 from ai_workflow.secret_values import Fetch
 from ai_workflow.stage_names import stage
 from ai_workflow.stages import data_loader
-from ai_workflow.stages.label_intake import Intake, Labelling
+from ai_workflow.stages.label_intake import JoinInputs, LabelJoinerOptions
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
@@ -30,152 +28,190 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_DAY = 86_400
+_DAY_SECONDS = 86_400
 log = logger("label_joiner")
+
+
+class JoinSummary(TypedDict):
+    """Performance of each version, and counts: `rows` predictions have a label."""
+
+    standings: dict[str, VersionPerformance]
+    rows: int
+    waiting: int
+    repeated: int
+    contradicting: int
+    new: int
+    rejected: int
+    message: str
+
+
+class LabelJoinResult(JoinSummary):
+    """Result of `join`; `latest` refers to the recent predictions of each version, the input of drift detection."""
+
+    latest: dict[str, PartitionRecord]
 
 
 @stage("label_joiner")
 def join(
     store: Store,
-    asked: Labelling,
+    options: LabelJoinerOptions,
     moment: float,
     database: Database | None = None,
     fetch_secret: Fetch | None = None,
-) -> dict[str, Any]:
-    """Join all labels to all predictions, and return the standing of each version, and its latest predictions.
+) -> LabelJoinResult:
+    """Join all labels to all predictions.
 
-    What is in memory is a batch of rows, then what belongs together in one bucket of about `buckets.ROWS` rows.
+    Memory holds one batch of rows, or one bucket of about `spill.ROWS` rows.
 
     Args:
-        store: where predictions and known labels are.
-        asked: whose labels, and how they are judged.
-        moment: now, in seconds since 1970; with the same moment the same comes out, however often it is done.
+        store: has the predictions and the stored labels.
+        options: the pipeline, and how its labels are evaluated.
+        moment: the current Unix timestamp; a repeated join with the same timestamp gives the same result.
         database: the address of a SQL source without `url`.
-        fetch_secret: gives the value of a named secret.
+        fetch_secret: returns the value of a named secret.
 
     Raises:
-        StageError: the labels cannot be read as they are, said with file and row; or a setting is missing.
-        StoreError: what is kept of earlier labels is damaged, or nothing can be written.
+        StageError: a label cannot be read (the text names file and row), or a setting is missing.
+        StoreError: the stored labels are damaged, or a file cannot be written.
         TransientError: the source of the labels cannot be reached.
     """
-    loaded = _loaded(store, asked.evaluation, database, fetch_secret)
-    ledger = Ledger(store, asked.pipeline)
+    loaded = _load_labels(store, options.evaluation, database, fetch_secret)
+    ledger = Ledger(store, options.pipeline)
     with ledger.locked(), ExitStack() as stack:
-        days = asked.evaluation.label_days
-        intake = Intake(store, asked, ledger, loaded, None if days is None else moment - days * _DAY, stack)
-        intake.take()
-        settled = _Settled(asked, moment, intake.latest, stack)
-        for number in range(intake.told.count):
+        days = options.evaluation.label_days
+        since = None if days is None else moment - days * _DAY_SECONDS
+        inputs = JoinInputs(store, options, ledger, loaded, since, stack)
+        inputs.read()
+        outcome = _JoinOutcome(options, moment, inputs.recent, stack)
+        for number in range(inputs.labels.count):
             cancellation.check()
-            told, predicted = intake.told.read(number).to_pandas(), intake.predicted.read(number).to_pandas()
-            settled.add(label_join.join(told, predicted, settled.now), is_all=ledger.is_scattered)
-        made_of = fingerprint.of(ledger.names, loaded and loaded.fingerprint, intake.parts)
-        fresh = settled.fresh()
-        if fresh or ledger.segments:
-            ledger.keep(made_of, fresh, is_all=ledger.is_scattered)
-        latest = _latest(store, f"{label_store.FOLDER}/{asked.pipeline}/latest", intake, moment)
-        result = settled.result(intake.rejects)
-    return {**result, "latest": latest}
+            bucket_labels = inputs.labels.read(number).to_pandas()
+            bucket_predictions = inputs.predictions.read(number).to_pandas()
+            joined = label_join.join(bucket_labels, bucket_predictions, outcome.now)
+            outcome.add(joined, is_all=ledger.is_scattered)
+        key = fingerprint.of(ledger.names, loaded and loaded.fingerprint, inputs.parts)
+        tables = outcome.tables()
+        if tables or ledger.segments:
+            ledger.keep(key, tables, is_all=ledger.is_scattered)
+        latest = _write_recent(store, f"{label_store.FOLDER}/{options.pipeline}/latest", inputs, moment)
+        summary = outcome.summary(inputs.rejects)
+    return {**summary, "latest": latest}
 
 
-def _latest(store: Store, folder: str, intake: Intake, moment: float) -> dict[str, Any]:
-    """Write down where the latest predictions of each version are, and let go of what was written a day before."""
+def _write_recent(store: Store, folder: str, inputs: JoinInputs, moment: float) -> dict[str, PartitionRecord]:
+    """Write the recent predictions of each version, and delete files that are older than a day."""
     for name in store.names(folder):
-        if int(name.partition("-")[0]) < (moment - _DAY) * 1000:
+        if int(name.partition("-")[0]) < (moment - _DAY_SECONDS) * 1000:
             store.remove(f"{folder}/{name}")
-    found = {}
-    for version in sorted(intake.latest.keys() - {DEFAULT}):
+    records = {}
+    for version in sorted(inputs.recent.keys() - {DEFAULT}):
         path = f"{folder}/{round(moment * 1000)}-{version}.parquet"
-        found[version] = asdict(partitions.write(store, path, intake.latest[version].table(), version))
-    return found
+        records[version] = partitions.write(store, path, inputs.recent[version].table(), version).to_json()
+    return records
 
 
-def _loaded(store: Store, asked: Evaluation, database: Database | None, fetch: Fetch | None) -> Dataset | None:
-    """Return the table of labels; None where there is none, or no label is in it yet."""
-    if asked.source is None:
+def _load_labels(
+    store: Store, evaluation: Evaluation, database: Database | None, fetch: Fetch | None
+) -> Dataset | None:
+    """Return the table of labels; None if there is no source, or it has no rows yet."""
+    if evaluation.source is None:
         return None
     try:
-        found = data_loader.load(store, asked.source, data_loader.inspect(asked.source), database, fetch)
+        inputs = data_loader.inspect(evaluation.source)
+        loaded = data_loader.load(store, evaluation.source, inputs, database, fetch)
     except EmptySourceError as error:
         log.info("no label yet: %s", error.problem)
         return None
-    return Dataset.load(store, found)
+    return Dataset.load(store, loaded)
 
 
-class _Settled:
-    """What has been found bucket by bucket: the standing of each version, what is new, and what must be said."""
+class _JoinOutcome:
+    """Results of the join, added bucket by bucket: performance of each version, new rows and counts."""
 
-    def __init__(self, asked: Labelling, moment: float, versions: Iterable[str], stack: ExitStack) -> None:
+    def __init__(self, options: LabelJoinerOptions, moment: float, versions: Iterable[str], stack: ExitStack) -> None:
         import pandas as pd
 
-        self._asked, self._moment = asked, moment
+        self._options = options
+        self._moment = moment
         self.now = pd.Timestamp(round(moment * labels.MICROSECONDS), unit="us")
-        self._standings: dict[str, Standing] = {}
+        self._windows: dict[str, PerformanceWindow] = {}
         for version in versions:
-            self._standing(version)
-        self._fresh = {
+            self._window(version)
+        self._new_rows = {
             kind: stack.enter_context(SpillPartitions(schema, 1))
             for kind, schema in (("labels", labels.schema()), ("matches", label_store.matches_schema()))
         }
-        self._counts = Counter(dict.fromkeys(("waiting", "repeated", "contradicting", "new"), 0))
+        self._waiting = self._repeated = self._contradicting = self._new = 0
         self._contradicted: list[str] = []
 
-    def add(self, found: label_join.Joined, *, is_all: bool) -> None:
-        """Count what was joined, and take what is new, or all of it."""
+    def add(self, joined: label_join.JoinedLabels, *, is_all: bool) -> None:
+        """Count the rows of one bucket, and collect its new rows, or all rows with `is_all`.
+
+        Raises:
+            StageError: the task is a regression, and `evaluation.tolerance` is not set.
+        """
         import pyarrow as pa
 
-        if self._asked.is_number and self._asked.evaluation.tolerance is None and len(found.facts):
+        if self._options.is_number and self._options.evaluation.tolerance is None and len(joined.facts):
             raise StageError(
-                "evaluation.tolerance is not set, so no answer of a regression is right or wrong",
-                "Set it to how far from its label an answer may be",
+                "evaluation.tolerance is not set, so no prediction of a regression is right or wrong",
+                "Set it to the largest difference from the label that counts as right",
             )
-        for version, rows in found.facts.groupby("version"):
-            self._standing(str(version)).add(rows)
-        for kind, frame in (("labels", found.labels), ("matches", found.matches)):
-            chosen = frame if is_all else _new(frame)
+        for version, rows in joined.facts.groupby("version"):
+            self._window(str(version)).add(rows)
+        for kind, frame in (("labels", joined.labels), ("matches", joined.matches)):
+            chosen = frame if is_all else _without_kept(frame)
             if len(chosen):
-                self._fresh[kind].add(pa.Table.from_pandas(chosen, preserve_index=False))
-        self._counts.update(
-            waiting=found.waiting,
-            repeated=found.repeated,
-            contradicting=len(found.contradicted),
-            new=len(_new(found.matches)),
-        )
-        self._contradicted = [*self._contradicted, *found.contradicted][:1]
+                self._new_rows[kind].add(pa.Table.from_pandas(chosen, preserve_index=False))
+        self._waiting += joined.waiting
+        self._repeated += joined.repeated
+        self._contradicting += len(joined.contradicted)
+        self._new += len(_without_kept(joined.matches))
+        self._contradicted = [*self._contradicted, *joined.contradicted][:1]
 
-    def fresh(self) -> dict[str, Iterable[pa.Table]]:
-        """Return what is to be kept, by its kind."""
-        return {kind: bucket.tables(0) for kind, bucket in self._fresh.items() if bucket.rows}
+    def tables(self) -> dict[str, Iterable[pa.Table]]:
+        """Return the collected rows by kind."""
+        return {kind: bucket.tables(0) for kind, bucket in self._new_rows.items() if bucket.rows}
 
-    def _standing(self, version: str) -> Standing:
-        e = self._asked.evaluation
-        if version not in self._standings:
-            since = None if e.days is None else round((self._moment - e.days * _DAY) * labels.MICROSECONDS)
-            self._standings[version] = Standing(e.window, since, e.tolerance if self._asked.is_number else None)
-        return self._standings[version]
+    def _window(self, version: str) -> PerformanceWindow:
+        e = self._options.evaluation
+        if version not in self._windows:
+            since = None if e.days is None else round((self._moment - e.days * _DAY_SECONDS) * labels.MICROSECONDS)
+            tolerance = e.tolerance if self._options.is_number else None
+            self._windows[version] = PerformanceWindow(e.window, since, tolerance)
+        return self._windows[version]
 
-    def result(self, rejects: labels.Rejects) -> dict[str, Any]:
-        """Return standings, counts and a message; `rejects` are labels that count for no prediction."""
-        minimum = self._asked.evaluation.minimum
-        standings = {name: one.describe(minimum, self._moment) for name, one in sorted(self._standings.items())}
-        labeled = sum(each["labeled_total"] for each in standings.values())
-        by_default = standings.pop(DEFAULT, {"labeled_total": 0})["labeled_total"]
-        message = f"{labeled} predictions have a label, {self._counts['new']} of them new"
-        for count, what in (
-            (by_default, "of the default response"),
-            (self._counts["contradicting"], "with labels that differ, the last of which counts"),
-            (self._counts["waiting"], "labels without a prediction yet"),
+    def summary(self, rejects: labels.Rejects) -> JoinSummary:
+        """Return performance, counts and a message, and log the message; `rejects` match no prediction."""
+        minimum = self._options.evaluation.minimum
+        standings = {name: window.describe(minimum, self._moment) for name, window in sorted(self._windows.items())}
+        labeled = sum(performance["labeled_total"] for performance in standings.values())
+        default = standings.pop(DEFAULT, None)
+        message = f"{labeled} predictions have a label, {self._new} of them new"
+        for count, text in (
+            (default["labeled_total"] if default else 0, "of the default response"),
+            (self._contradicting, "with labels that differ, the last of which counts"),
+            (self._waiting, "labels without a prediction yet"),
             (rejects.count, "labels rejected"),
         ):
-            message += f"; {count} {what}" if count else ""
+            message += f"; {count} {text}" if count else ""
         log.info(message)
         if self._contradicted:
             log.warning("labels differ, as those of %s; the last by time counts", self._contradicted[0])
         if rejects.count:
             log.warning("%d labels are rejected and count for no prediction; first: %s", rejects.count, rejects.first)
-        counts = {**self._counts, "rejected": rejects.count}
-        return {"standings": standings, "rows": labeled, **counts, "message": message}
+        return {
+            "standings": standings,
+            "rows": labeled,
+            "waiting": self._waiting,
+            "repeated": self._repeated,
+            "contradicting": self._contradicting,
+            "new": self._new,
+            "rejected": rejects.count,
+            "message": message,
+        }
 
 
-def _new(frame: pd.DataFrame) -> pd.DataFrame:
+def _without_kept(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that the label store does not have yet."""
     return frame[~frame[label_join.KEPT].astype(bool)]

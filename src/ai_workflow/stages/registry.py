@@ -1,10 +1,10 @@
-"""Publishes a model that passed the gate: one version with all that is needed to use it, judge it and trace it."""
+"""Publication stage: a model that passed the quality gate becomes the next version."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow import json_text
 from ai_workflow.config.settings import ConfigModel
@@ -14,51 +14,75 @@ from ai_workflow.registry import publication
 from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import read_spec
-from ai_workflow.storage.store import Store
+from ai_workflow.storage.store import FileChecksum, FileRecord, Store
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
+
+if TYPE_CHECKING:
+    from ai_workflow.evaluation.report import EvaluationReport
+    from ai_workflow.features.spec import FeatureSpec
+    from ai_workflow.registry.manifest import ModelFacts
+    from ai_workflow.stages.evaluator import EvaluationResult
+    from ai_workflow.stages.feature_engineering import FeatureData
+    from ai_workflow.stages.trainer import TrainedModel
 
 log = logger("registry")
 
 
-class Place(ConfigModel):
-    """Where versions are published."""
+class RegistryOptions(ConfigModel):
+    """The folder that versions are published in."""
 
     folder: str
 
 
+class PublishedVersion(TypedDict):
+    """Result of `publish`: the version and references to its files."""
+
+    fingerprint: str
+    version: str
+    folder: str
+    trace_id: str | None
+    message: str
+    manifest: FileChecksum
+    files: list[FileRecord]
+
+
 @stage("registry")
 def publish(
-    store: Store, featured: dict[str, Any], trained: dict[str, Any], evaluated: dict[str, Any], place: Place
-) -> dict[str, Any]:
-    """Publish model, feature spec, card and golden rows as the next version, and return its name and manifest.
+    store: Store,
+    featured: FeatureData,
+    trained: TrainedModel,
+    evaluated: EvaluationResult,
+    options: RegistryOptions,
+) -> PublishedVersion:
+    """Publish model, feature spec, card, plots and golden rows as the next version.
 
     Raises:
-        StoreError: a file is damaged, or nothing can be written; then no version appears.
+        StoreError: a file is damaged, or a file cannot be written; no version is published.
     """
     spec = read_spec(store, featured)
     files = {name: store.read(ref["path"], ref["sha256"]) for name, ref in evaluated["files"].items()}
-    report = json.loads(files.pop("report.json"))
-    registry = Registry(store, place.folder)
+    report: EvaluationReport = json.loads(files.pop("report.json"))
+    registry = Registry(store, options.folder)
     model_file = trained["model"]["path"].rsplit("/", 1)[-1]
     files[model_file] = store.read(trained["model"]["path"], trained["model"]["sha256"])
     files["features.json"] = store.read(featured["spec"]["path"], featured["spec"]["sha256"])
     files["card.json"] = json_text.document(report)
     hashes = {name: ref["sha256"] for name, ref in evaluated["files"].items()}
-    about = _about(spec, trained, report, model_file)
+    facts = _model_facts(spec, trained, report, model_file)
     version = publication.publish(
         registry,
         files,
         _schema(spec),
-        about,
+        facts,
         lambda name: {"card.md": model_card.render(report, name).encode()},
         origin=fingerprint.of(hashes, trained["fingerprint"], featured["spec"]),
     )
     message = f"{version.name} published as latest"
-    if about["beats_baseline"]:
+    if facts["beats_baseline"]:
         log.info(message)
     else:
-        message += ", never as the first stable: it does not beat a constant answer"
+        message += ", never as the first stable: it does not beat the baseline"
         log.warning(message)
     path = f"{version.folder}/{MANIFEST}"
     manifest = hashlib.sha256(store.read(path)).hexdigest()
@@ -73,7 +97,7 @@ def publish(
     }
 
 
-def _about(spec: dict[str, Any], trained: dict[str, Any], report: dict[str, Any], model_file: str) -> dict[str, Any]:
+def _model_facts(spec: FeatureSpec, trained: TrainedModel, report: EvaluationReport, model_file: str) -> ModelFacts:
     """Return the entries of the manifest that describe the model."""
     return {
         "pipeline": spec["pipeline"],
@@ -88,7 +112,7 @@ def _about(spec: dict[str, Any], trained: dict[str, Any], report: dict[str, Any]
     }
 
 
-def _schema(spec: dict[str, Any]) -> str:
-    """Return the fingerprint of what a caller must send and what comes back: a change of it is a new major version."""
-    asked = {feature["column"]: spec["schema"][feature["column"]]["type"] for feature in spec["features"]}
-    return fingerprint.of(asked, spec["task"], spec["target"], spec["classes"])
+def _schema(spec: FeatureSpec) -> str:
+    """Return the fingerprint of inputs and outputs of a model; a change of it raises the major version."""
+    inputs = {feature["column"]: spec["schema"][feature["column"]]["type"] for feature in spec["features"]}
+    return fingerprint.of(inputs, spec["task"], spec["target"], spec["classes"])

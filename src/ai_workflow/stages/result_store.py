@@ -1,35 +1,48 @@
-"""Puts predictions where others read them: complete, under a manifest, never twice."""
+"""Prediction store: copy predictions to their final folder, with a manifest, once."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-from ai_workflow.datasets.partitions import Dataset
+from ai_workflow.datasets.partitions import Dataset, PartitionRecord
 from ai_workflow.inference.prediction_files import FOLDER
 from ai_workflow.stage_names import stage
-from ai_workflow.storage.store import Store
+from ai_workflow.storage.store import FileChecksum, FileRecord, Store
 from ai_workflow.telemetry.logs import logger
+
+if TYPE_CHECKING:
+    from ai_workflow.stages.inference import ScoredData
 
 log = logger("result_store")
 
 
+class StoredPredictions(TypedDict):
+    """Result of `save`: the folder of the predictions, its manifest (`record`) and its files."""
+
+    fingerprint: str
+    rows: int
+    folder: str
+    record: FileRecord
+    files: list[FileChecksum]
+    message: str
+
+
 @stage("result_store")
-def keep(store: Store, scored: dict[str, Any], pipeline: str) -> dict[str, Any]:
-    """Copy predictions to `predictions/<pipeline>/<version>/<fingerprint>/`, manifest last; return references.
+def save(store: Store, scored: ScoredData, pipeline: str) -> StoredPredictions:
+    """Copy predictions to `predictions/<pipeline>/<version>/<fingerprint>/`, and the manifest last.
 
     Raises:
-        StoreError: a partition is damaged, or nothing can be written.
+        StoreError: a partition is damaged, or a file cannot be written.
     """
     dataset = Dataset.load(store, scored)
     folder = f"{FOLDER}/{pipeline}/{scored['version']}/{dataset.fingerprint}"
-    parts = []
+    copies: list[PartitionRecord] = []
     for number, part in enumerate(dataset.partitions):
         path = f"{folder}/part-{number:05d}.parquet"
         if not store.matches(path, part.sha256):
             store.write(path, store.read(part.path, part.sha256))
-        parts.append({**asdict(part), "path": path})
-    body = {"pipeline": pipeline, "model_version": scored["version"], "rows": dataset.rows, "partitions": parts}
+        copies.append({**part.to_json(), "path": path})
+    body = {"pipeline": pipeline, "model_version": scored["version"], "rows": dataset.rows, "partitions": copies}
     record = store.write_record(f"{folder}/manifest.json", body)
     message = f"{dataset.rows} predictions stored"
     log.info(message)
@@ -38,6 +51,6 @@ def keep(store: Store, scored: dict[str, Any], pipeline: str) -> dict[str, Any]:
         "rows": dataset.rows,
         "folder": folder,
         "record": record.to_json(),
-        "files": [{"path": part["path"], "sha256": part["sha256"]} for part in parts],
+        "files": [{"path": part["path"], "sha256": part["sha256"]} for part in copies],
         "message": message,
     }

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from ai_workflow import json_text
 from ai_workflow.errors import StoreError
@@ -23,6 +23,19 @@ IN_CACHE_KEY = False
 _CHUNK = 1 << 20
 
 
+class FileChecksum(TypedDict):
+    """A path below the root of the store and the checksum of the file."""
+
+    path: str
+    sha256: str
+
+
+class FileRecord(FileChecksum):
+    """A `FileRef` as JSON."""
+
+    bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class FileRef:
     """A file of the store: its path below the root, and what its bytes must be."""
@@ -31,7 +44,7 @@ class FileRef:
     sha256: str
     bytes: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> FileRecord:
         """Return the reference as JSON types."""
         return {"path": self.path, "sha256": self.sha256, "bytes": self.bytes}
 

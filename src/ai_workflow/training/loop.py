@@ -117,7 +117,7 @@ class Training:
 
     def _step(self, state: Progress) -> None:
         options = self._options
-        # A first step that finds nothing still gives a model, the constant answer; a later one adds nothing.
+        # A first step that finds nothing still gives a model, the baseline; a later one adds nothing.
         if not self._fitting(self._trainer.step, state, saved=True) and state.step:
             log.info("stopped at step %d: no split gains anything any more", state.step)
             state.over = True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from ai_workflow.config import settings
 from ai_workflow.runtime import memory_pressure
@@ -20,8 +20,11 @@ from ai_workflow.training.family_modules import FAMILIES, modules_of, rows_per_s
 if TYPE_CHECKING:
     import numpy as np
 
+    from ai_workflow.features.spec import FeatureSpec
+
 __all__ = [
     "FAMILIES",
+    "FeatureImportance",
     "Predict",
     "Rows",
     "Trainer",
@@ -51,9 +54,16 @@ class Rows(Protocol):
 class TrainingData:
     """What a trainer learns from; `validation` is empty where early stopping is off."""
 
-    spec: dict[str, Any]
+    spec: FeatureSpec
     training: Sequence[Rows]
     validation: Sequence[Rows]
+
+
+class FeatureImportance(TypedDict):
+    """Share of a feature in the gain of all splits."""
+
+    feature: str
+    share: float
 
 
 class Trainer(Protocol):
@@ -108,7 +118,7 @@ def load(kind: str, model: bytes) -> Predict:
     return made
 
 
-def importance(kind: str, model: bytes, names: list[str]) -> list[dict[str, Any]]:
+def importance(kind: str, model: bytes, names: list[str]) -> list[FeatureImportance]:
     """Return `{"feature", "share"}` of all features, the most important first; empty where a family cannot say."""
     found = getattr(_family(kind), "importance", None)
     shares = found(model) if found else []

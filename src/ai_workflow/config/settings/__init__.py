@@ -85,7 +85,7 @@ class Evaluate(ConfigModel):
     minimum: float | None = Field(default=None, description="worst value that passes; for an error, the largest")
     tolerance: float = Field(default=0.01, ge=0, description="how much worse than `stable` still passes")
     beat_baseline: bool = Field(
-        default=True, description="refuse a model that does not beat a constant answer on the rows held out"
+        default=True, description="refuse a model that does not beat the baseline on the rows held out"
     )
 
 

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ai_workflow.datasets import fingerprint
 from ai_workflow.features import cell_reader
@@ -20,6 +20,8 @@ from ai_workflow.registry.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ai_workflow.features.spec import FeatureSpec
 
 # Limit of output values of one batch, because they are validated on the event loop.
 MAX_VALUES = 2_000_000
@@ -132,7 +134,7 @@ def load(registry: Registry, name: str) -> LoadedModel:
         )
 
 
-def _encoding_id(spec: dict[str, Any]) -> str:
+def _encoding_id(spec: FeatureSpec) -> str:
     """Return a fingerprint that versions share if they encode the same rows as the same features."""
     return fingerprint.of(
         spec["features"], spec["schema"], spec["classes"], spec.get("cells") or {}, cell_reader.known(spec)

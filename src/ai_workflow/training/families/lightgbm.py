@@ -20,6 +20,7 @@ from ai_workflow.training.families.lightgbm_params import BAGGING
 from ai_workflow.training.families.native_output import silenced
 
 if TYPE_CHECKING:
+    from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.training.protocol import Predict, Rows, TrainingData
 
 # The parameters in a model's text differ between machines and resumed runs, and predictions do not depend on them.
@@ -177,7 +178,7 @@ def _blamed(params: dict[str, Any]) -> str:
     return "trainer.params"
 
 
-def _check_splits(dataset: lightgbm.Dataset, spec: dict[str, Any], rows: int) -> None:
+def _check_splits(dataset: lightgbm.Dataset, spec: FeatureSpec, rows: int) -> None:
     """Raise StageError if LightGBM found no feature to split on; its own check gives a place in C++ only."""
     if any(dataset.feature_num_bin(index) for index in range(len(spec["features"]))):
         return
@@ -209,7 +210,7 @@ def _chance(params: dict[str, Any], step: int) -> dict[str, Any]:
 
 
 def _dataset(
-    parts: Sequence[Rows], spec: dict[str, Any], params: dict[str, Any], reference: lightgbm.Dataset | None = None
+    parts: Sequence[Rows], spec: FeatureSpec, params: dict[str, Any], reference: lightgbm.Dataset | None = None
 ) -> lightgbm.Dataset:
     filled = [rows for rows in parts if len(rows)]
     categories = [index for index, feature in enumerate(spec["features"]) if feature["kind"] == "category"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ai_workflow.config.settings.lightgbm_params import FIXED, WITHOUT_EFFECT, refusal
 from ai_workflow.errors import StageError
+from ai_workflow.features.spec import FeatureSpec
 
 BAGGING = ("bagging_fraction", "pos_bagging_fraction", "neg_bagging_fraction")
 # Slower, shrunk and with some columns left out of each tree: a lower log loss on small tables than LightGBM's defaults.
@@ -30,7 +31,7 @@ _NEEDS: dict[str, tuple[str, tuple[Any, ...], Any]] = {
 _TRUE = ("true", "+", "1", "yes")
 
 
-def of(given: dict[str, Any], spec: dict[str, Any], rows: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def of(given: dict[str, Any], spec: FeatureSpec, rows: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return all parameters of a training, and `{name: [default, used]}` of those that were fitted to few rows.
 
     Args:
@@ -135,8 +136,8 @@ def _check_lengths(chosen: dict[str, Any], features: int) -> None:
             )
 
 
-def _objective(spec: dict[str, Any]) -> dict[str, Any]:
+def _objective(spec: FeatureSpec) -> dict[str, Any]:
     if spec["task"] == "regression":
         return {"objective": "regression"}
-    classes = len(spec["classes"])
+    classes = len(spec["classes"] or ())
     return {"objective": "binary"} if classes == 2 else {"objective": "multiclass", "num_class": classes}

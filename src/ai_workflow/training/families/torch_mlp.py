@@ -65,7 +65,7 @@ class Trainer:
         self._every = self._params.evaluate_every or max(1, options.early_stopping // _LOOKS)
         self._regression = data.spec["task"] == "regression"
         self._inputs, self._target_mean, self._target_scale = feature_inputs.fitted(data)
-        outputs = 1 if self._regression else len(data.spec["classes"])
+        outputs = 1 if self._regression else len(data.spec["classes"] or ())
         self._sizes = [self._inputs.width, *self._params.hidden, outputs]
         p = self._params
         self._network = self._torch.Network(

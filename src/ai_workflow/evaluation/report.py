@@ -1,0 +1,89 @@
+"""Types of the evaluation report, which `card.json` stores and the model card shows."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from ai_workflow.config.settings import Metric
+from ai_workflow.training.protocol import FeatureImportance
+
+IN_CACHE_KEY = False
+
+ClassScores = TypedDict("ClassScores", {"class": str, "precision": float, "recall": float, "f1": float, "support": int})
+
+
+class Scores(TypedDict, total=False):
+    """Evaluation metrics; classification has those up to `confusion`, regression has the others.
+
+    A metric is None where it cannot be computed. `confusion` counts rows by true class and predicted class.
+    """
+
+    accuracy: float
+    auc: float | None
+    log_loss: float | None
+    per_class: list[ClassScores]
+    confusion: list[list[int]]
+    mae: float | None
+    rmse: float | None
+    r2: float | None
+
+
+class StableScores(TypedDict):
+    """Scores of the stable model on the candidate's holdout; `note` says if they are of other rows, or missing."""
+
+    version: str
+    scores: Scores | dict[Metric, float | None]
+    note: str
+
+
+class GateReport(TypedDict):
+    """Conditions of the quality gate and its decision; `baseline` is the value of `metric` for the baseline."""
+
+    metric: Metric
+    minimum: float | None
+    tolerance: float
+    beat_baseline: bool
+    passed: bool
+    verdict: str
+    baseline: float | None
+    beats_baseline: bool
+
+
+class TrainingSummary(TypedDict):
+    """Facts about the data and the training of a model; `adapted` is {parameter: [default, used]}.
+
+    `holdout` describes the rows held out, `reduced` is {quantity: [requested, used]} where memory ran short, and
+    `losses` are pairs of step and loss.
+    """
+
+    pipeline: str
+    task: str
+    target: str
+    classes: list[str] | None
+    holdout: str
+    kind: str
+    library: str
+    steps: int
+    losses: list[tuple[int, float]]
+    training_rows: int
+    validation_rows: int
+    reduced: dict[str, list[int]]
+    adapted: dict[str, list[int]]
+    features: int
+    columns: int
+    data: str
+    trace_id: str | None
+
+
+class EvaluationReport(TrainingSummary):
+    """Result of the evaluation of one model on its holdout; `sample` has pairs of label and prediction."""
+
+    scores: Scores
+    baseline: dict[Metric, float | None]
+    stable: StableScores | None
+    gate: GateReport
+    holdout_rows: int
+    importance: list[FeatureImportance]
+    sample: list[tuple[float, float]]
+    warnings: list[str]
+    plots: list[str]

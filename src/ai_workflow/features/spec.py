@@ -1,0 +1,38 @@
+"""Type of the feature spec: the JSON that a training fits and that a version keeps in `features.json`."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+from ai_workflow.datasets.column_profile import ColumnProfile
+from ai_workflow.datasets.split import SplitRule
+
+IN_CACHE_KEY = False
+
+
+class Feature(TypedDict):
+    """One column of the feature matrix; `vocabulary` of a category, `part` of a date."""
+
+    name: str
+    column: str
+    kind: str
+    vocabulary: NotRequired[list[str]]
+    part: NotRequired[str]
+
+
+class FeatureSpec(TypedDict):
+    """How clean rows become numbers, and the statistics of the training rows; `transform` describes the keys."""
+
+    version: int
+    pipeline: str
+    task: str
+    target: str
+    id: str | None
+    timestamp: str | None
+    split: SplitRule
+    schema: dict[str, dict[str, Any]]
+    cells: NotRequired[dict[str, Any]]
+    classes: list[str] | None
+    features: list[Feature]
+    statistics: dict[str, ColumnProfile]
+    training_rows: int
