@@ -183,8 +183,8 @@ GUARDS = (
         ("tests/flows/test_caching.py", "-k", "cached"),
     ),
     Guard(
-        "files of make up", "src/ai_workflow/local/stack/monitoring_config.py", "os.O_EXCL, 0o600)", "os.O_EXCL, 0o644)",
-        ("tests/deploy/test_login.py",),
+        "files of make up", "src/ai_workflow/local/stack/monitoring_config.py", "os.O_EXCL, 0o600)",
+        "os.O_EXCL, 0o644)", ("tests/deploy/test_login.py",),
     ),
     Guard(
         "policies of the network", "deploy/kubernetes/base/network.yaml",
