@@ -1,16 +1,16 @@
-# Bare `make` lists what there is. Needs python3 (3.11 to 3.13) with venv; the rest comes from requirements.lock.
+# `make` lists the targets. Requires python3 (3.11 to 3.13) with venv; the rest is installed from requirements.lock.
 
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# The oldest Prefect that is supported, in an environment of its own beside what else is locked.
+# A virtual environment with the oldest supported Prefect and the other locked packages.
 OLDEST := .venv-oldest
 FOLDERS := src flows deploy blocks monitoring
 SOURCES := $(shell find $(FOLDERS) -name '*.py' 2>/dev/null)
 TYPED := $(foreach folder,$(FOLDERS),$(if $(filter $(folder)/%,$(SOURCES)),$(folder)))
 TESTS ?= tests
 OF_PREFECT := $(addprefix tests/,flows deploy blocks monitoring/relay test_logs.py)
-# Of the slow tests, those that the oldest Prefect has to pass as well.
+# Slow tests that also run with the oldest Prefect.
 SLOW_OF_PREFECT := $(addprefix tests/flows/test_,bad_input.py logs.py)
 BUILT := $(addprefix tests/monitoring/test_,generated.py slo_file.py routes.py dashboards.py dashboard_linter.py grafana_types.py \
   runbooks.py) tests/deploy/test_containers_manifests.py
@@ -21,14 +21,18 @@ WITH_UV := PATH="$$PWD/$(VENV)/bin:$$PATH" uv
 PIN = $(WITH_UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-find-links --no-emit-index-annotation $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock"
 
-# A value as one argument of the shell, whatever characters are in it.
+# A value as one argument of the shell, with any characters.
 comma := ,
 quoted = '$(subst ','\'',$(1))'
+# The options that several commands share.
+COMMON = $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
+  $(if $(STORE),--store $(call quoted,$(STORE)))
+
 # A variable on the command line that none of the given targets reads is an error.
-READS_run := PIPELINE ENVIRONMENT
-READS_score := SOURCE PIPELINE ENVIRONMENT MODEL
-READS_up := PIPELINE ENVIRONMENT DB OFFSET TAKE_OVER
-READS_serve := PIPELINE ENVIRONMENT PORT
+READS_run := PIPELINE ENVIRONMENT STORE
+READS_score := SOURCE PIPELINE ENVIRONMENT STORE MODEL
+READS_up := PIPELINE ENVIRONMENT STORE DB OFFSET TAKE_OVER
+READS_serve := PIPELINE ENVIRONMENT STORE PORT
 READS_deploy := PIPELINE ENVIRONMENT PRUNE TAKE_OVER
 READS_test := TESTS
 READS_test-unit := TESTS
@@ -38,17 +42,17 @@ READS_test-all := TESTS
 READS_lock := UPGRADE
 READ = PYTHON VENV $(foreach goal,$(or $(MAKECMDGOALS),help),$(READS_$(goal)))
 NAMES = $(foreach name,$(sort $(filter-out %:,$(.VARIABLES))),$(if $(filter command line,$(origin $(name))),$(name)))
-# What the programs read from the environment.
+# Variables that the programs read from the environment.
 PASSED := AIW_% PREFECT_% INFERENCE_% %_TOKEN %_PASSWORD DATABASE_% ON_CALL_% AWS_% PYTHON% PIP_% UV_%
 UNREAD = $(filter-out $(READ) $(PASSED) MAKEFLAGS MAKEOVERRIDES MFLAGS -%,$(NAMES))
-# These find what runs in this folder by themselves.
+# These targets find the stack or server of this folder.
 FIND := down stop status
 KNOWN := $(foreach goal,run up,$(READS_$(goal)))
 ifneq ($(strip $(UNREAD)),)
 $(error $(firstword $(UNREAD)) has no effect on make $(or $(MAKECMDGOALS),help), which $(if $(and $(filter $(firstword $(UNREAD)),$(KNOWN)),$(MAKECMDGOALS),$(if $(filter-out $(FIND),$(MAKECMDGOALS)),,yes)),finds what runs in this folder and needs no $(firstword $(UNREAD)). Write: make $(MAKECMDGOALS),reads: $(or $(sort $(foreach goal,$(MAKECMDGOALS),$(READS_$(goal)))),no variable). Remove it$(comma) or correct its name))
 endif
 
-# A make that a test or a program starts takes no variable of this one's command line.
+# A make started by a test or program does not inherit the command-line variables.
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
@@ -58,35 +62,31 @@ unexport MAKEFLAGS
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: setup ## run a pipeline, the example or your own: PIPELINE=pipeline.yaml ENVIRONMENT=production
-	@$(PY) -m ai_workflow run $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT)))
+run: setup ## run a pipeline, the example or your own: PIPELINE=pipeline.yaml ENVIRONMENT=production STORE=folder
+	@$(PY) -m ai_workflow run $(COMMON)
 
 score: setup ## score another file with the trained model: SOURCE=new.csv PIPELINE=pipeline.yaml MODEL=stable
-	@$(PY) -m ai_workflow score $(if $(SOURCE),--source=$(call quoted,$(SOURCE))) $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) \
-	  $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) $(if $(MODEL),--model $(call quoted,$(MODEL)))
+	@$(PY) -m ai_workflow score $(if $(SOURCE),--source=$(call quoted,$(SOURCE))) $(COMMON) $(if $(MODEL),--model $(call quoted,$(MODEL)))
 
 up: setup ## start the whole stack: PIPELINE=pipeline.yaml ENVIRONMENT=production DB=postgresql OFFSET=100 TAKE_OVER=1
-	@$(PY) -m ai_workflow up $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
-	  $(if $(DB),--database $(call quoted,$(DB))) $(if $(OFFSET),--offset $(call quoted,$(OFFSET))) $(if $(TAKE_OVER),--take-over)
+	@$(PY) -m ai_workflow up $(COMMON) $(if $(DB),--database $(call quoted,$(DB))) $(if $(OFFSET),--offset $(call quoted,$(OFFSET))) $(if $(TAKE_OVER),--take-over)
 
-down: ## end the whole stack; data, history and logs stay
+down: ## stop the whole stack; data, history and logs are kept
 	@if [ -x $(PY) ]; then $(PY) -m ai_workflow down; fi
 
-serve: setup ## answer over HTTP by what was published: PIPELINE=pipeline.yaml ENVIRONMENT=production PORT=8080
-	@exec $(PY) -m ai_workflow serve $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
-	  $(if $(PORT),--port $(call quoted,$(PORT)))
+serve: setup ## serve predictions of the published model over HTTP: PIPELINE=pipeline.yaml ENVIRONMENT=production PORT=8080
+	@exec $(PY) -m ai_workflow serve $(COMMON) $(if $(PORT),--port $(call quoted,$(PORT)))
 
-deploy: setup ## make the Prefect server of PREFECT_API_URL what prefect.yaml says: PIPELINE=pipeline.yaml ENVIRONMENT=production PRUNE=1 TAKE_OVER=1
-	@$(PY) -m ai_workflow deploy $(if $(PIPELINE),--pipeline $(call quoted,$(PIPELINE))) $(if $(ENVIRONMENT),--environment $(call quoted,$(ENVIRONMENT))) \
-	  $(if $(PRUNE),--prune) $(if $(TAKE_OVER),--take-over)
+deploy: setup ## set up the Prefect server of PREFECT_API_URL from prefect.yaml: PIPELINE=pipeline.yaml ENVIRONMENT=production PRUNE=1 TAKE_OVER=1
+	@$(PY) -m ai_workflow deploy $(COMMON) $(if $(PRUNE),--prune) $(if $(TAKE_OVER),--take-over)
 
-status: setup ## show what runs of the stack, or whether the local Prefect server does, and where
+status: setup ## show the services of the stack, or the local Prefect server
 	@$(PY) -m ai_workflow status || true
 
 stop: ## stop the local Prefect server
 	@if [ -x $(PY) ]; then $(PY) -m ai_workflow stop; fi
 
-setup: $(COMPILED) ## make .venv and install the locked versions, hashes verified
+setup: $(COMPILED) ## create .venv and install the locked versions, hashes verified
 	@:
 
 test: setup ## run the quick tests; TESTS=tests/deploy for some of them
@@ -95,13 +95,13 @@ test: setup ## run the quick tests; TESTS=tests/deploy for some of them
 test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/stages for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -q -m unit $(TESTS)
 
-check-kill: setup ## kill, damage and starve runs in every way, a quarter of an hour long; AIW_KILLS=200 for more kills
+check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=200 for more kills
 	$(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
 	$(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
 
-test-oldest: ## run the quick tests of what uses Prefect with the oldest one that is supported, 3.8.8
+test-oldest: ## run the quick tests of code that uses Prefect with the oldest supported version, 3.8.8
 	@env -u MAKEFLAGS $(MAKE) --no-print-directory setup VENV=$(OLDEST)
 	@PATH="$$PWD/$(OLDEST)/bin:$$PATH" uv pip install --quiet --python $(OLDEST)/bin/python --compile-bytecode \
 	  --no-deps --require-hashes --requirement tests/oldest.txt
@@ -109,7 +109,7 @@ test-oldest: ## run the quick tests of what uses Prefect with the oldest one tha
 	  $(if $(filter file,$(origin TESTS)),$(OF_PREFECT),$(TESTS))
 	$(if $(filter file,$(origin TESTS)),$(OLDEST)/bin/python -m pytest -n 2 --no-loadscope-reorder -m slow $(SLOW_OF_PREFECT))
 
-test-gpu: setup ## run the tests that need a GPU, in less than four minutes; they are skipped where there is none
+test-gpu: setup ## run the tests that need a GPU, in less than four minutes; skipped without a GPU
 	$(PY) -m pytest -q -m gpu tests/trainers/test_gpu.py
 
 test-all: setup ## run every test
@@ -125,11 +125,11 @@ coverage: setup ## run the quick tests under coverage and report; fails below th
 	$(PY) -m coverage html --quiet --directory build/coverage/html --fail-under 0
 	$(PY) -m coverage report --skip-covered
 
-audit: setup ## look whether a locked package is known to be vulnerable; says so where no network lets it
+audit: setup ## check the locked packages for known vulnerabilities; warns without a network
 	$(PY) -m deploy.audit
 
 # .pre-commit-config.yaml has the same commands.
-check: setup audit ## lint, format, spelling, dependencies, types, direction of imports, lock, forbidden content, rules and dashboards
+check: setup audit ## check lint, format, spelling, dependencies, types, imports, lock, forbidden content, rules and dashboards
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m codespell_lib . .github .ci
@@ -148,16 +148,16 @@ screenshots: setup ## take the pictures of docs/images again, in a browser on a 
 bench: setup ## run the benchmarks
 	$(PY) -m benchmarks
 
-format: setup ## put the code into shape
+format: setup ## format the code and fix lint errors
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-lock: | $(UV) ## pin anew what pyproject.toml and the clients of the tests ask for; UPGRADE=1 takes the newest
+lock: | $(UV) ## lock the dependencies of pyproject.toml and of the test clients; UPGRADE=1 takes the newest versions
 	$(PIN) pyproject.toml --all-extras --output-file requirements.lock
 	$(PIN) tests/serving/clients.in --output-file tests/serving/clients.txt
 	$(PIN) --no-deps tests/oldest.in --output-file tests/oldest.txt
 
-clean: ## end the stack and the server, remove var/ (data, models, history) and caches
+clean: ## stop the stack and the server, remove var/ (data, models, history) and caches
 	@if [ -x $(PY) ]; then $(PY) -m ai_workflow down; $(PY) -m ai_workflow stop; fi
 	rm -rf var .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist $(COMPILED)
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -165,14 +165,14 @@ clean: ## end the stack and the server, remove var/ (data, models, history) and 
 distclean: clean ## clean, and remove the virtual environments
 	rm -rf $(VENV) .venv-clients $(OLDEST)
 
-# Bytecode is written here, once: where PYTHONDONTWRITEBYTECODE is set, Python itself never would,
-# and every `import prefect` would take twice as long.
+# Bytecode is written once here. With PYTHONDONTWRITEBYTECODE Python itself would not write it, and every
+# `import prefect` would take twice as long.
 $(COMPILED): $(INSTALLED) $(SOURCES)
 	@$(PY) -m compileall -q $(TYPED)
 	@touch $@
 
-# The lock serves as constraints, so that an extra that is not asked for is not installed; uv still verifies the
-# hash of every file, the build backend's too.
+# The lock serves as constraints, so that extras which are not selected are not installed; uv still verifies the
+# hash of every file, including the build backend.
 $(INSTALLED): requirements.lock pyproject.toml | $(UV)
 	@$(WITH_UV) pip install --quiet --python $(PY) --compile-bytecode \
 	  --constraint requirements.lock --build-constraint requirements.lock --editable '.[dev,s3]'

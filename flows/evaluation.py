@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from ai_workflow.orchestration import secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_result import FlowResult
-from ai_workflow.orchestration.pipeline_run import PipelineRun, secret_block
+from ai_workflow.orchestration.pipeline_run import PipelineRun
 from ai_workflow.stages import drift_detector, evaluation_store, label_intake, label_joiner
 
 
@@ -17,7 +18,7 @@ async def evaluation(run: PipelineRun) -> FlowResult:
     # The time is part of the cache keys: each run reads the labels again.
     now = round(time.time(), 3)
     options = label_intake.LabelJoinerOptions.of(s)
-    joined = await run.stage(label_joiner.join, options, now, database=s.database, fetch_secret=secret_block)
+    joined = await run.stage(label_joiner.join, options, now, database=s.database, fetch_secret=secret_blocks.load)
     drifted = await run.stage(drift_detector.detect, joined, drift_detector.DriftDetectorOptions.of(s))
     stored = await run.stage(evaluation_store.save, joined, drifted, evaluation_store.EvaluationStoreOptions.of(s), now)
     await run.show()

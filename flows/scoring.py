@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ai_workflow.orchestration import scoring_fallback
+from ai_workflow.orchestration import scoring_fallback, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_parameters import VersionName
 from ai_workflow.orchestration.flow_result import FlowResult
-from ai_workflow.orchestration.pipeline_run import PipelineRun, secret_block
+from ai_workflow.orchestration.pipeline_run import PipelineRun
 from ai_workflow.registry.registry import Version
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor, result_store
 from ai_workflow.training import protocol
@@ -37,7 +37,7 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
         source,
         inputs=lambda: data_loader.inspect(source),
         database=s.database,
-        fetch_secret=secret_block,
+        fetch_secret=secret_blocks.load,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ai_workflow.evaluation import champion
-from ai_workflow.orchestration import artifacts
+from ai_workflow.orchestration import artifacts, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_result import FlowResult
-from ai_workflow.orchestration.pipeline_run import PipelineRun, secret_block
+from ai_workflow.orchestration.pipeline_run import PipelineRun
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
 from ai_workflow.training import protocol
@@ -21,7 +21,7 @@ async def training(run: PipelineRun) -> FlowResult:
         s.source,
         inputs=lambda: data_loader.inspect(s.source),
         database=s.database,
-        fetch_secret=secret_block,
+        fetch_secret=secret_blocks.load,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of(s))
     featured = await run.stage(feature_engineering.fit, clean, feature_engineering.ColumnRoles.of(s), s.features)

@@ -83,7 +83,7 @@ GUARDS = (
         ("tests/monitoring/relay/test_relay.py", "-k", "token"),
     ),
     Guard(
-        "size of a webhook", "src/ai_workflow/alerting/app.py", "if size > most:", "if False:",
+        "size of a webhook", "src/ai_workflow/http_server/request_body.py", "if size > max_bytes:", "if False:",
         ("tests/monitoring/relay/test_relay.py", "-k", "too_large or token"),
     ),
     Guard(
@@ -98,17 +98,17 @@ GUARDS = (
     ),
     Guard(
         "token of callers", "src/ai_workflow/serving/auth.py",
-        "return self._token is None or _bears(headers, self._token)", "return True",
+        "return self._token is None or _has_token(headers, self._token)", "return True",
         ("tests/serving/test_service.py", "-k", "token"),
     ),
     Guard(
         "token of administrators", "src/ai_workflow/serving/auth.py",
-        "return self._admin is not None and _bears(headers, self._admin)",
+        "return self._admin is not None and _has_token(headers, self._admin)",
         "return True", ("tests/serving/test_service.py", "-k", "administration"),
     ),
     Guard(
         "token of labels", "src/ai_workflow/serving/auth.py",
-        "return self._label is None or _bears(headers, self._label)", "return True",
+        "return self._label is None or _has_token(headers, self._label)", "return True",
         ("tests/serving/test_labels.py", "-k", "token"),
     ),
     Guard(
@@ -130,18 +130,18 @@ GUARDS = (
         ("tests/serving/test_labels.py", "-k", "ahead"),
     ),
     Guard(
-        "size of a body", "src/ai_workflow/serving/app.py",
-        'if int(headers.get(b"content-length", 0)) > most:', "if False:",
+        "size of a body", "src/ai_workflow/http_server/request_body.py",
+        "if content_length is not None and int(content_length) > max_bytes:", "if False:",
         ("tests/serving/test_abuse.py", "-k", "too_large"),
     ),
     Guard(
         "time of a request", "src/ai_workflow/serving/connection_limits.py",
-        "return is_waited_for and now - self.since > self._service.read_seconds", "return False",
+        "return is_awaited and now - self.state_since > self._service.read_seconds", "return False",
         ("tests/serving/test_abuse.py", "-k", "does_not_finish"),
     ),
     Guard(
         "number of connections", "src/ai_workflow/serving/connection_limits.py",
-        "if len(self.connections) > self._service.max_connections and not self._make_room():", "if False:",
+        "if len(self.connections) > self._service.max_connections and not self._evict_idle():", "if False:",
         ("tests/serving/test_abuse.py", "-k", "beyond"),
     ),
     Guard(

@@ -100,14 +100,14 @@ def test_a_day_of_today_ends_now_and_what_may_not_be_stored_yet_is_noted(store: 
     now = datetime.now()  # noqa: DTZ005 - local time, as a person writes it
     answer(store, "model_v1.0", datetime.combine(now, datetime.min.time()), None)
     code, lines, _ = asked(now.strftime("%Y-%m-%d"))
-    assert (code, lines[-1]) == (0, "note: the service stores its answers up to 300 s later (segment_seconds)")
+    assert (code, lines[-1]) == (0, "note: the service stores its predictions up to 300 s later (segment_seconds)")
 
 
 @pytest.mark.parametrize("later", [timedelta(hours=1), timedelta(days=2)])
 def test_a_future_moment_is_refused(asked: Asked, later: timedelta) -> None:
     code, lines, error = asked((datetime.now() + later).isoformat())  # noqa: DTZ005 - local time
     assert (code, lines) == (2, [])
-    assert "lies in the future" in error
+    assert "is in the future" in error
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2024-13-01", "", "9999-12-31"])

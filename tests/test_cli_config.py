@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_workflow.cli import config, main
-from ai_workflow.cli.serve import Place
+from ai_workflow.cli.serve import ServeOptions
 from ai_workflow.config.loader import load
 from ai_workflow.errors import StageError
 
@@ -203,7 +203,7 @@ def test_any_error_of_the_package_is_one_clean_line_without_its_secrets(
 
     monkeypatch.setenv("PW", PASSWORD)
     load(environment="production")
-    monkeypatch.setattr(config, "load", fail)
+    monkeypatch.setattr("ai_workflow.config.loader.load", fail)
     found = run("config", "check")
     assert (found.code, found.out, found.err) == (2, "", "error: no database at ***. Start it.\n")
 
@@ -258,7 +258,7 @@ def test_a_store_that_does_not_exist_is_refused(command: list[str], run: Run, ro
 
 
 def test_a_service_waits_for_a_store_that_does_not_exist_yet_and_refuses_a_file(run: Run, root: Path) -> None:
-    assert Place(store=str(root / "gone")).settings.store.root == str(root / "gone")
+    assert ServeOptions(store=str(root / "gone")).settings.store.root == str(root / "gone")
     found = run("serve", "--port", "0", "--store", root / "os-release")
     assert (found.code, found.out) == (2, "")
     assert found.err == f"error: the store {root / 'os-release'} is not a folder. Correct its path\n"

@@ -243,7 +243,7 @@ def test_a_number_that_is_a_token_and_a_known_category_is_refused_by_both(tmp_pa
 def test_what_a_batch_refuses_and_http_does_not_is_documented(tmp_path: Path) -> None:
     how = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
     assert "A CSV file with a NUL is rejected as a whole" in how
-    assert "The scoring flow also checks columns of the version's schema that no feature uses" in how
+    assert "The scoring flow also checks columns of the schema that no feature uses" in how
     rows = [{"x": str(number % 3), "note": "n", "good": str(number // 2 % 2)} for number in range(40)]
     write(tmp_path / "train.csv", rows)
     schema = {"x": {"type": "category"}, "note": {"type": "text"}}
@@ -263,5 +263,5 @@ def test_a_binary_tensor_of_floats_holds_the_decimals_that_were_written(datatype
     data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBER_FORMATS[datatype]).tobytes()
     tensor = {"name": "x", "datatype": datatype, "shape": [3], "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    rows = oip.parse(head + data, len(head), 3).input_rows.values()
+    rows = oip.parse(head + data, len(head), 3).input.raw_rows()
     assert rows == [{"x": 0.5}, {"x": -999.9 if datatype != "FP16" else -999.5}, {"x": 0.0}]

@@ -106,7 +106,7 @@ def test_a_value_that_is_no_longer_given_stays_and_another_one_takes_its_place(e
     ("changed", "said"),
     [
         ({"ON_CALL_KIND": "fax", "ON_CALL_SECRET": ""}, "block 'on-call': kind: Input should be 'slack', "),
-        ({"ON_CALL_KIND": "slack"}, "block 'on-call': a chat of kind slack takes no secret; leave it out"),
+        ({"ON_CALL_KIND": "slack"}, "block 'on-call': a chat of kind slack takes no secret. Remove it"),
         ({"ON_CALL_URL": ""}, "block 'on-call': also set ON_CALL_URL, or none of ON_CALL_KIND, "),
         ({"ON_CALL_URL": VALUE}, "block 'on-call': url is not one of feishu: https://open.feishu.cn/"),
     ],

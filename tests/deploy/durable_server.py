@@ -39,7 +39,7 @@ class DurableServer:
         account = f"{postgres.user}:{quote(postgres.password, safe='')}"
         url = f"postgresql+asyncpg://{account}@{postgres.host}:{postgres.port}/{postgres.dbname}"
         # All as `make run` starts it, but for the database.
-        self._environment = server_environment.of(folder, self.port, os.environ, url) | {
+        self._environment = server_environment.build(folder, self.port, os.environ, url) | {
             **({"PREFECT_SERVER_API_AUTH_STRING": login} if login else {}),
         }
         self._process: Worker | None = None
@@ -49,7 +49,7 @@ class DurableServer:
         self._process = Worker.of(self._place, *server.command(self.port)[1:], **self._environment)
         deadline = time.monotonic() + PATIENCE
         while not self.answers():
-            assert self._process.lives(), self._process.output()
+            assert self._process.is_alive(), self._process.output()
             assert time.monotonic() < deadline, self._process.output()
             time.sleep(0.1)
 

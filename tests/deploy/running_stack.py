@@ -16,7 +16,7 @@ import yaml
 
 from ai_workflow.local import login
 from ai_workflow.local.stack import processes
-from ai_workflow.local.stack.paths import Options, Place
+from ai_workflow.local.stack.paths import StackOptions, StackPaths
 from ai_workflow.local.stack.services import POSTGRESQL, SERVICES
 from tests import services
 
@@ -30,8 +30,8 @@ class RunningStack:
 
     def __init__(self, folder: Path, site: dict[str, object], **given: str) -> None:
         self.folder = folder
-        self.place = Place(folder / "var")
-        self.options = Options(offset=_offset())
+        self.place = StackPaths(folder / "var")
+        self.options = StackOptions(offset=_offset())
         self._given = given
         (folder / "site.yaml").write_text(yaml.safe_dump(site))
 
@@ -115,7 +115,7 @@ def in_folder(folder: Path, site: dict[str, object] | None = None, **given: str)
         yield found
     finally:
         found.command("down")
-        processes.end(found.place.folder, 0)
+        processes.stop_all(found.place.folder, 0)
 
 
 def until(look: Callable[[], T], is_there: Callable[[T], bool] = bool) -> T:

@@ -246,4 +246,4 @@ def test_a_broken_deployment_is_tried_no_more_often_than_it_may_and_told_once(ho
 
 def test_that_no_worker_is_left_is_told(house: House) -> None:
     house.worker.kill()
-    house.eventually(lambda: bool(house.told("no worker is left")))
+    house.eventually(lambda: bool(house.told("no worker is online")))

@@ -14,7 +14,7 @@ from ai_workflow.orchestration import flow_result
 from ai_workflow.orchestration.maintenance import reaction
 from ai_workflow.orchestration.maintenance.reaction import Breach, decide
 from ai_workflow.provisioning import automation_sync, automations
-from ai_workflow.provisioning.automations import Needs
+from ai_workflow.provisioning.automations import References
 
 
 @pytest.mark.parametrize(
@@ -54,21 +54,21 @@ def test_a_breach_of_a_pipeline_without_a_reaction_is_a_warning_and_an_event(
 
 
 def test_an_automation_is_compared_by_what_it_says() -> None:
-    need = Needs(UUID(int=1), UUID(int=2), timedelta(seconds=60))
-    again = automations.wanted(Needs(UUID(int=1), UUID(int=2), timedelta(seconds=60)))
-    other = automations.wanted(Needs(UUID(int=1), UUID(int=2), timedelta(seconds=61)))
-    first = automations.wanted(need)
-    assert [automation_sync.said(one) for one in first] == [automation_sync.said(one) for one in again]
+    need = References(UUID(int=1), UUID(int=2), timedelta(seconds=60))
+    again = automations.declared(References(UUID(int=1), UUID(int=2), timedelta(seconds=60)))
+    other = automations.declared(References(UUID(int=1), UUID(int=2), timedelta(seconds=61)))
+    first = automations.declared(need)
+    assert [automation_sync.comparable(one) for one in first] == [automation_sync.comparable(one) for one in again]
     assert [
         one.name
         for one, another in zip(first, other, strict=True)
-        if automation_sync.said(one) != automation_sync.said(another)
+        if automation_sync.comparable(one) != automation_sync.comparable(another)
     ] == ["ai-workflow: run silent"]
     switched = first[0].model_copy(update={"enabled": False})
-    assert automation_sync.said(switched) == automation_sync.said(first[0])
+    assert automation_sync.comparable(switched) == automation_sync.comparable(first[0])
 
 
 def test_without_a_relay_or_a_reaction_nothing_refers_to_them() -> None:
-    found = automations.wanted(Needs(None, None, timedelta(seconds=60)))
+    found = automations.declared(References(None, None, timedelta(seconds=60)))
     assert [one.name for one in found] == ["ai-workflow: run silent", "ai-workflow: run idle"]
     assert found[1].trigger.expect == {f"prefect.flow-run.{flow_result.IDLE}"}

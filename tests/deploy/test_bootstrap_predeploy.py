@@ -10,7 +10,7 @@ import yaml
 from prefect.utilities.schema_tools import validate
 
 from ai_workflow.provisioning import predeploy
-from ai_workflow.provisioning.deployments import Source, wanted
+from ai_workflow.provisioning.deployments import Source, declaration
 from ai_workflow.provisioning.prefect_file import PrefectFileError
 from tests.flows.workplace import ROOT
 
@@ -57,7 +57,7 @@ def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -
     wished = {"training", "scoring", "evaluation", "promotion", "retention", "recovery", "drill", "reaction"}
     assert named == {name: name for name in wished}
     for one in checked:
-        limit = one.entry.given.get("concurrency_limit")
+        limit = one.entry.fields.get("concurrency_limit")
         # Their own locks keep two apart: the slot of a recovery that was killed would keep others from its work, and a
         # retention that waits for a person holds no slot.
         assert (limit is None) == (one.entry.name in {"recovery", "retention"})
@@ -69,7 +69,7 @@ def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -
     ("deployment", "says"),
     [
         ({"tags": ["{{ $AIW_NOT_SET }}"]}, "tags[0]: the variable AIW_NOT_SET is not set"),
-        ({"parameters": {"waht": "message"}}, "parameters.waht is no parameter of the flow, did you mean 'what'?"),
+        ({"parameters": {"waht": "message"}}, "parameters.waht is not a parameter of the flow, did you mean 'what'?"),
         ({"parameters": {"what": "nonsense"}}, "parameters.what: 'nonsense' is not one of"),
         ({"parameters": {"log_level": "LOUD"}}, "parameters.log_level"),
         ({"parameters": {"overrides": {"Trainer Steps": 1}}}, "parameters.overrides"),
@@ -79,7 +79,7 @@ def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -
         ({"entrypoint": "flows/none.py:none"}, "there is no file flows/none.py"),
         ({"entrypoint": "flows/drill.py:none"}, "cannot be imported"),
         ({"concurrency_limit": {"limit": 1, "collision_strategy": "WAIT"}}, "one of ENQUEUE, CANCEL_NEW"),
-        ({"entrypoint": "paused.py:paused", "concurrency_limit": 1}, "this flow pauses for a person"),
+        ({"entrypoint": "paused.py:paused", "concurrency_limit": 1}, "this flow pauses for approval"),
         ({"work_pol": POOL}, "work_pol is not known, did you mean 'work_pool'?"),
         (
             {"work_pool": {"name": "p", "job_variables": {"env": {"TOKEN": "{{ prefect.blocks.secret.token }}"}}}},
@@ -107,7 +107,7 @@ def test_all_problems_are_said_together(folder: Path) -> None:
 @pytest.mark.integration
 def test_a_variable_that_is_set_is_filled_in(folder: Path) -> None:
     [one] = predeploy.check(write(folder, {"version": "v-{{ $AIW_RELEASE }}"}), {"AIW_RELEASE": "7"})
-    assert wanted(one, Source(folder))["version"] == "v-7"
+    assert declaration(one, Source(folder))["version"] == "v-7"
 
 
 def test_a_file_that_is_not_there_or_no_yaml_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_there_or_no_yaml_is_one_line(tmp_path: Path, capsys:
     assert "cannot be read" in capsys.readouterr().err
     (tmp_path / "prefect.yaml").write_text("deployments: {")
     assert predeploy.main(tmp_path / "prefect.yaml") == 1
-    assert "is no YAML" in capsys.readouterr().err
+    assert "is not YAML" in capsys.readouterr().err
 
 
 @pytest.mark.integration

@@ -114,7 +114,7 @@ def test_what_a_person_has_switched_off_stays_off(place: Place, first: list[str]
     before = {one["id"]: one["updated"] for one in place.all("automations")}
     assert place.bootstrap() == [
         "deployment recovery/recovery: changed: description",
-        "automation ai-workflow: run late: changed, and still switched off",
+        "automation ai-workflow: run late: changed, still disabled",
     ]
     assert place.deployment("recovery")["schedules"][0]["active"] is False
     assert place.bootstrap() == ["nothing changed"]
@@ -215,7 +215,9 @@ def test_fifty_deployments_are_all_or_none_and_what_the_file_has_no_more_is_name
     assert named.out == ["nothing changed"]
     assert len(few) == 3
     gone = {"automation ai-workflow: of old", *(f"deployment scoring/{name}" for name in few)}
-    assert {f"{one} is not in prefect.yaml any more: --prune removes it" for one in gone} <= set(named.err.splitlines())
+    assert {f"{one} is no longer in prefect.yaml. Pass --prune to remove it" for one in gone} <= set(
+        named.err.splitlines()
+    )
     assert "theirs" not in named.err
     assert {f"{one}: removed" for one in gone} <= set(place.bootstrapped("fewer.yaml", "--prune").out)
     assert place.bootstrapped("fewer.yaml", "--prune") == (0, ["nothing changed"], "")
@@ -267,6 +269,6 @@ def test_a_server_that_refuses_in_the_middle_is_reported_with_what_is_done_and_w
     assert "the plan has no room" in partial.err
     assert (
         "Done: variables, work pool, deployments, block webhook/alert-relay. Not done: automations. "
-        "Run this again to go on" in partial.err
+        "Run this again to continue" in partial.err
     )
     assert place.bootstrap() == ["nothing changed"]

@@ -97,7 +97,7 @@ def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch
 
 def test_only_an_address_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert health.main(["file:///etc/passwd"]) == 1
-    assert "is no address" in capsys.readouterr().err
+    assert "is not a URL" in capsys.readouterr().err
     assert health.main([]) == 2
 
 

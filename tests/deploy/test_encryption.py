@@ -25,7 +25,7 @@ from ai_workflow.local import encryption, ports, process, rekey, server
 from ai_workflow.local.encryption import EncryptionError
 from ai_workflow.local.server import Server
 from ai_workflow.local.stack import database
-from ai_workflow.local.stack.paths import Place
+from ai_workflow.local.stack.paths import StackPaths
 from tests import patient, services
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 from tests.services import Postgres
@@ -149,7 +149,7 @@ def test_make_run_starts_no_server_with_another_key(var: Path, monkeypatch: pyte
 
     with pytest.raises(EncryptionError, match="secret/prod-db"):
         server.ensure(var)
-    assert server.own(var) is None
+    assert server.local_server(var) is None
 
 
 @pytest.mark.slow
@@ -286,7 +286,7 @@ def _running(module: list[str], log: Path, port: int, **variables: str) -> Itera
     started = process.spawn([sys.executable, *module], environment, log)
     try:
         while ports.get(port, "/api/health") != b"true":
-            assert started.lives(), log.read_text()
+            assert started.is_alive(), log.read_text()
             time.sleep(0.1)
         yield Server(f"http://127.0.0.1:{port}/api")
     finally:
@@ -353,7 +353,7 @@ def test_blocks_in_the_postgresql_of_the_stack_are_changed(tmp_path: Path) -> No
     ours = ["-m", "ai_workflow.local.prefect_server", "--port", str(port := services.free_port())]
     # The account of PostgreSQL has to reach the folder.
     with services.open_folder() as folder:
-        place = Place(folder / "var")
+        place = StackPaths(folder / "var")
         place.folder.mkdir(parents=True)
         database.prepare(place)
         with database.running(place) as where:

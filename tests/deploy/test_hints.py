@@ -12,9 +12,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from ai_workflow.cli.main import exit_code
 from ai_workflow.config import loader
 from ai_workflow.local import first_run, run_report
-from ai_workflow.local.prefect_settings import UrlUnset, require_url
+from ai_workflow.local.prefect_settings import UrlUnsetError, require_url
 from ai_workflow.local.run_report import Hints
-from ai_workflow.local.stack import served
+from ai_workflow.local.stack import served_versions
 from tests.serving import shop
 from tests.serving.running import Running
 
@@ -25,6 +25,7 @@ from tests.serving.running import Running
         (Hints(), "make run"),
         (Hints("own.yaml"), "make run PIPELINE=own.yaml"),
         (Hints(None, "production"), "make run ENVIRONMENT=production"),
+        (Hints(None, None, "/data", "/data"), "make run STORE=/data"),
         (Hints("a b's.yaml", "production"), """make run PIPELINE='a b'"'"'s.yaml' ENVIRONMENT=production"""),
     ],
 )
@@ -74,7 +75,7 @@ def test_without_a_url_deploying_and_registering_are_refused_before_prefect_star
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with temporary_settings({PREFECT_API_URL: None}):
-        with pytest.raises(UrlUnset, match=r"PREFECT_API_URL is not set\. Set it to .*, such as http"):
+        with pytest.raises(UrlUnsetError, match=r"PREFECT_API_URL is not set\. Set it to .*, such as http"):
             require_url(tmp_path / "var")
         assert exit_code(["blocks", "register"]) == 2
     assert capsys.readouterr().err.startswith("error: PREFECT_API_URL is not set. Set it to ")
@@ -90,14 +91,14 @@ def test_the_model_line_names_what_answers_not_what_was_published(damaged: int, 
     loaded = loader.load(pipeline, overrides={"store.root": str(root)})
     names = shop.registry(root).versions()
     with Running(pipeline, root) as whole:
-        line = served.line(loaded.settings, whole.port, Hints())
+        line = served_versions.line(loaded.settings, whole.port, Hints())
         assert line == f"{names[1]} (latest), {names[0]} (stable)"
     for name in names[-damaged:]:
         model = root / shop.FOLDER / name / "model.txt"
         model.write_bytes(model.read_bytes()[:500])
     with Running(pipeline, root) as running:
-        line = served.line(loaded.settings, running.port, Hints())
+        line = served_versions.line(loaded.settings, running.port, Hints())
     assert line.startswith(names[0] if damaged == 1 else "none: requests get the default response")
     assert "(degraded: " in line
     assert f"{names[1]}: " in line
-    assert "the inference service does not answer" in served.line(loaded.settings, running.port, Hints())
+    assert "the inference service does not answer" in served_versions.line(loaded.settings, running.port, Hints())

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from ai_workflow.local import login
-from ai_workflow.local.stack import watching
-from ai_workflow.local.stack.paths import Options, Place
+from ai_workflow.local.stack import monitoring_config
+from ai_workflow.local.stack.paths import StackOptions, StackPaths
 from tests.deploy.running_stack import ROOT
 from tests.monitoring import tools
 
@@ -80,16 +80,16 @@ def test_command_prints_nothing_but_an_error_without_a_password() -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackPaths:
     monkeypatch.setattr(login, "_ROUNDS", 4)
-    found = Place(tmp_path)
+    found = StackPaths(tmp_path)
     found.folder.mkdir()
     return found
 
 
-def up(place: Place, password: str | None = None) -> str:
+def up(place: StackPaths, password: str | None = None) -> str:
     """Write what `make up` does before Prometheus starts, and return the password in use."""
-    watching.write(place, Options(), {}, password)
+    monitoring_config.write(place, StackOptions(), {}, password)
     assert place.password_file.stat().st_mode & 0o777 == 0o600
     for path in place.folder.glob("*/web.yml"):
         assert path.stat().st_mode & 0o777 == 0o600
@@ -101,29 +101,29 @@ def up(place: Place, password: str | None = None) -> str:
     return place.password()
 
 
-def test_own_password_is_random_and_survives_the_end_of_the_stack(place: Place, tmp_path: Path) -> None:
+def test_own_password_is_random_and_survives_the_end_of_the_stack(place: StackPaths, tmp_path: Path) -> None:
     first = up(place)
-    place.forget()
+    place.remove_runtime_files()
 
     assert up(place) == first
-    other = Place(tmp_path / "other")
+    other = StackPaths(tmp_path / "other")
     other.folder.mkdir(parents=True)
     assert up(other) != first
     assert len(first) >= 32
 
 
-def test_given_password_is_used_and_removed_with_the_stack(place: Place) -> None:
+def test_given_password_is_used_and_removed_with_the_stack(place: StackPaths) -> None:
     own = up(place)
 
     assert up(place, "given-0815") == "given-0815"
-    place.forget()
+    place.remove_runtime_files()
     assert not [path for path in place.folder.rglob("*") if path.is_file() and b"given-0815" in path.read_bytes()]
     assert not list(place.folder.glob("*/web.yml"))
     assert up(place) == own
 
 
 def test_password_without_a_program_that_reads_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watching.check_password(Options(), None)
+    monitoring_config.check_password(StackOptions(), None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(login.PasswordError, match="has no effect: Prometheus and Alertmanager are not installed"):
-        watching.check_password(Options(), "given-0815")
+        monitoring_config.check_password(StackOptions(), "given-0815")

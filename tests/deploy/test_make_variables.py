@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 # Each variable, and the targets that read it.
 READERS = {
     "PIPELINE": {"run", "score", "up", "serve", "deploy"},
+    "STORE": {"run", "score", "up", "serve"},
     "ENVIRONMENT": {"run", "score", "up", "serve", "deploy"},
     "SOURCE": {"score"},
     "MODEL": {"score"},

@@ -45,7 +45,7 @@ class Scene:
 
     def supervise(self) -> None:
         """Start a worker where none is, as whatever keeps it running does."""
-        if not self.worker.lives():
+        if not self.worker.is_alive():
             self.worker = _worker(self.place)
 
     def without_process(self) -> list[str]:

@@ -71,7 +71,7 @@ def test_it_starts_is_reused_and_leaves_nothing_behind(var: Path) -> None:
     assert os.getsid(first.pid) == first.pid, "a closed terminal must not end it"
 
     assert server.stop(var)
-    assert process.born(first.pid) is None
+    assert process.start_time(first.pid) is None
     assert not (var / "prefect" / "server.json").exists()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", server.PORT)) != 0
@@ -138,7 +138,7 @@ def test_a_server_that_hangs_is_replaced(var: Path) -> None:
 
     assert fresh.started
     assert fresh.pid != hung.pid
-    assert process.born(hung.pid) is None
+    assert process.start_time(hung.pid) is None
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ def test_a_damaged_history_is_set_aside_and_said(var: Path, size: int, caplog: p
 
     assert (database.parent / "prefect.db.damaged-1").read_bytes() == damaged
     assert not database.exists()
-    assert "history of runs starts anew" in caplog.text
+    assert "history of runs is empty now" in caplog.text
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_one_that_does_not_come_up_is_reported_with_the_end_of_its_log(var: Path
     with closing(sqlite3.connect(var / "prefect" / "prefect.db")) as connection, connection:
         connection.execute("update alembic_version set version_num = 'from_the_future'")
 
-    with pytest.raises(ServerError, match=r"did not come up(.|\n)*from_the_future"):
+    with pytest.raises(ServerError, match=r"did not start(.|\n)*from_the_future"):
         server.ensure(var)
     assert server.status(var) is None
 

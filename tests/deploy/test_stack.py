@@ -18,13 +18,14 @@ import pytest
 import yaml
 
 from ai_workflow.cli import stack as stack_commands
+from ai_workflow.cli.common_options import WritingOptions
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import server, server_environment
 from ai_workflow.local.process import Process
 from ai_workflow.local.server_environment import FolderError
 from ai_workflow.local.stack import launch, manager, processes
 from ai_workflow.local.stack import stack as stacks
-from ai_workflow.local.stack.paths import Options, Place, State
+from ai_workflow.local.stack.paths import StackOptions, StackPaths, StackState
 from ai_workflow.local.stack.services import POSTGRESQL, SECRETS, SERVICES
 from tests import services
 from tests.deploy import running_stack
@@ -33,7 +34,7 @@ from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 GIVEN = {name: f"canary-{name.lower()}" for name in SECRETS} | {"PREFECT_LOGIN": "canary:login", "PATH": os.defpath}
 # Comments, expansions, an escape, quotes, a pattern, a variable, an option, the home folder.
 ODD = ["a #b", "a ;b", "50%", "x%2Fy", "%(here)s", 'it\'s "so"', "[a]*", "$HOME `id`", "-c", "~", "价格 é\\n"]
-NO_CHANNEL = "0: alerts reach only the pages of Prometheus and Alertmanager. Add a channel to chat (docs/chat.md)"
+NO_CHANNEL = "0: alerts are shown by Prometheus and Alertmanager only. Add a channel to chat (docs/chat.md)"
 # Whoever is not named here beside a secret does not get it, under whatever name.
 READERS = {
     "PREFECT_LOGIN": {"server", "worker", "exporter", "relay"},
@@ -111,10 +112,10 @@ def test_an_address_that_a_part_would_refuse_is_refused_before_anything_is_start
 ) -> None:
     pipeline = tmp_path / "pipeline.yaml"
     pipeline.write_text(json.dumps({"chat": [{"name": "team", **channel}] if channel else []}))
-    place = Place(tmp_path)
+    place = StackPaths(tmp_path)
 
     with pytest.raises(AiWorkflowError, match=re.escape(said)):
-        stacks.up(place, Options(config=str(pipeline)), given, print)
+        stacks.up(place, StackOptions(config=str(pipeline)), given, print)
 
     assert processes.find(place.folder) == []
 
@@ -128,7 +129,7 @@ def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(
     before = server.ensure(stack.place.var)
     assert before.pid is not None
     port = int(before.api_url.rpartition(":")[2].removesuffix("/api"))
-    stack.options = Options(offset=port - 4200)
+    stack.options = StackOptions(offset=port - 4200)
     try:
         with socket.socket() as taken:
             taken.bind((services.LOOPBACK, stack.options.port(stack.options.named("relay"))))
@@ -149,7 +150,7 @@ def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(
 
 @pytest.mark.integration
 def test_where_nothing_runs_down_and_status_say_so(stack: RunningStack) -> None:
-    assert stack.down() == "Nothing of the stack ran\n"
+    assert stack.down() == "No stack was running\n"
     status = stack.command("status")
     assert (status.returncode, status.stdout) == (
         3,
@@ -159,7 +160,7 @@ def test_where_nothing_runs_down_and_status_say_so(stack: RunningStack) -> None:
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_is_given_to_those_alone_who_need_it(tmp_path: Path, secret: str) -> None:
-    place, options = Place(tmp_path), Options()
+    place, options = StackPaths(tmp_path), StackOptions()
     holders = {
         service.name
         for service in SERVICES
@@ -169,7 +170,7 @@ def test_a_secret_is_given_to_those_alone_who_need_it(tmp_path: Path, secret: st
 
 
 def test_the_server_guards_itself_and_keeps_its_history_where_make_run_does(tmp_path: Path) -> None:
-    found = launch.environment(Options().named("server"), Options(), Place(tmp_path), GIVEN)
+    found = launch.environment(StackOptions().named("server"), StackOptions(), StackPaths(tmp_path), GIVEN)
 
     assert found["PREFECT_SERVER_API_AUTH_STRING"] == "canary:login"
     assert found["PREFECT_SERVER_ENCRYPTION_KEY"] == GIVEN["PREFECT_ENCRYPTION_KEY"]
@@ -178,7 +179,7 @@ def test_the_server_guards_itself_and_keeps_its_history_where_make_run_does(tmp_
 
 
 def test_an_offset_moves_every_port(tmp_path: Path) -> None:
-    place, options = Place(tmp_path), Options(offset=100)
+    place, options = StackPaths(tmp_path), StackOptions(offset=100)
 
     said = {service.name: " ".join(launch.command(service, options, place)) for service in options.services}
     assert "--port 4300" in said["server"]
@@ -195,7 +196,7 @@ def test_an_offset_moves_every_port(tmp_path: Path) -> None:
 
 
 def test_the_process_manager_starts_what_dies_and_ends_whole_groups() -> None:
-    options = Options(postgresql=True)
+    options = StackOptions(postgresql=True)
     found = configparser.RawConfigParser()
     found.read_string(manager.configuration(options))
 
@@ -216,13 +217,13 @@ def test_the_process_manager_starts_what_dies_and_ends_whole_groups() -> None:
 )
 def test_a_folder_with_odd_characters_is_that_of_the_process_manager(tmp_path: Path, part: str) -> None:
     """supervisord reads the paths that it is started with, and touches no file outside the folder of the stack."""
-    place = Place(tmp_path / f"{part} 1" / "var")
+    place = StackPaths(tmp_path / f"{part} 1" / "var")
     (place.folder / "logs").mkdir(parents=True)
     neighbour = tmp_path / part.partition(" ")[0]
     if not neighbour.exists():
         neighbour.write_text("not of the stack")
     kept = set(tmp_path.iterdir())
-    process = manager.start(place, Options(), os.environ)
+    process = manager.start(place, StackOptions(), os.environ)
     try:
         running_stack.until(lambda: _services(place))
         assert place.socket.is_socket()
@@ -233,7 +234,7 @@ def test_a_folder_with_odd_characters_is_that_of_the_process_manager(tmp_path: P
     assert neighbour.is_dir() or neighbour.read_text() == "not of the stack"
 
 
-def _services(place: Place) -> dict[str, manager.Found]:
+def _services(place: StackPaths) -> dict[str, manager.Found]:
     try:
         return manager.Manager(place).find()
     except manager.ManagerError:
@@ -277,11 +278,11 @@ def test_a_folder_that_prefect_would_read_as_another_is_refused(tmp_path: Path, 
     assert not list(tmp_path.rglob("*.db*"))
     assert {path.name for path in set(folder.rglob("*")) - set(before)} <= {"var", "stack", "lock"}
     with pytest.raises(FolderError, match="cannot hold a Prefect server"):
-        server_environment.of(folder, 4200, {})
+        server_environment.build(folder, 4200, {})
 
 
 def test_a_deep_folder_has_a_socket_that_the_system_takes(tmp_path: Path) -> None:
-    deep, other = Place(tmp_path / ("d" * 120)), Place(tmp_path / ("e" * 120))
+    deep, other = StackPaths(tmp_path / ("d" * 120)), StackPaths(tmp_path / ("e" * 120))
 
     assert len(str(deep.socket)) < 100
     assert deep.socket != other.socket
@@ -290,7 +291,7 @@ def test_a_deep_folder_has_a_socket_that_the_system_takes(tmp_path: Path) -> Non
 def test_what_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert [service.name for service in Options().services] == ["server", "worker", "service", "exporter", "relay"]
+    assert [service.name for service in StackOptions().services] == ["server", "worker", "service", "exporter", "relay"]
 
 
 @pytest.mark.integration
@@ -310,11 +311,11 @@ def test_make_hands_on_what_it_is_given() -> None:
 
 @pytest.mark.parametrize("name", ["service", "exporter", "relay"])
 def test_the_pipeline_of_make_up_is_passed_to_the_services_that_read_it(name: str, tmp_path: Path) -> None:
-    service, place = Options().named(name), Place(tmp_path)
-    command = launch.command(service, Options(config="/srv/own pipeline.yaml"), place)
+    service, place = StackOptions().named(name), StackPaths(tmp_path)
+    command = launch.command(service, StackOptions(config="/srv/own pipeline.yaml"), place)
 
     assert command[-2:] == ["--pipeline", "/srv/own pipeline.yaml"]
-    assert "--pipeline" not in launch.command(service, Options(), place)
+    assert "--pipeline" not in launch.command(service, StackOptions(), place)
 
 
 @pytest.mark.parametrize(
@@ -333,9 +334,11 @@ def test_make_up_ends_with_the_number_of_channels(
     own = {"pipeline": "own", "task": "regression", "target": "y", "source": {"kind": "sample"}, "chat": channels}
     pipeline.write_text(yaml.safe_dump(own))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stack_commands.stack, "up", lambda place, options, *_, **__: State(Process(1, ""), options))
+    monkeypatch.setattr(
+        stack_commands.stack, "up", lambda place, options, *_, **__: StackState(Process(1, ""), options)
+    )
 
-    assert stack_commands.up(pipeline=pipeline) == 0
+    assert stack_commands.up(options=WritingOptions(pipeline)) == 0
     printed = capsys.readouterr().out.splitlines()
     assert line in printed
     assert printed.index(line) > printed.index("       end  make down")

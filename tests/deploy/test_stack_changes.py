@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ai_workflow.local.process import Process, born
+from ai_workflow.local.process import Process, start_time
 from ai_workflow.local.stack import fingerprint, launch
 from ai_workflow.local.stack import stack as stacks
-from ai_workflow.local.stack.paths import Options, Place, State
+from ai_workflow.local.stack.paths import StackOptions, StackPaths, StackState
 from ai_workflow.local.stack.preflight import StackError
 
 OWN = {
@@ -32,20 +32,20 @@ def pipeline(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, pipeline: Path) -> Place:
+def place(tmp_path: Path, pipeline: Path) -> StackPaths:
     """A folder with the record of a stack; this process stands for its process manager."""
-    place, options = Place(tmp_path / "var"), Options(config=str(pipeline))
+    place, options = StackPaths(tmp_path / "var"), StackOptions(config=str(pipeline))
     place.folder.mkdir(parents=True)
-    manager = Process(os.getpid(), born(os.getpid()) or "")
-    place.write(State(manager, options, fingerprint.of(launch.loaded(options), GIVEN)))
+    manager = Process(os.getpid(), start_time(os.getpid()) or "")
+    place.write_state(StackState(manager, options, fingerprint.of(launch.loaded(options), GIVEN)))
     return place
 
 
-def up(place: Place, pipeline: Path, **changed: str) -> State:
-    return stacks.up(place, Options(config=str(pipeline)), GIVEN | changed, print)
+def up(place: StackPaths, pipeline: Path, **changed: str) -> StackState:
+    return stacks.up(place, StackOptions(config=str(pipeline)), GIVEN | changed, print)
 
 
-def refused(place: Place, pipeline: Path, **changed: str) -> str:
+def refused(place: StackPaths, pipeline: Path, **changed: str) -> str:
     with pytest.raises(StackError) as caught:
         up(place, pipeline, **changed)
     return str(caught.value)
@@ -55,8 +55,8 @@ def said(names: str) -> str:
     return f"it runs already, with other values of {names}. Nothing was changed. Run make down, then make up"
 
 
-def test_nothing_changed(place: Place, pipeline: Path) -> None:
-    started = place.running()
+def test_nothing_changed(place: StackPaths, pipeline: Path) -> None:
+    started = place.running_state()
     assert up(place, pipeline) == started
     # The session of the user, clients of the server, the file of variables, and an empty variable.
     for name in ("TERM", "PWD", "MAKEFLAGS", "SSH_TTY", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "AIW_ENV_FILE"):
@@ -71,7 +71,7 @@ def test_nothing_changed(place: Place, pipeline: Path) -> None:
     "name", ["RELAY_TOKEN", "TEAM_KEY", "PREFECT_LOGIN", "MONITORING_PASSWORD", "ON_CALL_URL", "AIW_ALLOWED_ORIGINS",
              "AWS_SESSION_TOKEN", "HTTPS_PROXY", "PREFECT_WORKER_QUERY_SECONDS", "SSL_CERT_FILE"],
 )  # fmt: skip
-def test_a_changed_variable_is_named(name: str, place: Place, pipeline: Path) -> None:
+def test_a_changed_variable_is_named(name: str, place: StackPaths, pipeline: Path) -> None:
     assert refused(place, pipeline, **{name: "canary-5"}) == said(name)
     if name in GIVEN:
         assert refused(place, pipeline, **{name: ""}) == said(name)
@@ -88,7 +88,7 @@ def test_a_changed_variable_is_named(name: str, place: Place, pipeline: Path) ->
         ({"schema": {"x": {"type": "number"}}}, "schema.x.type"),
     ],
 )
-def test_a_changed_setting_is_named(changes: dict[str, object], names: str, place: Place, pipeline: Path) -> None:
+def test_a_changed_setting_is_named(changes: dict[str, object], names: str, place: StackPaths, pipeline: Path) -> None:
     pipeline.write_text(yaml.safe_dump(OWN | changes))
     message = refused(place, pipeline)
     assert all(name in message for name in names.split(", "))
@@ -97,23 +97,23 @@ def test_a_changed_setting_is_named(changes: dict[str, object], names: str, plac
         assert message == said(names)
 
 
-def test_options_are_named_as_make_calls_them(place: Place) -> None:
+def test_options_are_named_as_make_calls_them(place: StackPaths) -> None:
     with pytest.raises(StackError) as caught:
-        stacks.up(place, Options(environment="production", postgresql=True, offset=9), GIVEN, print)
+        stacks.up(place, StackOptions(environment="production", postgresql=True, offset=9), GIVEN, print)
     assert str(caught.value) == said("CONFIG, ENVIRONMENT, DB, OFFSET")
 
 
-def test_many_changes_are_counted(place: Place, pipeline: Path) -> None:
+def test_many_changes_are_counted(place: StackPaths, pipeline: Path) -> None:
     message = refused(place, pipeline, **{f"AWS_{number}": "x" for number in range(25)})
     assert message.count("AWS_") == 20
     assert " and 5 more. " in message
 
 
-def test_the_record_is_for_its_owner_and_holds_no_value(place: Place) -> None:
+def test_the_record_is_for_its_owner_and_holds_no_value(place: StackPaths) -> None:
     record = place.folder / "stack.json"
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
     assert "canary" not in record.read_text()
-    options = Options(config=json.loads(record.read_text())["options"]["config"])
+    options = StackOptions(config=json.loads(record.read_text())["options"]["config"])
     first, second = (fingerprint.of(launch.loaded(options), GIVEN) for _ in range(2))
     # Without the key of the stack, a digest tells nothing about a value: neither a dictionary nor another stack does.
     assert first.digests["RELAY_TOKEN"] != second.digests["RELAY_TOKEN"]
@@ -121,7 +121,7 @@ def test_the_record_is_for_its_owner_and_holds_no_value(place: Place) -> None:
     assert first.key not in repr(first)
 
 
-def test_a_record_of_an_earlier_release_is_read(place: Place, pipeline: Path) -> None:
+def test_a_record_of_an_earlier_release_is_read(place: StackPaths, pipeline: Path) -> None:
     record = place.folder / "stack.json"
     kept = json.loads(record.read_text())
     del kept["fingerprint"]

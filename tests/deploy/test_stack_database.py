@@ -11,7 +11,7 @@ import pytest
 
 from ai_workflow.local.stack import database
 from ai_workflow.local.stack.database import DatabaseError
-from ai_workflow.local.stack.paths import Options, Place
+from ai_workflow.local.stack.paths import StackOptions, StackPaths
 from ai_workflow.runtime.stall_timeout import StallTimeout
 
 pytestmark = pytest.mark.integration
@@ -45,7 +45,7 @@ def test_a_database_that_recovers_for_minutes_is_waited_for(
     tmp_path: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starting = Starting([1] * 8, monkeypatch)
-    database._wait_for(Place(tmp_path), Options(), process, starting.timeout)
+    database._wait_for(StackPaths(tmp_path), StackOptions(), process, starting.timeout)
     assert starting.now == 400
 
 
@@ -54,7 +54,7 @@ def test_a_database_without_progress_is_given_up_with_its_own_words(
 ) -> None:
     starting = Starting([1, 1, 0, 0, 0, 0], monkeypatch)
     with pytest.raises(DatabaseError, match=r"it made no progress for 60 s \(the database system is starting up\)"):
-        database._wait_for(Place(tmp_path), Options(), process, starting.timeout)
+        database._wait_for(StackPaths(tmp_path), StackOptions(), process, starting.timeout)
 
 
 def test_a_database_that_ended_is_not_waited_for(
@@ -64,5 +64,5 @@ def test_a_database_that_ended_is_not_waited_for(
     process.kill()
     process.wait()
     with pytest.raises(DatabaseError, match="it ended"):
-        database._wait_for(Place(tmp_path), Options(), process, starting.timeout)
+        database._wait_for(StackPaths(tmp_path), StackOptions(), process, starting.timeout)
     assert starting.now == 50

@@ -163,7 +163,7 @@ def test_a_training_goes_on_after_its_worker_and_the_process_manager_were_killed
 def test_down_in_the_middle_of_a_training_leaves_nothing_behind_but_what_it_has_saved(stack: RunningStack) -> None:
     _train(stack, seed=2)
 
-    assert stack.down() == "All of the stack has ended\n"
+    assert stack.down() == "The stack has stopped\n"
 
     assert processes.find(stack.place.folder) == []
     assert not stack.place.socket.exists()

@@ -157,8 +157,8 @@ def test_the_server_is_guarded_against_pages_of_other_sites_wherever_it_is_start
         unit_files.environment("server"),
         compose.read()["services"]["server"]["environment"],
         {variable["name"]: variable["value"] for variable in container["env"]},
-        server_environment.of(tmp_path, 4200, {}),
-        server_environment.guard(4200),
+        server_environment.build(tmp_path, 4200, {}),
+        server_environment.guard_settings(4200),
     ]
     for found in places:
         value = found[name]

@@ -51,7 +51,7 @@ def test_without_a_server_the_command_ends_in_one_line(tmp_path: Path) -> None:
 def test_a_server_that_gives_no_answer_is_one_line(
     url: str | None, why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", url or f"http://127.0.0.1:{ports.free()}/api")
+    monkeypatch.setenv("PREFECT_API_URL", url or f"http://127.0.0.1:{ports.find_free()}/api")
     monkeypatch.chdir(tmp_path)
     assert exit_code(["run", "training"]) == 2
     out, err = capfd.readouterr()
@@ -66,7 +66,7 @@ def test_a_server_that_gives_no_answer_is_one_line(
 def test_a_server_that_ends_during_a_run_is_one_line(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = f"http://127.0.0.1:{ports.free()}/api"
+    url = f"http://127.0.0.1:{ports.find_free()}/api"
     monkeypatch.setenv("PREFECT_API_URL", url)
     with pytest.raises(PrefectError, match=f"{url} does not answer: connection refused"), prefect_errors_wrapped():
         httpx.get(f"{url}/health", trust_env=False)

@@ -63,8 +63,8 @@ def _deploy(client: SyncPrefectClient, stack: Stack) -> None:
     }
     prefect_worker.deploy(client, "promotion", given)
     reaction = prefect_worker.deploy(client, "reaction", given)
-    need = automations.Needs(None, reaction, timedelta(hours=1))
-    client.create_automation(automations.wanted(need)[-1])
+    need = automations.References(None, reaction, timedelta(hours=1))
+    client.create_automation(automations.declared(need)[-1])
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class Records:
     data: bytes = b""
 
     def add(self, record: PredictionRecord) -> None:
-        self.data = record.data or b""
+        self.data = record.features or b""
 
 
 class Door:

@@ -129,12 +129,12 @@ class TestTriton:
         ]
         assert asked(TRITON, classifier, "refused", requests=requests) == [
             {"status": "400", "message": f"{LATEST} takes 8 features, and a row here has 2"},
-            {"status": "404", "message": f"version 'model_v9.9' is not served; there is: {LATEST}, {STABLE}"},
-            {"status": "404", "message": "model 'other' is not served; 'shop' is"},
+            {"status": "404", "message": f"version 'model_v9.9' is not served. Served versions: {LATEST}, {STABLE}"},
+            {"status": "404", "message": "model 'other' is not served. Served model: 'shop'"},
             {"status": "400", "message": "rows[0].pieces is above the maximum 100: 101"},
             {"status": "400",
              "message": "rows[0] has no 'weight', which the model needs; send null where there is no value"},
-            {"status": "415", "message": "Content-Encoding 'gzip' is not taken: send the body as it is"},
+            {"status": "415", "message": "Content-Encoding 'gzip' is not supported. Send the body without it"},
         ]  # fmt: skip
 
     def test_gets_many_answers_at_once(self, classifier: Running) -> None:

@@ -124,8 +124,8 @@ GOOD = {"prediction_id": "a", "label": "yes"}
     [
         (b"{", 400, "the body is not JSON"),
         (b"[]", 400, "the body must be"),
-        (b'{"labels": []}', 400, "one label at least"),
-        (json.dumps({"labels": [GOOD] * 1001}), 400, "1001 labels are more than the 1000"),
+        (b'{"labels": []}', 400, "at least one label"),
+        (json.dumps({"labels": [GOOD] * 1001}), 400, "1001 labels are more than 1000"),
         (json.dumps({"labels": [GOOD, 1]}), 400, "labels[1] is not a mapping"),
         (json.dumps({"labels": [GOOD, {"label": "yes"}]}), 400, "labels[1].prediction_id is not a text"),
         (json.dumps({"labels": [{**GOOD, "prediction_id": "x" * 501}]}), 400, "labels[0].prediction_id"),
@@ -136,7 +136,7 @@ GOOD = {"prediction_id": "a", "label": "yes"}
         (json.dumps({"labels": [{**GOOD, "time": "2999-01-01"}]}), 400, "labels[0].time lies in the future"),
         (json.dumps({"labels": [{**GOOD, "time": -1}]}), 400, "labels[0].time lies before 1970"),
         (json.dumps({"labels": [{**GOOD, "time": True}]}), 400, "labels[0].time is neither a date"),
-        (b" " * 100_001, 413, "more than 100000 bytes"),
+        (b" " * 100_001, 413, "larger than 100000 bytes"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_with_its_place_and_nothing_of_the_request_is_taken(
@@ -234,7 +234,7 @@ def test_a_disk_that_takes_nothing_is_said_and_the_next_label_is_taken_again(tmp
         response = post(running, GOOD)
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
-        assert "the labels are not kept" in response.json()["error"]
+        assert "the labels are not stored" in response.json()["error"]
         (tmp_path / label_log.FOLDER).unlink()
         assert post(running, GOOD).status_code == 200
 
@@ -266,7 +266,7 @@ def test_what_is_written_into_a_segment_that_was_looked_for_too_early_is_not_los
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = LabelLog(Store(tmp_path), tmp_path / "log", "shop", 60)
-    locked, early = fcntl.flock, [log._hand_over]
+    locked, early = fcntl.flock, [log._move_closed]
 
     def flock(file: Any, how: int) -> None:
         # Created, and not yet locked.
@@ -284,5 +284,5 @@ def test_what_is_written_into_a_segment_that_was_looked_for_too_early_is_not_los
 
 
 def test_a_store_that_is_no_folder_needs_one_for_labels_that_wait() -> None:
-    assert label_log.place(Store("memory://place"), None, "shop") is None
-    assert label_log.place(Store("memory://place"), "spool", "shop") == Path("spool/_labels/shop")
+    assert label_log.segment_folder(Store("memory://place"), None, "shop") is None
+    assert label_log.segment_folder(Store("memory://place"), "spool", "shop") == Path("spool/_labels/shop")

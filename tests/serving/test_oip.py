@@ -34,8 +34,8 @@ def binary(inputs: list[dict[str, Any]], *tails: bytes, **more: Any) -> InferReq
 
 
 def numbers(asked: InferRequest) -> list[float]:
-    assert isinstance(asked.input_rows, MatrixInput)
-    return np.frombuffer(asked.input_rows._data, "<f4").tolist()
+    assert isinstance(asked.input, MatrixInput)
+    return np.frombuffer(asked.input._data, "<f4").tolist()
 
 
 def test_features_are_taken_flat_or_nested_and_null_is_missing() -> None:
@@ -65,8 +65,8 @@ def test_columns_become_rows_by_name_in_json_and_binary_side_by_side() -> None:
         text,
         weights,
     )
-    assert isinstance(asked.input_rows, RowInput)
-    assert asked.input_rows.values() == [
+    assert isinstance(asked.input, RowInput)
+    assert asked.input.raw_rows() == [
         {"colour": "rot", "pieces": 3, "weight": 1.5},
         {"colour": "grün", "pieces": 4, "weight": None},
     ]
@@ -87,20 +87,20 @@ REFUSED: list[tuple[Any, str]] = [
     (tensor(datatype="FP128", data=[1, 2]), "datatype 'FP128' is none of BYTES"),
     (tensor(datatype=["FP64"], data=[1, 2]), "datatype ['FP64'] is none of"),
     (tensor(shape=(1, 2, 3), data=[1]), "shape [1, 2, 3] is not [rows] or [rows, columns]"),
-    (tensor(shape=(0, 2), data=[]), "each 1 at least"),
-    (tensor(shape=(True, 2), data=[1, 2]), "each 1 at least"),
-    (tensor(shape=(101, 1), data=[1]), "101 rows are more than the 100"),
+    (tensor(shape=(0, 2), data=[]), "each at least 1"),
+    (tensor(shape=(True, 2), data=[1, 2]), "each at least 1"),
+    (tensor(shape=(101, 1), data=[1]), "101 rows are more than 100"),
     (tensor(shape=(1, 10**18), data=[1]), "has 1 values, and its shape says"),
     (tensor(), "has neither `data` nor parameters.binary_data_size"),
     (tensor(data=[1]), "has 1 values, and its shape says 2"),
     (tensor(data=["a", "b"]), "input 'features'[0]: 'a' is not a value of type FP64"),
     (tensor(data=[1, {}]), "input 'features'[1]: {} is not a value of type FP64"),
-    (tensor(datatype="BYTES", data=["a", "b"]), "must be of numbers"),
+    (tensor(datatype="BYTES", data=["a", "b"]), "must have a numeric datatype"),
     (tensor(data=[10**400, 1]), "the body is not JSON: number is infinity"),
-    (tensor("price", shape=(1, 2), data=[1, 2]), "is one column: its shape is [rows] or [rows, 1]"),
-    (tensor(parameters={"binary_data_size": 16}), "0 bytes are left"),
+    (tensor("price", shape=(1, 2), data=[1, 2]), "is a column: its shape must be [rows] or [rows, 1]"),
+    (tensor(parameters={"binary_data_size": 16}), "0 bytes remain"),
     (tensor(parameters={"binary_data_size": 0}, data=[1, 2]), "has both `data` and parameters.binary_data_size"),
-    (tensor(parameters={"binary_data_size": -1}), "binary_data_size -1"),
+    (tensor(parameters={"binary_data_size": -1}), "binary_data_size is -1"),
     (tensor(parameters=[1], data=[1, 2]), "`parameters` must be an object"),
     ("features", "each input must be an object"),
     ({"datatype": "FP64"}, "each input must be an object with a `name`"),
@@ -137,10 +137,10 @@ def test_what_is_not_such_a_request_is_refused(more: dict[str, Any], said: str |
 def test_binary_data_that_does_not_add_up_is_refused() -> None:
     eight = tensor("c", "BYTES", (2,), parameters={"binary_data_size": 8})
     for data, said in (
-        (struct.pack("<I", 100) + b"abcd", "longer than the data"),
+        (struct.pack("<I", 100) + b"abcd", "longer than the remaining data"),
         (struct.pack("<I", 4) + b"abcd", "does not hold 2 elements"),
         (struct.pack("<II", 0, 0) + b"x", "1 bytes follow"),
-        (struct.pack("<I", 1) + b"\xff" + b"\0\0\0", "longer than the data"),
+        (struct.pack("<I", 1) + b"\xff" + b"\0\0\0", "longer than the remaining data"),
     ):
         with pytest.raises(InvalidRowsError, match=said):
             binary([eight], data)
@@ -150,9 +150,9 @@ def test_binary_data_that_does_not_add_up_is_refused() -> None:
         binary([tensor(parameters={"binary_data_size": 16})], np.array([np.inf, 1]).tobytes())
     with pytest.raises(InvalidRowsError, match="does not fit a body"):
         oip.parse(b"{}", 3, 1)
-    with pytest.raises(InvalidRowsError, match="is there twice"):
+    with pytest.raises(InvalidRowsError, match="is repeated"):
         parsed(tensor(data=[1, 2]), tensor(data=[1, 2]))
-    with pytest.raises(InvalidRowsError, match="differ in how many rows"):
+    with pytest.raises(InvalidRowsError, match="different numbers of rows"):
         parsed(tensor("a", shape=(1,), data=[1]), tensor("b", shape=(2,), data=[1, 2]))
 
 
@@ -182,24 +182,24 @@ sent = st.fixed_dictionaries(
 def test_no_json_whatever_breaks_the_reader(inputs: list[Any], more: dict[str, Any]) -> None:
     # Anything but these fails the test.
     with contextlib.suppress(InvalidRowsError):
-        assert oip.parse(json.dumps({"inputs": inputs, **more}).encode(), None, 10).input_rows.rows <= 10
+        assert oip.parse(json.dumps({"inputs": inputs, **more}).encode(), None, 10).input.rows <= 10
 
 
 OUTPUTS = [OutputTensor("prediction", "BYTES", [2], ["yes", None]), OutputTensor("score", "FP64", [2], [0.75, None])]
 
 
 def test_answers_are_json_or_binary_as_each_output_is_wanted() -> None:
-    body, head = oip.answer({"model_name": "m"}, OUTPUTS, InferRequest(RowInput([{}])))
+    body, head = oip.serialize({"model_name": "m"}, OUTPUTS, InferRequest(RowInput([{}])))
     assert head is None
     assert orjson.loads(body)["outputs"][1] == {"name": "score", "datatype": "FP64", "shape": [2], "data": [0.75, None]}
     asked = InferRequest(RowInput([{}]), outputs={"prediction": True, "score": False})
-    body, head = oip.answer({"model_name": "m"}, OUTPUTS, asked)
+    body, head = oip.serialize({"model_name": "m"}, OUTPUTS, asked)
     described = orjson.loads(body[:head])["outputs"]
     assert described[0] == {
         "name": "prediction", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 11},
     }  # fmt: skip
     assert body[head:] == struct.pack("<I", 3) + b"yes" + struct.pack("<I", 0)
-    body, head = oip.answer({"model_name": "m"}, OUTPUTS, InferRequest(RowInput([{}]), outputs={"score": True}))
+    body, head = oip.serialize({"model_name": "m"}, OUTPUTS, InferRequest(RowInput([{}]), outputs={"score": True}))
     score = np.frombuffer(body[head:], "<f8")
     assert score[0] == 0.75
     assert np.isnan(score[1])
@@ -224,8 +224,8 @@ def test_a_json_value_that_does_not_fit_its_datatype_is_refused_with_its_index(
 ) -> None:
     good = orjson.loads(orjson.dumps(values))
     asked = parsed(tensor("c", datatype, (len(good),), data=good))
-    assert isinstance(asked.input_rows, RowInput)
-    assert [row["c"] for row in asked.input_rows.values()] == good
+    assert isinstance(asked.input, RowInput)
+    assert [row["c"] for row in asked.input.raw_rows()] == good
     for value in wrong:
         with pytest.raises(InvalidRowsError, match=rf"input 'c'\[{len(good)}\]: .* is not a value of type {datatype}"):
             parsed(tensor("c", datatype, (len(good) + 1,), data=[*good, value]))
@@ -243,8 +243,8 @@ def test_outputs_come_in_the_order_of_the_request_and_only_those() -> None:
     outputs = [*OUTPUTS, OutputTensor("probabilities", "FP64", [2, 1], [0.5, 0.5])]
     for binary_too in (False, True):
         asked = InferRequest(RowInput([{}]), outputs={"probabilities": binary_too, "prediction": False})
-        body, head = oip.answer({}, outputs, asked)
+        body, head = oip.serialize({}, outputs, asked)
         described = orjson.loads(body[:head] if head else body)["outputs"]
         assert [each["name"] for each in described] == ["probabilities", "prediction"]
-    with pytest.raises(InvalidRowsError, match="requested twice"):
+    with pytest.raises(InvalidRowsError, match="requested more than once"):
         parsed(tensor(data=[1, 2]), outputs=[{"name": "score"}, {"name": "score"}])

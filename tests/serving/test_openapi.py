@@ -70,7 +70,7 @@ def test_the_largest_whole_numbers_that_are_said_to_be_taken_are(edge: str) -> N
     ],
 )
 def test_an_example_is_a_row_that_is_taken(column: dict[str, Any]) -> None:
-    (row,) = openapi_examples.of_predict({"x": Column(**column)})["row"]["value"]["rows"]
+    (row,) = openapi_examples.predict_requests({"x": Column(**column)})["row"]["value"]["rows"]
     kinds = {"category": "category", "datetime": "date", "boolean": "boolean"}
     feature = {"name": "x", "column": "x", "kind": kinds.get(column["type"], "number"), "part": "day", "vocabulary": []}
     assert transform.read([row], {"schema": {"x": column}, "features": [feature]})[1] == []

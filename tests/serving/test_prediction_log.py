@@ -148,7 +148,7 @@ def test_a_log_is_bounded_by_bytes_and_takes_a_large_request_where_none_waits(
     monkeypatch.setattr(prediction_log, "_MAX_WAITING_BYTES", 10_000)
     log, dropped = book(tmp_path), metrics.get("prediction_log_dropped_total")
     before = dropped._value.get()
-    large = replace(record(), size=1_000_000, is_small=False)
+    large = replace(record(), request_bytes=1_000_000, is_small=False)
     for each in (large, large, record()):
         log.add(each)
     assert dropped._value.get() - before == 2, "the large request alone fills the log"
@@ -160,7 +160,7 @@ def test_a_log_is_bounded_by_bytes_and_takes_a_large_request_where_none_waits(
     kept = written_lines(tmp_path) - 1
     assert 10 < kept < 200
     assert dropped._value.get() - before == 2 + 200 - kept
-    log.add(replace(record(), size=9_000, is_small=False))
+    log.add(replace(record(), request_bytes=9_000, is_small=False))
     assert dropped._value.get() - before == 2 + 200 - kept, "there is room again for what was written"
 
 
@@ -243,7 +243,7 @@ def test_a_torn_line_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None
 def test_rows_of_a_segment_count_from_a_moment_on(tmp_path: Path, since: int, rows: int) -> None:
     """A segment that is compacted after a probation began also holds answers from before it."""
     (tmp_path / "log").mkdir()
-    records = [replace(record(str(at)), moment=at) for at in (300.0, 100.0, 200.0)]
+    records = [replace(record(str(at)), timestamp=at) for at in (300.0, 100.0, 200.0)]
     sent = b"".join(map(book(tmp_path)._lines, records))
     (tmp_path / "log" / "dead-000001.jsonl").write_bytes(sent)
     compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)

@@ -96,11 +96,11 @@ def test_a_pinned_version_answers_itself(shared: Running) -> None:
     [
         ("/predict", b"{", 400, "the body is not JSON"),
         ("/predict", b"[]", 400, "the body must be"),
-        ("/predict", b'{"rows": []}', 400, "one row at least"),
+        ("/predict", b'{"rows": []}', 400, "at least one row"),
         ("/predict", b'{"rows": [1]}', 400, "rows[0] is not a mapping"),
         ("/predict", dumps([{**shop.ROW, "price": -5}]), 400, "rows[0].price is below the minimum 0"),
         ("/predict", dumps([{}]), 400, "rows[0] has no 'price'"),
-        ("/predict", dumps([shop.ROW] * 1001), 400, "1001 rows are more than the 1000"),
+        ("/predict", dumps([shop.ROW] * 1001), 400, "1001 rows are more than 1000"),
         ("/predict", b"[" * 100_000, 400, "the body is not JSON"),
         (INFER, b"{}", 400, "`inputs`"),
         (INFER, json.dumps({"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 2], "data": [1, 2]}]}),
@@ -438,7 +438,7 @@ def test_sigterm_loses_no_request_and_ends_soon(tmp_path: Path, root: Path) -> N
         assert traffic.lost == []
         assert {told.version for told in traffic.told} == {LATEST}
         assert running.process.wait(25) == 0
-        running.until(lambda: any("ended" in line for line in running.log))
+        running.until(lambda: any("stopped" in line for line in running.log))
 
 
 @pytest.mark.integration
@@ -467,7 +467,7 @@ def test_a_compressed_body_is_refused_with_what_is_taken(shared: Running) -> Non
     body = gzip.compress(dumps([shop.ROW]))
     response = shared.http.post("/predict", content=body, headers={"content-encoding": "gzip"})
     assert (response.status_code, response.headers["accept-encoding"]) == (415, "identity")
-    assert "Content-Encoding 'gzip' is not taken" in response.json()["error"]
+    assert "Content-Encoding 'gzip' is not supported" in response.json()["error"]
     plain = shared.http.post("/predict", content=dumps([shop.ROW]), headers={"content-encoding": "identity"})
     assert plain.status_code == 200
 

@@ -23,6 +23,7 @@ from ai_workflow.alerting.messages.notification import Notification
 from ai_workflow.alerting.request_bodies import InvalidBodyError
 from ai_workflow.alerting.retries import RetryQueue
 from ai_workflow.config.settings.chat import Relay
+from ai_workflow.http_server import request_body
 from ai_workflow.http_server.origin_check import Headers, OriginGuard, Origins
 from ai_workflow.secret_values import scrub
 from ai_workflow.telemetry import metrics
@@ -142,21 +143,13 @@ class RelayApp:
         return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token or b"")
 
     async def _body(self, request: Request) -> bytes:
-        max_bytes = self._relay.max_body_bytes
-        chunks = []
-        size = 0
         try:
             async with asyncio.timeout(_READ_SECONDS):
-                async for chunk in request.stream():
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    if size > max_bytes:
-                        raise _BodyTooLargeError(
-                            413, f"the body is larger than {max_bytes} bytes (relay.max_body_bytes)"
-                        )
+                return await request_body.read(request.receive, self._relay.max_body_bytes)
+        except request_body.BodyTooLargeError as error:
+            raise _BodyTooLargeError(413, f"{error} (relay.max_body_bytes)") from error
         except TimeoutError:
             raise _RequestError(408, f"the body was not received within {_READ_SECONDS:g} s") from None
-        return b"".join(chunks)
 
     async def _metrics(self, _: Request) -> Response:
         content = await asyncio.to_thread(prometheus_client.generate_latest)

@@ -18,7 +18,7 @@ app = App(name="blocks", help="Register the blocks of the catalogue on a Prefect
 
 @app.command
 def register() -> None:
-    """Register the blocks whose variables are set, or whose values a person at the terminal enters."""
+    """Register the block types, and the blocks with values from environment variables or the terminal."""
     prefect_settings.require_url(Path("var"))
     with prefect_errors_wrapped():
         asyncio.run(_register())
@@ -26,12 +26,12 @@ def register() -> None:
 
 async def _register() -> None:
     outcomes = []
-    async for outcome in register_blocks(_ask if sys.stdin.isatty() else None):
+    async for outcome in register_blocks(_prompt if sys.stdin.isatty() else None):
         print(outcome)
         outcomes.append(outcome)
     if not any(outcome.changed for outcome in outcomes):
         print("nothing changed")
 
 
-def _ask(what: str, hidden: bool) -> str:
-    return (getpass if hidden else input)(f"{what} (empty: leave it out): ").strip()
+def _prompt(text: str, hidden: bool) -> str:
+    return (getpass if hidden else input)(f"{text} (empty to skip): ").strip()

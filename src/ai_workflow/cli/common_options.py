@@ -1,6 +1,6 @@
 """Options shared by several commands: --pipeline, --environment, --store."""
 
-# No postponed annotations: modules that extend the class do not import the names in them.
+# No postponed annotations: modules that extend the classes do not import the names in them.
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -8,50 +8,88 @@ from typing import ClassVar
 from cyclopts import Parameter
 
 from ai_workflow.config import loader
-from ai_workflow.config.settings import Settings, StoreSection
+from ai_workflow.config.settings import Settings
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 
 
 @Parameter(name="*")
 @dataclass
-class Where:
-    """Pipeline, environment and store of a command.
+class ConfigOptions:
+    """Options that choose the configuration of a command.
 
     Args:
         pipeline: YAML file of a pipeline; the pipeline of `config/base.yaml` if not given.
-        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
-        store: The store's root, if it is not the one of the configuration.
+        environment: Name of a file `config/NAME.yaml`; AIW_ENVIRONMENT, else development, if not given.
     """
 
     pipeline: Path | None = None
     environment: str | None = None
-    store: str | None = None
 
-    # Whether a store that does not exist holds nothing for the command: a mistake.
-    _reads_only: ClassVar[bool] = True
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The settings that options set."""
+        return {}
 
     @property
     def loaded(self) -> loader.Loaded:
-        """The configuration as the layers give it, with the origin of each key."""
-        return loader.load(self.pipeline, environment=self.environment)
+        """The configuration with the origin of each key."""
+        return loader.load(self.pipeline, environment=self.environment, overrides=self.overrides)
 
     @property
     def settings(self) -> Settings:
-        """The configuration that applies.
+        """The settings of the configuration."""
+        return self.loaded.settings
+
+
+@Parameter(name="*")
+@dataclass
+class CommonOptions(ConfigOptions):
+    """Options that choose the configuration and the store of a command.
+
+    Args:
+        store: Root of the store, a folder or an fsspec URL; store.root of the configuration if not given.
+    """
+
+    store: str | None = None
+
+    # Whether the command only reads, so that a folder that does not exist is an error.
+    _reads_only: ClassVar[bool] = True
+
+    def open_store(self) -> Store:
+        """Return the store of `--store`, else of the configuration.
 
         Raises:
-            StoreError: `store` is a folder that does not exist.
+            StoreError: `--store` is not a folder.
         """
-        found = self.loaded.settings
         if self.store is None:
-            return found
-        return found.model_copy(
-            update={"store": StoreSection(root=Store(self.store).require(exists=self._reads_only).root)}
-        )
+            return Store(self.settings.store.root)
+        return Store(self.store).require(exists=self._reads_only)
+
+    @property
+    def root(self) -> str | None:
+        """The absolute root of `--store`, None if it is not given."""
+        if self.store is None:
+            return None
+        store = self.open_store()
+        return str(store.local(".")) if store.is_local else store.root
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The setting `store.root` if `--store` is given."""
+        # A `${` would be a placeholder of the configuration.
+        return {} if (root := self.root) is None else {"store.root": root.replace("${", "$${")}
 
     @property
     def registry(self) -> Registry:
-        """The versions it means."""
+        """The registry of the pipeline."""
         settings = self.settings
         return Registry(Store(settings.store.root), settings.models)
+
+
+@Parameter(name="*")
+@dataclass
+class WritingOptions(CommonOptions):
+    """Options of a command that creates the folder of the store."""
+
+    _reads_only: ClassVar[bool] = False

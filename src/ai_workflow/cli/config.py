@@ -1,4 +1,4 @@
-"""`ai-workflow config`: check, show, where."""
+"""`ai-workflow config`: check, show and explain the configuration."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import difflib
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 from cyclopts import App
 
+from ai_workflow.cli.common_options import ConfigOptions
 from ai_workflow.config import startup
 from ai_workflow.config.layers import system_folder
-from ai_workflow.config.loader import Loaded, load
+from ai_workflow.config.loader import Loaded
 from ai_workflow.config.system import detect
 from ai_workflow.errors import AiWorkflowError
 
 DEFAULT = "built-in default"
 
 app = App(name="config", help="Check, show and explain the configuration.")
+_DEFAULTS = ConfigOptions()
 
 
-class UnknownKey(AiWorkflowError):
+class UnknownKeyError(AiWorkflowError):
     """No setting has this name."""
 
 
 @app.command
-def check(*, pipeline: Path | None = None, environment: str | None = None) -> None:
-    """Check every layer, and what the parts check at their start: urls, tokens, and variables that are set.
+def check(*, options: ConfigOptions = _DEFAULTS) -> None:
+    """Check every layer of the configuration, URLs, tokens, and the environment variables that are set.
 
     Args:
-        pipeline: YAML file of a pipeline, laid over all others.
-        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
+        options: Pipeline and environment.
     """
-    loaded = load(pipeline, environment=environment)
+    loaded = options.loaded
     startup.check(loaded, os.environ)
     used = sum(layer.found for layer in loaded.layers)
     settings = loaded.settings
@@ -43,28 +43,26 @@ def check(*, pipeline: Path | None = None, environment: str | None = None) -> No
 
 
 @app.command
-def show(*, pipeline: Path | None = None, environment: str | None = None, origin: bool = False) -> None:
+def show(*, options: ConfigOptions = _DEFAULTS, origin: bool = False) -> None:
     """Print the effective configuration as YAML; secrets are shown as ***.
 
     Args:
-        pipeline: YAML file of a pipeline, laid over all others.
-        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
-        origin: Say beside each value which file and line set it.
+        options: Pipeline and environment.
+        origin: Append the file and line that set each value.
     """
-    loaded = load(pipeline, environment=environment)
+    loaded = options.loaded
     print("\n".join(_lines(_effective(loaded), loaded if origin else None)))
 
 
 @app.command
-def where(key: str | None = None, /, *, pipeline: Path | None = None, environment: str | None = None) -> None:
+def where(key: str | None = None, /, *, options: ConfigOptions = _DEFAULTS) -> None:
     """List the detected system and the layers, or name the file and line that sets a key.
 
     Args:
-        key: A dotted key such as trainer.steps.
-        pipeline: YAML file of a pipeline, laid over all others.
-        environment: Which config/NAME.yaml; else AIW_ENVIRONMENT, else development.
+        key: Dotted key such as trainer.steps.
+        options: Pipeline and environment.
     """
-    loaded = load(pipeline, environment=environment)
+    loaded = options.loaded
     print(_origin(loaded, key) if key is not None else f"{_system()}\n\n{_layers(loaded)}")
 
 
@@ -75,10 +73,10 @@ def _effective(loaded: Loaded) -> dict[str, Any]:
 def _system() -> str:
     system = detect(os.environ)
     folder = system_folder(system, os.environ)
-    shown = f"{system.title} (ID {system.id})" if system.id else "unknown: there is no os-release file with an ID"
+    detected = f"{system.title} (ID {system.id})" if system.id else "unknown: there is no os-release file with an ID"
     return "\n".join(
         [
-            f"Detected system: {shown}",
+            f"Detected system: {detected}",
             f"System family: {system.family or 'neither centos nor ubuntu'}",
             f"Config dir: {folder.as_posix() if folder else 'none'}",
         ]
@@ -95,8 +93,9 @@ def _origin(loaded: Loaded, key: str) -> str:
     known = list(_keys(_effective(loaded)))
     if key in known:
         return loaded.origin(key) or DEFAULT
-    near = difflib.get_close_matches(key, known, 1)
-    raise UnknownKey(f"{key}: unknown key; " + (f"did you mean '{near[0]}'?" if near else "`config show` lists all"))
+    similar = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean '{similar[0]}'?" if similar else "`config show` lists all"
+    raise UnknownKeyError(f"{key}: unknown key; {hint}")
 
 
 def _keys(values: dict[str, Any], above: str = "") -> Iterator[str]:
@@ -119,7 +118,7 @@ def _lines(values: dict[str, Any], loaded: Loaded | None, above: tuple[str, ...]
 
 
 class _Dumper(yaml.SafeDumper):
-    """One value on one line."""
+    """YAML dumper that writes each value on one line."""
 
 
 def _one_line(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

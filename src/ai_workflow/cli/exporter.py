@@ -1,27 +1,22 @@
-"""`ai-workflow exporter`: metrics of pipelines, models and their store."""
+"""`ai-workflow exporter`: Prometheus metrics of pipelines, models and their store."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from ai_workflow.cli.common_options import CommonOptions
+
+_DEFAULTS = CommonOptions()
 
 
-def exporter(
-    *,
-    pipeline: Path | None = None,
-    store: str | None = None,
-    environment: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 9109,
-) -> None:
-    """Export the state of pipelines, models and their store to Prometheus, until SIGTERM or Ctrl-C.
+def exporter(*, options: CommonOptions = _DEFAULTS, host: str = "127.0.0.1", port: int = 9109) -> None:
+    """Export metrics of pipelines, models and their store to Prometheus, until SIGTERM or Ctrl-C.
+
+    Exports every pipeline of the environment; of a pipeline file only the sections `store:` and `monitoring:` are used.
 
     Args:
-        pipeline: YAML file of a pipeline, whose deployment sections (`store:`, `monitoring:`) are used as well.
-        store: The store's root, if it is not the one of the configuration.
-        environment: Which config/NAME.yaml, and whose models; else AIW_ENVIRONMENT, else development.
-        host: Where to listen: 0.0.0.0 for every machine that can reach this one.
-        port: Where to listen; 0 takes any that is free.
+        options: Pipeline, environment and store.
+        host: Address to listen on; 0.0.0.0 for all interfaces.
+        port: Port to listen on; 0 for any free port.
     """
     from ai_workflow.exporter.exporter import main
 
-    main(pipeline, store, environment, host, port)
+    main(options.pipeline, options.store, options.environment, host, port)

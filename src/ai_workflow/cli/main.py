@@ -1,11 +1,11 @@
-"""The command line `ai-workflow`: each command lives in its own module, which is imported when it is called."""
+"""The command line `ai-workflow`; the module of a command is imported when the command is called."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
@@ -14,13 +14,13 @@ from ai_workflow.secret_values import scrub
 from ai_workflow.telemetry.control_characters import escape_lines
 
 FAILED = 2
-# Name, where it is, and its line in the help.
+# Name, module and function, and help line.
 _COMMANDS = (
     ("run", "run:run", "Run a pipeline from its source to stored predictions, or one of its flows."),
     ("score", "run:score", "Score another file with the trained model."),
-    ("serve", "serve:serve", "Answer over HTTP by latest, else stable, else the default response."),
-    ("models", "models:app", "List, verify, promote and prune published versions."),
-    ("trace", "trace:trace", "Show what each stage of a run did."),
+    ("serve", "serve:serve", "Serve predictions over HTTP by latest, else stable, else the default response."),
+    ("models", "models:app", "List, verify, pin, promote, roll back and prune published versions."),
+    ("trace", "trace:trace", "Show the stages of a run, with durations, results and errors."),
     ("config", "config:app", "Check, show and explain the configuration."),
     ("up", "stack:up", "Start the whole stack on this machine."),
     ("down", "stack:down", "Stop the stack; data, history and logs stay."),
@@ -33,7 +33,13 @@ _COMMANDS = (
     ("slo", "slo:app", "Compile SLOs to Prometheus rules, dashboards and routes."),
 )
 
-app = App(name="ai-workflow", help="AI pipelines in production on Prefect.", result_action="return_value")
+# Flags have no `--no-` form.
+app = App(
+    name="ai-workflow",
+    help="AI pipelines in production on Prefect.",
+    default_parameter=Parameter(negative=()),
+    result_action="return_value",
+)
 for _name, _target, _help in _COMMANDS:
     app.command(f"ai_workflow.cli.{_target}", name=_name, help=_help)
 
@@ -41,8 +47,8 @@ for _name, _target, _help in _COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit.
 
-    Exit codes: 0 done, 1 a run failed, 2 wrong usage or configuration, 3 nothing runs (status), 141 if the reader
-    of the output is gone.
+    Exit codes: 0 success, 1 a run failed, 2 wrong usage or configuration, 3 nothing runs (status), 141 the reader of
+    the output closed it.
     """
     sys.exit(exit_code(arguments))
 
@@ -50,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def exit_code(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an error is one message on stderr, with secrets masked."""
     try:
-        # Before a command imports Prefect, which reads its variables then.
+        # Prefect reads its variables when a command imports it.
         dotenv.load()
         with (
             standard_output.exit_when_closed(),
@@ -58,7 +64,7 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
             memory_pressure.memory_errors_wrapped(),
         ):
             code = app(arguments, exit_on_error=False)
-    except CycloptsError:  # it has printed what is wrong with the command line
+    except CycloptsError:  # cyclopts has printed the error
         return FAILED
     except AiWorkflowError as error:
         print(escape_lines(scrub(f"error: {error}")), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The option `--at` of several commands: a moment or a whole day, in local time."""
+"""The option `--at` of several commands: a time or a whole day, local without an offset."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _TIME = re.compile(r"^\d{2}(?P<minutes>:?\d{2})?(?P<seconds>:?\d{2})?")
 
 
 def period(text: str) -> tuple[datetime, datetime]:
-    """Return begin and end of a moment or a day, in UTC; a day that is not over ends now.
+    """Return begin and end of a time or a day, in UTC; the current day ends now.
 
     Raises:
-        AiWorkflowError: it is neither, or lies in the future.
+        AiWorkflowError: it is neither, or in the future.
     """
     now = datetime.now(UTC)
     try:
         begin = datetime.fromisoformat(text).astimezone(UTC)
-        # Midnight of the next day, also where the clocks are changed on this one.
+        # Local midnight of the next day; a day with a clock change is not 24 hours long.
         end = (datetime.fromisoformat(text) + timedelta(days=1)).astimezone(UTC) if _is_day(text) else begin
     except (ValueError, OverflowError) as error:
         raise AiWorkflowError(
-            f"--at {text} is not a moment: write it as 2026-11-20T10:00, or as 2026-11-20 for the whole day"
+            f"--at {text} is not a time: write it as 2026-11-20T10:00, or as 2026-11-20 for the whole day"
         ) from error
     if begin > now:
-        raise AiWorkflowError(f"--at {text} lies in the future. Give an earlier moment")
+        raise AiWorkflowError(f"--at {text} is in the future. Give an earlier time")
     return begin, min(end, now)
 
 
@@ -34,14 +34,14 @@ def span(text: str) -> tuple[datetime, datetime]:
     """Return begin and end of a day, hour, minute or second, in UTC: 10:00 is the minute that begins then.
 
     Raises:
-        AiWorkflowError: it is no moment, or lies in the future.
+        AiWorkflowError: it is not a time, or in the future.
     """
     begin, end = period(text)
     return begin, min(max(end, begin + _precision(text)), datetime.now(UTC))
 
 
 def _precision(text: str) -> timedelta:
-    """Return the unit of the last part of a moment; zero for a day."""
+    """Return the unit of the last part of a time; zero for a day."""
     # fromisoformat accepts any character between day and time.
     time = "" if _is_day(text) else re.split(r"(?<=\d)[^\d-](?=\d{2})", text, maxsplit=1)[-1]
     parts = _TIME.match(time)

@@ -1,4 +1,4 @@
-"""`ai-workflow slo`: build and validate rules, dashboards and routes; write the page of metrics."""
+"""`ai-workflow slo`: build and validate rules, dashboards and routes; write the metrics page."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def build(*, file: Path | None = None, out: Path | None = None) -> None:
     """Write monitoring/generated/: rules, dashboards, routes and their tests.
 
     Args:
-        file: An SLO file other than monitoring/slo.yaml.
-        out: A folder other than monitoring/generated/.
+        file: SLO file; monitoring/slo.yaml if not given.
+        out: Output folder; monitoring/generated/ if not given.
     """
     folder = out or building.generated()
     texts = building.files(reader.load(file))
@@ -29,10 +29,10 @@ def build(*, file: Path | None = None, out: Path | None = None) -> None:
 
 @app.command
 def validate(file: Path | None = None, /) -> None:
-    """Check an SLO file, in the format of Sloth as well.
+    """Validate an SLO file, in this format or that of Sloth.
 
     Args:
-        file: The file; monitoring/slo.yaml if not given.
+        file: SLO file; monitoring/slo.yaml if not given.
     """
     spec = reader.load(file)
     building.files(spec)
@@ -41,5 +41,5 @@ def validate(file: Path | None = None, /) -> None:
 
 @app.command
 def metrics() -> None:
-    """Write docs/metrics.md: every metric, from the table in ai_workflow/telemetry/metrics.py."""
+    """Write docs/metrics.md from the table in ai_workflow/telemetry/metrics.py."""
     metrics_page.write()

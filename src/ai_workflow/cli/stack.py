@@ -1,4 +1,4 @@
-"""`ai-workflow up`, `down`, `status` and `stop`: the stack of this machine, and the local Prefect server."""
+"""`ai-workflow up`, `down`, `status` and `stop`: the stack on this machine, and the local Prefect server."""
 
 from __future__ import annotations
 
@@ -8,55 +8,57 @@ from pathlib import Path
 from typing import Literal
 
 from ai_workflow.alerting import routing
+from ai_workflow.cli.common_options import WritingOptions
 from ai_workflow.local import login, server
 from ai_workflow.local.ports import HOST
 from ai_workflow.local.run_report import Hints
-from ai_workflow.local.stack import launch, served, stack, watching
+from ai_workflow.local.stack import launch, monitoring_config, served_versions, stack
 from ai_workflow.local.stack.manager import Manager
-from ai_workflow.local.stack.paths import Options, Place, State
+from ai_workflow.local.stack.paths import StackOptions, StackPaths, StackState
 from ai_workflow.local.stack.services import SERVICE
 from ai_workflow.telemetry.control_characters import escape
 
 VAR = Path("var")
+_DEFAULTS = WritingOptions()
 
 
 def up(
     *,
-    pipeline: Path | None = None,
-    environment: str | None = None,
+    options: WritingOptions = _DEFAULTS,
     database: Literal["sqlite", "postgresql"] = "sqlite",
     offset: int = 0,
     take_over: bool = False,
 ) -> int:
-    """Start Prefect, worker, service, exporter, relay, and Prometheus and Alertmanager where they are installed.
+    """Start Prefect, worker, service, exporter and relay, and Prometheus and Alertmanager if they are installed.
 
     Args:
-        pipeline: the pipeline that is served and trained; the one of config/base.yaml if not given.
-        environment: development or production.
-        database: where Prefect keeps what it knows: in a file, or in a PostgreSQL of the stack's own.
-        offset: what is added to every port.
-        take_over: replace the pipeline or environment that the Prefect server of this folder belongs to.
+        options: Pipeline, environment and store of services and runs; --store sets AIW_STORE for all of them.
+        database: Database of Prefect: a SQLite file, or a PostgreSQL server of the stack.
+        offset: Number added to every port.
+        take_over: Replace the pipeline or environment that owns the Prefect server of this folder.
     """
-    place = Place(VAR)
-    file = str(pipeline.resolve()) if pipeline else None
-    options = Options(file, environment, database == "postgresql", offset)
-    ran = place.running() is not None
-    state = stack.up(place, options, os.environ, lambda line: print(line, flush=True), take_over=take_over)
-    print("it runs already" if ran else "")
-    print("\n".join([*_addresses(state), *watching.missing(), "", *_login(place, options)]))
-    print(f"      logs  {_short(place.folder / 'logs')}")
+    if options.root is not None:
+        os.environ["AIW_STORE"] = options.root
+    paths = StackPaths(VAR)
+    file = str(options.pipeline.resolve()) if options.pipeline else None
+    stack_options = StackOptions(file, options.environment, database == "postgresql", offset)
+    was_running = paths.running_state() is not None
+    state = stack.up(paths, stack_options, os.environ, lambda line: print(line, flush=True), take_over=take_over)
+    print("it runs already" if was_running else "")
+    print("\n".join([*_addresses(state), *monitoring_config.missing(), "", *_login(paths, stack_options)]))
+    print(f"      logs  {_short(paths.folder / 'logs')}")
     print("       end  make down")
-    settings = launch.settings(options)
-    hints = Hints(file, environment, settings.store.root)
-    print(f"     model  {escape(served.line(settings, options.port(SERVICE), hints))}")
+    settings = launch.settings(stack_options)
+    hints = Hints(file, options.environment, settings.store.root, options.root)
+    print(f"     model  {escape(served_versions.line(settings, stack_options.port(SERVICE), hints))}")
     channels = [channel.name for channel in settings.chat]
     print("\n".join([f"     chats  {_chats(channels)}", *routing.problems(channels)]))
     return 0
 
 
 def down() -> int:
-    """End all of it; data, history and logs stay."""
-    print("All of the stack has ended" if stack.down(Place(VAR)) else "Nothing of the stack ran")
+    """Stop the stack; data, history and logs are kept."""
+    print("The stack has stopped" if stack.down(StackPaths(VAR)) else "No stack was running")
     return 0
 
 
@@ -64,54 +66,61 @@ def stop() -> int:
     """Stop the local Prefect server."""
     stopped = server.stop(VAR)
     print("Prefect server stopped" if stopped else "No Prefect server was running")
-    if Place(VAR).running():
-        print("The stack runs, with a server of its own. `make down` ends it")
+    if StackPaths(VAR).running_state():
+        print("The stack runs with its own server. `make down` stops it")
     return 0
 
 
 def status() -> int:
-    """Show each service of the stack, or the local Prefect server; exit code 3 if one is not well, or nothing runs."""
-    place = Place(VAR)
-    state = place.read()
+    """Show the services of the stack, or the local Prefect server.
+
+    The exit code is 3 if nothing runs, or a service is not healthy.
+    """
+    paths = StackPaths(VAR)
+    state = paths.read_state()
     if state is None:
         return _server()
-    if not state.manager.lives():
-        print("The stack's process manager is gone. `make up` starts all anew, `make down` ends what is left")
+    if not state.manager.is_alive():
+        print("The process manager of the stack has died. `make up` starts the stack again, `make down` stops the rest")
         return 3
-    lines = list(_services(place, state))
-    print("\n".join([*(line for line, _ in lines), *_login(place, state.options)]))
-    return 0 if all(is_well for _, is_well in lines) else 3
+    lines = list(_services(paths, state))
+    print("\n".join([*(line for line, _ in lines), *_login(paths, state.options)]))
+    return 0 if all(is_healthy for _, is_healthy in lines) else 3
 
 
 def _server() -> int:
-    found = server.status(VAR)
-    if found is None:
+    prefect_server = server.status(VAR)
+    if prefect_server is None:
         print("Nothing runs. `make run` starts a Prefect server, `make up` the whole stack")
         return 3
-    print(f"Prefect server: {found.ui_url}  (pid {found.pid if found.pid else 'unknown: from PREFECT_API_URL'})")
+    process = prefect_server.pid or "unknown: from PREFECT_API_URL"
+    print(f"Prefect server: {prefect_server.ui_url}  (pid {process})")
     return 0
 
 
-def _services(place: Place, state: State) -> list[tuple[str, bool]]:
-    found = Manager(place).find()
+def _services(paths: StackPaths, state: StackState) -> list[tuple[str, bool]]:
+    """Return a line for each service, and whether it is healthy."""
+    statuses = Manager(paths).find()
     lines = []
     for service in state.options.services:
-        one = found[service.name]
-        runs = one.state == "RUNNING"
-        problem = stack.problem(place, state.options, service) if runs else f"see {_short(place.log(service))}"
-        since = f", pid {one.pid}, for {time.time() - one.since:.0f} s" if runs else ""
-        said = f"{service.title:>18}  {one.state}{since}" + (f": {problem}" if problem else "")
-        lines.append((said, problem is None))
+        status = statuses[service.name]
+        is_running = status.state == "RUNNING"
+        problem = (
+            stack.problem(paths, state.options, service) if is_running else f"see {_short(paths.log_file(service))}"
+        )
+        since = f", pid {status.pid}, for {time.time() - status.since:.0f} s" if is_running else ""
+        line = f"{service.title:>18}  {status.state}{since}" + (f": {problem}" if problem else "")
+        lines.append((line, problem is None))
     return lines
 
 
 def _chats(channels: list[str]) -> str:
     if channels:
         return f"{len(channels)}: {', '.join(channels)}"
-    return "0: alerts reach only the pages of Prometheus and Alertmanager. Add a channel to chat (docs/chat.md)"
+    return "0: alerts are shown by Prometheus and Alertmanager only. Add a channel to chat (docs/chat.md)"
 
 
-def _addresses(state: State) -> list[str]:
+def _addresses(state: StackState) -> list[str]:
     return [
         f"{service.title:>18}  http://{HOST}:{state.options.port(service)}{service.page}"
         for service in state.options.services
@@ -119,11 +128,11 @@ def _addresses(state: State) -> list[str]:
     ]
 
 
-def _login(place: Place, options: Options) -> list[str]:
-    """Return where the login of Prometheus and Alertmanager is; never the password itself."""
+def _login(paths: StackPaths, options: StackOptions) -> list[str]:
+    """Return the path of the password of Prometheus and Alertmanager, not the password itself."""
     if not any(service.requires_login for service in options.services):
         return []
-    return [f"     login  of Prometheus and Alertmanager: {login.USER}, password in {_short(place.password_file)}"]
+    return [f"     login  of Prometheus and Alertmanager: {login.USER}, password in {_short(paths.password_file)}"]
 
 
 def _short(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 The kernel resets a connection that is closed with unread input, and the reset may destroy the response before the
 client reads it. A lingering close sends the end of the response, discards what the client still sends, and closes
-once the client does, or at a bound of bytes and time.
+once the client does, or at a limit of bytes and time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LingeringTransport:
         return getattr(self.transport, name)
 
     def is_closing(self) -> bool:
-        """Return whether no more is written."""
+        """Return whether the connection accepts no more data to send."""
         return self.is_lingering or self.transport.is_closing()
 
     def write(self, data: bytes) -> None:
@@ -48,7 +48,7 @@ class LingeringTransport:
             self.transport.write(data)
 
     def close(self) -> None:
-        """Send what is left and the end of the stream, then discard input until the client closes or at a bound."""
+        """Send buffered data and the end of the stream, then discard input until the client closes or a limit."""
         if self.is_closing():
             return
         self.is_lingering = True
@@ -64,7 +64,7 @@ class LingeringTransport:
         self.transport.close()
 
     def discard(self, count: int) -> None:
-        """Count discarded input, and close at the bound."""
+        """Count discarded input, and close at the limit."""
         self._discarded += count
         if self._discarded > MAX_BYTES:
             self.close_now()
@@ -76,7 +76,7 @@ class LingeringTransport:
             self._timer = None
 
     def _expired(self) -> None:
-        # A response that the client has not taken yet is not cut.
+        # The response is not truncated if the client has not received all of it.
         if self.transport.get_write_buffer_size():
             self._timer = self._loop.call_later(MAX_SECONDS, self._expired)
         else:
@@ -84,7 +84,7 @@ class LingeringTransport:
 
 
 def close(connection: socket.socket) -> None:
-    """Close a blocking socket after the response was written to it; blocks until a bound at most."""
+    """Close a blocking socket after its response; blocks until the client closes or a limit."""
     deadline, left = time.monotonic() + MAX_SECONDS, MAX_BYTES
     try:
         connection.shutdown(socket.SHUT_WR)

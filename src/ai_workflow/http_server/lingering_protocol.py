@@ -11,18 +11,18 @@ from ai_workflow.http_server.lingering_close import MAX_BYTES, LingeringTranspor
 
 
 class LingeringProtocol(HttpToolsProtocol):
-    """Uvicorn's connection with a lingering close; uvicorn makes it with `Config(http=LingeringProtocol)`."""
+    """Uvicorn's connection with a lingering close; uvicorn creates it with `Config(http=LingeringProtocol)`."""
 
     lingering: LingeringTransport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection."""
         super().connection_made(transport)
-        self.lingering = LingeringTransport(self.loop, transport, self._give_up_request)
+        self.lingering = LingeringTransport(self.loop, transport, self._abort_request)
         self.transport = cast("asyncio.Transport", self.lingering)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Clean up after the connection."""
         self.lingering.stop()
         super().connection_lost(exc)
 
@@ -34,19 +34,19 @@ class LingeringProtocol(HttpToolsProtocol):
             super().data_received(data)
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection to the WebSocket protocol, which closes it in a way of its own."""
+        """Pass the connection to the WebSocket protocol, which has its own closing handshake."""
         self.transport = self.lingering.transport
         super().handle_websocket_upgrade()
 
     def shutdown(self) -> None:
-        """Close an idle connection at once, as the server ends; a busy one after its response."""
+        """Close an idle connection at once when the server shuts down; a busy one after its response."""
         if self.lingering.is_lingering or self.cycle is None or self.cycle.response_complete:
             self._close_now()
         else:
             self.cycle.keep_alive = False
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been idle for too long; its response was received long ago."""
+        """Close a connection that has been idle for too long, without lingering."""
         self._close_now()
 
     def on_body(self, body: bytes) -> None:
@@ -67,8 +67,8 @@ class LingeringProtocol(HttpToolsProtocol):
         if not self.transport.is_closing() or self.lingering.is_lingering:
             cast("Any", self.transport).close_now()
 
-    def _give_up_request(self) -> None:
-        """End the request of a connection that is being closed: its application waits for no more input."""
+    def _abort_request(self) -> None:
+        """End the request of a connection that is being closed, so that its application stops waiting for input."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

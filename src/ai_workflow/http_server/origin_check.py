@@ -1,4 +1,4 @@
-"""Host and Origin checks of HTTP servers: what protects a server on loopback from pages of other sites.
+"""Host and Origin checks of HTTP servers, which protect a server on loopback from pages of other sites.
 
 A browser sends requests to 127.0.0.1 for any page that is open in it. It names the page in `Origin` and the server in
 `Host`. CORS alone is not enough: it covers neither WebSockets nor DNS rebinding, where the name of the page's own
@@ -21,14 +21,14 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)/?")
 _MAX_PORT = 65535
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# A link or a bookmark that leads to a page of this server.
+# Navigation by a link or a bookmark to a page of this server.
 _NAVIGATION = (b"navigate", b"document")
 _READ_METHODS = frozenset({"GET", "HEAD"})
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 class OriginError(AiWorkflowError):
-    """`AIW_ALLOWED_ORIGINS` holds what is not an origin."""
+    """An entry of `AIW_ALLOWED_ORIGINS` is not an origin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,20 @@ class Origins:
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Origins:
-        """Return the origins of `AIW_ALLOWED_ORIGINS`, a list with commas.
+        """Return the origins of `AIW_ALLOWED_ORIGINS`, a comma-separated list.
 
         Raises:
             OriginError: an entry is not of the form scheme://host or scheme://host:port.
         """
         entries = [entry.strip() for entry in variables.get(VARIABLE, "").split(",")]
-        found = {entry: _origin(entry.lower()) for entry in entries if entry}
-        for entry, origin in found.items():
+        origins = {entry: _origin(entry.lower()) for entry in entries if entry}
+        for entry, origin in origins.items():
             if origin is None:
                 raise OriginError(
                     f"{VARIABLE} {entry!r}: it is not an origin. Write scheme://host or scheme://host:port, such as "
-                    "https://prefect.example.com, with commas between several"
+                    "https://prefect.example.com, separated by commas"
                 )
-        return cls(frozenset(origin for origin in found.values() if origin))
+        return cls(frozenset(origin for origin in origins.values() if origin))
 
     def refusal(self, method: str, headers: Headers) -> str | None:
         """Return why a request is refused, None if it is allowed.
@@ -65,20 +65,20 @@ class Origins:
         unless the browser says that another site made it.
         """
         names = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
-        seen: dict[bytes, bytes] = {}
+        values: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in names:
-                if name in seen:
+                if name in values:
                     return f"the request has several headers {name.decode()}. Send one"
-                seen[name] = value
-        host = seen.get(b"host", b"").decode("latin-1").lower()
+                values[name] = value
+        host = values.get(b"host", b"").decode("latin-1").lower()
         if host and not self._is_own(host):
             return f"Host {host[:200]!r}: it is not a name of this server. Add its origin to {VARIABLE} if it is one"
-        if (origin := seen.get(b"origin")) is not None:
+        if (origin := values.get(b"origin")) is not None:
             return self._foreign(origin.decode("latin-1").lower(), host)
-        purpose = (seen.get(b"sec-fetch-mode"), seen.get(b"sec-fetch-dest"))
+        purpose = (values.get(b"sec-fetch-mode"), values.get(b"sec-fetch-dest"))
         navigates = method in _READ_METHODS and purpose == _NAVIGATION
-        if seen.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not navigates:
+        if values.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not navigates:
             return f"the request was made by a page of another site. Add its origin to {VARIABLE} if it may"
         return None
 
@@ -103,8 +103,8 @@ class OriginGuard:
     Args:
         app: the application behind it.
         origins: the origins that are allowed besides the server's own address.
-        is_trusted: returns whether headers prove the caller otherwise, by a token; such a request is not checked.
-        forbid_frames: whether responses forbid other sites to show them in a frame.
+        is_trusted: returns whether the headers have a valid token; such a request is not checked.
+        forbid_frames: whether responses forbid other sites to embed them in a frame.
     """
 
     def __init__(
@@ -115,19 +115,19 @@ class OriginGuard:
         self._forbid_frames = forbid_frames
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Hand a request on, or refuse it."""
+        """Pass a request to the application, or reject it."""
         if scope["type"] not in ("http", "websocket") or (self._is_trusted and self._is_trusted(scope["headers"])):
             await self._app(scope, receive, send)
             return
-        why = self._origins.refusal(scope.get("method", "GET"), scope["headers"])
-        if why is None:
+        reason = self._origins.refusal(scope.get("method", "GET"), scope["headers"])
+        if reason is None:
             await self._app(scope, receive, self._unframed(send) if self._forbid_frames else send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            headers = [(name.encode(), value.encode()) for name, value in _refusal_headers(why)]
+            headers = [(name.encode(), value.encode()) for name, value in _refusal_headers(reason)]
             await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": _refusal_body(why)})
+            await send({"type": "http.response.body", "body": _refusal_body(reason)})
 
     @staticmethod
     def _unframed(send: Any) -> Any:
@@ -149,21 +149,21 @@ def wsgi_guard(app: Any, origins: Origins) -> Any:
             for name, value in environ.items()
             if name.startswith("HTTP_")
         ]
-        why = origins.refusal(environ["REQUEST_METHOD"], headers)
-        if why is None:
+        reason = origins.refusal(environ["REQUEST_METHOD"], headers)
+        if reason is None:
             return app(environ, start_response)
-        start_response("403 Forbidden", _refusal_headers(why))
-        return [_refusal_body(why)]
+        start_response("403 Forbidden", _refusal_headers(reason))
+        return [_refusal_body(reason)]
 
     return guarded
 
 
-def _refusal_body(why: str) -> bytes:
-    return json_text.line({"error": why}).encode()
+def _refusal_body(reason: str) -> bytes:
+    return json_text.line({"error": reason}).encode()
 
 
-def _refusal_headers(why: str) -> list[tuple[str, str]]:
-    length = str(len(_refusal_body(why)))
+def _refusal_headers(reason: str) -> list[tuple[str, str]]:
+    length = str(len(_refusal_body(reason)))
     return [("content-type", "application/json"), ("content-length", length)]
 
 

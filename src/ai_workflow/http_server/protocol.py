@@ -20,10 +20,10 @@ MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 128
 # The colon, the space and the line end of a header.
 _HEADER_EXTRA_BYTES = 4
-# The parser gets at most this much at a time, so that the limits hold within one packet as well.
+# Limit of input per call of the parser, so that the limits also hold within one packet.
 _PIECE_BYTES = 16 << 10
 _OFFERS = frozenset((b"upgrade", b"http2-settings"))
-# Headers that must not be repeated: readers of a request could disagree on which of them counts.
+# Headers that must not be repeated: proxies and servers could disagree on which value counts.
 _SINGLE = frozenset(
     (b"authorization", b"content-encoding", b"content-type", b"host", b"inference-header-content-length")
 )
@@ -31,47 +31,47 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 _MALFORMED = "Invalid HTTP request received."
 
 
-class _HeadTooLarge(Exception):
+class _HeadTooLargeError(Exception):
     """The head of a request has too many headers."""
 
 
-class _Repeated(Exception):
+class _RepeatedHeaderError(Exception):
     """A header that must be unique is repeated; the argument is its name."""
 
 
-class _Flow(FlowControl):
-    """Flow control that reads nothing more while received requests wait for their turn."""
+class _FlowControl(FlowControl):
+    """Flow control that pauses reading while pipelined requests wait."""
 
     is_blocked = False
 
     def resume_reading(self) -> None:
-        """Read again, unless requests that have been received wait."""
+        """Resume reading, unless pipelined requests wait."""
         if not self.is_blocked:
             super().resume_reading()
 
 
 class Http11Protocol(LingeringProtocol):
-    """One connection; uvicorn makes it with `Config(http=Http11Protocol)`."""
+    """One connection; uvicorn creates it with `Config(http=Http11Protocol)`."""
 
-    flow: _Flow
+    flow: _FlowControl
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._is_in_head, self._is_refused = False, False
         self._head_bytes = 0
         self._headers_bytes = 0
-        # The request that is being answered; those behind it wait in `pipeline`.
-        self._answering: RequestResponseCycle | None = None
-        # Received bytes that are parsed once the requests before them have been answered.
+        # The request in progress; later ones wait in `pipeline`.
+        self._current: RequestResponseCycle | None = None
+        # Received bytes that are parsed after the responses to earlier requests.
         self._held = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection."""
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = _FlowControl(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse data; what follows pipelined requests is kept until they are answered."""
+        """Parse data; data behind pipelined requests is kept until their responses are complete."""
         if self.lingering.is_lingering:
             self.lingering.discard(len(data))
             return
@@ -92,26 +92,26 @@ class Http11Protocol(LingeringProtocol):
         """Add a header; trailers of a chunked body are ignored.
 
         Raises:
-            _HeadTooLarge: the head has too many, or too many bytes.
+            _HeadTooLargeError: the head has too many headers or bytes.
         """
         if not self._is_in_head:
             return
         self._headers_bytes += len(name) + len(value) + _HEADER_EXTRA_BYTES
         if len(self.headers) >= MAX_HEADERS or self._headers_bytes + len(self.url) > MAX_HEAD_BYTES:
-            raise _HeadTooLarge
+            raise _HeadTooLargeError
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Start the request, unless its head is to be parsed again without the offer of another protocol.
 
         Raises:
-            _Repeated: a header that must be unique is repeated.
+            _RepeatedHeaderError: a header that must be unique is repeated.
         """
         if self.parser.should_upgrade():
             return
         names = [name for name, _ in self.headers]
         if len(set(names)) < len(names) and (repeated := [name for name in _SINGLE if names.count(name) > 1]):
-            raise _Repeated(repeated[0].decode())
+            raise _RepeatedHeaderError(repeated[0].decode())
         self._is_in_head = False
         super().on_headers_complete()
 
@@ -121,7 +121,7 @@ class Http11Protocol(LingeringProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Start the next pipelined request; parse what was kept once none waits."""
+        """Start the next pipelined request; parse kept data once no request waits."""
         super().on_response_complete()
         if not self.pipeline:
             self.flow.is_blocked = False
@@ -155,7 +155,7 @@ class Http11Protocol(LingeringProtocol):
             self.flow.pause_reading()
 
     def _parse(self, piece: memoryview) -> int:
-        """Return how many bytes of a piece the parser took."""
+        """Return the number of bytes that the parser consumed."""
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as error:
@@ -170,8 +170,8 @@ class Http11Protocol(LingeringProtocol):
         if method == b"CONNECT":  # always another protocol
             self._refuse()
             return
-        kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] not in _OFFERS]
-        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
+        headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] not in _OFFERS]
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(headers))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         try:
@@ -181,20 +181,26 @@ class Http11Protocol(LingeringProtocol):
 
     def _refuse_for(self, error: Exception) -> None:
         cause = error.__context__
-        if isinstance(cause, _HeadTooLarge):
+        if isinstance(cause, _HeadTooLargeError):
             self._refuse(_TOO_LARGE)
         else:
-            self._refuse(problem=f"Header '{cause}' is repeated." if isinstance(cause, _Repeated) else _MALFORMED)
+            self._refuse(
+                problem=f"Header '{cause}' is repeated." if isinstance(cause, _RepeatedHeaderError) else _MALFORMED
+            )
 
     def _refuse(self, response: bytes | None = None, problem: str = _MALFORMED) -> None:
-        """Answer what cannot be parsed, and close; earlier requests of the connection are answered first."""
+        """Reject malformed input and close; responses to earlier requests of the connection come first."""
         self._is_refused = True
         if not self._is_in_head and self.pipeline:
-            # Its own body is malformed: it is never answered.
+            # The body of this request is malformed: it gets no response.
             self.pipeline.popleft()
-        last = self.pipeline[0][0] if self.pipeline else self._answering
-        is_answering = last is not None and not last.response_complete
-        if last is not None and is_answering and (self._is_in_head or last is not self.cycle or last.response_started):
+        last = self.pipeline[0][0] if self.pipeline else self._current
+        is_in_progress = last is not None and not last.response_complete
+        if (
+            last is not None
+            and is_in_progress
+            and (self._is_in_head or last is not self.cycle or last.response_started)
+        ):
             last.keep_alive = False
         elif response is None:
             self.send_400_response(problem)
@@ -203,5 +209,5 @@ class Http11Protocol(LingeringProtocol):
             self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle
+        self._current = cycle
         super()._start_asgi_task(cycle, app)

@@ -1,7 +1,7 @@
-"""The key that encrypts the blocks of a Prefect server: what it reads, checked before a server starts.
+"""The key that encrypts the blocks of a Prefect server, checked before a server starts.
 
-Prefect answers 500 to each request for a block that another key encrypted, and saves new blocks with the present key
-all the same. Then no key reads all of them.
+Prefect answers 500 to each request for a block that was encrypted with another key, and saves new blocks with the
+current key. After that no single key decrypts all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 VARIABLE = "PREFECT_ENCRYPTION_KEY"
-# The names by which Prefect itself reads it.
+# Prefect's own names of the variable.
 _PREFECT_NAMES = ("PREFECT_SERVER_ENCRYPTION_KEY", "ORION_ENCRYPTION_KEY")
 _STORED = "ENCRYPTION_KEY"
 _LISTED = 10
@@ -38,20 +38,20 @@ class Block:
     data: str
 
 
-def key_of(variables: Mapping[str, str]) -> str | None:
-    """Return the key that a server with these variables uses, None for the one that its database holds."""
+def configured_key(variables: Mapping[str, str]) -> str | None:
+    """Return the key of a server with these variables, None for the key stored in its database."""
     return next((variables[name] for name in (VARIABLE, *_PREFECT_NAMES) if variables.get(name)), None)
 
 
 def check(url: str, key: str | None) -> None:
-    """Read every block of a database with the key of a server that is to be started; nothing is written.
+    """Check that the key of a server decrypts every block of its database; nothing is written.
 
     Args:
-        url: the database's address, as Prefect takes it.
-        key: the server's key; None for the one that the database holds.
+        url: the URL of the database, in the format of Prefect.
+        key: the server's key; None for the key stored in the database.
 
     Raises:
-        EncryptionError: a block was encrypted with another key, the key is not one, or PostgreSQL does not answer.
+        EncryptionError: a block was encrypted with another key, the key is not valid, or PostgreSQL does not answer.
     """
     fernets = [fernet(key, VARIABLE)] if key else []
     with _connected(url) as connection:
@@ -59,18 +59,19 @@ def check(url: str, key: str | None) -> None:
             return
         if not fernets and (stored := stored_key(connection)):
             fernets = [fernet(stored, "the key in Prefect's database")]
-        lost = [block.name for block in blocks(connection) if decrypted(block, fernets) is None]
-    if lost:
+        undecryptable = [block.name for block in blocks(connection) if decrypted(block, fernets) is None]
+    if undecryptable:
         held = f"the one in {VARIABLE}" if key else f"the one in the database, as {VARIABLE} is not set"
         raise EncryptionError(
-            f"Prefect's database {shown(url)}: {listed(lost)} cannot be decrypted, because the key is not {held}. "
+            f"Prefect's database {without_password(url)}: {block_names(undecryptable)} cannot be decrypted, "
+            f"because the key is not {held}. "
             f"Nothing was written. Set {VARIABLE} to the key that they were saved with (unset, if there was none), or "
             "change the key: python -m ai_workflow.local.rekey (docs/security.md, Encryption key)"
         )
 
 
 def fernet(key: str, name: str) -> Fernet:
-    """Return a key ready for use.
+    """Return the cipher of a key.
 
     Raises:
         EncryptionError: it is not a Fernet key.
@@ -87,19 +88,19 @@ def fernet(key: str, name: str) -> Fernet:
 
 
 def decrypted(block: Block, fernets: Sequence[Fernet]) -> bytes | None:
-    """Return what a block holds, None if none of the keys decrypts it."""
+    """Return the content of a block, None if none of the keys decrypts it."""
     from cryptography.fernet import InvalidToken
 
-    for each in fernets:
+    for cipher in fernets:
         try:
-            return each.decrypt(block.data.encode())
+            return cipher.decrypt(block.data.encode())
         except InvalidToken:
             continue
     return None
 
 
 def blocks(connection: Connection) -> list[Block]:
-    """Return the encrypted blocks of a database, named type/name; in PostgreSQL they are locked."""
+    """Return the encrypted blocks of a database, named type/name; PostgreSQL locks their rows."""
     import sqlalchemy as sa
 
     documents, types = table(connection, "block_document"), table(connection, "block_type")
@@ -116,7 +117,7 @@ def blocks(connection: Connection) -> list[Block]:
 
 
 def stored_key(connection: Connection) -> str | None:
-    """Return the key that Prefect keeps in the database where it is given none."""
+    """Return the key that Prefect stores in the database when none is configured."""
     import sqlalchemy as sa
 
     configuration = table(connection, "configuration")
@@ -126,8 +127,8 @@ def stored_key(connection: Connection) -> str | None:
     return None if row is None else str(row.value["fernet_key"])
 
 
-def forget_stored_key(connection: Connection) -> None:
-    """Delete the key that Prefect keeps in the database."""
+def delete_stored_key(connection: Connection) -> None:
+    """Delete the key that Prefect stores in the database."""
     import sqlalchemy as sa
 
     configuration = table(connection, "configuration")
@@ -136,7 +137,7 @@ def forget_stored_key(connection: Connection) -> None:
 
 
 def table(connection: Connection, name: str) -> Any:
-    """Return a table of the database, None if there is none of that name."""
+    """Return a table of the database, None if it does not exist."""
     import sqlalchemy as sa
 
     if not sa.inspect(connection).has_table(name):
@@ -145,7 +146,7 @@ def table(connection: Connection, name: str) -> Any:
 
 
 def engine(url: str) -> Engine:
-    """Return a synchronous engine for the address of a database, as Prefect takes it."""
+    """Return a synchronous engine for a database URL in the format of Prefect."""
     import sqlalchemy as sa
 
     parsed = sa.make_url(url)
@@ -158,21 +159,21 @@ def engine(url: str) -> Engine:
     )
 
 
-def shown(url: str) -> str:
-    """Return the address of a database without its password."""
+def without_password(url: str) -> str:
+    """Return the URL of a database with its password masked."""
     import sqlalchemy as sa
 
     return sa.make_url(url).render_as_string(hide_password=True)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return the names of blocks as a person reads them, the first ones of many."""
+def block_names(names: Sequence[str]) -> str:
+    """Return the names of blocks as text, the first ten at most."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"block{'s' if len(names) > 1 else ''} {', '.join(names[:_LISTED])}{more}"
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the file of a SQLite database, None for others."""
+    """Return the file of a SQLite database, None for other databases."""
     import sqlalchemy as sa
 
     parsed = sa.make_url(url)
@@ -181,33 +182,33 @@ def sqlite_file(url: str) -> Path | None:
 
 @contextmanager
 def _connected(url: str) -> Iterator[Connection | None]:
-    """Give a connection; None where there is no database yet, or SQLite cannot read it, which the server reports."""
+    """Yield a connection, or None if there is no database yet or SQLite cannot read it (the server reports that)."""
     import sqlalchemy as sa
 
     file = sqlite_file(url)
     if file is not None and not file.is_file():
         yield None
         return
-    connecting = engine(url)
+    database = engine(url)
     try:
-        with connecting.connect() as connection:
+        with database.connect() as connection:
             if file is not None and not _is_readable(lambda: connection.exec_driver_sql("PRAGMA schema_version")):
                 yield None
                 return
             yield connection
     except sa.exc.OperationalError as error:
         raise EncryptionError(
-            f"Prefect's database {shown(url)} does not answer: {error.orig}. Start it, or correct its address"
+            f"Prefect's database {without_password(url)} does not answer: {error.orig}. Start it, or correct its URL"
         ) from error
     finally:
-        connecting.dispose()
+        database.dispose()
 
 
-def _is_readable(look: Callable[[], object]) -> bool:
+def _is_readable(query: Callable[[], object]) -> bool:
     import sqlalchemy as sa
 
     try:
-        look()
+        query()
     except sa.exc.DatabaseError:
         return False
     return True

@@ -17,7 +17,7 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.evaluation import scores
 from ai_workflow.local import prefect_settings, run_report, server
 from ai_workflow.local.run_report import Hints
-from ai_workflow.local.stack.paths import Place
+from ai_workflow.local.stack.paths import StackPaths
 from ai_workflow.prefect_errors import prefect_errors_wrapped
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
@@ -25,27 +25,34 @@ from ai_workflow.telemetry import logs
 VAR = Path("var")
 
 
-def main(config: Path | None = None, environment: str | None = None) -> int:
+def main(config: Path | None = None, environment: str | None = None, store_root: str | None = None) -> int:
     """Run a pipeline from its source to stored predictions and print a summary; return 1 if a flow failed.
 
+    Args:
+        config: the pipeline file; the pipeline of `config/base.yaml` if not given.
+        environment: the name of a file `config/NAME.yaml`.
+        store_root: the root of the store; store.root of the configuration if not given.
+
     Raises:
-        AiWorkflowError: the configuration is wrong, or the server does not come up; nothing has run.
+        AiWorkflowError: the configuration is invalid, or the server does not start; nothing has run.
     """
     pipeline = str(config) if config else None
-    loaded = configuration.load(pipeline, environment=environment)
+    overrides = {"store.root": store_root.replace("${", "$${")} if store_root else {}
+    loaded = configuration.load(pipeline, environment=environment, overrides=overrides)
     environment_variables.check(os.environ)
     settings = loaded.settings
-    # Beside a stack, the login and key in the environment are those of its server.
-    if Place(VAR).running() is None:
+    # With a running stack, the login and key in the environment belong to the server of the stack.
+    if StackPaths(VAR).running_state() is None:
         variables.check(loaded, os.environ, "make run")
-    reached = server.ensure(VAR)
-    for name, value in prefect_settings.environment(reached, settings, VAR).items():
+    prefect_server = server.ensure(VAR)
+    for name, value in prefect_settings.environment(prefect_server, settings, VAR).items():
         os.environ.setdefault(name, value)
     logs.set_brief()
-    print(f"Prefect UI: {reached.ui_url}/runs")
-    store, hints = Store(settings.store.root), Hints(pipeline, environment, settings.store.root)
+    print(f"Prefect UI: {prefect_server.ui_url}/runs")
+    store = Store(settings.store.root)
+    hints = Hints(pipeline, environment, settings.store.root, store_root)
     with prefect_errors_wrapped():
-        outcomes = asyncio.run(_flows(pipeline, environment, store))
+        outcomes = asyncio.run(_flows(pipeline, environment, overrides, store))
     if not all(state.is_completed() for state in outcomes):
         print(run_report.failure(outcomes[-1].message, hints), file=sys.stderr)
         return 1
@@ -54,11 +61,11 @@ def main(config: Path | None = None, environment: str | None = None) -> int:
     return 0
 
 
-async def _flows(pipeline: str | None, environment: str | None, store: Store) -> list[Any]:
-    """Run both flows, print the trace of each as it ends, and return their states."""
+async def _flows(pipeline: str | None, environment: str | None, overrides: dict[str, str], store: Store) -> list[Any]:
+    """Run both flows, print the trace of each when it ends, and return their states."""
     outcomes: list[Any] = []
     for flow in (project.module("flows.training").training, project.module("flows.scoring").scoring):
-        outcomes.append(await flow(pipeline, environment, return_state=True))
+        outcomes.append(await flow(pipeline, environment, overrides=overrides or None, return_state=True))
         run_report.print_trace(store, outcomes[-1])
         if not outcomes[-1].is_completed():
             break
@@ -72,9 +79,9 @@ def _summary(store: Store, results: list[dict[str, Any]], settings: Settings, hi
         f"{name} {scores.format_score(value)}" for name, value in report["scores"].items() if isinstance(value, float)
     )
     gate = report["gate"]
-    constant = f"baseline: {gate['metric']} {scores.format_score(gate['baseline'])}"
+    baseline = f"baseline: {gate['metric']} {scores.format_score(gate['baseline'])}"
     lines = [
-        ("metrics", f"{figures} on {report['holdout_rows']} rows held out ({constant})"),
+        ("metrics", f"{figures} on {report['holdout_rows']} rows held out ({baseline})"),
         ("gate", f"{gate['metric']} {scores.format_score(report['scores'][gate['metric']])}: {gate['verdict']}"),
         *(("WARN", text) for text in report["warnings"]),
         ("version", f"{trained['version']} in {store.url(trained['folder'])}"),
@@ -88,14 +95,14 @@ def _summary(store: Store, results: list[dict[str, Any]], settings: Settings, hi
 
 
 def _next(settings: Settings, hints: Hints) -> list[tuple[str, str]]:
-    """Return the commands to go on with, their explanations below each other."""
+    """Return the next commands with their explanations, aligned."""
     commands = [
         ("again", hints.make("run"), "every stage is CACHED"),
         ("serve", hints.make("serve"), "answers over HTTP, see docs/serving.md"),
         ("all of it", hints.make("up"), "worker, service, alerts, schedules: see docs/stack.md"),
     ]
     if hints.pipeline is None and settings.source.kind == "sample":
-        own = replace(hints, pipeline="pipeline.yaml").make("run")
-        commands.append(("your data", own, "config/examples/credit.yaml is one to start from"))
+        command_for_own_data = replace(hints, pipeline="pipeline.yaml").make("run")
+        commands.append(("your data", command_for_own_data, "config/examples/credit.yaml is one to start from"))
     width = max(len(command) for _, command, _ in commands)
     return [(name, f"{command:<{width}}  {explanation}") for name, command, explanation in commands]

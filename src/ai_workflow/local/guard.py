@@ -1,7 +1,7 @@
 """`python -m ai_workflow.local.guard`: Host and Origin checks in front of Prometheus or Alertmanager.
 
 Alertmanager lets pages of every site read alerts and add silences, and neither of the two checks `Host`. A login alone
-does not help: once an operator has logged in, the browser sends the login along with forms of other sites.
+does not prevent that: after an operator has logged in, the browser sends the login with forms of other sites.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONNECT_SECONDS = 5.0
 # Longer than the longest query of Prometheus (--query.timeout is 2 minutes).
 READ_SECONDS = 300.0
 MAX_CONNECTIONS = 200
-# RFC 9110, section 7.6.1: about one connection, not about the request. `expect` is answered by the guard itself.
+# RFC 9110, section 7.6.1: headers of one connection, not of the request. The guard answers `expect` itself.
 _HOP_BY_HOP = frozenset((
     b"connection", b"expect", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
     b"trailer", b"transfer-encoding", b"upgrade",
@@ -55,7 +55,7 @@ class Proxy:
 
     def __init__(self, upstream: str) -> None:
         self._upstream = httpx.URL(upstream)
-        # The transport alone: a client would follow proxies of the environment, keep cookies and add headers.
+        # A client would use proxies of the environment, keep cookies and add headers; the transport does not.
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=20, keepalive_expiry=5)
         self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
 
@@ -73,8 +73,8 @@ class Proxy:
         try:
             response = await self._transport.handle_async_request(self._request(scope, receive))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            why = f"{self._upstream} does not answer: {str(error) or type(error).__name__}. Start it or read its log"
-            await _answer(send, 502, {"error": why})
+            reason = f"{self._upstream} does not answer: {str(error) or type(error).__name__}. Start it or read its log"
+            await _answer(send, 502, {"error": reason})
             return
         try:
             await _send_back(response, receive, send)
@@ -90,7 +90,7 @@ class Proxy:
         names = {name for name, _ in scope["headers"]}
         has_body = bool(names & {b"content-length", b"transfer-encoding"})
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-        # `target` is sent as it was received; of `url` only the address is used then.
+        # httpx sends `target` unchanged and takes only host and port from the URL.
         return httpx.Request(
             scope["method"], self._upstream, headers=headers, content=_body(receive) if has_body else None,
             extensions={"target": target, "timeout": timeout.as_dict()},
@@ -98,7 +98,7 @@ class Proxy:
 
 
 async def _send_back(response: httpx.Response, receive: Any, send: Any) -> None:
-    """Send a response as it comes; stop when the client has gone."""
+    """Stream a response; stop when the client disconnects."""
     headers = _end_to_end([(name.lower(), value) for name, value in response.headers.raw])
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
 
@@ -109,7 +109,7 @@ async def _send_back(response: httpx.Response, receive: Any, send: Any) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(until_gone)
-        # A response that ends too early is not completed, so that the client does not take it for all of it.
+        # A truncated response is not completed, so that the client can tell that it is truncated.
         with contextlib.suppress(httpx.HTTPError):
             async for chunk in response.aiter_raw():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -121,7 +121,7 @@ async def _body(receive: Any) -> AsyncIterator[bytes]:
     """Yield the body of a request as it is received.
 
     Raises:
-        httpx.ReadError: the client has gone; a part of a request must not pass for all of it.
+        httpx.ReadError: the client has disconnected, so that the request is incomplete.
     """
     more = True
     while more:
@@ -133,7 +133,7 @@ async def _body(receive: Any) -> AsyncIterator[bytes]:
 
 
 def _end_to_end(headers: _Headers) -> _Headers:
-    """Return headers without those that are about one connection."""
+    """Return headers without the hop-by-hop headers."""
     listed = {
         name.strip().lower() for key, value in headers if key == b"connection" for name in value.split(b",")
     } - {b"authorization", b"host", b"content-length"}  # fmt: skip
@@ -149,15 +149,15 @@ async def _answer(send: Any, status: int, content: dict[str, str]) -> None:
 
 @app.default
 def serve(*, upstream: str, host: str = "127.0.0.1", port: int) -> None:
-    """Forward requests to a server, but for those of pages of other sites.
+    """Forward requests to a server, and reject those of pages of other sites.
 
     Args:
-        upstream: the URL of the server, such as http://127.0.0.1:9111.
-        host: the address to listen on.
-        port: the port to listen on.
+        upstream: URL of the server, such as http://127.0.0.1:9111.
+        host: Address to listen on.
+        port: Port to listen on.
 
     Raises:
-        AiWorkflowError: `AIW_ALLOWED_ORIGINS` or `upstream` is wrong.
+        AiWorkflowError: `AIW_ALLOWED_ORIGINS` or `upstream` is invalid.
     """
     application = guarded(upstream, os.environ)
     logs.capture_all_output()
@@ -174,7 +174,7 @@ def guarded(upstream: str, variables: Mapping[str, str]) -> OriginGuard:
 
     Raises:
         GuardError: `upstream` is not the URL of a server.
-        OriginError: `AIW_ALLOWED_ORIGINS` holds what is not an origin.
+        OriginError: an entry of `AIW_ALLOWED_ORIGINS` is not an origin.
     """
     parts = urlsplit(upstream)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
@@ -183,7 +183,7 @@ def guarded(upstream: str, variables: Mapping[str, str]) -> OriginGuard:
 
 
 def main() -> int:
-    """Run the command line; an error is one message without a traceback."""
+    """Run the command line; errors are printed as one message without a traceback."""
     return command_line.exit_code(lambda: app(result_action="return_value"))
 
 

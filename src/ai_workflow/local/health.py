@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.local.health URL`: health check of a container, as a slim image has no curl."""
+"""`python -m ai_workflow.local.health URL`: health check of a container whose image has no curl."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ GUARD_PATH = "/-/guard"
 
 
 def problem(url: str, seconds: float = SECONDS, *, login: str = "") -> str | None:
-    """Return the problem of a server, None if its response has no error; proxies of the environment are not used.
+    """Return why a server is not healthy, None if it is; proxies of the environment are not used.
 
     Args:
-        url: a path that is healthy if the response is 200.
+        url: the URL of a health check, which responds with 200 if the server is healthy.
         seconds: the longest time to wait.
         login: as `user:password`, for a server that requires one.
     """
     if not url.startswith(("http://", "https://")):
-        return f"{url} is no address: give one such as http://127.0.0.1:8080/v2/health/live"
+        return f"{url} is not a URL. Give one such as http://127.0.0.1:8080/v2/health/live"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     headers = {"authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
     try:
@@ -35,14 +35,14 @@ def problem(url: str, seconds: float = SECONDS, *, login: str = "") -> str | Non
 
 
 def main(arguments: list[str]) -> int:
-    """Print what is wrong; the exit code is 0 if nothing is, 1 if something is, 2 without a URL."""
+    """Print the problem of a server, and return the exit code: 0 healthy, 1 not healthy, 2 wrong usage."""
     if len(arguments) != 1:
         print(f"usage: python -m ai_workflow.local.health URL\n{__doc__}", file=sys.stderr)
         return 2
-    found = problem(arguments[0])
-    if found:
-        print(found, file=sys.stderr)
-    return 1 if found else 0
+    reason = problem(arguments[0])
+    if reason:
+        print(reason, file=sys.stderr)
+    return 1 if reason else 0
 
 
 if __name__ == "__main__":

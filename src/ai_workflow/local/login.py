@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.local.login`: print the login of Prometheus and Alertmanager as their `--web.config.file`.
+"""`python -m ai_workflow.local.login`: print the `--web.config.file` of Prometheus and Alertmanager.
 
 People log in as `operator`, at the guard (`ai_workflow.local.guard`). Prometheus and Alertmanager accept the user
 `guard` only: a browser that logged in there directly would send the login along with forms of other sites.
@@ -20,9 +20,9 @@ from ai_workflow.slo.outputs.scrape_config import INNER_USER
 
 VARIABLE = "MONITORING_PASSWORD"
 USER = "operator"
-# bcrypt ignores what is longer.
+# bcrypt ignores further bytes.
 MAX_BYTES = 72
-# The hash lies beside the password, in files of the same owner: more rounds would only cost time at each start.
+# The hash is stored beside the password, in files of the same owner; more rounds would only slow each start.
 _ROUNDS = 10
 
 
@@ -37,22 +37,22 @@ def check(password: str) -> str:
         PasswordError: it is empty, too long, or has characters that a password file or a browser would change.
     """
     if not password or len(password.encode()) > MAX_BYTES or not password.isascii() or not password.isprintable():
-        why = f"it must have 1 to {MAX_BYTES} printable ASCII characters"
+        reason = f"it must have 1 to {MAX_BYTES} printable ASCII characters"
     elif password != password.strip():
-        why = "it begins or ends with a space, which Prometheus removes"
+        reason = "it begins or ends with a space, which Prometheus removes"
     else:
         return password
-    raise PasswordError(f"{VARIABLE}: {why}. Make one with `openssl rand -hex 24`")
+    raise PasswordError(f"{VARIABLE}: {reason}. Make one with `openssl rand -hex 24`")
 
 
 def web_config(password: str) -> str:
-    """Return the text of the file that makes Prometheus and Alertmanager require the login."""
+    """Return the text of the web configuration file that requires the login."""
     hashed = bcrypt.hashpw(check(password).encode(), bcrypt.gensalt(_ROUNDS)).decode()
     return as_yaml({"basic_auth_users": {INNER_USER: hashed}}).partition("\n")[2]
 
 
 def inner(authorization: bytes) -> bytes:
-    """Return the `Authorization` that the server behind the guard accepts; any but that of `operator` is unchanged."""
+    """Return the `Authorization` header for the server behind the guard; headers of other users are unchanged."""
     scheme, _, credentials = authorization.partition(b" ")
     try:
         user, colon, password = b64decode(credentials.strip(), validate=True).partition(b":")
@@ -64,7 +64,7 @@ def inner(authorization: bytes) -> bytes:
 
 
 def main() -> int:
-    """Print the file; the exit code is 1 if the password is missing or wrong."""
+    """Print the file; the exit code is 1 if the password is missing or invalid."""
     return command_line.exit_code(lambda: print(web_config(os.environ.get(VARIABLE, "")), end=""))
 
 

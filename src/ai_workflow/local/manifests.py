@@ -1,6 +1,6 @@
-"""`python -m ai_workflow.local.manifests`: what `monitoring/slo.yaml` says, as containers and clusters need it.
+"""`python -m ai_workflow.local.manifests`: monitoring of containers and clusters from monitoring/slo.yaml.
 
-deploy/generated/                          for compose: targets and places by the names of its services
+deploy/generated/                          for compose: targets and URLs with the names of its services
 deploy/kubernetes/monitoring/generated/    for a cluster: the rules as a PrometheusRule
 """
 
@@ -19,27 +19,28 @@ from ai_workflow.slo.outputs import alertmanager_config, grafana_provisioning, s
 from ai_workflow.slo.outputs.file_text import as_yaml
 from ai_workflow.slo.spec import Spec
 
-# The job of a target, and the service of compose.yaml that answers there; Prometheus asks itself.
+# The service of compose.yaml by the job of a target; Prometheus scrapes itself at localhost.
 HOSTS = {service.job: service.name for service in SERVICES if service.job and service.name != "prometheus"}
-# Those behind a guard.
+# Jobs of the services behind a guard.
 WATCHING = tuple(service.job for service in SERVICES if service.requires_login)
-# Those who answer only to who has a token, and the file that compose lays it in.
+# Files in which compose puts the bearer tokens, by the job that requires one.
 TOKENS = {"inference": "/run/secrets/inference-token"}
-# Who wrote a file, in its first line.
-_THEIRS, _OURS = "ai-workflow slo build", "python -m ai_workflow.local.manifests"
+# The command in the first line of a generated file, and the one that replaces it.
+_SLO_COMMAND = "ai-workflow slo build"
+_COMMAND = "python -m ai_workflow.local.manifests"
 _RELAY_TOKEN = "/run/secrets/relay-token"  # noqa: S105 - a path
 _MONITORING_PASSWORD = "/run/secrets/monitoring-password"  # noqa: S105 - a path
-# The ports that people open, and those of the services behind the guards, which other services ask.
+# The ports of the services behind the guards, by the ports of the guards.
 _PORTS = {
     str(guard.port): str(service.port) for guard in SERVICES for service in SERVICES if guard.guards == service.name
 }
 
 
 def files(spec: Spec) -> dict[str, str]:
-    """Return the text of each file by its path under `deploy/`; the same to the byte for the same promises."""
-    found = {f"generated/{name}": held for name, held in _compose(spec).items()}
-    found["kubernetes/monitoring/generated/prometheus-rule.yaml"] = _prometheus_rule(spec)
-    return {name: as_yaml(held).replace(_THEIRS, _OURS, 1) for name, held in found.items()}
+    """Return the text of each file by its path under `deploy/`, identical for identical SLOs."""
+    documents = {f"generated/{name}": document for name, document in _compose(spec).items()}
+    documents["kubernetes/monitoring/generated/prometheus-rule.yaml"] = _prometheus_rule(spec)
+    return {name: as_yaml(document).replace(_SLO_COMMAND, _COMMAND, 1) for name, document in documents.items()}
 
 
 def write(texts: Mapping[str, str], folder: Path) -> None:
@@ -51,25 +52,25 @@ def write(texts: Mapping[str, str], folder: Path) -> None:
 
 
 def _compose(spec: Spec) -> dict[str, dict[str, object]]:
-    targets = {job: tuple(_at(job, address) for address in found) for job, found in spec.targets.items()}
+    targets = {job: tuple(_at(job, address) for address in addresses) for job, addresses in spec.targets.items()}
     places = {
         **spec.places,
         "relay": _relay(spec.places["relay"]),
         "relay_token_file": _RELAY_TOKEN,
         "monitoring_password_file": _MONITORING_PASSWORD,
     }
-    here = replace(spec, targets=targets, places=places)
-    # Links in alerts are for a browser, and stay as they are; this one is for Grafana, which is a container, too.
-    in_compose = replace(spec, places={**places, "prometheus": f"http://prometheus:{_PORTS['9090']}"})
+    compose_spec = replace(spec, targets=targets, places=places)
+    # Links in alerts are opened by a browser and are unchanged; Grafana queries Prometheus between containers.
+    grafana_spec = replace(spec, places={**places, "prometheus": f"http://prometheus:{_PORTS['9090']}"})
     return {
-        "prometheus.yml": scrape_config.config(here, TOKENS),
-        "alertmanager.yml": alertmanager_config.config(here),
-        "datasource.yaml": grafana_provisioning.files(in_compose)["datasources/prometheus.yaml"],
+        "prometheus.yml": scrape_config.config(compose_spec, TOKENS),
+        "alertmanager.yml": alertmanager_config.config(compose_spec),
+        "datasource.yaml": grafana_provisioning.files(grafana_spec)["datasources/prometheus.yaml"],
     }
 
 
 def _at(job: str, address: str) -> str:
-    """Return a target as compose reaches it; targets on other machines are unchanged."""
+    """Return the address of a target in compose; targets on other machines are unchanged."""
     host, _, port = address.rpartition(":")
     if host != "localhost":
         return address
@@ -81,7 +82,7 @@ def _relay(url: str) -> str:
 
 
 def _prometheus_rule(spec: Spec) -> dict[str, object]:
-    groups = [{"name": name, "rules": held} for name, held in rules.groups(spec).items()]
+    groups = [{"name": name, "rules": group} for name, group in rules.groups(spec).items()]
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
@@ -91,7 +92,7 @@ def _prometheus_rule(spec: Spec) -> dict[str, object]:
 
 
 def main() -> int:
-    """Write the files anew; the exit code is 2 if `slo.yaml` is wrong."""
+    """Write the files; the exit code is 2 if `slo.yaml` is invalid."""
     try:
         texts = files(reader.load())
     except AiWorkflowError as error:

@@ -1,4 +1,4 @@
-"""One flow run in this process: against PREFECT_API_URL, or the server of `make run` or `make up`."""
+"""A manual flow run in this process, with the server of PREFECT_API_URL, `make run` or `make up`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ai_workflow.config import project
 from ai_workflow.errors import AiWorkflowError
@@ -17,15 +19,21 @@ from ai_workflow.prefect_errors import prefect_errors_wrapped
 VAR = Path("var")
 
 
-def main(name: str, pipeline: Path | None = None, environment: str | None = None, log_level: str | None = None) -> int:
+def main(
+    name: str,
+    pipeline: Path | None = None,
+    environment: str | None = None,
+    log_level: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> int:
     """Run one flow, and return 0 if it completed.
 
     Raises:
-        AiWorkflowError: the configuration is wrong, or no Prefect server is found or answers.
+        AiWorkflowError: the configuration is invalid, or no Prefect server is configured or answers.
     """
     _find_server()
-    # Importing Prefect makes objects by the hundred thousand that all live on: collecting meanwhile finds nothing,
-    # and takes a tenth of a run whose stages are all cached.
+    # Importing Prefect creates several hundred thousand objects that are never freed. Garbage collection meanwhile
+    # would take a tenth of a run whose stages are all cached.
     gc.disable()
     flow = getattr(project.module(f"flows.{name}"), name)
     gc.freeze()
@@ -33,36 +41,42 @@ def main(name: str, pipeline: Path | None = None, environment: str | None = None
     try:
         with prefect_errors_wrapped():
             state = asyncio.run(
-                flow(str(pipeline) if pipeline else None, environment, log_level=log_level, return_state=True)
+                flow(
+                    str(pipeline) if pipeline else None,
+                    environment,
+                    overrides=dict(overrides or {}) or None,
+                    log_level=log_level,
+                    return_state=True,
+                )
             )
     except KeyboardInterrupt:
-        # A second one, or one before the run began: Prefect has reported it.
+        # A second Ctrl-C, or one before the run began; Prefect has reported it.
         return 128 + signal.SIGINT
     return 0 if state.is_completed() else 1
 
 
 def _find_server() -> None:
-    """Set PREFECT_API_URL where nothing sets it and a server of this folder runs.
+    """Set PREFECT_API_URL to the server of this folder, if neither the variable nor a profile is set.
 
     Prefect would start a temporary server instead, whose runs no other process sees.
 
     Raises:
-        AiWorkflowError: there is none, or it does not answer.
+        AiWorkflowError: no server is configured or runs, or it does not answer.
     """
-    if url := os.environ.get("PREFECT_API_URL", "").rstrip("/") or _of_profile():
+    if url := os.environ.get("PREFECT_API_URL", "").rstrip("/") or _profile_url():
         server.require(url)
         return
-    found = server.status(VAR)
-    if found is None:
+    local_server = server.status(VAR)
+    if local_server is None:
         raise AiWorkflowError(
             "no Prefect server: PREFECT_API_URL is not set. Start one with `make run` or `make up`, or set the variable"
         )
-    os.environ["PREFECT_API_URL"] = found.api_url
-    # Prefect has read its settings; a new process reads them again.
+    os.environ["PREFECT_API_URL"] = local_server.api_url
+    # Prefect has read its settings already, so they take effect in a new process only.
     os.execv(sys.executable, [sys.executable, "-m", "ai_workflow", *sys.argv[1:]])  # noqa: S606 - the same command
 
 
-def _of_profile() -> str | None:
+def _profile_url() -> str | None:
     from prefect.settings import get_current_settings
 
     return get_current_settings().api.url

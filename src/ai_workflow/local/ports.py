@@ -1,4 +1,4 @@
-"""Ports of loopback: which are free, and what answers there."""
+"""Ports of the loopback interface: checks and requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOST = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nothing listens there."""
+    """Return whether nothing listens on a port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -22,26 +22,26 @@ def is_free(port: int) -> bool:
         return True
 
 
-def free() -> int:
-    """Return a port that nothing listens on just now."""
+def find_free() -> int:
+    """Return a port that nothing listens on at present."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def get(port: int, path: str, login: str = "") -> bytes | None:
-    """Return what is answered with 200 there, else None; no proxy of the environment is asked.
+    """Return the body of a response with status 200, else None; proxies of the environment are not used.
 
     Args:
-        port: of loopback.
-        path: what is asked for.
-        login: as `user:password`, for one that asks for it.
+        port: the port on loopback.
+        path: the path of the request.
+        login: as `user:password`, for a server that requires one.
     """
     headers = {"authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
     with closing(http.client.HTTPConnection(HOST, port, timeout=5)) as connection:
         try:
             connection.request("GET", path, headers=headers)
-            reply = connection.getresponse()
-            return reply.read() if reply.status == http.HTTPStatus.OK else None
+            response = connection.getresponse()
+            return response.read() if response.status == http.HTTPStatus.OK else None
         except (OSError, http.client.HTTPException):
             return None

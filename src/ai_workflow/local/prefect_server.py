@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.local.prefect_server`: a Prefect server that refuses pages of other sites.
+"""`python -m ai_workflow.local.prefect_server`: a Prefect server that rejects requests of other sites.
 
 Prefect checks neither Host nor the Origin of WebSockets, and allows every origin by default.
 """
@@ -24,15 +24,15 @@ def serve(*, host: str = "127.0.0.1", port: int = 4200) -> None:
     """Serve Prefect's API and UI until SIGTERM or Ctrl-C.
 
     Args:
-        host: the address to listen on.
-        port: the port to listen on.
+        host: Address to listen on.
+        port: Port to listen on.
 
     Raises:
-        AiWorkflowError: `AIW_ALLOWED_ORIGINS` is wrong, or the key does not decrypt the blocks of the database.
+        AiWorkflowError: `AIW_ALLOWED_ORIGINS` is invalid, or the key does not decrypt the blocks of the database.
     """
-    for name, value in server_environment.guard(port).items():
+    for name, value in server_environment.guard_settings(port).items():
         os.environ.setdefault(name, value)
-    if key := encryption.key_of(os.environ):
+    if key := encryption.configured_key(os.environ):
         os.environ["PREFECT_SERVER_ENCRYPTION_KEY"] = key
     application = guarded(os.environ)
     import uvicorn
@@ -52,10 +52,10 @@ def serve(*, host: str = "127.0.0.1", port: int = 4200) -> None:
 def guarded(variables: Mapping[str, str]) -> Any:
     """Return Prefect's application behind the guard.
 
-    The guard is around the application, not in it: automations call the application itself, by a host of their own.
+    The guard wraps the application, because automations call the application itself with another host name.
 
     Raises:
-        OriginError: `AIW_ALLOWED_ORIGINS` holds what is not an origin.
+        OriginError: an entry of `AIW_ALLOWED_ORIGINS` is not an origin.
     """
     origins = Origins.of(variables)
     from prefect.server.api.server import create_app
@@ -64,7 +64,7 @@ def guarded(variables: Mapping[str, str]) -> Any:
 
 
 def main() -> int:
-    """Run the command line; an error is one message without a traceback."""
+    """Run the command line; errors are printed as one message without a traceback."""
     return command_line.exit_code(lambda: app(result_action="return_value"))
 
 

@@ -1,4 +1,4 @@
-"""The settings of Prefect's client: the variables of a run, set before Prefect is imported, and the URL of its API."""
+"""Settings of the Prefect client: environment variables of a run, and the URL of the API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ai_workflow.local.server import Server
 from ai_workflow.storage.store import Store
 
 
-class UrlUnset(AiWorkflowError):
+class UrlUnsetError(AiWorkflowError):
     """No setting names the Prefect server."""
 
 
@@ -25,31 +25,34 @@ def may_name_a_server(env: Mapping[str, str]) -> bool:
 
 
 def require_url(var: Path) -> None:
-    """Refuse to go on where neither PREFECT_API_URL nor a profile names a server: Prefect would start a temporary one.
+    """Raise if neither PREFECT_API_URL nor a profile names a server, because Prefect would start a temporary one.
 
     Raises:
-        UrlUnset: with the URL of the server of `var`, if one runs there.
+        UrlUnsetError: no server is named; the message has the URL of the server of `var` if one runs.
     """
     from prefect.settings import PREFECT_API_URL
 
     if PREFECT_API_URL.value():
         return
-    known = server.status(var)
-    url = f"{known.api_url} for that of this folder" if known else "such as http://127.0.0.1:4200/api"
-    raise UrlUnset(f"PREFECT_API_URL is not set. Set it to the URL of the server's API, {url}")
+    local_server = server.status(var)
+    url = f"{local_server.api_url} for that of this folder" if local_server else "such as http://127.0.0.1:4200/api"
+    raise UrlUnsetError(f"PREFECT_API_URL is not set. Set it to the URL of the server's API, {url}")
 
 
-def environment(reached: Server, settings: Settings, var: Path) -> dict[str, str]:
-    """Return the variables for a run with these settings; `var` is where results go if the store is not a folder."""
+def environment(prefect_server: Server, settings: Settings, var: Path) -> dict[str, str]:
+    """Return the environment variables of a run, which must be set before Prefect is imported.
+
+    Results are stored in `var` if the store is not a folder.
+    """
     store = Store(settings.store.root)
     variables = {
-        "PREFECT_API_URL": reached.api_url,
+        "PREFECT_API_URL": prefect_server.api_url,
         "PREFECT_HOME": str(var.resolve() / "prefect"),
         "PREFECT_LOCAL_STORAGE_PATH": str(store.local("results") if store.is_local else var.resolve() / "results"),
         "PREFECT_LOGGING_SETTINGS_PATH": str(project.path("config", "logging.yaml")),
         "AIW_LOG_FORMAT": settings.logging.format,
     }
-    if reached.pid:
-        # The server has the version of the client: the check would be two requests in each run.
+    if prefect_server.pid:
+        # The server has the version of the client; the check would cost two requests in each run.
         variables["PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED"] = "false"
     return variables

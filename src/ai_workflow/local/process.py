@@ -1,4 +1,4 @@
-"""A background process that outlives its parent, known by pid and start time: a recycled pid is not mistaken for it."""
+"""A background process that outlives its parent, identified by pid and start time because pids are reused."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process; `born` is what the system says of its start."""
+    """A process; `born` is its start time as reported by the system."""
 
     pid: int
     born: str
 
-    def lives(self) -> bool:
-        """Tell whether this very process still runs; a zombie does not."""
+    def is_alive(self) -> bool:
+        """Return whether this process still runs; a zombie does not."""
         _reap(self.pid)
-        return born(self.pid) == self.born
+        return start_time(self.pid) == self.born
 
     def end(self, seconds: float = STOP_SECONDS) -> bool:
-        """Stop it: SIGTERM, some seconds, SIGKILL. False if it was gone already."""
-        if not self.lives():
+        """Stop it by SIGTERM, after `seconds` by SIGKILL; return False if it had ended already."""
+        if not self.is_alive():
             return False
         _signal(self.pid, signal.SIGTERM)
-        if not self._gone_within(seconds):
+        if not self._ends_within(seconds):
             _signal(self.pid, signal.SIGKILL)
-            self._gone_within(STOP_SECONDS)
+            self._ends_within(STOP_SECONDS)
         return True
 
-    def _gone_within(self, seconds: float) -> bool:
+    def _ends_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
-        while self.lives():
+        while self.is_alive():
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
@@ -56,22 +56,22 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, fol
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # A background job of a shell ignores SIGINT and would hand that down.
+            # A background job of a shell ignores SIGINT, and its children would inherit that.
             preexec_fn=_default_signals,  # noqa: PLW1509
         )
-    # Let go of it: `Process` reaps it, and the destructor need not warn of a child still running.
+    # `Process` reaps the child; with a return code, the destructor does not warn that it still runs.
     child.returncode = 0
-    return Process(child.pid, born(child.pid) or "gone")
+    return Process(child.pid, start_time(child.pid) or "gone")
 
 
-def born(pid: int) -> str | None:
-    """Return the start time of a running process, in a form that is only good for comparing; None if none runs."""
+def start_time(pid: int) -> str | None:
+    """Return the start time of a running process, usable for comparison only; None if it does not run."""
     stat = Path(f"/proc/{pid}/stat")
     if not Path("/proc/self/stat").exists():
-        shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return shown.stdout.strip() or None
+        listing = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return listing.stdout.strip() or None
     try:
-        # The name stands in brackets and may itself hold any sign; state is field 3, start time field 22 (proc(5)).
+        # The name is in parentheses and may contain any character; state is field 3, start time field 22 (proc(5)).
         fields = stat.read_text().rpartition(")")[2].split()
     except OSError:
         return None

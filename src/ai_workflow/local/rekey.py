@@ -1,7 +1,7 @@
-"""`python -m ai_workflow.local.rekey`: encrypts the blocks of a Prefect server with another key, all of them or none.
+"""`python -m ai_workflow.local.rekey`: encrypt the blocks of a Prefect server with another key, all or none.
 
-The new key is PREFECT_ENCRYPTION_KEY; without it Prefect keeps one in its database. PREFECT_OLD_ENCRYPTION_KEY is the
-key of before, or several with commas between them; the key that the database holds needs no variable.
+The new key is PREFECT_ENCRYPTION_KEY; without it Prefect stores one in its database. PREFECT_OLD_ENCRYPTION_KEY holds
+the previous key, or several separated by commas; a key stored in the database needs no variable.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from ai_workflow.local import encryption, server
 from ai_workflow.local.encryption import Block, EncryptionError
 from ai_workflow.local.stack import database
-from ai_workflow.local.stack.paths import Place
+from ai_workflow.local.stack.paths import StackPaths
 from ai_workflow.provisioning.blocks import block_catalogue
 from ai_workflow.runtime import command_line
 
@@ -31,25 +31,27 @@ if TYPE_CHECKING:
 VAR = Path("var")
 OLD_VARIABLE = "PREFECT_OLD_ENCRYPTION_KEY"
 _URL_VARIABLES = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
-app = App(name="python -m ai_workflow.local.rekey", help=__doc__, version_flags=[])
+app = App(
+    name="python -m ai_workflow.local.rekey", help=__doc__, version_flags=[], default_parameter=Parameter(negative=())
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """The blocks that were encrypted again, those that had the new key already, and those that were deleted."""
+class RekeyResult:
+    """Blocks that were encrypted again, that had the new key already, and that were deleted."""
 
     again: list[str]
     kept: list[str]
     deleted: list[str]
 
 
-def change(url: str, new: str | None, old: Sequence[str], *, delete_unreadable: bool = False) -> Changed:
-    """Encrypt every block of a database with another key; no server must use the database meanwhile.
+def change(url: str, new: str | None, old: Sequence[str], *, delete_unreadable: bool = False) -> RekeyResult:
+    """Encrypt every block of a database with another key; no server may use the database meanwhile.
 
     Args:
-        url: the database's address, as Prefect takes it.
-        new: the key from now on; None for one that Prefect keeps in the database.
-        old: the keys of before; the one that the database holds is tried as well.
+        url: the URL of the database, in the format of Prefect.
+        new: the new key; None for one that Prefect stores in the database.
+        old: the previous keys; a key stored in the database is tried as well.
         delete_unreadable: whether blocks that none of the keys decrypts are deleted.
 
     Raises:
@@ -57,14 +59,14 @@ def change(url: str, new: str | None, old: Sequence[str], *, delete_unreadable: 
     """
     file = encryption.sqlite_file(url)
     if file is not None and not file.is_file():
-        raise EncryptionError(f"Prefect's database {file}: there is none. Name another with --database")
+        raise EncryptionError(f"Prefect's database {file}: there is none. Name another with --database-url")
     keys = [encryption.fernet(key, OLD_VARIABLE) for key in old]
     target = encryption.fernet(new, encryption.VARIABLE) if new else None
     engine = encryption.engine(url)
     try:
         with engine.begin() as connection:
             if file is not None:
-                # What is replaced is overwritten in the file, and no other program writes meanwhile.
+                # Replaced data is overwritten in the file, and other programs cannot write meanwhile.
                 connection.exec_driver_sql("PRAGMA secure_delete = ON")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             done = _change(connection, url, target, keys, delete_unreadable)
@@ -78,32 +80,32 @@ def change(url: str, new: str | None, old: Sequence[str], *, delete_unreadable: 
 
 def _change(
     connection: Connection, url: str, new: Fernet | None, old: Sequence[Fernet], delete_unreadable: bool
-) -> Changed:
+) -> RekeyResult:
     stored = encryption.stored_key(connection)
-    of_database = [encryption.fernet(stored, "the key in Prefect's database")] if stored else []
-    target = new or (of_database[0] if of_database else _new_stored_key(connection))
+    database_keys = [encryption.fernet(stored, "the key in Prefect's database")] if stored else []
+    target = new or (database_keys[0] if database_keys else _new_stored_key(connection))
     blocks = encryption.blocks(connection)
-    plain = {block.name: encryption.decrypted(block, [target, *old, *of_database]) for block in blocks}
-    lost = [block for block in blocks if plain[block.name] is None]
-    if lost and not delete_unreadable:
+    contents = {block.name: encryption.decrypted(block, [target, *old, *database_keys]) for block in blocks}
+    undecryptable = [block for block in blocks if contents[block.name] is None]
+    if undecryptable and not delete_unreadable:
         raise EncryptionError(
-            f"Prefect's database {encryption.shown(url)}: "
-            f"{encryption.listed([block.name for block in lost])} cannot be decrypted with any of the keys. "
-            f"Nothing was changed. Set {OLD_VARIABLE} to the keys that they were saved with, or "
+            f"Prefect's database {encryption.without_password(url)}: "
+            f"{encryption.block_names([block.name for block in undecryptable])} cannot be decrypted with any of the "
+            f"keys. Nothing was changed. Set {OLD_VARIABLE} to the keys that they were saved with, or "
             "delete them with --delete-unreadable and enter them again"
         )
     again = []
     for block in blocks:
-        content = plain[block.name]
+        content = contents[block.name]
         if content is not None and encryption.decrypted(block, [target]) is None:
             _write(connection, block, target.encrypt(content).decode())
             again.append(block.name)
-    _delete(connection, lost)
+    _delete(connection, undecryptable)
     if new is not None and stored:
-        encryption.forget_stored_key(connection)
-    deleted = [block.name for block in lost]
+        encryption.delete_stored_key(connection)
+    deleted = [block.name for block in undecryptable]
     kept = [block.name for block in blocks if block.name not in {*again, *deleted}]
-    return Changed(again, kept, deleted)
+    return RekeyResult(again, kept, deleted)
 
 
 def _write(connection: Connection, block: Block, data: str) -> None:
@@ -113,11 +115,11 @@ def _write(connection: Connection, block: Block, data: str) -> None:
     connection.execute(sa.update(documents).where(documents.c.id == block.id).values(data=data))
 
 
-def _delete(connection: Connection, lost: Sequence[Block]) -> None:
-    """Delete blocks, and the references between them and others."""
+def _delete(connection: Connection, blocks: Sequence[Block]) -> None:
+    """Delete blocks, and all references to and from them."""
     import sqlalchemy as sa
 
-    ids = [block.id for block in lost]
+    ids = [block.id for block in blocks]
     if not ids:
         return
     documents = encryption.table(connection, "block_document")
@@ -128,7 +130,7 @@ def _delete(connection: Connection, lost: Sequence[Block]) -> None:
 
 
 def _new_stored_key(connection: Connection) -> Fernet:
-    """Return a new key, kept in the database as Prefect does where it is given none."""
+    """Return a new key, stored in the database as Prefect does when none is configured."""
     import sqlalchemy as sa
     from cryptography.fernet import Fernet
 
@@ -146,36 +148,36 @@ def rekey(*, database_url: str | None = None, postgresql: bool = False, delete_u
     """Encrypt every block with another key; stop the server first.
 
     Args:
-        database_url: address of the database, if not in PREFECT_SERVER_DATABASE_CONNECTION_URL; else that of `var`.
-        postgresql: take the PostgreSQL of `make up DB=postgresql`.
-        delete_unreadable: delete the blocks that none of the keys decrypts.
+        database_url: URL of the database; PREFECT_SERVER_DATABASE_CONNECTION_URL, else the file in `var`, if not given.
+        postgresql: Use the PostgreSQL of `make up DB=postgresql`.
+        delete_unreadable: Delete the blocks that none of the keys decrypts.
     """
     old = [key.strip() for key in os.environ.get(OLD_VARIABLE, "").split(",") if key.strip()]
-    new = encryption.key_of(os.environ)
-    given = database_url or next((os.environ[name] for name in _URL_VARIABLES if os.environ.get(name)), None)
-    if given is None or postgresql:
+    new = encryption.configured_key(os.environ)
+    url = database_url or next((os.environ[name] for name in _URL_VARIABLES if os.environ.get(name)), None)
+    if url is None or postgresql:
         _refuse_running()
     if postgresql:
-        with database.running(Place(VAR)) as url:
-            done = change(url, new, old, delete_unreadable=delete_unreadable)
+        with database.running(StackPaths(VAR)) as stack_url:
+            done = change(stack_url, new, old, delete_unreadable=delete_unreadable)
     else:
         file = f"sqlite:///{VAR.resolve() / 'prefect' / 'prefect.db'}"
-        done = change(given or file, new, old, delete_unreadable=delete_unreadable)
+        done = change(url or file, new, old, delete_unreadable=delete_unreadable)
     print("\n".join(_report(done)))
 
 
 def _refuse_running() -> None:
-    """Refuse to change the database of a server that runs.
+    """Raise if the server that uses the database runs.
 
     Raises:
         EncryptionError: the server of make run or make up runs.
     """
-    for is_running, stop in ((Place(VAR).running(), "make down"), (server.own(VAR), "make stop")):
+    for is_running, stop in ((StackPaths(VAR).running_state(), "make down"), (server.local_server(VAR), "make stop")):
         if is_running:
             raise EncryptionError(f"the database of {VAR / 'prefect'} is in use by a Prefect server. Stop it: {stop}")
 
 
-def _report(done: Changed) -> list[str]:
+def _report(done: RekeyResult) -> list[str]:
     lines = [f"block {name}: encrypted again" for name in done.again]
     lines += [f"block {name}: deleted. {_remedy(name)}" for name in done.deleted]
     if done.kept:
@@ -184,7 +186,7 @@ def _report(done: Changed) -> list[str]:
 
 
 def _remedy(name: str) -> str:
-    """Return how a block is made again."""
+    """Return how to restore a block."""
     variables = {f"secret/{block.name}": block.variable for block in block_catalogue.secrets()}
     variables |= {
         f"chat-channel/{block.name}": ", ".join(block.variables.values()) for block in block_catalogue.chats()
@@ -197,7 +199,7 @@ def _remedy(name: str) -> str:
 
 
 def main() -> int:
-    """Run the command line; an error is one message without a traceback."""
+    """Run the command line; errors are printed as one message without a traceback."""
     return command_line.exit_code(lambda: app(result_action="return_value"))
 
 

@@ -1,4 +1,4 @@
-"""The end of the output of a run: its trace, the last lines of a failure, and commands to go on with."""
+"""The last lines of the output of a run: trace, error and next commands."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from ai_workflow.telemetry.control_characters import escape, escape_lines
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Commands about the same pipeline, environment and store, to be pasted into a shell.
+    """Shell commands for the pipeline, environment and store of the current command.
 
     Args:
-        pipeline: the pipeline file that the command at hand was given.
-        environment: the environment that it was given.
-        root: the root of the store of that pipeline.
+        pipeline: the pipeline file of the current command.
+        environment: the environment of the current command.
+        root: the root of the store that is used.
+        store: the root that the current command set by `--store`.
     """
 
     pipeline: str | None = None
     environment: str | None = None
     root: str | None = None
+    store: str | None = None
 
     def make(self, target: str) -> str:
-        """Return a make command, or that of `ai-workflow` for a project without a Makefile."""
-        given = [
-            (name, value) for name, value in (("pipeline", self.pipeline), ("environment", self.environment)) if value
-        ]
+        """Return a make command, or the command `ai-workflow` for a project without a Makefile."""
+        options = (("pipeline", self.pipeline), ("environment", self.environment), ("store", self.store))
+        given = [(name, value) for name, value in options if value]
         if _has_makefile():
-            return " ".join(["make", target, *(f"{name.upper()}={_of_make(value)}" for name, value in given)])
+            return " ".join(["make", target, *(f"{name.upper()}={_quoted_for_make(value)}" for name, value in given)])
         return " ".join(["ai-workflow", target, *(f"--{name} {shlex.quote(value)}" for name, value in given)])
 
     @property
@@ -42,25 +43,25 @@ class Hints:
         """The command that stops the local Prefect server."""
         return "make stop" if _has_makefile() else "ai-workflow stop"
 
-    def trace(self, which: str) -> str:
-        """Return the command that shows traces; it names the store where the configuration alone names another one."""
+    def trace(self, selection: str) -> str:
+        """Return the command that shows traces, with `--store` if the configuration alone has another store."""
         option = [f"--environment {shlex.quote(self.environment)}"] if self.environment else []
         if self.root is not None and self.root != _configured_root(self.environment):
             option = [f"--store {shlex.quote(self.root)}"]
         program = ".venv/bin/ai-workflow" if _has_makefile() else "ai-workflow"
-        return " ".join([f"{program} trace", *option, which])
+        return " ".join([f"{program} trace", *option, selection])
 
 
 def _has_makefile() -> bool:
     return project.path("Makefile").is_file()
 
 
-def _of_make(value: str) -> str:
+def _quoted_for_make(value: str) -> str:
     return shlex.quote(value.replace("$", "$$"))
 
 
 def _configured_root(environment: str | None) -> str | None:
-    """Return the root of the store without a pipeline file, None if the configuration is not valid without one."""
+    """Return the root of the store without a pipeline file, None if the configuration is invalid without one."""
     try:
         return loader.load(environment=environment).settings.store.root
     except AiWorkflowError:
@@ -68,20 +69,20 @@ def _configured_root(environment: str | None) -> str | None:
 
 
 def print_trace(store: Store, state: Any) -> None:
-    """Print what each stage of the run did that a state ended; a run that never began has no trace."""
+    """Print the trace of the run of a final state; a run that never began has no trace."""
     events = journal.Journal(store).read(trace_context.trace_id_of_run(str(state.state_details.flow_run_id)))
-    # Errors are on the console already, with stage, place and remedy.
+    # The console has the errors already.
     brief = [replace(event, message="see above") if event.status == journal.ERROR else event for event in events]
     if brief:
         print("\n" + journal.render(brief), flush=True)
 
 
 def table(rows: Iterable[tuple[str, str]]) -> str:
-    """Return lines of a name and a value, below each other."""
+    """Return aligned lines of names and values."""
     return "\n".join(f"{name:>12}  {escape(value)}" for name, value in rows)
 
 
 def failure(message: str, hints: Hints) -> str:
-    """Return the last lines of a run that failed; the error itself only if no line has it yet."""
+    """Return the last lines of a failed run; the error is included unless it was printed before."""
     error = "" if logs.is_reported(message) else f"error: {escape_lines(message)}\n"
     return f"\n{error}{table([('look back', hints.trace('--failed')), ('stop', hints.stop)])}"

@@ -15,7 +15,7 @@ from ai_workflow.config.settings import CsvSource, ParquetSource, Settings
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.local import prefect_settings, run_report, server
 from ai_workflow.local.run_report import Hints
-from ai_workflow.local.stack.paths import Place
+from ai_workflow.local.stack.paths import StackPaths
 from ai_workflow.prefect_errors import prefect_errors_wrapped
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.file_names import require_utf8
@@ -30,29 +30,37 @@ class ScoreError(AiWorkflowError):
     """A file cannot be scored; nothing has run."""
 
 
-def main(source: str, config: Path | None = None, environment: str | None = None, model: str = "latest") -> int:
-    """Score a file by a version, print trace, version and predictions; return 1 if the flow failed.
+def main(
+    source: str,
+    config: Path | None = None,
+    environment: str | None = None,
+    model: str = "latest",
+    store_root: str | None = None,
+) -> int:
+    """Score a file, print trace, version and path of the predictions; return 1 if the flow failed.
 
     Args:
-        source: a file, glob, folder or URL in the format of the pipeline's `inference.source`, else `source`.
-        config: the YAML of the pipeline; the pipeline of `config/base.yaml` if not given.
-        environment: development or production.
-        model: an alias or the name of a version.
+        source: file, glob, folder or URL in the format of `inference.source` of the pipeline, else of `source`.
+        config: the pipeline file; the pipeline of `config/base.yaml` if not given.
+        environment: the name of a file `config/NAME.yaml`.
+        model: alias or name of a version.
+        store_root: the root of the store; store.root of the configuration if not given.
 
     Raises:
-        AiWorkflowError: the configuration, the file or the version is wrong, or no server starts; nothing has run.
+        AiWorkflowError: the configuration, file or version is invalid, or no server starts; nothing has run.
     """
     pipeline = str(config) if config else None
-    loaded = configuration.load(pipeline, environment=environment)
+    stored = {"store.root": store_root.replace("${", "$${")} if store_root else {}
+    loaded = configuration.load(pipeline, environment=environment, overrides=stored)
     environment_variables.check(os.environ)
-    if Place(VAR).running() is None:
+    if StackPaths(VAR).running_state() is None:
         variables.check(loaded, os.environ, "make score")
-    overrides = _override(loaded.settings, source)
+    overrides = {**stored, **_override(loaded.settings, source)}
     settings = configuration.load(pipeline, environment=environment, overrides=overrides).settings
-    hints = Hints(pipeline, environment, settings.store.root)
+    hints = Hints(pipeline, environment, settings.store.root, store_root)
     _require_version(settings, model, hints)
-    reached = server.ensure(VAR)
-    for name, value in prefect_settings.environment(reached, settings, VAR).items():
+    prefect_server = server.ensure(VAR)
+    for name, value in prefect_settings.environment(prefect_server, settings, VAR).items():
         os.environ.setdefault(name, value)
     logs.set_brief()
     with prefect_errors_wrapped():
@@ -73,10 +81,10 @@ async def _flow(pipeline: str | None, environment: str | None, model: str, overr
 
 
 def _override(settings: Settings, source: str) -> dict[str, Any]:
-    """Return the override that replaces the path of the source that the scoring flow reads.
+    """Return the override of the path of the source that the scoring flow reads.
 
     Raises:
-        ScoreError: that source reads no file, none is named, or there is none.
+        ScoreError: the source reads no file, or no existing file is given.
     """
     key = "inference.source" if settings.inference.source else "source"
     declared = settings.inference.source or settings.source
@@ -87,27 +95,27 @@ def _override(settings: Settings, source: str) -> dict[str, Any]:
             f"{key} of the pipeline {settings.pipeline} is of kind {declared.kind}, which reads no file. "
             "Describe the format of the file in the pipeline file, such as inference.source: {kind: csv, path: new.csv}"
         )
-    # `${` would be a variable, as it is in a file.
-    return {f"{key}.path": _place(source).replace("${", "$${")}
+    # A `${` would be a placeholder of the configuration.
+    return {f"{key}.path": _absolute(source).replace("${", "$${")}
 
 
-def _place(source: str) -> str:
-    """Return a path as an absolute one, as overrides are relative to the project's folder; a URL stays."""
+def _absolute(source: str) -> str:
+    """Return the absolute form of a path, because overrides are relative to the project; URLs are unchanged."""
     require_utf8(source, "SOURCE")
     if "://" in source and not source.startswith("file://"):
         return source
-    place = Path(source.removeprefix("file://")).expanduser().absolute()
-    if not place.exists() and not _GLOB & set(source):
-        raise ScoreError(f"{place} does not exist. Correct SOURCE, or put the file there")
-    return str(place)
+    path = Path(source.removeprefix("file://")).expanduser().absolute()
+    if not path.exists() and not _GLOB & set(source):
+        raise ScoreError(f"{path} does not exist. Correct SOURCE, or put the file there")
+    return str(path)
 
 
 def _require_version(settings: Settings, model: str, hints: Hints) -> None:
-    """Raise if there is no such version; a damaged one is left to the flow, which falls back to `stable`."""
+    """Raise if there is no such version; the flow itself falls back to `stable` from a corrupt version."""
     registry = Registry(Store(settings.store.root), settings.models)
     if not registry.versions():
-        where = registry.store.url(registry.folder)
-        raise ScoreError(f"there is no model version in {where} yet. Train one: {hints.make('run')}")
+        folder = registry.store.url(registry.folder)
+        raise ScoreError(f"there is no model version in {folder} yet. Train one: {hints.make('run')}")
     try:
         registry.get(model)
     except StoreError:
@@ -115,7 +123,7 @@ def _require_version(settings: Settings, model: str, hints: Hints) -> None:
 
 
 def _summary(store: Store, scored: dict[str, Any], model: str) -> str:
-    """Return the last lines: which version answered, how many rows, and where the predictions are."""
+    """Return the last lines: version, number of rows, and path of the predictions."""
     requested = "" if model == scored["version"] else f" ({model} was requested)"
     lines = [
         ("version", f"{scored['version']}{requested}"),

@@ -1,4 +1,4 @@
-"""The local Prefect server as recorded in `<var>/prefect/server.json`: its process and its port."""
+"""The record of the local Prefect server, `<var>/prefect/server.json`: process and port."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ServerState:
     """A started server.
 
     Args:
-        pid: its process.
+        pid: the process ID.
         born: the start time of the process, see `ai_workflow.local.process.born`.
-        port: where it listens.
+        port: the port that it listens on.
     """
 
     pid: int
@@ -39,13 +39,13 @@ def home(var: Path) -> Path:
 
 
 def path(home: Path) -> Path:
-    """Return the file of the record."""
+    """Return the path of the record."""
     return home / "server.json"
 
 
 @contextmanager
 def locked(var: Path) -> Iterator[Path]:
-    """Give the folder of the server, created if needed, and keep other processes out within the context."""
+    """Yield the folder of the server, created if necessary, under an exclusive lock."""
     folder = home(var)
     folder.mkdir(parents=True, exist_ok=True)
     with locks.exclusive(folder / "server.lock"):
@@ -53,7 +53,7 @@ def locked(var: Path) -> Iterator[Path]:
 
 
 def read(home: Path) -> ServerState | None:
-    """Return the record; None if there is none, or if it is damaged."""
+    """Return the record, None if it is missing or corrupt."""
     try:
         state = json.loads(path(home).read_text())
         return ServerState(int(state["pid"]), str(state["born"]), int(state["port"]))
@@ -61,14 +61,14 @@ def read(home: Path) -> ServerState | None:
         return None
 
 
-def alive(home: Path) -> ServerState | None:
-    """Return the record if its process runs."""
-    known = read(home)
-    return known if known and known.process.lives() else None
+def running(home: Path) -> ServerState | None:
+    """Return the record if its process runs, else None."""
+    state = read(home)
+    return state if state and state.process.is_alive() else None
 
 
 def write(home: Path, state: ServerState) -> None:
     """Write the record atomically."""
-    fresh = path(home).with_suffix(".new")
-    fresh.write_text(json_text.line(asdict(state), sort_keys=False))
-    fresh.replace(path(home))
+    temporary = path(home).with_suffix(".new")
+    temporary.write_text(json_text.line(asdict(state), sort_keys=False))
+    temporary.replace(path(home))

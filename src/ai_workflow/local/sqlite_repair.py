@@ -1,4 +1,4 @@
-"""Prefect's SQLite file: a damaged one is set aside, so that the server can start anew."""
+"""Move a corrupt SQLite database of Prefect aside, so that the server can start with a new one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 
-def set_damage_aside(database: Path) -> None:
-    """Rename a database that SQLite cannot read, with its journal, to `<name>.damaged-<n>`, and warn."""
+def set_aside_if_corrupt(database: Path) -> None:
+    """Rename a corrupt database and its journal to `<name>.damaged-<n>`, and log a warning."""
     if not database.exists() or (damage := _damage(database)) is None:
         return
     taken = {path.name for path in database.parent.iterdir()}
@@ -21,8 +21,8 @@ def set_damage_aside(database: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             database.with_name(database.name + suffix).rename(database.with_name(aside + suffix))
     log.warning(
-        "%s is damaged (%s) and was set aside as %s: Prefect's history of runs starts anew; "
-        "data, checkpoints and models are not touched",
+        "%s is damaged (%s) and was set aside as %s: Prefect's history of runs is empty now; "
+        "data, checkpoints and models are unchanged",
         database, damage, aside,
     )  # fmt: skip
 
@@ -34,7 +34,7 @@ def _damage(database: Path) -> str | None:
         with closing(sqlite3.connect(database)) as connection:
             verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.OperationalError:
-        return None  # locked or not readable: the server says so better
+        return None  # locked or not readable; the server reports that
     except sqlite3.DatabaseError as error:
         return str(error)
     return None if verdict == "ok" else verdict

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact
-from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
@@ -143,16 +142,6 @@ class PipelineRun:
         for created in await asyncio.gather(*creations, return_exceptions=True):
             if isinstance(created, Exception):
                 log.warning("an artifact could not be created: %s", created)
-
-
-def secret_block(name: str) -> str | None:
-    """Return the value of a Prefect Secret block, or None if it does not exist; call it in a thread without a loop."""
-    try:
-        # Not `load`: within an async flow it returns a coroutine, in a thread too.
-        block: Any = asyncio.run(Secret.aload(name))
-        return str(block.get())
-    except ValueError:
-        return None
 
 
 async def execute(request: FlowRequest, steps: Callable[[PipelineRun], Awaitable[FlowResult]]) -> FlowOutcome:

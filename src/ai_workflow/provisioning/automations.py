@@ -1,4 +1,4 @@
-"""The automations that the project needs: who is told of a run in trouble, and what follows from a breach."""
+"""Automations of the project: notifications about runs, and reactions to SLO breaches."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from ai_workflow.config.settings import Settings
 PREFIX = "ai-workflow: "
 TAG = "ai-workflow"
 DAY = timedelta(days=1)
-# A worker that is down makes one run late after the other: of each deployment one is told in so long.
-LATE_AGAIN = timedelta(hours=6)
+# Minimum interval of notifications about late runs of a deployment: without a worker, every run is late.
+LATE_INTERVAL = timedelta(hours=6)
 IDLE = "Idle"
 ENDED = ("Completed", IDLE, "Failed", "TimedOut", "Cancelled", "Crashed", "Paused", "Suspended", "AwaitingRetry")
 BREACHED = "ai-workflow.slo.breached"
-_OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
-# Prefect tags the runs that its schedules create; a run that a person started stays.
+_PROJECT_RESOURCE = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
+# Prefect tags the runs of schedules; manual runs are not deleted.
 _SCHEDULED = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.auto-scheduled"}
 _RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
-    """What automations refer to.
+class References:
+    """Blocks and deployments that automations refer to.
 
     Args:
-        relay: id of the Webhook block of the relay; None: nobody is told.
-        reaction: id of the deployment that reacts to breaches; None: nothing follows from them.
-        silence: after which a run is taken for dead.
+        relay: ID of the Webhook block of the relay; None for no notifications.
+        reaction: ID of the deployment that reacts to SLO breaches; None for no reactions.
+        silence: time without heartbeat after which a run is marked as crashed.
     """
 
     relay: UUID | None
@@ -45,103 +45,110 @@ class Needs:
     silence: timedelta
 
 
-def needs(settings: Settings, relay: UUID | None, deployments: Mapping[str, UUID]) -> Needs:
-    """Return what the automations of a configuration refer to.
+def references_of(settings: Settings, relay: UUID | None, deployments: Mapping[str, UUID]) -> References:
+    """Return the references of the automations of a configuration.
 
-    Twice the silence after which the recovery flow acts: it knows more, by the locks of the runs, and goes first; the
-    automation is for when no worker is left that could run it.
+    The recovery flow also checks the locks of the runs, so it acts first, after half the silence. The automation acts
+    if no worker is left to run that flow.
     """
     silence = timedelta(seconds=max(10.0, 2 * settings.recovery.heartbeat_seconds))
-    return Needs(relay, deployments.get("reaction/reaction"), silence)
+    return References(relay, deployments.get("reaction/reaction"), silence)
 
 
-def wanted(need: Needs) -> list[AutomationCore]:
+def declared(references: References) -> list[AutomationCore]:
     """Return the automations, in a fixed order."""
-    found = [_silent(need.silence), _idle()]
-    if need.relay is not None:
-        found += _told(need.relay)
-    if need.reaction is not None:
-        found.append(_reaction(need.reaction))
-    return found
+    automations = [_silent(references.silence), _idle()]
+    if references.relay is not None:
+        automations += _notifications(references.relay)
+    if references.reaction is not None:
+        automations.append(_reaction(references.reaction))
+    return automations
 
 
-def _told(relay: UUID) -> Iterator[AutomationCore]:
+def _notifications(relay: UUID) -> Iterator[AutomationCore]:
     once = {"for_each": {"prefect.resource.id"}, "within": DAY}
-    yield _tell(relay, "run failed", "A run has failed. Told once a day for each run", {"Failed", "TimedOut"}, **once)
-    yield _tell(
-        relay, "run crashed", "The process of a run is gone. Told once a day for each run, not at each attempt",
+    yield _notification(
+        relay, "run failed", "A run has failed. One notification a day for each run", {"Failed", "TimedOut"}, **once
+    )
+    yield _notification(
+        relay, "run crashed", "The process of a run has died. One notification a day for each run",
         {"Crashed"}, **once,
     )  # fmt: skip
-    yield _tell(
-        relay, "run late", "A run has not begun in time. Told once in six hours for each deployment", {"Late"},
-        for_each={"related:deployment:prefect.resource.id"}, within=LATE_AGAIN,
+    yield _notification(
+        relay, "run late", "A run has not begun in time. One notification in six hours for each deployment", {"Late"},
+        for_each={"related:deployment:prefect.resource.id"}, within=LATE_INTERVAL,
     )  # fmt: skip
     yield _automation(
-        "no worker", "No worker of the work pool is left, so nothing runs",
+        "no worker", "No worker of the work pool is online, so nothing runs",
         EventTrigger(
             expect={"prefect.work-pool.not-ready"},
             match=_resource({"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": TAG}),
             posture=Posture.Reactive, threshold=1,
         ),
-        CallWebhook(block_document_id=relay, payload=payload("page", '"no worker is left"')),
+        CallWebhook(block_document_id=relay, payload=payload("page", '"no worker is online"')),
     )  # fmt: skip
     for name, event, severity, about in (
-        ("reaction started", "ai-workflow.reaction.started", "chat", "A breach has started something"),
-        ("reaction withheld", "ai-workflow.reaction.withheld", "ticket", "A breach would have, but not so often a day"),
-        ("drill", "ai-workflow.drill", "chat", "Somebody tries whether alarms reach the chats"),
+        ("reaction started", "ai-workflow.reaction.started", "chat", "An SLO breach has started a flow"),
+        (
+            "reaction withheld",
+            "ai-workflow.reaction.withheld",
+            "ticket",
+            "An SLO breach has not started a flow, because the daily limit is reached",
+        ),
+        ("drill", "ai-workflow.drill", "chat", "A test of the delivery of alerts to chats"),
     ):
         trigger = EventTrigger(expect={event}, posture=Posture.Reactive, threshold=1)
-        said = CallWebhook(block_document_id=relay, payload=payload(severity, 'event.payload.get("says", "")'))
-        yield _automation(name, about, trigger, said)
+        action = CallWebhook(block_document_id=relay, payload=payload(severity, 'event.payload.get("says", "")'))
+        yield _automation(name, about, trigger, action)
 
 
 def payload(severity: str, message: str) -> str:
-    """Return the relay's template for an event that is no state of a run: its resource, and a Jinja expression."""
+    """Return the payload for the relay of an event other than the state of a run; `message` is a Jinja expression."""
     text = TEMPLATE.replace('"severity": "ticket"', f'"severity": "{severity}"')
-    own = {"name": "event.resource.name", "state": "event.event.split('.')[-1]", "message": message}
+    values = {"name": "event.resource.name", "state": "event.event.split('.')[-1]", "message": message}
     lines = []
     for line in text.splitlines():
         key = line.strip().partition(":")[0].strip('"')
-        lines.append(f'  "{key}": {{{{ ({own[key]}) | string | tojson }}}},' if key in own else line)
+        lines.append(f'  "{key}": {{{{ ({values[key]}) | string | tojson }}}},' if key in values else line)
     return "\n".join(lines)
 
 
-def _tell(relay: UUID, name: str, about: str, states: set[str], **trigger: Any) -> AutomationCore:
-    found = EventTrigger(
+def _notification(relay: UUID, name: str, about: str, states: set[str], **trigger: Any) -> AutomationCore:
+    event_trigger = EventTrigger(
         expect={f"prefect.flow-run.{state}" for state in states},
         match=_resource(_RUNS),
-        match_related=_resource(_OURS),
+        match_related=_resource(_PROJECT_RESOURCE),
         posture=Posture.Reactive,
         threshold=1,
         **trigger,
     )
-    return _automation(name, about, found, CallWebhook(block_document_id=relay, payload=TEMPLATE))
+    return _automation(name, about, event_trigger, CallWebhook(block_document_id=relay, payload=TEMPLATE))
 
 
 def _silent(silence: timedelta) -> AutomationCore:
-    beat = "prefect.flow-run.heartbeat"
+    heartbeat = "prefect.flow-run.heartbeat"
     trigger = EventTrigger(
-        after={beat},
-        expect={beat, *(f"prefect.flow-run.{state}" for state in ENDED)},
+        after={heartbeat},
+        expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ENDED)},
         match=_resource(_RUNS),
-        match_related=_resource(_OURS),
+        match_related=_resource(_PROJECT_RESOURCE),
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
         within=silence,
     )
-    message = f"no heartbeat for {silence.total_seconds():g} s, and no recovery has seen to it"
-    about = "A run that has gone silent is marked Crashed, where no recovery is left to do so"
+    message = f"no heartbeat for {silence.total_seconds():g} s, and the recovery flow has not run"
+    about = "Mark a run without heartbeats as Crashed, if the recovery flow does not run"
     return _automation("run silent", about, trigger, ChangeFlowRunState(state=StateType.CRASHED, message=message))
 
 
 def _idle() -> AutomationCore:
     trigger = EventTrigger(
         expect={f"prefect.flow-run.{IDLE}"}, match=_resource(_RUNS),
-        match_related=[_resource(_OURS), _resource(_SCHEDULED)],
+        match_related=[_resource(_PROJECT_RESOURCE), _resource(_SCHEDULED)],
         posture=Posture.Reactive, threshold=1,
     )  # fmt: skip
-    about = "A scheduled run that found nothing to do is deleted: the history is for runs that did something"
+    about = "Delete a scheduled run that had nothing to do"
     return _automation("run idle", about, trigger, DeleteFlowRun())
 
 
@@ -155,7 +162,7 @@ def _reaction(deployment: UUID) -> AutomationCore:
     }
     trigger = EventTrigger(expect={BREACHED}, posture=Posture.Reactive, threshold=1)
     action = RunDeployment(source="selected", deployment_id=deployment, parameters=parameters)
-    about = "A breach of an SLO starts a training, or rolls back the version on probation, a few times a day at most"
+    about = "React to an SLO breach by a training or a rollback, within daily limits"
     return _automation("slo breached", about, trigger, action)
 
 

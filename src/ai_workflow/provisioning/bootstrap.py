@@ -1,6 +1,6 @@
-"""`ai-workflow deploy`: makes a Prefect server what prefect.yaml and the configuration say.
+"""Set-up of a Prefect server for `ai-workflow deploy`, from prefect.yaml and the configuration.
 
-Run twice, it changes nothing the second time. All that can be wrong is looked at before anything is done.
+It is idempotent. Everything is checked before the first change.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from ai_workflow.provisioning import automation_sync, automations, predeploy, re
 from ai_workflow.provisioning.blocks import relay_block
 from ai_workflow.provisioning.blocks.registration import register
 from ai_workflow.provisioning.code_source import Source
-from ai_workflow.provisioning.deployments import Deployments, wanted
-from ai_workflow.provisioning.predeploy import Checked
+from ai_workflow.provisioning.deployments import Deployments, declaration
+from ai_workflow.provisioning.predeploy import CheckedDeployment
 
 _PAGE = 200
 
 
 class BootstrapError(AiWorkflowError):
-    """The server cannot be made what it should be."""
+    """The server cannot be set up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was checked beforehand.
+    """The checked input of a set-up.
 
     Args:
-        settings: the configuration.
+        settings: the settings.
         checked: the deployments.
-        source: where workers find the code.
-        relay_token: the bearer token of the relay, None if it has none.
-        prune: delete what the file no longer has.
-        take_over: replace another owner of the server.
+        source: the source of the code for workers.
+        relay_token: the bearer token of the relay, or None.
+        prune: whether deployments and automations that are no longer declared are deleted.
+        take_over: whether another owner of the server is replaced.
     """
 
     settings: Settings
-    checked: list[Checked]
+    checked: list[CheckedDeployment]
     source: Source
     relay_token: str | None
     prune: bool = False
@@ -52,75 +52,76 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Done:
-    """What changed, what is there and not in the file, errors, warnings, and which steps are finished; a line each."""
+class BootstrapReport:
+    """Changes, orphans (no longer declared), errors, warnings and steps of a set-up, a line each."""
 
     lines: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     remaining: list[str] = field(default_factory=list)
 
     def finish(self, lines: list[str]) -> None:
-        """Note what the first of the remaining steps has changed."""
+        """Record the changes of the first remaining step, and mark it as finished."""
         self.lines += lines
         self.finished.append(self.remaining.pop(0))
 
 
-async def apply(client: PrefectClient, plan: Plan, done: Done) -> None:
-    """Make the server match the plan, and note in `done` what was changed.
+async def apply(client: PrefectClient, plan: Plan, report: BootstrapReport) -> None:
+    """Make the server match the plan, and record the changes in `report`.
 
     Raises:
-        OwnershipError: the server belongs to another pipeline, environment or project; nothing was changed.
+        OwnershipError: the server has another owner; nothing was changed.
     """
     deployments = Deployments(client)
-    done.remaining = ["variables", "work pool", "deployments", "block webhook/alert-relay", "automations"]
-    done.lines += await deployments.claim(plan.checked, plan.source, plan.take_over)
-    await _blocks(done)
-    done.finish(await variables.apply(client, plan.settings.deploy.variables))
-    done.finish(await work_pool.apply(client, [one.entry for one in plan.checked]))
+    report.remaining = ["variables", "work pool", "deployments", "block webhook/alert-relay", "automations"]
+    report.lines += await deployments.claim(plan.checked, plan.source, plan.take_over)
+    await _register_blocks(report)
+    report.finish(await variables.apply(client, plan.settings.deploy.variables))
+    report.finish(await work_pool.apply(client, [checked.entry for checked in plan.checked]))
     try:
-        done.finish(await deployments.apply(plan.checked, plan.source))
+        report.finish(await deployments.apply(plan.checked, plan.source))
     except PrefectHTTPStatusError:
-        names = [f"{one.flow.name}/{one.entry.name}" for one in plan.checked]
-        done.finished += [f"deployment {name}" for name in names if name in deployments.ids]
-        done.remaining[:1] = [f"deployment {name}" for name in names if name not in deployments.ids]
+        names = [checked.name for checked in plan.checked]
+        report.finished += [f"deployment {name}" for name in names if name in deployments.ids]
+        report.remaining[:1] = [f"deployment {name}" for name in names if name not in deployments.ids]
         raise
     relay = await relay_block.apply(plan.settings, plan.relay_token)
-    done.finish(relay.done)
+    report.finish(relay.changes)
     if warning := relay_block.unreachable(plan.settings, PREFECT_API_URL.value() or ""):
-        done.warnings.append(warning)
-    needed = automations.wanted(automations.needs(plan.settings, relay.id, deployments.ids))
-    done.finish(await automation_sync.apply(client, needed))
-    # Automations first: one must not refer to a deployment that is gone.
-    for leftover in (await automation_sync.leftovers(client, needed), deployments.leftovers(plan.source)):
+        report.warnings.append(warning)
+    references = automations.references_of(plan.settings, relay.id, deployments.ids)
+    declared = automations.declared(references)
+    report.finish(await automation_sync.apply(client, declared))
+    # Automations first, so that none refers to a deleted deployment.
+    for orphans in (await automation_sync.orphans(client, declared), deployments.orphans(plan.source)):
         if plan.prune:
-            done.lines += await leftover.remove()
+            report.lines += await orphans.remove()
         else:
-            done.left += leftover.names
+            report.orphans += orphans.names
 
 
-async def _blocks(done: Done) -> None:
-    """Have the catalogue of blocks registered, and nobody asked; what goes wrong there keeps nothing else."""
+async def _register_blocks(report: BootstrapReport) -> None:
+    """Register the blocks of the catalogue without prompts; errors are recorded and do not end the set-up."""
     try:
         async for outcome in register():
             if outcome.changed:
-                done.lines.append(str(outcome) if outcome.name.startswith("block ") else f"block {outcome}")
+                report.lines.append(str(outcome) if outcome.name.startswith("block ") else f"block {outcome}")
     except AiWorkflowError as error:
-        done.problems.append(f"{error}. The rest is done; run this again")
+        report.problems.append(f"{error}. The rest is done; run this again")
     except PrefectHTTPStatusError as error:
-        done.problems.append(f"blocks: {explain(error)}. The rest is done; run this again")
+        report.problems.append(f"blocks: {explain(error)}. The rest is done; run this again")
 
 
 async def plan(file: Path, settings: Settings, source: Source, client: PrefectClient) -> Plan:
-    """Look at everything that could be wrong.
+    """Check files, settings and server, and return the plan.
 
     Raises:
-        AiWorkflowError: something is, or the server does not answer or does not let us in.
+        AiWorkflowError: a check failed, or the server does not answer or refuses the login.
     """
     checked = predeploy.check(file)
-    pulls = [(f"{one.flow.name}/{one.entry.name}", wanted(one, source)["pull_steps"] or []) for one in checked]
+    pulls = [(deployment.name, declaration(deployment, source)["pull_steps"] or []) for deployment in checked]
     result_storage.check(settings, pulls)
     await _reachable(client)
     await _blocks_are_readable(client)
@@ -132,12 +133,12 @@ async def _reachable(client: PrefectClient) -> None:
         await client.read_work_pools(limit=1)
     except PrefectHTTPStatusError as error:
         raise BootstrapError(f"{explain(error)}. Nothing was changed") from error
-    except Exception as error:  # whatever keeps it from answering
+    except Exception as error:  # anything that Prefect or its client raises
         raise BootstrapError(unreachable(PREFECT_API_URL.value() or "", error)) from error
 
 
 async def _blocks_are_readable(client: PrefectClient) -> None:
-    """Read every block: a server with another key answers 500, and would save new blocks with that key.
+    """Read every block, because a server with another encryption key answers 500 and would save new blocks with it.
 
     Raises:
         BootstrapError: a block cannot be read.
@@ -157,8 +158,10 @@ async def _blocks_are_readable(client: PrefectClient) -> None:
         ) from error
 
 
-async def run(file: Path, settings: Settings, source: Source, done: Done, *, prune: bool, take_over: bool) -> None:
-    """Set up the server of PREFECT_API_URL, and record in `done` what was changed.
+async def run(
+    file: Path, settings: Settings, source: Source, report: BootstrapReport, *, prune: bool, take_over: bool
+) -> None:
+    """Set up the server of PREFECT_API_URL, and record the changes in `report`.
 
     Raises:
         BootstrapError: a part could not be set up.
@@ -166,9 +169,9 @@ async def run(file: Path, settings: Settings, source: Source, done: Done, *, pru
     async with get_client() as client:
         ready = await plan(file, settings, source, client)
         try:
-            await apply(client, replace(ready, prune=prune, take_over=take_over), done)
+            await apply(client, replace(ready, prune=prune, take_over=take_over), report)
         except PrefectHTTPStatusError as error:
             raise BootstrapError(
-                f"{explain(error)}. Done: {', '.join(done.finished) or 'nothing'}. Not done: "
-                f"{', '.join(done.remaining)}. Run this again to go on"
+                f"{explain(error)}. Done: {', '.join(report.finished) or 'nothing'}. Not done: "
+                f"{', '.join(report.remaining)}. Run this again to continue"
             ) from error

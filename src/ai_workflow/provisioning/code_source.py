@@ -1,4 +1,4 @@
-"""Where workers find the code of deployments, what it is configured with, and which version it has."""
+"""Source of the code of deployments: folder or git repository, parameters, version."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ai_workflow.provisioning.ownership import Owner, project
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a worker finds the code: a folder of its machine, or a git repository.
+    """Source of the code for workers: a folder of their machine, or a git repository.
 
     Args:
         folder: the checkout, for workers on this machine.
-        git: address of a repository; the folder is not used then.
-        ref: its branch.
-        token_block: a Secret block with an access token; it is read by the worker, when it pulls.
-        parameters: `config` and `environment` of every deployment that has no others.
+        git: URL of a repository, which is used instead of the folder.
+        ref: branch of the repository.
+        token_block: Secret block with an access token, read by the worker when it pulls.
+        parameters: default `config` and `environment` of deployments.
         pipeline: the pipeline of the configuration.
-        environment: its environment.
-        environments: the environments that the project has files for.
-        links: where browsers reach Prefect and Grafana.
+        environment: the environment of the configuration.
+        environments: all environments of the project.
+        links: addresses of Prefect and Grafana for browsers.
     """
 
     folder: Path
@@ -56,14 +56,14 @@ class Source:
     def version(self) -> str:
         """The commit of the folder, with `+changes` if files differ from it.
 
-        For a repository, or a folder without one, it is the version of the package, with the branch if one is named.
+        For a git URL or a folder without git, the version of the package, with the branch if one is given.
         """
-        found = None if self.git else _commit(self.folder)
-        return found or version("ai-workflow") + (f"+{self.ref}" if self.git and self.ref else "")
+        commit = None if self.git else _commit(self.folder)
+        return commit or version("ai-workflow") + (f"+{self.ref}" if self.git and self.ref else "")
 
 
 def _commit(folder: Path) -> str | None:
-    """Return the commit of a checkout, shortened; None without git or a repository."""
+    """Return the abbreviated commit of a checkout, None without git or a repository."""
     try:
         head = _git(folder, "rev-parse", "--short=12", "HEAD")
         return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")

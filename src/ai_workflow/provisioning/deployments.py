@@ -1,6 +1,6 @@
-"""Deployments on a server as prefect.yaml wants them: what differs is written, what does not is left alone.
+"""Sync of deployments with prefect.yaml: only deployments that differ are written.
 
-Whether a deployment or a schedule is paused is a person's decision, and outlives a deployment.
+The paused state of an existing deployment or schedule is kept.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
 from ai_workflow.provisioning.code_source import Source
-from ai_workflow.provisioning.orphans import Leftovers
+from ai_workflow.provisioning.orphans import Orphans
 from ai_workflow.provisioning.ownership import claim, is_owner
-from ai_workflow.provisioning.predeploy import Checked
+from ai_workflow.provisioning.predeploy import CheckedDeployment
 
-# A fixed one: else each deployment of an interval would differ from the one before.
+# A fixed anchor, because with the current time each interval schedule would differ from the existing one.
 ANCHOR = "2020-01-01T00:00:00Z"
 _PAGE = 200
-# Parameters that change nothing; with them the form of a deployment shows fields to fill in.
+# Parameters without effect, so that the form of a deployment in the UI has fields for them.
 _UNSET: Mapping[str, Any] = {"config": "", "overrides": {}, "traceparent": "", "log_level": ""}
-# The tag and the work pool of everything that is of this project.
-OURS = "ai-workflow"
+# The tag and the work pool of the deployments of this project.
+PROJECT_TAG = "ai-workflow"
 
 
 class Deployments:
@@ -36,163 +36,165 @@ class Deployments:
     def __init__(self, client: PrefectClient) -> None:
         self._client = client
         self.ids: dict[str, UUID] = {}
-        self._before: dict[str, DeploymentResponse] = {}
+        self._existing: dict[str, DeploymentResponse] = {}
 
-    async def claim(self, checked: Sequence[Checked], source: Source, take_over: bool) -> list[str]:
-        """Record the owner of the source as that of the server, and return what was done.
+    async def claim(self, checked: Sequence[CheckedDeployment], source: Source, take_over: bool) -> list[str]:
+        """Record the owner of the source as the owner of the server, and return the change.
 
         Raises:
             OwnershipError: the server belongs to another owner, and `take_over` is not set.
         """
-        there = self._before = await self._there()
-        named = ((there.get(f"{one.flow.name}/{one.entry.name}"), wanted(one, source)) for one in checked)
-        pairs = [(found, fields) for found, fields in named if found]
-        return await claim(self._client, source.owner, pairs, take_over)
+        existing = self._existing = await self._read()
+        pairs = ((existing.get(deployment.name), declaration(deployment, source)) for deployment in checked)
+        return await claim(self._client, source.owner, [(old, new) for old, new in pairs if old], take_over)
 
-    async def apply(self, checked: Sequence[Checked], source: Source) -> list[str]:
-        """Create or update what differs, and return what was done, a line each; `ids` then has them by flow/name."""
-        there = self._before = await self._there()
-        done = []
-        for one in checked:
-            name = f"{one.flow.name}/{one.entry.name}"
-            found, fields = there.get(name), wanted(one, source)
-            if found:
-                self.ids[name] = found.id
-            changed = _differences(fields, found) if found else ["new"]
-            if not changed:
+    async def apply(self, checked: Sequence[CheckedDeployment], source: Source) -> list[str]:
+        """Create or update deployments that differ, and return the changes; `ids` maps flow/name to ID afterwards."""
+        existing = self._existing = await self._read()
+        changes = []
+        for deployment in checked:
+            name = deployment.name
+            current = existing.get(name)
+            fields = declaration(deployment, source)
+            if current:
+                self.ids[name] = current.id
+            differences = _differences(fields, current) if current else ["new"]
+            if not differences:
                 continue
-            self.ids[name] = await self._write(one, fields, found)
-            done.append(f"deployment {name}: {'made' if found is None else 'changed: ' + ', '.join(changed)}")
-        return done
+            self.ids[name] = await self._write(deployment, fields, current)
+            change = "made" if current is None else f"changed: {', '.join(differences)}"
+            changes.append(f"deployment {name}: {change}")
+        return changes
 
-    def leftovers(self, source: Source) -> Leftovers:
-        """Return the deployments of the owner, by tag or work pool, that `apply` did not write."""
-        found = {
-            f"deployment {name}": one.id
-            for name, one in self._before.items()
+    def orphans(self, source: Source) -> Orphans:
+        """Return the deployments of the owner, by tag or work pool, that are not declared."""
+        ids = {
+            f"deployment {name}": deployment.id
+            for name, deployment in self._existing.items()
             if name not in self.ids
-            and (OURS in one.tags or one.work_pool_name == OURS)
-            and is_owner(source.owner, one, dict(source.parameters))
+            and (PROJECT_TAG in deployment.tags or deployment.work_pool_name == PROJECT_TAG)
+            and is_owner(source.owner, deployment, dict(source.parameters))
         }
-        return Leftovers(found, self._client.delete_deployment)
+        return Orphans(ids, self._client.delete_deployment)
 
-    async def _there(self) -> dict[str, DeploymentResponse]:
+    async def _read(self) -> dict[str, DeploymentResponse]:
         flows: dict[UUID, str] = {}
-        found: list[DeploymentResponse] = []
+        deployments: list[DeploymentResponse] = []
         while page := await self._client.read_flows(limit=_PAGE, offset=len(flows)):
             flows |= {flow.id: flow.name for flow in page}
             if len(page) < _PAGE:
                 break
-        while batch := await self._client.read_deployments(limit=_PAGE, offset=len(found)):
-            found += batch
+        while batch := await self._client.read_deployments(limit=_PAGE, offset=len(deployments)):
+            deployments += batch
             if len(batch) < _PAGE:
                 break
-        return {f"{flows[one.flow_id]}/{one.name}": one for one in found if one.flow_id in flows}
+        return {f"{flows[each.flow_id]}/{each.name}": each for each in deployments if each.flow_id in flows}
 
-    async def _write(self, one: Checked, fields: Mapping[str, Any], found: DeploymentResponse | None) -> UUID:
-        flow_id = found.flow_id if found else await self._client.create_flow_from_name(one.flow.name)
-        active = {schedule.slug: schedule.active for schedule in found.schedules} if found else {}
-        given = dict(fields)
-        schedules = given.pop("schedules")
-        options = given.pop("concurrency_options")
+    async def _write(
+        self, deployment: CheckedDeployment, fields: Mapping[str, Any], current: DeploymentResponse | None
+    ) -> UUID:
+        flow_id = current.flow_id if current else await self._client.create_flow_from_name(deployment.flow.name)
+        active = {schedule.slug: schedule.active for schedule in current.schedules} if current else {}
+        remaining = dict(fields)
+        schedules = remaining.pop("schedules")
+        options = remaining.pop("concurrency_options")
         return await self._client.create_deployment(
             flow_id=flow_id,
-            name=one.entry.name,
-            schedules=[_schedule(each, active) for each in schedules],
+            name=deployment.entry.name,
+            schedules=[_schedule(schedule, active) for schedule in schedules],
             concurrency_options=ConcurrencyOptions.model_validate(options) if options else None,
-            # Prefect leaves what is not said as it is.
-            paused=one.entry.get("paused") if found is None else None,
-            **given,
+            # None keeps the current value.
+            paused=deployment.entry.get("paused") if current is None else None,
+            **remaining,
         )
 
 
-def wanted(one: Checked, source: Source) -> dict[str, Any]:
-    """Return what a deployment is to be, as the API says it."""
-    entry = one.entry
-    pool, limit = entry.given["work_pool"], entry.get("concurrency_limit")
+def declaration(deployment: CheckedDeployment, source: Source) -> dict[str, Any]:
+    """Return the declared fields of a deployment in the format of the API."""
+    entry = deployment.entry
+    pool = entry.fields["work_pool"]
+    limit = entry.get("concurrency_limit")
     options = {key: value for key, value in limit.items() if key != "limit"} if isinstance(limit, dict) else None
-    about = (one.flow.description or "").partition("\nArgs:")[0].strip()
+    description = (deployment.flow.description or "").partition("\nArgs:")[0].strip()
     return {
         "version": entry.get("version", source.version),
-        "description": source.links.below(entry.get("description", about), one.flow.name, source.pipeline),
+        "description": source.links.below(entry.get("description", description), deployment.flow.name, source.pipeline),
         "tags": sorted({*entry.get("tags", []), *source.owner.tags}),
         "parameters": {
-            **_of_flow({**_UNSET, "environment": source.environment, **source.parameters}, one),
+            **_accepted({**_UNSET, "environment": source.environment, **source.parameters}, deployment),
             **entry.get("parameters", {}),
         },
-        "parameter_openapi_schema": _form(one.schema, source.environments),
+        "parameter_openapi_schema": _form(deployment.schema, source.environments),
         "enforce_parameter_schema": entry.get("enforce_parameter_schema", True),
-        "entrypoint": entry.given["entrypoint"],
+        "entrypoint": entry.fields["entrypoint"],
         "pull_steps": entry.get("pull", source.steps()),
         "work_pool_name": pool["name"],
         "work_queue_name": pool.get("work_queue_name", "default"),
         "job_variables": pool.get("job_variables") or {},
         "concurrency_limit": limit["limit"] if isinstance(limit, dict) else limit,
         "concurrency_options": options,
-        "schedules": sorted(entry.get("schedules", []), key=lambda each: str(each["slug"])),
+        "schedules": sorted(entry.get("schedules", []), key=lambda schedule: str(schedule["slug"])),
     }
 
 
 def _form(schema: dict[str, Any], environments: Sequence[str]) -> dict[str, Any]:
-    """Return the schema of a deployment: environments to choose from, and a field for the JSON of `overrides`.
+    """Return the schema of a deployment with a choice of environments and a field for the JSON of `overrides`.
 
     The UI shows no field for an object that may be null.
     """
-    properties = {name: dict(one) for name, one in schema["properties"].items()}
+    properties = {name: dict(each) for name, each in schema["properties"].items()}
     if "environment" in properties and environments:
         properties["environment"]["anyOf"] = [{"type": "string", "enum": ["", *environments]}, {"type": "null"}]
     if "anyOf" in properties.get("overrides", {}):
-        [given] = [kind for kind in properties["overrides"].pop("anyOf") if kind.get("type") == "object"]
-        properties["overrides"] |= given
+        [object_schema] = [kind for kind in properties["overrides"].pop("anyOf") if kind.get("type") == "object"]
+        properties["overrides"] |= object_schema
     return {**schema, "properties": properties}
 
 
-def _of_flow(parameters: Mapping[str, Any], one: Checked) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if name in one.schema["properties"]}
+def _accepted(parameters: Mapping[str, Any], deployment: CheckedDeployment) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name in deployment.schema["properties"]}
 
 
-def _differences(fields: Mapping[str, Any], found: DeploymentResponse) -> list[str]:
-    # The limit is looked up below: the field of its name is deprecated.
-    there = {name: getattr(found, name, None) for name in fields if name != "concurrency_limit"}
-    there["tags"] = sorted(found.tags)
-    limit, options = found.global_concurrency_limit, found.concurrency_options
-    there["concurrency_limit"] = limit.limit if limit else None
-    there["concurrency_options"] = options.model_dump(mode="json", exclude_none=True) if options else None
-    there["schedules"] = sorted((_said(one.slug, one.schedule, one.parameters) for one in found.schedules), key=str)
-    want = {
-        **fields,
-        "schedules": sorted(
-            (_said(one["slug"], _when(one), one.get("parameters")) for one in fields["schedules"]), key=str
-        ),
-    }
-    if want["concurrency_options"] and there["concurrency_options"]:
-        # The server adds the defaults that are not given.
-        there["concurrency_options"] = {
-            key: there["concurrency_options"].get(key) for key in want["concurrency_options"]
+def _differences(fields: Mapping[str, Any], deployment: DeploymentResponse) -> list[str]:
+    """Return the names of the fields that differ from a deployment on the server."""
+    # The field `concurrency_limit` of a response is deprecated.
+    current = {name: getattr(deployment, name, None) for name in fields if name != "concurrency_limit"}
+    current["tags"] = sorted(deployment.tags)
+    limit, options = deployment.global_concurrency_limit, deployment.concurrency_options
+    current["concurrency_limit"] = limit.limit if limit else None
+    current["concurrency_options"] = options.model_dump(mode="json", exclude_none=True) if options else None
+    schedules = [_comparable(each.slug, each.schedule, each.parameters) for each in deployment.schedules]
+    current["schedules"] = sorted(schedules, key=str)
+    schedules = [_comparable(each["slug"], _when(each), each.get("parameters")) for each in fields["schedules"]]
+    declared = {**fields, "schedules": sorted(schedules, key=str)}
+    if declared["concurrency_options"] and current["concurrency_options"]:
+        # The server adds defaults for options that are not declared.
+        current["concurrency_options"] = {
+            key: current["concurrency_options"].get(key) for key in declared["concurrency_options"]
         }
-    return [name for name in want if want[name] != there[name]]
+    return [name for name in declared if declared[name] != current[name]]
 
 
-def _schedule(given: Mapping[str, Any], active: Mapping[str | None, bool]) -> DeploymentScheduleCreate:
+def _schedule(declared: Mapping[str, Any], active: Mapping[str | None, bool]) -> DeploymentScheduleCreate:
     return DeploymentScheduleCreate(
-        schedule=_when(given),
-        slug=given["slug"],
-        parameters=given.get("parameters") or {},
-        active=active.get(given["slug"], given.get("active", True)),
+        schedule=_when(declared),
+        slug=declared["slug"],
+        parameters=declared.get("parameters") or {},
+        active=active.get(declared["slug"], declared.get("active", True)),
     )
 
 
-def _when(given: Mapping[str, Any]) -> IntervalSchedule | CronSchedule | RRuleSchedule:
-    zone = {"timezone": given.get("timezone", "UTC")}
-    if "interval" in given:
-        seconds = timedelta(seconds=given["interval"])
+def _when(schedule: Mapping[str, Any]) -> IntervalSchedule | CronSchedule | RRuleSchedule:
+    zone = {"timezone": schedule.get("timezone", "UTC")}
+    if "interval" in schedule:
+        seconds = timedelta(seconds=schedule["interval"])
         return IntervalSchedule.model_validate(
-            {"interval": seconds, "anchor_date": given.get("anchor_date", ANCHOR), **zone}
+            {"interval": seconds, "anchor_date": schedule.get("anchor_date", ANCHOR), **zone}
         )
-    if "cron" in given:
-        return CronSchedule(cron=given["cron"], day_or=given.get("day_or", True), **zone)
-    return RRuleSchedule(rrule=given["rrule"], **zone)
+    if "cron" in schedule:
+        return CronSchedule(cron=schedule["cron"], day_or=schedule.get("day_or", True), **zone)
+    return RRuleSchedule(rrule=schedule["rrule"], **zone)
 
 
-def _said(slug: str | None, when: Any, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+def _comparable(slug: str | None, when: Any, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"slug": slug, "schedule": when.model_dump(mode="json"), "parameters": dict(parameters or {})}

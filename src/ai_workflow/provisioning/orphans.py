@@ -1,4 +1,4 @@
-"""What an earlier bootstrap has made and the files do not want any more: named, and removed where that is asked for."""
+"""Orphans: deployments and automations of an earlier set-up that are no longer declared."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from prefect.exceptions import ObjectNotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Leftovers:
-    """Things of a server by name, and what removes one by its id."""
+class Orphans:
+    """Objects on a server by name, and the function that deletes one by its ID."""
 
     ids: Mapping[str, UUID]
     delete: Callable[[UUID], Awaitable[Any]]
@@ -24,7 +24,7 @@ class Leftovers:
         return sorted(self.ids)
 
     async def remove(self) -> list[str]:
-        """Remove them all, and return what was done, a line each; one that is gone meanwhile is no error."""
+        """Delete all, and return the changes; objects that no longer exist are ignored."""
         for name in self.names:
             with suppress(ObjectNotFound):
                 await self.delete(self.ids[name])

@@ -1,6 +1,6 @@
-"""Whose deployments a Prefect server carries: one pipeline, environment and project, on record as a Variable.
+"""Owner of a Prefect server: one pipeline, environment and project, recorded in a Prefect Variable.
 
-Names of deployments, automations and blocks are fixed, so a second owner would retarget those of the first.
+Names of deployments, automations and blocks are fixed, so a second owner would overwrite those of the first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHARED = ("config", "environment")
 
 
 class OwnershipError(AiWorkflowError):
-    """The server carries the deployments of another pipeline, environment or project."""
+    """The server has the deployments of another pipeline, environment or project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Owner:
 
     @property
     def tag(self) -> str:
-        """The tag of the deployments of this owner."""
+        """The tag that marks the deployments of this owner."""
         return f"{_TAG}{self.pipeline}/{self.environment}"
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """All tags of the deployments of this owner, which their runs get as well."""
+        """All tags of the deployments and runs of this owner."""
         return self.tag, f"pipeline:{self.pipeline}", f"environment:{self.environment}"
 
     def __str__(self) -> str:
@@ -53,38 +53,38 @@ class Owner:
 
 
 async def claim(
-    client: PrefectClient, mine: Owner, there: Iterable[tuple[DeploymentResponse, dict[str, Any]]], take_over: bool
+    client: PrefectClient, mine: Owner, existing: Iterable[tuple[DeploymentResponse, dict[str, Any]]], take_over: bool
 ) -> list[str]:
-    """Record `mine` as the owner of the server, and return what was done; nothing where it is on record already.
+    """Record `mine` as the owner of the server, and return the change; none if it is recorded already.
 
     Args:
-        client: the server.
+        client: client of the server.
         mine: the owner that deploys.
-        there: each deployment of the server that is to be written, with the fields that it is to have.
-        take_over: replace another owner.
+        existing: the existing deployments that would be written, with their declared fields.
+        take_over: whether another owner is replaced.
 
     Raises:
-        OwnershipError: another owner is on record, or has deployed without a record, and `take_over` is not set.
+        OwnershipError: another owner is recorded, or has deployed without a record, and `take_over` is not set.
     """
-    found = await client.read_variable_by_name(VARIABLE)
-    if found is not None and found.value == asdict(mine):
+    variable = await client.read_variable_by_name(VARIABLE)
+    if variable is not None and variable.value == asdict(mine):
         return []
-    other = _on_record(found.value) if found else _deployed(there)
+    other = _recorded(variable.value) if variable else _unrecorded(existing)
     if other is not None and not take_over:
         raise OwnershipError(f"the Prefect server at {client.api_url} belongs to {other}, not to {mine}. {REMEDY}")
-    if found is None:
+    if variable is None:
         try:
             await client.create_variable(VariableCreate(name=VARIABLE, value=asdict(mine)))
         except ObjectAlreadyExists:
-            # Another bootstrap at the same moment.
-            return await claim(client, mine, there, take_over)
+            # Another set-up has created it at the same time.
+            return await claim(client, mine, existing, take_over)
     else:
         await client.update_variable(VariableUpdate(name=VARIABLE, value=asdict(mine)))
     return [f"owner: {mine}" + (f", before: {other}" if other else "")]
 
 
 def project(steps: Sequence[dict[str, Any]] | None) -> str | None:
-    """Return the project that pull steps lead to; None if they name none."""
+    """Return the project that pull steps refer to, or None."""
     for step in steps or ():
         for name, inputs in step.items():
             if name.endswith(".set_working_directory"):
@@ -101,7 +101,7 @@ def without_login(url: str) -> str:
 
 
 def is_owner(mine: Owner, deployment: DeploymentResponse, parameters: dict[str, Any]) -> bool:
-    """Return whether a deployment is of this owner; one without the tag of an owner is judged by its parameters."""
+    """Return whether a deployment belongs to an owner, by its tag, or by its parameters if it has none."""
     if project(deployment.pull_steps) != mine.project:
         return False
     if any(tag.startswith(_TAG) for tag in deployment.tags):
@@ -109,29 +109,29 @@ def is_owner(mine: Owner, deployment: DeploymentResponse, parameters: dict[str, 
     return _same(deployment, parameters)
 
 
-def _on_record(value: Any) -> str:
+def _recorded(value: Any) -> str:
     try:
         return str(Owner(**value))
     except TypeError:
         return f"an owner that the variable {VARIABLE} does not name ({value!r})"
 
 
-def _deployed(there: Iterable[tuple[DeploymentResponse, dict[str, Any]]]) -> str | None:
-    """Return the owner of deployments that were made before owners were recorded, or by `prefect deploy`."""
-    for deployment, fields in there:
-        where = project(deployment.pull_steps)
-        if where not in (None, project(fields["pull_steps"])):
-            return f"project {where} (deployment {deployment.name})"
+def _unrecorded(existing: Iterable[tuple[DeploymentResponse, dict[str, Any]]]) -> str | None:
+    """Return another owner of deployments of an earlier release or of `prefect deploy`, or None."""
+    for deployment, fields in existing:
+        deployed = project(deployment.pull_steps)
+        if deployed not in (None, project(fields["pull_steps"])):
+            return f"project {deployed} (deployment {deployment.name})"
         if not _same(deployment, fields["parameters"]):
             recorded = {name: deployment.parameters.get(name) for name in _SHARED}
-            return f"project {where} with {recorded} (deployment {deployment.name})"
+            return f"project {deployed} with {recorded} (deployment {deployment.name})"
     return None
 
 
 def _same(deployment: DeploymentResponse, parameters: dict[str, Any]) -> bool:
-    # `prefect deploy` stores the parameters of prefect.yaml alone, with an open schema: they name no owner.
+    # `prefect deploy` stores only the parameters of prefect.yaml, with an open schema; they do not identify an owner.
     if (deployment.parameter_openapi_schema or {}).get("additionalProperties") is not False:
         return True
-    # No value and an empty one are the same; deployments of earlier versions name no environment.
+    # A missing value equals an empty one; deployments of earlier releases have no environment.
     config, environment = (deployment.parameters.get(name) or "" for name in _SHARED)
     return config == (parameters.get("config") or "") and environment in ("", parameters.get("environment"))

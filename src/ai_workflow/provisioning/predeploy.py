@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.provisioning.predeploy`: checks of prefect.yaml: variables, parameters, schedules, limits."""
+"""`python -m ai_workflow.provisioning.predeploy`: check variables, parameters, schedules and limits of prefect.yaml."""
 
 from __future__ import annotations
 
@@ -27,43 +27,48 @@ app = App(name="python -m ai_workflow.provisioning.predeploy", help=__doc__, ver
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A deployment that can be deployed: its entry, its flow, and the schema that its parameters must fit."""
+class CheckedDeployment:
+    """A valid deployment: the entry of the file, the flow, and the schema of its parameters."""
 
     entry: Entry
     flow: Flow[..., Any]
     schema: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """The full name, `flow/deployment`."""
+        return f"{self.flow.name}/{self.entry.name}"
 
-def check(path: Path, environment: Mapping[str, str] = os.environ) -> list[Checked]:
-    """Return the deployments of a prefect.yaml with their flows, which are imported; nothing is deployed.
+
+def check(path: Path, environment: Mapping[str, str] = os.environ) -> list[CheckedDeployment]:
+    """Return the deployments of a prefect.yaml after importing their flows; nothing is deployed.
 
     Raises:
-        PrefectFileError: there is something wrong with it; all of it is said.
+        PrefectFileError: the file is invalid; with every problem.
     """
     entries, problems = prefect_file.read(path, environment)
     flows: dict[str, Flow[..., Any] | str] = {}
     checked = []
     for entry in entries:
-        entrypoint = entry.given["entrypoint"]
+        entrypoint = entry.fields["entrypoint"]
         if entrypoint not in flows:
             flows[entrypoint] = _load(path.parent, entrypoint)
-        found = flows[entrypoint]
-        if isinstance(found, str):
-            problems.append(f"deployment {entry.name}: {found}")
+        flow = flows[entrypoint]
+        if isinstance(flow, str):
+            problems.append(f"deployment {entry.name}: {flow}")
             continue
-        one = Checked(entry, found, closed(found))
-        problems += [f"deployment {entry.name}: {problem}" for problem in _problems(one, path.parent)]
-        checked.append(one)
+        deployment = CheckedDeployment(entry, flow, closed_schema(flow))
+        problems += [f"deployment {entry.name}: {problem}" for problem in _problems(deployment, path.parent)]
+        checked.append(deployment)
     if problems:
         raise PrefectFileError.of(path, problems)
     return checked
 
 
-def closed(flow: Flow[..., Any]) -> dict[str, Any]:
-    """Return the schema of a flow's parameters that lets no other parameter pass.
+def closed_schema(flow: Flow[..., Any]) -> dict[str, Any]:
+    """Return the schema of the parameters of a flow that rejects unknown parameters.
 
-    Prefect's own takes a parameter that the flow does not have; the run then crashes in the worker.
+    The schema of Prefect accepts them, and the run then crashes in the worker.
     """
     return parameter_schema(flow).model_dump(mode="json") | {"additionalProperties": False}
 
@@ -74,50 +79,54 @@ def _load(root: Path, entrypoint: str) -> Flow[..., Any] | str:
         return f"entrypoint: there is no file {file}"
     try:
         return load_flow_from_entrypoint(f"{root / file}:{name}", use_placeholder_flow=False)
-    except Exception as error:  # whatever the import of a file may raise
+    except Exception as error:  # the import of a file may raise anything
         return f"entrypoint {entrypoint} cannot be imported: {type(error).__name__}: {error}"
 
 
-def _problems(one: Checked, root: Path) -> Iterator[str]:
-    yield from _parameters(one)
-    yield from _limit(one, root)
+def _problems(deployment: CheckedDeployment, root: Path) -> Iterator[str]:
+    yield from _parameters(deployment)
+    yield from _limit(deployment, root)
 
 
-def _parameters(one: Checked) -> Iterator[str]:
-    defaults = one.entry.get("parameters", {})
-    yield from _against(defaults, one.schema, "parameters")
-    for number, schedule in enumerate(one.entry.get("schedules", [])):
-        where = f"schedules[{number}].parameters"
-        yield from _against({**defaults, **(schedule.get("parameters") or {})}, one.schema, where, complete=True)
+def _parameters(deployment: CheckedDeployment) -> Iterator[str]:
+    defaults = deployment.entry.get("parameters", {})
+    yield from _against(defaults, deployment.schema, "parameters")
+    for number, schedule in enumerate(deployment.entry.get("schedules", [])):
+        prefix = f"schedules[{number}].parameters"
+        yield from _against(
+            {**defaults, **(schedule.get("parameters") or {})}, deployment.schema, prefix, complete=True
+        )
 
 
-def _limit(one: Checked, root: Path) -> Iterator[str]:
-    file = one.entry.given["entrypoint"].rpartition(":")[0]
-    if one.entry.get("concurrency_limit") and _PAUSES.search((root / file).read_text()):
+def _limit(deployment: CheckedDeployment, root: Path) -> Iterator[str]:
+    file = deployment.entry.fields["entrypoint"].rpartition(":")[0]
+    if deployment.entry.get("concurrency_limit") and _PAUSES.search((root / file).read_text()):
         yield (
-            "concurrency_limit: this flow pauses for a person, loses its slot as it does, and Prefect would end it "
-            "within four minutes. Take the limit out, or suspend the run (asuspend_flow_run), as "
+            "concurrency_limit: this flow pauses for approval, loses its slot meanwhile, and Prefect would end it "
+            "within four minutes. Remove the limit, or suspend the run (asuspend_flow_run), as "
             "ai_workflow.orchestration.maintenance.approval does"
         )
 
 
-def _against(given: dict[str, Any], schema: dict[str, Any], where: str, *, complete: bool = False) -> Iterator[str]:
+def _against(values: dict[str, Any], schema: dict[str, Any], prefix: str, *, complete: bool = False) -> Iterator[str]:
     known = list(schema["properties"])
-    for name in given:
+    for name in values:
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            yield f"{where}.{name} is no parameter of the flow" + (f", did you mean '{near[0]}'?" if near else "")
-    given = {name: value for name, value in given.items() if name in known}
-    for problem in validate(given, schema, ignore_required=not complete):
-        yield f"{where}{problem.json_path.removeprefix('$')}: {problem.message}"
+            similar = get_close_matches(name, known, 1)
+            yield f"{prefix}.{name} is not a parameter of the flow" + (
+                f", did you mean '{similar[0]}'?" if similar else ""
+            )
+    values = {name: value for name, value in values.items() if name in known}
+    for problem in validate(values, schema, ignore_required=not complete):
+        yield f"{prefix}{problem.json_path.removeprefix('$')}: {problem.message}"
 
 
 @app.default
 def main(file: Path = Path("prefect.yaml")) -> int:
-    """Check it, and say what is wrong; exit code 1 then.
+    """Check a prefect.yaml, and print its problems; the exit code is 1 if there are any.
 
     Args:
-        file: the prefect.yaml.
+        file: Path of prefect.yaml.
     """
     try:
         checked = check(file)

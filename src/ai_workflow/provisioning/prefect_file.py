@@ -1,4 +1,4 @@
-"""prefect.yaml, read as `prefect deploy` reads it; every problem of it is said at once, before anything is done."""
+"""Reader of prefect.yaml in the format of `prefect deploy`; reports every problem at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 from ai_workflow.errors import AiWorkflowError
 
-# What `prefect deploy` knows of a deployment and this project uses; anything else would be left out in silence.
+# Keys of `prefect deploy` that this project supports; it would ignore any other silently.
 KEYS = (
     "name", "version", "entrypoint", "description", "tags", "parameters", "schedules", "concurrency_limit", "pull",
     "work_pool", "enforce_parameter_schema", "paused",
@@ -28,63 +28,63 @@ _PLACEHOLDER = re.compile(r"\{\{\s*(prefect\.(?:blocks|variables)\.[^}\s]+)\s*\}
 
 
 class PrefectFileError(AiWorkflowError):
-    """prefect.yaml cannot be deployed as it stands."""
+    """prefect.yaml is invalid."""
 
     @classmethod
     def of(cls, path: Path, problems: list[str]) -> PrefectFileError:
-        """Return the error that names every problem."""
+        """Return an error with every problem."""
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        return cls("\n".join([f"{path}: {count}, nothing was deployed:", *(f"  {one}" for one in problems)]))
+        return cls("\n".join([f"{path}: {count}, nothing was deployed:", *(f"  {problem}" for problem in problems)]))
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One deployment of the file, with the variables of the environment filled in."""
+    """A deployment of the file, with environment variables filled in."""
 
-    given: Mapping[str, Any]
+    fields: Mapping[str, Any]
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a key, or the default where it is absent or null."""
-        value = self.given.get(key)
+        value = self.fields.get(key)
         return default if value is None else value
 
     @property
     def name(self) -> str:
         """The deployment's name."""
-        return str(self.given["name"])
+        return str(self.fields["name"])
 
 
 def read(path: Path, environment: Mapping[str, str] = os.environ) -> tuple[list[Entry], list[str]]:
-    """Return the deployments of a file, and what is wrong with it; the pull steps of the file are each entry's own.
+    """Return the deployments of a file, each with the pull steps of the file, and the problems.
 
     Raises:
-        PrefectFileError: it cannot be read, is no YAML, or has no list of deployments.
+        PrefectFileError: the file cannot be read, is not YAML, or has no list of deployments.
     """
     try:
-        whole = yaml.safe_load(path.read_text())
+        document = yaml.safe_load(path.read_text())
     except OSError as error:
         raise PrefectFileError(f"{path} cannot be read: {error.strerror}. Run this in the project's folder") from error
     except yaml.YAMLError as error:
-        raise PrefectFileError(f"{path} is no YAML: {error}") from error
-    listed = whole.get("deployments") if isinstance(whole, dict) else None
-    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise PrefectFileError(f"{path} has no list `deployments:`. Each one is a mapping with name and entrypoint")
+        raise PrefectFileError(f"{path} is not YAML: {error}") from error
+    listed = document.get("deployments") if isinstance(document, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise PrefectFileError(f"{path} has no list `deployments:`. Each item is a mapping with name and entrypoint")
     problems: list[str] = []
     entries = []
-    for number, one in enumerate(listed, 1):
-        given = {"pull": whole.get("pull"), **one}
-        where = f"deployment {one.get('name') or f'number {number}'}"
-        found = [*_unfilled({k: v for k, v in given.items() if k != "pull"}, environment), *_shape(given)]
-        problems += [f"{where}: {problem}" for problem in found]
-        if not found:
+    for number, item in enumerate(listed, 1):
+        given = {"pull": document.get("pull"), **item}
+        title = f"deployment {item.get('name') or f'number {number}'}"
+        problems_of_item = [*_unfilled({k: v for k, v in given.items() if k != "pull"}, environment), *_shape(given)]
+        problems += [f"{title}: {problem}" for problem in problems_of_item]
+        if not problems_of_item:
             entries.append(Entry(_filled(given, environment)))
-    names = [str(one.get("name")) for one in listed]
+    names = [str(item.get("name")) for item in listed]
     problems += [f"two deployments are named {name}" for name in sorted({n for n in names if names.count(n) > 1})]
     return entries, problems
 
 
 def _unfilled(given: Any, environment: Mapping[str, str], key: str = "") -> Iterator[str]:
-    """Yield the placeholders that Prefect would store as they stand, or as the secret they mean."""
+    """Yield a problem for each placeholder that Prefect would store literally, or as the plain text of a secret."""
     if isinstance(given, dict):
         for name, value in given.items():
             yield from _unfilled(value, environment, f"{key}.{name}" if key else str(name))
@@ -112,13 +112,13 @@ def _shape(given: dict[str, Any]) -> Iterator[str]:
         yield from _unknown(pool, POOL_KEYS, "work_pool.")
     yield from _limit(given.get("concurrency_limit"))
     slugs = []
-    for number, one in enumerate(given.get("schedules") or []):
-        yield from _unknown(one, SCHEDULE_KEYS, f"schedules[{number}].")
-        if sum(kind in one for kind in ("interval", "cron", "rrule")) != 1:
+    for number, schedule in enumerate(given.get("schedules") or []):
+        yield from _unknown(schedule, SCHEDULE_KEYS, f"schedules[{number}].")
+        if sum(kind in schedule for kind in ("interval", "cron", "rrule")) != 1:
             yield f"schedules[{number}] takes exactly one of interval, cron and rrule"
-        slugs.append(one.get("slug"))
-        if not one.get("slug"):
-            yield f"schedules[{number}] has no slug, by which a pause by hand outlives a deployment"
+        slugs.append(schedule.get("slug"))
+        if not schedule.get("slug"):
+            yield f"schedules[{number}] has no slug, which keeps its paused state across deployments"
     if len(set(slugs)) != len(slugs):
         yield "two schedules have the same slug"
 
@@ -139,14 +139,14 @@ def _limit(given: Any) -> Iterator[str]:
 def _unknown(given: dict[str, Any], known: tuple[str, ...], prefix: str) -> Iterator[str]:
     for key in given:
         if key not in known:
-            near = get_close_matches(str(key), known, 1)
-            yield f"{prefix}{key} is not known" + (f", did you mean '{near[0]}'?" if near else "")
+            similar = get_close_matches(str(key), known, 1)
+            yield f"{prefix}{key} is not known" + (f", did you mean '{similar[0]}'?" if similar else "")
 
 
 def _filled(given: Any, environment: Mapping[str, str]) -> Any:
     if isinstance(given, dict):
-        # What is in the pull steps the worker fills in, when it pulls.
+        # The worker fills in the pull steps when it pulls.
         return {key: value if key == "pull" else _filled(value, environment) for key, value in given.items()}
     if isinstance(given, list):
         return [_filled(value, environment) for value in given]
-    return _VARIABLE.sub(lambda found: environment[found[1]], given) if isinstance(given, str) else given
+    return _VARIABLE.sub(lambda match: environment[match[1]], given) if isinstance(given, str) else given

@@ -1,4 +1,4 @@
-"""Refuses deployments whose runs would keep the store in a folder that Prefect deletes with the code."""
+"""Check that deployments do not keep the store in a folder that Prefect deletes with the code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class DurableStoreError(AiWorkflowError):
 
 
 def check(settings: Settings, pulls: Iterable[tuple[str, Sequence[Mapping[str, Any]]]]) -> None:
-    """Refuse a relative store for deployments that run in a temporary folder.
+    """Raise if deployments that run in a temporary folder have a relative store.
 
     Args:
-        settings: the configuration of the deployments.
+        settings: the settings of the deployments.
         pulls: the name of each deployment, and its pull steps.
 
     Raises:

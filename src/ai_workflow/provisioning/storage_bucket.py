@@ -1,4 +1,4 @@
-"""`python -m ai_workflow.provisioning.storage_bucket NAME`: creates a bucket in an object store."""
+"""`python -m ai_workflow.provisioning.storage_bucket NAME`: create a bucket in an object store."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def ensure(name: str) -> bool:
         AiWorkflowError: the object store cannot be reached, or refuses.
     """
     try:
-        place = fsspec.filesystem("s3")
-        if place.exists(name):
+        filesystem = fsspec.filesystem("s3")
+        if filesystem.exists(name):
             return False
-        place.mkdir(name)
+        filesystem.mkdir(name)
     except ImportError:
         raise AiWorkflowError("s3fs is missing: install the project with its extra, '.[s3]'") from None
-    except Exception as error:  # whatever botocore says
+    except Exception as error:  # botocore raises many types
         raise AiWorkflowError(
             f"bucket '{name}' cannot be created ({type(error).__name__}: {error}). "
             "Look at AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -32,7 +32,7 @@ def ensure(name: str) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Print what was done; the exit code is 1 if it failed, 2 without a name."""
+    """Print the result, and return the exit code: 1 if it failed, 2 for wrong usage."""
     if len(arguments) != 1:
         print(f"usage: python -m ai_workflow.provisioning.storage_bucket NAME\n{__doc__}", file=sys.stderr)
         return 2

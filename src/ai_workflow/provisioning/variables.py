@@ -1,4 +1,4 @@
-"""Prefect Variables as the configuration wants them (`ai_workflow.provisioning.variables`)."""
+"""Sync of Prefect Variables with `deploy.variables` of the configuration."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 
 
-async def apply(client: PrefectClient, wanted: Mapping[str, Any]) -> list[str]:
-    """Create or change what differs, and return what was done; others are left alone."""
-    done = []
-    for name, value in wanted.items():
-        found = await client.read_variable_by_name(name)
-        if found is None:
+async def apply(client: PrefectClient, declared: Mapping[str, Any]) -> list[str]:
+    """Create or update variables that differ, and return the changes; other variables are kept."""
+    changes = []
+    for name, value in declared.items():
+        current = await client.read_variable_by_name(name)
+        if current is None:
             await client.create_variable(VariableCreate(name=name, value=value))
-            done.append(f"variable {name}: made")
-        elif found.value != value:
+            changes.append(f"variable {name}: made")
+        elif current.value != value:
             await client.update_variable(VariableUpdate(name=name, value=value))
-            done.append(f"variable {name}: changed")
-    return done
+            changes.append(f"variable {name}: changed")
+    return changes

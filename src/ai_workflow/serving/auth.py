@@ -1,4 +1,4 @@
-"""Authentication: bearer tokens of callers, of senders of labels and of administrators, compared in constant time."""
+"""Bearer-token authentication of clients, label senders and administrators (constant-time comparison)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from ai_workflow.secret_values import Fetch
 class Authenticator:
     """The tokens of a service.
 
+    Args:
+        service: the settings with the tokens.
+        fetch: looks up secrets before the environment, if given.
+
     Raises:
         MissingSecretError: the value of a token is not set.
-        AiWorkflowError: two tokens are the same, so that one would open what the other one guards.
+        AiWorkflowError: two tokens are equal, so that one would grant the rights of the other.
     """
 
     def __init__(self, service: Service, fetch: Fetch | None = None) -> None:
@@ -29,27 +33,27 @@ class Authenticator:
 
     @property
     def has_admin_token(self) -> bool:
-        """Whether there are admin routes."""
+        """Whether the admin routes exist."""
         return self._admin is not None
 
     @property
     def accepts_labels(self) -> bool:
-        """Whether labels are accepted: with a token of their own, or where the service has no token at all."""
+        """Whether labels are accepted: with a label token, or if the service has no token at all."""
         return self._label is not None or (self._token is None and self._admin is None)
 
     def can_send_labels(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Return whether a caller may send labels."""
-        return self._label is None or _bears(headers, self._label)
+        """Return whether a client may send labels."""
+        return self._label is None or _has_token(headers, self._label)
 
     def can_predict(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Say whether a caller may ask."""
-        return self._token is None or _bears(headers, self._token)
+        """Return whether a client may send inference requests and read metadata."""
+        return self._token is None or _has_token(headers, self._token)
 
     def can_administer(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Say whether a caller may use the admin routes."""
-        return self._admin is not None and _bears(headers, self._admin)
+        """Return whether a client may use the admin routes."""
+        return self._admin is not None and _has_token(headers, self._admin)
 
 
-def _bears(headers: Mapping[bytes, bytes], token: bytes) -> bool:
-    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-    return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token)
+def _has_token(headers: Mapping[bytes, bytes], token: bytes) -> bool:
+    scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
+    return scheme.lower() == b"bearer" and hmac.compare_digest(credentials.strip(), token)

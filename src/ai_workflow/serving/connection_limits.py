@@ -9,31 +9,32 @@ from ai_workflow.config.settings import Service
 from ai_workflow.http_server.lingering_close import LingeringTransport
 from ai_workflow.http_server.protocol import Http11Protocol
 
-# So many of the oldest idle connections make room for new ones at once.
-_EVICTED_SHARE = 20
+# One in this many of the allowed connections is evicted at once, the oldest idle ones first.
+_EVICTED_FRACTION = 20
 
 
-class _Joined:
-    """A transport that sends what is written in one turn of the event loop together: a response comes in two parts."""
+class _CoalescingTransport:
+    """A transport that joins the writes of one event-loop iteration, because a response has two parts."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: LingeringTransport) -> None:
-        self._soon, self._transport = loop.call_soon, transport
+        self._call_soon = loop.call_soon
+        self._transport = transport
         self._parts: list[bytes] = []
         self.is_closing, self.abort = transport.is_closing, transport.abort
 
     def write(self, data: bytes) -> None:
-        """Have data sent before anything else is read."""
+        """Queue data to be sent before anything else is read."""
         if not self._parts:
-            self._soon(self._send)
+            self._call_soon(self._send)
         self._parts.append(data)
 
     def close(self) -> None:
-        """Send what is left, and close."""
+        """Send queued data, and close."""
         self._send()
         self._transport.close()
 
     def close_now(self) -> None:
-        """Send what is left, and close without waiting for the client."""
+        """Send queued data, and close without waiting for the client."""
         self._send()
         self._transport.close_now()
 
@@ -44,37 +45,37 @@ class _Joined:
 
 
 class Connection(Http11Protocol):
-    """One client's connection; `sweep` closes those that are too slow."""
+    """A client connection; `sweep` closes slow and idle ones."""
 
-    def __init__(self, service: Service, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, service: Service, **options: Any) -> None:
+        super().__init__(**options)
         self._service = service
         self._clock = self.loop.time
-        self.since = self._clock()
+        self.state_since = self._clock()
         self._is_receiving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection; where there are too many, close the oldest idle ones, or refuse it."""
+        """Accept a connection; beyond the limit evict the oldest idle ones, or else reject it."""
         super().connection_made(transport)
-        self.transport = _Joined(self.loop, self.lingering)  # type: ignore[assignment]
-        if len(self.connections) > self._service.max_connections and not self._make_room():
+        self.transport = _CoalescingTransport(self.loop, self.lingering)  # type: ignore[assignment]
+        if len(self.connections) > self._service.max_connections and not self._evict_idle():
             transport.abort()
 
     def on_message_begin(self) -> None:
-        """Note that a request begins."""
+        """Record the start of a request."""
         super().on_message_begin()
-        self.since = self._clock()
+        self.state_since = self._clock()
         self._is_receiving = True
 
     def on_message_complete(self) -> None:
-        """Note that it has been received."""
+        """Record the end of a request."""
         if not self.parser.should_upgrade():
             self._is_receiving = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Note since when nothing is going on."""
-        self.since = self._clock()
+        """Record the start of an idle period."""
+        self.state_since = self._clock()
         super().on_response_complete()
 
     @property
@@ -85,27 +86,27 @@ class Connection(Http11Protocol):
         return not self._is_receiving and (self.cycle is None or self.cycle.response_complete)
 
     def is_too_slow(self, now: float) -> bool:
-        """Say whether the client has been silent, or sending, for too long."""
+        """Return whether the client has been idle or sending for too long."""
         if self.is_idle and self.cycle is not None:
-            return now - self.since > self._service.idle_seconds
-        is_waited_for = self._is_receiving or self.cycle is None
-        return is_waited_for and now - self.since > self._service.read_seconds
+            return now - self.state_since > self._service.idle_seconds
+        is_awaited = self._is_receiving or self.cycle is None
+        return is_awaited and now - self.state_since > self._service.read_seconds
 
-    def _make_room(self) -> bool:
+    def _evict_idle(self) -> bool:
         others: list[Any] = [each for each in self.connections if each is not self]
         idle = sorted((each for each in others if each.is_idle), key=_since)
-        for each in idle[: max(1, self._service.max_connections // _EVICTED_SHARE)]:
+        for each in idle[: max(1, self._service.max_connections // _EVICTED_FRACTION)]:
             each.transport.abort()
             self.connections.discard(each)
         return bool(idle)
 
 
 def _since(connection: Any) -> float:
-    return float(connection.since)
+    return float(connection.state_since)
 
 
 def sweep(connections: set[Any], now: float) -> int:
-    """Close the connections that are too slow, and return how many they were."""
+    """Close slow and idle connections, and return their number."""
     slow = [each for each in connections if each.is_too_slow(now)]
     for each in slow:
         each.transport.abort()

@@ -21,244 +21,249 @@ from ai_workflow.serving.logs.fallback_log import FallbackLog
 from ai_workflow.serving.logs.prediction_log import PredictionLog, PredictionRecord
 from ai_workflow.serving.protocol import json_body, oip, responses
 from ai_workflow.serving.protocol.http_types import RETRY, Handler, HttpError, Request, Response
-from ai_workflow.serving.protocol.inputs import InferenceInput, rows_of
+from ai_workflow.serving.protocol.inputs import InferenceInput, parse_rows
+from ai_workflow.serving.protocol.responses import InferenceResult
 from ai_workflow.serving.request_metrics import EXPIRED, RequestMetrics
 from ai_workflow.serving.routing.fallback_chain import ChainResult, FallbackChain
-from ai_workflow.serving.routing.loaded_model import MAX_VALUES
+from ai_workflow.serving.routing.loaded_model import MAX_VALUES, LoadedModel
 from ai_workflow.serving.routing.model_pool import ModelPool
 from ai_workflow.serving.unseen_categories import UnseenCategories
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 
-# Larger requests are handled in a thread, so that none of them blocks the event loop.
-_FEW_ROWS = 32
+# Larger requests are encoded in a thread, so that none of them blocks the event loop.
+_MAX_INLINE_ROWS = 32
 _ID_BYTES = 16
-# Python reads no whole number of more than 4300 of them, and no body is that long.
-_MOST_DIGITS = 19
+# Python limits the digits of an integer to 4300, and no body is that long.
+_MAX_LENGTH_DIGITS = 19
 log = logger("serving")
 
 
 class InferenceEndpoints:
-    """The routes of inference, `POST /predict` and `POST /v2/models/<name>[/versions/<version>]/infer`.
+    """`POST /predict` and `POST /v2/models/<name>[/versions/<version>]/infer`.
 
     Args:
-        settings: of the pipeline that is served.
-        versions: which versions answer.
-        book: the prediction log, if there is one.
-        request_metrics: counts what becomes of requests.
-        unseen: counts unseen categories.
+        settings: the configuration of the pipeline.
+        pool: the served model versions.
+        prediction_log: the prediction log, if enabled.
+        request_metrics: the metrics of requests.
+        unseen: the counters of unseen categories.
     """
 
     def __init__(
         self,
         settings: Settings,
-        versions: ModelPool,
-        book: PredictionLog | None,
+        pool: ModelPool,
+        prediction_log: PredictionLog | None,
         request_metrics: RequestMetrics,
         unseen: UnseenCategories,
     ) -> None:
-        self._versions, self._prediction_log, self._request_metrics, self._unseen = (
-            versions,
-            book,
-            request_metrics,
-            unseen,
-        )
-        self._pipeline, self._most_rows = settings.pipeline, settings.service.max_rows
+        self._pool, self._prediction_log = pool, prediction_log
+        self._request_metrics, self._unseen = request_metrics, unseen
+        self._pipeline, self._max_rows = settings.pipeline, settings.service.max_rows
         self._is_regression = settings.task == "regression"
-        self._deadline = settings.inference.deadline_ms / 1000
+        self._deadline_seconds = settings.inference.deadline_ms / 1000
         self._default = settings.inference.default_response
         self._model_path = f"/v2/models/{settings.pipeline}"
-        self._routes: dict[str, Handler] = {"/predict": self._predict, f"{self._model_path}/infer": self._infer}
+        self._handlers: dict[str, Handler] = {"/predict": self._predict, f"{self._model_path}/infer": self._infer}
         self._loop = asyncio.get_running_loop()
         self._fallbacks = FallbackLog(self._loop.time)
-        self._slow = ThreadPoolExecutor(1, thread_name_prefix="rows")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="rows")
 
-    def route(self, path: str) -> Handler | None:
-        """Return what answers `POST` to a path, if it is one of inference."""
-        return self._routes.get(path) or self._pinned(path)
+    def handler(self, path: str) -> Handler | None:
+        """Return the handler of `POST` to a path, or None if the path is not an inference endpoint."""
+        return self._handlers.get(path) or self._version_handler(path)
 
-    def _pinned(self, path: str) -> Handler | None:
-        """Return the route of a path that names one version: no other version answers."""
-        before, infix, after = path.partition("/versions/")
-        version, _, verb = after.partition("/")
-        if before != self._model_path or not infix or verb != "infer":
+    def _version_handler(self, path: str) -> Handler | None:
+        """Return the handler of a path that names a version; it has no fallback."""
+        prefix, infix, suffix = path.partition("/versions/")
+        version, _, verb = suffix.partition("/")
+        if prefix != self._model_path or not infix or verb != "infer":
             return None
 
         async def infer(request: Request) -> Response:
-            model = self._versions.find(version)
+            model = self._pool.find(version)
             if model is None:
-                there = ", ".join(each.name for each in self._versions.chain.models) or "none"
-                raise HttpError(
-                    self._request_metrics.record_invalid(404), f"version '{version}' is not served; there is: {there}"
-                )
-            return await self._inferred(request, FallbackChain((model,)), is_pinned=True)
+                served = ", ".join(each.name for each in self._pool.chain.models) or "none"
+                status = self._request_metrics.record_invalid(404)
+                raise HttpError(status, f"version '{version}' is not served. Served versions: {served}")
+            return await self._run_oip(request, FallbackChain((model,)), has_fallback=False)
 
         return infer
 
     async def _predict(self, request: Request) -> Response:
         is_small = len(request.body) <= json_body.SMALL_BYTES
-        input_rows = await self._done(is_small, _rows, request.body, self._most_rows)
-        result, stem = await self._ask(input_rows, self._versions.chain, request, self._deadline)
-        is_few = input_rows.rows <= FEW_VALUES
-        response: Response = await self._done(is_few, _in_words, result, stem, request.trace_id, self._default or {})
+        rows = await self._run(is_small, _parse_rows, request.body, self._max_rows)
+        result, request_id = await self._infer_rows(rows, self._pool.chain, request, self._deadline_seconds)
+        is_small = rows.row_count <= FEW_VALUES
+        response: Response = await self._run(
+            is_small, _json_response, result, request_id, request.trace_id, self._default or {}
+        )
         return response
 
     async def _infer(self, request: Request) -> Response:
-        return await self._inferred(request, self._versions.chain, is_pinned=False)
+        return await self._run_oip(request, self._pool.chain, has_fallback=True)
 
-    async def _inferred(self, request: Request, chain: FallbackChain, *, is_pinned: bool) -> Response:
+    async def _run_oip(self, request: Request, chain: FallbackChain, *, has_fallback: bool) -> Response:
         header = request.headers.get(b"inference-header-content-length")
-        if header is not None and not (header.isdigit() and len(header) < _MOST_DIGITS):
+        if header is not None and not (header.isdigit() and len(header) < _MAX_LENGTH_DIGITS):
             raise InvalidRowsError("Inference-Header-Content-Length is not a number of bytes")
         is_small = len(request.body) <= json_body.SMALL_BYTES
-        length = int(header) if header is not None else None
-        outputs = responses.output_names(self._is_regression)
-        asked = await self._done(is_small, _parsed, request.body, length, self._most_rows, outputs)
-        deadline = min(self._deadline, asked.timeout or self._deadline)
-        result, stem = await self._ask(asked.input_rows, chain, request, deadline, is_pinned=is_pinned)
-        body = responses.to_oip(result, stem, request.trace_id, self._pipeline, asked.id)
-        is_few = len(result.chain_result.values) <= FEW_VALUES
-        content, head = await self._done(is_few, _in_tensors, body, result, self._is_regression, asked)
-        if head is None:
+        json_bytes = int(header) if header is not None else None
+        names = responses.output_names(self._is_regression)
+        parsed = await self._run(is_small, _parse_oip, request.body, json_bytes, self._max_rows, names)
+        seconds = min(self._deadline_seconds, parsed.timeout or self._deadline_seconds)
+        result, request_id = await self._infer_rows(parsed.input, chain, request, seconds, has_fallback=has_fallback)
+        body = responses.to_oip(result, request_id, request.trace_id, self._pipeline, parsed.id)
+        is_small = len(result.chain_result.values) <= FEW_VALUES
+        content, json_bytes = await self._run(is_small, _tensor_response, body, result, self._is_regression, parsed)
+        if json_bytes is None:
             return Response(content)
         binary = (b"content-type", b"application/octet-stream")
-        return Response(content, (binary, (b"inference-header-content-length", b"%d" % head)))
+        return Response(content, (binary, (b"inference-header-content-length", b"%d" % json_bytes)))
 
-    async def _ask(
-        self,
-        input_rows: InferenceInput,
-        chain: FallbackChain,
-        request: Request,
-        deadline: float,
-        *,
-        is_pinned: bool = False,
-    ) -> tuple[responses.InferenceResult, str]:
-        """Return the reply, and the stem of its prediction ids.
+    async def _infer_rows(
+        self, rows: InferenceInput, chain: FallbackChain, request: Request, seconds: float, *, has_fallback: bool = True
+    ) -> tuple[InferenceResult, str]:
+        """Return the result of a request, and the ID that its prediction IDs start with.
 
         Raises:
-            InvalidRowsError: the rows do not fit the version that is asked first.
-            HttpError: no version answers, and there is no default for it.
+            InvalidRowsError: the rows do not fit the schema of the first version.
+            HttpError: all versions failed, and there is no default response.
         """
         width = max((model.loaded.output_count for model in chain.models), default=1)
-        if input_rows.rows * width > MAX_VALUES:
+        if rows.row_count * width > MAX_VALUES:
             raise InvalidRowsError(
-                f"{input_rows.rows} rows with {width} classes each are more than {MAX_VALUES} probabilities"
+                f"{rows.row_count} rows with {width} classes each are more than {MAX_VALUES} probabilities"
             )
-        data = await self._encoded(input_rows, chain, is_small=len(request.body) <= json_body.SMALL_BYTES)
+        is_small = len(request.body) <= json_body.SMALL_BYTES
+        encoded = await self._encode(rows, chain, is_small=is_small)
         chain_result = await chain.predict(
-            input_rows.rows,
-            lambda model: data.get(model.loaded.encoding_id),
-            request.arrived + deadline,
+            rows.row_count,
+            lambda model: encoded.get(model.loaded.encoding_id),
+            request.arrived_at + seconds,
             request.trace_id,
-            is_client_deadline=deadline < self._deadline,
+            is_client_deadline=seconds < self._deadline_seconds,
         )
         if log.isEnabledFor(logging.DEBUG):
             with trace_context.bound(trace_id=request.trace_id):
-                log.debug("%d rows of %d bytes: %s", input_rows.rows, len(request.body), chain_result.attempts)
-        if chain_result.model is None and (is_pinned or self._default is None):
-            raise self._unanswered(chain_result, request)
+                log.debug("%d rows of %d bytes: %s", rows.row_count, len(request.body), chain_result.attempts)
+        model = chain_result.model
+        if model is None and (not has_fallback or self._default is None):
+            raise self._failure(chain_result, request)
         is_few = len(chain_result.values) <= FEW_VALUES
-        result = await self._done(is_few, responses.to_result, chain_result, input_rows.rows, self._default or {})
-        self._request_metrics.record_response(result, self._loop.time() - request.arrived, request.trace_id)
+        result = await self._run(is_few, responses.to_result, chain_result, rows.row_count, self._default or {})
+        self._request_metrics.record_response(result, self._loop.time() - request.arrived_at, request.trace_id)
         if chain_result.is_fallback:
             self._fallbacks.report(chain_result, result.version, request.trace_id)
-        is_small = len(request.body) <= json_body.SMALL_BYTES
-        unseen = await self._done(is_small, _unseen, input_rows, chain_result, data)
-        if chain_result.model is not None:
-            self._unseen.count(chain_result.model.name, unseen, request.trace_id)
-        # Unguessable: the id of a prediction is enough to send its label.
-        stem = os.urandom(_ID_BYTES).hex()
+        unseen = await self._run(is_small, _count_unseen, rows, chain_result, encoded)
+        if model is not None:
+            self._unseen.count(model.name, unseen, request.trace_id)
+        # Unguessable, because a prediction ID is enough to send a label.
+        request_id = os.urandom(_ID_BYTES).hex()
         if self._prediction_log is not None:
-            self._prediction_log.add(_record(input_rows, chain, request, result, stem, data))
-        return result, stem
+            self._prediction_log.add(_record(rows, chain, request, result, request_id, encoded))
+        return result, request_id
 
-    async def _done(self, is_small: bool, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what work gives; it runs in a thread unless it is small."""
-        return work(*arguments) if is_small else await self._loop.run_in_executor(self._slow, work, *arguments)
+    async def _run(self, is_small: bool, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the result of a function; run it in a thread unless its input is small."""
+        return work(*arguments) if is_small else await self._loop.run_in_executor(self._executor, work, *arguments)
 
-    async def _encoded(
-        self, input_rows: InferenceInput, chain: FallbackChain, *, is_small: bool
-    ) -> dict[str, bytes | None]:
-        """Return the rows as each version takes them; None where they do not fit one that is a fallback only."""
-        data: dict[str, bytes | None] = {}
+    async def _encode(self, rows: InferenceInput, chain: FallbackChain, *, is_small: bool) -> dict[str, bytes | None]:
+        """Return the rows by encoding; None if they do not fit the schema of a version that is only a fallback."""
+        encoded: dict[str, bytes | None] = {}
         for model in chain.models:
-            if model.loaded.encoding_id in data:
+            encoding_id = model.loaded.encoding_id
+            if encoding_id in encoded:
                 continue
             try:
-                made = input_rows.quick(model.loaded) if is_small and input_rows.rows <= _FEW_ROWS else None
-                if made is None:
-                    made = await self._loop.run_in_executor(self._slow, _made_ready, input_rows, model.loaded)
-                data[model.loaded.encoding_id] = made
+                data = rows.encode_fast(model.loaded) if is_small and rows.row_count <= _MAX_INLINE_ROWS else None
+                if data is None:
+                    data = await self._loop.run_in_executor(self._executor, _encode, rows, model.loaded)
+                encoded[encoding_id] = data
             except InvalidRowsError:
                 if model is chain.first:
                     raise
-                data[model.loaded.encoding_id] = None
-        return data
+                encoded[encoding_id] = None
+        return encoded
 
-    def _unanswered(self, chain_result: ChainResult, request: Request) -> HttpError:
-        is_late = chain_result.last_failure is not None and chain_result.last_failure.is_late
-        status = "timeout" if is_late else "rejected" if chain_result.last_failure is FailureReason.BUSY else "error"
+    def _failure(self, chain_result: ChainResult, request: Request) -> HttpError:
+        last_failure = chain_result.last_failure
+        is_late = last_failure is not None and last_failure.is_late
+        status = "timeout" if is_late else "rejected" if last_failure is FailureReason.BUSY else "error"
         self._request_metrics.record_error(EXPIRED if chain_result.is_expired else status, request.trace_id)
         self._fallbacks.report(chain_result, "an error", request.trace_id)
-        return HttpError(504 if is_late else 503, f"no answer: {chain_result.reasons}", RETRY)
+        return HttpError(504 if is_late else 503, f"all versions failed: {chain_result.reasons}", RETRY)
 
 
 def _record(
-    input_rows: InferenceInput,
+    rows: InferenceInput,
     chain: FallbackChain,
     request: Request,
-    result: responses.InferenceResult,
-    stem: str,
-    data: Mapping[str, bytes | None],
+    result: InferenceResult,
+    request_id: str,
+    encoded: Mapping[str, bytes | None],
 ) -> PredictionRecord:
     """Return the entry of the prediction log for a request."""
-    first, columns = chain.first, _probability_columns(result.chain_result)
+    first = chain.first
+    columns = _probability_columns(result.chain_result)
     return PredictionRecord(
-        time.time(), request.trace_id, stem, result.version, result.chain_result.reasons, result.predictions,
-        result.scores, input_rows.values(), data.get(first.loaded.encoding_id) if first else None,
-        is_small=len(request.body) <= json_body.SMALL_BYTES, size=len(request.body),
+        timestamp=time.time(),
+        trace_id=request.trace_id,
+        request_id=request_id,
+        version=result.version,
+        reasons=result.chain_result.reasons,
+        predictions=result.predictions,
+        scores=result.scores,
+        rows=rows.raw_rows(),
+        features=encoded.get(first.loaded.encoding_id) if first else None,
+        is_small=len(request.body) <= json_body.SMALL_BYTES,
+        request_bytes=len(request.body),
         read_id=first.loaded.encoder.reader.row_id if first else None,
-        probabilities=result.chain_result.values if columns else (), probability_columns=columns,
-    )  # fmt: skip
+        probabilities=result.chain_result.values if columns else (),
+        probability_columns=columns,
+    )
 
 
 def _probability_columns(chain_result: ChainResult) -> list[str]:
-    """Return the columns for the probabilities that a version chain_result with."""
-    return prediction_columns.of_classes(chain_result.model.loaded.classes) if chain_result.model is not None else []
+    model = chain_result.model
+    return prediction_columns.of_classes(model.loaded.classes) if model is not None else []
 
 
-def _rows(body: bytes, most: int) -> InferenceInput:
+def _parse_rows(body: bytes, max_rows: int) -> InferenceInput:
     try:
-        return rows_of(json_body.read(body), most)
+        return parse_rows(json_body.read(body), max_rows)
     except ValueError as error:
         raise InvalidRowsError(f"the body is not JSON: {error}") from error
 
 
-def _in_words(result: responses.InferenceResult, stem: str, trace_id: str, default: Mapping[str, Any]) -> Response:
-    return Response(orjson.dumps(responses.to_json(result, stem, trace_id, default)))
+def _json_response(result: InferenceResult, request_id: str, trace_id: str, default: Mapping[str, Any]) -> Response:
+    return Response(orjson.dumps(responses.to_json(result, request_id, trace_id, default)))
 
 
-def _parsed(body: bytes, header: int | None, most: int, outputs: Sequence[str]) -> oip.InferRequest:
-    asked = oip.parse(body, header, most)
-    oip.check_outputs(asked, outputs)
-    return asked
+def _parse_oip(body: bytes, json_bytes: int | None, max_rows: int, names: Sequence[str]) -> oip.InferRequest:
+    parsed = oip.parse(body, json_bytes, max_rows)
+    oip.check_outputs(parsed, names)
+    return parsed
 
 
-def _in_tensors(
-    body: dict[str, Any], result: responses.InferenceResult, is_regression: bool, asked: oip.InferRequest
+def _tensor_response(
+    body: responses.OipBody, result: InferenceResult, is_regression: bool, parsed: oip.InferRequest
 ) -> tuple[bytes, int | None]:
-    return oip.answer(body, responses.output_tensors(result, is_regression), asked)
+    return oip.serialize(body, responses.output_tensors(result, is_regression), parsed)
 
 
-def _made_ready(input_rows: InferenceInput, loaded: Any) -> bytes:
-    made = input_rows.quick(loaded)
-    return input_rows.careful(loaded) if made is None else made
+def _encode(rows: InferenceInput, loaded: LoadedModel) -> bytes:
+    data = rows.encode_fast(loaded)
+    return rows.encode(loaded) if data is None else data
 
 
-def _unseen(input_rows: InferenceInput, chain_result: ChainResult, data: dict[str, bytes | None]) -> dict[str, int]:
-    """Return the number of unseen categories by column in rows that a version chain_result."""
-    model, rows = chain_result.model, input_rows.values()
-    numbers = data.get(model.loaded.encoding_id) if model is not None else None
-    if model is None or rows is None or numbers is None:
+def _count_unseen(
+    rows: InferenceInput, chain_result: ChainResult, encoded: Mapping[str, bytes | None]
+) -> dict[str, int]:
+    """Return the number of unseen categories by column in the rows of a successful request."""
+    model, raw_rows = chain_result.model, rows.raw_rows()
+    features = encoded.get(model.loaded.encoding_id) if model is not None else None
+    if model is None or raw_rows is None or features is None:
         return {}
-    return model.loaded.encoder.unseen(rows, numbers)
+    return model.loaded.encoder.unseen(raw_rows, features)

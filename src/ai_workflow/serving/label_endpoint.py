@@ -1,13 +1,13 @@
-"""`POST /labels`: takes labels of predictions, checks them, and answers once they are on disk.
+"""`POST /labels`: validates labels of predictions, and responds once they are on disk.
 
-No model is asked, so labels delay no prediction.
+It uses no model worker, so labels do not delay predictions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, TypedDict
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -16,137 +16,142 @@ from starlette.responses import Response
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import StoreError
-from ai_workflow.quality.label_reader import REASONS, UNREADABLE, LabelReader, Rejected
+from ai_workflow.http_server import request_body
+from ai_workflow.quality.label_reader import REASONS, UNREADABLE, LabelReader, RejectedLabel
 from ai_workflow.secret_values import scrub
-from ai_workflow.serving.label_time import LabelTimeError, epoch
+from ai_workflow.serving.label_time import LabelTimeError, parse_label_time
 from ai_workflow.serving.logs.label_log import LabelLog
 from ai_workflow.serving.protocol import json_body
 from ai_workflow.serving.request_metrics import RequestMetrics
 from ai_workflow.serving.routing.model_pool import ModelPool
 from ai_workflow.telemetry import metrics
 
-_LONGEST = 500
-# So many requests with labels at a time, each with a body of its own.
-_MOST_AT_ONCE = 16
+_MAX_TEXT_LENGTH = 500
+# Each request holds a body in memory.
+_MAX_CONCURRENT_REQUESTS = 16
 _RETRY = {"retry-after": "1"}
-_FORM = 'the body must be {"labels": [{"prediction_id": text, "label": text or number, "time": moment}, ...]}'
+_FORM = 'the body must be {"labels": [{"prediction_id": text, "label": text or number, "time": timestamp}, ...]}'
+
+
+class LabelLine(TypedDict):
+    """A line of the label log."""
+
+    prediction_id: str
+    label: Any
+    time: float
 
 
 class LabelEndpoint:
-    """Takes labels.
+    """Handler of `POST /labels`.
 
     Args:
-        settings: of the pipeline that is served.
-        log: keeps them; None where there is no place for it.
-        request_metrics: counts what is refused.
-        versions: the versions whose classes labels are.
+        settings: the configuration of the pipeline.
+        log: the label log; None if there is no local folder for it.
+        request_metrics: the metrics of requests.
+        pool: the served model versions, whose classes labels must have.
     """
 
     def __init__(
-        self, settings: Settings, log: LabelLog | None, request_metrics: RequestMetrics, versions: ModelPool
+        self, settings: Settings, log: LabelLog | None, request_metrics: RequestMetrics, pool: ModelPool
     ) -> None:
-        self._log, self._request_metrics, self._versions = log, request_metrics, versions
+        self._log, self._request_metrics, self._pool = log, request_metrics, pool
         self._pipeline = settings.pipeline
-        self._read_by: tuple[str, ...] | None = None
+        self._reader_versions: tuple[str, ...] | None = None
         self._reader: LabelReader
         for reason in REASONS:
             metrics.get("inference_labels_rejected_total").labels(self._pipeline, reason)
-        self._most, self._most_bytes = settings.service.max_rows, settings.service.max_body_bytes
+        self._max_labels, self._max_bytes = settings.service.max_rows, settings.service.max_body_bytes
         self._is_number = settings.task == "regression"
-        self._under_way = 0
+        self._in_flight = 0
 
-    async def take(self, request: Request) -> Response:
-        """Answer a request.
+    async def handle(self, request: Request) -> Response:
+        """Store the labels of a request.
 
         Raises:
-            HTTPException: what was sent are no labels, or they cannot be kept now.
+            HTTPException: the labels are invalid, or cannot be stored now.
         """
         if self._log is None:
             raise HTTPException(
-                503, "labels have no place on this machine: name a folder, service.prediction_log.folder", _RETRY
+                503, "labels have no local folder on this machine. Set service.prediction_log.folder", _RETRY
             )
-        if self._under_way >= _MOST_AT_ONCE:
-            raise HTTPException(503, "too many requests with labels at a time", _RETRY)
-        self._under_way += 1
+        if self._in_flight >= _MAX_CONCURRENT_REQUESTS:
+            raise HTTPException(503, "too many concurrent requests with labels", _RETRY)
+        self._in_flight += 1
         try:
-            count, lines = await asyncio.to_thread(self._lines, await self._body(request))
+            count, lines = await asyncio.to_thread(self._serialize, await self._body(request))
             await self._log.add(lines)
         except StoreError as error:
-            raise HTTPException(503, scrub(f"the labels are not kept: {error}"), _RETRY) from error
+            raise HTTPException(503, scrub(f"the labels are not stored: {error}"), _RETRY) from error
         except HTTPException as error:
             self._request_metrics.record_invalid(error.status_code)
             raise
         finally:
-            self._under_way -= 1
+            self._in_flight -= 1
         return Response(orjson.dumps({"accepted": count}), media_type="application/json")
 
     async def _body(self, request: Request) -> bytes:
-        coding = request.headers.get("content-encoding", "identity")
-        if coding.lower() != "identity":
-            said = f"Content-Encoding {coding!r} is not taken: send the body as it is"
-            raise HTTPException(415, said, {"accept-encoding": "identity", "connection": "close"})
-        pieces, size = [], 0
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            text = f"Content-Encoding {encoding!r} is not supported. Send the body without it"
+            raise HTTPException(415, text, {"accept-encoding": "identity", "connection": "close"})
         try:
-            async for piece in request.stream():
-                pieces.append(piece)
-                size += len(piece)
-                if size > self._most_bytes:
-                    said = f"the body has more than {self._most_bytes} bytes (service.max_body_bytes)"
-                    raise HTTPException(413, said, {"connection": "close"})
+            return await request_body.read(request.receive, self._max_bytes)
+        except request_body.BodyTooLargeError as error:
+            raise HTTPException(413, f"{error} (service.max_body_bytes)", {"connection": "close"}) from error
         except ClientDisconnect as error:
-            raise HTTPException(400, "the body is not whole") from error
-        return b"".join(pieces)
+            raise HTTPException(400, "the body is incomplete") from error
 
-    def _lines(self, data: bytes) -> tuple[int, bytes]:
-        """Return how many labels a body has, and the lines that are kept of them."""
-        labels = self._read(data)
+    def _serialize(self, data: bytes) -> tuple[int, bytes]:
+        """Return the number of labels of a body, and their lines for the log."""
+        labels = self._parse(data)
         return len(labels), b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in labels)
 
-    def _read(self, data: bytes) -> list[dict[str, Any]]:
-        """Return the labels as they are kept; one that is wrong refuses them all."""
+    def _parse(self, data: bytes) -> list[LabelLine]:
+        """Return the labels of a body; one invalid label rejects all of them."""
         try:
             body = json_body.read(data)
         except ValueError as error:
             raise HTTPException(400, f"the body is not JSON: {error}") from error
         labels = body.get("labels") if type(body) is dict else None
         if type(labels) is not list or not labels:
-            raise HTTPException(400, f"{_FORM}, with one label at least")
-        if len(labels) > self._most:
-            said = f"{len(labels)} labels are more than the {self._most} that one request may have (service.max_rows)"
-            raise HTTPException(400, said)
+            raise HTTPException(400, f"{_FORM}, with at least one label")
+        if len(labels) > self._max_labels:
+            limit = f"{self._max_labels}, the limit of a request (service.max_rows)"
+            raise HTTPException(400, f"{len(labels)} labels are more than {limit}")
         now = time.time()
         lines = [self._line(number, label, now) for number, label in enumerate(labels)]
-        for number, read in enumerate(self._by_versions().read([line["label"] for line in lines])):
-            if isinstance(read, Rejected):
-                raise self._rejected(number, read)
-            lines[number]["label"] = read
+        for number, value in enumerate(self._label_reader().read([line["label"] for line in lines])):
+            if isinstance(value, RejectedLabel):
+                raise self._rejected(number, value)
+            lines[number]["label"] = value
         return lines
 
-    def _by_versions(self) -> LabelReader:
-        """Return the reader by the versions that are loaded now, the latest first."""
-        models = self._versions.chain.models
+    def _label_reader(self) -> LabelReader:
+        """Return the reader of the versions that are loaded now, the latest first."""
+        models = self._pool.chain.models
         names = tuple(model.name for model in models)
-        if names != self._read_by:
+        if names != self._reader_versions:
             self._reader = LabelReader([model.loaded.encoder.spec for model in models], is_number=self._is_number)
-            self._read_by = names
+            self._reader_versions = names
         return self._reader
 
-    def _rejected(self, number: int, read: Rejected) -> HTTPException:
-        metrics.get("inference_labels_rejected_total").labels(self._pipeline, read.reason).inc()
-        return HTTPException(400, f"labels[{number}].label {read.text}")
+    def _rejected(self, number: int, rejected: RejectedLabel) -> HTTPException:
+        metrics.get("inference_labels_rejected_total").labels(self._pipeline, rejected.reason).inc()
+        return HTTPException(400, f"labels[{number}].label {rejected.text}")
 
-    def _line(self, number: int, label: Any, now: float) -> dict[str, Any]:
-        if type(label) is not dict:
+    def _line(self, number: int, entry: Any, now: float) -> LabelLine:
+        if type(entry) is not dict:
             raise HTTPException(400, f"labels[{number}] is not a mapping: {_FORM}")
-        name, given = label.get("prediction_id"), label.get("label")
-        if type(name) is not str or not 0 < len(name) <= _LONGEST:
-            raise HTTPException(400, f"labels[{number}].prediction_id is not a text of 1 to {_LONGEST} characters")
-        is_text = type(given) is str and 0 < len(given) <= _LONGEST
-        if not is_text and type(given) not in (int, float, bool):
-            due = f"a text of 1 to {_LONGEST} characters, a number, true or false"
-            raise self._rejected(number, Rejected(UNREADABLE, f"is not {due}"))
+        prediction_id, label = entry.get("prediction_id"), entry.get("label")
+        if type(prediction_id) is not str or not 0 < len(prediction_id) <= _MAX_TEXT_LENGTH:
+            text = f"labels[{number}].prediction_id is not a text of 1 to {_MAX_TEXT_LENGTH} characters"
+            raise HTTPException(400, text)
+        is_text = type(label) is str and 0 < len(label) <= _MAX_TEXT_LENGTH
+        if not is_text and type(label) not in (int, float, bool):
+            expected = f"a text of 1 to {_MAX_TEXT_LENGTH} characters, a number, true or false"
+            raise self._rejected(number, RejectedLabel(UNREADABLE, f"is not {expected}"))
         try:
-            moment = epoch(label["time"], now) if label.get("time") is not None else now
+            timestamp = parse_label_time(entry["time"], now) if entry.get("time") is not None else now
         except LabelTimeError as error:
             raise HTTPException(400, f"labels[{number}].time {error}") from error
-        return {"prediction_id": name, "label": given, "time": moment}
+        return {"prediction_id": prediction_id, "label": label, "time": timestamp}

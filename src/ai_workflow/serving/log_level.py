@@ -1,4 +1,4 @@
-"""The log level of a running service: raised for a while, then what it was."""
+"""Temporary change of the log level of a running service."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ai_workflow.telemetry import logs
 
 
 class LogLevel:
-    """Changes the level for some time; the one it began with comes back by itself."""
+    """Sets the log level for some time; then restores the initial level."""
 
     def __init__(self) -> None:
         self._logger = logging.getLogger(logs.ROOT)
-        self._usual = self._logger.level
+        self._initial_level = self._logger.level
         self._timer: asyncio.TimerHandle | None = None
 
     def change(self, level: str, seconds: float) -> None:
-        """Set a level for so many seconds."""
+        """Set a level for `seconds`."""
         if self._timer is not None:
             self._timer.cancel()
         self._logger.setLevel(level)
         logs.logger("serving").warning("log level %s for %.0f s", level, seconds)
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._back)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._restore)
 
-    def _back(self) -> None:
+    def _restore(self) -> None:
         self._timer = None
-        self._logger.setLevel(self._usual)
-        logs.logger("serving").warning("log level %s again", logging.getLevelName(self._usual))
+        self._logger.setLevel(self._initial_level)
+        logs.logger("serving").warning("log level %s again", logging.getLevelName(self._initial_level))

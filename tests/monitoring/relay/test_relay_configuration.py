@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from ai_workflow.alerting.server import Server
 from ai_workflow.config import loader
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.orchestration import secret_blocks
 from ai_workflow.provisioning.blocks import block_values
 from tests.monitoring.relay.running_relay import ROOT
 
@@ -64,7 +65,7 @@ def test_a_mistake_in_the_configuration_is_said_without_the_secret(
 def test_a_prefect_that_never_answers_keeps_no_relay_from_starting(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(block_values, "_SECONDS", 0.1)
+    monkeypatch.setattr(secret_blocks, "TIMEOUT_SECONDS", 0.1)
     with socket.socket() as hanging:
         hanging.bind(("127.0.0.1", 0))
         hanging.listen()

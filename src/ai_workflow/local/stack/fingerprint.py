@@ -1,4 +1,4 @@
-"""Fingerprint of what a stack was started with: it shows which variables and settings changed, and no value.
+"""Fingerprint of the variables and settings that a stack was started with; it contains no values.
 
 Each value is a digest (HMAC-SHA256) with a random key of the stack, so that a short secret cannot be guessed from it
 without the file that holds the key.
@@ -22,7 +22,7 @@ from ai_workflow.local.stack.services import SECRETS
 from ai_workflow.provisioning.blocks import block_catalogue
 from ai_workflow.secret_values import Secret, variable
 
-# Read by Prefect and by the libraries of stores, in services and runs.
+# Variables of Prefect and of the storage libraries.
 _PREFIXES = ("PREFECT_", "AWS_", "AZURE_", "GOOGLE_", "FSSPEC_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _NAMES = frozenset((
@@ -34,15 +34,15 @@ _NAMES = frozenset((
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The digests of variables and settings by name, and the key they were made with, in hexadecimal digits."""
+    """Digests of variables and settings by name, and their HMAC key, in hexadecimal digits."""
 
     key: str = field(repr=False)
     digests: Mapping[str, str] = field(repr=False)
 
     def changed(self, loaded: Loaded, given: Mapping[str, str]) -> list[str]:
-        """Return the names of the variables and settings that differ now; variables first."""
-        now = of(loaded, given, self.key, frozenset(self.digests)).digests
-        names = [name for name in {**self.digests, **now} if self.digests.get(name) != now.get(name)]
+        """Return the names of the variables and settings that have changed; variables first."""
+        current = of(loaded, given, self.key, frozenset(self.digests)).digests
+        names = [name for name in {**self.digests, **current} if self.digests.get(name) != current.get(name)]
         return sorted(names, key=lambda name: (not name.isupper(), name))
 
 
@@ -52,10 +52,10 @@ def of(
     """Return the fingerprint of a configuration and an environment.
 
     Args:
-        loaded: the configuration; secrets count by value if they are literal, else by name and by their variable.
+        loaded: the configuration; literal secrets count by value, others by name and by their variable.
         given: the environment; an empty variable counts as unset.
-        key: of the digests; a random one if not given.
-        names: more variables, such as those that the configuration referred to before.
+        key: the HMAC key; a random one if not given.
+        names: further variables, such as those that the configuration referred to before.
     """
     key = secrets.token_hex(32) if key is None else key
     values = {**_variables(loaded, given, names), **dict(_leaves(loaded.settings, ""))}
@@ -66,10 +66,10 @@ def _digest(key: str, name: str, value: object) -> str:
     return hmac.digest(bytes.fromhex(key), json_text.line([name, value]).encode(), "sha256").hex()
 
 
-def _variables(loaded: Loaded, given: Mapping[str, str], more: frozenset[str]) -> dict[str, str]:
-    """Return the variables that services and runs read."""
-    names = _names() | more | variables.of_chat(loaded) | {variable(name) for name in _secrets(loaded.settings)}
-    passed = server_environment.without_foreign(given)
+def _variables(loaded: Loaded, given: Mapping[str, str], further: frozenset[str]) -> dict[str, str]:
+    """Return the variables that services and runs read, with encoded values."""
+    names = _names() | further | variables.of_chat(loaded) | {variable(name) for name in _secrets(loaded.settings)}
+    passed = server_environment.without_prefect_settings(given)
     return {
         name: value.encode(errors="surrogateescape").hex()
         for name, value in passed.items()
@@ -110,6 +110,6 @@ def _plain(value: object) -> object:
 
 
 def _names() -> frozenset[str]:
-    """Return the variables that count by name, with those that the blocks of the catalogue are made from."""
+    """Return the variables to include, with those of the block catalogue."""
     secrets = (block.variable for block in block_catalogue.secrets())
     return _NAMES | {*secrets, *(name for chat in block_catalogue.chats() for name in chat.variables.values())}

@@ -1,4 +1,4 @@
-"""The process manager: supervisord, which starts a stack's services again when they die.
+"""The process manager, supervisord, which restarts the services of a stack.
 
 Its configuration: http://supervisord.org/configuration.html, its API: http://supervisord.org/api.html.
 """
@@ -19,12 +19,12 @@ from supervisor.xmlrpc import SupervisorTransport
 from ai_workflow.config import project
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local.process import Process, spawn
-from ai_workflow.local.stack.paths import LAUNCHER, MARK, Options, Place
+from ai_workflow.local.stack.paths import LAUNCHER, MARK, StackOptions, StackPaths
 from ai_workflow.local.stack.services import Service
 
-# As young as this, it did not come up: the manager waits a second longer before each further try.
+# A service that ends sooner failed to start; the manager waits a second longer before each further try.
 START_SECONDS = 3
-# For hours, then: whoever looks by then finds it in `make status`.
+# Tries for hours before the state is FATAL.
 RETRIES = 500
 LOG_BYTES = 10_000_000
 LOGS = 3
@@ -33,12 +33,12 @@ SOCKET = "AIW_STACK_SOCKET"
 
 
 class ManagerError(AiWorkflowError):
-    """The process manager does not do what it is asked to."""
+    """The process manager does not answer, or refuses a request."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What the manager says of a service: `state` is RUNNING, STARTING, BACKOFF, STOPPED, EXITED or FATAL."""
+class ServiceStatus:
+    """StackState of a service: RUNNING, STARTING, BACKOFF, STOPPED, EXITED or FATAL, with its pid and start time."""
 
     name: str
     state: str
@@ -46,38 +46,37 @@ class Found:
     since: int
 
 
-def start(place: Place, options: Options, environment: Mapping[str, str]) -> Process:
-    """Start the manager in the folder of the stack, with none of its services running yet."""
-    place.configuration.write_text(configuration(options))
-    place.launcher.write_bytes(os.fsencode(launcher()))
-    place.launcher.chmod(0o700)
-    # -P: the folders of the stack are not packages to import.
-    command = [sys.executable, "-P", "-m", "supervisor.supervisord", "--nodaemon", "-c", place.configuration.name]
-    given = {**environment, MARK: str(place.folder), SOCKET: str(place.socket)}
-    return spawn(command, given, place.folder / "supervisord.out", place.folder)
+def start(paths: StackPaths, options: StackOptions, environment: Mapping[str, str]) -> Process:
+    """Start the manager in the folder of the stack, without its services."""
+    paths.configuration.write_text(configuration(options))
+    paths.launcher.write_bytes(os.fsencode(launcher()))
+    paths.launcher.chmod(0o700)
+    # -P: the current folder is not on the import path.
+    command = [sys.executable, "-P", "-m", "supervisor.supervisord", "--nodaemon", "-c", paths.configuration.name]
+    variables = {**environment, MARK: str(paths.folder), SOCKET: str(paths.socket)}
+    return spawn(command, variables, paths.folder / "supervisord.out", paths.folder)
 
 
 class Manager:
-    """A manager that runs.
+    """Client of a running manager; every method raises ManagerError if it does not answer."""
 
-    Raises:
-        ManagerError: it does not answer; from every method.
-    """
-
-    def __init__(self, place: Place) -> None:
-        self._socket = place.socket
+    def __init__(self, paths: StackPaths) -> None:
+        self._socket = paths.socket
 
     def start(self, service: Service) -> None:
-        """Have a service started, and started again whenever it dies."""
-        self._ask("startProcess", service.name, False)
+        """Start a service, and restart it whenever it ends."""
+        self._call("startProcess", service.name, False)
 
-    def find(self) -> dict[str, Found]:
-        """Return its services by name."""
-        found = cast("list[dict[str, Any]]", self._ask("getAllProcessInfo"))
-        return {one["name"]: Found(one["name"], one["statename"], one["pid"], one["start"]) for one in found}
+    def find(self) -> dict[str, ServiceStatus]:
+        """Return the services by name."""
+        processes = cast("list[dict[str, Any]]", self._call("getAllProcessInfo"))
+        return {
+            info["name"]: ServiceStatus(info["name"], info["statename"], info["pid"], info["start"])
+            for info in processes
+        }
 
-    def _ask(self, method: str, *arguments: object) -> object:
-        # A new connection each time: the transport does not recover from one that failed.
+    def _call(self, method: str, *arguments: object) -> object:
+        # The transport does not recover from a failed connection, so each call opens a new one.
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         api = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
@@ -88,11 +87,11 @@ class Manager:
             transport.close()
 
 
-def configuration(options: Options) -> str:
+def configuration(options: StackOptions) -> str:
     """Return the configuration of the manager, with every path relative to the folder of the stack.
 
-    Its format has no quoting: in a path, ` #` and ` ;` begin a comment and `%` an expansion, and the manager deletes
-    the file that is left of the path of its socket. The socket's path comes from the environment, which is not parsed.
+    The format has no quoting: in a path, ` #` and ` ;` begin a comment and `%` an expansion, and the manager would
+    delete the file named by a truncated socket path. The socket path comes from the environment, which is not parsed.
     """
     main: dict[str, object] = {
         "logfile": "supervisord.log", "pidfile": "supervisord.pid",
@@ -115,7 +114,7 @@ def configuration(options: Options) -> str:
 
 
 def launcher() -> str:
-    """Return the script that starts one service, named by its argument, in the folder of the project."""
+    """Return the script that starts the service named by its argument, in the folder of the project."""
     folder, python = shlex.quote(str(project.root())), shlex.quote(sys.executable)
     return f'#!/bin/sh\ncd -- {folder} && exec {python} -m ai_workflow.local.stack.launch "$1"\n'
 

@@ -1,4 +1,4 @@
-"""Where a stack keeps what it needs: `<var>/stack/`, and what it was started with."""
+"""Folder of a stack, `<var>/stack/`, and the record of its start."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ai_workflow.local.stack.fingerprint import Fingerprint
 from ai_workflow.local.stack.services import POSTGRESQL, SERVICES, Service
 from ai_workflow.storage import locks
 
-# A Unix socket's path has 108 bytes, its closing zero included (unix(7)); supervisord adds a pid of its own.
+# The path of a Unix socket has 108 bytes at most, with its closing zero (unix(7)); supervisord appends a pid.
 _SOCKET_BYTES = 95
-# The variable that every process of a stack bears, and by which it is found again.
+# The variable that identifies the processes of a stack.
 MARK = "AIW_STACK"
 # The script that starts one service.
 LAUNCHER = "launch"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What a stack was started with.
+class StackOptions:
+    """StackOptions of the start of a stack.
 
     Args:
-        config: the pipeline file that is served, and that deployments run by default.
-        environment: which `config/<environment>.yaml` applies.
-        postgresql: whether Prefect's database is a PostgreSQL of the stack's own, not a file.
-        offset: what is added to every port.
+        config: the pipeline file that is served, and the default of deployments.
+        environment: the name of a file `config/NAME.yaml`.
+        postgresql: whether Prefect uses a PostgreSQL server of the stack instead of SQLite.
+        offset: a number added to every port.
     """
 
     config: str | None = None
@@ -44,19 +44,20 @@ class Options:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """What is started, in its order: all that is installed."""
+        """The installed services in start order."""
         installed = {service.name for service in SERVICES if service.program}
-        ours = tuple(each for each in SERVICES if each.name in installed and each.guards in {None, *installed})
-        return ((POSTGRESQL,) if self.postgresql else ()) + ours
+        guarded = {None, *installed}
+        services = tuple(each for each in SERVICES if each.name in installed and each.guards in guarded)
+        return ((POSTGRESQL,) if self.postgresql else ()) + services
 
     def port(self, service: Service) -> int:
-        """Where a service listens."""
+        """Return the port of a service."""
         assert service.port is not None
         return service.port + self.offset
 
     @property
     def api_url(self) -> str:
-        """The address of the Prefect server."""
+        """The URL of the API of the Prefect server."""
         return f"http://{HOST}:{self.port(self.named('server'))}/api"
 
     def guard_of(self, service: Service) -> Service | None:
@@ -64,96 +65,98 @@ class Options:
         return next((each for each in self.services if each.guards == service.name), None)
 
     def named(self, name: str) -> Service:
-        """Return one of the services by its name."""
+        """Return a service by name."""
         return next(service for service in self.services if service.name == name)
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """A stack that was started.
+class StackState:
+    """The record of a started stack.
 
     Args:
-        manager: its process manager.
-        options: of the start.
-        fingerprint: of the variables and settings of the start; None if an earlier release started it.
+        manager: the process manager.
+        options: the options of the start.
+        fingerprint: the fingerprint of variables and settings; None if an earlier release started the stack.
     """
 
     manager: Process
-    options: Options
+    options: StackOptions
     fingerprint: Fingerprint | None = None
 
 
-class Place:
-    """The folder of a stack; `var` is that of the checkout."""
+class StackPaths:
+    """Files in the folder of a stack, `<var>/stack/`."""
 
     def __init__(self, var: Path) -> None:
         self.var = var.resolve()
         self.folder = self.var / "stack"
 
-    def of(self, service: Service) -> Path:
-        """Return where a service keeps its data."""
+    def data_folder(self, service: Service) -> Path:
+        """Return the data folder of a service."""
         return self.folder / service.name
 
-    def log(self, service: Service) -> Path:
-        """Return where a service says what it does."""
+    def log_file(self, service: Service) -> Path:
+        """Return the log file of a service."""
         return self.folder / "logs" / f"{service.name}.log"
 
     @property
     def configuration(self) -> Path:
-        """The process manager's configuration."""
+        """The configuration file of the process manager."""
         return self.folder / "supervisord.conf"
 
     @property
     def launcher(self) -> Path:
-        """The script by which the process manager starts a service."""
+        """The script that starts a service for the process manager."""
         return self.folder / LAUNCHER
 
     @property
     def socket(self) -> Path:
-        """Where the process manager is talked to, by this account only."""
-        wanted = self.folder / "supervisor.sock"
-        if len(str(wanted).encode()) <= _SOCKET_BYTES:
-            return wanted
+        """The Unix socket of the process manager, accessible by this account only."""
+        path = self.folder / "supervisor.sock"
+        if len(str(path).encode()) <= _SOCKET_BYTES:
+            return path
         name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"ai-workflow-{name}.sock"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others from starting and ending this stack meanwhile; released by the system if this process dies."""
+        """Hold the lock of this stack; the system releases it if this process dies."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locks.exclusive(self.folder / "lock"):
             yield
 
-    def read(self) -> State | None:
-        """Return what was started here, whether it still runs or not; None if nothing was."""
+    def read_state(self) -> StackState | None:
+        """Return the record of the stack, whether it still runs or not; None if there is none."""
         try:
-            found = json.loads(self._file.read_text())
-            kept = found.get("fingerprint")
-            fingerprint = Fingerprint(kept["key"], kept["digests"]) if kept else None
-            return State(Process(int(found["pid"]), str(found["born"])), Options(**found["options"]), fingerprint)
+            record = json.loads(self._state_file.read_text())
+            stored = record.get("fingerprint")
+            fingerprint = Fingerprint(stored["key"], stored["digests"]) if stored else None
+            return StackState(
+                Process(int(record["pid"]), str(record["born"])), StackOptions(**record["options"]), fingerprint
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def running(self) -> State | None:
-        """Return what runs here, None if nothing does."""
-        found = self.read()
-        return found if found and found.manager.lives() else None
+    def running_state(self) -> StackState | None:
+        """Return the record of the running stack, None if none runs."""
+        state = self.read_state()
+        return state if state and state.manager.is_alive() else None
 
-    def write(self, state: State) -> None:
-        """Write the record of a start; only its owner may read it."""
+    def write_state(self, state: StackState) -> None:
+        """Write the record of a start, readable by its owner only."""
         record: dict[str, object] = {**asdict(state.manager), "options": asdict(state.options)}
         if state.fingerprint:
             record["fingerprint"] = asdict(state.fingerprint)
-        fresh = self._file.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        temporary = self._state_file.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(json_text.line(record, sort_keys=False))
-        fresh.replace(self._file)
+        temporary.replace(self._state_file)
 
     @property
     def password_file(self) -> Path:
-        """The file with the password of Prometheus and Alertmanager: a given one, else the stack's own."""
-        return self.given_password if self.given_password.exists() else self.folder / "monitoring-password"
+        """The file with the password of Prometheus and Alertmanager: the given one, else a generated one."""
+        return self.given_password_file if self.given_password_file.exists() else self.folder / "monitoring-password"
 
     def password(self) -> str:
         """Return the password of Prometheus and Alertmanager, empty if there is none yet."""
@@ -163,16 +166,16 @@ class Place:
             return ""
 
     @property
-    def given_password(self) -> Path:
-        """The file with the password that `make up` was given; it is removed with the stack's end."""
+    def given_password_file(self) -> Path:
+        """The file with MONITORING_PASSWORD of `make up`; it is removed when the stack ends."""
         return self.folder / "monitoring-password-given"
 
-    def forget(self) -> None:
-        """Remove what belongs to running processes; data and logs stay."""
-        left = [self._file, self.configuration, self.launcher, self.socket, self.folder / "supervisord.pid"]
-        for path in [*left, self.given_password, *self.folder.glob("*/*-token"), *self.folder.glob("*/web.yml")]:
+    def remove_runtime_files(self) -> None:
+        """Remove the files of running processes; data and logs are kept."""
+        files = [self._state_file, self.configuration, self.launcher, self.socket, self.folder / "supervisord.pid"]
+        for path in [*files, self.given_password_file, *self.folder.glob("*/*-token"), *self.folder.glob("*/web.yml")]:
             path.unlink(missing_ok=True)
 
     @property
-    def _file(self) -> Path:
+    def _state_file(self) -> Path:
         return self.folder / "stack.json"

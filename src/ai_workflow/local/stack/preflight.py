@@ -1,4 +1,4 @@
-"""The checks before a stack is started, and those of a second `make up` while it runs."""
+"""Checks before a stack is started, and of `make up` while it runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import login, server_environment
 from ai_workflow.local.ports import HOST
-from ai_workflow.local.stack import launch, watching
-from ai_workflow.local.stack.paths import Options, Place, State
+from ai_workflow.local.stack import launch, monitoring_config
+from ai_workflow.local.stack.paths import StackOptions, StackPaths, StackState
 
 _OPTIONS = {"config": "CONFIG", "environment": "ENVIRONMENT", "postgresql": "DB", "offset": "OFFSET"}
 _MAX_NAMES = 20
@@ -19,34 +19,36 @@ _PARTS: tuple[variables.Part, ...] = ("service", "exporter", "relay", "run")
 
 
 class StackError(AiWorkflowError):
-    """The stack cannot be started, or not ended."""
+    """The stack cannot be started or stopped."""
 
 
-def check(place: Place, options: Options, given: Mapping[str, str]) -> Loaded:
-    """Return the configuration of a stack that can be started.
+def check(paths: StackPaths, options: StackOptions, given: Mapping[str, str]) -> Loaded:
+    """Return the configuration of a stack after all checks.
 
     Raises:
-        AiWorkflowError: why a part would refuse to start.
+        AiWorkflowError: the stack cannot be started, or one of its parts would refuse to start.
     """
     if given.get("PREFECT_API_URL"):
-        raise StackError("PREFECT_API_URL is set, and this starts a Prefect server of its own. Unset it; make deploy "
-                         "makes that server what prefect.yaml says")  # fmt: skip
-    server_environment.check_folder(place.var)
+        raise StackError(
+            "PREFECT_API_URL is set, but make up starts its own Prefect server. Unset it, or run make deploy to set up "
+            "that server"
+        )
+    server_environment.check_folder(paths.var)
     loaded = launch.loaded(options)
-    # The login and the key are read by the stack itself, which gives them to its services under other names.
-    watching.check_password(options, given.get(login.VARIABLE))
-    ours = {name: value for name, value in given.items() if name not in ("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY")}
-    without_effect = (problem for part in _PARTS for problem in variables.unused(loaded, ours, part))
+    # The stack itself reads the login and the key, and passes them to services under other names.
+    monitoring_config.check_password(options, given.get(login.VARIABLE))
+    checked = {name: value for name, value in given.items() if name not in ("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY")}
+    without_effect = (problem for part in _PARTS for problem in variables.unused(loaded, checked, part))
     startup.check(loaded, given, without_effect)
-    _addresses_are_the_stacks(loaded.settings, options)
+    _check_addresses(loaded.settings, options)
     return loaded
 
 
-def require_unchanged(state: State, options: Options, given: Mapping[str, str]) -> None:
-    """Raise if a stack that runs was started with other options, variables or settings.
+def require_unchanged(state: StackState, options: StackOptions, given: Mapping[str, str]) -> None:
+    """Raise if a running stack was started with other options, variables or settings.
 
     Raises:
-        StackError: the names of what changed, and the remedy; no value.
+        StackError: with the names of the changed options, variables and settings; no values.
     """
     names = [_OPTIONS[name] for name in _OPTIONS if getattr(state.options, name) != getattr(options, name)]
     if not names and state.fingerprint:
@@ -59,7 +61,7 @@ def require_unchanged(state: State, options: Options, given: Mapping[str, str]) 
         )
 
 
-def _addresses_are_the_stacks(settings: Settings, options: Options) -> None:
+def _check_addresses(settings: Settings, options: StackOptions) -> None:
     for name, section in (("service", settings.service), ("relay", settings.relay)):
         port = options.named(name).port
         if section.host not in (HOST, "localhost"):

@@ -1,4 +1,4 @@
-"""The processes of a stack, whoever their parent is now: all bear the folder of the stack in their environment."""
+"""Processes of a stack, identified by the folder of the stack in their environment."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ import time
 from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.local.process import Process, born
+from ai_workflow.local.process import Process, start_time
 from ai_workflow.local.stack.paths import MARK
 
-# How long a run that has lost its worker may take to save its checkpoint.
+# Time for a run that has lost its worker to save its checkpoint.
 SAVE_SECONDS = 60.0
 KILL_SECONDS = 10.0
 
 
-class StillThere(AiWorkflowError):
-    """A process of the stack cannot be ended."""
+class ProcessStopError(AiWorkflowError):
+    """A process of the stack cannot be stopped."""
 
 
 def find(folder: Path) -> list[Process]:
-    """Return the living processes of the stack of a folder but this one."""
+    """Return the running processes of the stack in a folder, except this process."""
     mark = f"{MARK}={folder}\0".encode()
-    found = []
+    processes = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         pid = int(environment.parent.name)
         with contextlib.suppress(OSError):
-            if pid != os.getpid() and mark in environment.read_bytes() and (since := born(pid)):
-                found.append(Process(pid, since))
-    return found
+            if pid != os.getpid() and mark in environment.read_bytes() and (since := start_time(pid)):
+                processes.append(Process(pid, since))
+    return processes
 
 
-def end(folder: Path, seconds: float = SAVE_SECONDS) -> int:
-    """Ask all of them to end, kill those that have not within `seconds`, and return how many there were.
+def stop_all(folder: Path, seconds: float = SAVE_SECONDS) -> int:
+    """Stop all processes by SIGTERM, after `seconds` by SIGKILL, and return their number.
 
     Raises:
-        StillThere: one cannot be killed, as it belongs to somebody else.
+        ProcessStopError: a process of another user cannot be killed.
     """
-    there = find(folder)
-    asked: set[int] = set()
-    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, KILL_SECONDS)):
-        deadline = time.monotonic() + patience
-        # What is asked to end may start something meanwhile.
-        while left := find(folder):
-            for process in left:
-                if number == signal.SIGKILL or process.pid not in asked:
-                    asked.add(process.pid)
+    initial = find(folder)
+    signalled: set[int] = set()
+    for number, timeout in ((signal.SIGTERM, seconds), (signal.SIGKILL, KILL_SECONDS)):
+        deadline = time.monotonic() + timeout
+        # A process may start others before it ends.
+        while remaining := find(folder):
+            for process in remaining:
+                if number == signal.SIGKILL or process.pid not in signalled:
+                    signalled.add(process.pid)
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(process.pid, number)
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1)
         else:
-            return len(there)
-    those = ", ".join(str(process.pid) for process in find(folder))
-    raise StillThere(f"processes of the stack do not end: {those}. End them as whoever they belong to")
+            return len(initial)
+    pids = ", ".join(str(process.pid) for process in find(folder))
+    raise ProcessStopError(f"processes of the stack do not end: {pids}. Kill them as their owner")

@@ -1,4 +1,4 @@
-"""The block catalogue of the project, `blocks/catalogue.py`: each block by name, with its variables."""
+"""The block catalogue of the project, `blocks/catalogue.py`: names, purposes and variables of blocks."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ai_workflow.secret_values import variable
 
 @dataclass(frozen=True, slots=True)
 class SecretBlock:
-    """A Prefect Secret block: its name in `${secret:NAME}`, and what it is for."""
+    """A Prefect Secret block: its name in `${secret:NAME}`, and its purpose."""
 
     name: str
     purpose: str
 
     @property
     def variable(self) -> str:
-        """The environment variable that stands in for the block, and that it is made from."""
+        """The environment variable that the block is created from, and that replaces it if there is no block."""
         return variable(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatBlock:
-    """A ChatChannel block: its name in `chat: [{block: NAME}]`, and what it is for."""
+    """A ChatChannel block: its name in `chat: [{block: NAME}]`, and its purpose."""
 
     name: str
     purpose: str
@@ -36,11 +36,11 @@ class ChatBlock:
 
 def secrets() -> tuple[SecretBlock, ...]:
     """Return the Secret blocks of the catalogue."""
-    found: tuple[SecretBlock, ...] = project.module("blocks.catalogue").SECRETS
-    return found
+    blocks: tuple[SecretBlock, ...] = project.module("blocks.catalogue").SECRETS
+    return blocks
 
 
 def chats() -> tuple[ChatBlock, ...]:
     """Return the ChatChannel blocks of the catalogue."""
-    found: tuple[ChatBlock, ...] = project.module("blocks.catalogue").CHATS
-    return found
+    blocks: tuple[ChatBlock, ...] = project.module("blocks.catalogue").CHATS
+    return blocks

@@ -1,48 +1,30 @@
-"""Values of Secret and ChatChannel blocks; a Prefect server that does not answer counts as one without the block."""
+"""Values of Secret and ChatChannel blocks for the relay; a block that cannot be read is logged and counts as absent."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from ai_workflow.alerting import events
-from ai_workflow.prefect_errors import explain
+from ai_workflow.orchestration import secret_blocks
 from ai_workflow.telemetry.logs import logger
 
-_SECONDS = 15.0
 log = logger("relay")
+T = TypeVar("T")
 
 
 def secret(name: str) -> str | None:
     """Return the value of a Secret block, or None."""
-    from prefect.blocks.system import Secret
-
-    block: Any = _block(f"Secret block '{name}'", Secret, name)
-    return None if block is None else str(block.get())
+    return _logged(*secret_blocks.read(name))
 
 
 def chat(name: str) -> Mapping[str, Any] | None:
     """Return the fields of a ChatChannel block, or None."""
     from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
 
-    block: Any = _block(f"ChatChannel block '{name}'", ChatChannel, name)
-    return None if block is None else block.settings()
+    return _logged(*secret_blocks.within_timeout(lambda: ChatChannel.aread(name), f"ChatChannel block '{name}'"))
 
 
-def _block(what: str, kind: Any, name: str) -> object:
-    if not events.is_api_configured():
-        return None
-    try:
-        # Prefect's client would retry for minutes, in which no alert is delivered.
-        return asyncio.run(asyncio.wait_for(kind.aload(name), _SECONDS))
-    except ValueError:
-        return None
-    except Exception as error:  # whatever keeps Prefect from answering
-        log.warning(
-            "%s cannot be read, its environment variable is used instead: %s: %s",
-            what,
-            type(error).__name__,
-            explain(error),
-        )
-        return None
+def _logged(value: T | None, warning: str) -> T | None:
+    if warning:
+        log.warning("%s", warning)
+    return value

@@ -1,4 +1,4 @@
-"""The Block type of a chat channel: where a bot writes to, kept by Prefect instead of in a file."""
+"""The block type of a chat channel, whose URL and secret Prefect stores encrypted."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pydantic import Field, HttpUrl, SecretStr
 
 
 class ChatChannel(Block):
-    """A chat that alerts are told in; `chat: [{name: …, block: NAME}]` of the configuration names it."""
+    """A chat channel that receives alerts; `chat: [{name: …, block: NAME}]` of the configuration refers to it."""
 
     _block_type_name = "ChatChannel"
     _block_type_slug = "chat-channel"
     _description = (
-        "A chat that the alert relay writes to: Slack, Teams, Discord, Telegram, Feishu, DingTalk, WeCom, a webhook "
-        "of your own, or any Apprise address. Name the block in the configuration as `chat: [{name: …, block: NAME}]`; "
-        "values are read when an alert is told, and shown nowhere."
+        "A chat channel of the alert relay: Slack, Teams, Discord, Telegram, Feishu, DingTalk, WeCom, your own "
+        "webhook, or any Apprise URL. Name the block in the configuration as `chat: [{name: …, block: NAME}]`; "
+        "values are read when an alert is sent, and never shown."
     )
-    # A webhook is what each of them is; Prefect hosts the picture.
+    # Prefect hosts the image.
     _logo_url = HttpUrl(str(Webhook._logo_url))
-    # Prefect's page on blocks: these docs travel with the repository, which has no address of its own.
+    # Prefect's page about blocks, because the documentation of this project has no public URL.
     _documentation_url = HttpUrl("https://docs.prefect.io/v3/concepts/blocks")
     _code_example = """```python
 from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
@@ -37,14 +37,23 @@ chat:
 ```"""
 
     kind: Literal["slack", "teams", "discord", "telegram", "webhook", "apprise", "feishu", "dingtalk", "wecom"] = Field(
-        title="Kind", description="Which vendor's protocol the chat speaks."
+        title="Kind", description="The chat vendor."
     )
-    url: SecretStr = Field(title="URL", description="The bot's address, as the vendor shows it.")
+    url: SecretStr = Field(title="URL", description="The URL of the bot, as shown by the vendor.")
     secret: SecretStr | None = Field(
         default=None, title="Secret", description="Signs messages (feishu, dingtalk); of a webhook, its bearer token."
     )
 
+    @classmethod
+    async def aread(cls, name: str) -> dict[str, Any] | None:
+        """Return the settings of a block, or None if there is no such block."""
+        try:
+            channel: ChatChannel = await cls.aload(name)
+        except ValueError:
+            return None
+        return channel.settings()
+
     def settings(self) -> dict[str, Any]:
-        """Return kind, url and secret as the configuration would give them; the values are in plain text."""
-        found: dict[str, Any] = {"kind": self.kind, "url": self.url.get_secret_value()}
-        return found | ({"secret": self.secret.get_secret_value()} if self.secret else {})
+        """Return kind, url and secret as in the configuration; the values are in plain text."""
+        fields: dict[str, Any] = {"kind": self.kind, "url": self.url.get_secret_value()}
+        return fields | ({"secret": self.secret.get_secret_value()} if self.secret else {})

@@ -1,4 +1,4 @@
-"""How the blocks of the catalogue come to be: each made, changed or left, and said so; values are never shown."""
+"""Registration of the blocks of the catalogue; values are never shown."""
 
 from __future__ import annotations
 
@@ -22,111 +22,121 @@ from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
 
 TYPES: tuple[type[Block], ...] = (Secret, ChatChannel)
 
-# Asks a person for a value: what it is, and whether it must not be seen while it is typed; empty: none.
-Ask = Callable[[str, bool], str]
+# Prompts for a value: the text of the prompt, and whether the input is hidden; returns an empty text for no value.
+Prompt = Callable[[str, bool], str]
 
 
 class BlockError(AiWorkflowError):
-    """A value that no block can be made from."""
+    """A value of a block is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one block or block type; `changed` tells whether the server is another than before."""
+    """The result for a block or block type; `changed` is whether something was written to the server."""
 
     name: str
-    what: str
+    result: str
     changed: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.what}"
+        return f"{self.name}: {self.result}"
 
 
-async def register(ask: Ask | None = None) -> AsyncIterator[Outcome]:
-    """Make or update the block types and the blocks of the catalogue, and yield what was done to each.
+async def register(prompt: Prompt | None = None) -> AsyncIterator[Outcome]:
+    """Create or update the block types and the blocks of the catalogue, and yield the outcome of each.
 
     Args:
-        ask: asks for a value that the environment lacks, of a block that is not there yet; None: nobody is asked.
+        prompt: prompts for a value of a new block that the environment does not have; None for no prompts.
 
     Raises:
-        BlockError: a value makes no block; nothing has been changed then, however many were asked for before it.
+        BlockError: a value is invalid; nothing has been changed.
     """
-    given = [(chat, _given(chat)) for chat in block_catalogue.chats()]
-    plans = [await _secret(secret, ask) for secret in block_catalogue.secrets()]
-    plans += [await _chat(chat, found, ask) for chat, found in given]
+    channels = [(chat, _from_environment(chat)) for chat in block_catalogue.chats()]
+    plans = [await _plan_secret(secret, prompt) for secret in block_catalogue.secrets()]
+    plans += [await _plan_chat(chat, channel, prompt) for chat, channel in channels]
     for kind in TYPES:
-        yield await _type(kind)
+        yield await _register_type(kind)
     for plan in plans:
-        yield await plan.carry_out()
+        yield await plan.execute()
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What one block is to become: `block`, checked; None leaves it as it is, `before`."""
+    """The planned change of a block.
+
+    Args:
+        name: the name of the block.
+        block: the valid new block; None to keep `current`.
+        current: the block on the server, or None.
+        is_same: whether both are equal.
+        variables: the variables to set if there is no block.
+    """
 
     name: str
     block: Block | None
-    before: Block | None
-    same: bool
-    needed: str
+    current: Block | None
+    is_same: bool
+    variables: str
 
-    async def carry_out(self) -> Outcome:
+    async def execute(self) -> Outcome:
         if self.block is None:
-            return Outcome(self.name, f"not made: set {self.needed}" if self.before is None else "there already")
-        if self.same:
+            return Outcome(self.name, f"not made: set {self.variables}" if self.current is None else "there already")
+        if self.is_same:
             return Outcome(self.name, "unchanged")
         await self.block.save(self.name, overwrite=True)
-        return Outcome(self.name, "made" if self.before is None else "changed", changed=True)
+        return Outcome(self.name, "made" if self.current is None else "changed", changed=True)
 
 
-async def _type(kind: type[Block]) -> Outcome:
+async def _register_type(kind: type[Block]) -> Outcome:
     name = f"block type {kind.get_block_type_name()}"
-    before = await _known(kind)
+    before = await _registered(kind)
     await kind.register_type_and_schema()
-    if before == await _known(kind):
+    if before == await _registered(kind):
         return Outcome(name, "unchanged")
     return Outcome(name, "made" if before is None else "changed", changed=True)
 
 
-async def _known(kind: type[Block]) -> tuple[Any, ...] | None:
+async def _registered(kind: type[Block]) -> tuple[Any, ...] | None:
     async with get_client() as client:
         try:
-            found = await client.read_block_type_by_slug(kind.get_block_type_slug())
+            block_type = await client.read_block_type_by_slug(kind.get_block_type_slug())
         except ObjectNotFound:
             return None
-        schemas = {schema.checksum for schema in await client.read_block_schemas() if schema.block_type_id == found.id}
-    return found.logo_url, found.documentation_url, found.description, found.code_example, schemas
+        schemas = {
+            schema.checksum for schema in await client.read_block_schemas() if schema.block_type_id == block_type.id
+        }
+    return block_type.logo_url, block_type.documentation_url, block_type.description, block_type.code_example, schemas
 
 
-async def _secret(block: SecretBlock, ask: Ask | None) -> _Plan:
+async def _plan_secret(block: SecretBlock, prompt: Prompt | None) -> _Plan:
     value = os.environ.get(block.variable) or None
-    before = await _load(Secret, block.name)
-    if value is None and before is None and ask is not None:
-        value = ask(f"{block.name}, {block.purpose}", True) or None
-    same = before is not None and before.get() == value
-    wanted: Block | None = None if value is None else Secret(value=value)
-    return _Plan(block.name, wanted, before, same, f"{block.variable} ({block.purpose})")
+    current = await _load(Secret, block.name)
+    if value is None and current is None and prompt is not None:
+        value = prompt(f"{block.name}, {block.purpose}", True) or None
+    is_same = current is not None and current.get() == value
+    secret: Block | None = None if value is None else Secret(value=value)
+    return _Plan(block.name, secret, current, is_same, f"{block.variable} ({block.purpose})")
 
 
-async def _chat(block: ChatBlock, given: ChatChannel | None, ask: Ask | None) -> _Plan:
-    before = await _load(ChatChannel, block.name)
-    if given is None and before is None and ask is not None:
-        given = _asked(block, ask)
-    same = before is not None and given is not None and before.settings() == given.settings()
-    needed = f"{block.variables['kind']} and {block.variables['url']} ({block.purpose})"
-    return _Plan(block.name, given, before, same, needed)
+async def _plan_chat(block: ChatBlock, channel: ChatChannel | None, prompt: Prompt | None) -> _Plan:
+    current = await _load(ChatChannel, block.name)
+    if channel is None and current is None and prompt is not None:
+        channel = _from_prompt(block, prompt)
+    is_same = current is not None and channel is not None and current.settings() == channel.settings()
+    variables = f"{block.variables['kind']} and {block.variables['url']} ({block.purpose})"
+    return _Plan(block.name, channel, current, is_same, variables)
 
 
-def _asked(block: ChatBlock, ask: Ask) -> ChatChannel | None:
-    kind = ask(f"{block.name}, {block.purpose}: its kind, such as slack or feishu", False)
+def _from_prompt(block: ChatBlock, prompt: Prompt) -> ChatChannel | None:
+    kind = prompt(f"{block.name}, {block.purpose}: its kind, such as slack or feishu", False)
     if not kind:
         return None
-    url = ask(f"{block.name}: the bot's address", True)
-    secret = ask(f"{block.name}: its secret, if any", True) if kind in TAKE_SECRET else ""
+    url = prompt(f"{block.name}: the URL of the bot", True)
+    secret = prompt(f"{block.name}: its secret, if any", True) if kind in TAKE_SECRET else ""
     return _channel(block.name, {"kind": kind, "url": url, "secret": secret})
 
 
-def _given(block: ChatBlock) -> ChatChannel | None:
+def _from_environment(block: ChatBlock) -> ChatChannel | None:
     values = {field: os.environ.get(name, "") for field, name in block.variables.items()}
     if not any(values.values()):
         return None
@@ -138,13 +148,13 @@ def _given(block: ChatBlock) -> ChatChannel | None:
 
 def _channel(name: str, values: Mapping[str, str]) -> ChatChannel:
     if values["secret"] and values["kind"] not in TAKE_SECRET:
-        raise BlockError(f"block '{name}': a chat of kind {values['kind']} takes no secret; leave it out")
+        raise BlockError(f"block '{name}': a chat of kind {values['kind']} takes no secret. Remove it")
     try:
         channel = ChatChannel.model_validate({field: value for field, value in values.items() if value})
     except ValidationError as error:
-        # Only the message: a value may be a secret.
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise BlockError(f"block '{name}': {said}") from None
+        # The message only, because a value may be a secret.
+        messages = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise BlockError(f"block '{name}': {messages}") from None
     url = values["url"].strip()
     is_apprise = channel.kind == "apprise"
     if problem := chat_urls.refusal_of_apprise(url) if is_apprise else chat_urls.refusal(channel.kind, url):

@@ -1,6 +1,6 @@
-"""Makes `predictions/` of the closed segments of the prediction log; whenever it is killed, the next one goes on.
+"""Compaction of the prediction log: moves closed segments to `predictions/`, as Parquet.
 
-What becomes of a segment depends on its bytes only: done twice, the second time changes nothing.
+It is idempotent: the output depends only on the bytes of a segment. After a kill, the next compaction resumes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ai_workflow import json_text
 from ai_workflow.datasets import partitions
@@ -22,15 +22,18 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
 from ai_workflow.telemetry.logs import logger
 
+if TYPE_CHECKING:
+    from ai_workflow.serving.logs.prediction_log import PredictionLine
+
 SOURCE = "service"
 log = logger("prediction_log")
 
 
 def compact(store: Store, folder: Path, pipeline: str) -> int:
-    """Move the rows of all closed segments to `predictions/<pipeline>/<version>/`; return how many they are.
+    """Move the rows of closed segments to `predictions/<pipeline>/<version>/`; return their number.
 
     Raises:
-        StoreError: they cannot be written; the segments stay.
+        StoreError: the rows cannot be written; their segment stays.
     """
     rows = 0
     for path in sorted(folder.glob("*.jsonl")):
@@ -42,13 +45,13 @@ def compact(store: Store, folder: Path, pipeline: str) -> int:
 
 def _move(store: Store, path: Path, pipeline: str) -> int:
     data = path.read_bytes()
-    lines = list(_whole(data, path))
+    lines = list(_lines(data, path))
     name = f"service-{hashlib.sha256(data).hexdigest()[:16]}"
     for version in sorted({line["model_version"] for line in lines}):
-        answered = [line for line in lines if line["model_version"] == version]
+        of_version = [line for line in lines if line["model_version"] == version]
         folder = f"{prediction_files.FOLDER}/{pipeline}/{version}/{name}"
-        part = partitions.write(store, f"{folder}/part-00000.parquet", _frame(answered), SOURCE)
-        first = min(line["time"] for line in answered)
+        part = partitions.write(store, f"{folder}/part-00000.parquet", _frame(of_version), SOURCE)
+        first = min(line["time"] for line in of_version)
         body = {
             "pipeline": pipeline, "model_version": version, "rows": part.rows, "first": first,
             "partitions": [asdict(part)],
@@ -58,16 +61,16 @@ def _move(store: Store, path: Path, pipeline: str) -> int:
     return len(lines)
 
 
-def _whole(data: bytes, path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines; the last one of a killed service may be torn."""
+def _lines(data: bytes, path: Path) -> Iterator[PredictionLine]:
+    """Yield the lines of a segment; skip an incomplete one, which a killed service may leave."""
     for number, line in enumerate(data.splitlines(), 1):
         try:
             yield json.loads(line)
         except ValueError:
-            log.warning("%s line %d is torn, and left out", path, number)
+            log.warning("%s line %d is incomplete and was skipped", path, number)
 
 
-def _frame(lines: list[dict[str, Any]]) -> Any:
+def _frame(lines: list[PredictionLine]) -> Any:
     import pandas as pd
 
     frame = pd.DataFrame(lines)
@@ -96,7 +99,7 @@ _COLUMNS = (
 
 
 def main(root: str, folder: str, pipeline: str) -> int:
-    """Compact, and return the exit status: 1 where segments have to wait for the next time, which is said."""
+    """Run a compaction; return the exit status 1, after a log line, if segments are left for the next one."""
     logs.setup()
     logs.capture_all_output()
     try:

@@ -1,9 +1,8 @@
-"""Keeps what was predicted: from memory into append-only segments, by a thread that no request waits for.
+"""Prediction log: a thread writes predictions to append-only segments, so that no request waits for the disk.
 
-    prediction_log/<pipeline>/<service>-000001.jsonl    one line for each row; the last line may be torn
+    prediction_log/<pipeline>/<service>-000001.jsonl    one line for each row; the last line may be incomplete
 
-A segment that is full, or old, is closed; `compaction` makes `predictions/` of it, in another process. The file is
-locked as long as its service lives, so that one that a killed service left is known.
+`compaction` moves closed segments to `predictions/`, in another process.
 """
 
 from __future__ import annotations
@@ -11,142 +10,171 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import orjson
 
 from ai_workflow.inference import prediction_columns
-from ai_workflow.storage import locks
+from ai_workflow.serving.logs.segment_log import SegmentWriter
 from ai_workflow.telemetry import logs, metrics
 from ai_workflow.telemetry.logs import logger
 
 FOLDER = "prediction_log"
-# A service that is killed loses no more than what came in since the last write.
+# A killed service loses at most the predictions of this interval.
 _WRITE_SECONDS = 0.25
-_MOST_WAITING = 20_000
+_MAX_WAITING_ROWS = 20_000
 _MAX_WAITING_BYTES = 32 << 20
-_FEW_ROWS = 32
-# A service that ends waits so long for the rows to be in `predictions/`.
+_MAX_INLINE_ROWS = 32
+# Limit of time that a shutdown waits for a compaction.
 _COMPACTION_SECONDS = 6.0
-_SEGMENT_BYTES = 32 << 20
 log = logger("prediction_log")
+
+
+class PredictionLine(TypedDict):
+    """A line of the prediction log; `values` is the raw row."""
+
+    prediction_id: str
+    id: Any
+    row: int
+    time: float
+    prediction: Any
+    score: float | None
+    model_version: str
+    fallback_reason: str | None
+    trace_id: str
+    features: str | None
+    id_column: NotRequired[str]
+    probabilities: NotRequired[dict[str, float]]
+    values: NotRequired[Mapping[str, Any]]
 
 
 @dataclass(slots=True)
 class PredictionRecord:
-    """One request that was answered."""
+    """One request that got predictions.
 
-    moment: float
+    Args:
+        timestamp: seconds since 1970.
+        trace_id: the trace of the request.
+        request_id: the ID that its prediction IDs start with.
+        version: the version that served it, or `default`.
+        reasons: why earlier versions of the fallback chain failed, if so.
+        predictions: predicted class or value of each row.
+        scores: score of each row.
+        rows: the raw rows, if the request has them.
+        features: float32 (rows, features) for the first version; None if it could not encode them.
+        is_small: whether its lines may be built on the event loop.
+        request_bytes: size of the request.
+        read_id: returns the ID of a row as the version reads it; None: it is kept as received.
+        probabilities: probability of each class, row after row.
+        probability_columns: the columns of the probabilities of a row.
+    """
+
+    timestamp: float
     trace_id: str
-    stem: str
+    request_id: str
     version: str
     reasons: str | None
     predictions: Sequence[Any]
     scores: Sequence[float | None]
     rows: Sequence[dict[str, Any]] | None
-    data: bytes | None
+    features: bytes | None
     is_small: bool = True
-    # Bytes of the request.
-    size: int = 0
-    # How the version reads the id of a row; None: it is kept as it was sent.
+    request_bytes: int = 0
     read_id: Callable[[str, Any], str | None] | None = None
-    # The probability of each class, row after row, and the columns for those of one row.
     probabilities: Sequence[float] = ()
     probability_columns: Sequence[str] = ()
 
     @property
-    def memory(self) -> int:
-        """Bytes in memory, about: those of the request, of its numbers and of the probabilities."""
-        return self.size + len(self.data or b"") + 8 * len(self.probabilities)
+    def memory_bytes(self) -> int:
+        """Approximate size in memory."""
+        return self.request_bytes + len(self.features or b"") + 8 * len(self.probabilities)
 
-    def id_of(self, sent: dict[str, Any], name: str) -> Any:
-        """Return the id of a row as the scoring flow stores it."""
-        return self.read_id(name, sent.get(name)) if self.read_id is not None else sent.get(name)
+    def row_id(self, row: Mapping[str, Any], column: str) -> Any:
+        """Return the ID of a row as the scoring flow stores it."""
+        return self.read_id(column, row.get(column)) if self.read_id is not None else row.get(column)
 
-    def probabilities_of(self, row: int) -> dict[str, float]:
-        """Return the probabilities of a row by their columns."""
+    def row_probabilities(self, row: int) -> dict[str, float]:
+        """Return the probabilities of a row by column."""
         width = len(self.probability_columns)
-        answers = self.probabilities[row * width : (row + 1) * width]
-        return dict(zip(self.probability_columns, map(float, answers), strict=True))
+        values = self.probabilities[row * width : (row + 1) * width]
+        return dict(zip(self.probability_columns, map(float, values), strict=True))
 
 
 class PredictionLog:
-    """The log of one service; `add` is for the event loop, the rest happens in a thread.
+    """The prediction log of one service; `add` is for the event loop, the rest happens in a thread.
 
     Args:
-        folder: where segments are written, on a local disk.
-        values: whether rows are kept as they were sent, or as a hash only.
-        id_column: the column that names a row, if any.
+        folder: the folder of segments, on a local disk.
+        values: whether raw rows are logged, or only a hash of their features.
+        id_column: the column with the ID of a row, if any.
         segment_seconds: age at which a segment is closed.
-        compact: command that makes `predictions/` of the closed segments.
+        compact: command that moves closed segments to `predictions/`.
     """
 
     def __init__(
         self, folder: Path, *, values: bool, id_column: str | None, segment_seconds: float, compact: Sequence[str]
     ) -> None:
-        self._folder, self._values, self._id, self._seconds = folder, values, id_column, segment_seconds
-        self._compact = list(compact)
-        self._stem = secrets.token_hex(4)
+        self._values, self._id_column = values, id_column
+        self._segments = SegmentWriter(folder, segment_seconds)
+        self._compact_command = list(compact)
         self._waiting: deque[tuple[int, int, PredictionRecord | bytes]] = deque()
-        # Rows and bytes so far: the event loop counts those that were added, the thread those that were taken.
-        self._added, self._taken = 0, 0
-        self._added_bytes, self._taken_bytes = 0, 0
-        self._over = threading.Event()
-        self._number, self._handle, self._opened, self._bytes = 0, -1, 0.0, 0
-        self._compacting: subprocess.Popen[bytes] | None = None
+        # Totals of rows and bytes; the event loop writes the added ones, the thread the removed ones.
+        self._added_rows = 0
+        self._added_bytes = 0
+        self._removed_rows = 0
+        self._removed_bytes = 0
+        self._stop = threading.Event()
+        self._compaction: subprocess.Popen[bytes] | None = None
         self._written = metrics.get("prediction_log_records_total")
         self._dropped = metrics.get("prediction_log_dropped_total")
-        self._failed = False
+        self._has_failed = False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
 
     def start(self) -> None:
-        """Begin to write; make `predictions/` of what an earlier service left."""
+        """Start the thread, and the compaction of segments of an earlier service."""
         self._start_compaction()
         self._thread.start()
 
     def add(self, record: PredictionRecord) -> None:
-        """Add a request to the queue; drop and count it where too many rows or bytes wait already."""
+        """Add a request to the queue; drop and count it if too many rows or bytes wait already."""
         rows = len(record.predictions)
-        # A few lines are made here: a thread that makes many at once would keep requests waiting.
-        item = self._lines(record) if record.is_small and rows <= _FEW_ROWS else record
-        size = len(item) if isinstance(item, bytes) else record.memory
-        rows_waiting, bytes_waiting = self._added - self._taken, self._added_bytes - self._taken_bytes
-        # A request that is larger than the queue is logged where nothing else waits.
-        if rows_waiting and (rows_waiting + rows > _MOST_WAITING or bytes_waiting + size > _MAX_WAITING_BYTES):
+        # The lines of small requests are built here, because building many at once in the thread would block the loop.
+        item = self._lines(record) if record.is_small and rows <= _MAX_INLINE_ROWS else record
+        size = len(item) if isinstance(item, bytes) else record.memory_bytes
+        rows_waiting = self._added_rows - self._removed_rows
+        bytes_waiting = self._added_bytes - self._removed_bytes
+        # A request that is larger than the queue is accepted if the queue is empty.
+        if rows_waiting and (rows_waiting + rows > _MAX_WAITING_ROWS or bytes_waiting + size > _MAX_WAITING_BYTES):
             self._dropped.inc(rows)
             return
-        self._added += rows
+        self._added_rows += rows
         self._added_bytes += size
         self._waiting.append((rows, size, item))
 
     def close(self) -> None:
-        """Write what waits, close the segment, and wait a while until `predictions/` has been made of it."""
-        self._over.set()
+        """Write the queue, close the segment, and wait for its compaction for a limited time."""
+        self._stop.set()
         self._thread.join()
-        self._close_segment()
+        self._segments.close()
         self._await_compaction()
         self._start_compaction()
         self._await_compaction()
 
     def _run(self) -> None:
-        while not self._over.wait(_WRITE_SECONDS):
+        while not self._stop.wait(_WRITE_SECONDS):
             self._write()
-            if self._compacting is not None:
-                # One that has ended stays as a zombie until it is waited for.
-                self._compacting.poll()
-            if self._handle >= 0 and (
-                self._bytes >= _SEGMENT_BYTES or time.monotonic() - self._opened >= self._seconds
-            ):
-                self._close_segment()
+            if self._compaction is not None:
+                # Reaps the process if it has exited.
+                self._compaction.poll()
+            if self._segments.is_due:
+                self._segments.close()
                 self._start_compaction()
         self._write()
 
@@ -156,84 +184,65 @@ class PredictionLog:
             return
         rows = sum(rows for rows, _, _ in waiting)
         try:
-            data = b"".join([item if isinstance(item, bytes) else self._lines(item) for _, _, item in waiting])
-            if self._handle < 0:
-                self._open()
-            self._append(data)
+            self._segments.append(
+                b"".join([item if isinstance(item, bytes) else self._lines(item) for _, _, item in waiting])
+            )
             self._written.inc(rows)
-            self._failed = False
-        except Exception as error:  # whatever happens to the disk or a record: the service goes on
+            self._has_failed = False
+        except Exception as error:  # neither a full disk nor an invalid record may stop the service
             self._dropped.inc(rows)
-            if not self._failed:
+            if not self._has_failed:
                 log.warning("predictions are not logged: %s", error)
-            self._failed = True
-            self._close_segment()
+            self._has_failed = True
+            self._segments.close()
         finally:
-            self._taken += rows
-            self._taken_bytes += sum(size for _, size, _ in waiting)
-
-    def _append(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self._handle, left) :]
-        os.fdatasync(self._handle)
-        self._bytes += len(data)
+            self._removed_rows += rows
+            self._removed_bytes += sum(size for _, size, _ in waiting)
 
     def _lines(self, record: PredictionRecord) -> bytes:
-        width = len(record.data or b"") // len(record.predictions)
-        own_id = prediction_columns.of_id(self._id)
+        width = len(record.features or b"") // len(record.predictions)
+        own_id = prediction_columns.of_id(self._id_column)
         lines = []
         for row, (prediction, score) in enumerate(zip(record.predictions, record.scores, strict=True)):
-            sent = record.rows[row] if record.rows else None
-            line = {
-                "prediction_id": f"{record.stem}-{row}",
-                "id": record.id_of(sent, self._id) if sent and self._id else None,
+            raw_row = record.rows[row] if record.rows else None
+            features = (record.features or b"")[row * width : (row + 1) * width]
+            line: PredictionLine = {
+                "prediction_id": f"{record.request_id}-{row}",
+                "id": record.row_id(raw_row, self._id_column) if raw_row and self._id_column else None,
                 "row": row,
-                "time": record.moment,
+                "time": record.timestamp,
                 "prediction": prediction,
                 "score": score,
                 "model_version": record.version,
                 "fallback_reason": record.reasons,
                 "trace_id": record.trace_id,
-                "features": hashlib.blake2b((record.data or b"")[row * width : (row + 1) * width]).hexdigest()[:32]
-                if width
-                else None,
+                "features": hashlib.blake2b(features).hexdigest()[:32] if width else None,
             }
-            # The compaction knows the segment only.
+            # In each line, because the compaction reads only the segment.
             if own_id:
                 line["id_column"] = own_id
             if record.probability_columns:
-                line["probabilities"] = record.probabilities_of(row)
-            if self._values and sent is not None:
-                line["values"] = sent
+                line["probabilities"] = record.row_probabilities(row)
+            if self._values and raw_row is not None:
+                line["values"] = raw_row
             lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
         return b"".join(lines)
 
-    def _open(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._number += 1
-        path = self._folder / f"{self._stem}-{self._number:06d}.jsonl"
-        self._handle = locks.create(path)
-        self._opened, self._bytes = time.monotonic(), 0
-
-    def _close_segment(self) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-
     def _await_compaction(self) -> None:
-        if self._compacting is not None:
-            # It goes on by itself if it takes longer, and what it does not do, that of the next service does.
+        if self._compaction is not None:
+            # A compaction that takes longer goes on; the next service compacts what is left.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._compacting.wait(_COMPACTION_SECONDS)
+                self._compaction.wait(_COMPACTION_SECONDS)
 
     def _start_compaction(self) -> None:
-        if self._compacting is not None and self._compacting.poll() is None:
+        if self._compaction is not None and self._compaction.poll() is None:
             return
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "AIW_LOG_FORMAT": logs.line_format()}
         try:
-            self._compacting = subprocess.Popen(
-                ["nice", "-n", "19", sys.executable, *self._compact], stdin=subprocess.DEVNULL, env=environment
+            self._compaction = subprocess.Popen(
+                ["nice", "-n", "19", sys.executable, *self._compact_command],
+                stdin=subprocess.DEVNULL,
+                env=environment,
             )
         except OSError as error:
-            log.warning("closed segments wait, their compaction does not start: %s", error)
+            log.warning("closed segments wait, their compaction cannot be started: %s", error)

@@ -1,4 +1,4 @@
-"""HTTP requests and responses of the inference routes."""
+"""Requests, responses and errors of the inference endpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RETRY = (b"retry-after", b"1")
 
 
 class HttpError(AiWorkflowError):
-    """A request that is answered with an error."""
+    """A request that gets an error response."""
 
     def __init__(self, status: int, problem: str, *headers: Header) -> None:
         super().__init__(problem)
@@ -23,11 +23,11 @@ class HttpError(AiWorkflowError):
 
 @dataclass(slots=True)
 class Request:
-    """A received request; `arrived` is the time of the event loop."""
+    """A received request; `arrived_at` is in the time of the event loop."""
 
     body: bytes
     headers: Headers
-    arrived: float
+    arrived_at: float
     trace_id: str
 
 

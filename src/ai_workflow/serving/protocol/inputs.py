@@ -1,4 +1,4 @@
-"""What a caller asks about: rows by the names of their columns, or numbers that are features already."""
+"""Inference inputs: raw rows by column name, or a precomputed feature matrix."""
 
 from __future__ import annotations
 
@@ -10,82 +10,80 @@ from ai_workflow.serving.routing.loaded_model import LoadedModel
 
 
 class InferenceInput(Protocol):
-    """Rows that one version after the other may be asked about."""
+    """The rows of a request, independent of the version that predicts them."""
 
-    rows: int
+    row_count: int
 
-    def quick(self, loaded: LoadedModel) -> bytes | None:
-        """Return float32 (rows, features) as a version takes it, or None where `careful` must decide.
-
-        Raises:
-            InvalidRowsError: they do not fit the version.
-        """
-
-    def careful(self, loaded: LoadedModel) -> bytes:
-        """Return the same, slowly.
+    def encode_fast(self, loaded: LoadedModel) -> bytes | None:
+        """Return float32 (rows, features) for a version, or None if `encode` must decide.
 
         Raises:
-            InvalidRowsError: they do not fit the version.
+            InvalidRowsError: the rows do not fit the schema of the version.
         """
 
-    def values(self) -> Sequence[Row] | None:
-        """Return the rows as they were sent, if they have names."""
+    def encode(self, loaded: LoadedModel) -> bytes:
+        """Return float32 (rows, features) for a version, after all checks of values.
+
+        Raises:
+            InvalidRowsError: the rows do not fit the schema of the version.
+        """
+
+    def raw_rows(self) -> Sequence[Row] | None:
+        """Return the rows as received; None for a feature matrix."""
 
 
 class RowInput:
-    """Rows by the names of their columns, raw, as the source has them."""
+    """Raw rows by column name, as the source has them."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows, self._rows = len(rows), rows
+        self.row_count, self._rows = len(rows), rows
 
-    def quick(self, loaded: LoadedModel) -> bytes | None:
-        """Return the numbers, or None where a value is not of the plain kind."""
+    def encode_fast(self, loaded: LoadedModel) -> bytes | None:
+        """Return the features, or None if a value needs the checks of `encode`."""
         return loaded.encoder.quick(self._rows)
 
-    def careful(self, loaded: LoadedModel) -> bytes:
-        """Return the numbers, or raise with every value that is refused."""
+    def encode(self, loaded: LoadedModel) -> bytes:
+        """Return the features; the error names every rejected value."""
         return loaded.encoder.careful(self._rows)
 
-    def values(self) -> Sequence[Row] | None:
+    def raw_rows(self) -> Sequence[Row] | None:
         """Return the rows."""
         return self._rows
 
 
 class MatrixInput:
-    """Features in the order of the version's spec, float32 (rows, width)."""
+    """Features in the order of the version's feature spec, float32 (rows, width)."""
 
-    def __init__(self, data: bytes, rows: int, width: int) -> None:
-        self.rows, self._data, self._width = rows, data, width
+    def __init__(self, data: bytes, row_count: int, width: int) -> None:
+        self.row_count, self._data, self._width = row_count, data, width
 
-    def quick(self, loaded: LoadedModel) -> bytes | None:
-        """Return the numbers, if there are as many as the version takes."""
+    def encode_fast(self, loaded: LoadedModel) -> bytes | None:
+        """Return the features if their number is that of the version."""
         if self._width != loaded.feature_count:
             raise InvalidRowsError(
                 f"{loaded.name} takes {loaded.feature_count} features, and a row here has {self._width}"
             )
         return self._data
 
-    def careful(self, loaded: LoadedModel) -> bytes:
-        """Return the numbers: there is no doubt about them."""
+    def encode(self, loaded: LoadedModel) -> bytes:
+        """Return the features."""
         return self._data
 
-    def values(self) -> Sequence[Row] | None:
-        """Return nothing: what the numbers were made of is not known here."""
+    def raw_rows(self) -> Sequence[Row] | None:
+        """Return None: the raw values of a feature matrix are unknown."""
         return None
 
 
-def rows_of(body: Any, most: int) -> RowInput:
+def parse_rows(body: Any, max_rows: int) -> RowInput:
     """Return the rows of `{"rows": [{column: value}]}`.
 
     Raises:
-        InvalidRowsError: it is not of that form, or there are too many, or none.
+        InvalidRowsError: the body has another form, no rows, or too many.
     """
     if type(body) is not dict or type(rows := body.get("rows")) is not list or not rows:
-        raise InvalidRowsError('the body must be {"rows": [{column: value, ...}, ...]}, with one row at least')
-    if len(rows) > most:
-        raise InvalidRowsError(
-            f"{len(rows)} rows are more than the {most} that one request may have (service.max_rows)"
-        )
+        raise InvalidRowsError('the body must be {"rows": [{column: value, ...}, ...]}, with at least one row')
+    if len(rows) > max_rows:
+        raise InvalidRowsError(f"{len(rows)} rows are more than {max_rows}, the limit of a request (service.max_rows)")
     for number, row in enumerate(rows):
         if type(row) is not dict:
             raise InvalidRowsError(f"rows[{number}] is not a mapping of columns to values")

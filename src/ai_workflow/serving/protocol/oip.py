@@ -1,18 +1,18 @@
-"""The Open Inference Protocol, version 2, over HTTP, with the binary tensor extension: requests read, answers written.
+"""Open Inference Protocol (version 2) over HTTP, with the binary tensor extension.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 
 A request has one tensor for each column of a row, named after it, of shape [rows] or [rows, 1]; or a single tensor
-`features` of shape [rows, features] with the numbers that the model takes, in the order of its feature spec.
+`features` of shape [rows, features], in the order of the model's feature spec.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -29,62 +29,71 @@ _DOUBLE_BYTES = 8
 
 @dataclass(slots=True)
 class InferRequest:
-    """One request.
+    """An inference request.
 
     Args:
-        input_rows: what it asks about.
-        id: what the caller calls it.
-        timeout: seconds within which the answer is of use; None: those of the service.
-        outputs: output -> whether it is wanted as binary; empty: all of them.
-        binary: whether those are wanted as binary that nothing is said of.
+        input: the rows.
+        id: the ID that the client gave the request.
+        timeout: the deadline of the client in seconds; None: that of the service.
+        outputs: requested output -> whether it is binary; empty: all outputs.
+        binary: whether outputs are binary by default.
     """
 
-    input_rows: InferenceInput
+    input: InferenceInput
     id: str | None = None
     timeout: float | None = None
     outputs: dict[str, bool] = field(default_factory=dict)
     binary: bool = False
 
 
-def parse(body: bytes, header: int | None, most: int) -> InferRequest:
-    """Read a request.
+class _InputTensor(NamedTuple):
+    """The content of an input tensor; `values` is a list or an array, in row-major order."""
+
+    datatype: str
+    shape: list[int]
+    values: Any
+
+
+def parse(body: bytes, json_bytes: int | None, max_rows: int) -> InferRequest:
+    """Parse a request.
 
     Args:
-        body: as it came.
-        header: how many bytes of it are JSON, where binary tensors follow.
-        most: how many rows it may have.
+        body: the body of the request.
+        json_bytes: size of its JSON part if binary tensors follow; None: all of it.
+        max_rows: limit of rows.
 
     Raises:
-        InvalidRowsError: it is not such a request; said is where and why.
+        InvalidRowsError: the request is malformed; the message names the tensor.
     """
-    if header is not None and not 0 <= header <= len(body):
-        raise InvalidRowsError(f"Inference-Header-Content-Length {header} does not fit a body of {len(body)} bytes")
+    if json_bytes is not None and not 0 <= json_bytes <= len(body):
+        raise InvalidRowsError(f"Inference-Header-Content-Length {json_bytes} does not fit a body of {len(body)} bytes")
     try:
-        asked = json_body.read(body if header is None else body[:header])
+        request = json_body.read(body if json_bytes is None else body[:json_bytes])
     except ValueError as error:
         raise InvalidRowsError(f"the body is not JSON: {error}") from error
-    if type(asked) is not dict or type(inputs := asked.get("inputs")) is not list or not inputs:
-        raise InvalidRowsError("the body must be an object with `inputs`, one tensor at least")
-    tensors, rest = {}, memoryview(body)[len(body) if header is None else header :]
+    if type(request) is not dict or type(inputs := request.get("inputs")) is not list or not inputs:
+        raise InvalidRowsError("the body must be an object with `inputs`, at least one tensor")
+    tensors: dict[str, _InputTensor] = {}
+    rest = memoryview(body)[len(body) if json_bytes is None else json_bytes :]
     for tensor in inputs:
-        name, values, rest = _tensor(tensor, rest, most)
+        name, content, rest = _tensor(tensor, rest, max_rows)
         if name in tensors:
-            raise InvalidRowsError(f"input '{truncated(name)}' is there twice")
-        tensors[name] = values
+            raise InvalidRowsError(f"input '{truncated(name)}' is repeated")
+        tensors[name] = content
     if rest:
         raise InvalidRowsError(f"{len(rest)} bytes follow the last binary tensor")
-    parameters = _mapping(asked, "parameters")
-    outputs, request_id = asked.get("outputs") or (), asked.get("id")
-    if outputs and not _are_named(outputs):
+    parameters = _mapping(request, "parameters")
+    outputs, request_id = request.get("outputs") or (), request.get("id")
+    if outputs and not _have_names(outputs):
         raise InvalidRowsError("`outputs` must be a list of objects with a `name`")
     if request_id is not None and type(request_id) is not str:
         raise InvalidRowsError("`id` must be text")
     names = [each["name"] for each in outputs]
     if len(set(names)) < len(names):
-        raise InvalidRowsError("an output is requested twice")
+        raise InvalidRowsError("an output is requested more than once")
     binary = parameters.get("binary_data_output") is True
     return InferRequest(
-        _question(tensors),
+        _to_input(tensors),
         request_id,
         _timeout(parameters),
         {each["name"]: _mapping(each, "parameters").get("binary_data", binary) is True for each in outputs},
@@ -92,37 +101,35 @@ def parse(body: bytes, header: int | None, most: int) -> InferRequest:
     )
 
 
-def _tensor(tensor: Any, rest: memoryview, most: int) -> tuple[str, tuple[str, list[int], Any], memoryview]:
-    """Return a tensor's name, its type, shape and values, and the binary data after it."""
+def _tensor(tensor: Any, rest: memoryview, max_rows: int) -> tuple[str, _InputTensor, memoryview]:
+    """Return the name and content of a tensor, and the binary data of the tensors after it."""
     if type(tensor) is not dict or type(name := tensor.get("name")) is not str:
         raise InvalidRowsError("each input must be an object with a `name`")
-    said = truncated(name)
+    label = truncated(name)
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype != "BYTES" and (type(datatype) is not str or datatype not in NUMBER_FORMATS):
-        raise InvalidRowsError(f"input '{said}': datatype {quoted(datatype)} is none of {', '.join(DATATYPES)}")
+        raise InvalidRowsError(f"input '{label}': datatype {quoted(datatype)} is none of {', '.join(DATATYPES)}")
     if type(shape) is not list or not 1 <= len(shape) <= 2 or set(map(type, shape)) != {int} or min(shape) < 1:
         raise InvalidRowsError(
-            f"input '{said}': shape {quoted(shape)} is not [rows] or [rows, columns], each 1 at least"
+            f"input '{label}': shape {quoted(shape)} is not [rows] or [rows, columns], each at least 1"
         )
-    if shape[0] > most:
-        raise InvalidRowsError(f"{shape[0]} rows are more than the {most} that one request may have (service.max_rows)")
+    if shape[0] > max_rows:
+        raise InvalidRowsError(f"{shape[0]} rows are more than {max_rows}, the limit of a request (service.max_rows)")
     count = shape[0] * (shape[1] if len(shape) > 1 else 1)
     size = _mapping(tensor, "parameters").get("binary_data_size")
     if size is None:
-        values = _listed(said, tensor.get("data"), shape, count)
-        check_values(said, datatype, values)
+        values = _flat_values(label, tensor.get("data"), shape, count)
+        check_values(label, datatype, values)
     else:
         if tensor.get("data") is not None:
-            raise InvalidRowsError(f"input '{said}' has both `data` and parameters.binary_data_size. Send one of them")
+            raise InvalidRowsError(f"input '{label}' has both `data` and parameters.binary_data_size. Send one of them")
         if type(size) is not int or not 0 <= size <= len(rest):
-            raise InvalidRowsError(
-                f"input '{said}': binary_data_size {quoted(size)}, and {len(rest)} bytes are left of the body"
-            )
-        values, rest = unpack(said, datatype, rest[:size], count), rest[size:]
-    return name, (datatype, shape, values), rest
+            raise InvalidRowsError(f"input '{label}': binary_data_size is {quoted(size)}, and {len(rest)} bytes remain")
+        values, rest = unpack(label, datatype, rest[:size], count), rest[size:]
+    return name, _InputTensor(datatype, shape, values), rest
 
 
-def _listed(name: str, data: Any, shape: list[int], count: int) -> list[Any]:
+def _flat_values(name: str, data: Any, shape: list[int], count: int) -> list[Any]:
     if not isinstance(data, list):
         raise InvalidRowsError(f"input '{name}' has neither `data` nor parameters.binary_data_size")
     if data and type(data[0]) is list and set(map(type, data)) == {list}:
@@ -136,24 +143,24 @@ def _listed(name: str, data: Any, shape: list[int], count: int) -> list[Any]:
     return values
 
 
-def _question(tensors: dict[str, tuple[str, list[int], Any]]) -> InferenceInput:
+def _to_input(tensors: dict[str, _InputTensor]) -> InferenceInput:
     if len(tensors) == 1 and MATRIX in tensors and len(tensors[MATRIX][1]) == 2:
         return _matrix(*tensors[MATRIX])
     counts = {shape[0] for _, shape, _ in tensors.values()}
     if len(counts) > 1:
-        raise InvalidRowsError(f"the inputs differ in how many rows they have: {sorted(counts)}")
+        raise InvalidRowsError(f"the inputs have different numbers of rows: {sorted(counts)}")
     for name, (_, shape, _) in tensors.items():
         if shape[1:] not in ([], [1]):
             raise InvalidRowsError(
-                f"input '{truncated(name)}' is one column: its shape is [rows] or [rows, 1], not {shape}"
+                f"input '{truncated(name)}' is a column: its shape must be [rows] or [rows, 1], not {shape}"
             )
-    columns = [list(_plain(values)) for _, _, values in tensors.values()]
+    columns = [list(_json_values(values)) for _, _, values in tensors.values()]
     return RowInput([dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)])
 
 
 def _matrix(datatype: str, shape: list[int], values: Any) -> MatrixInput:
     if datatype == "BYTES":
-        raise InvalidRowsError(f"input '{MATRIX}' must be of numbers")
+        raise InvalidRowsError(f"input '{MATRIX}' must have a numeric datatype")
     kinds = set(map(type, values)) if type(values) is list else set()
     if not kinds <= {int, float, bool, type(None)}:
         raise InvalidRowsError(f"input '{MATRIX}' holds values that are not numbers")
@@ -161,7 +168,7 @@ def _matrix(datatype: str, shape: list[int], values: Any) -> MatrixInput:
         try:
             return MatrixInput(struct.pack(f"<{len(values)}f", *values), shape[0], shape[1])
         except (OverflowError, struct.error):
-            pass  # more than float32 holds: infinity, as in training
+            pass  # out of the range of float32: infinity, as in training
     # `null` is a missing value.
     numbers = np.asarray(values, dtype=np.float64)
     if np.isinf(numbers).any():
@@ -170,30 +177,30 @@ def _matrix(datatype: str, shape: list[int], values: Any) -> MatrixInput:
         return MatrixInput(numbers.astype("<f4").tobytes(), shape[0], shape[1])
 
 
-def _plain(values: Any) -> Sequence[Any]:
-    """Return values as JSON has them; what is not a number is missing."""
+def _json_values(values: Any) -> Sequence[Any]:
+    """Return values as JSON has them; NaN becomes a missing value."""
     if isinstance(values, np.ndarray):
         if values.dtype.kind == "f" and values.itemsize < _DOUBLE_BYTES:
-            # The shortest decimal that a float32 holds, as `sources.columns` reads such a column.
+            # The shortest decimal of a float32, as `sources.columns` reads such a column.
             values = values.astype("f4").astype(str).astype("f8")
         return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124
-    found: Sequence[Any] = values
-    return found
+    listed: Sequence[Any] = values
+    return listed
 
 
-def _are_named(outputs: Any) -> bool:
+def _have_names(outputs: Any) -> bool:
     return isinstance(outputs, list) and all(
         isinstance(each, dict) and type(each.get("name")) is str for each in outputs
     )
 
 
 def _mapping(outer: dict[str, Any], name: str) -> dict[str, Any]:
-    found = outer.get(name)
-    if found is None:
+    value = outer.get(name)
+    if value is None:
         return {}
-    if type(found) is not dict:
+    if type(value) is not dict:
         raise InvalidRowsError(f"`{name}` must be an object")
-    return found
+    return value
 
 
 def _timeout(parameters: dict[str, Any]) -> float | None:
@@ -206,33 +213,36 @@ def _timeout(parameters: dict[str, Any]) -> float | None:
     return timeout / 1e6
 
 
-def check_outputs(asked: InferRequest, names: Sequence[str]) -> None:
-    """Refuse a request for outputs that there are none of.
+def check_outputs(request: InferRequest, names: Sequence[str]) -> None:
+    """Check that the requested outputs exist.
 
     Raises:
-        InvalidRowsError: it has one.
+        InvalidRowsError: an output does not exist.
     """
-    if unknown := [name for name in asked.outputs if name not in names]:
-        raise InvalidRowsError(f"there is no output '{truncated(unknown[0])}'; there is {', '.join(names)}")
+    if unknown := [name for name in request.outputs if name not in names]:
+        raise InvalidRowsError(f"there is no output '{truncated(unknown[0])}'. Outputs: {', '.join(names)}")
 
 
-def answer(body: dict[str, Any], outputs: Sequence[OutputTensor], asked: InferRequest) -> tuple[bytes, int | None]:
-    """Return the bytes of an answer, and how many of them are JSON, where binary tensors follow.
+def serialize(
+    body: Mapping[str, Any], outputs: Sequence[OutputTensor], request: InferRequest
+) -> tuple[bytes, int | None]:
+    """Return the body of a response, and the size of its JSON part if binary tensors follow.
 
-    Outputs are those that are requested, in the order of the request.
+    It has the requested outputs in the order of the request.
     """
-    if not asked.outputs and not asked.binary:
+    if not request.outputs and not request.binary:
         return orjson.dumps({**body, "outputs": outputs}), None
-    described, tail = [], []
+    json_outputs: list[dict[str, Any]] = []
+    binary_parts: list[bytes] = []
     by_name = {output.name: output for output in outputs}
-    for output in [by_name[name] for name in asked.outputs or by_name if name in by_name]:
+    for output in [by_name[name] for name in request.outputs or by_name if name in by_name]:
         tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
-        if asked.outputs.get(output.name, asked.binary):
+        if request.outputs.get(output.name, request.binary):
             data = pack(output)
             tensor["parameters"] = {"binary_data_size": len(data)}
-            tail.append(data)
+            binary_parts.append(data)
         else:
             tensor["data"] = output.data
-        described.append(tensor)
-    head = orjson.dumps({**body, "outputs": described})
-    return (b"".join([head, *tail]), len(head)) if tail else (head, None)
+        json_outputs.append(tensor)
+    head = orjson.dumps({**body, "outputs": json_outputs})
+    return (b"".join([head, *binary_parts]), len(head)) if binary_parts else (head, None)

@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document: what is sent to the service, and what it answers."""
+"""Schemas of the OpenAPI document: request and response bodies."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ from ai_workflow.serving.protocol.tensors import DATATYPES
 _TYPES = {"integer": "integer", "number": "number", "boolean": "boolean", "category": "string", "datetime": "string"}
 _TEXT, _NUMBER, _BOOL, _ANY_OBJECT = {"type": "string"}, {"type": "number"}, {"type": "boolean"}, {"type": "object"}
 _TEXT_OR_NULL = {"type": ["string", "null"]}
-_LEAST, _MOST = -(2**63), 2**63 - 1
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**63 - 1
 
 
-def schemas(columns: dict[str, Column], most: int, is_number: bool, classes: Sequence[str] = ()) -> dict[str, Any]:
+def schemas(columns: dict[str, Column], max_rows: int, is_number: bool, classes: Sequence[str] = ()) -> dict[str, Any]:
     """Return the schemas by name.
 
     Args:
-        columns: what a row must have; empty: it is any object.
-        most: how many rows, or labels, a request may have.
-        is_number: whether a label is a number, and not a class.
-        classes: the classes of the version; empty: a label may be any.
+        columns: the columns of a row; empty: a row is any object.
+        max_rows: limit of rows or labels of a request.
+        is_number: whether a label is a number, not a class.
+        classes: the classes of the version; empty: any label is allowed.
     """
-    return {**_asked(columns, most), **_labels(most, is_number, classes), **_answered(), **_told()}
+    return {
+        **_inference_requests(columns, max_rows),
+        **_labels(max_rows, is_number, classes),
+        **_inference_responses(),
+        **_metadata(),
+    }
 
 
-def _asked(columns: dict[str, Column], most: int) -> dict[str, Any]:
-    """What is sent for inference; more columns, inputs or parameters than those that are known are ignored."""
+def _inference_requests(columns: dict[str, Column], max_rows: int) -> dict[str, Any]:
+    """Return the schemas of inference requests; unknown columns, inputs and parameters are ignored."""
     shape = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2}
-    timeout = {"type": "integer", "minimum": 1, "description": "microseconds within which an answer is of use"}
+    timeout = {"type": "integer", "minimum": 1, "description": "deadline of the client in microseconds"}
     return {
         "Row": _object({name: _value(column) for name, column in columns.items()}, *columns),
-        "Predict": _object({"rows": _list({"$ref": "#/components/schemas/Row"}, minItems=1, maxItems=most)}, "rows"),
+        "Predict": _object(
+            {"rows": _list({"$ref": "#/components/schemas/Row"}, minItems=1, maxItems=max_rows)}, "rows"
+        ),
         "Infer": _object(
             {
                 "id": _TEXT,
@@ -45,42 +52,45 @@ def _asked(columns: dict[str, Column], most: int) -> dict[str, Any]:
     }
 
 
-def _labels(most: int, is_number: bool, classes: Sequence[str]) -> dict[str, Any]:
+def _labels(max_rows: int, is_number: bool, classes: Sequence[str]) -> dict[str, Any]:
     text = {**_TEXT, "minLength": 1, "maxLength": 500}
-    number = {**_NUMBER, "minimum": _LEAST, "maximum": _MOST}
+    number = {**_NUMBER, "minimum": _MIN_INTEGER, "maximum": _MAX_INTEGER}
     since = {"type": "number", "minimum": 0, "description": "seconds since 1970"}
-    moment = {"type": "string", "format": "date-time", "description": "in UTC where it names no zone"}
+    timestamp = {"type": "string", "format": "date-time", "description": "in UTC if without a zone"}
     label = {
         "prediction_id": text,
         "label": number if is_number else {"enum": [*classes]} if classes else {"anyOf": [text, number, _BOOL]},
-        "time": {"anyOf": [moment, since, {"type": "null"}], "description": "since when; now, if left out"},
+        "time": {
+            "anyOf": [timestamp, since, {"type": "null"}],
+            "description": "when the label became known; now if missing",
+        },
     }
-    labels = _list(_object(label, "prediction_id", "label"), minItems=1, maxItems=most)
+    labels = _list(_object(label, "prediction_id", "label"), minItems=1, maxItems=max_rows)
     return {
         "Labels": _object({"labels": labels}, "labels"),
         "Accepted": _all(accepted={"type": "integer", "minimum": 1}),
     }
 
 
-def _answered() -> dict[str, Any]:
+def _inference_responses() -> dict[str, Any]:
     prediction = {
         "prediction_id": _TEXT,
-        "prediction": {"description": "a class, a number, or what the default response says"},
-        "score": {"description": "the probability of that class, or that number"},
+        "prediction": {"description": "a class, a number, or the value of the default response"},
+        "score": {"description": "the probability of the class, or the number"},
     }
-    told = {"fallback": _BOOL, "fallback_reason": _TEXT_OR_NULL, "trace_id": _TEXT}
+    outcome = {"fallback": _BOOL, "fallback_reason": _TEXT_OR_NULL, "trace_id": _TEXT}
     tensor = _tensor(_list({"type": "integer"}), {"binary_data_size": {"type": "integer"}})
     return {
         "Prediction": _object(
-            {"predictions": _list(_object(prediction, "prediction_id")), "model_version": _TEXT, **told},
-            "predictions", "model_version", *told,
+            {"predictions": _list(_object(prediction, "prediction_id")), "model_version": _TEXT, **outcome},
+            "predictions", "model_version", *outcome,
         ),
         "Inferred": _object(
             {
                 "model_name": _TEXT,
                 "model_version": _TEXT,
                 "id": _TEXT,
-                "parameters": _object({**told, "prediction_id": _TEXT}, "fallback", "trace_id", "prediction_id"),
+                "parameters": _object({**outcome, "prediction_id": _TEXT}, "fallback", "trace_id", "prediction_id"),
                 "outputs": _list(tensor),
             },
             "model_name", "model_version", "parameters", "outputs",
@@ -89,8 +99,8 @@ def _answered() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _told() -> dict[str, Any]:
-    """What is said of the service and its versions."""
+def _metadata() -> dict[str, Any]:
+    """Return the schemas of health and metadata."""
     tensors = _list(_tensor(_list({"type": "integer", "minimum": -1}), {}))
     texts = _list(_TEXT)
     return {
@@ -124,8 +134,8 @@ def _tensor(shape: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]
 
 
 def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": "object", "properties": properties}
-    return found | ({"required": list(required)} if required else {})
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    return schema | ({"required": list(required)} if required else {})
 
 
 def _all(**properties: Any) -> dict[str, Any]:
@@ -137,19 +147,19 @@ def _list(items: dict[str, Any], **more: int) -> dict[str, Any]:
 
 
 def _value(column: Column) -> dict[str, Any]:
-    """Return the schema of a column's values; text that reads as a number is taken, too, as from a file."""
-    kind, may_be_null = _TYPES[column.type], column.nullable or column.fill is not None
-    schema: dict[str, Any] = {"type": [kind, "null"] if may_be_null else kind}
+    """Return the schema of a column's values."""
+    json_type, is_nullable = _TYPES[column.type], column.nullable or column.fill is not None
+    schema: dict[str, Any] = {"type": [json_type, "null"] if is_nullable else json_type}
     if column.type == "integer":
-        schema |= {"minimum": _LEAST, "maximum": _MOST}
+        schema |= {"minimum": _MIN_INTEGER, "maximum": _MAX_INTEGER}
     if column.type in ("integer", "number"):
         schema |= {
             name: bound for name, bound in (("minimum", column.min), ("maximum", column.max)) if bound is not None
         }
     if column.allowed:
-        schema["enum"] = [*column.allowed, *([None] if may_be_null else [])]
+        schema["enum"] = [*column.allowed, *([None] if is_nullable else [])]
     if column.type != "datetime" or column.format is not None:
         return schema
-    # Not beside ["string", "null"]: some readers then take any text for a date.
-    moment = {"type": "string", "format": "date-time"}
-    return {"anyOf": [moment, {"type": "null"}]} if may_be_null else moment
+    # Not as type ["string", "null"]: some clients then parse any text as a date.
+    timestamp = {"type": "string", "format": "date-time"}
+    return {"anyOf": [timestamp, {"type": "null"}]} if is_nullable else timestamp

@@ -1,10 +1,10 @@
-"""What a caller is told: predictions by the version that chain_result, or the default response."""
+"""Inference results: predictions of the version that served the request, or the default response."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from ai_workflow.serving.protocol.tensors import OutputTensor
 from ai_workflow.serving.routing.fallback_chain import ChainResult
@@ -14,13 +14,13 @@ DEFAULT = "default"
 
 @dataclass(slots=True, eq=False)
 class InferenceResult:
-    """An answer in words.
+    """The predictions for the rows of a request.
 
     Args:
-        version: the version that chain_result, or `default`.
-        predictions: for each row the predicted class or value; None for a default that names none.
-        scores: for each row the probability of the predicted class, or the value; None for a default.
-        chain_result: how it came about.
+        version: the version that served the request, or `default`.
+        predictions: predicted class or value of each row; None if the default response has none.
+        scores: probability of the predicted class, or the value, of each row; None for a default response.
+        chain_result: the outcome of the fallback chain.
     """
 
     version: str
@@ -30,35 +30,55 @@ class InferenceResult:
 
     @property
     def is_default(self) -> bool:
-        """Whether no version chain_result."""
+        """Whether all versions failed."""
         return self.chain_result.model is None
 
 
-def to_result(chain_result: ChainResult, rows: int, default: Mapping[str, Any]) -> InferenceResult:
-    """Return the predictions of an answer, or as often the default response."""
+class PredictBody(TypedDict):
+    """The body of a response to `POST /predict`; a prediction also has the keys of the default response."""
+
+    predictions: list[dict[str, Any]]
+    model_version: str
+    fallback: bool
+    fallback_reason: str | None
+    trace_id: str
+
+
+class OipBody(TypedDict):
+    """The body of an inference response without its outputs."""
+
+    model_name: str
+    model_version: str
+    id: NotRequired[str]
+    parameters: dict[str, bool | str]
+
+
+def to_result(chain_result: ChainResult, row_count: int, default: Mapping[str, Any]) -> InferenceResult:
+    """Return the predictions of a version, or the default response for each row."""
     model, values = chain_result.model, chain_result.values
     if model is None:
-        return InferenceResult(DEFAULT, [default.get("prediction")] * rows, [default.get("score")] * rows, chain_result)
+        predictions = [default.get("prediction")] * row_count
+        return InferenceResult(DEFAULT, predictions, [default.get("score")] * row_count, chain_result)
     classes = model.loaded.classes
     if classes is None:
         return InferenceResult(model.name, list(values), list(values), chain_result)
     width = len(classes)
-    predictions, scores = [], []
-    for at in range(0, rows * width, width):
-        row = values[at : at + width]
-        best = max(row)
-        predictions.append(classes[row.index(best)])
-        scores.append(best)
-    return InferenceResult(model.name, predictions, list(scores), chain_result)
+    names, scores = [], []
+    for start in range(0, row_count * width, width):
+        probabilities = values[start : start + width]
+        score = max(probabilities)
+        names.append(classes[probabilities.index(score)])
+        scores.append(score)
+    return InferenceResult(model.name, names, list(scores), chain_result)
 
 
-def to_json(result: InferenceResult, stem: str, trace_id: str, default: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of an answer of `POST /predict`."""
+def to_json(result: InferenceResult, request_id: str, trace_id: str, default: Mapping[str, Any]) -> PredictBody:
+    """Return the body of a response to `POST /predict`."""
     if result.is_default:
-        predictions = [{**default, "prediction_id": f"{stem}-{row}"} for row in range(len(result.predictions))]
+        predictions = [{**default, "prediction_id": f"{request_id}-{row}"} for row in range(len(result.predictions))]
     else:
         predictions = [
-            {"prediction": prediction, "score": score, "prediction_id": f"{stem}-{row}"}
+            {"prediction": prediction, "score": score, "prediction_id": f"{request_id}-{row}"}
             for row, (prediction, score) in enumerate(zip(result.predictions, result.scores, strict=True))
         ]
     return {
@@ -71,40 +91,48 @@ def to_json(result: InferenceResult, stem: str, trace_id: str, default: Mapping[
 
 
 def output_names(is_regression: bool) -> tuple[str, ...]:
-    """Return the names of the outputs."""
+    """Return the names of the output tensors."""
     return ("prediction", "score") if is_regression else ("prediction", "score", "probabilities")
 
 
 def output_tensors(result: InferenceResult, is_regression: bool) -> list[OutputTensor]:
-    """Return the outputs of an inference request; a default response has no probabilities, and may have no numbers."""
-    rows, model = len(result.predictions), result.chain_result.model
-    made = [
-        OutputTensor("prediction", "FP64", [rows], result.predictions)
+    """Return the output tensors; a default response has no probabilities, and may lack predictions and scores."""
+    row_count, model = len(result.predictions), result.chain_result.model
+    tensors = [
+        OutputTensor("prediction", "FP64", [row_count], result.predictions)
         if is_regression
-        else OutputTensor("prediction", "BYTES", [rows], _texts(result.predictions)),
-        OutputTensor("score", "FP64", [rows], result.scores),
+        else OutputTensor("prediction", "BYTES", [row_count], _texts(result.predictions)),
+        OutputTensor("score", "FP64", [row_count], result.scores),
     ]
     if model is not None and model.loaded.classes is not None:
-        width = len(model.loaded.classes)
-        made.append(OutputTensor("probabilities", "FP64", [rows, width], list(result.chain_result.values)))
-    return made
+        shape = [row_count, len(model.loaded.classes)]
+        tensors.append(OutputTensor("probabilities", "FP64", shape, list(result.chain_result.values)))
+    return tensors
 
 
 def _texts(values: Sequence[Any]) -> list[str | None]:
     return [None if value is None else str(value) for value in values]
 
 
-def to_oip(result: InferenceResult, stem: str, trace_id: str, model: str, request_id: str | None) -> dict[str, Any]:
-    """Return the body of an inference response, but for its outputs."""
+def to_oip(result: InferenceResult, request_id: str, trace_id: str, model: str, client_id: str | None) -> OipBody:
+    """Return the body of an inference response without its outputs.
+
+    Args:
+        result: the predictions.
+        request_id: the ID that the prediction IDs start with.
+        trace_id: the trace of the request.
+        model: the name of the model, which is the pipeline.
+        client_id: the `id` of the request, if any.
+    """
     reasons = result.chain_result.reasons
-    return {
+    body: OipBody = {
         "model_name": model,
         "model_version": result.version,
-        **({"id": request_id} if request_id is not None else {}),
         "parameters": {
             "fallback": result.chain_result.is_fallback,
             **({"fallback_reason": reasons} if reasons is not None else {}),
             "trace_id": trace_id,
-            "prediction_id": stem,
+            "prediction_id": request_id,
         },
     }
+    return {**body, "id": client_id} if client_id is not None else body

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: their datatypes, and how their values are written as bytes.
+"""Tensors of the Open Inference Protocol: datatypes and their binary form.
 
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
@@ -20,12 +20,12 @@ NUMBER_FORMATS = {
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
 DATATYPES = ("BYTES", *NUMBER_FORMATS)
-# What a column of each type is called here.
+# Datatype of each column type.
 COLUMN_TYPES = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", "category": "BYTES", "datetime": "BYTES"}
 _LENGTH = struct.Struct("<I")
-# Which JSON values a datatype takes, besides null; FP64 takes every number of JSON.
+# JSON types of each datatype, besides null; FP64 accepts every JSON number.
 _INTEGERS = {name: np.iinfo(kind) for name, kind in NUMBER_FORMATS.items() if "INT" in name}
-_LARGEST = {name: float(np.finfo(NUMBER_FORMATS[name]).max) for name in ("FP16", "FP32")}
+_MAX_FLOAT = {name: float(np.finfo(NUMBER_FORMATS[name]).max) for name in ("FP16", "FP32")}
 _TYPES: dict[str, frozenset[type]] = {
     "BYTES": frozenset({str}),
     "BOOL": frozenset({bool}),
@@ -36,7 +36,7 @@ _TYPES: dict[str, frozenset[type]] = {
 
 @dataclass(slots=True)
 class OutputTensor:
-    """One tensor of an answer, as it is in JSON; `data` in row-major order."""
+    """An output tensor; `data` is in row-major order."""
 
     name: str
     datatype: str
@@ -45,10 +45,10 @@ class OutputTensor:
 
 
 def check_values(name: str, datatype: str, values: list[Any]) -> None:
-    """Refuse JSON values that are not of a tensor's datatype; null is a missing value.
+    """Check that JSON values have the datatype of their tensor; null is a missing value.
 
     Raises:
-        InvalidRowsError: a value is of another type or outside the range; the message names its index.
+        InvalidRowsError: a value has another type or is out of range; the message names its index.
     """
     types = _TYPES[datatype]
     low, high = _range(datatype)
@@ -67,31 +67,31 @@ def check_values(name: str, datatype: str, values: list[Any]) -> None:
 def _range(datatype: str) -> tuple[Any, Any]:
     if datatype in _INTEGERS:
         return int(_INTEGERS[datatype].min), int(_INTEGERS[datatype].max)
-    return (-_LARGEST[datatype], _LARGEST[datatype]) if datatype in _LARGEST else (None, None)
+    return (-_MAX_FLOAT[datatype], _MAX_FLOAT[datatype]) if datatype in _MAX_FLOAT else (None, None)
 
 
 def unpack(name: str, datatype: str, data: memoryview, count: int) -> Any:
-    """Return the values of a tensor, row by row: an array of numbers, or a list of texts.
+    """Return the values of a binary tensor: an array of numbers, or a list of texts.
 
     Raises:
-        InvalidRowsError: the bytes are not so many values of that type.
+        InvalidRowsError: the bytes are not `count` values of the datatype.
     """
     if datatype != "BYTES":
         kind = np.dtype(NUMBER_FORMATS[datatype])
         if len(data) != count * kind.itemsize:
             raise InvalidRowsError(
-                f"input '{name}' has {len(data)} bytes, and {count} {datatype} take {count * kind.itemsize}"
+                f"input '{name}' has {len(data)} bytes, and {count} values of {datatype} take {count * kind.itemsize}"
             )
-        if datatype == "BOOL" and len(wrong := np.flatnonzero(np.frombuffer(data, "u1") > 1)):
+        if datatype == "BOOL" and len(invalid := np.flatnonzero(np.frombuffer(data, "u1") > 1)):
             raise InvalidRowsError(
-                f"input '{name}'[{wrong[0]}]: the byte {data[wrong[0]]} is not a value of type BOOL (0 or 1)"
+                f"input '{name}'[{invalid[0]}]: the byte {data[invalid[0]]} is not a value of type BOOL (0 or 1)"
             )
         return np.frombuffer(data, kind)
     texts: list[bytes] = []
     while data and len(texts) < count:
         (size,) = _LENGTH.unpack_from(data) if len(data) >= _LENGTH.size else (len(data),)
         if size > len(data) - _LENGTH.size:
-            raise InvalidRowsError(f"input '{name}': element {len(texts)} is longer than the data that is left")
+            raise InvalidRowsError(f"input '{name}': element {len(texts)} is longer than the remaining data")
         texts.append(bytes(data[_LENGTH.size : _LENGTH.size + size]))
         data = data[_LENGTH.size + size :]
     if data or len(texts) != count:
@@ -103,7 +103,7 @@ def unpack(name: str, datatype: str, data: memoryview, count: int) -> Any:
 
 
 def pack(output: OutputTensor) -> bytes:
-    """Return the bytes of a tensor; a missing text is an empty one, a missing number is NaN."""
+    """Return the binary form of a tensor; a missing text becomes empty, a missing number NaN."""
     if output.datatype == "BYTES":
         texts = [("" if value is None else str(value)).encode() for value in output.data]
         return b"".join(_LENGTH.pack(len(text)) + text for text in texts)

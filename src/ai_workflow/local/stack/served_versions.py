@@ -1,4 +1,4 @@
-"""The versions that answer requests, as the inference service of the stack reports them."""
+"""Model versions that answer requests, as reported by the inference service of the stack."""
 
 from __future__ import annotations
 
@@ -19,30 +19,29 @@ _PATH = "/v2/health/ready"
 
 
 def line(settings: Settings, port: int, hints: Hints) -> str:
-    """Return which version answers and why the others do not, or how to train the first one.
+    """Return the version that answers and why others do not, or the command that trains the first one.
 
     Args:
-        settings: the configuration of the service.
+        settings: the settings of the service.
         port: the port of the service on this machine.
-        hints: commands about its pipeline.
+        hints: commands for the same pipeline.
     """
     try:
         aliases = Registry(Store(settings.store.root), settings.models).aliases()
     except StoreError as error:
         return f"unknown: {error}"
-    named = [f"{name} ({alias})" for alias, name in aliases.items() if name]
-    if not named:
+    versions = [f"{name} ({alias})" for alias, name in aliases.items() if name]
+    if not versions:
         return f"none: requests get the default response. Train one: {hints.make('run')}"
     state = _ready(port)
     if state is None:
-        return f"{', '.join(named)}; the inference service does not answer, see make status"
+        return f"{', '.join(versions)}; the inference service does not answer, see make status"
     if state["state"] == "ok":
-        return ", ".join(named)
-    why = [state["absent"]] if state["absent"] else []
-    why += [f"{name}: {condition}" for name, condition in state["versions"].items() if condition != "ok"]
-    return (
-        f"{_serving(state['serving'])} ({state['state']}: {'; '.join(why)}). See make status and the log of the service"
-    )
+        return ", ".join(versions)
+    reasons = [state["absent"]] if state["absent"] else []
+    reasons += [f"{name}: {condition}" for name, condition in state["versions"].items() if condition != "ok"]
+    serving = _serving(state["serving"])
+    return f"{serving} ({state['state']}: {'; '.join(reasons)}). See make status and the log of the service"
 
 
 def _serving(name: str | None) -> str:
@@ -52,7 +51,7 @@ def _serving(name: str | None) -> str:
 
 
 def _ready(port: int) -> dict[str, Any] | None:
-    """Return the readiness of the service, None if it gives none."""
+    """Return the readiness of the service, None if it does not answer."""
     with closing(http.client.HTTPConnection(HOST, port, timeout=_SECONDS)) as connection:
         try:
             connection.request("GET", _PATH)
