@@ -1,10 +1,10 @@
-"""`python -m benchmarks.abusers KIND PORT SECONDS`: callers that no service should have, at a bounded pace.
+"""`python -m benchmarks.abusers KIND PORT SECONDS`: hostile clients at a limited rate.
 
-idle    10 000 connections that say nothing
-slow    200 that send a byte of their request now and then
+idle    10 000 connections that send nothing
+slow    200 connections that send a byte of a request every half second
 huge    bodies of 100 MB, four at a time
-deep    JSON nested 30 000 times, 20 a second
-wrong   a wrong token, 200 a second
+deep    JSON nested 30 000 times, 20 per second
+wrong   a wrong token, 200 per second
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 IDLE, SLOW, HUGE = 10_000, 200, 4
 _HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %s\r\ncontent-length: %d\r\n\r\n"
 _PIECE = 1 << 20
-TOKEN = "benchmark"  # noqa: S105 - of a service that lives for a minute, on loopback
+TOKEN = "benchmark"  # noqa: S105 - of a temporary service on loopback
 
 
 async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -26,7 +26,7 @@ async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 
 async def idle(port: int) -> None:
-    """Open connections and say nothing."""
+    """Open connections and send nothing."""
     writers = []
     for _ in range(IDLE):
         with contextlib.suppress(OSError):
@@ -35,9 +35,9 @@ async def idle(port: int) -> None:
 
 
 async def slow(port: int) -> None:
-    """Send a request that does not end, a byte at a time; begin anew when hung up on."""
+    """Send an endless request, a byte at a time; reconnect when the server closes the connection."""
 
-    async def one() -> None:
+    async def client() -> None:
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await _connect(port)
@@ -46,13 +46,13 @@ async def slow(port: int) -> None:
                     await writer.drain()
                     await asyncio.sleep(0.5)
 
-    await asyncio.gather(*(one() for _ in range(SLOW)))
+    await asyncio.gather(*(client() for _ in range(SLOW)))
 
 
 async def huge(port: int) -> None:
-    """Send bodies of 100 MB, whatever is answered."""
+    """Send bodies of 100 MB, and ignore the responses."""
 
-    async def one() -> None:
+    async def client() -> None:
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await _connect(port)
@@ -62,21 +62,21 @@ async def huge(port: int) -> None:
                     await writer.drain()
             await asyncio.sleep(0.1)
 
-    await asyncio.gather(*(one() for _ in range(HUGE)))
+    await asyncio.gather(*(client() for _ in range(HUGE)))
 
 
 async def deep(port: int) -> None:
     """Send JSON that is nested too deeply."""
     body = b'{"rows": ' + b'[{"a": ' * 30_000
-    await _again(port, _HEAD % (TOKEN.encode(), len(body)) + body, 20)
+    await _repeat(port, _HEAD % (TOKEN.encode(), len(body)) + body, 20)
 
 
 async def wrong(port: int) -> None:
     """Send requests with a wrong token."""
-    await _again(port, _HEAD % (b"guessed", 2) + b"{}", 200)
+    await _repeat(port, _HEAD % (b"guessed", 2) + b"{}", 200)
 
 
-async def _again(port: int, request: bytes, rate: float) -> None:
+async def _repeat(port: int, request: bytes, rate: float) -> None:
     while True:
         with contextlib.suppress(OSError):
             reader, writer = await _connect(port)
@@ -91,9 +91,9 @@ KINDS: dict[str, Callable[[int], Awaitable[None]]] = {
 }  # fmt: skip
 
 
-def main(given: Sequence[str]) -> None:
-    """Do one kind of harm for so many seconds."""
-    kind, port, seconds = given
+def main(arguments: Sequence[str]) -> None:
+    """Run one kind of load for the given seconds."""
+    kind, port, seconds = arguments
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

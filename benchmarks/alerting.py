@@ -49,7 +49,7 @@ class Fault:
         entry = spec.entry(self.alert)
         assert entry is not None
         scrape, evaluation = durations.seconds(spec.scrape), durations.seconds(spec.evaluation)
-        held = -(-durations.seconds(entry.hold) // evaluation) * evaluation
+        held = -(-durations.seconds(entry.for_) // evaluation) * evaluation
         return self.crossing + scrape + evaluation + held + durations.seconds(spec.routes[entry.severity].wait)
 
 
@@ -58,7 +58,7 @@ def faults(spec: Spec) -> list[Fault]:
     acute = spec.entry("InferenceAcuteErrors")
     assert acute is not None
     # All fail: the errors' share of the window grows by a second each second.
-    crossing = durations.seconds(acute.numbers["window"]) * float(acute.numbers["ratio"])
+    crossing = durations.seconds(acute.parameters["window"]) * float(acute.parameters["ratio"])
     return [
         Fault("all requests fail", "InferenceAcuteErrors", LATEST, crossing, _errors),
         Fault("training fails", "TrainingRunFailed", "credit", _LOOK, _training),

@@ -1,4 +1,4 @@
-"""The benchmark of hangs as text: answers during and after hangs, beside those of the healthy service."""
+"""Report of the benchmark of hangs: responses during and after hangs, and those of the healthy service."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 from benchmarks.http_load import percentile
 from benchmarks.measure import BenchmarkError
 
-# The goal of the project: seconds from the last hang to the first answer of `latest`.
+# The goal: seconds from the last hang to the first response of `latest`.
 BACK_SECONDS = 2.0
-# An answer is late after this share of the deadline: `latest` may take 60 % of it before another version is asked.
+# A response is late after this share of the deadline: the attempt of `latest` may take 60 % of it.
 LATE_SHARE = 0.5
 
 
 class Answer(NamedTuple):
-    """One answer: when it came (seconds of a steady clock), how long it took, and which version gave it."""
+    """A response: its time (monotonic seconds), its latency in seconds, and its version."""
 
     moment: float
     seconds: float
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """The answers of a part of the measurement, in the order in which they came."""
+    """The responses of a phase of the measurement in order."""
 
     began: float
     ended: float
@@ -33,29 +33,29 @@ class Phase:
 
     @property
     def rate(self) -> float:
-        """Answers per second."""
+        """Responses per second."""
         return len(self.answers) / (self.ended - self.began)
 
     def percentile_ms(self, share: float) -> float:
-        """Return the milliseconds that this share of the answers did not exceed."""
+        """Return a percentile of the latency in milliseconds."""
         return percentile(sorted(1000 * answer.seconds for answer in self.answers), share)
 
     def longer_than(self, seconds: float) -> int:
-        """Return how many answers took longer."""
+        """Return the number of responses that took longer."""
         return sum(answer.seconds > seconds for answer in self.answers)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured.
+    """The phases of a measurement.
 
     Args:
         before: without a fault.
-        during: while each process of the version was stopped as soon as it was there.
-        after: from the last stop on, until the version answered everything again.
-        ended: when no process was stopped any more.
-        hangs: how many processes were stopped.
-        deadline: of a request, in seconds.
+        during: while each process of the version was stopped right after its start.
+        after: from the last stop until the version served all requests again.
+        ended: the time of the last stop.
+        hangs: number of stopped processes.
+        deadline: the deadline of a request in seconds.
     """
 
     before: Phase
@@ -68,11 +68,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of it; ratios are of the phase with hangs over that without a fault.
+    """The figures of a measurement; ratios relate the phase with hangs to the phase without a fault.
 
-    `late` counts answers that took more than half the deadline, `waiting` is the share of time in which a request
-    waited so long, `back` the seconds from the last hang to the first answer of the version, `settled` those to the
-    last answer of another version.
+    `late` counts responses that took more than half the deadline, `waiting` is the share of time with a late request
+    in flight, `back` the seconds from the last hang to the first response of the version, `settled` those to the
+    last response of another version.
     """
 
     rates: tuple[float, float]
@@ -90,7 +90,7 @@ class Figures:
 
 
 def is_settled(after: Phase, version: str, seconds: float) -> bool:
-    """Return whether a version gave all answers of the last seconds, and more than none."""
+    """Return whether a version served all requests of the last seconds, at least one."""
     last = [answer.version for answer in after.answers if answer.moment >= after.ended - seconds]
     return bool(last) and set(last) == {version}
 
@@ -99,16 +99,16 @@ def figures(measured: Measured, version: str) -> Figures:
     """Return the figures.
 
     Raises:
-        BenchmarkError: nothing was stopped, or the version never answered again.
+        BenchmarkError: no process was stopped, or the version did not recover.
     """
     before, during = measured.before, measured.during
     if not measured.hangs or not before.answers or not during.answers:
-        raise BenchmarkError(f"no process of {version} was stopped, or nothing was answered: there is no figure")
+        raise BenchmarkError(f"no process of {version} was stopped, or there were no responses")
     late_seconds = LATE_SHARE * measured.deadline
     back = [answer.moment for answer in measured.after.answers if answer.version == version]
     others = [answer.moment for answer in measured.after.answers if answer.version != version]
     if not back:
-        raise BenchmarkError(f"{version} never answered again")
+        raise BenchmarkError(f"{version} did not recover")
     p99 = (before.percentile_ms(0.99), during.percentile_ms(0.99))
     late = during.longer_than(late_seconds)
     return Figures(
@@ -129,26 +129,29 @@ def figures(measured: Measured, version: str) -> Figures:
 
 def render(measured: Measured, version: str, connections: int) -> str:
     """Return the table and the goals."""
-    found = figures(measured, version)
-    most_late = connections * found.hangs
+    result = figures(measured, version)
+    most_late = connections * result.hangs
+    late = f"{result.late} late responses ({result.late_share:.3%})"
     lines = [
         f"{'':<28}{'healthy':>10}{'hangs':>10}{'ratio':>8}",
-        f"{'requests/s':<28}{found.rates[0]:>10.0f}{found.rates[1]:>10.0f}{found.rate_ratio:>8.2f}",
-        f"{'p99 ms':<28}{found.p99_ms[0]:>10.2f}{found.p99_ms[1]:>10.2f}{found.p99_ratio:>8.2f}",
+        f"{'requests/s':<28}{result.rates[0]:>10.0f}{result.rates[1]:>10.0f}{result.rate_ratio:>8.2f}",
+        f"{'p99 ms':<28}{result.p99_ms[0]:>10.2f}{result.p99_ms[1]:>10.2f}{result.p99_ratio:>8.2f}",
         "",
-        f"{found.hangs} hangs: {found.late} late answers ({found.late_share:.3%}), in {found.waiting:.1%} of the time",
-        f"past the deadline: {found.past_deadline}, answered by the default response: {found.defaults}",
-        f"{version} answers {found.back:.2f} s after the last hang, everything after {found.settled:.2f} s",
+        f"{result.hangs} hangs: {late}, in {result.waiting:.1%} of the time",
+        f"past the deadline: {result.past_deadline}, answered by the default response: {result.defaults}",
+        f"{version} answers {result.back:.2f} s after the last hang, everything after {result.settled:.2f} s",
         "",
-        f"goal: it answers within {BACK_SECONDS:g} s: {_verdict(found.back <= BACK_SECONDS)}",
-        f"goal: each connection waits once for a hang, at most {most_late}: {_verdict(found.late <= most_late)}",
+        f"goal: it responds within {BACK_SECONDS:g} s: {_verdict(result.back <= BACK_SECONDS)}",
+        f"goal: each connection waits once for a hang, at most {most_late}: {_verdict(result.late <= most_late)}",
     ]
     return "\n".join(lines)
 
 
 def _covered(answers: Sequence[Answer], late_seconds: float) -> float:
-    """Return the seconds in which at least one late request was under way."""
-    late = sorted((one.moment - one.seconds, one.moment) for one in answers if one.seconds > late_seconds)
+    """Return the seconds in which at least one late request was in flight."""
+    late = sorted(
+        (answer.moment - answer.seconds, answer.moment) for answer in answers if answer.seconds > late_seconds
+    )
     covered, until = 0.0, float("-inf")
     for began, ended in late:
         covered += max(0.0, ended - max(began, until))

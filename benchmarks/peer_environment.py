@@ -1,4 +1,4 @@
-"""A peer's own Python environment: made on first use with pinned versions, kept in the user's cache."""
+"""Python environments of other model servers: created on first use with pinned versions, in the user's cache."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _SECONDS = 900
 _TAIL = 400
 
 
-class Skipped(BenchmarkError):
-    """A peer cannot be installed or does not start; the others are measured without it."""
+class PeerUnavailableError(BenchmarkError):
+    """A model server cannot be installed or does not start; the benchmark goes on without it."""
 
 
 def cache() -> Path:
-    """Return the folder that the environments lie in."""
+    """Return the folder of the environments."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai-workflow-bench"
 
 
 def python(name: str, requirements: Sequence[str]) -> Path:
-    """Return the Python of an environment that holds just these requirements.
+    """Return the Python interpreter of an environment with exactly these requirements.
 
     Raises:
-        Skipped: they cannot be installed; with what the installer said last.
+        PeerUnavailableError: they cannot be installed; the message has the end of the installer's output.
     """
     folder = cache() / name
-    interpreter, wanted = folder / "bin" / "python", "\n".join([sys.version, *requirements]) + "\n"
-    if interpreter.exists() and _read(folder / _INSTALLED) == wanted:
+    interpreter, content = folder / "bin" / "python", "\n".join([sys.version, *requirements]) + "\n"
+    if interpreter.exists() and _read(folder / _INSTALLED) == content:
         return interpreter
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -44,13 +44,13 @@ def python(name: str, requirements: Sequence[str]) -> Path:
     else:
         _run([sys.executable, "-m", "venv", str(folder)])
         _run([str(interpreter), "-m", "pip", "install", "--quiet", "--retries", "1", *requirements])
-    (folder / _INSTALLED).write_text(wanted)
+    (folder / _INSTALLED).write_text(content)
     return interpreter
 
 
 def _run(command: Sequence[str]) -> None:
     try:
-        # Out of this folder, whose pyproject.toml is none of the peer's business.
+        # In another folder, because the installer would read pyproject.toml of this one.
         done = subprocess.run(
             command,
             cwd=cache(),
@@ -61,9 +61,9 @@ def _run(command: Sequence[str]) -> None:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        raise Skipped(f"`{' '.join(command)}` took more than {_SECONDS} s") from None
+        raise PeerUnavailableError(f"`{' '.join(command)}` took more than {_SECONDS} s") from None
     if done.returncode:
-        raise Skipped(f"not installed: {' '.join((done.stderr or done.stdout).split())[-_TAIL:]}")
+        raise PeerUnavailableError(f"not installed: {' '.join((done.stderr or done.stdout).split())[-_TAIL:]}")
 
 
 def _read(file: Path) -> str | None:

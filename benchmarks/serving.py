@@ -1,4 +1,4 @@
-"""What a prediction over HTTP costs: this project's service beside a bare hello, FastAPI and the model servers."""
+"""Benchmark of predictions over HTTP: this service, a minimal ASGI app, FastAPI and other model servers."""
 
 from __future__ import annotations
 
@@ -14,103 +14,105 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import http_load, serving_model, serving_report
-from benchmarks.http_load import Found, Load, Request
+from benchmarks.http_load import Load, Measurement, Request
 from benchmarks.measure import BenchmarkError, machine
-from benchmarks.peer_environment import Skipped
+from benchmarks.peer_environment import PeerUnavailableError
 from benchmarks.running_server import Running, cpus, running
-from benchmarks.serving_peers import HELLO, OURS, SERVERS, Server
+from benchmarks.serving_peers import HELLO, SERVERS, SERVICE, Server
 from benchmarks.serving_report import ALONE, MANY
 
 ROUNDS, SECONDS = 5, 1.5
 _WARMUP = 0.2
 
 
-class Bench:
-    """The servers that run, each of them ready, and how they are asked; and those that do not run, with the reason."""
+class ServerPool:
+    """The running servers with their requests, and the reasons why others are skipped."""
 
-    def __init__(self, made: serving_model.Made, servers: Sequence[Server], folder: Path, stack: ExitStack) -> None:
+    def __init__(
+        self, model: serving_model.PublishedModel, servers: Sequence[Server], folder: Path, stack: ExitStack
+    ) -> None:
         self.server_cpu, self.client_cpu = cpus()
         self.skipped: dict[str, str] = {}
         self.measured: dict[str, Server] = {}
         self._running: dict[str, Running] = {}
         self._requests: dict[str, list[Request]] = {}
         for server in servers:
-            command, place = partial(server.command, made), folder / server.name
+            command, server_folder = partial(server.command, model), folder / server.name
             try:
-                found = stack.enter_context(running(command, server.ready, self.server_cpu, place))
-            except Skipped as reason:
-                # Without these two there is nothing to compare.
-                if server.name in (HELLO, OURS):
-                    raise BenchmarkError(f"{server.name}: {reason}") from reason
-                self.skipped[server.name] = str(reason)
+                process = stack.enter_context(running(command, server.ready, self.server_cpu, server_folder))
+            except PeerUnavailableError as error:
+                # The comparison needs these two.
+                if server.name in (HELLO, SERVICE):
+                    raise BenchmarkError(f"{server.name}: {error}") from error
+                self.skipped[server.name] = str(error)
                 continue
-            for name, question in server.questions.items():
-                self.measured[name], self._running[name] = server, found
-                self._requests[name] = question.requests(made)
+            for name, endpoint in server.endpoints.items():
+                self.measured[name], self._running[name] = server, process
+                self._requests[name] = endpoint.requests(model)
 
     def about(self) -> str:
-        """Return the versions of the peers, and where everything runs."""
+        """Return the versions of the servers, and their CPUs."""
         peers = dict.fromkeys(server.requirements[0] for server in self.measured.values() if server.peer)
         shared = [f"{name}=={version(name)}" for name in ("uvicorn", "fastapi", "lightgbm")]
-        place = f"servers on CPU {self.server_cpu}, client on CPU {self.client_cpu}"
+        cpus_text = f"servers on CPU {self.server_cpu}, client on CPU {self.client_cpu}"
         if self.server_cpu == self.client_cpu:
-            place = "only one CPU, of which the client takes its share: believe the CPU figures alone"
-        return f"{', '.join([*shared, *peers])}; {place}"
+            cpus_text = "one CPU for servers and client: only the CPU figures are meaningful"
+        return f"{', '.join([*shared, *peers])}; {cpus_text}"
 
     def check(self) -> None:
-        """Ask every server about every row once, and more.
+        """Check the responses of every server.
 
         Raises:
-            BenchmarkError: one answers anything else than the model.
+            BenchmarkError: a response differs from the model.
         """
         for name in self.measured:
             self.cell(name, ALONE, _WARMUP)
 
-    def round(self, number: int, seconds: float) -> Iterator[tuple[str, int, Found]]:
-        """Measure every server once, every second round the other way round.
+    def round(self, number: int, seconds: float) -> Iterator[tuple[str, int, Measurement]]:
+        """Measure every server once, in reverse order in every second round.
 
         Raises:
-            BenchmarkError: an answer was wrong.
+            BenchmarkError: a response was wrong.
         """
         names = list(self.measured)
         for connections in (ALONE, MANY):
             for name in names if number % 2 else reversed(names):
                 yield name, connections, self.cell(name, connections, seconds)
 
-    def cell(self, name: str, connections: int, seconds: float) -> Found:
-        """Load one server for so many seconds, from a process of its own on the other CPU.
+    def cell(self, name: str, connections: int, seconds: float) -> Measurement:
+        """Load one server for `seconds`, from a separate process on the other CPU.
 
         Raises:
-            BenchmarkError: an answer was wrong, or none came.
+            BenchmarkError: a response was wrong or missing.
         """
         server = self._running[name]
         load = Load(server.port, server.pid, connections, _WARMUP, seconds, self._requests[name])
         try:
-            return http_load.apart(load, self.client_cpu)
+            return http_load.measure_in_process(load, self.client_cpu)
         except BenchmarkError as error:
-            raise BenchmarkError(f"{name}, asked over {connections} connections: {error}") from error
+            raise BenchmarkError(f"{name}, over {connections} connections: {error}") from error
 
 
 def main(given: Sequence[str] = ()) -> None:
-    """Measure, print the table and the goals, and write them as JSON if asked to.
+    """Measure, print the table and the goals, and write them as JSON if requested.
 
     Raises:
-        BenchmarkError: an answer was wrong, so there is nothing to report.
+        BenchmarkError: a response was wrong.
     """
     options = _options(given)
     for name in [name for name in os.environ if name.startswith("AIW_")]:
         del os.environ[name]
     about = f"{options.rounds} rounds of {options.seconds:g} s, {machine()}"
     chosen = [server for server in SERVERS if server.name in {*options.only, HELLO}]
-    with _bench(chosen) as bench:
+    with _server_pool(chosen) as bench:
         about = f"{about}\n{bench.about()}"
         bench.check()
-        cells: dict[str, dict[int, list[Found]]] = {name: {ALONE: [], MANY: []} for name in bench.measured}
+        cells: dict[str, dict[int, list[Measurement]]] = {name: {ALONE: [], MANY: []} for name in bench.measured}
         for number in range(options.rounds):
-            for name, connections, found in bench.round(number, options.seconds):
-                cells[name][connections].append(found)
-    ours = [name for name, server in bench.measured.items() if server.name == OURS]
-    goals = serving_report.goals(cells, HELLO, ours, [name for name, server in bench.measured.items() if server.peer])
+            for name, connections, measurement in bench.round(number, options.seconds):
+                cells[name][connections].append(measurement)
+    own = [name for name, server in bench.measured.items() if server.name == SERVICE]
+    goals = serving_report.goals(cells, HELLO, own, [name for name, server in bench.measured.items() if server.peer])
     print(serving_report.render(cells, HELLO, goals, bench.skipped, about))
     if options.json:
         _write(options.json, {"about": about, "skipped": bench.skipped, "goals": list(map(asdict, goals))}, cells)
@@ -122,22 +124,22 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for each server and load ({SECONDS})")
     names = [server.name for server in SERVERS]
     parser.add_argument("--only", help=f"some of {','.join(names)}; {HELLO} always runs")
-    parser.add_argument("--json", type=Path, help="write every figure there too")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args(given)
     options.only = options.only.split(",") if options.only else names
     if unknown := set(options.only) - set(names):
-        parser.error(f"there is no server {sorted(unknown)[0]!r}; there is: {', '.join(names)}")
+        parser.error(f"unknown server {sorted(unknown)[0]!r}. Servers: {', '.join(names)}")
     return options
 
 
 @contextmanager
-def _bench(chosen: Sequence[Server]) -> Iterator[Bench]:
-    """Give a bench whose servers all run, in a folder of its own; both are gone afterwards."""
+def _server_pool(chosen: Sequence[Server]) -> Iterator[ServerPool]:
+    """Yield the running servers, in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="aiw-benchmark-") as name, ExitStack() as stack:
         folder = Path(name)
-        yield Bench(serving_model.make(folder), chosen, folder / "servers", stack)
+        yield ServerPool(serving_model.make(folder), chosen, folder / "servers", stack)
 
 
-def _write(file: Path, body: Mapping[str, object], cells: Mapping[str, Mapping[int, Sequence[Found]]]) -> None:
+def _write(file: Path, body: Mapping[str, object], cells: Mapping[str, Mapping[int, Sequence[Measurement]]]) -> None:
     runs = {name: {load: list(map(asdict, those)) for load, those in each.items()} for name, each in cells.items()}
     file.write_text(json.dumps({**body, "runs": runs}, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The model that every server serves: 100 trees of 31 leaves on 30 numbers, trained and published by this project."""
+"""The model of the serving benchmark: 100 trees of 31 leaves with 30 features, trained and published here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.measure import cost
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "serving"
 COLUMNS = [f"f{number}" for number in range(30)]
-_ROWS, _ASKED = 20_000, 64
+_TRAINING_ROWS, _REQUEST_ROWS = 20_000, 64
 PIPELINE = """\
 pipeline: {name}
 task: classification
@@ -29,10 +29,10 @@ evaluate: {{holdout: 0.2, metric: accuracy, minimum: 0.6}}
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A published version, where it lies, and rows with the probabilities of class 1 that all servers must answer.
+class PublishedModel:
+    """A published version with test rows and the expected probabilities of class 1.
 
-    `columns` is the order of the model's features, which that of the rows follows.
+    `columns` is the order of the model's features and of the values of a row.
     """
 
     pipeline: Path
@@ -43,40 +43,40 @@ class Made:
     probabilities: list[float]
 
 
-def make(folder: Path) -> Made:
-    """Write a table, train on it, publish, and ask the model about rows that it has not seen.
+def make(folder: Path) -> PublishedModel:
+    """Generate a table, train and publish a model, and compute the expected predictions of other rows.
 
     Raises:
-        BenchmarkError: the training failed; with the end of its log.
+        BenchmarkError: the training failed; the message has the end of its log.
     """
     table, pipeline, store = folder / "rows.csv", folder / "pipeline.yaml", folder / "store"
-    asked = _write(table)
+    records = _write(table)
     pipeline.write_text(PIPELINE.format(name=NAME, path=table))
-    told = {**os.environ, "AIW_STORE": str(store)}
-    cost([sys.executable, "-m", "benchmarks.bare_training", str(pipeline)], told, ROOT, folder / "training.log")
+    environment = {**os.environ, "AIW_STORE": str(store)}
+    cost([sys.executable, "-m", "benchmarks.bare_training", str(pipeline)], environment, ROOT, folder / "training.log")
     registry = Registry(Store(str(store)), loader.load(pipeline, root=ROOT, env={}).settings.models)
     latest = registry.get("latest")
     columns = [feature["name"] for feature in json.loads(registry.read(latest, "features.json"))["features"]]
-    model, rows = store / latest.folder / "model.txt", [[row[name] for name in columns] for row in asked]
-    return Made(pipeline, store, model, columns, rows, _answers(model, rows))
+    model, rows = store / latest.folder / "model.txt", [[row[name] for name in columns] for row in records]
+    return PublishedModel(pipeline, store, model, columns, rows, _probabilities(model, rows))
 
 
 def _write(table: Path) -> list[dict[str, float]]:
-    """Write rows whose target hangs on many of their numbers, and return some more."""
+    """Write training rows whose target depends on many features, and return test rows."""
     import numpy as np
     import pandas as pd
 
     random = np.random.default_rng(0)
-    rows = random.normal(size=(_ROWS + _ASKED, len(COLUMNS))).round(4)
+    rows = random.normal(size=(_TRAINING_ROWS + _REQUEST_ROWS, len(COLUMNS))).round(4)
     signal = rows[:, :10].sum(axis=1) + 2 * rows[:, 10] * rows[:, 11] + np.sin(3 * rows[:, 12:20]).sum(axis=1)
     frame = pd.DataFrame(rows, columns=COLUMNS)
     frame.insert(0, "id", range(len(frame)))
     frame["target"] = (signal + random.normal(size=len(frame)) > 0).astype(int)
-    frame.head(_ROWS).to_csv(table, index=False)
-    return [dict(zip(COLUMNS, map(float, row), strict=True)) for row in rows[_ROWS:]]
+    frame.head(_TRAINING_ROWS).to_csv(table, index=False)
+    return [dict(zip(COLUMNS, map(float, row), strict=True)) for row in rows[_TRAINING_ROWS:]]
 
 
-def _answers(model: Path, rows: list[list[float]]) -> list[float]:
+def _probabilities(model: Path, rows: list[list[float]]) -> list[float]:
     import lightgbm
     import numpy as np
 

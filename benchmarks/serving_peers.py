@@ -1,4 +1,4 @@
-"""The servers that are measured, as a table: how each is installed, started and asked, and what it must answer."""
+"""Servers of the serving benchmark: installation, start, requests and expected responses."""
 
 from __future__ import annotations
 
@@ -11,114 +11,118 @@ from typing import Any
 
 from benchmarks import peer_environment
 from benchmarks.http_load import Request
-from benchmarks.serving_model import COLUMNS, NAME, Made
+from benchmarks.serving_model import COLUMNS, NAME, PublishedModel
 
-HELLO, OURS = "hello", "ai-workflow"
+HELLO, SERVICE = "hello", "ai-workflow"
 SCRIPTS = Path(__file__).resolve().parent / "peers"
 _CLI = "from ai_workflow.cli.main import main; main()"
 _UVICORN = ("uvicorn==0.54.0", "httptools==0.9.0")
 _MODEL = ("lightgbm==4.7.0", "numpy==2.4.6")
-# Under uvloop 0.22 and later its worker process dies, and no model is ever loaded (SeldonIO/MLServer#2286).
+# With uvloop 0.22 and later its worker process crashes before a model is loaded (SeldonIO/MLServer#2286).
 _MLSERVER = ("mlserver==1.7.1", "mlserver-lightgbm==1.7.1", *_UVICORN, "uvloop==0.21.0", *_MODEL)
 
 Row = Mapping[str, float]
-Wanted = list[tuple[Sequence[str | int], Any]]
+ExpectedValues = list[tuple[Sequence[str | int], Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One way to ask about a row: where, how, and what the answer must hold, given the probability of class 1."""
+class Endpoint:
+    """An endpoint: path, body for a row, and expected values for a probability of class 1."""
 
     path: str
     body: Callable[[Row], Any]
-    wanted: Callable[[float], Wanted]
+    expected: Callable[[float], ExpectedValues]
 
-    def requests(self, made: Made) -> list[Request]:
+    def requests(self, model: PublishedModel) -> list[Request]:
         """Return a request for each row."""
-        rows = [dict(zip(made.columns, row, strict=True)) for row in made.rows]
-        pairs = zip(rows, made.probabilities, strict=True)
-        return [Request(self.path, json.dumps(self.body(row)), self.wanted(value)) for row, value in pairs]
+        rows = [dict(zip(model.columns, row, strict=True)) for row in model.rows]
+        pairs = zip(rows, model.probabilities, strict=True)
+        return [Request(self.path, json.dumps(self.body(row)), self.expected(value)) for row, value in pairs]
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server; without requirements it runs in the environment of the project.
+    """A server; without requirements it runs in the environment of the project.
 
     Args:
-        name: what `--only` calls it.
-        script: the file in `peers/`, and what it is given beside model, port and folder; empty for the service itself.
-        ready: the path that answers 200 once the model is loaded.
-        questions: how the row is asked for, by the name in the report.
-        environment: the folder of its environment, which servers may share.
-        requirements: what is installed there.
-        peer: a model server, which the project compares itself with.
+        name: the name for `--only`.
+        script: the file in `peers/`, and its arguments besides model, port and folder; empty for the service itself.
+        ready: the path that returns 200 once the model is loaded.
+        endpoints: the endpoints to measure, by name in the report.
+        environment: the folder of its Python environment, which servers may share.
+        requirements: the packages of the environment.
+        peer: whether it is another model server.
     """
 
     name: str
     script: tuple[str, ...]
     ready: str
-    questions: Mapping[str, Question]
+    endpoints: Mapping[str, Endpoint]
     environment: str = ""
     requirements: tuple[str, ...] = field(default=())
     peer: bool = False
 
-    def command(self, made: Made, port: int, folder: Path) -> list[str]:
-        """Return what starts it, once it is installed.
+    def command(self, model: PublishedModel, port: int, folder: Path) -> list[str]:
+        """Install the server if necessary, and return the command that starts it.
 
         Raises:
-            Skipped: it cannot be installed.
+            PeerUnavailableError: it cannot be installed.
         """
         if not self.script:
-            where = ["--pipeline", str(made.pipeline), "--store", str(made.store), "--port", str(port)]
-            return [sys.executable, "-c", _CLI, "serve", *where]
+            options = ["--pipeline", str(model.pipeline), "--store", str(model.store), "--port", str(port)]
+            return [sys.executable, "-c", _CLI, "serve", *options]
         python = (
             str(peer_environment.python(self.environment, self.requirements)) if self.environment else sys.executable
         )
         script, *more = self.script
-        return [python, str(SCRIPTS / script), str(made.model), str(port), str(folder), *more]
+        return [python, str(SCRIPTS / script), str(model.model), str(port), str(folder), *more]
 
 
-def _listed(row: Row) -> Any:
+def _row_values(row: Row) -> Any:
     return {"rows": [list(row.values())]}
 
 
-def _named(row: Row) -> Any:
+def _mlflow_inputs(row: Row) -> Any:
+    return {"inputs": [list(row.values())]}
+
+
+def _row_columns(row: Row) -> Any:
     return {"rows": [dict(row)]}
 
 
 def _tensor(row: Row) -> Any:
-    """The Open Inference Protocol."""
+    """Return the row as a tensor of the Open Inference Protocol."""
     tensor = {"name": "features", "shape": [1, len(COLUMNS)], "datatype": "FP64", "data": list(row.values())}
     return {"inputs": [tensor]}
 
 
-def _decided(value: float) -> Wanted:
-    """Our answer is the class and its probability; a fallback would be no measurement of the model."""
+def _expected_prediction(value: float) -> ExpectedValues:
+    """Return the expected class and its probability, without a fallback."""
     row: Sequence[str | int] = ("predictions", 0)
-    told = [((*row, "prediction"), str(int(value > 0.5))), ((*row, "score"), max(value, 1 - value))]
-    return [*told, (("fallback",), False)]
+    values: ExpectedValues = [((*row, "prediction"), str(int(value > 0.5))), ((*row, "score"), max(value, 1 - value))]
+    return [*values, (("fallback",), False)]
 
 
-def _probable(value: float) -> Wanted:
-    """Our answer in the Open Inference Protocol: the class, its probability, those of all classes."""
-    told: Wanted = [(("outputs", 0, "data", 0), str(int(value > 0.5))), (("outputs", 2, "data", 1), value)]
-    return [*told, (("parameters", "fallback"), False)]
+def _expected_tensors(value: float) -> ExpectedValues:
+    """Return the expected tensors of the Open Inference Protocol, without a fallback."""
+    values: ExpectedValues = [(("outputs", 0, "data", 0), str(int(value > 0.5))), (("outputs", 2, "data", 1), value)]
+    return [*values, (("parameters", "fallback"), False)]
 
 
-def _at(*path: str | int) -> Callable[[float], Wanted]:
+def _value_at(*path: str | int) -> Callable[[float], ExpectedValues]:
     return lambda value: [(path, value)]
 
 
-_OIP = Question("/v2/models/trees/infer", _tensor, _at("outputs", 0, "data", 0))
-_SCORES = Question("/predict", _listed, _at("scores", 0))
+_OIP = Endpoint("/v2/models/trees/infer", _tensor, _value_at("outputs", 0, "data", 0))
+_SCORES = Endpoint("/predict", _row_values, _value_at("scores", 0))
 
 SERVERS = (
-    Server(HELLO, ("serve_hello.py",), "/", {HELLO: Question("/", _named, lambda _: [(("hello",), "world")])}),
+    Server(HELLO, ("serve_hello.py",), "/", {HELLO: Endpoint("/", _row_columns, lambda _: [(("hello",), "world")])}),
     Server(
-        OURS, (), "/v2/health/ready",
+        SERVICE, (), "/v2/health/ready",
         {
-            "ai-workflow /predict": Question("/predict", _named, _decided),
-            "ai-workflow /v2 infer": Question(f"/v2/models/{NAME}/infer", _tensor, _probable),
+            "ai-workflow /predict": Endpoint("/predict", _row_columns, _expected_prediction),
+            "ai-workflow /v2 infer": Endpoint(f"/v2/models/{NAME}/infer", _tensor, _expected_tensors),
         },
     ),
     Server("fastapi", ("serve_fastapi.py",), "/ready", {"FastAPI def": _SCORES}),
@@ -131,7 +135,7 @@ SERVERS = (
         "mlserver", _MLSERVER, peer=True,
     ),
     Server(
-        "bentoml", ("serve_bentoml.py",), "/readyz", {"BentoML async": Question("/predict", _listed, _at(0))},
+        "bentoml", ("serve_bentoml.py",), "/readyz", {"BentoML async": Endpoint("/predict", _row_values, _value_at(0))},
         "bentoml", ("bentoml==1.4.40", *_UVICORN, "uvloop==0.23.0", *_MODEL), peer=True,
     ),
     Server(
@@ -140,7 +144,7 @@ SERVERS = (
     ),
     Server(
         "mlflow", ("serve_mlflow.py",), "/ping",
-        {"mlflow serve": Question("/invocations", lambda row: {"inputs": _listed(row)["rows"]}, _at("predictions", 0))},
+        {"mlflow serve": Endpoint("/invocations", _mlflow_inputs, _value_at("predictions", 0))},
         "mlflow", ("mlflow==3.17.2", *_UVICORN, "uvloop==0.23.0", *_MODEL), peer=True,
     ),
 )  # fmt: skip

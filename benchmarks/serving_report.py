@@ -1,4 +1,4 @@
-"""The serving benchmark as text: what a request costs on each server, over that of `hello`, and the goals."""
+"""Report of the serving benchmark: the cost of a request on each server relative to `hello`, and the goals."""
 
 from __future__ import annotations
 
@@ -6,76 +6,76 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.http_load import Found
+from benchmarks.http_load import Measurement
 
-# The goals of the project: CPU over that of hello, CPU of the nearest model server over ours, and p99.
-MOST_HELLOS, LEAST_LESS, P99_HELLOS, P99_MS = 5.0, 4.0, 2.0, 2.0
+# The goals: CPU relative to hello, CPU of the nearest model server relative to the service, and p99.
+MAX_CPU_RATIO, MIN_PEER_RATIO, P99_RATIO, P99_MS = 5.0, 4.0, 2.0, 2.0
 ALONE, MANY = 1, 16
-# What one server did in each round, by the number of connections; by the name in the report.
-Cells = Mapping[str, Mapping[int, Sequence[Found]]]
+# The measurements of each round by server name and number of connections.
+Cells = Mapping[str, Mapping[int, Sequence[Measurement]]]
 _HEAD = ("CPU us c=1", "CPU us c=16", "x hello c=16", "QPS c=16", "p50/p99 ms c=1", "p50/p99 ms c=16")
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is promised, what was found, and whether that keeps it; None where it could not be measured."""
+    """A goal, the measured value, and whether the goal is met; None if it could not be measured."""
 
-    promise: str
-    found: str
+    description: str
+    measured: str
     met: bool | None
 
 
-def cpu(found: Found) -> float:
-    """Return the microseconds of CPU that the server took for a request."""
-    return 1e6 * found.cpu / found.answers
+def cpu(measurement: Measurement) -> float:
+    """Return the CPU time of the server for a request in microseconds."""
+    return 1e6 * measurement.cpu / measurement.answers
 
 
 def over(cells: Cells, name: str, other: str, connections: int = MANY) -> list[float]:
-    """Return how many times the CPU of another server one took for a request, round by round."""
+    """Return the ratio of CPU per request of a server to another one, for each round."""
     pairs = zip(cells[name][connections], cells[other][connections], strict=True)
-    return [cpu(one) / cpu(two) for one, two in pairs]
+    return [cpu(measurement) / cpu(reference) for measurement, reference in pairs]
 
 
-def goals(cells: Cells, hello: str, ours: Sequence[str], peers: Sequence[str]) -> list[Goal]:
-    """Return the goals of the project beside what was found, for each way to ask us.
+def goals(cells: Cells, hello: str, own: Sequence[str], peers: Sequence[str]) -> list[Goal]:
+    """Return the goals with the measured values, for each endpoint of the service.
 
     Args:
-        cells: what was measured.
-        hello: the yardstick's name.
-        ours: the names of our own service's ways to be asked; nothing, if it was not measured.
-        peers: the names of the model servers that were measured.
+        cells: the measurements.
+        hello: the name of the reference server.
+        own: the names of the service's endpoints; empty if it was not measured.
+        peers: the names of the other model servers.
     """
-    found = []
-    for name in ours:
-        times = median(over(cells, name, hello))
-        promise = f"{name}: CPU of a request at most {MOST_HELLOS:g} x hello"
-        found.append(Goal(promise, f"{times:.2f} x", times <= MOST_HELLOS))
-        found.append(_less(cells, name, peers))
-        most = P99_HELLOS * _median(cells, hello, MANY, _p99) + P99_MS
-        late = _median(cells, name, MANY, _p99)
-        promise = f"{name}: p99 at c={MANY} at most {P99_HELLOS:g} x hello's + {P99_MS:g} ms"
-        found.append(Goal(promise, f"{late:.2f} ms of {most:.2f} ms", late <= most))
-    return found
+    results = []
+    for name in own:
+        ratio = median(over(cells, name, hello))
+        description = f"{name}: CPU of a request at most {MAX_CPU_RATIO:g} x hello"
+        results.append(Goal(description, f"{ratio:.2f} x", ratio <= MAX_CPU_RATIO))
+        results.append(_peer_goal(cells, name, peers))
+        max_p99 = P99_RATIO * _median(cells, hello, MANY, _p99) + P99_MS
+        p99 = _median(cells, name, MANY, _p99)
+        description = f"{name}: p99 at c={MANY} at most {P99_RATIO:g} x hello's + {P99_MS:g} ms"
+        results.append(Goal(description, f"{p99:.2f} ms of {max_p99:.2f} ms", p99 <= max_p99))
+    return results
 
 
-def _less(cells: Cells, name: str, peers: Sequence[str]) -> Goal:
-    promise = f"{name}: at least {LEAST_LESS:g} x less CPU than the nearest model server"
+def _peer_goal(cells: Cells, name: str, peers: Sequence[str]) -> Goal:
+    description = f"{name}: at least {MIN_PEER_RATIO:g} x less CPU than the nearest model server"
     if not peers:
-        return Goal(promise, "no model server was measured", None)
+        return Goal(description, "no model server was measured", None)
     nearest = min(peers, key=lambda peer: _median(cells, peer, MANY, cpu))
-    times = median(over(cells, nearest, name))
-    return Goal(promise, f"{times:.2f} x less than {nearest}", times >= LEAST_LESS)
+    ratio = median(over(cells, nearest, name))
+    return Goal(description, f"{ratio:.2f} x less than {nearest}", ratio >= MIN_PEER_RATIO)
 
 
-def render(cells: Cells, hello: str, found: Sequence[Goal], skipped: Mapping[str, str], about: str) -> str:
-    """Return the table, what was skipped and why, and the goals."""
+def render(cells: Cells, hello: str, goals: Sequence[Goal], skipped: Mapping[str, str], about: str) -> str:
+    """Return the table, the skipped servers with their reasons, and the goals."""
     lines = [about, "median (min) over the rounds", "", _row("", _HEAD)]
     lines += [_row(name, _figures(cells, name, hello)) for name in cells]
     lines += ["", *(f"skipped {name}: {reason}" for name, reason in skipped.items())] if skipped else []
     lines.append("")
-    for goal in found:
+    for goal in goals:
         verdict = {True: "met", False: "missed", None: "unmeasured"}[goal.met]
-        lines.append(f"{verdict:<11}{goal.promise}: {goal.found}")
+        lines.append(f"{verdict:<11}{goal.description}: {goal.measured}")
     return "\n".join(lines)
 
 
@@ -95,12 +95,12 @@ def _both(values: Sequence[float], form: str) -> str:
     return f"{median(values):{form}} ({min(values):{form}})"
 
 
-def _p99(found: Found) -> float:
-    return found.p99_ms
+def _p99(measurement: Measurement) -> float:
+    return measurement.p99_ms
 
 
-def _median(cells: Cells, name: str, connections: int, what: Callable[[Found], float]) -> float:
-    return median(map(what, cells[name][connections]))
+def _median(cells: Cells, name: str, connections: int, metric: Callable[[Measurement], float]) -> float:
+    return median(map(metric, cells[name][connections]))
 
 
 def _row(name: str, values: Sequence[str]) -> str:

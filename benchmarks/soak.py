@@ -1,4 +1,4 @@
-"""A quiet night: a quarter of an hour of traffic, deploys, restarts and hot reloads; chat must hear nothing of it."""
+"""Soak test: traffic, deployments, restarts and hot reloads for 15 minutes must not send any chat message."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _CHANNEL = "slack"
 
 @dataclass
 class Heartbeat:
-    """Something outside that is called as long as alerts find their way; `calls` counts that."""
+    """A receiver of heartbeats, which arrive as long as alerts are delivered; `calls` has their times."""
 
     port: int = 0
     calls: list[float] = field(default_factory=list)
 
 
 def main(given: Sequence[str] = ()) -> None:
-    """Run, and say what chat heard.
+    """Run, and print the chat messages.
 
     Raises:
-        BenchmarkError: it heard something, or the heartbeat was not heard.
+        BenchmarkError: there were chat messages, or heartbeats are missing.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=MINUTES)
-    asked = parser.parse_args(given)
+    options = parser.parse_args(given)
     with tempfile.TemporaryDirectory(prefix="soak-") as name, _heartbeat() as heartbeat:
 
         def promises(*given: Any) -> dict[str, Any]:
@@ -53,16 +53,16 @@ def main(given: Sequence[str] = ()) -> None:
             return found
 
         with Stack(Path(name), (_CHANNEL,), promises, {"due/scoring": 1.0}).running() as stack:
-            done = _live(stack, asked.minutes * 60)
-            told = stack.vendors.texts(_CHANNEL)
-    print(f"{machine()}; {asked.minutes:g} minutes: {', '.join(f'{count} x {what}' for what, count in done.items())}")
-    print(f"heartbeats: {len(heartbeat.calls)}; messages in chat: {len(told)}")
-    if told or len(heartbeat.calls) < asked.minutes - 1:
-        raise BenchmarkError("\n".join(["chat was told, or the heartbeat was not heard:", *told]))
+            done = _live(stack, options.minutes * 60)
+            messages = stack.vendors.texts(_CHANNEL)
+    print(f"{machine()}; {options.minutes:g} minutes: {', '.join(f'{count} x {what}' for what, count in done.items())}")
+    print(f"heartbeats: {len(heartbeat.calls)}; messages in chat: {len(messages)}")
+    if messages or len(heartbeat.calls) < options.minutes - 1:
+        raise BenchmarkError("\n".join(["there were chat messages, or heartbeats are missing:", *messages]))
 
 
 def _live(stack: Stack, seconds: float) -> dict[str, int]:
-    """Let a service live under traffic, and return what was done to it how often."""
+    """Run a service under traffic, and return the number of operations by kind."""
     done: dict[str, int] = {}
     seeds = itertools.count(2)
     callers = actors.Callers(stack.service, stack.store)
@@ -100,24 +100,24 @@ def _restarted(process: Any, start: Callable[[], None]) -> None:
 
 @contextmanager
 def _heartbeat() -> Iterator[Heartbeat]:
-    heard = Heartbeat()
+    heartbeat = Heartbeat()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
-            heard.calls.append(time.monotonic())
+            heartbeat.calls.append(time.monotonic())
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    heard.port = server.server_address[1]
+    heartbeat.port = server.server_address[1]
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     try:
-        yield heard
+        yield heartbeat
     finally:
         server.shutdown()
         server.server_close()

@@ -1,1 +1,1 @@
-"""What is measured, promised and told: one file of promises, and all that is derived from it."""
+"""SLOs, alerts and dashboards of the project; `ai-workflow slo build` generates all configuration from them."""

@@ -42,7 +42,7 @@ def predictions(*keys: str) -> pd.DataFrame:
 
 
 def plain(found: label_join.JoinedLabels) -> list[tuple[str, ...]]:
-    rows = found.facts.sort_values("key")
+    rows = found.labeled.sort_values("key")
     return [tuple(map(str, row)) for row in rows[["key", "label", "time", "first"]].itertuples(index=False)]
 
 
@@ -62,7 +62,7 @@ def test_order_and_cut_change_nothing(rows: list[tuple[str, str, int]], chance: 
 @settings(max_examples=30)
 @given(told)
 def test_the_last_label_of_each_prediction_counts(rows: list[tuple[str, str, int]]) -> None:
-    found = label_join.join(labels(rows), predictions(*KEYS), NOW).facts.set_index("key")["label"].to_dict()
+    found = label_join.join(labels(rows), predictions(*KEYS), NOW).labeled.set_index("key")["label"].to_dict()
     last = {key: max((time, label) for name, label, time in rows if name == key)[1] for key in {row[0] for row in rows}}
     assert found == last
 

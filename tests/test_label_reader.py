@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ai_workflow.quality.label_reader import MISSING, UNKNOWN, UNREADABLE, LabelReader, Rejected
+from ai_workflow.quality.label_reader import MISSING, UNKNOWN, UNREADABLE, LabelReader, RejectedLabel
 
 
 def spec(classes: list[str] | None, declared: dict[str, Any] | None = None, **cells: Any) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def spec(classes: list[str] | None, declared: dict[str, Any] | None = None, **ce
 
 def read(reader: LabelReader, *labels: Any) -> list[str]:
     """Return the texts of labels, and the reasons of those that are rejected."""
-    return [one.reason if isinstance(one, Rejected) else one for one in reader.read(labels)]
+    return [one.reason if isinstance(one, RejectedLabel) else one for one in reader.read(labels)]
 
 
 STRIPPED = spec(["maybe", "no", "yes sir"], strip=True, missing=["?", "-1"])
@@ -47,7 +47,7 @@ def test_a_label_is_the_class_that_training_read(known: dict[str, Any], labels: 
 def test_the_classes_of_all_versions_are_known_and_the_newest_decides() -> None:
     reader = LabelReader([spec(["b", "c"], strip=True), spec(["a", " b"])], is_number=False)
     assert read(reader, "a", " b", "c", "d") == ["a", "b", "c", UNKNOWN]
-    assert reader.read(["d"]) == [Rejected(UNKNOWN, "'d' is none of the classes 'b', 'c', 'a', ' b'")]
+    assert reader.read(["d"]) == [RejectedLabel(UNKNOWN, "'d' is none of the classes 'b', 'c', 'a', ' b'")]
 
 
 def test_a_label_of_a_regression_is_a_finite_number_within_the_bounds_of_the_target() -> None:

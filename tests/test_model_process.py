@@ -14,7 +14,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from ai_workflow.inference.model_process import ModelFailed, ModelProcess
+from ai_workflow.inference.model_process import ModelFailedError, ModelProcess
 from ai_workflow.runtime import memory_pressure
 from tests import processes
 
@@ -69,13 +69,15 @@ def test_the_answers_are_those_of_the_model(model: bytes, rows: int) -> None:
 @pytest.mark.slow
 def test_a_model_that_crashes_while_it_loads_is_named(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     for damaged in (model[: len(model) // 2], b"not a model", b""):
-        with pytest.raises(ModelFailed, match=r"the process of model_v1.0 (ended with exit code|was killed by signal)"):
+        with pytest.raises(
+            ModelFailedError, match=r"the process of model_v1.0 (ended with exit code|was killed by signal)"
+        ):
             _process(damaged).__enter__()
     assert capfd.readouterr().err
 
 
 def test_an_unknown_family_is_refused(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ModelFailed, match="ended with exit code 1"), _process(model, kind="nonsense"):
+    with pytest.raises(ModelFailedError, match="ended with exit code 1"), _process(model, kind="nonsense"):
         pass
     assert "nonsense" in capfd.readouterr().err
 
@@ -85,7 +87,7 @@ def test_a_process_that_is_killed_is_said(model: bytes, rows: int) -> None:
     before = processes.children()
     with _process(model) as process:
         os.kill(_child(before), signal.SIGKILL)
-        with pytest.raises(ModelFailed, match=r"the process of model_v1.0 was killed by signal 9"):
+        with pytest.raises(ModelFailedError, match=r"the process of model_v1.0 was killed by signal 9"):
             process.predict(_x(rows))
 
 
@@ -98,7 +100,7 @@ def test_a_process_that_hangs_is_given_up_in_time(model: bytes, rows: int) -> No
         process._timeout = 0.3
         start = time.monotonic()
         with pytest.raises(
-            ModelFailed, match=r"model_v1.0 did not answer: it made no progress for 0.3 s \(model.timeout: 0.3\)"
+            ModelFailedError, match=r"model_v1.0 did not answer: it made no progress for 0.3 s \(model.timeout: 0.3\)"
         ):
             process.predict(_x(rows))
         assert time.monotonic() - start < 20
@@ -106,7 +108,7 @@ def test_a_process_that_hangs_is_given_up_in_time(model: bytes, rows: int) -> No
 
 def test_a_model_that_takes_too_long_to_load_is_given_up(model: bytes) -> None:
     with (
-        pytest.raises(ModelFailed, match=r"did not load: it .* \(model.timeout: 0.01\)"),
+        pytest.raises(ModelFailedError, match=r"did not load: it .* \(model.timeout: 0.01\)"),
         _process(model, timeout=0.01),
     ):
         pass
@@ -118,14 +120,14 @@ def test_answers_that_are_not_finite_are_refused(model: bytes) -> None:
         for line in model.decode().splitlines()
     ]
     head = [line for line in lines if not line.startswith("tree_sizes=")]
-    with _process("\n".join(head).encode()) as process, pytest.raises(ModelFailed, match="not finite"):
+    with _process("\n".join(head).encode()) as process, pytest.raises(ModelFailedError, match="not finite"):
         process.predict(_x(4))
 
 
 def test_a_wrong_number_of_columns_is_an_error_and_not_an_answer(
     model: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with _process(model) as process, pytest.raises(ModelFailed, match="ended with exit code 1"):
+    with _process(model) as process, pytest.raises(ModelFailedError, match="ended with exit code 1"):
         process.predict(np.zeros((2, 7), dtype=np.float32))
     said = capfd.readouterr().err
     assert re.search(r"(?m)^[A-Z]\w+: .*\b7\b", said), "one line with what the library says"
@@ -167,6 +169,6 @@ def test_a_process_without_memory_for_few_rows_is_a_memory_error_with_a_remedy(
     def starved(*_: object) -> bytes:
         raise memory_pressure.OutOfMemoryError("model_v1.0: memory ran out", "Train a smaller model")
 
-    monkeypatch.setattr(process, "_ask", starved)
+    monkeypatch.setattr(process, "_request", starved)
     with pytest.raises(MemoryError, match=r"model_v1.0: memory ran out\. Train a smaller model"):
         process.predict(_x(300))

@@ -1,4 +1,4 @@
-"""The alerts that are not burn rates, as a table; `slo.yaml` gives them their numbers."""
+"""Table of all alerts except burn-rate alerts; `slo.yaml` sets their parameters."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ TABLE = (*SERVICE, *MODEL, *QUALITY, *PIPELINES, *STORE, *WATCHERS)
 
 
 def find(name: str) -> Alert | None:
-    """Return the alert of this name."""
+    """Return the alert of this name, or None."""
     return next((alert for alert in TABLE if alert.name == name), None)

@@ -1,4 +1,4 @@
-"""Alerts that name the model version at fault, also where another version or the default response answers for it."""
+"""Alerts about a model version that fails, including failures hidden by the fallback."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from collections.abc import Mapping
 
 from ai_workflow.slo import root_cause
 from ai_workflow.slo.alert import (  # fmt: skip
-    BEFORE,
-    END,
+    BASELINE_FACTOR,
+    FOREVER,
     OVER,
     Alert,
+    AlertParameters,
     Counter,
-    Numbers,
+    RuleTest,
     Series,
-    Trial,
-    changed,
-    crossing,
+    boundary_cases,
+    case_labels,
+    constant,
     fires_after,
-    fixed,
-    grown,
-    labels,
-    near,
+    rate_change,
+    seconds_until_exceeded,
+    step_change,
 )
-from ai_workflow.slo.trials_format import Recent
+from ai_workflow.slo.label_lookup import LatestSeries
 
 _TRACE = "inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version}"
 _FELL_BACK_TRACE = (
     'inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version,kind=~"fallback|default"}'
 )
 _AT_FAULT, _BUSY = "at_fault", "busy_"
-_BEARS = {"job": "inference", "pipeline": "credit"}
+_LABELS = {"job": "inference", "pipeline": "credit"}
 
 
-def _fallback(n: Numbers) -> Trial:
-    """A version at fault and an overload, each in pipelines of its own."""
-    window, step = n.seconds("window"), max(1, n.seconds("window") // 12)
+def _fallback(params: AlertParameters) -> RuleTest:
+    """Return a test with a version at fault and with an overload, in separate pipelines."""
+    window, step = params.seconds("window"), max(1, params.seconds("window") // 12)
     onset = 2 * window
 
     def series(case: str, reason: str, ratio: float, least: float) -> Series:
@@ -42,90 +42,92 @@ def _fallback(n: Numbers) -> Trial:
         where = f'job="inference",pipeline="{case}"'
         name = f"inference_requests_total{{{where},status="
         return {
-            f'inference_fallback_total{{{where},model_version="{_AT_FAULT}",reason="{reason}"}}': grown(
+            f'inference_fallback_total{{{where},model_version="{_AT_FAULT}",reason="{reason}"}}': rate_change(
                 onset, 0, rate * ratio
             ),
-            f'{name}"fallback"}}': grown(onset, 0, rate * ratio / 2),
-            f'{name}"default"}}': grown(onset, 0, rate * ratio / 2),
-            f'{name}"success"}}': grown(onset, BEFORE * rate, rate * (1 - ratio)),
+            f'{name}"fallback"}}': rate_change(onset, 0, rate * ratio / 2),
+            f'{name}"default"}}': rate_change(onset, 0, rate * ratio / 2),
+            f'{name}"success"}}': rate_change(onset, BASELINE_FACTOR * rate, rate * (1 - ratio)),
         }
 
-    limits = near({"ratio": n["ratio"], "least": n["least"]})
+    limits = boundary_cases({"ratio": params["ratio"], "least": params["least"]})
     at_fault_cases = {case: series(case, "timeout", **at) for case, at in limits.items()}
     overloads = {f"{_BUSY}{case}": series(f"{_BUSY}{case}", "busy", **at) for case, at in limits.items()}
-    checks = fires_after(onset + crossing(window), n, step, n["ratio"] * OVER, until=onset + window)
-    return Trial(
+    checks = fires_after(
+        onset + seconds_until_exceeded(window), params, step, params["ratio"] * OVER, until=onset + window
+    )
+    return RuleTest(
         step,
         {**at_fault_cases, **overloads},
-        _of_fallback,
+        _fallback_labels,
         tuple(
             (at, {f"{kind}{case}": value for kind in ("", _BUSY) for case, value in on.items()}) for at, on in checks
         ),
     )
 
 
-def _of_fallback(case: str) -> Mapping[str, str]:
-    """Return the labels of a case: an overload names no version."""
-    found = {"job": "inference", "pipeline": case}
-    return found if case.startswith(_BUSY) else {**found, "model_version": _AT_FAULT}
+def _fallback_labels(case: str) -> Mapping[str, str]:
+    """Return the labels of a case, without a version for an overload."""
+    service = {"job": "inference", "pipeline": case}
+    return service if case.startswith(_BUSY) else {**service, "model_version": _AT_FAULT}
 
 
-def _failing(n: Numbers) -> Trial:
-    window, step = n.seconds("window"), max(1, n.seconds("window") // 12)
+def _failing(params: AlertParameters) -> RuleTest:
+    window, step = params.seconds("window"), max(1, params.seconds("window") // 12)
     onset = 2 * window
 
     def series(case: str, ratio: float, least: float) -> Series:
         rate = least / ratio / window
         name = f'inference_total{{job="inference",pipeline="credit",model_version="{case}",status='
         return {
-            f'{name}"timeout"}}': grown(onset, 0, rate * ratio / 2),
-            f'{name}"error"}}': grown(onset, 0, rate * ratio / 2),
-            f'{name}"success"}}': grown(onset, BEFORE * rate, rate * (1 - ratio)),
+            f'{name}"timeout"}}': rate_change(onset, 0, rate * ratio / 2),
+            f'{name}"error"}}': rate_change(onset, 0, rate * ratio / 2),
+            f'{name}"success"}}': rate_change(onset, BASELINE_FACTOR * rate, rate * (1 - ratio)),
         }
 
-    limits = near({"ratio": n["ratio"], "least": n["least"]})
-    return Trial(
+    limits = boundary_cases({"ratio": params["ratio"], "least": params["least"]})
+    return RuleTest(
         step,
         {case: series(case, **at) for case, at in limits.items()},
-        labels("model_version", **_BEARS),
-        fires_after(onset + crossing(window), n, step, n["ratio"] * OVER, until=onset + window),
+        case_labels("model_version", **_LABELS),
+        fires_after(onset + seconds_until_exceeded(window), params, step, params["ratio"] * OVER, until=onset + window),
     )
 
 
-def _restarting(n: Numbers) -> Trial:
-    """Crashes and hangs count together, at a steady pace."""
-    window, step = n.seconds("window"), max(1, n.seconds("window") // 30)
+def _restarting(params: AlertParameters) -> RuleTest:
+    """Return a test with crashes and hangs at a constant rate, which are added."""
+    window, step = params.seconds("window"), max(1, params.seconds("window") // 30)
     onset = 2 * window
 
     def series(case: str, least: float) -> Series:
         where = f'job="inference",pipeline="credit",model_version="{case}"'
-        each = least / 2 / window
+        rate = least / 2 / window
         return {
-            f'model_worker_restarts_total{{{where},reason="{reason}"}}': Counter(((onset, 0), (END, each)))
+            f'model_worker_restarts_total{{{where},reason="{reason}"}}': Counter(((onset, 0), (FOREVER, rate)))
             for reason in ("crashed", "hung")
         }
 
-    cases = near({"least": n["least"]})
-    return Trial(
+    cases = boundary_cases({"least": params["least"]})
+    return RuleTest(
         step,
         {case: series(case, **at) for case, at in cases.items()},
-        labels("model_version", **_BEARS),
-        fires_after(onset + window / OVER, n, step, n["least"] * OVER, until=onset + window),
+        case_labels("model_version", **_LABELS),
+        fires_after(onset + window / OVER, params, step, params["least"] * OVER, until=onset + window),
     )
 
 
-def _breaker(n: Numbers) -> Trial:
-    window, step = n.seconds("window"), max(1, n.seconds("window") // 20)
+def _breaker(params: AlertParameters) -> RuleTest:
+    window, step = params.seconds("window"), max(1, params.seconds("window") // 20)
     onset = 2 * window
     name = 'model_breaker_state{{job="inference",instance="a",pipeline="credit",model_version="{}"}}'
-    return Trial(
+    return RuleTest(
         step,
         {
-            "fires": {name.format("fires"): changed(onset, 0, 1)},
-            "closed": {name.format("closed"): fixed(0)},
+            "fires": {name.format("fires"): step_change(onset, 0, 1)},
+            "closed": {name.format("closed"): constant(0)},
         },
-        labels("model_version", **_BEARS),
-        fires_after(onset + window, n, step, 1),
+        case_labels("model_version", **_LABELS),
+        fires_after(onset + window, params, step, 1),
     )
 
 
@@ -134,26 +136,26 @@ MODEL = (
         name="ModelBreakerOpen",
         kind="model",
         expr="max by (job, pipeline, model_version) (min_over_time(model_breaker_state[<window>])) > 0",
-        summary="{{ $labels.model_version }} of {{ $labels.pipeline }} gets no requests: its circuit breaker is open",
-        description="It failed several requests in a row, and no probe has succeeded for <window>.",
+        summary="{{ $labels.model_version }} of {{ $labels.pipeline }} receives no requests: its breaker is open",
+        description="The version failed several requests in a row, and no probe has succeeded for <window>.",
         unit="state",
         objective="0",
         dashboard="overview",
-        finds={"trace_id": Recent(_TRACE, "<window>", "<scrape>")},
-        trial=_breaker,
+        lookups={"trace_id": LatestSeries(_TRACE, "<window>", "<scrape>")},
+        rule_test=_breaker,
     ),
     Alert(
         name="ModelProcessRestarting",
         kind="model",
         expr="sum by (job, pipeline, model_version) (increase(model_worker_restarts_total[<window>])) >= <least>",
-        summary="The process of {{ $labels.model_version }} of {{ $labels.pipeline }} ended "
+        summary="The process of {{ $labels.model_version }} of {{ $labels.pipeline }} restarted "
         '{{ $value | printf "%.0f" }} times within <window>',
-        description="It crashes or hangs again after each restart. At least <least> times within <window>.",
+        description="The process crashes or hangs after each restart, at least <least> times within <window>.",
         unit="restarts",
         objective="<least>",
         dashboard="overview",
-        finds={"trace_id": Recent(_TRACE, "<window>", "<scrape>")},
-        trial=_restarting,
+        lookups={"trace_id": LatestSeries(_TRACE, "<window>", "<scrape>")},
+        rule_test=_restarting,
     ),
     Alert(
         name="ModelFailureRatioHigh",
@@ -165,21 +167,21 @@ sum by (job, pipeline, model_version) (rate(inference_total[<window>]))
 > <ratio>
 and
 sum by (job, pipeline, model_version) (increase(inference_total{status=~"error|timeout"}[<window>])) > <least>""",
-        summary="{{ $labels.model_version }} of {{ $labels.pipeline }} does not answer "
+        summary="{{ $labels.model_version }} of {{ $labels.pipeline }} fails "
         "{{ $value | humanizePercentage }} of its requests",
-        description="Timeouts, crashes and wrong output over <window>, more than <least>. Requests that its full queue "
-        "rejects do not count.",
+        description="More than <least> timeouts, crashes and invalid outputs over <window>. Requests rejected by a "
+        "full queue do not count.",
         unit="ratio",
         objective="<ratio>",
         dashboard="overview",
-        finds={"trace_id": Recent(_TRACE, "<window>", "<scrape>")},
-        trial=_failing,
+        lookups={"trace_id": LatestSeries(_TRACE, "<window>", "<scrape>")},
+        rule_test=_failing,
     ),
     Alert(
         name="InferenceFallbackRatioHigh",
         kind="model",
-        # The version at fault is a label, so that another version at fault is another alert, sent without delay. Where
-        # no version has enough fallbacks of its own, the alert is about the pipeline.
+        # The version at fault is a label, so that a fault of another version is a new alert, sent without delay. If no
+        # version has enough fallbacks, the alert is about the pipeline.
         expr=f"""\
 sum by (job, pipeline, model_version) (rate(inference_fallback_total{{{root_cause.OWN}}}[<window>]))
 / on (job, pipeline) group_left
@@ -196,12 +198,12 @@ and
 sum by (job, pipeline) (increase(inference_requests_total{{status=~"fallback|default"}}[<window>])) > <least>""",
         summary="{{ $value | humanizePercentage }} of the requests to {{ $labels.pipeline }} fall back to another "
         "version or to the default response",
-        description="Over <window>, more than <least>. The label `model_version` is the version that does not answer; "
-        "without it, the service is overloaded.",
+        description="More than <least> requests over <window>. The label `model_version` is the version that fails. "
+        "Without this label, the service is overloaded.",
         unit="ratio",
         objective="<ratio>",
         dashboard="overview",
-        finds={"trace_id": Recent(_FELL_BACK_TRACE, "<window>", "<scrape>")},
-        trial=_fallback,
+        lookups={"trace_id": LatestSeries(_FELL_BACK_TRACE, "<window>", "<scrape>")},
+        rule_test=_fallback,
     ),
 )

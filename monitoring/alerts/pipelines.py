@@ -1,123 +1,129 @@
-"""Alerts about what runs on a schedule: freshness, failures, checkpoints."""
+"""Alerts about scheduled pipelines: freshness, failures, checkpoints."""
 
 from __future__ import annotations
 
 import math
 
 from ai_workflow.slo.alert import (  # fmt: skip
-    END,
+    FOREVER,
     Alert,
+    AlertParameters,
     Counter,
     Gauge,
-    Numbers,
+    RuleTest,
     Series,
-    Trial,
-    changed,
-    fixed,
-    labels,
+    case_labels,
+    constant,
     overdue,
-    stopped,
+    step_change,
+    stopped_clock,
 )
 
-# The series of the run that an alert is about.
+# Series with the trace and the stage of the run that an alert is about.
 _BEGUN = 'pipeline_run_info{run="last_started",pipeline=$pipeline,flow=$flow}'
 _ENDED = 'pipeline_run_info{run="last_ended",pipeline=$pipeline,flow=$flow}'
 _TRAINED = _ENDED.replace("$flow", '"training"')
 _TRAINING = _BEGUN.replace("$flow", '"training"')
-_EVERY = 3600  # the interval that trials expect, in seconds
+_INTERVAL = 3600  # expected interval in rule tests, in seconds
 
 
-def _fresh(metric: str, more: str, bears: dict[str, str], n: Numbers) -> Trial:
-    step = max(1, n.hold // 10)
-    onset, told, every = overdue(3600, n["times"] * _EVERY, n, step)
+def _fresh(metric: str, more: str, more_labels: dict[str, str], params: AlertParameters) -> RuleTest:
+    step = max(1, params.for_seconds // 10)
+    onset, fires_at, every = overdue(3600, params["times"] * _INTERVAL, params, step)
 
     def series(case: str, last: Counter) -> Series:
         where = f'job="exporter",pipeline="{case}"'
         return {
             f"{metric}{{{where},{more}}}": last,
-            f'pipeline_expected_interval_seconds{{{where},flow="scoring"}}': fixed(_EVERY),
+            f'pipeline_expected_interval_seconds{{{where},flow="scoring"}}': constant(_INTERVAL),
         }
 
-    return Trial(
+    return RuleTest(
         step,
-        {"fires": series("fires", stopped(onset)), "fresh": series("fresh", stopped(END))},
-        labels("pipeline", **bears),
-        ((told - every, {}), (told + every, {"fires": (told + every - onset) / _EVERY})),
+        {"fires": series("fires", stopped_clock(onset)), "fresh": series("fresh", stopped_clock(FOREVER))},
+        case_labels("pipeline", **more_labels),
+        ((fires_at - every, {}), (fires_at + every, {"fires": (fires_at + every - onset) / _INTERVAL})),
         every,
     )
 
 
-def _stalled(n: Numbers) -> Trial:
-    return _fresh("pipeline_last_success_timestamp_seconds", 'flow="scoring"', {"flow": "scoring"}, n)
+def _stalled(params: AlertParameters) -> RuleTest:
+    return _fresh("pipeline_last_success_timestamp_seconds", 'flow="scoring"', {"flow": "scoring"}, params)
 
 
-def _stage_stalled(n: Numbers) -> Trial:
-    return _fresh("pipeline_stage_last_success_timestamp_seconds", 'stage="trainer"', {"stage": "trainer"}, n)
+def _stage_stalled(params: AlertParameters) -> RuleTest:
+    return _fresh("pipeline_stage_last_success_timestamp_seconds", 'stage="trainer"', {"stage": "trainer"}, params)
 
 
-def _never(n: Numbers) -> Trial:
-    step = max(1, n.hold // 20)
+def _never(params: AlertParameters) -> RuleTest:
+    step = max(1, params.for_seconds // 20)
     name = 'pipeline_last_{}_timestamp_seconds{{job="exporter",pipeline="{}",flow="scoring"}}'
-    return Trial(
+    return RuleTest(
         step,
         {
-            "fires": {name.format("start", "fires"): fixed(0)},
-            "succeeds": {name.format("start", "succeeds"): fixed(0), name.format("success", "succeeds"): fixed(0)},
+            "fires": {name.format("start", "fires"): constant(0)},
+            "succeeds": {
+                name.format("start", "succeeds"): constant(0),
+                name.format("success", "succeeds"): constant(0),
+            },
         },
-        labels("pipeline", flow="scoring"),
-        ((n.hold - step, {}), (n.hold + step, {"fires": n.hold // step * step + step})),
+        case_labels("pipeline", flow="scoring"),
+        (
+            (params.for_seconds - step, {}),
+            (params.for_seconds + step, {"fires": params.for_seconds // step * step + step}),
+        ),
     )
 
 
-def _failed(n: Numbers, prefix: str, flow: str = "") -> Trial:
-    """A failed run is told for a while only: afterwards it is no news."""
-    step = max(1, n.seconds("within") // 100)
-    onset, gone = 10 * step, 10 * step + n.seconds("within")
+def _failed(params: AlertParameters, prefix: str, flow: str = "") -> RuleTest:
+    """Return a test in which the alert fires for a limited time after a failed run."""
+    step = max(1, params.seconds("within") // 100)
+    onset, gone = 10 * step, 10 * step + params.seconds("within")
 
     def series(case: str, failed: float, flow: str = flow) -> Series:
         where = f'{{job="exporter",pipeline="{case}"' + (f',flow="{flow}"}}' if flow else "}")
         return {
-            f"{prefix}_last_run_failed{where}": changed(onset, 0, failed),
-            f"{prefix}_last_end_timestamp_seconds{where}": changed(onset, 0, onset),
+            f"{prefix}_last_run_failed{where}": step_change(onset, 0, failed),
+            f"{prefix}_last_end_timestamp_seconds{where}": step_change(onset, 0, onset),
         }
 
     cases = {"fires": series("fires", 1), "succeeds": series("succeeds", 0)}
     if flow:
         cases["other"] = series("other", 1, "training")
-    at = onset + math.ceil(n.hold / step) * step
-    over = gone + math.ceil(n.keep / step) * step + 2 * step
-    return Trial(
+    at = onset + math.ceil(params.for_seconds / step) * step
+    over = gone + math.ceil(params.keep_firing_seconds / step) * step + 2 * step
+    return RuleTest(
         step,
         cases,
-        labels("pipeline", **({"flow": flow} if flow else {})),
+        case_labels("pipeline", **({"flow": flow} if flow else {})),
         ((at - step, {}), (at, {"fires": 1}), (gone - step, {"fires": 1}), (over, {})),
     )
 
 
-def _checkpoint(n: Numbers) -> Trial:
-    step = max(1, n.hold // 10)
-    onset, told, every = overdue(2 * n.seconds("age"), n.seconds("age"), n, step)
+def _checkpoint(params: AlertParameters) -> RuleTest:
+    step = max(1, params.for_seconds // 10)
+    onset, fires_at, every = overdue(2 * params.seconds("age"), params.seconds("age"), params, step)
 
     def series(case: str, saved: Counter | None, started: Counter | Gauge, active: float = 1) -> Series:
         where = f'job="exporter",pipeline="{case}"'
         saves = {f"training_last_checkpoint_timestamp_seconds{{{where}}}": saved} if saved else {}
         return saves | {
-            f"training_run_active{{{where}}}": fixed(active),
+            f"training_run_active{{{where}}}": constant(active),
             f'pipeline_last_start_timestamp_seconds{{{where},flow="training"}}': started,
         }
 
-    late = told + every - onset
-    return Trial(
+    late = fires_at + every - onset
+    return RuleTest(
         step,
         {
-            "fires": series("fires", stopped(onset), fixed(0)),
-            "none_saved": series("none_saved", None, stopped(onset)),
-            "saves": series("saves", stopped(END), fixed(0)),
-            "idle": series("idle", stopped(onset), fixed(0), active=0),
-            "begun": series("begun", stopped(onset), stopped(END)),
+            "fires": series("fires", stopped_clock(onset), constant(0)),
+            "none_saved": series("none_saved", None, stopped_clock(onset)),
+            "saves": series("saves", stopped_clock(FOREVER), constant(0)),
+            "idle": series("idle", stopped_clock(onset), constant(0), active=0),
+            "begun": series("begun", stopped_clock(onset), stopped_clock(FOREVER)),
         },
-        labels("pipeline"),
-        ((told - every, {}), (told + every, {"fires": late, "none_saved": late})),
+        case_labels("pipeline"),
+        ((fires_at - every, {}), (fires_at + every, {"fires": late, "none_saved": late})),
         every,
     )
 
@@ -133,12 +139,12 @@ PIPELINES = (
 max by (pipeline, flow) (pipeline_expected_interval_seconds)
 > <times>""",
         summary='{{ $labels.flow }} of {{ $labels.pipeline }} is overdue: {{ $value | printf "%.3g" }} intervals',
-        description="It is due once in each interval, and <times> of them are allowed.",
+        description="The flow must succeed within <times> intervals.",
         unit="intervals",
         objective="<times>",
         dashboard="pipelines",
-        finds={"trace_id": _BEGUN, "stage": _BEGUN},
-        trial=_stalled,
+        lookups={"trace_id": _BEGUN, "stage": _BEGUN},
+        rule_test=_stalled,
     ),
     Alert(
         name="PipelineStageStalled",
@@ -150,12 +156,12 @@ max by (pipeline, flow) (pipeline_expected_interval_seconds)
 max by (pipeline) (pipeline_expected_interval_seconds)
 > <times>""",
         summary='{{ $labels.stage }} of {{ $labels.pipeline }} is overdue: {{ $value | printf "%.3g" }} intervals',
-        description="Of the longest interval of the pipeline's flows, <times> are allowed.",
+        description="The stage must succeed within <times> times the longest interval of the flows of the pipeline.",
         unit="intervals",
         objective="<times>",
         dashboard="pipelines",
-        finds={"trace_id": 'pipeline_run_info{run="last_ended",pipeline=$pipeline,stage=$stage}'},
-        trial=_stage_stalled,
+        lookups={"trace_id": 'pipeline_run_info{run="last_ended",pipeline=$pipeline,stage=$stage}'},
+        rule_test=_stage_stalled,
     ),
     Alert(
         name="PipelineNeverSucceeded",
@@ -165,13 +171,13 @@ max by (pipeline) (pipeline_expected_interval_seconds)
 time() - max by (pipeline, flow) (pipeline_last_start_timestamp_seconds)
 unless
 max by (pipeline, flow) (pipeline_last_success_timestamp_seconds)""",
-        summary="{{ $labels.flow }} of {{ $labels.pipeline }} has been started, and has never succeeded",
-        description="The last start was {{ $value | humanizeDuration }} ago.",
+        summary="{{ $labels.flow }} of {{ $labels.pipeline }} has never succeeded",
+        description="The last run started {{ $value | humanizeDuration }} ago.",
         unit="seconds",
         objective="0",
         dashboard="pipelines",
-        finds={"trace_id": _BEGUN, "stage": _BEGUN},
-        trial=_never,
+        lookups={"trace_id": _BEGUN, "stage": _BEGUN},
+        rule_test=_never,
     ),
     Alert(
         name="PipelineRunFailed",
@@ -180,13 +186,13 @@ max by (pipeline, flow) (pipeline_last_success_timestamp_seconds)""",
 max by (pipeline, flow) (pipeline_last_run_failed{flow!="training"}) == 1
 and
 time() - max by (pipeline, flow) (pipeline_last_end_timestamp_seconds) < <within.seconds>""",
-        summary="The last run of {{ $labels.flow }} of {{ $labels.pipeline }} has failed",
-        description="It is told for <within> after its end, or until a run succeeds.",
+        summary="The last run of {{ $labels.flow }} of {{ $labels.pipeline }} failed",
+        description="The alert fires for <within> after the end of the run, or until a run succeeds.",
         unit="failed",
         objective="0",
         dashboard="pipelines",
-        finds={"trace_id": _ENDED, "stage": _ENDED},
-        trial=lambda n: _failed(n, "pipeline", "scoring"),
+        lookups={"trace_id": _ENDED, "stage": _ENDED},
+        rule_test=lambda params: _failed(params, "pipeline", "scoring"),
     ),
     Alert(
         name="TrainingRunFailed",
@@ -195,13 +201,14 @@ time() - max by (pipeline, flow) (pipeline_last_end_timestamp_seconds) < <within
 max by (pipeline) (training_last_run_failed) == 1
 and
 time() - max by (pipeline) (training_last_end_timestamp_seconds) < <within.seconds>""",
-        summary="The last training of {{ $labels.pipeline }} has failed",
-        description="No new version comes of it. It is told for <within> after its end, or until a training succeeds.",
+        summary="The last training of {{ $labels.pipeline }} failed",
+        description="No new version was published. It fires for <within> after the end of the training, or until "
+        "a training succeeds.",
         unit="failed",
         objective="0",
         dashboard="pipelines",
-        finds={"trace_id": _TRAINED, "stage": _TRAINED},
-        trial=lambda n: _failed(n, "training"),
+        lookups={"trace_id": _TRAINED, "stage": _TRAINED},
+        rule_test=lambda params: _failed(params, "training"),
     ),
     Alert(
         name="CheckpointStale",
@@ -216,12 +223,12 @@ and
 time() - max by (pipeline) (pipeline_last_start_timestamp_seconds{flow="training"}) > <age.seconds>
 and
 max by (pipeline) (training_run_active) == 1""",
-        summary="The training of {{ $labels.pipeline }} has saved nothing for {{ $value | humanizeDuration }}",
-        description="It runs, but makes no progress; what was done since would be lost with it.",
+        summary="The training of {{ $labels.pipeline }} has no new checkpoint for {{ $value | humanizeDuration }}",
+        description="The training is running without new checkpoints. If it is killed, this progress is lost.",
         unit="seconds",
         objective="<age.seconds>",
         dashboard="pipelines",
-        finds={"trace_id": _TRAINING, "stage": _TRAINING},
-        trial=_checkpoint,
+        lookups={"trace_id": _TRAINING, "stage": _TRAINING},
+        rule_test=_checkpoint,
     ),
 )

@@ -1,66 +1,69 @@
-"""Alerts about the disk that the model store lies on."""
+"""Alerts about the disk of the model store."""
 
 from __future__ import annotations
 
 from ai_workflow.slo.alert import (  # fmt: skip
-    END,
+    FOREVER,
     OVER,
     UNDER,
     Alert,
+    AlertParameters,
     Counter,
-    Numbers,
+    RuleTest,
     Series,
-    Trial,
-    changed,
-    evaluated,
+    boundary_cases,
+    case_labels,
+    constant,
     fires_after,
-    fixed,
-    labels,
-    near,
+    next_evaluation,
+    step_change,
 )
 
 
-def _low(n: Numbers) -> Trial:
-    step = max(1, n.hold // 10)
+def _low(params: AlertParameters) -> RuleTest:
+    step = max(1, params.for_seconds // 10)
     onset = 10 * step
     name = 'model_store_available_bytes{{job="exporter",instance="{}"}}'
-    limits = near({"bytes": n["bytes"]}, below=("bytes",))
-    return Trial(
+    limits = boundary_cases({"bytes": params["bytes"]}, below=("bytes",))
+    return RuleTest(
         step,
-        {case: {name.format(case): changed(onset, 10 * n["bytes"], at["bytes"])} for case, at in limits.items()},
-        labels("instance", job="exporter"),
-        fires_after(onset, n, step, n["bytes"] * UNDER),
+        {
+            case: {name.format(case): step_change(onset, 10 * params["bytes"], at["bytes"])}
+            for case, at in limits.items()
+        },
+        case_labels("instance", job="exporter"),
+        fires_after(onset, params, step, params["bytes"] * UNDER),
     )
 
 
-def _fills(n: Numbers) -> Trial:
-    """Steady growth fills the disk in just so much time; a burst fills none, but looks so for as long as the window."""
-    window, room = n.seconds("window"), 1e9
-    step = max(1, n.seconds("window") // 60)
+def _fills(params: AlertParameters) -> RuleTest:
+    """Return a test with steady growth that fills the disk just in time, and with a burst that fires for the window."""
+    window, free_bytes = params.seconds("window"), 1e9
+    step = max(1, params.seconds("window") // 60)
     onset, every = 2 * window, 2 * step
-    steady = Counter(((onset, 0), (END, -room / (n.seconds("ahead") + window))), room)
-    burst = Counter(((onset, 0), (window / 12, -6 * room / window), (END, 0)), room)
-    at = evaluated(onset + window, every) + evaluated(n.hold, every)
-    left = room * (1 - (at + every - onset) / (n.seconds("ahead") + window))
+    steady = Counter(((onset, 0), (FOREVER, -free_bytes / (params.seconds("ahead") + window))), free_bytes)
+    burst = Counter(((onset, 0), (window / 12, -6 * free_bytes / window), (FOREVER, 0)), free_bytes)
+    at = next_evaluation(onset + window, every) + next_evaluation(params.for_seconds, every)
+    left = free_bytes * (1 - (at + every - onset) / (params.seconds("ahead") + window))
 
     def series(case: str, available: Counter, share: float, left: float = left) -> Series:
         where = f'{{job="exporter",instance="{case}"}}'
         taken = left * (1 - share) / share
-        return {f"model_store_available_bytes{where}": available, f"model_store_bytes{where}": fixed(taken)}
+        return {f"model_store_available_bytes{where}": available, f"model_store_bytes{where}": constant(taken)}
 
-    return Trial(
+    return RuleTest(
         step,
         {
-            "fires": series("fires", steady, n["share"] * UNDER),
-            "no_share": series("no_share", steady, n["share"] * OVER),
-            "burst": series("burst", burst, n["share"] * UNDER, room / 2),
-            "steady": series("steady", Counter(((END, 0),), room), n["share"] * UNDER),
+            "fires": series("fires", steady, params["share"] * UNDER),
+            "no_share": series("no_share", steady, params["share"] * OVER),
+            "burst": series("burst", burst, params["share"] * UNDER, free_bytes / 2),
+            "steady": series("steady", Counter(((FOREVER, 0),), free_bytes), params["share"] * UNDER),
         },
-        labels("instance", job="exporter"),
+        case_labels("instance", job="exporter"),
         (
-            (onset + 0.7 * window, {"burst": n["share"] * UNDER}),
+            (onset + 0.7 * window, {"burst": params["share"] * UNDER}),
             (at - every, {}),
-            (at + every, {"fires": n["share"] * UNDER}),
+            (at + every, {"fires": params["share"] * UNDER}),
         ),
         every,
     )
@@ -72,12 +75,12 @@ STORE = (
         group="pipelines",
         kind="disk",
         expr="model_store_available_bytes < <bytes>",
-        summary="The model store has room for {{ $value | humanize1024 }}B only",
-        description="Trainings, checkpoints and the prediction log are about to fail for want of room.",
+        summary="The disk of the model store has only {{ $value | humanize1024 }}B of free space",
+        description="Trainings, checkpoints and the prediction log will fail when the disk is full.",
         unit="bytes",
         objective="<bytes>",
         dashboard="pipelines",
-        trial=_low,
+        rule_test=_low,
     ),
     Alert(
         name="ModelStoreDiskWillFill",
@@ -88,10 +91,10 @@ model_store_available_bytes / (model_store_available_bytes + model_store_bytes) 
 and
 predict_linear(model_store_available_bytes[<window>], <ahead.seconds>) < 0""",
         summary="The disk of the model store will be full within <ahead>",
-        description="At the pace of the last <window>; {{ $value | humanizePercentage }} of it is free.",
+        description="Extrapolated from the last <window>. {{ $value | humanizePercentage }} of the disk is free.",
         unit="ratio",
         objective="<share>",
         dashboard="pipelines",
-        trial=_fills,
+        rule_test=_fills,
     ),
 )

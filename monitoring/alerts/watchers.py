@@ -1,4 +1,4 @@
-"""Alerts about what watches: the exporter, the relay, Alertmanager, Prometheus itself."""
+"""Alerts about the monitoring stack: exporter, relay, Alertmanager, Prometheus."""
 
 from __future__ import annotations
 
@@ -8,77 +8,79 @@ from ai_workflow.slo.alert import (
     OVER,
     UNDER,
     Alert,
+    AlertParameters,
     Counter,
-    Numbers,
-    Trial,
-    changed,
+    RuleTest,
+    case_labels,
+    constant,
     fires_after,
-    fixed,
-    labels,
-    stopped,
+    step_change,
+    stopped_clock,
 )
 
 
-def down(n: Numbers, job: str) -> Trial:
-    """Return a trial of `up` in which one instance goes, and one stays."""
-    step = max(1, n.hold // 12)
+def down(params: AlertParameters, job: str) -> RuleTest:
+    """Return a test of `up` in which one of two instances goes down."""
+    step = max(1, params.for_seconds // 12)
     onset = 5 * step
-    return Trial(
+    return RuleTest(
         step,
         {
-            "fires": {f'up{{job="{job}",instance="fires"}}': changed(onset, 1, 0)},
-            "lives": {f'up{{job="{job}",instance="lives"}}': fixed(1)},
+            "fires": {f'up{{job="{job}",instance="fires"}}': step_change(onset, 1, 0)},
+            "lives": {f'up{{job="{job}",instance="lives"}}': constant(1)},
         },
-        labels("instance", job=job),
-        fires_after(onset, n, step, 0),
+        case_labels("instance", job=job),
+        fires_after(onset, params, step, 0),
     )
 
 
-def _stale(n: Numbers) -> Trial:
-    step = max(1, n.hold // 12)
-    onset, age = 10 * step, n.seconds("age")
+def _stale(params: AlertParameters) -> RuleTest:
+    step = max(1, params.for_seconds // 12)
+    onset, age = 10 * step, params.seconds("age")
     name = 'exporter_last_collect_timestamp_seconds{{job="exporter",instance="{}"}}'
-    late = (onset + age + n.hold + 4 * step) // step * step
-    return Trial(
+    late = (onset + age + params.for_seconds + 4 * step) // step * step
+    return RuleTest(
         step,
-        {"fires": {name.format("fires"): stopped(onset)}, "fresh": {name.format("fresh"): stopped(10**9)}},
-        labels("instance", job="exporter"),
-        (*fires_after(onset + age, n, step, None)[:2], (late, {"fires": late - onset})),
+        {"fires": {name.format("fires"): stopped_clock(onset)}, "fresh": {name.format("fresh"): stopped_clock(10**9)}},
+        case_labels("instance", job="exporter"),
+        (*fires_after(onset + age, params, step, None)[:2], (late, {"fires": late - onset})),
     )
 
 
-def counted(n: Numbers, series: str, key: str, bears: Mapping[str, str], limit: float = 0, unit: int = 1) -> Trial:
-    """Return a trial of a counter of failures that begin, last, and end.
+def counted(
+    params: AlertParameters, series: str, key: str, more_labels: Mapping[str, str], limit: float = 0, unit: int = 1
+) -> RuleTest:
+    """Return a test of a failure counter that grows for a limited time.
 
-    The alert ends when no failure is left in the window.
+    The alert resolves when the window has no failures.
     """
-    window, step = n.seconds("window"), max(1, min(300, n.seconds("window")) // 20)
-    onset, ended = 2 * window, 4 * window + n.hold
+    window, step = params.seconds("window"), max(1, min(300, params.seconds("window")) // 20)
+    onset, ended = 2 * window, 4 * window + params.for_seconds
 
     def failing(failures: float) -> Counter:
         return Counter(((onset, 0), (ended - onset, failures / window), (10**9, 0)))
 
     rate = max(5 * limit, 10)
-    begins = onset + window * limit / rate + n.hold
+    begins = onset + window * limit / rate + params.for_seconds
     ends = ended + window * (1 - limit / rate)
     cases = {"fires": rate, "few": limit * UNDER} | ({"enough": limit * OVER} if limit else {})
-    told = {case: failures / unit for case, failures in cases.items() if case != "few"}
-    return Trial(
+    expected_values = {case: failures / unit for case, failures in cases.items() if case != "few"}
+    return RuleTest(
         step,
         {case: {series.format(case): failing(failures)} for case, failures in cases.items()},
-        labels(key, **bears),
+        case_labels(key, **more_labels),
         (
             (begins - 2 * step, {}),
             (begins + 3 * step, {"fires": None}),
-            (ended - step, told),
+            (ended - step, expected_values),
             (ends - 3 * step, {"fires": None}),
             (ends + 2 * step, {}),
         ),
     )
 
 
-def _always(n: Numbers) -> Trial:
-    return Trial(15, {}, lambda _: {}, ((0, {"fires": 1}), (60, {"fires": 1})))
+def _always(params: AlertParameters) -> RuleTest:
+    return RuleTest(15, {}, lambda _: {}, ((0, {"fires": 1}), (60, {"fires": 1})))
 
 
 WATCHERS = (
@@ -86,35 +88,35 @@ WATCHERS = (
         name="MonitoringTargetDown",
         group="watchers",
         expr='up{job=~"exporter|relay|alertmanager"} == 0',
-        summary="{{ $labels.job }} at {{ $labels.instance }} does not answer",
-        description="What it measures or delivers is missing; alerts that stand on it cannot fire.",
+        summary="{{ $labels.job }} at {{ $labels.instance }} does not respond",
+        description="Its metrics or notifications are missing. Alerts that depend on them cannot fire.",
         unit="up",
         objective="1",
         dashboard="overview",
-        trial=lambda n: down(n, "exporter"),
+        rule_test=lambda params: down(params, "exporter"),
     ),
     Alert(
         name="ExporterStale",
         group="watchers",
         expr="time() - exporter_last_collect_timestamp_seconds > <age.seconds>",
-        summary="The exporter has looked at the store {{ $value | humanizeDuration }} ago for the last time",
-        description="It answers, but what it says of pipelines and models is old.",
+        summary="The last collection of the exporter was {{ $value | humanizeDuration }} ago",
+        description="The exporter responds, but its metrics of pipelines and models are outdated.",
         unit="seconds",
         objective="<age.seconds>",
         dashboard="pipelines",
-        trial=_stale,
+        rule_test=_stale,
     ),
     Alert(
         name="ExporterSourceFailing",
         group="watchers",
         expr="sum by (job, source) (increase(exporter_source_failures_total[<window>])) > 0",
         summary="The exporter cannot read {{ $labels.source }}",
-        description="What it says of it is missing or old; its log has the reason.",
+        description="The metrics of this source are missing or outdated. The log of the exporter has the reason.",
         unit="failures",
         objective="0",
         dashboard="pipelines",
-        trial=lambda n: counted(
-            n, 'exporter_source_failures_total{{job="exporter",source="{}"}}', "source", {"job": "exporter"}
+        rule_test=lambda params: counted(
+            params, 'exporter_source_failures_total{{job="exporter",source="{}"}}', "source", {"job": "exporter"}
         ),
     ),
     Alert(
@@ -122,12 +124,16 @@ WATCHERS = (
         group="watchers",
         expr='sum by (channel) (increase(alert_delivery_total{result=~"failed|refused"}[<window>])) > <failures>',
         summary="Alerts do not reach {{ $labels.channel }}",
-        description="More than <failures> deliveries failed within <window>; the relay's log has the reason.",
+        description="More than <failures> deliveries failed within <window>. The log of the relay has the reason.",
         unit="failures",
         objective="<failures>",
         dashboard="overview",
-        trial=lambda n: counted(
-            n, 'alert_delivery_total{{job="relay",result="refused",channel="{}"}}', "channel", {}, n["failures"]
+        rule_test=lambda params: counted(
+            params,
+            'alert_delivery_total{{job="relay",result="refused",channel="{}"}}',
+            "channel",
+            {},
+            params["failures"],
         ),
     ),
     Alert(
@@ -135,27 +141,29 @@ WATCHERS = (
         group="watchers",
         expr='sum by (source) (increase(alert_webhook_total{result="no_channel"}[<window>])) > 0',
         summary="Alerts from {{ $labels.source }} reach no chat channel",
-        description="No channel of `chat` takes their severity, so only Prometheus and Alertmanager show them.",
+        description="No channel of `chat` accepts their severity, so only Prometheus and Alertmanager show them.",
         unit="webhooks",
         objective="0",
         dashboard="overview",
-        trial=lambda n: counted(n, 'alert_webhook_total{{job="relay",result="no_channel",source="{}"}}', "source", {}),
+        rule_test=lambda params: counted(
+            params, 'alert_webhook_total{{job="relay",result="no_channel",source="{}"}}', "source", {}
+        ),
     ),
     Alert(
         name="AlertmanagerNotificationsFailing",
         group="watchers",
         expr="sum by (job, integration) (rate(alertmanager_notifications_failed_total[<window>])) > 0",
-        summary="Alertmanager cannot deliver by {{ $labels.integration }}",
-        description="The relay does not answer, or answers that no channel took the message.",
+        summary="Alertmanager cannot deliver notifications by {{ $labels.integration }}",
+        description="The relay does not respond, or responds that no channel received the message.",
         unit="per second",
         objective="0",
         dashboard="overview",
-        trial=lambda n: counted(
-            n,
+        rule_test=lambda params: counted(
+            params,
             'alertmanager_notifications_failed_total{{job="alertmanager",integration="{}"}}',
             "integration",
             {"job": "alertmanager"},
-            unit=n.seconds("window"),
+            unit=params.seconds("window"),
         ),
     ),
     Alert(
@@ -167,8 +175,8 @@ WATCHERS = (
         unit="failures",
         objective="0",
         dashboard="overview",
-        trial=lambda n: counted(
-            n,
+        rule_test=lambda params: counted(
+            params,
             'prometheus_rule_evaluation_failures_total{{job="prometheus",rule_group="{}"}}',
             "rule_group",
             {"job": "prometheus"},
@@ -178,11 +186,11 @@ WATCHERS = (
         name="Watchdog",
         group="watchers",
         expr="vector(1)",
-        summary="Alerts are on their way: this one always fires",
-        description="Where it is not heard, Prometheus, Alertmanager or the way from them is broken.",
+        summary="Watchdog: this alert always fires",
+        description="If it does not arrive, Prometheus, Alertmanager or the delivery is broken.",
         unit="",
         objective="1",
         dashboard="overview",
-        trial=_always,
+        rule_test=_always,
     ),
 )

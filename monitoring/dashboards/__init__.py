@@ -1,4 +1,4 @@
-"""The four dashboards, by their uid."""
+"""Grafana dashboards of the project, by their uid."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from monitoring.dashboards.panels import Board, render
 
 
 def build(spec: Spec) -> dict[str, dict[str, Any]]:
-    """Return Grafana's JSON of each dashboard by its uid."""
+    """Return the Grafana JSON of each dashboard by its uid."""
     return {UIDS[name]: render(board, UIDS[name]) for name, board in boards(spec).items()}
 
 
 def boards(spec: Spec) -> dict[str, Board]:
-    """Return the dashboards as tables, by the name that alerts call them."""
+    """Return the dashboard definitions by the name that alerts use."""
     links = (
         *((title, f"/d/{UIDS[name]}") for name, title in _TITLES.items()),
         ("Runbooks", spec.places["runbooks"]),
@@ -25,4 +25,4 @@ def boards(spec: Spec) -> dict[str, Board]:
 
 
 _MODULES = {"overview": overview, "slo": slo, "quality": quality, "pipelines": pipelines}
-_TITLES = {"overview": "Overview", "slo": "Promises", "quality": "Models", "pipelines": "Pipelines"}
+_TITLES = {"overview": "Overview", "slo": "SLOs", "quality": "Models", "pipelines": "Pipelines"}

@@ -1,4 +1,4 @@
-"""A dashboard as a table of panels, and Grafana's JSON made of it."""
+"""Dashboard definitions, and their Grafana JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An expression and what its series are called; `{{label}}` is a label of the series."""
+    """A PromQL expression, and the legend of its series; `{{label}}` is a label of the series."""
 
     expr: str
     legend: str
@@ -38,11 +38,14 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What is shown, in which unit (Grafana's name of it), on how much of the 24 columns.
+    """A panel of a dashboard.
 
     Attributes:
-        limits: values at which a line is drawn, or the colour changes from green to red.
-        join: the label by which the queries of a table become its columns.
+        unit: name of the unit in Grafana.
+        width: number of the 24 columns.
+        limits: values with a threshold line, or at which the color changes from green to red.
+        low_is_bad: whether values below the limits are red.
+        join: label by which the queries of a table are joined as columns.
     """
 
     title: str
@@ -62,11 +65,11 @@ Row = tuple[str, tuple[Panel, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A choice at the top of a dashboard, of the values that a label of a metric has.
+    """A dashboard variable with the values of a label of a metric.
 
     Attributes:
-        many: several may be chosen, or all.
-        everywhere: no series lacks the label; where some do, they are shown when all are chosen.
+        many: whether several values or all may be selected.
+        everywhere: whether every series has the label. Otherwise "All" includes series without it.
     """
 
     name: str
@@ -78,7 +81,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A dashboard: rows of panels under their titles; `events` are drawn as marks over all graphs."""
+    """A dashboard with rows of panels; `events` are annotations in all graphs."""
 
     title: str
     description: str
@@ -88,74 +91,78 @@ class Board:
     links: Sequence[tuple[str, str]] = field(default=())
 
 
-def limits(spec: Spec, alert: str, number: str) -> tuple[float, ...]:
-    """Return at which value an alert fires, to draw it; nothing where the alert is not set."""
+def limits(spec: Spec, alert: str, parameter: str) -> tuple[float, ...]:
+    """Return the threshold of an alert, to draw it; empty if the alert is not set."""
     entry = spec.entry(alert)
     if entry is None:
         return ()
-    text = entry.numbers[number]
+    text = entry.parameters[parameter]
     return (float(durations.seconds(text)) if durations.PATTERN.fullmatch(text) else float(text),)
 
 
 def render(board: Board, uid: str) -> dict[str, Any]:
-    """Return Grafana's JSON of a dashboard; nothing in it changes from one build to the next."""
+    """Return the Grafana JSON of a dashboard, deterministically."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the classic JSON, which files are read as
-        made = build.Dashboard(board.title)
-    made = made.uid(uid).description(board.description).tags(["ai-workflow"]).readonly().timezone("browser")
-    made = made.time("now-6h", "now").refresh("30s").tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
-    made = made.with_variable(build.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the classic JSON, the format of provisioned files
+        builder = build.Dashboard(board.title)
+    builder = builder.uid(uid).description(board.description).tags(["ai-workflow"]).readonly().timezone("browser")
+    builder = builder.time("now-6h", "now").refresh("30s").tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
+    builder = builder.with_variable(build.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     for variable in board.variables:
-        made = made.with_variable(_variable(variable))
+        builder = builder.with_variable(_variable(variable))
     for event in board.events:
-        made = made.annotation(_event(event))
+        builder = builder.annotation(_event(event))
     for title, url in board.links:
-        made = made.link(_link(title, url))
-    number = 0
+        builder = builder.link(_link(title, url))
+    panel_id = 0
     for heading, panels in board.rows:
-        number += 1
-        made = made.with_row(build.Row(heading).id(number))
+        panel_id += 1
+        builder = builder.with_row(build.Row(heading).id(panel_id))
         for panel in panels:
-            number += 1
-            made = made.with_panel(_panel(panel, number))
-    found: dict[str, Any] = json.loads(JSONEncoder().encode(made.build()))
-    return _without_placement(found)
+            panel_id += 1
+            builder = builder.with_panel(_panel(panel, panel_id))
+    content: dict[str, Any] = json.loads(JSONEncoder().encode(builder.build()))
+    return _without_placement(content)
 
 
 def _variable(variable: Variable) -> build.QueryVariable:
-    made = build.QueryVariable(variable.name).label(variable.label).datasource(SOURCE)
-    made = made.query(f"label_values({variable.metric}, {variable.name})").sort(dashboard.VariableSort.ALPHABETICAL_ASC)
-    made = made.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    builder = build.QueryVariable(variable.name).label(variable.label).datasource(SOURCE)
+    builder = builder.query(f"label_values({variable.metric}, {variable.name})").sort(
+        dashboard.VariableSort.ALPHABETICAL_ASC
+    )
+    builder = builder.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
     if variable.many:
         everything = dashboard.VariableOption(selected=True, text="All", value="$__all")
-        made = made.multi(True).include_all(True).all_value(".+" if variable.everywhere else ".*").current(everything)
-    return made
+        builder = (
+            builder.multi(True).include_all(True).all_value(".+" if variable.everywhere else ".*").current(everything)
+        )
+    return builder
 
 
 def _event(event: Query) -> build.AnnotationQuery:
-    made = build.AnnotationQuery().name(event.legend).datasource(SOURCE).enable(True).icon_color("blue")
-    return made.expr(event.expr).use_value_for_time(True).title_format("{{model_version}}").tag_keys("model_version")
+    builder = build.AnnotationQuery().name(event.legend).datasource(SOURCE).enable(True).icon_color("blue")
+    return builder.expr(event.expr).use_value_for_time(True).title_format("{{model_version}}").tag_keys("model_version")
 
 
 def _link(title: str, url: str) -> build.DashboardLink:
-    made = build.DashboardLink(title).type(dashboard.DashboardLinkType.LINK).url(url).icon("external link")
-    return made.keep_time(True).include_vars(False).target_blank(False)
+    builder = build.DashboardLink(title).type(dashboard.DashboardLinkType.LINK).url(url).icon("external link")
+    return builder.keep_time(True).include_vars(False).target_blank(False)
 
 
-def _panel(panel: Panel, number: int) -> Any:
-    made: Any = KINDS[panel.kind]()
-    made = made.id(number).title(panel.title).description(panel.description).unit(panel.unit)
-    made = made.span(panel.width).height(panel.height).datasource(SOURCE).thresholds(_steps(panel))
+def _panel(panel: Panel, panel_id: int) -> Any:
+    builder: Any = KINDS[panel.kind]()
+    builder = builder.id(panel_id).title(panel.title).description(panel.description).unit(panel.unit)
+    builder = builder.span(panel.width).height(panel.height).datasource(SOURCE).thresholds(_steps(panel))
     for index, query in enumerate(panel.queries):
-        made = made.with_target(_target(panel, query, chr(ord("A") + index)))
-    return _LOOKS[panel.kind](made, panel)
+        builder = builder.with_target(_target(panel, query, chr(ord("A") + index)))
+    return _STYLES[panel.kind](builder, panel)
 
 
 def _target(panel: Panel, query: Query, name: str) -> prometheus.Dataquery:
-    made = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(name).datasource(SOURCE)
+    builder = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(name).datasource(SOURCE)
     if panel.kind == "table":
-        return made.instant().format(PromQueryFormat.TABLE)
-    return made.instant() if panel.kind == "stat" else made.range().exemplar("_bucket" in query.expr)
+        return builder.instant().format(PromQueryFormat.TABLE)
+    return builder.instant() if panel.kind == "stat" else builder.range().exemplar("_bucket" in query.expr)
 
 
 def _steps(panel: Panel) -> build.ThresholdsConfig:
@@ -165,21 +172,21 @@ def _steps(panel: Panel) -> build.ThresholdsConfig:
     return build.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def _stat(made: Any, panel: Panel) -> Any:
-    return made.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"])).no_value("no data")
+def _stat(builder: Any, panel: Panel) -> Any:
+    return builder.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"])).no_value("no data")
 
 
-def _graph(made: Any, panel: Panel) -> Any:
+def _graph(builder: Any, panel: Panel) -> Any:
     legend = common_builders.VizLegendOptions().show_legend(True).placement(common.LegendPlacement.BOTTOM)
     tooltip = common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI)
-    made = made.legend(legend.display_mode(common.LegendDisplayMode.LIST)).tooltip(tooltip).fill_opacity(8)
+    builder = builder.legend(legend.display_mode(common.LegendDisplayMode.LIST)).tooltip(tooltip).fill_opacity(8)
     if not panel.limits:
-        return made
+        return builder
     lines = common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
-    return made.thresholds_style(lines)
+    return builder.thresholds_style(lines)
 
 
-def _table(made: Any, panel: Panel) -> Any:
+def _table(builder: Any, panel: Panel) -> Any:
     joined = dashboard.DataTransformerConfig(id_val="joinByField", options={"byField": panel.join, "mode": "outer"})
     shown = {panel.join: panel.join} | {
         f"Value #{chr(ord('A') + index)}": query.legend for index, query in enumerate(panel.queries)
@@ -187,19 +194,19 @@ def _table(made: Any, panel: Panel) -> Any:
     renamed = dashboard.DataTransformerConfig(
         id_val="organize", options={"renameByName": shown, "includeByName": dict.fromkeys(shown, True)}
     )
-    return made.with_transformation(joined).with_transformation(renamed)
+    return builder.with_transformation(joined).with_transformation(renamed)
 
 
-def _states(made: Any, panel: Panel) -> Any:
+def _states(builder: Any, panel: Panel) -> Any:
     color = build.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS)
-    return made.color_scheme(color).legend(common_builders.VizLegendOptions().show_legend(False))
+    return builder.color_scheme(color).legend(common_builders.VizLegendOptions().show_legend(False))
 
 
-_LOOKS = {"stat": _stat, "graph": _graph, "table": _table, "states": _states}
+_STYLES = {"stat": _stat, "graph": _graph, "table": _table, "states": _states}
 
 
-def _without_placement(found: dict[str, Any]) -> dict[str, Any]:
-    """Links and marks belong into the bar at the top; the SDK would hide them in a menu."""
-    for item in (*found.get("links", []), *found.get("annotations", {}).get("list", [])):
+def _without_placement(content: dict[str, Any]) -> dict[str, Any]:
+    """Remove `placement`, with which the SDK would hide links and annotations in a menu."""
+    for item in (*content.get("links", []), *content.get("annotations", {}).get("list", [])):
         item.pop("placement", None)
-    return found
+    return content

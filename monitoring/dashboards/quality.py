@@ -1,4 +1,4 @@
-"""What predictions are worth: accuracy by version with its certainty, labels, drift."""
+"""The dashboard of models: accuracy with confidence bounds, labels, drift."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ai_workflow.slo.spec import Spec
 from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable, limits
 
 _WHICH = '{pipeline=~"$pipeline",model_version=~"$model_version"}'
-_ONE = "{{pipeline}} {{model_version}}"
+_LEGEND = "{{pipeline}} {{model_version}}"
 
 
 def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
@@ -27,7 +27,7 @@ def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
 
 
 def _each(metric: str, column: str) -> Query:
-    """A column of the table; versions of two pipelines have the same names."""
+    """Return a column of the table, keyed by pipeline and version."""
     each = f"max by (pipeline, model_version) ({metric}{_WHICH})"
     return Query(f'label_join({each}, "version", " ", "pipeline", "model_version")', column)
 
@@ -35,12 +35,12 @@ def _each(metric: str, column: str) -> Query:
 def _accuracy(spec: Spec) -> Row:
     objective = tuple(float(slo.objective / 100) for slo in spec.slos if slo.kind == "accuracy" and slo.objective)
     return "Accuracy", (
-        Panel("Accuracy", "Of the predictions in the window whose label is known, with the 95 % bounds.",
+        Panel("Accuracy", "Accuracy of the labeled predictions in the window, with the 95 % bounds.",
               "graph", "percentunit", 16,
-              (Query(f"model_accuracy_current{_WHICH}", _ONE),
-               Query(f"model_accuracy_lower{_WHICH}", f"{_ONE} at least"),
-               Query(f"model_accuracy_upper{_WHICH}", f"{_ONE} at most")), objective, True),
-        Panel("Versions", "Accuracy of each version, and by how many labels.", "table", "short", 8,
+              (Query(f"model_accuracy_current{_WHICH}", _LEGEND),
+               Query(f"model_accuracy_lower{_WHICH}", f"{_LEGEND} at least"),
+               Query(f"model_accuracy_upper{_WHICH}", f"{_LEGEND} at most")), objective, True),
+        Panel("Versions", "Accuracy of each version, and its number of labels.", "table", "short", 8,
               (_each("model_accuracy_current", "accuracy"), _each("model_accuracy_lower", "at least"),
                _each("model_accuracy_upper", "at most"), _each("model_labeled_predictions_window", "labels")),
               join="version"),
@@ -49,13 +49,13 @@ def _accuracy(spec: Spec) -> Row:
 
 def _labels(spec: Spec) -> Row:
     return "Labels", (
-        Panel("Labels in the window", "How many predictions the accuracy stands on.", "graph", "short", 8,
-              (Query(f"model_labeled_predictions_window{_WHICH}", _ONE),)),
-        Panel("Since the last label", "Where it grows, labels have stopped.", "graph", "s", 8,
-              (Query(f"time() - model_last_label_timestamp_seconds{_WHICH}", _ONE),),
+        Panel("Labels in the window", "Number of labeled predictions for the accuracy.", "graph", "short", 8,
+              (Query(f"model_labeled_predictions_window{_WHICH}", _LEGEND),)),
+        Panel("Since the last label", "Age of the last label.", "graph", "s", 8,
+              (Query(f"time() - model_last_label_timestamp_seconds{_WHICH}", _LEGEND),),
               limits(spec, "ModelLabelsStale", "age")),
         Panel("Label delay", "Time from a prediction to its label.", "graph", "s", 8,
-              (Query(f"model_label_delay_seconds{_WHICH}", f"{_ONE} q{{{{quantile}}}}"),)),
+              (Query(f"model_label_delay_seconds{_WHICH}", f"{_LEGEND} q{{{{quantile}}}}"),)),
     )  # fmt: skip
 
 
@@ -64,8 +64,9 @@ def _unseen(spec: Spec) -> Panel:
     each = f"sum by (job, pipeline, model_version, column) (rate(inference_unseen_category_total{which}))"
     rows = "sum by (job, pipeline, model_version) (rate(inference_rows_total[$__rate_interval]))"
     return Panel(
-        "Unseen categories", "Share of the values of a column that training never saw.", "graph", "percentunit", 24,
-        (Query(f"{each} / on (job, pipeline, model_version) group_left {rows}", f"{_ONE} {{{{column}}}}"),),
+        "Unseen categories", "Share of the values of a column that are not in the training data.",
+        "graph", "percentunit", 24,
+        (Query(f"{each} / on (job, pipeline, model_version) group_left {rows}", f"{_LEGEND} {{{{column}}}}"),),
         limits(spec, "InferenceUnseenCategories", "ratio"),
     )  # fmt: skip
 
@@ -73,12 +74,12 @@ def _unseen(spec: Spec) -> Panel:
 def _drift(spec: Spec) -> Row:
     psi = limits(spec, "FeatureDriftHigh", "psi")
     return "Drift", (
-        Panel("Features", "Population stability index of those that moved most.", "graph", "none", 12,
-              (Query(f"feature_drift_psi{_WHICH}", f"{_ONE} {{{{feature}}}}"),), psi),
-        Panel("Predictions", "Population stability index of the answers, and what chance explains of it.",
+        Panel("Features", "Population stability index of the features with the largest drift.", "graph", "none", 12,
+              (Query(f"feature_drift_psi{_WHICH}", f"{_LEGEND} {{{{feature}}}}"),), psi),
+        Panel("Predictions", "Population stability index of the predictions, and its significance threshold.",
               "graph", "none", 12,
-              (Query(f"prediction_drift_psi{_WHICH}", _ONE),
-               Query(f"drift_threshold_psi{_WHICH}", f"{_ONE} by chance")), psi),
+              (Query(f"prediction_drift_psi{_WHICH}", _LEGEND),
+               Query(f"drift_threshold_psi{_WHICH}", f"{_LEGEND} threshold")), psi),
         _unseen(spec),
     )  # fmt: skip
 
@@ -88,7 +89,7 @@ def _service(_: Spec) -> Row:
         Panel("Breakers", "0 closed, 1 open, 2 half-open.", "states", "none", 12,
               (Query(f"max by (job, pipeline, model_version) (model_breaker_state{_WHICH})",
                      "{{job}} {{pipeline}} {{model_version}}"),), (1,)),
-        Panel("Restarts", "Model processes that ended, within each interval.", "graph", "short", 12,
+        Panel("Restarts", "Restarts of model processes within each interval.", "graph", "short", 12,
               (Query("sum by (job, pipeline, model_version, reason) "
                      f"(increase(model_worker_restarts_total{_WHICH}[$__rate_interval]))",
                      "{{job}} {{pipeline}} {{model_version}} {{reason}}"),)),

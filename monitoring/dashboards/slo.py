@@ -1,4 +1,4 @@
-"""One promise in detail: what was measured against what was promised, and how fast its budget goes."""
+"""The dashboard of one SLO: measured values, objective, error budget and burn rates."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from ai_workflow.slo.spec import Spec
 from monitoring.dashboards.panels import Board, Panel, Query, Row, Variable
 
 _WHICH = '{slo="$slo",pipeline=~"$pipeline"}'
-_ONE = "{{of}}"
+_LEGEND = "{{of}}"
 
 
 def board(spec: Spec, links: Sequence[tuple[str, str]]) -> Board:
     """Return the dashboard that burn-rate alerts link to."""
     return Board(
-        title="AI workflow: promises",
-        description="One promise: objective, error budget, burn rates, alerts.",
+        title="AI workflow: SLOs",
+        description="One SLO: objective, error budget, burn rates, alerts.",
         variables=(
-            Variable("slo", "Promise", "slo:objective:ratio", many=False),
+            Variable("slo", "SLO", "slo:objective:ratio", many=False),
             Variable("pipeline", "Pipeline", 'slo:sli_error:ratio_rate5m{slo="$slo"}', everywhere=False),
         ),
         links=links,
-        rows=(_now(spec), _in_time(spec)),
+        rows=(_now(spec), _history(spec)),
     )
 
 
 def _each(expr: str, more: str = "") -> Query:
-    """Return a query whose series are named by job and pipeline; some SLOs are not about a job."""
-    return Query(f'label_join({expr}, "of", " ", "job", "pipeline")', f"{_ONE}{more}")
+    """Return a query with job and pipeline as legend; some SLOs have no job."""
+    return Query(f'label_join({expr}, "of", " ", "job", "pipeline")', f"{_LEGEND}{more}")
 
 
 def _alerts() -> Query:
-    """What tells alerts of a promise apart, as one name: few have all of these labels, and a legend has no choice."""
+    """Return a query of firing alerts with their labels joined to one legend, because few alerts have all labels."""
     labels = ("alertname", "window", "job", "pipeline", "model_version")
     firing = f'max by ({", ".join(labels)}) (ALERTS{{alertstate="firing",slo="$slo"}})'
     names = ", ".join(f'"{label}"' for label in labels)
@@ -42,35 +42,35 @@ def _alerts() -> Query:
 
 def _now(spec: Spec) -> Row:
     return "Now", (
-        Panel("Objective", "The share of events that has to be good.", "stat", "percentunit", 6,
+        Panel("Objective", "Required share of good events.", "stat", "percentunit", 6,
               (Query('slo:objective:ratio{slo="$slo"}', "{{slo}}"),), height=4),
-        Panel("Kept", f"The share of events over {spec.period} that was good.", "stat", "percentunit", 6,
+        Panel("Measured", f"Share of good events over {spec.period}.", "stat", "percentunit", 6,
               (_each(f"1 - slo:sli_error:ratio_period{_WHICH}"),), height=4),
-        Panel("Budget left", f"Share of the budget of {spec.period}.", "stat", "percentunit", 6,
+        Panel("Budget left", f"Remaining share of the budget of {spec.period}.", "stat", "percentunit", 6,
               (_each(f"slo:error_budget_remaining:ratio{_WHICH}"),), (0,), True, height=4),
-        Panel("Bad events", f"Events over {spec.period} that were bad.", "stat", "short", 6,
+        Panel("Bad events", f"Number of bad events over {spec.period}.", "stat", "short", 6,
               (_each(f"slo:sli_bad:increase_period{_WHICH}"),), height=4),
     )  # fmt: skip
 
 
-def _in_time(spec: Spec) -> Row:
+def _history(spec: Spec) -> Row:
     factors = sorted({float(window.factor(spec.period)) for slo in spec.slos for window in slo.windows})
     lengths = sorted({length for slo in spec.slos if slo.windows for length in windows(slo)}, key=seconds)
     budget = '/ on (slo) group_left () slo:error_budget:ratio{slo="$slo"}'
-    return "In time", (
-        Panel("Measured and promised", "Share of good events over 5 minutes, and the objective.",
+    return "History", (
+        Panel("Measured and objective", "Share of good events over 5 minutes, and the objective.",
               "graph", "percentunit", 12,
               (_each(f"1 - slo:sli_error:ratio_rate5m{_WHICH}"),
                Query('slo:objective:ratio{slo="$slo"}', "objective"))),
-        Panel("Burn rate by window", "How many times too fast the budget is spent; alerts fire where both "
-              "windows of a pair are above its line.", "graph", "none", 12,
+        Panel("Burn rate by window", "Spending rate of the budget relative to the sustainable rate. Alerts fire "
+              "if both windows of a pair are above its line.", "graph", "none", 12,
               tuple(_each(f"slo:sli_error:ratio_rate{length}{_WHICH} {budget}", f" {length}")
                     for length in lengths), tuple(factors)),
-        Panel("Budget left in time", f"Share of the budget of {spec.period} that is left.",
+        Panel("Budget left over time", f"Remaining share of the budget of {spec.period}.",
               "graph", "percentunit", 12,
               (_each(f"slo:error_budget_remaining:ratio{_WHICH}"),), (0,), True),
-        Panel("Bad events in time", "Bad events within 5 minutes.", "graph", "short", 12,
+        Panel("Bad events over time", "Number of bad events within 5 minutes.", "graph", "short", 12,
               (_each(f"slo:sli_bad:increase5m{_WHICH}"),)),
-        Panel("Alerts", "Which alerts of this promise fire, and since when.", "states", "none", 24,
+        Panel("Alerts", "Firing alerts of this SLO over time.", "states", "none", 24,
               (_alerts(),), (1,)),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import http_load
-from benchmarks.http_load import Found, Load, Request, percentile
+from benchmarks.http_load import Load, Measurement, Request, percentile
 from benchmarks.measure import BenchmarkError
 
 pytestmark = pytest.mark.integration
@@ -47,10 +47,10 @@ def test_an_answer_may_come_in_pieces() -> None:
     ("answer", "said"),
     [
         (lambda _: [_answer(b'{"y": [3.0001]}')], r"row 0: y\.0 is 3\.0001, not 1\.0"),
-        (lambda _: [_answer(b'{"y": []}')], "row 0: the answer does not hold what it should"),
-        (lambda _: [_answer(b"not json")], "row 0: the answer does not hold what it should"),
-        (lambda _: [_answer(b"busy", "503 Busy")], "row 0: the server answered 503: busy"),
-        (lambda _: [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"], "without content-length"),
+        (lambda _: [_answer(b'{"y": []}')], "row 0: the response lacks an expected value"),
+        (lambda _: [_answer(b"not json")], "row 0: the response lacks an expected value"),
+        (lambda _: [_answer(b"busy", "503 Busy")], "row 0: status 503: busy"),
+        (lambda _: [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"], "has no content-length"),
         (lambda _: [b""], "the server closed a connection"),
     ],
     ids=["other number", "no number", "no JSON", "503", "no length", "hangs up"],
@@ -61,7 +61,7 @@ def test_a_wrong_answer_is_an_error(answer: Callable[[bytes], list[bytes]], said
 
 
 def test_a_server_that_says_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_load, "_PATIENCE", 0.1)
+    monkeypatch.setattr(http_load, "_RESPONSE_SECONDS", 0.1)
 
     with pytest.raises(BenchmarkError, match=r"no answer within 0\.1 s after 0 answers"):
         _loaded(lambda _: [])
@@ -76,7 +76,7 @@ def test_the_client_process_says_what_was_wrong() -> None:
     )
 
     assert done.returncode == 1
-    assert done.stderr.startswith("nothing answers on port 1")
+    assert done.stderr.startswith("no server on port 1")
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.001, 1)])
@@ -92,7 +92,7 @@ def _answer(body: bytes, status: str = "200 OK") -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _loaded(answer: Callable[[bytes], list[bytes]], connections: int = 1, seconds: float = 0.05) -> Found:
+def _loaded(answer: Callable[[bytes], list[bytes]], connections: int = 1, seconds: float = 0.05) -> Measurement:
     """Load a server that sends these pieces for a body, and hangs up on an empty one."""
     requests = [Request("/x", json.dumps({"x": x}), [(("y", 0), 2 * x)]) for x in (0.5, 1.5)]
 
@@ -107,7 +107,7 @@ def _loaded(answer: Callable[[bytes], list[bytes]], connections: int = 1, second
                     writer.close()
         writer.close()
 
-    async def both() -> Found:
+    async def both() -> Measurement:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             return await http_load.measure(Load(port, os.getpid(), connections, 0.02, seconds, requests))

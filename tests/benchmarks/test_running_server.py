@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import peer_environment, process_tree
-from benchmarks.peer_environment import Skipped
+from benchmarks.peer_environment import PeerUnavailableError
 from benchmarks.running_server import cpus, running
 
 pytestmark = pytest.mark.integration
@@ -33,7 +33,7 @@ def test_a_peer_that_cannot_be_installed_is_skipped_with_the_reason(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    with pytest.raises(Skipped, match=r"not installed: .*missing-1\.0"):
+    with pytest.raises(PeerUnavailableError, match=r"not installed: .*missing-1\.0"):
         peer_environment.python("missing", ["./missing-1.0-py3-none-any.whl"])
 
 
@@ -69,7 +69,7 @@ def test_a_server_that_does_not_start_is_skipped_with_its_last_words(tmp_path: P
     command = [sys.executable, "-c", "import sys; print('no luck'); sys.exit(3)"]
 
     with (
-        pytest.raises(Skipped, match="not started, it ended with code 3: no luck"),
+        pytest.raises(PeerUnavailableError, match="not started, exit code 3: no luck"),
         running(lambda *_: command, "/", cpus()[0], tmp_path / "s"),
     ):
         pass

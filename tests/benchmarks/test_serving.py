@@ -12,25 +12,25 @@ from pathlib import Path
 import pytest
 
 from benchmarks import serving, serving_report
-from benchmarks.http_load import Found, fault
-from benchmarks.serving_model import COLUMNS, Made
+from benchmarks.http_load import Measurement, fault
+from benchmarks.serving_model import COLUMNS, PublishedModel
 from benchmarks.serving_peers import SERVERS
 from benchmarks.serving_report import ALONE, MANY
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", [name for server in SERVERS for name in server.questions])
+@pytest.mark.parametrize("name", [name for server in SERVERS for name in server.endpoints])
 def test_every_server_is_asked_for_every_row_and_must_answer_it(name: str) -> None:
     rows = [[number + 0.25 for number in range(30)], [0.5] * 30]
-    made = Made(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), rows, [0.25, 0.75])
-    question = next(server.questions[name] for server in SERVERS if name in server.questions)
+    made = PublishedModel(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), rows, [0.25, 0.75])
+    endpoint = next(server.endpoints[name] for server in SERVERS if name in server.endpoints)
 
-    first, second = question.requests(made)
+    first, second = endpoint.requests(made)
 
     assert all(str(number + 0.25) in first.body for number in range(30))
     assert first.body != second.body
-    assert all(fault(200, body, first.wanted) for body in (b"{}", b"[]", b'{"predictions": []}'))
+    assert all(fault(200, body, first.expected) for body in (b"{}", b"[]", b'{"predictions": []}'))
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ def test_every_server_is_asked_for_every_row_and_must_answer_it(name: str) -> No
         ({"fallback": True}, "fallback is True, not False"),
         ({"predictions": [{"prediction": "1", "score": 0.75}]}, "predictions.0.prediction is '1', not '0'"),
         ({"predictions": [{"prediction": "0", "score": 0.76}]}, "predictions.0.score is 0.76, not 0.75"),
-        ({"predictions": [{"prediction": "0", "score": None}]}, "does not hold what it should"),
+        ({"predictions": [{"prediction": "0", "score": None}]}, "lacks an expected value"),
     ],
 )
 def test_our_own_answer_must_be_the_models_and_no_fallback(changed: dict[str, object], said: str | None) -> None:
-    made = Made(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), [[0.5] * 30], [0.25])
+    made = PublishedModel(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), [[0.5] * 30], [0.25])
     [asked] = next(
-        server.questions["ai-workflow /predict"] for server in SERVERS if server.name == "ai-workflow"
+        server.endpoints["ai-workflow /predict"] for server in SERVERS if server.name == "ai-workflow"
     ).requests(made)
     right = {"predictions": [{"prediction": "0", "score": 0.75}], "fallback": False}
 
-    found = fault(200, json.dumps({**right, **changed}).encode(), asked.wanted)
+    found = fault(200, json.dumps({**right, **changed}).encode(), asked.expected)
 
     assert found is None if said is None else said in str(found)
 
@@ -77,7 +77,7 @@ def test_a_goal_that_is_missed_is_called_so(ours: float, peer: float, late: floa
     goals = serving_report.goals(cells, "hello", ["ours"], ["far", "near"])
     text = serving_report.render(cells, "hello", goals, {"peer": "not installed: no net"}, "here")
 
-    assert [f"{'met' if goal.met else 'missed'} {goal.found}" for goal in goals] == said
+    assert [f"{'met' if goal.met else 'missed'} {goal.measured}" for goal in goals] == said
     assert [line.split()[0] for line in text.splitlines()[-3:]] == [each.split()[0] for each in said]
     assert "skipped peer: not installed: no net" in text
 
@@ -96,7 +96,7 @@ def test_an_unknown_server_is_refused_with_those_there_are(capsys: pytest.Captur
     with pytest.raises(SystemExit):
         serving.main(["--only", "fastapi,flask"])
 
-    assert "there is no server 'flask'; there is: hello, ai-workflow, fastapi, mlserver" in capsys.readouterr().err
+    assert "unknown server 'flask'. Servers: hello, ai-workflow, fastapi, mlserver" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -119,9 +119,9 @@ def test_it_measures_and_reports_without_a_peer_that_cannot_be_installed(tmp_pat
     assert [goal["met"] is None for goal in body["goals"]] == [False, True, False] * 2
 
 
-def _found(micros: float, late: float = 1.0) -> Found:
-    return Found(answers=1000, seconds=1.0, cpu=micros / 1000, p50_ms=0.5, p99_ms=late, most_ms=late)
+def _found(micros: float, late: float = 1.0) -> Measurement:
+    return Measurement(answers=1000, seconds=1.0, cpu=micros / 1000, p50_ms=0.5, p99_ms=late, most_ms=late)
 
 
-def _cells(**micros: Sequence[float]) -> dict[str, dict[int, list[Found]]]:
+def _cells(**micros: Sequence[float]) -> dict[str, dict[int, list[Measurement]]]:
     return {name: {load: [_found(each) for each in those] for load in (ALONE, MANY)} for name, those in micros.items()}

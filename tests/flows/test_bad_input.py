@@ -217,7 +217,7 @@ def test_a_database_that_is_down_is_tried_again_and_then_an_error(unreachable: F
     run = unreachable.result()
 
     _assert_refused(run, "data_loader", "the database 127.0.0.1:", "cannot be reached", "Is it running")
-    tries = [line.message for line in run.ours("WARN") if "tried again" in line.message]
+    tries = [line.message for line in run.ours("WARN") if "; retry in" in line.message]
     assert len(tries) == 2
     assert [event.status for event in run.events if event.stage == "data_loader"] == [journal.STARTED, journal.ERROR]
     assert "pa55-never-shown" not in run.output

@@ -57,7 +57,7 @@ def test_where_latest_is_broken_stable_answers(
     run = trained.score()
     assert run.code == 0, run.output
     assert run.outcome == "finished"
-    [told] = [line.message for line in run.ours("WARN") if "cannot answer" in line.message]
+    [told] = [line.message for line in run.ours("WARN") if "is broken" in line.message]
     assert told.startswith("model_v1.1 is broken, and model_v1.0 replaces it: ")
     [part, *_] = trained.files("predictions/*/model_v1.0/*/part-00000.parquet")
     found = pd.read_parquet(part)

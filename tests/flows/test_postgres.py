@@ -56,7 +56,7 @@ def test_a_table_trains_a_model(trained_on: tuple[Workplace, Run, Run]) -> None:
 def test_a_connection_that_fails_once_is_tried_again_within_one_visit(trained_on: tuple[Workplace, Run, Run]) -> None:
     _, first, _ = trained_on
 
-    assert len([line for line in first.ours("WARN") if "tried again" in line.message]) == 1
+    assert len([line for line in first.ours("WARN") if "; retry in" in line.message]) == 1
     assert not first.ours("ERROR")
     assert [event.status for event in first.events if event.stage == "data_loader"] == ["STARTED", "SUCCESS"]
 

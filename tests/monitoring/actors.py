@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from ai_workflow.config.settings import Settings
-from ai_workflow.inference.stored_predictions import Predictions
+from ai_workflow.inference.stored_predictions import StoredPredictions
 from ai_workflow.stages import drift_detector, evaluation_store, label_joiner
 from ai_workflow.stages.label_intake import LabelJoinerOptions
 from ai_workflow.storage.store import Store
@@ -86,7 +86,7 @@ class Callers:
             time.sleep(0.2)
 
     def _logged(self) -> int:
-        return sum(part["rows"] for _, part in Predictions(self._store, shop.PIPELINE).parts(None))
+        return sum(part["rows"] for _, part in StoredPredictions(self._store, shop.PIPELINE).parts(None))
 
     def _labeled(self) -> int:
         path = f"{evaluation_store.FOLDER}/{shop.PIPELINE}"

@@ -137,7 +137,7 @@ def test_the_service_is_down(stack: Stack) -> None:
 
 
 def test_the_disk_is_nearly_full(stack: Stack) -> None:
-    reaches_chat(stack, stack.full_disk(), "ModelStoreDiskLow", "disk", "room for")
+    reaches_chat(stack, stack.full_disk(), "ModelStoreDiskLow", "disk", "free space")
 
 
 def test_a_vendor_answers_200_with_an_error_in_its_body(stack: Stack) -> None:

@@ -12,7 +12,7 @@ from tests.monitoring import tools
 
 FOLDER = Path(str(monitoring.__file__)).parent / "runbooks"
 ALERTS = sorted({str(rule["alert"]) for held in tools.groups().values() for rule in held if "alert" in rule})
-HEADINGS = ["What users feel", "Where it is", "What to do", "Silence"]
+HEADINGS = ["Impact", "Diagnosis", "Mitigation", "Silence"]
 
 
 @pytest.mark.parametrize("alert", ALERTS)

@@ -39,25 +39,25 @@ slos:
     alerting: {page_alert: {disable: true}}
 """
 WRONG = [
-    ("objective: 92\n", "objective: 92%\n", "must be a number, and `92%` is none"),
+    ("objective: 92\n", "objective: 92%\n", "must be a number, not `92%`"),
     ("objective: 99.9\n", "objective: 100\n", "must be between 0 and 100 percent"),
     ("objective: 99\n", "objective: 90\n", "can never fire: 14.4 times the budget 0.1"),
-    ("threshold: 0.2 ", "threshold: 0.22 ", "0.22 is no bucket of inference_request_latency_seconds"),
+    ("threshold: 0.2 ", "threshold: 0.22 ", "0.22 is not a bucket of inference_request_latency_seconds"),
     (
         "metric: inference_request_latency_seconds",
         "metric: inference_latency",
-        "no metric inference_latency_count is known",
+        "unknown metric inference_latency_count",
     ),
-    ("metric: inference_request_latency_seconds", "metric: inference_total", "a latency promise needs a histogram"),
+    ("metric: inference_request_latency_seconds", "metric: inference_total", "a latency SLO needs a histogram"),
     ("kind: drift", "kind: drfit", "must be events or latency"),
     ("age: 30m", "age: 30min", "`30min` is neither a number nor a duration"),
     ("CheckpointStale:", "CheckpointOld:", "there is no such alert"),
     ("severity: chat, for: 1h, psi: 0.1", "severity: mail, for: 1h, psi: 0.1", "must be page or ticket or chat"),
-    ("  Watchdog: {severity: chat, for: 0s}", "  Watchdog: {severity: chat, for: 0s, x: 1}", "does not know x"),
-    ("within: 1d", "witin: 1d", "lacks the number within"),
-    ("repeat: 7d", "repeat: a week", "`a week` is no duration"),
+    ("  Watchdog: {severity: chat, for: 0s}", "  Watchdog: {severity: chat, for: 0s, x: 1}", "unknown parameter x"),
+    ("within: 1d", "witin: 1d", "the parameter within is missing"),
+    ("repeat: 7d", "repeat: a week", "`a week` is not a duration"),
     ("period: 30d", "perod: 30d", "unknown key; did you mean 'period'?"),
-    ("name: disk", "name: drift", "there are two promises of this name"),
+    ("name: disk", "name: drift", "there are two SLOs of this name"),
 ]
 
 
@@ -79,12 +79,12 @@ def test_a_mistake_is_said_with_its_line(tmp_path: Path, right: str, wrong: str,
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("inference_totl", "no metric inference_totl is known"),
+        ("inference_totl", "unknown metric inference_totl"),
         (
             'inference_total{state="error"}',
             "inference_total has no label state; it has pipeline, model_version, status",
         ),
-        ('inference_totl{job="inference"}', "no metric inference_totl is known"),
+        ('inference_totl{job="inference"}', "unknown metric inference_totl"),
     ],
 )
 def test_a_query_for_what_nobody_exports_is_refused(tmp_path: Path, query: str, said: str) -> None:
@@ -168,7 +168,7 @@ def test_validate_says_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest.Ca
     path.write_text("version: prometheus/v1\nservice: x\nslos:\n  - name: a\n    objective: 9x\n    sli: {}\n")
 
     assert exit_code(["slo", "validate", str(path)]) == 2
-    assert f"{path}:5: slos.0.objective: must be a number, and `9x` is none" in capsys.readouterr().err
+    assert f"{path}:5: slos.0.objective: must be a number, not `9x`" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ _AFTER: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def _answering(answer: worker.Answer, fault: Path) -> worker.Answer:
+def _answering(answer: worker.Predict, fault: Path) -> worker.Predict:
     def kind_of_fault() -> str:
         try:
             return fault.read_text()
@@ -52,7 +52,7 @@ def main(folder: str, *arguments: str) -> None:
     """Serve as `worker` does, by a model that fails."""
     load = worker.load
 
-    def loaded(kind: str, model: int, features: int) -> tuple[worker.Answer, int]:
+    def loaded(kind: str, model: int, features: int) -> tuple[worker.Predict, int]:
         answer, outputs = load(kind, model, features)
         version = str(Path(f"/proc/self/fd/{model}").readlink()).removeprefix("/memfd:").removesuffix(" (deleted)")
         return _answering(answer, Path(folder) / version), outputs

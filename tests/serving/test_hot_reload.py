@@ -12,6 +12,7 @@ import pytest
 
 from ai_workflow.config.settings import Retention
 from ai_workflow.registry import pruning
+from ai_workflow.registry.change_log import Change
 from ai_workflow.registry.registry import Registry
 from ai_workflow.training.families import mlp_model
 from tests.serving import shop
@@ -30,7 +31,7 @@ def serves(running: Running, version: str) -> bool:
 def point(registry: Registry, version: str) -> None:
     """Point `latest` at a version."""
     with registry.locked():
-        registry.change(lambda _: {"action": "rollback", "reason": "a test", "versions": [version], "latest": version})
+        registry.change(lambda _: Change("rollback", "a test", [version], latest=version))
 
 
 def test_a_new_latest_takes_over_under_traffic_and_no_request_is_lost(tmp_path: Path, root: Path) -> None:

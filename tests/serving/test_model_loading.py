@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ai_workflow.inference import model_worker
-from ai_workflow.inference.model_worker import ModelGone, ModelWorker
+from ai_workflow.inference.model_worker import ModelExitedError, ModelWorker
 
 pytestmark = pytest.mark.integration
 
@@ -52,7 +52,9 @@ def test_a_model_that_loads_slowly_is_waited_for_while_it_makes_progress(
 
 
 def test_a_model_that_hangs_while_it_loads_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelGone, match=r"did not load: it made no progress for 0.3 s \(model.timeout: 0.3\)") as found:
+    with pytest.raises(
+        ModelExitedError, match=r"did not load: it made no progress for 0.3 s \(model.timeout: 0.3\)"
+    ) as found:
         start(HANGING, tmp_path, monkeypatch, 0.3)
     assert found.value.is_late
 
@@ -60,5 +62,5 @@ def test_a_model_that_hangs_while_it_loads_is_given_up(tmp_path: Path, monkeypat
 def test_a_model_that_computes_for_ever_is_given_up_after_ten_timeouts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ModelGone, match=r"did not load: it was still busy after 0.5 s"):
+    with pytest.raises(ModelExitedError, match=r"did not load: it was still busy after 0.5 s"):
         start(SPINNING, tmp_path, monkeypatch, 0.05)

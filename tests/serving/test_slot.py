@@ -47,9 +47,9 @@ async def started(root: Path, queue: int = 1000) -> AsyncIterator[ServedModel]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each question to a process had, filled as they are asked."""
     sizes: list[int] = []
-    ask = model_worker.ModelWorker.ask
+    send = model_worker.ModelWorker.send
     monkeypatch.setattr(
-        model_worker.ModelWorker, "ask", lambda self, rows, data: (sizes.append(rows), ask(self, rows, data))
+        model_worker.ModelWorker, "send", lambda self, rows, data: (sizes.append(rows), send(self, rows, data))
     )
     return sizes
 

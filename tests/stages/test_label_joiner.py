@@ -174,7 +174,7 @@ def test_a_torn_line_of_a_segment_is_left_out(store: Store, caplog: pytest.LogCa
     path = f"{label_store.FOLDER}/{labeled.PIPELINE}/service/a.jsonl"
     store.write(path, f"{line}\n{line[:20]}".encode())
     assert counts(join(store, settings())) == (1, 1)
-    assert "line 2 is torn" in caplog.text
+    assert "line 2 is incomplete" in caplog.text
 
 
 def test_the_window_holds_the_latest_labels_and_the_totals_all(store: Store, tmp_path: Path) -> None:
@@ -239,9 +239,9 @@ def test_the_default_response_is_no_version_but_its_labels_are_told_of(store: St
     ("text", "said"),
     [
         ("prediction_id,label,at\np000,yes,2026-01-01\np001,no,soon\np002,no,later\n",
-         r"labels\.csv, row 3: column 'at' is not a date \(ISO 8601\) \(and 1 more rows\)\. Mend the label"),
+         r"labels\.csv, row 3: column 'at' is not a date \(ISO 8601\) \(and 1 more rows\)\. Fix the label"),
         ("prediction_id,answer,at\np000,yes,2026-01-01\n",
-         r"labels\.csv have no column 'label'; there is: prediction_id, answer, at\. Set evaluation\.label"),
+         r"labels\.csv have no column 'label'; available: prediction_id, answer, at\. Set evaluation\.label"),
         ("pid,label,at\np000,yes,2026-01-01\n", r"no column 'prediction_id'.*Set evaluation\.id"),
         ("prediction_id,label,at\np000,yes\n", r"labels\.csv, row 2: 3 columns expected, 2 found"),
         ("", r"labels\.csv is empty"),
@@ -351,7 +351,7 @@ def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
 def test_many_records_become_one_and_nothing_is_lost(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_store, "_MANY", 3)
+    monkeypatch.setattr(label_store, "_MAX_RECORDS", 3)
     answered(store)
     for number in range(9):
         write(tmp_path, [(f"p{number:03d}", "yes", at(9 - number))])
@@ -433,7 +433,7 @@ def half_kept(root: Path) -> Store:
 def test_killed_between_any_two_writes_it_finds_the_same_when_it_is_done_again(
     stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_store, "_MANY", 1)
+    monkeypatch.setattr(label_store, "_MAX_RECORDS", 1)
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 30)])
     whole = join(half_kept(tmp_path / "whole"), settings(tmp_path))["standings"]
     assert whole[ONE]["labeled_total"] == 33
@@ -462,5 +462,5 @@ def test_a_damaged_file_of_predictions_is_left_out_and_one_of_known_labels_is_no
     assert "service-0000/part-00000.parquet is missing or damaged" in caplog.text
     (name,) = kept(store)
     damage(store, f"{label_store.FOLDER}/{labeled.PIPELINE}/kept/{name[:-5]}-labels.parquet", "cut short")
-    with pytest.raises(StoreError, match=r"Bring it back, or remove its \.json"):
+    with pytest.raises(StoreError, match=r"Restore it, or remove its \.json"):
         join(store, settings(tmp_path))

@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 from ai_workflow.errors import StageError
-from ai_workflow.inference.model_process import ModelFailed, ModelProcess
+from ai_workflow.inference.model_process import ModelFailedError, ModelProcess
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.training import feature_inputs, protocol
 from ai_workflow.training.families import mlp_model, torch_mlp
@@ -172,7 +172,10 @@ def test_a_damaged_file_is_an_error() -> None:
 def test_a_model_answers_from_a_process_of_its_own() -> None:
     with ModelProcess("model_v1.0", "torch_mlp", model(), 30) as process:
         assert process.predict(rows(300)).tolist() == mlp_model.load(model())(rows(300)).tolist()
-    with pytest.raises(ModelFailed, match="ended with exit code 1"), ModelProcess("v", "torch_mlp", model()[:90], 30):
+    with (
+        pytest.raises(ModelFailedError, match="ended with exit code 1"),
+        ModelProcess("v", "torch_mlp", model()[:90], 30),
+    ):
         pass
 
 

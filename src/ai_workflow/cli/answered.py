@@ -11,8 +11,8 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference import answered_versions as stored
 from ai_workflow.inference import prediction_files
-from ai_workflow.inference.answered_versions import Answers
-from ai_workflow.inference.stored_predictions import DEFAULT, Predictions
+from ai_workflow.inference.answered_versions import PredictionCount
+from ai_workflow.inference.stored_predictions import DEFAULT, StoredPredictions
 from ai_workflow.storage.store import Store
 
 _MAX_REASONS = 10
@@ -33,7 +33,7 @@ def answered(*, at: str, options: CommonOptions = _DEFAULTS) -> None:
     begin, end = span(at)
     settings = options.settings
     store = Store(settings.store.root)
-    answers = stored.count(Predictions(store, settings.pipeline), begin, end)
+    answers = stored.count(StoredPredictions(store, settings.pipeline), begin, end)
     note = _segment_note(settings, end)
     if not answers:
         raise AiWorkflowError(
@@ -48,11 +48,11 @@ def answered(*, at: str, options: CommonOptions = _DEFAULTS) -> None:
         print(f"note: {note}")
 
 
-def _lines(answers: list[Answers], at: str) -> Iterator[str]:
+def _lines(answers: list[PredictionCount], at: str) -> Iterator[str]:
     total = sum(answer.rows for answer in answers)
     default = sum(answer.rows for answer in answers if answer.version == DEFAULT)
     yield f"{at}: {total} rows answered, {_share(default, total)} by the default response"
-    width = max(len(answer.version) for answer in [*answers, Answers("VERSION")])
+    width = max(len(answer.version) for answer in [*answers, PredictionCount("VERSION")])
     yield f"{'VERSION':<{width}}  {'ROWS':>9}  {'SHARE':>7}  {'SERVICE':>9}  {'SCORING':>9}  {'FIRST':<19}  LAST"
     for answer in answers:
         yield (

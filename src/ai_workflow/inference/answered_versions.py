@@ -1,29 +1,28 @@
-"""Which versions answered in a period, by the stored predictions of the service and of scoring runs."""
+"""Number of predictions of each version in a period, from stored predictions of the service and scoring runs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ai_workflow.inference.stored_predictions import Predictions
+from ai_workflow.inference.stored_predictions import StoredPredictions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 @dataclass(slots=True)
-class Answers:
-    """Rows that a version answered.
+class PredictionCount:
+    """The number of rows that a version predicted.
 
     Args:
-        version: its name; `default`: no version answered.
+        version: its name; `default` for default responses.
         service: rows of the inference service.
         scoring: rows of scoring runs.
-        first: the moment of the oldest.
-        last: the moment of the newest.
+        first: time of the oldest prediction.
+        last: time of the newest prediction.
         reasons: rows by the reason of the fallback, as the service stores it.
     """
 
@@ -50,27 +49,23 @@ class Answers:
         ends = pc.min_max(table["made"]).as_py()
         self.first = min(filter(None, (self.first, ends["min"].replace(tzinfo=UTC))))
         self.last = max(filter(None, (self.last, ends["max"].replace(tzinfo=UTC))))
-        for counted in pc.value_counts(table["fallback_reason"].drop_null()).to_pylist():
-            self.reasons[counted["values"]] += counted["counts"]
+        for reason in pc.value_counts(table["fallback_reason"].drop_null()).to_pylist():
+            self.reasons[reason["values"]] += reason["counts"]
 
 
-def count(predictions: Predictions, begin: datetime, end: datetime) -> list[Answers]:
-    """Return the answers of each version from `begin` to before `end`, the version with most rows first.
+def count(predictions: StoredPredictions, begin: datetime, end: datetime) -> list[PredictionCount]:
+    """Return the predictions of each version from `begin` to before `end`, the version with most rows first.
 
-    Rows of a scoring run count at the begin of the run; where its journal was deleted, when they were stored. Damaged
+    Rows of a scoring run count at the start of the run, or at the time of storage if its journal was deleted. Damaged
     files are left out with a warning.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    low, high = (pa.scalar(moment.astimezone(UTC).replace(tzinfo=None), pa.timestamp("us")) for moment in (begin, end))
-    found: dict[str, Answers] = {}
+    low, high = (pa.scalar(time.astimezone(UTC).replace(tzinfo=None), pa.timestamp("us")) for time in (begin, end))
+    counts: dict[str, PredictionCount] = {}
     for version, part in predictions.parts(begin.timestamp()):
         for table, by_service in predictions.answers(part):
             within = pc.and_(pc.greater_equal(table["made"], low), pc.less(table["made"], high))
-            found.setdefault(version, Answers(version)).add(table.filter(within), by_service=by_service)
-    return sorted(_with_rows(found.values()), key=lambda one: (-one.rows, one.version))
-
-
-def _with_rows(found: Iterable[Answers]) -> list[Answers]:
-    return [one for one in found if one.rows]
+            counts.setdefault(version, PredictionCount(version)).add(table.filter(within), by_service=by_service)
+    return sorted([count for count in counts.values() if count.rows], key=lambda count: (-count.rows, count.version))

@@ -1,4 +1,4 @@
-"""A model's bytes in memory that no one can change: verified once, handed to each process that answers by them."""
+"""A verified model in sealed memory, which its worker processes share and cannot change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 
 
 def sealed(name: str, model: bytes) -> int:
-    """Return an open file of the bytes and a byte 0 after them; it lies in memory, and is gone when it is closed."""
+    """Return an open memory file with the bytes and a zero byte after them; closing it releases the memory."""
     handle = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         with os.fdopen(os.dup(handle), "wb") as file:

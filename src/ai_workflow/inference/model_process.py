@@ -1,10 +1,13 @@
-"""A model in a process of its own: a file that crashes the parser, or a model that hangs, cannot take the caller along.
+"""Sync client of a model in a process of its own: a model that crashes or hangs does not affect the caller.
 
-Frames to the process: 8 bytes length (little endian), then the bytes. First the model's kind, then its file, then each
-X (npy). Frames from it have a byte before that says what they are:
+Scoring needs what the worker of the service (worker.py) leaves out: the Python package of the model family, which
+predicts large batches on all cores, its warnings in the log of the run, and smaller batches when memory runs out.
 
-    A   the answer: empty when the model is loaded, then one (npy) for each X
-    W   a warning for the log; the answer follows
+Frames to the process: 8 bytes length (little endian), then the data: the model kind, the model file, then each X (npy).
+Frames from the process have one byte before the length, the type of the frame:
+
+    A   result: empty when the model is loaded, then one (npy) for each X
+    W   a warning for the log; the result follows
     M   memory ran out: the problem, a line break, the remedy
 """
 
@@ -29,27 +32,27 @@ if TYPE_CHECKING:
 
 
 _HEAD = struct.Struct("<cQ")
-_ANSWER, _WARNING, _NO_MEMORY = b"A", b"W", b"M"
+_RESULT, _WARNING, _NO_MEMORY = b"A", b"W", b"M"
 _REMEDY = f"{memory_pressure.MORE_MEMORY}, or train a smaller model: trainer.params"
 
 
-class ModelFailed(AiWorkflowError):
-    """The model crashed, hung past its time, or answered nonsense."""
+class ModelFailedError(AiWorkflowError):
+    """The model crashed, timed out, or returned an invalid result."""
 
 
 class ModelProcess:
-    """Asks one model; use it as a context manager.
+    """A model subprocess; use it as a context manager.
 
     Args:
         name: the version, for messages.
         kind: the model family.
         model: the bytes of the model file, verified.
-        timeout: seconds that loading, and each answer, may take without progress of the process.
+        timeout: seconds that loading and each prediction may take without progress of the process.
     """
 
     def __init__(self, name: str, kind: str, model: bytes, timeout: float) -> None:
         self._name, self.kind, self._model, self._timeout = name, kind, model, timeout
-        self._blocks = memory_pressure.BatchSplitter(None, memory_pressure.MIN_BATCH_ROWS, _REMEDY)
+        self._batches = memory_pressure.BatchSplitter(None, memory_pressure.MIN_BATCH_ROWS, _REMEDY)
 
     def __enter__(self) -> ModelProcess:
         self._process = subprocess.Popen(
@@ -59,7 +62,7 @@ class ModelProcess:
             bufsize=0,
         )
         try:
-            self._ask("load", self.kind.encode(), self._model)
+            self._request("load", self.kind.encode(), self._model)
         except BaseException:
             self.__exit__()
             raise
@@ -70,38 +73,38 @@ class ModelProcess:
         self._process.communicate()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the model's answers to (n, features) float32: (n, classes) or (n,), in blocks that fit into memory.
+        """Return the predictions for (n, features) float32: (n, classes) or (n,), in batches that fit into memory.
 
         Raises:
-            ModelFailed: the process died, was late, or its answer has another shape or is not finite.
-            MemoryError: few rows at once do not fit into memory either.
+            ModelFailedError: the process died or timed out, or its result has another shape or is not finite.
+            MemoryError: the smallest batch does not fit into memory.
         """
         import numpy as np
 
-        return np.concatenate(self._blocks.each(len(x), lambda start, end: self._predict(x[start:end])))
+        return np.concatenate(self._batches.each(len(x), lambda start, end: self._predict(x[start:end])))
 
     def _predict(self, x: np.ndarray) -> np.ndarray:
         import numpy as np
 
         out = io.BytesIO()
         np.save(out, x, allow_pickle=False)
-        answer: np.ndarray = np.load(io.BytesIO(self._ask("answer", out.getvalue())), allow_pickle=False)
-        if len(answer) != len(x) or not np.isfinite(answer).all():
-            raise ModelFailed(
-                f"{self._name} answered {answer.shape} for {len(x)} rows, or an answer that is not finite"
+        predictions: np.ndarray = np.load(io.BytesIO(self._request("answer", out.getvalue())), allow_pickle=False)
+        if len(predictions) != len(x) or not np.isfinite(predictions).all():
+            raise ModelFailedError(
+                f"{self._name} returned {predictions.shape} for {len(x)} rows, or a prediction that is not finite"
             )
-        return answer
+        return predictions
 
-    def _ask(self, what: str, *frames: bytes) -> bytes:
-        """Send frames and return the frame that answers them."""
+    def _request(self, action: str, *frames: bytes) -> bytes:
+        """Send frames and return the result."""
         deadline = StallTimeout(self._process.pid, self._timeout)
         for frame in frames:
-            self._send(struct.pack("<Q", len(frame)), deadline, what)
-            self._send(frame, deadline, what)
+            self._send(struct.pack("<Q", len(frame)), deadline, action)
+            self._send(frame, deadline, action)
         while True:
-            kind, size = _HEAD.unpack(self._take(_HEAD.size, deadline, what))
-            data = self._take(size, deadline, what)
-            if kind == _ANSWER:
+            kind, size = _HEAD.unpack(self._receive(_HEAD.size, deadline, action))
+            data = self._receive(size, deadline, action)
+            if kind == _RESULT:
                 return data
             text = data.decode(errors="replace")
             if kind == _NO_MEMORY:
@@ -109,40 +112,40 @@ class ModelProcess:
                 raise memory_pressure.OutOfMemoryError(f"{self._name}: {problem}", remedy or _REMEDY)
             logs.logger(trace_context.current_stage() or "model").warning("%s", text)
 
-    def _send(self, data: bytes, deadline: StallTimeout, what: str) -> None:
+    def _send(self, data: bytes, deadline: StallTimeout, action: str) -> None:
         assert self._process.stdin is not None
-        handle, left = self._process.stdin.fileno(), memoryview(data)
-        # A process that hangs reads nothing, and a write into a full pipe would wait for it.
+        handle, remaining = self._process.stdin.fileno(), memoryview(data)
+        # A write into the full pipe of a process that hangs would block.
         os.set_blocking(handle, False)
-        while left:
-            self._await(handle, select.POLLOUT, deadline, what)
+        while remaining:
+            self._wait(handle, select.POLLOUT, deadline, action)
             try:
-                left = left[os.write(handle, left) :]
+                remaining = remaining[os.write(handle, remaining) :]
             except BrokenPipeError as error:
                 raise self._died() from error
 
-    def _take(self, size: int, deadline: StallTimeout, what: str) -> bytes:
+    def _receive(self, size: int, deadline: StallTimeout, action: str) -> bytes:
         assert self._process.stdout is not None
-        handle, taken = self._process.stdout.fileno(), bytearray()
-        while len(taken) < size:
-            self._await(handle, select.POLLIN, deadline, what)
-            chunk = os.read(handle, min(size - len(taken), 1 << 20))
+        handle, received = self._process.stdout.fileno(), bytearray()
+        while len(received) < size:
+            self._wait(handle, select.POLLIN, deadline, action)
+            chunk = os.read(handle, min(size - len(received), 1 << 20))
             if not chunk:
                 raise self._died()
-            taken += chunk
-        return bytes(taken)
+            received += chunk
+        return bytes(received)
 
-    def _await(self, handle: int, event: int, deadline: StallTimeout, what: str) -> None:
+    def _wait(self, handle: int, event: int, deadline: StallTimeout, action: str) -> None:
         poll = select.poll()
         poll.register(handle, event)
         while not poll.poll(deadline.wait_seconds * 1000):
             if reason := deadline.reason:
-                raise ModelFailed(f"{self._name} did not {what}: {reason} (model.timeout: {self._timeout:g})")
+                raise ModelFailedError(f"{self._name} did not {action}: {reason} (model.timeout: {self._timeout:g})")
 
-    def _died(self) -> ModelFailed:
+    def _died(self) -> ModelFailedError:
         code = self._process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return ModelFailed(f"the process of {self._name} {how}")
+        return ModelFailedError(f"the process of {self._name} {how}")
 
 
 def _write(pipe: IO[bytes], kind: bytes, data: bytes | memoryview) -> None:
@@ -152,15 +155,15 @@ def _write(pipe: IO[bytes], kind: bytes, data: bytes | memoryview) -> None:
 
 
 class _Warnings(logging.Handler):
-    """Sends the lines of this process to the one that asks."""
+    """Log handler that sends warnings of this process to its parent."""
 
-    def __init__(self, answers: IO[bytes]) -> None:
+    def __init__(self, replies: IO[bytes]) -> None:
         super().__init__(logging.WARNING)
-        self._answers = answers
+        self._replies = replies
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send the text of a line."""
-        _write(self._answers, _WARNING, record.getMessage().encode())
+        """Send the text of a record."""
+        _write(self._replies, _WARNING, record.getMessage().encode())
 
 
 def _read(pipe: IO[bytes]) -> bytes | None:
@@ -171,30 +174,30 @@ def _read(pipe: IO[bytes]) -> bytes | None:
     return pipe.read(size)
 
 
-def _answer(asked: Any, answers: Any) -> None:
+def _serve(requests: Any, replies: Any) -> None:
     from ai_workflow.training import protocol
 
-    kind, model = _read(asked), _read(asked)
+    kind, model = _read(requests), _read(requests)
     if kind is None or model is None:
         return
     predict = protocol.load(kind.decode(), model)
-    _write(answers, _ANSWER, b"")
-    while (data := _read(asked)) is not None:
+    _write(replies, _RESULT, b"")
+    while (data := _read(requests)) is not None:
         problem = None
         try:
-            answer = _answered(predict, data)
+            result = _predict(predict, data)
         except MemoryError as error:
             problem = error
         if problem is None:
-            _write(answers, _ANSWER, answer)
+            _write(replies, _RESULT, result)
             continue
         del data
-        _out_of_memory(answers, problem)
+        _write_memory_error(replies, problem)
         problem = None
         memory_pressure.release()
 
 
-def _answered(predict: Any, data: bytes) -> memoryview:
+def _predict(predict: Any, data: bytes) -> memoryview:
     import numpy as np
 
     out = io.BytesIO()
@@ -202,20 +205,20 @@ def _answered(predict: Any, data: bytes) -> memoryview:
     return out.getbuffer()
 
 
-def _out_of_memory(answers: IO[bytes], error: MemoryError) -> None:
-    found = memory_pressure.to_memory_error(error, "", _REMEDY)
-    _write(answers, _NO_MEMORY, f"{' '.join(found.problem.split())}\n{found.remedy}".encode())
+def _write_memory_error(replies: IO[bytes], error: MemoryError) -> None:
+    shortage = memory_pressure.to_memory_error(error, "", _REMEDY)
+    _write(replies, _NO_MEMORY, f"{' '.join(shortage.problem.split())}\n{shortage.remedy}".encode())
 
 
 if __name__ == "__main__":
-    # What a library prints must not end up among the answers.
-    answers = os.fdopen(os.dup(1), "wb")
+    # Output of libraries must not get among the replies.
+    replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    logging.getLogger(logs.ROOT).addHandler(_Warnings(answers))
+    logging.getLogger(logs.ROOT).addHandler(_Warnings(replies))
     try:
-        _answer(sys.stdin.buffer, answers)
-    except Exception as error:  # whatever a library makes of a bad model: one line, and the caller says which it was
-        if found := memory_pressure.shortage(error):
-            _out_of_memory(answers, found)
+        _serve(sys.stdin.buffer, replies)
+    except Exception as error:  # one line; the caller adds the name of the version
+        if shortage := memory_pressure.shortage(error):
+            _write_memory_error(replies, shortage)
             sys.exit(1)
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,4 +1,4 @@
-"""The parent's end of a model's process: starts it, asks it one batch at a time, kills it."""
+"""Async client of a worker process: starts it, sends one batch at a time, kills it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.inference.worker import ANSWER, FEW_VALUES, HEAD, READY
+from ai_workflow.inference.worker import FEW_VALUES, HEAD, READY, RESULT
 from ai_workflow.inference.worker_output import WorkerOutput
 from ai_workflow.inference.worker_usage import usage
 from ai_workflow.runtime import process_limit
@@ -23,16 +23,16 @@ from ai_workflow.runtime.stall_timeout import StallTimeout
 
 # One thread each: the processes of several versions share the machine with the server.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# How often progress is looked at: states of a process that runs or waits for a disk (proc(5)) are progress.
-_LOOK_SECONDS, _BUSY_STATES = 0.1, "RD"
+# Interval of progress checks; a process that runs or waits for a disk (proc(5)) makes progress.
+_CHECK_SECONDS, _BUSY_STATES = 0.1, "RD"
 COMMAND = (sys.executable, "-P", "-m", "ai_workflow.inference.worker")
 
-# The answers, or what the model said in place of any.
+# The outputs, or the error text of the model.
 Reply = Sequence[float] | str
 
 
-class ModelGone(AiWorkflowError):
-    """The process ended, or did not start; `is_late`: it took too long."""
+class ModelExitedError(AiWorkflowError):
+    """The process ended or did not start; `is_late`: it took too long."""
 
     def __init__(self, problem: str, *, is_late: bool = False) -> None:
         super().__init__(problem)
@@ -40,19 +40,21 @@ class ModelGone(AiWorkflowError):
 
 
 class ModelWorker(asyncio.Protocol):
-    """One process with one model, ready to be asked.
+    """A worker process with one model.
 
     Args:
         name: the version, for the log.
-        replied: told of each answer.
-        gone: told once how the process ended, unless it was `kill` that ended it.
+        on_reply: called with each reply.
+        on_exit: called once with the cause when the process ends, unless `kill` ended it.
     """
 
-    def __init__(self, name: str, replied: Callable[[Reply], None], gone: Callable[[str], None]) -> None:
-        self._name, self._replied, self._gone = name, replied, gone
+    def __init__(self, name: str, on_reply: Callable[[Reply], None], on_exit: Callable[[str], None]) -> None:
+        self._name = name
+        self._on_reply = on_reply
+        self._on_exit = on_exit
         self._buffer = bytearray()
         self.outputs = 0
-        # CPU time of the process when it was last looked at.
+        # CPU time of the process at the last check.
         self.cpu_seconds = 0.0
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: Any = None
@@ -65,31 +67,31 @@ class ModelWorker(asyncio.Protocol):
         Args:
             kind: the model family.
             model: an open file with the model.
-            features: numbers in each row.
-            timeout: seconds that it may make no progress; ten times as long in all.
-            stall: seconds that it may make no progress.
+            features: number of values in each row.
+            timeout: seconds without progress (model.timeout); ten times as long in total.
+            stall: seconds without CPU use, if shorter.
 
         Raises:
-            ModelGone: it crashed on the model, or took too long.
+            ModelExitedError: it crashed on the model, or took too long.
         """
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            arguments = [str(os.getpid()), str(theirs.fileno()), str(model), kind, str(features)]
+        parent_end, child_end = socket.socketpair()
+        with child_end:
+            arguments = [str(os.getpid()), str(child_end.fileno()), str(model), kind, str(features)]
             environment = {**os.environ, **dict.fromkeys(_THREADS, "1")}
             self._output = WorkerOutput(self._name)
             try:
-                # From the main thread, always: the kernel ends a process with the very thread that started it.
+                # Always from the main thread: the kernel kills a process with the thread that started it.
                 with process_limit.limit_errors_wrapped():
                     self._process = subprocess.Popen(
                         [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=self._output.end,
-                        stderr=self._output.end, pass_fds=[theirs.fileno(), model], env=environment,
+                        stderr=self._output.end, pass_fds=[child_end.fileno(), model], env=environment,
                     )  # fmt: skip
             finally:
                 self._output.close_end()
         self._watch_exit(loop)
         try:
-            await loop.create_connection(lambda: self, sock=ours)
+            await loop.create_connection(lambda: self, sock=parent_end)
             await self._loaded(timeout, stall)
         except BaseException:
             self.kill()
@@ -102,16 +104,16 @@ class ModelWorker(asyncio.Protocol):
         starting = StallTimeout(self._process.pid, timeout, clock=time, cpu=lambda _: moves)
         moved = time()
         while not self._ready.done():
-            await asyncio.wait([self._ready], timeout=min(_LOOK_SECONDS, starting.wait_seconds))
+            await asyncio.wait([self._ready], timeout=min(_CHECK_SECONDS, starting.wait_seconds))
             if self._makes_progress():
                 moved = time()
                 moves += 1
             if self._ready.done():
                 break
             if reason := starting.reason:
-                raise ModelGone(f"the model did not load: {reason} (model.timeout: {timeout:g})", is_late=True)
+                raise ModelExitedError(f"the model did not load: {reason} (model.timeout: {timeout:g})", is_late=True)
             if time() - moved >= stall:
-                raise ModelGone(f"the process of the model made no progress for {stall:.1f} s", is_late=True)
+                raise ModelExitedError(f"the process of the model made no progress for {stall:.1f} s", is_late=True)
         await self._ready
 
     def _makes_progress(self) -> bool:
@@ -125,18 +127,18 @@ class ModelWorker(asyncio.Protocol):
         """The process id."""
         return self._process.pid
 
-    def ask(self, rows: int, data: bytes) -> None:
-        """Ask for the answers to rows; one question at a time.
+    def send(self, rows: int, data: bytes) -> None:
+        """Send rows to the model; one request at a time.
 
-        A process that has just ended gets none: `gone` is about to be called.
+        Nothing is sent to a process that has just ended: `on_exit` follows.
         """
         # A write to a closed transport raises in uvloop.
         if not self._transport.is_closing():
             self._transport.write(HEAD.pack(rows, 0) + data)
 
     def kill(self) -> None:
-        """End the process, whatever it does; `gone` is not called."""
-        self._gone = _nobody
+        """Kill the process; `on_exit` is not called."""
+        self._on_exit = _ignore
         self.cpu_seconds, _ = usage(self._process.pid, self.cpu_seconds)
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
@@ -146,11 +148,11 @@ class ModelWorker(asyncio.Protocol):
             self._ready.cancel()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection."""
+        """Store the connection."""
         self._transport = transport
 
     def data_received(self, received: bytes) -> None:
-        """Take a piece of an answer."""
+        """Receive a part of a reply."""
         data: bytes | bytearray = received
         if self._buffer or len(received) < HEAD.size:
             self._buffer += received
@@ -164,17 +166,17 @@ class ModelWorker(asyncio.Protocol):
             if not self._ready.done():
                 self._ready.set_result(None)
             return
-        end = HEAD.size + (count * 8 if kind == ANSWER else count)
+        end = HEAD.size + (count * 8 if kind == RESULT else count)
         if len(data) < end:
             if data is not self._buffer:
                 self._buffer += data
             return
-        reply: Reply = _numbers(data, count) if kind == ANSWER else _text(data, end)
+        reply: Reply = _outputs(data, count) if kind == RESULT else _text(data, end)
         self._buffer.clear()
-        self._replied(reply)
+        self._on_reply(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Hear that the process hung up: it is ending, or has closed what it must not."""
+        """Kill the process: it is ending, or has closed the connection by mistake."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
@@ -188,26 +190,26 @@ class ModelWorker(asyncio.Protocol):
             code = self._process.wait()
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             if last := self._output.drain():
-                how = f"{how}; its last words: {last}"
+                how = f"{how}; its last output: {last}"
             if not self._ready.done():
-                self._ready.set_exception(ModelGone(f"the process of the model {how} while it loaded"))
-            self._gone(how)
+                self._ready.set_exception(ModelExitedError(f"the process of the model {how} while it loaded"))
+            self._on_exit(how)
 
         loop.add_reader(handle, ended)
 
 
-def _numbers(data: bytes | bytearray, count: int) -> Sequence[float]:
-    """Return the answers: few as a tuple, many as an array, which is made without an object for each."""
+def _outputs(data: bytes | bytearray, count: int) -> Sequence[float]:
+    """Return the outputs: few as a tuple, many as an array, which has no object for each value."""
     if count <= FEW_VALUES:
         return struct.unpack_from(f"<{count}d", data, HEAD.size)
-    numbers = array("d")
-    numbers.frombytes(data[HEAD.size : HEAD.size + 8 * count])
-    return numbers
+    outputs = array("d")
+    outputs.frombytes(data[HEAD.size : HEAD.size + 8 * count])
+    return outputs
 
 
 def _text(data: bytes | bytearray, end: int) -> str:
     return bytes(data[HEAD.size : end]).decode(errors="replace")
 
 
-def _nobody(_: str) -> None:
-    """Hear nothing."""
+def _ignore(_: str) -> None:
+    """Do nothing."""

@@ -1,4 +1,4 @@
-"""Columns of `predictions/` that depend on the pipeline: its id column, and a probability for each class."""
+"""Columns of `predictions/` that depend on the pipeline: its ID column, and a probability for each class."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _FIXED = frozenset((
 
 
 def of_id(name: str | None) -> str | None:
-    """Return the column that repeats `id` under the name that the source gives it.
+    """Return the column that repeats `id` under its name in the source.
 
-    None if the pipeline has no id column, or its name is that of another column of `predictions/`.
+    None if the pipeline has no ID column, or its name is that of another column of `predictions/`.
     """
     return None if name is None or name in _FIXED or name.startswith(_PROBABILITY) else name
 

@@ -1,4 +1,4 @@
-"""Files of stored predictions: `predictions/<pipeline>/<version>/<fingerprint>/`, trusted through their manifest."""
+"""Files of stored predictions: `predictions/<pipeline>/<version>/<fingerprint>/`, verified by their manifest."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ FOLDER = "predictions"
 
 
 def rows_of(store: Store, pipeline: str, version: str, since: datetime) -> int:
-    """Return the number of rows that a version predicted since a moment; files that are damaged do not count.
+    """Return the number of rows that a version predicted since a time; damaged files do not count.
 
     Args:
         store: the store with the predictions.
         pipeline: the name of the pipeline.
         version: the name of the version.
-        since: the moment, with a time zone. A batch counts if it was stored since then.
+        since: the time, with a time zone. A batch counts if it was stored since then.
     """
     folder, rows = f"{FOLDER}/{pipeline}/{version}", 0
     for name in store.names(folder):
         path = f"{folder}/{name}/manifest.json"
         with contextlib.suppress(StoreError, FileNotFoundError):
-            # No row is younger than its manifest.
+            # No row is newer than its manifest.
             if store.modified(path) >= since:
                 rows += _rows_since(store, store.read_record(path), since)
     return rows
@@ -40,9 +40,9 @@ def _rows_since(store: Store, body: dict[str, Any], since: datetime) -> int:
         return int(body["rows"])
     import pyarrow.compute as pc
 
-    moment = since.astimezone(UTC).replace(tzinfo=None)
+    start = since.astimezone(UTC).replace(tzinfo=None)
     tables = (partitions.table(store, Partition(**part), ["time"]) for part in body["partitions"])
-    return sum(pc.sum(pc.greater_equal(table["time"], moment)).as_py() or 0 for table in tables)
+    return sum(pc.sum(pc.greater_equal(table["time"], start)).as_py() or 0 for table in tables)
 
 
 def read(store: Store, stored: dict[str, Any]) -> Any:

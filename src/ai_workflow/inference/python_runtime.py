@@ -1,23 +1,23 @@
-"""A model of any family in its process, by the same function that answers in training and scoring."""
+"""A model of any family in its worker process, by the same function as in training and scoring."""
 
 from __future__ import annotations
 
 import mmap
 
-from ai_workflow.inference.worker import Answer
+from ai_workflow.inference.worker import Predict
 from ai_workflow.training import protocol
 
 
-def load(kind: str, model: int, features: int) -> tuple[Answer, int]:
-    """Return what answers (rows, features) float32, and how many numbers it gives for each row."""
+def load(kind: str, model: int, features: int) -> tuple[Predict, int]:
+    """Return the prediction function of a model, and its number of outputs per row."""
     import numpy as np
 
-    # The byte 0 that ends the file is not part of the model.
-    predict = protocol.load(kind, mmap.mmap(model, 0, access=mmap.ACCESS_READ)[:-1])
+    # The zero byte at the end of the file is not part of the model.
+    model_function = protocol.load(kind, mmap.mmap(model, 0, access=mmap.ACCESS_READ)[:-1])
 
-    def answer(rows: memoryview, count: int) -> bytes:
+    def predict(rows: memoryview, count: int) -> bytes:
         x = np.frombuffer(rows, dtype="<f4").reshape(count, features)
-        return np.ascontiguousarray(predict(x), dtype="<f8").tobytes()
+        return np.ascontiguousarray(model_function(x), dtype="<f8").tobytes()
 
-    first = np.asarray(predict(np.full((1, features), np.nan, dtype=np.float32)))
-    return answer, first.size
+    sample = np.asarray(model_function(np.full((1, features), np.nan, dtype=np.float32)))
+    return predict, sample.size

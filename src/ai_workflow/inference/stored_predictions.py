@@ -1,4 +1,4 @@
-"""Reads back what was predicted, a batch at a time, whoever predicted it: the service, or the scoring flow."""
+"""Reader of stored predictions of the service and the scoring flow, a batch at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH = 65_536
-# What no version answered.
+# Version name of default responses.
 DEFAULT = "default"
 log = logger("predictions")
 
@@ -29,10 +29,10 @@ class Batch:
     """Predictions of one version from one file.
 
     Args:
-        version: who predicted.
-        path: the file, below the store's root.
-        start: number of the first of the rows in it, from 0.
-        table: key (the prediction_id), id, version, prediction (as text), made (None: not known when).
+        version: the version that predicted.
+        path: the file, relative to the root of the store.
+        start: index of the first row in the file.
+        table: key (the prediction_id), id, version, prediction (as text), made (None if the time is unknown).
     """
 
     version: str
@@ -41,21 +41,21 @@ class Batch:
     table: pa.Table
 
 
-class Predictions:
-    """The predictions of one pipeline."""
+class StoredPredictions:
+    """The stored predictions of one pipeline."""
 
     def __init__(self, store: Store, pipeline: str) -> None:
         self._store, self._folder = store, f"{prediction_files.FOLDER}/{pipeline}"
-        self._begun: dict[str, int | None] = {}
+        self._run_starts: dict[str, int | None] = {}
 
     def parts(self, since: float | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield version and partition of every file that a manifest vouches for, written `since` then (None: ever)."""
+        """Yield version and partition of every file with a manifest that was written since a time (None: all)."""
         for version in self._store.names(self._folder):
             for name in self._store.names(f"{self._folder}/{version}"):
-                # One without a manifest is being written, or on its way out.
+                # A folder without a manifest is being written or deleted.
                 path = f"{self._folder}/{version}/{name}/manifest.json"
                 with contextlib.suppress(StoreError, FileNotFoundError):
-                    # No prediction in it is younger than the file.
+                    # No prediction is newer than the manifest.
                     if since is None or self._written(path) >= since:
                         yield from ((version, part) for part in self._store.read_record(path)["partitions"])
 
@@ -63,17 +63,16 @@ class Predictions:
         return self._store.modified(path).timestamp()
 
     def batches(self, version: str, part: dict[str, Any]) -> Iterator[Batch]:
-        """Yield the rows of a file; one that is damaged is left out with a warning."""
+        """Yield the rows of a file; a damaged file is left out with a warning."""
         start = 0
         for table in self._tables(part, ("prediction_id", "id", "prediction")):
-            yield Batch(version, part["path"], start, self._plain(table, version))
+            yield Batch(version, part["path"], start, self._canonical(table, version))
             start += table.num_rows
 
     def answers(self, part: dict[str, Any]) -> Iterator[tuple[pa.Table, bool]]:
-        """Yield `made` and `fallback_reason` of the rows of a file, and whether they are of the service.
+        """Yield `made` and `fallback_reason` of the rows of a file, and whether the service predicted them.
 
-        `made` of a scoring run without a journal is when its file was stored. A damaged file is left out with a
-        warning.
+        `made` of a scoring run without a journal is the time of storage. A damaged file is left out with a warning.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -88,8 +87,8 @@ class Predictions:
             columns = {"made": made, "fallback_reason": reason.cast(pa.string())}
             yield pa.table(columns), "time" in table.column_names
 
-    def _tables(self, part: dict[str, Any], wanted: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield wanted columns of a file as far as it has them, and `time` or else `trace_id`."""
+    def _tables(self, part: dict[str, Any], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield the available ones of some columns of a file, with `time` or else `trace_id`."""
         import pyarrow.parquet as pq
 
         path = part["path"]
@@ -97,15 +96,15 @@ class Predictions:
             log.warning("%s is missing or damaged: its predictions are left out", self._store.url(path))
             return
         with parquet.open_file(self._store, path) as file:
-            there = pq.read_schema(file).names
-            moment = "time" if "time" in there else "trace_id"
-            yield from parquet.batches(file, BATCH, [name for name in (*wanted, moment) if name in there])
+            available = pq.read_schema(file).names
+            time = "time" if "time" in available else "trace_id"
+            yield from parquet.batches(file, BATCH, [name for name in (*columns, time) if name in available])
 
     def _made(self, table: pa.Table) -> pa.ChunkedArray | pa.Array:
-        """Return when the rows were answered; null where it is not known."""
-        return table["time"] if "time" in table.column_names else self._times(table["trace_id"])
+        """Return the time of each prediction; null if unknown."""
+        return table["time"] if "time" in table.column_names else self._start_times(table["trace_id"])
 
-    def _plain(self, table: pa.Table, version: str) -> pa.Table:
+    def _canonical(self, table: pa.Table, version: str) -> pa.Table:
         import pyarrow as pa
 
         return pa.table(
@@ -118,22 +117,24 @@ class Predictions:
             }
         )
 
-    def _times(self, traces: pa.ChunkedArray) -> pa.Array:
-        """Return when the runs began that made predictions which do not say when."""
+    def _start_times(self, traces: pa.ChunkedArray) -> pa.Array:
+        """Return the start time of the run of each prediction."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         coded = pc.dictionary_encode(traces.combine_chunks())
-        known = pa.array([self._began(trace_id) for trace_id in coded.dictionary.to_pylist()], pa.int64())
-        return known.take(coded.indices)
+        starts = pa.array([self._run_start(trace_id) for trace_id in coded.dictionary.to_pylist()], pa.int64())
+        return starts.take(coded.indices)
 
-    def _began(self, trace_id: str | None) -> int | None:
+    def _run_start(self, trace_id: str | None) -> int | None:
         if trace_id is None:
             return None
-        if trace_id not in self._begun:
+        if trace_id not in self._run_starts:
             events = Journal(self._store).read(trace_id)
-            self._begun[trace_id] = int(datetime.fromisoformat(events[0].time).timestamp() * 1e6) if events else None
-        return self._begun[trace_id]
+            self._run_starts[trace_id] = (
+                int(datetime.fromisoformat(events[0].time).timestamp() * 1e6) if events else None
+            )
+        return self._run_starts[trace_id]
 
 
 def _texts(values: pa.ChunkedArray) -> pa.Array:

@@ -1,11 +1,11 @@
-"""The process of one model: answers its parent's questions one after the other, and dies with it.
+"""Worker process of one model: serves the requests of its parent one by one, and ends with it.
 
-Both ways a head of two unsigned 32-bit numbers, little endian, then the data:
+Requests and replies have a header of two unsigned 32-bit integers, little endian, then the data:
 
-    question: rows, 0                   float32 (rows, features)
-    answer:   ANSWER, count             float64 (rows, outputs): count of them
-              FAILED, bytes             what the model said of it, as UTF-8
-              READY, outputs per row    once, when the model is loaded
+    request: rows, 0                   float32 (rows, features)
+    reply:   RESULT, count             `count` values of float64 (rows, outputs)
+             FAILED, bytes             the error text of the model, as UTF-8
+             READY, outputs per row    once, when the model is loaded
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import sys
 from collections.abc import Callable
 
 HEAD = struct.Struct("<II")
-ANSWER, FAILED, READY = range(3)
+RESULT, FAILED, READY = range(3)
 _PR_SET_PDEATHSIG = 1
-_FIRST_BUFFER = 1 << 16
-# Up to this many answers are handled on the event loop; more as an array, or in a thread.
+_FIRST_BUFFER_BYTES = 1 << 16
+# Up to this many outputs are handled on the event loop; more as an array, or in a thread.
 FEW_VALUES = 2048
 
-# Takes the rows, and how many there are; the answers as float64 in one buffer.
-Answer = Callable[[memoryview, int], "bytes | bytearray | memoryview"]
+# Takes the rows and their number; returns the outputs as float64 in one buffer.
+Predict = Callable[[memoryview, int], "bytes | bytearray | memoryview"]
 
 
-def load(kind: str, model: int, features: int) -> tuple[Answer, int]:
-    """Return what answers by a model, and how many numbers it answers to each row.
+def load(kind: str, model: int, features: int) -> tuple[Predict, int]:
+    """Return the prediction function of a model, and its number of outputs per row.
 
     Args:
         kind: the model family.
-        model: an open file with the model; a byte 0 follows it.
-        features: numbers in each row.
+        model: an open file with the model; a zero byte follows it.
+        features: number of values in each row.
     """
     if kind == "lightgbm":
         from ai_workflow.inference import lightgbm_native
@@ -47,54 +47,58 @@ def load(kind: str, model: int, features: int) -> tuple[Answer, int]:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent is gone: one that hangs in C sees no end of file."""
+    """Let the kernel kill this process when its parent ends, because a process that hangs in C sees no end of file."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
 
 
-def serve(parent: socket.socket, answer: Answer, features: int) -> None:
-    """Answer until the parent hangs up."""
-    buffer = memoryview(bytearray(_FIRST_BUFFER))
-    while got := parent.recv_into(buffer):
-        while got < HEAD.size:
-            got += _more(parent, buffer[got:])
+def serve(parent: socket.socket, predict: Predict, features: int) -> None:
+    """Serve requests until the parent closes the connection."""
+    buffer = memoryview(bytearray(_FIRST_BUFFER_BYTES))
+    while received := parent.recv_into(buffer):
+        while received < HEAD.size:
+            received += _receive(parent, buffer[received:])
         rows, _ = HEAD.unpack_from(buffer)
         size = HEAD.size + rows * features * 4
         if size > len(buffer):
             buffer, old = memoryview(bytearray(size)), buffer
-            buffer[:got] = old[:got]
-        while got < size:
-            got += _more(parent, buffer[got:size])
+            buffer[:received] = old[:received]
+        while received < size:
+            received += _receive(parent, buffer[received:size])
         try:
-            answered = answer(buffer[HEAD.size : size], rows)
-        except Exception as error:  # whatever a model raises: the parent says which version it was
+            outputs = predict(buffer[HEAD.size : size], rows)
+        except Exception as error:  # the parent adds the name of the version
             text = f"{type(error).__name__}: {error}".encode()[:1000]
             parent.sendall(HEAD.pack(FAILED, len(text)) + text)
             continue
-        parent.sendall(b"".join((HEAD.pack(ANSWER, len(answered) // 8), answered)))
+        parent.sendall(b"".join((HEAD.pack(RESULT, len(outputs) // 8), outputs)))
 
 
-def _more(parent: socket.socket, into: memoryview) -> int:
-    got = parent.recv_into(into)
-    if not got:
+def _receive(parent: socket.socket, buffer: memoryview) -> int:
+    received = parent.recv_into(buffer)
+    if not received:
         os._exit(0)
-    return got
+    return received
 
 
 def main(arguments: list[str]) -> None:
-    """Load the model, say so, and serve: PARENT'S PROCESS ID, SOCKET, MODEL FILE (both open), KIND, FEATURES."""
+    """Load the model, send READY, and serve.
+
+    Args:
+        arguments: PARENT_PID, SOCKET and MODEL (open file descriptors), KIND, FEATURES.
+    """
     pid, handle, model, kind, features = arguments
     die_with(int(pid))
-    # The parent decides when this process ends, not who presses Ctrl-C.
+    # Ctrl-C goes to the whole process group; the parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=int(handle))
     try:
-        answer, outputs = load(kind, int(model), int(features))
-    except Exception as error:  # whatever a library makes of a bad model: one line, and the parent says which it was
+        predict, outputs = load(kind, int(model), int(features))
+    except Exception as error:  # one line; the parent adds the name of the version
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
     parent.sendall(HEAD.pack(READY, outputs))
-    serve(parent, answer, int(features))
+    serve(parent, predict, int(features))
 
 
 if __name__ == "__main__":

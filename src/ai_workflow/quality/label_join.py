@@ -1,4 +1,4 @@
-"""Joins labels to predictions: each prediction once, by its last label, in whatever order and how often they came."""
+"""Join of labels to predictions: idempotent and order-independent; the last label of a prediction wins."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ KEPT, ORDER = "kept", "order"
 
 
 def label_schema() -> pa.Schema:
-    """Return the columns of labels to be joined: whether they are kept already, and their order in their source."""
+    """Return the schema of labels to join; `kept` marks stored ones, `order` is the position in the source."""
     import pyarrow as pa
 
     return labels.schema().append(pa.field(KEPT, pa.bool_())).append(pa.field(ORDER, pa.int64()))
 
 
 def match_schema() -> pa.Schema:
-    """Return the columns of predictions to be joined: whether they are kept already."""
+    """Return the schema of predictions to join; `kept` marks stored matches."""
     import pyarrow as pa
 
     return label_store.matches_schema().append(pa.field(KEPT, pa.bool_()))
@@ -30,19 +30,19 @@ def match_schema() -> pa.Schema:
 
 @dataclass(frozen=True, slots=True)
 class JoinedLabels:
-    """Result of the join of labels and predictions of some keys.
+    """The labels and predictions of some keys, joined.
 
     Args:
-        facts: key, version, prediction, made, label, time, first: one row for each prediction that has a label; `time`
-            is that of the label, `first` is when the same was said first.
-        labels: key, label, time and whether they are kept: each once.
-        matches: key, version, prediction, made and whether they are kept: those with a label, each once.
-        waiting: how many keys have a label and no prediction.
-        contradicted: keys with labels that differ.
-        repeated: labels that say what was known already.
+        labeled: key, version, prediction, made, label, time, first: one row for each prediction with a label; `time`
+            is that of the label, `first` that of the first equal label.
+        labels: key, label, time, kept: unique rows.
+        matches: key, version, prediction, made, kept: unique predictions with a label.
+        waiting: number of keys with a label and no prediction.
+        contradicted: keys with different labels.
+        repeated: number of labels that repeat a known one.
     """
 
-    facts: pd.DataFrame
+    labeled: pd.DataFrame
     labels: pd.DataFrame
     matches: pd.DataFrame
     waiting: int
@@ -50,18 +50,18 @@ class JoinedLabels:
     repeated: int
 
 
-def join(told: pd.DataFrame, predicted: pd.DataFrame, moment: pd.Timestamp) -> JoinedLabels:
-    """Join all labels of some keys to all predictions of them.
+def join(sent: pd.DataFrame, predicted: pd.DataFrame, now: pd.Timestamp) -> JoinedLabels:
+    """Join all labels of some keys to all predictions of these keys.
 
-    Of several labels the last by time counts; of several at the same time, the last in the order of their text, so that
-    the order in which they came does not matter. Of several predictions with one key the first made counts.
+    The last label by time wins; of several at the same time, the last in the order of their text, so that the order of
+    arrival does not matter. Of several predictions with one key, the first counts.
 
     Args:
-        told: columns of `label_schema`.
-        predicted: columns of `match_schema`.
-        moment: the time of labels that bear none.
+        sent: labels with the columns of `label_schema`.
+        predicted: predictions with the columns of `match_schema`.
+        now: the time of labels without one.
     """
-    events = _events(told, moment)
+    events = _events(sent, now)
     last = events.drop_duplicates("key", keep="last")
     first = events.drop_duplicates(["key", "label"])[["key", "label", "time"]].rename(columns={"time": "first"})
     matches = predicted[predicted["key"].isin(last["key"])]
@@ -69,28 +69,28 @@ def join(told: pd.DataFrame, predicted: pd.DataFrame, moment: pd.Timestamp) -> J
         ["key", "made", "version", "prediction", KEPT], ascending=[True, True, True, True, False], na_position="last"
     ).drop_duplicates("key")
     winners = last[["key", "label", "time"]].merge(first, on=["key", "label"])
-    facts = matches.drop(columns=KEPT).merge(winners, on="key")
+    labeled = matches.drop(columns=KEPT).merge(winners, on="key")
     differing = events.drop_duplicates(["key", "label"])["key"]
     return JoinedLabels(
-        facts,
+        labeled,
         events,
         matches,
         len(last) - len(matches),
         sorted(differing[differing.duplicated()].unique()),
-        len(told) - int(told[KEPT].sum()) - int((~events[KEPT]).sum()),
+        len(sent) - int(sent[KEPT].sum()) - int((~events[KEPT]).sum()),
     )
 
 
-def _events(told: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    """Return labels with a time, each once, in the order in which they hold: by key, time and text."""
+def _events(sent: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
+    """Return unique labels with a time, sorted by key, time and text."""
     import pandas as pd
 
     by = ["key", "time", "label"]
-    timed = told[told["time"].notna()].sort_values([*by, KEPT], ascending=[True, True, True, False]).drop_duplicates(by)
-    now = told[told["time"].isna()].sort_values(["key", ORDER]).drop_duplicates("key", keep="last")
-    if len(now):
-        # A source without moments says what holds now: that is news only where something else held before.
-        before = timed.drop_duplicates("key", keep="last").set_index("key")["label"]
-        now = now[now["label"].to_numpy() != now["key"].map(before).to_numpy()]
-        timed = pd.concat([timed, now.assign(time=moment)], ignore_index=True).sort_values(by)
+    timed = sent[sent["time"].notna()].sort_values([*by, KEPT], ascending=[True, True, True, False]).drop_duplicates(by)
+    untimed = sent[sent["time"].isna()].sort_values(["key", ORDER]).drop_duplicates("key", keep="last")
+    if len(untimed):
+        # A source without times has current labels: one is new only if it differs from the last known label.
+        previous = timed.drop_duplicates("key", keep="last").set_index("key")["label"]
+        untimed = untimed[untimed["label"].to_numpy() != untimed["key"].map(previous).to_numpy()]
+        timed = pd.concat([timed, untimed.assign(time=now)], ignore_index=True).sort_values(by)
     return timed[["key", "label", "time", KEPT]]

@@ -1,4 +1,4 @@
-"""Reader of labels: each as the text of a class or of a number, by the rules of the versions that predict it."""
+"""Reader of labels: each as the text of a class or a number, by the feature specs of the versions."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 MISSING, UNKNOWN, UNREADABLE = "missing", "unknown_class", "unreadable"
 REASONS = (MISSING, UNKNOWN, UNREADABLE)
-_MAX_REMEMBERED = 10_000
-_MAX_SHOWN_CLASSES, _MAX_SHOWN = 10, 60
+_MAX_CACHED = 10_000
+_MAX_SHOWN_CLASSES = 10
+_MAX_SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """A label that counts for no prediction.
+class RejectedLabel:
+    """A label that is not used.
 
     Args:
         reason: one of `REASONS`.
-        text: the same in words, after `the label`.
+        text: the reason as a predicate of `the label`.
     """
 
     reason: str
@@ -38,11 +39,11 @@ class Rejected:
 
 
 class LabelReader:
-    """Labels of one pipeline.
+    """Reader of the labels of one pipeline.
 
     Args:
         specs: the feature specs of its versions, the newest first. The first version that reads a label as one of its
-            classes decides on its text. Without versions, a class is any text.
+            classes determines its text. Without versions, any text is a class.
         is_number: whether labels are numbers.
     """
 
@@ -51,43 +52,44 @@ class LabelReader:
         self._targets = [_Target(spec) for spec in specs if (spec["classes"] is None) == is_number]
         if is_number and not self._targets:
             self._targets = [_Target({"classes": None, "target": ""})]
-        self._remembered: dict[tuple[type, Any], str | Rejected] = {}
+        self._cached: dict[tuple[type, Any], str | RejectedLabel] = {}
 
-    def read(self, sent: Sequence[Any]) -> list[str | Rejected]:
+    def read(self, sent: Sequence[Any]) -> list[str | RejectedLabel]:
         """Return the text of each label, or the reason for its rejection.
 
         Args:
-            sent: n single values, as JSON or a table has them.
+            sent: n single values of JSON or a table.
         """
         keys = [(type(label), label) for label in sent]
-        fresh = [key for key in dict.fromkeys(keys) if key not in self._remembered]
-        if len(self._remembered) + len(fresh) > _MAX_REMEMBERED:
-            self._remembered, fresh = {}, list(dict.fromkeys(keys))
-        self._remembered |= zip(fresh, self._read([label for _, label in fresh]), strict=True) if fresh else {}
-        return [self._remembered[key] for key in keys]
+        fresh = [key for key in dict.fromkeys(keys) if key not in self._cached]
+        if len(self._cached) + len(fresh) > _MAX_CACHED:
+            self._cached, fresh = {}, list(dict.fromkeys(keys))
+        self._cached |= zip(fresh, self._read([label for _, label in fresh]), strict=True) if fresh else {}
+        return [self._cached[key] for key in keys]
 
-    def _read(self, sent: list[Any]) -> list[str | Rejected]:
+    def _read(self, sent: list[Any]) -> list[str | RejectedLabel]:
         if not self._targets:
             return [self._without_versions(label) for label in sent]
-        found: dict[int, str | Rejected] = {}
+        results: dict[int, str | RejectedLabel] = {}
         for target in self._targets:
-            left = [place for place in range(len(sent)) if not isinstance(found.get(place), str)]
-            for place, read in zip(left, target.read([sent[place] for place in left]), strict=True) if left else ():
-                if isinstance(read, str) or place not in found:
-                    found[place] = read
-        return [self._with_classes(found[place], sent[place]) for place in range(len(sent))]
+            unread = [index for index in range(len(sent)) if not isinstance(results.get(index), str)]
+            texts = target.read([sent[index] for index in unread]) if unread else []
+            for index, text in zip(unread, texts, strict=True):
+                if isinstance(text, str) or index not in results:
+                    results[index] = text
+        return [self._with_classes(results[index], sent[index]) for index in range(len(sent))]
 
-    def _without_versions(self, label: Any) -> str | Rejected:
+    def _without_versions(self, label: Any) -> str | RejectedLabel:
         text = str(label) if isinstance(label, datetime) else labels.text_of(label, is_number=False)
-        return text if text is not None else Rejected(UNREADABLE, f"{_shown(label)} is not a label")
+        return text if text is not None else RejectedLabel(UNREADABLE, f"{_shown(label)} is not a label")
 
-    def _with_classes(self, read: str | Rejected, label: Any) -> str | Rejected:
-        if isinstance(read, str) or read.reason == MISSING or self._is_number:
-            return read
+    def _with_classes(self, result: str | RejectedLabel, label: Any) -> str | RejectedLabel:
+        if isinstance(result, str) or result.reason == MISSING or self._is_number:
+            return result
         classes = list(dict.fromkeys(name for target in self._targets for name in target.classes))
         shown = ", ".join(f"'{name}'" for name in classes[:_MAX_SHOWN_CLASSES])
         more = f" and {len(classes) - _MAX_SHOWN_CLASSES} more" if len(classes) > _MAX_SHOWN_CLASSES else ""
-        return Rejected(UNKNOWN, f"{_shown(label)} is none of the classes {shown}{more}")
+        return RejectedLabel(UNKNOWN, f"{_shown(label)} is none of the classes {shown}{more}")
 
 
 class _Target:
@@ -98,35 +100,37 @@ class _Target:
         self._is_number = spec["classes"] is None
         self._cells = CellRules.of_spec(spec)
         declared = self._cells.target or Column(type="number" if self._is_number else "category")
-        # A missing label is left out, whatever training puts in its place.
+        # A missing label is left out, even if training fills missing targets.
         self._column = declared.model_copy(update={"nullable": True, "fill": None})
         self._spelling = self._cells.spelling(spec["target"], self.classes)
 
-    def read(self, sent: list[Any]) -> list[str | Rejected]:
+    def read(self, sent: list[Any]) -> list[str | RejectedLabel]:
         """Return the text of each label, or the reason for its rejection."""
         values, findings = cells.of_json(sent, self._column, self._cells, self._spelling)
         texts = self._texts(values)
-        return [self._one(place, sent[place], texts[place], findings) for place in range(len(sent))]
+        return [self._result(index, label, texts[index], findings) for index, label in enumerate(sent)]
 
     def _texts(self, values: pd.Series) -> list[str | None]:
         import pandas as pd
 
         if self._is_number:
             return [None if pd.isna(value) else repr(float(value)) for value in values.tolist()]
-        words, _ = coercion.coerce(values, Column(type="category", nullable=True))
-        return [None if pd.isna(value) else str(value) for value in words.tolist()]
+        categories, _ = coercion.coerce(values, Column(type="category", nullable=True))
+        return [None if pd.isna(value) else str(value) for value in categories.tolist()]
 
-    def _one(self, place: int, label: Any, text: str | None, findings: list[coercion.Finding]) -> str | Rejected:
+    def _result(
+        self, index: int, label: Any, text: str | None, findings: list[coercion.Finding]
+    ) -> str | RejectedLabel:
         for reason, hit in findings:
-            if hit.iloc[place]:
-                return Rejected(UNREADABLE, f"{_shown(label)} {reason}")
+            if hit.iloc[index]:
+                return RejectedLabel(UNREADABLE, f"{_shown(label)} {reason}")
         if text is None:
-            return Rejected(MISSING, f"{_shown(label)} reads as missing")
+            return RejectedLabel(MISSING, f"{_shown(label)} reads as missing")
         if self._is_number or text in self.classes:
             return text
-        return Rejected(UNKNOWN, f"{_shown(label)} is no class")
+        return RejectedLabel(UNKNOWN, f"{_shown(label)} is no class")
 
 
 def _shown(label: Any) -> str:
     text = f"'{label}'" if isinstance(label, str) else str(json_text(label))
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}..."

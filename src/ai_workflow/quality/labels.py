@@ -1,7 +1,7 @@
-"""What turned out to be true, as rows of one form: the prediction's id, the label as text, its moment.
+"""Ground-truth labels in canonical form: prediction ID, label as text, timestamp.
 
-A label is text as the target's classes are, or a number as Python writes it; a moment is in UTC, without zone. Without
-a moment, a label is what its source says now.
+A label is the text of a class, or a number as Python writes it. Timestamps are in UTC, without a time zone; a label
+without one is the current label of its source.
 """
 
 from __future__ import annotations
@@ -24,113 +24,117 @@ if TYPE_CHECKING:
     from ai_workflow.quality.label_reader import LabelReader
 
 MICROSECONDS = 1_000_000
-# Beyond it JSON's whole numbers are no floats any more.
-_LARGEST = 1e300
+# Larger integers of JSON may not fit into a float.
+_MAX_NUMBER = 1e300
 log = logger("labels")
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns of a table hold the id, the label and its moment (None: it has none)."""
+class LabelColumns:
+    """The columns of a table with the ID, the label and its timestamp (None: there is none)."""
 
     key: str
     label: str
     time: str | None
     is_number: bool
 
-    def check(self, there: list[str], name: str) -> None:
-        """Refuse a table that lacks one of them.
+    def check(self, available: list[str], name: str) -> None:
+        """Check that a table has these columns.
 
         Raises:
-            StageError: it does; said with the columns that it has.
+            StageError: a column is missing.
         """
         for setting, column in (("id", self.key), ("label", self.label), ("time", self.time)):
-            if column is not None and column not in there:
+            if column is not None and column not in available:
                 raise StageError(
-                    f"the labels in {name} have no column '{column}'; there is: {', '.join(there)}",
+                    f"the labels in {name} have no column '{column}'; available: {', '.join(available)}",
                     f"Set evaluation.{setting} to the column that holds it",
                 )
 
 
 def schema() -> pa.Schema:
-    """Return the columns of labels."""
+    """Return the schema of labels."""
     import pyarrow as pa
 
     return pa.schema([("key", pa.string()), ("label", pa.string()), ("time", pa.timestamp("us"))])
 
 
 def text_of(label: Any, *, is_number: bool) -> str | None:
-    """Return the text of a label that no version can read, or None if it is no label; 1.0 is "1"."""
+    """Return the text of a label without a feature spec, or None if it is no label; 1.0 is "1"."""
     if isinstance(label, str) and not is_number:
         return label or None
-    if not isinstance(label, int | float) or not math.isfinite(label) or abs(label) > _LARGEST:
+    if not isinstance(label, int | float) or not math.isfinite(label) or abs(label) > _MAX_NUMBER:
         return None
     if is_number:
         return None if isinstance(label, bool) else repr(float(label))
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def of_frame(frame: pd.DataFrame, columns: Columns, name: str, reader: LabelReader) -> tuple[pa.Table, Rejects]:
-    """Return the labels of loaded rows, in their order, and those that are rejected.
+def of_frame(
+    frame: pd.DataFrame, columns: LabelColumns, name: str, reader: LabelReader
+) -> tuple[pa.Table, RejectCount]:
+    """Return the labels of loaded rows, in their order, and the rejected ones.
 
-    Rows without id or label are left out.
+    Rows without ID or label are left out.
 
     Args:
-        frame: n rows as the data loader gives them.
-        columns: which of them matter.
-        name: the file or table that they come from.
-        reader: how labels are read.
+        frame: n rows of the data loader.
+        columns: the columns to read.
+        name: the file or table of the rows, for messages.
+        reader: the reader of labels.
 
     Raises:
-        StageError: a moment cannot be read; the text names file and row.
+        StageError: a timestamp cannot be read; the text names file and row.
     """
     import pandas as pd
     import pyarrow as pa
 
     text = Column(type="category", nullable=True)
     key = _read(frame, columns.key, text, name)
-    label, rejects = read_all(frame[columns.label], reader, lambda place: f"{name}, row {frame[ROW].iloc[place]}")
-    moment = (
+    label, rejects = read_all(frame[columns.label], reader, lambda index: f"{name}, row {frame[ROW].iloc[index]}")
+    time = (
         _read(frame, columns.time, Column(type="datetime", nullable=True), name)
         if columns.time
         else pd.Series(pd.NaT, index=frame.index, dtype="datetime64[us]")
     )
-    made = pd.DataFrame({"key": key.astype("str"), "label": label.astype("str"), "time": moment})
-    made = made[(key.notna() & label.notna()).to_numpy()]
-    return pa.Table.from_pandas(made, schema(), preserve_index=False), rejects
+    rows = pd.DataFrame({"key": key.astype("str"), "label": label.astype("str"), "time": time})
+    rows = rows[(key.notna() & label.notna()).to_numpy()]
+    return pa.Table.from_pandas(rows, schema(), preserve_index=False), rejects
 
 
 @dataclass(frozen=True, slots=True)
-class Rejects:
-    """Labels that count for no prediction: how many, and the first with its place."""
+class RejectCount:
+    """The number of rejected labels, and the first one with its location."""
 
     count: int = 0
     first: str = ""
 
-    def __add__(self, other: Rejects) -> Rejects:
-        """Return both together."""
-        return Rejects(self.count + other.count, self.first or other.first)
+    def __add__(self, other: RejectCount) -> RejectCount:
+        """Return the sum."""
+        return RejectCount(self.count + other.count, self.first or other.first)
 
 
-def read_all(values: pd.Series, reader: LabelReader, place: Callable[[int], str]) -> tuple[pd.Series, Rejects]:
-    """Return labels as text, missing where one is missing or rejected, and those that are rejected.
+def read_all(values: pd.Series, reader: LabelReader, location: Callable[[int], str]) -> tuple[pd.Series, RejectCount]:
+    """Return labels as text, missing if a label is missing or rejected, and the rejected ones.
 
     Args:
         values: labels of any type.
-        reader: how labels are read.
-        place: returns the place of a label by its number.
+        reader: the reader of labels.
+        location: returns the location of a label by its index, for messages.
     """
-    from ai_workflow.quality.label_reader import MISSING, Rejected
+    from ai_workflow.quality.label_reader import MISSING, RejectedLabel
 
     unique = values.dropna().unique().tolist()
     read = dict(zip(unique, reader.read(unique), strict=True))
-    texts = values.map({value: None if isinstance(text, Rejected) else text for value, text in read.items()})
-    refused = {value: text for value, text in read.items() if isinstance(text, Rejected) and text.reason != MISSING}
-    hit = values.isin(list(refused)).to_numpy().nonzero()[0]
+    texts = values.map({value: None if isinstance(text, RejectedLabel) else text for value, text in read.items()})
+    rejected = {
+        value: text for value, text in read.items() if isinstance(text, RejectedLabel) and text.reason != MISSING
+    }
+    hit = values.isin(list(rejected)).to_numpy().nonzero()[0]
     if not len(hit):
-        return texts, Rejects()
+        return texts, RejectCount()
     first = int(hit[0])
-    return texts, Rejects(len(hit), f"{place(first)}: the label {refused[values.iloc[first]].text}")
+    return texts, RejectCount(len(hit), f"{location(first)}: the label {rejected[values.iloc[first]].text}")
 
 
 def _read(frame: pd.DataFrame, name: str, column: Column, source: str) -> pd.Series:
@@ -141,21 +145,21 @@ def _read(frame: pd.DataFrame, name: str, column: Column, source: str) -> pd.Ser
         if hit.any():
             row = frame[ROW][hit.to_numpy()].iloc[0]
             more = f" (and {int(hit.sum()) - 1} more rows)" if hit.sum() > 1 else ""
-            raise StageError(f"{source}, row {row}: column '{name}' {reason}{more}", "Mend the label, or leave it out")
+            raise StageError(f"{source}, row {row}: column '{name}' {reason}{more}", "Fix the label, or leave it out")
     return values
 
 
 def of_segment(data: bytes, name: str) -> Iterator[pa.Table]:
-    """Yield the labels of a segment that a service wrote; a line that is torn is left out with a warning."""
+    """Yield the labels of a segment of the service; an incomplete line is skipped with a warning."""
     import pyarrow as pa
 
     lines: list[dict[str, Any]] = []
     for number, line in enumerate(data.splitlines(), 1):
         try:
-            found = json.loads(line)
-            moment = round(found["time"] * MICROSECONDS)
-            lines.append({"key": str(found["prediction_id"]), "label": str(found["label"]), "time": moment})
+            label = json.loads(line)
+            time = round(label["time"] * MICROSECONDS)
+            lines.append({"key": str(label["prediction_id"]), "label": str(label["label"]), "time": time})
         except (ValueError, KeyError, TypeError):
-            log.warning("%s line %d is torn, and left out", name, number)
+            log.warning("%s line %d is incomplete and skipped", name, number)
     columns = {column: [line[column] for line in lines] for column in ("key", "label", "time")}
     yield pa.table(columns).cast(schema()) if lines else schema().empty_table()

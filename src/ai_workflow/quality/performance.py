@@ -53,31 +53,34 @@ class PerformanceWindow:
         self._last: int | None = None
         self._latest: pd.DataFrame | None = None
 
-    def add(self, facts: pd.DataFrame) -> None:
-        """Add rows of `label_join.JoinedLabels.facts`; each prediction must be added once only."""
+    def add(self, labeled: pd.DataFrame) -> None:
+        """Add rows of `label_join.JoinedLabels.labeled`; each prediction must be added once only."""
         import pandas as pd
 
-        right = self._is_correct(facts)
-        self.labeled, self.correct = self.labeled + len(facts), self.correct + int(right.sum())
-        time, first = _micros(facts["time"]), _micros(facts["first"])
+        is_correct = self._is_correct(labeled)
+        self.labeled += len(labeled)
+        self.correct += int(is_correct.sum())
+        time, first = _microseconds(labeled["time"]), _microseconds(labeled["first"])
         self._last = max(int(time.max()), self._last or 0) if len(time) else self._last
-        delay = (first - _micros(facts["made"])) / MICROSECONDS
-        latest = pd.DataFrame({"key": facts["key"].to_numpy(), "time": time, "right": right})
-        latest["delay"] = pd.Series(delay).where(facts["made"].notna().to_numpy()).clip(lower=0)
+        delay = (first - _microseconds(labeled["made"])) / MICROSECONDS
+        latest = pd.DataFrame({"key": labeled["key"].to_numpy(), "time": time, "correct": is_correct})
+        latest["delay"] = pd.Series(delay).where(labeled["made"].notna().to_numpy()).clip(lower=0)
         if self._since is not None:
             latest = latest[latest["time"] >= self._since]
         parts = [part for part in (self._latest, latest) if part is not None]
         # Ties in time are broken by the key, so that the window does not depend on the order of the rows.
         self._latest = pd.concat(parts).sort_values(["time", "key"]).tail(self._window)
 
-    def _is_correct(self, facts: pd.DataFrame) -> np.ndarray:
+    def _is_correct(self, labeled: pd.DataFrame) -> np.ndarray:
         import numpy as np
         import pandas as pd
 
         if self._tolerance is None:
-            right: np.ndarray = (facts["prediction"] == facts["label"]).fillna(False).to_numpy(bool)
-            return right
-        numbers = [pd.to_numeric(facts[name], errors="coerce").to_numpy("float64") for name in ("prediction", "label")]
+            is_equal: np.ndarray = (labeled["prediction"] == labeled["label"]).fillna(False).to_numpy(bool)
+            return is_equal
+        numbers = [
+            pd.to_numeric(labeled[name], errors="coerce").to_numpy("float64") for name in ("prediction", "label")
+        ]
         with np.errstate(invalid="ignore"):
             return np.asarray(np.abs(numbers[0] - numbers[1]) <= self._tolerance)
 
@@ -102,7 +105,7 @@ class PerformanceWindow:
             return {
                 "labeled": 0, "correct": 0, "accuracy": None, "lower": None, "upper": None, "from": None, "to": None
             }  # fmt: skip
-        labeled, correct = len(latest), int(latest["right"].sum())
+        labeled, correct = len(latest), int(latest["correct"].sum())
         accuracy = lower = upper = None
         if labeled >= minimum:
             accuracy = correct / labeled
@@ -124,6 +127,6 @@ class PerformanceWindow:
         return {f"{share:g}": float(delays.quantile(share)) for share in _QUANTILES}
 
 
-def _micros(moments: pd.Series) -> np.ndarray:
+def _microseconds(moments: pd.Series) -> np.ndarray:
     """Return (n,) int64 microseconds; the value for a missing timestamp has no meaning."""
     return moments.astype("datetime64[us]").astype("int64").to_numpy()

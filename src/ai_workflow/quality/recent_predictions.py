@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+# Rows are dropped once there are this many times the limit.
 _SLACK = 4
 
 
@@ -23,9 +24,9 @@ class RecentPredictions:
 
         Args:
             table: n rows with `prediction` and `made`.
-            hashed: (n,) uint64 of their keys.
+            hashed: (n,) uint64 hashes of their keys.
             path: the file.
-            start: number of the first row in it.
+            start: index of the first row in the file.
         """
         import numpy as np
         import pyarrow as pa
@@ -63,6 +64,6 @@ class RecentPredictions:
         import pyarrow as pa
 
         self._cut()
-        places = pa.schema([("path", pa.string()), ("row", pa.int64()), ("prediction", pa.string())])
-        found = [table.select(places.names) for table in self._tables]
-        return pa.concat_tables([places.empty_table(), *found]).sort_by([("path", "ascending"), ("row", "ascending")])
+        schema = pa.schema([("path", pa.string()), ("row", pa.int64()), ("prediction", pa.string())])
+        tables = [table.select(schema.names) for table in self._tables]
+        return pa.concat_tables([schema.empty_table(), *tables]).sort_by([("path", "ascending"), ("row", "ascending")])

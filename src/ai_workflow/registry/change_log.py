@@ -31,10 +31,7 @@ VERSION = re.compile(r"^model_v(\d+)\.(\d+)\Z")
 
 
 class ChangeRecord(TypedDict):
-    """A line of `history.jsonl`.
-
-    `before` is the checksum of the line before; `anew` marks the first line after the file was moved away.
-    """
+    """A line of `history.jsonl`; `before` is the checksum of the line before."""
 
     number: int
     time: str
@@ -48,6 +45,7 @@ class ChangeRecord(TypedDict):
     by: str
     trace_id: str | None
     before: str
+    # The first line after the file was moved away.
     anew: NotRequired[bool]
 
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import StoreError
 from ai_workflow.http_server import request_body
-from ai_workflow.quality.label_reader import REASONS, UNREADABLE, LabelReader, Rejected
+from ai_workflow.quality.label_reader import REASONS, UNREADABLE, LabelReader, RejectedLabel
 from ai_workflow.secret_values import scrub
 from ai_workflow.serving.label_time import LabelTimeError, parse_label_time
 from ai_workflow.serving.logs.label_log import LabelLog
@@ -121,7 +121,7 @@ class LabelEndpoint:
         now = time.time()
         lines = [self._line(number, label, now) for number, label in enumerate(labels)]
         for number, value in enumerate(self._label_reader().read([line["label"] for line in lines])):
-            if isinstance(value, Rejected):
+            if isinstance(value, RejectedLabel):
                 raise self._rejected(number, value)
             lines[number]["label"] = value
         return lines
@@ -135,7 +135,7 @@ class LabelEndpoint:
             self._reader_versions = names
         return self._reader
 
-    def _rejected(self, number: int, rejected: Rejected) -> HTTPException:
+    def _rejected(self, number: int, rejected: RejectedLabel) -> HTTPException:
         metrics.get("inference_labels_rejected_total").labels(self._pipeline, rejected.reason).inc()
         return HTTPException(400, f"labels[{number}].label {rejected.text}")
 
@@ -149,7 +149,7 @@ class LabelEndpoint:
         is_text = type(label) is str and 0 < len(label) <= _MAX_TEXT_LENGTH
         if not is_text and type(label) not in (int, float, bool):
             expected = f"a text of 1 to {_MAX_TEXT_LENGTH} characters, a number, true or false"
-            raise self._rejected(number, Rejected(UNREADABLE, f"is not {expected}"))
+            raise self._rejected(number, RejectedLabel(UNREADABLE, f"is not {expected}"))
         try:
             timestamp = parse_label_time(entry["time"], now) if entry.get("time") is not None else now
         except LabelTimeError as error:

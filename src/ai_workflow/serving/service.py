@@ -151,7 +151,7 @@ class Service:
         self._server.should_exit = True
 
     def _create_model(self, loaded: LoadedModel) -> ServedModel:
-        attempt_timeout = fallback.SHARE * self._settings.inference.deadline_ms / 1000
+        attempt_timeout = fallback.ATTEMPT_SHARE * self._settings.inference.deadline_ms / 1000
         attempts = AttemptMetrics(self._settings.pipeline, loaded.name, self._request_metrics.exemplars)
         return ServedModel(loaded, attempts, self._service.max_queue, attempt_timeout, self._settings.model.timeout)
 

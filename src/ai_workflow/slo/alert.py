@@ -1,4 +1,4 @@
-"""An alert of the table, the numbers it is filled in with, and the series it is tried on."""
+"""Alert definitions: template, parameters from slo.yaml, and the series of its rule test."""
 
 from __future__ import annotations
 
@@ -6,54 +6,59 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ai_workflow.slo import durations
-from ai_workflow.slo.spec import Entry, Slo
-from ai_workflow.slo.trials_format import Find
+from ai_workflow.slo.label_lookup import Lookup
+from ai_workflow.slo.spec import AlertEntry, Slo
 
-_PLACE = re.compile(r"<([a-z]+)(\.seconds)?>")
-OVER, UNDER = 1.1, 0.9  # just beyond a limit, and just short of it
-END = 10**9
-BEFORE = 2  # as many requests before errors begin: a longer window would contain them
+_PLACEHOLDER = re.compile(r"<([a-z]+)(\.seconds)?>")
+# Factors for a value just above and just below a limit.
+OVER, UNDER = 1.1, 0.9
+# Seconds; longer than any rule test.
+FOREVER = 10**9
+# Request rate before the errors begin, relative to the rate after it. A window that is too long includes it.
+BASELINE_FACTOR = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """What `slo.yaml` says of one alert; `<name>` in a text stands for a number, `<name.seconds>` for a duration.
+class AlertParameters:
+    """Parameters of an alert in `slo.yaml`; a template refers to them as `<name>`, or `<name.seconds>` for a duration.
 
-    `hold` is its `for`, `keep` its `keep_firing_for`, where it has one, in seconds.
+    Attributes:
+        texts: parameters as written.
+        for_seconds: `for` of the alert.
+        keep_firing_seconds: `keep_firing_for` of the alert.
     """
 
     texts: Mapping[str, str]
-    hold: int
-    keep: int = 0
+    for_seconds: int
+    keep_firing_seconds: int = 0
 
-    def fill(self, text: str) -> str:
-        """Return the text with its numbers."""
-        return _PLACE.sub(lambda found: self._shown(found[1], bool(found[2])), text)
+    def fill(self, template: str) -> str:
+        """Return the template with all parameters filled in."""
+        return _PLACEHOLDER.sub(lambda match: self._text(match[1], bool(match[2])), template)
 
     def __getitem__(self, name: str) -> float:
         return float(self.texts[name])
 
     def seconds(self, name: str) -> int:
-        """Return a duration in seconds."""
+        """Return a duration parameter in seconds."""
         return durations.seconds(self.texts[name])
 
-    def _shown(self, name: str, in_seconds: bool) -> str:
+    def _text(self, name: str, in_seconds: bool) -> str:
         return str(self.seconds(name)) if in_seconds else self.texts[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A series as pieces `(seconds, value)`; the last one lasts."""
+    """A gauge as segments `(seconds, value)`; the last segment continues."""
 
     pieces: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A series as pieces `(seconds, growth per second)`; the last one lasts."""
+    """A counter as segments `(seconds, growth per second)`; the last segment continues."""
 
     pieces: tuple[tuple[float, float], ...]
     start: float = 0
@@ -63,15 +68,15 @@ Series = Mapping[str, Gauge | Counter]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """Series that hold several cases apart by a label, and when which of them must fire.
+class RuleTest:
+    """Input series of several cases, which differ by a label, and the cases that must fire.
 
     Attributes:
         step: seconds between samples.
         cases: series by the name of the case.
-        labels: what the alert of a case bears besides its own labels.
-        checks: `(seconds, {case: value})`: exactly these fire; None stands for a value that is not looked at.
-        evaluated: seconds between evaluations, a multiple of `step`; 0 stands for `step`.
+        labels: returns the labels of the alert of a case, without the labels of the rule.
+        checks: `(seconds, {case: value})`: exactly these cases fire; None means that the value is not checked.
+        evaluated: seconds between evaluations, a multiple of `step`; 0 means `step`.
     """
 
     step: int
@@ -88,9 +93,12 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert, but for its numbers, severity and `for`.
+    """Template of an alert, without parameters, severity and `for`.
 
-    `kind` is the kind of promise that may set it; `finds` is what it names besides its labels (`finding.templates`).
+    Attributes:
+        kind: the kind of SLO that may set it; empty for an alert without an SLO.
+        lookups: labels that its annotations read from other series (`label_lookup.templates`).
+        rule_test: returns the rule test for given parameters.
     """
 
     name: str
@@ -100,97 +108,92 @@ class Alert:
     unit: str
     objective: str
     dashboard: str
-    trial: Callable[[Numbers], Trial]
+    rule_test: Callable[[AlertParameters], RuleTest]
     kind: str = ""
     group: str = "service"
-    finds: Mapping[str, Find] = field(default_factory=dict)
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
 
     @property
-    def wanted(self) -> set[str]:
-        """The numbers that `slo.yaml` has to give."""
+    def required_parameters(self) -> set[str]:
+        """Names of the parameters that `slo.yaml` must set."""
         text = f"{self.expr} {self.summary} {self.description} {self.objective}"
-        return {found[1] for found in _PLACE.finditer(text)} - {"objective", "attribution", "scrape"}
+        return {match[1] for match in _PLACEHOLDER.finditer(text)} - {"objective", "attribution", "scrape"}
 
 
-def numbers(entry: Entry, slo: Slo | None, keep: str = "0s") -> Numbers:
-    """Return the numbers of an entry, with the objective of its promise as a share."""
-    own = dict(entry.numbers)
+def parameters(entry: AlertEntry, slo: Slo | None, keep_firing: str = "0s") -> AlertParameters:
+    """Return the parameters of an alert, with the objective of its SLO as a ratio."""
+    texts = dict(entry.parameters)
     if slo and slo.objective is not None:
-        own["objective"] = durations.shortest(slo.objective / 100)
-    return Numbers(own, durations.seconds(entry.hold), durations.seconds(keep))
+        texts["objective"] = durations.shortest(slo.objective / 100)
+    return AlertParameters(texts, durations.seconds(entry.for_), durations.seconds(keep_firing))
 
 
-def near(limits: Mapping[str, float], below: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
-    """Return the case `fires`, with all numbers just beyond their limits, and one case for each just short of its own.
+def boundary_cases(limits: Mapping[str, float], below: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
+    """Return the case `fires` with all values just beyond their limits, and a case for each value within its limit.
 
-    Those named in `below` fire when they are small.
+    Values named in `below` fire if they are small.
     """
     beyond = {name: limit * (UNDER if name in below else OVER) for name, limit in limits.items()}
-    short = {name: limit * (OVER if name in below else UNDER) for name, limit in limits.items()}
-    return {"fires": beyond} | {f"no_{name}": beyond | {name: short[name]} for name in limits}
+    within = {name: limit * (OVER if name in below else UNDER) for name, limit in limits.items()}
+    return {"fires": beyond} | {f"no_{name}": beyond | {name: within[name]} for name in limits}
 
 
 def fires_after(
-    seconds: float, numbers: Numbers, step: int, value: float | None, until: float = 0
+    seconds: float, parameters: AlertParameters, step: int, value: float | None, until: float = 0
 ) -> tuple[tuple[float, Mapping[str, float | None]], ...]:
-    """Return checks around the moment at which `fires` fires: `seconds` until its condition holds, then `for`."""
-    at = seconds + numbers.hold
+    """Return checks around the time when `fires` fires: its condition is true after `seconds`, and then for `for`."""
+    at = seconds + parameters.for_seconds
     late = max(until, at + 2 * step)
     return ((at - step, {}), (at + 2 * step, {"fires": None}), (late + 2 * step, {"fires": value}))
 
 
-def crossing(window: int) -> float:
-    """Return after how many seconds of errors just beyond a limit they are beyond it over the whole window."""
-    return window * BEFORE / (OVER - 1 + BEFORE)
+def seconds_until_exceeded(window: int) -> float:
+    """Return after how many seconds of errors just above a limit the ratio over the whole window exceeds it."""
+    return window * BASELINE_FACTOR / (OVER - 1 + BASELINE_FACTOR)
 
 
-def evaluated(at: float, every: int) -> int:
-    """Return when the first evaluation at `at` or later is, in seconds."""
+def next_evaluation(at: float, every: int) -> int:
+    """Return the time of the first evaluation at or after `at`, in seconds."""
     return math.ceil(at / every) * every
 
 
-def overdue(begins: int, seconds: float, numbers: Numbers, step: int) -> tuple[int, int, int]:
-    """Return when what is to be late has to stop, when it is told, and the seconds between evaluations.
+def overdue(begins: int, seconds: float, parameters: AlertParameters, step: int) -> tuple[int, int, int]:
+    """Return when a timestamp must stop to become overdue, when its alert fires, and the evaluation interval.
 
-    It is late just before an evaluation, the first to see it.
+    It becomes overdue just before an evaluation.
 
     Args:
-        begins: when it may stop at the earliest.
-        seconds: what is late.
-        numbers: `for` tells when it is told: five evaluations are seen in it, so that a quarter more or less is, too.
-        step: seconds between samples, two for an evaluation.
+        begins: the earliest time to stop.
+        seconds: the age at which it is overdue.
+        parameters: its `for` should have about five evaluations, so that a change by a quarter is detected.
+        step: seconds between samples; an evaluation interval has two.
     """
     every = 2 * step
-    late = evaluated(begins + seconds + every, every)
-    stops = int((late - step - seconds) // step) * step
-    return stops, late + evaluated(numbers.hold, every), every
+    overdue_at = next_evaluation(begins + seconds + every, every)
+    stops = int((overdue_at - step - seconds) // step) * step
+    return stops, overdue_at + next_evaluation(parameters.for_seconds, every), every
 
 
-def labels(key: str, **more: str) -> Callable[[str], Mapping[str, str]]:
-    """Return what makes the labels of a case whose name is the value of `key`."""
+def case_labels(key: str, **more: str) -> Callable[[str], Mapping[str, str]]:
+    """Return a function that returns the labels of a case, with the name of the case as the value of `key`."""
     return lambda case: {key: case, **more}
 
 
-def fixed(value: float) -> Gauge:
+def constant(value: float) -> Gauge:
     """Return a gauge that never changes."""
-    return Gauge(((END, value),))
+    return Gauge(((FOREVER, value),))
 
 
-def changed(at: float, before: float, after: float) -> Gauge:
+def step_change(at: float, before: float, after: float) -> Gauge:
     """Return a gauge that changes once."""
-    return Gauge(((at, before), (END, after)))
+    return Gauge(((at, before), (FOREVER, after)))
 
 
-def grown(at: float, before: float, after: float) -> Counter:
+def rate_change(at: float, before: float, after: float) -> Counter:
     """Return a counter whose growth per second changes once."""
-    return Counter(((at, before), (END, after)))
+    return Counter(((at, before), (FOREVER, after)))
 
 
-def stopped(at: float) -> Counter:
-    """Return a timestamp that is always now, and stands still from `at` on."""
-    return grown(at, 1, 0)
-
-
-def same(value: Any) -> Callable[[str], Any]:
-    """Return what gives the same for every case."""
-    return lambda _: value
+def stopped_clock(at: float) -> Counter:
+    """Return a timestamp that follows the current time until `at`."""
+    return rate_change(at, 1, 0)

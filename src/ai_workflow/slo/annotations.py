@@ -1,4 +1,4 @@
-"""What every alert carries for those who read it: text, number, objective, runbook, dashboard."""
+"""Annotations of alerts: texts, value, objective, runbook and dashboard."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from ai_workflow.slo.spec import Spec
 from ai_workflow.telemetry import dashboard_urls
 
 
-def written(
-    spec: Spec, name: str, summary: str, description: str, objective: str, unit: str, where: str
+def alert_annotations(
+    spec: Spec, name: str, summary: str, description: str, objective: str, unit: str, dashboard_url: str
 ) -> dict[str, str]:
-    """Return the annotations of an alert; `{{ $value }}` and `{{ $labels.x }}` are filled in by Prometheus."""
+    """Return the annotations of an alert; Prometheus fills in `{{ $value }}` and `{{ $labels.x }}`."""
     return {
         "summary": summary,
         "description": description,
         "runbook_url": f"{spec.places['runbooks']}/{name}.md",
-        "dashboard_url": where,
+        "dashboard_url": dashboard_url,
         "value": '{{ $value | printf "%.6g" }}',
         "objective": objective,
         "unit": unit,
@@ -24,5 +24,5 @@ def written(
 
 
 def dashboard(spec: Spec, name: str, variables: Mapping[str, str] | None = None) -> str:
-    """Return the address of a dashboard with these variables set."""
+    """Return the URL of a dashboard with these variables."""
     return dashboard_urls.url(spec.places["grafana"], name, variables)

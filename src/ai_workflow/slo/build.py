@@ -1,4 +1,4 @@
-"""`slo.yaml` -> everything under `generated/`: pure until the files are written."""
+"""Generator of all files in `monitoring/generated` from `slo.yaml`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from ai_workflow.slo.spec import Spec
 
 
 def files(spec: Spec) -> dict[str, str]:
-    """Return the text of each file by its path under `generated/`; the same to the byte for the same promises."""
+    """Return the text of each file by its path below `generated/`, deterministically."""
     groups = rules.groups(spec)
-    found = {f"prometheus/rules/{name}.yaml": _group(name, held) for name, held in groups.items()}
-    found |= {f"prometheus/tests/{name}.yaml": as_yaml(test) for name, test in promtool.files(spec, groups)}
-    found["prometheus/prometheus.yml"] = as_yaml(scrape_config.config(spec))
-    found["alertmanager/alertmanager.yml"] = as_yaml(alertmanager_config.config(spec))
-    found |= {f"grafana/dashboards/{uid}.json": as_json(board) for uid, board in definitions.dashboards(spec).items()}
-    found |= {f"grafana/provisioning/{name}": as_yaml(held) for name, held in grafana_provisioning.files(spec).items()}
-    return dict(sorted(found.items()))
+    texts = {f"prometheus/rules/{name}.yaml": _group(name, members) for name, members in groups.items()}
+    texts |= {f"prometheus/tests/{name}.yaml": as_yaml(test) for name, test in promtool.files(spec, groups)}
+    texts["prometheus/prometheus.yml"] = as_yaml(scrape_config.config(spec))
+    texts["alertmanager/alertmanager.yml"] = as_yaml(alertmanager_config.config(spec))
+    texts |= {f"grafana/dashboards/{uid}.json": as_json(board) for uid, board in definitions.dashboards(spec).items()}
+    texts |= {
+        f"grafana/provisioning/{name}": as_yaml(content) for name, content in grafana_provisioning.files(spec).items()
+    }
+    return dict(sorted(texts.items()))
 
 
 def generated() -> Path:
@@ -33,7 +35,7 @@ def generated() -> Path:
 
 
 def write(texts: Mapping[str, str], folder: Path) -> None:
-    """Write the files, and remove what an earlier build has left in their folders."""
+    """Write the files, and delete other files of an earlier build in their folders."""
     for top in sorted({name.split("/")[0] for name in texts}):
         shutil.rmtree(folder / top, ignore_errors=True)
     for name, text in texts.items():
@@ -42,5 +44,5 @@ def write(texts: Mapping[str, str], folder: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _group(name: str, held: list[Rule]) -> str:
-    return as_yaml({"groups": [{"name": name, "rules": held}]})
+def _group(name: str, members: list[Rule]) -> str:
+    return as_yaml({"groups": [{"name": name, "rules": members}]})

@@ -11,11 +11,11 @@ from ai_workflow.slo.spec import Spec
 
 def find_alert(name: str) -> Alert | None:
     """Return the alert of this name, or None."""
-    found: Alert | None = project.module("monitoring.alerts").find(name)
-    return found
+    alert: Alert | None = project.module("monitoring.alerts").find(name)
+    return alert
 
 
 def dashboards(spec: Spec) -> dict[str, dict[str, Any]]:
-    """Return Grafana's JSON of each dashboard by its uid."""
+    """Return the Grafana JSON of each dashboard by its uid."""
     built: dict[str, dict[str, Any]] = project.module("monitoring.dashboards").build(spec)
     return built

@@ -1,4 +1,4 @@
-"""Prometheus durations and exact numbers: `1h` to seconds and back, a Decimal as its shortest text."""
+"""Prometheus durations in seconds, and exact decimal numbers as text."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ PATTERN = re.compile(r"(\d+)([smhdw])")
 
 
 def seconds(text: str) -> int:
-    """Return how many seconds a duration such as `90s`, `5m` or `3d` lasts.
+    """Return the seconds of a duration such as `90s`, `5m` or `3d`.
 
     Raises:
-        ValueError: it is no such duration.
+        ValueError: the text is not a duration.
     """
-    found = PATTERN.fullmatch(text)
-    if not found:
-        raise ValueError(f"`{text}` is no duration; write a whole number and s, m, h, d or w, such as 90s or 3d")
-    return int(found[1]) * _UNITS[found[2]]
+    match = PATTERN.fullmatch(text)
+    if not match:
+        raise ValueError(f"`{text}` is not a duration. Write a whole number and s, m, h, d or w, such as 90s or 3d")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def shortest(number: Decimal) -> str:

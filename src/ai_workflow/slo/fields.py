@@ -1,4 +1,4 @@
-"""Reads the members of one YAML mapping, typed; notes what is wrong with each at its file and line."""
+"""Typed access to a YAML mapping; each problem is recorded with file and line."""
 
 from __future__ import annotations
 
@@ -12,82 +12,81 @@ from ai_workflow.slo import durations
 
 
 class Fields:
-    """The members of a mapping, asked for one by one; `close` notes those that nobody asked for."""
+    """Fields of a mapping. `close` records a problem for every field that was not read."""
 
     def __init__(self, node: Node | None, path: str, problems: list[Problem]) -> None:
         self.node = node or Node({})
         self.path = path
         self.problems = problems
-        self._members: dict[str, Node] = self.node.value if isinstance(self.node.value, dict) else {}
-        self._asked: list[str] = []
+        self._nodes: dict[str, Node] = self.node.value if isinstance(self.node.value, dict) else {}
+        self._read_keys: list[str] = []
         if not isinstance(self.node.value, dict):
-            self.refuse(None, "must be a mapping of keys")
+            self.add_problem(None, "must be a mapping of keys")
 
     def __contains__(self, key: str) -> bool:
-        return key in self._members and self._members[key].value is not None
+        return key in self._nodes and self._nodes[key].value is not None
 
     def names(self) -> list[str]:
-        """Return the names of all members, in their order."""
-        return list(self._members)
+        """Return the names of all fields in order."""
+        return list(self._nodes)
 
     def node_of(self, key: str) -> Node | None:
-        """Return the member as it stands, None where it is missing or empty."""
-        self._asked.append(key)
-        return self._members[key] if key in self else None
+        """Return the YAML node of a field, or None if it is missing or empty."""
+        self._read_keys.append(key)
+        return self._nodes[key] if key in self else None
 
     def line_of(self, key: str) -> int:
-        """Return the line of the member, else that of the mapping."""
-        return self._members[key].line if key in self._members else self.node.line
+        """Return the line of a field, or of the mapping if the field is missing."""
+        return self._nodes[key].line if key in self._nodes else self.node.line
 
-    def refuse(self, key: str | None, message: str) -> None:
-        """Note that something is wrong with the member, or with the mapping itself."""
+    def add_problem(self, key: str | None, message: str) -> None:
+        """Record a problem of a field, or of the mapping itself."""
         path = ".".join(part for part in (self.path, key) if part)
         self.problems.append(Problem(self.node.file, self.line_of(key) if key else self.node.line, path, message))
 
     def text(self, key: str, default: str | None = None) -> str:
-        """Return a text or a number as it is written; a missing one without default is a problem."""
+        """Return a text or number as written; a missing field without default is a problem."""
         node = self.node_of(key)
         if node is None:
             if default is None:
-                self.refuse(key, "required key is missing")
+                self.add_problem(key, "required key is missing")
             return default or ""
         if isinstance(node.value, dict | list):
-            self.refuse(key, "must be text")
+            self.add_problem(key, "must be text")
             return ""
         return node.written if node.written is not None else str(node.value)
 
     def choice(self, key: str, among: Sequence[str], default: str | None = None) -> str:
-        """Return a text that is one of these."""
-        found = self.text(key, default)
-        if key in self and found not in among:
-            self.refuse(key, f"must be {' or '.join(among)}")
-        return found
+        """Return a text that must be one of the choices."""
+        choice = self.text(key, default)
+        if key in self and choice not in among:
+            self.add_problem(key, f"must be {' or '.join(among)}")
+        return choice
 
     def number(self, key: str, default: Decimal | None = None) -> Decimal:
-        """Return a number exactly as it is written."""
+        """Return a number without rounding."""
         if key not in self and default is not None:
             self.node_of(key)
             return default
         text = self.text(key)
         try:
-            found = Decimal(text)
+            number = Decimal(text)
         except InvalidOperation:
+            number = Decimal("NaN")
+        if not number.is_finite():
             if text:
-                self.refuse(key, f"must be a number, and `{text}` is none")
+                self.add_problem(key, f"must be a number, not `{text}`")
             return Decimal(0)
-        if not found.is_finite():
-            self.refuse(key, f"must be a number, and `{text}` is none")
-            return Decimal(0)
-        return found
+        return number
 
     def duration(self, key: str, default: str | None = None) -> str:
-        """Return a duration as it is written."""
+        """Return a duration as written."""
         text = self.text(key, default)
         if text:
             try:
                 durations.seconds(text)
             except ValueError as error:
-                self.refuse(key, str(error))
+                self.add_problem(key, str(error))
                 return "1s"
         return text or "1s"
 
@@ -97,17 +96,17 @@ class Fields:
         if node is None:
             return default
         if not isinstance(node.value, list):
-            self.refuse(key, "must be a list")
+            self.add_problem(key, "must be a list")
             return default
         return tuple(str(item.value) for item in node.value)
 
     def mapping(self, key: str) -> dict[str, str]:
-        """Return a mapping of texts; empty where it is missing."""
+        """Return a mapping of texts; empty if missing."""
         inner = self.inner(key)
         return {name: inner.text(name, "") for name in inner.names()}
 
     def inner(self, key: str) -> Fields:
-        """Return the members of a mapping inside this one; none where it is missing."""
+        """Return the fields of a nested mapping; empty if missing."""
         path = f"{self.path}.{key}" if self.path else key
         return Fields(self.node_of(key), path, self.problems)
 
@@ -117,15 +116,16 @@ class Fields:
         if node is None:
             return []
         if not isinstance(node.value, list):
-            self.refuse(key, "must be a list")
+            self.add_problem(key, "must be a list")
             return []
         path = f"{self.path}.{key}" if self.path else key
         return [Fields(item, f"{path}.{index}", self.problems) for index, item in enumerate(node.value)]
 
     def close(self) -> None:
-        """Note every member that was not asked for."""
-        for key in self._members:
-            if key not in self._asked:
-                near = difflib.get_close_matches(key, self._asked, 1)
-                known = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(dict.fromkeys(self._asked))}"
-                self.refuse(key, f"unknown key; {known}")
+        """Record a problem for every field that was not read."""
+        for key in self._nodes:
+            if key not in self._read_keys:
+                similar = difflib.get_close_matches(key, self._read_keys, 1)
+                known = ", ".join(dict.fromkeys(self._read_keys))
+                hint = f"did you mean '{similar[0]}'?" if similar else f"known keys: {known}"
+                self.add_problem(key, f"unknown key; {hint}")

@@ -1,4 +1,4 @@
-"""The names in a PromQL expression: enough of it to find a metric that does not exist."""
+"""Metric names, matchers and labels in a PromQL expression, found without a full parser."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
-# Or a text of its own, such as label_replace takes: what is in it names nothing.
+# A selector, or a string argument (such as of label_replace), which is skipped.
 _SELECTOR = re.compile(rf"{_STRING}|([a-zA-Z_:][\w:]*+)(?!\s*\()\s*(\{{(?:[^{{}}\"]|{_STRING})*\}})?")
 _MATCHER = re.compile(rf"(\w+)\s*(=~|!~|!=|=)\s*({_STRING})")
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^()]*)\)")
@@ -26,19 +26,21 @@ class Selector:
 
 
 def selectors(expr: str) -> list[Selector]:
-    """Return every selector of an expression, in order; functions, keywords, labels and durations are none."""
-    # What groups and joins names labels, not metrics.
+    """Return the selectors of an expression in order, without functions, keywords, labels and durations."""
+    # Grouping and join clauses have label names, not metrics.
     bare = _GROUPING.sub(" ", _RANGE.sub(" ", expr))
-    found = []
+    result = []
     for match in _SELECTOR.finditer(bare):
         name = match[1]
         if name and name.lower() not in _WORDS and not bare[: match.start()].endswith(tuple("0123456789.")):
-            matchers = tuple((label, how, text[1:-1]) for label, how, text in _MATCHER.findall(match[2] or ""))
-            found.append(Selector(name, match[0].strip(), matchers))
-    return found
+            matchers = tuple(
+                (label, operator, text[1:-1]) for label, operator, text in _MATCHER.findall(match[2] or "")
+            )
+            result.append(Selector(name, match[0].strip(), matchers))
+    return result
 
 
 def grouping(expr: str) -> tuple[str, ...]:
-    """Return the labels that the first `by (...)` of an expression keeps."""
-    found = _BY.search(expr)
-    return tuple(label.strip() for label in found[1].split(",")) if found else ()
+    """Return the labels of the first `by (...)` of an expression."""
+    match = _BY.search(expr)
+    return tuple(label.strip() for label in match[1].split(",")) if match else ()

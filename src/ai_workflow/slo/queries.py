@@ -1,4 +1,4 @@
-"""The queries behind a promise: bad events and all events, over a window that is filled in later."""
+"""Queries of an SLO for bad events and all events, with a placeholder for the window."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ai_workflow.slo.fields import Fields
 from ai_workflow.telemetry import metrics
 
 _WINDOW = re.compile(r"\{\{\s*\.window\s*\}\}")
-_WRITTEN = "{{.window}}"
+_WINDOW_PLACEHOLDER = "{{.window}}"
 
 
 class Queries(TypedDict, total=False):
-    """Those that a kind has; `raw` stands alone."""
+    """Queries of an SLO: either `raw`, or the others."""
 
     error_query: str
     total_query: str
@@ -21,8 +21,8 @@ class Queries(TypedDict, total=False):
     threshold: str
 
 
-def of(kind: str, fields: Fields) -> Queries:
-    """Return the queries of a promise with a budget; what is wrong with its keys is noted there."""
+def build(kind: str, fields: Fields) -> Queries:
+    """Return the queries of an SLO with an error budget; problems are recorded in `fields`."""
     if kind == "latency":
         return _latency(fields)
     if kind == "accuracy":
@@ -30,18 +30,18 @@ def of(kind: str, fields: Fields) -> Queries:
     return _events(fields)
 
 
-def over(query: str, window: str) -> str:
-    """Return the query over this window, such as `5m`."""
+def with_window(query: str, window: str) -> str:
+    """Return the query with a window such as `5m`."""
     return _WINDOW.sub(window, query).strip()
 
 
 def bucket(threshold: str) -> str:
-    """Return a bucket's upper bound as the label `le` has it: `0.2`, `1.0`."""
+    """Return the upper bound of a bucket in the format of the label `le`, such as `0.2` or `1.0`."""
     return repr(float(threshold))
 
 
 def metric(name: str) -> metrics.Metric | None:
-    """Return a metric of the table."""
+    """Return a metric of the metric table, or None."""
     return next((metric for metric in metrics.TABLE if metric.name == name), None)
 
 
@@ -49,17 +49,17 @@ def _events(fields: Fields) -> Queries:
     sli = fields.inner("sli")
     if "raw" in sli:
         raw = sli.inner("raw")
-        found = Queries(raw=raw.text("error_ratio_query"))
+        queries = Queries(raw=raw.text("error_ratio_query"))
         raw.close()
     else:
         events = sli.inner("events")
-        found = Queries(error_query=events.text("error_query"), total_query=events.text("total_query"))
+        queries = Queries(error_query=events.text("error_query"), total_query=events.text("total_query"))
         events.close()
     sli.close()
-    for key, query in found.items():
+    for key, query in queries.items():
         if query and not _WINDOW.search(str(query)):
-            fields.refuse("sli", f"{key} lacks the window: write [{_WRITTEN}] where its range is")
-    return found
+            fields.add_problem("sli", f"{key} has no window. Write [{_WINDOW_PLACEHOLDER}] as its range")
+    return queries
 
 
 def _latency(fields: Fields) -> Queries:
@@ -67,19 +67,18 @@ def _latency(fields: Fields) -> Queries:
     by = ", ".join(fields.texts("by", ("job",)))
     known = metric(name)
     if known and not known.buckets:
-        fields.refuse("metric", f"{name} is a {known.kind}; a latency promise needs a histogram")
+        fields.add_problem("metric", f"{name} is a {known.kind}; a latency SLO needs a histogram")
     elif known and float(threshold) not in known.buckets:
-        near = ", ".join(f"{bound:g}" for bound in known.buckets)
-        fields.refuse(
-            "threshold", f"{threshold} is no bucket of {name}: nothing counts what is faster; take one of {near}"
-        )
-    total = f"sum by ({by}) (increase({name}_count[{_WRITTEN}]))"
-    fast = f'sum by ({by}) (increase({name}_bucket{{le="{bucket(str(threshold))}"}}[{_WRITTEN}]))'
+        bounds = ", ".join(f"{bound:g}" for bound in known.buckets)
+        fields.add_problem("threshold", f"{threshold} is not a bucket of {name}. Choose one of {bounds}")
+    total = f"sum by ({by}) (increase({name}_count[{_WINDOW_PLACEHOLDER}]))"
+    fast = f'sum by ({by}) (increase({name}_bucket{{le="{bucket(str(threshold))}"}}[{_WINDOW_PLACEHOLDER}]))'
     return Queries(error_query=f"({total} - {fast})", total_query=total, threshold=str(threshold))
 
 
 def _accuracy() -> Queries:
-    total, right = (
-        f"sum by (pipeline) (increase(model_{which}_predictions_total[{_WRITTEN}]))" for which in ("labeled", "correct")
+    total, correct = (
+        f"sum by (pipeline) (increase(model_{name}_predictions_total[{_WINDOW_PLACEHOLDER}]))"
+        for name in ("labeled", "correct")
     )
-    return Queries(error_query=f"({total} - {right})", total_query=total)
+    return Queries(error_query=f"({total} - {correct})", total_query=total)

@@ -1,4 +1,4 @@
-"""A YAML file of promises -> `Spec`; every problem of it is reported at once, each with file and line."""
+"""Reader of SLO files; all problems are reported at once, with file and line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ai_workflow.config.problems import ConfigError, Problem
 from ai_workflow.config.reader import Node, read
 from ai_workflow.slo import queries, validation
 from ai_workflow.slo.fields import Fields
-from ai_workflow.slo.spec import BUDGETED, KINDS, SEVERITIES, Entry, Route, Slo, Spec, Window
+from ai_workflow.slo.spec import BUDGETED, KINDS, SEVERITIES, AlertEntry, Route, Slo, Spec, Window
 
 PLACES = (
     "runbooks", "grafana", "prometheus", "monitoring_password_file", "relay", "relay_token_file", "heartbeat",
 )  # fmt: skip
-_SHARED = (
+_SHARED_KEYS = (
     "period",
     "scrape_interval",
     "evaluation_interval",
@@ -27,7 +27,7 @@ _SHARED = (
     "targets",
     "channels",
 )
-_ENTRY = ("severity", "for")
+_ENTRY_KEYS = ("severity", "for")
 
 
 def own() -> Path:
@@ -36,10 +36,10 @@ def own() -> Path:
 
 
 def load(path: Path | None = None) -> Spec:
-    """Return what the file promises; what it says nothing about is as in the project's own file.
+    """Return the content of an SLO file; missing sections are read from the SLO file of the project.
 
     Raises:
-        ConfigError: with everything that is wrong, each with file, line and key.
+        ConfigError: all problems, with file, line and key.
     """
     path = path or own()
     top, problems = read(path, str(path))
@@ -59,7 +59,7 @@ def _with_defaults(top: Node) -> Node:
         raise ConfigError(problems)
     assert isinstance(defaults.value, dict)
     assert isinstance(top.value, dict)
-    shared = {key: defaults.value[key] for key in _SHARED if key in defaults.value}
+    shared = {key: defaults.value[key] for key in _SHARED_KEYS if key in defaults.value}
     return Node(shared | top.value, top.file, top.line)
 
 
@@ -76,16 +76,16 @@ def _spec(top: Node, problems: list[Problem]) -> Spec:
             entries += [_entry(name, inner, slo.name) for name, inner in _inner(item, "alerts")]
         item.close()
     if not slos:
-        fields.refuse("slos", "there is no promise in it")
+        fields.add_problem("slos", "there is no SLO")
     if "alerts" in fields:
         entries += [_entry(name, inner) for name, inner in _inner(fields, "alerts")]
-    found = Spec(
+    spec = Spec(
         file=top.file,
         service=fields.text("service"),
         period=fields.duration("period"),
         scrape=fields.duration("scrape_interval"),
         evaluation=fields.duration("evaluation_interval"),
-        keep=fields.duration("keep_firing"),
+        keep_firing=fields.duration("keep_firing"),
         attribution=fields.number("attribution"),
         slos=tuple(slos),
         entries=tuple(entries),
@@ -95,7 +95,7 @@ def _spec(top: Node, problems: list[Problem]) -> Spec:
         channels=fields.texts("channels"),
     )
     fields.close()
-    return found
+    return spec
 
 
 def _inner(fields: Fields, key: str) -> list[tuple[str, Fields]]:
@@ -104,24 +104,24 @@ def _inner(fields: Fields, key: str) -> list[tuple[str, Fields]]:
 
 
 def _window(name: str, fields: Fields) -> Window:
-    found = Window(
+    window = Window(
         name=name,
         long=fields.duration("long"),
         short=fields.duration("short"),
         budget=fields.number("budget"),
         severity=fields.choice("severity", SEVERITIES),
-        hold=fields.duration("for"),
-        least=fields.number("least"),
+        for_=fields.duration("for"),
+        min_events=fields.number("least"),
     )
     fields.close()
-    return found
+    return window
 
 
-def _entry(name: str, fields: Fields, slo: str = "") -> Entry:
+def _entry(name: str, fields: Fields, slo: str = "") -> AlertEntry:
     severity = fields.choice("severity", SEVERITIES)
-    hold = fields.duration("for")
-    numbers = {key: fields.text(key) for key in fields.names() if key not in _ENTRY}
-    return Entry(name, severity, hold, numbers, fields.node.line, slo)
+    for_ = fields.duration("for")
+    parameters = {key: fields.text(key) for key in fields.names() if key not in _ENTRY_KEYS}
+    return AlertEntry(name, severity, for_, parameters, fields.node.line, slo)
 
 
 def _slo(fields: Fields, windows: Mapping[str, Window], shared: Mapping[str, str]) -> Slo:
@@ -131,7 +131,7 @@ def _slo(fields: Fields, windows: Mapping[str, Window], shared: Mapping[str, str
     own = fields.mapping("labels") if "labels" in fields else {}
     if kind not in BUDGETED:
         return Slo(name, kind, description, fields.node.line, labels={**shared, **own})
-    found = queries.of(kind, fields)
+    slo_queries = queries.build(kind, fields)
     alerting = fields.inner("alerting") if "alerting" in fields else None
     return Slo(
         name=name,
@@ -139,29 +139,29 @@ def _slo(fields: Fields, windows: Mapping[str, Window], shared: Mapping[str, str
         description=description,
         line=fields.node.line,
         objective=fields.number("objective"),
-        windows=_chosen(fields, windows if kind != "accuracy" else {}, alerting),
+        windows=_windows(fields, windows if kind != "accuracy" else {}, alerting),
         absent=fields.duration("absent") if "absent" in fields else "",
         alert=alerting.text("name", "SLOErrorBudgetBurn") if alerting else "SLOErrorBudgetBurn",
         labels={**shared, **own, **_texts(alerting, "labels")},
         annotations=_texts(alerting, "annotations"),
         lines={key: fields.line_of(key) for key in ("objective", "threshold", "metric", "sli")},
-        **found,
+        **slo_queries,
     )
 
 
-def _chosen(fields: Fields, windows: Mapping[str, Window], alerting: Fields | None) -> tuple[Window, ...]:
-    """The pairs that the promise names, else all; less those of a severity that Sloth's `disable` turns off."""
+def _windows(fields: Fields, windows: Mapping[str, Window], alerting: Fields | None) -> tuple[Window, ...]:
+    """Return the windows of an SLO, by default all, without the severities that `disable` of a Sloth file turns off."""
     names = fields.texts("windows", tuple(windows))
     for name in names:
         if name not in windows:
-            fields.refuse("windows", f"there is no window `{name}`; there are: {', '.join(windows)}")
-    off = set()
+            fields.add_problem("windows", f"there is no window `{name}`. Choose from {', '.join(windows)}")
+    disabled = set()
     for severity in ("page", "ticket"):
         if alerting and f"{severity}_alert" in alerting:
             inner = alerting.inner(f"{severity}_alert")
             if inner.text("disable", "false") == "true":
-                off.add(severity)
-    return tuple(window for name, window in windows.items() if name in names and window.severity not in off)
+                disabled.add(severity)
+    return tuple(window for name, window in windows.items() if name in names and window.severity not in disabled)
 
 
 def _texts(fields: Fields | None, key: str) -> dict[str, str]:
@@ -169,15 +169,15 @@ def _texts(fields: Fields | None, key: str) -> dict[str, str]:
 
 
 def _route(fields: Fields) -> Route:
-    found = Route(fields.duration("wait"), fields.duration("interval"), fields.duration("repeat"))
+    route = Route(fields.duration("wait"), fields.duration("interval"), fields.duration("repeat"))
     fields.close()
-    return found
+    return route
 
 
 def _places(fields: Fields) -> dict[str, str]:
-    found = {name: fields.text(name, "") for name in PLACES}
+    places = {name: fields.text(name, "") for name in PLACES}
     fields.close()
-    return found
+    return places
 
 
 def _targets(fields: Fields) -> dict[str, tuple[str, ...]]:

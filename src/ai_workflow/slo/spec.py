@@ -1,4 +1,4 @@
-"""What `slo.yaml` says, typed: promises, burn-rate pairs, alerts, routes and places."""
+"""Content of an SLO file: SLOs, burn-rate windows, alerts, routes and URLs."""
 
 from __future__ import annotations
 
@@ -9,47 +9,57 @@ from decimal import Decimal
 from ai_workflow.slo import durations
 
 SEVERITIES = ("page", "ticket", "chat")
-# Those with an error budget, and those that are told by their alerts alone.
+# SLO kinds with an error budget. The other kinds have alerts only.
 BUDGETED = ("events", "latency", "accuracy")
 KINDS = (*BUDGETED, "model", "throughput", "freshness", "drift", "disk")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A burn-rate pair: budget (percent of the period's) spent within `long`, and still being spent over `short`."""
+    """A pair of burn-rate windows.
+
+    Attributes:
+        long: window in which `budget` percent of the error budget is spent.
+        short: window over which the budget is still being spent.
+        for_: `for` of the alert.
+        min_events: minimum number of bad events.
+    """
 
     name: str
     long: str
     short: str
     budget: Decimal
     severity: str
-    hold: str
-    least: Decimal
+    for_: str
+    min_events: Decimal
 
     def factor(self, period: str) -> Decimal:
-        """Return how many times too fast the budget is spent when the alert fires."""
+        """Return the burn rate at which the alert fires; 1 spends the budget exactly within the period."""
         return self.budget / 100 * durations.seconds(period) / durations.seconds(self.long)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """An alert as the file sets it: the rest is in the table of alerts. `numbers` are as they are written."""
+class AlertEntry:
+    """Settings of an alert in the SLO file; `parameters` are as written. Its template is in the alert table."""
 
     name: str
     severity: str
-    hold: str
-    numbers: Mapping[str, str]
+    for_: str
+    parameters: Mapping[str, str]
     line: int
     slo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """A promise. Queries hold `{{.window}}`; `raw` is an error ratio where there are no events to count.
+    """A service level objective.
 
-    `threshold` is in the unit of the metric, for a latency only.
-
-    `objective` is in percent, None for the kinds without a budget.
+    Attributes:
+        objective: percent of good events; None for kinds without an error budget.
+        error_query: query for bad events with the placeholder `{{.window}}`.
+        total_query: query for all events with the placeholder.
+        raw: query for an error ratio, instead of the two queries.
+        threshold: latency threshold in the unit of the metric.
     """
 
     name: str
@@ -70,14 +80,14 @@ class Slo:
 
     @property
     def budget(self) -> Decimal:
-        """The share of events that may be bad."""
+        """The allowed ratio of bad events."""
         assert self.objective is not None
         return 1 - self.objective / 100
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """When alerts of one severity are sent, added to and said again."""
+    """Delays of a severity: first notification, updates and reminders."""
 
     wait: str
     interval: str
@@ -86,26 +96,26 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """The whole file; `file` is what messages call it."""
+    """Content of an SLO file; `file` is its name in error messages."""
 
     file: str
     service: str
     period: str
     scrape: str
     evaluation: str
-    keep: str
+    keep_firing: str
     attribution: Decimal
     slos: tuple[Slo, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[AlertEntry, ...]
     routes: Mapping[str, Route]
     places: Mapping[str, str]
     targets: Mapping[str, tuple[str, ...]]
     channels: tuple[str, ...]
 
     def slo(self, name: str) -> Slo:
-        """Return the promise of this name."""
+        """Return the SLO of this name."""
         return next(slo for slo in self.slos if slo.name == name)
 
-    def entry(self, name: str) -> Entry | None:
-        """Return the alert of this name, if the file sets it."""
+    def entry(self, name: str) -> AlertEntry | None:
+        """Return the settings of an alert, or None if the file does not set it."""
         return next((entry for entry in self.entries if entry.name == name), None)

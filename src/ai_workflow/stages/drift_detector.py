@@ -153,9 +153,9 @@ def _column_drift(store: Store, recent: pd.DataFrame, spec: FeatureSpec) -> tupl
         if column.type == "category":
             counts = Counter(values.dropna().tolist())
             missing = int(values.isna().sum())
-            column_drift = drift.of_values(counts, dict(reference["counts"]), missing, reference["missing"])
+            column_drift = drift.categorical_drift(counts, dict(reference["counts"]), missing, reference["missing"])
         else:
-            column_drift = drift.of_numbers(values.astype("Float64").astype("float64"), reference)
+            column_drift = drift.numeric_drift(values.astype("Float64").astype("float64"), reference)
         if column_drift:
             measured[name] = column_drift
     return measured, len(rows)
@@ -192,7 +192,7 @@ def _prediction_drift(predictions: pd.Series, report: EvaluationReport) -> Drift
     present = predictions.dropna()
     if classes := report.get("classes"):
         holdout = [sum(column) for column in zip(*report["scores"]["confusion"], strict=True)]
-        return drift.of_values(Counter(present.tolist()), dict(zip(classes, holdout, strict=True)))
+        return drift.categorical_drift(Counter(present.tolist()), dict(zip(classes, holdout, strict=True)))
     sample = pd.Series([prediction for _, prediction in report.get("sample", [])], dtype="float64")
     reference = column_profile.merge_numbers([column_profile.profile_numbers(sample)])
-    return drift.of_numbers(pd.to_numeric(present, errors="coerce").astype("float64"), reference)
+    return drift.numeric_drift(pd.to_numeric(present, errors="coerce").astype("float64"), reference)

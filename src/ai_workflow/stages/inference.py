@@ -11,7 +11,7 @@ from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetRecord, Par
 from ai_workflow.errors import BrokenVersionError, StoreError
 from ai_workflow.features import transform
 from ai_workflow.inference import prediction_columns
-from ai_workflow.inference.model_process import ModelFailed, ModelProcess
+from ai_workflow.inference.model_process import ModelFailedError, ModelProcess
 from ai_workflow.registry.registry import Registry, Version
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
@@ -78,7 +78,7 @@ def predict(store: Store, featured: FeatureData, options: InferenceOptions) -> S
             error if isinstance(error, memory_pressure.MemoryExhaustedError) else memory_pressure.to_stage_error(error)
         )
         raise BrokenVersionError(exhausted.problem, exhausted.remedy) from error
-    except ModelFailed as error:
+    except ModelFailedError as error:
         raise BrokenVersionError(
             str(error),
             "Check it with `ai-workflow models verify`; on a slow machine raise model.timeout",

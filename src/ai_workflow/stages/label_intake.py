@@ -13,10 +13,10 @@ from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.datasets.spill import BloomFilter, SpillPartitions, hash_keys, partition_count
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.inference.stored_predictions import BATCH, Batch, Predictions
+from ai_workflow.inference.stored_predictions import BATCH, Batch, StoredPredictions
 from ai_workflow.quality import label_join, labels
 from ai_workflow.quality.label_reader import LabelReader
-from ai_workflow.quality.label_store import Ledger
+from ai_workflow.quality.label_store import LabelStore
 from ai_workflow.quality.recent_predictions import RecentPredictions
 from ai_workflow.registry.registry import Registry
 from ai_workflow.runtime import cancellation, progress
@@ -72,7 +72,7 @@ class JoinInputs:
         self,
         store: Store,
         options: LabelJoinerOptions,
-        label_store: Ledger,
+        label_store: LabelStore,
         loaded: Dataset | None,
         since: float | None,
         stack: ExitStack,
@@ -81,7 +81,7 @@ class JoinInputs:
         self._options = options
         self._label_store = label_store
         self._loaded = loaded
-        self._predictions = Predictions(store, options.pipeline)
+        self._predictions = StoredPredictions(store, options.pipeline)
         self.parts = list(self._predictions.parts(since))
         label_rows = label_store.rows + (loaded.rows if loaded else 0)
         count = partition_count(max(label_rows, sum(part["rows"] for _, part in self.parts)))
@@ -94,7 +94,7 @@ class JoinInputs:
         self._key_filter = BloomFilter()
         self._row_filter = BloomFilter()
         self._reader = _reader(store, options)
-        self.rejects = labels.Rejects()
+        self.rejects = labels.RejectCount()
         drift_rows = options.evaluation.drift_rows
         self.recent = {version: RecentPredictions(drift_rows) for version, _ in self.parts}
 
@@ -145,7 +145,7 @@ class JoinInputs:
         if self._loaded is None:
             return
         e = self._options.evaluation
-        columns = labels.Columns(e.id, e.label, e.time, self._options.is_number)
+        columns = labels.LabelColumns(e.id, e.label, e.time, self._options.is_number)
         present = [column["name"] for column in self._loaded.info["columns"]]
         columns.check(present, self._loaded.partitions[0].source)
         names = [partitions.ROW, *dict.fromkeys(name for name in (e.id, e.label, e.time) if name is not None)]

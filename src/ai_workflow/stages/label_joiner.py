@@ -14,7 +14,7 @@ from ai_workflow.datasets.spill import SpillPartitions
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.inference.stored_predictions import DEFAULT
 from ai_workflow.quality import label_join, label_store, labels
-from ai_workflow.quality.label_store import Ledger
+from ai_workflow.quality.label_store import LabelStore
 from ai_workflow.quality.performance import PerformanceWindow, VersionPerformance
 from ai_workflow.runtime import cancellation
 from ai_workflow.secret_values import Fetch
@@ -61,7 +61,7 @@ def join(
 ) -> LabelJoinResult:
     """Join all labels to all predictions.
 
-    Memory holds one batch of rows, or one bucket of about `spill.ROWS` rows.
+    Memory holds one batch of rows, or one bucket of about `spill.MAX_ROWS_IN_MEMORY` rows.
 
     Args:
         store: has the predictions and the stored labels.
@@ -76,7 +76,7 @@ def join(
         TransientError: the source of the labels cannot be reached.
     """
     loaded = _load_labels(store, options.evaluation, database, fetch_secret)
-    ledger = Ledger(store, options.pipeline)
+    ledger = LabelStore(store, options.pipeline)
     with ledger.locked(), ExitStack() as stack:
         days = options.evaluation.label_days
         since = None if days is None else moment - days * _DAY_SECONDS
@@ -152,12 +152,12 @@ class _JoinOutcome:
         """
         import pyarrow as pa
 
-        if self._options.is_number and self._options.evaluation.tolerance is None and len(joined.facts):
+        if self._options.is_number and self._options.evaluation.tolerance is None and len(joined.labeled):
             raise StageError(
                 "evaluation.tolerance is not set, so no prediction of a regression is right or wrong",
                 "Set it to the largest difference from the label that counts as right",
             )
-        for version, rows in joined.facts.groupby("version"):
+        for version, rows in joined.labeled.groupby("version"):
             self._window(str(version)).add(rows)
         for kind, frame in (("labels", joined.labels), ("matches", joined.matches)):
             chosen = frame if is_all else _without_kept(frame)
@@ -181,7 +181,7 @@ class _JoinOutcome:
             self._windows[version] = PerformanceWindow(e.window, since, tolerance)
         return self._windows[version]
 
-    def summary(self, rejects: labels.Rejects) -> JoinSummary:
+    def summary(self, rejects: labels.RejectCount) -> JoinSummary:
         """Return performance, counts and a message, and log the message; `rejects` match no prediction."""
         minimum = self._options.evaluation.minimum
         standings = {name: window.describe(minimum, self._moment) for name, window in sorted(self._windows.items())}

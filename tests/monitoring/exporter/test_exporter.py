@@ -127,7 +127,7 @@ def test_it_ends_when_it_is_told_to_and_says_so_when_its_port_is_taken(tmp_path:
         exporting.process.send_signal(signal.SIGTERM)
         _, log = exporting.process.communicate(timeout=20)
     assert exporting.process.returncode == 0
-    assert "ended" in log
+    assert "stopped" in log
     assert second.returncode == 2
     assert f"port {exporting.port} of 127.0.0.1 is taken by another process" in second.stderr
     assert "Traceback" not in second.stderr + log

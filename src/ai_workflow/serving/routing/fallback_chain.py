@@ -139,7 +139,7 @@ class FallbackChain:
         for position, model in enumerate(self.models, 1):
             data = encode(model)
             started_at = now()
-            attempt_deadline = fallback.until(started_at, deadline, another=position < len(self.models))
+            attempt_deadline = fallback.attempt_deadline(started_at, deadline, has_fallback=position < len(self.models))
             pending: PendingResult | FailureReason
             if data is None:
                 pending = FailureReason.UNFIT

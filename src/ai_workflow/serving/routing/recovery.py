@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import Protocol
 
-from ai_workflow.inference.model_worker import ModelGone
+from ai_workflow.inference.model_worker import ModelExitedError
 from ai_workflow.serving.attempt_metrics import AttemptMetrics, FailureReason
 from ai_workflow.serving.routing.circuit_breaker import CircuitBreaker
 from ai_workflow.serving.routing.job_queue import JobQueue
@@ -132,7 +132,7 @@ class Recovery:
                 version.on_hang(self._queue.batch_age)
             await version.restart()
             problem = await version.check_golden(self._attempt_timeout)
-        except (ModelGone, OSError) as error:
+        except (ModelExitedError, OSError) as error:
             problem = error
         if problem is None:
             self._trial_until = self._loop.time() + max(TRIAL_SECONDS, 2 * self._attempt_timeout)

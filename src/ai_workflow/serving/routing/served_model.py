@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from logging import DEBUG, WARNING
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.inference.model_worker import ModelGone, ModelWorker, Reply
+from ai_workflow.inference.model_worker import ModelExitedError, ModelWorker, Reply
 from ai_workflow.serving.attempt_metrics import AttemptMetrics, FailureReason
 from ai_workflow.serving.routing.circuit_breaker import BreakerState, CircuitBreaker
 from ai_workflow.serving.routing.job_queue import Job, JobQueue, PendingResult
@@ -108,7 +108,7 @@ class ServedModel:
     def send(self, rows: int, data: bytes) -> None:
         """Send a batch to the worker."""
         if self._worker is not None:
-            self._worker.ask(rows, data)
+            self._worker.send(rows, data)
 
     def on_expired(self, jobs: Sequence[Job], *, was_stalled: bool) -> None:
         """Fail expired jobs; neither a stall of the service nor a short client deadline is a failure of the model."""
@@ -174,13 +174,13 @@ class ServedModel:
         """Start a worker if the version has none.
 
         Raises:
-            ModelGone: the worker crashed on the model, or made no progress for longer than loading usually takes.
+            ModelExitedError: the worker crashed on the model, or made no progress for longer than loading takes.
         """
         if self._worker is not None:
             return
         try:
             await self._start_worker(max(MIN_STALL_SECONDS, 2 * self._start_seconds))
-        except ModelGone as error:
+        except ModelExitedError as error:
             reason = FailureReason.HUNG if error.is_late else FailureReason.CRASHED
             self.attempts.record_process_loss(reason, self._recovery.trace_id)
             raise
@@ -204,7 +204,7 @@ class ServedModel:
             self.start_cost = worker.cpu_seconds
         if worker.outputs != loaded.output_count:
             worker.kill()
-            raise ModelGone(f"the model has {worker.outputs} outputs for a row, expected {loaded.output_count}")
+            raise ModelExitedError(f"the model has {worker.outputs} outputs for a row, expected {loaded.output_count}")
         self._worker = worker
 
     async def check_golden(self, timeout: float, row: int | None = None) -> FailureReason | str | None:

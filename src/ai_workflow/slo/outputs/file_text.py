@@ -1,4 +1,4 @@
-"""Data -> the text of a file, the same to the byte on every machine."""
+"""Deterministic YAML and JSON texts of generated files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HEAD = "# Written by `ai-workflow slo build` from monitoring/slo.yaml. Changes 
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks, no aliases."""
+    """YAML dumper with multi-line texts as blocks, without aliases."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -24,7 +24,7 @@ _Dumper.add_representer(str, _text)
 
 
 def as_yaml(data: object) -> str:
-    """Return YAML with keys in their order, each text on one line or as a block."""
+    """Return YAML with keys in insertion order."""
     return _HEAD + yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
 
 

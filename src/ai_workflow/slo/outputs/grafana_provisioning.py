@@ -1,12 +1,12 @@
-"""The files from which Grafana learns of its data source and its dashboards."""
+"""Grafana provisioning files for the data source and the dashboards."""
 
 from __future__ import annotations
 
 from ai_workflow.slo.outputs.scrape_config import INNER_USER
 from ai_workflow.slo.spec import Spec
 
-SOURCE = "prometheus"  # the data source's fixed uid
-# Grafana fills in its own environment variables.
+SOURCE = "prometheus"  # uid of the data source
+# Grafana expands environment variables.
 _LOGIN: dict[str, object] = {
     "basicAuth": True,
     "basicAuthUser": INNER_USER,
@@ -15,7 +15,7 @@ _LOGIN: dict[str, object] = {
 
 
 def files(spec: Spec) -> dict[str, dict[str, object]]:
-    """Return each provisioning file by its path; dashboards are read from where they are mounted."""
+    """Return each provisioning file by its path; dashboards are read from their mount path."""
     source = {
         "name": "Prometheus",
         "uid": SOURCE,

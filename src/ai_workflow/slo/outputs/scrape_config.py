@@ -1,4 +1,4 @@
-"""Prometheus' own configuration: targets, intervals, rules and Alertmanagers."""
+"""Prometheus configuration: targets, intervals, rules and Alertmanagers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping
 
 from ai_workflow.slo.spec import Spec
 
-# The user that Prometheus and Alertmanager know, where they require a login (`ai_workflow.local.login`).
+# User name for Prometheus and Alertmanager, if they require a login (`ai_workflow.local.login`).
 INNER_USER = "guard"
-# The jobs whose targets require that login.
+# Jobs whose targets require this login.
 _GUARDED = ("prometheus", "alertmanager")
 _NONE: Mapping[str, str] = {}
 
 
 def config(spec: Spec, tokens: Mapping[str, str] = _NONE) -> dict[str, object]:
-    """Return `prometheus.yml` for the targets of the file; `rules/` lies beside it.
+    """Return `prometheus.yml`, which reads rules from `rules/` in the same folder.
 
     Args:
-        spec: the SLO file; `places.monitoring_password_file` is the password of Prometheus and Alertmanager.
-        tokens: by job, the file with the bearer token that its targets require.
+        spec: content of the SLO file; `places.monitoring_password_file` has the password.
+        tokens: file with the bearer token of the targets, by job.
     """
     login = _login(spec.places["monitoring_password_file"])
     alertmanagers = {"static_configs": [{"targets": list(spec.targets.get("alertmanager", ()))}], **login}

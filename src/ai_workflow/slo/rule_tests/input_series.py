@@ -1,4 +1,4 @@
-"""Where the events of a promise come from: the series that a good event counts in, and those of a bad one."""
+"""Input series for the good and bad events of an SLO."""
 
 from __future__ import annotations
 
@@ -9,64 +9,74 @@ from ai_workflow.slo import promql
 from ai_workflow.slo.alert import Counter, Series
 from ai_workflow.slo.spec import Slo
 
-# The version of all events whose metric names one.
+# The model version of all series with this label.
 VERSION = "found_model_version"
-_BESIDE = "beside"  # the value of a label that tells good events from bad ones
+_GOOD_VALUE = "beside"  # label value of good events
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where events come from: for each kind of event, the series that it counts in. `{}` is for the case."""
+class EventSource:
+    """The counters of good and bad events.
+
+    Attributes:
+        good: series that a good event increases, with `<case>` for the name of the case.
+        bad: series that a bad event increases.
+        key: label that separates the cases.
+        labels: other labels of the alert.
+    """
 
     good: tuple[str, ...]
     bad: tuple[str, ...]
     key: str
-    bears: Mapping[str, str]
+    labels: Mapping[str, str]
 
     def series(self, case: str, good: Counter, bad: Counter) -> Series:
         """Return the series of one case."""
-        both = dict.fromkeys((*self.good, *self.bad))
-        found: dict[str, Counter] = {}
-        for name in both:
-            parts = [line for names, line in ((self.good, good), (self.bad, bad)) if name in names]
-            found[name.replace("<case>", case)] = parts[0] if len(parts) == 1 else _sum(*parts)
-        return found
+        series: dict[str, Counter] = {}
+        for name in dict.fromkeys((*self.good, *self.bad)):
+            parts = [counter for names, counter in ((self.good, good), (self.bad, bad)) if name in names]
+            series[name.replace("<case>", case)] = parts[0] if len(parts) == 1 else _sum(*parts)
+        return series
 
 
-def source(slo: Slo) -> Source | None:
-    """Return where the events of a promise come from; None where its queries are too involved to tell."""
+def event_source(slo: Slo) -> EventSource | None:
+    """Return the event source of an SLO; None if its queries are too complex."""
     by = promql.grouping(slo.total_query)
     key = next((label for label in reversed(by) if label != "job"), "")
     if not key or slo.raw:
         return None
-    bears = {label: "x" for label in by if label != key}
-    same = {**bears, key: "<case>"}
+    others = {label: "x" for label in by if label != key}
+    shared = {**others, key: "<case>"}
     total, *_ = promql.selectors(slo.total_query)
     if slo.kind == "latency":
         name, bound = total.metric, promql.selectors(slo.error_query)[-1]
-        bucket = _series(bound.metric, {**same, "le": {label: value for label, _, value in bound.matchers}["le"]})
-        return Source((_series(name, same), bucket), (_series(name, same),), key, bears)
+        bucket = _series(bound.metric, {**shared, "le": {label: value for label, _, value in bound.matchers}["le"]})
+        return EventSource((_series(name, shared), bucket), (_series(name, shared),), key, others)
     if slo.kind == "accuracy":
-        same["model_version"] = VERSION
-        right = promql.selectors(slo.error_query)[-1].metric
-        return Source((_series(total.metric, same), _series(right, same)), (_series(total.metric, same),), key, bears)
-    return _of_events(slo, total, same, key, bears)
+        shared["model_version"] = VERSION
+        correct = promql.selectors(slo.error_query)[-1].metric
+        return EventSource(
+            (_series(total.metric, shared), _series(correct, shared)), (_series(total.metric, shared),), key, others
+        )
+    return _of_events(slo, total, shared, key, others)
 
 
 def _of_events(
-    slo: Slo, total: promql.Selector, same: dict[str, str], key: str, bears: Mapping[str, str]
-) -> Source | None:
+    slo: Slo, total: promql.Selector, shared: dict[str, str], key: str, others: Mapping[str, str]
+) -> EventSource | None:
     errors = promql.selectors(slo.error_query)
-    if len(errors) != 1 or any(how in ("!=", "!~") for _, how, _ in (*errors[0].matchers, *total.matchers)):
+    if len(errors) != 1 or any(operator in ("!=", "!~") for _, operator, _ in (*errors[0].matchers, *total.matchers)):
         return None
     bad_labels = {label: value.strip("()").split("|")[0] for label, _, value in errors[0].matchers}
     all_labels = {label: value.strip("()").split("|")[0] for label, _, value in total.matchers}
-    kept = {**same, **all_labels}
+    kept = {**shared, **all_labels}
     if errors[0].metric == total.metric:
-        beside = {label: _BESIDE for label in bad_labels if label not in all_labels}
-        return Source((_series(total.metric, kept | beside),), (_series(total.metric, kept | bad_labels),), key, bears)
+        good_labels = {label: _GOOD_VALUE for label in bad_labels if label not in all_labels}
+        return EventSource(
+            (_series(total.metric, kept | good_labels),), (_series(total.metric, kept | bad_labels),), key, others
+        )
     in_total = _series(total.metric, kept)
-    return Source((in_total,), (in_total, _series(errors[0].metric, {**same, **bad_labels})), key, bears)
+    return EventSource((in_total,), (in_total, _series(errors[0].metric, {**shared, **bad_labels})), key, others)
 
 
 def _series(name: str, own: Mapping[str, str]) -> str:
@@ -75,9 +85,9 @@ def _series(name: str, own: Mapping[str, str]) -> str:
 
 
 def _sum(first: Counter, second: Counter) -> Counter:
-    """Two counters with pieces of the same lengths, as one."""
+    """Return the sum of two counters with segments of equal lengths."""
     pairs = zip(first.pieces, second.pieces, strict=False)
     if len(first.pieces) == len(second.pieces):
-        return Counter(tuple((one[0], one[1] + two[1]) for one, two in pairs))
-    longer, shorter = sorted((first, second), key=lambda line: -len(line.pieces))
+        return Counter(tuple((seconds, growth + other) for (seconds, growth), (_, other) in pairs))
+    longer, shorter = sorted((first, second), key=lambda counter: -len(counter.pieces))
     return Counter(tuple((seconds, growth + shorter.pieces[0][1]) for seconds, growth in longer.pieces))

@@ -1,14 +1,15 @@
-"""Trials -> promtool's unit tests: one file for each alert, or for each pair of windows of a promise."""
+"""Unit tests for promtool: one file for each alert, or for each burn-rate window of an SLO."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from ai_workflow.slo import definitions, rules, trials_format
-from ai_workflow.slo.alert import Counter, Gauge, Trial, numbers
+from ai_workflow.slo import definitions, label_lookup, rules
+from ai_workflow.slo.alert import Counter, Gauge, RuleTest, parameters
 from ai_workflow.slo.burn_rate import Rule
-from ai_workflow.slo.rule_tests import burn_trials, input_series
+from ai_workflow.slo.label_lookup import ExampleSeries
+from ai_workflow.slo.rule_tests import burn_rate_tests, input_series
 from ai_workflow.slo.rule_tests.rendering import render
 from ai_workflow.slo.spec import BUDGETED, Spec
 
@@ -16,146 +17,150 @@ Test = dict[str, object]
 
 
 def files(spec: Spec, groups: Mapping[str, list[Rule]]) -> Iterator[tuple[str, Test]]:
-    """Yield each test file by its name; it reads the rules of its own group from `../rules/`."""
+    """Yield each test file with its name; it reads the rules of its group from `../rules/`."""
     for entry in spec.entries:
         alert = definitions.find_alert(entry.name)
         if alert:
-            trial = alert.trial(numbers(entry, rules.promise(spec, entry), spec.keep))
+            test = alert.rule_test(parameters(entry, rules.slo_of(spec, entry), spec.keep_firing))
             rule = next(rule for rule in groups[alert.group] if rule["alert"] == entry.name)
-            yield entry.name, _file(alert.group, trial.every, [_test(trial, rule), _nothing(trial, rule)])
+            yield entry.name, _file(alert.group, test.every, [_alert_test(test, rule), _no_data_test(test, rule)])
     for slo in spec.slos:
         group = f"slo-{slo.name}"
-        for name, tests in burn_trials.files(spec, slo, groups.get(group, [])):
-            yield f"{slo.name}-{name}", _file(group, tests[0][0].every, [_test(trial, rule) for trial, rule in tests])
-        if slo.kind in BUDGETED and (found := input_series.source(slo)):
-            trial, expected = burn_trials.records(spec, slo, found)
-            yield f"{slo.name}-records", _file(group, trial.every, [_records(trial, expected)])
+        for name, tests in burn_rate_tests.files(spec, slo, groups.get(group, [])):
+            yield f"{slo.name}-{name}", _file(group, tests[0][0].every, [_alert_test(*pair) for pair in tests])
+        if slo.kind in BUDGETED and (events := input_series.event_source(slo)):
+            test, expected = burn_rate_tests.records(spec, slo, events)
+            yield f"{slo.name}-records", _file(group, test.every, [_record_test(test, expected)])
             if slo.windows:
-                trial = burn_trials.everything(slo, found)
-                pairs = [rule for rule in groups[group] if rule.get("alert") == slo.alert]
-                yield f"{slo.name}-texts", _file(group, trial.every, [_texts(trial, pairs), _nothing(trial, pairs[0])])
+                test = burn_rate_tests.text_test(slo, events)
+                alerts = [rule for rule in groups[group] if rule.get("alert") == slo.alert]
+                tests_of_texts = [_text_test(test, alerts), _no_data_test(test, alerts[0])]
+                yield f"{slo.name}-texts", _file(group, test.every, tests_of_texts)
 
 
 def _file(group: str, every: int, tests: Sequence[Test]) -> Test:
     return {"rule_files": [f"../rules/{group}.yaml"], "evaluation_interval": f"{every}s", "tests": list(tests)}
 
 
-def _test(trial: Trial, rule: Rule) -> Test:
-    end = max(at for at, _ in trial.checks)
-    checks = [(_on_step(at, trial.every), firing) for at, firing in trial.checks]
-    found: Test = {
+def _alert_test(test: RuleTest, rule: Rule) -> Test:
+    end = max(at for at, _ in test.checks)
+    checks = [(_on_step(at, test.every), firing) for at, firing in test.checks]
+    result: Test = {
         "name": str(rule["alert"]),
-        "interval": f"{trial.step}s",
-        "input_series": [*_input(trial, end), *_constant(trial, rule, end)],
+        "interval": f"{test.step}s",
+        "input_series": [*_input(test, end), *_lookup_series(test, rule, end)],
     }
-    shares = "window" in labels_of(rule)  # its name, with the other pairs of its promise
-    told = [(at, firing) for at, firing in checks if not shares and None not in firing.values()]
-    if told:
-        found["alert_rule_test"] = [
+    # An alert rule test compares all alerts of a name, so alerts with several windows are checked by their time only.
+    has_windows = "window" in labels_of(rule)
+    exact = [(at, firing) for at, firing in checks if not has_windows and None not in firing.values()]
+    if exact:
+        result["alert_rule_test"] = [
             {
                 "eval_time": f"{at}s",
                 "alertname": rule["alert"],
                 **(
-                    {"exp_alerts": [_told(trial, rule, case, value) for case, value in firing.items()]}
+                    {"exp_alerts": [_expected_alert(test, rule, case, value) for case, value in firing.items()]}
                     if firing
                     else {}
                 ),
             }
-            for at, firing in told
+            for at, firing in exact
         ]
-    if timed := [(at, firing) for at, firing in checks if shares or None in firing.values()]:
-        found["promql_expr_test"] = [_fires(trial, rule, at, firing) for at, firing in timed]
-    return found
+    if timed := [(at, firing) for at, firing in checks if has_windows or None in firing.values()]:
+        result["promql_expr_test"] = [_firing_check(test, rule, at, firing) for at, firing in timed]
+    return result
 
 
-def _nothing(trial: Trial, rule: Rule) -> Test:
-    """Without data an alert is silent, but for the one that always fires."""
-    always = rule["expr"] == "vector(1)"
-    check = {"eval_time": f"{10 * trial.every}s", "alertname": rule["alert"]}
-    told = {"exp_alerts": [_told(trial, rule, "", 1)]} if always else {}
-    return {"name": "no data", "interval": f"{trial.step}s", "input_series": [], "alert_rule_test": [check | told]}
+def _no_data_test(test: RuleTest, rule: Rule) -> Test:
+    """Return a test without data, in which only the watchdog alert fires."""
+    check = {"eval_time": f"{10 * test.every}s", "alertname": rule["alert"]}
+    if rule["expr"] == "vector(1)":
+        check["exp_alerts"] = [_expected_alert(test, rule, "", 1)]
+    return {"name": "no data", "interval": f"{test.step}s", "input_series": [], "alert_rule_test": [check]}
 
 
-def _texts(trial: Trial, pairs: Sequence[Rule]) -> Test:
-    """All pairs at once: promtool compares every alert of a name."""
-    tried, ((at, firing),) = _test(trial, pairs[0]), trial.checks
-    told = [_told(trial, rule, case, value) for rule in pairs for case, value in firing.items()]
-    check = {"eval_time": f"{_on_step(at, trial.every)}s", "alertname": pairs[0]["alert"], "exp_alerts": told}
-    return {**tried, "alert_rule_test": [check]}
+def _text_test(test: RuleTest, alerts: Sequence[Rule]) -> Test:
+    """Return a test of all windows at once, because promtool compares all alerts of a name."""
+    ((at, firing),) = test.checks
+    expected = [_expected_alert(test, rule, case, value) for rule in alerts for case, value in firing.items()]
+    check = {"eval_time": f"{_on_step(at, test.every)}s", "alertname": alerts[0]["alert"], "exp_alerts": expected}
+    return {**_alert_test(test, alerts[0]), "alert_rule_test": [check]}
 
 
-def _records(trial: Trial, expected: Sequence[tuple[str, float, Mapping[str, str]]]) -> Test:
-    ((at, _),) = trial.checks
+def _record_test(test: RuleTest, expected: Sequence[tuple[str, float, Mapping[str, str]]]) -> Test:
+    ((at, _),) = test.checks
     return {
         "name": "records",
-        "interval": f"{trial.step}s",
-        "input_series": _input(trial, at),
+        "interval": f"{test.step}s",
+        "input_series": _input(test, at),
         "promql_expr_test": [
             {
-                "expr": f"abs({name}{{{_inside(of)}}} - {value:.10g}) <= bool {value * 0.005:.10g}",
-                "eval_time": f"{_on_step(at, trial.every)}s",
-                "exp_samples": [{"labels": "{" + _inside(of) + "}", "value": 1}],
+                "expr": f"abs({name}{{{_matchers(labels)}}} - {value:.10g}) <= bool {value * 0.005:.10g}",
+                "eval_time": f"{_on_step(at, test.every)}s",
+                "exp_samples": [{"labels": "{" + _matchers(labels) + "}", "value": 1}],
             }
-            for name, value, of in expected
+            for name, value, labels in expected
         ],
     }
 
 
-def _input(trial: Trial, end: float) -> list[Test]:
-    count = math.ceil(end / trial.step) + 1
+def _input(test: RuleTest, end: float) -> list[Test]:
+    count = math.ceil(end / test.step) + 1
     return [
-        {"series": series, "values": values(line, trial.step, count)}
-        for case in trial.cases.values()
-        for series, line in case.items()
+        {"series": series, "values": values(metric, test.step, count)}
+        for case in test.cases.values()
+        for series, metric in case.items()
     ]
 
 
-def _inside(labels: Mapping[str, str]) -> str:
+def _matchers(labels: Mapping[str, str]) -> str:
     return ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
 
 
-def _told(trial: Trial, rule: Rule, case: str, value: float | None) -> Test:
-    own, notes = labels_of(rule), rule["annotations"]
-    assert isinstance(notes, dict)
+def _expected_alert(test: RuleTest, rule: Rule, case: str, value: float | None) -> Test:
+    own, annotations = labels_of(rule), rule["annotations"]
+    assert isinstance(annotations, dict)
     assert value is not None
-    labels = {**trial.labels(case), **own}
+    labels, series = {**test.labels(case), **own}, example_series(test, rule)
     return {
         "exp_labels": labels,
-        "exp_annotations": {key: render(text, value, labels, found(trial, rule)) for key, text in notes.items()},
+        "exp_annotations": {key: render(text, value, labels, series) for key, text in annotations.items()},
     }
 
 
-def _constant(trial: Trial, rule: Rule, end: float) -> list[Test]:
-    count = math.ceil(end / trial.step)
+def _lookup_series(test: RuleTest, rule: Rule, end: float) -> list[Test]:
+    count = math.ceil(end / test.step)
     return [
-        {"series": one.text, "values": f"1x{count}" if one.growth is None else f"0+{one.growth}x{count}"}
-        for one in found(trial, rule)
-        if one.text not in _own(trial)
+        {"series": example.text, "values": f"1x{count}" if example.growth is None else f"0+{example.growth}x{count}"}
+        for example in example_series(test, rule)
+        if example.text not in _case_series(test)
     ]
 
 
-def found(trial: Trial, rule: Rule) -> list[trials_format.Example]:
-    """Return the series in which the alerts of a trial find what they name."""
-    notes, own = rule["annotations"], labels_of(rule)
-    assert isinstance(notes, dict)
-    firing = dict.fromkeys(case for _, cases in trial.checks for case in cases)
-    each = (trials_format.examples(notes, {**trial.labels(case), **own}) for case in firing)
-    held = {trials_format.Example(text, 1) for text in _own(trial)}
-    counted = {one.selector.metric for one in held}
-    more = dict.fromkeys(one for examples in each for one in examples if one.selector.metric not in counted)
-    return [*more, *sorted(held, key=lambda one: one.text)]
+def example_series(test: RuleTest, rule: Rule) -> list[ExampleSeries]:
+    """Return the series that the lookups of an alert read in a test."""
+    annotations, own = rule["annotations"], labels_of(rule)
+    assert isinstance(annotations, dict)
+    firing = dict.fromkeys(case for _, cases in test.checks for case in cases)
+    by_case = (label_lookup.examples(annotations, {**test.labels(case), **own}) for case in firing)
+    case_examples = {ExampleSeries(text, 1) for text in _case_series(test)}
+    metrics = {example.selector.metric for example in case_examples}
+    others = dict.fromkeys(
+        example for examples in by_case for example in examples if example.selector.metric not in metrics
+    )
+    return [*others, *sorted(case_examples, key=lambda example: example.text)]
 
 
-def _own(trial: Trial) -> list[str]:
-    return [series for case in trial.cases.values() for series in case]
+def _case_series(test: RuleTest) -> list[str]:
+    return [series for case in test.cases.values() for series in case]
 
 
-def _fires(trial: Trial, rule: Rule, at: int, firing: Mapping[str, float | None]) -> Test:
+def _firing_check(test: RuleTest, rule: Rule, at: int, firing: Mapping[str, float | None]) -> Test:
     own = labels_of(rule)
     samples = []
     for case in firing:
-        labels = {**trial.labels(case), **own, "alertname": str(rule["alert"]), "alertstate": "firing"}
-        samples.append({"labels": f"ALERTS{{{_inside(labels)}}}", "value": 1})
+        labels = {**test.labels(case), **own, "alertname": str(rule["alert"]), "alertstate": "firing"}
+        samples.append({"labels": f"ALERTS{{{_matchers(labels)}}}", "value": 1})
     window = f',window="{own["window"]}"' if "window" in own else ""
     expr = f'ALERTS{{alertname="{rule["alert"]}",alertstate="firing"{window}}}'
     return {"expr": expr, "eval_time": f"{at}s", **({"exp_samples": samples} if samples else {})}
@@ -172,15 +177,17 @@ def _on_step(at: float, step: int) -> int:
     return int(at // step) * step
 
 
-def values(line: Gauge | Counter, step: int, count: int) -> str:
-    """Return a series in promtool's notation, `count` samples long."""
-    found, done, at, level = [], 0, 0.0, line.start if isinstance(line, Counter) else 0.0
-    for seconds, amount in line.pieces:
+def values(series: Gauge | Counter, step: int, count: int) -> str:
+    """Return a series of `count` samples in the notation of promtool."""
+    terms: list[str] = []
+    done, at = 0, 0.0
+    level = series.start if isinstance(series, Counter) else 0.0
+    for seconds, amount in series.pieces:
         at += seconds
         samples = min(count, math.ceil(at / step)) - done
         if samples <= 0:
             continue
-        start, growth = (level, amount * step) if isinstance(line, Counter) else (amount, 0.0)
-        found.append(f"{start:.10g}{'-' if growth < 0 else '+'}{abs(growth):.10g}x{samples - 1}")
+        start, growth = (level, amount * step) if isinstance(series, Counter) else (amount, 0.0)
+        terms.append(f"{start:.10g}{'-' if growth < 0 else '+'}{abs(growth):.10g}x{samples - 1}")
         level, done = start + growth * samples, done + samples
-    return " ".join(found)
+    return " ".join(terms)

@@ -1,30 +1,31 @@
-"""The few things of Go's templates that annotations use, so that tests can say what a message will read."""
+"""Rendering of annotation templates as Prometheus does it, limited to the functions that annotations use."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from ai_workflow.slo import trials_format
+from ai_workflow.slo import label_lookup
+from ai_workflow.slo.label_lookup import ExampleSeries
 
-_PLACE = re.compile(r"\{\{\s*(\$value|\$labels\.\w+)\s*(?:\|\s*(\w+)(?:\s+\"([^\"]*)\")?\s*)?\}\}")
+_EXPRESSION = re.compile(r"\{\{\s*(\$value|\$labels\.\w+)\s*(?:\|\s*(\w+)(?:\s+\"([^\"]*)\")?\s*)?\}\}")
 
 
-def render(template: str, value: float, labels: Mapping[str, str], series: Sequence[trials_format.Example] = ()) -> str:
-    """Return the text that Prometheus makes of an annotation, when it has just these series.
+def render(template: str, value: float, labels: Mapping[str, str], series: Sequence[ExampleSeries] = ()) -> str:
+    """Return the text of an annotation in Prometheus with these series.
 
     Raises:
-        KeyError: it uses a function that is not known here.
+        KeyError: the template uses an unsupported function.
     """
 
-    def filled(found: re.Match[str]) -> str:
-        if found[1] != "$value":
-            return labels.get(found[1].removeprefix("$labels."), "")
-        if found[2] == "printf":
-            return found[3] % value
-        return FUNCTIONS[found[2]](value)
+    def expanded(match: re.Match[str]) -> str:
+        if match[1] != "$value":
+            return labels.get(match[1].removeprefix("$labels."), "")
+        if match[2] == "printf":
+            return match[3] % value
+        return FUNCTIONS[match[2]](value)
 
-    return _PLACE.sub(filled, trials_format.found(template, labels, series))
+    return _EXPRESSION.sub(expanded, label_lookup.expand(template, labels, series))
 
 
 def _duration(value: float) -> str:
