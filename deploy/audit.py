@@ -156,8 +156,8 @@ def main(
         return int(strict)
     errors, accepted = classify(findings, accepted_until, datetime.datetime.now(datetime.UTC).date())
     print("\n".join([*accepted, f"{lock.name}: {len(errors)} vulnerabilities"]))
-    for error in errors:
-        print(f"error: {error}. make lock UPGRADE=1, or accept it for some time in {exempt.name}", file=sys.stderr)
+    for problem in errors:
+        print(f"error: {problem}. make lock UPGRADE=1, or accept it for some time in {exempt.name}", file=sys.stderr)
     return int(bool(errors))
 
 
