@@ -188,8 +188,8 @@ GUARDS = (
     ),
     Guard(
         "policies of the network", "deploy/kubernetes/base/network.yaml",
-        "  name: nobody\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n",
-        "  name: nobody\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n  ingress: [{}]\n",
+        "  name: default-deny\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n",
+        "  name: default-deny\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n  ingress: [{}]\n",
         ("tests/deploy/test_kubernetes.py", "-k", "only_who_must"),
     ),
 )  # fmt: skip

@@ -92,8 +92,8 @@ def _throughput(params: AlertParameters) -> RuleTest:
     onset, fires_at = begins - delay - step / 2, begins + next_evaluation(params.for_seconds, every)
 
     def series(case: str, share: float, least: float) -> Series:
-        pieces = ((before, least / 2), (high - before, least), (onset - high, least * 0.8), (FOREVER, least * share))
-        return {f'inference_requests_total{{job="inference",pipeline="{case}",status="success"}}': Counter(pieces)}
+        segments = ((before, least / 2), (high - before, least), (onset - high, least * 0.8), (FOREVER, least * share))
+        return {f'inference_requests_total{{job="inference",pipeline="{case}",status="success"}}': Counter(segments)}
 
     limits = boundary_cases({"share": params["share"], "least": params["least"]}, below=("share",))
     return RuleTest(

@@ -53,14 +53,14 @@ class AlertParameters:
 class Gauge:
     """A gauge as segments `(seconds, value)`; the last segment continues."""
 
-    pieces: tuple[tuple[float, float], ...]
+    segments: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
     """A counter as segments `(seconds, growth per second)`; the last segment continues."""
 
-    pieces: tuple[tuple[float, float], ...]
+    segments: tuple[tuple[float, float], ...]
     start: float = 0
 
 
@@ -76,19 +76,19 @@ class RuleTest:
         cases: series by the name of the case.
         labels: returns the labels of the alert of a case, without the labels of the rule.
         checks: `(seconds, {case: value})`: exactly these cases fire; None means that the value is not checked.
-        evaluated: seconds between evaluations, a multiple of `step`; 0 means `step`.
+        evaluation_seconds: seconds between evaluations, a multiple of `step`; 0 means `step`.
     """
 
     step: int
     cases: Mapping[str, Series]
     labels: Callable[[str], Mapping[str, str]]
     checks: tuple[tuple[float, Mapping[str, float | None]], ...]
-    evaluated: int = 0
+    evaluation_seconds: int = 0
 
     @property
     def every(self) -> int:
         """Seconds between evaluations."""
-        return self.evaluated or self.step
+        return self.evaluation_seconds or self.step
 
 
 @dataclass(frozen=True, slots=True)

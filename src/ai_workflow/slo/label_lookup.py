@@ -244,5 +244,5 @@ def _matches(operator: str, value: str, actual: str) -> bool:
 
 
 def _text(metric: str, labels: Mapping[str, str]) -> str:
-    inside = ",".join(f'{name}="{value}"' for name, value in labels.items())
-    return f"{metric}{{{inside}}}"
+    matchers = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    return f"{metric}{{{matchers}}}"

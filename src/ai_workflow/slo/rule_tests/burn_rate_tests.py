@@ -39,7 +39,7 @@ def files(spec: Spec, slo: Slo, rules: list[Rule]) -> Iterator[tuple[str, list[t
     for window in slo.windows:
         yield window.name, [(_window_test(spec, slo, window, events), alerts[slo.alert, window.name])]
     if slo.windows:
-        yield "hold", [(_for_test(slo, window, events), alerts[slo.alert, window.name]) for window in slo.windows]
+        yield "for", [(_for_test(slo, window, events), alerts[slo.alert, window.name]) for window in slo.windows]
     if slo.absent:
         yield "absent", [(_absent_test(slo, events), alerts["SLOMetricAbsent", ""])]
     for name in burn_rate.BUDGETS:
