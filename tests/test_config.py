@@ -175,7 +175,7 @@ def test_later_layers_win_in_the_documented_order(project: Project) -> None:
         assert (loaded.settings.store.root, loaded.origin("store.root")) == (name, f"{name}:1")
     loaded = project.load(project.root / "mine.yaml", env=env, overrides={"store.root": "mine"})
     assert (loaded.settings.store.root, loaded.origin("store.root")) == ("mine", "override")
-    assert [layer.name for layer in loaded.layers if layer.found] == ["config/base.yaml", *files, "override"]
+    assert [layer.name for layer in loaded.layers if layer.exists] == ["config/base.yaml", *files, "override"]
 
 
 def test_mappings_merge_and_lists_and_scalars_replace(project: Project) -> None:
@@ -308,7 +308,7 @@ def test_each_system_family_reads_its_own_folder_and_nothing_else(
         project.write("os-release", OS_RELEASE[system])
     loaded = project.load()
     assert loaded.settings.store.root == expected
-    assert sum(layer.found for layer in loaded.layers) == (2 if expected == "base-root" else 3)
+    assert sum(layer.exists for layer in loaded.layers) == (2 if expected == "base-root" else 3)
 
 
 @pytest.mark.parametrize("first", ["rocky", "ubuntu"])
@@ -372,7 +372,7 @@ def test_the_root_is_the_variable_else_this_folder_else_the_project_of_the_packa
 def test_every_layer_is_listed_with_why_it_is_there_or_not(project: Project) -> None:
     project.write("os-release", OS_RELEASE["rocky"])
     layers = project.load().layers
-    assert [(layer.found, layer.why) for layer in layers] == [
+    assert [(layer.exists, layer.reason) for layer in layers] == [
         (True, "base"),
         (True, "environment development"),
         (False, "system centos (rocky)"),

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -343,3 +343,21 @@ def test_make_up_ends_with_the_number_of_channels(
     assert line in printed
     assert printed.index(line) > printed.index("       end  make down")
     assert f"     model  none: requests get the default response. Train one: make run PIPELINE={pipeline}" in printed
+
+
+def test_the_store_option_of_make_up_is_the_store_of_all_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AIW_STORE", "/elsewhere")
+    seen: dict[str, str] = {}
+
+    def start(_: StackPaths, options: StackOptions, given: Mapping[str, str], *__: object, **___: object) -> StackState:
+        seen.update(given)
+        return StackState(Process(1, ""), options)
+
+    monkeypatch.setattr(stack_commands.stack, "up", start)
+
+    assert stack_commands.up(options=WritingOptions(store="runs")) == 0
+    assert seen["AIW_STORE"] == str(tmp_path / "runs")
+    assert f"Train one: make run STORE={tmp_path / 'runs'}" in capsys.readouterr().out

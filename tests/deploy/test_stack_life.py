@@ -146,7 +146,7 @@ def test_what_is_killed_comes_back(stack: RunningStack) -> None:
 
 def test_a_training_goes_on_after_its_worker_and_the_process_manager_were_killed(stack: RunningStack) -> None:
     run_id = _train(stack, seed=1)
-    before, found = stack.pids(), stack.place.read()
+    before, found = stack.pids(), stack.place.read_state()
     assert found
     os.kill(found.manager.pid, signal.SIGKILL)
     os.kill(before["worker"], signal.SIGKILL)
@@ -173,7 +173,7 @@ def test_down_in_the_middle_of_a_training_leaves_nothing_behind_but_what_it_has_
     assert all(services.is_free(service.port + stack.options.offset) for service in SERVICES if service.port)
     assert stack.command("status").returncode == 3
     assert list(stack.place.var.glob("checkpoints/**/model_step_*"))
-    assert (stack.place.of(POSTGRESQL) / "data" / "PG_VERSION").exists()
+    assert (stack.place.data_folder(POSTGRESQL) / "data" / "PG_VERSION").exists()
 
 
 def _train(stack: RunningStack, seed: int) -> str:

@@ -37,7 +37,7 @@ def check(*, options: ConfigOptions = _DEFAULTS) -> None:
     """
     loaded = options.loaded
     startup.check(loaded, os.environ)
-    used = sum(layer.found for layer in loaded.layers)
+    used = sum(layer.exists for layer in loaded.layers)
     settings = loaded.settings
     print(f"configuration ok: pipeline {settings.pipeline}, environment {settings.environment}, {used} layers")
 
@@ -85,7 +85,7 @@ def _system() -> str:
 
 def _layers(loaded: Loaded) -> str:
     width = max(len(layer.name) for layer in loaded.layers)
-    rows = (("used" if layer.found else "absent", layer.name, layer.why) for layer in loaded.layers)
+    rows = (("used" if layer.exists else "absent", layer.name, layer.reason) for layer in loaded.layers)
     return "\n".join(f"{state:6}  {name:{width}}  {why}" for state, name, why in rows)
 
 

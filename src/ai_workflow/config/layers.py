@@ -25,14 +25,14 @@ class Layer:
 
     Args:
         path: the file, or None.
-        found: whether it exists.
-        why: the reason why it is used or absent.
+        exists: whether it exists.
+        reason: the reason why it is used or absent.
         name: its name in reports and origins.
     """
 
     path: Path | None
-    found: bool
-    why: str
+    exists: bool
+    reason: str
     name: str
 
 
@@ -127,4 +127,4 @@ def _named(root: Path, path: str | Path | None, why: str) -> Layer | Problem:
     named = Path(path).expanduser()
     # A worker may run in another folder than the one that the parameter of a deployment is relative to.
     layer = _layer(root, named if named.exists() else root / named, why)
-    return layer if layer.found else Problem(why, 0, "", f"{path} does not exist")
+    return layer if layer.exists else Problem(why, 0, "", f"{path} does not exist")

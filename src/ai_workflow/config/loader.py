@@ -84,7 +84,7 @@ def load(
 def _read(layers: list[Layer], problems: list[Problem]) -> list[Node]:
     trees = []
     for layer in layers:
-        if layer.found and layer.path:
+        if layer.exists and layer.path:
             tree, file_problems = reader.read(layer.path, layer.name)
             problems += file_problems
             trees += [tree] if tree else []

@@ -26,11 +26,11 @@ UP_SECONDS = 120.0
 LOG_LINES = 15
 _FAILED_STATES = ("BACKOFF", "FATAL", "EXITED", "STOPPED", "UNKNOWN")
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 def up(
-    paths: StackPaths, options: StackOptions, given: Mapping[str, str], say: Say, *, take_over: bool = False
+    paths: StackPaths, options: StackOptions, given: Mapping[str, str], progress: Progress, *, take_over: bool = False
 ) -> StackState:
     """Start the stack, or return the running one; if a service does not start, all are stopped.
 
@@ -38,7 +38,7 @@ def up(
         paths: the folder of the stack.
         options: the options of the start.
         given: the environment, with the secrets of the services.
-        say: called with each line of progress.
+        progress: called with each line of progress.
         take_over: replace another owner of the Prefect server, see `ai_workflow.provisioning.ownership`.
 
     Raises:
@@ -53,17 +53,17 @@ def up(
         if not options.postgresql:
             encryption.check(server_environment.database_url(paths.var / "prefect"), encryption.configured_key(given))
         if count := processes.stop_all(paths.folder):
-            say(f"stopped {count} processes of a stack whose process manager is gone")
+            progress(f"stopped {count} processes of a stack whose process manager is gone")
         paths.remove_runtime_files()
         local_server = server.local_server(paths.var)
         _check_ports(options, local_server)
         if local_server and server.stop(paths.var):
-            say("stopped the Prefect server of make run; the stack continues its history")
+            progress("stopped the Prefect server of make run; the stack continues its history")
         _prepare(paths, options)
         try:
-            return _start(paths, options, loaded, given, say, take_over)
+            return _start(paths, options, loaded, given, progress, take_over)
         except BaseException:
-            say("stopping the services")
+            progress("stopping the services")
             _stop(paths)
             raise
 
@@ -104,7 +104,12 @@ def _prepare(paths: StackPaths, options: StackOptions) -> None:
 
 
 def _start(
-    paths: StackPaths, options: StackOptions, loaded: Loaded, given: Mapping[str, str], say: Say, take_over: bool
+    paths: StackPaths,
+    options: StackOptions,
+    loaded: Loaded,
+    given: Mapping[str, str],
+    progress: Progress,
+    take_over: bool,
 ) -> StackState:
     settings = loaded.settings
     process = manager.start(paths, options, server_environment.without_prefect_settings(given))
@@ -119,20 +124,22 @@ def _start(
     for service in first:
         if service.name == "server" and options.postgresql:
             encryption.check(database.url(paths, options), encryption.configured_key(given))
-        _bring_up(paths, options, api, [service], say)
+        _bring_up(paths, options, api, [service], progress)
     variables = launch.client_environment(options, paths, settings, given)
-    _bootstrap(options, settings, {**given, **variables, MARK: str(paths.folder)}, say, take_over)
+    _bootstrap(options, settings, {**given, **variables, MARK: str(paths.folder)}, progress, take_over)
     monitoring_config.write(paths, options, _tokens(settings, variables), given.get(login.VARIABLE))
-    _bring_up(paths, options, api, [service for service in options.services if service not in first], say)
+    _bring_up(paths, options, api, [service for service in options.services if service not in first], progress)
     return state
 
 
-def _bring_up(paths: StackPaths, options: StackOptions, api: Manager, services: Sequence[Service], say: Say) -> None:
+def _bring_up(
+    paths: StackPaths, options: StackOptions, api: Manager, services: Sequence[Service], progress: Progress
+) -> None:
     for service in services:
         api.start(service)
     for service in services:
         _wait_for(paths, options, api, service)
-        say(f"{service.title} is up")
+        progress(f"{service.title} is up")
 
 
 def _wait_for(paths: StackPaths, options: StackOptions, api: Manager, service: Service) -> None:
@@ -188,7 +195,7 @@ def _wait_until(
 
 
 def _bootstrap(
-    options: StackOptions, settings: Settings, environment: Mapping[str, str], say: Say, take_over: bool
+    options: StackOptions, settings: Settings, environment: Mapping[str, str], progress: Progress, take_over: bool
 ) -> None:
     relay_url = settings.deploy.relay_url or f"http://{HOST}:{options.port(options.named('relay'))}/prefect"
     command = [sys.executable, "-m", "ai_workflow", "deploy", "--relay-url", relay_url]
@@ -200,7 +207,7 @@ def _bootstrap(
         error = process.stderr.strip().removeprefix("error: ")
         raise StackError(error or f"bootstrap ended with {process.returncode}")
     for line in process.stdout.splitlines():
-        say(f"  {line}")
+        progress(f"  {line}")
 
 
 def _tokens(settings: Settings, variables: Mapping[str, str]) -> dict[str, str]:
