@@ -32,20 +32,20 @@ class Listening:
     name = "Listening"
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, str, str]] = []
+        self.events: list[tuple[str, str, str]] = []
 
     def on_start(self, visit: StageExecution) -> None:
-        self.heard.append(("on_start", visit.status, visit.message))
+        self.events.append(("on_start", visit.status, visit.message))
 
     def on_end(self, visit: StageExecution) -> None:
-        self.heard.append(("on_end", visit.status, visit.message))
+        self.events.append(("on_end", visit.status, visit.message))
 
 
 class Failing:
     name = "Failing"
 
     def on_start(self, visit: StageExecution) -> None:
-        raise OSError("cannot be told")
+        raise OSError("unavailable")
 
     on_end = on_start
 
@@ -71,7 +71,7 @@ def test_an_observer_hears_the_beginning_and_the_end() -> None:
     listening = Listening()
     with instrumentation.stage(_visit(), [listening]) as visit:
         visit.status, visit.message = journal.CACHED, "3 records"
-    assert listening.heard == [("on_start", "SUCCESS", ""), ("on_end", "CACHED", "3 records")]
+    assert listening.events == [("on_start", "SUCCESS", ""), ("on_end", "CACHED", "3 records")]
     assert visit.seconds > 0
 
 
@@ -81,17 +81,17 @@ def test_an_exception_ends_the_visit_as_error_and_goes_on(error: BaseException, 
     with pytest.raises(type(error)) as caught, instrumentation.stage(_visit(), [listening]):
         raise error
     assert caught.value is error
-    assert listening.heard[-1][:2] == ("on_end", "ERROR")
-    assert listening.heard[-1][2].startswith(message)
+    assert listening.events[-1][:2] == ("on_end", "ERROR")
+    assert listening.events[-1][2].startswith(message)
 
 
 def test_an_observer_that_fails_is_counted_and_the_others_hear_all(caplog: pytest.LogCaptureFixture) -> None:
     listening, before = Listening(), _counted("observer_failures_total", observer="Failing")
     with caplog.at_level(logging.WARNING), instrumentation.stage(_visit(), [Failing(), listening]) as visit:
         visit.message = "worked"
-    assert listening.heard[-1] == ("on_end", "SUCCESS", "worked")
+    assert listening.events[-1] == ("on_end", "SUCCESS", "worked")
     assert _counted("observer_failures_total", observer="Failing") == before + 2
-    assert "Failing failed (cannot be told); the work goes on" in caplog.text
+    assert "observer Failing failed: unavailable. The stage continues" in caplog.text
 
 
 def test_an_observer_that_fails_does_not_hide_the_error_of_the_work() -> None:

@@ -81,7 +81,9 @@ def test_a_lock_is_held_while_its_process_lives_and_free_once_it_is_killed(store
 
 def test_a_second_process_is_told_who_has_the_run(store: Store) -> None:
     process = _held(store)
-    with pytest.raises(RunLockedError, match=f"process {process.pid} of {os.uname().nodename} has this very run"):
+    with pytest.raises(
+        RunLockedError, match=f"process {process.pid} on {os.uname().nodename} already executes this run"
+    ):
         run_lock.acquire(store, "run", Holder("trace", "second"))
     _kill(process)
 

@@ -89,7 +89,7 @@ def test_asyncio_tasks_and_their_threads_keep_apart() -> None:
 
 @pytest.mark.integration
 def test_a_run_has_the_same_trace_in_every_process() -> None:
-    code = "from ai_workflow.telemetry import trace_context as trace; print(trace.id_of_run('run-1'))"
+    code = "from ai_workflow.telemetry import trace_context as trace; print(trace.trace_id_of_run('run-1'))"
     assert processes.python(code) == trace_context.trace_id_of_run("run-1")
     assert trace_context.trace_id_of_run("run-2") != trace_context.trace_id_of_run("run-1")
     assert len(trace_context.trace_id_of_run("run-1")) == 32

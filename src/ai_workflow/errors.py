@@ -1,4 +1,4 @@
-"""What can go wrong, said so that the reader can act: what, where, and what to do next."""
+"""Errors of the package: each message names the problem, its location and the remedy."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ IN_CACHE_KEY = False
 
 
 class AiWorkflowError(Exception):
-    """Base of every error this package raises on purpose; `str()` is what a person reads.
+    """Base of every error that the package raises on purpose; `str()` is the message for the user.
 
-    `stage` is the stage that it ended, once it has ended one.
+    `stage` is the name of the stage that failed with it, None before.
     """
 
     stage: str | None = None
 
 
 class StageError(AiWorkflowError):
-    """A stage cannot do its work. Not worth a retry: the input or the settings must change.
+    """A stage cannot succeed with this input or configuration, so it is not retried.
 
     Args:
-        problem: what is wrong, with the place: file, row, column, key or version.
-        remedy: what to do about it, as an instruction.
+        problem: what is wrong, with its location: file, row, column, key or version.
+        remedy: what to do about it, in the imperative.
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
@@ -32,15 +32,15 @@ class StageError(AiWorkflowError):
 
 
 class EmptySourceError(StageError):
-    """A source is as it should be, but has no rows; where they may come later, that is no mistake."""
+    """A valid source without rows; where rows may arrive later, this is no failure."""
 
 
 class TransientError(StageError):
-    """The outside world failed in a way that may pass (network, database down): worth a retry."""
+    """An external system failed in a way that may pass (network, database), so the stage is retried."""
 
 
 class BrokenVersionError(StageError):
-    """A version cannot answer, whatever it is asked; another one may."""
+    """A model version cannot score any row; another version may be used instead."""
 
 
 class StoreError(AiWorkflowError):

@@ -1,4 +1,4 @@
-"""Errors of a Prefect API as one sentence: what was refused or why it gave no answer, and the variable to set."""
+"""Errors of a Prefect API as one sentence: the rejected request or the network error, and the variable to set."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _MAX_REASON_LENGTH = 300
 _REASON_FIELDS = ("detail", "exception_message", "message", "error", "exception_detail")
 _NO_REASONS = frozenset({"unauthorized", "forbidden", "internal server error", "not authenticated"})
 
-# How Prefect begins its own error about a server that gives no answer.
-_UNREACHED = "Failed to reach API"
+# Start of the error that Prefect raises if a server does not answer.
+_UNREACHABLE = "Failed to reach API"
 
 _REMEDIES: Mapping[int, str] = {
     401: "Set PREFECT_API_AUTH_STRING to the login of the server, user:password",
@@ -40,28 +40,28 @@ _REMEDIES_OF_CLOUD: Mapping[int, str] = {
 
 
 class PrefectError(AiWorkflowError):
-    """A Prefect API gave no answer, or refused a request."""
+    """A Prefect API did not answer, or rejected a request."""
 
 
 @contextlib.contextmanager
 def prefect_errors_wrapped() -> Iterator[None]:
-    """Turn errors of requests to Prefect into one sentence with a remedy.
+    """Replace errors of requests to Prefect within the context by one sentence with a remedy.
 
     Raises:
-        PrefectError: the server gave no answer, or refused a request.
+        PrefectError: the server did not answer, or rejected a request.
     """
     try:
         yield
     except httpx.HTTPStatusError as error:
         raise PrefectError(explain(error)) from error
     except (httpx.TransportError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not str(error).startswith(_UNREACHED):
+        if isinstance(error, RuntimeError) and not str(error).startswith(_UNREACHABLE):
             raise
         raise PrefectError(unreachable(os.environ.get("PREFECT_API_URL") or _requested(error), error)) from error
 
 
 def _requested(error: BaseException) -> str:
-    """Return scheme and host of the request that failed, empty if no cause of the error is a request."""
+    """Return scheme and host of the failed request, empty if no cause of the error is a request."""
     cause: BaseException | None = error
     while cause is not None:
         with contextlib.suppress(RuntimeError):
@@ -72,12 +72,12 @@ def _requested(error: BaseException) -> str:
 
 
 def unreachable(url: str, error: BaseException, remedy: str = "Start it, or correct PREFECT_API_URL") -> str:
-    """Return why a Prefect server gives no answer, with a remedy.
+    """Return why a Prefect server does not answer, with a remedy.
 
     Args:
         url: the URL of its API.
-        error: what the request raised.
-        remedy: what to do about a server that is not of Prefect Cloud.
+        error: the error of the request.
+        remedy: the remedy for a server that is not Prefect Cloud.
     """
     why = scrub(escape(reason(error)))
     if is_cloud(url):
@@ -92,7 +92,7 @@ def without_login(url: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return in words why a connection failed: the first error of the system among the causes of an error."""
+    """Return why a connection failed: the first system error among the causes of an error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionRefusedError):
@@ -109,7 +109,7 @@ def reason(error: BaseException) -> str:
 
 
 def is_cloud(url: str) -> bool:
-    """Return whether a URL is one of Prefect Cloud, which takes a key in place of a login."""
+    """Return whether a URL is of Prefect Cloud, which requires an API key instead of a login."""
     parsed = httpx.URL(url)
     return (
         parsed.host == "prefect.cloud" or parsed.host.endswith(".prefect.cloud") or bool(_WORKSPACE.search(parsed.path))
@@ -122,11 +122,12 @@ def explain(error: BaseException) -> str:
         return scrub(str(error))
     response = error.response
     url = str(response.request.url)
-    who = f"Prefect Cloud at {httpx.URL(url).host}" if is_cloud(url) else f"the Prefect server at {_origin(url)}"
+    server = f"Prefect Cloud at {httpx.URL(url).host}" if is_cloud(url) else f"the Prefect server at {_origin(url)}"
     reason = _reason(response)
-    said = f"{who} answers {response.status_code} to {response.request.method} {response.request.url.path}"
-    has_login = response.request.headers.get("authorization", "").startswith("Basic ")
-    return scrub(f"{said}{f': {reason}' if reason else ''}. {_remedy(response.status_code, is_cloud(url), has_login)}")
+    status, request = response.status_code, response.request
+    problem = f"{server} answers {status} to {request.method} {request.url.path}"
+    has_login = request.headers.get("authorization", "").startswith("Basic ")
+    return scrub(f"{problem}{f': {reason}' if reason else ''}. {_remedy(status, is_cloud(url), has_login)}")
 
 
 def _remedy(status: int, cloud: bool, has_login: bool) -> str:
@@ -140,7 +141,7 @@ def _remedy(status: int, cloud: bool, has_login: bool) -> str:
 
 
 def _reason(response: httpx.Response) -> str:
-    """Return the reason in a body on one line, shortened; none where the body repeats the status."""
+    """Return the reason in a response body on one line, shortened; empty if the body only repeats the status."""
     try:
         text = _text(response.json())
     except ValueError:
@@ -155,8 +156,8 @@ def _reason(response: httpx.Response) -> str:
 
 def _text(body: Any) -> str:
     if isinstance(body, dict):
-        found = [_text(body[name]) for name in _REASON_FIELDS if body.get(name)]
-        return found[0] if found else str(body.get("msg", ""))
+        reasons = [_text(body[name]) for name in _REASON_FIELDS if body.get(name)]
+        return reasons[0] if reasons else str(body.get("msg", ""))
     if isinstance(body, list):
         return "; ".join(filter(None, map(_text, body)))
     return body if isinstance(body, str) else ""

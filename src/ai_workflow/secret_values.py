@@ -1,4 +1,4 @@
-"""Values that must never be shown: a literal, or the name of a secret that is fetched when it is needed."""
+"""Secret values: masked in output, given as a literal or as the name of a secret that is fetched on use."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Fetch = Callable[[str], str | None]
 
 
 class MissingSecretError(AiWorkflowError):
-    """No store of secrets knows the name."""
+    """Neither a Secret block nor the environment has a secret of that name."""
 
 
 class Secret:
-    """A masked value. `${secret:NAME}` is fetched by `reveal`; anything else is the value itself."""
+    """A masked value: `reveal` fetches `${secret:NAME}`; any other text is the value itself."""
 
     def __init__(self, text: str) -> None:
         reference = _REFERENCE.match(text)
@@ -36,10 +36,10 @@ class Secret:
             _revealed.add(self._value)
 
     def reveal(self, fetch: Fetch | None = None) -> str:
-        """Return the value; a named one comes from `fetch` (a Prefect Secret block), else the environment.
+        """Return the value; a named secret comes from `fetch` (a Prefect Secret block), else from the environment.
 
         Raises:
-            MissingSecretError: neither knows the name.
+            MissingSecretError: neither has a secret of that name.
         """
         if self.name is None:
             return self._value or ""
@@ -56,7 +56,7 @@ class Secret:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it is a literal without any text."""
+        """Whether the secret is an empty literal."""
         return self.name is None and not self._value
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Secret:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        # Imported here: a model's process, which reads no settings, starts without pydantic.
+        # Imported here, because model processes read no settings and start faster without pydantic.
         from pydantic_core import core_schema
 
         return core_schema.no_info_plain_validator_function(
@@ -93,12 +93,12 @@ class Secret:
 
 
 def variable(name: str) -> str:
-    """Return the environment variable that stands in for the secret of a name."""
+    """Return the environment variable that can hold the secret of a name."""
     return name.upper().replace("-", "_")
 
 
 def scrub(text: str) -> str:
-    """Return the text with every secret seen by this process replaced by `***`."""
+    """Return a text with every secret that this process has read replaced by `***`."""
     for value in sorted(_revealed, key=len, reverse=True):
         if len(value) >= 4 and value in text:
             text = text.replace(value, MASK)

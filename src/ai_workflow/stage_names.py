@@ -1,4 +1,4 @@
-"""Names of stages: journals, metrics, task names and cache keys bear them, wherever the code of the stage is."""
+"""Stage names for journals, metrics, task names and cache keys, independent of module names."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ IN_CACHE_KEY = False
 Work = TypeVar("Work", bound=Callable[..., Any])
 _ATTRIBUTE = "stage_name"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-# The file that declares each name: a file may be loaded under several module names.
+# Stage name -> the file that declares it. A file may be loaded under several module names.
 _files: dict[str, str] = {}
 
 
 def stage(name: str) -> Callable[[Work], Work]:
-    """Declare that a function is the work of the stage `name`; the functions of one stage are in one file.
+    """Return a decorator that names the stage of a function; all functions of a stage are in one file.
 
     Raises:
-        StageError: the name is not valid, is one that journals use otherwise, or is that of another stage.
+        StageError: the name is invalid, reserved, or used by another file.
     """
     if not _NAME.fullmatch(name):
         raise StageError(
@@ -42,10 +42,10 @@ def stage(name: str) -> Callable[[Work], Work]:
 
 
 def name_of(work: Callable[..., Any]) -> str:
-    """Return the name of the stage that a function is the work of.
+    """Return the stage name of a function.
 
     Raises:
-        StageError: it declares none.
+        StageError: the function has none.
     """
     name: str | None = getattr(work, _ATTRIBUTE, None)
     if name is None:

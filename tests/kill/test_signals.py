@@ -57,7 +57,9 @@ def test_a_training_asked_to_stop_saves_and_goes_on_exactly_there(
         f"{number.name}: the current stage saves its progress and ends; a second signal ends it at once" in done.output
     )
     [told] = [event.message for event in place.events() if event.status == journal.ERROR and event.stage == "trainer"]
-    assert told.startswith(f"stopped by {number.name}: the training is saved as model_step_{saved}. The same command")
+    assert told.startswith(
+        f"interrupted by {number.name}: the training is saved as model_step_{saved}. Rerun the same command"
+    )
     assert journal.outcome(place.events()) == "failed in trainer"
     assert _state(prefect_server, place) == "CRASHED"
 
@@ -94,7 +96,7 @@ def test_a_data_stage_asked_to_stop_keeps_its_finished_partitions(
     kept = place.vouched()
     assert done.code in ENDED, done.output
     assert seconds < 20
-    assert "stopped by SIGTERM: what is finished is kept. The same command goes on from there" in done.output
+    assert "interrupted by SIGTERM: progress was saved. Rerun the same command to resume" in done.output
     assert journal.outcome(place.events()) == "failed in preprocessor"
     assert _state(prefect_server, place) == "CRASHED"
     assert 2 < sum(name.startswith("clean/") for name in kept) < 54

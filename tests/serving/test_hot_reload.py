@@ -221,7 +221,7 @@ def _network(features: int) -> bytes:
         "scale": np.ones(features),
     }
     about = {"task": "classification", "layers": 2, "numeric": list(range(features)), "categories": []}
-    return mlp_model.packed(tensors, about)
+    return mlp_model.serialize(tensors, about)
 
 
 def cost(running: Running) -> dict[str, float]:

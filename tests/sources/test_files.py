@@ -220,7 +220,7 @@ def test_a_web_server_that_cannot_be_reached_is_worth_a_retry_and_says_why(unuse
     for address, said in (
         (f"http://127.0.0.1:{unused_port}/a.csv", "cannot be reached: connection refused"),
         (f"https://127.0.0.1:{unused_port}/sub/a.csv", "cannot be reached: connection refused"),
-        ("https://no-such-host.invalid/a.csv", "cannot be reached: the name of the host is not known"),
+        ("https://no-such-host.invalid/a.csv", "cannot be reached: the name of the host cannot be resolved"),
     ):
         with pytest.raises(TransientError) as caught:
             input_files.find(address, CSV)

@@ -112,7 +112,7 @@ def test_the_rows_per_step_change_the_model_which_says_how_many_they_were(
     caplog.set_level("INFO", "ai_pipeline.trainer")
     other = end(begun("binary", batch=49), STEPS)
     assert other != uninterrupted["binary"][0]
-    assert [mlp_model.unpacked(model)[1]["batch_size"] for model in (uninterrupted["binary"][0], other)] == [50, 49]
+    assert [mlp_model.deserialize(model)[1]["batch_size"] for model in (uninterrupted["binary"][0], other)] == [50, 49]
     assert caplog.messages == ["a network of 9-16-8-2, 49 rows per step"]
 
 
@@ -127,7 +127,7 @@ def test_a_batch_made_smaller_on_the_way_is_all_that_the_state_leaves_to_the_loo
     made.batch_size = 25
     model = end(made, STEPS, first=7)
     assert model == end(whole, STEPS, first=7)
-    assert mlp_model.unpacked(model)[1]["batch_size"] == 25
+    assert mlp_model.deserialize(model)[1]["batch_size"] == 25
 
 
 @pytest.mark.parametrize("kind", KINDS)

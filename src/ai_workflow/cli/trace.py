@@ -45,7 +45,7 @@ def trace(
     if failed:
         runs = [events for events in runs if journal.outcome(events).startswith(("failed", "killed"))]
     if not runs:
-        raise _no_run(runs_journal.place, failed=failed)
+        raise _no_run(runs_journal.url, failed=failed)
     if list_:
         for events in runs[:_MAX_LISTED]:
             first = events[0]

@@ -1,4 +1,4 @@
-"""The import closure of a stage: every module whose code can change its result, and the libraries that it uses."""
+"""Import closure of a stage: all modules whose code can change its result, and the libraries that they use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ai_workflow.code_versions.modules import PACKAGE, Finder, Module
 from ai_workflow.code_versions.syntax import Import, Syntax
 from ai_workflow.errors import StageError
 
-# Those of this package's libraries of which another version may give other bytes for the same rows.
+# Libraries of this package whose versions may produce different bytes for the same rows.
 _COMPUTE = {
     "lightgbm": "lightgbm",
     "numpy": "numpy",
@@ -30,14 +30,14 @@ _ALWAYS = {"numpy", "pandas", "pyarrow"}
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a stage computes with: a digest of each file's code, and the names of distributions."""
+    """Code of a stage: a digest of each file, and the names of distributions."""
 
     digests: tuple[str, ...]
     libraries: tuple[str, ...]
 
 
 def read(module: str, *loaded: str, file: str | None = None) -> Code:
-    """Return the code of a module, of all it imports, and of modules `loaded` by their names.
+    """Return the code of a module, of all its imports, and of the modules in `loaded`.
 
     Python's own modules and installed distributions are not followed, except for this package and that of `module`.
 
@@ -90,17 +90,17 @@ class _Closure:
         return module
 
     def _above(self, module: Module) -> Iterator[Module]:
-        """Yield the packages whose `__init__` runs before a module; those of this package only re-export."""
+        """Yield the packages whose `__init__` runs before a module; those of ai_workflow only re-export."""
         parent = module.name.rpartition(".")[0]
-        if parent and not _is_own(module) and (found := self._finder.find(parent)):
-            yield found
+        if parent and not _is_own(module) and (package := self._finder.find(parent)):
+            yield package
 
     def _is_left_out(self, module: Module) -> bool:
-        """Return whether a module, or a package that it is in, says that it cannot change a result."""
+        """Return whether a module or one of its packages is marked as unable to change a result."""
         name = module.name
         while name:
-            found = self._finder.find(name)
-            if found and found.source is not None and name != PACKAGE and self._syntax(found).is_marked:
+            parent = self._finder.find(name)
+            if parent and parent.source is not None and name != PACKAGE and self._syntax(parent).is_marked:
                 return True
             name = name.rpartition(".")[0]
         return False
@@ -109,7 +109,7 @@ class _Closure:
         return module.name.partition(".")[0] in self._tops or not self._finder.is_installed(module)
 
     def _links(self, module: Module, parsed: Syntax) -> list[str]:
-        """Return what a file refers to, by the code there and not by its name, and add it to the queue."""
+        """Return the references of a file, by the code that they lead to, and queue their modules."""
         imports = {each: self._import(module, each) for each in dict.fromkeys(parsed.imports)}
         # Of two imports that bind one name, the later one holds; `import a.b` and `import a.c` bind the same `a`.
         order = sorted(imports, key=lambda each: (each.bound, "" if each.attribute else imports[each][-1]))
@@ -119,9 +119,9 @@ class _Closure:
         return [*(json_text.line(imports[each]) for each in order), *map(self._text, parsed.dotted)]
 
     def _text(self, text: str) -> str:
-        """Return what stands for a text that may be the name of a module."""
-        found = self._finder.find(text) if text.partition(".")[0] in self._tops else None
-        return text if found is None else self._target(found)
+        """Return a digest of the module that a text names, else the text."""
+        module = self._finder.find(text) if text.partition(".")[0] in self._tops else None
+        return text if module is None else self._target(module)
 
     def _import(self, module: Module, each: Import) -> list[str]:
         target, attribute = self._resolved(module, each)
@@ -132,7 +132,7 @@ class _Closure:
         return [each.bound, each.attribute, name]
 
     def _resolved(self, module: Module, each: Import) -> tuple[Module | None, str]:
-        """Return the module that a name comes from, and its name there; packages that re-export it are passed."""
+        """Return the module that defines an imported name, and its name there; re-exports are followed."""
         for _ in range(20):
             base = _absolute(module, each)
             if each.attribute not in ("", "*") and (inner := self._inner(base, each.attribute)):
@@ -153,7 +153,7 @@ class _Closure:
         return self._finder.find(f"{base}.{name}") if above and self._is_followed(above) and above.is_package else None
 
     def _target(self, module: Module) -> str:
-        """Return a digest of a module's own statements, and add it to the queue."""
+        """Return a digest of the statements of a module and queue the module."""
         if self._is_left_out(module):
             return "left out"
         if module.source is None and module.file is not None:
@@ -168,7 +168,7 @@ class _Closure:
             self._libraries.update(_distributions().get(top, ()))
 
     def _data(self, module: Module, parsed: Syntax) -> list[str]:
-        """Return digests of the files beside a module, or in a package that it names, which its texts name."""
+        """Return digests of the data files that a module names, beside it or in a package that it names."""
         named = [self._finder.find(text) for text in parsed.dotted if text.partition(".")[0] in self._tops]
         folders = {each.file.parent for each in (module, *filter(None, named)) if each.file}
         paths = sorted(folder / name for folder in folders for name in parsed.file_names if not name.endswith(".py"))

@@ -1,4 +1,4 @@
-"""Modules as Python finds them, without being imported: their source, and whether a package manager installed them."""
+"""Lookup of modules without importing them: their source, and whether they are part of an installed distribution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_SOURCE = (*EXTENSION_SUFFIXES, ".pyc")
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module by its full name; `source` is None where it has none, as a folder without `__init__.py` has."""
+    """A module; `source` is None if it has none, as a folder without `__init__.py`."""
 
     name: str
     file: Path | None
@@ -25,25 +25,25 @@ class Module:
 
     @property
     def package(self) -> str:
-        """The package that its relative imports begin at."""
+        """The package that its relative imports start from."""
         return self.name if self.is_package else self.name.rpartition(".")[0]
 
 
 class Finder:
-    """Finds modules, and remembers them while one cache key is made."""
+    """Finds modules and caches them while one cache key is computed."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Module | None] = {}
+        self._modules: dict[str, Module | None] = {}
         self._installed: dict[str, bool] = {}
 
     def find(self, name: str) -> Module | None:
         """Return a module, or None if there is none of that name."""
-        if name not in self._found:
-            self._found[name] = self._find(name)
-        return self._found[name]
+        if name not in self._modules:
+            self._modules[name] = self._find(name)
+        return self._modules[name]
 
     def is_installed(self, module: Module) -> bool:
-        """Return whether a module belongs to Python or to an installed distribution, whose version stands for it."""
+        """Return whether a module belongs to Python or to an installed distribution, so that its version counts."""
         top = module.name.partition(".")[0]
         if top in sys.stdlib_module_names or top in sys.builtin_module_names:
             return True
@@ -51,7 +51,7 @@ class Finder:
             first = self.find(top) or module
             folder = first.file.parent if first.file else Path(next(iter(first.folders), "."))
             folder = folder.parent if first.is_package else folder
-            # `pip install --target` makes a folder with a name of its own.
+            # `pip install --target` installs into a folder with any name.
             self._installed[top] = bool(_INSTALLED & set(folder.parts)) or any(folder.glob("*.dist-info"))
         return self._installed[top]
 
@@ -72,14 +72,14 @@ class Finder:
 
 
 def _searched(name: str, folders: list[str] | None) -> Module | None:
-    """Return what the finders of this process give; `importlib.util.find_spec` would import the packages above."""
+    """Return a module found by `sys.meta_path`; `importlib.util.find_spec` would import its parent packages."""
     for finder in sys.meta_path:
         try:
             spec = finder.find_spec(name, folders, None)
         except KeyError:
-            # Of a folder without `__init__.py` Python computes the places from its parent, which is not imported.
-            places = (Path(each) / name.rpartition(".")[2] for each in folders or ())
-            return Module(name, None, None, True, tuple(str(each) for each in places if each.is_dir()))
+            # For a folder without `__init__.py`, Python derives the paths from the parent, which is not imported.
+            paths = (Path(each) / name.rpartition(".")[2] for each in folders or ())
+            return Module(name, None, None, True, tuple(str(path) for path in paths if path.is_dir()))
         if spec is not None:
             return _described(name, spec)
     return None

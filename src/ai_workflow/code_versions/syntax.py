@@ -1,4 +1,4 @@
-"""What a source file computes, read off its syntax tree: no comments, docstrings, positions or imports."""
+"""Digest of the syntax tree of a source file, without comments, docstrings, positions and imports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Import:
 
 @dataclass(slots=True)
 class Syntax:
-    """The syntax of a file: a digest of its statements, and apart from them all that names other files.
+    """Digest of the statements of a file, and separately its references to other files.
 
     Texts such as `package.module`, which may name a module, are in `dotted` and not in the digest, in their order.
     """
@@ -38,7 +38,7 @@ class Syntax:
     is_empty: bool = True
     is_marked: bool = False
     imports: list[Import] = field(default_factory=list)
-    # The imports at the top level, by the name that they bind: what `from this import name` may mean.
+    # Bound name -> import at the top level, to resolve `from this_module import name`.
     exported: dict[str, Import] = field(default_factory=dict)
     dotted: list[str] = field(default_factory=list)
     # Literal arguments of import_module and __import__.
@@ -51,21 +51,21 @@ def read(source: bytes) -> Syntax:
     """Return the syntax of a source text.
 
     Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError: it is not Python, or is nested too deeply.
+        SyntaxError, ValueError, RecursionError, MemoryError: the text is not Python, or is nested too deeply.
     """
-    found = Syntax()
+    result = Syntax()
     tree = ast.parse(source)
-    tokens = list(_tokens(tree, found))
-    found.is_empty = not tokens
-    found.digest = hashlib.sha256("\0".join(tokens).encode("utf-8", "backslashreplace")).hexdigest()
+    tokens = list(_tokens(tree, result))
+    result.is_empty = not tokens
+    result.digest = hashlib.sha256("\0".join(tokens).encode("utf-8", "backslashreplace")).hexdigest()
     is_lazy = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
     for node in tree.body:
         # A module-level `__getattr__` imports on first use what the block for type checkers declares.
         is_declared = is_lazy and isinstance(node, ast.If) and _is_for_types(node.test)
         for statement in node.body if is_declared and isinstance(node, ast.If) else [node]:
-            found.exported |= {each.bound: each for each in _imports(statement)}
-        found.is_marked |= _is_marker(node)
-    return found
+            result.exported |= {each.bound: each for each in _imports(statement)}
+        result.is_marked |= _is_marker(node)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +73,20 @@ class _Token:
     text: str
 
 
-def _tokens(tree: ast.Module, found: Syntax) -> Iterator[str]:
-    """Yield the tree in an order that stands for it alone; without recursion, since expressions may be deep."""
+def _tokens(tree: ast.Module, result: Syntax) -> Iterator[str]:
+    """Yield the tree as unambiguous tokens; iterative, because expressions may be nested deeply."""
     stack: list[Any] = list(reversed(tree.body))
     while stack:
         node = stack.pop()
         if isinstance(node, _Token):
             yield node.text
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            found.imports += _imports(node)
+            result.imports += _imports(node)
         elif isinstance(node, ast.Constant):
-            yield _constant(node.value, found)
+            yield _constant(node.value, result)
         elif isinstance(node, ast.AST):
             stack += reversed(_parts(node))
-            _look_for_names(node, found)
+            _collect_names(node, result)
         elif isinstance(node, list):
             stack += [_Token("]"), *reversed(node), _Token("[")]
         else:
@@ -94,7 +94,7 @@ def _tokens(tree: ast.Module, found: Syntax) -> Iterator[str]:
 
 
 def _parts(node: ast.AST) -> list[Any]:
-    """Return what stands for a node: nothing for a docstring, of an import for type checkers what is done else."""
+    """Return the parts of a node to digest: none of a docstring, and only the `else` of a type-checking block."""
     if isinstance(node, ast.If) and _is_for_types(node.test):
         return node.orelse
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -108,29 +108,29 @@ def _parts(node: ast.AST) -> list[Any]:
     return [*parts, _Token(")")]
 
 
-def _constant(value: Any, found: Syntax) -> str:
+def _constant(value: Any, result: Syntax) -> str:
     if not isinstance(value, str):
         return hex(value) if type(value) is int else repr(value)
     if match := _DOTTED.match(value):
-        found.dotted.append(match[0])
+        result.dotted.append(match[0])
     if _FILE_NAME.fullmatch(value):
-        found.file_names.add(value)
+        result.file_names.add(value)
     return f"{'…' if match else ''}{value[match.end() if match else 0 :]!r}"
 
 
-def _look_for_names(node: ast.AST, found: Syntax) -> None:
+def _collect_names(node: ast.AST, result: Syntax) -> None:
     match node:
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in ("import_module", "__import__"):
-            given = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "name")]
-            found.called += [
-                each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            names = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "name")]
+            result.called += [
+                each.value for each in names if isinstance(each, ast.Constant) and isinstance(each.value, str)
             ]
         case ast.BinOp(op=ast.Div(), right=ast.Constant(value=str(last))):
             parts, left = [last], node.left
             while isinstance(left, ast.BinOp) and isinstance(left.right, ast.Constant):
                 parts.insert(0, str(left.right.value))
                 left = left.left
-            found.file_names.add("/".join(parts))
+            result.file_names.add("/".join(parts))
 
 
 def _imports(node: ast.AST) -> list[Import]:

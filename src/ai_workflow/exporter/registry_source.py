@@ -1,4 +1,7 @@
-"""Metrics of published versions, from the registries of one environment; only changed registries are read."""
+"""Metrics of published versions, from the registries of one environment.
+
+Only changed registries are read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stop requests, checked between two steps: progress is saved first, and the next run resumes from it."""
+"""Stop requests, checked between steps after progress is saved; the next run resumes from it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import signal
 from ai_workflow.errors import RunInterruptedError
 
 IN_CACHE_KEY = False
-_number: int | None = None
+_signal: int | None = None
 
 
 def request(number: int) -> None:
-    """Request that the work of this process stops, because of a signal."""
-    global _number  # noqa: PLW0603
-    _number = number
+    """Request a stop of the work of this process because of a signal."""
+    global _signal  # noqa: PLW0603
+    _signal = number
 
 
 def is_requested() -> bool:
     """Return whether a stop was requested."""
-    return _number is not None
+    return _signal is not None
 
 
 def clear() -> None:
     """Clear the request after the work has stopped."""
-    global _number  # noqa: PLW0603
-    _number = None
+    global _signal  # noqa: PLW0603
+    _signal = None
 
 
-def check(done: str = "what is finished is kept") -> None:
+def check(saved: str = "progress was saved") -> None:
     """Raise if a stop was requested.
 
     Args:
-        done: what is saved, for the message.
+        saved: the saved progress, for the message.
 
     Raises:
         RunInterruptedError: a stop was requested.
     """
-    if _number is not None:
+    if _signal is not None:
         raise RunInterruptedError(
-            f"stopped by {signal.Signals(_number).name}: {done}. The same command goes on from there"
+            f"interrupted by {signal.Signals(_signal).name}: {saved}. Rerun the same command to resume"
         )

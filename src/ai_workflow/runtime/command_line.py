@@ -1,4 +1,4 @@
-"""The end of a command of this package: an error is one message without a traceback."""
+"""Exit codes of commands: an error is one message without a traceback."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ai_workflow.telemetry.control_characters import escape_lines
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Run a command and return its exit code: the number that it returned, or else 0.
+    """Run a command and return its exit code: the number that it returned, else 0.
 
-    After an AiWorkflowError it is 1, and the message is on stderr with secrets masked. If the reader of the output is
-    gone, the process exits with 141.
+    An AiWorkflowError is printed to stderr with secrets masked, and the code is 1. If the reader of the output has
+    closed it, the process exits with 141.
     """
     try:
         with standard_output.exit_when_closed(), process_limit.limit_errors_wrapped():

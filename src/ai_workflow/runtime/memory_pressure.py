@@ -1,4 +1,4 @@
-"""Memory pressure: work that does not fit is repeated with half the rows at once, down to a minimum."""
+"""Memory pressure: a computation that runs out of memory is repeated with half the rows, down to a minimum."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ai_workflow.storage import memory_errors
 from ai_workflow.telemetry import logs, trace_context
 
 T = TypeVar("T")
-# With fewer rows of a partition at once, it is not the rows that take the memory.
+# Minimum rows of a partition: with fewer rows, something other than the rows takes the memory.
 MIN_ROWS = 1000
-# The same for the rows that a model learns from, or answers, at once.
+# Minimum rows of one training or prediction batch.
 MIN_BATCH_ROWS = 8
 MORE_MEMORY = "Give the process more memory"
 _REMEDY = f"{MORE_MEMORY}, or let it hold less at once: source.partition_rows below {MIN_ROWS}, or fewer columns"
 
 
 class OutOfMemoryError(MemoryError):
-    """A MemoryError that says what ran out of memory, and what helps there."""
+    """A MemoryError with its problem and remedy."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}. {remedy}")
@@ -30,26 +30,26 @@ class OutOfMemoryError(MemoryError):
 
 
 class MemoryExhaustedError(StageError):
-    """A stage ran out of memory with as few rows at once as it may have."""
+    """A stage ran out of memory with the minimum number of rows at once."""
 
 
 class BatchSplitter:
-    """Splits rows into blocks that fit into memory. A size that did not fit is not tried again.
+    """Splits rows into batches that fit into memory; a size that did not fit is not tried again.
 
     Args:
-        rows: of a block at first; None: all rows are one block.
-        floor: rows of the smallest block.
-        remedy: what helps where that does not fit either.
+        rows: initial rows of a batch; None: all rows are one batch.
+        floor: rows of the smallest batch.
+        remedy: the remedy if the smallest batch does not fit.
     """
 
     def __init__(self, rows: int | None, floor: int, remedy: str) -> None:
         self.rows, self._floor, self._remedy = rows, floor, remedy
 
     def each(self, count: int, work: Callable[[int, int], T]) -> list[T]:
-        """Return `work(start, end)` of each block of `count` rows in order; of 0 rows, that of one empty block.
+        """Return `work(start, end)` of each batch of `count` rows in order; 0 rows are one empty batch.
 
         Raises:
-            OutOfMemoryError: memory runs out with a block of the minimum size, too.
+            OutOfMemoryError: a batch of the minimum size does not fit.
         """
         results: list[T] = []
         start = 0
@@ -69,7 +69,7 @@ def with_smaller_batches(work: Callable[[int], T], rows: int, floor: int = MIN_R
     """Return `work(rows)`; repeat it with half as many rows on MemoryError, down to `floor`.
 
     Raises:
-        MemoryExhaustedError: memory runs out at the floor, too.
+        MemoryExhaustedError: `floor` rows do not fit.
     """
     while True:
         try:
@@ -83,17 +83,17 @@ def with_smaller_batches(work: Callable[[int], T], rows: int, floor: int = MIN_R
 
 
 def halve(rows: int, floor: int, error: MemoryError, remedy: str = _REMEDY, where: str = "") -> int:
-    """Return half as many rows, but not less than the floor, and log a warning.
+    """Return half as many rows, at least `floor`, and log a warning.
 
     Args:
-        rows: how many did not fit.
+        rows: the number of rows that did not fit.
         floor: the minimum.
-        error: what was raised.
-        remedy: what helps at the floor; an `OutOfMemoryError` has its own.
-        where: the place for the message, as "at step 3".
+        error: the error that was raised.
+        remedy: the remedy at the floor; an `OutOfMemoryError` has its own.
+        where: the location for the message, as "at step 3".
 
     Raises:
-        OutOfMemoryError: there are no more than the floor already.
+        OutOfMemoryError: `rows` is the minimum already.
     """
     if rows <= floor:
         raise to_memory_error(error, f" with {rows} rows at once{where and f' {where}'}", remedy) from error
@@ -105,17 +105,17 @@ def halve(rows: int, floor: int, error: MemoryError, remedy: str = _REMEDY, wher
 
 
 def release() -> None:
-    """Return unused memory to the system; the MemoryError must be forgotten by then, because it holds frames."""
+    """Return unused memory to the system. Drop references to the MemoryError first, because it keeps frames alive."""
     gc.collect()
     if arrow := sys.modules.get("pyarrow"):
         arrow.default_memory_pool().release_unused()
 
 
 def wrap_memory_error(work: Callable[[], T]) -> T:
-    """Return `work()`.
+    """Return `work()`, which cannot be split into smaller batches.
 
     Raises:
-        MemoryExhaustedError: memory ran out in it, where nothing could be made smaller.
+        MemoryExhaustedError: memory ran out.
     """
     with memory_errors_wrapped():
         return work()
@@ -123,7 +123,7 @@ def wrap_memory_error(work: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def memory_errors_wrapped() -> Iterator[None]:
-    """Replace the errors of memory that ran out within the context, those of libraries that are loaded among them.
+    """Replace out-of-memory errors within the context, including those of libraries being loaded.
 
     Raises:
         MemoryExhaustedError: memory ran out.
@@ -131,13 +131,13 @@ def memory_errors_wrapped() -> Iterator[None]:
     try:
         yield
     except (MemoryError, OSError, ImportError) as error:
-        if (found := shortage(error)) is None:
+        if (memory_error := shortage(error)) is None:
             raise
-        raise to_stage_error(found) from error
+        raise to_stage_error(memory_error) from error
 
 
 def shortage(error: BaseException) -> MemoryError | None:
-    """Return the MemoryError that an error stands for; None if it is about something else."""
+    """Return the MemoryError that an error means; None if it has another reason."""
     if isinstance(error, OutOfMemoryError):
         return error
     if not memory_errors.is_shortage(error):
@@ -149,14 +149,14 @@ def shortage(error: BaseException) -> MemoryError | None:
 
 
 def to_stage_error(error: MemoryError) -> MemoryExhaustedError:
-    """Return the error that ends a stage because of a MemoryError."""
-    found = to_memory_error(error, "", _REMEDY)
-    return MemoryExhaustedError(found.problem, found.remedy)
+    """Return the stage error for a MemoryError."""
+    memory_error = to_memory_error(error, "", _REMEDY)
+    return MemoryExhaustedError(memory_error.problem, memory_error.remedy)
 
 
-def to_memory_error(error: BaseException, what: str, remedy: str) -> OutOfMemoryError:
-    """Return an error as a MemoryError with problem and remedy; one that has them already stays as it is."""
+def to_memory_error(error: BaseException, context: str, remedy: str) -> OutOfMemoryError:
+    """Return an error as OutOfMemoryError with problem and remedy; an OutOfMemoryError is returned unchanged."""
     if isinstance(error, OutOfMemoryError):
         return error
     text = " ".join(str(error).split()).rstrip(".")
-    return OutOfMemoryError(f"memory ran out{what}{f' ({text})' if text else ''}", remedy)
+    return OutOfMemoryError(f"memory ran out{context}{f' ({text})' if text else ''}", remedy)

@@ -1,4 +1,4 @@
-"""The system's limit of processes and threads, reported as one message instead of a traceback."""
+"""The system limit of processes and threads, reported as one message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ProcessLimitError(StageError):
 
 @contextlib.contextmanager
 def limit_errors_wrapped() -> Iterator[None]:
-    """Replace the errors of a reached limit within the context.
+    """Replace errors of a reached limit within the context.
 
     Raises:
         ProcessLimitError: a thread or a process could not be started.
@@ -43,21 +43,21 @@ def limit_errors_wrapped() -> Iterator[None]:
 
 
 def require_threads(threads: int) -> None:
-    """Start a number of threads and end them again.
+    """Check that a number of threads can be started.
 
     Raises:
-        ProcessLimitError: the limit of this process leaves no room for them.
+        ProcessLimitError: the limit of this process does not allow them.
     """
-    over = threading.Event()
+    done = threading.Event()
     started: list[threading.Thread] = []
     try:
         with limit_errors_wrapped():
             for _ in range(threads):
-                thread = threading.Thread(target=over.wait, name="required", daemon=True)
+                thread = threading.Thread(target=done.wait, name="required", daemon=True)
                 thread.start()
                 started.append(thread)
     finally:
-        over.set()
+        done.set()
         for thread in started:
             thread.join()
 

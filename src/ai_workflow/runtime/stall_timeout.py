@@ -1,6 +1,6 @@
-"""Timeouts that allow for a busy machine: time counts only while a process makes no progress.
+"""Timeouts that tolerate a busy machine: only time without progress of a process counts.
 
-Progress is CPU time: a process that waits for its turn on busy cores gets some of it, one that hangs gets none.
+Progress is CPU time: a process on busy cores gets some of it, a process that hangs gets none.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-# A process that computes for ever makes progress for ever; after so many timeouts it is ended all the same.
+# A process in an endless loop always makes progress, so it is ended after this many timeouts.
 MAX_TIMEOUTS = 10
 _CHECK_SECONDS = 1.0
 
 
 class StallTimeout:
-    """A timeout that expires after `seconds` without progress of a process, or after ten times as long in all.
+    """Timeout that expires after `seconds` without progress of a process, or after ten times `seconds` in total.
 
     Args:
         pid: the process.
-        seconds: how long it may make no progress.
-        clock: seconds of a steady clock.
-        cpu: CPU time by pid: `process_ticks`, or `group_ticks` for one with processes of its own; a change is progress.
+        seconds: the longest time without progress.
+        clock: seconds of a monotonic clock.
+        cpu: CPU time by pid: `process_ticks`, or `group_ticks` for a process with children; a change is progress.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class StallTimeout:
         cpu: Callable[[int], int] | None = None,
     ) -> None:
         self._pid, self._seconds, self._clock, self._cpu = pid, seconds, clock, cpu or process_cpu_ticks
-        self._began = self._progressed = clock()
+        self._started = self._progressed = clock()
         self._ticks = self._cpu(pid)
 
     @property
     def wait_seconds(self) -> float:
-        """How long to wait at most before the next look at `reason`."""
+        """The longest wait before the next check of `reason`."""
         return max(0.0, min(_CHECK_SECONDS, self._progressed + self._seconds - self._clock()))
 
     @property
@@ -52,7 +52,7 @@ class StallTimeout:
         ticks = self._cpu(self._pid)
         if ticks == self._ticks:
             return f"it made no progress for {self._seconds:g} s"
-        if now - self._began >= MAX_TIMEOUTS * self._seconds:
+        if now - self._started >= MAX_TIMEOUTS * self._seconds:
             return f"it was still busy after {MAX_TIMEOUTS * self._seconds:g} s"
         self._progressed, self._ticks = now, ticks
         return None
@@ -66,12 +66,12 @@ def process_cpu_ticks(pid: int) -> int:
 def group_cpu_ticks(pid: int) -> int:
     """Return the CPU time of the group that a process leads and of its descendants in other groups, in clock ticks."""
     with contextlib.suppress(FileNotFoundError):
-        known = {int(entry.name): _usage(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-        family = {number for number, usage in known.items() if pid in (number, usage.group)}
-        # PostgreSQL's processes, for one, have a group each.
-        while more := {number for number, usage in known.items() if usage.parent in family} - family:
+        usages = {int(entry.name): _usage(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+        family = {number for number, usage in usages.items() if pid in (number, usage.group)}
+        # Each process of PostgreSQL, for example, has a group of its own.
+        while more := {number for number, usage in usages.items() if usage.parent in family} - family:
             family |= more
-        return sum(known[number].family_ticks for number in family)
+        return sum(usages[number].family_ticks for number in family)
     return 0
 
 

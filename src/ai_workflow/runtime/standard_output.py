@@ -1,4 +1,4 @@
-"""The standard output of a command, whose reader may end before the command does, as `| head` does."""
+"""Standard output of a command whose reader may exit first, as `| head` does."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ CLOSED_EXIT_CODE = 128 + signal.SIGPIPE
 
 @contextlib.contextmanager
 def exit_when_closed() -> Iterator[None]:
-    """Exit with 141 and without a traceback if the reader of the standard output has closed it.
+    """Exit with 141 and without a traceback if the reader of standard output has closed it.
 
     Raises:
-        BrokenPipeError: it is about another pipe.
+        BrokenPipeError: another pipe is broken.
     """
     try:
         try:
             yield
         finally:
-            # A short output is written only now; at the exit of Python the error could not be caught.
+            # Flushed here, because at the exit of Python the error could not be caught.
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError:

@@ -61,7 +61,7 @@ def join(
 ) -> LabelJoinResult:
     """Join all labels to all predictions.
 
-    Memory holds one batch of rows, or one bucket of about `spill.ROWS` rows.
+    Memory holds one batch of rows, or one bucket of about `spill.MAX_ROWS_IN_MEMORY` rows.
 
     Args:
         store: has the predictions and the stored labels.

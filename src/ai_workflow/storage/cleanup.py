@@ -1,4 +1,4 @@
-"""Looks through a store and clears away in it, so that nobody finds half of what is going."""
+"""File listing and atomic deletion of folders, so that readers never see half a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ai_workflow.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that is there: where, how large, and when it was written last."""
+    """Path, size and last modification time of a file."""
 
     path: str
     bytes: int
@@ -20,18 +20,18 @@ class StoredFile:
 
 
 def files(store: Store, folder: str) -> Iterator[StoredFile]:
-    """Yield every file below a folder, files being written left out; a missing folder has none."""
+    """Yield every file below a folder, except files being written; a missing folder has none."""
     for path, size, modified in store.files(folder):
         yield StoredFile(path, size, modified)
 
 
 def delete_atomically(store: Store, path: str, aside: str) -> None:
-    """Remove a folder so that it is gone at once: it first gets another name, which nobody looks for.
+    """Delete a folder so that readers see all of it or nothing: it is first renamed to `aside`.
 
-    On an object store, which has no rename, its `manifest.json` goes first.
+    An object store has no rename, so there `manifest.json` is deleted first.
 
     Raises:
-        StoreError: it cannot be renamed.
+        StoreError: the folder cannot be renamed.
     """
     if not store.is_local:
         store.remove(f"{path}/manifest.json")
@@ -48,13 +48,13 @@ def delete_atomically(store: Store, path: str, aside: str) -> None:
 
 
 def remove_empty(store: Store, folder: str) -> None:
-    """Remove a folder if nothing is left in it, and those above it that are empty then."""
+    """Remove a folder if it is empty, and then its parents that are empty."""
     if not store.is_local:
         return
-    place, base = store.local(folder), store.local("")
-    while place != base and place.is_dir():
+    path, base = store.local(folder), store.local("")
+    while path != base and path.is_dir():
         try:
-            place.rmdir()
+            path.rmdir()
         except OSError:
             return
-        place = place.parent
+        path = path.parent

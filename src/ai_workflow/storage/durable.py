@@ -1,4 +1,4 @@
-"""What outlives a power cut: flushed files, flushed folders, and a clear word where a disk takes nothing more."""
+"""Durable writes: files and folders flushed to disk, and write errors with their remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ai_workflow.errors import StoreError
 
-_ELSEWHERE = "Set store.root to another place"
+_OTHER_PATH = "Set store.root to another place"
 _REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space and run again; nothing is lost",
     errno.EDQUOT: "The quota is used up: free some space and run again; nothing is lost",
@@ -26,12 +26,12 @@ _REMEDIES = {
     errno.EIO: "Check the disk, or set store.root to another place",
     errno.ELOOP: "Correct the links in the path, or set store.root to another place",
 }
-# Reasons that lie in a part of the path.
-_OF_THE_PATH = (errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
+# Errors that are caused by a part of the path.
+_PATH_ERRORS = (errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
 
 
 def prepare_for_rename(written: Path, *, flushed: bool) -> None:
-    """Flush a file that is about to get its name, and let others read it."""
+    """Flush a file before it is renamed, and make it readable for other users."""
     if flushed:
         with written.open("rb") as file:
             os.fsync(file.fileno())
@@ -39,7 +39,7 @@ def prepare_for_rename(written: Path, *, flushed: bool) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename in it outlives a power cut."""
+    """Flush the entries of a folder to disk, so that a rename in it survives a power failure."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -48,10 +48,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def require_writable(root: str, folder: Path) -> None:
-    """Create the folder of a store, and a nameless file in it.
+    """Create the folder of a store and check that a file can be written in it.
 
     Raises:
-        StoreError: names `store.root`, with the reason and its remedy.
+        StoreError: the folder cannot be written; the message names `store.root`, reason and remedy.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,21 +62,21 @@ def require_writable(root: str, folder: Path) -> None:
         raise write_error(f"store.root '{root}'", error, folder) from error
 
 
-def write_error(place: str, error: OSError, path: Path | None = None) -> StoreError:
-    """Return the error of a place that cannot be written: which, why, and the remedy of that reason.
+def write_error(name: str, error: OSError, path: Path | None = None) -> StoreError:
+    """Return the error of a file or folder that cannot be written, with reason and remedy.
 
     Args:
-        place: how the message names it.
-        error: of the system.
-        path: the place, if it is not what `place` says.
+        name: how the message names it.
+        error: the error of the system.
+        path: its path, if `name` is not the path.
     """
-    reason, remedy = _obstacle(path or Path(place)) if error.errno in _OF_THE_PATH else (None, None)
+    reason, remedy = _obstacle(path or Path(name)) if error.errno in _PATH_ERRORS else (None, None)
     reason = reason or error.strerror or str(error)
-    return StoreError(f"{place} cannot be written: {reason}. {remedy or _REMEDIES.get(error.errno or 0, _ELSEWHERE)}")
+    return StoreError(f"{name} cannot be written: {reason}. {remedy or _REMEDIES.get(error.errno or 0, _OTHER_PATH)}")
 
 
 def _obstacle(path: Path) -> tuple[str | None, str | None]:
-    """Return which part of a path is no folder, and the remedy."""
+    """Return which part of a path is not a folder, and the remedy."""
     for part in [path, *path.parents]:
         if part.is_symlink() and not part.exists():
             return (

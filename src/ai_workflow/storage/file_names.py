@@ -1,4 +1,4 @@
-"""Names of files that JSON, Prefect and messages can carry: valid UTF-8, and readable in the locale."""
+"""Validation of file names: UTF-8, as JSON and Prefect require, and readable in the locale."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ai_workflow.errors import StageError
 
 
 def require_utf8(name: str, key: str) -> None:
-    """Raise StageError unless a name can be encoded both as UTF-8 and for the file system.
+    """Raise StageError unless a name can be encoded as UTF-8 and for the file system.
 
     Args:
-        name: path or URL.
+        name: the path or URL.
         key: the configuration key or the kind of the file, for the message.
     """
     try:

@@ -1,4 +1,4 @@
-"""Files below a folder of a local disk: the counterpart of `object_files`, with rename and links."""
+"""Local disk backend of the store, with atomic rename and links."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PART = ".part"
 
 
 class LocalFiles:
-    """The files below a folder; paths are relative, with forward slashes."""
+    """Files below a local folder; paths are relative, with forward slashes."""
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -53,7 +53,7 @@ class LocalFiles:
             yield file
 
     def part_for(self, path: str) -> Path:
-        """Return a new empty file beside `path`, to be written and then moved there by `put`.
+        """Return a new empty file beside `path`; `put` moves it there after it is written.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -71,7 +71,7 @@ class LocalFiles:
         """Move a flushed file of the same folder to `path`.
 
         Raises:
-            OSError: it cannot be moved.
+            OSError: the file cannot be moved.
         """
         written.replace(self.at(path))
         sync_folder(self.at(path).parent)
@@ -80,7 +80,7 @@ class LocalFiles:
         """Write a new file and return whether this call created it.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: the file cannot be written.
         """
         part = self.part_for(path)
         try:
@@ -109,29 +109,29 @@ class LocalFiles:
             return []
 
     def files(self, folder: str) -> Iterator[tuple[str, int, datetime]]:
-        """Yield path, bytes and time of the last write of every file below a folder."""
-        for place in self.at(folder).rglob("*"):
+        """Yield path, size in bytes and last modification time of every file below a folder."""
+        for path in self.at(folder).rglob("*"):
             with contextlib.suppress(FileNotFoundError):
-                status = place.stat()
-                if place.is_file():
-                    yield str(place.relative_to(self._base)), status.st_size, _moment(status.st_mtime)
+                status = path.stat()
+                if path.is_file():
+                    yield str(path.relative_to(self._base)), status.st_size, _utc(status.st_mtime)
 
     def modified(self, path: str) -> datetime:
-        """Return when a file was last written.
+        """Return the last modification time of a file.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
-        return _moment(self.at(path).stat().st_mtime)
+        return _utc(self.at(path).stat().st_mtime)
 
     def remove(self, path: str) -> None:
-        """Remove a file or a whole folder; a missing one is no error."""
-        place = self.at(path)
-        shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
+        """Remove a file or a folder with its content; a missing one is no error."""
+        target = self.at(path)
+        shutil.rmtree(target, ignore_errors=True) if target.is_dir() else target.unlink(missing_ok=True)
 
     def _read_error(self, path: str, error: OSError) -> StoreError:
         return StoreError(f"{self.at(path)} cannot be read: {error.strerror or error}")
 
 
-def _moment(seconds: float) -> datetime:
+def _utc(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

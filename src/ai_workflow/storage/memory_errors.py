@@ -1,4 +1,4 @@
-"""Errors of libraries and of the system that mean that memory ran out, whatever their class."""
+"""Detection of out-of-memory errors of libraries and the system, whatever their class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from ai_workflow.storage.remote_errors import chain
 
-# What the dynamic loader and the system say; another reason after it, as of a folder mounted noexec, is no shortage.
+# Texts of the dynamic loader and the system. With another reason, as of a folder mounted noexec, memory is not short.
 _SIGNS = re.compile(
     r"failed to map segment|cannot map zero-fill pages|cannot allocate memory(?! in static TLS)|std::bad_alloc",
     re.IGNORECASE,
@@ -20,14 +20,14 @@ _PACKAGES = {"site-packages", "dist-packages"}
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Return whether an error, or one that it was raised from, means that memory ran out."""
+    """Return whether an error, or one of its causes, means that memory ran out."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, OSError | ImportError) and any(map(_is_sign, chain(error)))
 
 
 def library(error: BaseException) -> str | None:
-    """Return the package that was being imported or loaded when the error was raised, None if there is none."""
+    """Return the package that was being imported when the error was raised, None if there is none."""
     if not any(map(_is_loading, chain(error))):
         return None
     names = [name for each in chain(error) for name in _packages(each)]
@@ -48,12 +48,12 @@ def _is_loading(error: BaseException) -> bool:
 
 
 def _packages(error: BaseException) -> list[str]:
-    """Return the installed packages whose files the error passed, the outermost first."""
+    """Return the installed packages in the traceback of an error, the outermost first."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    found = []
+    packages = []
     for file in files:
         parts = PurePath(file).parts
         at = next((index for index, part in enumerate(parts) if part in _PACKAGES), None)
         if at is not None and at + 1 < len(parts):
-            found.append(parts[at + 1].removesuffix(".py"))
-    return found
+            packages.append(parts[at + 1].removesuffix(".py"))
+    return packages

@@ -1,6 +1,6 @@
-"""Files of an object store through fsspec: listings are never cached, and every foreign error is a StoreError.
+"""Object store backend of the store through fsspec: no cached listings, and every error is a StoreError.
 
-Other processes change the same files. A listing or an ETag from a cache would hide their changes, so each call is a
+Other processes change the same files, and a cached listing or ETag would hide their changes. Each call is therefore a
 request of its own.
 """
 
@@ -20,14 +20,14 @@ from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.storage import memory_errors, remote_errors
 from ai_workflow.storage.durable import write_error
 
-# S3 answers 409 while two conditional writes of one key are under way; the next try sees which of them won.
+# S3 answers 409 while two conditional writes of one key are in progress; the next attempt sees which of them won.
 _CREATE_ATTEMPTS = 3
 _ENDPOINT = re.compile(r"https?://[^/\s\"']+")
 _REMEDY = "Check that the object store is reachable and that these credentials may use it"
 
 
 class ObjectFiles:
-    """The files below an fsspec URL; paths are relative, with forward slashes.
+    """Files below an fsspec URL; paths are relative, with forward slashes.
 
     Args:
         root: an fsspec URL without a trailing slash, as `s3://bucket/prod`.
@@ -38,7 +38,7 @@ class ObjectFiles:
         self._fs, self._prefix = fsspec.core.url_to_fs(root, use_listings_cache=False)
 
     def read(self, path: str) -> bytes:
-        """Return the bytes of a file in one request, so that they are of one version of it.
+        """Return the bytes of a file in one request, so that they are from one version of the file.
 
         Raises:
             StoreError: the file is missing or cannot be read.
@@ -51,7 +51,7 @@ class ObjectFiles:
         """Open a file within the context to read parts of it.
 
         Raises:
-            StoreError: the file is missing, cannot be read, or is overwritten meanwhile.
+            StoreError: the file is missing, cannot be read, or is overwritten while it is read.
         """
         with self._reading(path):
             file = self._fs.open(self._at(path), "rb")
@@ -59,19 +59,19 @@ class ObjectFiles:
             yield cast("IO[bytes]", _Readable(file, lambda: self._reading(path)))
 
     def put(self, written: Path, path: str) -> None:
-        """Upload a local file; it is there whole, or not at all.
+        """Upload a local file; readers see all of it or nothing.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: the file cannot be written.
         """
         with self._writing(path):
             self._fs.put_file(str(written), self._at(path))
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a new file and return whether this call created it; exclusive where the store has conditional writes.
+        """Write a new file and return whether this call created it; exclusive if the store has conditional writes.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: the file cannot be written.
         """
         for attempt in range(1, _CREATE_ATTEMPTS + 1):
             try:
@@ -102,32 +102,32 @@ class ObjectFiles:
         Raises:
             StoreError: the store does not answer.
         """
-        place = self._at(folder)
+        prefix = self._at(folder)
         with self._reading(folder):
             try:
-                listed = self._fresh().ls(place, detail=False)
+                listed = self._fresh().ls(prefix, detail=False)
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        # A file lists itself; a folder marker is no file in the folder.
-        return [PurePosixPath(entry).name for entry in listed if entry.rstrip("/") != place.rstrip("/")]
+        # The listing of a file, or of a folder with a marker object, contains the path itself.
+        return [PurePosixPath(entry).name for entry in listed if entry.rstrip("/") != prefix.rstrip("/")]
 
     def files(self, folder: str) -> Iterator[tuple[str, int, datetime]]:
-        """Yield path, bytes and time of the last write of every file below a folder.
+        """Yield path, size in bytes and last modification time of every file below a folder.
 
         Raises:
             StoreError: the store does not answer.
         """
-        place = self._at(folder)
+        prefix = self._at(folder)
         with self._reading(folder):
-            listed = self._fresh().find(place, detail=True)
+            listed = self._fresh().find(prefix, detail=True)
         for url, entry in listed.items():
-            path = f"{folder}{url.removeprefix(place)}"
-            # A file that was deleted after the listing is left out.
+            path = f"{folder}{url.removeprefix(prefix)}"
+            # A file that was deleted after the listing is skipped.
             if (modified := entry.get("LastModified") or self._modified(path)) is not None:
                 yield path, int(entry["size"] or 0), modified
 
     def modified(self, path: str) -> datetime:
-        """Return when a file was last written.
+        """Return the last modification time of a file.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -139,10 +139,10 @@ class ObjectFiles:
         return moment
 
     def remove(self, path: str) -> None:
-        """Remove a file or a whole folder; a missing one is no error.
+        """Remove a file or a folder with its content; a missing one is no error.
 
         Raises:
-            StoreError: it cannot be removed.
+            StoreError: the file cannot be removed.
         """
         with self._writing(path), contextlib.suppress(FileNotFoundError):
             self._fresh().rm(self._at(path), recursive=True)
@@ -156,7 +156,7 @@ class ObjectFiles:
         return moment
 
     def _fresh(self) -> Any:
-        """Return the file system without what it may remember: not every one heeds `use_listings_cache`."""
+        """Return the file system with an empty cache, because some file systems ignore `use_listings_cache`."""
         self._fs.invalidate_cache()
         return self._fs
 
@@ -193,7 +193,7 @@ class ObjectFiles:
             raise StoreError(f"{self._url(path)} cannot be written: {self._why(error)}") from error
 
     def _why(self, error: Exception) -> str:
-        """Return the reason of an error, and the remedy."""
+        """Return the reason of an error and the remedy."""
         remedy = remote_errors.credentials_remedy(error, self._root.partition("://")[0])
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return f"{self._unreachable(error) or reason}. {remedy or _REMEDY}"

@@ -1,4 +1,4 @@
-"""What the errors of clients of web servers and object stores mean: unreachable, refused, or without credentials."""
+"""Classification of errors of HTTP and object store clients: unreachable, HTTP status, missing credentials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ai_workflow.secret_values import scrub
 
-_WORDS = {
+_REASONS = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "the connection was reset",
     errno.EHOSTUNREACH: "no route to the host",
@@ -29,7 +29,7 @@ _NO_CREDENTIALS = (
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that it was raised from, the outermost first."""
+    """Yield an error and its causes, the outermost first."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -39,18 +39,18 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def unreachable(error: BaseException) -> str | None:
-    """Return why a host cannot be reached, or None if the error says nothing of the network; the innermost decides."""
+    """Return why a host cannot be reached, None if no cause is a network error; the innermost cause decides."""
     return next(filter(None, map(_network, reversed(list(chain(error))))), None)
 
 
 def status(error: BaseException) -> int:
-    """Return the HTTP status that an error stands for; 0 if there is none."""
-    found = (getattr(each, "status", None) for each in chain(error))
-    return next((code for code in found if isinstance(code, int) and code >= 400), 0)
+    """Return the HTTP status of an error; 0 if it has none."""
+    codes = (getattr(each, "status", None) for each in chain(error))
+    return next((code for code in codes if isinstance(code, int) and code >= 400), 0)
 
 
 def credentials_remedy(error: BaseException, protocol: str) -> str | None:
-    """Return how credentials are set, if the error says that there are none."""
+    """Return how to set credentials if the error is about missing ones, else None."""
     text = " ".join(map(str, chain(error))).lower()
     if not any(sign in text for sign in _NO_CREDENTIALS):
         return None
@@ -59,13 +59,13 @@ def credentials_remedy(error: BaseException, protocol: str) -> str | None:
 
 def _network(error: BaseException) -> str | None:
     if isinstance(error, socket.gaierror):
-        return "the name of the host is not known"
+        return "the name of the host cannot be resolved"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {scrub(error.reason or str(error)).replace('_', ' ').lower()}"
     if isinstance(error, TimeoutError):
-        return _WORDS[errno.ETIMEDOUT]
-    if isinstance(error, OSError) and error.errno in _WORDS:
-        return _WORDS[error.errno]
+        return _REASONS[errno.ETIMEDOUT]
+    if isinstance(error, OSError) and error.errno in _REASONS:
+        return _REASONS[error.errno]
     if isinstance(error, ConnectionError):
         return scrub(str(error)) or (os.strerror(error.errno) if error.errno else "the connection was closed")
     return None

@@ -1,8 +1,8 @@
-"""Says which process has a run: each run holds a file lock as long as its process lives, whatever becomes of the run.
+"""Run locks: the process of a run holds a file lock for as long as it lives, whatever the state of the run.
 
-    runs/<flow run id>.lock    one line of JSON: who holds it; the lock is the kernel's, and dies with the process
+    runs/<flow run id>.lock    one line of JSON, the holder; the kernel releases the lock when the process dies
 
-Where the store is an object store, which has no locks, the file is among the temporary ones of this machine.
+An object store has no locks; the file is then in the temporary folder of this machine.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from ai_workflow.storage.durable import write_error
 from ai_workflow.storage.store import Store
 
 FOLDER = "runs"
-# What the names of locks begin with that no run has.
+# Prefix of the names of locks that belong to no run.
 EXCLUSIVE_PREFIX = "alone-"
-# Whoever asks whether a lock is held takes it for a moment.
-_PATIENCE_SECONDS = 1.0
+# `locks.is_locked` holds a shared lock for a moment, so an attempt may fail although no run holds the lock.
+_TIMEOUT_SECONDS = 1.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Closed by nobody: a run's process may live on for a second, until its last state is reported.
+# Never closed: the process of a run may live on for a second, until its last state is reported.
 _held: dict[Path, int] = {}
 
 
 class RunLockedError(AiWorkflowError):
-    """Another process has the run, and lives."""
+    """A living process already executes the run."""
 
 
 def boot_id() -> str:
-    """Return what tells one start of this machine from the next; empty where the system does not say."""
+    """Return the ID of the current boot of this machine; empty if the system has none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -49,9 +49,9 @@ def boot_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that took a lock last; `attempt` tells the attempts at one run apart.
+    """The process that acquired a lock last, and which attempt of the run it executes.
 
-    One that `is_maintenance` the runs of others does not count as a run that is at work.
+    A run that `is_maintenance` works on other runs and does not count as active itself.
     """
 
     trace_id: str = ""
@@ -63,88 +63,88 @@ class Holder:
 
     @property
     def is_same_boot(self) -> bool:
-        """Whether it ran on this machine since it was last started, so that a free lock means that it is gone."""
+        """Whether it ran on this machine since the last boot: only then a free lock means that it has died."""
         return (self.host, self.boot) == (socket.gethostname(), boot_id())
 
 
 @dataclass(frozen=True, slots=True)
 class LockStatus:
-    """A run's lock as it is now; no holder is known where there is none, or its record is damaged."""
+    """Whether a run is locked, and its last holder; None if there was none or its record is damaged."""
 
     held: bool
     holder: Holder | None = None
 
 
 def acquire(store: Store, run_id: str, holder: Holder) -> None:
-    """Take the lock of a run until this process ends.
+    """Acquire the lock of a run until this process ends.
 
     Raises:
-        RunLockedError: another process has it.
-        StoreError: it cannot be written.
+        RunLockedError: another process holds it.
+        StoreError: the lock file cannot be written.
     """
-    place = _place(store, run_id)
-    if place in _held:
+    path = _path(store, run_id)
+    if path in _held:
         return
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     try:
-        while (handle := locks.try_acquire(place)) is None:
+        while (handle := locks.try_acquire(path)) is None:
             if time.monotonic() > deadline:
-                other = _record(place) or Holder(pid=0, host="an unknown host")
-                raise RunLockedError(f"process {other.pid} of {other.host} has this very run, and lives")
+                other = _record(path) or Holder(pid=0, host="an unknown host")
+                raise RunLockedError(f"process {other.pid} on {other.host} already executes this run")
             time.sleep(0.05)
-        _held[place] = handle
+        _held[path] = handle
         line = (json_text.line(asdict(holder), sort_keys=False) + "\n").encode()
-        # Written over, then cut: what a kill between the two leaves still begins with a whole line.
+        # Overwritten, then truncated: after a kill between the two, the first line is still whole.
         os.pwrite(handle, line, 0)
         os.ftruncate(handle, len(line))
     except OSError as error:
-        raise _unwritable(store, place, error) from error
+        raise _unwritable(store, path, error) from error
 
 
 def remove_at_exit(store: Store, run_id: str) -> None:
-    """Let this process remove the lock file when it ends: the run needs no recovery."""
-    atexit.register(_place(store, run_id).unlink, missing_ok=True)
+    """Remove the lock file when this process ends, because the run needs no recovery."""
+    atexit.register(_path(store, run_id).unlink, missing_ok=True)
 
 
 def release(store: Store, run_id: str) -> None:
-    """Release the lock of a run that this process holds and remove its file: the run goes on in another process."""
-    place = _place(store, run_id)
-    # Removed first: a process that opened the file before finds that it is another one.
-    place.unlink(missing_ok=True)
-    if (handle := _held.pop(place, None)) is not None:
+    """Release the lock of a run and remove its file, because another process continues the run."""
+    path = _path(store, run_id)
+    # Removed before it is unlocked, so that a process that opened the file earlier does not acquire the removed file.
+    path.unlink(missing_ok=True)
+    if (handle := _held.pop(path, None)) is not None:
         os.close(handle)
 
 
 def status(store: Store, run_id: str) -> LockStatus:
-    """Return whether a living process has the run, and who had it last."""
-    place = _place(store, run_id)
-    return LockStatus(locks.is_locked(place), _record(place))
+    """Return whether a living process executes a run, and the last holder of its lock."""
+    path = _path(store, run_id)
+    return LockStatus(locks.is_locked(path), _record(path))
 
 
 def is_any_run_active(store: Store) -> bool:
-    """Say whether a process of this machine has a run of this store that is at work: not waiting for a person, say."""
-    runs, others = (_place(store, name) for name in ("*", f"{EXCLUSIVE_PREFIX}*"))
-    places = set(runs.parent.glob(runs.name)) - set(others.parent.glob(others.name))
-    return any(locks.is_locked(place) and not (_record(place) or Holder()).is_maintenance for place in places)
+    """Return whether a process of this machine executes a run of this store; maintenance runs do not count."""
+    runs, others = (_path(store, name) for name in ("*", f"{EXCLUSIVE_PREFIX}*"))
+    paths = set(runs.parent.glob(runs.name)) - set(others.parent.glob(others.name))
+    return any(locks.is_locked(path) and not (_record(path) or Holder()).is_maintenance for path in paths)
 
 
 def remove(store: Store, run_id: str) -> None:
-    """Remove the lock file of a run whose process is gone."""
-    _place(store, run_id).unlink(missing_ok=True)
+    """Remove the lock file of a run whose process has died."""
+    _path(store, run_id).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def exclusive(store: Store, name: str) -> Iterator[bool]:
-    """Say whether no other process of this machine, and no other thread of this one, is in a block of this name.
+    """Yield whether this is the only thread on this machine in a context of this name.
 
     Raises:
-        StoreError: the lock cannot be written.
+        StoreError: the lock file cannot be written.
     """
-    place = _place(store, EXCLUSIVE_PREFIX + name)
+    path = _path(store, EXCLUSIVE_PREFIX + name)
     try:
-        handle = locks.try_acquire(place)
+        handle = locks.try_acquire(path)
     except OSError as error:
-        raise _unwritable(store, place, error) from error
+        raise _unwritable(store, path, error) from error
     try:
         yield handle is not None
     finally:
@@ -152,16 +152,16 @@ def exclusive(store: Store, name: str) -> Iterator[bool]:
             os.close(handle)
 
 
-def _unwritable(store: Store, place: Path, error: OSError) -> StoreError:
+def _unwritable(store: Store, path: Path, error: OSError) -> StoreError:
     if store.is_local:
-        return write_error(str(place), error)
+        return write_error(str(path), error)
     remedy = "Free some space there, or set TMPDIR to a folder that this user may write"
-    return StoreError(f"{place} cannot be written: {error.strerror or error}. {remedy}")
+    return StoreError(f"{path} cannot be written: {error.strerror or error}. {remedy}")
 
 
-def _record(place: Path) -> Holder | None:
+def _record(path: Path) -> Holder | None:
     try:
-        body = json.loads(place.read_bytes().splitlines()[0])
+        body = json.loads(path.read_bytes().splitlines()[0])
         # Earlier releases wrote `looks_after`.
         is_maintenance = body.pop("looks_after", False)
         return Holder(**{"is_maintenance": is_maintenance, **body})
@@ -169,8 +169,8 @@ def _record(place: Path) -> Holder | None:
         return None
 
 
-def _place(store: Store, name: str) -> Path:
+def _path(store: Store, name: str) -> Path:
     if store.is_local:
         return store.local(f"{FOLDER}/{name}.lock")
-    of_store = hashlib.sha256(store.root.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"ai-workflow-{of_store}-{name}.lock"
+    store_hash = hashlib.sha256(store.root.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"ai-workflow-{store_hash}-{name}.lock"

@@ -1,6 +1,6 @@
-"""The order in which runs began: a number for each trace in the store, which no clock can change.
+"""Order of runs: a sequence number for each trace, independent of clocks.
 
-run_order/00000042-<trace id>.json     an empty record: this trace was the 42nd to begin
+run_order/00000042-<trace id>.json     an empty record: this trace was the 42nd to start
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NAME = re.compile(r"^(\d{8,})-([0-9a-f]{32})\.json$")
 
 
 def assign_number(store: Store, trace_id: str) -> None:
-    """Give a trace the next number; a trace that has one keeps it.
+    """Assign the next number to a trace that has none.
 
     Raises:
         StoreError: the number cannot be written.
@@ -22,19 +22,19 @@ def assign_number(store: Store, trace_id: str) -> None:
     taken = numbers(store)
     if trace_id in taken:
         return
-    following = max(taken.values(), default=0) + 1
-    # The name holds number and trace, so two runs that begin at once may share a number; the trace id decides then.
-    store.write_new(f"{FOLDER}/{following:08d}-{trace_id}.json", b"{}\n", flushed=False)
+    next_number = max(taken.values(), default=0) + 1
+    # Two runs that start at the same time may share a number; the trace ID then decides the order.
+    store.write_new(f"{FOLDER}/{next_number:08d}-{trace_id}.json", b"{}\n", flushed=False)
 
 
 def remove_number(store: Store, trace_id: str) -> None:
-    """Remove the number of a trace whose journal is deleted, unless it is the greatest: the next one counts on."""
+    """Remove the number of a deleted trace, unless it is the greatest, from which the next number is derived."""
     taken = numbers(store)
     if trace_id in taken and taken[trace_id] < max(taken.values()):
         store.remove(f"{FOLDER}/{taken[trace_id]:08d}-{trace_id}.json")
 
 
 def numbers(store: Store) -> dict[str, int]:
-    """Return trace id -> its number, greater for a run that began later."""
-    found = filter(None, map(_NAME.match, store.names(FOLDER)))
-    return {match[2]: int(match[1]) for match in found}
+    """Return trace ID -> number; a run that started later has a greater number."""
+    matches = filter(None, map(_NAME.match, store.names(FOLDER)))
+    return {match[2]: int(match[1]) for match in matches}

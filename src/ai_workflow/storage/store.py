@@ -1,4 +1,4 @@
-"""Durable files under one root (folder or fsspec URL): written whole or not at all, believed only when they match."""
+"""Store of durable files below a folder or an fsspec URL, with atomic writes and checksums."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FileRecord(FileChecksum):
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file of the store: its path below the root, and what its bytes must be."""
+    """A file of the store: path below the root, expected checksum and size."""
 
     path: str
     sha256: str
@@ -49,8 +49,8 @@ class FileRef:
         return {"path": self.path, "sha256": self.sha256, "bytes": self.bytes}
 
 
-class Pending:
-    """A file being written: `local` is where to write it; `ref` is set once it is in the store."""
+class PendingFile:
+    """A file being written at the path `local`; `ref` is set once it is in the store."""
 
     def __init__(self, local: Path) -> None:
         self.local = local
@@ -67,41 +67,41 @@ class Store:
         self._files = self._local or ObjectFiles(self.root)
 
     def require(self, *, exists: bool = True) -> Store:
-        """Return the store, for a reader that a user points at it; whether a bucket exists is not checked.
+        """Return the store after checking its folder; a bucket is not checked.
 
         Args:
-            exists: whether a folder that does not exist is refused as well.
+            exists: whether a missing folder is an error as well.
 
         Raises:
-            StoreError: it is a file, or a folder that does not exist.
+            StoreError: the root is a file, or a missing folder.
         """
         if self.is_local and not self.local(".").is_dir() and (exists or self.local(".").exists()):
             raise StoreError(f"the store {self.root} is not a folder. Correct its path")
         return self
 
     def require_writable(self) -> None:
-        """Raise a StoreError, before any work is done, if files cannot be written; an object store is not tested."""
+        """Raise StoreError if no file can be written; an object store is not checked."""
         if self._local is not None:
             require_writable(self.root, self._local.at("."))
 
     def local(self, path: str) -> Path:
-        """Return the local path of a file; only a folder store has one."""
+        """Return the local path of a file; raise StoreError for an object store."""
         if self._local is None:
             raise StoreError(f"{self.root}/{path} is not on a local disk")
         return self._local.at(_inside(path))
 
     def url(self, path: str) -> str:
-        """Return how a person names the file: a path or a URL."""
+        """Return the path or URL of a file, for messages."""
         return str(self.local(path)) if self.is_local else f"{self.root}/{path}"
 
     @contextlib.contextmanager
-    def writing(self, path: str) -> Iterator[Pending]:
-        """Give a local file to write; when the block ends well it becomes `path`, else nothing does.
+    def writing(self, path: str) -> Iterator[PendingFile]:
+        """Yield a local file to write; it becomes `path` if the context ends without an error.
 
         Raises:
-            StoreError: the disk is full or the place cannot be written; what was there before still is.
+            StoreError: the file cannot be written; the previous content remains.
         """
-        pending = Pending(self._part_for(path))
+        pending = PendingFile(self._part_for(path))
         try:
             yield pending
             pending.ref = self._commit(pending.local, path)
@@ -111,23 +111,23 @@ class Store:
             pending.local.unlink(missing_ok=True)
 
     def write(self, path: str, data: bytes) -> FileRef:
-        """Write a whole file atomically and return its reference.
+        """Write a file atomically and return its reference.
 
         Raises:
-            StoreError: it cannot be written; what was there before still is.
+            StoreError: the file cannot be written; the previous content remains.
         """
         with self.writing(path) as pending:
             pending.local.write_bytes(data)
         return pending.ref
 
     def write_new(self, path: str, data: bytes, *, flushed: bool = True) -> bool:
-        """Write a whole file unless one of that name exists; return whether this call wrote it.
+        """Write a file unless it exists; return whether this call wrote it.
 
-        Of several writers at once one wins; on an object store, if that has conditional writes, as S3 has.
-        A file that is not `flushed` outlives its process, but perhaps not a power cut.
+        Of several concurrent writers exactly one succeeds; on an object store, if it has conditional writes, as S3 has.
+        A file that is not `flushed` survives the end of its process, but perhaps not a power failure.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: the file cannot be written.
         """
         if self._local is not None:
             return self._local.create(_inside(path), data, flushed=flushed)
@@ -135,10 +135,10 @@ class Store:
         return self._files.create(_inside(path), data)
 
     def read(self, path: str, sha256: str | None = None) -> bytes:
-        """Return a file's bytes.
+        """Return the bytes of a file.
 
         Raises:
-            StoreError: it is missing, cannot be read, or its bytes do not match `sha256`.
+            StoreError: the file is missing, cannot be read, or does not match `sha256`.
         """
         data = self._files.read(_inside(path))
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
@@ -149,7 +149,7 @@ class Store:
         """Open a file within the context to read it.
 
         Raises:
-            StoreError: it is missing or cannot be read; on an object store also while it is read.
+            StoreError: the file is missing or cannot be read; on an object store also while it is read.
         """
         return self._files.open(_inside(path))
 
@@ -162,7 +162,7 @@ class Store:
         return self._files.exists(_inside(path))
 
     def modified(self, path: str) -> datetime:
-        """Return when a file was last written, in UTC.
+        """Return the last modification time of a file, in UTC.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -182,7 +182,7 @@ class Store:
         return digest.hexdigest() == sha256
 
     def names(self, folder: str) -> list[str]:
-        """Return the sorted names in a folder, files being written left out; a missing folder is empty.
+        """Return the sorted names in a folder, without files being written; a missing folder is empty.
 
         Raises:
             StoreError: the object store does not answer.
@@ -190,9 +190,9 @@ class Store:
         return sorted(name for name in self._files.names(_inside(folder)) if not name.endswith(PART))
 
     def files(self, folder: str) -> Iterator[tuple[str, int, datetime]]:
-        """Yield path, bytes and time (UTC) of every file below a folder, files being written left out.
+        """Yield path, size in bytes and modification time (UTC) of every file below a folder.
 
-        A missing folder has none; a file that is deleted meanwhile is left out.
+        Files being written, and files deleted during the listing, are skipped; a missing folder is empty.
 
         Raises:
             StoreError: the object store does not answer.
@@ -200,11 +200,11 @@ class Store:
         return (file for file in self._files.files(_inside(folder)) if not file[0].endswith(PART))
 
     def remove(self, path: str) -> None:
-        """Remove a file or a whole folder; a missing one is no error."""
+        """Remove a file or a folder with its content; a missing one is no error."""
         self._files.remove(_inside(path))
 
     def remove_parts(self, folder: str) -> None:
-        """Remove the half-written files of killed writers in a folder that no process writes to now."""
+        """Remove the partial files of killed writers; the caller makes sure that no process writes to the folder."""
         if self.is_local:
             for part in self.local(folder).glob(f".*{PART}"):
                 part.unlink(missing_ok=True)
@@ -219,7 +219,7 @@ class Store:
         """Return the body of a record.
 
         Raises:
-            StoreError: it is missing, cut short, or does not match its own checksum.
+            StoreError: the record is missing, truncated, or does not match its checksum.
         """
         try:
             record = json.loads(self.read(path))
@@ -233,7 +233,7 @@ class Store:
         return body
 
     def _part_for(self, path: str) -> Path:
-        """Return a new empty file beside the one to be written, or in the temporary folder."""
+        """Return a new empty file beside `path`, or in the temporary folder for an object store."""
         if self._local is not None:
             return self._local.part_for(_inside(path))
         try:
@@ -243,14 +243,14 @@ class Store:
         os.close(handle)
         return Path(name)
 
-    def _commit(self, written: Path, path: str) -> FileRef:
+    def _commit(self, part: Path, path: str) -> FileRef:
         digest = hashlib.sha256()
-        with written.open("rb") as file:
+        with part.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
             size = file.tell()
-        prepare_for_rename(written, flushed=True)
-        self._files.put(written, _inside(path))
+        prepare_for_rename(part, flushed=True)
+        self._files.put(part, _inside(path))
         return FileRef(path, digest.hexdigest(), size)
 
 

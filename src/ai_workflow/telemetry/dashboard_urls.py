@@ -1,11 +1,11 @@
-"""Addresses of the Grafana dashboards that monitoring builds."""
+"""URLs of the generated Grafana dashboards."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-# Uids of the dashboards; Grafana takes 40 characters at most.
+# Dashboard -> its UID; Grafana allows 40 characters.
 UIDS = {
     "overview": "ai-workflow-overview",
     "slo": "ai-workflow-slo",
@@ -15,6 +15,6 @@ UIDS = {
 
 
 def url(grafana: str, name: str, variables: Mapping[str, str] | None = None) -> str:
-    """Return the address of a dashboard with these variables set."""
+    """Return the URL of a dashboard with these variables set."""
     query = urlencode({f"var-{key}": value for key, value in (variables or {}).items()})
     return f"{grafana.rstrip('/')}/d/{UIDS[name]}" + (f"?{query}" if query else "")

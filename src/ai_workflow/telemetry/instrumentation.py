@@ -1,7 +1,7 @@
-"""The one seam where stages are watched: each visit is timed, counted, recorded, traced; none of it can break the work.
+"""Stage instrumentation: timing, metrics, journal and tracing around each stage execution.
 
-An observer is told when a visit begins and when it ends, replayed ones (CACHED, SKIPPED) included, so that the trace of
-a resumed run has no holes. One that fails is counted and logged, never raised.
+Observers are notified of every execution, including CACHED and SKIPPED ones, so that the trace of a resumed run has no
+gaps. An observer that fails is counted and logged; its error is never propagated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logger("observe")
 
 @dataclass
 class StageExecution:
-    """One stage being worked on; whoever does the work sets status, message and numbers before it ends."""
+    """Mutable record of one stage execution; the caller sets status, message and numbers before the context exits."""
 
     trace_id: str
     pipeline: str
@@ -40,132 +40,139 @@ class StageExecution:
 
 
 class Observer(Protocol):
-    """Receiver of stage lifecycle events; `name` is its label in metrics."""
+    """Receiver of stage lifecycle events; `name` is its metric label."""
 
     name: str
 
-    def on_start(self, visit: StageExecution) -> None:
-        """Hear that a visit begins."""
+    def on_start(self, execution: StageExecution) -> None:
+        """Handle the start of a stage."""
 
-    def on_end(self, visit: StageExecution) -> None:
-        """Hear how a visit ended."""
+    def on_end(self, execution: StageExecution) -> None:
+        """Handle the end of a stage."""
 
 
 @contextlib.contextmanager
-def stage(visit: StageExecution, observers: Sequence[Observer]) -> Iterator[StageExecution]:
-    """Watch the work of the block; its trace and stage are on every log line within.
+def stage(execution: StageExecution, observers: Sequence[Observer]) -> Iterator[StageExecution]:
+    """Instrument a stage within the context; every log line in it has the trace and the stage.
 
-    An exception ends the visit as ERROR, or CANCELLED, with its text as message, and goes on to the caller.
+    An exception sets the status to ERROR or CANCELLED and the message to its text, and is raised again.
     """
-    with trace_context.bound(trace_id=visit.trace_id, stage=visit.stage), _span(visit):
-        _notify(observers, "on_start", visit)
+    with trace_context.bound(trace_id=execution.trace_id, stage=execution.stage), _span(execution):
+        _notify(observers, "on_start", execution)
         start = time.perf_counter()
         try:
-            yield visit
+            yield execution
         except BaseException as error:
-            visit.status = journal.CANCELLED if isinstance(error, RunCancelledError) else journal.ERROR
-            visit.message = str(error) or type(error).__name__
+            execution.status = journal.CANCELLED if isinstance(error, RunCancelledError) else journal.ERROR
+            execution.message = str(error) or type(error).__name__
             raise
         finally:
-            visit.seconds = time.perf_counter() - start
-            _notify(observers, "on_end", visit)
+            execution.seconds = time.perf_counter() - start
+            _notify(observers, "on_end", execution)
 
 
 class JournalObserver:
-    """Writes each visit into the journal."""
+    """Writes the start and end of each stage to the journal."""
 
     name = "Journaling"
 
-    def __init__(self, book: journal.Journal) -> None:
-        self._book = book
+    def __init__(self, events: journal.Journal) -> None:
+        self._journal = events
 
-    def on_start(self, visit: StageExecution) -> None:
-        """Write STARTED."""
-        self._book.write(self._event(visit, journal.STARTED, "", None))
+    def on_start(self, execution: StageExecution) -> None:
+        """Write a STARTED event."""
+        self._journal.write(self._event(execution, journal.STARTED, "", None))
 
-    def on_end(self, visit: StageExecution) -> None:
-        """Write how it ended."""
-        self._book.write(self._event(visit, visit.status, visit.message, round(visit.seconds, 3)))
+    def on_end(self, execution: StageExecution) -> None:
+        """Write an event with the final status."""
+        self._journal.write(self._event(execution, execution.status, execution.message, round(execution.seconds, 3)))
 
-    def _event(self, visit: StageExecution, status: str, message: str, seconds: float | None) -> journal.Event:
+    def _event(self, execution: StageExecution, status: str, message: str, seconds: float | None) -> journal.Event:
         return journal.Event(
-            visit.trace_id,
-            visit.pipeline,
-            visit.flow,
-            visit.stage,
+            execution.trace_id,
+            execution.pipeline,
+            execution.flow,
+            execution.stage,
             status,
             message,
             seconds=seconds,
-            numbers=visit.numbers,
-            model_version=visit.model_version,
-            flow_run_id=visit.flow_run_id,
+            numbers=execution.numbers,
+            model_version=execution.model_version,
+            flow_run_id=execution.flow_run_id,
         )
 
 
 class MetricsObserver:
-    """Keeps the metrics of stages."""
+    """Updates the stage metrics."""
 
     name = "Counting"
 
-    def on_start(self, visit: StageExecution) -> None:
-        """Nothing is counted before the end."""
+    def on_start(self, execution: StageExecution) -> None:
+        """Do nothing: stages are counted at their end."""
 
-    def on_end(self, visit: StageExecution) -> None:
-        """Count the visit, its time and its rows."""
-        metrics.get("pipeline_stage_total").labels(visit.pipeline, visit.stage, visit.status.lower()).inc()
-        metrics.get("pipeline_stage_duration_seconds").labels(visit.pipeline, visit.stage).observe(visit.seconds)
-        if "rows" in visit.numbers:
-            metrics.get("pipeline_stage_rows").labels(visit.pipeline, visit.stage).set(visit.numbers["rows"])
+    def on_end(self, execution: StageExecution) -> None:
+        """Record status, duration and rows."""
+        metrics.get("pipeline_stage_total").labels(execution.pipeline, execution.stage, execution.status.lower()).inc()
+        metrics.get("pipeline_stage_duration_seconds").labels(execution.pipeline, execution.stage).observe(
+            execution.seconds
+        )
+        if "rows" in execution.numbers:
+            metrics.get("pipeline_stage_rows").labels(execution.pipeline, execution.stage).set(
+                execution.numbers["rows"]
+            )
 
 
 class DebugLogObserver:
-    """Logs at level DEBUG what a visit took, and the most memory that the process has had so far."""
+    """Logs duration, numbers and peak memory of each stage at level DEBUG."""
 
     name = "Debugging"
 
-    def on_start(self, visit: StageExecution) -> None:
-        """Log nothing: the journal has it."""
+    def on_start(self, execution: StageExecution) -> None:
+        """Do nothing: the journal has the start."""
 
-    def on_end(self, visit: StageExecution) -> None:
-        """Log status, time, numbers and memory."""
+    def on_end(self, execution: StageExecution) -> None:
+        """Log status, duration, numbers and memory."""
         if not log.isEnabledFor(logging.DEBUG):
             return
-        peaks = [resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        numbers = ", ".join(f"{name} {value:g}" for name, value in sorted(visit.numbers.items())) or "no numbers"
-        logger(visit.stage).debug(
+        peaks = [
+            resource.getrusage(process).ru_maxrss // 1024
+            for process in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        ]
+        numbers = ", ".join(f"{name} {value:g}" for name, value in sorted(execution.numbers.items())) or "no numbers"
+        logger(execution.stage).debug(
             "%s in %.3f s: %s; memory peak of the process so far %d MiB, of its largest child %d MiB",
-            visit.status, visit.seconds, numbers, *peaks,
+            execution.status, execution.seconds, numbers, *peaks,
         )  # fmt: skip
 
 
-def _notify(observers: Sequence[Observer], what: str, visit: StageExecution) -> None:
+def _notify(observers: Sequence[Observer], event: str, execution: StageExecution) -> None:
     for observer in observers:
         try:
-            getattr(observer, what)(visit)
+            getattr(observer, event)(execution)
         except Exception as error:
             metrics.get("observer_failures_total").labels(observer.name).inc()
-            log.warning("%s failed (%s); the work goes on", observer.name, error)
+            log.warning("observer %s failed: %s. The stage continues", observer.name, error)
 
 
 @contextlib.contextmanager
-def _span(visit: StageExecution) -> Iterator[None]:
-    """Open an OpenTelemetry span with the same trace id; without a configured SDK it is nothing."""
+def _span(execution: StageExecution) -> Iterator[None]:
+    """Open an OpenTelemetry span with the trace ID of the execution; without a configured SDK this does nothing."""
     from opentelemetry import trace as otel
 
-    ours = int(visit.trace_id, 16)
-    here = otel.get_current_span().get_span_context()
+    trace_id = int(execution.trace_id, 16)
+    current = otel.get_current_span().get_span_context()
     context: Any = None
-    if here.trace_id != ours:
-        parent = otel.SpanContext(ours, ours & (2**64 - 1) or 1, is_remote=True, trace_flags=otel.TraceFlags(1))
+    if current.trace_id != trace_id:
+        parent = otel.SpanContext(trace_id, trace_id & (2**64 - 1) or 1, is_remote=True, trace_flags=otel.TraceFlags(1))
         context = otel.set_span_in_context(otel.NonRecordingSpan(parent))
-    # What an SDK records of an exception by itself is not masked.
+    # An SDK would record the exception without masking secrets.
     tracer = otel.get_tracer("ai_workflow")
     with tracer.start_as_current_span(
-        visit.stage, context, record_exception=False, set_status_on_exception=False
+        execution.stage, context, record_exception=False, set_status_on_exception=False
     ) as span:
         try:
             yield
         finally:
-            if visit.status == journal.ERROR:
-                span.set_status(otel.Status(otel.StatusCode.ERROR, scrub(visit.message)))
-            span.set_attributes({"stage": visit.stage, "pipeline": visit.pipeline, "status": visit.status})
+            if execution.status == journal.ERROR:
+                span.set_status(otel.Status(otel.StatusCode.ERROR, scrub(execution.message)))
+            span.set_attributes({"stage": execution.stage, "pipeline": execution.pipeline, "status": execution.status})

@@ -1,4 +1,4 @@
-"""The journal: one small durable file for each thing that happened to a stage; together they are the trace."""
+"""Run journal: one small durable file per stage event; the events of a run are its trace."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ai_workflow.telemetry.control_characters import escape
 
 IN_CACHE_KEY = False
 FOLDER = "journal"
-# What became of a stage. STARTED and nothing after it: it is running, or its process was killed.
+# Status of a stage. STARTED without a later event: the stage is running, or its process was killed.
 STARTED, SUCCESS, CACHED, RESUMED, SKIPPED, ERROR = "STARTED", "SUCCESS", "CACHED", "RESUMED", "SKIPPED", "ERROR"
 CANCELLED = "CANCELLED"
 RUN = "run"
-# Events of others about a run: its process was found gone, it was given a new attempt, or given up.
+# Events of the recovery flow: the process of the run has died, and the run was rescheduled or given up.
 RECOVERY = "recovery"
-# A power cut may take these: how the stage ends is said later, or has been said by an earlier run.
-_SAID_AGAIN = (STARTED, CACHED, SKIPPED)
+# Not flushed: after a power failure, the end of the stage or an event of an earlier run still has the information.
+_UNFLUSHED = (STARTED, CACHED, SKIPPED)
 _NAME = re.compile(r"^(\d{4,})-([a-z0-9_]+)-([a-z]+)\.json$")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened: to `stage`, or to the run as a whole where stage is `run`."""
+    """An event of a stage, or of the whole run if `stage` is `run`."""
 
     trace_id: str
     pipeline: str
@@ -57,15 +57,15 @@ class Journal:
         self._store = store
 
     @property
-    def place(self) -> str:
+    def url(self) -> str:
         """The absolute path or the URL of the journal."""
         return self._store.url(FOLDER)
 
     def write(self, event: Event) -> None:
-        """Add an event as the next file of its trace; secrets in its message are masked.
+        """Write an event as the next file of its trace; secrets in its message are masked.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: the event cannot be written.
         """
         folder = f"{FOLDER}/{event.trace_id}"
         body = {**asdict(event), "message": scrub(event.message)}
@@ -74,24 +74,24 @@ class Journal:
         if not number:
             run_order.assign_number(self._store, event.trace_id)
         while not written:
-            # Another thread or process of the same trace may have taken the number.
+            # Another thread or process of the same trace may have used the number.
             number += 1
             name = f"{number:04d}-{event.stage}-{event.status.lower()}.json"
-            written = self._store.write_new(f"{folder}/{name}", data, flushed=event.status not in _SAID_AGAIN)
+            written = self._store.write_new(f"{folder}/{name}", data, flushed=event.status not in _UNFLUSHED)
 
     def read(self, trace_id: str) -> list[Event]:
-        """Return the events of a trace in order; a damaged file is left out."""
-        return list(self._good(trace_id))
+        """Return the events of a trace in order, without damaged files."""
+        return list(self._readable(trace_id))
 
     def names(self, trace_id: str) -> list[str]:
-        """Return the names of a trace's files, in the order in which they were written."""
+        """Return the file names of a trace in the order in which they were written."""
         return sort_names(self._store.names(f"{FOLDER}/{trace_id}"))
 
     def event(self, trace_id: str, name: str) -> Event:
         """Return the event in one file of a trace.
 
         Raises:
-            StoreError: it is missing or damaged.
+            StoreError: the file is missing or damaged.
         """
         path = f"{FOLDER}/{trace_id}/{name}"
         try:
@@ -101,46 +101,46 @@ class Journal:
             raise StoreError(f"{self._store.url(path)} is damaged: {error}") from error
         return event
 
-    def _good(self, trace_id: str) -> Iterator[Event]:
+    def _readable(self, trace_id: str) -> Iterator[Event]:
         for name in self.names(trace_id):
             with contextlib.suppress(StoreError):
                 yield self.event(trace_id, name)
 
     def trace_ids(self) -> list[str]:
-        """Return every trace id, the one that began last first, whatever the clock was at its begin.
+        """Return all trace IDs, the last started run first, independent of clocks.
 
-        Traces without a number, which an earlier version of this project wrote, come last, in the order of their times.
+        Traces without a number, which earlier releases wrote, come last, ordered by time.
         """
-        order, begun = run_order.numbers(self._store), []
+        order, traces = run_order.numbers(self._store), []
         for trace_id in self._store.names(FOLDER):
-            first = next(self._good(trace_id), None)
+            first = next(self._readable(trace_id), None)
             if first:
-                begun.append((order.get(trace_id, 0), first.time, trace_id))
-        return [trace_id for *_, trace_id in sorted(begun, reverse=True)]
+                traces.append((order.get(trace_id, 0), first.time, trace_id))
+        return [trace_id for *_, trace_id in sorted(traces, reverse=True)]
 
     def find(self, prefix: str) -> str:
-        """Return the one trace id that begins so.
+        """Return the only trace ID with a prefix.
 
         Raises:
-            AiWorkflowError: none does, or several do.
+            AiWorkflowError: no trace ID has the prefix, or several have.
         """
-        found = [name for name in self._store.names(FOLDER) if name.startswith(prefix.lower())]
-        if len(found) != 1:
-            what = "no trace begins" if not found else f"{len(found)} traces begin"
-            raise AiWorkflowError(f"{what} with {prefix!r} in {self.place}. `ai-workflow trace --list` shows them")
-        return found[0]
+        matches = [name for name in self._store.names(FOLDER) if name.startswith(prefix.lower())]
+        if len(matches) != 1:
+            count = "no trace begins" if not matches else f"{len(matches)} traces begin"
+            raise AiWorkflowError(f"{count} with {prefix!r} in {self.url}. `ai-workflow trace --list` shows them")
+        return matches[0]
 
 
 def sort_names(names: Iterable[str]) -> list[str]:
-    """Return those names that are events, in the order in which they were written."""
+    """Return the names that are event files, in the order in which they were written."""
     return sorted(filter(_NAME.match, names), key=_number)
 
 
 def parse_name(name: str) -> tuple[str, str]:
     """Return stage and status of `0004-trainer-success.json`: `trainer`, `SUCCESS`."""
-    found = _NAME.match(name)
-    assert found is not None
-    return found[2], found[3].upper()
+    match = _NAME.match(name)
+    assert match is not None
+    return match[2], match[3].upper()
 
 
 def _number(name: str) -> int:
@@ -148,12 +148,13 @@ def _number(name: str) -> int:
 
 
 def render(events: list[Event]) -> str:
-    """Return the step-by-step trace of one run as people read it."""
+    """Return the trace of a run as text, one line per stage."""
     lines = [f"[TRACE:{events[0].trace_id[:8]}] {events[0].flow} · {outcome(events)}"]
-    for event in _steps(events):
-        moment = local_time(event)
-        # One line for each stage, whatever an error text holds.
-        lines.append(f"  {moment} | {event.stage:<20} | {event.status:<8} | {_one_line(event.message)}")
+    # One line per stage, even if an error text has several lines.
+    lines += [
+        f"  {local_time(event)} | {event.stage:<20} | {event.status:<8} | {_one_line(event.message)}"
+        for event in _steps(events)
+    ]
     return "\n".join(lines)
 
 
@@ -162,17 +163,17 @@ def _one_line(message: str) -> str:
 
 
 def local_time(event: Event) -> str:
-    """Return when an event happened, on the clock of whoever reads it."""
+    """Return the time of an event in the local time zone."""
     return datetime.fromisoformat(event.time).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def outcome(events: list[Event]) -> str:
     """Return the state of a run, such as `finished`, `failed in trainer`, `running: trainer` or `killed in trainer`.
 
-    A cancelled run is `cancelled in trainer`, also if its process was killed and recovery closed it.
+    A cancelled run is `cancelled in trainer`, even if its process was killed and recovery closed the run.
     """
-    gone = events[-1].stage == RECOVERY
-    was_cancelled = gone and events[-1].status in (SKIPPED, CANCELLED)
+    is_dead = events[-1].stage == RECOVERY
+    was_cancelled = is_dead and events[-1].status in (SKIPPED, CANCELLED)
     events = [event for event in events if event.stage != RECOVERY]
     if not events:
         return "cancelled before it began" if was_cancelled else "killed before it began"
@@ -190,11 +191,11 @@ def outcome(events: list[Event]) -> str:
         return f"cancelled in {stage}"
     if failed and last.status == ERROR:
         return f"failed in {failed[-1]}"
-    return f"running: {stage}" if not gone and is_alive(last) else f"killed in {stage}"
+    return f"running: {stage}" if not is_dead and is_alive(last) else f"killed in {stage}"
 
 
 def is_alive(event: Event) -> bool:
-    """Return whether the process that wrote an event lives, or may live: on another host it cannot be determined."""
+    """Return False only if the process that wrote an event is known to have died; other hosts are assumed alive."""
     if event.host != socket.gethostname():
         return True
     try:
@@ -207,7 +208,7 @@ def is_alive(event: Event) -> bool:
 
 
 def _steps(events: list[Event]) -> list[Event]:
-    """Return one event for each stage visit: how it ended, or that it started and has not ended."""
+    """Return one event for each stage execution: its end, or its start if it has not ended."""
     steps: list[Event] = []
     for event in events:
         if event.stage == RUN:
@@ -219,7 +220,7 @@ def _steps(events: list[Event]) -> list[Event]:
 
 
 def numbers_of(result: Mapping[str, object]) -> dict[str, float]:
-    """Return the counts of a stage's result that belong into its event."""
+    """Return the numeric fields of a stage result, for its event."""
     return {
         key: value for key, value in result.items() if isinstance(value, int | float) and not isinstance(value, bool)
     }

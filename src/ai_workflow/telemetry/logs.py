@@ -1,4 +1,4 @@
-"""The log line: `2025-01-15 10:23:45 [INFO] ai_pipeline.trainer: message trace=a3f7b2c1`, or the same as JSON."""
+"""Log format: `2025-01-15 10:23:45 [INFO] ai_pipeline.trainer: message trace=a3f7b2c1`, or JSON."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ ROOT = "ai_pipeline"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _TASKS, _FLOWS = "prefect.task_runs", "prefect.flow_runs"
 _FINISHED, _RETRY = "Finished in state ", " - Retr"
-# For a message of several lines that holds no line feed of a value: the report of a configuration.
+# For a message of several lines without line feeds from user values: the report of a configuration.
 REPORT = {"is_report": True}
 _format = "text"
 _is_brief = False
-# The last errors of this package: Prefect repeats them in the lines about the states of task and flow.
+# The last logged errors of this package; Prefect repeats them in its lines about task and flow states.
 _errors: deque[str] = deque(maxlen=20)
 
 
 def logger(name: str) -> logging.Logger:
-    """Return the logger of a stage or room: `ai_pipeline.<name>`."""
+    """Return the logger `ai_pipeline.<name>` of a stage or component."""
     return logging.getLogger(f"{ROOT}.{name}")
 
 
-def normalize_level(given: object) -> object:
-    """Return a level in capitals, by the name that `logging` has for it: WARNING for WARN."""
-    name = given.upper() if isinstance(given, str) else given
+def normalize_level(value: object) -> object:
+    """Return the name of a level as `logging` has it: in capitals, and WARNING for WARN."""
+    name = value.upper() if isinstance(value, str) else value
     return "WARNING" if name == "WARN" else name
 
 
 def setup(level: str = "INFO", form: str = "text") -> None:
-    """Set the level and form of this package's lines, and give them a console where nothing else did."""
+    """Set level and format (`text` or `json`) of this package's lines; log to stderr unless a handler is configured."""
     set_line_format(form)
-    ours = logging.getLogger(ROOT)
-    ours.setLevel(level)
-    if not ours.handlers and not logging.getLogger().handlers:
+    package_logger = logging.getLogger(ROOT)
+    package_logger.setLevel(level)
+    if not package_logger.handlers and not logging.getLogger().handlers:
         console = logging.StreamHandler(sys.stderr)
         console.setFormatter(Formatter())
-        ours.addHandler(console)
+        package_logger.addHandler(console)
 
 
 def capture_all_output() -> None:
-    """Write everything that this process reports in the log's format: lines and warnings of libraries, crashes.
+    """Write log lines and warnings of libraries and uncaught exceptions in the log format as well.
 
-    For processes that are nothing but a service; those of Prefect keep its own logging.
+    For processes of services only; processes of Prefect keep its logging.
     """
-    ours, root = logging.getLogger(ROOT), logging.getLogger()
-    if ours.handlers and not root.handlers:
-        for handler in ours.handlers:
+    package_logger, root = logging.getLogger(ROOT), logging.getLogger()
+    if package_logger.handlers and not root.handlers:
+        for handler in package_logger.handlers:
             root.addHandler(handler)
-        ours.propagate = False
+        package_logger.propagate = False
     logging.captureWarnings(True)
     sys.excepthook = _log_exception
     threading.excepthook = lambda crash: _log_exception(crash.exc_type, crash.exc_value, crash.exc_traceback)
@@ -75,42 +75,42 @@ def _log_exception(kind: type[BaseException], error: BaseException | None, at: T
 
 
 def line_format() -> str:
-    """Return the form of the lines of this process, `text` or `json`."""
+    """Return the line format of this process, `text` or `json`."""
     return _format
 
 
 def set_line_format(form: str) -> None:
-    """Choose `text` or `json` for every line that `Formatter` writes in this process."""
+    """Set the line format of this process, `text` or `json`."""
     global _format  # noqa: PLW0603
     _format = form
 
 
 def set_brief() -> None:
-    """Leave warnings, errors and the progress of a training on the console of this process, for `Console` handlers.
+    """Limit `Console` handlers of this process to warnings, errors and training progress.
 
-    At level DEBUG every line of this package stays.
+    At level DEBUG, every line of this package is shown.
     """
     global _is_brief  # noqa: PLW0603
     _is_brief = True
 
 
 def is_reported(error: str) -> bool:
-    """Return whether an error of this package that was logged is part of a text."""
+    """Return whether a text contains an error that this package has logged."""
     return any(reported in error or repr(reported)[1:-1] in error for reported in _errors)
 
 
 class SuspendedFilter(logging.Filter):
-    """Lowers the level of Prefect's line about a suspended run; every state but Completed is an ERROR there."""
+    """Sets Prefect's line about a suspended run to INFO; Prefect logs every state but Completed as ERROR."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return True; the record then has the level INFO if it is that line."""
+        """Return True after setting the level of that line to INFO."""
         if record.getMessage().startswith(f"{_FINISHED}Suspended("):
             record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
         return True
 
 
 class Console(logging.Filter):
-    """Lets everything pass, or what `be_brief` names; records about progress have the attribute `progress`."""
+    """Passes every record, or after `set_brief` only its selection; progress records have the attribute `progress`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is shown."""
@@ -122,29 +122,29 @@ class Console(logging.Filter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return the message of a record; Prefect's name the task, and repeat no error that was logged before them."""
+    """Return the message of a record; lines of Prefect name the task and do not repeat logged errors."""
     message = record.getMessage()
     if record.levelno >= logging.ERROR and record.name.startswith(ROOT):
         _errors.append(message)
     if record.name in (_TASKS, _FLOWS) and message.startswith(_FINISHED):
         state, _, reason = message.partition("(")
-        # A stage reports its own error; that of a flow may be of Prefect alone.
+        # A stage logs its error itself; the error of a flow may come from Prefect.
         message = f"{state}()" if record.name == _TASKS or is_reported(reason) else message
     if record.name == _TASKS and _RETRY in message:
-        # Before it is the error of this package, which is logged as a warning.
+        # The error before it was logged as a warning already.
         message = f"Retr{message.partition(_RETRY)[2]}"
     task = getattr(record, "task_run_name", None)
     return f"{task}: {message}" if task and record.name == _TASKS else message
 
 
 def trace_of(record: logging.LogRecord) -> str | None:
-    """Return the trace id that a line belongs to, also for Prefect's own lines outside of our code."""
+    """Return the trace ID of a record, also for lines that Prefect logs about a run."""
     run = getattr(record, "flow_run_id", None)
     return trace_context.current() or (trace_context.trace_id_of_run(str(run)) if run else None)
 
 
 class Formatter(logging.Formatter):
-    """Writes a line as text or JSON, with its trace, and with every known secret masked."""
+    """Formats a record as text or JSON, with its trace ID and with secrets masked."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
@@ -154,22 +154,22 @@ class Formatter(logging.Formatter):
         """Return the line of a record."""
         message = scrub(_message(record))
         crash = scrub(self.formatException(record.exc_info)) if record.exc_info else ""
-        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        timestamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         trace_id = trace_of(record)
         if _format == "json":
-            # Masked before it is quoted: in JSON a secret with a quote or a backslash looks different.
-            fields = self._fields(record, moment, f"{message}\n{crash}" if crash else message, trace_id)
+            # Masked before it is quoted, because JSON escapes quotes and backslashes in a secret.
+            fields = self._fields(record, timestamp, f"{message}\n{crash}" if crash else message, trace_id)
             return json_text.line(fields, sort_keys=False)
         tail = f" trace={trace_context.short(trace_id)}" if trace_id else ""
         if crash:
-            # Indented: no line of the text of an exception looks like a line of the log.
-            return f"{moment} [{_level(record)}] {record.name}: {escape(message)}\n{_indented(crash)}{tail}"
+            # Indented, so that no line of an exception looks like a log line.
+            return f"{timestamp} [{_level(record)}] {record.name}: {escape(message)}\n{_indented(crash)}{tail}"
         first, *more = _lines(record, message)
-        return "\n".join([f"{moment} [{_level(record)}] {record.name}: {first}{tail}", *more])
+        return "\n".join([f"{timestamp} [{_level(record)}] {record.name}: {first}{tail}", *more])
 
-    def _fields(self, record: logging.LogRecord, moment: str, message: str, trace_id: str | None) -> dict[str, Any]:
+    def _fields(self, record: logging.LogRecord, timestamp: str, message: str, trace_id: str | None) -> dict[str, Any]:
         return {
-            "time": f"{moment}.{int(record.msecs):03d}{time.strftime('%z', time.localtime(record.created))}",
+            "time": f"{timestamp}.{int(record.msecs):03d}{time.strftime('%z', time.localtime(record.created))}",
             "level": _level(record),
             "logger": record.name,
             "stage": trace_context.current_stage(),
@@ -179,13 +179,13 @@ class Formatter(logging.Formatter):
 
 
 class Traced(logging.Formatter):
-    """Writes the message of a record and its trace, with every known secret masked: for the log of a run in Prefect."""
+    """Formats the message of a record with its trace ID and with secrets masked, for the run log in Prefect."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the message of a record, its traceback if it has one, and ` trace=` at the end."""
+        """Return the message of a record, its traceback if there is one, and ` trace=<id>`."""
         trace_id = trace_of(record)
         message = "\n".join(_lines(record, scrub(_message(record))))
         if record.exc_info:
@@ -194,7 +194,7 @@ class Traced(logging.Formatter):
 
 
 def _lines(record: logging.LogRecord, message: str) -> list[str]:
-    """Return the message of a record as one line, or as several, indented, if it is a report (`REPORT`)."""
+    """Return the message of a record as one line, or as several indented lines if it is a report (`REPORT`)."""
     return _indented(message).split("\n") if getattr(record, "is_report", False) else [escape(message)]
 
 

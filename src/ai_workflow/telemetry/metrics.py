@@ -1,4 +1,4 @@
-"""Every Prometheus metric, declared once, as a table; asked for by name."""
+"""Prometheus metrics, declared in one table and used by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IN_CACHE_KEY = False
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: its name, kind, help text, labels, and buckets (upper bounds) if it is a histogram."""
+    """Name, kind, help text and labels of a metric, and the bucket bounds of a histogram."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -22,13 +22,13 @@ class Metric:
 
 
 STAGE_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
-# With the thresholds that an SLO may name, and below them what a model on the same machine takes.
+# The thresholds that an SLO may use, and smaller ones for a model on the same machine.
 INFERENCE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1, 2.5, 5)
 DELIVERY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-# Every metric of the service that carries a version carries its pipeline, first.
+# Labels of a model version: the pipeline comes first.
 _SERVED = ("pipeline", "model_version")
-# Of the service: `/metrics` of `ai-workflow serve`.
+# Metrics of the service: `/metrics` of `ai-workflow serve`.
 SERVICE = (
     Metric(
         "inference_requests_total",
@@ -97,7 +97,7 @@ SERVICE = (
     Metric("prediction_log_records_total", "counter", "Predictions written to the prediction log"),
     Metric("prediction_log_dropped_total", "counter", "Predictions not logged because the log was full or failed"),
 )
-# Of a flow's own process, which ends before anybody asks: for who runs flows inside of something that lives on.
+# Metrics of the process of a flow, for installations that run flows in a long-lived process.
 FLOWS = (
     Metric("pipeline_stage_total", "counter", "Stages by status", ("pipeline", "stage", "status")),
     Metric("pipeline_stage_duration_seconds", "histogram", "Duration of a stage", ("pipeline", "stage"), STAGE_SECONDS),
@@ -105,7 +105,7 @@ FLOWS = (
     Metric("observer_failures_total", "counter", "Observer failures, which do not affect the stage", ("observer",)),
 )
 _RUNS, _STAGES, _VERSIONS = ("pipeline", "flow"), ("pipeline", "stage"), _SERVED
-# Of the exporter, which reads them off the store: `ai-workflow exporter`.
+# Metrics of the exporter, which reads them from the store: `ai-workflow exporter`.
 EXPORTER = (
     Metric("pipeline_last_start_timestamp_seconds", "gauge", "Start of the last run", _RUNS),
     Metric(
@@ -188,7 +188,7 @@ EXPORTER = (
     Metric("exporter_collect_seconds", "gauge", "Duration of the last collection"),
     Metric("exporter_source_failures_total", "counter", "Read failures by source", ("source",)),
 )
-# Of the relay of alerts: `ai-workflow relay`.
+# Metrics of the alert relay: `ai-workflow relay`.
 RELAY = (
     Metric("alert_delivery_total", "counter", "Chat messages by channel and result", ("channel", "result")),
     Metric("alert_delivery_seconds", "histogram", "Time to deliver a message", ("channel",), DELIVERY_SECONDS),
@@ -205,7 +205,7 @@ _BY_NAME = {metric.name: metric for metric in TABLE}
 
 
 def declared(name: str) -> Metric:
-    """Return what the table says of a metric.
+    """Return the declaration of a metric.
 
     Raises:
         KeyError: the table has no such metric.
@@ -215,23 +215,23 @@ def declared(name: str) -> Metric:
 
 @cache
 def get(name: str) -> Any:
-    """Return the metric of the table, registered on first use.
+    """Return a metric, registered with the client on first use.
 
     Raises:
         KeyError: the table has no such metric.
     """
     import prometheus_client
 
-    # A `_created` series for each counter would double them, and nobody asks for it.
+    # A `_created` series for each counter would double their number, and no dashboard uses it.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metric = _BY_NAME[name]
     if metric.kind == "histogram":
         return prometheus_client.Histogram(name, metric.help, metric.labels, buckets=metric.buckets)
-    made = prometheus_client.Counter if metric.kind == "counter" else prometheus_client.Gauge
-    return made(name, metric.help, metric.labels)
+    kind = prometheus_client.Counter if metric.kind == "counter" else prometheus_client.Gauge
+    return kind(name, metric.help, metric.labels)
 
 
 def remove_labels(name: str, *labels: str) -> None:
-    """Remove what a metric shows of these labels, if it shows anything."""
+    """Remove the time series of a metric with these label values, if it exists."""
     with contextlib.suppress(KeyError):
         get(name).remove(*labels)
