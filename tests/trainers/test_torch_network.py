@@ -119,7 +119,8 @@ def test_a_network_that_does_not_fit_on_a_gpu_is_said_at_its_construction(monkey
         raise torch.OutOfMemoryError(OOM)
 
     monkeypatch.setattr(torch.nn.Module, "to", full)
-    with pytest.raises(StageError, match=r"^CUDA out of memory \(requested 2.0 GiB, GPU 0\)\. Lower trainer.params.hidden"):
+    text = r"^CUDA out of memory \(requested 2.0 GiB, GPU 0\)\. Lower trainer.params.hidden"
+    with pytest.raises(StageError, match=text):
         memory_pressure.wrap_memory_error(lambda: begun("binary"))
 
 
