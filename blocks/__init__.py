@@ -1,1 +1,1 @@
-"""Prefect Blocks: the one catalogue of their names, and how they come to be."""
+"""The catalogue of Prefect blocks."""

@@ -1,1 +1,1 @@
-"""How the workflow is brought to a machine: the local server, the bootstrap of Prefect, containers and services."""
+"""Deployment: audit of packages, container, Kubernetes and systemd files."""

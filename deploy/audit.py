@@ -1,6 +1,6 @@
-"""`python -m deploy.audit`: is one of the locked packages known to be vulnerable? pip-audit asks the OSV database.
+"""`python -m deploy.audit`: check the locked packages for known vulnerabilities by pip-audit and the OSV database.
 
-Where nobody answers, nothing was audited: that is said, and is a failure only with `--strict`.
+If the database does not answer, a warning is printed; with `--strict` that is a failure.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from cyclopts import App
+from cyclopts import App, Parameter
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.runtime import standard_output
 
 ROOT = Path(__file__).resolve().parent.parent
-# The protocol: https://google.github.io/osv.dev/post-v1-query/
+# Protocol: https://google.github.io/osv.dev/post-v1-query/
 OSV = "https://api.osv.dev/v1/query"
-# Why pip-audit could not ask; its own exit code does not tell this from a finding.
+# Errors of pip-audit without a connection; its exit code is the same as for a finding.
 _UNREACHED = ("ConnectionError", "ConnectTimeout", "ReadTimeout")
 _TIMEOUT = 300
-app = App(name="python -m deploy.audit", help=__doc__, version_flags=[])
+app = App(name="python -m deploy.audit", help=__doc__, version_flags=[], default_parameter=Parameter(negative=()))
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class AuditError(AiWorkflowError):
-    """The audit cannot be made: a file is wrong, or pip-audit fails by itself."""
+    """A file is invalid, or pip-audit failed."""
 
 
 class Exemption(BaseModel):
-    """A vulnerability that is known and borne, until a day, for a reason."""
+    """A known vulnerability that is accepted until a day, with a reason."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,15 +70,15 @@ def exemptions(file: Path) -> list[Exemption]:
         return TypeAdapter(list[Exemption]).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")) or [])
     except (OSError, ValueError, yaml.YAMLError) as error:
         problems = error.errors() if isinstance(error, ValidationError) else []
-        said = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems] or [str(error)]
-        raise AuditError(f"{file}: {'; '.join(said)}. Each is {{id, package, until, reason}}") from error
+        messages = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems] or [str(error)]
+        raise AuditError(f"{file}: {'; '.join(messages)}. Each item is {{id, package, until, reason}}") from error
 
 
 def find(lock: Path, url: str) -> list[Finding] | None:
-    """Return what is known against the locked packages; None if nobody could be asked.
+    """Return the known vulnerabilities of the locked packages, None if the database does not answer.
 
     Raises:
-        AuditError: pip-audit fails by itself, with its last line.
+        AuditError: pip-audit failed; with its last line.
     """
     options = [
         "--disable-pip",
@@ -96,34 +96,37 @@ def find(lock: Path, url: str) -> list[Finding] | None:
         packages = json.loads(done.stdout)["dependencies"]
         return [
             Finding(
-                package=each["name"],
-                version=each["version"],
-                id=hole["id"],
-                aliases=tuple(hole["aliases"]),
-                fixed=", ".join(hole["fix_versions"]),
+                package=package["name"],
+                version=package["version"],
+                id=vulnerability["id"],
+                aliases=tuple(vulnerability["aliases"]),
+                fixed=", ".join(vulnerability["fix_versions"]),
             )
-            for each in packages
-            for hole in each.get("vulns", [])
+            for package in packages
+            for vulnerability in package.get("vulns", [])
         ]
     if any(reason in done.stderr for reason in _UNREACHED):
         return None
     raise AuditError(f"pip-audit failed: {done.stderr.strip().splitlines()[-1:]}")
 
 
-def judge(found: Iterable[Finding], exempt: Iterable[Exemption], today: datetime.date) -> tuple[list[str], list[str]]:
-    """Return what is wrong, and what is borne for now, a line each."""
-    known = {(one.package, one.id): one for one in exempt}
-    wrong, borne = [], []
-    for finding in found:
-        names = (finding.id, *finding.aliases)
-        one = next((known[finding.package, name] for name in names if (finding.package, name) in known), None)
-        if one is None:
-            wrong.append(str(finding))
-        elif one.until < today:
-            wrong.append(f"{finding}; it was borne until {one.until} ({one.reason})")
+def classify(
+    findings: Iterable[Finding], exempt: Iterable[Exemption], today: datetime.date
+) -> tuple[list[str], list[str]]:
+    """Return the errors and the accepted vulnerabilities, a line each."""
+    exemptions_by_name = {(each.package, each.id): each for each in exempt}
+    errors = []
+    accepted = []
+    for finding in findings:
+        names = [(finding.package, name) for name in (finding.id, *finding.aliases)]
+        exemption = next((exemptions_by_name[name] for name in names if name in exemptions_by_name), None)
+        if exemption is None:
+            errors.append(str(finding))
+        elif exemption.until < today:
+            errors.append(f"{finding}; it was accepted until {exemption.until} ({exemption.reason})")
         else:
-            borne.append(f"{finding}; borne until {one.until}: {one.reason}")
-    return wrong, borne
+            accepted.append(f"{finding}; accepted until {exemption.until}: {exemption.reason}")
+    return errors, accepted
 
 
 @app.default
@@ -134,28 +137,28 @@ def main(
     osv: str = OSV,
     strict: bool = False,
 ) -> int:
-    """Hold the locked packages against the vulnerabilities that are known today.
+    """Check the locked packages for known vulnerabilities.
 
     Args:
-        lock: the locked packages, with hashes.
-        exempt: those that are borne for now.
-        osv: where the OSV database is asked.
-        strict: fail where nobody answers, too.
+        lock: Requirements file with versions and hashes.
+        exempt: File of accepted vulnerabilities.
+        osv: URL of the OSV database.
+        strict: Fail if the database does not answer.
     """
     try:
-        borne_for_now = exemptions(exempt)
-        found = find(lock, osv)
+        accepted_until = exemptions(exempt)
+        findings = find(lock, osv)
     except AuditError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if found is None:
-        print(f"NOT AUDITED: {osv} does not answer, so nobody knows what is known against {lock.name}", file=sys.stderr)
+    if findings is None:
+        print(f"NOT AUDITED: {osv} does not answer, so {lock.name} was not checked", file=sys.stderr)
         return int(strict)
-    wrong, borne = judge(found, borne_for_now, datetime.datetime.now(datetime.UTC).date())
-    print("\n".join([*borne, f"{lock.name}: {len(wrong)} vulnerabilities"]))
-    for line in wrong:
-        print(f"error: {line}. make lock UPGRADE=1, or bear it for now in {exempt.name}", file=sys.stderr)
-    return int(bool(wrong))
+    errors, accepted = classify(findings, accepted_until, datetime.datetime.now(datetime.UTC).date())
+    print("\n".join([*accepted, f"{lock.name}: {len(errors)} vulnerabilities"]))
+    for problem in errors:
+        print(f"error: {problem}. make lock UPGRADE=1, or accept it for some time in {exempt.name}", file=sys.stderr)
+    return int(bool(errors))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ GUARDS = (
     ),
     Guard(
         "Sec-Fetch-Site of a request", ORIGINS,
-        'if seen.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not navigates:', "if False:",
+        'if values.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not navigates:', "if False:",
         ("tests/test_origins.py",),
     ),
     Guard(
@@ -64,7 +64,7 @@ GUARDS = (
     Guard(
         "relay behind Host and Origin", "src/ai_workflow/alerting/app.py",
         "return OriginGuard(app, self._origins, lambda headers: "
-        "self._token is not None and self._bears_token(headers))",
+        "self._token is not None and self._has_token(headers))",
         "return app", ("tests/test_origins.py", "-k", "alert"),
     ),
     Guard(
@@ -74,12 +74,12 @@ GUARDS = (
     ),
     Guard(
         "relay takes JSON only", "src/ai_workflow/alerting/app.py",
-        'if kind != "application/json" and (kind or self._token is None):', "if False:",
+        'if content_type != "application/json" and (content_type or self._token is None):', "if False:",
         ("tests/test_origins.py", "-k", "json"),
     ),
     Guard(
         "token of the relay", "src/ai_workflow/alerting/app.py",
-        'if self._token is not None and not self._bears_token(request.scope["headers"]):', "if False:",
+        'if self._token is not None and not self._has_token(request.scope["headers"]):', "if False:",
         ("tests/monitoring/relay/test_relay.py", "-k", "token"),
     ),
     Guard(
@@ -164,7 +164,7 @@ GUARDS = (
     ),
     Guard(
         "key of Prefect before make run", "src/ai_workflow/local/server.py",
-        "encryption.check(server_environment.database_of(home), encryption.key_of(os.environ))", "pass",
+        "encryption.check(server_environment.database_url(home), encryption.configured_key(os.environ))", "pass",
         ("tests/deploy/test_encryption.py", "-k", "make_run"),
     ),
     Guard(
@@ -183,13 +183,13 @@ GUARDS = (
         ("tests/flows/test_caching.py", "-k", "cached"),
     ),
     Guard(
-        "files of make up", "src/ai_workflow/local/stack/watching.py", "os.O_EXCL, 0o600)", "os.O_EXCL, 0o644)",
-        ("tests/deploy/test_login.py",),
+        "files of make up", "src/ai_workflow/local/stack/monitoring_config.py", "os.O_EXCL, 0o600)",
+        "os.O_EXCL, 0o644)", ("tests/deploy/test_login.py",),
     ),
     Guard(
         "policies of the network", "deploy/kubernetes/base/network.yaml",
-        "  name: nobody\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n",
-        "  name: nobody\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n  ingress: [{}]\n",
+        "  name: default-deny\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n",
+        "  name: default-deny\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n  ingress: [{}]\n",
         ("tests/deploy/test_kubernetes.py", "-k", "only_who_must"),
     ),
 )  # fmt: skip

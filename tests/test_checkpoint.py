@@ -28,7 +28,7 @@ SAVE = """
     from ai_workflow.training.checkpoints import Checkpoints
     from ai_workflow.storage.store import Store
     checkpoints = Checkpoints(Store(sys.argv[1]), "credit", "0123456789abcdef", 2)
-    with checkpoints.held():
+    with checkpoints.locked():
         step = found.step if (found := checkpoints.newest()) else 0
         assert found is None or found.state == b"%d" % step * 20_000, step
         print(step, flush=True)
@@ -41,7 +41,7 @@ HOLD = """
     import sys, time
     from ai_workflow.training.checkpoints import Checkpoints
     from ai_workflow.storage.store import Store
-    with Checkpoints(Store(sys.argv[1]), "credit", "0123456789abcdef", 2).held():
+    with Checkpoints(Store(sys.argv[1]), "credit", "0123456789abcdef", 2).locked():
         print("held", flush=True)
         time.sleep(60)
 """
@@ -239,7 +239,7 @@ def test_killed_twenty_times_while_it_saves_every_finished_checkpoint_is_good(tm
         reached = int(said[-1]) if said else found
     assert reached > 20
     # Half-written files are gone once the next one holds the lock.
-    with _checkpoints(Store(tmp_path)).held():
+    with _checkpoints(Store(tmp_path)).locked():
         assert not list((tmp_path / FOLDER).glob(".*.part"))
 
 
@@ -252,23 +252,23 @@ def test_two_processes_never_train_the_same(tmp_path: Path, root: str) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         wanted = f"process {holder.pid} trains the same model on the same data now. Wait for it, or end it"
-        with pytest.raises(StageError, match=wanted), _checkpoints(store).held():
+        with pytest.raises(StageError, match=wanted), _checkpoints(store).locked():
             pass
-        with _checkpoints(store, fingerprint="f" * 16).held():
+        with _checkpoints(store, fingerprint="f" * 16).locked():
             pass
     finally:
         holder.kill()
         holder.communicate()
-    with _checkpoints(store).held():
+    with _checkpoints(store).locked():
         pass
 
 
 @pytest.mark.parametrize("left", [b"", b"12345", b"\xff\xfe garbage \x00" * 100])
 def test_a_lock_file_that_nobody_holds_blocks_nobody(store: Store, left: bytes) -> None:
     store.write(f"{FOLDER}/.lock", left)
-    with _checkpoints(store).held():
+    with _checkpoints(store).locked():
         pass
-    with _checkpoints(store).held():
+    with _checkpoints(store).locked():
         pass
 
 
@@ -276,7 +276,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where a folder must be")
     with (
         pytest.raises(StoreError, match=r"\.lock cannot be written: Not a directory"),
-        _checkpoints(Store(tmp_path)).held(),
+        _checkpoints(Store(tmp_path)).locked(),
     ):
         pass
 

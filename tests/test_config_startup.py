@@ -112,7 +112,7 @@ def test_certificates_that_do_not_exist_are_refused(name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize(("first", "second"), [("token", "admin_token"), ("token", "label_token")])
 def test_two_tokens_with_one_value_are_refused(first: str, second: str, project: Project) -> None:
-    said = "have the same value: each would open what the other one guards"
+    said = "have the same value, so each would grant the access of the other"
     for value in ("literal-77", "${secret:one}"):
         with pytest.raises(ConfigError, match=said):
             checked(project, f"service: {{{first}: '{value}', {second}: '{value}'}}")

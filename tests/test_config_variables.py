@@ -9,7 +9,7 @@ import pytest
 
 from ai_workflow.config import variables
 from ai_workflow.config.loader import ConfigError, Loaded
-from ai_workflow.config.variables import FOREIGN, PARTS, VARIABLES, Part, UnusedVariable, Variable
+from ai_workflow.config.variables import FOREIGN, PARTS, VARIABLES, Part, UnusedVariableError, Variable
 from tests.config_project import Project
 
 PROJECT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def refused(loaded: Loaded, env: dict[str, str], part: Part) -> str:
-    with pytest.raises(UnusedVariable) as caught:
+    with pytest.raises(UnusedVariableError) as caught:
         variables.check(loaded, env, part)
     return str(caught.value)
 
@@ -140,7 +140,7 @@ def test_in_the_shipped_files_each_variable_is_used_or_refused(environment: str)
         env = {row.name: value_of(row)} | ({"AIW_ENVIRONMENT": environment})
         try:
             variables.check(load(root=PROJECT, env=env), env, row.parts[0])
-        except UnusedVariable:
+        except UnusedVariableError:
             continue
         held.add(row.name)
     only_production = {

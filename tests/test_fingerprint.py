@@ -35,6 +35,9 @@ LEFT_OUT = {
     "config/settings",
     "datasets/fingerprint.py",
     "errors.py",
+    "evaluation/report.py",
+    "features/spec.py",
+    "registry/manifest.py",
     "runtime/cancellation.py",
     "runtime/progress.py",
     "secret_values.py",
@@ -217,6 +220,13 @@ def _is_left_out(name: str) -> bool:
     return name in LEFT_OUT or any(name.startswith(f"{folder}/") for folder in LEFT_OUT)
 
 
+class _WithoutTypeImports(ast.NodeTransformer):
+    """Removes `if TYPE_CHECKING:` blocks, whose imports Python does not make."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+
 def _imports_of(package: Path, first: str) -> set[str]:
     """Return the modules that Python itself would import for one, found by its parser; those left out stop there."""
     seen: set[str] = set()
@@ -226,7 +236,8 @@ def _imports_of(package: Path, first: str) -> set[str]:
         if name in seen or _is_left_out(name):
             continue
         seen.add(name)
-        for node in ast.walk(ast.parse((package / name).read_text())):
+        tree = _WithoutTypeImports().visit(ast.parse((package / name).read_text()))
+        for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ai_workflow"):
                 queue += _files(package, str(node.module), [alias.name for alias in node.names])
     return seen

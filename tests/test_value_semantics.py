@@ -242,8 +242,8 @@ def test_a_number_that_is_a_token_and_a_known_category_is_refused_by_both(tmp_pa
 
 def test_what_a_batch_refuses_and_http_does_not_is_documented(tmp_path: Path) -> None:
     how = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
-    assert "A CSV file with a NUL is refused as a whole" in how
-    assert "The scoring flow also checks columns of the version's schema that no feature uses" in how
+    assert "A CSV file with a NUL is rejected as a whole" in how
+    assert "The scoring flow also checks columns of the schema that no feature uses" in how
     rows = [{"x": str(number % 3), "note": "n", "good": str(number // 2 % 2)} for number in range(40)]
     write(tmp_path / "train.csv", rows)
     schema = {"x": {"type": "category"}, "note": {"type": "text"}}

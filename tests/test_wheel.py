@@ -102,6 +102,13 @@ def test_rules_are_built_from_the_definitions_in_the_wheel(installed: Installed)
     assert {path.name: path.read_text() for path in (installed.folder / "generated/prometheus/rules").iterdir()} == own
 
 
+def test_message_catalogues_are_in_the_wheel(installed: Installed) -> None:
+    code = (
+        "from ai_workflow.alerting.messages import catalogue as c; print(c.load('en').resolved, c.load('zh').resolved)"
+    )
+    assert _run([str(installed.bin / "python"), "-c", code], installed.folder) == "RESOLVED 已恢复\n"
+
+
 def _run(command: list[str], folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,1 +1,1 @@
-"""The whole stack on one machine, natively: `make up`, `make down`."""
+"""The stack on one machine: `make up`, `make down`."""

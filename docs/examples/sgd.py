@@ -11,7 +11,7 @@ from sklearn.linear_model import SGDClassifier
 from ai_workflow.config import settings
 from ai_workflow.errors import StageError
 from ai_workflow.training.batches import Batches, Position
-from ai_workflow.training.feature_inputs import Inputs, fitted
+from ai_workflow.training.feature_inputs import FeatureEncoder, fit_encoder
 from ai_workflow.training.protocol import Predict, TrainingData
 
 
@@ -30,8 +30,8 @@ class Trainer:
         if data.spec["task"] != "classification":
             raise StageError("trainer.kind sgd is for classification", "Choose another trainer.kind")
         self._data, self._seed, self.batch_size = data, options.seed, batch_size
-        self._classes = np.arange(len(data.spec["classes"]))
-        self._inputs, _, _ = fitted(data)
+        self._classes = np.arange(len(data.spec["classes"] or ()))
+        self._inputs, _, _ = fit_encoder(data)
         self._batches = Batches(data.training, options.seed)
         self._step, self._loss = 0, 0.0
         try:
@@ -41,7 +41,7 @@ class Trainer:
 
     def step(self) -> bool:
         """Learn one mini-batch."""
-        x, y, after = self._batches.following(self.batch_size)
+        x, y, after = self._batches.next_batch(self.batch_size)
         # All randomness comes from the seed and the step, so no generator state has to be saved.
         self._model.random_state = int(np.random.default_rng([self._seed, self._step]).integers(2**31))
         self._model.partial_fit(self._encoded(x), y, classes=self._classes)
@@ -95,7 +95,7 @@ class Trainer:
 def load(model: bytes) -> Predict:
     """Return the prediction function of a model file."""
     saved: dict[str, Any] = json.loads(model)
-    inputs = Inputs(saved["numeric"], np.array(saved["mean"]), np.array(saved["scale"]), saved["categories"])
+    inputs = FeatureEncoder(saved["numeric"], np.array(saved["mean"]), np.array(saved["scale"]), saved["categories"])
     coef, intercept = np.array(saved["coef"]), np.array(saved["intercept"])
     return lambda x: _probabilities(inputs.encode(x), coef, intercept)
 

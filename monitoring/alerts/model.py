@@ -24,7 +24,11 @@ from ai_workflow.slo.alert import (  # fmt: skip
 )
 from ai_workflow.slo.label_lookup import LatestSeries
 
-_TRACE = "inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version}"
+_VERSION_TRACE = {
+    "trace_id": LatestSeries(
+        "inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version}", "<window>", "<scrape>"
+    )
+}
 _FELL_BACK_TRACE = (
     'inference_example_info{job=$job,pipeline=$pipeline,model_version=$model_version,kind=~"fallback|default"}'
 )
@@ -141,7 +145,7 @@ MODEL = (
         unit="state",
         objective="0",
         dashboard="overview",
-        lookups={"trace_id": LatestSeries(_TRACE, "<window>", "<scrape>")},
+        lookups=_VERSION_TRACE,
         rule_test=_breaker,
     ),
     Alert(
@@ -154,7 +158,7 @@ MODEL = (
         unit="restarts",
         objective="<least>",
         dashboard="overview",
-        lookups={"trace_id": LatestSeries(_TRACE, "<window>", "<scrape>")},
+        lookups=_VERSION_TRACE,
         rule_test=_restarting,
     ),
     Alert(
@@ -174,7 +178,7 @@ sum by (job, pipeline, model_version) (increase(inference_total{status=~"error|t
         unit="ratio",
         objective="<ratio>",
         dashboard="overview",
-        lookups={"trace_id": LatestSeries(_TRACE, "<window>", "<scrape>")},
+        lookups=_VERSION_TRACE,
         rule_test=_failing,
     ),
     Alert(

@@ -20,10 +20,10 @@ from ai_workflow.slo.alert import (  # fmt: skip
 )
 
 # Series with the trace and the stage of the run that an alert is about.
-_BEGUN = 'pipeline_run_info{run="last_started",pipeline=$pipeline,flow=$flow}'
-_ENDED = 'pipeline_run_info{run="last_ended",pipeline=$pipeline,flow=$flow}'
-_TRAINED = _ENDED.replace("$flow", '"training"')
-_TRAINING = _BEGUN.replace("$flow", '"training"')
+_STARTED_RUN = 'pipeline_run_info{run="last_started",pipeline=$pipeline,flow=$flow}'
+_ENDED_RUN = 'pipeline_run_info{run="last_ended",pipeline=$pipeline,flow=$flow}'
+_ENDED_TRAINING = _ENDED_RUN.replace("$flow", '"training"')
+_STARTED_TRAINING = _STARTED_RUN.replace("$flow", '"training"')
 _INTERVAL = 3600  # expected interval in rule tests, in seconds
 
 
@@ -78,7 +78,7 @@ def _never(params: AlertParameters) -> RuleTest:
 def _failed(params: AlertParameters, prefix: str, flow: str = "") -> RuleTest:
     """Return a test in which the alert fires for a limited time after a failed run."""
     step = max(1, params.seconds("within") // 100)
-    onset, gone = 10 * step, 10 * step + params.seconds("within")
+    onset, expires = 10 * step, 10 * step + params.seconds("within")
 
     def series(case: str, failed: float, flow: str = flow) -> Series:
         where = f'{{job="exporter",pipeline="{case}"' + (f',flow="{flow}"}}' if flow else "}")
@@ -91,12 +91,12 @@ def _failed(params: AlertParameters, prefix: str, flow: str = "") -> RuleTest:
     if flow:
         cases["other"] = series("other", 1, "training")
     at = onset + math.ceil(params.for_seconds / step) * step
-    over = gone + math.ceil(params.keep_firing_seconds / step) * step + 2 * step
+    resolved = expires + math.ceil(params.keep_firing_seconds / step) * step + 2 * step
     return RuleTest(
         step,
         cases,
         case_labels("pipeline", **({"flow": flow} if flow else {})),
-        ((at - step, {}), (at, {"fires": 1}), (gone - step, {"fires": 1}), (over, {})),
+        ((at - step, {}), (at, {"fires": 1}), (expires - step, {"fires": 1}), (resolved, {})),
     )
 
 
@@ -120,7 +120,7 @@ def _checkpoint(params: AlertParameters) -> RuleTest:
             "none_saved": series("none_saved", None, stopped_clock(onset)),
             "saves": series("saves", stopped_clock(FOREVER), constant(0)),
             "idle": series("idle", stopped_clock(onset), constant(0), active=0),
-            "begun": series("begun", stopped_clock(onset), stopped_clock(FOREVER)),
+            "new": series("new", stopped_clock(onset), stopped_clock(FOREVER)),
         },
         case_labels("pipeline"),
         ((fires_at - every, {}), (fires_at + every, {"fires": late, "none_saved": late})),
@@ -143,7 +143,7 @@ max by (pipeline, flow) (pipeline_expected_interval_seconds)
         unit="intervals",
         objective="<times>",
         dashboard="pipelines",
-        lookups={"trace_id": _BEGUN, "stage": _BEGUN},
+        lookups={"trace_id": _STARTED_RUN, "stage": _STARTED_RUN},
         rule_test=_stalled,
     ),
     Alert(
@@ -176,7 +176,7 @@ max by (pipeline, flow) (pipeline_last_success_timestamp_seconds)""",
         unit="seconds",
         objective="0",
         dashboard="pipelines",
-        lookups={"trace_id": _BEGUN, "stage": _BEGUN},
+        lookups={"trace_id": _STARTED_RUN, "stage": _STARTED_RUN},
         rule_test=_never,
     ),
     Alert(
@@ -191,7 +191,7 @@ time() - max by (pipeline, flow) (pipeline_last_end_timestamp_seconds) < <within
         unit="failed",
         objective="0",
         dashboard="pipelines",
-        lookups={"trace_id": _ENDED, "stage": _ENDED},
+        lookups={"trace_id": _ENDED_RUN, "stage": _ENDED_RUN},
         rule_test=lambda params: _failed(params, "pipeline", "scoring"),
     ),
     Alert(
@@ -207,7 +207,7 @@ time() - max by (pipeline) (training_last_end_timestamp_seconds) < <within.secon
         unit="failed",
         objective="0",
         dashboard="pipelines",
-        lookups={"trace_id": _TRAINED, "stage": _TRAINED},
+        lookups={"trace_id": _ENDED_TRAINING, "stage": _ENDED_TRAINING},
         rule_test=lambda params: _failed(params, "training"),
     ),
     Alert(
@@ -228,7 +228,7 @@ max by (pipeline) (training_run_active) == 1""",
         unit="seconds",
         objective="<age.seconds>",
         dashboard="pipelines",
-        lookups={"trace_id": _TRAINING, "stage": _TRAINING},
+        lookups={"trace_id": _STARTED_TRAINING, "stage": _STARTED_TRAINING},
         rule_test=_checkpoint,
     ),
 )

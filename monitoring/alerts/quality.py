@@ -87,18 +87,24 @@ def _drift(metric: str, more: str = "") -> Callable[[AlertParameters], RuleTest]
 
 
 _EVALUATED = {"trace_id": "model_evaluation_info{pipeline=$pipeline,model_version=$model_version}"}
-_SERVING = 'and on (pipeline, model_version)\nmodel_registry_info{alias=~"latest|stable"}'
+
+
+def _accuracy_below(limit: str) -> str:
+    """Return the condition that the accuracy of a served version is significantly below a limit."""
+    return f"""\
+max by (pipeline, model_version) (model_accuracy_upper) < {limit}
+and on (pipeline, model_version)
+model_labeled_predictions_window >= <least>
+and on (pipeline, model_version)
+model_registry_info{{alias=~"latest|stable"}}"""
+
 
 QUALITY = (
     Alert(
         name="ModelAccuracyBelowObjective",
         group="quality",
         kind="accuracy",
-        expr=f"""\
-max by (pipeline, model_version) (model_accuracy_upper) < <objective>
-and on (pipeline, model_version)
-model_labeled_predictions_window >= <least>
-{_SERVING}""",
+        expr=_accuracy_below("<objective>"),
         summary="The accuracy of {{ $labels.model_version }} of {{ $labels.pipeline }} is at most "
         "{{ $value | humanizePercentage }}",
         description="The upper 95 % bound of the accuracy, from at least <least> labels, is below the objective.",
@@ -112,11 +118,7 @@ model_labeled_predictions_window >= <least>
         name="ModelAccuracyBelowFloor",
         group="quality",
         kind="accuracy",
-        expr=f"""\
-max by (pipeline, model_version) (model_accuracy_upper) < <floor>
-and on (pipeline, model_version)
-model_labeled_predictions_window >= <least>
-{_SERVING}""",
+        expr=_accuracy_below("<floor>"),
         summary="The accuracy of {{ $labels.model_version }} of {{ $labels.pipeline }} is at most "
         "{{ $value | humanizePercentage }}, too low to be used",
         description="The upper 95 % bound of the accuracy, from at least <least> labels, is below the floor.",

@@ -83,7 +83,7 @@ def _unseen(params: AlertParameters) -> RuleTest:
 
 
 def _throughput(params: AlertParameters) -> RuleTest:
-    """Return a test with a baseline that is high only at the compared time, so that another window would fail."""
+    """Return a test whose baseline is high only at the compared time, to detect a wrong window."""
     window, against = params.seconds("window"), params.seconds("against")
     step = max(1, min(window, params.for_seconds) // 10)
     every, before, high = 2 * step, 0.8 * window, 4 * window + params.for_seconds
@@ -92,8 +92,8 @@ def _throughput(params: AlertParameters) -> RuleTest:
     onset, fires_at = begins - delay - step / 2, begins + next_evaluation(params.for_seconds, every)
 
     def series(case: str, share: float, least: float) -> Series:
-        pieces = ((before, least / 2), (high - before, least), (onset - high, least * 0.8), (FOREVER, least * share))
-        return {f'inference_requests_total{{job="inference",pipeline="{case}",status="success"}}': Counter(pieces)}
+        segments = ((before, least / 2), (high - before, least), (onset - high, least * 0.8), (FOREVER, least * share))
+        return {f'inference_requests_total{{job="inference",pipeline="{case}",status="success"}}': Counter(segments)}
 
     limits = boundary_cases({"share": params["share"], "least": params["least"]}, below=("share",))
     return RuleTest(

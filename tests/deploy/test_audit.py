@@ -90,7 +90,7 @@ def test_one_that_is_borne_by_any_of_its_names_passes(tmp_path: Path, osv: str) 
     done = run(tmp_path, osv, exempt=exempt)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert "borne until 2999-01-01: safe_load only" in done.stdout
+    assert "accepted until 2999-01-01: safe_load only" in done.stdout
 
 
 def test_a_service_that_knows_no_such_question_is_no_audit(tmp_path: Path, osv: str) -> None:
@@ -114,11 +114,11 @@ def test_one_that_is_borne_is_said_until_its_day_has_passed() -> None:
     day = datetime.date(2026, 11, 26)
     exempt = [audit.Exemption(id="GHSA-0815", package="pyyaml", until=day, reason="safe_load only")]
 
-    assert audit.judge(found, exempt, day) == (
-        [], ["pyyaml 6.0.2: GHSA-0815, fixed in 6.0.3; borne until 2026-11-26: safe_load only"],
+    assert audit.classify(found, exempt, day) == (
+        [], ["pyyaml 6.0.2: GHSA-0815, fixed in 6.0.3; accepted until 2026-11-26: safe_load only"],
     )  # fmt: skip
-    wrong, borne = audit.judge(found, exempt, day + datetime.timedelta(1))
-    assert (borne, "it was borne until 2026-11-26 (safe_load only)" in wrong[0]) == ([], True)
+    wrong, borne = audit.classify(found, exempt, day + datetime.timedelta(1))
+    assert (borne, "it was accepted until 2026-11-26 (safe_load only)" in wrong[0]) == ([], True)
 
 
 @pytest.mark.parametrize(

@@ -252,10 +252,10 @@ def test_images_are_named_in_one_place_and_pinned() -> None:
 def test_only_who_must_reaches_a_part() -> None:
     policies = kustomization.of_kind("NetworkPolicy")
 
-    assert policies["nobody"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    assert policies["default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
     components = {
         each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: each["spec"]["ingress"][0]
-        for name, each in policies.items() if name != "nobody"
+        for name, each in policies.items() if name != "default-deny"
     }  # fmt: skip
     assert set(components) == {"server", "inference", "exporter", "relay"}
     for name, service in kustomization.of_kind("Service").items():

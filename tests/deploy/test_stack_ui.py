@@ -60,8 +60,8 @@ def test_the_deployments_are_there_with_their_schedules(page: Page, stack: Runni
 def test_a_chat_is_named_by_a_form_that_explains_itself(page: Page, stack: RunningStack) -> None:
     page.goto(f"{stack.url('server')}/v2/blocks/catalog/chat-channel/create")
 
-    page.get_by_text("The bot's address, as the vendor shows it.").wait_for()
-    page.get_by_text("A chat that the alert relay writes to").wait_for()
+    page.get_by_text("The URL of the bot, as shown by the vendor.").wait_for()
+    page.get_by_text("A chat channel of the alert relay").wait_for()
     form = page.locator("form")
     form.get_by_role("textbox").first.fill("on-call")
     form.get_by_role("button", name="Select Kind").click()

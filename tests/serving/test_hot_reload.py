@@ -12,7 +12,7 @@ import pytest
 
 from ai_workflow.config.settings import Retention
 from ai_workflow.registry import pruning
-from ai_workflow.registry.change_log import Change
+from ai_workflow.registry.changes import Change
 from ai_workflow.registry.registry import Registry
 from ai_workflow.training.families import mlp_model
 from tests.serving import shop
@@ -221,7 +221,7 @@ def _network(features: int) -> bytes:
         "scale": np.ones(features),
     }
     about = {"task": "classification", "layers": 2, "numeric": list(range(features)), "categories": []}
-    return mlp_model.packed(tensors, about)
+    return mlp_model.serialize(tensors, about)
 
 
 def cost(running: Running) -> dict[str, float]:

@@ -65,18 +65,18 @@ def test_a_perceptron_of_the_service_answers_in_blocks_too(
     answer, outputs = python_runtime.load("torch_mlp", handle, 3)
     os.close(handle)
     x = test_mlp_model.rows(128)
-    whole, encode = answer(memoryview(bytearray(x.tobytes())), 128), feature_inputs.Inputs.encode
+    whole, encode = answer(memoryview(bytearray(x.tobytes())), 128), feature_inputs.FeatureEncoder.encode
 
-    def short(self: feature_inputs.Inputs, x: np.ndarray) -> np.ndarray:
+    def short(self: feature_inputs.FeatureEncoder, x: np.ndarray) -> np.ndarray:
         if len(x) > 70:
             raise MemoryError
         return encode(self, x)
 
-    monkeypatch.setattr(feature_inputs.Inputs, "encode", short)
+    monkeypatch.setattr(feature_inputs.FeatureEncoder, "encode", short)
     assert bytes(answer(memoryview(bytearray(x.tobytes())), 128)) == bytes(whole)
     assert len(whole) == 128 * outputs * 8
     assert caplog.messages == ["Data batch size reduced from 128 to 64 due to memory pressure"]
-    monkeypatch.setattr(feature_inputs.Inputs, "encode", _never)
+    monkeypatch.setattr(feature_inputs.FeatureEncoder, "encode", _never)
     with pytest.raises(memory_pressure.OutOfMemoryError, match="with 16 rows at once"):
         answer(memoryview(bytearray(x.tobytes())), 128)
 

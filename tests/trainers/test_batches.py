@@ -20,7 +20,7 @@ def numbered(*counts: int) -> list[Held]:
 def epochs(batches: Batches, size: int, count: int) -> list[list[list[float]]]:
     found: list[list[list[float]]] = [[] for _ in range(count)]
     while (epoch := batches.position.epoch) < count:
-        x, y, batches.position = batches.following(size)
+        x, y, batches.position = batches.next_batch(size)
         assert x[:, 0].tolist() == y.tolist()
         found[epoch].append(y.tolist())
     return found
@@ -48,11 +48,11 @@ def test_it_goes_on_from_every_position() -> None:
     for _ in range(20):
         fresh = Batches(parts, 7)
         fresh.position = Position(*list(batches.position))
-        _, y, batches.position = batches.following(3)
-        assert (fresh.following(3)[1].tolist(), fresh.following(3)[2]) == (y.tolist(), batches.position)
+        _, y, batches.position = batches.next_batch(3)
+        assert (fresh.next_batch(3)[1].tolist(), fresh.next_batch(3)[2]) == (y.tolist(), batches.position)
 
 
 def test_a_batch_that_was_not_committed_comes_again() -> None:
     batches = Batches(numbered(10, 10), 0)
-    assert batches.following(15)[1].tolist() == batches.following(15)[1].tolist()
-    assert batches.following(4)[1].tolist() == batches.following(15)[1].tolist()[:4]
+    assert batches.next_batch(15)[1].tolist() == batches.next_batch(15)[1].tolist()
+    assert batches.next_batch(4)[1].tolist() == batches.next_batch(15)[1].tolist()[:4]

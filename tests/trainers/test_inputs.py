@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ai_workflow.training.feature_inputs import fitted
+from ai_workflow.training.feature_inputs import fit_encoder
 from ai_workflow.training.protocol import TrainingData
 from tests.trainers.rows import Held, data, spec
 
@@ -24,7 +24,7 @@ def test_mean_and_deviation_are_those_of_all_rows_however_they_are_parted(parts:
     x[draw.random(200) < 0.2, 0] = math.nan
     x[3, 1] = math.inf
     y = draw.normal(1e5, 3, 200)
-    inputs, mean, scale = fitted(given(x, y, parts))
+    inputs, mean, scale = fit_encoder(given(x, y, parts))
     known = np.where(np.isfinite(x[:, :3]), x[:, :3].astype(float), math.nan)
     assert inputs.mean == pytest.approx(np.nanmean(known, axis=0), rel=1e-9)
     assert inputs.scale == pytest.approx(np.nanstd(known, axis=0), rel=1e-6)
@@ -33,7 +33,7 @@ def test_mean_and_deviation_are_those_of_all_rows_however_they_are_parted(parts:
 
 def test_numbers_are_standardised_and_missing_ones_are_the_mean() -> None:
     rows = data("binary").training
-    inputs, mean, scale = fitted(data("binary"))
+    inputs, mean, scale = fit_encoder(data("binary"))
     x = np.concatenate([part.read()[0] for part in rows])
     encoded = inputs.encode(x)
     assert encoded[:, :3].mean(axis=0) == pytest.approx(0, abs=1e-6)
@@ -43,7 +43,7 @@ def test_numbers_are_standardised_and_missing_ones_are_the_mean() -> None:
 
 
 def test_a_category_has_a_column_for_each_value_for_all_others_and_for_none() -> None:
-    inputs, _, _ = fitted(data("binary"))
+    inputs, _, _ = fit_encoder(data("binary"))
     x = np.zeros((6, 4), "float32")
     x[:, 3] = [0, 3, 4, 9, -1, math.nan]
     assert inputs.width == 3 + 6
@@ -54,6 +54,6 @@ def test_a_category_has_a_column_for_each_value_for_all_others_and_for_none() ->
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6, math.nan])
 def test_a_column_that_does_not_vary_becomes_nothing(value: float) -> None:
     x = np.full((30, 4), value, "float32")
-    inputs, mean, scale = fitted(given(x, np.full(30, 7.7), 4))
+    inputs, mean, scale = fit_encoder(given(x, np.full(30, 7.7), 4))
     assert inputs.encode(x)[:, :3] == pytest.approx(0, abs=1e-6)
     assert (mean, scale) == (pytest.approx(7.7), 1.0)

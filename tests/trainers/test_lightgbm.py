@@ -21,7 +21,7 @@ from ai_workflow.config.settings.lightgbm_names import NAMES
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.training import protocol
-from ai_workflow.training.families.native_output import silenced
+from ai_workflow.training.families.native_output import silence_native_stderr
 from ai_workflow.training.protocol import TrainingData
 from tests.trainers import rows
 from tests.trainers.rows import KINDS, Held, begun, data, options, spec, stepped, table
@@ -207,8 +207,8 @@ def test_what_lightgbm_prints_of_an_error_is_not_on_standard_error_as_well(
 
 def test_python_and_other_threads_write_to_standard_error_meanwhile(capfd: pytest.CaptureFixture[str]) -> None:
     library = ctypes.CDLL(None)
-    with silenced():
-        with silenced():
+    with silence_native_stderr():
+        with silence_native_stderr():
             library.perror(b"inside")
         library.perror(b"between")
         os.write(2, b"python\n")
@@ -234,7 +234,7 @@ def test_the_bounds_that_a_configuration_is_checked_by_are_those_of_the_library(
     for value in [*values, "fast"]:
         accepted = True
         try:
-            with silenced():
+            with silence_native_stderr():
                 lightgbm.Dataset(np.zeros((2, 1)), params={"verbosity": -1, name: value}).construct()
         except lightgbm.basic.LightGBMError:
             accepted = False
@@ -332,7 +332,7 @@ def test_features_that_cannot_be_split_are_refused_in_one_line(count: int) -> No
 
 def test_an_error_in_a_step_or_an_answer_names_the_place_and_no_line_of_c() -> None:
     made = fitted(few(30), 2)
-    with pytest.raises(StageError, match="LightGBM failed in an answer") as caught:
+    with pytest.raises(StageError, match="LightGBM failed in a prediction") as caught:
         protocol.load("lightgbm", made.finish(2))(np.zeros((3, 2), "float32"))
     assert not re.search(r"\.cpp|line \d", str(caught.value))
 

@@ -46,7 +46,7 @@ STARVED = """
     shapes = {"layer0.weight": (wide, 2), "layer0.bias": (wide,), "layer1.weight": (3, wide), "layer1.bias": (3,)}
     tensors = {name: draw.normal(size=shape).astype("float32") for name, shape in shapes.items()}
     about = {"task": "classification", "layers": 2, "numeric": [0, 1], "categories": []}
-    model = mlp_model.packed(tensors | {"mean": np.zeros(2), "scale": np.ones(2)}, about)
+    model = mlp_model.serialize(tensors | {"mean": np.zeros(2), "scale": np.ones(2)}, about)
     x = draw.normal(size=(300, 2)).astype("float32")
     def used(pid):
         return int(open(f"/proc/{pid}/statm").read().split()[0]) * resource.getpagesize()
@@ -77,7 +77,7 @@ def model(task: str = "classification") -> bytes:
         "task": task, "layers": 2, "numeric": [0, 2], "categories": [(1, 2)],
         "target_mean": 5.0, "target_scale": 2.0,
     }  # fmt: skip
-    return mlp_model.packed(tensors | {"mean": np.array([1.0, 2.0]), "scale": np.array([3.0, 4.0])}, about)
+    return mlp_model.serialize(tensors | {"mean": np.array([1.0, 2.0]), "scale": np.array([3.0, 4.0])}, about)
 
 
 def rows(count: int) -> np.ndarray:
@@ -89,13 +89,13 @@ def rows(count: int) -> np.ndarray:
 
 def test_the_usual_library_reads_the_file() -> None:
     read = safetensors.numpy.load(model())
-    ours, _ = mlp_model.unpacked(model())
+    ours, _ = mlp_model.deserialize(model())
     assert read.keys() == ours.keys()
     assert all((read[name] == ours[name]).all() and read[name].dtype == ours[name].dtype for name in ours)
 
 
 def test_the_answers_are_those_of_the_formula() -> None:
-    tensors, _ = mlp_model.unpacked(model())
+    tensors, _ = mlp_model.deserialize(model())
     x = np.array([[4, 1, math.nan], [1, 7, 6], [1, math.nan, 2]], "float32")
     inputs = np.array([[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1]])
     hidden = np.maximum(inputs @ tensors["layer0.weight"].T + tensors["layer0.bias"], 0)
@@ -122,16 +122,16 @@ def test_the_answer_to_a_row_does_not_depend_on_the_rows_beside_it(task: str) ->
 def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_last_bit(
     task: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    x, encode = rows(333), feature_inputs.Inputs.encode
+    x, encode = rows(333), feature_inputs.FeatureEncoder.encode
     whole = mlp_model.load(model(task))(x)
     for most in (100, 40, 16, 0):
 
-        def short(self: feature_inputs.Inputs, x: np.ndarray, most: int = most) -> np.ndarray:
+        def short(self: feature_inputs.FeatureEncoder, x: np.ndarray, most: int = most) -> np.ndarray:
             if len(x) > most:
                 raise MemoryError
             return encode(self, x)
 
-        monkeypatch.setattr(feature_inputs.Inputs, "encode", short)
+        monkeypatch.setattr(feature_inputs.FeatureEncoder, "encode", short)
         if most:
             assert mlp_model.load(model(task))(x).tobytes() == whole.tobytes()
     assert "Data batch size reduced from 128 to 64 due to memory pressure" in caplog.messages
@@ -139,7 +139,7 @@ def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_
         memory_pressure.OutOfMemoryError, match=r"with 16 rows at once\. Give .*: trainer\.params\.hidden"
     ):
         mlp_model.load(model(task))(x)
-    monkeypatch.setattr(mlp_model, "unpacked", lambda _: short(feature_inputs.Inputs([], x, x, []), x))
+    monkeypatch.setattr(mlp_model, "deserialize", lambda _: short(feature_inputs.FeatureEncoder([], x, x, []), x))
     with pytest.raises(
         memory_pressure.OutOfMemoryError, match=r"while the model was loaded\. Give .*: trainer\.params"
     ):

@@ -7,7 +7,7 @@ import pytest
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.training.families import torch_errors
-from ai_workflow.training.families.torch_errors import Position
+from ai_workflow.training.families.torch_errors import ErrorContext
 
 NEW = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 15.77 GiB of which 1.20 GiB is free."
@@ -20,17 +20,20 @@ BLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle
 @pytest.mark.parametrize(
     ("text", "at", "problem"),
     [
-        (NEW, Position(300, 8), "CUDA out of memory at step 300 (batch 8, asked 2.0 GiB, GPU 0)"),
-        (OLD, Position(7, 16), "CUDA out of memory at step 7 (batch 16, asked 20.0 MiB, GPU 3)"),
-        (OLD, Position(), "CUDA out of memory (asked 20.0 MiB, GPU 3)"),
-        (PLAIN, Position(0, 64), "CUDA out of memory at step 0 (batch 64)"),
-        (BLAS, Position(), "CUDA out of memory"),
-        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", Position(5), "CUDA out of memory at step 5"),
-        ("CUDA out of memory. Tried to allocate 5 bytes", Position(5), "CUDA out of memory at step 5 (asked 5 bytes)"),
+        (NEW, ErrorContext(300, 8), "CUDA out of memory at step 300 (batch 8, requested 2.0 GiB, GPU 0)"),
+        (OLD, ErrorContext(7, 16), "CUDA out of memory at step 7 (batch 16, requested 20.0 MiB, GPU 3)"),
+        (OLD, ErrorContext(), "CUDA out of memory (requested 20.0 MiB, GPU 3)"),
+        (PLAIN, ErrorContext(0, 64), "CUDA out of memory at step 0 (batch 64)"),
+        (BLAS, ErrorContext(), "CUDA out of memory"),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", ErrorContext(5), "CUDA out of memory at step 5"),
+        (
+            "CUDA out of memory. Tried to allocate 5 bytes", ErrorContext(5),
+            "CUDA out of memory at step 5 (requested 5 bytes)",
+        ),
     ],
 )  # fmt: skip
-def test_memory_of_a_gpu_that_runs_out_names_step_batch_size_and_gpu(text: str, at: Position, problem: str) -> None:
-    found = torch_errors.explained(RuntimeError(text), at)
+def test_memory_of_a_gpu_that_runs_out_names_step_batch_size_and_gpu(text: str, at: ErrorContext, problem: str) -> None:
+    found = torch_errors.translate(RuntimeError(text), at)
     assert isinstance(found, memory_pressure.OutOfMemoryError)
     assert found.problem == problem
     assert "nvidia-smi" in found.remedy
@@ -52,7 +55,7 @@ def test_memory_of_a_gpu_that_runs_out_names_step_batch_size_and_gpu(text: str, 
     ],
 )
 def test_a_gpu_that_fails_is_one_error_with_step_and_remedy(text: str, remedy: str) -> None:
-    found = torch_errors.explained(RuntimeError(text), Position(41, 64))
+    found = torch_errors.translate(RuntimeError(text), ErrorContext(41, 64))
     assert isinstance(found, StageError)
     assert str(found).startswith(f"the GPU failed at step 41: {text.splitlines()[0].rstrip('.')}. ")
     assert remedy in str(found)
@@ -63,6 +66,6 @@ def test_memory_of_the_host_and_other_errors_are_told_apart() -> None:
     cpu = (
         "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
     )
-    found = torch_errors.explained(RuntimeError(cpu), Position(3, 8))
+    found = torch_errors.translate(RuntimeError(cpu), ErrorContext(3, 8))
     assert type(found) is MemoryError
-    assert torch_errors.explained(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), Position()) is None
+    assert torch_errors.translate(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ErrorContext()) is None

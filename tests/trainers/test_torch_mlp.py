@@ -112,7 +112,7 @@ def test_the_rows_per_step_change_the_model_which_says_how_many_they_were(
     caplog.set_level("INFO", "ai_pipeline.trainer")
     other = end(begun("binary", batch=49), STEPS)
     assert other != uninterrupted["binary"][0]
-    assert [mlp_model.unpacked(model)[1]["batch_size"] for model in (uninterrupted["binary"][0], other)] == [50, 49]
+    assert [mlp_model.deserialize(model)[1]["batch_size"] for model in (uninterrupted["binary"][0], other)] == [50, 49]
     assert caplog.messages == ["a network of 9-16-8-2, 49 rows per step"]
 
 
@@ -127,7 +127,7 @@ def test_a_batch_made_smaller_on_the_way_is_all_that_the_state_leaves_to_the_loo
     made.batch_size = 25
     model = end(made, STEPS, first=7)
     assert model == end(whole, STEPS, first=7)
-    assert mlp_model.unpacked(model)[1]["batch_size"] == 25
+    assert mlp_model.deserialize(model)[1]["batch_size"] == 25
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -164,7 +164,7 @@ def test_early_stopping_keeps_the_weights_of_the_best_step() -> None:
     assert best < 15
     short = begun("binary", rows=rows, dropout=0.0, learning_rate=0.05)
     assert made.finish(best) == end(short, best) != last
-    with pytest.raises(LookupError, match=rf"step 14 are gone: the best step was {best}"):
+    with pytest.raises(LookupError, match=rf"step 14 are not kept: the best step was {best}"):
         made.finish(14)
 
 

@@ -1,4 +1,4 @@
-"""Plain values -> `Settings`; what pydantic objects to is said as sentences, each at its file, line and key."""
+"""Validation of plain values to `Settings`; errors of pydantic become messages with file, line and key."""
 
 from __future__ import annotations
 
@@ -43,11 +43,12 @@ _ABSENT = {"missing", "union_tag_not_found"}
 
 @dataclass(frozen=True)
 class Checker:
-    """Knows the tree that the values came from.
+    """Validator of the values of a tree.
 
     Args:
-        bad: paths whose value could not be had; that they are empty is no news.
-        partial: a layer could not be read, so a missing key may only be missing there.
+        root: the tree that the values came from.
+        bad: paths whose values could not be filled in, which is reported already.
+        partial: whether a layer could not be read, so that missing keys are not reported.
     """
 
     root: Node
@@ -55,32 +56,33 @@ class Checker:
     partial: bool = False
 
     def settings(self, values: object) -> tuple[Settings | None, list[Problem]]:
-        """Return the settings, or None and what is wrong with the values."""
-        wrong = self._of_params(values)
+        """Return the settings or None, and the problems."""
+        problems = self._params_problems(values)
         try:
-            return Settings.model_validate(values), wrong
+            return Settings.model_validate(values), problems
         except ValidationError as error:
-            return None, self._problems(error.errors(include_url=False, include_input=False)) + wrong
+            return None, self._problems(error.errors(include_url=False, include_input=False)) + problems
 
-    def _of_params(self, values: object) -> list[Problem]:
-        """Return what the model family does not take, whatever else is wrong."""
+    def _params_problems(self, values: object) -> list[Problem]:
+        """Return the problems of `trainer.params`, whether or not other keys are valid."""
         trainer = values.get("trainer") if isinstance(values, dict) else None
         params = trainer.get("params") if isinstance(trainer, dict) else None
         if not isinstance(trainer, dict) or not isinstance(params, dict):
             return []
         kind = str(trainer.get("kind") or Trainer().kind)
         named = {name: value for name, value in params.items() if isinstance(name, str)}
-        found = [(("trainer", "params", name), said) for name, said in trainer_params.problems(kind, named)]
-        return [self._problem(path, [said]) for path, said in found if not any(bad[:3] == path for bad in self.bad)]
+        messages = {("trainer", "params", name): text for name, text in trainer_params.problems(kind, named)}
+        reported = {path[:3] for path in self.bad}
+        return [self._problem(path, [text]) for path, text in messages.items() if path not in reported]
 
     def _problems(self, errors: list[ErrorDetails]) -> list[Problem]:
-        found: dict[KeyPath, list[str]] = {}
+        messages: dict[KeyPath, list[str]] = {}
         for error in errors:
             path = self._path(error)
-            if not self._is_old(error, path):
-                path, message = self._told(error, path)
-                found.setdefault(path, []).append(message)
-        return [self._problem(path, messages) for path, messages in found.items()]
+            if not self._is_reported(error, path):
+                path, message = self._message(error, path)
+                messages.setdefault(path, []).append(message)
+        return [self._problem(path, texts) for path, texts in messages.items()]
 
     def _problem(self, path: KeyPath, messages: list[str]) -> Problem:
         message = " or ".join([messages[0], *(m.removeprefix("must be ") for m in messages[1:])])
@@ -88,13 +90,13 @@ class Checker:
         while node is None:
             above = above[:-1]
             node = at(self.root, above)
-        key = ".".join(_shown(part) if message.startswith("unknown key") else str(part) for part in path)
+        key = ".".join(_masked(part) if message.startswith("unknown key") else str(part) for part in path)
         if node.value is None and path and message.startswith("must be"):
             message += ", but it is empty"
         return Problem(node.file, node.line, key, message)
 
     def _path(self, error: ErrorDetails) -> KeyPath:
-        """Return where the error is as keys of the YAML: pydantic's place less the names of union members."""
+        """Return the location of an error as YAML keys, without the names that pydantic adds for union members."""
         path: KeyPath = ()
         tagged = False
         loc = error["loc"]
@@ -107,51 +109,52 @@ class Checker:
                 path, tagged = (*path, part), False
         return (*path, "kind") if error["type"].startswith("union_tag") else path
 
-    def _is_old(self, error: ErrorDetails, path: KeyPath) -> bool:
+    def _is_reported(self, error: ErrorDetails, path: KeyPath) -> bool:
+        """Return whether an error follows from a problem that is reported already."""
         if error["type"] in _ABSENT and self.partial:
             return True
-        judged = error["type"] == "value_error"
-        return path in self.bad or (judged and any(bad[: len(path)] == path for bad in self.bad))
+        is_own_check = error["type"] == "value_error"
+        return path in self.bad or (is_own_check and any(bad[: len(path)] == path for bad in self.bad))
 
-    def _told(self, error: ErrorDetails, path: KeyPath) -> tuple[KeyPath, str]:
+    def _message(self, error: ErrorDetails, path: KeyPath) -> tuple[KeyPath, str]:
         kind, context = error["type"], error.get("ctx", {})
         if kind == "extra_forbidden":
             return path, self._unknown(path)
         if kind == "value_error":
-            return self._judged(str(context["error"]), path)
+            return self._value_error(str(context["error"]), path)
         if kind == "union_tag_invalid":
             return path, f"must be {context['expected_tags'].replace(', ', ' or ')}"
         if context.get("pattern") == NAME_PATTERN:
             return path, _NOT_A_NAME
-        said = _SENTENCES.get(kind) or _TYPES.get(kind.split("_")[0])
-        # Pydantic turns the bound 1 of a float into 1.0.
+        sentence = _SENTENCES.get(kind) or _TYPES.get(kind.split("_")[0])
+        # Pydantic shows the bound 1 of a float as 1.0.
         context = {
             key: int(bound) if isinstance(bound, float) and bound.is_integer() else bound
             for key, bound in context.items()
         }
-        message = said.format(**context) if said else error["msg"].replace("Input should be", "must be")
+        message = sentence.format(**context) if sentence else error["msg"].replace("Input should be", "must be")
         node = at(self.root, path)
         if kind == "string_type" and node and isinstance(node.value, int | float) and node.written:
-            what = "true or false" if isinstance(node.value, bool) else "a number"
-            message += f", and `{node.written}` is {what} for YAML; quote it"
+            kind_of_value = "true or false" if isinstance(node.value, bool) else "a number"
+            message += f", and `{node.written}` is {kind_of_value} for YAML; quote it"
         return path, message
 
     def _unknown(self, path: KeyPath) -> str:
-        if _shown(path[-1]) != path[-1]:
+        if _masked(path[-1]) != path[-1]:
             return "unknown key; is the space after a colon missing?"
         parent = members(at(self.root, path[:-1]))
         known = schema.keys_at(path[:-1], parent["kind"].value if "kind" in parent else None)
-        near = difflib.get_close_matches(str(path[-1]), known, 1)
-        return "unknown key; " + (f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}")
+        similar = difflib.get_close_matches(str(path[-1]), known, 1)
+        return "unknown key; " + (f"did you mean '{similar[0]}'?" if similar else f"known here: {', '.join(known)}")
 
-    def _judged(self, message: str, path: KeyPath) -> tuple[KeyPath, str]:
-        """A sentence of the settings' own that opens with a key is told at that key, without repeating it."""
+    def _value_error(self, message: str, path: KeyPath) -> tuple[KeyPath, str]:
+        """Return path and text of an error of a validator; a key at the start of its message becomes the path."""
         first, _, rest = message.partition(" ")
         key: KeyPath = (*path, *first.strip("`").split(".", 1))
         return (key, rest) if at(self.root, key) is not None else (path, message)
 
 
-def _shown(part: str | int) -> str:
-    """A key as far as it is a name: in `password:hunter2`, where a space is missing, the rest may be a secret."""
+def _masked(part: str | int) -> str:
+    """Return the part of a key that is a name: without the space in `password:hunter2`, the rest may be a secret."""
     name = re.match(r"[\w.-]*", str(part))
     return str(part) if name and name.end() == len(str(part)) else f"{name.group() if name else ''}…"

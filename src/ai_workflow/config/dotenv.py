@@ -1,7 +1,6 @@
-"""The file `.env` of the project: variables that the environment itself does not set.
+"""The file `.env` of the project: variables that the environment does not set.
 
-`NAME=value` a line; `export` before the name, comments, and quotes as in a shell. Nothing is interpolated: `$` is a
-plain character.
+Each line is `NAME=value`, with optional `export`, comments and quotes as in a shell. `$` is a plain character.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ _HIDDEN = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|LOGIN|AUTH|(?<!API_)(?<!ENDPOIN
 def load(env: MutableMapping[str, str] = os.environ) -> list[str]:
     """Set the variables of `.env` that the environment does not have, and return their names.
 
-    AIW_ENV_FILE names another file; if it is set and empty, no file is read. A variable that is set to an empty text
-    counts as set.
+    AIW_ENV_FILE names another file; if it is empty, no file is read. A variable with an empty value counts as set.
 
     Raises:
         ConfigError: the named file does not exist, or a line is not `NAME=value`.
@@ -40,37 +38,39 @@ def load(env: MutableMapping[str, str] = os.environ) -> list[str]:
         if named:
             raise ConfigError([Problem(NAME, 0, "", f"{named} is not a file. Correct the path, or unset {NAME}.")])
         return []
-    fresh = {name: value for name, value in read(path).items() if name not in env}
-    env.update(fresh)
-    for value in (value for name, value in fresh.items() if _HIDDEN.search(name)):
+    missing = {name: value for name, value in read(path).items() if name not in env}
+    env.update(missing)
+    for value in (value for name, value in missing.items() if _HIDDEN.search(name)):
         _hide(value)
-    return list(fresh)
+    return list(missing)
 
 
 def read(path: Path) -> dict[str, str]:
     """Return the variables of a file.
 
     Raises:
-        ConfigError: naming each wrong line, without its text, which may be a secret.
+        ConfigError: with each invalid line, without its text, which may be a secret.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        said = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {said}. Correct or remove the file.")]) from None
-    found: dict[str, str] = {}
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise ConfigError(
+            [Problem(str(path), 0, "", f"cannot be read: {reason}. Correct or remove the file.")]
+        ) from None
+    variables: dict[str, str] = {}
     problems = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
             pair = _pair(line.strip())
-            if pair and pair[0] in found:
+            if pair and pair[0] in variables:
                 raise ValueError(f"{pair[0]} is set twice. Remove one of the lines.")
-            found |= dict([pair] if pair else [])
+            variables |= dict([pair] if pair else [])
         except ValueError as error:
             problems.append(Problem(str(path), number, "", str(error)))
     if problems:
         raise ConfigError(problems)
-    return found
+    return variables
 
 
 def _pair(line: str) -> tuple[str, str] | None:
@@ -93,7 +93,7 @@ def _pair(line: str) -> tuple[str, str] | None:
 
 
 def _hide(value: str) -> None:
-    # Made to be masked in every text that is scrubbed; of a login the password alone, too.
+    # Every `Secret` is masked in logs and errors; of a login, the password alone as well.
     Secret(value)
     Secret(value.partition(":")[2])
 

@@ -1,4 +1,4 @@
-"""Environment variables with a fixed format: origins, the login of Prefect, files of certificates."""
+"""Environment variables with a fixed format: origins, login of Prefect, certificate files."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.http_server.origin_check import OriginError, Origins
 
-# Read by the libraries that open connections, which ignore some of them where the file does not exist.
+# Read by HTTP libraries, which ignore some of them if the file does not exist.
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE")
 
 
 class VariableError(AiWorkflowError):
-    """A variable holds a value that no part can use."""
+    """A variable has an invalid value."""
 
 
 def check(env: Mapping[str, str]) -> None:
-    """Raise if a variable has a wrong format or names a file that does not exist.
+    """Raise if a variable has an invalid format or the path of a file that does not exist.
 
     Raises:
-        VariableError: every such variable with its remedy, a line each; secrets are not shown.
+        VariableError: with each variable and remedy, a line each; secrets are not shown.
     """
-    if problems := list(wrong(env)):
+    if problems := list(problems_of(env)):
         raise VariableError("\n".join(problems))
 
 
-def wrong(env: Mapping[str, str]) -> Iterator[str]:
-    """Yield an error for each variable with a wrong format or with the path of a file that does not exist."""
+def problems_of(env: Mapping[str, str]) -> Iterator[str]:
+    """Yield an error for each variable with an invalid format or the path of a file that does not exist."""
     try:
         Origins.of(env)
     except OriginError as error:

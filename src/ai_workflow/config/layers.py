@@ -1,4 +1,4 @@
-"""Which files make up the configuration, in order, and why each of them is used or absent."""
+"""Layers of the configuration: files in order, with the reason why each is used or absent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ai_workflow.config.system import System, detect
 BASE = Path("config", "base.yaml")
 DEFAULT_ENVIRONMENT = "development"
 OVERRIDE = "override"
-# The checkout that this package runs from, and the copy of its project folders in an installed package.
+# The checkout that contains this package, and the copy of the project folders in an installed package.
 INSTALLED_PROJECTS = (Path(__file__).parents[3], Path(__file__).parents[1] / "_project")
 
 _NOT_ENVIRONMENTS = {"base", "logging"}
@@ -21,7 +21,14 @@ _NOT_ENVIRONMENTS = {"base", "logging"}
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One place that settings may come from; `name` is what reports and origins call it."""
+    """A source of settings.
+
+    Args:
+        path: the file, or None.
+        found: whether it exists.
+        why: the reason why it is used or absent.
+        name: its name in reports and origins.
+    """
 
     path: Path | None
     found: bool
@@ -30,30 +37,30 @@ class Layer:
 
 
 def project_root(root: Path | None, env: Mapping[str, str]) -> Path:
-    """Return the folder that holds `config/base.yaml`: the one given, else AIW_ROOT, the current folder, this project.
+    """Return the folder with `config/base.yaml`: `root`, else AIW_ROOT, the current folder, this project.
 
     Raises:
-        ConfigError: it has no such file.
+        ConfigError: none has that file.
     """
     named = root or (Path(env["AIW_ROOT"]) if env.get("AIW_ROOT") else None)
     candidates = [named] if named else [Path.cwd(), *INSTALLED_PROJECTS]
     for folder in candidates:
         if (folder / BASE).is_file():
             return folder.absolute()
-    looked = " or ".join(str(folder) for folder in candidates)
-    raise ConfigError([Problem(str(BASE), 0, "", f"not found under {looked}; set AIW_ROOT to the project's folder")])
+    searched = " or ".join(str(folder) for folder in candidates)
+    raise ConfigError([Problem(str(BASE), 0, "", f"not found under {searched}; set AIW_ROOT to the project's folder")])
 
 
 def find(
     root: Path, environment: str | None, pipeline: Path | None, env: Mapping[str, str]
 ) -> tuple[list[Layer], list[Problem]]:
-    """Return the layers below the overrides, later wins, and a problem for each that was asked for and is absent."""
-    chosen = [_environment(root, environment)]
-    chosen += _system(root, env)
-    chosen.append(_named(root, env.get("AIW_CONFIG") or None, "AIW_CONFIG"))
-    chosen.append(_named(root, pipeline, "pipeline file"))
-    layers = [_layer(root, root / BASE, "base"), *(item for item in chosen if isinstance(item, Layer))]
-    return layers, [item for item in chosen if isinstance(item, Problem)]
+    """Return the layers below the overrides, lowest first, and a problem for each requested layer that is absent."""
+    candidates: list[Layer | Problem] = [_environment(root, environment)]
+    candidates += _system(root, env)
+    candidates.append(_named(root, env.get("AIW_CONFIG") or None, "AIW_CONFIG"))
+    candidates.append(_named(root, pipeline, "pipeline file"))
+    layers = [_layer(root, root / BASE, "base"), *(item for item in candidates if isinstance(item, Layer))]
+    return layers, [item for item in candidates if isinstance(item, Problem)]
 
 
 def _layer(root: Path, path: Path, why: str) -> Layer:
@@ -63,7 +70,7 @@ def _layer(root: Path, path: Path, why: str) -> Layer:
 
 
 def environments(root: Path) -> tuple[str, ...]:
-    """Return the environments that a project has files for, in order."""
+    """Return the names of the environments of a project, sorted."""
     return tuple(sorted(path.stem for path in (root / "config").glob("*.yaml") if path.stem not in _NOT_ENVIRONMENTS))
 
 
@@ -72,14 +79,14 @@ def _environment(root: Path, named: str | None) -> Layer | Problem:
     existing = environments(root)
     if name in existing or not named:
         return _layer(root, root / "config" / f"{name}.yaml", f"environment {name}")
-    near = difflib.get_close_matches(name, existing, 1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    there = ", ".join(existing) or "none"
-    return Problem("environment", 0, "", f"'{name}' has no file in config/; {hint}there are: {there}")
+    similar = difflib.get_close_matches(name, existing, 1)
+    hint = f"did you mean '{similar[0]}'? " if similar else ""
+    names = ", ".join(existing) or "none"
+    return Problem("environment", 0, "", f"'{name}' has no file in config/; {hint}there are: {names}")
 
 
 def system_folder(system: System, env: Mapping[str, str]) -> Path | None:
-    """Return the folder of the layers of a system's family, or None if it is of neither family."""
+    """Return the folder with the layers of a system family, or None for other systems."""
     return _etc(env) / system.family if system.family else None
 
 
@@ -101,23 +108,23 @@ def _system(root: Path, env: Mapping[str, str]) -> list[Layer | Problem]:
     except FileNotFoundError:
         present = []
     except OSError as error:
-        said = f"cannot be read: {error.strerror}. Correct its permissions, or remove it"
-        return [Problem(folder.as_posix(), 0, "", said)]
+        message = f"cannot be read: {error.strerror}. Correct its permissions, or remove it"
+        return [Problem(folder.as_posix(), 0, "", message)]
     files = [path for path in present if path.suffix == ".yaml"]
     return [_layer(root, path, why) for path in files] or [Layer(None, False, why, f"{folder.as_posix()}/*.yaml")]
 
 
 def _absent(env: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield a problem for each variable that names a folder or file which does not exist."""
-    for name, what, exists in (("AIW_ETC", "folder", Path.is_dir), ("AIW_OS_RELEASE", "file", Path.is_file)):
+    """Yield a problem for each variable with the path of a missing folder or file."""
+    for name, kind, exists in (("AIW_ETC", "folder", Path.is_dir), ("AIW_OS_RELEASE", "file", Path.is_file)):
         if env.get(name) and not exists(Path(env[name])):
-            yield Problem(name, 0, "", f"{env[name]} is not a {what}. Correct the path, or unset {name}")
+            yield Problem(name, 0, "", f"{env[name]} is not a {kind}. Correct the path, or unset {name}")
 
 
 def _named(root: Path, path: str | Path | None, why: str) -> Layer | Problem:
     if path is None:
         return Layer(None, False, "not given", why)
     named = Path(path).expanduser()
-    # A worker need not run in the folder that a deployment's parameter is relative to.
+    # A worker may run in another folder than the one that the parameter of a deployment is relative to.
     layer = _layer(root, named if named.exists() else root / named, why)
     return layer if layer.found else Problem(why, 0, "", f"{path} does not exist")

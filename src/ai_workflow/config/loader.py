@@ -1,4 +1,4 @@
-"""The configuration: layers of YAML, later wins -> `${VAR}` filled in -> typed, frozen `Settings`."""
+"""Loader of the configuration: merge YAML layers, fill in `${VAR}`, validate to frozen `Settings`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from ai_workflow.config import reader, variables
 from ai_workflow.config.check import Checker
 from ai_workflow.config.layers import DEFAULT_ENVIRONMENT, OVERRIDE, Layer, find, project_root
-from ai_workflow.config.merge import members, origins, override_tree, stack
+from ai_workflow.config.merge import members, merge_layers, origins, override_tree
 from ai_workflow.config.problems import ConfigError, Problem
 from ai_workflow.config.reader import Node
 from ai_workflow.config.settings import Settings
-from ai_workflow.config.values import Filler, named_variables, quiet
+from ai_workflow.config.values import Filler, filled_or_raw, named_variables
 from ai_workflow.storage.file_names import require_utf8
 
 __all__ = ["ConfigError", "Layer", "Loaded", "Problem", "load"]
@@ -23,14 +23,14 @@ __all__ = ["ConfigError", "Layer", "Loaded", "Problem", "load"]
 
 @dataclass(frozen=True)
 class Loaded:
-    """The settings, the layers they came from, and where each key was set."""
+    """Settings with their layers and the origin of each key."""
 
     settings: Settings
     layers: tuple[Layer, ...]
     _origins: Mapping[str, str] = field(repr=False)
 
     def origin(self, key: str) -> str | None:
-        """Return `file:line` of a dotted key, `override`, or None where the built-in default holds."""
+        """Return `file:line` of a dotted key, `override`, or None for the built-in default."""
         return self._origins.get(key)
 
 
@@ -42,14 +42,14 @@ def load(
     root: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """Read, merge, fill in and check the configuration; secrets are not looked up.
+    """Read, merge, fill in and validate the configuration; secrets are not fetched.
 
     Args:
-        pipeline: a YAML file that is laid over all others; relative to the current folder, else to `root`.
-        environment: else AIW_ENVIRONMENT, else `development`.
-        overrides: nested, or with dotted keys at the top; laid over the files. Paths are relative to `root`.
-        root: the folder that holds `config/`; else AIW_ROOT, the current folder, this project.
-        env: stands in for the environment variables.
+        pipeline: the YAML file of the top layer; relative to the current folder, else to `root`.
+        environment: the environment; AIW_ENVIRONMENT, else `development`, if not given.
+        overrides: settings above all layers, nested or with dotted keys. Paths are relative to `root`.
+        root: the folder with `config/`; AIW_ROOT, the current folder, or this project if not given.
+        env: the environment variables; those of this process if not given.
 
     Raises:
         ConfigError: with every problem of every layer.
@@ -68,25 +68,25 @@ def load(
     partial = bool(problems)
     named_in_layers = [name for layer in trees for name in named_variables(layer)]
     problems += [Problem("environment", 0, "", message) for message in variables.unknown(env, named_in_layers)]
-    over, found = override_tree(overrides or {}, env)
+    override, override_problems = override_tree(overrides or {}, env)
     layers.append(Layer(None, bool(overrides), "given by the caller" if overrides else "not given", OVERRIDE))
-    tree = stack([*trees, over], env)
+    tree = merge_layers([*trees, override], env)
     folders = {layer.name: layer.path.parent for layer in layers if layer.path} | {OVERRIDE: root}
-    settings, wrong = _settings(tree, name, Filler(env, folders), partial)
-    problems += found + _other_environment(tree, name, env) + wrong
+    settings, value_problems = _settings(tree, name, Filler(env, folders), partial)
+    problems += override_problems + _other_environment(tree, name, env) + value_problems
     if problems or settings is None:
         raise ConfigError(_sorted(problems, layers))
     require_utf8(settings.store.root, "store.root")
-    chosen = {"environment": "argument" if environment else "AIW_ENVIRONMENT"} if named else {}
-    return Loaded(settings, tuple(layers), origins(tree) | chosen)
+    environment_origin = {"environment": "argument" if environment else "AIW_ENVIRONMENT"} if named else {}
+    return Loaded(settings, tuple(layers), origins(tree) | environment_origin)
 
 
 def _read(layers: list[Layer], problems: list[Problem]) -> list[Node]:
     trees = []
     for layer in layers:
         if layer.found and layer.path:
-            tree, found = reader.read(layer.path, layer.name)
-            problems += found
+            tree, file_problems = reader.read(layer.path, layer.name)
+            problems += file_problems
             trees += [tree] if tree else []
     return trees
 
@@ -94,16 +94,16 @@ def _read(layers: list[Layer], problems: list[Problem]) -> list[Node]:
 def _settings(tree: Node, name: str, filler: Filler, partial: bool) -> tuple[Settings | None, list[Problem]]:
     values = filler.fill(tree)
     assert isinstance(values, dict)
-    settings, wrong = Checker(tree, filler.bad, partial).settings(values | {"environment": name})
-    return settings, filler.problems + wrong
+    settings, problems = Checker(tree, filler.bad, partial).settings(values | {"environment": name})
+    return settings, filler.problems + problems
 
 
 def _other_environment(tree: Node, name: str, env: Mapping[str, str]) -> list[Problem]:
     node = members(tree).get("environment")
-    if node is None or quiet(node, env) == name:
+    if node is None or filled_or_raw(node, env) == name:
         return []
-    said = f"the environment is {name}: AIW_ENVIRONMENT or the argument chooses it, a file cannot; remove the key"
-    return [Problem(node.file, node.line, "environment", said)]
+    message = f"the environment is {name}: AIW_ENVIRONMENT or the argument chooses it, a file cannot; remove the key"
+    return [Problem(node.file, node.line, "environment", message)]
 
 
 def _sorted(problems: list[Problem], layers: list[Layer]) -> list[Problem]:

@@ -9,26 +9,26 @@ from ai_workflow.config.layers import OVERRIDE
 from ai_workflow.config.problems import Problem
 from ai_workflow.config.reader import MAX_DEPTH, Node
 from ai_workflow.config.schema import KeyPath, scope_at
-from ai_workflow.config.values import quiet
+from ai_workflow.config.values import filled_or_raw
 from ai_workflow.secret_values import Secret
 
 Members = dict[str, Node]
 
 
-def stack(trees: Iterable[Node], env: Mapping[str, str]) -> Node:
-    """Return one tree of all; the top stands where the pipeline was last named, else where the first tree does."""
+def merge_layers(trees: Iterable[Node], env: Mapping[str, str]) -> Node:
+    """Merge layers, lowest first; the origin of the top is the last layer that names a pipeline, else the first."""
     merged = Node({})
     for tree in trees:
         below, above = members(merged), members(tree)
         if _differ("pipeline", below, above, env):
-            below = _of_deployment(below, ())
+            below = _deployment_keys(below, ())
         top = tree if "pipeline" in above or not merged.file else merged
         merged = Node(_over(below, above, env, ()), top.file, top.line)
     return merged
 
 
 def members(node: Node | None) -> Members:
-    """Return what a mapping holds, and nothing for any other value."""
+    """Return the members of a mapping; empty for other values."""
     return node.value if node and isinstance(node.value, dict) else {}
 
 
@@ -46,16 +46,16 @@ def at(root: Node, path: KeyPath) -> Node | None:
 
 
 def origins(node: Node, path: str = "") -> dict[str, str]:
-    """Return dotted key -> `file:line` for all that the tree sets; items of a list are keys by their index."""
-    found = {path: node.place} if path else {}
+    """Return `file:line` by dotted key for all keys of a tree; items of a list are keyed by index."""
+    places = {path: node.place} if path else {}
     items = enumerate(node.value) if isinstance(node.value, list) else members(node).items()
     for key, child in items:
-        found |= origins(child, f"{path}.{key}" if path else str(key))
-    return found
+        places |= origins(child, f"{path}.{key}" if path else str(key))
+    return places
 
 
 def override_tree(overrides: Mapping[str, Any], env: Mapping[str, str]) -> tuple[Node, list[Problem]]:
-    """Return the tree of overrides (nested mappings, or dotted keys at the top), and what no setting can hold."""
+    """Return the tree of overrides (nested mappings, or dotted keys), and the problems of unsupported values."""
     problems: list[Problem] = []
     tree = Node({}, OVERRIDE)
     for dotted, value in overrides.items():
@@ -78,40 +78,42 @@ def _lay(below: Node | None, above: Node, env: Mapping[str, str], path: KeyPath)
         return above
     kept: Members = below.value
     if _differ("kind", below.value, above.value, env):
-        kept = _of_deployment(below.value, path)
+        kept = _deployment_keys(below.value, path)
     return Node(_over(kept, above.value, env, path), above.file, above.line)
 
 
-def _of_deployment(below: Members, path: KeyPath) -> Members:
+def _deployment_keys(below: Members, path: KeyPath) -> Members:
     """Return the keys whose scope is `deployment`, and unknown keys at the top, which are reported later."""
     kept: Members = {}
     for key, child in below.items():
         scope = scope_at((*path, key))
         if scope == "deployment" or (scope is None and not path):
             kept[key] = child
-        elif inner := _of_deployment(members(child), (*path, key)):
+        elif inner := _deployment_keys(members(child), (*path, key)):
             kept[key] = Node(inner, child.file, child.line)
     return kept
 
 
 def _differ(key: str, below: Members, above: Members, env: Mapping[str, str]) -> bool:
-    return key in below and key in above and quiet(below[key], env) != quiet(above[key], env)
+    return key in below and key in above and filled_or_raw(below[key], env) != filled_or_raw(above[key], env)
 
 
 def _node(value: object, path: tuple[str, ...], problems: list[Problem]) -> Node | None:
-    """Return the value's tree without what no setting can hold, which becomes a problem."""
+    """Return the tree of a value without unsupported values, which are added to `problems`."""
     if value is None or isinstance(value, str | int | float | bool | Secret):
         return Node(value, OVERRIDE)
     if len(path) > MAX_DEPTH:
-        said = "nested too deeply"
+        message = "nested too deeply"
     elif isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        held = {name: _node(child, (*path, name), problems) for name, child in value.items()}
-        return Node({name: child for name, child in held.items() if child}, OVERRIDE)
+        children = {name: _node(child, (*path, name), problems) for name, child in value.items()}
+        return Node({name: child for name, child in children.items() if child}, OVERRIDE)
     elif isinstance(value, list | tuple):
         items = [_node(child, (*path, str(index)), problems) for index, child in enumerate(value)]
         return Node([child for child in items if child], OVERRIDE)
     else:
         kind = type(value).__name__
-        said = "every key must be text" if isinstance(value, Mapping) else f"no setting can hold a value of type {kind}"
-    problems.append(Problem(OVERRIDE, 0, ".".join(path)[:200], said))
+        message = (
+            "every key must be text" if isinstance(value, Mapping) else f"no setting can hold a value of type {kind}"
+        )
+    problems.append(Problem(OVERRIDE, 0, ".".join(path)[:200], message))
     return None

@@ -1,4 +1,4 @@
-"""Relative paths in the configuration: relative to the folder of the file that names them."""
+"""Relative paths of the configuration, relative to the folder of the file that sets them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _FILE = "file://"
 
 
 def absolute(value: str, folder: Path) -> str:
-    """Return a path, glob, file:// URL, chained fsspec URL or SQLite URL as an absolute one; other URLs as they are.
+    """Return the absolute form of a path, glob, file:// URL, chained fsspec URL or SQLite URL; others unchanged.
 
     Args:
         value: the configured text.
-        folder: the folder of the file that names it.
+        folder: the folder of the file that sets it.
     """
     if match := _SQLITE.fullmatch(value):
         return f"{match['scheme']}{folder / match['path']}{match['rest']}"
-    chain, separator, place = value.rpartition("::")
-    scheme = _FILE if place.startswith(_FILE) else ""
-    local = place.removeprefix(scheme)
+    chain, separator, target = value.rpartition("::")
+    scheme = _FILE if target.startswith(_FILE) else ""
+    local = target.removeprefix(scheme)
     if "://" in local or local.startswith(("/", "~")):
         return value
-    # A folder whose name holds `[` or `*` must not become part of the pattern.
+    # A `[` or `*` in the name of the folder is not part of the pattern.
     base = Path(glob.escape(str(folder))) if _MAGIC.search(local) and not chain else folder
     return f"{chain}{separator}{scheme}{base / local}"

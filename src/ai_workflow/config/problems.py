@@ -1,4 +1,4 @@
-"""What is wrong in a configuration, all of it in one report: file, line, key and what to do."""
+"""Problems of a configuration, reported together with file, line, key and remedy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.telemetry.control_characters import escape
 
-_TOLD = 100
+_MAX_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong; `line` is 0 and `key` empty where there is none."""
+    """A problem; `line` is 0 and `key` is empty if there is none."""
 
     file: str
     line: int
@@ -26,7 +26,7 @@ class Problem:
 
 
 class ConfigError(AiWorkflowError):
-    """The configuration cannot be used; `problems` holds every reason, `str()` is the report, one a line."""
+    """The configuration is invalid; `str()` lists `problems`, one a line."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(dict.fromkeys(problems))
@@ -35,5 +35,5 @@ class ConfigError(AiWorkflowError):
     def __str__(self) -> str:
         count = len(self.problems)
         head = f"{count} problem{'' if count == 1 else 's'} in the configuration:"
-        more = [f"... and {count - _TOLD} more"] if count > _TOLD else []
-        return "\n".join([head, *(escape(str(problem)) for problem in self.problems[:_TOLD]), *more])
+        more = [f"... and {count - _MAX_LISTED} more"] if count > _MAX_LISTED else []
+        return "\n".join([head, *(escape(str(problem)) for problem in self.problems[:_MAX_LISTED]), *more])

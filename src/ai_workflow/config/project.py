@@ -1,7 +1,7 @@
-"""The project: flows, block catalogue, configuration, and alert and dashboard definitions of a team.
+"""The project folder: flows, block catalogue, configuration, alert and dashboard definitions.
 
-Each part is taken from the first of these folders that has it: AIW_ROOT (the current folder if it is not set), the
-checkout that this package runs from, the copy in the installed package.
+Each part is taken from the first of these folders that has it: AIW_ROOT (the current folder if not set), the checkout
+that contains this package, the copy in the installed package.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ai_workflow.config.layers import INSTALLED_PROJECTS
 
 
 def path(*parts: str) -> Path:
-    """Return the path of a file or folder of the project; where no folder has it, the one it would have here."""
+    """Return the path of a file or folder of the project; the path in the first folder if none has it."""
     named = os.environ.get("AIW_ROOT")
     roots = [Path(named).absolute() if named else Path.cwd(), *INSTALLED_PROJECTS]
     return next((found for root in roots if (found := root.joinpath(*parts)).exists()), roots[0].joinpath(*parts))

@@ -1,4 +1,4 @@
-"""One YAML file -> a tree of values that remember their file and line. Dates stay text; nothing is executed."""
+"""Reader of a YAML file to a tree of values with file and line. Dates are text; nothing is executed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ai_workflow.config.problems import Problem
 
 MAX_BYTES = 512 * 1024
 MAX_DEPTH = 40
-MAX_NODES = 100_000  # after aliases are followed: nine lines of aliases can otherwise mean a billion values
+MAX_NODES = 100_000  # after expansion of aliases: nine lines of nested aliases can expand to a billion values
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null")}
-_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what ends a line for YAML
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # line breaks of YAML
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _HINTS = {
     "found character '\\t'": "a tab, where YAML wants spaces",
@@ -37,9 +37,9 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value and where it was set; a member of a mapping stands on the line of its key.
+    """A value with file and line; the line of a member of a mapping is the line of its key.
 
-    `written` is the source text of an unquoted scalar: what a placeholder in it gives is read as YAML again.
+    `written` is the source text of an unquoted scalar, in which the value of a placeholder is parsed as YAML.
     """
 
     value: object = field(repr=False)
@@ -49,16 +49,16 @@ class Node:
 
     @property
     def place(self) -> str:
-        """`file:line`, or the file alone where there are no lines."""
+        """`file:line`, or the file alone without a line."""
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-class Unreadable(Exception):
-    """The file holds nothing that can be used; `args` are line and message."""
+class UnreadableError(Exception):
+    """The file cannot be used; `args` are line and message."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's own rules, but dates stay text, `1e-3` is a number, and nesting has an end."""
+    """PyYAML's safe loader with dates as text, `1e-3` as a number, and limited nesting."""
 
     depth = 0
     yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML reads it from the class
@@ -82,11 +82,11 @@ _Loader.add_implicit_resolver(
 
 
 def read(path: Path, shown: str) -> tuple[Node | None, list[Problem]]:
-    """Return the top mapping of a YAML file, None where it cannot be had, and every problem; they call it `shown`."""
+    """Return the top mapping of a YAML file or None, and its problems, in which the file is named `shown`."""
     try:
         text = _text(path)
         root = _compose(text)
-    except Unreadable as error:
+    except UnreadableError as error:
         return None, [Problem(shown, error.args[0], "", error.args[1])]
     if root is None or root.tag == f"{_TAG}null":
         return Node({}, shown, 1), []
@@ -96,16 +96,16 @@ def read(path: Path, shown: str) -> tuple[Node | None, list[Problem]]:
     builder = _Builder(shown)
     try:
         top = builder.build(root, 1, ())
-    except Unreadable as error:
+    except UnreadableError as error:
         return None, [*builder.problems, Problem(shown, error.args[0], "", error.args[1])]
     return top, builder.problems
 
 
 def scalar(text: str) -> Scalar:
-    """Return an unquoted YAML scalar as YAML reads it: a number, true or false, null, else the text.
+    """Return the value of an unquoted YAML scalar: a number, boolean, null or text.
 
     Raises:
-        ValueError: it looks like a number, but is none that can be held.
+        ValueError: it has the form of a number that cannot be represented.
     """
     tag = _Loader("").resolve(ScalarNode, text.strip(), (True, False))  # type: ignore[no-untyped-call]
     value = _typed(ScalarNode(tag if tag in _SCALARS else f"{_TAG}str", text.strip()))
@@ -115,19 +115,19 @@ def scalar(text: str) -> Scalar:
 def _text(path: Path) -> str:
     try:
         if path.is_dir():
-            raise Unreadable(0, "is a folder, not a file")
+            raise UnreadableError(0, "is a folder, not a file")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise Unreadable(0, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise UnreadableError(0, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(raw) > MAX_BYTES:
-        raise Unreadable(0, f"is larger than {MAX_BYTES // 1024} KiB; is it a configuration?")
+        raise UnreadableError(0, f"is larger than {MAX_BYTES // 1024} KiB; is it a configuration?")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unreadable(raw.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
-    if found := Reader.NON_PRINTABLE.search(text):
-        raise Unreadable(_line(text, found.start()), "holds a NUL or control character: it is not text") from None
+        raise UnreadableError(raw.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
+    if match := Reader.NON_PRINTABLE.search(text):
+        raise UnreadableError(_line(text, match.start()), "holds a NUL or control character: it is not text") from None
     return text
 
 
@@ -142,20 +142,20 @@ def _compose(text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         raise _syntax(error) from None
     except RecursionError:
-        raise Unreadable(loader.line + 1, "nested too deeply") from None
+        raise UnreadableError(loader.line + 1, "nested too deeply") from None
     except (yaml.YAMLError, ValueError, OverflowError):
-        raise Unreadable(loader.line + 1, "is not YAML: a character or number that does not exist") from None
+        raise UnreadableError(loader.line + 1, "is not YAML: a character or number that does not exist") from None
     finally:
         loader.dispose()
 
 
-def _syntax(error: yaml.MarkedYAMLError) -> Unreadable:
+def _syntax(error: yaml.MarkedYAMLError) -> UnreadableError:
     problem = str(error.problem or error.context)
-    said = next((hint for part, hint in _HINTS.items() if part in f"{error.context} {problem}"), None)
-    # What is never closed is said where it was opened, not where the reader gave up.
+    message = next((hint for part, hint in _HINTS.items() if part in f"{error.context} {problem}"), None)
+    # An unclosed bracket or quote is reported where it was opened, not where parsing stopped.
     opened = "stream" in problem or "could not find expected" in problem
     mark = error.context_mark if opened and error.context_mark else error.problem_mark
-    return Unreadable(mark.line + 1 if mark else 0, said or f"is not YAML: {problem}")
+    return UnreadableError(mark.line + 1 if mark else 0, message or f"is not YAML: {problem}")
 
 
 def _typed(node: ScalarNode) -> Scalar:
@@ -175,7 +175,7 @@ def _typed(node: ScalarNode) -> Scalar:
 
 
 class _Builder:
-    """Turns PyYAML's nodes into ours, and collects what is wrong on the way."""
+    """Converts nodes of PyYAML to `Node`, and collects problems."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -184,12 +184,14 @@ class _Builder:
         self._open: set[int] = set()
 
     def build(self, node: yaml.Node, line: int, path: tuple[str, ...]) -> Node | None:
-        """Return our node for PyYAML's; None, and a problem noted, where it cannot be used."""
+        """Return the converted node, or None after a problem."""
         self._count += 1
         if self._count > MAX_NODES:
-            raise Unreadable(node.start_mark.line + 1, f"holds more than {MAX_NODES} values with its aliases followed")
+            raise UnreadableError(
+                node.start_mark.line + 1, f"holds more than {MAX_NODES} values with its aliases followed"
+            )
         if id(node) in self._open:
-            return self._refuse(line, path, "an alias that holds itself")
+            return self._reject(line, path, "an alias that holds itself")
         self._open.add(id(node))
         try:
             return self._node(node, line, path)
@@ -201,15 +203,15 @@ class _Builder:
             try:
                 return Node(_typed(node), self.file, line, None if node.style else node.value)
             except ValueError as error:
-                return self._refuse(line, path, str(error))
+                return self._reject(line, path, str(error))
         if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
             items = [self.build(item, item.start_mark.line + 1, (*path, str(i))) for i, item in enumerate(node.value)]
             return Node([item for item in items if item is not None], self.file, line)
         if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
             return Node(self._members(node, path), self.file, line)
-        # Only YAML's own tags are named: an unquoted ! may begin a password.
+        # Only standard YAML tags are shown, because an unquoted ! may begin a password.
         name = f" such as `!!{node.tag.removeprefix(_TAG)}`" if node.tag.startswith(_TAG) else ""
-        return self._refuse(line, path, f"tags{name} are not allowed here; quote a text that begins with !")
+        return self._reject(line, path, f"tags{name} are not allowed here; quote a text that begins with !")
 
     def _members(self, node: MappingNode, path: tuple[str, ...]) -> dict[str, Node]:
         members: dict[str, Node] = {}
@@ -217,9 +219,9 @@ class _Builder:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, ScalarNode) or key.tag != f"{_TAG}str" or _NOT_TEXT.search(key.value):
-                self._refuse(line, path, _bad_key(key))
+                self._reject(line, path, _bad_key(key))
             elif key.value in lines:
-                self._refuse(line, (*path, key.value), f"set twice: here and on line {lines[key.value]}")
+                self._reject(line, (*path, key.value), f"set twice: here and on line {lines[key.value]}")
             else:
                 lines[key.value] = line
                 child = self.build(value, line, (*path, key.value))
@@ -227,7 +229,7 @@ class _Builder:
                     members[key.value] = child
         return members
 
-    def _refuse(self, line: int, path: tuple[str, ...], message: str) -> Node | None:
+    def _reject(self, line: int, path: tuple[str, ...], message: str) -> Node | None:
         self.problems.append(Problem(self.file, line, ".".join(path), message))
         return None
 

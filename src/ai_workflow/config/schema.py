@@ -1,4 +1,4 @@
-"""The schema of the settings at a path, read from the models: types, names of keys, scopes, file paths."""
+"""Schema of the settings by path, from the pydantic models: types, keys, scopes, file paths."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ KeyPath = tuple[str | int, ...]
 
 
 def types_at(path: KeyPath) -> frozenset[Any]:
-    """Return the types that the place takes: classes, `Any`, or nothing at all where there is no such place."""
+    """Return the types of a path: classes or `Any`; empty if there is no such path."""
     return frozenset(get_origin(item) or item for item in _annotations(path))
 
 
 def takes_secret(path: KeyPath) -> bool:
-    """Whether the field is one whose value is never shown."""
+    """Return whether a field holds a secret."""
     return Secret in types_at(path)
 
 
 def takes_only_text(path: KeyPath) -> bool:
-    """Whether the field takes text, and neither a number nor true or false."""
-    found = types_at(path)
-    return str in found and not found & {int, float, bool, Any}
+    """Return whether a field accepts text, but no number or boolean."""
+    types = types_at(path)
+    return str in types and not types & {int, float, bool, Any}
 
 
 def takes_number_not_bool(path: KeyPath) -> bool:
-    """Whether true and false would pass for 1 and 0 in this field."""
-    found = types_at(path)
-    return bool(found & {int, float}) and not found & {bool, Any}
+    """Return whether a field accepts numbers, for which pydantic would accept true and false as 1 and 0."""
+    types = types_at(path)
+    return bool(types & {int, float}) and not types & {bool, Any}
 
 
 def takes_file_path(path: KeyPath) -> bool:
-    """Return whether the field holds a local path that is relative to the file that names it."""
+    """Return whether the field holds a local path that is relative to the file that sets it."""
     return RELATIVE_TO_FILE in _marks(path)
 
 
@@ -58,26 +58,26 @@ def scope_at(path: KeyPath) -> Scope | None:
 
 
 def is_union(path: KeyPath) -> bool:
-    """Whether the place takes mappings of several kinds, so that pydantic names the kind in its errors."""
+    """Return whether a path accepts mappings of several kinds; errors of pydantic then contain the kind."""
     return len(_models(path)) > 1
 
 
 def keys_at(path: KeyPath, kind: object = None) -> Sequence[str]:
-    """Return the keys that the mapping at the place may have; of several kinds of mapping only the one given."""
+    """Return the keys of the mapping at a path; of several kinds of mapping, only those of `kind`."""
     models = _models(path)
     chosen = [model for model in models if kind in _kinds(model)] or models
     return sorted({name for model in chosen for name, _ in _fields(model)})
 
 
 def _annotations(path: KeyPath) -> list[Any]:
-    found: list[Any] = [Settings]
+    annotations: list[Any] = [Settings]
     for part in path:
-        found = [inner for outer in found for inner in _inside(outer, part)]
-    return found
+        annotations = [inner for outer in annotations for inner in _inside(outer, part)]
+    return annotations
 
 
 def _members(outer: Any) -> list[Any]:
-    """Return the annotation itself, or those of the items of a list or mapping."""
+    """Return the annotations of the items of a list or mapping, else the annotation itself."""
     origin, arguments = get_origin(outer), get_args(outer)
     if origin in (dict, tuple):
         return _flat(arguments[1] if origin is dict else arguments[0])
@@ -89,13 +89,13 @@ def _models(path: KeyPath) -> list[type[BaseModel]]:
 
 
 def _sections(path: KeyPath) -> list[type[ConfigModel]]:
-    """Return the sections of a place; those of its items if it is a list or a mapping of sections."""
+    """Return the sections at a path, or the sections of the items of a list or mapping."""
     inner = [item for outer in _annotations(path) for item in _members(outer)]
     return [item for item in inner if isinstance(item, type) and issubclass(item, ConfigModel)]
 
 
 def _marks(path: KeyPath) -> list[Any]:
-    """Return the metadata of a field, in every section that has one of its name."""
+    """Return the metadata of a field in all sections at the path above."""
     if not path:
         return []
     models = _models(path[:-1])

@@ -1,4 +1,4 @@
-"""The checks that each part makes at its start and that need no network, for `config check` and `make up`."""
+"""The start-up checks of all parts that need no network, for `config check` and `make up`."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def check(loaded: Loaded, env: Mapping[str, str], unused: Iterator[str] | None =
         unused: errors of variables without effect; those of all parts if not given.
 
     Raises:
-        StartError: every problem with its place and remedy, a line each; no url or secret is shown.
+        StartError: with every problem, its key and remedy, a line each; URLs and secrets are not shown.
     """
     without_effect = variables.unused_by_all(loaded, env) if unused is None else unused
-    problems = [*without_effect, *environment.wrong(env), *_apprise(loaded), *_tokens(loaded, env)]
+    problems = [*without_effect, *environment.problems_of(env), *_apprise(loaded), *_tokens(loaded, env)]
     if problems:
         raise StartError("\n".join(dict.fromkeys(problems)))
 
 
 def _apprise(loaded: Loaded) -> Iterator[str]:
-    """Yield an error for each literal address that Apprise does not know; the settings check its form only."""
+    """Yield an error for each literal URL that Apprise does not support; the settings check its form only."""
     for number, channel in enumerate(loaded.settings.chat):
         url = channel.literal_url
         if channel.kind == "apprise" and url is not None and (problem := chat_urls.refusal_of_apprise(url)):
@@ -47,8 +47,8 @@ def _apprise(loaded: Loaded) -> Iterator[str]:
 
 def _tokens(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:
     """Yield an error if two tokens have the same value, as far as the values are known without Prefect."""
-    known = {name: _value(token, env) for name, token in loaded.settings.service.tokens.items()}
-    if problem := same_tokens({name: value for name, value in known.items() if value}):
+    values = {name: _value(token, env) for name, token in loaded.settings.service.tokens.items()}
+    if problem := same_tokens({name: value for name, value in values.items() if value}):
         yield problem
 
 

@@ -1,4 +1,4 @@
-"""The operating system, from os-release(5), and the family that it belongs to."""
+"""Detection of the operating system and its family by os-release(5)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BOTH = frozenset(("kylin", "uos", "uniontech"))
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The detected system: its ID and printed name as os-release has them, and its family."""
+    """A system: ID and name of os-release, and the family."""
 
     id: str = ""
     title: str = ""
@@ -39,9 +39,9 @@ class System:
 
 
 def detect(env: Mapping[str, str]) -> System:
-    """Return the system that os-release describes; an empty one if no such file can be read.
+    """Return the system described by os-release; an empty one if no such file can be read.
 
-    AIW_OS_RELEASE names a file that is read instead of the system's own.
+    AIW_OS_RELEASE is the path of another file to read.
     """
     named = env.get("AIW_OS_RELEASE")
     for path in [Path(named)] if named else _FILES:
@@ -53,7 +53,7 @@ def detect(env: Mapping[str, str]) -> System:
 
 
 def of_text(text: str) -> System:
-    """Return the system that the text of an os-release file describes."""
+    """Return the system described by the text of an os-release file."""
     fields = _fields(text)
     own = fields.get("ID", "").lower()
     like = fields.get("ID_LIKE", "").lower().split()

@@ -1,4 +1,4 @@
-"""The merged tree -> plain values: `${VAR}` and `${VAR:-default}` are filled in, references to secrets are kept."""
+"""Conversion of a merged tree to plain values: fills in `${VAR}` and `${VAR:-default}`, keeps secret references."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ _SECRET = re.compile(r"\$\{secret:[a-z0-9][a-z0-9-]*\}")
 _SYNTAX = "write ${VAR}, ${VAR:-default}, ${secret:NAME}, or $${ for a literal ${"
 
 
-class BadValue(Exception):
-    """A value that cannot be had; `args[0]` says why."""
+class BadValueError(Exception):
+    """A value cannot be filled in; `args[0]` is the reason."""
 
 
-def text(value: str, env: Mapping[str, str]) -> str:
-    """Return the text with its placeholders filled in.
+def fill_in(value: str, env: Mapping[str, str]) -> str:
+    """Return a text with its placeholders filled in.
 
     Raises:
-        BadValue: a variable is not set, or a placeholder is none.
+        BadValueError: a variable is not set, or a placeholder is invalid.
     """
 
     def fill(match: re.Match[str]) -> str:
         if match.group() == "$${":
             return "${"
         if match["body"] is None:
-            raise BadValue(f"a ${{ that is never closed; {_SYNTAX}")
+            raise BadValueError(f"a ${{ that is never closed; {_SYNTAX}")
         return _variable(match["body"], env)
 
     return _TOKEN.sub(fill, value)
 
 
-def quiet(node: Node | None, env: Mapping[str, str]) -> object:
-    """Return a scalar as text with its placeholders filled in, or as it stands where that cannot be done."""
+def filled_or_raw(node: Node | None, env: Mapping[str, str]) -> object:
+    """Return a scalar with its placeholders filled in, or unchanged if that fails."""
     value = node.value if node else None
     try:
-        return text(value, env) if isinstance(value, str) else value
-    except BadValue:
+        return fill_in(value, env) if isinstance(value, str) else value
+    except BadValueError:
         return value
 
 
 def named_variables(node: Node) -> Iterator[str]:
-    """Yield the name of each environment variable that a tree names."""
+    """Yield the name of each environment variable in a tree."""
     if isinstance(node.value, dict | list):
         for child in node.value.values() if isinstance(node.value, dict) else node.value:
             yield from named_variables(child)
@@ -60,11 +60,11 @@ def named_variables(node: Node) -> Iterator[str]:
 
 
 class Filler:
-    """Fills in a whole tree; `problems` and the `bad` paths name what could not be filled in.
+    """Fills in a tree; `problems` and `bad` paths describe the values that could not be filled in.
 
     Args:
         env: the environment variables.
-        folders: the folder of each file that set values, by the name that nodes have for it.
+        folders: the folder of each file, by the name of the file in nodes.
     """
 
     def __init__(self, env: Mapping[str, str], folders: Mapping[str, Path]) -> None:
@@ -74,16 +74,16 @@ class Filler:
         self._folders = folders
 
     def fill(self, node: Node, path: KeyPath = ()) -> object:
-        """Return the tree's plain value; what cannot be filled in becomes None."""
+        """Return the plain value of a tree, with None for values that cannot be filled in."""
         if isinstance(node.value, dict):
             return {key: self.fill(child, (*path, key)) for key, child in node.value.items()}
         if isinstance(node.value, list):
             return [self.fill(child, (*path, index)) for index, child in enumerate(node.value)]
         if path and not schema.types_at(path):
-            return node.value  # an unknown key is said to be one; what it holds does not matter
+            return node.value  # the unknown key is reported later
         try:
             return self._scalar(node, path)
-        except BadValue as error:
+        except BadValueError as error:
             self.bad.add(path)
             self.problems.append(Problem(node.file, node.line, ".".join(map(str, path)), error.args[0]))
             return None
@@ -93,7 +93,7 @@ class Filler:
         if isinstance(value, str) and "${" in value:
             value = self._secret(value) if schema.takes_secret(path) else self._plain(node, value, path)
         if isinstance(value, bool) and schema.takes_number_not_bool(path):
-            raise BadValue(f"must be a number, and {_written(node)} is true or false for YAML")
+            raise BadValueError(f"must be a number, and {_written(node)} is true or false for YAML")
         if isinstance(value, str) and schema.takes_file_path(path) and not _SECRET.fullmatch(value):
             return paths.absolute(value, self._folders[node.file])
         return value
@@ -102,18 +102,18 @@ class Filler:
         if _SECRET.fullmatch(value):
             return value
         if "${secret:" in value.replace("$${", ""):
-            raise BadValue("a secret must be the whole value: ${secret:NAME}, the name of a-z, 0-9 and -")
-        return text(value, self._env)
+            raise BadValueError("a secret must be the whole value: ${secret:NAME}, the name of a-z, 0-9 and -")
+        return fill_in(value, self._env)
 
     def _plain(self, node: Node, value: str, path: KeyPath) -> object:
-        filled = text(value, self._env)
+        filled = fill_in(value, self._env)
         whole = _TOKEN.fullmatch(value)
         if node.written is None or not whole or whole["body"] is None:
             return filled
         try:
             read = scalar(filled)
         except ValueError as error:
-            raise BadValue(str(error)) from None
+            raise BadValueError(str(error)) from None
         if schema.takes_only_text(path) and not (read is None and type(None) in schema.types_at(path)):
             return filled
         return read
@@ -121,22 +121,22 @@ class Filler:
 
 def _variable(body: str, env: Mapping[str, str]) -> str:
     if body.startswith("secret:"):
-        raise BadValue("a ${secret:NAME} is allowed only as the whole value of a field that holds a secret")
+        raise BadValueError("a ${secret:NAME} is allowed only as the whole value of a field that holds a secret")
     match = _VARIABLE.fullmatch(body)
     if match is None:
-        raise BadValue(f"a placeholder that cannot be read; {_SYNTAX}")
+        raise BadValueError(f"a placeholder that cannot be read; {_SYNTAX}")
     name, default = match.groups()
     if default is not None and "${" in default:
-        raise BadValue(f"the default of ${{{name}}} holds another placeholder; they do not nest")
+        raise BadValueError(f"the default of ${{{name}}} holds another placeholder; they do not nest")
     value = env.get(name) or default
     if value is None:
         if name in env:
             return ""
-        raise BadValue(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+        raise BadValueError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BadValue(f"the environment variable {name} is not UTF-8 text") from None
+        raise BadValueError(f"the environment variable {name} is not UTF-8 text") from None
     return value
 
 

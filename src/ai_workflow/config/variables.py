@@ -1,4 +1,4 @@
-"""Environment variables that each part reads, and a check that a variable that is set has an effect there."""
+"""Environment variables by part, and a check that variables that are set have an effect."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Variable:
 
     Args:
         name: the environment variable.
-        key: the dotted key that it fills in; `chat`: the url or secret of a channel, or its block.
+        key: the dotted key that it fills in; `chat` for the url, secret or block of a channel.
         parts: the parts that read the key.
-        is_secret: the key holds `${secret:...}`, for which the variable stands in; else it holds `${NAME}`.
+        is_secret: whether the key holds `${secret:...}`, which the variable replaces, or `${NAME}`.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A variable of `make up` and of the containers, which other parts read under the name `instead`."""
+    """A variable of `make up` and of the containers, which other parts read by the name `instead`."""
 
     name: str
     instead: str
@@ -77,7 +77,7 @@ VARIABLES = (
 FOREIGN = (
     Foreign("PREFECT_LOGIN", "PREFECT_API_AUTH_STRING", ("make run", "make score", "bootstrap", "relay", "exporter")),
 )
-# Read by the code itself; by compose.yaml; by the stack of `make up`; by the tests.
+# Variables of the code, of compose.yaml, of the stack of `make up` and of the tests.
 _PREFIX = "AIW_"
 _READ = frozenset((
     "AIW_ENVIRONMENT", "AIW_CONFIG", "AIW_ROOT", "AIW_ETC", "AIW_OS_RELEASE", "AIW_ENV_FILE",
@@ -86,25 +86,25 @@ _READ = frozenset((
 ))  # fmt: skip
 
 
-class UnusedVariable(AiWorkflowError):
-    """A variable is set for a part and has no effect there."""
+class UnusedVariableError(AiWorkflowError):
+    """A variable is set and has no effect on a part."""
 
 
 def check(loaded: Loaded, env: Mapping[str, str], *parts: Part) -> None:
-    """Raise if a variable is set for one of the parts and the configuration does not use it.
+    """Raise if a variable of one of the parts is set and the configuration does not use it.
 
     Raises:
-        UnusedVariable: naming every such variable, the part, the reason and the remedy.
+        UnusedVariableError: with each variable, part, reason and remedy.
     """
     problems = [problem for part in parts for problem in unused(loaded, env, part)]
     if problems:
-        raise UnusedVariable("\n".join(dict.fromkeys(problems)))
+        raise UnusedVariableError("\n".join(dict.fromkeys(problems)))
 
 
 def unused_by_all(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:
-    """Yield an error for each variable that a part would refuse because it has no effect there, with all such parts.
+    """Yield an error for each variable that has no effect on its parts.
 
-    Variables of `make up` and of the containers (`FOREIGN`) are left out: the same environment is right for these.
+    Variables of `make up` and of the containers (`FOREIGN`) are skipped, because the same environment is valid there.
     """
     for row in VARIABLES:
         if env.get(row.name) and not _has_effect(row, loaded, env[row.name]):
@@ -112,7 +112,7 @@ def unused_by_all(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:
 
 
 def unused(loaded: Loaded, env: Mapping[str, str], part: Part) -> Iterator[str]:
-    """Yield an error for each variable of a part that is set and has no effect on it."""
+    """Yield an error for each variable of a part that is set and has no effect on the part."""
     for row in VARIABLES:
         if part in row.parts and env.get(row.name) and not _has_effect(row, loaded, env[row.name]):
             yield _no_effect(row, loaded, (part,))
@@ -126,12 +126,12 @@ def unused(loaded: Loaded, env: Mapping[str, str], part: Part) -> Iterator[str]:
 
 
 def unknown(env: Mapping[str, str], named: Sequence[str]) -> Iterator[str]:
-    """Yield an error for each variable AIW_* that nothing reads; `named` are those that a layer names."""
+    """Yield an error for each unknown variable AIW_*; `named` are the variables in the layers."""
     known = sorted({row.name for row in VARIABLES if row.name.startswith(_PREFIX)} | _READ | set(named))
     for name in sorted(env):
         if name.startswith(_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean {near[0]}?" if near else "Unset it, or write ${" + name + "} in a layer."
+            similar = difflib.get_close_matches(name, known, 1)
+            hint = f"Did you mean {similar[0]}?" if similar else "Unset it, or write ${" + name + "} in a layer."
             yield f"{name} is set, but no layer of the configuration names it. {hint}"
 
 
@@ -148,7 +148,7 @@ def _has_effect(row: Variable, loaded: Loaded, text: str) -> bool:
         value = getattr(value, part)
     if row.is_secret:
         return isinstance(value, Secret) and value.name is not None and variable(value.name) == row.name
-    # Overrides of a single run win over variables on purpose.
+    # Overrides of a run take precedence over variables.
     accepted = logs.normalize_level(text) if row.key == "logging.level" else _scalar(text)
     return loaded.origin(row.key) == OVERRIDE or str(value) == text or value == accepted
 
@@ -161,11 +161,11 @@ def _scalar(text: str) -> object:
 
 
 def of_chat(loaded: Loaded) -> set[str]:
-    """Return the variables that stand in for the urls and secrets of the chat channels."""
+    """Return the variables that replace the URLs and secrets of chat channels."""
     names: set[str] = set()
     for channel in loaded.settings.chat:
-        held = [secret.name for secret in (channel.url, channel.secret) if secret and secret.name]
-        names |= {variable(name) for name in held}
+        secrets = [secret.name for secret in (channel.url, channel.secret) if secret and secret.name]
+        names |= {variable(name) for name in secrets}
         if channel.block:
             names |= {f"{variable(channel.block)}_{field}" for field in ("URL", "SECRET")}
     return names

@@ -62,31 +62,24 @@ async def read(
     """
     if content_length is not None and int(content_length) > max_bytes:
         raise BodyTooLargeError(max_bytes)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    body: bytes = message.get("body", b"")
-    if len(body) > max_bytes:
-        raise BodyTooLargeError(max_bytes)
-    return await _read_rest(body, receive, max_bytes, buffer) if message.get("more_body", False) else body
-
-
-async def _read_rest(first_part: bytes, receive: Any, max_bytes: int, buffer: ReceiveBuffer | None) -> bytes:
-    parts, size = [first_part], len(first_part)
+    parts: list[bytes] = []
+    size = 0
+    reserved = 0
     try:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            part = message.get("body", b"")
-            parts.append(part)
+            part: bytes = message.get("body", b"")
             size += len(part)
-            if buffer is not None:
+            if buffer is not None and parts:
+                reserved += len(part)
                 buffer.reserve(len(part))
             if size > max_bytes:
                 raise BodyTooLargeError(max_bytes)
             if not message.get("more_body", False):
-                return b"".join(parts)
+                return b"".join([*parts, part]) if parts else part
+            parts.append(part)
     finally:
-        if buffer is not None:
-            buffer.release(size - len(first_part))
+        if reserved and buffer is not None:
+            buffer.release(reserved)

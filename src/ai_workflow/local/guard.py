@@ -109,7 +109,7 @@ async def _send_back(response: httpx.Response, receive: Any, send: Any) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(until_gone)
-        # A truncated response is not completed, so that the client can tell that it is truncated.
+        # A truncated response is not completed, so that the client detects it.
         with contextlib.suppress(httpx.HTTPError):
             async for chunk in response.aiter_raw():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

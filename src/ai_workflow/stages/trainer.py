@@ -114,7 +114,7 @@ def train(store: Store, featured: FeatureData, options: settings.Trainer, batch_
     key = _key(featured, options, batch_size, library)
     spec = read_spec(store, featured)
     checkpoints = Checkpoints(store, spec["pipeline"], key, options.checkpoint.keep)
-    with checkpoints.held():
+    with checkpoints.locked():
         features = Dataset.load(store, featured)
         data = split_rows(store, features, spec, options)
         _warn_of_unused(options)

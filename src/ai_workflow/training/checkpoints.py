@@ -1,12 +1,12 @@
-"""Checkpoints of one training: step-stamped, verified, rotated; the newest good one wins, nothing foreign is resumed.
+"""Checkpoints of one training, verified by checksum and rotated; the newest valid one is resumed.
 
     checkpoints/<pipeline>/<fingerprint>/
-        model_step_300.state   all that the next step depends on
-        model_step_300.json    readable: step, figures, sha256 of the state; written last, it is the commit
-        expected.json          the step saved last, so that a checkpoint that went missing is noticed
-        .lock                  held by the process that trains; the kernel frees it when that process dies
+        model_step_300.state   everything that the next step depends on
+        model_step_300.json    step, figures, sha256 of the state; written last, it commits the checkpoint
+        expected.json          the step saved last, which reveals a missing checkpoint
+        .lock                  locked by the training process; the kernel releases it when the process dies
 
-The fingerprint stands for trainer settings, data and code, so a folder holds checkpoints of one training only.
+The fingerprint covers trainer settings, data and code, so a folder has checkpoints of one training only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ai_workflow.errors import StageError, StoreError
 from ai_workflow.storage import locks
@@ -36,33 +36,44 @@ _EXPECTED = "expected.json"
 log = logger("checkpoint")
 
 
+class ProgressRecord(TypedDict):
+    """Progress of a training as JSON, in the record of a checkpoint."""
+
+    step: int
+    best_step: int
+    best_loss: float | None
+    losses: list[tuple[int, float]]
+    over: bool
+    batch_size: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A verified checkpoint: the step after which it was taken, the state, and the readable figures beside it."""
+    """A verified checkpoint: the step, the state after it, and its progress as readable figures."""
 
     step: int
     state: bytes
-    figures: dict[str, Any]
+    figures: ProgressRecord
 
     @property
     def name(self) -> str:
-        """How people call it: `model_step_300`."""
+        """Name in log lines and files: `model_step_300`."""
         return f"model_step_{self.step}"
 
 
 class Checkpoints:
-    """The checkpoints of one training, below a store's root."""
+    """Checkpoints of one training in a store."""
 
     def __init__(self, store: Store, pipeline: str, fingerprint: str, keep: int) -> None:
         self._store = store
         self.folder = f"{FOLDER}/{pipeline}/{fingerprint}"
         self._keep = keep
 
-    def save(self, step: int, state: bytes, figures: dict[str, Any]) -> float:
-        """Save the state after a step, then remove the oldest beyond `keep`; return the seconds it took.
+    def save(self, step: int, state: bytes, figures: ProgressRecord) -> float:
+        """Save the state after a step, delete all but the last `keep` checkpoints, and return the seconds it took.
 
         Raises:
-            StoreError: it cannot be written; the ones before still stand.
+            StoreError: it cannot be written; earlier checkpoints are unchanged.
         """
         start = time.perf_counter()
         stem = f"{self.folder}/model_step_{step}"
@@ -71,10 +82,10 @@ class Checkpoints:
         self._store.write_record(f"{stem}.json", body)
         self._store.write_record(f"{self.folder}/{_EXPECTED}", {"step": step})
         for old in self.steps()[: -self._keep]:
-            # The record first: what it no longer vouches for is not a checkpoint.
+            # The record is deleted first: a state without a record is not a checkpoint.
             self._store.remove(f"{self.folder}/model_step_{old}.json")
         kept = {f"model_step_{step}.state" for step in self.steps()}
-        # Those that a killed process left without a record, too.
+        # This includes states that a killed process left without a record.
         for name in set(filter(_STATE.match, self._store.names(self.folder))) - kept:
             self._store.remove(f"{self.folder}/{name}")
         seconds = time.perf_counter() - start
@@ -82,18 +93,18 @@ class Checkpoints:
         return seconds
 
     def steps(self) -> list[int]:
-        """Return the steps that a checkpoint claims to be of, the earliest first."""
-        return sorted(int(found[1]) for name in self._store.names(self.folder) if (found := _NAME.match(name)))
+        """Return the steps that have a record, the earliest first; the checkpoint may be damaged."""
+        return sorted(int(match[1]) for name in self._store.names(self.folder) if (match := _NAME.match(name)))
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest good checkpoint, or None; a damaged one is set aside, with a warning.
+        """Return the newest valid checkpoint, or None; a damaged one is set aside with a warning.
 
-        Where the one saved last is gone, that is said, as an ERROR if none is left: the time it held is lost.
+        If the checkpoint saved last is missing, that is logged, as an ERROR if no other is left.
         """
         expected = self._expected()
         for step in reversed(self.steps()):
             try:
-                found = self._load(step)
+                checkpoint = self._load(step)
             except StoreError as error:
                 log.warning("checkpoint model_step_%d is set aside: %s", step, error)
                 self._set_aside(step)
@@ -103,8 +114,8 @@ class Checkpoints:
                     "checkpoint model_step_%d was saved in %s and cannot be used any more: "
                     "the steps after %d are trained again", expected, self._store.url(self.folder), step,
                 )  # fmt: skip
-            log.debug("checkpoint %s read, %d bytes", found.name, len(found.state))
-            return found
+            log.debug("checkpoint %s read, %d bytes", checkpoint.name, len(checkpoint.state))
+            return checkpoint
         if expected:
             log.error(
                 "checkpoint model_step_%d was saved in %s and is not there any more: all %d steps are trained again",
@@ -113,12 +124,12 @@ class Checkpoints:
         return None
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes of this machine from training the same; a lock dies with its holder.
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of this training, which excludes other processes on this machine.
 
         Raises:
-            StageError: another process trains it now.
-            StoreError: the lock file cannot be made.
+            StageError: another process has the lock.
+            StoreError: the lock file cannot be created.
         """
         path = self._lock_file()
         try:
@@ -154,8 +165,8 @@ class Checkpoints:
             if not self._store.exists(path):
                 continue
             if self._store.is_local:
-                place = self._store.local(path)
-                place.replace(place.with_name(f"{place.name}.damaged"))
+                file = self._store.local(path)
+                file.replace(file.with_name(f"{file.name}.damaged"))
             else:
                 self._store.remove(path)
 
@@ -168,6 +179,6 @@ class Checkpoints:
     def _lock_file(self) -> Path:
         if self._store.is_local:
             return self._store.local(f"{self.folder}/.lock")
-        # An object store has no locks: this keeps the processes of one machine apart.
+        # An object store has no locks, so only processes on one machine exclude each other.
         name = hashlib.sha256(f"{self._store.root}/{self.folder}".encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"ai-workflow-{name}.lock"

@@ -1,7 +1,7 @@
-"""Model families behind one protocol: a trainer makes steps, a predictor answers; one file for each family.
+"""Protocol of a model family: a trainer and a function that loads a model file for prediction.
 
 A new family is one file in `families/` with a class `Trainer` and a function `load`, one line in `family_modules.py`,
-and its name among the kinds in the settings; docs/trainers.md shows one.
+and its name among the kinds in the settings; docs/trainers.md has an example.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ __all__ = [
     "rows_per_step",
     "trainer",
 ]
-_SMALLER = f"{memory_pressure.MORE_MEMORY}, or train a smaller model: trainer.params"
+_MEMORY_REMEDY = f"{memory_pressure.MORE_MEMORY}, or train a smaller model: trainer.params"
 # (n, features) float32 -> (n, classes) probabilities for classification, (n,) values for regression.
 Predict = Callable[["np.ndarray"], "np.ndarray"]
 
 
 class Rows(Protocol):
-    """The rows of one partition that belong to training, or to validation; read when they are asked for."""
+    """Training rows or validation rows of one partition; `read` reads them from the store."""
 
     def __len__(self) -> int:
-        """Return how many rows there are, without reading them."""
+        """Return the number of rows, without reading them."""
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X, (n, features) float32, and y, (n,) float64: the class index or the value."""
@@ -52,7 +52,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a trainer learns from; `validation` is empty where early stopping is off."""
+    """Data of a training; `validation` is empty if early stopping is off."""
 
     spec: FeatureSpec
     training: Sequence[Rows]
@@ -67,67 +67,67 @@ class FeatureImportance(TypedDict):
 
 
 class Trainer(Protocol):
-    """One training, a step at a time; between two steps it can be saved, and loaded in another process.
+    """One training, step by step; between two steps it can be saved, and loaded in another process.
 
-    A family may have the attribute `adapted`, `{parameter: [default, used]}`: defaults that it fitted to few rows; and
-    `memory_remedy`, what helps where memory runs out with few rows per step.
+    A family may have the attribute `adapted`, `{parameter: [default, used]}`, for defaults that it adapted to few rows,
+    and `memory_remedy`, the remedy in the error if memory runs out at the smallest batch size.
     """
 
     library: str
     model_file: str
-    # Rows per step, which may be made fewer between two steps where memory runs short; None: a step takes all rows.
+    # Rows per step, which may be lowered between two steps if memory runs short; None: a step uses all rows.
     batch_size: int | None
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
-        """Take the data, the parameters and, for a family that learns in batches, rows per step; learn nothing yet."""
+        """Prepare the training; `batch_size` is the rows per step of a family that learns in batches."""
 
     def step(self) -> bool:
-        """Learn one step; False where nothing more can be learned.
+        """Run one step, and return False if no further step can improve the model.
 
         Raises:
-            MemoryError: it does not fit into memory; the step is not made.
+            MemoryError: the step does not fit into memory, and was not made.
         """
 
     def loss(self) -> float:
-        """Return the loss after the last step, lower is better; on the validation rows if there are any."""
+        """Return the loss after the last step (lower is better), of the validation rows if there are any."""
 
     def save(self) -> bytes:
-        """Return all that the next step depends on."""
+        """Return everything that the next step depends on."""
 
     def load(self, state: bytes) -> None:
-        """Go on from what `save` returned, after `start` with the same data and parameters."""
+        """Restore a saved state, after `start` with the same data and parameters."""
 
     def finish(self, step: int) -> bytes:
-        """Return the model file as it was after `step` steps."""
+        """Return the model file after `step` steps."""
 
 
 def trainer(kind: str) -> Trainer:
     """Return a new trainer of a family."""
-    made: Trainer = _family(kind).Trainer()
-    return made
+    new: Trainer = _family(kind).Trainer()
+    return new
 
 
 def load(kind: str, model: bytes) -> Predict:
-    """Return the answering function of a model file. A damaged file can crash the process: verify it first."""
+    """Return the predict function of a model file. Verify the file first: a damaged one can crash the process."""
     try:
-        made: Predict = _family(kind).load(model)
+        predict: Predict = _family(kind).load(model)
     except (MemoryError, OSError, ImportError) as error:
-        if (found := memory_pressure.shortage(error)) is None:
+        if (shortage := memory_pressure.shortage(error)) is None:
             raise
-        raise memory_pressure.to_memory_error(found, " while the model was loaded", _SMALLER) from error
-    return made
+        raise memory_pressure.to_memory_error(shortage, " while the model was loaded", _MEMORY_REMEDY) from error
+    return predict
 
 
 def importance(kind: str, model: bytes, names: list[str]) -> list[FeatureImportance]:
-    """Return `{"feature", "share"}` of all features, the most important first; empty where a family cannot say."""
-    found = getattr(_family(kind), "importance", None)
-    shares = found(model) if found else []
+    """Return the importance of all features, the largest first; empty if the family has no `importance`."""
+    family_importance = getattr(_family(kind), "importance", None)
+    shares = family_importance(model) if family_importance else []
     ranked = sorted(zip(names, shares, strict=False), key=lambda pair: (-pair[1], pair[0]))
     return [{"feature": name, "share": round(share, 6)} for name, share in ranked]
 
 
 def _family(kind: str) -> ModuleType:
-    # Threads that spin while they wait for each other make a training ten times slower where other work wants the
-    # same cores. OpenMP reads this once, when the library is loaded.
+    # Threads that spin while they wait make a training ten times slower if other processes use the same cores.
+    # OpenMP reads this variable once, when the library is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return import_module(FAMILIES[kind])

@@ -1,4 +1,4 @@
-"""Every setting there is, typed and frozen; `config` fills them from YAML."""
+"""All settings, typed and frozen."""
 
 from __future__ import annotations
 
@@ -59,14 +59,16 @@ __all__ = [
 
 
 class FeatureOptions(ConfigModel):
-    """How columns become features."""
+    """Conversion of columns to features."""
 
     scope: ClassVar[Scope] = "pipeline"
-    max_categories: int = Field(default=255, ge=1, description="the most frequent values kept of a category")
-    min_count: int = Field(default=1, ge=1, description="a rarer value counts as unseen")
+    max_categories: int = Field(default=255, ge=1, description="number of categories kept, the most frequent ones")
+    min_count: int = Field(
+        default=1, ge=1, description="minimum number of rows of a category; rarer values count as unseen"
+    )
 
 
-# The one answer that is a word.
+# The field of an answer that is text.
 _CLASS = ("classification", "prediction")
 
 Metric = Literal["accuracy", "auc", "log_loss", "mae", "rmse", "r2"]
@@ -77,44 +79,44 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 
 
 class Evaluate(ConfigModel):
-    """The holdout and the gate that a new version must pass."""
+    """Holdout and quality gate of a new version."""
 
     scope: ClassVar[Scope] = "pipeline"
     holdout: float = Field(default=0.2, gt=0, lt=1)
-    metric: Metric | None = Field(default=None, description="accuracy, or mae for regression, where not given")
-    minimum: float | None = Field(default=None, description="worst value that passes; for an error, the largest")
-    tolerance: float = Field(default=0.01, ge=0, description="how much worse than `stable` still passes")
+    metric: Metric | None = Field(default=None, description="default: accuracy, or mae for regression")
+    minimum: float | None = Field(default=None, description="worst value of the metric that passes")
+    tolerance: float = Field(default=0.01, ge=0, description="difference to `stable` that still passes")
     beat_baseline: bool = Field(
-        default=True, description="refuse a model that does not beat the baseline on the rows held out"
+        default=True, description="reject a model that is not better than the baseline on the holdout"
     )
 
 
 class Inference(ConfigModel):
-    """How a prediction is asked for, and what is answered when no model can."""
+    """Deadline, batches and fallback of predictions."""
 
     scope: ClassVar[Scope] = "pipeline"
     source: Source | None = Field(
-        default=None, description="what the scoring flow scores; the training source if not given"
+        default=None, description="source of the scoring flow; the training source if not given"
     )
     batch_size: Annotated[int | None, OF_DEPLOYMENT] = Field(
-        default=None, ge=1, description="rows per call of the model in scoring; model.batch_size where not given"
+        default=None, ge=1, description="rows per call of the model in scoring; model.batch_size if not given"
     )
     deadline_ms: Annotated[int, OF_DEPLOYMENT] = Field(default=200, ge=1)
     default_response: dict[str, Any] | None = Field(
         default_factory=lambda: {"prediction": None},
-        description="what the service answers when no version can; null: it says 503",
+        description="response of the service if no version can answer; null for status 503",
     )
 
 
 class StoreSection(ConfigModel):
-    """Where everything durable lives: a folder, or an fsspec URL."""
+    """Storage of all durable data: a folder or an fsspec URL."""
 
     scope: ClassVar[Scope] = "deployment"
     root: str = "./var"
 
 
 class Model(ConfigModel):
-    """Where versions are published (inside the store), and how they are asked."""
+    """Folder of the model versions in the store, and limits of calls of a model."""
 
     scope: ClassVar[Scope] = "deployment"
     path: str = "models"
@@ -122,12 +124,12 @@ class Model(ConfigModel):
     timeout: float = Field(
         default=30,
         gt=0,
-        description="seconds without progress while a model loads or answers one batch; ten times as long in all",
+        description="seconds without progress while a model loads or answers a batch; ten times as long in total",
     )
 
     @field_validator("path")
     @classmethod
-    def _inside_the_store(cls, path: str) -> str:
+    def _check_relative(cls, path: str) -> str:
         if path.startswith("/") or "://" in path or ".." in path.split("/"):
             raise ValueError(
                 "must be a folder inside the store, such as models: versions are published below it. Set store.root "
@@ -137,7 +139,7 @@ class Model(ConfigModel):
 
 
 class Database(ConfigModel):
-    """The database that a `sql` source reads where it names no `url`."""
+    """The database of a `sql` source without `url`."""
 
     scope: ClassVar[Scope] = "deployment"
     driver: str = "postgresql+psycopg"
@@ -149,7 +151,7 @@ class Database(ConfigModel):
 
 
 class Logging(ConfigModel):
-    """What is logged, and as what."""
+    """Level and format of logs."""
 
     scope: ClassVar[Scope] = "deployment"
     level: Annotated[Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR"], BeforeValidator(logs.normalize_level)] = (
@@ -193,14 +195,14 @@ class Settings(ConfigModel):
 
     @field_validator("chat")
     @classmethod
-    def _names_differ(cls, chat: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    def _check_names(cls, chat: tuple[Channel, ...]) -> tuple[Channel, ...]:
         names = [channel.name for channel in chat]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two channels are named {', '.join(twice)}")
         return chat
 
     @model_validator(mode="after")
-    def _parts_agree(self) -> Settings:
+    def _check_consistency(self) -> Settings:
         if self.evaluate.metric and self.evaluate.metric not in METRICS[self.task]:
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is not for {self.task}: one of {', '.join(METRICS[self.task])}"
@@ -212,10 +214,10 @@ class Settings(ConfigModel):
                 raise ValueError(f"schema.{name} is dropped, but it is the {role}")
         if self.timestamp in self.columns and self.columns[self.timestamp].type != "datetime":
             raise ValueError(f"schema.{self.timestamp} must be of type datetime: it is the timestamp")
-        given = self.inference.default_response or {}
+        response = self.inference.default_response or {}
         for name in ("prediction", "score"):
-            is_number = isinstance(given.get(name), int | float) and not isinstance(given.get(name), bool)
-            if name in given and given[name] is not None and not is_number and (self.task, name) != _CLASS:
+            is_number = isinstance(response.get(name), int | float) and not isinstance(response.get(name), bool)
+            if name in response and response[name] is not None and not is_number and (self.task, name) != _CLASS:
                 raise ValueError(f"inference.default_response has a {name} that is neither a number nor null")
         declared = self.columns.get(self.target)
         if self.task == "regression" and declared and declared.type not in ("integer", "number"):
@@ -226,17 +228,17 @@ class Settings(ConfigModel):
 
     @property
     def models(self) -> str:
-        """The folder of this pipeline's versions in the store: one pipeline's model is never another's `latest`."""
+        """The folder of the versions of this pipeline and environment in the store."""
         return f"{self.model.path.strip('/')}/{self.environment}/{self.pipeline}"
 
     @property
     def metric(self) -> Metric:
-        """The metric that the gate judges by."""
+        """The metric of the quality gate."""
         return self.evaluate.metric or METRICS[self.task][0]
 
     @property
     def training_batch_size(self) -> int:
-        """Rows per training step of a family that learns in batches."""
+        """Rows per training step of a model family that trains in batches."""
         return self.trainer.batch_size or self.model.batch_size
 
     @property

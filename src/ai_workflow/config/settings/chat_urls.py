@@ -1,4 +1,4 @@
-"""URLs of chat channels: what each vendor shows, and why a URL is refused."""
+"""URLs of chat channels: format of each vendor, and checks."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ EXAMPLES = {
     "webhook": "https://host/path",
     "apprise": "ntfy://topic",
 }
-# A second address after a separator; `=https://` in a query or `/https://` in the path of a proxy is none.
+# A second URL after a separator, unlike `=https://` in a query or `/https://` in the path of a proxy.
 _SECOND = re.compile(r"[\s,;|]\s*[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def refusal(kind: str, url: str) -> str:
-    """Return why a URL is not one of a kind of channel, without the URL; empty if it may be one.
+    """Return why a URL is not valid for a kind of channel, without the URL; empty if it is.
 
-    Addresses of Apprise are checked by form only; `refusal_of_apprise` also knows its schemes.
+    URLs of Apprise are checked by form only; `refusal_of_apprise` also checks their schemes.
     """
     if _SECOND.search(url):
         return "url holds several addresses, but a channel has one. Write a channel for each of them"
@@ -51,7 +51,7 @@ def refusal(kind: str, url: str) -> str:
 
 
 def refusal_of_apprise(url: str) -> str:
-    """Return why Apprise cannot send to an address, without the address; empty if it can. Imports Apprise."""
+    """Return why Apprise does not support a URL, without the URL; empty if it does. Imports Apprise."""
     if problem := refusal("apprise", url):
         return problem
     from apprise import Apprise
@@ -61,12 +61,12 @@ def refusal_of_apprise(url: str) -> str:
 
 
 def unlike(kind: str) -> str:
-    """Return that a URL is not one of a kind, with an example."""
+    """Return the error for a URL that is not valid for a kind, with an example."""
     return f"url is not one of {kind}: {EXAMPLES[kind]}"
 
 
 def telegram_target(url: str) -> tuple[str, Mapping[str, list[str]]] | None:
-    """Return the URL of the bot and the query of a Telegram address, None if it names no chat."""
+    """Return the URL of the bot and the query of a Telegram URL, None without a chat ID."""
     address = re.fullmatch(PATTERNS["telegram"], url)
     if address is None:
         return None

@@ -1,4 +1,4 @@
-"""What the values of one declared column must be."""
+"""Settings of a declared column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ColumnType = Literal["integer", "number", "boolean", "category", "datetime", "te
 
 
 class Column(ConfigModel):
-    """One declared column: what its values must be."""
+    """A declared column: type and constraints of its values."""
 
     scope: ClassVar[Scope] = "pipeline"
     type: ColumnType
@@ -21,11 +21,11 @@ class Column(ConfigModel):
     max: float | str | None = None
     allowed: tuple[str, ...] = ()
     format: str | None = Field(default=None, description="strptime format of a datetime column")
-    fill: str | float | int | bool | None = Field(default=None, description="stands in for a missing value")
+    fill: str | float | int | bool | None = Field(default=None, description="replaces missing values")
     drop: bool = False
 
     @model_validator(mode="after")
-    def _bounds_fit_the_type(self) -> Column:
+    def _check_type(self) -> Column:
         numeric = self.type in ("integer", "number")
         for name, bound in (("min", self.min), ("max", self.max)):
             if bound is None:

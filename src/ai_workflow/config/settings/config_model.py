@@ -1,4 +1,4 @@
-"""The base class of every settings section, and the kinds of values that several sections hold."""
+"""Base class of settings sections, and types of values in several sections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_http_url(url: str) -> bool:
         return False
     try:
         parts = urlsplit(url)
-        # Port and host are checked when they are read.
+        # Reading port and host validates them.
         has_port = parts.port is None or parts.port > 0
         return parts.scheme in ("http", "https") and bool((parts.hostname or "").encode("idna")) and has_port
     except ValueError:
@@ -51,19 +51,19 @@ Scope = Literal["pipeline", "deployment"]
 
 @dataclass(frozen=True, slots=True)
 class Scoped:
-    """Marks a field whose scope is not that of its section."""
+    """Marker of a field with another scope than its section."""
 
     scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
 class FilePath:
-    """Marks a field that holds a local path, relative to the file that names it."""
+    """Marker of a field with a local path that is relative to the file that sets it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotInKey:
-    """Marks a field that cannot change the result of a stage, so that it is in no cache key."""
+    """Marker of a field that is not in cache keys, because it cannot change the result of a stage."""
 
 
 OF_DEPLOYMENT = Scoped("deployment")
@@ -72,20 +72,20 @@ RELATIVE_TO_FILE = FilePath()
 
 
 class ConfigModel(BaseModel):
-    """A mapping in the YAML: frozen; unknown keys are errors.
+    """A section of the settings: a frozen model that rejects unknown keys.
 
-    `scope` is declared by each section. A file that names another pipeline resets the keys of scope `pipeline`; those
-    of scope `deployment` keep the values of the layers below.
+    Each section declares its `scope`. A file that names another pipeline resets the keys of scope `pipeline`; those
+    of scope `deployment` keep the values of lower layers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
     scope: ClassVar[Scope]
 
     def used(self) -> ConfigModel:
-        """Return the section with the fields that have no effect beside the others at their defaults."""
+        """Return the section with fields that have no effect set to their defaults."""
         return self
 
     def _without(self, *names: str) -> ConfigModel:
-        """Return the section with these fields at their defaults."""
+        """Return the section with some fields set to their defaults."""
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].get_default(call_default_factory=True) for name in names})

@@ -1,4 +1,4 @@
-"""What `ai-workflow deploy` sets up on a Prefect server, and how often a breach may make something happen."""
+"""Settings of `ai-workflow deploy`, and daily limits of reactions to SLO breaches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VariableName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,255}$")]
 
 
 class Reactions(ConfigModel):
-    """How often a day (UTC) a breach of an SLO may start something; 0: never."""
+    """Limits of reactions to SLO breaches per day (UTC); 0 for none."""
 
     scope: ClassVar[Scope] = "deployment"
     training_per_day: int = Field(default=2, ge=0, description="trainings started by breaches of accuracy")
@@ -20,11 +20,11 @@ class Reactions(ConfigModel):
 
 
 class Deploy(ConfigModel):
-    """What bootstrap needs to know besides prefect.yaml."""
+    """Settings of the set-up of a Prefect server."""
 
     scope: ClassVar[Scope] = "deployment"
     relay_url: HttpUrl | None = Field(
         default=None,
-        description="where Prefect's server reaches the relay; http://<relay.host>:<relay.port>/prefect if not given",
+        description="URL of the relay for the Prefect server; http://<relay.host>:<relay.port>/prefect if not given",
     )
     variables: dict[VariableName, Any] = Field(default_factory=dict, description="Prefect Variables, by name")

@@ -1,4 +1,4 @@
-"""How versions are watched once they answer: where labels come from, and how much of them is judged."""
+"""Settings of online evaluation: source of labels, and windows."""
 
 from __future__ import annotations
 
@@ -13,39 +13,38 @@ LabelSource = Annotated[CsvSource | ParquetSource | SqlSource, Field(discriminat
 
 
 class Evaluation(ConfigModel):
-    """Labels that come later, joined to predictions; those of `POST /labels` are read as well.
+    """Online evaluation by labels of a table and of `POST /labels`.
 
-    Where labels are and what they mean belongs to the pipeline; how many are judged is the operator's policy.
+    Source and meaning of labels belong to the pipeline; the windows belong to the deployment.
     """
 
     scope: ClassVar[Scope] = "pipeline"
-    source: LabelSource | None = Field(default=None, description="a table of labels; it may be read again and again")
+    source: LabelSource | None = Field(default=None, description="table of labels, which is read at each evaluation")
     id: str = Field(
         default="prediction_id",
-        description="column that names the prediction; the pipeline's `id` column names the row that it is of",
+        description="column with the ID of the prediction, or the `id` column of the pipeline with the ID of the row",
     )
-    label: str = Field(default="label", description="column with what turned out to be true")
+    label: str = Field(default="label", description="column with the ground truth")
     time: str | None = Field(
-        default=None, description="column with the moment of the label; none: when an evaluation first saw it"
+        default=None,
+        description="column with the time of the label; if not given, the time when an evaluation first read it",
     )
     label_days: float | None = Field(
         default=None,
         gt=0,
-        description="no label is looked for longer than this after its prediction, so older files are left closed",
+        description="days after a prediction within which labels are expected; older files are not read",
     )
     window: Annotated[int, OF_DEPLOYMENT] = Field(
-        default=1000, ge=1, description="accuracy is that of so many of the latest labels"
+        default=1000, ge=1, description="number of the latest labels that accuracy is computed from"
     )
-    days: Annotated[float | None, OF_DEPLOYMENT] = Field(default=None, gt=0, description="and of none older than this")
+    days: Annotated[float | None, OF_DEPLOYMENT] = Field(default=None, gt=0, description="maximum age of these labels")
     minimum: Annotated[int, OF_DEPLOYMENT] = Field(
-        default=30, ge=1, description="fewer labels than these tell no accuracy"
+        default=30, ge=1, description="minimum number of labels for accuracy"
     )
     tolerance: float | None = Field(
-        default=None, ge=0, description="how far from its label the answer of a regression may be, to be correct"
+        default=None, ge=0, description="largest difference to the label at which the answer of a regression is correct"
     )
     drift_rows: Annotated[int, OF_DEPLOYMENT] = Field(
-        default=5000, ge=1, description="drift is that of so many of the latest predictions"
+        default=5000, ge=1, description="number of the latest predictions that drift is computed from"
     )
-    drift_floor: Annotated[float, OF_DEPLOYMENT] = Field(
-        default=0.05, gt=0, description="a PSI below it is never called drift"
-    )
+    drift_floor: Annotated[float, OF_DEPLOYMENT] = Field(default=0.05, gt=0, description="minimum PSI for drift")

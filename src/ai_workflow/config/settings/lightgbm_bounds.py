@@ -1,4 +1,4 @@
-"""Types and bounds of LightGBM's usual parameters, for a check before the library is loaded; a test compares both."""
+"""Types and bounds of common LightGBM parameters, checked without loading the library. A test compares both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Bound(NamedTuple):
-    """Values that LightGBM accepts for a parameter; `is_open`: the lower end itself is refused."""
+    """Values that LightGBM accepts for a parameter; with `is_open`, the lower bound is exclusive."""
 
     is_whole: bool = False
     low: float = -math.inf
@@ -42,21 +42,21 @@ BOUNDS = {
 
 
 def problem(name: str, value: Any) -> str | None:
-    """Return what is wrong with the value of a parameter, None if nothing is known to be."""
+    """Return the problem of the value of a parameter, or None."""
     bound = BOUNDS.get(name)
     if bound is None or value is None:
         return "must be a single value or a list" if isinstance(value, dict) else None
-    what = "a whole number" if bound.is_whole else "a number"
+    kind = "a whole number" if bound.is_whole else "a number"
     number = _number(value, bound)
     if number is None:
-        return f"must be {what}"
+        return f"must be {kind}"
     if number < bound.low or number > bound.high or (bound.is_open and number == bound.low):
-        return f"must be {what}{_range(bound)}"
+        return f"must be {kind}{_range(bound)}"
     return None
 
 
 def _number(value: Any, bound: Bound) -> float | None:
-    """Return a value as LightGBM reads it, from text too; None if it is no such number."""
+    """Return a number as LightGBM parses it, also from text; None if it is invalid."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

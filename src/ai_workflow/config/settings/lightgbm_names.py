@@ -1,11 +1,11 @@
-"""The names of LightGBM's parameters, so that a configuration is checked without loading the library.
+"""Names of the LightGBM parameters, for checks without loading the library.
 
-A test compares them with the library's own. Source: https://lightgbm.readthedocs.io/en/stable/Parameters.html.
+A test compares them with the library. Source: https://lightgbm.readthedocs.io/en/stable/Parameters.html.
 """
 
 from __future__ import annotations
 
-# Each line is a parameter with its aliases.
+# One parameter a line, with its aliases.
 _TEXT = """
 alpha
 auc_mu_weights
@@ -150,5 +150,5 @@ weight_column weight
 xgboost_dart_mode
 zero_as_missing
 """
-# Alias, or the name itself -> the name that LightGBM uses.
+# Primary name by name or alias.
 NAMES = {alias: line.split()[0] for line in _TEXT.strip().splitlines() for alias in line.split()}

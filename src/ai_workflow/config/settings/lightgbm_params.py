@@ -1,4 +1,4 @@
-"""Which parameters of LightGBM `trainer.params` may hold; checked without the library."""
+"""Check of LightGBM parameters in `trainer.params`, without loading the library."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from ai_workflow.config.settings import lightgbm_bounds
 from ai_workflow.config.settings.lightgbm_names import NAMES
 
-# Same bytes on every run: no racing histograms, one memory layout.
+# For identical models on every run.
 FIXED = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
-# These have a place of their own in the settings; a second place would silently win or lose.
-_ELSEWHERE = {
+# Parameters that other settings set.
+_SET_BY = {
     "num_iterations": "trainer.steps",
     "early_stopping_round": "trainer.early_stopping",
     "seed": "trainer.seed",
@@ -23,7 +23,7 @@ _ELSEWHERE = {
     "data": "source",
     "valid": "evaluate.holdout",
 }
-# Parameters of LightGBM's command line, of its file reader, of prediction, of ranking and of training on many machines.
+# Parameters of the LightGBM command line, file reader, prediction, ranking and distributed training.
 _UNUSED = (
     "config task convert_model convert_model_language header two_round weight_column group_column pre_partition "
     "precise_float_parser parser_config_file save_binary input_model output_model output_result snapshot_freq "
@@ -37,35 +37,35 @@ _UNUSED = (
 WITHOUT_EFFECT = frozenset(_UNUSED.split())
 
 
-def problems(given: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the name of each parameter that no training takes, and why; LightGBM is not loaded."""
-    found: list[tuple[str, str]] = []
+def problems(params: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the name of each invalid parameter, and the reason."""
+    invalid: list[tuple[str, str]] = []
     alias_of: dict[str, str] = {}
-    for alias, value in given.items():
+    for alias, value in params.items():
         if reason := refusal(alias, NAMES):
-            problem, remedy = reason
-            found.append((alias, f"{problem}; {remedy[0].lower()}{remedy[1:]}"))
+            text, remedy = reason
+            invalid.append((alias, f"{text}; {remedy[0].lower()}{remedy[1:]}"))
             continue
         name = NAMES[alias]
         if name in alias_of:
-            found.append((alias, f"is the same parameter as {alias_of[name]}; remove one"))
+            invalid.append((alias, f"is the same parameter as {alias_of[name]}; remove one"))
         elif name in WITHOUT_EFFECT:
-            found.append((alias, "has no effect in a training; remove it"))
-        elif wrong := lightgbm_bounds.problem(name, value):
-            found.append((alias, wrong))
+            invalid.append((alias, "has no effect in a training; remove it"))
+        elif problem := lightgbm_bounds.problem(name, value):
+            invalid.append((alias, problem))
         alias_of[name] = alias
-    return found
+    return invalid
 
 
 def refusal(alias: str, names: dict[str, str]) -> tuple[str, str] | None:
     """Return why a parameter cannot be set, and the remedy; None if it can."""
     if alias not in names:
         own = set(names.values())
-        near = difflib.get_close_matches(alias, own, n=1) or difflib.get_close_matches(alias, names, n=1)
-        return "is not a parameter of LightGBM", f"Did you mean '{near[0]}'?" if near else "Remove it"
+        similar = difflib.get_close_matches(alias, own, n=1) or difflib.get_close_matches(alias, names, n=1)
+        return "is not a parameter of LightGBM", f"Did you mean '{similar[0]}'?" if similar else "Remove it"
     name = names[alias]
-    if (place := _ELSEWHERE.get(name)) is not None:
-        return f"is set by {place}", f"Remove it, and set {place}"
+    if (key := _SET_BY.get(name)) is not None:
+        return f"is set by {key}", f"Remove it, and set {key}"
     if name in FIXED:
         return "cannot be set: the same data must give the same model", "Remove it"
     return None

@@ -11,7 +11,7 @@ from ai_workflow.config.settings.config_model import ConfigModel, Scope
 
 
 class Params(ConfigModel):
-    """What `trainer.params` may say."""
+    """`trainer.params` of the multilayer perceptron."""
 
     scope: ClassVar[Scope] = "pipeline"
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64, 64)
@@ -24,19 +24,19 @@ class Params(ConfigModel):
     device: Literal["cpu", "cuda"] = "cpu"
 
 
-def problems(given: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the name of each parameter that cannot be, and why."""
+def problems(params: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the name of each invalid parameter, and the reason."""
     try:
-        Params.model_validate(given)
+        Params.model_validate(params)
     except ValidationError as error:
-        found = [(str(each["loc"][0]), each["type"], each["msg"]) for each in error.errors()]
-        return [(name, _sentence(kind, name, message)) for name, kind, message in found]
+        errors = [(str(each["loc"][0]), each["type"], each["msg"]) for each in error.errors()]
+        return [(name, _sentence(kind, name, message)) for name, kind, message in errors]
     return []
 
 
 def _sentence(kind: str, name: str, message: str) -> str:
     if kind != "extra_forbidden":
         return message.replace("Input should be", "must be")
-    near = difflib.get_close_matches(name, Params.model_fields, 1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(Params.model_fields)}"
+    similar = difflib.get_close_matches(name, Params.model_fields, 1)
+    hint = f"did you mean '{similar[0]}'?" if similar else f"known here: {', '.join(Params.model_fields)}"
     return f"is not a parameter of torch_mlp; {hint}"

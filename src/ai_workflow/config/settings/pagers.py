@@ -1,4 +1,4 @@
-"""Apprise addresses of incident management, which cannot close the incidents that they open."""
+"""Apprise schemes of incident management, which cannot close the incidents that they open."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _INSTEAD = {
 
 
 def schemes(notifier: Any) -> list[str]:
-    """Return the schemes of a plugin of Apprise, which an address of the vendor's website does not show."""
-    found: list[str] = []
+    """Return the schemes of an Apprise plugin, which may differ from the scheme of the URL."""
+    schemes: list[str] = []
     for names in (notifier.protocol, notifier.secure_protocol):
-        found += [names] if isinstance(names, str) else list(names or ())
-    return found
+        schemes += [names] if isinstance(names, str) else list(names or ())
+    return schemes
 
 
 def refusal(schemes: Iterable[str]) -> str:
-    """Return why an address with one of these schemes is no chat channel; empty where it may be one."""
+    """Return why a URL with one of these schemes is not supported; empty if it is."""
     for scheme in schemes:
         instead = _INSTEAD.get(scheme.lower())
         if instead:

@@ -1,4 +1,4 @@
-"""Where rows come from: one section for each kind of source."""
+"""Settings of data sources, a section for each kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ai_workflow.secret_values import Secret
 
 
 class TableSource(ConfigModel):
-    """What all sources share: how values read as missing, and how many rows make a partition."""
+    """Settings of all sources: missing values, and rows per partition."""
 
     scope: ClassVar[Scope] = "pipeline"
     missing: tuple[str, ...] = ()
@@ -20,10 +20,10 @@ class TableSource(ConfigModel):
 
 
 class CsvSource(TableSource):
-    """Delimited text: one file, a glob, a folder or a URL; `.gz` is read as it is."""
+    """Delimited text: a file, glob, folder or URL; `.gz` files are decompressed."""
 
     kind: Literal["csv"]
-    # The names and the bytes of the files are in the key.
+    # Names and content of the files are in the cache key.
     path: Annotated[str, RELATIVE_TO_FILE, NOT_IN_KEY]
     header: bool = True
     columns: tuple[str, ...] = ()
@@ -32,22 +32,22 @@ class CsvSource(TableSource):
     encoding: str = "utf-8"
 
     @model_validator(mode="after")
-    def _columns_only_without_header(self) -> CsvSource:
+    def _check_columns(self) -> CsvSource:
         if self.columns and self.header:
             raise ValueError("`columns` names the columns of a file without a header line; set `header: false`")
         return self
 
 
 class ParquetSource(TableSource):
-    """Parquet: a file, a glob, a folder or a URL."""
+    """Parquet: a file, glob, folder or URL."""
 
     kind: Literal["parquet"]
-    # The names and the bytes of the files are in the key.
+    # Names and content of the files are in the cache key.
     path: Annotated[str, RELATIVE_TO_FILE, NOT_IN_KEY]
 
 
 class SqlSource(TableSource):
-    """One table or one query through SQLAlchemy; `url`, or else the section `database`."""
+    """A table or query by SQLAlchemy, from `url` or the section `database`."""
 
     kind: Literal["sql"]
     url: Annotated[Secret | None, RELATIVE_TO_FILE] = None
@@ -55,14 +55,14 @@ class SqlSource(TableSource):
     query: str | None = None
 
     @model_validator(mode="after")
-    def _table_or_query(self) -> SqlSource:
+    def _check_table_or_query(self) -> SqlSource:
         if (self.table is None) == (self.query is None):
             raise ValueError("give either `table` or `query`")
         return self
 
 
 class SampleSource(TableSource):
-    """Real data that ships inside scikit-learn, or rows from the seeded generator `synthetic`."""
+    """A data set of scikit-learn, or rows of the seeded generator `synthetic`."""
 
     kind: Literal["sample"]
     name: Literal["digits", "breast_cancer", "wine", "iris", "diabetes", "synthetic"] = "digits"
@@ -72,7 +72,7 @@ class SampleSource(TableSource):
     concept_drift: Fraction = Field(default=0.0, description="share of the signal that no longer holds")
 
     def used(self) -> ConfigModel:
-        """Return the section with only those fields that the sample has."""
+        """Return the section without fields that the sample does not use."""
         return self if self.name == "synthetic" else self._without("rows", "seed", "drift", "concept_drift")
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with `trainer.params`, for each model family; no library of a family is loaded."""
+"""Check of `trainer.params` by model family, without loading the library of a family."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _FAMILIES = {"lightgbm": lightgbm_params.problems, "torch_mlp": mlp_params.probl
 
 
 def problems(kind: str, params: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the name of each parameter that a family does not take, and why; an unknown family has none."""
+    """Return the name of each invalid parameter of a family, and the reason; empty for an unknown family."""
     return _FAMILIES[kind](params) if kind in _FAMILIES else []

@@ -1,4 +1,4 @@
-"""Which model is trained and how, and when the training saves itself."""
+"""Settings of training: model family, parameters, checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ai_workflow.config.settings.config_model import NOT_IN_KEY, ConfigModel, Fr
 
 
 class Checkpoint(ConfigModel):
-    """When a training saves itself, and how many saves are kept."""
+    """Frequency and number of checkpoints of a training."""
 
     scope: ClassVar[Scope] = "deployment"
     every_steps: int = Field(default=50, ge=1)
@@ -19,23 +19,25 @@ class Checkpoint(ConfigModel):
 
 
 class Trainer(ConfigModel):
-    """The model family and its parameters, passed to the library as they stand."""
+    """Model family and parameters, passed to the library unchanged."""
 
     scope: ClassVar[Scope] = "pipeline"
     kind: Literal["lightgbm", "torch_mlp"] = "lightgbm"
     steps: int = Field(default=200, ge=1)
     seed: int = Field(default=0, ge=0)
-    early_stopping: int = Field(default=0, ge=0, description="steps without gain before it stops; 0: never")
-    validation: Fraction = Field(default=0.1, description="share of the training rows that early stopping watches")
+    early_stopping: int = Field(
+        default=0, ge=0, description="steps without improvement after which training stops; 0 for never"
+    )
+    validation: Fraction = Field(default=0.1, description="fraction of the training rows for early stopping")
     params: dict[str, Any] = Field(default_factory=dict)
-    # What a stage takes is an argument of its own: this one, or else model.batch_size.
+    # Stages get the batch size as an argument: this one, or model.batch_size.
     batch_size: Annotated[int | None, NOT_IN_KEY] = Field(
         default=None,
         ge=1,
-        description="rows per training step of a family that learns in batches; model.batch_size where not given",
+        description="rows per training step of a family that trains in batches; model.batch_size if not given",
     )
     checkpoint: Annotated[Checkpoint, NOT_IN_KEY] = Checkpoint()
 
     def used(self) -> ConfigModel:
-        """Return the section without `validation` where no early stopping watches rows."""
+        """Return the section without `validation` if early stopping is disabled."""
         return self if self.early_stopping else self._without("validation")

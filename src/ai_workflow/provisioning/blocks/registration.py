@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from ai_workflow.config.settings import chat_urls
-from ai_workflow.config.settings.chat import TAKE_SECRET
+from ai_workflow.config.settings.chat import KINDS_WITH_SECRET
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.provisioning.blocks import block_catalogue
 from ai_workflow.provisioning.blocks.block_catalogue import ChatBlock, SecretBlock
@@ -132,7 +132,7 @@ def _from_prompt(block: ChatBlock, prompt: Prompt) -> ChatChannel | None:
     if not kind:
         return None
     url = prompt(f"{block.name}: the URL of the bot", True)
-    secret = prompt(f"{block.name}: its secret, if any", True) if kind in TAKE_SECRET else ""
+    secret = prompt(f"{block.name}: its secret, if any", True) if kind in KINDS_WITH_SECRET else ""
     return _channel(block.name, {"kind": kind, "url": url, "secret": secret})
 
 
@@ -147,7 +147,7 @@ def _from_environment(block: ChatBlock) -> ChatChannel | None:
 
 
 def _channel(name: str, values: Mapping[str, str]) -> ChatChannel:
-    if values["secret"] and values["kind"] not in TAKE_SECRET:
+    if values["secret"] and values["kind"] not in KINDS_WITH_SECRET:
         raise BlockError(f"block '{name}': a chat of kind {values['kind']} takes no secret. Remove it")
     try:
         channel = ChatChannel.model_validate({field: value for field, value in values.items() if value})

@@ -11,7 +11,7 @@ from ai_workflow.slo.spec import Slo
 
 # The model version of all series with this label.
 VERSION = "found_model_version"
-_GOOD_VALUE = "beside"  # label value of good events
+_GOOD_VALUE = "good"  # label value of good events
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +69,25 @@ def _of_events(
         return None
     bad_labels = {label: value.strip("()").split("|")[0] for label, _, value in errors[0].matchers}
     all_labels = {label: value.strip("()").split("|")[0] for label, _, value in total.matchers}
-    kept = {**shared, **all_labels}
+    labels = {**shared, **all_labels}
     if errors[0].metric == total.metric:
         good_labels = {label: _GOOD_VALUE for label in bad_labels if label not in all_labels}
         return EventSource(
-            (_series(total.metric, kept | good_labels),), (_series(total.metric, kept | bad_labels),), key, others
+            (_series(total.metric, labels | good_labels),), (_series(total.metric, labels | bad_labels),), key, others
         )
-    in_total = _series(total.metric, kept)
+    in_total = _series(total.metric, labels)
     return EventSource((in_total,), (in_total, _series(errors[0].metric, {**shared, **bad_labels})), key, others)
 
 
 def _series(name: str, own: Mapping[str, str]) -> str:
-    inside = ",".join(f'{key}="{value}"' for key, value in own.items())
-    return f"{name}{{{inside}}}"
+    matchers = ",".join(f'{key}="{value}"' for key, value in own.items())
+    return f"{name}{{{matchers}}}"
 
 
 def _sum(first: Counter, second: Counter) -> Counter:
     """Return the sum of two counters with segments of equal lengths."""
-    pairs = zip(first.pieces, second.pieces, strict=False)
-    if len(first.pieces) == len(second.pieces):
+    pairs = zip(first.segments, second.segments, strict=False)
+    if len(first.segments) == len(second.segments):
         return Counter(tuple((seconds, growth + other) for (seconds, growth), (_, other) in pairs))
-    longer, shorter = sorted((first, second), key=lambda counter: -len(counter.pieces))
-    return Counter(tuple((seconds, growth + shorter.pieces[0][1]) for seconds, growth in longer.pieces))
+    longer, shorter = sorted((first, second), key=lambda counter: -len(counter.segments))
+    return Counter(tuple((seconds, growth + shorter.segments[0][1]) for seconds, growth in longer.segments))

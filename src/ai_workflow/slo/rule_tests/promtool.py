@@ -182,7 +182,7 @@ def values(series: Gauge | Counter, step: int, count: int) -> str:
     terms: list[str] = []
     done, at = 0, 0.0
     level = series.start if isinstance(series, Counter) else 0.0
-    for seconds, amount in series.pieces:
+    for seconds, amount in series.segments:
         at += seconds
         samples = min(count, math.ceil(at / step)) - done
         if samples <= 0:

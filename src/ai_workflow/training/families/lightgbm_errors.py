@@ -1,4 +1,4 @@
-"""Errors of LightGBM: those that mean that memory ran out, and all others with their place."""
+"""Errors of LightGBM as MemoryError or StageError."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import lightgbm
 
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
-from ai_workflow.training.families.native_output import silenced
+from ai_workflow.training.families.native_output import silence_native_stderr
 
-# The end of LightGBM's messages: a line of its C++ code.
-CODE_PLACE = re.compile(r" at \S+, line \d+ \.\s*$")
-_NO_MEMORY = ("bad_alloc", "out of memory")
+# LightGBM's messages end with a location in its C++ code.
+CODE_LOCATION = re.compile(r" at \S+, line \d+ \.\s*$")
+_OUT_OF_MEMORY = ("bad_alloc", "out of memory")
 
 
 @contextlib.contextmanager
-def memory_watched(remedy: str = "") -> Iterator[None]:
-    """Raise a MemoryError if LightGBM's own error means that memory ran out; with a remedy, if given.
+def translated_memory_errors(remedy: str = "") -> Iterator[None]:
+    """Raise LightGBM's out-of-memory errors as MemoryError, or with a remedy as OutOfMemoryError.
 
-    What the library prints of an error is left out, because the exception has the same text.
+    The native error output is discarded, because the exception has the same text.
     """
     try:
-        with silenced():
+        with silence_native_stderr():
             yield
     except lightgbm.basic.LightGBMError as error:
-        if not any(sign in str(error) for sign in _NO_MEMORY):
+        if not any(text in str(error) for text in _OUT_OF_MEMORY):
             raise
         if not remedy:
             raise MemoryError(str(error)) from error
@@ -35,13 +35,13 @@ def memory_watched(remedy: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Raise an error of LightGBM as a StageError with its place, or as a MemoryError."""
+def translated_errors(where: str) -> Iterator[None]:
+    """Raise an error of LightGBM as a StageError that names the operation, or as a MemoryError."""
     try:
-        with memory_watched():
+        with translated_memory_errors():
             yield
     except lightgbm.basic.LightGBMError as error:
         raise StageError(
-            f"LightGBM failed {where}: {CODE_PLACE.sub('', str(error))}",
+            f"LightGBM failed {where}: {CODE_LOCATION.sub('', str(error))}",
             "Check trainer.params and the number of rows; publish another version if a published model fails",
         ) from error

@@ -1,4 +1,4 @@
-"""Parameters of LightGBM: names, defaults, values that fit few rows, and refusal of those without effect."""
+"""Parameters of LightGBM: names, defaults, adaptation to few rows, and rejection of those without effect."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from ai_workflow.errors import StageError
 from ai_workflow.features.spec import FeatureSpec
 
 BAGGING = ("bagging_fraction", "pos_bagging_fraction", "neg_bagging_fraction")
-# Slower, shrunk and with some columns left out of each tree: a lower log loss on small tables than LightGBM's defaults.
+# A lower learning rate, shrinkage and column sampling: a lower log loss on small tables than LightGBM's defaults.
 _DEFAULTS = {"learning_rate": 0.05, "lambda_l2": 1.0, "feature_fraction": 0.8}
-# With fewer training rows, LightGBM's own minimum of rows for a leaf leaves hardly a split.
-_FEW_ROWS, _ROWS_PER_LEAF = 100, 20
-# Those of objectives that no task has; some of them belong to a metric as well.
-_OF_METRICS = frozenset(("alpha", "fair_c", "poisson_max_delta_step", "tweedie_variance_power"))
-# name: the parameter it needs, the values of that parameter with which it has an effect, and the default of that.
+# With fewer training rows, LightGBM's default minimum of rows per leaf allows hardly any split.
+_FEW_ROWS = 100
+_DEFAULT_ROWS_PER_LEAF = 20
+# Parameters of objectives that no task uses; some of them are also parameters of a metric.
+_METRIC_PARAMS = frozenset(("alpha", "fair_c", "poisson_max_delta_step", "tweedie_variance_power"))
+# name: the parameter it depends on, the values of that parameter for which it has an effect, and its default.
 _BOOSTING = ("boosting", ("dart",), "gbdt")
 _GOSS, _QUANTIZED = ("data_sample_strategy", ("goss",), "bagging"), ("use_quantized_grad", (True,), False)
-_NEEDS: dict[str, tuple[str, tuple[Any, ...], Any]] = {
+_DEPENDENCIES: dict[str, tuple[str, tuple[Any, ...], Any]] = {
     **dict.fromkeys(
         ("drop_rate", "max_drop", "skip_drop", "xgboost_dart_mode", "uniform_drop", "drop_seed"), _BOOSTING
     ),
@@ -28,51 +29,56 @@ _NEEDS: dict[str, tuple[str, tuple[Any, ...], Any]] = {
     **dict.fromkeys(("is_unbalance", "scale_pos_weight", "sigmoid"), ("objective", ("binary",), "regression")),
     "reg_sqrt": ("objective", ("regression",), "binary"),
 }
+# Keyword arguments of LightGBM by name.
+Params = dict[str, Any]
 _TRUE = ("true", "+", "1", "yes")
 
 
-def of(given: dict[str, Any], spec: FeatureSpec, rows: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return all parameters of a training, and `{name: [default, used]}` of those that were fitted to few rows.
+def build(user_params: Params, spec: FeatureSpec, rows: int, seed: int) -> tuple[Params, Params]:
+    """Return all parameters of a training, and `{name: [default, used]}` of those adapted to few rows.
 
     Args:
-        given: `trainer.params`.
+        user_params: `trainer.params`.
         spec: the feature spec.
         rows: number of training rows.
         seed: `trainer.seed`.
 
     Raises:
-        StageError: a parameter is unknown, belongs elsewhere, is given twice, or has no effect.
+        StageError: a parameter is unknown, is set elsewhere, has two names, or has no effect.
     """
-    chosen = _named(given)
-    fitted = {name: value for name, value in _for_few(rows).items() if name not in chosen}
-    params = _objective(spec) | _DEFAULTS | {name: used for name, (_, used) in fitted.items()} | chosen
-    _refuse_without_effect(given, params)
+    chosen = _canonical_params(user_params)
+    adapted = {name: value for name, value in _adapted_to_rows(rows).items() if name not in chosen}
+    params = _objective(spec) | _DEFAULTS | {name: used for name, (_, used) in adapted.items()} | chosen
+    _reject_without_effect(user_params, params)
     _check_lengths(chosen, len(spec["features"]))
-    return params | FIXED | {"seed": seed}, fitted
+    return params | FIXED | {"seed": seed}, adapted
 
 
-def _for_few(rows: int) -> dict[str, list[int]]:
+def _adapted_to_rows(rows: int) -> dict[str, list[int]]:
     if rows >= _FEW_ROWS:
         return {}
-    return {"min_data_in_leaf": [_ROWS_PER_LEAF, max(1, rows * _ROWS_PER_LEAF // _FEW_ROWS)], "min_data_in_bin": [3, 1]}
+    return {
+        "min_data_in_leaf": [_DEFAULT_ROWS_PER_LEAF, max(1, rows * _DEFAULT_ROWS_PER_LEAF // _FEW_ROWS)],
+        "min_data_in_bin": [3, 1],
+    }
 
 
-def _names() -> dict[str, str]:
-    """Return alias -> the name that the installed LightGBM uses."""
+def _canonical_names() -> dict[str, str]:
+    """Return alias -> canonical name of the installed LightGBM."""
     import lightgbm
 
-    known = lightgbm.basic._ConfigAliases._get_all_param_aliases()
-    return {alias: name for name, aliases in known.items() for alias in (name, *aliases)}
+    aliases_of = lightgbm.basic._ConfigAliases._get_all_param_aliases()
+    return {alias: name for name, aliases in aliases_of.items() for alias in (name, *aliases)}
 
 
-def _named(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters by the names LightGBM itself uses, so that an alias wins over a default as well."""
-    names = _names()
-    chosen: dict[str, Any] = {}
+def _canonical_params(user_params: Params) -> Params:
+    """Return the parameters by canonical name, so that an alias overrides a default."""
+    names = _canonical_names()
+    chosen: Params = {}
     alias_of: dict[str, str] = {}
-    for alias, value in given.items():
-        if found := refusal(alias, names):
-            raise StageError(f"trainer.params.{alias} {found[0]}", found[1])
+    for alias, value in user_params.items():
+        if rejection := refusal(alias, names):
+            raise StageError(f"trainer.params.{alias} {rejection[0]}", rejection[1])
         name = names[alias]
         if name in alias_of:
             raise StageError(
@@ -82,11 +88,11 @@ def _named(given: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _refuse_without_effect(given: dict[str, Any], params: dict[str, Any]) -> None:
-    names = _names()
-    for alias in given:
+def _reject_without_effect(user_params: Params, params: Params) -> None:
+    names = _canonical_names()
+    for alias in user_params:
         name = names[alias]
-        if name in WITHOUT_EFFECT or (name in _OF_METRICS and not params.get("metric")):
+        if name in WITHOUT_EFFECT or (name in _METRIC_PARAMS and not params.get("metric")):
             raise StageError(
                 f"trainer.params.{alias} has no effect in this training (objective {params['objective']})", "Remove it"
             )
@@ -94,19 +100,19 @@ def _refuse_without_effect(given: dict[str, Any], params: dict[str, Any]) -> Non
             raise StageError(
                 f"trainer.params.{alias} has no effect without bagging_freq", "Set trainer.params.bagging_freq to 1"
             )
-        needed, values, default = _NEEDS.get(name, (None, (), None))
-        if needed and not _is_one_of(params.get(needed, default), values) and not _also(name, params):
+        needed, values, default = _DEPENDENCIES.get(name, (None, (), None))
+        if needed and not _is_one_of(params.get(needed, default), values) and not _has_legacy_goss(name, params):
             shown = " or ".join(str(value).lower() for value in values)
             remedy = "Remove it" if needed == "objective" else f"Remove it, or set trainer.params.{needed}"
             raise StageError(f"trainer.params.{alias} has an effect only where {needed} is {shown}", remedy)
 
 
-def _also(name: str, params: dict[str, Any]) -> bool:
+def _has_legacy_goss(name: str, params: Params) -> bool:
     """Return whether an older spelling (`boosting: goss`) gives a parameter its effect."""
-    return _NEEDS[name] is _GOSS and params.get("boosting") == "goss"
+    return _DEPENDENCIES[name] is _GOSS and params.get("boosting") == "goss"
 
 
-def _is_forest(params: dict[str, Any]) -> bool:
+def _is_forest(params: Params) -> bool:
     return params.get("boosting") in ("rf", "random_forest")
 
 
@@ -117,12 +123,12 @@ def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
 
 
 def _is_set(value: Any) -> bool:
-    # A value of another type is LightGBM's to refuse.
+    # LightGBM rejects a value of another type.
     return not isinstance(value, int | float) or value > 0
 
 
-def _check_lengths(chosen: dict[str, Any], features: int) -> None:
-    """Raise StageError for a parameter with a value for each feature that has more or fewer values."""
+def _check_lengths(chosen: Params, features: int) -> None:
+    """Raise StageError for a per-feature parameter whose number of values differs from the number of features."""
     for name in ("monotone_constraints", "feature_contri", "max_bin_by_feature", "cegb_penalty_feature_lazy",
                  "cegb_penalty_feature_coupled"):  # fmt: skip
         value = chosen.get(name)
@@ -136,7 +142,7 @@ def _check_lengths(chosen: dict[str, Any], features: int) -> None:
             )
 
 
-def _objective(spec: FeatureSpec) -> dict[str, Any]:
+def _objective(spec: FeatureSpec) -> Params:
     if spec["task"] == "regression":
         return {"objective": "regression"}
     classes = len(spec["classes"] or ())

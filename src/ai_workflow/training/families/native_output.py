@@ -1,4 +1,4 @@
-"""The messages that a C library writes to standard error by itself, without those of Python."""
+"""Suppression of messages that C code writes to standard error."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from functools import cache
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Discard within the context what C code prints to `stderr`; Python, and its log, writes on as before.
+def silence_native_stderr() -> Iterator[None]:
+    """Discard output of C code to `stderr` within the context; Python and its log are not affected.
 
-    Standard error itself stays open for other threads: only the stream of the C library is another one. Without such a
-    stream, nothing changes.
+    Only the C library's stream is replaced, so the file descriptor stays open for other threads. Without such a stream
+    the context has no effect.
     """
     if (stream := _stream()) is None:
         yield
@@ -28,7 +28,7 @@ def silenced() -> Iterator[None]:
 
 
 class _Stream:
-    """The variable `stderr` of the C library: the first thread that enters replaces it, the last one restores it."""
+    """Variable `stderr` of the C library: the first thread that enters replaces it, the last one restores it."""
 
     def __init__(self) -> None:
         library = ctypes.CDLL(None)
@@ -36,25 +36,26 @@ class _Stream:
         library.fopen.restype = ctypes.c_void_p
         self._sink = library.fopen(os.devnull.encode(), b"w")
         self._standard = self._variable.value
-        self._lock, self._inside = threading.Lock(), 0
+        self._lock = threading.Lock()
+        self._threads = 0
 
     def enter(self) -> None:
-        """Count a thread in."""
+        """Add a thread, and replace the stream if it is the first."""
         with self._lock:
-            self._inside += 1
+            self._threads += 1
             self._variable.value = self._sink or self._standard
 
     def leave(self) -> None:
-        """Count a thread out."""
+        """Remove a thread, and restore the stream if it was the last."""
         with self._lock:
-            self._inside -= 1
-            if not self._inside:
+            self._threads -= 1
+            if not self._threads:
                 self._variable.value = self._standard
 
 
 @cache
 def _stream() -> _Stream | None:
-    """Return the stream of the C library, or None where it has none of that name."""
+    """Return the stream of the C library, or None if it has no variable of this name."""
     try:
         return _Stream()
     except (OSError, ValueError, AttributeError):

@@ -1,6 +1,6 @@
-"""Errors of PyTorch that a person can act on: memory of the host or of a GPU that ran out, and a GPU that fails.
+"""Errors of PyTorch with a remedy: out of memory on the host or a GPU, and GPU failures.
 
-They are recognised by their text: PyTorch raises RuntimeError for most of them.
+They are recognised by their text, because PyTorch raises RuntimeError for most of them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _OUT_OF_MEMORY = (
     "bad allocation", "status_alloc_failed", "memory_allocation",
 )  # fmt: skip
 _GPU = re.compile(r"cuda|cublas|cudnn|cusparse|cusolver|cufft|nccl|nvml|nvidia|\bhip\b|rocblas|miopen", re.IGNORECASE)
-# A path or a name in C++ may hold these words; what the CPU's allocator says is not about a GPU.
+# A C++ path or name may have these words; messages of the CPU allocator are not about a GPU.
 _HOST = ("defaultcpuallocator", "alloc_cpu")
-_ASKED = re.compile(r"[Tt]ried to allocate (\d+(?:\.\d+)?) (bytes|[KMGTP]iB)")
-_NUMBER = re.compile(r"\bGPU (\d+)")
+_REQUESTED = re.compile(r"[Tt]ried to allocate (\d+(?:\.\d+)?) (bytes|[KMGTP]iB)")
+_GPU_NUMBER = re.compile(r"\bGPU (\d+)")
 _FREE_GPU = "use a GPU with free memory (nvidia-smi), or set trainer.params.device: cpu"
-# The rows per step are lowered without a person, and what remains is the size of the network.
+# The batch size is lowered automatically, so the remaining remedy is the size of the network.
 _REMEDY = f"Lower trainer.params.hidden, {_FREE_GPU}"
 _CPU = "or set trainer.params.device: cpu"
 _REMEDIES = {
@@ -41,65 +41,66 @@ _OTHER = "Check the GPU with nvidia-smi and run again: the training resumes from
 
 
 @dataclass(frozen=True)
-class Position:
-    """Where a training stands.
+class ErrorContext:
+    """State of the training for an error message.
 
     Args:
-        step: steps made; None before the network is complete.
-        rows: rows in memory at once; None where none are.
+        step: number of steps made; None before the network is complete.
+        rows: number of rows in memory; None if there are none.
     """
 
     step: int | None = None
     rows: int | None = None
 
     @property
-    def where(self) -> str:
-        """The step for a message, or nothing."""
+    def at_step(self) -> str:
+        """The step for a message, or an empty text."""
         return "" if self.step is None else f" at step {self.step}"
 
 
-def explained(error: Exception, at: Position) -> Exception | None:
-    """Return what to raise in place of an error of PyTorch; None if it is about neither memory nor a GPU.
+def translate(error: Exception, context: ErrorContext) -> Exception | None:
+    """Return the error to raise instead of an error of PyTorch; None if it is about neither memory nor a GPU.
 
-    MemoryError if fewer rows at once may help (an `OutOfMemoryError` with step and remedy if it is the GPU's memory),
-    StageError if the GPU fails in another way.
+    The result is a MemoryError if a smaller batch may help (an `OutOfMemoryError` with step and remedy for GPU memory),
+    and a StageError if the GPU fails in another way.
     """
     text = " ".join(str(error).split())
-    is_gpu = is_of_gpu(text)
+    is_gpu = is_gpu_error(text)
     if is_out_of_memory(text):
-        return of_gpu_memory(text, at) if is_gpu else MemoryError(first_line(error))
+        return gpu_memory_error(text, context) if is_gpu else MemoryError(first_line(error))
     if not is_gpu:
         return None
     low = text.lower()
-    remedy = next((remedy for signs, remedy in _REMEDIES.items() if any(sign in low for sign in signs)), _OTHER)
-    return StageError(f"the GPU failed{at.where}: {first_line(error).rstrip('.')}", remedy)
+    remedy = next((remedy for parts, remedy in _REMEDIES.items() if any(part in low for part in parts)), _OTHER)
+    return StageError(f"the GPU failed{context.at_step}: {first_line(error).rstrip('.')}", remedy)
 
 
 def is_out_of_memory(text: str) -> bool:
     """Return whether the text of an error means that memory ran out, of the host or of a GPU."""
-    return any(sign in text.lower() for sign in _OUT_OF_MEMORY)
+    return any(part in text.lower() for part in _OUT_OF_MEMORY)
 
 
-def is_of_gpu(text: str) -> bool:
+def is_gpu_error(text: str) -> bool:
     """Return whether the text of an error is about a GPU."""
-    return bool(_GPU.search(text)) and not any(sign in text.lower() for sign in _HOST)
+    return bool(_GPU.search(text)) and not any(part in text.lower() for part in _HOST)
 
 
-def of_gpu_memory(text: str, at: Position) -> memory_pressure.OutOfMemoryError:
-    """Return the error for a GPU without enough memory: step, rows, bytes asked for and GPU, as far as known."""
-    asked, gpu = _ASKED.search(text), _NUMBER.search(text)
+def gpu_memory_error(text: str, context: ErrorContext) -> memory_pressure.OutOfMemoryError:
+    """Return the error for exhausted GPU memory, with step, rows, requested bytes and GPU if the text has them."""
+    requested = _REQUESTED.search(text)
+    gpu = _GPU_NUMBER.search(text)
     parts = [
-        f"batch {at.rows}" if at.rows is not None else "",
-        f"asked {_size(asked[1], asked[2])}" if asked else "",
+        f"batch {context.rows}" if context.rows is not None else "",
+        f"requested {_size(requested[1], requested[2])}" if requested else "",
         f"GPU {gpu[1]}" if gpu else "",
     ]
-    known = ", ".join(filter(None, parts))
-    problem = f"CUDA out of memory{at.where}{f' ({known})' if known else ''}"
+    details = ", ".join(filter(None, parts))
+    problem = f"CUDA out of memory{context.at_step}{f' ({details})' if details else ''}"
     return memory_pressure.OutOfMemoryError(problem, _REMEDY)
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's text: those after it are advice for developers."""
+    """Return the first line of an error's text; further lines are advice for developers."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

@@ -1,7 +1,7 @@
-"""The network of `torch_mlp` and its optimiser: the one module that imports PyTorch.
+"""Network and optimiser of `torch_mlp`; the only module that imports PyTorch.
 
-All that happens in it is a function of its arguments and of what it holds: the chance in a step comes from a seed
-given for that step, and neither uses nor disturbs the random numbers of the rest of the process.
+Each operation is a function of its arguments and the state of the network: the randomness of a step comes from the seed
+of the step, and does not change the random state of the process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn import functional
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.training.families import torch_errors
-from ai_workflow.training.families.torch_errors import Position
+from ai_workflow.training.families.torch_errors import ErrorContext
 
 _RESUMES = "the same command resumes from the last checkpoint"
 
@@ -32,20 +32,20 @@ class Network:
 
     Args:
         sizes: inputs, hidden layers, outputs.
-        regression: one output and the squared error; else one for each class and the cross entropy.
+        regression: one output and the squared error; else an output for each class and the cross entropy.
     """
 
     def __init__(
         self, sizes: list[int], *, regression: bool, dropout: float, decay: float, device: str, threads: int, seed: int
     ) -> None:
         if device == "cuda":
-            # Without it cuBLAS may sum up in another order each time.
+            # Without this setting cuBLAS may sum in another order each time.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             _check_gpu()
         self._regression, self._device, self._threads = regression, torch.device(device), threads
         # Steps made, for messages; None before the network is complete.
         self.steps: int | None = None
-        with self._exact(seed):
+        with self._deterministic(seed):
             layers: list[Any] = []
             for inputs, outputs in pairwise(sizes):
                 layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
@@ -54,14 +54,13 @@ class Network:
         self.steps = 0
 
     def learn(self, x: np.ndarray, y: np.ndarray, rate: float, seed: int) -> float:
-        """Learn one batch at a learning rate, and return its mean loss.
+        """Train on one batch, and return its mean loss.
 
         Raises:
-            MemoryError: the batch does not fit; what was learned before still stands.
-            StageError: there is no memory for the update of the weights, of which some may have been made; or the GPU
-                fails.
+            MemoryError: the batch does not fit into memory; the weights are unchanged.
+            StageError: there is no memory for the update of the weights, which may be incomplete; or the GPU fails.
         """
-        with self._exact(seed, len(x)):
+        with self._deterministic(seed, len(x)):
             self._layers.train()
             for group in self._optimiser.param_groups:
                 group["lr"] = rate
@@ -77,14 +76,16 @@ class Network:
         try:
             self._optimiser.step()
         except RuntimeError as error:
-            text, at = str(error), Position(self.steps, rows)
+            text = str(error)
+            context = ErrorContext(self.steps, rows)
             if not torch_errors.is_out_of_memory(text):
                 raise
-            if torch_errors.is_of_gpu(text):
-                found = torch_errors.of_gpu_memory(text, at)
-                raise memory_pressure.MemoryExhaustedError(found.problem, f"{found.remedy}; {_RESUMES}") from error
+            if torch_errors.is_gpu_error(text):
+                gpu_error = torch_errors.gpu_memory_error(text, context)
+                remedy = f"{gpu_error.remedy}; {_RESUMES}"
+                raise memory_pressure.MemoryExhaustedError(gpu_error.problem, remedy) from error
             raise memory_pressure.MemoryExhaustedError(
-                f"memory ran out in the update of the weights{at.where} ({torch_errors.first_line(error)})",
+                f"memory ran out in the update of the weights{context.at_step} ({torch_errors.first_line(error)})",
                 f"Give the process more memory, or lower trainer.params.hidden; {_RESUMES}",
             ) from error
 
@@ -94,29 +95,29 @@ class Network:
         Raises:
             MemoryError: the rows do not fit.
         """
-        with self._exact(0, len(x)), torch.no_grad():
+        with self._deterministic(0, len(x)), torch.no_grad():
             self._layers.eval()
             return float(self._losses(x, y).double().sum().item())
 
     def weights(self) -> dict[str, Any]:
         """Return a copy of the weights."""
-        with self._explained():
+        with self._translated_errors():
             return {name: tensor.detach().cpu().clone() for name, tensor in self._layers.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
         """Return weights and optimiser."""
-        with self._explained():
+        with self._translated_errors():
             return {"weights": self.weights(), "optimiser": _on_cpu(self._optimiser.state_dict())}
 
     def restore(self, state: dict[str, Any], steps: int) -> None:
-        """Take over what `state` returned after so many steps."""
+        """Restore a state that was returned after `steps` steps."""
         self.steps = steps
-        with self._explained():
+        with self._translated_errors():
             self._layers.load_state_dict(state["weights"])
             self._optimiser.load_state_dict(state["optimiser"])
 
     def _losses(self, x: np.ndarray, y: np.ndarray) -> Any:
-        # Copied into memory that PyTorch aligns: how a sum is split up can depend on where it begins.
+        # A copy is aligned by PyTorch: how a sum is split can depend on the alignment.
         out = self._layers(torch.tensor(x, device=self._device))
         if self._regression:
             target = torch.tensor(y, dtype=torch.float32, device=self._device)
@@ -125,15 +126,16 @@ class Network:
         return functional.cross_entropy(out, classes, reduction="none")
 
     @contextlib.contextmanager
-    def _exact(self, seed: int, rows: int | None = None) -> Iterator[None]:
-        """Make the block repeatable, and leave PyTorch's settings and random numbers as they were.
+    def _deterministic(self, seed: int, rows: int | None = None) -> Iterator[None]:
+        """Make the block repeatable, and restore PyTorch's settings and random state after it.
 
         Args:
-            seed: of the random numbers in it.
-            rows: how many it has in memory, for messages.
+            seed: seed of the random numbers in the block.
+            rows: number of rows in memory, for messages.
         """
-        threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-        with self._explained(rows):
+        threads = torch.get_num_threads()
+        was_deterministic = torch.are_deterministic_algorithms_enabled()
+        with self._translated_errors(rows):
             devices = [torch.cuda.current_device()] if self._device.type == "cuda" else []
             with torch.random.fork_rng(devices):
                 try:
@@ -143,26 +145,26 @@ class Network:
                     yield
                 finally:
                     torch.set_num_threads(threads)
-                    torch.use_deterministic_algorithms(exact)
+                    torch.use_deterministic_algorithms(was_deterministic)
 
     @contextlib.contextmanager
-    def _explained(self, rows: int | None = None) -> Iterator[None]:
+    def _translated_errors(self, rows: int | None = None) -> Iterator[None]:
         """Raise errors of memory and of the GPU with the step and a remedy."""
         try:
             yield
         except (RuntimeError, torch.cuda.DeferredCudaCallError) as error:
-            found = torch_errors.explained(error, Position(self.steps, rows))
-            if found is None:
+            translated = torch_errors.translate(error, ErrorContext(self.steps, rows))
+            if translated is None:
                 raise
             if self._device.type == "cuda":
-                # After an assert on the device nothing works there any more, this neither.
+                # After a device-side assert every operation on the device fails, including this one.
                 with contextlib.suppress(RuntimeError):
                     torch.cuda.empty_cache()
-            raise found from error
+            raise translated from error
 
 
 def _check_gpu() -> None:
-    """Raise StageError if PyTorch cannot use a GPU, with its own reason if it has one."""
+    """Raise StageError with PyTorch's reason if it cannot use a GPU."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if torch.cuda.is_available():
@@ -171,30 +173,31 @@ def _check_gpu() -> None:
     if torch.version.cuda is None and torch.version.hip is None:
         raise StageError(f"{problem}: it is built for CPUs only", "Install PyTorch for CUDA, or set the device to cpu")
     reason = " ".join(str(caught[-1].message).split()) if caught else ""
-    found = torch_errors.explained(RuntimeError(f"CUDA: {reason}"), Position()) if reason else None
-    remedy = found.remedy if isinstance(found, StageError) else "Set it to cpu"
+    error = torch_errors.translate(RuntimeError(f"CUDA: {reason}"), ErrorContext()) if reason else None
+    remedy = error.remedy if isinstance(error, StageError) else "Set it to cpu"
     raise StageError(f"{problem}{f': {reason}' if reason else ''}", remedy)
 
 
 def arrays(weights: dict[str, Any]) -> dict[str, np.ndarray]:
     """Return weights as `layer0.weight` (outputs, inputs), `layer0.bias` and so on, in float32."""
-    found = {}
+    named = {}
     for number, (weight, bias) in enumerate(zip(*[iter(weights.values())] * 2, strict=True)):
-        found[f"layer{number}.weight"], found[f"layer{number}.bias"] = weight.numpy(), bias.numpy()
-    return found
+        named[f"layer{number}.weight"] = weight.numpy()
+        named[f"layer{number}.bias"] = bias.numpy()
+    return named
 
 
 def dumps(state: dict[str, Any]) -> bytes:
-    """Return tensors and plain values as bytes; written to a file, they would hold the file's name."""
+    """Serialize tensors and plain values; `torch.save` to a file would include the file's name."""
     out = io.BytesIO()
     torch.save(state, out)
     return out.getvalue()
 
 
 def loads(data: bytes) -> dict[str, Any]:
-    """Return what `dumps` was given; nothing in it is run."""
-    found: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return found
+    """Deserialize the result of `dumps` without running code from it."""
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state
 
 
 def _on_cpu(value: Any) -> Any:
