@@ -1,1 +1,4 @@
-"""SLOs, alerts and dashboards of the project; `ai-workflow slo build` generates all configuration from them."""
+"""SLOs, alerts and dashboards of the project.
+
+`ai-workflow slo build` generates all configuration from them.
+"""

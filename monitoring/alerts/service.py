@@ -83,7 +83,7 @@ def _unseen(params: AlertParameters) -> RuleTest:
 
 
 def _throughput(params: AlertParameters) -> RuleTest:
-    """Return a test with a baseline that is high only at the compared time, so that another window would fail."""
+    """Return a test whose baseline is high only at the compared time, to detect a wrong window."""
     window, against = params.seconds("window"), params.seconds("against")
     step = max(1, min(window, params.for_seconds) // 10)
     every, before, high = 2 * step, 0.8 * window, 4 * window + params.for_seconds

@@ -37,7 +37,7 @@ def _low(params: AlertParameters) -> RuleTest:
 
 
 def _fills(params: AlertParameters) -> RuleTest:
-    """Return a test with steady growth that fills the disk just in time, and with a burst that fires for the window."""
+    """Return a test with steady growth that fills the disk, and with a short burst."""
     window, free_bytes = params.seconds("window"), 1e9
     step = max(1, params.seconds("window") // 60)
     onset, every = 2 * window, 2 * step

@@ -25,7 +25,10 @@ def _quantile(share: str) -> str:
 
 
 def _named(expr: str) -> str:
-    """Return the expression with one label for pipeline and version; pipelines may have equal version names."""
+    """Return the expression with one label for pipeline and version.
+
+    Pipelines may have equal version names.
+    """
     return f'label_join({expr}, "version", " ", "pipeline", "model_version")'
 
 

@@ -33,7 +33,7 @@ def _each(expr: str, more: str = "") -> Query:
 
 
 def _alerts() -> Query:
-    """Return a query of firing alerts with their labels joined to one legend, because few alerts have all labels."""
+    """Return a query of firing alerts, with all their labels joined to one legend."""
     labels = ("alertname", "window", "job", "pipeline", "model_version")
     firing = f'max by ({", ".join(labels)}) (ALERTS{{alertstate="firing",slo="$slo"}})'
     names = ", ".join(f'"{label}"' for label in labels)

@@ -112,7 +112,10 @@ def _alert(received: _Alert, group: str, alertmanager: str) -> Alert:
 
 
 def _kept(labels: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return at most _MAX_LABELS labels. The shortest names are kept, because the relay reads only short names."""
+    """Return at most _MAX_LABELS labels.
+
+    The shortest names are kept, because the relay reads only short names.
+    """
     if len(labels) <= _MAX_LABELS:
         return list(labels.items())
     return sorted(labels.items(), key=lambda label: len(label[0]))[:_MAX_LABELS]

@@ -120,7 +120,10 @@ class RelayApp:
         return _response(result)
 
     async def _too_large(self, source: str, error: _BodyTooLargeError) -> Response:
-        """Notify the channels about a body that was not read; respond with 413, or with 503 if that failed."""
+        """Notify the channels about a body that was not read.
+
+        Respond with 413, or with 503 if that failed.
+        """
         self._webhooks[source, "refused"].inc()
         log.error("a webhook from %s was rejected with %d: %s", source, error.status, error)
         result = await self._delivery.deliver(request_bodies.too_large(source, self._relay.max_body_bytes))

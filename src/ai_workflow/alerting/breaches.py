@@ -1,4 +1,4 @@
-"""SLO breaches derived from alerts: from the first alert of a pipeline and version to the end of the last one."""
+"""SLO breaches of a pipeline and version, from the first alert to the end of the last one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class Resource:
 
     @property
     def id(self) -> str:
-        """The resource id in Prefect, such as `ai-workflow.slo.accuracy.credit.model_v2.3`; `-` if missing."""
+        """The resource id in Prefect, such as `ai-workflow.slo.accuracy.credit.model_v2.3`.
+
+        A missing pipeline or version is `-`.
+        """
         return f"ai-workflow.slo.{self.slo}.{self.pipeline or '-'}.{self.model_version or '-'}"
 
     def as_prefect(self, severity: str) -> dict[str, str]:
@@ -114,7 +117,7 @@ class Breaches:
         return cleared
 
     def forget(self, change: BreachChange) -> None:
-        """Return the change again with the next notification that contains it, because its event was not emitted."""
+        """Report a change again with the next notification, because its event was not emitted."""
         self._reported.pop(change.id, None)
         if change.kind == "breached":
             self._breached.pop(change.resource, None)

@@ -1,4 +1,7 @@
-"""Concurrent delivery of a notification to all channels; each channel receives only the alerts that it lacks."""
+"""Concurrent delivery of a notification to all channels.
+
+Each channel receives only the alerts that it lacks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SLO breaches as Prefect events for automations. A failure to emit them does not affect the chat channels."""
+"""SLO breaches as Prefect events for automations.
+
+A failure to emit them does not affect the chat channels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Outgoing messages of one channel, sent in order within its rate limit; queued notifications are merged."""
+"""Outgoing messages of one channel, sent in order within its rate limit.
+
+Queued notifications are merged.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ class Outbox:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def accepts(self, alert: Alert) -> bool:
-        """Return whether the channel accepts this severity; an unknown severity is accepted by all channels."""
+        """Return whether the channel accepts this severity.
+
+        An unknown severity is accepted by all channels.
+        """
         is_known = alert.severity in ("page", "ticket", "chat")
         return not is_known or alert.severity in self.channel.severities
 
@@ -127,7 +133,10 @@ class Outbox:
         return batch
 
     async def _send(self, notification: Notification) -> tuple[str, bool]:
-        """Send one message; return the problem or an empty text, and whether the message must be sent again."""
+        """Send one message.
+
+        Return the problem or an empty text, and whether the message must be sent again.
+        """
         started = time.monotonic()
         result = "failed"
         problem = ""

@@ -99,7 +99,10 @@ class Server:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn server with a graceful shutdown. Uvicorn would exit on a signal before the channels are closed."""
+    """Uvicorn server with a graceful shutdown.
+
+    Uvicorn would exit on a signal before the channels are closed.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

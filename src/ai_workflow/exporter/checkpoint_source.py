@@ -31,7 +31,10 @@ class CheckpointSource:
         self._newest_folders: dict[str, tuple[str, int, float]] = {}
 
     def collect(self) -> list[Sample]:
-        """Return the time of the newest checkpoint by pipeline; before the first one, the start of the trainer."""
+        """Return the time of the newest checkpoint by pipeline.
+
+        Before the first one, the start of the trainer.
+        """
         newest = self._local() if self._store.is_local else self._remote()
         for pipeline, started in self._running_trainings().items():
             newest[pipeline] = max(started, newest.get(pipeline, started))

@@ -1,4 +1,7 @@
-"""Periodic collection from all sources. A source that fails keeps its last samples and does not affect the others."""
+"""Periodic collection from all sources.
+
+A source that fails keeps its last samples and does not affect the others.
+"""
 
 from __future__ import annotations
 

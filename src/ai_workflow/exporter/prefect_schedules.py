@@ -79,7 +79,10 @@ class PrefectSchedules:
         return response
 
     def _fetch_csrf_token(self) -> bool:
-        """Request a new CSRF token, because the old one may have expired; return whether the server issued one."""
+        """Request a new CSRF token, because the old one may have expired.
+
+        Return whether the server issued one.
+        """
         client = str(uuid.uuid4())
         response = self._client.get("/csrf-token", params={"client": client})
         if response.status_code == httpx.codes.UNAUTHORIZED:

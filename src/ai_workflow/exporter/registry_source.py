@@ -1,4 +1,7 @@
-"""Metrics of published versions, from the registries of one environment; only changed registries are read."""
+"""Metrics of published versions, from the registries of one environment.
+
+Only changed registries are read.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from datetime import datetime
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.exporter.failures import Failures
 from ai_workflow.exporter.samples import Sample
-from ai_workflow.registry.change_log import State, parse_version
+from ai_workflow.registry.changes import State, parse_version
 from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.storage.store import Store
 

@@ -22,7 +22,9 @@ BASELINE_FACTOR = 2
 
 @dataclass(frozen=True, slots=True)
 class AlertParameters:
-    """Parameters of an alert in `slo.yaml`; a template refers to them as `<name>`, or `<name.seconds>` for a duration.
+    """Parameters of an alert in `slo.yaml`.
+
+    A template refers to them as `<name>`, or `<name.seconds>` for a duration.
 
     Attributes:
         texts: parameters as written.
@@ -129,8 +131,9 @@ def parameters(entry: AlertEntry, slo: Slo | None, keep_firing: str = "0s") -> A
 
 
 def boundary_cases(limits: Mapping[str, float], below: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
-    """Return the case `fires` with all values just beyond their limits, and a case for each value within its limit.
+    """Return test cases around limits.
 
+    In the case `fires` all values are just beyond their limits. Each other case has one value within its limit.
     Values named in `below` fire if they are small.
     """
     beyond = {name: limit * (UNDER if name in below else OVER) for name, limit in limits.items()}
@@ -141,14 +144,14 @@ def boundary_cases(limits: Mapping[str, float], below: tuple[str, ...] = ()) -> 
 def fires_after(
     seconds: float, parameters: AlertParameters, step: int, value: float | None, until: float = 0
 ) -> tuple[tuple[float, Mapping[str, float | None]], ...]:
-    """Return checks around the time when `fires` fires: its condition is true after `seconds`, and then for `for`."""
+    """Return checks around the time when the case `fires` fires: after `seconds` and `for`."""
     at = seconds + parameters.for_seconds
     late = max(until, at + 2 * step)
     return ((at - step, {}), (at + 2 * step, {"fires": None}), (late + 2 * step, {"fires": value}))
 
 
 def seconds_until_exceeded(window: int) -> float:
-    """Return after how many seconds of errors just above a limit the ratio over the whole window exceeds it."""
+    """Return the seconds of errors just above a limit until the ratio of the window exceeds it."""
     return window * BASELINE_FACTOR / (OVER - 1 + BASELINE_FACTOR)
 
 
@@ -158,9 +161,9 @@ def next_evaluation(at: float, every: int) -> int:
 
 
 def overdue(begins: int, seconds: float, parameters: AlertParameters, step: int) -> tuple[int, int, int]:
-    """Return when a timestamp must stop to become overdue, when its alert fires, and the evaluation interval.
+    """Return the time to stop a timestamp, the time of its alert, and the evaluation interval.
 
-    It becomes overdue just before an evaluation.
+    The timestamp becomes overdue just before an evaluation.
 
     Args:
         begins: the earliest time to stop.
@@ -175,7 +178,7 @@ def overdue(begins: int, seconds: float, parameters: AlertParameters, step: int)
 
 
 def case_labels(key: str, **more: str) -> Callable[[str], Mapping[str, str]]:
-    """Return a function that returns the labels of a case, with the name of the case as the value of `key`."""
+    """Return a function from the name of a case to its labels, with the name as the value of `key`."""
     return lambda case: {key: case, **more}
 
 

@@ -146,7 +146,7 @@ def expand(text: str, labels: Mapping[str, str], series: Sequence[ExampleSeries]
 
 
 def examples(texts: Mapping[str, str], labels: Mapping[str, str]) -> list[ExampleSeries]:
-    """Return series that the lookups of an alert match, each preceded by similar series that they must not match."""
+    """Return series that the lookups of an alert match, and similar ones that they must not match."""
     gauges: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = {}
     counters: list[ExampleSeries] = []
     for match in filter(None, map(_TEMPLATE.fullmatch, texts.values())):

@@ -29,7 +29,7 @@ _MAX_POINTS = 1440
 
 
 def lookups(spec: Spec, slo: Slo, window: str) -> Mapping[str, Lookup]:
-    """Return the lookups for alerts of an SLO: the version with the most bad events, and the trace of a bad event.
+    """Return the lookups of an SLO: the version with the most bad events, and a trace of a bad event.
 
     There are none for metrics of other programs.
 

@@ -40,7 +40,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class AlertEntry:
-    """Settings of an alert in the SLO file; `parameters` are as written. Its template is in the alert table."""
+    """Settings of an alert in the SLO file.
+
+    `parameters` are as written. Its template is in the alert table.
+    """
 
     name: str
     severity: str

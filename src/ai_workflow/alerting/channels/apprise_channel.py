@@ -84,7 +84,10 @@ class AppriseBackend:
         raise (RejectedError if 200 <= status < 500 and status != 408 else DeliveryError)(problem)
 
     def _texts(self, message: Message) -> tuple[str, str]:
-        """Return title and body. The body begins with the title, so vendors without a title show it as well."""
+        """Return title and body.
+
+        The body begins with the title, so vendors without a title show it as well.
+        """
         max_characters = int(self._notifier.title_maxlen)
         title = clip(neutralize_all(message.title), max_characters) if max_characters > 0 else ""
         return title, self._markup.lines(message.lines) or self._markup.escape(

@@ -33,7 +33,9 @@ class ChatBackend(Protocol):
     """Client of one chat."""
 
     async def send(self, notification: Notification) -> float | None:
-        """Send one message; return the delay in seconds that the vendor demands before the next one, if any.
+        """Send one message.
+
+        Return the delay in seconds that the vendor demands before the next one, if any.
 
         Raises:
             DeliveryError: the vendor did not confirm the message.

@@ -78,7 +78,9 @@ class WebhookBackend:
 
 
 def client(timeout_seconds: float) -> httpx.AsyncClient:
-    """Return an HTTP client for one chat. REQUESTS_CA_BUNDLE or SSL_CERT_FILE set the trusted certificates.
+    """Return an HTTP client for one chat.
+
+    REQUESTS_CA_BUNDLE or SSL_CERT_FILE set the trusted certificates.
 
     Raises:
         AiWorkflowError: the certificate file does not exist or contains no certificate.
@@ -132,7 +134,7 @@ def size(body: Mapping[str, Any]) -> int:
 
 
 def utf16_length(text: str) -> int:
-    """Return the number of UTF-16 code utf16_length, the unit of the limits of chat vendors: an emoji has two."""
+    """Return the number of UTF-16 code units, the unit of the limits of chat vendors: an emoji has two."""
     return len(text.encode("utf-16-le")) // 2
 
 

@@ -13,7 +13,10 @@ _UNIT_SECONDS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def number(text: str, unit: str) -> str:
-    """Return a number with its unit: 0.0213 of unit `ratio` is `2.13 %`. Other texts are returned unchanged."""
+    """Return a number with its unit: 0.0213 of unit `ratio` is `2.13 %`.
+
+    Other texts are returned unchanged.
+    """
     try:
         value = float(text)
     except ValueError:

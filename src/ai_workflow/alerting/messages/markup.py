@@ -55,7 +55,10 @@ def _telegram(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Escape markup with backslashes; no HTML, and no list, heading or quote at the beginning of a line."""
+    """Escape markup with backslashes.
+
+    No HTML, and no list, heading or quote at the beginning of a line.
+    """
     escaped = re.sub(r"([\\`*~|#\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", neutralize(text)).replace("<", "&lt;")
     return _at_start(escaped)
 

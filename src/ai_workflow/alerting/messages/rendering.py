@@ -145,7 +145,7 @@ def _facts(alert: Alert, texts: Catalogue, zone: str) -> list[str]:
 
 
 def _shared_links(shown: tuple[Alert, ...], notification: Notification) -> tuple[Link, ...]:
-    """Return the links at the end of the message: those of all alerts, and the silence of all firing alerts."""
+    """Return the links common to all alerts, and the silence of all firing alerts."""
     common = [link for link in shown[0].links if all(link in alert.links for alert in shown)]
     if notification.silence and not any(link.kind == "silence" for link in common):
         common.append(Link("silence", notification.silence))

@@ -39,7 +39,10 @@ def _times(spec: Spec, severity: str) -> dict[str, str]:
 
 
 def _heartbeat_times(spec: Spec) -> dict[str, str]:
-    """Return times for a notification at every group interval; an equal repeat interval would skip every other one."""
+    """Return times for a notification at every group interval.
+
+    An equal repeat interval would skip every other one.
+    """
     interval = spec.routes["page"].interval
     half = max(1, durations.seconds(interval) // 2)
     return {"group_wait": "0s", "group_interval": interval, "repeat_interval": f"{half}s"}

@@ -78,7 +78,7 @@ def _window_test(spec: Spec, slo: Slo, window: Window, events: EventSource) -> R
 
 
 def _steady(events: EventSource, limit: float, min_events: float, long: int) -> dict[str, Series]:
-    """Return cases just above and below the limit, and with just enough and too few bad events in the long window."""
+    """Return cases around the limit, and around the minimum of bad events in the long window."""
 
     def always(case: str, ratio: float, rate: float) -> Series:
         return events.series(case, constant_rate(rate * (1 - ratio)), constant_rate(rate * ratio))
@@ -92,7 +92,7 @@ def _steady(events: EventSource, limit: float, min_events: float, long: int) -> 
 
 
 def _outage(events: EventSource, case: str, window: Window, limit: float, begins: int, ends: int) -> Series:
-    """Return a case that exceeds the limit over both windows from `begins`, and over the short one until `ends`."""
+    """Return a case above the limit over both windows from `begins`, and over the short one until `ends`."""
     long, short = durations.seconds(window.long), durations.seconds(window.short)
     rate, worst = _high_rate(limit, float(window.min_events), long), min(1.0, 4 * limit)
     first, last = begins - long * limit / worst, ends - short * (1 - limit / worst)
@@ -132,7 +132,10 @@ def text_test(slo: Slo, events: EventSource) -> RuleTest:
 
 
 def _absent_test(slo: Slo, events: EventSource) -> RuleTest:
-    """Return a test in which the metric disappears; Prometheus returns the last sample for the lookback period."""
+    """Return a test in which the metric disappears.
+
+    Prometheus returns the last sample for the lookback period.
+    """
     for_seconds = durations.seconds(slo.absent)
     step, ends = max(1, for_seconds // 10), 3 * for_seconds
     begins = ends + LOOKBACK_SECONDS + for_seconds
@@ -153,7 +156,10 @@ def _budget_test(spec: Spec, slo: Slo, events: EventSource, entry: AlertEntry) -
     end = ready + next_evaluation(for_seconds, every)
 
     def counted(seconds: int) -> float:
-        """Return the recorded number of events at one event per second; the first events are in few counts."""
+        """Return the recorded number of events at one event per second.
+
+        The first events are in few counts.
+        """
         return sum(min(at, SHORTEST) for at in range(0, seconds + 1, every)) * step / SHORTEST
 
     def steady(case: str, remaining: float, bad: float) -> Series:
