@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ai_workflow.config import loader
-from ai_workflow.registry.change_log import Change, ChangeLog
+from ai_workflow.registry.change_log import ChangeLog
+from ai_workflow.registry.changes import Change
 from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.storage.store import Store
 from benchmarks.measure import cost, machine, spread

@@ -62,11 +62,11 @@ CASES = {
     ),
     "ragged": Case(
         "data_loader",
-        ("ragged.csv, row 3: 5 columns expected, 6 found", "Mend the row"),
+        ("ragged.csv, row 3: 5 columns expected, 6 found", "Fix the row"),
         f"{TEXT}r2,31,k1,2025-01-02,0,more\n".encode(),
     ),
     "short": Case(
-        "data_loader", ("short.csv, row 3: 5 columns expected, 2 found", "Mend the row"), f"{TEXT}r2,31\n".encode()
+        "data_loader", ("short.csv, row 3: 5 columns expected, 2 found", "Fix the row"), f"{TEXT}r2,31\n".encode()
     ),
     "delimiter": Case(
         "data_loader",

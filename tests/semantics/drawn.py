@@ -186,7 +186,7 @@ class Refused:
 
 
 def as_cell(value: Any, column: Drawn, known: frozenset[str], missing: Sequence[str]) -> str | Refused:
-    """Return the cell of a text source that a JSON value is, by docs/serving.md, "How values are read".
+    """Return the cell of a text source that a JSON value is, by docs/serving.md, "Value parsing".
 
     Args:
         value: a single value.

@@ -12,7 +12,7 @@ import pytest
 
 from ai_workflow.config.settings import Retention
 from ai_workflow.registry import pruning
-from ai_workflow.registry.change_log import Change
+from ai_workflow.registry.changes import Change
 from ai_workflow.registry.registry import Registry
 from ai_workflow.training.families import mlp_model
 from tests.serving import shop

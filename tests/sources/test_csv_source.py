@@ -158,7 +158,7 @@ with zipfile.ZipFile(WORKBOOK, "w") as _archive:
         (b"BZh91AY&SY....", ["packed, but not with gzip"]),
         ("a,b\n1,2\n3,Käse\n".encode("cp1252"), ["row 3", "column 'b'", "byte 0xE4", "source.encoding", "cp1252"]),
         ("a,Käse\n1,2\n".encode("cp1252"), ["row 1", "column 2", "byte 0xE4", "source.encoding"]),
-        ("a,b\n1,2\n".encode("utf-16"), ["begins like UTF-16", "source.encoding: utf-16"]),
+        ("a,b\n1,2\n".encode("utf-16"), ["starts like UTF-16", "source.encoding: utf-16"]),
         (b"a,b\n1,2\n\n3,4,5\n", ["row 4", "2 columns expected, 3 found"]),
         (b"a,b\n1,2\n3,4,\xff\n", ["row 3", "0xFF", "too few or too many columns"]),
         (b"a,b\n1\n", ["row 2", "2 columns expected, 1 found"]),

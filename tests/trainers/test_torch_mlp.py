@@ -164,7 +164,7 @@ def test_early_stopping_keeps_the_weights_of_the_best_step() -> None:
     assert best < 15
     short = begun("binary", rows=rows, dropout=0.0, learning_rate=0.05)
     assert made.finish(best) == end(short, best) != last
-    with pytest.raises(LookupError, match=rf"step 14 are gone: the best step was {best}"):
+    with pytest.raises(LookupError, match=rf"step 14 are not kept: the best step was {best}"):
         made.finish(14)
 
 

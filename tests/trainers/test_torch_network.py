@@ -102,7 +102,7 @@ def test_a_gpu_without_memory_ends_the_training_with_step_and_remedy_and_the_nex
     monkeypatch.setattr(owner, name, late)
     rows = 8 if where == "forward" else 50
     with pytest.raises(
-        StageError, match=rf"^CUDA out of memory at step 7 \(batch {rows}, asked 2.0 GiB, GPU 0\)\. Lower "
+        StageError, match=rf"^CUDA out of memory at step 7 \(batch {rows}, requested 2.0 GiB, GPU 0\)\. Lower "
     ):
         _resumable(tmp_path / "own").run()
     assert ("Data batch size reduced from 50 to 25 due to memory pressure" in caplog.messages) == (where == "forward")
@@ -119,7 +119,8 @@ def test_a_network_that_does_not_fit_on_a_gpu_is_said_at_its_construction(monkey
         raise torch.OutOfMemoryError(OOM)
 
     monkeypatch.setattr(torch.nn.Module, "to", full)
-    with pytest.raises(StageError, match=r"^CUDA out of memory \(asked 2.0 GiB, GPU 0\)\. Lower trainer.params.hidden"):
+    text = r"^CUDA out of memory \(requested 2.0 GiB, GPU 0\)\. Lower trainer.params.hidden"
+    with pytest.raises(StageError, match=text):
         memory_pressure.wrap_memory_error(lambda: begun("binary"))
 
 

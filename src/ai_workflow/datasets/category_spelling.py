@@ -1,4 +1,4 @@
-"""How a source writes the values of one category, so that values of other types can be matched with its text."""
+"""Text form of category values in a source, to match values of other types with it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _MIDNIGHT = " 00:00:00"
 
 
 class CellError(ValueError):
-    """A value that the source cannot have in this column; the text is the reason, after the column's name."""
+    """A value that the source cannot have in a column; the text is the reason, to follow the column name."""
 
 
 class Spelling:
-    """The way in which a source writes a category.
+    """Converts values of a category column to the text that the source has for them.
 
-    A text source tells `1` from `1.0`, so a number matches the known text with the same value. A typed source has one
-    text for each value (`1`, `2.5`, `True`, `2024-01-31`), so text is read as that type first.
+    A text source distinguishes `1` and `1.0`, so a number matches the known text of equal value. A typed source has one
+    text per value (`1`, `2.5`, `True`, `2024-01-31`), so text is read as that type first.
 
     Args:
         kind: kind of the source's column: string, integer, number, boolean or datetime.
-        known: the values that training saw, and those that the schema allows.
+        known: the values in the training data and those that the schema allows.
         missing: the texts that stand for a missing value.
     """
 
@@ -38,7 +38,7 @@ class Spelling:
         self._booleans: dict[bool, set[str | None]] = {}
         for text in self.known:
             self._add(text, text)
-        # Whether the source has numbers, or booleans, in this column: a missing token says nothing about that.
+        # Whether the column has numbers or booleans; missing tokens do not count.
         self._has_numbers, self._has_booleans = bool(self._numbers), bool(self._booleans)
         for token in missing:
             self._add(token, None)
@@ -51,10 +51,10 @@ class Spelling:
             self._booleans.setdefault(word == "true", set()).add(meaning)
 
     def text(self, value: Any) -> str | None:
-        """Return the text that the source writes for a value; None if the value is missing.
+        """Return the text of a value in the source; None if the value is missing.
 
         Raises:
-            CellError: the source has no such values in this column, or tells apart what this type does not.
+            CellError: the column has no such values, or has several texts for the value.
         """
         if hasattr(value, "item"):
             value = value.item()
@@ -65,31 +65,31 @@ class Spelling:
         if self.kind == "boolean":
             return _as_boolean(value)
         if self.kind == "datetime":
-            return _as_moment(value)
+            return _as_datetime(value)
         if isinstance(value, str):
             return value
         if isinstance(value, bool):
             return self._matched(value, self._booleans, "true or false", has_any=self._has_booleans)
         if isinstance(value, datetime):
-            return self._of_moment(value)
+            return self._of_datetime(value)
         return self._matched(value, self._numbers, "a number", has_any=self._has_numbers)
 
-    def _matched(self, value: Any, by_value: dict[Any, set[str | None]], what: str, *, has_any: bool) -> str | None:
-        found = by_value.get(value if isinstance(value, bool) else numerals.exact(value), set())
-        if len(found) > 1:
-            texts = ", ".join(sorted("missing" if text is None else f"'{text}'" for text in found))
-            raise CellError(f"is {what} that the source writes in several ways ({texts}); send text")
-        if found:
-            return next(iter(found))
+    def _matched(self, value: Any, by_value: dict[Any, set[str | None]], kind: str, *, has_any: bool) -> str | None:
+        candidates = by_value.get(value if isinstance(value, bool) else numerals.exact(value), set())
+        if len(candidates) > 1:
+            texts = ", ".join(sorted("missing" if text is None else f"'{text}'" for text in candidates))
+            raise CellError(f"is {kind} that the source writes in several ways ({texts}); send text")
+        if candidates:
+            return next(iter(candidates))
         if self.known and not has_any:
-            raise CellError(f"is {what}, and the source has other values there ({self._some()}); send text")
+            raise CellError(f"is {kind}, and the source has other values there ({self._some()}); send text")
         return json_text(value) if isinstance(value, bool) else numerals.text(value)
 
-    def _of_moment(self, value: datetime) -> str | None:
-        found = sorted(text for text in self.known if _moment(text) == value)
-        if len(found) > 1:
-            raise CellError(f"is a date that the source writes in several ways ({', '.join(found)})")
-        return found[0] if found else moment_text(value)
+    def _of_datetime(self, value: datetime) -> str | None:
+        texts = sorted(text for text in self.known if _parse(text) == value)
+        if len(texts) > 1:
+            raise CellError(f"is a date that the source writes in several ways ({', '.join(texts)})")
+        return texts[0] if texts else moment_text(value)
 
     def _as_number(self, value: Any) -> str | None:
         if isinstance(value, bool | datetime):
@@ -112,12 +112,12 @@ class Spelling:
 
 
 def moment_text(value: datetime) -> str:
-    """Return the text of a moment as a category: only the date at midnight, whatever the other rows hold."""
+    """Return the text of a timestamp as a category: only the date at midnight, independent of other rows."""
     return value.isoformat(sep=" ").removesuffix(_MIDNIGHT)
 
 
 def json_text(value: Any) -> str | None:
-    """Return the text that JSON has for a single value; NaN and None are missing."""
+    """Return the JSON text of a single value; None for NaN and None."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -136,8 +136,8 @@ def _as_boolean(value: Any) -> str | None:
     return str(word in TRUE_WORDS)
 
 
-def _as_moment(value: Any) -> str | None:
-    moment = value if isinstance(value, datetime) else _moment(value) if isinstance(value, str) else None
+def _as_datetime(value: Any) -> str | None:
+    moment = value if isinstance(value, datetime) else _parse(value) if isinstance(value, str) else None
     if isinstance(value, str) and not value.strip():
         return None
     if moment is None:
@@ -145,13 +145,13 @@ def _as_moment(value: Any) -> str | None:
     return moment_text(moment)
 
 
-def _moment(text: str) -> datetime | None:
-    """Return the moment of a text as `schema` reads dates: in UTC, without a zone."""
+def _parse(text: str) -> datetime | None:
+    """Return the timestamp of a text as `coercion` reads dates: in UTC, without a time zone."""
     import pandas as pd
 
     from ai_workflow.config.settings import Column
     from ai_workflow.datasets import coercion
 
     read, _ = coercion.coerce(pd.Series([text], dtype="str"), Column(type="datetime", nullable=True))
-    # As pandas has it: a moment in UTC may lie beyond the year 9999, where Python's own type ends.
+    # A pandas timestamp: in UTC it may be after the year 9999, where the type of Python ends.
     return None if pd.isna(read.iloc[0]) else read.iloc[0]

@@ -1,7 +1,7 @@
-"""The raw cells of a source: the rule by which they are read, and the one function that makes clean values of them.
+"""Raw cells of a source: the rules for reading them, and their conversion to clean values.
 
-A version keeps the rule in its feature spec, under `cells`. Training, scoring, the service and labels all read by it.
-A version that was published before specs had `cells` has no missing tokens and no `strip`, and its columns are text.
+A version stores the rules in its feature spec under `cells`; training, scoring, the service and labels all use them. A
+spec of an earlier release without `cells` has no missing tokens and no `strip`, and its columns are text.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _NUMERIC = ("integer", "number")
 
 
 class CellRules(ConfigModel):
-    """What a source declares about all its cells, and the kind of each of its columns.
+    """Rules that a source declares for all its cells, and the kind of each column.
 
     Args:
-        missing: texts that stand for a missing value; empty text always does.
+        missing: texts that mean a missing value; empty text always does.
         strip: whether spaces around text are removed first.
-        kinds: column -> kind, as `sources.columns` has them.
+        kinds: column -> kind, see `source_columns`.
         target: the target column as it was declared.
     """
 
@@ -39,22 +39,22 @@ class CellRules(ConfigModel):
 
     @classmethod
     def of_source(cls, source: TableSource) -> CellRules:
-        """Return the rule that a source declares."""
+        """Return the rules that a source declares."""
         return cls(missing=source.missing, strip=source.strip)
 
     @classmethod
     def of_spec(cls, spec: Mapping[str, Any]) -> CellRules:
-        """Return the rule of a version."""
+        """Return the rules in the feature spec of a version."""
         return cls.model_validate(spec.get("cells") or {})
 
     @property
     def numbers(self) -> frozenset[float]:
-        """The missing tokens that are numbers: each spelling of them is missing in a column of numbers."""
+        """The missing tokens that are numbers, in whatever form a numeric column writes them."""
         return numerals.missing_numbers(self.missing)
 
     @property
     def tokens(self) -> frozenset[str]:
-        """All texts that are missing values."""
+        """All texts that mean a missing value."""
         return frozenset({"", *(token.strip() if self.strip else token for token in self.missing)})
 
     def kind(self, name: str) -> str:
@@ -62,11 +62,11 @@ class CellRules(ConfigModel):
         return self.kinds.get(name, TEXT)
 
     def spelling(self, name: str, known: Iterable[str] = ()) -> Spelling:
-        """Return how the source writes a column.
+        """Return the spelling of a category column.
 
         Args:
             name: the column.
-            known: its values that training saw, and those that are allowed.
+            known: its values in the training data and those that are allowed.
         """
         return Spelling(self.kind(name), known, self.missing)
 
@@ -74,21 +74,21 @@ class CellRules(ConfigModel):
 def clean(
     values: pd.Series, column: Column, cells: CellRules, spelling: Spelling
 ) -> tuple[pd.Series, list[coercion.Finding]]:
-    """Return the clean values of raw cells, and the rows that are rejected with the reasons.
+    """Return the clean values of raw cells, and the rejected rows with the reasons.
 
-    Text is stripped and compared with the missing tokens, categories get the text that the source writes, and all
-    values the type of the column.
+    Text is stripped and compared with the missing tokens, categories are converted to the text of the source, and all
+    values to the type of the column.
 
     Args:
         values: a column of a partition; text is `str`, other cells have the type of their source.
-        column: what the values must be.
-        cells: the rule of the source that training read.
-        spelling: how that source writes the column.
+        column: the declaration of the column.
+        cells: the rules of the training source.
+        spelling: the spelling of the column in the training source.
     """
     if _is_foreign(values, column, spelling):
         values = values.map({value: cell(value, column, spelling) for value in values.dropna().unique().tolist()})
         values = values.astype("str")
-    values = _tidy(values, cells, spelling.kind)
+    values = _normalize(values, cells, spelling.kind)
     if column.type != "category" or _kind(values) == spelling.kind:
         return coercion.coerce(values, column, cells.numbers)
     texts, unfit = _spelled(values, spelling)
@@ -99,16 +99,16 @@ def clean(
 def of_json(
     sent: Sequence[Any], column: Column, cells: CellRules, spelling: Spelling
 ) -> tuple[pd.Series, list[coercion.Finding]]:
-    """Return the clean values of cells as JSON has them, and the rows that are rejected with the reasons.
+    """Return the clean values of JSON values, and the rejected rows with the reasons.
 
-    A number or boolean is the cell that the source writes for it. In a category, that is the known text with the same
-    value; in other columns, the text that JSON has for it.
+    A number or boolean becomes the cell of the source: in a category the known text of equal value, in other columns
+    its JSON text.
 
     Args:
         sent: n single values.
-        column: what they must be.
-        cells: the rule of the source that training read.
-        spelling: how that source writes the column.
+        column: the declaration of the column.
+        cells: the rules of the training source.
+        spelling: the spelling of the column in the training source.
     """
     import pandas as pd
 
@@ -126,10 +126,10 @@ def of_json(
 
 
 def cell(value: Any, column: Column, spelling: Spelling) -> str | None:
-    """Return the text of a cell that JSON holds as a single value; None if it is missing.
+    """Return the text of a single JSON value; None if it is missing.
 
     Raises:
-        CellError: the source cannot have such a value in the category.
+        CellError: the category cannot have such a value in the source.
     """
     if isinstance(value, str) or value is None:
         return value
@@ -143,15 +143,15 @@ def cell(value: Any, column: Column, spelling: Spelling) -> str | None:
 
 
 def _is_foreign(values: pd.Series, column: Column, spelling: Spelling) -> bool:
-    """Return whether typed values are read as the text that JSON has for them, since training had text there."""
+    """Return whether typed values are read as their JSON text, because the training source had text there."""
     kind = _kind(values)
     if kind in (TEXT, spelling.kind) or column.type in ("category", "text", kind if kind == "datetime" else ""):
         return False
     return not (kind in _NUMERIC and (spelling.kind in _NUMERIC or column.type in _NUMERIC))
 
 
-def _tidy(values: pd.Series, cells: CellRules, kind: str) -> pd.Series:
-    """Return values without spaces and tokens, as the loader of the training source does for a kind of column."""
+def _normalize(values: pd.Series, cells: CellRules, kind: str) -> pd.Series:
+    """Return values stripped and without missing tokens, as the loader of the training source returns them."""
     import pandas as pd
     import pyarrow as pa
 
@@ -161,12 +161,12 @@ def _tidy(values: pd.Series, cells: CellRules, kind: str) -> pd.Series:
         return values
     text = pa.chunked_array([pa.Array.from_pandas(values, type=pa.string())])
     missing = () if kind in ("boolean", "datetime") else cells.missing
-    tidied = source_columns.normalize(text, "string", source_columns.MissingRules(missing, cells.strip))
-    tidied = tidied.to_pandas().astype("str").set_axis(values.index)
+    normalized = source_columns.normalize(text, "string", source_columns.MissingRules(missing, cells.strip))
+    normalized = normalized.to_pandas().astype("str").set_axis(values.index)
     if cells.numbers and kind in _NUMERIC:
-        numbers = coercion.coerce(tidied, Column(type="number", nullable=True))[0]
-        tidied = tidied.mask(numbers.isin(cells.numbers))
-    return tidied  # type: ignore[no-any-return]
+        numbers = coercion.coerce(normalized, Column(type="number", nullable=True))[0]
+        normalized = normalized.mask(numbers.isin(cells.numbers))
+    return normalized  # type: ignore[no-any-return]
 
 
 def _kind(values: pd.Series) -> str:
@@ -181,7 +181,7 @@ def _kind(values: pd.Series) -> str:
 
 
 def _spelled(values: pd.Series, spelling: Spelling) -> tuple[pd.Series, list[coercion.Finding]]:
-    """Return the text that the source writes for each value, looked up once for each distinct value."""
+    """Return the text of each value in the source, converted once per distinct value."""
     texts: dict[Any, str | None] = {}
     unfit: dict[str, list[Any]] = {}
     for value in values.dropna().unique().tolist():
@@ -189,13 +189,13 @@ def _spelled(values: pd.Series, spelling: Spelling) -> tuple[pd.Series, list[coe
             texts[value] = spelling.text(value)
         except CellError as error:
             unfit.setdefault(str(error), []).append(value)
-    return values.map(texts).astype("str"), [(reason, values.isin(those)) for reason, those in unfit.items()]
+    return values.map(texts).astype("str"), [(reason, values.isin(rejected)) for reason, rejected in unfit.items()]
 
 
 def _without(
     read: pd.Series, findings: list[coercion.Finding], unfit: list[coercion.Finding]
 ) -> tuple[pd.Series, list[coercion.Finding]]:
-    """Return values and findings where each unfit cell is missing, and has the one reason that it is unfit."""
+    """Return values and findings with each unfit cell missing and rejected for that reason only."""
     for _, rows in unfit:
         read = read.mask(rows)
         findings = [(reason, hit & ~rows) for reason, hit in findings]

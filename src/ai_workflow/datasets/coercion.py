@@ -1,4 +1,4 @@
-"""The types of the columns of a table, declared or found from their values, and the reasons for rejected values."""
+"""Conversion of columns to their declared or inferred types, with a reason for each rejected value."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ai_workflow.datasets.category_spelling import FALSE_WORDS, TRUE_WORDS, mome
 if TYPE_CHECKING:
     import pandas as pd
 
-# A reason for a rejection and the rows that it hits.
+# A reason for rejection, and a mask of the rejected rows.
 Finding = tuple[str, "pd.Series"]
-# A float64 holds each whole number below it.
+# float64 represents all whole numbers below this exactly.
 _EXACT = 2.0**53
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
@@ -21,16 +21,16 @@ _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 def coerce(
     values: pd.Series, column: Column, missing_numbers: frozenset[float] = frozenset()
 ) -> tuple[pd.Series, list[Finding]]:
-    """Return the values as the column's type, and the reasons for rejected values.
+    """Return the values as the type of the column, and the rejected rows with the reasons.
 
-    A rejected value is missing in the result and named in the findings; `fill` replaces only values that were missing
+    A rejected value is missing in the result; `fill` replaces only values that were missing
     from the start. Types: integer -> Int64, number -> float64, boolean -> boolean, datetime -> datetime64[us] in UTC
     without zone, category and text -> str.
 
     Args:
         values: the cells of one column.
-        column: what they must be.
-        missing_numbers: numbers that stand for a missing value, in a column of numbers.
+        column: the declaration of the column.
+        missing_numbers: numbers that mean a missing value in a numeric column.
     """
     missing = _missing(values, column, missing_numbers)
     read, findings = _READERS[column.type](values.mask(missing), column)
@@ -53,7 +53,7 @@ def _missing(values: pd.Series, column: Column, missing_numbers: frozenset[float
 
 
 def _floats(values: pd.Series) -> pd.Series:
-    """Return the values as float64, NaN where one is no number; a date is no number. A zero has no sign."""
+    """Return the values as float64, NaN if not a number; dates are not numbers, and zero has no sign."""
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(values):
@@ -80,11 +80,11 @@ def _numbers(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding
 
 
 def _whole(values: pd.Series, numbers: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Return whole numbers as Int64 with all their digits, and which of them need more than 64 bits.
+    """Return whole numbers as exact Int64, and a mask of those that need more than 64 bits.
 
     Args:
         values: the cells.
-        numbers: the same as floats without decimals, or NaN; a float does not hold each whole number from 2**53 on.
+        numbers: the same values as whole floats or NaN, which are inexact from 2**53 on.
     """
     import numpy as np
     import pandas as pd
@@ -102,7 +102,7 @@ def _whole(values: pd.Series, numbers: pd.Series) -> tuple[pd.Series, pd.Series]
 
 
 def _exact(cell: object, number: float) -> int:
-    """Return the whole number of a cell, as it is written where that is without exponent and decimals."""
+    """Return the whole number of a cell, exact unless it is written with exponent or decimals."""
     try:
         return int(str(cell))
     except ValueError:
@@ -123,14 +123,14 @@ def _datetimes(values: pd.Series, column: Column) -> tuple[pd.Series, list[Findi
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(values):
-        found = pd.to_datetime(values, utc=True)
+        moments = pd.to_datetime(values, utc=True)
     else:
         text = values.astype("str")
-        # pandas takes these for the moment at which it reads them.
+        # pandas reads these as the current time.
         absent = values.isna() | text.str.strip().str.lower().isin(["now", "today"])
-        found = timestamps.read(text.mask(absent), column.format)
-    read = found.dt.tz_localize(None).astype("datetime64[us]")
-    # A zone may carry a moment out of the years 1 to 9999, in which alone it has a text that reads back.
+        moments = timestamps.read(text.mask(absent), column.format)
+    read = moments.dt.tz_localize(None).astype("datetime64[us]")
+    # A time zone may move a timestamp out of the years 1 to 9999, outside of which its text cannot be read again.
     read = read.where(read.dt.year.between(1, 9999))
     form = f"in the format {column.format}" if column.format else "(ISO 8601)"
     return read, [(f"is not a date {form}", values.notna() & read.isna())]
@@ -140,12 +140,12 @@ def _texts(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]
     import pandas as pd
 
     if pd.api.types.is_float_dtype(values):
-        # 1.0 that was read from a column of whole numbers with gaps is the category "1".
+        # 1.0 read from a column of whole numbers with gaps is the category "1".
         whole = values.notna() & (values % 1 == 0) & (values.abs() < 2.0**63)
         text = values.astype("str")
         text[whole] = values[whole].astype("int64").astype("str")
     elif pd.api.types.is_datetime64_any_dtype(values):
-        # By itself: pandas leaves out the time where all rows are at midnight.
+        # Per value, because pandas omits the time if all rows are at midnight.
         text = values.map({moment: moment_text(moment) for moment in values.dropna().unique()}).astype("str")
     else:
         text = values.astype("str")
@@ -155,17 +155,17 @@ def _texts(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]
 def _out_of_bounds(read: pd.Series, column: Column, present: pd.Series) -> list[Finding]:
     import pandas as pd
 
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for bound, word, outside in ((column.min, "minimum", pd.Series.lt), (column.max, "maximum", pd.Series.gt)):
         if bound is not None:
             limit = pd.to_datetime(bound, utc=True).tz_localize(None) if isinstance(bound, str) else bound
             side = "below" if word == "minimum" else "above"
             shown = bound if isinstance(bound, str) else f"{bound:.15g}"
             hit = present & outside(read, limit).fillna(False).astype(bool)
-            found.append((f"is {side} the {word} {shown}", hit))
+            findings.append((f"is {side} the {word} {shown}", hit))
     if column.allowed:
-        found.append(("is not an allowed value", present & ~read.isin(list(column.allowed))))
-    return found
+        findings.append(("is not an allowed value", present & ~read.isin(list(column.allowed))))
+    return findings
 
 
 def _is_text(values: pd.Series) -> bool:
@@ -191,11 +191,11 @@ _READERS = {
 
 
 def count_type_evidence(values: pd.Series) -> dict[str, int]:
-    """Return counts of the values of an undeclared text column: present, number, whole, distinct and date."""
+    """Return counts of present, numeric, whole, distinct and date values of an undeclared text column."""
     present = values.dropna()
     as_number, findings = _numbers(present, Column(type="number", nullable=True))
     numbers = int(as_number.notna().sum() + findings[1][1].sum())
-    # Among numbers `nan` is a missing one; among words it is a word.
+    # In a column of numbers, `nan` is a missing value; in a column of words it is a word.
     absent = int((present.str.strip().str.lower() == "nan").sum()) if numbers else 0
     counts = {
         "present": len(present),
@@ -213,11 +213,11 @@ def count_type_evidence(values: pd.Series) -> dict[str, int]:
 
 
 def infer_column(parts: list[dict[str, int]], limit: float) -> Column:
-    """Return the column that the signs of all partitions speak for.
+    """Return the column declaration that fits the evidence of all partitions.
 
     Args:
-        parts: what `signs` gave for each partition.
-        limit: share of values that may contradict; their rows are then rejected, not the column retyped.
+        parts: the result of `count_type_evidence` for each partition.
+        limit: share of values that may contradict the type; their rows are then rejected.
     """
     total = {key: sum(part[key] for part in parts) for key in ("present", "number", "whole", "date")}
     enough = total["present"] * (1 - limit)
@@ -225,7 +225,7 @@ def infer_column(parts: list[dict[str, int]], limit: float) -> Column:
         return Column(type="integer" if total["whole"] == total["number"] else "number", nullable=True)
     if total["date"] >= enough:
         return Column(type="datetime", nullable=True)
-    # Nearly every value its own: names, free text, numbers of things. A model learns nothing general from it.
+    # Nearly all values are distinct: names, free text, IDs. A model cannot generalize from them.
     if all(part["distinct"] > max(50, part["present"] / 2) for part in parts if part["present"]):
         return Column(type="text", nullable=True)
     return Column(type="category", nullable=True)

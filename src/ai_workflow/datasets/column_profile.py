@@ -1,4 +1,4 @@
-"""What is known of a column over all partitions: counts, moments and quantiles that add up."""
+"""Column profiles: counts, moments and quantiles per partition, merged over all partitions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     import pandas as pd
 
-# Points of the quantile sketch of one column; each stands for the same share of the values.
+# Points of the quantile sketch of a column; each represents the same share of the values.
 POINTS = 513
 _MOST_VALUES = 10_000
 
@@ -43,7 +43,7 @@ def profile_numbers(values: pd.Series) -> ColumnProfile:
     present = values.dropna().astype("float64").to_numpy()
     body: ColumnProfile = {"rows": len(values), "present": len(present)}
     if len(present):
-        # Sums of numbers above 1e150 overflow: their mean and deviation are not known then.
+        # Sums of numbers above 1e150 overflow; mean and deviation are then None.
         with np.errstate(over="ignore", invalid="ignore"):
             mean = float(present.mean())
             body |= {"mean": _finite(mean), "m2": _finite(((present - mean) ** 2).sum())}
@@ -91,11 +91,11 @@ def _moments(parts: list[ColumnProfile]) -> tuple[float | None, float | None]:
             return None, None
         delta, added = part["mean"] - mean, part["present"]
         mean += delta * added / (count + added)
-        # Products, as a power of a float raises OverflowError.
+        # A product, because a power of a float raises OverflowError.
         m2 += part["m2"] + delta * delta * count * added / (count + added)
         count += added
-    known = _finite(m2)
-    return _finite(mean), None if known is None else math.sqrt(known / max(count, 1))
+    finite_m2 = _finite(m2)
+    return _finite(mean), None if finite_m2 is None else math.sqrt(finite_m2 / max(count, 1))
 
 
 def _finite(value: Any) -> float | None:
@@ -112,7 +112,7 @@ def _weighted_quantiles(points: Any, weights: Any, shares: Any) -> list[float]:
 
 
 def profile_values(values: pd.Series) -> ColumnProfile:
-    """Return the counts of a category column of one partition, the 10 000 most frequent values kept."""
+    """Return the counts of a category column of one partition, for the 10 000 most frequent values."""
     counts = values.dropna().astype("str").value_counts().head(_MOST_VALUES)
     pairs = sorted(((str(value), int(count)) for value, count in counts.items()), key=lambda pair: (-pair[1], pair[0]))
     return {"rows": len(values), "present": int(values.notna().sum()), "counts": pairs}

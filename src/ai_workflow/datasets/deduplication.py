@@ -1,4 +1,4 @@
-"""Rows that were there before: found across all partitions, dropped from the later one, kept in quarantine."""
+"""Deduplication across partitions: a repeated row is moved from the later partition to quarantine."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ class CleanedRecord(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class CleanPartition:
-    """What became of one loaded partition: its good rows, its rejected ones, and how many values each column has."""
+    """A cleaned partition: accepted rows, rejected rows, and the number of present values per column."""
 
     part: Partition
     rejected: Partition | None
     present: dict[str, int]
 
     def to_json(self) -> CleanedRecord:
-        """Return it as JSON types."""
+        """Return the partition as JSON types."""
         rejected = self.rejected.to_json() if self.rejected else None
         return {"part": self.part.to_json(), "rejected": rejected, "present": self.present}
 
     @classmethod
     def from_json(cls, body: CleanedRecord) -> CleanPartition:
-        """Return what `to_json` was made from."""
+        """Return the partition that `to_json` converted."""
         rejected = Partition(**body["rejected"]) if body["rejected"] else None
         return cls(Partition(**body["part"]), rejected, body["present"])
 
 
 def drop_duplicates(store: Store, cleaned: list[CleanPartition], id_column: str | None) -> list[CleanPartition]:
-    """Return the partitions without rows seen before; only those that hold such rows are written again.
+    """Return the partitions without repeated rows; only partitions with such rows are written again.
 
     Rows are compared by a 64-bit hash (8 bytes a row in memory): at 10 million rows the chance of one false
     duplicate is about 3 in a million.
 
     Args:
         store: where the partitions are.
-        cleaned: the partitions in the order that decides which row is the earlier one.
-        id_column: the column whose value must be unique; None compares whole rows.
+        cleaned: the partitions, in order: the first of several equal rows stays.
+        id_column: the column with unique values; None compares whole rows.
     """
     import numpy as np
     import pandas as pd
 
-    found = [_hashes(store, body.part, id_column is not None) for body in cleaned]
-    again = pd.Series(np.concatenate(found)).duplicated().to_numpy()
-    if not again.any():
+    hashes = [_hashes(store, body.part, id_column is not None) for body in cleaned]
+    repeated = pd.Series(np.concatenate(hashes)).duplicated().to_numpy()
+    if not repeated.any():
         return cleaned
     out, start = [], 0
     for body in cleaned:
-        repeats = again[start : start + body.part.rows]
+        repeats = repeated[start : start + body.part.rows]
         start += body.part.rows
         out.append(_drop(store, body, repeats, id_column) if repeats.any() else body)
     return out
@@ -96,23 +96,23 @@ def _drop(store: Store, body: CleanPartition, repeats: np.ndarray, id_column: st
     )
 
     def compute(stem: str) -> CleanedRecord:
-        def parted(at_once: int) -> CleanPartition:
-            away = [partitions.table(store, rejected)] if rejected else []
+        def split(at_once: int) -> CleanPartition:
+            dropped = [partitions.table(store, rejected)] if rejected else []
             name = id_column or "(whole row)"
-            good = _good_rows(store, part, repeats, name, away, at_once)
+            good = _good_rows(store, part, repeats, name, dropped, at_once)
             kept = partitions.write(store, f"{stem}-00000.parquet", good, part.source)
-            both = partitions.write(store, f"{stem}-rejected.parquet", away, part.source)
+            both = partitions.write(store, f"{stem}-rejected.parquet", dropped, part.source)
             return CleanPartition(kept, both, body.present)
 
-        return memory_pressure.with_smaller_batches(parted, part.rows).to_json()
+        return memory_pressure.with_smaller_batches(split, part.rows).to_json()
 
     return CleanPartition.from_json(partitions.cached(store, "clean", key, compute))
 
 
 def _good_rows(
-    store: Store, part: Partition, repeats: np.ndarray, name: str, away: list[pa.Table], at_once: int
+    store: Store, part: Partition, repeats: np.ndarray, name: str, dropped: list[pa.Table], at_once: int
 ) -> Iterator[pa.Table]:
-    """Yield the rows that repeat no earlier one, a slice at a time, and append the others to `away`."""
+    """Yield the rows that repeat no earlier row, one slice at a time, and append the others to `dropped`."""
     import pandas as pd
 
     start = 0
@@ -120,5 +120,5 @@ def _good_rows(
         rows = pd.Series(repeats[start : start + len(frame)], index=frame.index)
         start += len(frame)
         if rows.any():
-            away.append(quarantine.table(frame, [(name, "repeats an earlier row", rows)], part.source))
+            dropped.append(quarantine.table(frame, [(name, "repeats an earlier row", rows)], part.source))
         yield parquet.to_table(frame[~rows].reset_index(drop=True))

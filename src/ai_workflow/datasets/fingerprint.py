@@ -1,4 +1,4 @@
-"""Fingerprints of settings, data and code: the same thing gives the same text in every process."""
+"""Fingerprints of settings, data and code, equal in every process."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ def canonical(value: Any) -> str:
 
 
 def of(*values: Any) -> str:
-    """Return 16 hex digits that stand for the values; a stage's result counts as its own `fingerprint`."""
-    meant = [value["fingerprint"] if isinstance(value, dict) and "fingerprint" in value else value for value in values]
-    return hashlib.sha256(canonical(meant).encode()).hexdigest()[:LENGTH]
+    """Return a fingerprint of 16 hex digits; of a stage result only its own `fingerprint` counts."""
+    contents = [
+        value["fingerprint"] if isinstance(value, dict) and "fingerprint" in value else value for value in values
+    ]
+    return hashlib.sha256(canonical(contents).encode()).hexdigest()[:LENGTH]
 
 
 def _plain(value: Any) -> Any:
@@ -47,13 +49,13 @@ def _plain(value: Any) -> Any:
 
 @cache
 def code_version(module: str, *loaded: str, file: str | None = None) -> str:
-    """Return a digest of the code of a module, of all it imports, and of the versions of the libraries in it.
+    """Return a digest of the code of a module, of all its imports, and of the versions of their libraries.
 
-    Comments, docstrings, and the names and places of files do not change it. Nothing is imported, so that it is cheap.
+    Comments, docstrings, and names and paths of files do not change it. No module is imported.
 
     Args:
         module: full name of the module.
-        loaded: full names of the modules that it loads by name, as that of the model family.
+        loaded: full names of modules that it loads by name, such as the model family.
         file: the source file, for a module that Python does not find by its name.
 
     Raises:
@@ -73,7 +75,7 @@ def library_version(package: str) -> str:
 
 
 def _options(model: BaseModel) -> dict[str, Any]:
-    """Return the options that can change a result, without those that are None: a new option changes no key."""
+    """Return the options that can change a result, without those that are None, so that a new option changes no key."""
     used = model.used() if isinstance(model, ConfigModel) else model
     dumped = used.model_dump(mode="json", by_alias=True)
     for name, field in type(used).model_fields.items():

@@ -1,4 +1,4 @@
-"""Numbers as text: the exact value of a numeral, and the text that a table of numbers has for a value."""
+"""Numbers as text: the exact value of a numeral, and the text of a number in a table."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
 
 
 def exact(value: str | float) -> int | float | None:
-    """Return the value of a numeral or a number, whole ones as int; None if the text is no finite number.
+    """Return the value of a numeral or number, whole ones as int; None if the text is not a finite number.
 
-    Spaces around a text are ignored. Digits other than 0 to 9, `_`, `0x` and words are no numerals.
+    Spaces around a text are ignored. Digits other than 0 to 9, `_`, `0x` and words are not numerals.
     """
     if isinstance(value, str):
         numeral = value.strip()
@@ -29,7 +29,7 @@ def exact(value: str | float) -> int | float | None:
 
 
 def is_code(numeral: str) -> bool:
-    """Return whether a text of digits is a code and no number, as `007`: no source writes the number 7 like that."""
+    """Return whether a text of digits is a code, not a number, such as `007`."""
     return _LEADING_ZERO.match(numeral.strip()) is not None
 
 
@@ -41,7 +41,7 @@ def text(value: float) -> str:
 
 
 def missing_numbers(texts: tuple[str, ...]) -> frozenset[float]:
-    """Return the numbers among texts that stand for missing."""
+    """Return the numbers among missing tokens."""
     values = [exact(text) for text in texts if not is_code(text)]
     return frozenset(float(value) for value in values if value is not None)
 

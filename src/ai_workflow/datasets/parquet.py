@@ -1,4 +1,4 @@
-"""Parquet files as this project writes and reads them: the same rows give the same bytes, whatever the memory."""
+"""Deterministic Parquet files: the same rows give the same bytes, independent of batch sizes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-# Nothing is read ahead: a buffer for each column at once would hold the whole file. Nor by threads: one that still has
-# a file of Python in its hands when Python ends aborts the process (apache/arrow issue 50482).
-# Rows of a row group: what is written, and read in batches, is in memory one group at a time.
-_GROUP = 32_768
-_WRITER_TAKES = 8 << 20
-_FORM: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
+# Reads use no pre-buffering, which would hold the whole file in memory, and no threads: a thread that still uses a
+# Python file when Python exits aborts the process (apache/arrow issue 50482).
+# Rows of a row group; writes and batched reads have one group in memory at a time.
+_GROUP_ROWS = 32_768
+_WRITER_BYTES = 8 << 20
+_OPTIONS: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 
 
 def to_table(frame: pd.DataFrame) -> pa.Table:
-    """Return a frame as the table that is written."""
+    """Return a frame as an Arrow table."""
     import pyarrow as pa
 
-    # More threads gain nothing here, and each takes memory of its own.
+    # More threads are not faster here, and each takes memory.
     return pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """Return a table as a Parquet file; the same rows give the same bytes, however they are chunked."""
+    """Return a table as the bytes of a Parquet file, independent of its chunks."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
@@ -40,23 +40,23 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def write(tables: Iterable[pa.Table], sink: Any) -> int:
-    """Write tables as one Parquet file, each row group as soon as it is full, and return how many rows there are."""
+    """Write tables as one Parquet file, each row group as soon as it is full; return the number of rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = count = 0
-    held: list[pa.Table] = []
+    pending: list[pa.Table] = []
     writer = None
     for table in tables:
-        writer = writer or pq.ParquetWriter(sink, table.schema, **_FORM)
-        held, count, rows = [*held, table], count + table.num_rows, rows + table.num_rows
-        while count >= _GROUP:
-            whole = pa.concat_tables(held)
-            _put_group(writer, whole.slice(0, _GROUP))
-            held, count = [whole.slice(_GROUP)], count - _GROUP
+        writer = writer or pq.ParquetWriter(sink, table.schema, **_OPTIONS)
+        pending, count, rows = [*pending, table], count + table.num_rows, rows + table.num_rows
+        while count >= _GROUP_ROWS:
+            whole = pa.concat_tables(pending)
+            _put_group(writer, whole.slice(0, _GROUP_ROWS))
+            pending, count = [whole.slice(_GROUP_ROWS)], count - _GROUP_ROWS
     if writer:
         if count or not rows:
-            _put_group(writer, pa.concat_tables(held))
+            _put_group(writer, pa.concat_tables(pending))
         writer.close()
     return rows
 
@@ -64,30 +64,30 @@ def write(tables: Iterable[pa.Table], sink: Any) -> int:
 def _put_group(writer: Any, table: pa.Table) -> None:
     import pyarrow as pa
 
-    # Arrow's writer crashes where memory runs out within it; here that is an error.
-    pa.allocate_buffer(2 * table.nbytes + _WRITER_TAKES)
+    # Checked in advance, because the writer of Arrow crashes if memory runs out.
+    pa.allocate_buffer(2 * table.nbytes + _WRITER_BYTES)
     writer.write_table(table.combine_chunks())
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """Return a table as a frame with a fresh index; whole numbers with gaps stay whole numbers."""
+    """Return a table as a frame with a new index; whole numbers with gaps stay whole numbers."""
     import pandas as pd
     import pyarrow as pa
 
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-    made: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
-    return made
+    result: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
+    return result
 
 
 def read(file: IO[bytes], columns: list[str] | None = None) -> pa.Table:
-    """Return what an open file holds, or some of its columns."""
+    """Return the table in an open file, or some of its columns."""
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(file, pre_buffer=False).read(columns, use_threads=False)
 
 
 def batches(file: IO[bytes], rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """Yield what an open file holds as tables of at most `rows` rows, one in memory at a time."""
+    """Yield the table in an open file in batches of at most `rows` rows, one in memory at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -102,7 +102,7 @@ def open_file(store: Store, path: str) -> Iterator[IO[bytes]]:
 
     Raises:
         StoreError: the file is missing or is not Parquet.
-        MemoryError: memory ran out within Arrow, whatever it calls that.
+        MemoryError: memory ran out within Arrow.
     """
     import pyarrow as pa
 

@@ -1,11 +1,10 @@
-"""Partitioned Parquet, the only thing that travels between data stages: small verified references to large files.
+"""Partitioned Parquet datasets: stages pass small verified references to large files.
 
-A partition is a pure function of its inputs, so its file bears their fingerprint in its name and is shared by all
-datasets it belongs to: a new or changed source file recomputes only its own partitions, and a killed stage repeats
-only those in flight. Layout under the store's root:
+A partition is a pure function of its inputs. Its file name has their fingerprint, and datasets share it: a new or
+changed source file recomputes only its own partitions, and a killed stage repeats only the unfinished ones. Layout:
 
-    data/<stage>/<key>.json            a record that vouches for the files computed from `key`
-    data/<stage>/<key>-00000.parquet   those files
+    data/<stage>/<key>.json            a record with the checksums of the files computed from `key`
+    data/<stage>/<key>-00000.parquet   these files
     data/datasets/<stage>-<fingerprint>.json   the partitions of one dataset, in order
 """
 
@@ -27,12 +26,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FOLDER = "data"
-# Where a row came from travels with it; the names cannot collide with a column, which is refused at loading.
+# Prefix of columns for the origin of a row; the loader rejects source columns with it.
 RESERVED = "__"
 ROW = f"{RESERVED}row"
-# Every clean row bears the text that identifies it: its id column, or else `<file>:<row>`.
+# The ID of a clean row: its id column, or else `<file>:<row>`.
 ID = f"{RESERVED}id"
-# Of a dataset whose partitions are smaller than was asked for: [rows asked for, rows at the most].
+# Info key of a dataset with smaller partitions than configured: [configured rows, maximum rows].
 REDUCED: Final = "reduced"
 Record = TypeVar("Record", bound=Mapping[str, Any])
 log = logger("partitions")
@@ -70,7 +69,7 @@ class DatasetRecord(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One Parquet file: `rows` rows that came from `source`, a name a person knows."""
+    """One Parquet file with `rows` rows from `source`, a name for messages."""
 
     path: str
     sha256: str
@@ -80,7 +79,7 @@ class Partition:
 
     @classmethod
     def of(cls, ref: FileRef, rows: int, source: str) -> Partition:
-        """Return the partition that a written file is."""
+        """Return the partition of a written file."""
         return cls(ref.path, ref.sha256, ref.bytes, rows, source)
 
     def to_json(self) -> PartitionRecord:
@@ -92,7 +91,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The partitions of one stage's output, in order, and what else the stage says of them."""
+    """The partitions that a stage wrote, in order, with additional information of the stage."""
 
     stage: str
     partitions: tuple[Partition, ...]
@@ -110,35 +109,35 @@ class Dataset:
 
     @property
     def reduced(self) -> DatasetInfo:
-        """What every dataset made from this one must say: that memory ran short, and partitions became smaller."""
+        """The part of `info` that derived datasets repeat: that partitions were made smaller for lack of memory."""
         return {REDUCED: self.info[REDUCED]} if REDUCED in self.info else {}
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the rows in their order and where they came from, and of what the stage says of them."""
+        """A digest of the rows in order, their sources and `info`."""
         return fingerprint.of([[part.sha256, part.source] for part in self.partitions], self.info)
 
     def save(self, store: Store) -> DatasetRecord:
-        """Write the list of partitions and return the reference that a stage hands on."""
+        """Write the list of partitions and return the stage result that refers to it."""
         body = {"stage": self.stage, "partitions": [part.to_json() for part in self.partitions], "info": self.info}
         ref = store.write_record(f"{FOLDER}/datasets/{self.stage}-{self.fingerprint}.json", body)
         return {"fingerprint": self.fingerprint, "rows": self.rows, "record": ref.to_json()}
 
     @classmethod
     def load(cls, store: Store, result: DatasetRecord) -> Dataset:
-        """Return the dataset that a stage handed on.
+        """Return the dataset of a stage result.
 
         Raises:
-            StoreError: its list of partitions is missing or damaged.
+            StoreError: the list of partitions is missing or damaged.
         """
         body = store.read_record(result["record"]["path"])
         return cls(body["stage"], tuple(Partition(**part) for part in body["partitions"]), body["info"])
 
 
 def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.Table], source: str) -> Partition:
-    """Write a frame, a table, or tables one after the other as one Parquet file.
+    """Write a frame, a table, or consecutive tables as one Parquet file.
 
-    The same rows give the same bytes, however they are cut; of tables, little more than one row group is in memory.
+    The same rows give the same bytes, however they are split; little more than one row group is in memory.
     """
     import pandas as pd
     import pyarrow as pa
@@ -153,7 +152,7 @@ def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.T
 
 
 def read(store: Store, partition: Partition, columns: list[str] | None = None) -> pd.DataFrame:
-    """Return a partition as a frame with a fresh index; whole numbers with gaps stay whole numbers.
+    """Return a partition as a frame with a new index; whole numbers with gaps stay whole numbers.
 
     Raises:
         StoreError: the file is missing or is not Parquet.
@@ -189,15 +188,15 @@ def slices(store: Store, partition: Partition, rows: int, columns: list[str] | N
 def _debug_read(partition: Partition, at_once: int, columns: list[str] | None) -> None:
     if not log.isEnabledFor(logging.DEBUG):
         return
-    what = "all columns" if columns is None else f"{len(columns)} columns"
+    selection = "all columns" if columns is None else f"{len(columns)} columns"
     size = (partition.path, partition.rows, partition.bytes)
-    log.debug("read: %s, %d rows, %d bytes, %s, %d rows at once", *size, what, min(at_once, partition.rows))
+    log.debug("read: %s, %d rows, %d bytes, %s, %d rows at once", *size, selection, min(at_once, partition.rows))
 
 
 def frames(
     store: Store, dataset: Dataset, columns: list[str] | None = None, rows: int | None = None
 ) -> Iterator[tuple[Partition, pd.DataFrame]]:
-    """Yield each partition with its frame, one in memory at a time; with `rows`, in slices of so many rows."""
+    """Yield each partition with its frame, one in memory at a time; with `rows`, in slices of `rows` rows."""
     for partition in dataset.partitions:
         if rows is None:
             yield partition, read(store, partition, columns)
@@ -206,13 +205,13 @@ def frames(
 
 
 def cached(store: Store, stage: str, key: str, compute: Callable[[str], Record]) -> Record:
-    """Return what `compute(stem)` gave for `key`, computed only if it is not there or does not match its record.
+    """Return the cached result of `compute(stem)` for `key`; compute it if it is missing or damaged.
 
     Args:
-        store: where the record and its files are.
+        store: the store of the record and its files.
         stage: folder below `data/`.
-        key: fingerprint of all that the result depends on.
-        compute: writes its files under names that begin with the stem, and returns JSON that refers to them.
+        key: fingerprint of all inputs of the result.
+        compute: writes files whose names start with the stem, and returns JSON that refers to them.
     """
     stem = f"{FOLDER}/{stage}/{key}"
     body: Record | None = None
@@ -234,7 +233,7 @@ def cached(store: Store, stage: str, key: str, compute: Callable[[str], Record])
 
 
 def find_corrupt(store: Store, result: Any) -> list[str]:
-    """Return which files that a result refers to, directly or through a dataset, are not as recorded."""
+    """Return the files of a result, also through a dataset, that are missing or do not match their checksum."""
     damaged = []
     for ref in _references(result):
         if not store.matches(ref["path"], ref["sha256"]):

@@ -1,4 +1,4 @@
-"""Rejected rows: where they came from, which column, why, and what they held; nothing is lost."""
+"""Quarantine of rejected rows: source, row, column, reason and the whole record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class RejectedRows:
-    """The rejected rows of a run: how many, what was wrong with most of them, and the file that holds them."""
+    """The rejected rows of a run: their number, a summary of the reasons, and the file with the rows."""
 
     rows: int
     summary: str
@@ -32,12 +32,12 @@ class RejectedRows:
 
 
 def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], source: str) -> pa.Table:
-    """Return one line for each (row, column, reason).
+    """Return a table with one line per (row, column, reason).
 
     Args:
-        frame: rows as they were loaded, column `__row` among their columns.
+        frame: loaded rows, with the column `__row`.
         findings: column, reason, and a mask over the rows of the frame.
-        source: the name of the file the rows came from.
+        source: the name of the source file.
     """
     import pandas as pd
 
@@ -54,7 +54,7 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
 
 
 def write_report(store: Store, parts: list[Partition]) -> RejectedRows:
-    """Write the rejected rows of all partitions as one CSV under `quarantine/<trace_id>/`, and count them."""
+    """Write the rejected rows of all partitions as `quarantine/<trace_id>/rejected.csv` and summarize them."""
     if not parts:
         return RejectedRows(0, "", None)
     rows = 0
@@ -91,7 +91,7 @@ def _plain(value: Any) -> Any:
 
 
 def _cut(text: str, most: int = 40) -> str:
-    """Return a value as a message quotes it; the loader keeps no text of a missing one."""
+    """Return a value for a message, shortened; the loader has no text for a missing one."""
     if not text:
         return "an empty cell or a value of source.missing"
     return repr(text if len(text) <= most else text[:most] + "…")

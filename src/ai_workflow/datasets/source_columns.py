@@ -1,4 +1,4 @@
-"""Columns of a source as one of five kinds of values: text without missing tokens, nothing nested."""
+"""Columns of a source: detection of their kind, and normalization of their values."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Kind = Literal["string", "integer", "number", "boolean", "datetime"]
-# A column without a single value fits every kind.
+# A column without any value is compatible with every kind.
 DetectedKind = Kind | Literal["unknown"]
 
 
 class MissingRules(NamedTuple):
-    """Which values read as missing, and whether text is stripped first."""
+    """Texts that mean a missing value, and whether text is stripped first."""
 
     tokens: tuple[str, ...]
     strip: bool
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Refuse column names that are empty, reserved or not unique.
+    """Check that column names are not empty, reserved or repeated.
 
     Raises:
-        StageError: names the columns and `where` they are.
+        StageError: some are; the message names the columns and `where` they are.
     """
     nameless = [number for number, name in enumerate(names, 1) if not name]
     if nameless:
         raise StageError(
             f"{where}: column {_list(nameless)} has no name", "Name every column; an index is best left out"
         )
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeated:
         raise StageError(
-            f"{where}: more than one column is named {_list(twice)}", "Give every column a name of its own"
+            f"{where}: more than one column is named {_list(repeated)}", "Give every column a name of its own"
         )
     reserved = [name for name in names if name.startswith(RESERVED)]
     if reserved:
@@ -49,10 +49,10 @@ def check_names(names: Sequence[str], where: str) -> None:
 
 
 def kind_of(data_type: pa.DataType, name: str, where: str) -> DetectedKind:
-    """Return what the values of an Arrow type become.
+    """Return the kind of an Arrow type.
 
     Raises:
-        StageError: the type is nested or not one of values.
+        StageError: the type is nested or unsupported.
     """
     import pyarrow as pa
     from pyarrow import types
@@ -77,15 +77,15 @@ def kind_of(data_type: pa.DataType, name: str, where: str) -> DetectedKind:
 
 
 def common_kind(kinds: Iterable[DetectedKind]) -> DetectedKind | None:
-    """Return the kind that can hold the values of all kinds; none if there is no such."""
-    found = set(kinds) - {"unknown"}
-    if len(found) <= 1:
-        return found.pop() if found else "unknown"
-    return "number" if found == {"integer", "number"} else None
+    """Return the kind that can represent the values of all kinds, None if there is none."""
+    distinct = set(kinds) - {"unknown"}
+    if len(distinct) <= 1:
+        return distinct.pop() if distinct else "unknown"
+    return "number" if distinct == {"integer", "number"} else None
 
 
 def arrow_type(kind: DetectedKind) -> pa.DataType:
-    """Return the Arrow type of a kind; datetimes are in UTC, without a zone."""
+    """Return the Arrow type of a kind; datetimes are in UTC without a time zone."""
     import pyarrow as pa
 
     types = {"integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
@@ -93,10 +93,10 @@ def arrow_type(kind: DetectedKind) -> pa.DataType:
 
 
 def normalize(column: pa.ChunkedArray, kind: DetectedKind, missing: MissingRules) -> pa.ChunkedArray:
-    """Return a column as its kind, with nulls for what is missing: empty text, the tokens, and numbers that are none.
+    """Return a column as its kind, with nulls for empty text, missing tokens and NaN.
 
     Raises:
-        pyarrow.ArrowInvalid: a value does not fit, as bytes that are not UTF-8 or a whole number beyond 64 bits.
+        pyarrow.ArrowInvalid: a value does not fit, such as bytes that are not UTF-8 or whole numbers beyond 64 bits.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -118,19 +118,19 @@ def normalize(column: pa.ChunkedArray, kind: DetectedKind, missing: MissingRules
 
 
 def with_row_numbers(columns: dict[str, pa.ChunkedArray], rows: pa.Array) -> pa.Table:
-    """Return a table of the columns with their row numbers in front."""
+    """Return a table of the columns, preceded by their row numbers."""
     import pyarrow as pa
 
     return pa.table({ROW: rows, **columns})
 
 
 def kinds_of(table: pa.Table) -> list[tuple[str, DetectedKind]]:
-    """Return the names and kinds of the columns of a numbered table."""
+    """Return names and kinds of the columns of a table with row numbers."""
     return [(field.name, kind_of(field.type, field.name, "")) for field in table.schema if field.name != ROW]
 
 
 def to_json(names: Sequence[str], kinds: Sequence[DetectedKind]) -> list[dict[str, str]]:
-    """Return the columns as JSON; one without any value is told as text."""
+    """Return the columns as JSON types; a column without any value is text."""
     return [
         {"name": name, "type": "string" if kind == "unknown" else kind} for name, kind in zip(names, kinds, strict=True)
     ]
@@ -154,9 +154,9 @@ def _cast(values: pa.ChunkedArray, kind: DetectedKind) -> pa.ChunkedArray:
     if kind == "datetime":
         return _microseconds(values)
     if kind == "number" and (pa.types.is_decimal(values.type) or _is_narrow(values.type)):
-        # By their text: Arrow rounds decimals wrongly, and a float32 stands for the shortest decimal that it holds.
+        # Cast by way of text: Arrow rounds decimals wrongly, and a float32 means its shortest decimal.
         values = (values.cast(pa.float32()) if pa.types.is_float16(values.type) else values).cast(pa.string())
-    # A float holds whole numbers beyond 2**53 only roughly, which is what `number` means.
+    # The kind `number` allows rounding of whole numbers beyond 2**53.
     return values.cast(arrow_type(kind), safe=kind != "number")
 
 
@@ -167,13 +167,13 @@ def _is_narrow(data_type: pa.DataType) -> bool:
 
 
 def _microseconds(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return moments in UTC without a zone, rounded down, as texts are read; Arrow's cast rounds towards 1970."""
+    """Return timestamps in UTC without a time zone, rounded down like texts; the cast of Arrow rounds towards 1970."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
         values = pc.floor_temporal(values.cast(pa.timestamp("ns")), 1, "microsecond")
-    # The cast drops a zone and keeps the moment, which Arrow counts in UTC.
+    # The cast removes the time zone; Arrow stores timestamps in UTC.
     return values.cast(pa.timestamp("us"), safe=False)
 
 

@@ -1,4 +1,4 @@
-"""Rows on disk, parted by the hash of a key: what belongs together is in memory together, and little else."""
+"""Hash-partitioned spill files, so that a join needs one partition in memory at a time."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-# Rows that are in memory at once, about; and how many files may be open.
-MAX_ROWS_IN_MEMORY, MAX_PARTITIONS = 250_000, 128
-_MARKS = 1 << 25
+# Target size of a partition.
+MAX_ROWS_IN_MEMORY = 250_000
+# Limit of open files.
+MAX_PARTITIONS = 128
+_FILTER_SLOTS = 1 << 25
 
 
 def hash_keys(keys: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Return (n,) uint64, the same for the same text in every process."""
+    """Return (n,) uint64 hashes, equal in every process."""
     import pandas as pd
 
-    found: np.ndarray = pd.util.hash_array(keys.to_numpy(zero_copy_only=False), categorize=False)
-    return found
+    hashed: np.ndarray = pd.util.hash_array(keys.to_numpy(zero_copy_only=False), categorize=False)
+    return hashed
 
 
 def partition_count(rows: int) -> int:
-    """Return into how many buckets so many rows are parted."""
+    """Return the number of partitions for a number of rows."""
     return min(MAX_PARTITIONS, max(1, -(-rows // MAX_ROWS_IN_MEMORY)))
 
 
 class SpillPartitions:
-    """Tables of one schema in temporary files without a name: whatever ends the process, nothing of them is left.
+    """Tables of one schema in unnamed temporary files, which the system removes when the process ends.
 
     Args:
-        schema: of the tables; its first column is the key.
-        count: how many buckets.
+        schema: the schema of the tables; its first column is the key.
+        count: the number of partitions.
     """
 
     def __init__(self, schema: pa.Schema, count: int) -> None:
@@ -53,14 +55,14 @@ class SpillPartitions:
         self._open.close()
 
     def add(self, table: pa.Table, hashed: np.ndarray | None = None) -> None:
-        """Put each row of a table into the bucket of its key.
+        """Append each row of a table to the partition of its key.
 
         Args:
-            table: n rows; columns beyond those of the schema are left out.
-            hashed: the hashes of their keys, where they are known.
+            table: n rows; columns that are not in the schema are ignored.
+            hashed: the hashes of the keys, if already computed.
 
         Raises:
-            StageError: the disk that holds temporary files is full.
+            StageError: the disk with the temporary files is full.
         """
         import numpy as np
 
@@ -92,13 +94,13 @@ class SpillPartitions:
             ) from error
 
     def read(self, number: int) -> pa.Table:
-        """Return all rows of a bucket; nothing may be added to it afterwards."""
+        """Return all rows of a partition; no rows may be added to it afterwards."""
         import pyarrow as pa
 
         return pa.concat_tables([self.schema.empty_table(), *self.tables(number)])
 
     def tables(self, number: int) -> Iterator[pa.Table]:
-        """Yield the same as it was added, a table at a time."""
+        """Yield the rows of a partition as the tables that were added."""
         import pyarrow as pa
 
         file = self._files[number]
@@ -111,26 +113,26 @@ class SpillPartitions:
 
 
 class BloomFilter:
-    """Remembers hashes in 32 MiB, however many they are: it never forgets one, and may take another for it."""
+    """Bloom filter of hashes in 32 MiB: no false negatives, few false positives."""
 
     def __init__(self) -> None:
         import numpy as np
 
-        self._marks = np.zeros(_MARKS, dtype=bool)
+        self._slots = np.zeros(_FILTER_SLOTS, dtype=bool)
 
     def add(self, hashed: np.ndarray) -> None:
-        """Remember (n,) hashes."""
-        self._marks[self._places(hashed)] = True
+        """Add (n,) hashes."""
+        self._slots[self._positions(hashed)] = True
 
     def may_hold(self, hashed: np.ndarray) -> np.ndarray:
         """Return (n,) bool: False where a hash was certainly never added."""
-        found: np.ndarray = self._marks[self._places(hashed)]
-        return found
+        hits: np.ndarray = self._slots[self._positions(hashed)]
+        return hits
 
     @staticmethod
-    def _places(hashed: np.ndarray) -> np.ndarray:
+    def _positions(hashed: np.ndarray) -> np.ndarray:
         import numpy as np
 
-        # The lowest bits choose the bucket.
-        places: np.ndarray = (hashed >> np.uint64(20)) & np.uint64(_MARKS - 1)
-        return places
+        # The lowest bits select the partition.
+        positions: np.ndarray = (hashed >> np.uint64(20)) & np.uint64(_FILTER_SLOTS - 1)
+        return positions

@@ -1,4 +1,4 @@
-"""Which rows are held out: by the hash of the id, or the latest where a timestamp is declared; always the same."""
+"""Deterministic holdout split: by the hash of the row ID, or by time if a timestamp is declared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# Keys of the row hash (16 characters): holdout and validation must not depend on each other.
+# Hash keys (16 characters each), so that holdout and validation are independent.
 _HOLDOUT, _VALIDATION = "aiw-holdout-0001", "aiw-validate-001"
 
 
@@ -26,10 +26,10 @@ class SplitRule(TypedDict):
 
 
 def cutoff(store: Store, clean: Dataset, timestamp: str, holdout: float) -> str:
-    """Return the moment from which rows are held out, so that about the share `holdout` is; ISO 8601, UTC.
+    """Return the time (ISO 8601, UTC) from which rows are held out, so that about the share `holdout` is.
 
     Raises:
-        StageError: all rows bear one moment, so that there is no before and after.
+        StageError: too many rows have the first timestamp, so no row is earlier.
     """
     import numpy as np
     import pandas as pd
@@ -37,23 +37,23 @@ def cutoff(store: Store, clean: Dataset, timestamp: str, holdout: float) -> str:
     moments = np.concatenate(
         [frame[timestamp].to_numpy("datetime64[us]") for _, frame in partitions.frames(store, clean, [timestamp])]
     )
-    # A row without a moment is trained on.
+    # Rows without a timestamp belong to the training rows.
     moments = np.sort(moments[~np.isnat(moments)])
     at = moments[min(len(moments) - 1, int(np.ceil(len(moments) * (1 - holdout))))]
     if at == moments[0]:
         raise StageError(
-            f"no holdout by time is possible: {timestamp} is {pd.Timestamp(at)} in so many rows that none is earlier",
+            f"no holdout by time is possible: {timestamp} is {pd.Timestamp(at)} in too many rows, none is earlier",
             "Set timestamp: null to hold out by the hash of the id",
         )
     return pd.Timestamp(at).isoformat()
 
 
 def is_holdout(frame: pd.DataFrame, split: SplitRule) -> np.ndarray:
-    """Return a boolean for each row of a clean frame.
+    """Return (n,) bool: whether each row of a clean frame is held out.
 
     Args:
         frame: with column `__id`, and the timestamp column if the split is by time.
-        split: `{"holdout": share}`, or `{"timestamp": column, "cutoff": ISO moment}`.
+        split: `{"holdout": share}`, or `{"timestamp": column, "cutoff": ISO 8601 time}`.
     """
     import numpy as np
     import pandas as pd
@@ -64,12 +64,12 @@ def is_holdout(frame: pd.DataFrame, split: SplitRule) -> np.ndarray:
 
 
 def is_validation(ids: pd.Series, share: float) -> np.ndarray:
-    """Return a boolean for each training row: whether early stopping watches it."""
+    """Return (n,) bool: whether each training row is used to validate early stopping."""
     return is_below_share(ids, share, _VALIDATION)
 
 
 def is_below_share(ids: pd.Series, share: float, key: str) -> np.ndarray:
-    """Return whether the hash of each id, as a number in [0, 1), is below the share."""
+    """Return (n,) bool: whether the hash of each ID, scaled to [0, 1), is below the share."""
     import numpy as np
 
     return np.asarray(hashing.of(ids, key) < np.uint64(share * 2.0**64)) if share < 1 else np.full(len(ids), True)

@@ -1,4 +1,4 @@
-"""Checks of the training rows before a training: the target suits the task, and a column varies."""
+"""Checks before a training: the target suits the task, and at least one column varies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ai_workflow.datasets.column_profile import ColumnProfile
 from ai_workflow.errors import StageError
 from ai_workflow.telemetry.logs import logger
 
-# Each class costs a tree in each step, and needs rows to learn from.
+# Each class adds a tree to each step, and needs training rows.
 MAX_CLASSES = 1000
 _FEW_CLASSES, _ROWS_PER_CLASS, _FEWEST_ROWS_PER_CLASS = 20, 5, 2
-# Trees sum up squares in float32, which end at 3.4e38.
+# Trees sum squares in float32, whose maximum is 3.4e38.
 MAX_VALUE = 1e18
 log = logger("feature_engineering")
 
@@ -27,12 +27,12 @@ class TrainingStatistics(TypedDict):
 
 
 def classes(seen: TrainingStatistics, target: str, cutoff: str | None) -> list[str]:
-    """Return the classes of the training rows, ordered as numbers where they are numbers, else as text.
+    """Return the classes of the training rows, in numeric order if all are numbers, else sorted as text.
 
     Args:
-        seen: `rows`, `columns` and `held`: what the training rows and the holdout hold.
+        seen: profiles of the training rows (`rows`, `columns`) and of the target in the holdout (`held`).
         target: the target column.
-        cutoff: the moment from which rows are held out; None where the hash of the id decides.
+        cutoff: the time from which rows are held out; None if the split is by hash.
 
     Raises:
         StageError: there is one class, there are too many for the rows, or a class appears after the cutoff only.
@@ -84,7 +84,7 @@ def _refuse_too_many(target: str, trained: list[str], rows: int) -> None:
 
 
 def _numbers(texts: list[str]) -> list[float] | None:
-    """Return the numbers that all texts are, or None."""
+    """Return the texts as numbers, None if one is not a finite number."""
     try:
         numbers = [float(text) for text in texts]
     except ValueError:
@@ -93,10 +93,10 @@ def _numbers(texts: list[str]) -> list[float] | None:
 
 
 def numbers(seen: ColumnProfile, target: str) -> None:
-    """Raise StageError if the target of a regression cannot be computed with.
+    """Raise StageError if a regression cannot be trained on the target.
 
     Args:
-        seen: statistics of the target in the training rows.
+        seen: profile of the target in the training rows.
         target: the target column.
     """
     if not seen["present"]:
@@ -116,10 +116,10 @@ def numbers(seen: ColumnProfile, target: str) -> None:
 
 
 def varies(columns: Mapping[str, ColumnProfile]) -> None:
-    """Raise StageError if no column has two values, or gaps beside one value.
+    """Raise StageError if each column has a single value and no gaps.
 
     Args:
-        columns: column -> its statistics in the training rows.
+        columns: column -> its profile in the training rows.
     """
     if any(_varies(seen) for seen in columns.values()):
         return

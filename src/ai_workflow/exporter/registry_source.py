@@ -11,7 +11,7 @@ from datetime import datetime
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.exporter.failures import Failures
 from ai_workflow.exporter.samples import Sample
-from ai_workflow.registry.change_log import State, parse_version
+from ai_workflow.registry.changes import State, parse_version
 from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.storage.store import Store
 

@@ -1,4 +1,4 @@
-"""How a version reads the cells of its columns: by the rule of the source that it was trained on."""
+"""Reader of the input cells of a model version, by the rules of its training source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_SHOWN = 60
 
 
 class CellReader:
-    """The columns that a version's features are made of, and the way to read them.
+    """Reads the input columns of a model version.
 
     Args:
         spec: the feature spec.
@@ -36,11 +36,11 @@ class CellReader:
 
     @cached_property
     def known(self) -> dict[str, frozenset[str]]:
-        """The values of each category that training saw, and those that the schema allows."""
+        """The values of each category in the training data, and those that the schema allows."""
         return known(self._spec)
 
     def row_id(self, name: str, value: Any) -> str | None:
-        """Return the id of a row as the scoring flow stores it; None if it is missing or no single value."""
+        """Return the ID of a row as the scoring flow stores it; None if it is missing or not a single value."""
         if isinstance(value, list | dict):
             return None
         column = Column(type="text", nullable=True)
@@ -50,7 +50,7 @@ class CellReader:
         return None if text in self.cells.tokens else text
 
     def is_known(self, name: str, value: Any) -> bool:
-        """Return whether training saw the value of a category that a caller sent, or the schema allows it."""
+        """Return whether a category value of a request is in the training data or allowed by the schema."""
         if not isinstance(value, str):
             try:
                 value = self.spellings[name].text(value)
@@ -61,50 +61,50 @@ class CellReader:
 
     @cached_property
     def spellings(self) -> dict[str, Spelling]:
-        """How the source writes each column."""
+        """The spelling of each column in the training source."""
         return {name: self.cells.spelling(name, self.known.get(name, ())) for name in self.columns}
 
     def of_json(self, name: str, sent: Sequence[Any]) -> tuple[pd.Series, list[Finding]]:
-        """Return the clean values of a column from cells as JSON has them, and the rejected rows with the reasons."""
+        """Return the clean values of a column of JSON values, and the rejected rows with the reasons."""
         return cells.of_json(sent, self.columns[name], self.cells, self.spellings[name])
 
     def read(self, rows: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame, list[str]]:
-        """Return the clean values of rows as a caller sends them, and a text for each rejected value.
+        """Return the clean values of request rows, and a message for each rejected value.
 
-        A row's values do not depend on the rows beside it.
+        The values of a row do not depend on other rows.
 
         Args:
-            rows: n mappings with all the columns, each a single value as JSON has it.
+            rows: n mappings with all columns, each a single JSON value.
         """
         import pandas as pd
 
         typed, problems = {}, []
         for name in self.columns:
             typed[name], findings = self.of_json(name, [row[name] for row in rows])
-            for reason, found in findings:
+            for reason, rejected in findings:
                 problems += [
                     f"rows[{number}].{name} {reason}: {_shown(rows[number][name])}"
-                    for number in found.to_numpy().nonzero()[0].tolist()
+                    for number in rejected.to_numpy().nonzero()[0].tolist()
                 ]
         return pd.DataFrame(typed), problems
 
 
 def known(spec: FeatureSpec) -> dict[str, frozenset[str]]:
-    """Return the values of each category of a spec that training saw, and those that the schema allows."""
-    found = {
+    """Return the values of each category in the training data of a spec, and those that the schema allows."""
+    known_values = {
         name: {*declared["allowed"]} if declared.get("allowed") else set()
         for name, declared in spec["schema"].items()
         if declared["type"] == "category"
     }
-    for name, values in found.items():
+    for name, values in known_values.items():
         values |= {value for value, _ in spec.get("statistics", {}).get(name, {}).get("counts", ())}
     for feature in spec["features"]:
         if feature["kind"] == "category":
-            found[feature["column"]] |= set(feature["vocabulary"])
-    return {name: frozenset(values) for name, values in found.items()}
+            known_values[feature["column"]] |= set(feature["vocabulary"])
+    return {name: frozenset(values) for name, values in known_values.items()}
 
 
 def _shown(value: Any) -> str:
-    """Return a value as JSON, cut where it is long."""
+    """Return a value as JSON, shortened for a message."""
     text = json_text.line(json_text.finite(value))
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

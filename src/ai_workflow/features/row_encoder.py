@@ -1,7 +1,7 @@
-"""Encoder: the numbers that a model takes for rows of JSON, by a version's feature spec.
+"""Encoder of JSON rows to the feature matrix of a model version.
 
-`careful` reads cells by `cells.of_json`, as training and scoring do. `quick` is for requests on the event loop: it
-returns the same bytes, or None where a value needs `careful`.
+`careful` reads cells by `cells.of_json`, as training and scoring do. `quick` runs on the event loop: it returns the
+same bytes, or None if a value needs `careful`.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from ai_workflow.features.spec import Feature, FeatureSpec
 Row = dict[str, Any]
 _NAN = math.nan
 _NUMBERS = {int, float}
-_EPOCH, _DAY = datetime(1970, 1, 1), timedelta(days=1)  # noqa: DTZ001 - as clean rows hold them: in UTC, without zone
+_EPOCH, _DAY = datetime(1970, 1, 1), timedelta(days=1)  # noqa: DTZ001 - like clean rows: in UTC, without a time zone
 _SHOWN = 5
-# A similar name is looked for among the first keys of a row only: the comparison takes microseconds for each.
+# Only the first keys of a row are compared for a similar name, because each comparison takes microseconds.
 _COMPARED_KEYS, _MAX_KEY_LENGTH = 200, 200
 
 
 class InvalidRowsError(AiWorkflowError):
-    """Rows that the model cannot be asked about: the caller's mistake."""
+    """A request has rows that the model cannot score: a client error."""
 
 
 class Encoder:
-    """The way from rows to numbers of one version.
+    """Encodes request rows for one model version.
 
     Args:
-        spec: its feature spec.
-        fingerprint: of that spec.
+        spec: the feature spec of the version.
+        fingerprint: the fingerprint of the spec.
     """
 
     def __init__(self, spec: FeatureSpec, fingerprint: str) -> None:
@@ -49,52 +49,52 @@ class Encoder:
         self.columns: dict[str, Column] = self.reader.columns
         self.width = len(spec["features"])
         self._categories = {
-            feature["column"]: (place, float(len(feature["vocabulary"])))
-            for place, feature in enumerate(spec["features"])
+            feature["column"]: (position, float(len(feature["vocabulary"])))
+            for position, feature in enumerate(spec["features"])
             if feature["kind"] == "category"
         }
         self._pack = struct.Struct(f"<{self.width}f").pack
-        # The plain numbers of a row are taken and checked all at once, the other columns one by one.
+        # The plain numbers of a row are read and checked together, the other columns one by one.
         plain = [name for name, column in self.columns.items() if column.type == "number"]
         self._numbers = _getter(plain)
         self._bounds = [
-            (place, *limits(self.columns[name]))
-            for place, name in enumerate(plain)
+            (position, *limits(self.columns[name]))
+            for position, name in enumerate(plain)
             if (self.columns[name].min, self.columns[name].max) != (None, None)
         ]
         self._nullable = [self.columns[name].nullable and self.columns[name].fill is None for name in plain]
         self._missing_numbers = self.reader.cells.numbers
         self._others = [(name, reader(name, self.reader)) for name in self.columns if name not in set(plain)]
-        place = {name: number for number, name in enumerate([*plain, *(name for name, _ in self._others)])}
-        self._makers = [(place[feature["column"]], _maker(feature)) for feature in spec["features"]]
-        self._is_plain = [place for place, _ in self._makers] == list(range(len(plain))) and all(
+        position = {name: number for number, name in enumerate([*plain, *(name for name, _ in self._others)])}
+        self._makers = [(position[feature["column"]], _maker(feature)) for feature in spec["features"]]
+        self._is_plain = [position for position, _ in self._makers] == list(range(len(plain))) and all(
             feature["kind"] == "number" for feature in spec["features"]
         )
 
     @property
     def categories(self) -> dict[str, tuple[int, float]]:
-        """The category columns: the place of the feature in a row, and the number of the values that have no index."""
+        """Category column -> index of its feature, and the code of values without a code of their own."""
         return self._categories
 
     def unseen(self, rows: Sequence[Row], data: bytes) -> dict[str, int]:
-        """Return how many values of each category training never saw; columns without any are left out.
+        """Return the number of values per category that are not in the training data, for columns with any.
 
         Args:
-            rows: the rows as they were sent.
-            data: the numbers that `quick` or `careful` made of them.
+            rows: the rows of the request.
+            data: the rows as encoded by `quick` or `careful`.
         """
-        numbers, found = memoryview(data).cast("f"), dict[str, int]()
-        for name, (place, index) in self._categories.items():
+        numbers, counts = memoryview(data).cast("f"), dict[str, int]()
+        for name, (position, index) in self._categories.items():
             for number, row in enumerate(rows):
-                if numbers[number * self.width + place] == index and not self.reader.is_known(name, row[name]):
-                    found[name] = found.get(name, 0) + 1
-        return found
+                if numbers[number * self.width + position] == index and not self.reader.is_known(name, row[name]):
+                    counts[name] = counts.get(name, 0) + 1
+        return counts
 
     def quick(self, rows: Sequence[Row]) -> bytes | None:
-        """Return float32 (rows, features), or None if a value is not of the plain kind, or is refused.
+        """Return float32 (rows, features), or None if a value needs `careful`.
 
         Raises:
-            InvalidRowsError: a column is not there.
+            InvalidRowsError: a column is missing.
         """
         try:
             return b"".join([self._row(row) for row in rows]) if len(rows) != 1 else self._row(rows[0])
@@ -107,7 +107,7 @@ class Encoder:
         """Return float32 (rows, features).
 
         Raises:
-            InvalidRowsError: a column is not there, or values are not what the schema says; each is named with its row.
+            InvalidRowsError: a column is missing, or values do not fit the schema; the message names row and column.
         """
         if any(name not in row for row in rows for name in self.columns):
             raise self._missing(rows)
@@ -134,13 +134,13 @@ class Encoder:
             numbers = [number + 0.0 for number in numbers]  # a zero has no sign
         if self._missing_numbers and not self._missing_numbers.isdisjoint(numbers):
             raise UnsupportedValueError
-        for place, low, high in self._bounds:
-            if numbers[place] < low or numbers[place] > high:  # never true of a missing one
+        for position, low, high in self._bounds:
+            if numbers[position] < low or numbers[position] > high:  # False for NaN
                 raise UnsupportedValueError
         if self._is_plain:
             return self._pack(*numbers)
         values = [*numbers, *[read(row[name]) for name, read in self._others]]
-        return self._pack(*[make(values[place]) for place, make in self._makers])
+        return self._pack(*[make(values[position]) for position, make in self._makers])
 
     def _with_gaps(self, numbers: Sequence[Any], kinds: set[type]) -> Sequence[float]:
         if not kinds <= {int, float, type(None)}:
@@ -169,11 +169,11 @@ def _getter(names: list[str]) -> Callable[[Row], Sequence[Any]]:
 
 
 def _maker(feature: Feature) -> Callable[[Any], float]:
-    """Return what makes a feature's number of a value that was read."""
+    """Return the function from a clean value to the number of a feature."""
     if feature["kind"] == "missing":
         return lambda value: float(value is None or value != value)  # noqa: PLR0124 - NaN differs from itself
     if feature["kind"] == "category":
-        index = {value: float(place) for place, value in enumerate(feature["vocabulary"])}
+        index = {value: float(position) for position, value in enumerate(feature["vocabulary"])}
         unseen = float(len(index))
         return lambda value: _NAN if value is None else index.get(value, unseen)
     if feature["kind"] == "date":

@@ -1,4 +1,4 @@
-"""The rules that rows must follow: as the settings declare them for a training, or as a version keeps them."""
+"""Validation rules for rows: from the settings for training, from the feature spec for scoring."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class RowRules(ConfigModel):
     task: Literal["classification", "regression"]
     deduplicate: Literal["id", "rows", "none"]
     reject_limit: float
-    # Scoring: all columns are known from training, other columns are ignored, and the target may be absent.
+    # Scoring: the columns are those of the training, others are ignored, and the target may be missing.
     closed: bool = False
-    # How raw cells are read: as the source declares, or as the version declares that scores.
+    # Rules for raw cells: of the source, or of the version that scores.
     cells: CellRules = CellRules()
-    # The values of each category that the version knows, sorted: the cache key must not depend on a set's order.
+    # Known values of each category, sorted so that the cache key is deterministic.
     known: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> RowRules:
-        """Return the rules of a training."""
+        """Return the rules for a training."""
         names = ("columns", "id", "timestamp", "target", "task", "deduplicate", "reject_limit")
         return cls(cells=CellRules.of_source(settings.source), **{name: getattr(settings, name) for name in names})
 
     @classmethod
     def of_spec(cls, spec: FeatureSpec, settings: Settings) -> RowRules:
-        """Return the rules of a scoring by a version: the columns that its spec knows, as training saw them."""
+        """Return the rules for scoring by a version: the columns of its spec, as in the training."""
         columns = {name: column for name, column in spec["schema"].items() if name != spec["target"]}
         return cls(
             columns=columns,
@@ -54,5 +54,5 @@ class RowRules(ConfigModel):
         )
 
     def spelling(self, name: str) -> Spelling:
-        """Return how the source of the training writes a column."""
+        """Return the spelling of a column in the training source."""
         return self.cells.spelling(name, self.known.get(name, ()))

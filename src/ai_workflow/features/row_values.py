@@ -16,21 +16,21 @@ from ai_workflow.features.cell_reader import CellReader
 
 Read = Callable[[Any], Any]
 _MOMENT = re.compile(r"(?!0000)\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{6})?)?)?", re.ASCII)
-# The quick path reads whole numbers that a float64 holds.
+# The fast path reads whole numbers that float64 represents exactly.
 _EXACT = 2**53
 
 
 class UnsupportedValueError(Exception):
-    """A value that the quick path does not read."""
+    """A value that the fast path does not read."""
 
 
 def limits(column: Column) -> tuple[Any, Any]:
-    """Return the bounds of a column, infinite where it has none."""
+    """Return the bounds of a column, infinite if it has none."""
     return -math.inf if column.min is None else column.min, math.inf if column.max is None else column.max
 
 
 def reader(name: str, of: CellReader) -> Read:
-    """Return the reader of a column that is not of type number; None stays None where that is allowed.
+    """Return the reader of a column of any type but number; None stays None if the column is nullable.
 
     Args:
         name: the column.
@@ -80,7 +80,7 @@ def _boolean(of: CellReader) -> Read:
 
 
 def _moment(column: Column, missing: frozenset[str]) -> Read:
-    # Dates of another format, or within bounds, need pandas.
+    # Dates with a format or with bounds need pandas.
     is_plain = (column.format, column.min, column.max) == (None, None, None)
 
     def read(value: Any) -> datetime:
@@ -96,7 +96,7 @@ def _moment(column: Column, missing: frozenset[str]) -> Read:
 
 def _category(of: CellReader, name: str) -> Read:
     spelling, allowed = of.spellings[name], frozenset(of.columns[name].allowed)
-    # A text source may have any text; a typed source has its known texts, and others are read as its type first.
+    # A text source may have any text; a typed source reads an unknown text as its type first.
     is_open = spelling.kind == TEXT and not allowed
     missing, strip = of.cells.tokens, of.cells.strip
     texts = {text for text in allowed or spelling.known if _is_own(text, of, spelling)}
@@ -107,14 +107,14 @@ def _category(of: CellReader, name: str) -> Read:
             if value in texts or (is_open and value not in missing and (not strip or value == value.strip())):
                 return value
             raise UnsupportedValueError
-        found = None
+        text = None
         if type(value) is bool:
-            found = booleans.get(value)
+            text = booleans.get(value)
         elif type(value) is int or type(value) is float:
-            found = numbers.get(value)
-        if found is None:
+            text = numbers.get(value)
+        if text is None:
             raise UnsupportedValueError
-        return found
+        return text
 
     return read
 
@@ -130,7 +130,7 @@ def _is_own(text: str, of: CellReader, spelling: Spelling) -> bool:
 
 
 def _by_value(spelling: Spelling, texts: set[str]) -> tuple[dict[int | float, str], dict[bool, str]]:
-    """Return the known texts by the numbers and the booleans that are read as them."""
+    """Return number -> known text and boolean -> known text."""
     numbers: dict[int | float, str] = {}
     booleans: dict[bool, str] = {}
     for value in map(numerals.exact, spelling.known):

@@ -1,13 +1,13 @@
-"""The feature spec: plain JSON fitted on training rows, and the function that makes numbers of clean rows by it.
+"""Feature spec: plain JSON fitted on training rows, and the transform of clean rows to the feature matrix.
 
     {"version": 2, "pipeline", "task", "target", "classes", "id", "timestamp", "split",
-     "schema":     {column: what it must be},
-     "cells":      how raw cells are read, as `cells.CellRules` has it; version 1 had none
+     "schema":     {column: its declaration},
+     "cells":      rules for raw cells, see `cells.CellRules`; version 1 had none
      "features":   [{"name", "column", "kind", ...}],   in the order of the matrix
-     "statistics": {column: what training saw}}          the reference for drift
+     "statistics": {column: profile of the training rows}}   the reference for drift
 
 Kinds: `number`, `boolean`, `category` (index in `vocabulary`; rare or unseen values share the index after it; missing
-is NaN), `date` (one `part` of a moment) and `missing` (1 where the column has no value). Training, scoring and the
+is NaN), `date` (one `part` of a timestamp) and `missing` (1 if the column has no value). Training, scoring and the
 service all use `transform`.
 """
 
@@ -35,14 +35,14 @@ def build_features(
     max_categories: int,
     min_count: int,
 ) -> list[Feature]:
-    """Return the features that the columns give, in the order of the schema.
+    """Return the features of the columns, in the order of the schema.
 
     Args:
-        schema: column -> what it must be.
-        statistics: column -> what the training rows hold.
+        schema: column -> its declaration.
+        statistics: column -> its profile in the training rows.
         roles: `target`, `id` and `timestamp` columns (or None).
-        max_categories: the most frequent values of a category that keep an index of their own.
-        min_count: a value seen less often shares the index of the unseen.
+        max_categories: the number of most frequent category values with an index of their own.
+        min_count: rarer values share the index of unseen values.
     """
     features: list[Feature] = []
     for column, declared in schema.items():
@@ -64,7 +64,7 @@ def _of_column(
         vocabulary = [value for value, count in seen["counts"][:max_categories] if count >= min_count]
         return [{"name": column, "column": column, "kind": "category", "vocabulary": vocabulary}]
     if kind == "datetime":
-        # The timestamp only ever grows: a tree that splits on it learns the past by heart.
+        # Days and year of the timestamp only grow, so a tree that splits on them overfits the past.
         parts = [part for part in DATE_PARTS if not (is_timestamp and part in ("days", "year"))]
         parts = [part for part in parts if part != "hour" or seen["has_hours"]]
         return [{"name": f"{column}__{part}", "column": column, "kind": "date", "part": part} for part in parts]
@@ -77,12 +77,12 @@ def names(spec: FeatureSpec) -> list[str]:
 
 
 def input_columns(spec: FeatureSpec) -> list[str]:
-    """Return the columns that the features are made of."""
+    """Return the input columns of the features."""
     return list(dict.fromkeys(feature["column"] for feature in spec["features"]))
 
 
 def coerce_columns(rows: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
-    """Return the columns that a spec asks for, typed as its training saw them; what does not fit is missing."""
+    """Return the input columns of a spec, typed as in the training; values that do not fit are missing."""
     import pandas as pd
 
     from ai_workflow.config.settings import Column
@@ -93,12 +93,12 @@ def coerce_columns(rows: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
 
 
 def read(rows: Sequence[dict[str, Any]], spec: FeatureSpec) -> tuple[np.ndarray, list[str]]:
-    """Return the feature matrix of rows as a caller sends them, and a text for each rejected value.
+    """Return the feature matrix of request rows, and a message for each rejected value.
 
-    A row's numbers do not depend on the rows beside it.
+    The numbers of a row do not depend on other rows.
 
     Args:
-        rows: n mappings with the columns of `inputs(spec)`; values as JSON has them.
+        rows: n mappings with the columns of `input_columns(spec)` as JSON values.
         spec: the feature spec.
 
     Returns:
@@ -114,11 +114,11 @@ def transform(frame: pd.DataFrame, spec: FeatureSpec) -> np.ndarray:
     """Return the feature matrix of clean rows.
 
     Args:
-        frame: n clean rows with the columns of `inputs(spec)`, typed as `schema.coerce` types them.
+        frame: n clean rows with the columns of `input_columns(spec)`, typed by `coercion.coerce`.
         spec: the feature spec.
 
     Returns:
-        float32 array of shape (n, features); NaN where a value is missing.
+        float32 array of shape (n, features); NaN for a missing value.
     """
     import numpy as np
 

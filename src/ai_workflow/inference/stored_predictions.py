@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ai_workflow.datasets import parquet
+from ai_workflow.datasets.partitions import PartitionRecord
 from ai_workflow.errors import StoreError
 from ai_workflow.inference import prediction_files
 from ai_workflow.storage.store import Store
@@ -48,7 +49,7 @@ class StoredPredictions:
         self._store, self._folder = store, f"{prediction_files.FOLDER}/{pipeline}"
         self._run_starts: dict[str, int | None] = {}
 
-    def parts(self, since: float | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    def parts(self, since: float | None = None) -> Iterator[tuple[str, PartitionRecord]]:
         """Yield version and partition of every file with a manifest that was written since a time (None: all)."""
         for version in self._store.names(self._folder):
             for name in self._store.names(f"{self._folder}/{version}"):
@@ -62,14 +63,14 @@ class StoredPredictions:
     def _written(self, path: str) -> float:
         return self._store.modified(path).timestamp()
 
-    def batches(self, version: str, part: dict[str, Any]) -> Iterator[Batch]:
+    def batches(self, version: str, part: PartitionRecord) -> Iterator[Batch]:
         """Yield the rows of a file; a damaged file is left out with a warning."""
         start = 0
         for table in self._tables(part, ("prediction_id", "id", "prediction")):
             yield Batch(version, part["path"], start, self._canonical(table, version))
             start += table.num_rows
 
-    def answers(self, part: dict[str, Any]) -> Iterator[tuple[pa.Table, bool]]:
+    def answers(self, part: PartitionRecord) -> Iterator[tuple[pa.Table, bool]]:
         """Yield `made` and `fallback_reason` of the rows of a file, and whether the service predicted them.
 
         `made` of a scoring run without a journal is the time of storage. A damaged file is left out with a warning.
@@ -87,7 +88,7 @@ class StoredPredictions:
             columns = {"made": made, "fallback_reason": reason.cast(pa.string())}
             yield pa.table(columns), "time" in table.column_names
 
-    def _tables(self, part: dict[str, Any], columns: Sequence[str]) -> Iterator[pa.Table]:
+    def _tables(self, part: PartitionRecord, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield the available ones of some columns of a file, with `time` or else `trace_id`."""
         import pyarrow.parquet as pq
 

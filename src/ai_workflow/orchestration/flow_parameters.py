@@ -1,8 +1,8 @@
-"""The parameters that flows share, as the form of the UI shows them and as the server validates them.
+"""Types of flow parameters, with the JSON schema for the form of the UI and the validation by the server.
 
-The types say more in the schema than they check in Python: a run by hand gets the one-line error of the
-configuration instead of a traceback. An empty text means the same as null, so that the form of a deployment can start
-filled in: a form shows null as a field without input (`ai_workflow.provisioning.deployments` sets the empty texts).
+The schema is stricter than the Python type: a run by hand gets the one-line error of the configuration instead of a
+traceback. An empty text means the same as null, because the form has no input field for a null value
+(`ai_workflow.provisioning.deployments` sets the empty texts).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TRACEPARENT = "^$|^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 Traceparent = Annotated[
     str | None, WithJsonSchema({"anyOf": [{"type": "string", "pattern": _TRACEPARENT}, {"type": "null"}]})
 ]
-# Without `$`, which in Python matches before a line feed at the end as well.
+# `(?![\s\S])` instead of `$`, which in Python also matches before a final line feed.
 VersionName = Annotated[
     str, WithJsonSchema({"type": "string", "pattern": r"^(latest|stable|model_v[0-9]+[.][0-9]+)(?![\s\S])"})
 ]

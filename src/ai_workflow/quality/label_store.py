@@ -14,9 +14,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.datasets import parquet, partitions
+from ai_workflow.datasets.partitions import PartitionRecord
 from ai_workflow.errors import StoreError
 from ai_workflow.quality import labels
 from ai_workflow.storage import locks
@@ -39,12 +40,19 @@ def matches_schema() -> pa.Schema:
     return pa.schema(names)
 
 
+class _Record(TypedDict):
+    """A record: its files by kind, and the paths that they replace."""
+
+    parts: dict[str, PartitionRecord]
+    replaces: list[str]
+
+
 class LabelStore:
     """The labels of one pipeline; use it within `locked`."""
 
     def __init__(self, store: Store, pipeline: str) -> None:
         self._store, self._folder = store, f"{FOLDER}/{pipeline}"
-        self._records: dict[str, dict[str, Any]] = {}
+        self._records: dict[str, _Record] = {}
         self.segments: list[str] = []
 
     @contextlib.contextmanager

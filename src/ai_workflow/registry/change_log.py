@@ -14,110 +14,14 @@ import contextlib
 import getpass
 import hashlib
 import json
-import re
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NotRequired, TypedDict
 
 from ai_workflow import json_text
-from ai_workflow.errors import AiWorkflowError, StoreError
+from ai_workflow.errors import StoreError
+from ai_workflow.registry.changes import Change, ChangeRecord, ConflictError, State
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
-
-ALIASES = ("latest", "stable")
-VERSION = re.compile(r"^model_v(\d+)\.(\d+)\Z")
-
-
-class ChangeRecord(TypedDict):
-    """A line of `history.jsonl`; `before` is the checksum of the line before."""
-
-    number: int
-    time: str
-    action: str
-    versions: list[str]
-    aliases: dict[str, str | None]
-    pins: dict[str, str]
-    newest: str | None
-    deleting: list[str]
-    reason: str
-    by: str
-    trace_id: str | None
-    before: str
-    # The first line after the file was moved away.
-    anew: NotRequired[bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change to make; fields that are None stay as they are.
-
-    Args:
-        action: what is done, for people: publish, promote, rollback, pin, ...
-        reason: why, for people.
-        versions: the versions that the change is about.
-        latest: the new target of `latest`.
-        stable: the new target of `stable`.
-        pins: all pinned versions, each with its reason.
-        deleting: all versions that are deleted, their files perhaps not yet.
-        newest: the newest version that was ever published.
-    """
-
-    action: str
-    reason: str
-    versions: Sequence[str] = ()
-    latest: str | None = None
-    stable: str | None = None
-    pins: Mapping[str, str] | None = None
-    deleting: Sequence[str] | None = None
-    newest: str | None = None
-
-
-class ConflictError(AiWorkflowError):
-    """Another process made a change in between; read the state again."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The state of a registry after a change.
-
-    Args:
-        latest: the version that serves requests.
-        stable: the fallback of `latest`.
-        pins: versions that a person keeps, each with the reason.
-        deleting: versions that are deleted, their files perhaps not yet.
-        newest: the newest version that was ever published; the next one is newer.
-        number: number of changes so far.
-    """
-
-    latest: str | None = None
-    stable: str | None = None
-    pins: Mapping[str, str] = field(default_factory=dict)
-    deleting: Sequence[str] = ()
-    newest: str | None = None
-    number: int = 0
-
-    @property
-    def aliases(self) -> dict[str, str | None]:
-        """The version behind each alias."""
-        return {"latest": self.latest, "stable": self.stable}
-
-    def is_published(self, version: str) -> bool:
-        """Return whether a version was published and is not deleted; other folders are interrupted publications."""
-        is_known = self.newest is not None and parse_version(version) <= parse_version(self.newest)
-        return is_known and version not in self.deleting
-
-    @classmethod
-    def after(cls, record: ChangeRecord) -> State:
-        """Return the state after a change."""
-        return cls(
-            **record["aliases"],
-            pins=record["pins"],
-            newest=record["newest"],
-            number=record["number"],
-            deleting=tuple(record["deleting"]),
-        )
 
 
 class ChangeLog:
@@ -254,13 +158,6 @@ class ChangeLog:
 
     def _write_lines(self, records: list[ChangeRecord]) -> None:
         self._store.write(self._path, b"".join(map(_text, records)))
-
-
-def parse_version(name: str) -> tuple[int, int]:
-    """Return the major and the minor number of a version such as `model_v2.3`."""
-    match = VERSION.match(name)
-    assert match is not None
-    return int(match[1]), int(match[2])
 
 
 def _text(record: ChangeRecord) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow.datasets import partitions, split
 from ai_workflow.datasets.partitions import Dataset, Partition
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 _ROWS = 8
 # Processors may differ in the rounding of the last digits.
 _TOLERANCE = 1e-5
+
+
+class GoldenRecord(TypedDict):
+    """Content of `golden.json`: rows as a caller sends them, and (n, outputs) predictions."""
+
+    rows: list[dict[str, Any]]
+    answers: list[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +84,7 @@ def read(registry: Registry, version: Version) -> GoldenRows:
 
 def choose(
     store: Store, clean: Dataset, spec: FeatureSpec, predict: Callable[[np.ndarray], np.ndarray], at_once: int
-) -> dict[str, Any]:
+) -> GoldenRecord:
     """Return a few clean rows of the holdout as JSON, with the predictions of the model.
 
     They are the first of one partition, for any number of rows that are read at once.

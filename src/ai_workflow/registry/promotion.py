@@ -9,7 +9,7 @@ from typing import Literal
 
 from ai_workflow.config.settings import Promotion
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.registry.change_log import Change, State
+from ai_workflow.registry.changes import Change, State
 from ai_workflow.registry.registry import Registry
 
 _NOT_LOGGED = (

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from ai_workflow.config.settings import Retention
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry import retention_policy
-from ai_workflow.registry.change_log import Change, State
+from ai_workflow.registry.changes import Change, State
 from ai_workflow.registry.leases import Lease
 from ai_workflow.registry.registry import Registry
 from ai_workflow.registry.retention_policy import RetentionDecision, VersionInfo

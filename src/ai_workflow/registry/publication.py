@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ai_workflow.errors import AiWorkflowError, StoreError
-from ai_workflow.registry.change_log import Change, State, parse_version
+from ai_workflow.registry.changes import Change, State, parse_version
 from ai_workflow.registry.manifest import ModelFacts
 from ai_workflow.registry.registry import MANIFEST, STAGING, Registry, Version
 from ai_workflow.storage.durable import sync_folder

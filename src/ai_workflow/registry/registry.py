@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ai_workflow.errors import AiWorkflowError, StoreError
-from ai_workflow.registry.change_log import (
+from ai_workflow.registry.change_log import ChangeLog
+from ai_workflow.registry.changes import (
     ALIASES,
     VERSION,
     Change,
-    ChangeLog,
     ChangeRecord,
     ConflictError,
     State,

@@ -1,1 +1,1 @@
-"""Where rows come from: one file per kind of source, each giving Arrow tables of bounded size and row numbers."""
+"""Sources of rows, one file per kind: Arrow tables of bounded size with row numbers."""

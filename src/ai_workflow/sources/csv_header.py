@@ -1,4 +1,4 @@
-"""The first row of delimited text: the names of its columns, or signs that the file is not what the source says."""
+"""Header of delimited text: column names, and checks that the file matches the source options."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
 def names(file: InputFile, source: CsvSource) -> list[str]:
-    """Return the names of a file's columns: from its header, from `source.columns`, or `column_0` and on.
+    """Return the column names of a file: from its header, from `source.columns`, or `column_0`, `column_1`, ...
 
     Raises:
-        StageError: the file is not text, or its first row is not what `source` says.
+        StageError: the file is not text, or its first row does not match `source`.
     """
     _check_dialect(source)
     first = _first_row(file, source)
     if source.header:
-        found = [name.strip() for name in first]
-        _check_header(found, file, source)
+        columns = [name.strip() for name in first]
+        _check_header(columns, file, source)
     else:
-        found = _given(first, file, source)
-    source_columns.check_names(found, f"{file.shown}, header" if source.header else "source.columns")
-    return found
+        columns = _declared_names(first, file, source)
+    source_columns.check_names(columns, f"{file.shown}, header" if source.header else "source.columns")
+    return columns
 
 
 def check_bytes(value: str, source: CsvSource, file: InputFile, row: int, column: str) -> None:
-    """Refuse a value in which a byte outside of the encoding is marked.
+    """Check that no byte of a value is outside of the encoding.
 
     Raises:
-        StageError: names the row, the column and the byte.
+        StageError: a byte is; the message names row, column and byte.
     """
-    if found := text_stream.BAD_BYTE.search(value):
+    if match := text_stream.BAD_BYTE.search(value):
         raise StageError(
-            f"{file.shown}, row {row}, {column}: byte 0x{found[1].upper()} is not {source.encoding}",
+            f"{file.shown}, row {row}, {column}: byte 0x{match[1].upper()} is not {source.encoding}",
             "Set source.encoding to what the file is written in, for example cp1252 or latin-1",
         )
 
@@ -64,15 +64,15 @@ def _first_row(file: InputFile, source: CsvSource) -> list[str]:
         raise StageError(f"{file.shown} holds only blank lines", "Give a file with rows, or take it out") from None
     except csv.Error as error:
         raise StageError(
-            f"{file.shown}, first row: {error}", "Mend the row, or set source.delimiter and source.quote"
+            f"{file.shown}, first row: {error}", "Fix the row, or set source.delimiter and source.quote"
         ) from error
     for column, value in enumerate(first, 1):
         check_bytes(value, source, file, number, f"column {column}")
     return first
 
 
-def _given(first: list[str], file: InputFile, source: CsvSource) -> list[str]:
-    """Return the names of the columns of a file without a header line."""
+def _declared_names(first: list[str], file: InputFile, source: CsvSource) -> list[str]:
+    """Return the column names of a file without a header line."""
     if len(first) == 1 and len(source.columns) != 1:
         _check_delimiter(first[0], file, source)
     if not source.columns:
@@ -90,7 +90,7 @@ def _check_header(names: list[str], file: InputFile, source: CsvSource) -> None:
         _check_delimiter(names[0], file, source)
     counted = [[str(number) for number in range(start, start + len(names))] for start in (0, 1)]
     data = [name for name in names if name and name not in source.missing]
-    # 0,1,2,3 is what pandas names columns that have no names.
+    # pandas writes 0,1,2,3 as the header of columns without names.
     if data and all(_NUMBER.fullmatch(name) for name in data) and not (len(names) > 2 and names in counted):
         shown = source.delimiter.join(names[:5]) + ("…" if len(names) > 5 else "")
         raise StageError(

@@ -1,4 +1,4 @@
-"""Delimited text as tables of text: every value as it stands, for the preprocessor to judge, with exact row numbers."""
+"""Delimited text as tables of unconverted text with exact row numbers; the preprocessor converts the values."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _NO_THREAD = "Failed to launch worker thread"
 
 
 def schema(file: InputFile, source: CsvSource) -> list[tuple[str, DetectedKind]]:
-    """Return the names of a file's columns, each with the kind `string`.
+    """Return the column names of a file, each with the kind `string`.
 
     Raises:
-        StageError: the file is not text, or its first row is not what `source` says.
+        StageError: the file is not text, or its first row does not match `source`.
     """
     return [(name, "string") for name in csv_header.names(file, source)]
 
 
-def read(file: InputFile, source: CsvSource, wanted: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
-    """Yield the rows, a block at a time, with the columns in the order of `wanted`.
+def read(file: InputFile, source: CsvSource, columns: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
+    """Yield the rows, one block at a time, with the columns in the order of `columns`.
 
     Raises:
-        StageError: a row has too many or too few values, a quote is left open, a value is not in the encoding, the
-            file is not whole, or it changed.
+        StageError: a row has too many or too few values, a quote is not closed, a value is not in the encoding, or the
+            file is truncated or changed.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -51,19 +51,19 @@ def read(file: InputFile, source: CsvSource, wanted: list[tuple[str, DetectedKin
         try:
             reader = arrow_csv.open_csv(
                 stream,
-                # Only one thread counts the rows that it hands to the handler.
+                # Arrow counts the rows for the invalid row handler only without threads.
                 arrow_csv.ReadOptions(use_threads=False, block_size=text_stream.BLOCK, column_names=labels),
                 arrow_csv.ParseOptions(
                     delimiter=source.delimiter,
                     quote_char=source.quote,
                     newlines_in_values=True,
                     ignore_empty_lines=False,
-                    invalid_row_handler=rows.judge,
+                    invalid_row_handler=rows.on_invalid_row,
                 ),
                 arrow_csv.ConvertOptions(check_utf8=False, column_types=dict.fromkeys(labels, pa.string())),
             )
             for batch in reader:
-                yield rows.table(batch, own, [name for name, _ in wanted], stream)
+                yield rows.table(batch, own, [name for name, _ in columns], stream)
         except pa.ArrowInvalid as error:
             raise rows.error(str(error)) from error
         except pa.ArrowException as error:
@@ -74,29 +74,29 @@ def read(file: InputFile, source: CsvSource, wanted: list[tuple[str, DetectedKin
 
 
 class _Rows:
-    """Counts the rows of one file as a spreadsheet does, and tells which one is wrong."""
+    """Numbers the rows of a file like a spreadsheet, and reports invalid rows."""
 
     def __init__(self, file: InputFile, source: CsvSource, width: int, end: str) -> None:
         self._file, self._source, self._width, self._end = file, source, width, end
         self._ended = False
-        self._wrong: Any = None
+        self._invalid: Any = None
         self._skipped: deque[int] = deque()
         self._next = 1
         self._header_due = source.header
 
-    def judge(self, row: Any) -> str:
-        """Say whether a row that does not have the right number of values is skipped: a blank one, or our last line."""
+    def on_invalid_row(self, row: Any) -> str:
+        """Return `skip` for a blank line or the end marker, `error` for another row with a wrong number of values."""
         if row.text == self._end:
             self._ended = True
             return "skip"
         if row.actual_columns == 1 and not row.text.strip(f"{BLANK} \t"):
             self._skipped.append(row.number)
             return "skip"
-        self._wrong = self._wrong or row
+        self._invalid = self._invalid or row
         return "error"
 
-    def table(self, batch: pa.RecordBatch, own: list[str], wanted: list[str], stream: MarkedStream) -> pa.Table:
-        """Return a block's rows as text with their numbers, without header and blank lines."""
+    def table(self, batch: pa.RecordBatch, own: list[str], columns: list[str], stream: MarkedStream) -> pa.Table:
+        """Return the rows of a block as text with row numbers, without header and blank lines."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -109,12 +109,12 @@ class _Rows:
         if self._header_due and batch.num_rows:
             batch, numbers, self._header_due = batch.slice(1), numbers.slice(1), False
         missing = MissingRules(self._source.missing, self._source.strip)
-        found = {}
-        for name in wanted:
+        normalized = {}
+        for name in columns:
             values = batch.column(own.index(name))
             values = pc.replace_substring(values, BLANK, "") if stream.has_blank_lines else values
-            found[name] = source_columns.normalize(values, "string", missing)
-        return source_columns.with_row_numbers(found, numbers)
+            normalized[name] = source_columns.normalize(values, "string", missing)
+        return source_columns.with_row_numbers(normalized, numbers)
 
     def _check_bytes(self, batch: pa.RecordBatch, own: list[str], numbers: pa.Array) -> None:
         for row, number in zip(batch.to_pylist(), numbers.to_pylist(), strict=True):
@@ -122,23 +122,23 @@ class _Rows:
                 csv_header.check_bytes(value, self._source, self._file, number, f"column '{name}'")
 
     def check_end(self) -> None:
-        """Refuse a file whose last row has swallowed our last line."""
+        """Raise StageError if the last row contains the end marker, because its quote is not closed."""
         if not self._ended:
             raise self._open_quote(self._next - 1)
 
-    def error(self, said: str) -> StageError:
-        """Return what is wrong with the row that the parser stopped at."""
-        if self._wrong is None:
-            if "straddling" in said:
+    def error(self, message: str) -> StageError:
+        """Return the error of the row at which the parser stopped."""
+        if self._invalid is None:
+            if "straddling" in message:
                 size = text_stream.BLOCK >> 20
                 return StageError(
                     f"{self._file.shown}: a row after row {self._next - 1} is longer than {size} MiB",
                     f"Close the quote {self._source.quote} that is left open there, or set source.quote",
                 )
             return StageError(
-                f"{self._file.shown} cannot be parsed: {said}", "Mend the file, or the options of the source"
+                f"{self._file.shown} cannot be parsed: {message}", "Fix the file, or the options of the source"
             )
-        row = self._wrong
+        row = self._invalid
         csv_header.check_bytes(row.text, self._source, self._file, row.number, "which has too few or too many columns")
         if row.text.endswith(self._end):
             return self._open_quote(row.number)
@@ -146,7 +146,7 @@ class _Rows:
         spans = f" It spans {lines} lines: is a quote missing?" if lines > 1 else ""
         return StageError(
             f"{self._file.shown}, row {row.number}: {self._width} columns expected, {row.actual_columns} found",
-            f"Mend the row, or set source.delimiter and source.quote.{spans}",
+            f"Fix the row, or set source.delimiter and source.quote.{spans}",
         )
 
     def _open_quote(self, row: int) -> StageError:
@@ -156,7 +156,7 @@ class _Rows:
         )
 
     def _numbers(self, count: int) -> np.ndarray:
-        """Return the numbers of the next `count` rows, those that were skipped left out."""
+        """Return the numbers of the next `count` rows, without skipped rows."""
         import numpy as np
 
         stop, gaps = self._next + count, []

@@ -1,4 +1,4 @@
-"""Files on a disk or behind a URL, through fsspec: which ones a path means, what their bytes are, how to open them."""
+"""Input files on a disk or at a URL, through fsspec: finding, digesting and opening them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ai_workflow.sources.file_errors import stage_error
 from ai_workflow.storage.file_names import require_utf8
 
 _CHUNK = 1 << 20
-# `[*]`, `[?]` and `[[]` are escaped characters, which begin no pattern.
+# `[*]`, `[?]` and `[[]` are escaped characters, which start no pattern.
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 _GLOB = re.compile(rf"(?P<fixed>(?:{_ESCAPED.pattern}|[^*?\[])*+)[*?\[]")
 _LOCAL = "file"
-# fsspec's own extras of this package; for other protocols fsspec says itself what is needed.
+# Protocol -> extra of this package; for other protocols, the error of fsspec names the package.
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One input file: its name below the root of the source, how to open it, and what its bytes must be."""
+    """An input file: name below the root of the source, path or URL, expected digest and size."""
 
     name: str
     path: str
@@ -38,11 +38,11 @@ class InputFile:
 
     @property
     def shown(self) -> str:
-        """How a message names it: without the credentials that a URL may hold."""
+        """The path for messages, without the credentials of a URL."""
         return shown(self.path)
 
     def changed(self) -> StageError:
-        """Return the error of a file whose bytes are no longer those that were inspected."""
+        """Return the error of a file that has changed since it was inspected."""
         return StageError(
             f"{self.shown} changed while it was read",
             "Run again once nothing writes to it; write new files elsewhere first",
@@ -55,67 +55,67 @@ def shown(path: str) -> str:
 
 
 def find(path: str, suffixes: tuple[str, ...], base: Path | None = None) -> list[dict[str, Any]]:
-    """Return the files that a path, glob, folder or URL means, sorted, as JSON `{name, path, sha256, bytes}`.
+    """Return the files of a path, glob, folder or URL, sorted, as JSON `{name, path, sha256, bytes}`.
 
     Args:
-        path: in a folder only names that end with one of `suffixes` count, and none that begin with `.` or `_`.
-        suffixes: endings of data files; `.gz` may follow each.
-        base: what a relative path is relative to; the current directory if not given.
+        path: in a folder, only names that end with one of `suffixes` and do not start with `.` or `_` count.
+        suffixes: endings of data files, optionally followed by `.gz`.
+        base: the folder for a relative path; the current folder if not given.
 
     Raises:
-        StageError: nothing is there, it may not be read, a file is empty, or a name is not UTF-8.
-        TransientError: the place cannot be reached.
+        StageError: there is no file, it may not be read, a file is empty, or a name is not UTF-8.
+        TransientError: the server cannot be reached.
     """
-    fs, place, local = _resolve(path, base)
-    require_utf8(place, "source.path")
-    with _translated(path):
-        paths, root = _matching(fs, place, suffixes, path)
-    found = []
+    fs, location, is_local = _resolve(path, base)
+    require_utf8(location, "source.path")
+    with _errors_translated(path):
+        paths, root = _matching(fs, location, suffixes, path)
+    files = []
     for each in paths:
         require_utf8(each, "source.path")
         name = each[len(root) :].lstrip("/") if each.startswith(root) else Path(each).name
-        opened = each if local else (path if len(paths) == 1 and each == place else fs.unstrip_protocol(each))
-        sha256, size = digest(opened)
+        url = each if is_local else (path if len(paths) == 1 and each == location else fs.unstrip_protocol(each))
+        sha256, size = digest(url)
         if size == 0:
-            raise StageError(f"{shown(opened)} is empty", "Give a file with rows, or take it out of the source")
-        found.append({"name": name or Path(each).name, "path": opened, "sha256": sha256, "bytes": size})
-    return found
+            raise StageError(f"{shown(url)} is empty", "Give a file with rows, or take it out of the source")
+        files.append({"name": name or Path(each).name, "path": url, "sha256": sha256, "bytes": size})
+    return files
 
 
 def digest(path: str) -> tuple[str, int]:
-    """Return the sha256 and the size of a file as it is now.
+    """Return the sha256 and the size of a file.
 
     Raises:
-        StageError: it is missing or may not be read.
+        StageError: the file is missing or may not be read.
     """
     with opened(path) as file:
-        tally = HashingReader(file)
-        while tally.read(_CHUNK):
+        reader = HashingReader(file)
+        while reader.read(_CHUNK):
             pass
-    return tally.sha256, tally.size
+    return reader.sha256, reader.size
 
 
 @contextlib.contextmanager
 def opened(path: str, stream: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file for reading; what fails while it is read is told as a stage error.
+    """Open a file for reading; errors within the context become stage errors.
 
     Args:
-        path: a path or URL, as `find` gave it.
-        stream: it is read once from front to end.
+        path: a path or URL from `find`.
+        stream: whether the file is read once from start to end.
 
     Raises:
-        StageError: it is missing or may not be read.
-        TransientError: the place cannot be reached.
+        StageError: the file is missing or may not be read.
+        TransientError: the server cannot be reached.
     """
-    fs, place, _ = _resolve(path, None)
-    # A web server need not know ranges; a plain stream does without.
+    fs, location, _ = _resolve(path, None)
+    # A stream works with web servers that do not support range requests.
     options = {"block_size": 0} if stream and _protocol(path) in ("http", "https") else {}
-    with _translated(path), fs.open(place, "rb", **options) as file:
+    with _errors_translated(path), fs.open(location, "rb", **options) as file:
         yield file
 
 
 class HashingReader:
-    """Reads a file once from front to end, and knows the sha256 and size of what was read."""
+    """Reads a file once from start to end and computes the sha256 and size of the bytes read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -123,7 +123,7 @@ class HashingReader:
         self.size = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes; none at the end."""
+        """Return the next bytes; empty at the end."""
         data = self._file.read(size)
         self._digest.update(data)
         self.size += len(data)
@@ -140,14 +140,14 @@ def _protocol(path: str) -> str:
 
 
 def _resolve(path: str, base: Path | None) -> tuple[Any, str, bool]:
-    """Return the file system, the path inside it, and whether it is this machine's disk."""
+    """Return the file system, the path inside it, and whether it is the local disk."""
     protocol = _protocol(path).split("::")[0]
     if protocol == _LOCAL:
-        place = Path(path.removeprefix("file://")).expanduser()
-        return fsspec.filesystem(_LOCAL), str((base or Path.cwd()) / place), True
+        local_path = Path(path.removeprefix("file://")).expanduser()
+        return fsspec.filesystem(_LOCAL), str((base or Path.cwd()) / local_path), True
     try:
-        fs, place = fsspec.core.url_to_fs(path)
-        # A process that lives on, as a worker's, would otherwise see the files of its first listing only.
+        fs, location = fsspec.core.url_to_fs(path)
+        # Without this, a long-lived process such as a worker would only see the files of its first listing.
         fs.invalidate_cache()
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
@@ -157,35 +157,35 @@ def _resolve(path: str, base: Path | None) -> tuple[Any, str, bool]:
         raise StageError(
             f"{shown(path)} is not a path or URL that can be opened: {scrub(str(error))}", "Correct source.path"
         ) from error
-    return fs, place, False
+    return fs, location, False
 
 
-def _matching(fs: Any, place: str, suffixes: tuple[str, ...], path: str) -> tuple[list[str], str]:
+def _matching(fs: Any, location: str, suffixes: tuple[str, ...], path: str) -> tuple[list[str], str]:
     """Return the files and the folder that their names are relative to."""
-    web = _protocol(path) in ("http", "https")
-    if web or fs.isfile(place):
-        return [place], place.rpartition("/")[0]
-    if fs.isdir(place):
-        if _protocol(path) == _LOCAL and not os.access(place, os.R_OK | os.X_OK):
-            raise PermissionError(place)
-        root = place.rstrip("/")
-        found = [each for each in sorted(fs.find(place)) if _is_data(each[len(root) :], suffixes)]
-        if not found:
+    is_web = _protocol(path) in ("http", "https")
+    if is_web or fs.isfile(location):
+        return [location], location.rpartition("/")[0]
+    if fs.isdir(location):
+        if _protocol(path) == _LOCAL and not os.access(location, os.R_OK | os.X_OK):
+            raise PermissionError(location)
+        root = location.rstrip("/")
+        files = [each for each in sorted(fs.find(location)) if _is_data(each[len(root) :], suffixes)]
+        if not files:
             endings = ", ".join(suffixes)
             raise StageError(
                 f"the folder {shown(path)} holds no data files", f"Put files there whose names end with {endings}"
             )
-        return found, root
-    if pattern := _GLOB.match(place):
-        found = sorted(each for each in fs.glob(place) if fs.isfile(each))
-        if not found:
+        return files, root
+    if pattern := _GLOB.match(location):
+        files = sorted(each for each in fs.glob(location) if fs.isfile(each))
+        if not files:
             raise StageError(
                 f"no file matches {shown(path)}{_looked_in(path)}", "Correct source.path, or put the files there"
             )
-        return found, _ESCAPED.sub(r"\1", pattern["fixed"]).rpartition("/")[0]
-    if fs.exists(place):
+        return files, _ESCAPED.sub(r"\1", pattern["fixed"]).rpartition("/")[0]
+    if fs.exists(location):
         raise StageError(f"{shown(path)} is neither a file nor a folder", "Correct source.path")
-    raise FileNotFoundError(place)
+    raise FileNotFoundError(location)
 
 
 def _looked_in(path: str) -> str:
@@ -198,13 +198,13 @@ def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:
 
 
 @contextlib.contextmanager
-def _translated(path: str) -> Iterator[None]:
+def _errors_translated(path: str) -> Iterator[None]:
     try:
         yield
     except (AiWorkflowError, GeneratorExit, MemoryError):
         raise
     except Exception as error:
-        found = stage_error(error, shown(path), _protocol(path), _looked_in(path))
-        if found is None:
+        translated = stage_error(error, shown(path), _protocol(path), _looked_in(path))
+        if translated is None:
             raise
-        raise found from error
+        raise translated from error

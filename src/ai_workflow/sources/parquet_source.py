@@ -1,4 +1,4 @@
-"""Parquet files as tables of plain typed columns, streamed by row group."""
+"""Parquet files as tables of plain typed columns, streamed in batches."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _BATCH = 65_536
 
 
 def schema(file: InputFile, source: ParquetSource) -> list[tuple[str, DetectedKind]]:
-    """Return the names and kinds of a file's columns.
+    """Return names and kinds of the columns of a file.
 
     Raises:
-        StageError: not Parquet, damaged, or a column is nested, unnamed or not unique.
+        StageError: the file is not Parquet or damaged, or a column is nested, unnamed or repeated.
     """
     with _opened(file) as parquet:
-        found = parquet.schema_arrow
-        source_columns.check_names(found.names, file.shown)
-        return [(field.name, source_columns.kind_of(field.type, field.name, file.shown)) for field in found]
+        columns = parquet.schema_arrow
+        source_columns.check_names(columns.names, file.shown)
+        return [(field.name, source_columns.kind_of(field.type, field.name, file.shown)) for field in columns]
 
 
-def read(file: InputFile, source: ParquetSource, wanted: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
-    """Yield the rows with the columns in the order and of the kinds of `wanted`; the first row is number 1.
+def read(file: InputFile, source: ParquetSource, columns: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
+    """Yield the rows with the names and kinds of `columns`, in that order; the first row has number 1.
 
     Raises:
         StageError: the file is damaged, a value does not fit its kind, or the file changed.
@@ -44,17 +44,17 @@ def read(file: InputFile, source: ParquetSource, wanted: list[tuple[str, Detecte
     missing = MissingRules(source.missing, source.strip)
     start = 1
     with _opened(file) as parquet:
-        # Not by threads, as in parquet.py.
-        batches = parquet.iter_batches(_BATCH, columns=[name for name, _ in wanted], use_threads=False)
+        # Without threads, for the reason given in datasets/parquet.py.
+        batches = parquet.iter_batches(_BATCH, columns=[name for name, _ in columns], use_threads=False)
         for batch in batches:
-            found = {name: _tidy(batch.column(name), name, kind, missing, file) for name, kind in wanted}
-            yield source_columns.with_row_numbers(found, pa.array(range(start, start + batch.num_rows), pa.int64()))
+            values = {name: _normalize(batch.column(name), name, kind, missing, file) for name, kind in columns}
+            yield source_columns.with_row_numbers(values, pa.array(range(start, start + batch.num_rows), pa.int64()))
             start += batch.num_rows
     if input_files.digest(file.path)[0] != file.sha256:
         raise file.changed()
 
 
-def _tidy(values: pa.Array, name: str, kind: DetectedKind, missing: MissingRules, file: InputFile) -> pa.Array:
+def _normalize(values: pa.Array, name: str, kind: DetectedKind, missing: MissingRules, file: InputFile) -> pa.Array:
     import pyarrow as pa
 
     try:

@@ -1,4 +1,4 @@
-"""Cuts a stream of tables into partitions, each stored once, under a digest of its bytes."""
+"""Partitioner: splits a stream of tables into partitions, each stored once under a digest of its bytes."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ STAGE = "loaded"
 
 
 def split_tables(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Yield the same rows as tables of `rows` rows, the last one perhaps smaller; little more than one is in memory."""
+    """Yield the rows as tables of `rows` rows, the last may be smaller; little more than one table is in memory."""
     import pyarrow as pa
 
-    held: list[pa.Table] = []
+    pending: list[pa.Table] = []
     count = 0
     for table in tables:
-        held.append(table)
+        pending.append(table)
         count += table.num_rows
         if count < rows:
             continue
-        joined, start = pa.concat_tables(held), 0
+        joined, start = pa.concat_tables(pending), 0
         while count - start >= rows:
             yield joined.slice(start, rows)
             start += rows
-        held, count = [joined.slice(start)], count - start
+        pending, count = [joined.slice(start)], count - start
     if count:
-        yield pa.concat_tables(held)
+        yield pa.concat_tables(pending)
 
 
 def store_partition(store: Store, table: pa.Table) -> PartitionRecord:
-    """Return the partition of these rows as JSON, without a source; written only if it is not there whole."""
+    """Return the partition of a table as JSON, without a source; it is written unless an intact copy exists."""
     data = parquet.to_bytes(table)
 
     def compute(stem: str) -> PartitionRecord:

@@ -1,8 +1,8 @@
-"""Data that needs no file: tables that ship inside scikit-learn, and rows from the seeded generator `synthetic`.
+"""Sample data without files: tables of scikit-learn, and the seeded generator `synthetic`.
 
-`digits` is the default because it is the largest classification set that is bundled (1 797 rows): its ten classes need
-no explanation, so the table of results per class reads itself; and one error on the holdout is 0.3 %, against 0.9 % for
-`breast_cancer`, so the gate and the accuracy objective have the narrowest interval.
+`digits` is the default because it is the largest bundled classification set (1 797 rows): one error on the holdout is
+0.3 %, against 0.9 % for `breast_cancer`, so accuracy has the narrowest confidence interval. Its ten classes need no
+explanation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TARGET = "target"
 
 
 def inspect(source: SampleSource) -> list[dict[str, Any]]:
-    """Return what the sample depends on, as JSON."""
+    """Return the inputs of the sample as JSON."""
     if source.name == "synthetic":
         names = ("name", "rows", "seed", "drift", "concept_drift")
         return [{**source.model_dump(include=set(names)), "version": fingerprint.library_version("numpy")}]
@@ -30,30 +30,30 @@ def inspect(source: SampleSource) -> list[dict[str, Any]]:
 
 
 def read(source: SampleSource) -> Iterator[pa.Table]:
-    """Yield the rows of the sample; the first row is number 1."""
+    """Yield the rows of the sample; the first row has number 1."""
     import pyarrow as pa
 
     missing = MissingRules(source.missing, source.strip)
     start = 1
     for table in _synthetic(source) if source.name == "synthetic" else [_bundled(source.name)]:
-        found = {
+        columns = {
             name: source_columns.normalize(
                 table[name], source_columns.kind_of(table[name].type, name, source.name), missing
             )
             for name in table.column_names
         }
-        yield source_columns.with_row_numbers(found, pa.array(range(start, start + table.num_rows), pa.int64()))
+        yield source_columns.with_row_numbers(columns, pa.array(range(start, start + table.num_rows), pa.int64()))
         start += table.num_rows
 
 
 def _synthetic(source: SampleSource) -> Iterator[pa.Table]:
-    recipe = synthetic.SyntheticOptions(source.seed, source.drift, source.concept_drift)
+    options = synthetic.SyntheticOptions(source.seed, source.drift, source.concept_drift)
     for start in range(0, source.rows, synthetic.BLOCK):
-        yield synthetic.block(start // synthetic.BLOCK, recipe).slice(0, source.rows - start)
+        yield synthetic.block(start // synthetic.BLOCK, options).slice(0, source.rows - start)
 
 
 def _bundled(name: str) -> pa.Table:
-    """Return a table of scikit-learn; classes are words where it knows words, and text where they are digits."""
+    """Return a table of scikit-learn with class names as text."""
     import pyarrow as pa
     from sklearn import datasets
 

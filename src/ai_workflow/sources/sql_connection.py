@@ -1,4 +1,4 @@
-"""The connection of a SQL source: its address, and what its errors mean, never with a password in the text."""
+"""Connection of a SQL source: its URL, and its errors as messages without passwords."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _WITH_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 # SQLSTATE classes that may pass: connection, resources, operator, deadlock.
 _TRANSIENT_CLASSES = ("08", "53", "57", "40")
-# Without a driver, SQLAlchemy takes psycopg2, which is not installed; many services still write the older name.
+# Names without a driver: SQLAlchemy would use psycopg2, which is not installed. `postgres` is the older name.
 _POSTGRESQL = ("postgresql", "postgres")
-_REFUSED = (
+_REJECTED = (
     "authentication failed",
     "no password supplied",
     "access denied",
@@ -33,10 +33,10 @@ _REFUSED = (
 
 
 def url_of(source: SqlSource, database: Database | None, fetch: Fetch | None) -> URL:
-    """Return the address of the database: the source's own, or that of the section `database`.
+    """Return the URL of the database, from the source or from the section `database`.
 
     Raises:
-        StageError: it is not a database URL, or names an SQLite file that is not there.
+        StageError: it is not a database URL, or names a missing SQLite file.
         MissingSecretError: its secret is not set.
     """
     from sqlalchemy import URL, make_url
@@ -48,17 +48,17 @@ def url_of(source: SqlSource, database: Database | None, fetch: Fetch | None) ->
             if url.drivername in _POSTGRESQL:
                 url = url.set(drivername="postgresql+psycopg")
         except (ArgumentError, ValueError):
-            # The error of the library shows the text, password and all.
+            # Not chained: the error of the library shows the text with the password.
             raise StageError(
                 "source.url is not a database URL", "Write it as postgresql+psycopg://user:password@host/name"
             ) from None
     else:
-        found = database or Database()
-        password = found.password.reveal(fetch) if found.password else None
-        driver = "postgresql+psycopg" if found.driver in _POSTGRESQL else found.driver
-        url = URL.create(driver, found.username, password, found.host, found.port, found.name)
+        section = database or Database()
+        password = section.password.reveal(fetch) if section.password else None
+        driver = "postgresql+psycopg" if section.driver in _POSTGRESQL else section.driver
+        url = URL.create(driver, section.username, password, section.host, section.port, section.name)
     if url.password:
-        # From here on the password alone is masked too, not just the URL that holds it.
+        # Registers the password itself for masking, not only the URL that contains it.
         Secret(str(url.password))
     _check_file(url)
     return url
@@ -66,15 +66,15 @@ def url_of(source: SqlSource, database: Database | None, fetch: Fetch | None) ->
 
 @contextlib.contextmanager
 def connected(url: URL, what: str) -> Iterator[Connection]:
-    """Connect for reading; nothing is ever committed.
+    """Connect for reading; no transaction is committed.
 
     Args:
-        url: the address.
-        what: what is read, for messages: `table x` or `the query`.
+        url: the URL of the database.
+        what: the table or query, for messages: `table x` or `the query`.
 
     Raises:
-        StageError: refused, or what is read is wrong; with the database's own words.
-        TransientError: the database cannot be reached, or is out of breath.
+        StageError: the database rejects the user, or the table or query is wrong; with its own message.
+        TransientError: the database cannot be reached, or is overloaded.
     """
     from sqlalchemy import exc
 
@@ -87,7 +87,7 @@ def connected(url: URL, what: str) -> Iterator[Connection]:
             except exc.DBAPIError as error:
                 raise _while_reading(error, url, what) from None
             except (exc.SQLAlchemyError, ValueError, TypeError) as error:
-                # A value that is not what its column declares, which SQLite allows.
+                # A value that does not fit the declared type of its column, which SQLite allows.
                 raise StageError(
                     f"{what} cannot be read from {place(url)}: {scrub(str(error))}", "Cast it in source.query"
                 ) from None
@@ -134,15 +134,15 @@ def _connect(engine: Engine, url: URL) -> Connection:
     try:
         return engine.connect()
     except exc.DBAPIError as error:
-        said = _words(error)
+        reason = _message(error)
         if isinstance(error, exc.OperationalError | exc.InterfaceError) and not any(
-            sign in said.lower() for sign in _REFUSED
+            sign in reason.lower() for sign in _REJECTED
         ):
             raise TransientError(
-                f"the database {place(url)} cannot be reached: {said}", "Is it running and open to this host?"
+                f"the database {place(url)} cannot be reached: {reason}", "Is it running and open to this host?"
             ) from None
         raise StageError(
-            f"the database {place(url)} refused '{url.username}': {said}", "Correct the user, password or name"
+            f"the database {place(url)} refused '{url.username}': {reason}", "Correct the user, password or name"
         ) from None
     except exc.SQLAlchemyError as error:
         raise StageError(f"{url.drivername}:// cannot be used: {scrub(str(error))}", "Correct source.url") from None
@@ -151,18 +151,18 @@ def _connect(engine: Engine, url: URL) -> Connection:
 def _while_reading(error: DBAPIError, url: URL, what: str) -> StageError:
     state = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")
     if error.connection_invalidated or state.startswith(_TRANSIENT_CLASSES) or "database is locked" in str(error.orig):
-        return TransientError(f"the database {place(url)} failed while {what} was read: {_words(error)}", "Run again")
+        return TransientError(f"the database {place(url)} failed while {what} was read: {_message(error)}", "Run again")
     return StageError(
-        f"{what} cannot be read from {place(url)}: {_words(error)}", "Correct source.query or source.table"
+        f"{what} cannot be read from {place(url)}: {_message(error)}", "Correct source.query or source.table"
     )
 
 
-def _words(error: DBAPIError) -> str:
+def _message(error: DBAPIError) -> str:
     return scrub(" ".join(str(error.orig).split()).rstrip(".?! "))
 
 
 def _check_file(url: URL) -> None:
-    # SQLite would make an empty database of a name that is wrong.
+    # SQLite would create an empty database for a wrong path.
     if (
         url.get_backend_name() != "sqlite"
         or not url.database

@@ -1,4 +1,4 @@
-"""One table or query of a database as typed tables, streamed through a cursor on the server."""
+"""A table or query of a database as typed tables, streamed with a server-side cursor."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ _PLAIN: dict[type, DetectedKind] = {
     uuid.UUID: "string",
 }
 log = logger("data_loader")
-_REFUSED = (bytes, bytearray, memoryview, dict, list, tuple, set)
+_NESTED = (bytes, bytearray, memoryview, dict, list, tuple, set)
 
 
 def inspect(source: SqlSource) -> list[dict[str, Any]]:
-    """Return what is read, never the same twice: a database cannot vouch that nothing changed."""
+    """Return the inputs as JSON, different in each call, because a database cannot prove that no row changed."""
     return [{"name": f"table {source.table}" if source.table else source.query, "read_at": uuid.uuid4().hex}]
 
 
 def label(source: SqlSource) -> str:
-    """Return how a person names what is read."""
+    """Return the table or query, for messages."""
     return f"table {source.table}" if source.table else "the query"
 
 
 def spool(
     file: IO[bytes], source: SqlSource, section: Database | None, fetch: Fetch | None
 ) -> list[tuple[str, DetectedKind]]:
-    """Write all rows to a temporary file and return the columns: a database tells their kinds only by its values.
+    """Write all rows to a temporary file and return the columns, whose kinds follow from the values.
 
     Raises:
-        StageError: the database refuses, the table or query is wrong, or a column holds bytes or nested values.
+        StageError: the database rejects the request, or a column has bytes or nested values.
         TransientError: the database cannot be reached.
         MissingSecretError: the password is not set.
     """
@@ -64,7 +64,7 @@ def spool(
 
     url = sql_connection.url_of(source, section, fetch)
     what = label(source)
-    found: dict[str, DetectedKind] = {}
+    kinds: dict[str, DetectedKind] = {}
     start = 1
     with sql_connection.connected(url, what) as connection:
         result = _run(connection, source, sql_connection.place(url))
@@ -74,17 +74,17 @@ def spool(
             table = _table(names, rows, start, MissingRules(source.missing, source.strip), what)
             with pa.ipc.new_stream(file, table.schema) as writer:
                 writer.write_table(table)
-            found = {
-                name: source_columns.common_kind([found.get(name, kind), kind]) or "string"
+            kinds = {
+                name: source_columns.common_kind([kinds.get(name, kind), kind]) or "string"
                 for name, kind in source_columns.kinds_of(table)
             }
             start += len(rows)
     log.debug("%d rows read from %s", start - 1, sql_connection.place(url))
-    return list(found.items())
+    return list(kinds.items())
 
 
-def replay(file: IO[bytes], wanted: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
-    """Yield the rows that `spool` wrote, some thousands at a time; the first is number 1."""
+def replay(file: IO[bytes], columns: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
+    """Yield the rows that `spool` wrote, some thousands at a time; the first row has number 1."""
     import pyarrow as pa
 
     end = file.seek(0, 2)
@@ -93,7 +93,7 @@ def replay(file: IO[bytes], wanted: list[tuple[str, DetectedKind]]) -> Iterator[
         with pa.ipc.open_stream(file) as reader:
             table = reader.read_all()
         found = {
-            name: table[name].cast(source_columns.arrow_type(kind), safe=kind != "number") for name, kind in wanted
+            name: table[name].cast(source_columns.arrow_type(kind), safe=kind != "number") for name, kind in columns
         }
         yield source_columns.with_row_numbers(found, table[ROW])
 
@@ -104,12 +104,12 @@ def _run(connection: Connection, source: SqlSource, place: str) -> CursorResult[
     streaming = connection.execution_options(stream_results=True, yield_per=_FETCH)
     if source.table is None:
         _debug(source.query or "", connection, place)
-        # As it stands: neither `:name` nor `%` in the text is a parameter.
+        # Executed unchanged: neither `:name` nor `%` in the text is a parameter.
         result = streaming.exec_driver_sql(source.query or "", execution_options={"no_parameters": True})
         if not result.returns_rows:
             raise StageError("the query returns no rows", "Set source.query to a SELECT")
         return result
-    schema, name = _located(sa.inspect(connection), source.table, place)
+    schema, name = _locate(sa.inspect(connection), source.table, place)
     table = sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection)
     statement = sa.select(table).order_by(*table.primary_key)
     _debug(statement, connection, place)
@@ -117,37 +117,37 @@ def _run(connection: Connection, source: SqlSource, place: str) -> CursorResult[
 
 
 def _debug(statement: Any, connection: Connection, place: str) -> None:
-    """Log a statement, its literals masked; the SQL of an expression is made only for that."""
+    """Log a statement at level DEBUG with its literals masked."""
     if log.isEnabledFor(logging.DEBUG):
         text = statement if isinstance(statement, str) else str(statement.compile(dialect=connection.dialect))
-        # An expression has no literals, only names of the database itself.
+        # An expression has no literals, only names of the database.
         backend = connection.dialect.name if isinstance(statement, str) else "postgresql"
         log.debug("SQL to %s: %s", place, sql_text.masked(text, backend))
 
 
-def _located(inspector: Inspector, wanted: str, place: str) -> tuple[str | None, str]:
-    """Return schema and name of a table or view: a dot belongs to its name, or is between schema and table.
+def _locate(inspector: Inspector, full_name: str, place: str) -> tuple[str | None, str]:
+    """Return schema and name of a table or view; a dot is part of the name, or separates schema and table.
 
     Raises:
         StageError: there is no such table, or no such schema.
     """
-    if inspector.has_table(wanted):
-        return None, wanted
+    if inspector.has_table(full_name):
+        return None, full_name
     schemas = inspector.get_schema_names()
-    schema, dot, name = wanted.partition(".")
+    schema, dot, name = full_name.partition(".")
     while dot:
         if schema in schemas and inspector.has_table(name, schema):
             return schema, name
         head, dot, name = name.partition(".")
         schema = f"{schema}.{head}"
-    schema, dot, _ = wanted.rpartition(".")
+    schema, dot, _ = full_name.rpartition(".")
     if dot and schema not in schemas:
         raise StageError(
-            f"table {wanted} is not in {place}: it has no schema {schema}, only {', '.join(schemas[:10])}",
+            f"table {full_name} is not in {place}: it has no schema {schema}, only {', '.join(schemas[:10])}",
             "Correct source.table: the part before the dot is the schema",
         )
-    known = ", ".join(inspector.get_table_names(schema or None)[:10]) or "no table"
-    raise StageError(f"table {wanted} is not in {place}; it has {known}", "Correct source.table")
+    tables = ", ".join(inspector.get_table_names(schema or None)[:10]) or "no table"
+    raise StageError(f"table {full_name} is not in {place}; it has {tables}", "Correct source.table")
 
 
 def _table(names: list[str], rows: Sequence[Any], start: int, missing: MissingRules, what: str) -> pa.Table:
@@ -165,7 +165,7 @@ def _array(values: list[Any], name: str, what: str) -> pa.Array:
     import pyarrow as pa
 
     types = set(map(type, values)) - {type(None)}
-    nested = next((kind for kind in types if issubclass(kind, _REFUSED)), None)
+    nested = next((kind for kind in types if issubclass(kind, _NESTED)), None)
     if nested:
         raise StageError(
             f"{what}: column '{name}' holds {nested.__name__}, not single values", "Select its parts, or leave it out"

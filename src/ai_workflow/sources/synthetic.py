@@ -1,7 +1,7 @@
-"""Made-up customers, as many as are asked for: block `b` is a pure function of the seed and `b`.
+"""Generator of synthetic customers: block `b` is a pure function of the seed and `b`.
 
-So any rows can be made at any time, in any order and by any worker, and a shorter table is the beginning of a longer
-one. `target` (stays or leaves) can be learned to about 0.93 accuracy, `amount` to an R² of about 0.9.
+Any worker can generate any rows in any order, and a shorter table is a prefix of a longer one. `target` (stays or
+leaves) can be learned to about 0.93 accuracy, `amount` to an R² of about 0.9.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _SIGNAL = 4.0
 
 
 class SyntheticOptions(NamedTuple):
-    """How the rows are made.
+    """Options of the generator.
 
     Args:
-        seed: another seed gives other customers.
-        drift: how many standard deviations the inputs have moved; what they mean for the target stays.
-        concept_drift: share of the signal that no longer holds; the inputs stay.
-        bad: share of rows with an impossible age.
+        seed: different seeds give different customers.
+        drift: shift of the inputs in standard deviations; their relation to the target stays.
+        concept_drift: share of the signal that is lost; the inputs stay.
+        bad: share of rows with an invalid age.
     """
 
     seed: int = 0
@@ -36,19 +36,19 @@ class SyntheticOptions(NamedTuple):
     bad: float = 0.0
 
 
-_PLAIN = SyntheticOptions()
+_DEFAULT = SyntheticOptions()
 
 
-def block(number: int, recipe: SyntheticOptions = _PLAIN) -> pa.Table:
+def block(number: int, options: SyntheticOptions = _DEFAULT) -> pa.Table:
     """Return BLOCK rows from `number * BLOCK` on: columns `id`, `timestamp`, the inputs, `amount` and `target`."""
     import numpy as np
     import pyarrow as pa
 
-    random = np.random.default_rng([recipe.seed, number])
+    random = np.random.default_rng([options.seed, number])
     ids = np.arange(number * BLOCK, (number + 1) * BLOCK)
-    inputs = _inputs(random, recipe.drift)
-    target, amount = _outcomes(random, inputs, 1 - recipe.concept_drift)
-    ages = np.where(random.random(BLOCK) < recipe.bad, -1.0, inputs["age"])
+    inputs = _inputs(random, options.drift)
+    target, amount = _outcomes(random, inputs, 1 - options.concept_drift)
+    ages = np.where(random.random(BLOCK) < options.bad, -1.0, inputs["age"])
     moments = np.datetime64(_START, "us") + ids * np.timedelta64(_SECONDS_APART, "s")
     joined = (moments - inputs["tenure"] * np.timedelta64(30, "D")).astype("datetime64[D]").astype("datetime64[us]")
     return pa.table(
@@ -87,7 +87,7 @@ def _inputs(random: np.random.Generator, drift: float) -> dict[str, np.ndarray]:
 def _outcomes(
     random: np.random.Generator, inputs: dict[str, np.ndarray], signal: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return who leaves (0 or 1), and what each spends next month."""
+    """Return whether each customer leaves (0 or 1), and the amount spent next month."""
     import numpy as np
 
     plan = np.array(_PLAN_WEIGHT)[inputs["plan"]]

@@ -1,9 +1,9 @@
-"""Delimited text as a stream of UTF-8 blocks for Arrow's parser: unpacked, decoded, refused early where it is not text.
+"""Delimited text as a stream of UTF-8 blocks for the parser of Arrow: decompressed, decoded, checked to be text.
 
-Three things are marked in the stream with a NUL, which no accepted text holds. A blank line becomes a line of one NUL:
-the parser does not tell it from a row of empty values. A byte outside of the encoding becomes a NUL and its two hex
-digits: so the row and column it stands in can be named. And a last line is added: the parser takes the end of the file
-for the end of a quoted value, and where that line is swallowed, a quote was left open.
+Three markers start with a NUL, which accepted text never has. A blank line becomes a line with one NUL, because the
+parser does not distinguish it from a row of empty values. A byte outside of the encoding becomes a NUL and its two hex
+digits, so that the error can name row and column. A last line is added, because the parser accepts the end of the file
+as the end of a quoted value: if a value contains that line, its quote was not closed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ai_workflow.errors import StageError
 from ai_workflow.sources import input_files
 from ai_workflow.sources.input_files import HashingReader, InputFile
 
-# No row may be longer than a block: the parser holds whole rows only.
+# The longest row: the parser needs whole rows in a block.
 BLOCK = 8 << 20
 _CHUNK = 1 << 20
 # Enough for any signature, and for any header.
@@ -55,18 +55,18 @@ _OTHER_FORMATS = (
 
 
 class MarkedStream(io.RawIOBase):
-    """A readable stream made of pieces; no block ends inside CR LF, which the parser would join wrongly."""
+    """A readable stream of pieces; no block ends within CR LF, which the parser would read as two line ends."""
 
     def __init__(self, pieces: Iterator[bytes], end: str | None = None) -> None:
         super().__init__()
         self._pieces = pieces if end is None else self._marked(pieces, end)
         self._rest = bytearray()
-        # Whether a value may hold a mark: blank lines inside of quotes are marked too.
+        # Whether a value may contain a marker: blank lines within quotes are marked, too.
         self.has_blank_lines = False
         self.has_bad_bytes = False
 
     def readable(self) -> bool:
-        """Return true."""
+        """Return True."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -87,7 +87,7 @@ class MarkedStream(io.RawIOBase):
         last = b"\n"
         for piece in pieces:
             self.has_bad_bytes = self.has_bad_bytes or b"\0" in piece
-            # A piece may begin between CR and LF, or with a blank line: the byte before it tells.
+            # A piece may start between CR and LF or with a blank line, which the preceding byte shows.
             text = last + piece
             if b"\n\n" in text or b"\r\r" in text or b"\n\r" in text:
                 text = _BLANK_LINE.sub(BLANK.encode(), text)
@@ -99,36 +99,36 @@ class MarkedStream(io.RawIOBase):
 
 @contextlib.contextmanager
 def open_text(file: InputFile, encoding: str, end: str) -> Iterator[MarkedStream]:
-    """Open a text file as marked UTF-8; `end` is its last line. A block left well has proved the file unchanged.
+    """Open a text file as marked UTF-8 with `end` as the last line; at the end, check that the file is unchanged.
 
     Raises:
-        StageError: not text, not in `encoding`, a damaged gzip, or bytes that are not those of `file`.
+        StageError: the file is not text, not in `encoding`, a damaged gzip file, or has changed.
     """
     with input_files.opened(file.path) as raw:
-        tally = HashingReader(raw)
-        yield MarkedStream(_decoded(_unpacked(tally, file), encoding, file), end)
-        while tally.read(_CHUNK):
+        reader = HashingReader(raw)
+        yield MarkedStream(_decoded(_decompressed(reader, file), encoding, file), end)
+        while reader.read(_CHUNK):
             pass
-    if tally.sha256 != file.sha256:
+    if reader.sha256 != file.sha256:
         raise file.changed()
 
 
 def head(file: InputFile, encoding: str) -> str:
-    """Return the beginning of the file's text; bytes that are not in `encoding` are marked.
+    """Return the beginning of the text of a file; bytes that are not in `encoding` are marked.
 
     Raises:
-        StageError: not text, another format, or an unknown encoding.
+        StageError: the file is not text or has another format, or the encoding is unknown.
     """
     with input_files.opened(file.path) as raw:
-        stream = MarkedStream(_decoded(_unpacked(HashingReader(raw), file), encoding, file))
+        stream = MarkedStream(_decoded(_decompressed(HashingReader(raw), file), encoding, file))
         return stream.read(_HEAD).decode(errors="replace")
 
 
 def decoder(encoding: str) -> codecs.IncrementalDecoder:
-    """Return what turns bytes into text.
+    """Return the decoder of an encoding.
 
     Raises:
-        StageError: the encoding is unknown, or not one of text.
+        StageError: the encoding is unknown, or is not a text encoding.
     """
     try:
         info = codecs.lookup(encoding)
@@ -141,27 +141,27 @@ def decoder(encoding: str) -> codecs.IncrementalDecoder:
     return info.incrementaldecoder("surrogateescape")
 
 
-def _unpacked(tally: HashingReader, file: InputFile) -> Iterator[bytes]:
-    start = _filled(tally, _START)
+def _decompressed(reader: HashingReader, file: InputFile) -> Iterator[bytes]:
+    start = _filled(reader, _START)
     if not start.startswith(_GZIP):
         _refuse_other_formats(start, file)
         yield start
-        while piece := tally.read(_CHUNK):
+        while piece := reader.read(_CHUNK):
             yield piece
         return
-    packed = gzip.GzipFile(fileobj=_Joined(start, tally))
+    compressed = gzip.GzipFile(fileobj=_Joined(start, reader))
     try:
-        start = packed.read(_START)
+        start = compressed.read(_START)
         _refuse_other_formats(start, file)
         yield start
-        while piece := packed.read(_CHUNK):
+        while piece := compressed.read(_CHUNK):
             yield piece
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise StageError(f"{file.shown} is a damaged or cut off gzip file: {error}", "Copy or pack it again") from error
 
 
 class _Joined(io.RawIOBase):
-    """The bytes already taken from a file, and the rest of it."""
+    """The bytes already read from a file, followed by the rest of it."""
 
     def __init__(self, start: bytes, rest: HashingReader) -> None:
         super().__init__()
@@ -175,47 +175,48 @@ class _Joined(io.RawIOBase):
         return piece or self._rest.read(size)
 
 
-def _filled(tally: HashingReader, size: int) -> bytes:
-    found = b""
-    while len(found) < size and (piece := tally.read(size - len(found))):
-        found += piece
-    return found
+def _filled(reader: HashingReader, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (piece := reader.read(size - len(data))):
+        data += piece
+    return data
 
 
 def _refuse_other_formats(start: bytes, file: InputFile) -> None:
-    for signature, what, remedy in _OTHER_FORMATS:
+    for signature, kind, remedy in _OTHER_FORMATS:
         if signature.match(start):
-            raise StageError(f"{file.shown} is not delimited text: it looks like {what}", remedy)
+            raise StageError(f"{file.shown} is not delimited text: it looks like {kind}", remedy)
 
 
 def _decoded(pieces: Iterator[bytes], encoding: str, file: InputFile) -> Iterator[bytes]:
-    """Yield UTF-8 without byte order mark; a byte outside of the encoding is marked."""
+    """Yield UTF-8 without a byte order mark; bytes outside of the encoding are marked."""
     decode = decoder(encoding)
     is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
-    begun, done = False, 0
+    has_started, characters = False, 0
     for piece in itertools.chain(pieces, [b""]):
-        if is_utf8 and not begun and piece.startswith(_UTF16):
-            raise StageError(f"{file.shown} is not UTF-8: it begins like UTF-16", "Set source.encoding: utf-16")
+        if is_utf8 and not has_started and piece.startswith(_UTF16):
+            raise StageError(f"{file.shown} is not UTF-8: it starts like UTF-16", "Set source.encoding: utf-16")
         try:
             text = decode.decode(piece, final=not piece)
-            text = text if begun else text.removeprefix(_BOM)
-            if (place := text.find("\0")) >= 0:
-                raise _not_text(file, done + place)
+            text = text if has_started else text.removeprefix(_BOM)
+            if (position := text.find("\0")) >= 0:
+                raise _not_text(file, characters + position)
             yield _encoded(text)
         except UnicodeError as error:
             raise StageError(f"{file.shown} is not {encoding}: {error}", "Correct source.encoding") from error
-        begun, done = begun or bool(text), done + len(text)
+        has_started = has_started or bool(text)
+        characters += len(text)
 
 
 def _encoded(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return _ESCAPED.sub(lambda found: f"\0{ord(found[0]) - 0xDC00:02x}", text).encode()
+        return _ESCAPED.sub(lambda match: f"\0{ord(match[0]) - 0xDC00:02x}", text).encode()
 
 
-def _not_text(file: InputFile, place: int) -> StageError:
+def _not_text(file: InputFile, position: int) -> StageError:
     return StageError(
-        f"{file.shown} is not text: character {place + 1} is a NUL",
-        "Give delimited text; if it is text in UTF-16 or UTF-32, say so in source.encoding",
+        f"{file.shown} is not text: character {position + 1} is a NUL",
+        "Give delimited text; if it is text in UTF-16 or UTF-32, set source.encoding",
     )

@@ -1,1 +1,1 @@
-"""One stage, one job: plain functions from references to references, with the store between them."""
+"""Stages of the pipelines: plain functions from references to references; the data is in the store."""

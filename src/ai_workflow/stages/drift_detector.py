@@ -170,7 +170,7 @@ def _stored_rows(store: Store, recent: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of the recent predictions as the service received them, if their values are stored."""
     import pyarrow.parquet as pq
 
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for path, row_numbers in recent.groupby("path")["row"]:
         with parquet.open_file(store, str(path)) as file:
             if "values" not in pq.read_schema(file).names:
@@ -180,9 +180,9 @@ def _stored_rows(store: Store, recent: pd.DataFrame) -> list[dict[str, Any]]:
                 end = start + table.num_rows
                 in_batch = row_numbers[(row_numbers >= start) & (row_numbers < end)] - start
                 texts = table["values"].take(in_batch.tolist()).to_pylist()
-                found += [row for text in texts if text and isinstance(row := json.loads(text), dict)]
+                rows += [row for text in texts if text and isinstance(row := json.loads(text), dict)]
                 start = end
-    return found
+    return rows
 
 
 def _prediction_drift(predictions: pd.Series, report: EvaluationReport) -> Drift | None:

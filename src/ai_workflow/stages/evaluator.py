@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow import json_text
 from ai_workflow.config.settings import ConfigModel, Metric, Settings
@@ -15,6 +15,7 @@ from ai_workflow.evaluation.baseline import Comparison
 from ai_workflow.evaluation.champion import ChampionOptions
 from ai_workflow.features import transform
 from ai_workflow.registry import golden_rows
+from ai_workflow.registry.golden_rows import GoldenRecord
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
@@ -140,7 +141,7 @@ def evaluate(
     return {"fingerprint": fingerprint.of(trained, candidate, gate), "files": refs, **value, "message": message}
 
 
-def _golden(store: Store, clean: CleanData, spec: FeatureSpec, predict: protocol.Predict) -> dict[str, Any]:
+def _golden(store: Store, clean: CleanData, spec: FeatureSpec, predict: protocol.Predict) -> GoldenRecord:
     """Return golden rows of the clean data, with the predictions of the model."""
     dataset = Dataset.load(store, clean)
     choose = partial(golden_rows.choose, store, dataset, spec, predict)
@@ -262,7 +263,7 @@ def _summary(spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained
     }
 
 
-def _write(store: Store, key: str, report: EvaluationReport, golden: dict[str, Any]) -> dict[str, FileRecord]:
+def _write(store: Store, key: str, report: EvaluationReport, golden: GoldenRecord) -> dict[str, FileRecord]:
     svgs = plots.draw(report)
     report["plots"] = sorted(svgs)
     files = {"report.json": json_text.document(report), "golden.json": json_text.document(golden)}
