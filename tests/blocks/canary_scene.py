@@ -147,7 +147,7 @@ def _relay(scene: Scene, folder: Path) -> None:
             assert relay.post(alert()).status_code == 401
             relay.http.headers["authorization"] = f"Bearer {token}"
             answer = relay.post(alert())
-            if "slack" in answer.json()["told"]:
+            if "slack" in answer.json()["delivered"]:
                 scene.used.add("relay")
             # That address is nobody's, so that its failure is told as well.
             if "guarded" in answer.json()["failed"]:

@@ -15,7 +15,7 @@ from ai_workflow.serving.app import InferenceApp
 from ai_workflow.serving.attempt_metrics import AttemptMetrics
 from ai_workflow.serving.auth import Authenticator
 from ai_workflow.serving.endpoints import InferenceEndpoints
-from ai_workflow.serving.logs.prediction_log import PredictionRecord
+from ai_workflow.serving.logs.prediction_record import PredictionRecord
 from ai_workflow.serving.protocol.tensors import NUMBER_FORMATS
 from ai_workflow.serving.request_metrics import RequestMetrics
 from ai_workflow.serving.routing.loaded_model import LoadedModel

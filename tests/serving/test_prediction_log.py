@@ -19,7 +19,8 @@ import pytest
 from ai_workflow.datasets import partitions
 from ai_workflow.inference import prediction_files
 from ai_workflow.serving.logs import compaction, prediction_log
-from ai_workflow.serving.logs.prediction_log import PredictionLog, PredictionRecord
+from ai_workflow.serving.logs.prediction_log import PredictionLog
+from ai_workflow.serving.logs.prediction_record import PredictionRecord
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import metrics
 from tests.serving import shop

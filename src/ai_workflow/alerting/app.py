@@ -179,7 +179,7 @@ def _response(result: DeliveryResult) -> Response:
 
 
 def _outcome(result: DeliveryResult) -> dict[str, object]:
-    return {"told": result.delivered, "failed": result.failed}
+    return {"delivered": result.delivered, "failed": result.failed}
 
 
 def _json_response(content: dict[str, object], status: int, headers: dict[str, str] | None = None) -> Response:

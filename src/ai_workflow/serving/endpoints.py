@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,11 +13,11 @@ import orjson
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.features.row_encoder import InvalidRowsError
-from ai_workflow.inference import prediction_columns
 from ai_workflow.inference.worker import FEW_VALUES
 from ai_workflow.serving.attempt_metrics import FailureReason
+from ai_workflow.serving.logs import prediction_record
 from ai_workflow.serving.logs.fallback_log import FallbackLog
-from ai_workflow.serving.logs.prediction_log import PredictionLog, PredictionRecord
+from ai_workflow.serving.logs.prediction_log import PredictionLog
 from ai_workflow.serving.protocol import json_body, oip, responses
 from ai_workflow.serving.protocol.http_types import RETRY, Handler, HttpError, Request, Response
 from ai_workflow.serving.protocol.inputs import InferenceInput, parse_rows
@@ -162,7 +161,7 @@ class InferenceEndpoints:
         # Unguessable, because a prediction ID is enough to send a label.
         request_id = os.urandom(_ID_BYTES).hex()
         if self._prediction_log is not None:
-            self._prediction_log.add(_record(rows, chain, request, result, request_id, encoded))
+            self._prediction_log.add(prediction_record.create(rows, chain, request, result, request_id, encoded))
         return result, request_id
 
     async def _run(self, is_small: bool, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -194,40 +193,6 @@ class InferenceEndpoints:
         self._request_metrics.record_error(EXPIRED if chain_result.is_expired else status, request.trace_id)
         self._fallbacks.report(chain_result, "an error", request.trace_id)
         return HttpError(504 if is_late else 503, f"all versions failed: {chain_result.reasons}", RETRY)
-
-
-def _record(
-    rows: InferenceInput,
-    chain: FallbackChain,
-    request: Request,
-    result: InferenceResult,
-    request_id: str,
-    encoded: Mapping[str, bytes | None],
-) -> PredictionRecord:
-    """Return the entry of the prediction log for a request."""
-    first = chain.first
-    columns = _probability_columns(result.chain_result)
-    return PredictionRecord(
-        timestamp=time.time(),
-        trace_id=request.trace_id,
-        request_id=request_id,
-        version=result.version,
-        reasons=result.chain_result.reasons,
-        predictions=result.predictions,
-        scores=result.scores,
-        rows=rows.raw_rows(),
-        features=encoded.get(first.loaded.encoding_id) if first else None,
-        is_small=len(request.body) <= json_body.SMALL_BYTES,
-        request_bytes=len(request.body),
-        read_id=first.loaded.encoder.reader.row_id if first else None,
-        probabilities=result.chain_result.values if columns else (),
-        probability_columns=columns,
-    )
-
-
-def _probability_columns(chain_result: ChainResult) -> list[str]:
-    model = chain_result.model
-    return prediction_columns.of_classes(model.loaded.classes) if model is not None else []
 
 
 def _parse_rows(body: bytes, max_rows: int) -> InferenceInput:

@@ -1,11 +1,11 @@
-"""Management endpoints: health, model metadata, metrics, OpenAPI document and administration; routes of labels."""
+"""Management endpoints: health, metadata, metrics, OpenAPI document, administration; route of labels."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version as package_version
-from typing import Any, TypedDict
+from typing import Any
 
 import orjson
 from prometheus_client import REGISTRY
@@ -21,9 +21,7 @@ from ai_workflow.http_server import request_body
 from ai_workflow.serving.auth import Authenticator
 from ai_workflow.serving.label_endpoint import LabelEndpoint
 from ai_workflow.serving.log_level import LogLevel
-from ai_workflow.serving.protocol import openapi
-from ai_workflow.serving.protocol.oip import MATRIX
-from ai_workflow.serving.protocol.tensors import COLUMN_TYPES
+from ai_workflow.serving.protocol import model_metadata, openapi
 from ai_workflow.serving.routing.model_pool import ModelPool
 from ai_workflow.serving.routing.served_model import ServedModel
 from ai_workflow.telemetry import logs
@@ -31,12 +29,6 @@ from ai_workflow.telemetry import logs
 _MAX_LOG_LEVEL_SECONDS = 86_400
 _MAX_ADMIN_BYTES = 10_000
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class _TensorMetadata(TypedDict):
-    name: str
-    datatype: str
-    shape: list[int]
 
 
 class ManagementEndpoints:
@@ -161,28 +153,12 @@ class ManagementEndpoints:
         )
 
     async def _model(self, request: Request) -> Response:
-        # In a thread, because its size grows with columns, features and classes.
-        return await asyncio.to_thread(self._metadata, self._find_model(request))
+        def respond() -> Response:
+            return _json_response(model_metadata.metadata(self._settings.pipeline, self._pool.chain, model))
 
-    def _metadata(self, model: ServedModel | None) -> Response:
-        body: dict[str, Any] = {
-            "name": self._settings.pipeline,
-            "versions": [each.name for each in self._pool.chain.models],
-            "platform": "ai-workflow",
-            "inputs": [],
-            "outputs": [],
-        }
-        if model is not None:
-            loaded = model.loaded
-            columns = loaded.encoder.columns.items()
-            body["platform"] = f"ai-workflow_{loaded.kind}"
-            body["inputs"] = [_tensor(name, COLUMN_TYPES[column.type], [-1]) for name, column in columns]
-            datatype = "BYTES" if loaded.classes else "FP64"
-            body["outputs"] = [_tensor("prediction", datatype, [-1]), _tensor("score", "FP64", [-1])]
-            if loaded.classes:
-                body["outputs"].append(_tensor("probabilities", "FP64", [-1, len(loaded.classes)]))
-            body["parameters"] = {"version": model.name, "classes": loaded.classes, MATRIX: _matrix_metadata(model)}
-        return _json_response(body)
+        model = self._find_model(request)
+        # In a thread, because the size of the metadata grows with columns, features and classes.
+        return await asyncio.to_thread(respond)
 
     def _find_model(self, request: Request) -> ServedModel | None:
         """Return the version that a path names; if it names none, the first of the chain, if any.
@@ -233,15 +209,6 @@ class ManagementEndpoints:
     async def _start_drain(self, _: Request) -> Response:
         self._drain()
         return _json_response({"state": "draining"}, 202)
-
-
-def _tensor(name: str, datatype: str, shape: list[int]) -> _TensorMetadata:
-    return {"name": name, "datatype": datatype, "shape": shape}
-
-
-def _matrix_metadata(model: ServedModel) -> dict[str, Any]:
-    names = [feature["name"] for feature in model.loaded.encoder.spec["features"]]
-    return {"datatype": "FP32", "shape": [-1, model.loaded.feature_count], "names": names}
 
 
 async def _read_object(request: Request) -> dict[str, Any]:

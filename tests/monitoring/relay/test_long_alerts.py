@@ -29,7 +29,7 @@ def test_long_labels_and_annotations_are_clipped_visibly_and_the_group_delivered
     one = alert("a", pipeline="p" * LONG, **{"l" * LONG: "v" * LONG})
     one["annotations"] |= {"summary": "s" * LONG, "value": "v" * LONG, "n" * LONG: "n" * LONG}
     answer = relay.post(one, alert("b", alertname="Other"), group="g" * LONG, externalURL="http://am/" + "e" * LONG)
-    assert answer.json() == {"told": list(KINDS), "failed": {}}
+    assert answer.json() == {"delivered": list(KINDS), "failed": {}}
     for kind in KINDS:
         (text,) = vendors.texts(kind)
         assert "sss…" in text or "ppp…" in text

@@ -73,7 +73,7 @@ def test_without_any_channel_no_alert_counts_as_delivered_or_is_retried(path: st
 def test_a_severity_that_no_channel_takes_reaches_none() -> None:
     before = counted("no_channel")
     answer = posted([["page"], ["ticket"]], "/alertmanager", alert(severity="chat"))
-    assert (answer.status_code, answer.json()["told"]) == (422, [])
+    assert (answer.status_code, answer.json()["delivered"]) == (422, [])
     assert counted("no_channel") == before + 1
 
 
@@ -82,14 +82,14 @@ def test_a_group_of_which_a_part_reaches_none_is_not_sent_again_but_counted() ->
     answer = posted(
         [["page"]], "/alertmanager", alert(severity="page"), alert("f2", alertname="Other", severity="chat")
     )
-    assert (answer.status_code, answer.json()["told"], answer.json()["no_channel"]) == (200, ["c0"], ["Other"])
+    assert (answer.status_code, answer.json()["delivered"], answer.json()["no_channel"]) == (200, ["c0"], ["Other"])
     assert counted("no_channel") == before + 1
 
 
 def test_a_channel_that_leaves_an_alert_to_another_one_is_no_failure() -> None:
     before = counted("delivered")
     answer = posted([["page"], ["ticket"]], "/alertmanager/c0", alert(severity="ticket"))
-    assert (answer.status_code, answer.json()) == (200, {"told": [], "failed": {}})
+    assert (answer.status_code, answer.json()) == (200, {"delivered": [], "failed": {}})
     assert counted("delivered") == before + 1
 
 
@@ -108,7 +108,7 @@ def test_channels_that_only_one_of_both_files_names_are_reported(monkeypatch: py
 @pytest.mark.slow
 def test_the_chat_of_a_pipeline_file_is_used(folder: Path, vendors: Vendors) -> None:
     with RunningRelay(folder, [vendors.channel("slack")], in_pipeline=True) as relay:
-        assert relay.post(alert()).json() == {"told": ["slack"], "failed": {}}
+        assert relay.post(alert()).json() == {"delivered": ["slack"], "failed": {}}
         assert relay.http.post("/alertmanager", headers={"authorization": "Bearer no"}).status_code == 401
 
 

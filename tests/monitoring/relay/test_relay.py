@@ -35,7 +35,7 @@ def others(kind: str) -> set[str]:
 def test_every_vendor_takes_the_message_and_it_says_what_the_person_on_call_needs(
     relay: RunningRelay, vendors: Vendors
 ) -> None:
-    assert relay.post(alert(), group=group()).json() == {"told": list(KINDS), "failed": {}}
+    assert relay.post(alert(), group=group()).json() == {"delivered": list(KINDS), "failed": {}}
 
     for kind in KINDS:
         (text,) = vendors.texts(kind)
@@ -71,7 +71,7 @@ def test_what_a_vendor_did_not_take_is_told_again_to_it_alone(
     first, second = relay.post(alert(), group=here), relay.post(alert(), group=here)
 
     assert (first.status_code, second.status_code) == (503, 503)
-    assert set(first.json()["told"]) == set(second.json()["told"]) == others(kind)
+    assert set(first.json()["delivered"]) == set(second.json()["delivered"]) == others(kind)
     assert list(first.json()["failed"]) == [kind]
     after = sum(relay.metric("alert_delivery_total", channel=kind, result=result) for result in failures)
     assert after == before + 2
@@ -86,16 +86,16 @@ def test_a_sender_can_tell_one_channel_alone(relay: RunningRelay, vendors: Vendo
     body = webhook(alert(), group=group())
     found = {kind: relay.http.post(f"/alertmanager/{kind}", json=body) for kind in ("slack", "wecom")}
     assert {kind: answer.status_code for kind, answer in found.items()} == {"slack": 503, "wecom": 200}
-    assert found["wecom"].json() == {"told": ["wecom"], "failed": {}}
+    assert found["wecom"].json() == {"delivered": ["wecom"], "failed": {}}
     vendors.faults.clear()
-    assert relay.http.post("/alertmanager/slack", json=body).json() == {"told": ["slack"], "failed": {}}
+    assert relay.http.post("/alertmanager/slack", json=body).json() == {"delivered": ["slack"], "failed": {}}
     assert {kind: len(vendors.texts(kind)) for kind in KINDS if vendors.texts(kind)} == {"slack": 1, "wecom": 1}
 
 
 @pytest.mark.integration
 def test_what_is_sent_to_a_channel_that_there_is_not_is_not_lost(relay: RunningRelay, vendors: Vendors) -> None:
     answer = relay.http.post("/alertmanager/nobody", json=webhook(alert(), group=group()))
-    assert answer.json() == {"told": list(KINDS), "failed": {}}
+    assert answer.json() == {"delivered": list(KINDS), "failed": {}}
     until(lambda: any("there is no chat channel 'nobody', so the alerts" in line for line in relay.log))
 
 
@@ -281,6 +281,6 @@ def test_sigterm_ends_it_once_what_it_has_begun_is_told(folder: Path, vendors: V
         vendors.faults.clear()
         posting.join(60)
 
-        assert answers[0].json()["told"] == ["wecom"]
+        assert answers[0].json()["delivered"] == ["wecom"]
         assert relay.process.wait(60) == 0
     assert "stopped" in relay.log[-1]

@@ -45,7 +45,7 @@ def test_a_breach_and_its_end_become_events_of_prefect(folder: Path, vendors: Ve
         "on-call", overwrite=True
     )
     with RunningRelay(folder, [{"name": "from-block", "block": "on-call"}]) as relay:
-        assert relay.post(alert(**labels)).json()["told"] == ["from-block"]
+        assert relay.post(alert(**labels)).json()["delivered"] == ["from-block"]
         relay.post(alert("f2", **labels), group="other")
         until(lambda: len(emitted(prefect_server, "accuracy-42")) == 1)
         relay.post(alert("f2", "resolved", **labels), group="other")
@@ -72,7 +72,7 @@ def test_a_breach_and_its_end_become_events_of_prefect(folder: Path, vendors: Ve
 @pytest.mark.slow
 def test_where_prefect_is_gone_chat_is_told_all_the_same(folder: Path, vendors: Vendors) -> None:
     with RunningRelay(folder, [vendors.channel("slack")], PREFECT_API_URL=NOBODY) as relay:
-        assert relay.post(alert()).json() == {"told": ["slack"], "failed": {}}
+        assert relay.post(alert()).json() == {"delivered": ["slack"], "failed": {}}
 
 
 def test_an_event_that_prefect_does_not_take_is_counted_and_tried_again_with_the_next_notice(

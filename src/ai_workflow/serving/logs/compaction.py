@@ -23,7 +23,7 @@ from ai_workflow.telemetry import logs
 from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
-    from ai_workflow.serving.logs.prediction_log import PredictionLine
+    from ai_workflow.serving.logs.prediction_record import PredictionLine
 
 SOURCE = "service"
 log = logger("prediction_log")

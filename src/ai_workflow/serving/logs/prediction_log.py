@@ -8,20 +8,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
 
-import orjson
-
-from ai_workflow.inference import prediction_columns
+from ai_workflow.serving.logs.prediction_record import PredictionRecord
 from ai_workflow.serving.logs.segment_log import SegmentWriter
 from ai_workflow.telemetry import logs, metrics
 from ai_workflow.telemetry.logs import logger
@@ -35,76 +30,6 @@ _MAX_INLINE_ROWS = 32
 # Limit of time that a shutdown waits for a compaction.
 _COMPACTION_SECONDS = 6.0
 log = logger("prediction_log")
-
-
-class PredictionLine(TypedDict):
-    """A line of the prediction log; `values` is the raw row."""
-
-    prediction_id: str
-    id: Any
-    row: int
-    time: float
-    prediction: Any
-    score: float | None
-    model_version: str
-    fallback_reason: str | None
-    trace_id: str
-    features: str | None
-    id_column: NotRequired[str]
-    probabilities: NotRequired[dict[str, float]]
-    values: NotRequired[Mapping[str, Any]]
-
-
-@dataclass(slots=True)
-class PredictionRecord:
-    """One request that got predictions.
-
-    Args:
-        timestamp: seconds since 1970.
-        trace_id: the trace of the request.
-        request_id: the ID that its prediction IDs start with.
-        version: the version that served it, or `default`.
-        reasons: why earlier versions of the fallback chain failed, if so.
-        predictions: predicted class or value of each row.
-        scores: score of each row.
-        rows: the raw rows, if the request has them.
-        features: float32 (rows, features) for the first version; None if it could not encode them.
-        is_small: whether its lines may be built on the event loop.
-        request_bytes: size of the request.
-        read_id: returns the ID of a row as the version reads it; None: it is kept as received.
-        probabilities: probability of each class, row after row.
-        probability_columns: the columns of the probabilities of a row.
-    """
-
-    timestamp: float
-    trace_id: str
-    request_id: str
-    version: str
-    reasons: str | None
-    predictions: Sequence[Any]
-    scores: Sequence[float | None]
-    rows: Sequence[dict[str, Any]] | None
-    features: bytes | None
-    is_small: bool = True
-    request_bytes: int = 0
-    read_id: Callable[[str, Any], str | None] | None = None
-    probabilities: Sequence[float] = ()
-    probability_columns: Sequence[str] = ()
-
-    @property
-    def memory_bytes(self) -> int:
-        """Approximate size in memory."""
-        return self.request_bytes + len(self.features or b"") + 8 * len(self.probabilities)
-
-    def row_id(self, row: Mapping[str, Any], column: str) -> Any:
-        """Return the ID of a row as the scoring flow stores it."""
-        return self.read_id(column, row.get(column)) if self.read_id is not None else row.get(column)
-
-    def row_probabilities(self, row: int) -> dict[str, float]:
-        """Return the probabilities of a row by column."""
-        width = len(self.probability_columns)
-        values = self.probabilities[row * width : (row + 1) * width]
-        return dict(zip(self.probability_columns, map(float, values), strict=True))
 
 
 class PredictionLog:
@@ -200,33 +125,7 @@ class PredictionLog:
             self._removed_bytes += sum(size for _, size, _ in waiting)
 
     def _lines(self, record: PredictionRecord) -> bytes:
-        width = len(record.features or b"") // len(record.predictions)
-        own_id = prediction_columns.of_id(self._id_column)
-        lines = []
-        for row, (prediction, score) in enumerate(zip(record.predictions, record.scores, strict=True)):
-            raw_row = record.rows[row] if record.rows else None
-            features = (record.features or b"")[row * width : (row + 1) * width]
-            line: PredictionLine = {
-                "prediction_id": f"{record.request_id}-{row}",
-                "id": record.row_id(raw_row, self._id_column) if raw_row and self._id_column else None,
-                "row": row,
-                "time": record.timestamp,
-                "prediction": prediction,
-                "score": score,
-                "model_version": record.version,
-                "fallback_reason": record.reasons,
-                "trace_id": record.trace_id,
-                "features": hashlib.blake2b(features).hexdigest()[:32] if width else None,
-            }
-            # In each line, because the compaction reads only the segment.
-            if own_id:
-                line["id_column"] = own_id
-            if record.probability_columns:
-                line["probabilities"] = record.row_probabilities(row)
-            if self._values and raw_row is not None:
-                line["values"] = raw_row
-            lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
-        return b"".join(lines)
+        return record.to_lines(self._id_column, with_values=self._values)
 
     def _await_compaction(self) -> None:
         if self._compaction is not None:

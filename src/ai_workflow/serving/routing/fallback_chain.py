@@ -116,14 +116,9 @@ class FallbackChain:
         return next((model for model in self.models if model.name == name), None)
 
     async def predict(
-        self,
-        row_count: int,
-        encode: Callable[[ServedModel], bytes | None],
-        deadline: float,
-        trace_id: str = "",
-        *,
+        self, row_count: int, encode: Callable[[ServedModel], bytes | None], deadline: float, trace_id: str = "", *,
         is_client_deadline: bool = False,
-    ) -> ChainResult:
+    ) -> ChainResult:  # fmt: skip
         """Return the first result before the deadline, and count the attempt of each version.
 
         Args:

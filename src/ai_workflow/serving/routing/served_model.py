@@ -40,17 +40,10 @@ class ServedModel:
     """
 
     def __init__(
-        self,
-        loaded: LoadedModel,
-        attempts: AttemptMetrics,
-        max_queue: int,
-        attempt_timeout: float,
-        load_timeout: float,
+        self, loaded: LoadedModel, attempts: AttemptMetrics, max_queue: int, attempt_timeout: float, load_timeout: float
     ) -> None:
         self.loaded, self.name, self.attempts = loaded, loaded.name, attempts
-        self._max_queue = max_queue
-        self._attempt_timeout = attempt_timeout
-        self._load_timeout = load_timeout
+        self._max_queue, self._attempt_timeout, self._load_timeout = max_queue, attempt_timeout, load_timeout
         self._loop = asyncio.get_running_loop()
         hang_seconds = max(_HANG_FACTOR * attempt_timeout, _MIN_HANG_SECONDS)
         self._queue = JobQueue(self, hang_seconds, MAX_VALUES // loaded.output_count)
@@ -58,8 +51,7 @@ class ServedModel:
         self._worker: ModelWorker | None = None
         self._recovery = Recovery(self, self._queue, self._breaker, attempt_timeout)
         # Wall-clock seconds of the first start, and CPU seconds of the latest one.
-        self._start_seconds = 0.0
-        self.start_cost = 0.0
+        self._start_seconds, self.start_cost = 0.0, 0.0
         # The failure reason of requests that are rejected while the version is unavailable.
         self.problem = FailureReason.CRASHED
         self._is_closed = False
@@ -145,16 +137,14 @@ class ServedModel:
 
     def _fail(self, jobs: Sequence[Job], reason: FailureReason, *, counts: bool = True) -> None:
         for job in jobs:
-            if not job.result.done():
-                job.result.set_result(reason)
-                if counts:
-                    self._count_failure(job.token, reason)
-
-    def _count_failure(self, token: int, reason: FailureReason) -> None:
-        self.problem = reason
-        self._breaker.record(token, False)
-        if self._recovery.is_on_trial and token != _GOLDEN_TOKEN:
-            self._breaker.open()
+            if job.result.done():
+                continue
+            job.result.set_result(reason)
+            if counts:
+                self.problem = reason
+                self._breaker.record(job.token, False)
+                if self._recovery.is_on_trial and job.token != _GOLDEN_TOKEN:
+                    self._breaker.open()
 
     async def start(self) -> None:
         """Load the model in a worker process, and check its golden rows.
@@ -165,8 +155,7 @@ class ServedModel:
         started_at = self._loop.time()
         await self._start_worker(math.inf)
         self._start_seconds = self._loop.time() - started_at
-        problem = await self.check_golden(self._load_timeout)
-        if problem is not None:
+        if problem := await self.check_golden(self._load_timeout):
             raise AiWorkflowError(f"{self.name}: the golden rows failed: {problem}")
         self._recovery.start_probes()
 
@@ -236,7 +225,8 @@ class ServedModel:
         self._fail(sent, reason)
         self._fail(waiting, reason, counts=False)
         self.problem = reason
-        self._recover()
+        if not self._is_closed:
+            self._recovery.start()
         self.attempts.record_process_loss(reason, self._recovery.trace_id)
 
     def suspend(self, reason: FailureReason) -> None:
@@ -247,13 +237,10 @@ class ServedModel:
     def _on_breaker_change(self, state: BreakerState) -> None:
         self.attempts.set_breaker_state(state)
         if state is BreakerState.OPEN:
-            self._recover()
+            if not self._is_closed:
+                self._recovery.start()
             # These requests have time left for the next version of the chain.
             self._fail(self._queue.drop_waiting(), self.problem, counts=False)
-
-    def _recover(self) -> None:
-        if not self._is_closed:
-            self._recovery.start()
 
     def close(self) -> None:
         """Stop the worker, and release the files of the version."""
