@@ -25,7 +25,7 @@ WORDS = (
 )  # fmt: skip
 # A break between two words may be a line break inside a comment. `file.tell()` and addresses belong to others.
 _WORD = re.compile(rf"(?<![a-z0-9])(?:{'|'.join(WORDS)})(?![a-z0-9])".replace(" ", r"\s+(?:#\s*)?"), re.IGNORECASE)
-_FOREIGN = re.compile(r"https?://\S+|\.tell\(")
+_FOREIGN = re.compile(r"https?://\S+|\.tell\(|\bdef tell\(")
 
 
 def count(text: str) -> int:

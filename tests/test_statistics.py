@@ -77,7 +77,7 @@ def test_counts_of_values_add_up(values: list[str | None], cuts: list[int]) -> N
         "rows": len(values),
         "present": counted.total(),
         "missing": len(values) - counted.total(),
-        "counts": [[name, counted[name]] for name in sorted(counted, key=lambda name: (-counted[name], name))],
+        "counts": [(name, counted[name]) for name in sorted(counted, key=lambda name: (-counted[name], name))],
     }
 
 

@@ -89,13 +89,13 @@ def connected(url: URL, what: str) -> Iterator[Connection]:
             except (exc.SQLAlchemyError, ValueError, TypeError) as error:
                 # A value that does not fit the declared type of its column, which SQLite allows.
                 raise StageError(
-                    f"{what} cannot be read from {place(url)}: {scrub(str(error))}", "Cast it in source.query"
+                    f"{what} cannot be read from {address(url)}: {scrub(str(error))}", "Cast it in source.query"
                 ) from None
     finally:
         engine.dispose()
 
 
-def place(url: URL) -> str:
+def address(url: URL) -> str:
     """Return how a message names the database: `host:port`, or the SQLite file."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
@@ -116,7 +116,7 @@ def _engine(url: URL) -> Engine:
             _driver_remedy(url),
         ) from None
     except (exc.ArgumentError, TypeError, ValueError) as error:
-        raise StageError(f"{place(url)} cannot be used: {scrub(str(error))}", "Correct source.url") from None
+        raise StageError(f"{address(url)} cannot be used: {scrub(str(error))}", "Correct source.url") from None
     if engine.dialect.is_async:
         raise StageError(f"{url.drivername}:// is an asynchronous driver", "Name another, as postgresql+psycopg://")
     return engine
@@ -139,10 +139,10 @@ def _connect(engine: Engine, url: URL) -> Connection:
             sign in reason.lower() for sign in _REJECTED
         ):
             raise TransientError(
-                f"the database {place(url)} cannot be reached: {reason}", "Is it running and open to this host?"
+                f"the database {address(url)} cannot be reached: {reason}", "Is it running and open to this host?"
             ) from None
         raise StageError(
-            f"the database {place(url)} refused '{url.username}': {reason}", "Correct the user, password or name"
+            f"the database {address(url)} refused '{url.username}': {reason}", "Correct the user, password or name"
         ) from None
     except exc.SQLAlchemyError as error:
         raise StageError(f"{url.drivername}:// cannot be used: {scrub(str(error))}", "Correct source.url") from None
@@ -151,9 +151,11 @@ def _connect(engine: Engine, url: URL) -> Connection:
 def _while_reading(error: DBAPIError, url: URL, what: str) -> StageError:
     state = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")
     if error.connection_invalidated or state.startswith(_TRANSIENT_CLASSES) or "database is locked" in str(error.orig):
-        return TransientError(f"the database {place(url)} failed while {what} was read: {_message(error)}", "Run again")
+        return TransientError(
+            f"the database {address(url)} failed while {what} was read: {_message(error)}", "Run again"
+        )
     return StageError(
-        f"{what} cannot be read from {place(url)}: {_message(error)}", "Correct source.query or source.table"
+        f"{what} cannot be read from {address(url)}: {_message(error)}", "Correct source.query or source.table"
     )
 
 

@@ -67,7 +67,7 @@ def spool(
     kinds: dict[str, DetectedKind] = {}
     start = 1
     with sql_connection.connected(url, what) as connection:
-        result = _run(connection, source, sql_connection.place(url))
+        result = _run(connection, source, sql_connection.address(url))
         names = [str(name) for name in result.keys()]  # noqa: SIM118
         source_columns.check_names(names, what)
         for rows in result.partitions(_FETCH):
@@ -79,7 +79,7 @@ def spool(
                 for name, kind in source_columns.kinds_of(table)
             }
             start += len(rows)
-    log.debug("%d rows read from %s", start - 1, sql_connection.place(url))
+    log.debug("%d rows read from %s", start - 1, sql_connection.address(url))
     return list(kinds.items())
 
 
@@ -92,40 +92,40 @@ def replay(file: IO[bytes], columns: list[tuple[str, DetectedKind]]) -> Iterator
     while file.tell() < end:
         with pa.ipc.open_stream(file) as reader:
             table = reader.read_all()
-        found = {
+        values = {
             name: table[name].cast(source_columns.arrow_type(kind), safe=kind != "number") for name, kind in columns
         }
-        yield source_columns.with_row_numbers(found, table[ROW])
+        yield source_columns.with_row_numbers(values, table[ROW])
 
 
-def _run(connection: Connection, source: SqlSource, place: str) -> CursorResult[Any]:
+def _run(connection: Connection, source: SqlSource, address: str) -> CursorResult[Any]:
     import sqlalchemy as sa
 
     streaming = connection.execution_options(stream_results=True, yield_per=_FETCH)
     if source.table is None:
-        _debug(source.query or "", connection, place)
+        _debug(source.query or "", connection, address)
         # Executed unchanged: neither `:name` nor `%` in the text is a parameter.
         result = streaming.exec_driver_sql(source.query or "", execution_options={"no_parameters": True})
         if not result.returns_rows:
             raise StageError("the query returns no rows", "Set source.query to a SELECT")
         return result
-    schema, name = _locate(sa.inspect(connection), source.table, place)
+    schema, name = _locate(sa.inspect(connection), source.table, address)
     table = sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection)
     statement = sa.select(table).order_by(*table.primary_key)
-    _debug(statement, connection, place)
+    _debug(statement, connection, address)
     return streaming.execute(statement)
 
 
-def _debug(statement: Any, connection: Connection, place: str) -> None:
+def _debug(statement: Any, connection: Connection, address: str) -> None:
     """Log a statement at level DEBUG with its literals masked."""
     if log.isEnabledFor(logging.DEBUG):
         text = statement if isinstance(statement, str) else str(statement.compile(dialect=connection.dialect))
         # An expression has no literals, only names of the database.
         backend = connection.dialect.name if isinstance(statement, str) else "postgresql"
-        log.debug("SQL to %s: %s", place, sql_text.masked(text, backend))
+        log.debug("SQL to %s: %s", address, sql_text.masked(text, backend))
 
 
-def _locate(inspector: Inspector, full_name: str, place: str) -> tuple[str | None, str]:
+def _locate(inspector: Inspector, full_name: str, address: str) -> tuple[str | None, str]:
     """Return schema and name of a table or view; a dot is part of the name, or separates schema and table.
 
     Raises:
@@ -143,22 +143,22 @@ def _locate(inspector: Inspector, full_name: str, place: str) -> tuple[str | Non
     schema, dot, _ = full_name.rpartition(".")
     if dot and schema not in schemas:
         raise StageError(
-            f"table {full_name} is not in {place}: it has no schema {schema}, only {', '.join(schemas[:10])}",
+            f"table {full_name} is not in {address}: it has no schema {schema}, only {', '.join(schemas[:10])}",
             "Correct source.table: the part before the dot is the schema",
         )
     tables = ", ".join(inspector.get_table_names(schema or None)[:10]) or "no table"
-    raise StageError(f"table {full_name} is not in {place}; it has {tables}", "Correct source.table")
+    raise StageError(f"table {full_name} is not in {address}; it has {tables}", "Correct source.table")
 
 
 def _table(names: list[str], rows: Sequence[Any], start: int, missing: MissingRules, what: str) -> pa.Table:
     import pyarrow as pa
 
-    found = {}
+    columns = {}
     for name, values in zip(names, zip(*rows, strict=True), strict=True):
         array = _array(list(values), name, what)
         kind = source_columns.kind_of(array.type, name, what)
-        found[name] = array if kind == "unknown" else source_columns.normalize(array, kind, missing)
-    return source_columns.with_row_numbers(found, pa.array(range(start, start + len(rows)), pa.int64()))
+        columns[name] = array if kind == "unknown" else source_columns.normalize(array, kind, missing)
+    return source_columns.with_row_numbers(columns, pa.array(range(start, start + len(rows)), pa.int64()))
 
 
 def _array(values: list[Any], name: str, what: str) -> pa.Array:
