@@ -173,7 +173,7 @@ class Store:
         """Return whether the file exists with exactly these bytes."""
         try:
             with self.open(path) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256  # type: ignore[arg-type]
         except (StoreError, OSError):
             return False
 
