@@ -163,7 +163,7 @@ def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
 ) -> None:
     made = Pipeline(Store(tmp_path), settings()).publish(*parted(people(), 2))
     registry = made.pipeline.registry
-    monkeypatch.setattr(models.Where, "registry", registry)
+    monkeypatch.setattr(models.CommonOptions, "registry", registry)
     assert _run(capsys, registry, "verify")[1] == "model_v1.0  ok\n"
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "versions", lambda _: ["model_v0.9", "model_v1.0"])

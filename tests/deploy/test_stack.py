@@ -234,7 +234,7 @@ def test_a_folder_with_odd_characters_is_that_of_the_process_manager(tmp_path: P
     assert neighbour.is_dir() or neighbour.read_text() == "not of the stack"
 
 
-def _services(place: StackPaths) -> dict[str, manager.Found]:
+def _services(place: StackPaths) -> dict[str, manager.ServiceStatus]:
     try:
         return manager.Manager(place).find()
     except manager.ManagerError:

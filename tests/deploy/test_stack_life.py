@@ -151,7 +151,7 @@ def test_a_training_goes_on_after_its_worker_and_the_process_manager_were_killed
     os.kill(found.manager.pid, signal.SIGKILL)
     os.kill(before["worker"], signal.SIGKILL)
 
-    status = until(lambda: stack.command("status"), lambda done: "process manager is gone" in done.stdout)
+    status = until(lambda: stack.command("status"), lambda done: "process manager of the stack has died" in done.stdout)
     assert status.returncode == 3
     assert "of a stack whose process manager is gone" in stack.up("--database", "postgresql")
     assert not {*before.values()} & {*stack.pids().values()}

@@ -75,7 +75,7 @@ class Run:
         return run_lock.status(self.place.store, str(self.id))
 
     @property
-    def plan(self) -> retention_plan.Plan | None:
+    def plan(self) -> retention_plan.RetentionPlan | None:
         return retention_plan.read(self.place.store, str(self.id))
 
     def process(self) -> State[Any]:

@@ -198,10 +198,7 @@ def frames(
 ) -> Iterator[tuple[Partition, pd.DataFrame]]:
     """Yield each partition with its frame, one in memory at a time; with `rows`, in slices of `rows` rows."""
     for partition in dataset.partitions:
-        if rows is None:
-            yield partition, read(store, partition, columns)
-        else:
-            yield from ((partition, frame) for frame in slices(store, partition, rows, columns))
+        yield from ((partition, frame) for frame in slices(store, partition, rows or partition.rows, columns))
 
 
 def cached(store: Store, stage: str, key: str, compute: Callable[[str], Record]) -> Record:

@@ -20,7 +20,6 @@ from ai_workflow.storage.local_files import PART, LocalFiles
 from ai_workflow.storage.object_files import ObjectFiles
 
 IN_CACHE_KEY = False
-_CHUNK = 1 << 20
 
 
 class FileChecksum(TypedDict):
@@ -172,14 +171,11 @@ class Store:
 
     def matches(self, path: str, sha256: str) -> bool:
         """Return whether the file exists with exactly these bytes."""
-        digest = hashlib.sha256()
         try:
             with self.open(path) as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256  # type: ignore[arg-type]
         except (StoreError, OSError):
             return False
-        return digest.hexdigest() == sha256
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names in a folder, without files being written; a missing folder is empty.
@@ -211,8 +207,7 @@ class Store:
 
     def write_record(self, path: str, body: Any) -> FileRef:
         """Write JSON with its own checksum: `{"body": ..., "sha256": of the body}`."""
-        text = json_text.line(body)
-        record = {"body": body, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        record = {"body": body, "sha256": hashlib.sha256(json_text.line(body).encode()).hexdigest()}
         return self.write(path, json_text.document(record))
 
     def read_record(self, path: str) -> Any:
@@ -224,8 +219,7 @@ class Store:
         try:
             record = json.loads(self.read(path))
             body = record["body"]
-            text = json_text.line(body)
-            is_intact = hashlib.sha256(text.encode()).hexdigest() == record["sha256"]
+            is_intact = hashlib.sha256(json_text.line(body).encode()).hexdigest() == record["sha256"]
         except (ValueError, KeyError, TypeError, json_text.NonFiniteNumberError) as error:
             raise StoreError(f"{self.url(path)} is damaged: {error!r}") from error
         if not is_intact:
@@ -244,14 +238,12 @@ class Store:
         return Path(name)
 
     def _commit(self, part: Path, path: str) -> FileRef:
-        digest = hashlib.sha256()
         with part.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
         prepare_for_rename(part, flushed=True)
         self._files.put(part, _inside(path))
-        return FileRef(path, digest.hexdigest(), size)
+        return FileRef(path, sha256, size)
 
 
 def _inside(path: str) -> str:
