@@ -84,7 +84,7 @@ GUARDS = (
     ),
     Guard(
         "size of a webhook", "src/ai_workflow/http_server/request_body.py", "if size > max_bytes:", "if False:",
-        ("tests/monitoring/relay/test_relay.py", "-k", "too_large or token"),
+        ("tests/monitoring/relay/test_relay.py", "-k", "oversized or token"),
     ),
     Guard(
         "relay without token on loopback only", "src/ai_workflow/config/settings/chat.py",
@@ -94,7 +94,7 @@ GUARDS = (
     Guard(
         "service without token on loopback only", "src/ai_workflow/config/settings/service.py",
         "if self.token is None and not self.is_loopback:", "if False:",
-        ("tests/serving/test_service.py", "-k", "refuses_to_start"),
+        ("tests/serving/test_service.py", "-k", "rejected_at_start"),
     ),
     Guard(
         "token of callers", "src/ai_workflow/serving/auth.py",
@@ -104,7 +104,7 @@ GUARDS = (
     Guard(
         "token of administrators", "src/ai_workflow/serving/auth.py",
         "return self._admin is not None and _has_token(headers, self._admin)",
-        "return True", ("tests/serving/test_service.py", "-k", "administration"),
+        "return True", ("tests/serving/test_service.py", "-k", "admin_endpoints"),
     ),
     Guard(
         "token of labels", "src/ai_workflow/serving/auth.py",
@@ -114,40 +114,40 @@ GUARDS = (
     Guard(
         "labels closed where only others have tokens", "src/ai_workflow/serving/auth.py",
         "return self._label is not None or (self._token is None and self._admin is None)", "return True",
-        ("tests/serving/test_labels.py", "-k", "closed"),
+        ("tests/serving/test_labels.py", "-k", "without_label_token"),
     ),
     Guard(
         "tokens that differ", "src/ai_workflow/config/settings/service.py", "if token == value:", "if False:",
-        ("tests/serving/test_labels.py", "-k", "the_same"),
+        ("tests/serving/test_labels.py", "-k", "identical"),
     ),
     Guard(
         "prediction ids at random", "src/ai_workflow/serving/endpoints.py", "os.urandom(_ID_BYTES).hex()",
-        'f"{int(__import__(\"time\").time() * 1e6):032x}"', ("tests/serving/test_labels.py", "-k", "share_nothing"),
+        'f"{int(__import__(\"time\").time() * 1e6):032x}"', ("tests/serving/test_labels.py", "-k", "unpredictable"),
     ),
     Guard(
         "labels ahead of the clock", "src/ai_workflow/serving/label_time.py",
         "return min(seconds, now)", "return seconds",
-        ("tests/serving/test_labels.py", "-k", "ahead"),
+        ("tests/serving/test_labels.py", "-k", "future_label"),
     ),
     Guard(
         "size of a body", "src/ai_workflow/http_server/request_body.py",
         "if content_length is not None and int(content_length) > max_bytes:", "if False:",
-        ("tests/serving/test_abuse.py", "-k", "too_large"),
+        ("tests/serving/test_abuse.py", "-k", "oversized_body"),
     ),
     Guard(
         "time of a request", "src/ai_workflow/serving/connection_limits.py",
         "return is_awaited and now - self.state_since > self._service.read_seconds", "return False",
-        ("tests/serving/test_abuse.py", "-k", "does_not_finish"),
+        ("tests/serving/test_abuse.py", "-k", "unfinished"),
     ),
     Guard(
         "number of connections", "src/ai_workflow/serving/connection_limits.py",
         "if len(self.connections) > self._service.max_connections and not self._evict_idle():", "if False:",
-        ("tests/serving/test_abuse.py", "-k", "beyond"),
+        ("tests/serving/test_abuse.py", "-k", "connection_limit"),
     ),
     Guard(
         "objects of a JSON body", "src/ai_workflow/serving/protocol/json_body.py",
         'if len(body) > MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:', "if False:",
-        ("tests/serving/test_event_loop.py", "-k", "too_many_objects"),
+        ("tests/serving/test_event_loop.py", "-k", "too_many_json"),
     ),
     Guard(
         "redirects of the service", "src/ai_workflow/serving/management_endpoints.py",
@@ -170,7 +170,7 @@ GUARDS = (
     Guard(
         "key of Prefect before the server", "src/ai_workflow/local/prefect_server.py",
         "encryption.check(PREFECT_API_DATABASE_CONNECTION_URL.value(), key)", "pass",
-        ("tests/deploy/test_encryption.py", "-k", "a_server_by_itself"),
+        ("tests/deploy/test_encryption.py", "-k", "standalone_server"),
     ),
     Guard(
         "damage to a version", "src/ai_workflow/storage/store.py",
@@ -180,7 +180,7 @@ GUARDS = (
     Guard(
         "results as JSON", "src/ai_workflow/orchestration/stage_task.py",
         'result_serializer="json"', 'result_serializer="pickle"',
-        ("tests/flows/test_caching.py", "-k", "cached"),
+        ("tests/flows/test_caching.py", "-k", "cache"),
     ),
     Guard(
         "files of make up", "src/ai_workflow/local/stack/monitoring_config.py", "os.O_EXCL, 0o600)",
@@ -190,6 +190,6 @@ GUARDS = (
         "policies of the network", "deploy/kubernetes/base/network.yaml",
         "  name: default-deny\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n",
         "  name: default-deny\nspec:\n  podSelector: {}\n  policyTypes: [Ingress]\n  ingress: [{}]\n",
-        ("tests/deploy/test_kubernetes.py", "-k", "only_who_must"),
+        ("tests/deploy/test_kubernetes.py", "-k", "required_ingress"),
     ),
 )  # fmt: skip

@@ -73,14 +73,14 @@ if __name__ == "__main__":
 '''
 
 
-def test_imports_run_one_way() -> None:
+def test_import_contracts_hold() -> None:
     linted = _lint(ROOT)
     assert linted.returncode == 0, linted.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "source", "contract"), FORBIDDEN)
-def test_a_forbidden_import_is_caught(tmp_path: Path, path: str, source: str, contract: str) -> None:
+def test_forbidden_import_breaks_contract(tmp_path: Path, path: str, source: str, contract: str) -> None:
     for folder in ("src", "flows", "deploy", "blocks", "monitoring"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "generated"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -97,14 +97,14 @@ def _lint(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", LINT], cwd=root, capture_output=True, text=True, check=False)
 
 
-def test_no_package_has_more_files_than_a_reader_can_hold() -> None:
+def test_packages_stay_within_file_limit() -> None:
     folders = [PACKAGE, *(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)]
     sizes = {str(folder.relative_to(PACKAGE)): len(list(folder.glob("*.py"))) for folder in folders}
     assert sizes.pop(".") <= MAX_MODULES_AT_TOP
     assert {name: size for name, size in sizes.items() if size > MAX_FILES} == {}
 
 
-def test_the_page_of_the_architecture_names_each_package_once() -> None:
+def test_architecture_page_lists_each_package_once() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     named = [name for name, _ in ROW.findall(page)]
     packages = [
@@ -113,32 +113,32 @@ def test_the_page_of_the_architecture_names_each_package_once() -> None:
     assert sorted(named) == sorted(packages)
 
 
-def test_file_locks_are_taken_in_one_module() -> None:
+def test_only_locks_module_uses_flock() -> None:
     folders = [PACKAGE, *(ROOT / name for name in ("flows", "blocks", "deploy", "monitoring"))]
     users = [path for folder in folders for path in folder.rglob("*.py") if "flock" in path.read_text()]
     assert [str(path.relative_to(PACKAGE)) for path in users] == ["storage/locks.py"]
 
 
-def test_flow_files_hide_nothing_and_hold_no_state() -> None:
+def test_flow_files_shadow_no_module_and_hold_no_state() -> None:
     assert flow_violations(ROOT / "flows") == []
 
 
 @pytest.mark.parametrize("source", STATE)
-def test_state_in_a_flow_file_is_caught(tmp_path: Path, source: str) -> None:
+def test_module_state_in_flow_file_is_reported(tmp_path: Path, source: str) -> None:
     _plant(tmp_path / "flows" / "training.py", source)
 
     assert len(flow_violations(tmp_path / "flows")) == 1
 
 
 @pytest.mark.parametrize("stem", ["deploy", "ai_workflow", "json", "pandas", "prefect", "data_loader"])
-def test_a_flow_file_that_hides_a_module_is_caught(tmp_path: Path, stem: str) -> None:
+def test_flow_file_shadowing_a_module_is_reported(tmp_path: Path, stem: str) -> None:
     _plant(tmp_path / "src" / "ai_workflow" / "stages" / "data_loader.py", "")
     _plant(tmp_path / "flows" / f"{stem}.py", HARMLESS)
 
     assert [problem.split(":")[0] for problem in flow_violations(tmp_path / "flows")] == [f"{stem}.py"]
 
 
-def test_a_plain_flow_file_is_allowed(tmp_path: Path) -> None:
+def test_stateless_flow_file_is_allowed(tmp_path: Path) -> None:
     _plant(tmp_path / "flows" / "training.py", HARMLESS)
 
     assert flow_violations(tmp_path / "flows") == []

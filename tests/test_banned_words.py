@@ -33,11 +33,11 @@ def project(tmp_path: Path) -> Path:
         ("see today's value; let goals be", 0),
     ],
 )
-def test_whole_words_are_counted_in_prose_and_names(text: str, expected: int) -> None:
+def test_banned_words_are_counted_in_prose_and_names(text: str, expected: int) -> None:
     assert banned_words.count(text) == expected
 
 
-def test_a_file_may_have_no_more_than_is_allowed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_above_allowed_word_count_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = project / "docs" / "page.md"
     page.write_text("nobody")
     assert banned_words.main(project, "--update") == 0
@@ -52,7 +52,7 @@ def test_a_file_may_have_no_more_than_is_allowed(project: Path, capsys: pytest.C
     assert "docs/new.md: 1 banned words, 0 allowed" in shown
 
 
-def test_a_file_with_fewer_words_is_accepted(project: Path) -> None:
+def test_file_below_allowed_word_count_passes(project: Path) -> None:
     (project / "docs" / "page.md").write_text("nobody asked")
     banned_words.main(project, "--update")
     (project / "docs" / "page.md").write_text("nobody")
@@ -60,7 +60,7 @@ def test_a_file_with_fewer_words_is_accepted(project: Path) -> None:
     assert banned_words.main(project) == 0
 
 
-def test_an_update_takes_over_a_moved_file_but_no_new_word(project: Path) -> None:
+def test_update_accepts_moved_file_but_no_new_words(project: Path) -> None:
     (project / "docs" / "page.md").write_text("nobody asked")
     banned_words.main(project, "--update")
     (project / "docs" / "page.md").rename(project / "docs" / "moved.md")
@@ -74,7 +74,7 @@ def test_an_update_takes_over_a_moved_file_but_no_new_word(project: Path) -> Non
     assert banned_words.allowed(project) == {"docs/moved.md": 2}
 
 
-def test_a_file_that_git_ignores_is_not_counted(project: Path) -> None:
+def test_git_ignored_file_is_not_counted(project: Path) -> None:
     (project / ".gitignore").write_text("docs/build\n")
     (project / "docs" / "build").mkdir()
     (project / "docs" / "build" / "page.md").write_text("nobody")
@@ -82,7 +82,7 @@ def test_a_file_that_git_ignores_is_not_counted(project: Path) -> None:
     assert banned_words.counts(project) == {}
 
 
-def test_an_update_ends_a_merge_conflict(project: Path) -> None:
+def test_update_resolves_merge_conflict(project: Path) -> None:
     (project / "docs" / "page.md").write_text("nobody")
     (project / banned_words.ALLOWED).write_text(
         "<<<<<<< HEAD\n1 docs/page.md\n=======\n2 docs/page.md\n>>>>>>> other\n"

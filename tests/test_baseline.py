@@ -21,7 +21,7 @@ def chances(second: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("metric", OF_CLASSES)
-def test_a_classifier_with_a_signal_beats_the_constant_answer(metric: str) -> None:
+def test_classifier_with_signal_beats_baseline(metric: str) -> None:
     y = np.array([0.0] * 42 + [1.0] * 18)
     second = np.where(y == 1, 0.8, 0.1)
     second[:3] = 0.7
@@ -30,7 +30,7 @@ def test_a_classifier_with_a_signal_beats_the_constant_answer(metric: str) -> No
 
 @pytest.mark.parametrize("metric", OF_CLASSES)
 @pytest.mark.slow
-def test_a_classifier_without_a_signal_beats_it_as_rarely_as_the_level_says(metric: str) -> None:
+def test_random_classifier_beats_baseline_within_false_positive_rate(metric: str) -> None:
     draw = np.random.default_rng(5)
     passed = 0
     for _ in range(200):
@@ -40,7 +40,7 @@ def test_a_classifier_without_a_signal_beats_it_as_rarely_as_the_level_says(metr
 
 
 @pytest.mark.parametrize("metric", OF_NUMBERS)
-def test_a_regression_beats_it_by_a_signal_only(metric: str) -> None:
+def test_regression_beats_baseline_only_with_signal(metric: str) -> None:
     draw = np.random.default_rng(2)
     y = draw.normal(size=60)
     assert baseline.compare(metric, y, y + draw.normal(0, 0.3, 60), NUMBERS).beats
@@ -49,7 +49,7 @@ def test_a_regression_beats_it_by_a_signal_only(metric: str) -> None:
 
 
 @pytest.mark.parametrize("metric", OF_CLASSES)
-def test_the_constant_answer_does_not_beat_itself(metric: str) -> None:
+def test_constant_prediction_does_not_beat_baseline(metric: str) -> None:
     y = np.array([0.0] * 97 + [1.0] * 3)
     found = baseline.compare(metric, y, np.tile([0.7, 0.3], (100, 1)), CLASSES)
     assert not found.beats
@@ -57,19 +57,19 @@ def test_the_constant_answer_does_not_beat_itself(metric: str) -> None:
 
 
 @pytest.mark.parametrize(("rows", "beats"), [(1, False), (3, False), (4, True), (40, True)])
-def test_rows_that_are_too_few_prove_nothing(rows: int, beats: bool) -> None:
+def test_small_holdout_does_not_beat_baseline(rows: int, beats: bool) -> None:
     y = np.ones(rows)
     found = baseline.compare("accuracy", y, chances(np.full(rows, 0.9)), CLASSES)
     assert (found.is_better, found.beats) == (True, beats)
     assert f"chance explains on {rows} rows held out" in found.reason(1.0)
 
 
-def test_all_rare_rows_found_beat_a_majority() -> None:
+def test_perfect_minority_recall_beats_majority_baseline() -> None:
     y = np.array([0.0] * 97 + [1.0] * 3)
     assert baseline.compare("accuracy", y, chances(y * 0.9), CLASSES).beats
 
 
-def test_values_that_overflow_prove_nothing() -> None:
+def test_overflow_or_single_class_does_not_beat_baseline() -> None:
     y = np.array([1e200, -1e200, 0.0, 1.0])
     assert not baseline.compare("rmse", y, y * 0.5, NUMBERS).beats
     assert not baseline.compare("auc", np.zeros(9), chances(np.linspace(0, 1, 9)), CLASSES).beats

@@ -27,9 +27,7 @@ WORLDS, ROWS = range(9), 100
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(seed=st.integers(0, 2**32))
-def test_drawn_rows_give_the_same_score_in_a_batch_and_over_http(
-    tmp_path_factory: pytest.TempPathFactory, seed: int
-) -> None:
+def test_random_rows_score_equally_in_batch_and_http(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     world = drawn_world(tmp_path_factory.mktemp("world"), random.Random(seed), 7)
     world.pipeline.has_process = False
     with world.door:
@@ -39,7 +37,7 @@ def test_drawn_rows_give_the_same_score_in_a_batch_and_over_http(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", WORLDS)
-def test_many_drawn_rows_give_the_same_score_in_a_batch_and_over_http(tmp_path: Path, seed: int) -> None:
+def test_many_random_rows_score_equally_in_batch_and_http(tmp_path: Path, seed: int) -> None:
     world = drawn_world(tmp_path, random.Random(seed), 9)
     with world.door:
         compared = world.raw_cells(ROWS)
@@ -48,5 +46,5 @@ def test_many_drawn_rows_give_the_same_score_in_a_batch_and_over_http(tmp_path: 
         assert compared + world.json_values(ROWS) + world.typed_tables(ROWS) == 3 * ROWS
 
 
-def test_the_slow_worlds_compare_enough_rows() -> None:
+def test_slow_comparison_covers_minimum_row_count() -> None:
     assert len(WORLDS) * 3 * ROWS >= 2_000

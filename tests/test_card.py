@@ -17,26 +17,26 @@ def _even(body: dict[str, Any]) -> dict[str, Any]:
     return body | {"scores": body["scores"] | {"per_class": lines}}
 
 
-def test_the_title_names_the_version_or_says_that_there_is_none() -> None:
+def test_title_shows_version_or_unpublished_candidate() -> None:
     assert model_card.render(report(), "model_v2.3").startswith("# credit · model_v2.3\n")
     assert model_card.render(report()).startswith("# credit · candidate, not published\n")
 
 
-def test_facts_and_gate_are_told() -> None:
+def test_card_shows_training_facts_and_gate_result() -> None:
     text = model_card.render(report())
     for fact in ("300 steps", "800 to train, 90 to stop early, 1000 held out", "12 from 10 columns", "f" * 32,
                  "20% by the hash of the id", "**Gate:** passes", "![loss](loss.svg)"):  # fmt: skip
         assert fact in text
 
 
-def test_every_metric_stands_beside_the_constant_answer() -> None:
+def test_card_shows_each_metric_next_to_baseline() -> None:
     text = model_card.render(report())
     assert "| metric | this model | baseline |" in text
     assert "| accuracy (judged) | 0.9770 | 0.9770 |" in text
     assert "| auc | – | 0.5000 |" in text
 
 
-def test_the_stable_version_stands_beside_it_with_its_note() -> None:
+def test_card_shows_stable_version_scores_and_note() -> None:
     stable = {"version": "model_v1.4", "scores": {"accuracy": 0.9, "auc": 0.8}, "note": "Its scores are older."}
     text = model_card.render(report(stable=stable))
     assert "| metric | this model | baseline | model_v1.4 |" in text
@@ -45,11 +45,11 @@ def test_the_stable_version_stands_beside_it_with_its_note() -> None:
     assert "> Its scores are older." in text
 
 
-def test_the_card_says_what_so_many_rows_can_say() -> None:
+def test_card_shows_accuracy_confidence_interval() -> None:
     assert "With 1000 rows held out, the accuracy is between 96.6% and 98.5%" in model_card.render(report())
 
 
-def test_a_large_majority_is_a_warning_with_what_to_judge_by() -> None:
+def test_large_majority_class_adds_accuracy_warning() -> None:
     warnings = evaluation_warnings.find(report())
     assert any("97.7% of the rows held out are of class `no`: accuracy says little here" in text for text in warnings)
     assert not any("accuracy says little" in text for text in evaluation_warnings.find(_even(report())))
@@ -57,26 +57,26 @@ def test_a_large_majority_is_a_warning_with_what_to_judge_by() -> None:
     assert said in model_card.render(report(warnings=warnings))
 
 
-def test_a_model_that_does_not_beat_a_constant_answer_is_a_warning() -> None:
+def test_model_below_baseline_adds_warning() -> None:
     gate = {**report()["gate"], "beats_baseline": False}
     assert any(
         "does not beat the baseline (accuracy 0.9550)" in text for text in evaluation_warnings.find(report(gate=gate))
     )
 
 
-def test_parameters_fitted_to_few_rows_and_few_rows_held_out_are_warnings() -> None:
+def test_adapted_parameters_and_small_holdout_add_warnings() -> None:
     few = evaluation_warnings.find(report(adapted={"min_data_in_leaf": [20, 3]}, training_rows=15, holdout_rows=4))
     assert any("15 training rows: min_data_in_leaf 3 instead of 20" in text for text in few)
     assert any("Only 4 rows are held out" in text for text in few)
 
 
-def test_a_model_made_with_fewer_rows_at_once_says_so() -> None:
+def test_card_reports_batch_size_reduced_by_memory() -> None:
     text = model_card.render(report(reduced={"rows per step": [128, 32]}))
     assert "> Memory ran short: rows per step were reduced from 128 to 32" in text
     assert "Memory ran short" not in model_card.render(report())
 
 
-def test_each_class_has_its_line_whatever_its_name() -> None:
+def test_class_name_with_markup_stays_in_table_row() -> None:
     body = report()
     body["scores"]["per_class"][1]["class"] = "a|b\nc"
     assert "| a\\|b c | 0.500 | 0.300 | 0.375 | 23 |" in model_card.render(body)
@@ -90,7 +90,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_text_of_the_data_is_shown_as_it_stands_and_is_no_markup(text: str) -> None:
+def test_data_text_is_escaped_in_card(text: str) -> None:
     assert tokens(model_card.render(_filled(text))) == tokens(model_card.render(_filled("word")))
 
 
@@ -112,14 +112,14 @@ def tokens(markdown: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_cell_of_a_table_artifact_has_no_link_image_or_html_and_looks_the_same(text: str) -> None:
+def test_table_cell_neutralizes_markup_and_keeps_visible_text(text: str) -> None:
     shown = inert(text)
     assert not {"image", "link_open", "html_inline", "html_block"} & set(tokens(shown))
     assert shown.replace("\u2060", "") == text
 
 
 @pytest.mark.parametrize("word", ["Wilson", "Per class"])
-def test_a_regression_has_no_classes(word: str) -> None:
+def test_regression_card_has_no_class_sections(word: str) -> None:
     scores = {"mae": 1.0, "rmse": 2.0, "r2": None}
     text = model_card.render(report(task="regression", classes=None, scores=scores, baseline=scores))
     assert word not in text

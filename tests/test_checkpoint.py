@@ -73,7 +73,7 @@ def _state(step: int) -> bytes:
     return b"%d" % step * 500
 
 
-def test_what_was_saved_comes_back(anywhere: Store) -> None:
+def test_saved_checkpoint_is_restored(anywhere: Store) -> None:
     checkpoints = _checkpoints(anywhere)
     seconds = checkpoints.save(10, b"state", FIGURES)
     found = checkpoints.newest()
@@ -82,7 +82,7 @@ def test_what_was_saved_comes_back(anywhere: Store) -> None:
     assert seconds > 0
 
 
-def test_debug_shows_the_size_of_each_checkpoint(anywhere: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_debug_log_shows_checkpoint_size(anywhere: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="ai_pipeline")
     made = Checkpoints(anywhere, "credit", FINGERPRINT, 2)
     made.save(10, b"x" * 1234, FIGURES)
@@ -92,14 +92,12 @@ def test_debug_shows_the_size_of_each_checkpoint(anywhere: Store, caplog: pytest
     assert read == "checkpoint model_step_10 read, 1234 bytes"
 
 
-def test_where_nothing_was_saved_there_is_none_and_nothing_is_said(
-    anywhere: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_checkpoint_returns_none_without_log(anywhere: Store, caplog: pytest.LogCaptureFixture) -> None:
     assert _checkpoints(anywhere).newest() is None
     assert not caplog.records
 
 
-def test_the_newest_is_the_highest_step_not_the_last_name(anywhere: Store) -> None:
+def test_newest_checkpoint_has_highest_step_number(anywhere: Store) -> None:
     checkpoints = _saved(anywhere, 9, 10, 100)
     assert checkpoints.steps() == [9, 10, 100]
     found = checkpoints.newest()
@@ -107,13 +105,13 @@ def test_the_newest_is_the_highest_step_not_the_last_name(anywhere: Store) -> No
     assert found.step == 100
 
 
-def test_only_the_last_few_are_kept(anywhere: Store) -> None:
+def test_only_newest_checkpoints_are_kept(anywhere: Store) -> None:
     assert _saved(anywhere, 1, 2, 3, 4, keep=2).steps() == [3, 4]
     names = {f"model_step_{step}.{kind}" for step in (3, 4) for kind in ("state", "json")}
     assert set(anywhere.names(FOLDER)) == {*names, "expected.json"}
 
 
-def test_a_state_that_a_killed_process_left_without_a_record_is_removed_by_the_next_save(anywhere: Store) -> None:
+def test_next_save_removes_orphaned_checkpoint_state(anywhere: Store) -> None:
     checkpoints = _saved(anywhere, 10)
     anywhere.write(f"{FOLDER}/model_step_17.state", b"no record")
     checkpoints.save(20, _state(20), {})
@@ -123,7 +121,7 @@ def test_a_state_that_a_killed_process_left_without_a_record_is_removed_by_the_n
 
 @pytest.mark.parametrize("kind", DAMAGES)
 @pytest.mark.parametrize("suffix", ["state", "json"])
-def test_where_the_newest_is_damaged_the_one_before_is_used_and_that_is_said(
+def test_damaged_newest_checkpoint_falls_back_with_warning(
     store: Store, caplog: pytest.LogCaptureFixture, suffix: str, kind: str
 ) -> None:
     checkpoints = _saved(store, 10, 20)
@@ -137,7 +135,7 @@ def test_where_the_newest_is_damaged_the_one_before_is_used_and_that_is_said(
 
 
 @pytest.mark.parametrize("suffix", ["state", "json"])
-def test_a_damaged_one_is_set_aside_and_a_new_one_takes_its_place(store: Store, suffix: str) -> None:
+def test_damaged_checkpoint_is_renamed_and_can_be_saved_again(store: Store, suffix: str) -> None:
     checkpoints = _saved(store, 10, 20)
     damage(store, f"{FOLDER}/model_step_20.{suffix}", "a bit flipped")
     checkpoints.newest()
@@ -150,7 +148,7 @@ def test_a_damaged_one_is_set_aside_and_a_new_one_takes_its_place(store: Store, 
     assert found.state == _state(20)
 
 
-def test_where_all_are_damaged_an_error_says_what_was_expected(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_checkpoints_damaged_logs_error_with_lost_steps(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints = _saved(store, 10, 20)
     for step in (10, 20):
         damage(store, f"{FOLDER}/model_step_{step}.state", "cut short")
@@ -162,7 +160,7 @@ def test_where_all_are_damaged_an_error_says_what_was_expected(store: Store, cap
     )
 
 
-def test_where_all_are_gone_an_error_says_what_was_expected(anywhere: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_deleted_checkpoints_log_error_with_expected_step(anywhere: Store, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints = _saved(anywhere, 10)
     for suffix in ("state", "json"):
         anywhere.remove(f"{FOLDER}/model_step_10.{suffix}")
@@ -171,7 +169,7 @@ def test_where_all_are_gone_an_error_says_what_was_expected(anywhere: Store, cap
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_without_knowing_what_to_expect_the_newest_is_used_all_the_same(store: Store, kind: str) -> None:
+def test_damaged_expectation_file_still_loads_newest_checkpoint(store: Store, kind: str) -> None:
     checkpoints = _saved(store, 10, 20)
     damage(store, f"{FOLDER}/expected.json", kind)
     found = checkpoints.newest()
@@ -179,7 +177,7 @@ def test_without_knowing_what_to_expect_the_newest_is_used_all_the_same(store: S
     assert found.step == 20
 
 
-def test_a_process_killed_before_it_could_say_what_to_expect_loses_nothing(
+def test_newest_checkpoint_survives_kill_before_expectation_update(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = _saved(store, 10)
@@ -192,14 +190,14 @@ def test_a_process_killed_before_it_could_say_what_to_expect_loses_nothing(
     assert not caplog.records
 
 
-def test_a_record_under_a_foreign_name_is_not_believed(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoint_record_with_wrong_name_is_rejected(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints = _saved(store, 10)
     store.local(f"{FOLDER}/model_step_10.json").rename(store.local(f"{FOLDER}/model_step_99.json"))
     assert checkpoints.newest() is None
     assert "model_step_99.json is of step 10" in caplog.text
 
 
-def test_the_checkpoint_of_another_training_is_never_loaded(anywhere: Store) -> None:
+def test_checkpoint_of_other_fingerprint_is_never_loaded(anywhere: Store) -> None:
     _saved(anywhere, 10, 20)
     other = _checkpoints(anywhere, fingerprint="f" * 16)
     assert other.newest() is None
@@ -209,7 +207,7 @@ def test_the_checkpoint_of_another_training_is_never_loaded(anywhere: Store) -> 
     assert found.step == 20
 
 
-def test_a_save_that_fails_leaves_the_ones_before(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_save_keeps_previous_checkpoints(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = _saved(store, 10)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "write_record", _refuse)
@@ -225,7 +223,7 @@ def _refuse(*_: Any) -> None:
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_while_it_saves_every_finished_checkpoint_is_good(tmp_path: Path) -> None:
+def test_finished_checkpoints_survive_repeated_kills_during_save(tmp_path: Path) -> None:
     draw, reached = random.Random(0), 0
     for _ in range(20):
         saver = processes.start(SAVE, tmp_path)
@@ -245,7 +243,7 @@ def test_killed_twenty_times_while_it_saves_every_finished_checkpoint_is_good(tm
 
 @pytest.mark.integration
 @pytest.mark.parametrize("root", ["folder", "memory://x"])
-def test_two_processes_never_train_the_same(tmp_path: Path, root: str) -> None:
+def test_concurrent_training_of_same_model_is_rejected(tmp_path: Path, root: str) -> None:
     store = Store(tmp_path if root == "folder" else f"memory://{tmp_path.name}")
     holder = processes.start(HOLD, tmp_path if root == "folder" else store.root)
     try:
@@ -264,7 +262,7 @@ def test_two_processes_never_train_the_same(tmp_path: Path, root: str) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", b"12345", b"\xff\xfe garbage \x00" * 100])
-def test_a_lock_file_that_nobody_holds_blocks_nobody(store: Store, left: bytes) -> None:
+def test_stale_lock_file_does_not_block_training(store: Store, left: bytes) -> None:
     store.write(f"{FOLDER}/.lock", left)
     with _checkpoints(store).locked():
         pass
@@ -272,7 +270,7 @@ def test_a_lock_file_that_nobody_holds_blocks_nobody(store: Store, left: bytes) 
         pass
 
 
-def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_unwritable_checkpoint_folder_raises_store_error(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where a folder must be")
     with (
         pytest.raises(StoreError, match=r"\.lock cannot be written: Not a directory"),
@@ -316,26 +314,24 @@ def _trained(store: Store, steps: int, often: settings.Checkpoint, seconds: floa
     return checkpoints.steps()
 
 
-def test_it_saves_every_so_many_steps(store: Store) -> None:
+def test_checkpoint_is_saved_at_step_interval(store: Store) -> None:
     often = settings.Checkpoint(every_steps=4, every_seconds=3600, keep=100)
     assert _trained(store, 13, often) == [4, 8, 12]
 
 
-def test_it_saves_every_so_many_seconds_where_steps_are_slow(store: Store) -> None:
+def test_checkpoint_is_saved_at_time_interval(store: Store) -> None:
     often = settings.Checkpoint(every_steps=1000, every_seconds=0.05, keep=100)
     saved = _trained(store, 12, often, seconds=0.02)
     assert 2 <= len(saved) <= 6
 
 
-def test_a_training_that_goes_on_saves_at_the_same_interval(store: Store) -> None:
+def test_resumed_training_keeps_checkpoint_interval(store: Store) -> None:
     often = settings.Checkpoint(every_steps=4, every_seconds=3600, keep=100)
     _trained(store, 9, often)
     assert _trained(store, 17, often) == [4, 8, 12, 16]
 
 
-def test_the_logs_say_from_where_it_goes_on_and_what_saving_took(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log_shows_resume_step_and_checkpoint_overhead(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.trainer")
     often = settings.Checkpoint(every_steps=4, every_seconds=3600)
     _trained(store, 9, often)

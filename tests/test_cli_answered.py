@@ -61,7 +61,7 @@ def cells(line: str) -> list[str]:
     return line.replace(" %", "%").split()
 
 
-def test_a_day_shows_rows_shares_and_fallback_reasons_of_each_version(store: Store, asked: Asked) -> None:
+def test_day_report_shows_rows_shares_and_fallback_reasons(store: Store, asked: Asked) -> None:
     answer(store, "model_v1.1", DAY + timedelta(hours=1), *[None] * 14)
     answer(store, "model_v1.0", DAY + timedelta(hours=2), *["model_v1.1: timeout"] * 3, "model_v1.1: crashed")
     answer(store, "default", DAY + timedelta(hours=3), *["model_v1.1: timeout; model_v1.0: timeout"] * 2)
@@ -83,20 +83,20 @@ def test_a_day_shows_rows_shares_and_fallback_reasons_of_each_version(store: Sto
     [("2024-03-04T10", 4), ("2024-03-04T10:30", 3), ("2024-03-04T10:30:05", 2), ("2024-03-04 10:30", 3),
      ("20240304", 5), ("2024-W10-1", 5), ("20240304T1030", 3)],
 )  # fmt: skip
-def test_a_moment_is_as_long_as_its_last_part(store: Store, asked: Asked, at: str, rows: int) -> None:
+def test_timestamp_precision_sets_time_range(store: Store, asked: Asked, at: str, rows: int) -> None:
     for clock in ("10:30:05", "10:30:05.9", "10:30:06", "10:31", "11:00"):
         answer(store, "model_v1.0", datetime.fromisoformat(f"2024-03-04T{clock}"), None)
     assert asked(at)[1][0].startswith(f"{at}: {rows} rows answered, 0.0 %")
 
 
-def test_an_offset_is_respected() -> None:
+def test_timestamp_offset_is_respected() -> None:
     begin, end = span("2024-03-04T10:00+05:00")
     assert (begin.isoformat(), end - begin) == ("2024-03-04T05:00:00+00:00", timedelta(minutes=1))
     begin, end = span("2024-03-04T10-05:00")
     assert (begin.isoformat(), end - begin) == ("2024-03-04T15:00:00+00:00", timedelta(hours=1))
 
 
-def test_a_day_of_today_ends_now_and_what_may_not_be_stored_yet_is_noted(store: Store, asked: Asked) -> None:
+def test_todays_report_notes_delayed_storage(store: Store, asked: Asked) -> None:
     now = datetime.now()  # noqa: DTZ005 - local time, as a person writes it
     answer(store, "model_v1.0", datetime.combine(now, datetime.min.time()), None)
     code, lines, _ = asked(now.strftime("%Y-%m-%d"))
@@ -104,19 +104,19 @@ def test_a_day_of_today_ends_now_and_what_may_not_be_stored_yet_is_noted(store: 
 
 
 @pytest.mark.parametrize("later", [timedelta(hours=1), timedelta(days=2)])
-def test_a_future_moment_is_refused(asked: Asked, later: timedelta) -> None:
+def test_future_timestamp_is_rejected(asked: Asked, later: timedelta) -> None:
     code, lines, error = asked((datetime.now() + later).isoformat())  # noqa: DTZ005 - local time
     assert (code, lines) == (2, [])
     assert "is in the future" in error
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2024-13-01", "", "9999-12-31"])
-def test_what_is_no_moment_is_refused(text: str) -> None:
+def test_invalid_timestamp_is_rejected(text: str) -> None:
     with pytest.raises(AiWorkflowError, match="--at"):
         span(text)
 
 
-def test_where_nothing_is_stored_the_other_command_is_named(asked: Asked) -> None:
+def test_missing_predictions_error_suggests_models_history(asked: Asked) -> None:
     code, lines, error = asked("2024-03-04")
     assert (code, lines) == (2, [])
     assert re.search(r"no prediction of the pipeline shop is stored in /\S+/predictions for 2024-03-04\. ", error)
@@ -124,7 +124,7 @@ def test_where_nothing_is_stored_the_other_command_is_named(asked: Asked) -> Non
 
 
 @pytest.mark.parametrize("has_journal", [True, False])
-def test_rows_of_a_scoring_run_count_when_it_began_or_were_stored(
+def test_scoring_rows_use_run_start_or_file_time(
     store: Store, asked: Asked, has_journal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace_id = "a3f7b2c1" * 4
@@ -148,7 +148,7 @@ def scored(store: Store, trace_id: str) -> None:
     labeled.store_frame(store, frame, "model_v1.0", "0123456789abcdef")
 
 
-def test_a_damaged_file_is_left_out(store: Store, asked: Asked) -> None:
+def test_damaged_prediction_file_is_skipped(store: Store, asked: Asked) -> None:
     answer(store, "model_v1.0", DAY, *[None] * 3)
     answer(store, "model_v1.0", DAY, None)
     folder = f"{prediction_files.FOLDER}/{labeled.PIPELINE}/model_v1.0"
@@ -156,7 +156,7 @@ def test_a_damaged_file_is_left_out(store: Store, asked: Asked) -> None:
     assert asked("2024-03-04")[1][0].startswith("2024-03-04: 1 rows answered")
 
 
-def test_many_reasons_are_cut_and_hostile_text_stays_on_its_line(store: Store, asked: Asked) -> None:
+def test_long_reason_list_is_truncated_and_escaped(store: Store, asked: Asked) -> None:
     answer(store, "model_v1.0", DAY, *[f"reason {number}\n\x1b[31m{'x' * 999}" for number in range(15)])
     lines = asked("2024-03-04")[1]
     assert len(lines) == 3 + 10 + 1

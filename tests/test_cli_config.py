@@ -70,20 +70,18 @@ def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def test_check_says_pipeline_environment_and_number_of_layers(run: Run) -> None:
+def test_check_prints_pipeline_environment_and_layer_count(run: Run) -> None:
     found = run("config", "check", "--environment", "production")
     assert (found.code, found.err) == (0, "")
     assert found.out == "configuration ok: pipeline base, environment production, 2 layers\n"
 
 
-def test_check_accepts_the_example_although_its_data_is_not_there(run: Run) -> None:
+def test_check_accepts_example_with_missing_data(run: Run) -> None:
     found = run("config", "check", "--pipeline", EXAMPLE)
     assert (found.code, found.out) == (0, "configuration ok: pipeline credit, environment development, 2 layers\n")
 
 
-def test_check_refuses_a_variable_that_a_part_would_refuse(
-    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_rejects_variable_without_effect(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_TOKEN", "sesame-81")
     monkeypatch.setenv("DATABASE_USERNAME", "ann")
     found = run("config", "check")
@@ -101,13 +99,13 @@ def test_check_refuses_a_variable_that_a_part_would_refuse(
     assert run("config", "check", "--pipeline", root / "mine.yaml").code == 0
 
 
-def test_check_accepts_the_variables_of_make_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_accepts_variables_of_make_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_LOGIN", "ann:sesame-82")
     assert run("config", "check").code == 0
 
 
 @pytest.mark.parametrize("command", ["check", "show", "where"])
-def test_a_wrong_configuration_is_reported_on_stderr_with_exit_2(command: str, run: Run, root: Path) -> None:
+def test_invalid_configuration_exits_2_on_stderr(command: str, run: Run, root: Path) -> None:
     (root / "mine.yaml").write_text("trainer:\n  stepz: 1\nmodle: 2\n")
     found = run("config", command, "--pipeline", root / "mine.yaml")
     assert (found.code, found.out) == (2, "")
@@ -117,7 +115,7 @@ def test_a_wrong_configuration_is_reported_on_stderr_with_exit_2(command: str, r
     ]
 
 
-def test_show_prints_yaml_that_gives_the_same_settings_again(run: Run, root: Path) -> None:
+def test_show_output_loads_to_same_settings(run: Run, root: Path) -> None:
     shown = run("config", "show", "--pipeline", EXAMPLE).out
     assert yaml.safe_load(shown) == load(EXAMPLE).settings.model_dump(mode="json", by_alias=True)
     (root / "again.yaml").write_text(shown)
@@ -132,7 +130,7 @@ def test_show_masks_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "  password: '***'" in found.out
 
 
-def test_show_origin_names_file_and_line_beside_each_leaf(run: Run) -> None:
+def test_show_origin_adds_file_and_line_to_each_value(run: Run) -> None:
     lines = run("config", "show", "--environment", "production", "--origin").out.splitlines()
     assert "environment: production  # argument" in lines
     assert "  host: prod  # config/production.yaml:3" in lines
@@ -141,7 +139,7 @@ def test_show_origin_names_file_and_line_beside_each_leaf(run: Run) -> None:
     assert all("  # " in line or line.endswith(":") for line in lines)
 
 
-def test_where_lists_every_layer_as_used_or_absent(run: Run, root: Path) -> None:
+def test_where_lists_layers_as_used_or_absent(run: Run, root: Path) -> None:
     (root / "etc/centos").mkdir(parents=True)
     (root / "etc/centos/a.yaml").write_text("")
     system, _, layers = run("config", "where", "--environment", "production").out.partition("\n\n")
@@ -162,7 +160,7 @@ def test_where_lists_every_layer_as_used_or_absent(run: Run, root: Path) -> None
 
 
 @pytest.mark.parametrize("text", ["ID=alpine\nPRETTY_NAME='Alpine Linux v3.20'\n", ""])
-def test_where_says_that_a_system_is_of_neither_family(text: str, run: Run, root: Path) -> None:
+def test_where_reports_unsupported_system_family(text: str, run: Run, root: Path) -> None:
     (root / "os-release").write_text(text)
     lines = run("config", "where").out.splitlines()
     shown = "Alpine Linux v3.20 (ID alpine)" if text else "unknown: there is no os-release file with an ID"
@@ -178,26 +176,24 @@ def test_where_says_that_a_system_is_of_neither_family(text: str, run: Run, root
         ("trainer.checkpoint.keep", "built-in default"),
     ],
 )
-def test_where_names_the_line_that_sets_a_key(key: str, expected: str, run: Run) -> None:
+def test_where_prints_origin_of_key(key: str, expected: str, run: Run) -> None:
     found = run("config", "where", key, "--environment", "production")
     assert (found.code, found.out) == (0, f"{expected}\n")
 
 
-def test_where_with_an_unknown_key_exits_2_with_a_suggestion(run: Run) -> None:
+def test_where_with_unknown_key_exits_2_with_suggestion(run: Run) -> None:
     found = run("config", "where", "trainer.stepz")
     assert (found.code, found.out) == (2, "")
     assert found.err == "error: trainer.stepz: unknown key; did you mean 'trainer.steps'?\n"
 
 
-def test_a_mistake_in_the_command_line_exits_2(run: Run) -> None:
+def test_unknown_command_exits_2_with_suggestion(run: Run) -> None:
     found = run("config", "chekc")
     assert (found.code, found.out) == (2, "")
     assert 'Did you mean "check"?' in " ".join(found.err.split())
 
 
-def test_any_error_of_the_package_is_one_clean_line_without_its_secrets(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_package_error_is_single_line_with_masked_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise StageError(f"no database at {PASSWORD}", "Start it.")
 
@@ -210,7 +206,7 @@ def test_any_error_of_the_package_is_one_clean_line_without_its_secrets(
 
 @pytest.mark.integration
 @pytest.mark.parametrize("arguments", [["--help"], ["config", "check"]])
-def test_the_command_line_starts_without_the_heavy_libraries(arguments: list[str]) -> None:
+def test_cli_starts_without_heavy_libraries(arguments: list[str]) -> None:
     code = f"""
 import atexit, sys
 heavy = {{"prefect", "pandas", "pyarrow", "lightgbm", "sklearn", "numpy", "matplotlib"}}
@@ -224,7 +220,7 @@ main({arguments!r})
 
 
 @pytest.mark.integration
-def test_the_installed_command_runs(root: Path) -> None:
+def test_installed_console_command_runs(root: Path) -> None:
     command = Path(sys.executable).with_name("ai-workflow")
     done = subprocess.run([command, "config", "check"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (
@@ -244,34 +240,32 @@ TREE = st.recursive(
 @pytest.mark.integration
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(min_size=1), TREE))
-def test_any_value_is_shown_as_yaml_that_reads_back_as_itself(values: dict[str, object]) -> None:
+def test_any_value_round_trips_through_show_yaml(values: dict[str, object]) -> None:
     shown = "\n".join(config._lines(values, None))
     assert (yaml.safe_load(shown) or {}) == values
 
 
 @pytest.mark.parametrize("command", [["trace"], ["trace", "--list"], ["models", "list"]])
-def test_a_store_that_does_not_exist_is_refused(command: list[str], run: Run, root: Path) -> None:
+def test_missing_store_is_rejected(command: list[str], run: Run, root: Path) -> None:
     for store in (root / "gone", root / "os-release"):
         found = run(*command, "--store", store)
         assert (found.code, found.out) == (2, "")
         assert found.err == f"error: the store {store} is not a folder. Correct its path\n"
 
 
-def test_a_service_waits_for_a_store_that_does_not_exist_yet_and_refuses_a_file(run: Run, root: Path) -> None:
+def test_serve_accepts_missing_store_and_rejects_file(run: Run, root: Path) -> None:
     assert ServeOptions(store=str(root / "gone")).settings.store.root == str(root / "gone")
     found = run("serve", "--port", "0", "--store", root / "os-release")
     assert (found.code, found.out) == (2, "")
     assert found.err == f"error: the store {root / 'os-release'} is not a folder. Correct its path\n"
 
 
-def test_the_exporter_refuses_a_file_as_store(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exporter_rejects_file_as_store(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.exit_code(["exporter", "--store", str(root / "os-release")]) == 2
     assert capsys.readouterr().err == f"error: the store {root / 'os-release'} is not a folder. Correct its path\n"
 
 
-def test_check_refuses_what_the_relay_and_servers_would_refuse(
-    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_applies_relay_and_server_validation(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIW_ALLOWED_ORIGINS", "*")
     (root / "mine.yaml").write_text("chat:\n  - {name: a, kind: apprise, url: 'ntfy://a ntfy://b'}\n")
     found = run("config", "check", "--pipeline", root / "mine.yaml")

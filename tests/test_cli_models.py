@@ -41,7 +41,7 @@ def _run(capsys: pytest.CaptureFixture[str], registry: Registry, *arguments: str
     return code, out, error
 
 
-def test_the_list_says_why_each_is_kept(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_why_each_version_is_kept(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     with registry.leased("model_v1.2", "service"):
         code, out, _ = _run(capsys, registry, "list")
     assert code == 0
@@ -52,7 +52,7 @@ def test_the_list_says_why_each_is_kept(registry: Registry, capsys: pytest.Captu
     assert kept["model_v1.4"] == "latest, among the newest 2"
 
 
-def test_an_empty_registry_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_registry_error_names_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = Registry(Store(tmp_path), FOLDER)
     for asked in ("list", "history"):
         code, _, error = _run(capsys, empty, asked)
@@ -62,7 +62,7 @@ def test_an_empty_registry_says_what_to_do(tmp_path: Path, capsys: pytest.Captur
     assert _run(capsys, empty, "prune", "--yes")[1] == "nothing to delete\n"
 
 
-def test_one_version_is_shown_with_all_that_is_known(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_version_details(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = _run(capsys, registry, "show", "stable")
     assert code == 0
     assert out.startswith("aliases:\n- stable\npinned: null\nleases: []\n")
@@ -71,7 +71,7 @@ def test_one_version_is_shown_with_all_that_is_known(registry: Registry, capsys:
     assert (code, "model version 'model_v9.9' not found" in error) == (2, True)
 
 
-def test_no_reason_makes_a_line_or_a_colour_of_its_own(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_reason_are_escaped(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     pruning.pin(registry, "model_v1.1", "audit\n2026-01-01T00:00:00  promote  latest=model_v9.9\x1b[31m\r")
     for asked, lines in (("history", 6), ("list", 6)):
         code, out, _ = _run(capsys, registry, asked)
@@ -81,7 +81,7 @@ def test_no_reason_makes_a_line_or_a_colour_of_its_own(registry: Registry, capsy
         assert r"audit\n2026" in out
 
 
-def test_the_history_says_what_served_at_a_moment(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_history_at_shows_aliases_at_timestamp(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     lines = registry.history()
     code, out, _ = _run(capsys, registry, "history")
     assert (code, len(out.splitlines())) == (0, 5)
@@ -93,7 +93,7 @@ def test_the_history_says_what_served_at_a_moment(registry: Registry, capsys: py
     assert (code, "--at yesterday is not a time" in error) == (2, True)
 
 
-def test_the_history_of_a_day_lists_all_of_it_and_a_future_one_is_refused(
+def test_history_at_day_lists_changes_and_rejects_future(
     registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     today = datetime.now().astimezone()
@@ -108,7 +108,9 @@ def test_the_history_of_a_day_lists_all_of_it_and_a_future_one_is_refused(
         assert "is in the future" in error
 
 
-def test_a_person_promotes_pins_and_rolls_back(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_promote_pin_and_rollback_record_reason_in_history(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert _run(capsys, registry, "promote", "model_v1.3", "--reason", "looked at it")[1] == (
         "latest=model_v1.4  stable=model_v1.3\n"
     )
@@ -122,14 +124,14 @@ def test_a_person_promotes_pins_and_rolls_back(registry: Registry, capsys: pytes
     assert said == [("promote", "looked at it"), ("rollback", "by hand"), ("pin", "audit"), ("unpin", "by hand")]
 
 
-def test_a_damaged_version_is_not_promoted(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_version_is_not_promoted(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     damage(registry.store, f"{FOLDER}/model_v1.4/model.txt", "a bit flipped")
     code, _, error = _run(capsys, registry, "promote")
     assert (code, "model_v1.4 is damaged, and cannot become stable" in error) == (2, True)
     assert registry.aliases()["stable"] == "model_v1.0"
 
 
-def test_nothing_is_deleted_without_a_yes(
+def test_prune_deletes_only_after_confirmation(
     registry: Registry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert _run(capsys, registry, "prune", "--dry-run")[1].endswith("would release 9.8K\n")
@@ -144,7 +146,7 @@ def test_nothing_is_deleted_without_a_yes(
     assert registry.versions() == ["model_v1.0", "model_v1.3", "model_v1.4"]
 
 
-def test_what_came_into_use_while_a_person_thought_is_spared(
+def test_version_pinned_during_prune_prompt_is_kept(
     registry: Registry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def think(_: str) -> bool:
@@ -158,7 +160,7 @@ def test_what_came_into_use_while_a_person_thought_is_spared(
 
 
 @pytest.mark.slow
-def test_verify_finds_a_changed_file_and_a_model_that_answers_in_another_way(
+def test_verify_detects_damaged_file_and_changed_predictions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Pipeline(Store(tmp_path), settings()).publish(*parted(people(), 2))

@@ -45,7 +45,7 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
         (["bbb"], "[TRACE:bbbbbbbb] training · failed in trainer"),
     ],
 )
-def test_the_run_that_was_asked_for_is_shown(
+def test_trace_shows_selected_run(
     root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], first: str
 ) -> None:
     code, out, error = _run(capsys, *arguments, "--store", root)
@@ -53,7 +53,7 @@ def test_the_run_that_was_asked_for_is_shown(
     assert " | trainer " in out.splitlines()[1]
 
 
-def test_the_list_has_a_line_for_each_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_has_line_per_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = _run(capsys, "--list", "--store", root)
     assert [line.split() for line in out.splitlines()] == [
         ["aaaaaaaa", "2025-01-02T10:00:00", "training", "credit", "finished"],
@@ -61,7 +61,7 @@ def test_the_list_has_a_line_for_each_run(root: Path, capsys: pytest.CaptureFixt
     ]
 
 
-def test_nothing_to_show_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_journal_or_unknown_trace_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, error = _run(capsys, "--store", tmp_path)
     assert (code, out) == (2, "")
     assert error.startswith(f"error: there is no run in {tmp_path}/journal yet. Start one with `make run`")
@@ -69,12 +69,12 @@ def test_nothing_to_show_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert _run(capsys, "beef", "--store", tmp_path)[2].startswith("error: no trace begins with 'beef'")
 
 
-def test_an_id_and_a_choice_contradict(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trace_id_and_selection_option_are_exclusive(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, error = _run(capsys, "aa", "--last", "--store", root)
     assert (code, error) == (2, "error: give either an ID, or one of --last, --failed and --list\n")
 
 
-def test_a_trace_whose_events_are_all_damaged_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trace_with_only_damaged_events_exits_2(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (root / "journal" / GOOD).iterdir():
         path.write_bytes(b"")
     code, _, error = _run(capsys, "aa", "--store", root)
@@ -82,9 +82,7 @@ def test_a_trace_whose_events_are_all_damaged_is_said(root: Path, capsys: pytest
     assert _run(capsys, "--store", root)[1].startswith("[TRACE:bbbbbbbb]")
 
 
-def test_a_run_with_the_clock_ahead_is_the_last_only_until_the_next(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_future_dated_run_is_last_only_until_next_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     book = Journal(Store(tmp_path))
     for trace_id, year in (("cc" * 16, 2025), ("aa" * 16, 2999), ("bb" * 16, 1999)):
         for stage, status in ((RUN, STARTED), ("trainer", ERROR), (RUN, ERROR)):
@@ -95,15 +93,13 @@ def test_a_run_with_the_clock_ahead_is_the_last_only_until_the_next(
     assert [line.split()[0] for line in listed.splitlines()] == ["bbbbbbbb", "aaaaaaaa", "cccccccc"]
 
 
-def test_an_event_added_to_an_older_run_does_not_make_it_the_last(root: Path) -> None:
+def test_late_event_does_not_reorder_runs(root: Path) -> None:
     book = Journal(Store(root))
     book.write(Event(BAD, "credit", "training", RUN, STARTED))
     assert book.trace_ids() == [GOOD, BAD]
 
 
-def test_no_text_of_a_run_makes_a_line_or_a_colour_of_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_control_characters_in_error_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     forged = "no version 'v\n[ERROR] fake: line\x1b[31m\rx'"
     book = Journal(Store(tmp_path))
     for stage, told in ((RUN, STARTED), (RUN, ERROR)):
@@ -117,7 +113,7 @@ def test_no_text_of_a_run_makes_a_line_or_a_colour_of_its_own(
 
 @pytest.mark.integration
 @pytest.mark.parametrize("lines", [1, 20_000])
-def test_a_reader_that_ends_early_leaves_no_traceback(tmp_path: Path, lines: int) -> None:
+def test_broken_stdout_pipe_exits_141_without_traceback(tmp_path: Path, lines: int) -> None:
     """One line fits the buffer and is written at the end, many are not."""
     program = (
         "from ai_workflow.cli import main as cli\n"

@@ -84,7 +84,7 @@ RATES = "def of(x):\n    return x * 2\n"
         "import between_shop",
     ],
 )
-def test_a_change_of_an_imported_module_is_seen_whatever_the_form_of_the_import(write: Write, stage: str) -> None:
+def test_imported_module_change_alters_version_for_any_import_form(write: Write, stage: str) -> None:
     write(
         shop__init="from shop.rates import of\n",
         shop__stage=f"{stage}\nX = 1\n",
@@ -107,7 +107,7 @@ def test_a_change_of_an_imported_module_is_seen_whatever_the_form_of_the_import(
         ("shop__other", "Z = 2\n"),
     ],
 )
-def test_words_blank_space_and_types_change_nothing(write: Write, name: str, text: str) -> None:
+def test_comments_whitespace_and_types_keep_code_version(write: Write, name: str, text: str) -> None:
     write(shop__stage="from typing import TYPE_CHECKING\n" + USE, shop__rates=RATES, shop__other="Z = 1\n")
     before = version("shop.stage")
     text = text if "TYPE_CHECKING" in text or name != "shop__stage" else "from typing import TYPE_CHECKING\n" + text
@@ -126,14 +126,14 @@ def test_words_blank_space_and_types_change_nothing(write: Write, name: str, tex
         USE + "MISSING = ('NA',)\n",
     ],
 )
-def test_every_other_change_of_a_stage_is_seen(write: Write, text: str) -> None:
+def test_stage_code_change_alters_code_version(write: Write, text: str) -> None:
     write(shop__stage=USE, shop__rates=RATES)
     before = version("shop.stage")
     write(shop__stage=text)
     assert version("shop.stage") != before
 
 
-def test_a_module_that_is_moved_or_renamed_changes_nothing(write: Write, tmp_path: Path) -> None:
+def test_moved_or_renamed_module_keeps_code_version(write: Write, tmp_path: Path) -> None:
     write(shop__stage=USE, shop__rates="from . import money\n" + RATES, shop__money="CENT = 1\n")
     before = version("shop.stage")
     write(
@@ -159,7 +159,7 @@ def test_a_name_of_the_public_api_counts_as_the_module_that_defines_it(write: Wr
     assert version("by_api") == version("by_module")
 
 
-def test_the_same_name_from_another_module_is_another_version(write: Write) -> None:
+def test_same_name_from_other_module_alters_code_version(write: Write) -> None:
     both = "import shop.rates, shop.fees\n"
     write(shop__stage=both + USE, shop__rates=RATES, shop__fees=RATES.replace("2", "3"))
     before = version("shop.stage")
@@ -170,7 +170,7 @@ def test_the_same_name_from_another_module_is_another_version(write: Write) -> N
 @pytest.mark.parametrize(
     "form", ["from shop.{} import of\n", "from shop.{} import *\n", "from shop.{} import of as run\n"]
 )
-def test_the_order_of_imports_counts_where_they_bind_the_same_name(write: Write, form: str) -> None:
+def test_import_order_matters_for_same_bound_name(write: Write, form: str) -> None:
     write(
         shop__stage=form.format("rates") + form.format("fees") + "of(1)\n",
         shop__rates=RATES,
@@ -181,7 +181,7 @@ def test_the_order_of_imports_counts_where_they_bind_the_same_name(write: Write,
     assert version("shop.stage") != before
 
 
-def test_the_order_of_other_imports_does_not_count(write: Write) -> None:
+def test_import_order_of_distinct_names_is_ignored(write: Write) -> None:
     lines = [
         "import json\n",
         "import shop.rates\n",
@@ -195,7 +195,7 @@ def test_the_order_of_other_imports_does_not_count(write: Write) -> None:
     assert version("shop.stage") == before
 
 
-def test_a_stage_of_an_installed_package_counts_with_its_package_and_others_by_their_versions(
+def test_installed_stage_hashes_own_package_and_library_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed = tmp_path / "site-packages"
@@ -213,7 +213,7 @@ def test_a_stage_of_an_installed_package_counts_with_its_package_and_others_by_t
     assert closure.read("acme.stage") != before
 
 
-def test_two_stages_of_a_team_differ_and_nothing_of_them_is_run(write: Write) -> None:
+def test_user_stages_have_distinct_versions_without_import(write: Write) -> None:
     write(
         my_stages="raise SystemExit('run')\n",
         other_stages="raise SystemExit('run too')\n",
@@ -239,7 +239,7 @@ def test_two_stages_of_a_team_differ_and_nothing_of_them_is_run(write: Write) ->
         ("sys", "module sys has no Python source"),
     ],
 )
-def test_code_that_cannot_be_read_is_an_error(write: Write, tmp_path: Path, module: str, problem: str) -> None:
+def test_unreadable_module_raises_stage_error(write: Write, tmp_path: Path, module: str, problem: str) -> None:
     write(
         shop__compiled="X = 1\n",
         shop__broken="def (:\n",
@@ -264,7 +264,7 @@ def test_code_that_cannot_be_read_is_an_error(write: Write, tmp_path: Path, modu
         "from importlib.resources import files\nX = files('shop.data').joinpath('words.txt').read_text()\n",
     ],
 )
-def test_a_data_file_that_a_module_names_is_part_of_its_code(write: Write, tmp_path: Path, text: str) -> None:
+def test_referenced_data_file_is_part_of_code_version(write: Write, tmp_path: Path, text: str) -> None:
     write(shop__stage=text, shop__data__init="")
     files = [tmp_path / "shop" / name for name in ("words.txt", "data/words.txt")]
     for path in files:
@@ -275,7 +275,7 @@ def test_a_data_file_that_a_module_names_is_part_of_its_code(write: Write, tmp_p
     assert version("shop.stage") != before
 
 
-def test_a_module_that_says_so_is_left_out_with_its_package(write: Write) -> None:
+def test_module_opted_out_of_cache_key_is_excluded(write: Write) -> None:
     write(
         shop__stage="from shop import log\nfrom shop.shown.page import draw\nX = 1\n",
         shop__log="IN_CACHE_KEY = False\nimport shop.rates\nY = 1\n",
@@ -292,7 +292,7 @@ def test_a_module_that_says_so_is_left_out_with_its_package(write: Write) -> Non
     assert version("shop.stage") != before
 
 
-def test_deep_expressions_and_odd_texts_are_read(write: Write) -> None:
+def test_deep_expressions_and_unusual_literals_are_hashed(write: Write) -> None:
     write(
         deep="X = "
         + " + ".join(["'a'"] * 900)
@@ -303,7 +303,7 @@ def test_deep_expressions_and_odd_texts_are_read(write: Write) -> None:
     assert len(version("deep")) == 1
 
 
-def test_a_library_of_one_family_counts_for_that_family_only() -> None:
+def test_family_library_is_hashed_only_for_own_family() -> None:
     lightgbm, torch = (
         set(closure.read("ai_workflow.stages.trainer", f"ai_workflow.training.families.{name}").libraries)
         for name in ("lightgbm", "torch_mlp")
@@ -313,7 +313,7 @@ def test_a_library_of_one_family_counts_for_that_family_only() -> None:
 
 
 @pytest.mark.slow
-def test_moving_modules_of_the_package_changes_no_name_and_no_version(tmp_path: Path) -> None:
+def test_moving_package_modules_keeps_stage_names_and_versions(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     for root in (old, new):
         shutil.copytree(PACKAGE, root / "ai_workflow", ignore=shutil.ignore_patterns("__pycache__"))

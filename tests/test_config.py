@@ -92,20 +92,20 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.mark.parametrize("environment", ["development", "production"])
 @pytest.mark.parametrize("pipeline", [None, PROJECT / "config/examples/credit.yaml"])
-def test_the_shipped_files_are_right_as_they_are(environment: str, pipeline: Path | None, project: Project) -> None:
+def test_shipped_config_files_load(environment: str, pipeline: Path | None, project: Project) -> None:
     loaded = load(pipeline, root=PROJECT, environment=environment, env=project.env)
     assert loaded.settings.environment == environment
     assert loaded.settings.pipeline == ("credit" if pipeline else "sample")
 
 
-def test_the_keys_of_the_source_document_have_their_values(project: Project) -> None:
+def test_source_document_keys_have_documented_values(project: Project) -> None:
     settings = load(root=PROJECT, env=project.env).settings
     assert (settings.model.path, settings.model.batch_size, settings.model.timeout) == ("models", 128, 30)
     assert (settings.database.host, settings.database.port) == ("localhost", 5432)
     assert settings.database.password == Secret("${secret:database-password}")
 
 
-def test_nothing_of_the_sample_leaks_into_the_example_pipeline(project: Project) -> None:
+def test_sample_settings_do_not_leak_into_example_pipeline(project: Project) -> None:
     loaded = load(PROJECT / "config/examples/credit.yaml", root=PROJECT, env=project.env)
     shown = loaded.settings.model_dump(by_alias=True)
     leaves = [
@@ -121,7 +121,7 @@ def test_nothing_of_the_sample_leaks_into_the_example_pipeline(project: Project)
     assert isinstance(loaded.settings.source, CsvSource)
 
 
-def test_the_env_example_names_every_variable_of_the_configuration() -> None:
+def test_env_example_lists_every_config_variable() -> None:
     named = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
     # logging.yaml is Prefect's: its placeholders are of another kind.
     files = [path for path in sorted((PROJECT / "config").rglob("*.yaml")) if path.name != "logging.yaml"]
@@ -137,18 +137,18 @@ def test_the_env_example_names_every_variable_of_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((FIXTURES / "valid").glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_valid_fixture_is_accepted(path: Path, project: Project) -> None:
+def test_valid_config_fixture_is_accepted(path: Path, project: Project) -> None:
     assert project.load(path).origin("pipeline")
 
 
 @pytest.mark.parametrize("path", sorted((FIXTURES / "invalid").glob("*.yaml")), ids=lambda path: path.stem)
-def test_an_invalid_fixture_is_reported_line_by_line(path: Path, project: Project) -> None:
+def test_invalid_config_fixture_reports_each_line(path: Path, project: Project) -> None:
     expected = path.with_suffix(".expected").read_text().splitlines()
     found = [line.removeprefix(f"{path.as_posix()}:") for line in project.fails(path)]
     assert found == expected
 
 
-def test_values_of_the_valid_fixtures_are_typed(project: Project) -> None:
+def test_valid_config_fixtures_give_typed_values(project: Project) -> None:
     placeholders = project.load(FIXTURES / "valid/placeholders.yaml").settings
     assert isinstance(placeholders.source, CsvSource)
     assert placeholders.source.path == str(FIXTURES / "valid/data/new.csv")
@@ -163,7 +163,7 @@ def test_values_of_the_valid_fixtures_are_typed(project: Project) -> None:
 # --- layers
 
 
-def test_later_layers_win_in_the_documented_order(project: Project) -> None:
+def test_later_layers_override_in_documented_order(project: Project) -> None:
     project.write("os-release", OS_RELEASE["debian"])
     files = ["config/development.yaml", "etc/ubuntu/10.yaml", "etc/ubuntu/20.yaml", "site.yaml", "mine.yaml"]
     env = {"AIW_CONFIG": str(project.root / "site.yaml")}
@@ -185,7 +185,7 @@ def test_mappings_merge_and_lists_and_scalars_replace(project: Project) -> None:
     assert trainer.params == {"learning_rate": 0.1, "metric": ["c"], "max_depth": 3}
 
 
-def test_null_replaces(project: Project) -> None:
+def test_null_overrides_lower_layer_value(project: Project) -> None:
     project.write("config/development.yaml", "trainer: {params: {metric: null}}\nevaluate: {minimum: 1}")
     loaded = project.load(overrides={"evaluate.minimum": None})
     assert loaded.settings.trainer.params["metric"] is None
@@ -194,7 +194,7 @@ def test_null_replaces(project: Project) -> None:
     assert project.fails() == ["config/development.yaml:1: trainer: must be a mapping of keys, but it is empty"]
 
 
-def test_a_mapping_of_another_kind_replaces_the_one_below(project: Project) -> None:
+def test_mapping_of_other_kind_replaces_lower_layer(project: Project) -> None:
     project.write("config/development.yaml", "source: {kind: csv, path: x.csv}")
     assert project.load().settings.source == CsvSource(kind="csv", path=str(project.root / "config/x.csv"))
     project.write("config/development.yaml", "source: {kind: '${KIND:-sample}', seed: 3}")
@@ -202,7 +202,7 @@ def test_a_mapping_of_another_kind_replaces_the_one_below(project: Project) -> N
     assert "source.seed: unknown key" in project.fails(env={"KIND": "parquet"})[1]
 
 
-def test_another_pipeline_starts_from_the_defaults_for_its_own_keys_only(project: Project) -> None:
+def test_other_pipeline_resets_only_pipeline_keys_to_defaults(project: Project) -> None:
     project.write("config/development.yaml", "features: {min_count: 5}\nmodel: {timeout: 7}")
     mine = project.write("mine.yaml", "pipeline: mine\ntask: regression\nsource: {kind: sample}\ntarget: y")
     settings = project.load(mine).settings
@@ -213,7 +213,7 @@ def test_another_pipeline_starts_from_the_defaults_for_its_own_keys_only(project
     assert project.load(mine).origin("trainer.steps") is None
 
 
-def test_the_same_pipeline_keeps_what_the_layers_below_say(project: Project) -> None:
+def test_same_pipeline_keeps_lower_layer_values(project: Project) -> None:
     mine = project.write("mine.yaml", "pipeline: ${P:-base}\ntrainer: {seed: 1}")
     assert project.load(mine).settings.trainer.steps == 100
     assert project.fails(mine, env={"P": "other"}) == [
@@ -223,7 +223,7 @@ def test_the_same_pipeline_keeps_what_the_layers_below_say(project: Project) -> 
     ]
 
 
-def test_overrides_may_be_nested_or_dotted_and_are_laid_over_a_new_pipeline(project: Project) -> None:
+def test_nested_and_dotted_overrides_apply_to_other_pipeline(project: Project) -> None:
     mine = project.write("mine.yaml", "pipeline: mine\ntask: regression\nsource: {kind: sample}\ntarget: y")
     overrides = {"trainer.steps": 5, "trainer": {"checkpoint": {"keep": 9}}, "database.password": Secret(PASSWORD)}
     loaded = project.load(mine, overrides=overrides)
@@ -232,7 +232,7 @@ def test_overrides_may_be_nested_or_dotted_and_are_laid_over_a_new_pipeline(proj
     assert loaded.origin("trainer.checkpoint.keep") == "override"
 
 
-def test_parameters_of_the_family_are_checked_with_all_other_problems(project: Project) -> None:
+def test_invalid_family_parameters_are_reported_with_other_problems(project: Project) -> None:
     text = (
         "evaluate: {holdout: 3}\ntrainer:\n  params:\n    learning_rat: 0.1\n    num_leaves: 99999999999\n"
         "    eta: 0.1\n    shrinkage_rate: 0.2\n    num_trees: 4\n    deterministic: no\n    max_bin: many\n"
@@ -253,7 +253,7 @@ def test_parameters_of_the_family_are_checked_with_all_other_problems(project: P
     assert len(found) == 8
 
 
-def test_parameters_of_the_network_are_checked_too(project: Project) -> None:
+def test_invalid_torch_mlp_parameters_are_reported(project: Project) -> None:
     project.write("config/development.yaml", "trainer: {kind: torch_mlp, params: {hiden: 4, dropout: 2, schedule: x}}")
     found = "\n".join(project.fails())
     assert "trainer.params.hiden: is not a parameter of torch_mlp; did you mean 'hidden'?" in found
@@ -272,12 +272,12 @@ print({"lightgbm", "torch", "numpy", "pandas"} & set(sys.modules))
 
 
 @pytest.mark.integration
-def test_parameters_are_checked_without_the_library() -> None:
+def test_parameters_are_checked_without_loading_library() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_LIBRARY], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
-def test_overrides_that_no_setting_can_hold_are_problems(project: Project) -> None:
+def test_unsupported_override_values_are_reported(project: Project) -> None:
     circle: dict[str, Any] = {}
     circle["params"] = circle
     found = project.fails(overrides={"trainer.stepz": 1, "target": object(), "trainer": {1: 2}, 3: 4, "schema": circle})
@@ -299,9 +299,7 @@ def test_overrides_that_no_setting_can_hold_are_problems(project: Project) -> No
         (None, "base-root"),
     ],
 )
-def test_each_system_family_reads_its_own_folder_and_nothing_else(
-    system: str | None, expected: str, project: Project
-) -> None:
+def test_system_family_reads_only_matching_folder(system: str | None, expected: str, project: Project) -> None:
     for family in ("centos", "ubuntu"):
         project.write(f"etc/{family}/site.yaml", f"store: {{root: from {family}}}")
     if system:
@@ -312,14 +310,14 @@ def test_each_system_family_reads_its_own_folder_and_nothing_else(
 
 
 @pytest.mark.parametrize("first", ["rocky", "ubuntu"])
-def test_the_same_project_files_give_the_same_settings_on_both_families(first: str, project: Project) -> None:
+def test_project_files_give_same_settings_on_both_families(first: str, project: Project) -> None:
     project.write("os-release", OS_RELEASE["arch"])
     reference = load(root=PROJECT, env=project.env).settings
     project.write("os-release", OS_RELEASE[first])
     assert load(root=PROJECT, env=project.env).settings == reference
 
 
-def test_the_environment_is_the_argument_else_the_variable_else_development(project: Project) -> None:
+def test_environment_precedence_is_argument_variable_default(project: Project) -> None:
     project.write("config/production.yaml", "environment: production\nstore: {root: p}")
     project.write("config/staging.yaml", "store: {root: s}")
     assert project.load().settings.environment == "development"
@@ -330,7 +328,7 @@ def test_the_environment_is_the_argument_else_the_variable_else_development(proj
     assert (from_argument.settings.environment, from_argument.settings.store.root) == ("production", "p")
 
 
-def test_a_named_environment_without_a_file_is_an_error_that_lists_those_there_are(project: Project) -> None:
+def test_unknown_environment_error_lists_available_files(project: Project) -> None:
     project.write("config/production.yaml", "")
     project.write("config/logging.yaml", "")
     there = "there are: development, production"
@@ -345,7 +343,7 @@ def test_a_named_environment_without_a_file_is_an_error_that_lists_those_there_a
     assert project.load().settings.environment == "development"
 
 
-def test_a_named_file_that_does_not_exist_is_an_error(project: Project) -> None:
+def test_missing_config_file_is_reported(project: Project) -> None:
     project.write("config/development.yaml", "store: {rot: x}")
     assert project.fails("/no/such.yaml", env={"AIW_CONFIG": "/nor/this.yaml"}) == [
         "AIW_CONFIG: /nor/this.yaml does not exist",
@@ -356,7 +354,7 @@ def test_a_named_file_that_does_not_exist_is_an_error(project: Project) -> None:
     assert project.fails(project.root) == [".: is a folder, not a file"]
 
 
-def test_the_root_is_the_variable_else_this_folder_else_the_project_of_the_package(
+def test_root_precedence_is_variable_cwd_package(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -369,7 +367,7 @@ def test_the_root_is_the_variable_else_this_folder_else_the_project_of_the_packa
         load(env=project.env | {"AIW_ROOT": str(elsewhere)})
 
 
-def test_every_layer_is_listed_with_why_it_is_there_or_not(project: Project) -> None:
+def test_layers_report_reason_for_presence_or_absence(project: Project) -> None:
     project.write("os-release", OS_RELEASE["rocky"])
     layers = project.load().layers
     assert [(layer.exists, layer.reason) for layer in layers] == [
@@ -413,7 +411,7 @@ def read(project: Project, value: str, env: dict[str, str] | None = None) -> Any
         ("['${V}', {k: '${V}'}]", {"V": "1"}, ["1", {"k": "1"}]),
     ],
 )
-def test_placeholders_are_filled_in(value: str, env: dict[str, str], expected: object, project: Project) -> None:
+def test_placeholders_are_replaced(value: str, env: dict[str, str], expected: object, project: Project) -> None:
     assert read(project, value, env) == expected
 
 
@@ -437,21 +435,21 @@ def test_placeholders_are_filled_in(value: str, env: dict[str, str], expected: o
         ("${V}0", "5432", "54320"),
     ],
 )
-def test_only_a_whole_unquoted_placeholder_is_read_as_a_yaml_scalar(
+def test_only_whole_unquoted_placeholder_becomes_yaml_scalar(
     value: str, text: str, expected: object, project: Project
 ) -> None:
     found = read(project, value, {"V": text})
     assert (found, type(found)) == (expected, type(expected))
 
 
-def test_a_text_field_keeps_a_variable_as_text(project: Project) -> None:
+def test_text_field_keeps_variable_as_text(project: Project) -> None:
     project.write("config/development.yaml", "database:\n  port: ${V}\n  name: ${V}\n  password: ${V}\nid: ${N}")
     settings = project.load(env={"V": "0123", "N": "null"}).settings
     assert (settings.database.port, settings.database.name, settings.id) == (83, "0123", None)
     assert settings.database.password == Secret("0123")
 
 
-def test_unset_variable_is_an_error_naming_file_line_key_and_variable(project: Project) -> None:
+def test_unset_variable_error_names_file_line_key_and_variable(project: Project) -> None:
     project.write("config/development.yaml", "store:\n  root: /data/${NOT_SET}")
     with pytest.raises(ConfigError) as caught:
         project.load()
@@ -465,13 +463,13 @@ def test_unset_variable_is_an_error_naming_file_line_key_and_variable(project: P
     )
 
 
-def test_an_unset_variable_in_a_value_that_a_later_layer_overrides_is_no_error(project: Project) -> None:
+def test_unset_variable_in_overridden_value_is_ignored(project: Project) -> None:
     project.write("config/development.yaml", "store: {root: '${NOT_SET}'}\nsource: {kind: '${NOT_SET}'}")
     mine = project.write("mine.yaml", "store: {root: mine}\nsource: {kind: sample}")
     assert project.load(mine).settings.store.root == "mine"
 
 
-def test_a_value_that_cannot_be_had_is_said_once(project: Project) -> None:
+def test_unresolved_value_is_reported_once(project: Project) -> None:
     project.write("config/development.yaml", "source:\n  kind: sql\n  table: ${NOT_SET}\ntask: ${NOT_SET}")
     assert [line.split(": ")[:2] for line in project.fails()] == [
         ["config/development.yaml:3", "source.table"],
@@ -479,7 +477,7 @@ def test_a_value_that_cannot_be_had_is_said_once(project: Project) -> None:
     ]
 
 
-def test_a_variable_that_is_not_text_is_a_problem(project: Project) -> None:
+def test_non_utf8_variable_is_reported(project: Project) -> None:
     project.write("config/development.yaml", "store: {root: '${V}'}")
     assert "V is not UTF-8 text" in project.fails(env={"V": "\udcff"})[0]
 
@@ -487,14 +485,14 @@ def test_a_variable_that_is_not_text_is_a_problem(project: Project) -> None:
 # --- secrets
 
 
-def test_a_secret_is_not_looked_up_while_loading(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_is_not_resolved_during_load(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Secret, "reveal", lambda *_: pytest.fail("looked up"))
     project.write("config/development.yaml", "database:\n  password: ${secret:never-there}")
     assert project.load().settings.database.password == Secret("${secret:never-there}")
 
 
 @pytest.mark.parametrize("value", ["${PW}", PASSWORD, "${NOT_SET:-" + PASSWORD + "}"])
-def test_a_secret_is_in_nothing_that_can_be_shown(value: str, project: Project) -> None:
+def test_secret_is_masked_in_reprs_and_dumps(value: str, project: Project) -> None:
     text = f"database:\n  password: {value}\nsource:\n  kind: sql\n  url: {value}\n  table: t\n"
     project.write("config/development.yaml", text)
     loaded = project.load(env={"PW": PASSWORD})
@@ -531,7 +529,7 @@ def test_a_secret_is_in_nothing_that_can_be_shown(value: str, project: Project) 
         "environment: other\ndatabase: {password: '${PW}'}",
     ],
 )
-def test_no_report_shows_a_secret(text: str, project: Project) -> None:
+def test_error_report_never_contains_secret(text: str, project: Project) -> None:
     project.write("config/development.yaml", text)
     with pytest.raises(ConfigError) as caught:
         project.load(env={"PW": PASSWORD})
@@ -542,7 +540,7 @@ def test_no_report_shows_a_secret(text: str, project: Project) -> None:
     assert PASSWORD.encode() not in pickle.dumps(error)
 
 
-def test_an_error_survives_the_way_to_another_process(project: Project) -> None:
+def test_config_error_survives_pickling(project: Project) -> None:
     project.write("config/development.yaml", "a: 1\nb: 2")
     with pytest.raises(ConfigError) as caught:
         project.load()
@@ -553,7 +551,7 @@ def test_an_error_survives_the_way_to_another_process(project: Project) -> None:
 # --- reports
 
 
-def test_all_problems_of_all_layers_are_in_one_report_headed_by_their_number(project: Project) -> None:
+def test_problems_of_all_layers_are_reported_with_count(project: Project) -> None:
     project.write("config/base.yaml", "store: {root: ${X}}\n")
     project.write("config/development.yaml", "trainer: {stepz: 1}\ndatabase:\n  host: ${NOT_SET}\n")
     mine = project.write("mine.yaml", 'a: "b\n')
@@ -569,20 +567,20 @@ def test_all_problems_of_all_layers_are_in_one_report_headed_by_their_number(pro
     ]
 
 
-def test_one_problem_is_one(project: Project) -> None:
+def test_single_problem_report_uses_singular(project: Project) -> None:
     project.write("config/development.yaml", "modle: 1")
     with pytest.raises(ConfigError, match=r"^1 problem in the configuration:\n") as caught:
         project.load()
     assert "pydantic" not in str(caught.value)
 
 
-def test_a_long_report_is_cut_and_says_so(project: Project) -> None:
+def test_long_problem_report_is_truncated_with_count(project: Project) -> None:
     project.write("config/development.yaml", "x: 1\n" * 300)
     lines = project.fails()
     assert (len(lines), lines[-1]) == (101, "... and 200 more")
 
 
-def test_a_problem_names_the_layer_that_set_the_value(project: Project) -> None:
+def test_problem_names_layer_of_invalid_value(project: Project) -> None:
     project.write("config/base.yaml", BASE + "evaluate:\n  holdout: 2\n")
     project.write("config/development.yaml", "\nevaluate:\n  tolerance: 0\n")
     assert project.fails() == ["config/base.yaml:10: evaluate.holdout: must be less than 1"]
@@ -596,7 +594,7 @@ def test_settings_are_frozen(project: Project) -> None:
         loaded.settings = loaded.settings  # type: ignore[misc]
 
 
-def test_an_empty_file_is_an_empty_layer(project: Project) -> None:
+def test_empty_file_is_empty_layer(project: Project) -> None:
     reference = project.load().settings
     for text in ("", "# only a comment\n", "---\n", "\n\n", "null\n", "{}\n"):
         project.write("config/development.yaml", text)
@@ -607,7 +605,7 @@ def test_an_empty_file_is_an_empty_layer(project: Project) -> None:
 
 
 @pytest.mark.integration
-def test_a_bomb_of_aliases_is_refused_quickly(project: Project) -> None:
+def test_yaml_alias_bomb_is_rejected_quickly(project: Project) -> None:
     rows = ["    a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     rows += [f"    a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
     project.write("config/development.yaml", "trainer:\n  params:\n" + "\n".join(rows))
@@ -617,12 +615,12 @@ def test_a_bomb_of_aliases_is_refused_quickly(project: Project) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 20_000, "a: " + "{b: " * 5_000, "\n".join(" " * i + "a:" for i in range(400))])
-def test_deep_nesting_is_a_problem_not_a_crash(text: str, project: Project) -> None:
+def test_deep_nesting_is_reported(text: str, project: Project) -> None:
     project.write("config/development.yaml", text)
     assert "nested deeper than 40 levels" in project.fails()[0]
 
 
-def test_little_stack_left_is_a_problem_not_a_crash(project: Project) -> None:
+def test_nearly_exhausted_stack_is_reported_as_deep_nesting(project: Project) -> None:
     project.write("config/development.yaml", "a: " + "[" * 39 + "]" * 39)
 
     def deeper(levels: int) -> list[str]:
@@ -632,12 +630,12 @@ def test_little_stack_left_is_a_problem_not_a_crash(project: Project) -> None:
     assert deeper(sys.getrecursionlimit() - frames - 120) == ["config/development.yaml:1: nested too deeply"]
 
 
-def test_a_huge_file_is_refused(project: Project) -> None:
+def test_oversized_config_file_is_rejected(project: Project) -> None:
     project.write("config/development.yaml", "# " + "x" * 600_000)
     assert project.fails() == ["config/development.yaml: is larger than 512 KiB; is it a configuration?"]
 
 
-def test_a_folder_in_place_of_a_layer_is_a_problem(project: Project) -> None:
+def test_folder_in_place_of_layer_file_is_reported(project: Project) -> None:
     project.write("os-release", OS_RELEASE["ubuntu"])
     (project.root / "etc/ubuntu/site.yaml").mkdir(parents=True)
     assert project.fails() == ["etc/ubuntu/site.yaml: is a folder, not a file"]
@@ -668,7 +666,7 @@ def loads_or_explains(project: Project) -> None:
         st.binary(max_size=400), st.text(alphabet="{}[]:,-&*!|>'\"%@`#?~ \t\n<=.${}ab01", max_size=200).map(str.encode)
     )
 )
-def test_any_bytes_load_or_give_a_config_error(project: Project, raw: bytes) -> None:
+def test_arbitrary_bytes_load_or_raise_config_error(project: Project, raw: bytes) -> None:
     (project.root / "config/development.yaml").write_bytes(raw)
     loads_or_explains(project)
 
@@ -709,7 +707,7 @@ def mutated(draw: st.DrawFn) -> Any:
 @pytest.mark.integration
 @quickly
 @given(mutated())
-def test_any_change_of_the_shipped_base_loads_or_gives_a_config_error(project: Project, tree: Any) -> None:
+def test_mutated_base_config_loads_or_raises_config_error(project: Project, tree: Any) -> None:
     project.write("config/base.yaml", yaml.safe_dump(tree, allow_unicode=True))
     loads_or_explains(project)
 
@@ -721,14 +719,14 @@ def test_any_change_of_the_shipped_base_loads_or_gives_a_config_error(project: P
         st.text(max_size=5) | st.sampled_from(["trainer.steps", "source.kind", "schema.a.type"]), ODD, max_size=4
     )
 )
-def test_any_overrides_load_or_give_a_config_error(project: Project, overrides: dict[str, Any]) -> None:
+def test_arbitrary_overrides_load_or_raise_config_error(project: Project, overrides: dict[str, Any]) -> None:
     assert loads_or_problems(project, overrides=overrides)
 
 
 # --- the schema that the messages are made of
 
 
-def test_every_field_that_holds_a_secret_is_known_to_be_one() -> None:
+def test_secret_fields_are_recognized_by_schema() -> None:
     paths: list[config_schema.KeyPath] = [("database", "password"), ("source", "url"), ("inference", "source", "url")]
     for path in paths:
         assert config_schema.takes_secret(path)
@@ -736,7 +734,7 @@ def test_every_field_that_holds_a_secret_is_known_to_be_one() -> None:
     assert not config_schema.types_at(("nowhere", "at", "all"))
 
 
-def test_the_public_names_are_there() -> None:
+def test_loader_exports_public_names() -> None:
     assert set(loader.__all__) == {"ConfigError", "Layer", "Loaded", "Problem", "load"}
 
 
@@ -744,17 +742,17 @@ def test_the_public_names_are_there() -> None:
     ("given", "level"),
     [("WARN", "WARNING"), ("warn", "WARNING"), ("Warning", "WARNING"), ("DEBUG", "DEBUG"), ("debug", "DEBUG")],
 )
-def test_a_level_is_set_by_the_name_that_log_lines_have(project: Project, given: str, level: str) -> None:
+def test_log_level_accepts_aliases_in_any_case(project: Project, given: str, level: str) -> None:
     loaded = project.load(env={"AIW_LOG_LEVEL": given}, overrides={"logging.level": given})
     assert loaded.settings.logging.level == level
 
 
-def test_an_unknown_level_is_refused_with_every_name_that_is_accepted(project: Project) -> None:
+def test_unknown_log_level_error_lists_accepted_names(project: Project) -> None:
     with pytest.raises(ConfigError, match=r"logging\.level.*'DEBUG', 'INFO', 'WARN', 'WARNING' or 'ERROR'"):
         project.load(overrides={"logging.level": "loud"})
 
 
 @pytest.mark.parametrize("path", ["/models/production/v2.3", "s3://bucket/models", "../models"])
-def test_versions_are_inside_the_store(project: Project, path: str) -> None:
+def test_model_path_outside_store_is_rejected(project: Project, path: str) -> None:
     with pytest.raises(ConfigError, match=r"model\.path: must be a folder inside the store.*AIW_STORE"):
         project.load(overrides={"model.path": path})

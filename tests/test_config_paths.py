@@ -48,14 +48,14 @@ def project(tmp_path: Path) -> Project:
         ("postgresql+psycopg://u:p@host/name", "postgresql+psycopg://u:p@host/name"),
     ],
 )
-def test_a_relative_path_is_relative_to_the_folder(value: str, expected: str) -> None:
+def test_relative_path_resolves_against_folder(value: str, expected: str) -> None:
     assert absolute(value, Path("/etc/x")) == expected
 
 
 @pytest.mark.parametrize(
     "layer", ["config/base.yaml", "config/development.yaml", "etc/ubuntu/1.yaml", "else/site.yaml", "own/mine.yaml"]
 )
-def test_each_layer_names_paths_relative_to_itself(
+def test_layer_paths_resolve_against_layer_folder(
     layer: str, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = (project.root / layer).parent
@@ -75,25 +75,25 @@ def test_each_layer_names_paths_relative_to_itself(
     assert settings.service.prediction_log.folder == str(folder / "log")
 
 
-def test_overrides_name_paths_relative_to_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_override_paths_resolve_against_project_root(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     settings = project.load(overrides={"source": {"kind": "csv", "path": "data/x.csv"}}).settings
     assert settings.source == CsvSource(kind="csv", path=str(project.root / "data/x.csv"))
 
 
-def test_a_variable_in_a_path_is_filled_in_first(project: Project) -> None:
+def test_path_variable_is_expanded_before_resolution(project: Project) -> None:
     mine = project.write("own/mine.yaml", MINE + "source: {kind: csv, path: '${FOLDER:-near}/x.csv'}")
     assert getattr(project.load(mine).settings.source, "path", "") == str(project.root / "own/near/x.csv")
     far = project.load(mine, env={"FOLDER": "/srv"}).settings.source
     assert getattr(far, "path", "") == "/srv/x.csv"
 
 
-def test_the_stores_root_stays_as_it_is_written(project: Project) -> None:
+def test_store_root_is_not_resolved(project: Project) -> None:
     mine = project.write("own/mine.yaml", MINE + "source: {kind: sample}\nstore: {root: ./var}")
     assert project.load(mine).settings.store.root == "./var"
 
 
-def test_the_same_file_gives_the_same_data_from_every_folder(
+def test_config_file_loads_same_data_from_any_folder(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A decoy at the same relative path below the current folder, and a folder whose name is a pattern.
@@ -115,20 +115,20 @@ def test_the_same_file_gives_the_same_data_from_every_folder(
 
 
 @pytest.mark.parametrize("path", ["gone.csv", "gone-*.csv", "data/gone/"])
-def test_data_that_is_not_there_is_reported_with_the_folder_that_was_searched(path: str, project: Project) -> None:
+def test_missing_data_error_names_searched_folder(path: str, project: Project) -> None:
     mine = project.write("own/mine.yaml", MINE + f"source: {{kind: csv, path: '{path}'}}")
     with pytest.raises(StageError) as caught:
         data_loader.inspect(project.load(mine).settings.source)
     assert str(project.root / "own") in str(caught.value)
 
 
-def test_a_pattern_without_a_file_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unmatched_pattern_error_names_searched_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StageError, match=rf"no file matches none-\*.csv \(looked in {tmp_path}\)"):
         data_loader.inspect(CsvSource(kind="csv", path="none-*.csv"))
 
 
-def test_an_sqlite_file_is_relative_to_the_file_that_names_it(
+def test_sqlite_path_resolves_against_config_file(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = project.write("own/mine.yaml", MINE + "source: {kind: sql, url: 'sqlite:///rows.db', table: t}")
@@ -139,7 +139,7 @@ def test_an_sqlite_file_is_relative_to_the_file_that_names_it(
     assert sql_connection.url_of(source, None, None).database == str(project.root / "own/rows.db")
 
 
-def test_a_pipeline_file_is_looked_for_here_and_in_the_project(
+def test_pipeline_file_is_searched_in_cwd_then_project(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write("pipelines/mine.yaml", MINE + "source: {kind: sample}")

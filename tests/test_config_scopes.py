@@ -137,7 +137,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def test_every_section_and_key_declares_the_scope_that_this_list_says() -> None:
+def test_settings_keys_declare_expected_scope() -> None:
     assert {".".join(path): schema.scope_at(path) for path in keys(Settings)} == {
         ".".join(path): expected(path) for path in keys(Settings)
     }
@@ -146,7 +146,7 @@ def test_every_section_and_key_declares_the_scope_that_this_list_says() -> None:
     }
 
 
-def test_every_section_class_declares_its_scope() -> None:
+def test_settings_sections_declare_scope() -> None:
     known = [
         section
         for section in ConfigModel.__subclasses__()
@@ -156,7 +156,7 @@ def test_every_section_class_declares_its_scope() -> None:
     assert [section.__name__ for section in known if "scope" not in vars(section)] == []
 
 
-def test_the_values_below_cover_every_deployment_section() -> None:
+def test_values_cover_every_deployment_section() -> None:
     deployment = {key for key, scope in SCOPES.items() if scope == "deployment"} - {"environment"}
     for tree in (OPERATOR, OWN):
         assert {key.split(".")[0] for key in deployment} == set(tree)
@@ -165,7 +165,7 @@ def test_the_values_below_cover_every_deployment_section() -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_an_operators_values_survive_a_file_of_another_pipeline(layer: str, project: Project) -> None:
+def test_operator_values_survive_other_pipeline_file(layer: str, project: Project) -> None:
     below = yaml.safe_load((project.root / layer).read_text()) if (project.root / layer).exists() else {}
     project.write(layer, yaml.safe_dump(below | OPERATOR))
     env = {"AIW_CONFIG": str(project.root / "site.yaml")} if layer == "site.yaml" else {}
@@ -177,7 +177,7 @@ def test_an_operators_values_survive_a_file_of_another_pipeline(layer: str, proj
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_pipeline_file_may_still_override_each_of_them(layer: str, project: Project) -> None:
+def test_pipeline_file_can_override_operator_values(layer: str, project: Project) -> None:
     below = yaml.safe_load((project.root / layer).read_text()) if (project.root / layer).exists() else {}
     project.write(layer, yaml.safe_dump(below | OPERATOR))
     env = {"AIW_CONFIG": str(project.root / "site.yaml")} if layer == "site.yaml" else {}
@@ -188,14 +188,14 @@ def test_a_pipeline_file_may_still_override_each_of_them(layer: str, project: Pr
     assert (settings.trainer.checkpoint.keep, settings.evaluation.minimum, settings.model.batch_size) == (8, 7, 64)
 
 
-def test_overrides_that_name_another_pipeline_keep_the_operators_values(project: Project) -> None:
+def test_overrides_with_other_pipeline_keep_operator_values(project: Project) -> None:
     project.write("config/development.yaml", yaml.safe_dump(OPERATOR))
     settings = project.load(overrides=OTHER | {"retention.min_age_hours": 4}).settings
     assert (settings.pipeline, settings.retention.versions, settings.retention.min_age_hours) == ("other", 20, 4)
     assert settings.trainer.checkpoint.keep == 8
 
 
-def test_a_trainer_of_another_kind_keeps_when_checkpoints_are_written(project: Project) -> None:
+def test_other_trainer_kind_keeps_checkpoint_settings(project: Project) -> None:
     project.write("config/development.yaml", "trainer: {steps: 9, params: {learning_rate: 0.1}, checkpoint: {keep: 8}}")
     mine = project.write("mine.yaml", "trainer: {kind: torch_mlp}")
     settings = project.load(mine, overrides={"trainer.kind": "torch_mlp"}).settings
@@ -203,7 +203,7 @@ def test_a_trainer_of_another_kind_keeps_when_checkpoints_are_written(project: P
     assert project.load(mine).settings.trainer.checkpoint.keep == 8
 
 
-def test_nothing_that_belongs_to_a_pipeline_reaches_another_one(project: Project) -> None:
+def test_pipeline_settings_do_not_leak_into_other_pipeline(project: Project) -> None:
     project.write(
         "config/development.yaml",
         yaml.safe_dump(
@@ -233,7 +233,7 @@ def test_nothing_that_belongs_to_a_pipeline_reaches_another_one(project: Project
             assert getattr(settings, name) == getattr(defaults, name), name
 
 
-def test_the_shipped_layers_keep_their_deployment_values_under_the_example_pipeline() -> None:
+def test_example_pipeline_keeps_shipped_deployment_values() -> None:
     root = Path(__file__).parents[1]
     plain, example = load(root=root, env={}), load("config/examples/credit.yaml", root=root, env={})
     for key, scope in SCOPES.items():

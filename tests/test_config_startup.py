@@ -55,13 +55,13 @@ def chat(kind: str, url: str) -> str:
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_a_url_of_its_vendor_is_accepted(kind: str, project: Project) -> None:
+def test_chat_url_of_matching_vendor_is_accepted(kind: str, project: Project) -> None:
     checked(project, chat(kind, GOOD[kind]))
     checked(project, chat(kind, f" {GOOD[kind]}\n"))
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_url_of_another_vendor_is_refused_with_file_line_and_key(kind: str, project: Project) -> None:
+def test_chat_url_of_other_vendor_is_rejected_with_location(kind: str, project: Project) -> None:
     with pytest.raises(AiWorkflowError) as caught:
         checked(project, chat(kind, BAD[kind]))
     said = str(caught.value).splitlines()[-1]
@@ -70,7 +70,7 @@ def test_a_url_of_another_vendor_is_refused_with_file_line_and_key(kind: str, pr
 
 @pytest.mark.parametrize("kind", GOOD)
 @pytest.mark.parametrize("between", [", ", ",", " ", ";", " | ", "\n"])
-def test_several_addresses_in_one_url_are_refused(kind: str, between: str, project: Project) -> None:
+def test_multiple_addresses_in_chat_url_are_rejected(kind: str, between: str, project: Project) -> None:
     with pytest.raises(ConfigError) as caught:
         checked(project, chat(kind, f"{GOOD[kind]}{between}{GOOD[kind]}"))
     assert "canary" not in str(caught.value)
@@ -81,7 +81,7 @@ def test_several_addresses_in_one_url_are_refused(kind: str, between: str, proje
     "url", ["https://a:99999/x", "https://a:0/x", "https://x..y/x", "https://[::1/x", "https:///x", "https://a b/x",
             "https://a\u00a0b/x", "https://a\x7f/x", f"https://{'a' * 70}/x", "HTTPS//a", "https:a", "/x", ""],
 )  # fmt: skip
-def test_what_is_no_url_is_refused_by_settings_and_relay(url: str) -> None:
+def test_invalid_chat_url_is_rejected_by_settings_and_relay(url: str) -> None:
     assert chat_urls.refusal("webhook", url)
     with pytest.raises(urls.ChannelURLError):
         urls.check("webhook", url)
@@ -90,20 +90,20 @@ def test_what_is_no_url_is_refused_by_settings_and_relay(url: str) -> None:
 @pytest.mark.parametrize(
     "value", ["*", "https://*.example.com", "prefect.example.com", "https://a/b", "https://a b", "https://a:65536"]
 )
-def test_a_wrong_origin_is_refused(value: str, project: Project) -> None:
+def test_invalid_allowed_origin_is_rejected(value: str, project: Project) -> None:
     with pytest.raises(StartError, match=r"^AIW_ALLOWED_ORIGINS .*not an origin\. Write scheme://host"):
         checked(project, "pipeline: base", AIW_ALLOWED_ORIGINS=f"https://good.example,{value}")
 
 
 @pytest.mark.parametrize("value", ["canary9", ":canary9", "canary9:"])
-def test_a_login_of_the_wrong_form_is_refused_and_not_shown(value: str, project: Project) -> None:
+def test_malformed_login_is_rejected_and_masked(value: str, project: Project) -> None:
     with pytest.raises(StartError, match=r"^PREFECT_LOGIN is not of the form user:password") as caught:
         checked(project, "pipeline: base", PREFECT_LOGIN=value)
     assert "canary9" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", environment.CERTIFICATES)
-def test_certificates_that_do_not_exist_are_refused(name: str, tmp_path: Path) -> None:
+def test_missing_certificate_path_is_rejected(name: str, tmp_path: Path) -> None:
     environment.check({name: str(tmp_path)})
     environment.check({name: ""})
     with pytest.raises(VariableError, match=rf"^{name}: {tmp_path}/gone does not exist\. Correct the path, or unset"):
@@ -111,7 +111,7 @@ def test_certificates_that_do_not_exist_are_refused(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("first", "second"), [("token", "admin_token"), ("token", "label_token")])
-def test_two_tokens_with_one_value_are_refused(first: str, second: str, project: Project) -> None:
+def test_identical_tokens_are_rejected(first: str, second: str, project: Project) -> None:
     said = "have the same value, so each would grant the access of the other"
     for value in ("literal-77", "${secret:one}"):
         with pytest.raises(ConfigError, match=said):
@@ -124,7 +124,7 @@ def test_two_tokens_with_one_value_are_refused(first: str, second: str, project:
 
 
 @pytest.mark.parametrize("name", ["token", "admin_token", "label_token"])
-def test_an_empty_token_is_refused(name: str, project: Project) -> None:
+def test_empty_token_is_rejected(name: str, project: Project) -> None:
     tokens = {"token": "literal-77", name: ""}
     with pytest.raises(ConfigError, match=f"service.{name}: must not be empty"):
         checked(project, f"service: {json.dumps(tokens)}")
@@ -132,23 +132,23 @@ def test_an_empty_token_is_refused(name: str, project: Project) -> None:
 
 @pytest.mark.parametrize("host", ["http://0.0.0.0", "127.0.0.1:8080", "[::1]", "a b", "", "-x", "a/b"])
 @pytest.mark.parametrize("section", ["service", "relay"])
-def test_what_is_no_host_is_refused(section: str, host: str, project: Project) -> None:
+def test_invalid_host_is_rejected(section: str, host: str, project: Project) -> None:
     with pytest.raises(ConfigError, match=f"{section}.host: must be an IP address or a host name"):
         checked(project, f"{section}: {json.dumps({'host': host, 'token': 'literal-77'})}")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "localhost", "svc_1.internal", "fe80::1%eth0", "a"])  # noqa: S104
-def test_a_host_is_accepted(host: str, project: Project) -> None:
+def test_valid_host_is_accepted(host: str, project: Project) -> None:
     checked(project, f"service: {json.dumps({'host': host, 'token': 'literal-77'})}")
 
 
 @pytest.mark.parametrize("url", ["http://", "ftp://relay", "https://a b", "http://a, http://b", "relay:9110"])
-def test_what_is_no_address_of_the_relay_is_refused(url: str, project: Project) -> None:
+def test_invalid_relay_url_is_rejected(url: str, project: Project) -> None:
     with pytest.raises(ConfigError, match=r"mine.yaml:1: deploy.relay_url: must be an http or https URL"):
         checked(project, f"deploy: {{relay_url: {json.dumps(url)}}}")
 
 
-def test_all_problems_are_in_one_report(project: Project) -> None:
+def test_startup_problems_are_reported_together(project: Project) -> None:
     with pytest.raises(StartError) as caught:
         checked(
             project, chat("apprise", BAD["apprise"]), AIW_ALLOWED_ORIGINS="*", RELAY_TOKEN="x-77", PREFECT_LOGIN="x"
@@ -158,7 +158,7 @@ def test_all_problems_are_in_one_report(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("name", "what"), [("AIW_ETC", "folder"), ("AIW_OS_RELEASE", "file")])
-def test_a_variable_that_names_what_does_not_exist_is_refused(name: str, what: str, project: Project) -> None:
+def test_variable_with_missing_path_is_rejected(name: str, what: str, project: Project) -> None:
     wrong = project.root / ("os-release" if what == "folder" else "etc")
     for path in (project.root / "gone", wrong):
         with pytest.raises(ConfigError) as caught:
@@ -169,7 +169,7 @@ def test_a_variable_that_names_what_does_not_exist_is_refused(name: str, what: s
     project.load(env={name: ""})
 
 
-def test_a_family_folder_that_cannot_be_read_is_refused(project: Project) -> None:
+def test_unreadable_family_folder_is_rejected(project: Project) -> None:
     """A file in place of the folder stands for one without permission, which root always has."""
     project.write("etc/ubuntu", "not a folder")
     with pytest.raises(ConfigError, match=r"etc/ubuntu: cannot be read: Not a directory"):

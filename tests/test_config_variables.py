@@ -46,7 +46,7 @@ def refused(loaded: Loaded, env: dict[str, str], part: Part) -> str:
 
 @pytest.mark.integration
 @pytest.mark.parametrize(("row", "part"), CASES, ids=IDS)
-def test_a_variable_that_no_layer_uses_is_refused(row: Variable, part: Part, project: Project) -> None:
+def test_variable_used_by_no_layer_is_rejected(row: Variable, part: Part, project: Project) -> None:
     env = {row.name: value_of(row)}
     said = refused(project.load(env=env), env, part)
     assert said.startswith(f"{row.name} is set, but has no effect on {PARTS[part]}: ")
@@ -56,14 +56,14 @@ def test_a_variable_that_no_layer_uses_is_refused(row: Variable, part: Part, pro
 
 
 @pytest.mark.parametrize(("row", "part"), CASES, ids=IDS)
-def test_a_variable_that_a_layer_uses_is_accepted(row: Variable, part: Part, project: Project) -> None:
+def test_variable_used_by_layer_is_accepted(row: Variable, part: Part, project: Project) -> None:
     env = {row.name: value_of(row)}
     project.write("config/development.yaml", used(row))
     variables.check(project.load(env=env), env, part)
 
 
 @pytest.mark.parametrize("row", [row for row in VARIABLES if row.key != "chat"], ids=lambda row: row.name)
-def test_a_variable_that_a_later_layer_overrules_is_refused_with_its_line(row: Variable, project: Project) -> None:
+def test_overridden_variable_error_names_overriding_line(row: Variable, project: Project) -> None:
     env = {row.name: value_of(row)}
     project.write("config/development.yaml", used(row))
     section, key = row.key.split(".")
@@ -73,27 +73,29 @@ def test_a_variable_that_a_later_layer_overrules_is_refused_with_its_line(row: V
     assert f"mine.yaml:2 sets {row.key} to another value" in said
 
 
-def test_a_variable_of_another_part_is_no_error(project: Project) -> None:
+def test_variable_of_other_component_is_ignored(project: Project) -> None:
     loaded = project.load()
     variables.check(loaded, {"INFERENCE_TOKEN": "x", "DATABASE_HOST": "y"}, "relay")
     variables.check(loaded, {"RELAY_TOKEN": "x", "AIW_HOST": "y"}, "run")
 
 
-def test_an_override_of_a_run_wins_over_a_variable(project: Project) -> None:
+def test_run_override_takes_precedence_over_variable(project: Project) -> None:
     project.write("config/development.yaml", "logging: {level: '${AIW_LOG_LEVEL:-INFO}'}")
     env = {"AIW_LOG_LEVEL": "ERROR"}
     variables.check(project.load(env=env, overrides={"logging.level": "DEBUG"}), env, "run")
 
 
 @pytest.mark.parametrize("level", ["debug", "Warn", "WARN", "error"])
-def test_a_level_in_any_case_has_an_effect(level: str, project: Project) -> None:
+def test_log_level_variable_is_case_insensitive(level: str, project: Project) -> None:
     project.write("config/development.yaml", "logging: {level: '${AIW_LOG_LEVEL:-INFO}'}")
     env = {"AIW_LOG_LEVEL": level}
     variables.check(project.load(env=env), env, "run")
 
 
 @pytest.mark.parametrize(("foreign", "part"), [(row, part) for row in FOREIGN for part in row.parts])
-def test_a_variable_of_make_up_is_refused_elsewhere(foreign: variables.Foreign, part: Part, project: Project) -> None:
+def test_make_up_variable_is_rejected_by_other_components(
+    foreign: variables.Foreign, part: Part, project: Project
+) -> None:
     loaded = project.load()
     said = refused(loaded, {foreign.name: "a:b"}, part)
     assert f"{foreign.name} is set, but has no effect on {PARTS[part]}" in said
@@ -101,7 +103,7 @@ def test_a_variable_of_make_up_is_refused_elsewhere(foreign: variables.Foreign, 
     variables.check(loaded, {foreign.name: "a:b", foreign.instead: "a:b"}, part)
 
 
-def test_no_message_shows_a_value(project: Project) -> None:
+def test_unused_variable_message_hides_value(project: Project) -> None:
     env = {row.name: "sesame-77" for row in VARIABLES} | {row.name: "sesame-77" for row in FOREIGN}
     loaded = project.load()
     assert not any("sesame-77" in line for part in PARTS for line in variables.unused(loaded, env, part))
@@ -117,13 +119,13 @@ def test_no_message_shows_a_value(project: Project) -> None:
         ("AIW_ZZZZZZZZZZ", "Unset it, or write ${AIW_ZZZZZZZZZZ} in a layer."),
     ],
 )
-def test_an_unknown_variable_of_the_project_is_refused(name: str, hint: str, project: Project) -> None:
+def test_unknown_project_variable_is_rejected(name: str, hint: str, project: Project) -> None:
     with pytest.raises(ConfigError) as caught:
         project.load(env={name: "x"})
     assert f"{name} is set, but no layer of the configuration names it. {hint}" in str(caught.value)
 
 
-def test_a_variable_that_any_layer_names_is_known(project: Project) -> None:
+def test_variable_named_by_any_layer_is_known(project: Project) -> None:
     project.write("config/development.yaml", "trainer: {params: {metric: ['${AIW_OWN:-1}']}}")
     mine = project.write("mine.yaml", "trainer: {params: {metric: l2}}")
     assert project.load(mine, env={"AIW_OWN": "3"}).settings.trainer.params == {"metric": "l2"}
@@ -131,7 +133,7 @@ def test_a_variable_that_any_layer_names_is_known(project: Project) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("environment", ["development", "production"])
-def test_in_the_shipped_files_each_variable_is_used_or_refused(environment: str) -> None:
+def test_shipped_config_uses_or_rejects_each_variable(environment: str) -> None:
     """What .env.example names either holds, or keeps its part from starting."""
     from ai_workflow.config.loader import load
 
@@ -150,7 +152,7 @@ def test_in_the_shipped_files_each_variable_is_used_or_refused(environment: str)
     assert held == everywhere | (only_production if environment == "production" else set())
 
 
-def test_every_documented_variable_is_in_the_table_or_belongs_to_something_else() -> None:
+def test_documented_variables_are_in_variable_table() -> None:
     text = "".join((PROJECT / name).read_text() for name in (".env.example", "deploy/.env.example"))
     documented = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
     documented |= set(re.findall(r"^\| `([A-Z_]+)`", (PROJECT / "docs/stack.md").read_text(), re.MULTILINE))

@@ -52,7 +52,7 @@ def module(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.integration
-def test_hooks_run_the_commands_of_make_check() -> None:
+def test_hooks_run_commands_of_make_check() -> None:
     lines = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "check"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -63,14 +63,14 @@ def test_hooks_run_the_commands_of_make_check() -> None:
     assert [" ".join(hook["entry"].split()) for hook in hooks()] == checks
 
 
-def test_every_hook_uses_the_local_environment_and_can_be_run_by_hand() -> None:
+def test_hooks_use_local_environment_and_run_manually() -> None:
     for hook in hooks():
         assert (hook["language"], hook["pass_filenames"]) == ("system", False), hook["id"]
         assert "manual" in hook["stages"], hook["id"]
 
 
 @pytest.mark.slow
-def test_a_commit_with_a_spelling_mistake_is_refused(tmp_path: Path) -> None:
+def test_commit_with_spelling_mistake_is_rejected(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
         "PRE_COMMIT_HOME": str(tmp_path / "home"),
         # No hook may need an address outside.
@@ -103,7 +103,7 @@ def test_a_commit_with_a_spelling_mistake_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.name)
-def test_github_accepts_the_file(path: Path) -> None:
+def test_github_files_match_schema(path: Path) -> None:
     validator = jsonschema.Draft7Validator(get_builtin_schema(SCHEMAS[path]))
 
     # YAML 1.1 reads the key `on` as true.
@@ -112,11 +112,11 @@ def test_github_accepts_the_file(path: Path) -> None:
     assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(content)] == []
 
 
-def test_every_issue_form_is_checked() -> None:
+def test_issue_forms_are_all_validated() -> None:
     assert set(TEMPLATES.iterdir()) == {path for path in SCHEMAS if path.parent == TEMPLATES}
 
 
-def test_the_workflow_may_only_read_and_ends_in_time() -> None:
+def test_workflow_is_read_only_with_timeouts() -> None:
     workflow = document(WORKFLOW)
 
     assert workflow["permissions"] == {"contents": "read"}
@@ -126,14 +126,14 @@ def test_the_workflow_may_only_read_and_ends_in_time() -> None:
         assert job["timeout-minutes"] <= 90, name
 
 
-def test_the_workflow_pins_actions_by_commit() -> None:
+def test_workflow_pins_actions_by_commit() -> None:
     actions = [step["uses"] for job in document(WORKFLOW)["jobs"].values() for step in job["steps"] if "uses" in step]
 
     assert actions
     assert [action for action in actions if not re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action)] == []
 
 
-def test_workflow_and_dev_container_call_what_exists() -> None:
+def test_workflow_and_dev_container_call_existing_commands() -> None:
     commands = [step.get("run", "") for job in document(WORKFLOW)["jobs"].values() for step in job["steps"]]
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     commands += [container["onCreateCommand"], container["postCreateCommand"]]
@@ -148,7 +148,7 @@ def test_workflow_and_dev_container_call_what_exists() -> None:
     assert made <= targets()
 
 
-def test_the_dev_container_installs_the_packages_of_ci() -> None:
+def test_dev_container_installs_ci_packages() -> None:
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     images = {job["container"]["image"] for job in document(WORKFLOW)["jobs"].values()}
     base = re.findall(r"^ARG BASE=(\S+)", (ROOT / "deploy" / "Dockerfile").read_text(), flags=re.MULTILINE)
@@ -161,7 +161,7 @@ def test_the_dev_container_installs_the_packages_of_ci() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_names_only_what_exists(page: str) -> None:
+def test_page_names_only_existing_paths_and_targets(page: str) -> None:
     text = (ROOT / page).read_text()
     named = re.findall(r"\]\((?!http)([^)#]+)", text)
     named += re.findall(r"`((?:src|flows|tests|docs|monitoring|blocks|deploy|\.ci|\.devcontainer)/[\w./-]*)`", text)
@@ -173,7 +173,7 @@ def test_a_page_names_only_what_exists(page: str) -> None:
     assert set(re.findall(r"`(?:\S+ )?make ([a-z-]+)", text)) - targets() <= PENDING
 
 
-def test_owners_are_given_for_what_exists() -> None:
+def test_code_owner_patterns_match_existing_paths() -> None:
     lines = (ROOT / ".github" / "CODEOWNERS.example").read_text().splitlines()
     patterns = [line.split()[0] for line in lines if line and not line.startswith("#")]
 
@@ -181,7 +181,7 @@ def test_owners_are_given_for_what_exists() -> None:
 
 
 @pytest.mark.integration
-def test_the_wheel_has_the_mark_of_typed_packages(tmp_path: Path) -> None:
+def test_wheel_contains_py_typed_marker(tmp_path: Path) -> None:
     done = module("hatchling", "build", "--target", "wheel", "--directory", str(tmp_path))
 
     assert done.returncode == 0, done.stderr
@@ -190,7 +190,7 @@ def test_the_wheel_has_the_mark_of_typed_packages(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_an_import_that_is_not_declared_is_caught(tmp_path: Path) -> None:
+def test_undeclared_import_is_reported(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "planted.py").write_text("import not_declared\nimport idna\nimport hypothesis\nimport numpy\n")

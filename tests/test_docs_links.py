@@ -63,7 +63,7 @@ def is_module(name: str) -> bool:
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if not page.startswith(_HISTORY)])
-def test_a_page_names_paths_and_modules_that_exist(page: str) -> None:
+def test_page_names_existing_paths_and_modules(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     paths = {name for name in _PATH.findall(text) if name not in _CREATED and not is_path(name, page)}
     modules = {name for name in _MODULE.findall(text) if not is_module(name) and not name.endswith(".sgd")}
@@ -72,11 +72,11 @@ def test_a_page_names_paths_and_modules_that_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", pages())
-def test_every_link_leads_somewhere(page: str) -> None:
+def test_docs_links_resolve(page: str) -> None:
     assert broken(page) == []
 
 
-def test_a_heading_that_code_or_settings_name_exists() -> None:
+def test_headings_named_in_code_exist_in_docs() -> None:
     command = [
         "git",
         "grep",

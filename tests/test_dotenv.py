@@ -47,7 +47,7 @@ PROJECT = Path(__file__).parents[1]
         ("A=\0", None),
     ],
 )
-def test_a_line_is_read_as_a_shell_reads_it_without_interpolation(
+def test_dotenv_line_follows_shell_syntax_without_interpolation(
     text: str, expected: dict[str, str] | None, tmp_path: Path
 ) -> None:
     path = tmp_path / ".env"
@@ -59,7 +59,7 @@ def test_a_line_is_read_as_a_shell_reads_it_without_interpolation(
         assert dotenv.read(path) == expected
 
 
-def test_every_wrong_line_is_reported_without_its_text(tmp_path: Path) -> None:
+def test_malformed_dotenv_lines_are_reported_without_text(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("hunter2\nA=1\nTOKEN='hunter2\n")
     with pytest.raises(ConfigError) as caught:
@@ -68,7 +68,7 @@ def test_every_wrong_line_is_reported_without_its_text(tmp_path: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_the_environment_wins_even_where_it_is_empty(tmp_path: Path) -> None:
+def test_environment_overrides_dotenv_even_if_empty(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write(".env", "A=file\nB=file\nC=file\n")
     env = {"AIW_ROOT": str(tmp_path), "A": "real", "B": ""}
@@ -76,7 +76,7 @@ def test_the_environment_wins_even_where_it_is_empty(tmp_path: Path) -> None:
     assert (env["A"], env["B"], env["C"]) == ("real", "", "file")
 
 
-def test_a_file_is_chosen_or_switched_off_by_the_variable(tmp_path: Path) -> None:
+def test_env_file_variable_selects_or_disables_dotenv(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write(".env", "A=1\n")
     other = project.write("other.env", "B=2\n")
@@ -91,7 +91,7 @@ def test_a_file_is_chosen_or_switched_off_by_the_variable(tmp_path: Path) -> Non
     assert dotenv.load(dict(root)) == []
 
 
-def test_secrets_of_the_file_are_masked(tmp_path: Path) -> None:
+def test_dotenv_secrets_are_masked(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write(".env", "MY_TOKEN=sesame-4711\nPREFECT_LOGIN=operator:sesame-4712\nHOST=visible-host\n")
     dotenv.load({"AIW_ROOT": str(tmp_path)})
@@ -114,7 +114,7 @@ def test_secrets_of_the_file_are_masked(tmp_path: Path) -> None:
     ids=" ".join,
 )
 @pytest.mark.slow
-def test_each_command_reads_the_file_and_reports_its_mistakes(command: list[str], tmp_path: Path) -> None:
+def test_commands_read_dotenv_and_report_errors(command: list[str], tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write(".env", "GOOD=1\nnonsense hunter2\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIW_", "PREFECT_API"))}

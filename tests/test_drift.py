@@ -24,7 +24,7 @@ def seen(values: np.ndarray) -> dict[str, object]:
 @pytest.mark.integration
 @pytest.mark.parametrize("rows", [50, pytest.param(200, marks=SLOW), pytest.param(1000, marks=SLOW), 5000])
 @pytest.mark.parametrize("kind", ["normal", "mostly zero", "few whole numbers", "categories"])
-def test_chance_alone_is_no_drift(rows: int, kind: str) -> None:
+def test_random_sampling_is_not_reported_as_drift(rows: int, kind: str) -> None:
     draw = np.random.default_rng(rows)
 
     def column(count: int) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_chance_alone_is_no_drift(rows: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [1000, 5000])
-def test_a_shift_by_three_tenths_of_a_deviation_is_drift(rows: int) -> None:
+def test_mean_shift_of_0_3_deviations_is_drift(rows: int) -> None:
     draw = np.random.default_rng(0)
     one = drift.numeric_drift(pd.Series(draw.normal(0.3, 1, rows)), seen(draw.normal(0, 1, 20_000)))
     assert one is not None
@@ -59,7 +59,7 @@ def test_a_shift_by_three_tenths_of_a_deviation_is_drift(rows: int) -> None:
     assert one.ks > one.ks_threshold(columns=20)
 
 
-def test_values_that_begin_to_be_missing_and_new_categories_are_drift() -> None:
+def test_missing_values_and_new_categories_are_drift() -> None:
     draw = np.random.default_rng(0)
     values = draw.normal(0, 1, 5000)
     gone = drift.numeric_drift(pd.Series(np.where(draw.random(5000) < 0.2, np.nan, values)), seen(values))
@@ -69,14 +69,14 @@ def test_values_that_begin_to_be_missing_and_new_categories_are_drift() -> None:
         assert one.psi > one.threshold(20, FLOOR)
 
 
-def test_few_rows_are_judged_by_their_number_and_many_by_the_size_of_the_shift() -> None:
+def test_drift_threshold_depends_on_row_count_with_floor() -> None:
     few = drift.Drift(0.1, None, 10, 200, 10_000)
     many = drift.Drift(0.01, None, 10, 1_000_000, 1_000_000)
     assert few.threshold(1, FLOOR) == pytest.approx(0.11, abs=0.005), "chi-squared, 99 %, 9 degrees, 200 rows"
     assert many.threshold(1, FLOOR) == FLOOR
 
 
-def test_nothing_is_said_of_what_has_no_rows() -> None:
+def test_drift_of_empty_data_is_none() -> None:
     assert drift.numeric_drift(pd.Series([], dtype=float), seen(np.arange(10.0))) is None
     assert drift.numeric_drift(pd.Series([1.0]), {"rows": 3, "present": 0, "missing": 3}) is None
     assert drift.categorical_drift({}, {"a": 1}) is None

@@ -29,14 +29,14 @@ def _ids(store: Store, cleaned: list[CleanPartition]) -> list[list[str]]:
     return [partitions.read(store, body.part)[ID].tolist() for body in cleaned]
 
 
-def test_the_first_occurrence_stays_within_and_across_partitions(store: Store) -> None:
+def test_first_occurrence_is_kept_within_and_across_partitions(store: Store) -> None:
     found = deduplication.drop_duplicates(store, _by_id(store, ["a", "b", "a"], ["c"], ["b", "d", "d"]), "key")
     assert _ids(store, found) == [["a", "b"], ["c"], ["d"]]
     assert [body.part.rows for body in found] == [2, 1, 1]
     assert partitions.read(store, found[0].part)["a"].tolist() == [0, 0]
 
 
-def test_only_partitions_with_duplicates_are_written_again(store: Store) -> None:
+def test_only_partitions_with_duplicates_are_rewritten(store: Store) -> None:
     before = _by_id(store, ["a", "b"], ["c"], ["a", "d"])
     after = deduplication.drop_duplicates(store, before, "key")
     assert [one is other for one, other in zip(before, after, strict=True)] == [True, True, False]
@@ -44,7 +44,7 @@ def test_only_partitions_with_duplicates_are_written_again(store: Store) -> None
     assert len([name for name in store.names("data/clean") if name.endswith("-00000.parquet")]) == 1
 
 
-def test_what_is_dropped_is_in_quarantine_after_what_was_rejected_before(store: Store) -> None:
+def test_dropped_duplicates_follow_rejected_rows_in_quarantine(store: Store) -> None:
     (body,) = _by_id(store, ["a", "b", "a"])
     frame = partitions.read(store, body.part)
     lines = quarantine.table(frame, [("a", "is odd", frame[ROW] == 2)], "p0.csv")
@@ -58,7 +58,7 @@ def test_what_is_dropped_is_in_quarantine_after_what_was_rejected_before(store: 
     ]
 
 
-def test_whole_rows_are_compared_without_their_row_number(store: Store) -> None:
+def test_row_deduplication_ignores_row_number(store: Store) -> None:
     columns = {"a": [1, 1, None, None, 1], "b": ["x", "y", None, None, "x"]}
     (after,) = deduplication.drop_duplicates(store, [CleanPartition(part(store, "p", columns), None, {})], None)
     assert partitions.read(store, after.part)[ROW].tolist() == [1, 2, 3]
@@ -66,7 +66,7 @@ def test_whole_rows_are_compared_without_their_row_number(store: Store) -> None:
     assert partitions.read(store, after.rejected)["column"].tolist() == ["(whole row)"] * 2
 
 
-def test_the_same_rows_are_dropped_again_without_computing(store: Store) -> None:
+def test_repeated_deduplication_uses_cache(store: Store) -> None:
     before = _by_id(store, ["a", "a"])
     first = deduplication.drop_duplicates(store, before, "key")
     written = {path: path.stat().st_mtime_ns for path in Path(store.root).rglob("*.parquet")}
@@ -74,6 +74,6 @@ def test_the_same_rows_are_dropped_again_without_computing(store: Store) -> None
     assert {path: path.stat().st_mtime_ns for path in Path(store.root).rglob("*.parquet")} == written
 
 
-def test_it_survives_the_way_through_json(store: Store) -> None:
+def test_cleaned_partition_round_trips_through_json(store: Store) -> None:
     for body in (_by_id(store, ["a"])[0], *deduplication.drop_duplicates(store, _by_id(store, ["a", "a"]), "key")):
         assert CleanPartition.from_json(body.to_json()) == body

@@ -46,7 +46,7 @@ def _column(name: str) -> list[float]:
     return column
 
 
-def test_each_column_gives_its_features_in_the_order_of_the_schema() -> None:
+def test_features_follow_schema_column_order() -> None:
     assert transform.names(SPEC) == [
         "age", "age__missing", "height", "member", "city",
         "born__days", "born__year", "born__month", "born__day", "born__weekday",
@@ -70,40 +70,40 @@ def test_each_column_gives_its_features_in_the_order_of_the_schema() -> None:
         ("seen__hour", [23, 0, None]),
     ],
 )
-def test_the_numbers_of_a_feature(name: str, expected: list[float | None]) -> None:
+def test_feature_values_match_expected(name: str, expected: list[float | None]) -> None:
     assert [None if np.isnan(value) else value for value in _column(name)] == expected
 
 
-def test_a_rare_value_shares_the_index_of_the_unseen() -> None:
+def test_rare_category_shares_unseen_index() -> None:
     frame = pd.concat([_frame()] * 2, ignore_index=True)
     frame["city"] = pd.Series(["Rome", "Oslo", "Bern", "Paris", "", None], dtype="str")
     column = transform.transform(frame, SPEC)[:, transform.names(SPEC).index("city")]
     np.testing.assert_array_equal(column, np.array([0, 1, 2, 2, 2, np.nan], dtype="float32"))
 
 
-def test_only_the_most_frequent_categories_keep_an_index() -> None:
+def test_vocabulary_keeps_most_frequent_categories() -> None:
     described = transform.build_features(SCHEMA, STATISTICS, ROLES, max_categories=1, min_count=1)
     assert [feature["vocabulary"] for feature in described if feature["kind"] == "category"] == [["Rome"]]
 
 
 @pytest.mark.parametrize("rows", [[0], [1], [2], [2, 0], []])
-def test_one_row_gives_what_it_gives_among_others(rows: list[int]) -> None:
+def test_row_features_do_not_depend_on_other_rows(rows: list[int]) -> None:
     whole, some = transform.transform(_frame(), SPEC), transform.transform(_frame().iloc[rows], SPEC)
     np.testing.assert_array_equal(some, whole[rows])
     assert some.shape == (len(rows), len(SPEC["features"]))
     assert some.dtype == np.float32
 
 
-def test_neither_the_order_of_columns_nor_others_matter() -> None:
+def test_column_order_and_extra_columns_are_ignored() -> None:
     turned = _frame().iloc[:, ::-1].assign(more="x")
     np.testing.assert_array_equal(transform.transform(turned, SPEC), transform.transform(_frame(), SPEC))
 
 
-def test_a_column_that_is_not_there_is_named() -> None:
+def test_missing_column_error_names_column() -> None:
     with pytest.raises(KeyError, match="height"):
         transform.transform(_frame().drop(columns="height"), SPEC)
 
 
-def test_a_category_without_vocabulary_is_all_unseen() -> None:
+def test_category_without_vocabulary_is_unseen() -> None:
     spec = {"features": [{"name": "city", "column": "city", "kind": "category", "vocabulary": []}]}
     np.testing.assert_array_equal(transform.transform(_frame(), spec)[:, 0], [0, 0, np.nan])

@@ -47,7 +47,7 @@ except AiWorkflowError as error:
 )
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "größe 价格"])
-def test_a_name_beyond_ascii_works_or_is_refused_with_the_variable(
+def test_non_ascii_file_name_loads_or_error_names_locale_variable(
     tmp_path: Path, variables: dict[str, str], outcome: str, name: str
 ) -> None:
     (tmp_path / "prix é-1.csv").write_text(ROWS)
@@ -65,7 +65,7 @@ def test_a_name_beyond_ascii_works_or_is_refused_with_the_variable(
     assert line.endswith(outcome)
 
 
-def test_a_source_file_whose_name_is_not_utf8_is_named(tmp_path: Path) -> None:
+def test_non_utf8_source_file_name_is_rejected(tmp_path: Path) -> None:
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + NOT_UTF8 + b".csv"))).write_text(ROWS)
     for path in (str(tmp_path), str(tmp_path / "f*.csv")):
         source = CsvSource(kind="csv", path=path)
@@ -73,7 +73,7 @@ def test_a_source_file_whose_name_is_not_utf8_is_named(tmp_path: Path) -> None:
             data_loader.load(Store(tmp_path / "store"), source, data_loader.inspect(source))
 
 
-def test_a_folder_of_sources_whose_name_is_not_utf8_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_utf8_source_folder_name_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + NOT_UTF8))
     folder.mkdir()
     (folder / "rows.csv").write_text(ROWS)
@@ -83,7 +83,7 @@ def test_a_folder_of_sources_whose_name_is_not_utf8_is_named(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("key", ["pipeline file", "current folder"])
-def test_names_of_the_configuration_are_checked(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_utf8_config_path_is_rejected(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + NOT_UTF8))
     odd.mkdir()
     file = (odd if key == "pipeline file" else tmp_path) / "own.yaml"
@@ -95,5 +95,5 @@ def test_names_of_the_configuration_are_checked(key: str, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "größe 价格.csv", "s3://bucket/é.csv"])
-def test_valid_names_pass(name: str) -> None:
+def test_valid_utf8_name_is_accepted(name: str) -> None:
     file_names.require_utf8(name, "source.path")

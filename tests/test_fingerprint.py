@@ -87,7 +87,7 @@ def _changed(copy: Path, stage: str, *names: str, family: str = "", edit: str = 
 
 
 @pytest.mark.integration
-def test_every_process_gives_the_same(copy: Path) -> None:
+def test_fingerprint_is_equal_across_processes(copy: Path) -> None:
     own = (
         f"{fingerprint.of(VALUE, {'gamma', 'alpha', 'beta'})} {fingerprint.code_version('ai_workflow.stages.trainer')}"
     )
@@ -111,35 +111,35 @@ def test_every_process_gives_the_same(copy: Path) -> None:
         (settings.Trainer(steps=1), settings.Trainer(steps=2)),
     ],
 )
-def test_what_differs_has_another_fingerprint(one: Any, other: Any) -> None:
+def test_different_values_have_different_fingerprints(one: Any, other: Any) -> None:
     assert fingerprint.of(one) != fingerprint.of(other)
 
 
-def test_what_is_the_same_has_the_same_fingerprint() -> None:
+def test_equal_values_have_equal_fingerprints() -> None:
     assert fingerprint.of({"a": 1, "b": (1, 2)}) == fingerprint.of({"b": [1, 2], "a": 1})
     assert fingerprint.of(settings.Trainer()) == fingerprint.of(settings.Trainer(steps=200))
     assert fingerprint.canonical({"b": 1, "a": ["ü"]}) == '{"a":["ü"],"b":1}'
 
 
-def test_the_result_of_a_stage_counts_as_its_own_fingerprint() -> None:
+def test_stage_result_is_hashed_by_own_fingerprint() -> None:
     one = {"fingerprint": "f", "message": "in 3 s", "trace_id": "a"}
     assert fingerprint.of(one, 1) == fingerprint.of({"fingerprint": "f", "message": "in 5 s"}, 1)
     assert fingerprint.of(one) != fingerprint.of({"fingerprint": "g"})
 
 
-def test_a_column_that_happens_to_be_called_fingerprint_hides_nothing() -> None:
+def test_column_named_fingerprint_does_not_hide_schema_change() -> None:
     assert fingerprint.of({"schema": {"fingerprint": "text", "age": "integer"}}) != fingerprint.of(
         {"schema": {"fingerprint": "text", "age": "number"}}
     )
 
 
-def test_what_has_no_canonical_form_is_refused() -> None:
+def test_value_without_canonical_form_raises_type_error() -> None:
     with pytest.raises(TypeError, match=r"Path has no canonical form|PosixPath has no canonical form"):
         fingerprint.of({"path": Path()})
 
 
 @pytest.mark.integration
-def test_a_changed_file_of_a_model_family_counts_for_that_family_only(copy: Path) -> None:
+def test_model_family_change_affects_only_own_family(copy: Path) -> None:
     names = (
         "datasets/split.py",
         "training/protocol.py",
@@ -162,14 +162,14 @@ def test_a_changed_file_of_a_model_family_counts_for_that_family_only(copy: Path
 
 
 @pytest.mark.integration
-def test_a_comment_and_a_docstring_change_no_version(copy: Path) -> None:
+def test_comment_and_docstring_keep_code_version(copy: Path) -> None:
     names = ("datasets/split.py", "datasets/partitions.py", "stages/trainer.py", "training/families/lightgbm.py")
     edit = '# a comment\n"""A text."""\n'
     assert _changed(copy, "trainer", *names, family="lightgbm", edit=edit) == dict.fromkeys(names, False)
 
 
 @pytest.mark.integration
-def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
+def test_logging_and_storage_changes_keep_code_version(copy: Path) -> None:
     names = (
         "telemetry/logs.py",
         "telemetry/trace_context.py",
@@ -183,7 +183,7 @@ def test_a_change_of_what_only_shows_or_stores_does_not(copy: Path) -> None:
     assert _changed(copy, "preprocessor", *names) == dict.fromkeys(names, False)
 
 
-def test_what_only_shows_or_stores_says_so_wherever_it_is() -> None:
+def test_logging_and_storage_modules_opt_out_of_cache_key() -> None:
     for each in (
         logs.logger, trace_context.bound, instrumentation.stage, journal.Journal, errors.StageError, progress.report,
         errors.RunInterruptedError, checkpoints.Checkpoints, settings.Settings, Secret, fingerprint.of, store.Store,
@@ -195,14 +195,14 @@ def test_what_only_shows_or_stores_says_so_wherever_it_is() -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("stage", ["data_loader", "preprocessor", "feature_engineering", "trainer", "evaluator"])
-def test_no_import_of_a_stage_escapes(copy: Path, stage: str) -> None:
+def test_every_stage_import_affects_code_version(copy: Path, stage: str) -> None:
     imported = _imports_of(copy / "ai_workflow", f"stages/{stage}.py")
     names = sorted(name for name in imported if not _is_left_out(name))
     assert len(names) >= 3
     assert _changed(copy, stage, *names) == dict.fromkeys(names, True)
 
 
-def test_another_version_of_a_library_changes_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_upgrade_changes_code_version(monkeypatch: pytest.MonkeyPatch) -> None:
     fingerprint.code_version.cache_clear()
     before = fingerprint.code_version("ai_workflow.datasets.split")
     monkeypatch.setattr(fingerprint, "library_version", lambda name: "9.9")
@@ -212,7 +212,7 @@ def test_another_version_of_a_library_changes_the_version(monkeypatch: pytest.Mo
     fingerprint.code_version.cache_clear()
 
 
-def test_a_library_that_is_not_installed_has_no_version() -> None:
+def test_missing_library_has_version_none() -> None:
     assert fingerprint.library_version("no-such-distribution") == "none"
 
 

@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
-def test_a_guard_that_is_taken_out_is_missed(guard: Guard, project: Path) -> None:
+def test_removing_guard_fails_tests(guard: Guard, project: Path) -> None:
     path = project / guard.file
     whole = path.read_text()
     assert whole.count(guard.text) == 1, f"{guard.file} has the guard {whole.count(guard.text)} times"

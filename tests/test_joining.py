@@ -48,7 +48,9 @@ def plain(found: label_join.JoinedLabels) -> list[tuple[str, ...]]:
 
 @settings(max_examples=30)
 @given(told, st.randoms(use_true_random=False), st.integers(0, 12))
-def test_order_and_cut_change_nothing(rows: list[tuple[str, str, int]], chance: object, cut: int) -> None:
+def test_label_order_and_batching_do_not_change_join(
+    rows: list[tuple[str, str, int]], chance: object, cut: int
+) -> None:
     at_once = label_join.join(labels(rows), predictions("a", "b"), NOW)
     chance.shuffle(rows)  # type: ignore[attr-defined]
     first = label_join.join(labels(rows[:cut]), predictions("a", "b"), NOW)
@@ -61,13 +63,13 @@ def test_order_and_cut_change_nothing(rows: list[tuple[str, str, int]], chance: 
 
 @settings(max_examples=30)
 @given(told)
-def test_the_last_label_of_each_prediction_counts(rows: list[tuple[str, str, int]]) -> None:
+def test_last_label_of_prediction_is_used(rows: list[tuple[str, str, int]]) -> None:
     found = label_join.join(labels(rows), predictions(*KEYS), NOW).labeled.set_index("key")["label"].to_dict()
     last = {key: max((time, label) for name, label, time in rows if name == key)[1] for key in {row[0] for row in rows}}
     assert found == last
 
 
-def test_predictions_with_ids_of_the_older_form_join_with_their_labels(tmp_path: Path) -> None:
+def test_predictions_with_legacy_ids_join_with_labels(tmp_path: Path) -> None:
     # Those ids counted the requests of a service; the ids of today are random.
     old, new = "5f0c1d2e3a4b-1-", "Zk3v9QmT0aYw1bXcR7dPeg-"
     store = Store(tmp_path / "store")

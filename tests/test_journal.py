@@ -65,7 +65,7 @@ def _write(book: Journal, *steps: tuple[str, ...], trace_id: str = ID) -> list[E
     return book.read(trace_id)
 
 
-def test_events_come_back_in_order_and_numbered(book: Journal, store: Store) -> None:
+def test_events_are_read_in_order_and_numbered(book: Journal, store: Store) -> None:
     events = _write(book, (RUN, STARTED), ("trainer", STARTED), ("trainer", SUCCESS, "300 steps"))
     assert [(event.stage, event.status) for event in events] == [
         (RUN, STARTED), ("trainer", STARTED), ("trainer", SUCCESS),
@@ -74,13 +74,13 @@ def test_events_come_back_in_order_and_numbered(book: Journal, store: Store) -> 
                                             "0003-trainer-success.json"]  # fmt: skip
 
 
-def test_an_event_keeps_all_that_it_says(book: Journal) -> None:
+def test_event_round_trips_with_all_fields(book: Journal) -> None:
     event = Event(ID, "p", "training", "trainer", SUCCESS, "ü", seconds=1.5, numbers={"rows": 3}, model_version="v1")
     book.write(event)
     assert book.read(ID) == [event]
 
 
-def test_order_holds_beyond_the_digits_of_the_number(book: Journal, store: Store) -> None:
+def test_event_order_holds_beyond_four_digit_numbers(book: Journal, store: Store) -> None:
     _write(book, ("trainer", STARTED))
     path = f"journal/{ID}/0001-trainer-started.json"
     store.write(f"journal/{ID}/9999-trainer-started.json", store.read(path))
@@ -91,9 +91,7 @@ def test_order_holds_beyond_the_digits_of_the_number(book: Journal, store: Store
 @pytest.mark.parametrize(
     "damage", [b"", b"{", b"null", b"[1]", b'{"time": "now"}', b"\xff\xfe", b'{"unknown": 1}', None]
 )
-def test_a_damaged_event_is_left_out_and_its_number_not_used_again(
-    book: Journal, store: Store, damage: bytes | None
-) -> None:
+def test_damaged_event_is_skipped_and_number_not_reused(book: Journal, store: Store, damage: bytes | None) -> None:
     events = _write(book, (RUN, STARTED), ("trainer", STARTED))
     path = f"journal/{ID}/0001-run-started.json"
     store.write(path, store.read(path).replace(b"20", b"2x") if damage is None else damage)
@@ -103,13 +101,13 @@ def test_a_damaged_event_is_left_out_and_its_number_not_used_again(
     assert "0003-trainer-success.json" in store.names(f"journal/{ID}")
 
 
-def test_a_secret_in_a_message_is_masked_on_disk(book: Journal, store: Store) -> None:
+def test_secret_in_message_is_masked_on_disk(book: Journal, store: Store) -> None:
     Secret("geheim-12345")
     assert _write(book, ("trainer", ERROR, "no login with geheim-12345"))[0].message == "no login with ***"
     assert b"geheim" not in store.read(f"journal/{ID}/0001-trainer-error.json")
 
 
-def test_threads_of_one_trace_lose_no_event(book: Journal) -> None:
+def test_concurrent_threads_lose_no_event(book: Journal) -> None:
     def write(name: str) -> None:
         for _ in range(40):
             book.write(Event(ID, "p", "training", "trainer", SUCCESS, name))
@@ -123,14 +121,14 @@ def test_threads_of_one_trace_lose_no_event(book: Journal) -> None:
 
 
 @pytest.mark.integration
-def test_processes_of_one_trace_lose_no_event(book: Journal, tmp_path: Path) -> None:
+def test_concurrent_processes_lose_no_event(book: Journal, tmp_path: Path) -> None:
     writers = [processes.start(WRITE, tmp_path, ID, name) for name in "ab"]
     assert [writer.communicate(timeout=60)[0] for writer in writers] == ["", ""]
     assert sorted(event.message for event in book.read(ID)) == ["a"] * 40 + ["b"] * 40
 
 
 @pytest.mark.integration
-def test_a_run_is_running_while_its_process_lives_and_killed_once_it_is_dead(book: Journal, tmp_path: Path) -> None:
+def test_run_outcome_changes_to_killed_after_process_death(book: Journal, tmp_path: Path) -> None:
     worker = processes.start(WORK, tmp_path, ID)
     assert worker.stdout
     assert worker.stdout.readline() == "working\n"
@@ -141,7 +139,7 @@ def test_a_run_is_running_while_its_process_lives_and_killed_once_it_is_dead(boo
     assert " | trainer              | STARTED  | " in journal.render(book.read(ID))
 
 
-def test_a_run_on_another_host_counts_as_running(book: Journal) -> None:
+def test_run_on_other_host_counts_as_running(book: Journal) -> None:
     book.write(Event(ID, "p", "training", "trainer", STARTED, pid=2**22 + 1, host=f"not-{socket.gethostname()}"))
     assert journal.outcome(book.read(ID)) == "running: trainer"
 
@@ -161,11 +159,11 @@ def test_a_run_on_another_host_counts_as_running(book: Journal) -> None:
         ([(RECOVERY, RESUMED, "attempt 1 of 3"), (RECOVERY, ERROR, "given up")], "killed before it began"),
     ],
 )
-def test_the_outcome_of_a_run(book: Journal, steps: list[tuple[str, ...]], expected: str) -> None:
+def test_run_outcome_follows_from_events(book: Journal, steps: list[tuple[str, ...]], expected: str) -> None:
     assert journal.outcome(_write(book, *steps)) == expected
 
 
-def test_a_trace_reads_as_in_the_design(book: Journal) -> None:
+def test_rendered_trace_matches_documented_format(book: Journal) -> None:
     for moment, stage, status, message in (
         ("2025-01-15T10:00:00", RUN, STARTED, ""),
         ("2025-01-15T10:00:00", "data_loader", STARTED, ""),
@@ -185,14 +183,14 @@ def test_a_trace_reads_as_in_the_design(book: Journal) -> None:
     ]
 
 
-def test_cached_resumed_skipped_and_repeated_stages_are_shown(book: Journal) -> None:
+def test_rendered_trace_shows_cached_resumed_skipped_and_retried_stages(book: Journal) -> None:
     steps = [("data_loader", CACHED), ("trainer", STARTED), ("trainer", ERROR), ("trainer", STARTED),
              ("trainer", RESUMED), ("evaluator", SKIPPED)]  # fmt: skip
     shown = re.findall(r"\| (\w+) +\| (\w+) +\|", journal.render(_write(book, *steps)))
     assert shown == [("data_loader", CACHED), ("trainer", ERROR), ("trainer", RESUMED), ("evaluator", SKIPPED)]
 
 
-def test_a_trace_is_found_by_its_first_digits(book: Journal) -> None:
+def test_trace_is_found_by_id_prefix(book: Journal) -> None:
     other = "a3ff" + "0" * 28
     _write(book, (RUN, STARTED))
     _write(book, (RUN, STARTED), trace_id=other)
@@ -203,7 +201,7 @@ def test_a_trace_is_found_by_its_first_digits(book: Journal) -> None:
         book.find("a3f")
 
 
-def test_a_thousand_runs_are_listed_the_last_first(book: Journal, store: Store, tmp_path: Path) -> None:
+def test_runs_are_listed_newest_first(book: Journal, store: Store, tmp_path: Path) -> None:
     _write(book, (RUN, STARTED))
     text = store.read(f"journal/{ID}/0001-run-started.json").decode()
     ids = [f"{number:032x}" for number in range(1000)]
@@ -215,5 +213,5 @@ def test_a_thousand_runs_are_listed_the_last_first(book: Journal, store: Store, 
     assert book.trace_ids() == [ID, *reversed(ids)]
 
 
-def test_counts_of_a_result_become_numbers() -> None:
+def test_numeric_result_fields_become_event_numbers() -> None:
     assert journal.numbers_of({"rows": 3, "auc": 0.5, "ok": True, "path": "x"}) == {"rows": 3, "auc": 0.5}

@@ -27,7 +27,7 @@ NAN, INFINITY = float("nan"), float("inf")
         (-INFINITY, "value is -inf"),
     ],
 )
-def test_a_number_that_is_not_finite_is_refused_by_its_key(body: Any, said: str, tmp_path: Path) -> None:
+def test_non_finite_number_error_names_key(body: Any, said: str, tmp_path: Path) -> None:
     for write in (json_text.line, json_text.document, lambda body: Store(tmp_path).write_record("a.json", body)):
         with pytest.raises(AiWorkflowError) as caught:
             write(body)
@@ -35,21 +35,21 @@ def test_a_number_that_is_not_finite_is_refused_by_its_key(body: Any, said: str,
     assert not (tmp_path / "a.json").exists()
 
 
-def test_an_event_with_such_a_number_is_written_without_it(tmp_path: Path) -> None:
+def test_non_finite_event_number_is_written_as_null(tmp_path: Path) -> None:
     book = Journal(Store(tmp_path))
     book.write(Event("ab" * 16, "credit", "training", "trainer", SUCCESS, seconds=NAN, numbers={"loss": INFINITY}))
     (event,) = book.read("ab" * 16)
     assert (event.seconds, event.numbers) == (None, {"loss": None})
 
 
-def test_other_values_are_written_as_json_reads_them() -> None:
+def test_finite_values_round_trip_through_json() -> None:
     body = {"b": [1, 2.5, None, "\u00e9"], "a": {"c": True}}
     assert json.loads(json_text.document(body)) == json.loads(json_text.line(body)) == body
     assert json_text.line({"b": 1, "a": 2}, compact=True) == '{"a":2,"b":1}'
 
 
 @pytest.mark.integration
-def test_no_other_module_writes_json() -> None:
+def test_only_json_text_module_writes_json() -> None:
     places = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
     assert [str(path) for path in places if _writes(path.read_text())] == [
         str(ROOT / "src" / "ai_workflow" / "json_text.py")
@@ -57,7 +57,7 @@ def test_no_other_module_writes_json() -> None:
 
 
 @pytest.mark.parametrize("text", ["json.dumps(a)", "json.dump(a, f)", "from json import dumps"])
-def test_another_writer_is_found(text: str) -> None:
+def test_direct_json_writer_is_detected(text: str) -> None:
     assert _writes(text)
 
 

@@ -40,17 +40,17 @@ TYPED = spec(["1", "2"], kinds={"good": "number"})
         (TYPED, [1, "1.0", " 2 ", 2.0, True], ["1", "1", "2", "2", UNKNOWN]),
     ],
 )  # fmt: skip
-def test_a_label_is_the_class_that_training_read(known: dict[str, Any], labels: list[Any], expected: list[str]) -> None:
+def test_label_is_parsed_like_training_class(known: dict[str, Any], labels: list[Any], expected: list[str]) -> None:
     assert read(LabelReader([known], is_number=False), *labels) == expected
 
 
-def test_the_classes_of_all_versions_are_known_and_the_newest_decides() -> None:
+def test_classes_of_all_versions_are_known_newest_takes_precedence() -> None:
     reader = LabelReader([spec(["b", "c"], strip=True), spec(["a", " b"])], is_number=False)
     assert read(reader, "a", " b", "c", "d") == ["a", "b", "c", UNKNOWN]
     assert reader.read(["d"]) == [RejectedLabel(UNKNOWN, "'d' is none of the classes 'b', 'c', 'a', ' b'")]
 
 
-def test_a_label_of_a_regression_is_a_finite_number_within_the_bounds_of_the_target() -> None:
+def test_regression_label_is_finite_number_within_target_bounds() -> None:
     known = spec(None, {"type": "number", "min": 0}, missing=["-1"])
     labels = ["3", 3, 2.5, " 4 ", "many", True, "inf", -2, -1, "-1.0", "nan"]
     expected = ["3.0", "3.0", "2.5", "4.0", *[UNREADABLE] * 4, MISSING, MISSING, MISSING]
@@ -58,5 +58,5 @@ def test_a_label_of_a_regression_is_a_finite_number_within_the_bounds_of_the_tar
     assert read(LabelReader([], is_number=True), "3", "many") == ["3.0", UNREADABLE]
 
 
-def test_without_versions_any_text_is_a_class() -> None:
+def test_any_text_is_class_without_versions() -> None:
     assert read(LabelReader([], is_number=False), "x", 1.0, "") == ["x", "1", UNREADABLE]

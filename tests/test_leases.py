@@ -50,7 +50,7 @@ def _of_elsewhere(store: Store, **changes: Any) -> str:
     return path
 
 
-def test_a_lease_is_seen_while_it_is_held_and_gone_after(store: Store) -> None:
+def test_lease_is_visible_only_while_held(store: Store) -> None:
     found = Leases(store, FOLDER)
     with found.held("model_v1.0", "service"), found.held("model_v1.0", "scoring"), found.held("model_v1.1", "service"):
         held = found.holders()
@@ -60,7 +60,7 @@ def test_a_lease_is_seen_while_it_is_held_and_gone_after(store: Store) -> None:
     assert store.names(f"{FOLDER}/leases") == []
 
 
-def test_a_holder_that_beats_keeps_its_lease_however_long(store: Store) -> None:
+def test_heartbeat_keeps_lease(store: Store) -> None:
     found = Leases(store, FOLDER)
     with found.held("model_v1.0", "service"):
         time.sleep(1)
@@ -68,7 +68,7 @@ def test_a_holder_that_beats_keeps_its_lease_however_long(store: Store) -> None:
 
 
 @pytest.mark.integration
-def test_the_lease_of_a_killed_holder_is_gone_at_once(tmp_path: Path) -> None:
+def test_lease_of_killed_holder_is_removed_immediately(tmp_path: Path) -> None:
     holder = processes.start(HOLD, tmp_path)
     assert holder.stdout
     assert holder.stdout.readline() == "held\n"
@@ -81,7 +81,7 @@ def test_the_lease_of_a_killed_holder_is_gone_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_stopped_holder_keeps_its_lease(tmp_path: Path) -> None:
+def test_suspended_holder_keeps_lease(tmp_path: Path) -> None:
     holder = processes.start(HOLD, tmp_path)
     assert holder.stdout
     holder.stdout.readline()
@@ -96,7 +96,7 @@ def test_a_stopped_holder_keeps_its_lease(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("clock", [-86_400, 86_400], ids=["set back", "set forward"])
-def test_a_holder_elsewhere_that_beats_lives_whatever_its_clock_says(
+def test_remote_heartbeat_keeps_lease_despite_clock_skew(
     store: Store, clock: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beats = itertools.count()
@@ -119,7 +119,7 @@ def test_a_holder_elsewhere_that_beats_lives_whatever_its_clock_says(
 
 
 @pytest.mark.parametrize("clock", [-86_400, 86_400, 0], ids=["set back", "set forward", "right"])
-def test_a_crashed_holder_elsewhere_cannot_keep_its_lease(store: Store, clock: int) -> None:
+def test_lease_of_crashed_remote_holder_expires(store: Store, clock: int) -> None:
     path = _of_elsewhere(store, beat=time.time() + clock)
     if store.is_local:
         os.utime(store.local(path), (time.time() + clock,) * 2)
@@ -130,14 +130,14 @@ def test_a_crashed_holder_elsewhere_cannot_keep_its_lease(store: Store, clock: i
     assert store.names(f"{FOLDER}/leases") == []
 
 
-def test_a_damaged_lease_counts_until_it_is_seen_to_be_nobodys(store: Store) -> None:
+def test_damaged_lease_counts_until_confirmed_stale(store: Store) -> None:
     store.write(f"{FOLDER}/leases/model_v1.0.0123abcd.json", b"{")
     found = Leases(store, FOLDER)
     assert list(found.holders()) == ["model_v1.0"]
     assert found.holders(verify_heartbeats=True) == {}
 
 
-def test_an_unreadable_lease_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_lease_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     _of_elsewhere(store, beat=0.0)
     found = Leases(store, FOLDER)
 
@@ -149,7 +149,7 @@ def test_an_unreadable_lease_is_kept(store: Store, monkeypatch: pytest.MonkeyPat
     assert store.names(f"{FOLDER}/leases")
 
 
-def test_other_files_are_no_leases(store: Store) -> None:
+def test_unrelated_files_are_not_leases(store: Store) -> None:
     store.write(f"{FOLDER}/leases/notes.txt", b"mine")
     assert Leases(store, FOLDER).holders(verify_heartbeats=True) == {}
     assert store.names(f"{FOLDER}/leases") == ["notes.txt"]

@@ -39,7 +39,7 @@ def run(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[s
         ("import socket; socket.socket().bind(('127.0.0.1', 0))", "a server"),
     ],
 )
-def test_unit_test_that_starts_something_fails(tmp_path: Path, statement: str, started: str) -> None:
+def test_unit_test_starting_process_or_server_fails(tmp_path: Path, statement: str, started: str) -> None:
     text = f"def test_one():\n    {statement}\n"
 
     refused = run(tmp_path, text, "-m", "unit")
@@ -48,7 +48,7 @@ def test_unit_test_that_starts_something_fails(tmp_path: Path, statement: str, s
     assert run(tmp_path, text).returncode == 0
 
 
-def test_module_without_unit_tests_is_not_imported_for_them(tmp_path: Path) -> None:
+def test_module_without_unit_tests_is_not_imported(tmp_path: Path) -> None:
     text = "import pytest\n\npytestmark = pytest.mark.integration\nraise RuntimeError('imported')\n"
 
     assert "imported" in run(tmp_path, text).stdout

@@ -27,7 +27,7 @@ def test_try_acquire_returns_none_while_another_descriptor_holds_the_lock(tmp_pa
     os.close(again)
 
 
-def test_try_acquire_locks_the_new_file_when_the_old_one_was_removed_meanwhile(
+def test_try_acquire_retries_when_lock_file_is_removed_concurrently(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, original, opened = tmp_path / "lock", os.open, list[int]()
@@ -49,7 +49,7 @@ def test_try_acquire_locks_the_new_file_when_the_old_one_was_removed_meanwhile(
     os.close(handle)
 
 
-def test_exclusive_waits_until_the_other_holder_is_done(tmp_path: Path) -> None:
+def test_exclusive_waits_for_other_holder(tmp_path: Path) -> None:
     path, order, started = tmp_path / "lock", list[str](), threading.Event()
 
     def wait_for_lock() -> None:
@@ -68,7 +68,7 @@ def test_exclusive_waits_until_the_other_holder_is_done(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
-def test_abandoned_opens_a_file_only_after_its_writer_has_closed_it(tmp_path: Path) -> None:
+def test_abandoned_opens_file_only_after_writer_closes(tmp_path: Path) -> None:
     path = tmp_path / "segment"
     handle = locks.create(path)
     os.write(handle, b"line\n")
@@ -84,17 +84,17 @@ def test_abandoned_opens_a_file_only_after_its_writer_has_closed_it(tmp_path: Pa
             assert second is None
 
 
-def test_abandoned_yields_none_for_a_missing_file(tmp_path: Path) -> None:
+def test_abandoned_yields_none_for_missing_file(tmp_path: Path) -> None:
     with locks.abandoned(tmp_path / "segment") as file:
         assert file is None
 
 
-def test_a_folder_that_cannot_be_created_is_a_store_error(tmp_path: Path) -> None:
+def test_uncreatable_folder_raises_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"), locks.exclusive_folder(tmp_path / "file" / "folder"):
         pytest.fail("the folder cannot be locked")
 
 
-def test_an_error_inside_an_exclusive_folder_is_not_translated(tmp_path: Path) -> None:
+def test_error_inside_exclusive_folder_is_not_wrapped(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), locks.exclusive_folder(tmp_path):
         raise PermissionError

@@ -56,7 +56,7 @@ def _json(message: str, *arguments: object, **extra: object) -> dict[str, str]:
     return read
 
 
-def test_a_line_has_the_form_of_the_source_document(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_line_matches_documented_format(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = time.mktime((2025, 1, 15, 10, 23, 45, 0, 0, -1))
     monkeypatch.setattr(time, "time", lambda: moment)
     monkeypatch.setattr(time, "time_ns", lambda: int(moment * 1e9))
@@ -65,7 +65,7 @@ def test_a_line_has_the_form_of_the_source_document(monkeypatch: pytest.MonkeyPa
     assert line == "2025-01-15 10:23:45 [INFO] ai_pipeline.trainer: 3 records loaded trace=a3f7b2c1\n"
 
 
-def test_without_a_trace_the_line_ends_with_the_message() -> None:
+def test_line_without_trace_ends_with_message() -> None:
     assert _line("message").endswith(" [INFO] ai_pipeline.trainer: message\n")
 
 
@@ -73,24 +73,24 @@ def test_without_a_trace_the_line_ends_with_the_message() -> None:
     ("level", "shown"),
     [(logging.DEBUG, "DEBUG"), (logging.INFO, "INFO"), (logging.WARNING, "WARN"), (logging.ERROR, "ERROR")],
 )
-def test_the_four_levels(level: int, shown: str) -> None:
+def test_log_line_shows_level_name(level: int, shown: str) -> None:
     assert f" [{shown}] " in _line("message", level=level)
     assert _json("message", level=level)["level"] == shown
 
 
 @pytest.mark.parametrize("message", ["two\nlines", 'a "quote" and a \\', "größer 模型 🚀", "", "tab\t\r\x00\x1b[31m"])
-def test_json_is_one_line_and_gives_the_message_back(message: str) -> None:
+def test_json_log_is_single_line_with_exact_message(message: str) -> None:
     assert _json("%s", message)["message"] == message
 
 
-def test_json_bears_logger_stage_trace_and_moment() -> None:
+def test_json_log_has_logger_stage_trace_and_time() -> None:
     with trace_context.bound(trace_id=ID, stage="trainer"):
         read = _json("message")
     assert (read["logger"], read["stage"], read["trace_id"]) == ("ai_pipeline.trainer", "trainer", ID)
     assert time.strptime(read["time"].replace(".", " ")[:19], "%Y-%m-%d %H:%M:%S")
 
 
-def test_an_exception_is_shown_with_its_traceback() -> None:
+def test_exception_is_logged_with_traceback() -> None:
     try:
         raise ValueError("no such column")
     except ValueError:
@@ -103,7 +103,7 @@ def test_an_exception_is_shown_with_its_traceback() -> None:
 
 @pytest.mark.parametrize("value", ["hunter2-plain", 'quo"ted\\secret', "mehr\nzeilig", "schlüssel-🔑"])
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_secret_is_masked_in_both_forms(value: str, form: str) -> None:
+def test_secret_is_masked_in_text_and_json(value: str, form: str) -> None:
     Secret(value)
     logs.set_line_format(form)
     try:
@@ -116,19 +116,19 @@ def test_a_secret_is_masked_in_both_forms(value: str, form: str) -> None:
     assert json.dumps(value, ensure_ascii=False)[1:-1] not in line
 
 
-def test_a_foreign_line_that_knows_only_its_run_bears_the_trace_of_the_run() -> None:
+def test_library_log_line_gets_trace_of_flow_run() -> None:
     line = _line("Finished in state Completed()", extra={"flow_run_id": "run-7"})
     assert line.endswith(f" trace={trace_context.trace_id_of_run('run-7')[:8]}\n")
     with trace_context.bound(trace_id=ID):
         assert _line("message", extra={"flow_run_id": "run-7"}).endswith(" trace=a3f7b2c1\n")
 
 
-def test_the_environment_chooses_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_selects_log_format(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIW_LOG_FORMAT", "json")
     assert json.loads(_line("message"))["message"] == "message"
 
 
-def test_setup_decides_which_levels_are_written() -> None:
+def test_setup_sets_log_level() -> None:
     logs.setup("WARNING")
     assert not logs.logger("trainer").isEnabledFor(logging.INFO)
     assert logs.logger("trainer").isEnabledFor(logging.WARNING)
@@ -137,7 +137,7 @@ def test_setup_decides_which_levels_are_written() -> None:
 
 
 @pytest.mark.integration
-def test_a_service_writes_warnings_and_crashes_in_its_format() -> None:
+def test_warnings_and_crashes_use_configured_log_format() -> None:
     script = """
 import gc, logging, threading, warnings
 from ai_workflow.telemetry import logs
@@ -167,14 +167,14 @@ raise RuntimeError("last")
         ("价格 ≥ é", "价格 ≥ é"),
     ],
 )
-def test_a_message_stays_on_its_line_whatever_characters_it_holds(text: str, shown: str) -> None:
+def test_control_characters_in_message_are_escaped(text: str, shown: str) -> None:
     line = _line("read %s", text)
     assert line.endswith(f": read {shown}\n")
     assert line.count("\n") == 1
     assert _json("read %s", text)["message"] == f"read {text}"
 
 
-def test_no_line_of_the_text_of_an_exception_looks_like_a_line_of_the_log() -> None:
+def test_exception_text_cannot_forge_log_line() -> None:
     try:
         raise ValueError("x\n2025-01-15 10:23:45 [ERROR] ai_pipeline.x: forged\x1b[2J")
     except ValueError:
@@ -185,7 +185,7 @@ def test_no_line_of_the_text_of_an_exception_looks_like_a_line_of_the_log() -> N
     assert all(line.startswith("  ") and "\x1b" not in line for line in more[1:])
 
 
-def test_the_report_of_a_configuration_keeps_its_lines_and_forges_none() -> None:
+def test_multiline_report_is_indented_and_cannot_forge_log_line() -> None:
     text = "2 problems:\na: wrong\x1b[31m\nb: 2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two"
     with trace_context.bound(trace_id=ID):
         first, *more = _line("%s", text, extra=logs.REPORT).rstrip("\n").split("\n")
@@ -193,15 +193,13 @@ def test_the_report_of_a_configuration_keeps_its_lines_and_forges_none() -> None
     assert more == [r"  a: wrong\x1b[31m", "  b: 2025-01-15 10:23:45 [ERROR] ai_pipeline.x: two"]
 
 
-def test_a_secret_of_several_lines_is_masked_as_well() -> None:
+def test_multiline_secret_is_masked() -> None:
     Secret("BEGIN-0815\nabcdef-0815\nEND-0815")
     assert "abcdef-0815" not in _line("key BEGIN-0815\nabcdef-0815\nEND-0815")
 
 
 @pytest.mark.parametrize(("name", "shown"), [("trainer", True), ("trainers.lightgbm", True)])
-def test_a_brief_console_shows_the_lines_of_this_package_at_level_debug(
-    name: str, shown: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_brief_console_shows_package_lines_at_debug(name: str, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_is_brief", True)
     record = logging.LogRecord(f"{logs.ROOT}.{name}", logging.DEBUG, "", 0, "rows", (), None)
     of_prefect = logging.LogRecord("prefect.flow_runs", logging.INFO, "", 0, "rows", (), None)

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 REDUCED = re.compile(r"Data batch size reduced from (\d+) to (\d+) due to memory pressure")
 
 
-def test_what_does_not_fit_is_tried_with_half_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_memory_error_retries_with_half_batch_and_warns(caplog: pytest.LogCaptureFixture) -> None:
     asked: list[int] = []
 
     def work(rows: int) -> int:
@@ -40,7 +40,7 @@ def test_what_does_not_fit_is_tried_with_half_and_said(caplog: pytest.LogCapture
     ]
 
 
-def test_at_the_floor_it_fails_and_says_what_to_do() -> None:
+def test_memory_error_at_minimum_batch_suggests_remedy() -> None:
     def work(_: int) -> None:
         raise MemoryError("Unable to allocate 3.2 GiB")
 
@@ -50,7 +50,7 @@ def test_at_the_floor_it_fails_and_says_what_to_do() -> None:
         memory_pressure.wrap_memory_error(lambda: work(1))
 
 
-def test_other_errors_are_not_taken_for_it() -> None:
+def test_other_errors_are_not_retried() -> None:
     def work(_: int) -> None:
         raise ValueError("no")
 
@@ -58,7 +58,7 @@ def test_other_errors_are_not_taken_for_it() -> None:
         memory_pressure.with_smaller_batches(work, 300, floor=50)
 
 
-def test_blocks_halve_keep_the_order_of_rows_and_do_not_try_a_size_again_that_did_not_fit(
+def test_blocks_halve_once_and_keep_row_order(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tried: list[int] = []
@@ -77,7 +77,7 @@ def test_blocks_halve_keep_the_order_of_rows_and_do_not_try_a_size_again_that_di
     assert len(caplog.messages) == 2
 
 
-def test_blocks_at_the_floor_are_a_memory_error_that_the_stage_explains() -> None:
+def test_memory_error_at_minimum_block_reports_stage_remedy() -> None:
     def work(start: int, end: int) -> None:
         raise MemoryError("Unable to allocate 3.2 GiB")
 
@@ -90,7 +90,7 @@ def test_blocks_at_the_floor_are_a_memory_error_that_the_stage_explains() -> Non
         memory_pressure.with_smaller_batches(lambda rows: blocks.each(rows, work), 300, floor=50)
 
 
-def test_the_remedy_names_what_can_be_lowered_in_the_stage() -> None:
+def test_memory_remedy_names_setting_of_stage() -> None:
     def work(_: int) -> None:
         raise MemoryError
 
@@ -119,7 +119,7 @@ except memory.MemoryExhaustedError as error:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("module", "name"), [("lightgbm", "Booster"), ("pyarrow", "table"), ("pandas", "DataFrame")])
-def test_a_library_that_does_not_fit_into_memory_is_named(module: str, name: str) -> None:
+def test_memory_error_while_importing_names_library(module: str, name: str) -> None:
     code = IMPORTS.format(module=module, name=name)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
@@ -142,7 +142,7 @@ def test_a_library_that_does_not_fit_into_memory_is_named(module: str, name: str
         (ValueError("cannot allocate memory for a joke"), False),
     ],
 )
-def test_errors_of_the_loader_are_a_lack_of_memory_only_if_they_say_so(error: Exception, is_shortage: bool) -> None:
+def test_loader_error_is_memory_error_only_by_message(error: Exception, is_shortage: bool) -> None:
     def work() -> None:
         raise error
 
@@ -150,7 +150,7 @@ def test_errors_of_the_loader_are_a_lack_of_memory_only_if_they_say_so(error: Ex
         memory_pressure.wrap_memory_error(work)
 
 
-def test_an_import_error_that_hides_the_loader_is_a_lack_of_memory() -> None:
+def test_import_error_caused_by_loader_is_memory_error() -> None:
     def work() -> None:
         try:
             raise ImportError("libarrow.so: failed to map segment from shared object")
@@ -164,7 +164,7 @@ def test_an_import_error_that_hides_the_loader_is_a_lack_of_memory() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["featuring", "cleaning", "loading", "training"])
 @pytest.mark.timeout(300)
-def test_under_a_limit_of_the_system_a_stage_goes_on_with_fewer_rows(name: str, tmp_path: Path) -> None:
+def test_stage_continues_with_smaller_batches_under_memory_limit(name: str, tmp_path: Path) -> None:
     if name == "training":
         pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
     folder = tmp_path / "place"

@@ -9,7 +9,7 @@ from ai_workflow.telemetry import metrics
 
 
 @pytest.mark.parametrize("metric", metrics.TABLE, ids=lambda metric: metric.name)
-def test_every_metric_can_be_kept_and_is_shown_with_its_help(metric: metrics.Metric) -> None:
+def test_declared_metrics_are_exposed_with_help(metric: metrics.Metric) -> None:
     made = metrics.get(metric.name)
     assert metrics.get(metric.name) is made
     labels = dict.fromkeys(metric.labels, "x")
@@ -22,7 +22,7 @@ def test_every_metric_can_be_kept_and_is_shown_with_its_help(metric: metrics.Met
     assert f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n" in shown
 
 
-def test_names_are_declared_once_and_follow_the_conventions() -> None:
+def test_metric_names_are_unique_and_follow_conventions() -> None:
     names = [metric.name for metric in metrics.TABLE]
     assert len(names) == len(set(names))
     for metric in metrics.TABLE:
@@ -31,6 +31,6 @@ def test_names_are_declared_once_and_follow_the_conventions() -> None:
         assert metric.buckets == tuple(sorted(metric.buckets))
 
 
-def test_a_metric_that_is_not_declared_is_refused() -> None:
+def test_undeclared_metric_raises_key_error() -> None:
     with pytest.raises(KeyError, match="no_such_metric"):
         metrics.get("no_such_metric")

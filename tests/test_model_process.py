@@ -59,7 +59,7 @@ def _child(before: set[int]) -> int:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 200_000])
-def test_the_answers_are_those_of_the_model(model: bytes, rows: int) -> None:
+def test_process_predictions_equal_model_predictions(model: bytes, rows: int) -> None:
     expected = lightgbm.Booster(model_str=model.decode()).predict(_x(rows))
     with _process(model) as process:
         np.testing.assert_array_equal(process.predict(_x(rows)), expected)
@@ -67,7 +67,7 @@ def test_the_answers_are_those_of_the_model(model: bytes, rows: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_crashes_while_it_loads_is_named(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_model_crash_during_load_names_version(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     for damaged in (model[: len(model) // 2], b"not a model", b""):
         with pytest.raises(
             ModelFailedError, match=r"the process of model_v1.0 (ended with exit code|was killed by signal)"
@@ -76,14 +76,14 @@ def test_a_model_that_crashes_while_it_loads_is_named(model: bytes, capfd: pytes
     assert capfd.readouterr().err
 
 
-def test_an_unknown_family_is_refused(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_unknown_model_family_is_rejected(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ModelFailedError, match="ended with exit code 1"), _process(model, kind="nonsense"):
         pass
     assert "nonsense" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("rows", [1, pytest.param(200_000, marks=pytest.mark.slow)])
-def test_a_process_that_is_killed_is_said(model: bytes, rows: int) -> None:
+def test_killed_model_process_raises_model_failed(model: bytes, rows: int) -> None:
     before = processes.children()
     with _process(model) as process:
         os.kill(_child(before), signal.SIGKILL)
@@ -92,7 +92,7 @@ def test_a_process_that_is_killed_is_said(model: bytes, rows: int) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, pytest.param(200_000, marks=pytest.mark.slow)])
-def test_a_process_that_hangs_is_given_up_in_time(model: bytes, rows: int) -> None:
+def test_hung_model_process_times_out(model: bytes, rows: int) -> None:
     before = processes.children()
     process = _process(model)
     with process:
@@ -106,7 +106,7 @@ def test_a_process_that_hangs_is_given_up_in_time(model: bytes, rows: int) -> No
         assert time.monotonic() - start < 20
 
 
-def test_a_model_that_takes_too_long_to_load_is_given_up(model: bytes) -> None:
+def test_slow_model_load_times_out(model: bytes) -> None:
     with (
         pytest.raises(ModelFailedError, match=r"did not load: it .* \(model.timeout: 0.01\)"),
         _process(model, timeout=0.01),
@@ -114,7 +114,7 @@ def test_a_model_that_takes_too_long_to_load_is_given_up(model: bytes) -> None:
         pass
 
 
-def test_answers_that_are_not_finite_are_refused(model: bytes) -> None:
+def test_non_finite_predictions_are_rejected(model: bytes) -> None:
     lines = [
         "leaf_value=" + " ".join(["nan"] * len(line.split())) if line.startswith("leaf_value=") else line
         for line in model.decode().splitlines()
@@ -124,9 +124,7 @@ def test_answers_that_are_not_finite_are_refused(model: bytes) -> None:
         process.predict(_x(4))
 
 
-def test_a_wrong_number_of_columns_is_an_error_and_not_an_answer(
-    model: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_column_count_raises_model_failed(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with _process(model) as process, pytest.raises(ModelFailedError, match="ended with exit code 1"):
         process.predict(np.zeros((2, 7), dtype=np.float32))
     said = capfd.readouterr().err
@@ -134,7 +132,7 @@ def test_a_wrong_number_of_columns_is_an_error_and_not_an_answer(
     assert "Traceback" not in said
 
 
-def test_the_process_ends_with_its_caller(model: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_model_process_exits_with_parent(model: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("model") / "model.txt"
     path.write_bytes(model)
     caller = processes.start(ORPHAN, path)
@@ -146,7 +144,7 @@ def test_the_process_ends_with_its_caller(model: bytes, tmp_path_factory: pytest
 
 
 @pytest.mark.slow
-def test_rows_that_do_not_fit_into_the_memory_of_the_process_are_answered_in_smaller_blocks(
+def test_model_process_predicts_in_smaller_blocks_under_memory_limit(
     model: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     x, expected = _x(400_000), lightgbm.Booster(model_str=model.decode()).predict(_x(400_000))
@@ -161,9 +159,7 @@ def test_rows_that_do_not_fit_into_the_memory_of_the_process_are_answered_in_sma
     assert "Data batch size reduced from 400000 to 200000 due to memory pressure" in caplog.messages
 
 
-def test_a_process_without_memory_for_few_rows_is_a_memory_error_with_a_remedy(
-    model: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_for_few_rows_raises_error_with_remedy(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     process = _process(model)
 
     def starved(*_: object) -> bytes:

@@ -67,7 +67,7 @@ def _counted(name: str, **labels: str) -> float:
     return prometheus_client.REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-def test_an_observer_hears_the_beginning_and_the_end() -> None:
+def test_observer_receives_start_and_end() -> None:
     listening = Listening()
     with instrumentation.stage(_visit(), [listening]) as visit:
         visit.status, visit.message = journal.CACHED, "3 records"
@@ -76,7 +76,7 @@ def test_an_observer_hears_the_beginning_and_the_end() -> None:
 
 
 @pytest.mark.parametrize(("error", "message"), [(ValueError("bad row"), "bad row"), (KeyboardInterrupt(), "Keyboard")])
-def test_an_exception_ends_the_visit_as_error_and_goes_on(error: BaseException, message: str) -> None:
+def test_exception_ends_stage_as_error_and_propagates(error: BaseException, message: str) -> None:
     listening = Listening()
     with pytest.raises(type(error)) as caught, instrumentation.stage(_visit(), [listening]):
         raise error
@@ -85,7 +85,7 @@ def test_an_exception_ends_the_visit_as_error_and_goes_on(error: BaseException, 
     assert listening.events[-1][2].startswith(message)
 
 
-def test_an_observer_that_fails_is_counted_and_the_others_hear_all(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_observer_is_counted_and_others_still_notified(caplog: pytest.LogCaptureFixture) -> None:
     listening, before = Listening(), _counted("observer_failures_total", observer="Failing")
     with caplog.at_level(logging.WARNING), instrumentation.stage(_visit(), [Failing(), listening]) as visit:
         visit.message = "worked"
@@ -94,25 +94,25 @@ def test_an_observer_that_fails_is_counted_and_the_others_hear_all(caplog: pytes
     assert "observer Failing failed: unavailable. The stage continues" in caplog.text
 
 
-def test_an_observer_that_fails_does_not_hide_the_error_of_the_work() -> None:
+def test_failing_observer_does_not_hide_stage_error() -> None:
     with pytest.raises(ValueError, match="bad row"), instrumentation.stage(_visit(), [Failing()]):
         raise ValueError("bad row")
 
 
-def test_a_full_store_does_not_break_the_work(tmp_path: Path) -> None:
+def test_unwritable_journal_does_not_fail_stage(tmp_path: Path) -> None:
     (tmp_path / "journal").write_text("a file where a folder must be")
     with instrumentation.stage(_visit(), [JournalObserver(journal.Journal(Store(tmp_path)))]) as visit:
         visit.message = "worked"
     assert visit.status == "SUCCESS"
 
 
-def test_the_work_knows_its_trace_and_stage() -> None:
+def test_stage_binds_trace_id_and_stage_name() -> None:
     with instrumentation.stage(_visit(), []):
         assert (trace_context.current(), trace_context.current_stage()) == (ID, "trainer")
     assert (trace_context.current(), trace_context.current_stage()) == (None, None)
 
 
-def test_a_visit_is_journaled(tmp_path: Path) -> None:
+def test_stage_execution_is_journaled(tmp_path: Path) -> None:
     book = journal.Journal(Store(tmp_path))
     with instrumentation.stage(_visit(), [JournalObserver(book)]) as visit:
         visit.message, visit.numbers, visit.model_version = "done", {"rows": 7}, "model_v1.0"
@@ -122,7 +122,7 @@ def test_a_visit_is_journaled(tmp_path: Path) -> None:
     assert ended.seconds is not None
 
 
-def test_a_visit_is_counted_with_its_time_and_rows() -> None:
+def test_stage_execution_is_counted_with_duration_and_rows() -> None:
     labels = {"pipeline": "credit", "stage": "counted"}
     visit = _visit("counted")
     visit.numbers = {"rows": 7}
@@ -133,7 +133,7 @@ def test_a_visit_is_counted_with_its_time_and_rows() -> None:
     assert _counted("pipeline_stage_rows", **labels) == 7
 
 
-def test_a_configured_sdk_gets_a_span_with_the_same_trace(spans: InMemorySpanExporter) -> None:
+def test_otel_sdk_receives_span_with_same_trace_id(spans: InMemorySpanExporter) -> None:
     with instrumentation.stage(_visit("training"), []), instrumentation.stage(_visit(), []) as visit:
         visit.status = journal.RESUMED
     inner, outer = spans.get_finished_spans()
@@ -145,7 +145,7 @@ def test_a_configured_sdk_gets_a_span_with_the_same_trace(spans: InMemorySpanExp
     assert inner.attributes == {"stage": "trainer", "pipeline": "credit", "status": "RESUMED"}
 
 
-def test_the_span_of_a_failed_visit_says_so_and_no_secret(spans: InMemorySpanExporter) -> None:
+def test_failed_stage_span_has_error_status_and_masked_secret(spans: InMemorySpanExporter) -> None:
     Secret("otel-passwort")
     with pytest.raises(ValueError, match="otel"), instrumentation.stage(_visit(), []):
         raise ValueError("no login with otel-passwort")
@@ -155,5 +155,5 @@ def test_the_span_of_a_failed_visit_says_so_and_no_secret(spans: InMemorySpanExp
 
 
 @pytest.mark.integration
-def test_without_an_sdk_there_is_no_span() -> None:
+def test_no_span_without_otel_sdk() -> None:
     assert processes.python(NO_SDK, OTEL_SDK_DISABLED="true") == "False"

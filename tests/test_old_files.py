@@ -56,11 +56,11 @@ def _found(store: Store, policy: Retention = POLICY) -> dict[str, list[str]]:
     return {kind: sorted(paths) for kind, paths in found.items()}
 
 
-def test_what_is_older_than_its_kind_is_kept_goes_and_nothing_else(store: Store) -> None:
+def test_only_files_past_retention_are_found(store: Store) -> None:
     assert _found(store) == OLD
 
 
-def test_it_is_removed_with_all_that_belongs_to_it(store: Store) -> None:
+def test_expired_files_are_removed_with_dependent_files(store: Store) -> None:
     old = expired_files.find(store, POLICY, NOW)
     assert sorted(expired_files.summary(old)) == [
         ("checkpoints", 2, 32), ("data", 3, 32), ("journals", 2, 24), ("predictions", 1, 16),
@@ -74,21 +74,21 @@ def test_it_is_removed_with_all_that_belongs_to_it(store: Store) -> None:
     assert not (store.local("journal/t1")).exists()
 
 
-def test_what_was_used_since_the_plan_stays(store: Store) -> None:
+def test_file_used_since_plan_is_kept(store: Store) -> None:
     old = expired_files.find(store, POLICY, NOW)
     os.utime(store.local("data/loaded/aaaa.json"))
     expired_files.remove(store, old, POLICY, NOW)
     assert store.exists("data/loaded/aaaa-00000.parquet")
 
 
-def test_only_what_was_approved_is_removed(store: Store) -> None:
+def test_only_approved_files_are_removed(store: Store) -> None:
     some = [one for one in expired_files.find(store, POLICY, NOW) if one.kind == "journals"]
     assert expired_files.remove(store, some, POLICY, NOW) == 24
     assert store.exists("data/loaded/aaaa.json")
 
 
 @pytest.mark.integration
-def test_what_a_run_may_need_waits_until_none_is_at_work(store: Store) -> None:
+def test_data_and_checkpoints_are_kept_during_active_run(store: Store) -> None:
     held = processes.start(
         """
         import sys, time
@@ -112,11 +112,11 @@ def test_what_a_run_may_need_waits_until_none_is_at_work(store: Store) -> None:
     assert expired_files.remove(store, old, POLICY, NOW) == 64
 
 
-def test_an_empty_store_has_nothing_old(tmp_path: Path) -> None:
+def test_empty_store_has_no_expired_files(tmp_path: Path) -> None:
     assert expired_files.find(Store(tmp_path), POLICY, NOW) == []
 
 
-def test_an_object_store_is_looked_through_too() -> None:
+def test_expired_files_are_found_in_object_store() -> None:
     store = Store("objects://old-files")
     store.write("journal/t1/0001-run-started.json", b"1234")
     later = NOW + timedelta(days=91)

@@ -34,16 +34,16 @@ def refusal(headers: dict[str, str], variables: dict[str, str] | None = None, me
 
 @pytest.mark.parametrize("case", pages.FOREIGN)
 @pytest.mark.parametrize("variables", [{}, BEHIND_PROXY], ids=["as shipped", "behind a proxy"])
-def test_request_of_a_page_of_another_site_is_refused(case: str, variables: dict[str, str]) -> None:
+def test_cross_site_request_is_rejected(case: str, variables: dict[str, str]) -> None:
     assert refusal(pages.FOREIGN[case], variables)
 
 
 @pytest.mark.parametrize("case", pages.own("http://127.0.0.1:80"))
-def test_request_of_the_servers_own_page_and_of_programs_is_allowed(case: str) -> None:
+def test_same_origin_and_non_browser_requests_are_allowed(case: str) -> None:
     assert refusal(pages.own("http://127.0.0.1:80")[case]) is None
 
 
-def test_link_of_another_site_leads_to_a_page_but_sends_no_form() -> None:
+def test_cross_site_link_opens_page_but_posts_no_form() -> None:
     assert refusal(pages.link()) is None
     assert refusal(pages.link(), method="POST")
 
@@ -57,7 +57,7 @@ def test_link_of_another_site_leads_to_a_page_but_sends_no_form() -> None:
         {"host": "relay:9110"},
     ],
 )
-def test_configured_origin_is_allowed_as_origin_and_as_host(headers: dict[str, str]) -> None:
+def test_configured_origin_is_allowed_as_origin_and_host(headers: dict[str, str]) -> None:
     assert refusal(headers, BEHIND_PROXY) is None
     assert refusal(headers)
 
@@ -74,18 +74,18 @@ def test_configured_origin_is_allowed_as_origin_and_as_host(headers: dict[str, s
         {"host": "prefect.example.com.elsewhere.example"},
     ],
 )
-def test_what_only_resembles_an_allowed_origin_is_refused(headers: dict[str, str]) -> None:
+def test_similar_origin_is_rejected(headers: dict[str, str]) -> None:
     assert refusal(headers, BEHIND_PROXY)
 
 
-def test_a_second_host_header_is_refused() -> None:
+def test_duplicate_host_header_is_rejected() -> None:
     assert Origins().refusal("GET", [(b"host", b"127.0.0.1"), (b"host", b"elsewhere.example")])
 
 
 @pytest.mark.parametrize(
     "value", ["*", "prefect.example.com", "https://a.example/path", "https://u:p@a.example", "null"]
 )
-def test_what_is_no_origin_is_an_error_that_names_the_variable(value: str) -> None:
+def test_invalid_origin_error_names_variable(value: str) -> None:
     with pytest.raises(OriginError, match=r"^AIW_ALLOWED_ORIGINS .*not an origin\. Write scheme://host"):
         Origins.of({"AIW_ALLOWED_ORIGINS": f"https://good.example,{value}"})
 
@@ -122,21 +122,21 @@ def posted(relay: RunningRelay, headers: dict[str, str], path: str = "/alertmana
 
 @pytest.mark.integration
 @pytest.mark.parametrize("path", ["/alertmanager", "/alertmanager/on-call", "/prefect"])
-def test_page_of_another_site_posts_no_alert(relay: RunningRelay, path: str) -> None:
+def test_cross_site_alert_post_is_rejected(relay: RunningRelay, path: str) -> None:
     assert [posted(relay, pages.FOREIGN[case], path) for case in SOME] == [403, 403]
     assert relay.metric("alert_webhook_total", result="delivered", source="alertmanager") == 0
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-def test_alert_that_is_not_sent_as_json_is_refused(relay: RunningRelay, kind: str) -> None:
+def test_non_json_alert_is_rejected(relay: RunningRelay, kind: str) -> None:
     answer = relay.http.post("/alertmanager", content=b"{}", headers={"content-type": kind} if kind else {})
     assert answer.status_code == 415
     assert "application/json" in answer.json()["error"]
 
 
 @pytest.mark.integration
-def test_programs_post_alerts_and_read_metrics_as_before(relay: RunningRelay) -> None:
+def test_non_browser_clients_post_alerts_and_read_metrics(relay: RunningRelay) -> None:
     assert posted(relay, {}) == NO_CHANNEL
     assert posted(relay, {"content-type": "application/json; charset=utf-8"}) == NO_CHANNEL
     assert pages.status(f"{relay.http.base_url}/metrics", {}) == 200
@@ -144,7 +144,7 @@ def test_programs_post_alerts_and_read_metrics_as_before(relay: RunningRelay) ->
 
 
 @pytest.mark.integration
-def test_token_makes_the_host_of_an_alert_irrelevant_and_its_lack_does_not(tmp_path: Path) -> None:
+def test_valid_token_allows_alert_from_any_host(tmp_path: Path) -> None:
     bearer = {"authorization": f"Bearer {TOKEN}"}
     with RunningRelay(tmp_path, [], PREFECT_API_URL="") as relay:
         assert posted(relay, {"host": "alerts.example.com"} | bearer) == NO_CHANNEL
@@ -153,7 +153,7 @@ def test_token_makes_the_host_of_an_alert_irrelevant_and_its_lack_does_not(tmp_p
 
 
 @pytest.mark.integration
-def test_page_of_another_site_asks_the_service_for_nothing(tmp_path: Path) -> None:
+def test_cross_site_requests_to_service_are_rejected(tmp_path: Path) -> None:
     shop.publish(tmp_path / "store", 0)
     with Running(shop.pipeline(tmp_path), tmp_path / "store") as service:
         url = str(service.http.base_url)
@@ -168,7 +168,7 @@ def test_page_of_another_site_asks_the_service_for_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.integration
-def test_page_of_another_site_reads_no_metrics_of_the_exporter(tmp_path: Path) -> None:
+def test_cross_site_exporter_metrics_request_is_rejected(tmp_path: Path) -> None:
     with Exporting(tmp_path) as exporter:
         url = f"http://127.0.0.1:{exporter.port}/metrics"
         assert {pages.status(url, headers) for headers in pages.FOREIGN.values()} == {403}
@@ -176,7 +176,7 @@ def test_page_of_another_site_reads_no_metrics_of_the_exporter(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("case", SOME)
-def test_page_of_another_site_reads_and_starts_nothing_on_the_prefect_server(prefect_server: Server, case: str) -> None:
+def test_cross_site_requests_to_prefect_server_are_rejected(prefect_server: Server, case: str) -> None:
     url, headers = prefect_server.api_url, pages.FOREIGN[case]
     reads = ("/csrf-token?client=x", "/admin/settings", "/collections/views/aggregate-worker-metadata")
     assert {pages.status(url + path, headers) for path in reads} == {403}
@@ -188,14 +188,14 @@ def test_page_of_another_site_reads_and_starts_nothing_on_the_prefect_server(pre
     assert pages.status(f"{url}/flows/", preflight, "OPTIONS") == 403
 
 
-def test_the_prefect_server_answers_its_own_page_by_each_of_its_names(prefect_server: Server) -> None:
+def test_prefect_server_allows_own_page_by_each_host_name(prefect_server: Server) -> None:
     url = f"{prefect_server.api_url}/csrf-token?client=tests"
     assert {pages.status(url, headers) for headers in pages.own(url).values()} == {200}
     assert pages.status(f"{prefect_server.ui_url}/ui-settings", pages.link()) == 200
 
 
 @pytest.mark.parametrize("path", ["events/out", "events/in", "logs/out", "task_runs/subscriptions/scheduled"])
-def test_page_of_another_site_opens_no_websocket(prefect_server: Server, path: str) -> None:
+def test_cross_site_websocket_is_rejected(prefect_server: Server, path: str) -> None:
     url = f"{prefect_server.api_url.replace('http', 'ws', 1)}/{path}"
     with pytest.raises(InvalidStatus, match="403"), connect(url, origin="http://elsewhere.example", proxy=None):  # type: ignore[arg-type]
         pass
@@ -203,10 +203,10 @@ def test_page_of_another_site_opens_no_websocket(prefect_server: Server, path: s
         pass
 
 
-def test_a_write_without_a_csrf_token_is_refused_by_the_server_of_make_run(prefect_server: Server) -> None:
+def test_prefect_write_without_csrf_token_is_rejected(prefect_server: Server) -> None:
     assert pages.status(f"{prefect_server.api_url}/flows/filter", {}, "POST", json={}) == 403
 
 
-def test_no_other_site_shows_a_page_of_prefect_in_a_frame(prefect_server: Server) -> None:
+def test_prefect_ui_cannot_be_framed_by_other_sites(prefect_server: Server) -> None:
     answer = httpx.get(prefect_server.ui_url, trust_env=False, follow_redirects=True)
     assert answer.headers["content-security-policy"] == "frame-ancestors 'self'"

@@ -36,12 +36,12 @@ class Computing:
         return {"rows": 2, "file": ref.to_json()}
 
 
-def test_the_same_rows_give_the_same_bytes(store: Store) -> None:
+def test_equal_rows_give_identical_partition_bytes(store: Store) -> None:
     columns = {"a": [1, None], "b": ["ü", None], "c": pd.to_datetime(["2024-01-01", "NaT"])}
     assert part(store, "one", columns).sha256 == part(store, "two", columns, ids=["one.csv:1", "one.csv:2"]).sha256
 
 
-def test_types_survive_gaps(store: Store) -> None:
+def test_column_types_survive_missing_values(store: Store) -> None:
     frame = pd.DataFrame(
         {
             "whole": pd.array([2**53 + 1, None], dtype="Int64"),
@@ -56,18 +56,18 @@ def test_types_survive_gaps(store: Store) -> None:
     assert read["whole"][0] == 2**53 + 1
 
 
-def test_only_the_columns_asked_for_are_read(store: Store) -> None:
+def test_only_requested_columns_are_read(store: Store) -> None:
     assert list(partitions.read(store, part(store, "x", {"a": [1], "b": [2]}), ["b"])) == ["b"]
 
 
-def test_a_dataset_is_loaded_as_it_was_saved(store: Store) -> None:
+def test_dataset_round_trips_through_store(store: Store) -> None:
     saved = Dataset("clean", (part(store, "x", {"a": [1, 2]}), part(store, "y", {"a": [3]})), {"columns": ["a"]})
     result = saved.save(store)
     assert Dataset.load(store, result) == saved
     assert (result["rows"], result["fingerprint"]) == (3, saved.fingerprint)
 
 
-def test_the_fingerprint_of_a_dataset_tells_rows_order_origin_and_info_apart(store: Store) -> None:
+def test_dataset_fingerprint_depends_on_rows_order_source_and_info(store: Store) -> None:
     one, two = part(store, "x", {"a": [1]}), part(store, "y", {"a": [2]})
     other_source = Partition(one.path, one.sha256, one.bytes, one.rows, "z.csv")
     several = [dataset(one, two), dataset(two, one), dataset(one), dataset(other_source, two)]
@@ -75,23 +75,21 @@ def test_the_fingerprint_of_a_dataset_tells_rows_order_origin_and_info_apart(sto
     assert len({each.fingerprint for each in several}) == len(several)
 
 
-def test_frames_come_one_by_one_in_order(store: Store) -> None:
+def test_frames_are_read_in_partition_order(store: Store) -> None:
     parts = part(store, "x", {"a": [1, 2]}), part(store, "y", {"a": [3]})
     found = list(partitions.frames(store, dataset(*parts), ["a"]))
     assert [(each.source, frame["a"].tolist()) for each, frame in found] == [("x.csv", [1, 2]), ("y.csv", [3])]
 
 
 @pytest.mark.parametrize("kind", ["deleted", "empty", "cut short"])
-def test_a_file_that_is_not_parquet_is_refused_by_name(store: Store, kind: str) -> None:
+def test_invalid_parquet_file_error_names_path(store: Store, kind: str) -> None:
     written = part(store, "x", {"a": list(range(1000))})
     damage(store, written.path, kind)
     with pytest.raises(StoreError, match=r"data/test/x\.parquet"):
         partitions.read(store, written)
 
 
-def test_debug_shows_what_is_read_and_written_and_whether_it_was_cached(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_debug_log_shows_reads_writes_and_cache_hits(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="ai_pipeline")
     written = partitions.write(store, "data/test/x.parquet", pd.DataFrame({"a": range(5), "b": 1.5}), "s")
     partitions.read(store, written, ["a"])
@@ -108,7 +106,7 @@ def test_debug_shows_what_is_read_and_written_and_whether_it_was_cached(
     assert caplog.messages[-1] == "cache hit: data/stage/key"
 
 
-def test_what_is_remembered_is_computed_once(store: Store) -> None:
+def test_cached_result_is_computed_once(store: Store) -> None:
     compute = Computing(store)
     first = partitions.cached(store, "stage", "key", compute)
     assert partitions.cached(store, "stage", "key", compute) == first
@@ -119,7 +117,7 @@ def test_what_is_remembered_is_computed_once(store: Store) -> None:
 
 @pytest.mark.parametrize("kind", DAMAGES)
 @pytest.mark.parametrize("path", ["data/stage/key.json", "data/stage/key-00000.parquet"])
-def test_what_is_damaged_is_computed_again(
+def test_damaged_cached_result_is_recomputed(
     store: Store, path: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     compute = Computing(store)
@@ -133,7 +131,7 @@ def test_what_is_damaged_is_computed_again(
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_damage_is_found_through_the_dataset(store: Store, kind: str) -> None:
+def test_damaged_partition_is_found_through_dataset(store: Store, kind: str) -> None:
     one, two = part(store, "x", {"a": [1]}), part(store, "y", {"a": [2]})
     result: dict[str, Any] = {
         "clean": dataset(one, two).save(store),
@@ -149,7 +147,7 @@ def test_damage_is_found_through_the_dataset(store: Store, kind: str) -> None:
 
 
 @pytest.mark.integration
-def test_a_process_that_ends_right_after_it_has_read_ends_well(store: Store) -> None:
+def test_process_exits_cleanly_after_parquet_read(store: Store) -> None:
     # A thread of Arrow that still held the file of Python aborted every second one.
     path = part(store, "x", {f"column_{number}": list(range(5000)) for number in range(40)}).path
     program = (

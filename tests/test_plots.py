@@ -21,34 +21,34 @@ DIGEST = """
 """
 
 
-def test_a_classification_has_loss_importance_and_confusion() -> None:
+def test_classification_has_loss_importance_and_confusion_plots() -> None:
     assert set(plots.draw(report())) == {"loss.svg", "features.svg", "confusion.svg"}
 
 
-def test_a_regression_has_its_answers() -> None:
+def test_regression_has_prediction_plot() -> None:
     drawn = plots.draw(report(task="regression", classes=None, sample=[[1.0, 1.5], [2.0, 2.0]], importance=[]))
     assert set(drawn) == {"loss.svg", "answers.svg"}
 
 
-def test_the_same_figures_give_the_same_bytes() -> None:
+def test_equal_reports_give_identical_plot_bytes() -> None:
     assert plots.draw(report()) == plots.draw(report())
     assert plots.draw(report()) != plots.draw(report(losses=[[1, 0.6], [300, 0.1]]))
 
 
-def test_every_process_gives_the_same_bytes() -> None:
+def test_plot_bytes_are_equal_across_processes() -> None:
     assert len({processes.python(DIGEST, PYTHONHASHSEED=seed, PYTHONPATH=".") for seed in ("0", "1")}) == 1
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_is_shown_as_it_is_in_valid_xml(name: str) -> None:
+def test_plot_labels_are_valid_xml(name: str) -> None:
     drawn = plots.draw(report(classes=[name, "other"], importance=[{"feature": name, "share": 1.0}]))
     printable = name.isprintable()
     for file in ("confusion.svg", "features.svg"):
         assert (name in _text(drawn[file])) == printable
 
 
-def test_many_classes_are_drawn_without_numbers() -> None:
+def test_large_confusion_matrix_is_drawn_without_numbers() -> None:
     classes = [f"class {number}" for number in range(25)]
     matrix = [[0] * 25 for _ in classes]
     drawn = plots.draw(report(classes=classes, scores={"confusion": matrix}))

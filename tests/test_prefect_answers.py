@@ -28,12 +28,12 @@ def error(url: str, status: int, **body: object) -> httpx.HTTPStatusError:
         ("https://notprefect.cloud/api", False),
     ],
 )
-def test_a_url_of_prefect_cloud_is_known_by_host_or_workspace(url: str, cloud: bool) -> None:
+def test_prefect_cloud_url_is_detected_by_host_or_workspace(url: str, cloud: bool) -> None:
     assert is_cloud(url) is cloud
 
 
 @pytest.mark.parametrize("url", [CLOUD, PROXIED])
-def test_a_wrong_key_for_prefect_cloud_names_the_key(url: str) -> None:
+def test_invalid_prefect_cloud_key_error_names_variable(url: str) -> None:
     said = explain(error(url, 401, json={"detail": "Invalid authentication credentials"}))
 
     assert "PREFECT_API_KEY" in said
@@ -41,7 +41,7 @@ def test_a_wrong_key_for_prefect_cloud_names_the_key(url: str) -> None:
     assert "PREFECT_API_AUTH_STRING" not in said
 
 
-def test_a_login_that_is_sent_in_place_of_the_key_is_named() -> None:
+def test_login_overriding_api_key_is_named_in_error() -> None:
     """Prefect's client sends PREFECT_API_AUTH_STRING where both are set."""
     request = httpx.Request("POST", CLOUD, headers={"Authorization": "Basic YTpi"})
     response = httpx.Response(401, request=request, json={"detail": "Invalid authentication credentials"})
@@ -62,11 +62,11 @@ def test_a_login_that_is_sent_in_place_of_the_key_is_named() -> None:
         (OWN, 429, "Run this again in a minute"),
     ],
 )
-def test_other_refusals_of_a_workspace_have_a_remedy_of_their_own(url: str, status: int, remedy: str) -> None:
+def test_prefect_cloud_error_status_has_specific_remedy(url: str, status: int, remedy: str) -> None:
     assert explain(error(url, status, json={"detail": "Not Found"})).endswith(f": Not Found. {remedy}")
 
 
-def test_a_lacking_login_of_an_own_server_names_the_login() -> None:
+def test_missing_login_for_self_hosted_server_is_named() -> None:
     said = explain(error(OWN, 401, json={"exception_message": "Unauthorized"}))
 
     assert said == (
@@ -87,9 +87,7 @@ def test_a_lacking_login_of_an_own_server_names_the_login() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [403, 409, 422])
-def test_the_reason_in_a_body_is_shown_and_no_log_that_a_person_cannot_read(
-    body: dict[str, object], status: int
-) -> None:
+def test_prefect_cloud_error_shows_reason_without_server_log_hint(body: dict[str, object], status: int) -> None:
     said = explain(error(CLOUD, status, **body))
 
     assert f"answers {status} to POST" in said
@@ -97,13 +95,13 @@ def test_the_reason_in_a_body_is_shown_and_no_log_that_a_person_cannot_read(
     assert "log" not in said
 
 
-def test_only_an_own_server_has_a_log_that_says_more() -> None:
+def test_only_self_hosted_error_refers_to_server_log() -> None:
     assert explain(error(OWN, 500, json={"exception_message": "Internal Server Error"})).endswith("log says more")
     assert "log" not in explain(error(CLOUD, 500))
 
 
 @pytest.mark.parametrize("text", ["<html>" + "x" * 9000, "x" * 9000, "\x1b[31mred\x07"])
-def test_a_hostile_body_makes_no_long_line_and_no_control_characters(text: str) -> None:
+def test_hostile_response_body_is_truncated_and_escaped(text: str) -> None:
     said = explain(error(CLOUD, 403, text=text))
 
     assert len(said) < 600

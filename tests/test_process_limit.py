@@ -39,7 +39,7 @@ for work in (lambda: process_limit.require_threads(1), start):
 
 
 @pytest.mark.integration
-def test_the_limit_of_the_system_is_named_with_a_remedy() -> None:
+def test_process_limit_error_names_ulimit_and_remedy() -> None:
     done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=False, cwd=ROOT)
 
     assert done.returncode == 0, done.stderr
@@ -48,13 +48,13 @@ def test_the_limit_of_the_system_is_named_with_a_remedy() -> None:
     assert of_process.startswith(f"{MESSAGE} (ulimit -u is 1): [Errno 11] Resource temporarily unavailable. Raise")
 
 
-def test_room_for_threads_is_left_as_it_was() -> None:
+def test_thread_probe_leaves_no_threads() -> None:
     before = threading.active_count()
     process_limit.require_threads(20)
     assert threading.active_count() == before
 
 
-def test_threads_started_before_the_limit_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_threads_end_after_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
     before = threading.active_count()
     for name in few_threads.STARTERS:
         monkeypatch.setattr(threading, name, getattr(threading, name, None), raising=False)
@@ -64,7 +64,7 @@ def test_threads_started_before_the_limit_end(monkeypatch: pytest.MonkeyPatch) -
     assert threading.active_count() == before
 
 
-def test_an_error_within_a_group_is_found() -> None:
+def test_process_limit_error_in_exception_group_is_detected() -> None:
     group = ExceptionGroup("tasks", [ValueError("other"), RuntimeError(few_threads.TEXT)])
     with (
         pytest.raises(ProcessLimitError, match=r"can't start new thread\. Raise"),
@@ -73,7 +73,7 @@ def test_an_error_within_a_group_is_found() -> None:
         raise group
 
 
-def test_other_errors_pass() -> None:
+def test_unrelated_errors_propagate() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"), process_limit.limit_errors_wrapped():
         raise RuntimeError("no running event loop")
     ours, theirs = socket.socketpair()
@@ -93,7 +93,7 @@ def test_other_errors_pass() -> None:
     ],
     ids=" ".join,
 )
-def test_a_server_without_room_for_its_threads_ends_with_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_server_without_thread_capacity_exits_with_single_error(command: tuple[str, ...], tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run(
         [sys.executable, "-m", "tests.few_threads", "3", *command], cwd=ROOT, timeout=90, check=False,

@@ -8,11 +8,11 @@ import contextvars
 from ai_workflow.runtime import progress
 
 
-def test_a_report_that_nobody_watches_goes_nowhere() -> None:
+def test_progress_report_without_watcher_is_ignored() -> None:
     contextvars.Context().run(progress.report, 1, 2)
 
 
-def test_reports_reach_who_watches_until_they_stop() -> None:
+def test_progress_reports_reach_watcher_until_removed() -> None:
     seen: list[tuple[int, int, str]] = []
 
     def work() -> None:
@@ -26,7 +26,7 @@ def test_reports_reach_who_watches_until_they_stop() -> None:
     assert seen == [(1, 2, "rows"), (2, 2, "")]
 
 
-def test_a_thread_that_copies_the_context_reports_too() -> None:
+def test_thread_with_copied_context_reports_progress() -> None:
     seen: list[int] = []
 
     async def work() -> None:

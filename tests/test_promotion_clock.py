@@ -11,7 +11,7 @@ from ai_workflow.storage.store import Store
 from tests.registries import FOLDER, is_sound
 
 
-def test_a_probation_that_began_in_the_future_begins_again_once(tmp_path: Path) -> None:
+def test_future_dated_probation_restarts_once(tmp_path: Path) -> None:
     registry = Registry(Store(tmp_path), FOLDER)
     for content in (b"one", b"two"):
         publication.publish(registry, {"model.txt": content}, "s", {"kind": "lightgbm"})
@@ -30,7 +30,7 @@ def test_a_probation_that_began_in_the_future_begins_again_once(tmp_path: Path) 
     is_sound(registry)
 
 
-def test_a_first_version_that_does_not_beat_a_constant_answer_is_latest_only(tmp_path: Path) -> None:
+def test_first_version_below_baseline_is_only_latest(tmp_path: Path) -> None:
     registry = Registry(Store(tmp_path), FOLDER)
     for number, beats in enumerate((False, True)):
         about = {"kind": "lightgbm", "beats_baseline": beats}

@@ -60,7 +60,7 @@ def _prune(registry: Registry, *names: str) -> list[str]:
     return [item.name for item in pruning.prune(registry, NOW, names or registry.versions(), "test").deleted]
 
 
-def test_what_nobody_needs_is_deleted_and_told(registry: Registry) -> None:
+def test_prune_deletes_unused_versions_and_records_history(registry: Registry) -> None:
     _publish(registry, 5)
     done = pruning.prune(registry, NOW, ["model_v1.1", "model_v1.2"], "approved")
     assert [item.name for item in done.deleted] == ["model_v1.1", "model_v1.2"]
@@ -72,14 +72,14 @@ def test_what_nobody_needs_is_deleted_and_told(registry: Registry) -> None:
     is_sound(registry)
 
 
-def test_only_what_was_approved_is_deleted(registry: Registry) -> None:
+def test_prune_deletes_only_approved_versions(registry: Registry) -> None:
     _publish(registry, 6)
     assert _prune(registry, "model_v1.2", "model_v9.9") == ["model_v1.2"]
     assert _prune(registry, "model_v1.2") == []
     assert len(registry.history()) == 7
 
 
-def test_what_came_into_use_after_the_approval_is_spared(registry: Registry) -> None:
+def test_version_in_use_after_approval_is_kept(registry: Registry) -> None:
     _publish(registry, 7)
     doomed = [item.name for item in pruning.plan(registry, NOW) if not item.is_kept]
     assert doomed == [f"model_v1.{number}" for number in range(1, 5)]
@@ -98,7 +98,7 @@ def test_what_came_into_use_after_the_approval_is_spared(registry: Registry) -> 
     is_sound(registry)
 
 
-def test_a_deleted_version_is_not_to_be_had_and_its_name_is_never_another_s(registry: Registry) -> None:
+def test_deleted_version_is_unavailable_and_name_not_reused(registry: Registry) -> None:
     _publish(registry, 4)
     promotion.promote(registry, "latest", "test")
     pruning.prune(registry, Retention(versions=1, min_age_hours=0), registry.versions(), "test")
@@ -113,7 +113,7 @@ def test_a_deleted_version_is_not_to_be_had_and_its_name_is_never_another_s(regi
     assert registry.versions() == ["model_v1.3", "model_v1.4"]
 
 
-def test_a_pin_holds_until_it_is_taken_off(registry: Registry) -> None:
+def test_pinned_version_is_kept_until_unpinned(registry: Registry) -> None:
     _publish(registry, 5)
     assert pruning.pin(registry, "model_v1.1", "audit") == "model_v1.1"
     assert _prune(registry) == ["model_v1.2"]
@@ -126,13 +126,13 @@ def test_a_pin_holds_until_it_is_taken_off(registry: Registry) -> None:
     assert [line["action"] for line in registry.history()][5:] == ["pin", "delete", "unpin", "delete"]
 
 
-def test_a_damaged_version_may_go(local: Registry) -> None:
+def test_damaged_version_can_be_pruned(local: Registry) -> None:
     _publish(local, 4)
     damage(local.store, f"{FOLDER}/model_v1.1/manifest.json", "cut short")
     assert _prune(local) == ["model_v1.1"]
 
 
-def test_a_disk_that_is_full_deletes_nothing(local: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_prevents_deletion(local: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     _publish(local, 4)
     before, write = local.versions(), Store.write_record
 
@@ -151,9 +151,7 @@ def test_a_disk_that_is_full_deletes_nothing(local: Registry, monkeypatch: pytes
 @pytest.mark.integration
 @pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("action", ["publish", "promote", "prune"])
-def test_killed_at_any_moment_all_is_as_before_or_as_after(
-    local: Registry, tmp_path: Path, action: str, kills: int
-) -> None:
+def test_killed_registry_operation_is_atomic(local: Registry, tmp_path: Path, action: str, kills: int) -> None:
     _publish(local, 6)
     moments, seen = random.Random(0), set()
     for _ in range(kills):
@@ -172,9 +170,7 @@ def test_killed_at_any_moment_all_is_as_before_or_as_after(
     assert not is_sound(local)
 
 
-def test_a_version_that_is_deleted_while_a_plan_is_made_is_not_in_it(
-    local: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_version_deleted_during_planning_is_not_in_plan(local: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     _publish(local, 4)
     listed = local.versions()
     gone = _prune(local)
@@ -184,7 +180,7 @@ def test_a_version_that_is_deleted_while_a_plan_is_made_is_not_in_it(
 
 
 @pytest.mark.integration
-def test_publishers_pruners_and_readers_at_once_lose_nothing(local: Registry, tmp_path: Path) -> None:
+def test_concurrent_publish_prune_and_read_lose_no_version(local: Registry, tmp_path: Path) -> None:
     _publish(local, 3)
     read = """
         import sys
@@ -213,7 +209,7 @@ def test_publishers_pruners_and_readers_at_once_lose_nothing(local: Registry, tm
 
 
 @pytest.mark.integration
-def test_on_an_object_store_publishers_at_once_lose_nothing() -> None:
+def test_concurrent_publish_on_object_store_loses_no_version() -> None:
     registry = Registry(Store(f"objects://{uuid.uuid4().hex}"), FOLDER)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: _publish(Registry(registry.store, FOLDER), 10), range(4)))
@@ -224,7 +220,7 @@ def test_on_an_object_store_publishers_at_once_lose_nothing() -> None:
     assert not is_sound(registry)
 
 
-def test_on_an_object_store_a_lease_that_came_in_between_keeps_the_version(
+def test_late_lease_on_object_store_prevents_deletion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)

@@ -28,7 +28,7 @@ def _write(store: Store, name: str, rows: dict[int, str | None], reason: str = "
     return partitions.write(store, f"{name}.parquet", [quarantine.table(frame, findings, source)], source)
 
 
-def test_each_rejected_row_has_place_value_reason_and_the_whole_record(store: Store) -> None:
+def test_rejected_row_has_location_value_reason_and_record(store: Store) -> None:
     lines = partitions.read(store, _write(store, "a", {17: "vier", 4: "ü\n\"'"})).to_dict(orient="records")
     assert [(line["source"], line["row"], line["column"], line["value"], line["reason"]) for line in lines] == [
         ("a.csv", 4, "age", "ü\n\"'", "is not a number"),
@@ -39,7 +39,7 @@ def test_each_rejected_row_has_place_value_reason_and_the_whole_record(store: St
     ]  # fmt: skip
 
 
-def test_a_row_with_two_faults_has_two_lines_and_counts_once(store: Store) -> None:
+def test_row_with_two_errors_has_two_lines_and_counts_once(store: Store) -> None:
     frame = pd.DataFrame({ROW: [1, 2], "a": ["x", "1"], "b": [None, "2"]})
     bad = pd.Series([True, False])
     lines = quarantine.table(frame, [("b", "is missing", bad), ("a", "is not a number", bad)], "p.csv")
@@ -49,7 +49,7 @@ def test_a_row_with_two_faults_has_two_lines_and_counts_once(store: Store) -> No
     assert quarantine.write_report(store, [part]).rows == 1
 
 
-def test_all_partitions_are_gathered_in_one_csv_under_the_trace(store: Store) -> None:
+def test_rejected_rows_of_all_partitions_are_in_single_csv_per_trace(store: Store) -> None:
     parts = [_write(store, "a", {3: "x", 5: "y"}), _write(store, "b", {3: "z"}, "is missing")]
     with trace_context.bound(trace_id="f" * 32):
         found = quarantine.write_report(store, parts)
@@ -64,7 +64,7 @@ def test_all_partitions_are_gathered_in_one_csv_under_the_trace(store: Store) ->
     ]  # fmt: skip
 
 
-def test_the_summary_names_the_commonest_faults_with_their_first_row(store: Store) -> None:
+def test_summary_lists_most_frequent_errors_with_first_row(store: Store) -> None:
     parts = [_write(store, "a", {3: "x" * 100, 5: "y"}), _write(store, "b", {4: "z"}, "is missing")]
     summary = quarantine.write_report(store, parts).summary
     assert summary.startswith(
@@ -73,12 +73,12 @@ def test_the_summary_names_the_commonest_faults_with_their_first_row(store: Stor
     assert summary.endswith(f"all of them in {store.root}/quarantine/untraced/rejected.csv")
 
 
-def test_nothing_rejected_writes_nothing(store: Store) -> None:
+def test_no_rejected_rows_write_no_file(store: Store) -> None:
     assert quarantine.write_report(store, []) == quarantine.RejectedRows(0, "", None)
     assert store.names("quarantine") == []
 
 
-def test_a_missing_cell_is_not_quoted_as_a_word_that_the_file_does_not_hold(store: Store) -> None:
+def test_missing_cell_is_described_not_quoted(store: Store) -> None:
     part = _write(store, "a", {6: None}, "is missing")
     assert partitions.read(store, part)["value"].tolist() == [""]
     assert (

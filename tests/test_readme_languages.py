@@ -43,25 +43,25 @@ def lists(content: str) -> int:
 
 
 @pytest.mark.parametrize("part", [headings, links, tables, lists], ids=lambda part: part.__name__)
-def test_both_languages_have_the_same_structure(part) -> None:  # type: ignore[no-untyped-def]
+def test_readme_languages_have_same_structure(part) -> None:  # type: ignore[no-untyped-def]
     assert part(prose(ENGLISH))
     assert part(prose(CHINESE)) == part(prose(ENGLISH))
 
 
-def test_both_languages_have_the_same_code_blocks() -> None:
+def test_readme_languages_have_same_code_blocks() -> None:
     assert _CODE.findall(text(ENGLISH))
     assert _CODE.findall(text(CHINESE)) == _CODE.findall(text(ENGLISH))
 
 
 @pytest.mark.parametrize("name", [ENGLISH, CHINESE])
-def test_a_readme_is_short_and_its_links_exist(name: str) -> None:
+def test_readme_is_short_and_links_exist(name: str) -> None:
     missing = [link for link in links(prose(name)) if "://" not in link and not (ROOT / link.split("#")[0]).exists()]
 
     assert missing == []
     assert len(text(name).splitlines()) < MAX_LINES
 
 
-def test_the_chinese_text_was_compared_with_the_english_text_of_today() -> None:
+def test_chinese_readme_digest_matches_english_readme() -> None:
     digest = hashlib.sha256(text(ENGLISH).encode()).hexdigest()
 
     assert _DIGEST.findall(text(CHINESE)) == [digest], (

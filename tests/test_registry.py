@@ -88,26 +88,26 @@ def _is_sound(registry: Registry) -> None:
     assert all(name in registry.versions() for line in history for name in line["aliases"].values())
 
 
-def test_the_first_version_becomes_latest_and_stable(registry: Registry) -> None:
+def test_first_version_becomes_latest_and_stable(registry: Registry) -> None:
     assert registry.aliases() == {"latest": None, "stable": None}
     assert _publish(registry).name == "model_v1.0"
     assert registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
 
 
-def test_each_training_raises_the_minor_and_another_schema_the_major(registry: Registry) -> None:
+def test_training_bumps_minor_and_schema_change_bumps_major(registry: Registry) -> None:
     names = [_publish(registry, schema).name for schema in ("a", "a", "b", "b", "a")]
     assert names == ["model_v1.0", "model_v1.1", "model_v2.0", "model_v2.1", "model_v3.0"]
     assert registry.versions() == names
     assert registry.aliases() == {"latest": "model_v3.0", "stable": "model_v1.0"}
 
 
-def test_versions_are_sorted_as_numbers(registry: Registry) -> None:
+def test_versions_are_sorted_numerically(registry: Registry) -> None:
     for _ in range(11):
         _publish(registry)
     assert registry.versions()[-2:] == ["model_v1.9", "model_v1.10"]
 
 
-def test_a_version_holds_its_files_and_what_is_said_of_it(registry: Registry) -> None:
+def test_version_contains_files_and_manifest(registry: Registry) -> None:
     with trace_context.bound(trace_id="f" * 32):
         publication.publish(registry, FILES, "s", {"kind": "lightgbm"}, lambda name: {"card.md": f"# {name}".encode()})
     version = registry.get("latest")
@@ -121,25 +121,25 @@ def test_a_version_holds_its_files_and_what_is_said_of_it(registry: Registry) ->
 @pytest.mark.parametrize(
     "name", ["latest", "stable", "model_v9.9", "", "..", "../../../etc", "history.jsonl", "Latest"]
 )
-def test_a_version_that_is_not_there_is_said_with_those_that_are(registry: Registry, name: str) -> None:
+def test_missing_version_in_empty_registry_suggests_training(registry: Registry, name: str) -> None:
     with pytest.raises(AiWorkflowError, match=r"available: none\. Run the training flow first") as caught:
         registry.get(name)
     assert f"'{name}'" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["model_v9.9", "Latest", ".."])
-def test_a_version_that_is_not_there_is_said_with_what_to_name_instead(registry: Registry, name: str) -> None:
+def test_missing_version_error_lists_available_versions(registry: Registry, name: str) -> None:
     _publish(registry)
     with pytest.raises(AiWorkflowError, match=rf"'{name}'.*; available: model_v1\.0\. Use one of these, or latest or"):
         registry.get(name)
 
 
-def test_a_file_that_a_version_has_not_is_named(registry: Registry) -> None:
+def test_missing_version_file_is_named(registry: Registry) -> None:
     with pytest.raises(StoreError, match=r"model_v1.0 has no file weights.bin"):
         registry.read(_publish(registry), "weights.bin")
 
 
-def test_the_history_tells_what_latest_and_stable_were(registry: Registry) -> None:
+def test_history_records_latest_and_stable(registry: Registry) -> None:
     _publish(registry)
     _publish(registry)
     first, second = registry.history()
@@ -150,7 +150,7 @@ def test_the_history_tells_what_latest_and_stable_were(registry: Registry) -> No
 
 @pytest.mark.parametrize("kind", DAMAGES)
 @pytest.mark.parametrize("file", ["model.txt", "manifest.json"])
-def test_a_damaged_version_is_refused(local: Registry, store: Store, file: str, kind: str) -> None:
+def test_damaged_version_is_rejected(local: Registry, store: Store, file: str, kind: str) -> None:
     _publish(local)
     damage(store, f"{FOLDER}/model_v1.0/{file}", kind)
     with pytest.raises(AiWorkflowError, match=r"damaged|cannot be read|model version .* not found"):
@@ -158,14 +158,14 @@ def test_a_damaged_version_is_refused(local: Registry, store: Store, file: str, 
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut short", "a bit flipped"])
-def test_damaged_aliases_are_refused(local: Registry, store: Store, kind: str) -> None:
+def test_damaged_aliases_are_rejected(local: Registry, store: Store, kind: str) -> None:
     _publish(local)
     damage(store, f"{FOLDER}/aliases.json", kind)
     with pytest.raises(StoreError, match=r"aliases\.json is damaged"):
         local.get("latest")
 
 
-def test_a_registry_of_an_earlier_version_is_said(local: Registry, store: Store) -> None:
+def test_registry_of_earlier_release_is_rejected(local: Registry, store: Store) -> None:
     _publish(local)
     store.write_record(f"{FOLDER}/aliases.json", {"latest": "model_v1.0", "stable": None, "change": {"time": "x"}})
     for ask in (local.aliases, local.versions, lambda: _publish(local)):
@@ -173,7 +173,7 @@ def test_a_registry_of_an_earlier_version_is_said(local: Registry, store: Store)
             ask()
 
 
-def test_a_history_that_was_moved_away_begins_anew(local: Registry, store: Store) -> None:
+def test_moved_history_file_starts_new_history(local: Registry, store: Store) -> None:
     for _ in range(3):
         _publish(local)
     path = store.local(f"{FOLDER}/history.jsonl")
@@ -185,7 +185,7 @@ def test_a_history_that_was_moved_away_begins_anew(local: Registry, store: Store
     assert len(local.versions()) == 5
 
 
-def test_an_edited_history_is_refused(local: Registry, store: Store) -> None:
+def test_edited_history_is_rejected(local: Registry, store: Store) -> None:
     for _ in range(4):
         _publish(local)
     path = store.local(f"{FOLDER}/history.jsonl")
@@ -200,7 +200,7 @@ def test_an_edited_history_is_refused(local: Registry, store: Store) -> None:
         local.history()
 
 
-def test_a_change_whose_line_was_not_written_is_told_all_the_same(local: Registry, store: Store) -> None:
+def test_unwritten_history_line_is_recovered(local: Registry, store: Store) -> None:
     _publish(local)
     path = store.local(f"{FOLDER}/history.jsonl")
     before = path.read_bytes()
@@ -213,7 +213,7 @@ def test_a_change_whose_line_was_not_written_is_told_all_the_same(local: Registr
 
 
 @pytest.mark.integration
-def test_processes_that_publish_at_once_lose_no_version(local: Registry, tmp_path: Path) -> None:
+def test_concurrent_publishers_lose_no_version(local: Registry, tmp_path: Path) -> None:
     publishers = [processes.start(PUBLISH, tmp_path, 10) for _ in range(2)]
     assert [publisher.communicate(timeout=60)[0] for publisher in publishers] == ["ready\n"] * 2
     assert local.versions() == [f"model_v1.{minor}" for minor in range(20)]
@@ -222,9 +222,7 @@ def test_processes_that_publish_at_once_lose_no_version(local: Registry, tmp_pat
 
 
 @pytest.mark.integration
-def test_a_publisher_that_is_killed_at_any_moment_leaves_a_sound_registry(
-    local: Registry, store: Store, tmp_path: Path
-) -> None:
+def test_killed_publisher_leaves_consistent_registry(local: Registry, store: Store, tmp_path: Path) -> None:
     moments = random.Random(0)
     for _ in range(20):
         publisher = processes.start(PUBLISH, tmp_path, 1000)
@@ -241,7 +239,7 @@ def test_a_publisher_that_is_killed_at_any_moment_leaves_a_sound_registry(
     assert not list(store.local(FOLDER).glob(".publishing-*"))
 
 
-def test_a_version_placed_by_a_killed_publisher_becomes_latest_with_the_next(local: Registry, store: Store) -> None:
+def test_version_of_killed_publisher_is_adopted_by_next_publish(local: Registry, store: Store) -> None:
     _publish(local)
     _publish(local)
     folder = store.local(FOLDER)
@@ -255,7 +253,7 @@ def test_a_version_placed_by_a_killed_publisher_becomes_latest_with_the_next(loc
 
 
 @pytest.mark.integration
-def test_a_version_that_cannot_be_published_leaves_all_as_it_was(local: Registry, store: Store, tmp_path: Path) -> None:
+def test_failed_publish_leaves_registry_unchanged(local: Registry, store: Store, tmp_path: Path) -> None:
     said = processes.python(REFUSED, tmp_path).splitlines()
     assert set(said) == {"model.txt", "manifest.json", "aliases.json", "history.jsonl", "published"}
     left = {path.name for path in store.local(FOLDER).iterdir()}
@@ -264,7 +262,7 @@ def test_a_version_that_cannot_be_published_leaves_all_as_it_was(local: Registry
     _is_sound(local)
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_unwritable_registry_folder_raises_store_error(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where a folder must be")
     with pytest.raises(StoreError, match="credit cannot be written: Not a directory"):
         _publish(Registry(Store(tmp_path), FOLDER))

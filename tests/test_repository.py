@@ -30,20 +30,20 @@ FORBIDDEN = {
 
 
 @pytest.mark.integration
-def test_no_file_bears_a_registry_address_or_a_path_of_one_machine() -> None:
+def test_files_contain_no_registry_address_or_machine_path() -> None:
     assert list(_traces(ROOT, _files(ROOT))) == []
 
 
 @pytest.mark.integration
-def test_requirements_lock_is_the_only_lock() -> None:
+def test_requirements_lock_is_only_lock_file() -> None:
     assert [path for path in _files(ROOT) if Path(path).name in OTHER_LOCKS] == []
 
 
-def test_every_locked_version_has_a_hash() -> None:
+def test_locked_versions_have_hashes() -> None:
     assert _without_hash(LOCK.read_text()) == []
 
 
-def test_the_lock_fits_pyproject() -> None:
+def test_lock_file_matches_pyproject() -> None:
     assert _differences((ROOT / "pyproject.toml").read_text(), LOCK.read_text()) == []
 
 
@@ -58,19 +58,19 @@ def test_the_lock_fits_pyproject() -> None:
         "/ro" + "ot/.cache",
     ],
 )
-def test_a_trace_is_caught(tmp_path: Path, text: str) -> None:
+def test_registry_address_or_machine_path_is_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "file.md").write_text(f"first line\n{text}\n")
 
     assert [trace.split(": ")[0] for trace in _traces(tmp_path, ["file.md"])] == ["file.md:2"]
 
 
-def test_a_path_inside_the_project_is_no_trace(tmp_path: Path) -> None:
+def test_project_relative_path_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "file.md").write_text("docs/home/page var/wo" + "rk/x ${HOME}/root/y https://host/home/z ~/wo" + "rk/")
 
     assert list(_traces(tmp_path, ["file.md"])) == []
 
 
-def test_a_version_without_hash_is_caught() -> None:
+def test_locked_version_without_hash_is_reported() -> None:
     assert _without_hash("a==1 \\\n    --hash=sha256:00\n    # via b\nb==2\n    # via c\n") == ["b==2"]
 
 
@@ -83,7 +83,7 @@ def test_a_version_without_hash_is_caught() -> None:
         ("b>=1", ["b is not locked", "a is locked, but not asked for"]),
     ],
 )
-def test_a_lock_that_does_not_fit_is_caught(dependency: str, expected: list[str]) -> None:
+def test_outdated_lock_file_is_reported(dependency: str, expected: list[str]) -> None:
     pyproject = f'[project]\nname = "p"\ndependencies = ["{dependency}"]\n'
     lock = "a==1.5 ; python_version >= '3.11' \\\n    --hash=sha256:00\n    # via p (pyproject.toml)\n"
 

@@ -26,13 +26,13 @@ def _deleted(
     return [item.name for item in retention_policy.plan(facts, policy, in_use, now) if not item.is_kept]
 
 
-def test_the_newest_three_stay() -> None:
+def test_newest_three_versions_are_kept() -> None:
     assert _deleted(_facts(5), OLD, {}) == ["model_v1.0", "model_v1.1"]
     assert _deleted(_facts(3), OLD, {}) == []
     assert _deleted([], OLD, {}) == []
 
 
-def test_what_is_needed_stays_with_every_reason() -> None:
+def test_version_in_use_is_kept_with_all_reasons() -> None:
     items = retention_policy.plan(
         _facts(5), OLD, {"model_v1.0": ["stable", "leased: service"], "model_v1.4": ["latest"]}, NOW
     )
@@ -43,7 +43,7 @@ def test_what_is_needed_stays_with_every_reason() -> None:
 
 
 @pytest.mark.parametrize(("hours", "gone"), [(0.5, 0), (1.5, 2), (-24, 0)], ids=["young", "old", "of tomorrow"])
-def test_a_young_version_stays_and_so_does_one_of_tomorrow(hours: float, gone: int) -> None:
+def test_young_or_future_dated_version_is_kept(hours: float, gone: int) -> None:
     assert len(_deleted(_facts(5, hours), OLD, {})) == gone
 
 
@@ -53,9 +53,7 @@ def test_a_young_version_stays_and_so_does_one_of_tomorrow(hours: float, gone: i
     used=st.dictionaries(st.integers(0, 11), st.just(["leased"]), max_size=5),
     keep=st.integers(1, 5),
 )
-def test_whatever_the_facts_nothing_needed_is_in_the_plan(
-    ages: list[float], used: dict[int, list[str]], keep: int
-) -> None:
+def test_plan_never_deletes_version_in_use(ages: list[float], used: dict[int, list[str]], keep: int) -> None:
     facts = [VersionInfo(f"model_v1.{number}", 1, NOW - timedelta(hours=age)) for number, age in enumerate(ages)]
     in_use = {f"model_v1.{number}": why for number, why in used.items()}
     gone = set(_deleted(facts, Retention(versions=keep), in_use))
@@ -68,11 +66,11 @@ def test_whatever_the_facts_nothing_needed_is_in_the_plan(
     ("count", "shown"),
     [(0, "0B"), (1023, "1023B"), (1024, "1.0K"), (4_187_593_113, "3.9G"), (150 * 2**20, "150M"), (2**42, "4.0T")],
 )
-def test_sizes_are_read_as_of_du(count: int, shown: str) -> None:
+def test_sizes_are_formatted_like_du(count: int, shown: str) -> None:
     assert retention_policy.size(count) == shown
 
 
-def test_a_version_of_a_clock_that_was_ahead_is_as_old_as_the_next_one() -> None:
+def test_future_dated_version_has_age_of_next_version() -> None:
     ahead = NOW + timedelta(days=400)
     facts = [VersionInfo("model_v1.0", 1, ahead), *_facts(4)[1:]]
     assert _deleted(facts, OLD, {}) == ["model_v1.0"]

@@ -65,7 +65,7 @@ def _kept(registry: Registry) -> RetentionPlan:
     return found
 
 
-def test_another_process_carries_out_the_same_plan(registry: Registry) -> None:
+def test_stored_plan_is_executed_as_approved(registry: Registry) -> None:
     plan = _kept(registry)
     assert plan.question == _plan(registry).question
     assert plan.question.startswith("Delete 2 versions (model_v1.1, model_v1.2) and 2 old files")
@@ -77,7 +77,7 @@ def test_another_process_carries_out_the_same_plan(registry: Registry) -> None:
     assert not registry.store.names("journal")
 
 
-def test_what_became_old_after_the_plan_stays(registry: Registry) -> None:
+def test_versions_and_files_expired_after_plan_are_kept(registry: Registry) -> None:
     plan = _kept(registry)
     _publish(registry)
     _write(registry.store, "journal/t3/0001-run-started.json")
@@ -88,9 +88,7 @@ def test_what_became_old_after_the_plan_stays(registry: Registry) -> None:
     assert registry.store.names("journal") == ["t3"]
 
 
-def test_a_version_that_is_in_use_by_then_stays_and_the_log_says_why(
-    registry: Registry, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_version_in_use_at_execution_is_kept_and_logged(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
     plan = _kept(registry)
     promotion.promote(registry, "model_v1.1", "back to it")
     pruning.pin(registry, "model_v1.2", "audit")
@@ -104,14 +102,14 @@ def test_a_version_that_is_in_use_by_then_stays_and_the_log_says_why(
     assert any(line.startswith("model_v1.1 stays: ") for line in caplog.messages)
 
 
-def test_a_policy_that_keeps_more_by_then_is_respected(registry: Registry) -> None:
+def test_longer_retention_at_execution_is_respected(registry: Registry) -> None:
     plan = _kept(registry)
     retention_plan.carry_out(plan, registry, Retention(versions=9, min_age_hours=0, journal_days=9), "approved")
     assert len(registry.versions()) == 4
     assert registry.store.names("journal") == ["t1", "t2"]
 
 
-def test_files_that_changed_or_are_gone_by_then_are_said(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+def test_changed_or_removed_files_are_kept_and_logged(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
     plan = _kept(registry)
     # Old as well, but not what the person was shown.
     _write(registry.store, "journal/t1/0002-run-success.json", DAYS_AGO + 1)
@@ -126,9 +124,7 @@ def test_files_that_changed_or_are_gone_by_then_are_said(registry: Registry, cap
     assert "model_v1.1 does not exist any more" in caplog.messages
 
 
-def test_a_version_of_that_name_that_was_published_again_stays(
-    registry: Registry, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_republished_version_is_kept(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
     plan = _kept(registry)
     folder = registry.store.local(f"{FOLDER}/model_v1.1")
     manifest = registry.store.read_record(f"{FOLDER}/model_v1.1/manifest.json")
@@ -143,7 +139,7 @@ def test_a_version_of_that_name_that_was_published_again_stays(
     assert "model_v1.1 stays: it was published again after the plan was made" in caplog.messages
 
 
-def test_carried_out_twice_deletes_nothing_more(registry: Registry) -> None:
+def test_repeated_execution_deletes_no_more(registry: Registry) -> None:
     plan = _kept(registry)
     retention_plan.carry_out(plan, registry, POLICY, "approved")
     left = registry.versions()
@@ -152,7 +148,7 @@ def test_carried_out_twice_deletes_nothing_more(registry: Registry) -> None:
     assert registry.versions() == left
 
 
-def test_a_damaged_plan_is_refused(registry: Registry) -> None:
+def test_damaged_plan_is_rejected(registry: Registry) -> None:
     retention_plan.write(registry.store, RUN, _plan(registry))
     damage(registry.store, f"retention/{RUN}.json", "a bit flipped")
     with pytest.raises(StoreError, match="is damaged"):
@@ -163,7 +159,7 @@ def test_a_damaged_plan_is_refused(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("root", ["folder", "objects://plans"])
-def test_a_plan_is_kept_until_it_is_forgotten(registry: Registry, tmp_path: Path, root: str) -> None:
+def test_plan_is_stored_until_deleted(registry: Registry, tmp_path: Path, root: str) -> None:
     store, plan = Store(tmp_path if root == "folder" else root), _plan(registry)
     assert retention_plan.read(store, RUN) is None
     retention_plan.write(store, RUN, plan)

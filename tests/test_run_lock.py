@@ -50,7 +50,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def test_a_released_lock_is_free_for_another_process_at_once(store: Store) -> None:
+def test_released_lock_is_available_to_other_process(store: Store) -> None:
     run_lock.acquire(store, "run", Holder("trace", "first"))
     assert run_lock.status(store, "run").held
     run_lock.release(store, "run")
@@ -64,7 +64,7 @@ def test_a_released_lock_is_free_for_another_process_at_once(store: Store) -> No
     assert (lock.holder.attempt, lock.holder.pid) == ("second", process.pid)
 
 
-def test_a_lock_is_held_while_its_process_lives_and_free_once_it_is_killed(store: Store) -> None:
+def test_lock_is_released_when_holder_is_killed(store: Store) -> None:
     process = _held(store)
     alive = run_lock.status(store, "run")
     process.send_signal(signal.SIGSTOP)
@@ -79,7 +79,7 @@ def test_a_lock_is_held_while_its_process_lives_and_free_once_it_is_killed(store
     assert dead.holder.is_same_boot
 
 
-def test_a_second_process_is_told_who_has_the_run(store: Store) -> None:
+def test_second_process_error_names_lock_holder(store: Store) -> None:
     process = _held(store)
     with pytest.raises(
         RunLockedError, match=f"process {process.pid} on {os.uname().nodename} already executes this run"
@@ -88,7 +88,7 @@ def test_a_second_process_is_told_who_has_the_run(store: Store) -> None:
     _kill(process)
 
 
-def test_the_next_attempt_takes_the_lock_over(store: Store) -> None:
+def test_next_attempt_takes_over_lock(store: Store) -> None:
     _kill(_held(store, "a first attempt with a longer name"))
     process = _held(store, "second")
     found = run_lock.status(store, "run")
@@ -98,14 +98,14 @@ def test_the_next_attempt_takes_the_lock_over(store: Store) -> None:
     assert (found.held, found.holder.attempt, found.holder.pid) == (True, "second", process.pid)
 
 
-def test_a_run_that_ended_leaves_no_file(store: Store) -> None:
+def test_finished_run_leaves_no_lock_file(store: Store) -> None:
     processes.python(HOLD, store.root, "first", "done")
 
     assert store.names(run_lock.FOLDER) == []
     assert run_lock.status(store, "run") == run_lock.LockStatus(held=False)
 
 
-def test_looking_keeps_nobody_from_taking_the_lock(store: Store) -> None:
+def test_inspecting_lock_does_not_block_acquisition(store: Store) -> None:
     _kill(_held(store))
     looks = os.open(store.local("runs/run.lock"), os.O_RDONLY)
     fcntl.flock(looks, fcntl.LOCK_SH)
@@ -116,26 +116,26 @@ def test_looking_keeps_nobody_from_taking_the_lock(store: Store) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1, "unknown": 2}', "\xff"])
-def test_a_damaged_record_is_no_record(store: Store, text: str) -> None:
+def test_damaged_lock_record_is_ignored(store: Store, text: str) -> None:
     _kill(_held(store))
     store.local("runs/run.lock").write_text(text)
 
     assert run_lock.status(store, "run") == run_lock.LockStatus(held=False)
 
 
-def test_a_process_of_another_machine_or_of_an_earlier_boot_was_not_here() -> None:
+def test_holder_of_other_host_or_boot_is_not_local() -> None:
     assert not Holder(host="elsewhere").is_same_boot
     assert not Holder(boot="an earlier one").is_same_boot
 
 
-def test_one_at_a_time(store: Store) -> None:
+def test_exclusive_section_admits_single_holder(store: Store) -> None:
     with run_lock.exclusive(store, "recovery") as first, run_lock.exclusive(store, "recovery") as second:
         assert (first, second) == (True, False)
     with run_lock.exclusive(store, "recovery") as again:
         assert again
 
 
-def test_who_looks_after_runs_is_not_a_run_at_work(store: Store) -> None:
+def test_maintenance_holder_does_not_count_as_active_run(store: Store) -> None:
     with run_lock.exclusive(store, "recovery"):
         assert not run_lock.is_any_run_active(store)
     run_lock.acquire(store, "retention", Holder(is_maintenance=True))
@@ -145,7 +145,7 @@ def test_who_looks_after_runs_is_not_a_run_at_work(store: Store) -> None:
     _kill(at_work)
 
 
-def test_a_place_that_cannot_be_written_is_named(store: Store) -> None:
+def test_unwritable_lock_path_error_names_store_root(store: Store) -> None:
     Path(store.root).write_text("a file where the folder should be")
     with pytest.raises(StoreError, match=r"runs/run\.lock cannot be written: Not a directory: .* Set store\.root to a"):
         run_lock.acquire(store, "run", Holder())

@@ -115,7 +115,7 @@ def _publish(registry: Registry, count: int = 1) -> None:
         publication.publish(registry, {"model.txt": b"m" * 5000, "card.md": b"c" * 100}, "schema", {})
 
 
-def test_files_written_and_removed_by_another_process_are_seen(url: str, other: Other) -> None:
+def test_changes_by_other_process_are_visible(url: str, other: Other) -> None:
     store = Store(url)
     store.write("a/one", b"1")
     assert store.names("a") == ["one"]
@@ -132,7 +132,7 @@ def test_files_written_and_removed_by_another_process_are_seen(url: str, other: 
         store.read("a/one")
 
 
-def test_a_file_that_is_overwritten_while_it_is_read_is_a_store_error(url: str, other: Other) -> None:
+def test_overwrite_during_read_raises_store_error(url: str, other: Other) -> None:
     store = Store(url)
     store.write("big", b"1" * 100)
     with store.open("big") as file:
@@ -141,14 +141,14 @@ def test_a_file_that_is_overwritten_while_it_is_read_is_a_store_error(url: str, 
             file.read()
 
 
-def test_of_two_writers_of_a_new_file_one_wins(url: str, other: Other) -> None:
+def test_write_new_succeeds_for_first_writer_only(url: str, other: Other) -> None:
     store = Store(url)
     assert store.write_new("claim", b"mine")
     assert other.does("store.write_new('claim', b'theirs')") == "False"
     assert store.read("claim") == b"mine"
 
 
-def test_a_store_that_does_not_answer_is_a_store_error(url: str) -> None:
+def test_unreachable_object_store_raises_store_error(url: str) -> None:
     variables = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
     answers = processes.python(UNREACHABLE, url, **variables).splitlines()
     assert len(answers) == 7
@@ -158,7 +158,7 @@ def test_a_store_that_does_not_answer_is_a_store_error(url: str) -> None:
         assert answer.endswith("Check that the object store is reachable and that these credentials may use it")
 
 
-def test_two_processes_publish_at_the_same_time(registry: Registry, other: Other) -> None:
+def test_concurrent_publish_from_two_processes_succeeds(registry: Registry, other: Other) -> None:
     registry.versions()
     for _ in range(5):
         other.asks("publish() and 'published'")
@@ -168,7 +168,7 @@ def test_two_processes_publish_at_the_same_time(registry: Registry, other: Other
     is_sound(registry)
 
 
-def test_two_processes_pin_at_the_same_time(registry: Registry, other: Other) -> None:
+def test_concurrent_pins_from_two_processes_are_kept(registry: Registry, other: Other) -> None:
     _publish(registry, 2)
     other.does("registry.versions()")
     for number in range(5):
@@ -179,7 +179,7 @@ def test_two_processes_pin_at_the_same_time(registry: Registry, other: Other) ->
     is_sound(registry)
 
 
-def test_a_version_pinned_after_the_plan_is_not_deleted(registry: Registry, other: Other) -> None:
+def test_version_pinned_after_plan_is_not_deleted(registry: Registry, other: Other) -> None:
     _publish(registry, 3)
     approved = [item.name for item in pruning.plan(registry, ONE) if not item.is_kept]
     assert approved == ["model_v1.1"]
@@ -189,7 +189,7 @@ def test_a_version_pinned_after_the_plan_is_not_deleted(registry: Registry, othe
     assert [reason for item in done.skipped for reason in item.reasons] == ["pinned: audit"]
 
 
-def test_an_approved_plan_holds_after_the_registry_changed(registry: Registry, other: Other) -> None:
+def test_approved_plan_applies_after_registry_change(registry: Registry, other: Other) -> None:
     _publish(registry, 3)
     approved = [item.name for item in pruning.plan(registry, ONE) if not item.is_kept]
     other.does("publish()")
@@ -197,9 +197,7 @@ def test_an_approved_plan_holds_after_the_registry_changed(registry: Registry, o
     assert other.does("registry.versions()") == "['model_v1.0', 'model_v1.2', 'model_v1.3']"
 
 
-def test_the_lease_of_a_living_service_is_kept(
-    registry: Registry, other: Other, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lease_of_running_service_is_kept(registry: Registry, other: Other, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ai_workflow.registry.leases.HEARTBEAT_SECONDS", 1.0)
     _publish(registry, 3)
     # Its clock is wrong, so that its heartbeats alone show that it lives.

@@ -49,7 +49,7 @@ def _coerce(values: pd.Series, kind: ColumnType, **declared: Any) -> tuple[list[
         ("text", "nan", "nan"),
     ],
 )
-def test_a_readable_value_is_typed(kind: ColumnType, text: str, value: object) -> None:
+def test_valid_value_is_converted(kind: ColumnType, text: str, value: object) -> None:
     assert _coerce(_texts(text), kind) == ([value], [""])
 
 
@@ -73,20 +73,20 @@ def test_a_readable_value_is_typed(kind: ColumnType, text: str, value: object) -
         ("datetime", " Today", "is not a date (ISO 8601)"),
     ],
 )
-def test_an_unreadable_value_is_missing_and_named(kind: ColumnType, text: str, reason: str) -> None:
+def test_invalid_value_becomes_missing_with_reason(kind: ColumnType, text: str, reason: str) -> None:
     assert _coerce(_texts(text), kind) == ([None], [reason])
     assert _coerce(_texts(text), kind, nullable=True) == ([None], [reason])
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_missing_value_is_named_unless_it_may_be_missing(kind: ColumnType) -> None:
+def test_missing_value_is_rejected_unless_nullable(kind: ColumnType) -> None:
     assert _coerce(_texts(None), kind) == ([None], ["is missing"])
     assert _coerce(_texts(None), kind, nullable=True) == ([None], [""])
 
 
 @pytest.mark.parametrize("text", ["NaN", "nan", "", "  "])
 @pytest.mark.parametrize("kind", ["integer", "number"])
-def test_text_for_no_number_is_missing_in_a_number_column(kind: ColumnType, text: str) -> None:
+def test_nan_text_is_missing_in_numeric_column(kind: ColumnType, text: str) -> None:
     assert _coerce(_texts(text), kind) == ([None], ["is missing"])
 
 
@@ -97,7 +97,7 @@ def test_text_for_no_number_is_missing_in_a_number_column(kind: ColumnType, text
         ("category", 1, "1"), ("datetime", "2024-01-01", pd.Timestamp("2024-01-01")),
     ],
 )  # fmt: skip
-def test_fill_stands_in_for_what_was_missing_only(kind: ColumnType, fill: Any, value: object) -> None:
+def test_fill_replaces_only_missing_values(kind: ColumnType, fill: Any, value: object) -> None:
     assert _coerce(_texts(None), kind, fill=fill) == ([value], [""])
     if kind != "category":
         assert _coerce(_texts("unreadable"), kind, fill=fill)[0] == [None]
@@ -121,7 +121,7 @@ def test_fill_stands_in_for_what_was_missing_only(kind: ColumnType, fill: Any, v
         ("datetime", {"format": "%d.%m.%Y"}, "29.02.2024", "2024-02-29", "is not a date in the format %d.%m.%Y"),
     ],
 )
-def test_a_value_outside_of_what_is_declared_is_named(
+def test_value_outside_declared_range_is_rejected(
     kind: ColumnType, bounds: dict[str, Any], good: str, bad: str, reason: str
 ) -> None:
     assert _coerce(_texts(good, bad, None), kind, nullable=True, **bounds)[1] == ["", reason, ""]
@@ -137,16 +137,16 @@ def test_a_value_outside_of_what_is_declared_is_named(
         (pd.array([2**53 + 1, None], dtype="Int64"), ["9007199254740993", None]),
     ],
 )
-def test_values_that_are_no_text_become_the_category_a_person_would_write(values: Any, expected: list[str]) -> None:
+def test_non_text_values_become_plain_text_categories(values: Any, expected: list[str]) -> None:
     assert _coerce(pd.Series(values), "category", nullable=True)[0] == expected
 
 
-def test_whole_numbers_of_a_typed_source_stay_exact() -> None:
+def test_large_integers_of_typed_source_stay_exact() -> None:
     values = pd.Series([2**53 + 1, None], dtype="Int64")
     assert _coerce(values, "integer", nullable=True)[0] == [2**53 + 1, None]
 
 
-def test_datetimes_of_a_typed_source_come_out_in_utc() -> None:
+def test_datetimes_of_typed_source_are_converted_to_utc() -> None:
     moments = pd.Series(pd.to_datetime(["2024-01-01T10:00+02:00", "NaT"]))
     assert _coerce(moments, "datetime", nullable=True)[0] == [pd.Timestamp("2024-01-01 08:00"), None]
 
@@ -163,7 +163,7 @@ NUMERALS = st.from_regex(r"[-+]?\d{1,25}(\.\d*)?(e\d{1,3})?", fullmatch=True)
 )
 @example(values=["1e300", "-9223372036854775809"], kind="integer", nullable=False)
 @settings(max_examples=200, deadline=None)
-def test_every_row_is_typed_or_missing_by_leave_or_named(
+def test_every_value_is_converted_or_missing_or_rejected(
     values: list[str | None], kind: ColumnType, nullable: bool
 ) -> None:
     read, findings = coercion.coerce(pd.Series(values, dtype="str"), Column(type=kind, nullable=nullable))
@@ -196,23 +196,23 @@ def _told(*parts: Sequence[str | None], limit: float = 0.0) -> ColumnType:
         (["true", "false"], "category"),
     ],
 )
-def test_a_column_is_told_by_its_values(values: list[str | None], kind: str) -> None:
+def test_column_type_is_inferred_from_values(values: list[str | None], kind: str) -> None:
     assert _told(values) == kind
 
 
-def test_a_share_up_to_the_limit_may_contradict() -> None:
+def test_type_inference_tolerates_mismatches_up_to_limit() -> None:
     mostly = [*map(str, range(99)), "x"]
     assert _told(mostly, limit=0.01) == "integer"
     assert _told([*mostly, "y"], limit=0.01) != "integer"
     assert _told(["2024-01-01"] * 99 + ["x"], limit=0.01) == "datetime"
 
 
-def test_partitions_decide_together() -> None:
+def test_type_inference_considers_all_partitions() -> None:
     assert _told(["1"], ["2.5"]) == "number"
     assert _told(["1"] * 10, ["x"]) == "category"
 
 
-def test_values_that_nearly_all_differ_are_text() -> None:
+def test_mostly_unique_values_are_text() -> None:
     names = [f"name {number}" for number in range(60)]
     assert _told(names) == "text"
     assert _told(names, ["a"] * 60) == "category"
@@ -226,7 +226,7 @@ def test_values_that_nearly_all_differ_are_text() -> None:
         ("%d/%m/%Y %H.%f", ["31/12/9999 00.5", "01/01/1500 01.1234567"], "04/03/2025 10.123456789", "x"),
     ],
 )
-def test_a_date_does_not_depend_on_the_precision_of_the_dates_beside_it(
+def test_date_parsing_does_not_depend_on_neighboring_precision(
     form: str | None, far: list[str], fine: str, never: str
 ) -> None:
     column = Column(type="datetime", format=form, nullable=True)
@@ -241,13 +241,13 @@ def test_a_date_does_not_depend_on_the_precision_of_the_dates_beside_it(
 
 
 @pytest.mark.parametrize("cell", ["9999-12-31T23:00:00-05:00", "0001-01-01T00:00:00+05:00"])
-def test_a_date_that_its_zone_carries_out_of_the_calendar_is_rejected(cell: str) -> None:
+def test_date_out_of_range_in_utc_is_rejected(cell: str) -> None:
     assert _coerce(_texts(cell, "9999-12-31T23:00:00Z"), "datetime")[1] == ["is not a date (ISO 8601)", ""]
 
 
 @pytest.mark.parametrize(
     ("cell", "form"), [("2025.0304100000", "%Y.%m%d%H%M%S"), ("04.03202510", "%d.%m%Y%H"), ("10.04032025", "%H.%d%m%Y")]
 )
-def test_digits_after_a_point_are_read_as_the_format_says(cell: str, form: str) -> None:
+def test_digits_after_point_are_parsed_by_datetime_format(cell: str, form: str) -> None:
     read, reasons = _coerce(_texts(cell), "datetime", format=form)
     assert (read, reasons) == ([pd.Timestamp(2025, 3, 4, 10)], [""])

@@ -16,7 +16,7 @@ def _chances(rows: int, classes: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_classification_agrees_with_scikit_learn(classes: int) -> None:
+def test_classification_scores_match_scikit_learn(classes: int) -> None:
     chances, names = _chances(500, classes), [str(number) for number in range(classes)]
     y = np.random.default_rng(1).integers(0, classes, 500)
     found, answers = scores.classification(y.astype(float), chances, names), chances.argmax(axis=1)
@@ -37,13 +37,13 @@ def test_classification_agrees_with_scikit_learn(classes: int) -> None:
         )
 
 
-def test_rows_of_one_class_have_no_auc() -> None:
+def test_single_class_rows_have_no_auc() -> None:
     found = scores.classification(np.zeros(5), _chances(5, 2), ["a", "b"])
     assert found["auc"] is None
     assert 0 <= found["accuracy"] <= 1
 
 
-def test_a_class_that_training_never_saw_counts_as_wrong() -> None:
+def test_unseen_class_counts_as_wrong() -> None:
     chances = np.array([[0.9, 0.1], [0.2, 0.8], [0.9, 0.1], [0.4, 0.6]])
     found = scores.classification(np.array([0.0, 1.0, -1.0, -1.0]), chances, ["a", "b"])
     assert found["accuracy"] == 0.5
@@ -54,12 +54,12 @@ def test_a_class_that_training_never_saw_counts_as_wrong() -> None:
     assert found["log_loss"] > 15
 
 
-def test_rows_of_unseen_classes_only_are_all_wrong() -> None:
+def test_rows_with_only_unseen_classes_are_all_wrong() -> None:
     found = scores.classification(np.array([-1.0, -1.0]), _chances(2, 2), ["a", "b"])
     assert (found["accuracy"], found["auc"], found["confusion"]) == (0.0, None, [[0, 0], [0, 0]])
 
 
-def test_regression_agrees_with_scikit_learn() -> None:
+def test_regression_scores_match_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=200)
     answers = y + rng.normal(size=200)
@@ -73,11 +73,11 @@ def test_regression_agrees_with_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("y", [[1.0], [2.0, 2.0]])
-def test_values_that_are_all_the_same_have_no_r2(y: list[float]) -> None:
+def test_constant_values_have_no_r2(y: list[float]) -> None:
     assert scores.regression(np.array(y), np.zeros(len(y)))["r2"] is None
 
 
-def test_the_baseline_always_answers_the_commonest_class() -> None:
+def test_baseline_predicts_most_frequent_class() -> None:
     spec: dict[str, Any] = {
         "target": "good", "classes": ["no", "yes"],
         "statistics": {"good": {"counts": [["yes", 75], ["no", 25]]}},
@@ -86,7 +86,7 @@ def test_the_baseline_always_answers_the_commonest_class() -> None:
     assert found == {"accuracy": 0.75, "auc": 0.5, "log_loss": pytest.approx(-(3 * np.log(0.75) + np.log(0.25)) / 4)}
 
 
-def test_the_baseline_of_a_regression_is_the_median_or_the_mean() -> None:
+def test_regression_baseline_is_median_or_mean() -> None:
     spec = {"target": "price", "classes": None, "statistics": {"price": {"median": 2.0, "mean": 3.0}}}
     found = scores.baseline_scores(np.array([1.0, 2.0, 6.0]), spec)
     assert found["mae"] == pytest.approx(5 / 3)
@@ -94,7 +94,7 @@ def test_the_baseline_of_a_regression_is_the_median_or_the_mean() -> None:
 
 
 @pytest.mark.parametrize("largest", [1e160, 1e300])
-def test_scores_that_overflow_are_not_known(largest: float) -> None:
+def test_overflowing_scores_are_none(largest: float) -> None:
     found = scores.regression(np.array([0.0, 1.0, largest]), np.zeros(3))
     assert (found["rmse"], found["r2"]) == (None, None)
     assert found["mae"] == pytest.approx(largest / 3)
@@ -104,5 +104,5 @@ def test_scores_that_overflow_are_not_known(largest: float) -> None:
     ("right", "rows", "low", "high"),
     [(0.5, 10, 0.2366, 0.7634), (0.9, 100, 0.8256, 0.9448), (1.0, 20, 0.8389, 1.0), (0.0, 20, 0.0, 0.1611)],
 )
-def test_the_wilson_interval_has_the_known_values(right: float, rows: int, low: float, high: float) -> None:
+def test_wilson_interval_matches_reference_values(right: float, rows: int, low: float, high: float) -> None:
     assert scores.wilson_interval(right, rows) == pytest.approx((low, high), abs=1e-4)

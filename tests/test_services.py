@@ -41,7 +41,7 @@ def _pytest(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_skip_is_a_failure_in_ci_and_says_what_to_install(tmp_path: Path) -> None:
+def test_skip_fails_in_ci_with_install_hint(tmp_path: Path) -> None:
     path = tmp_path / "test_skipping.py"
     path.write_text(SKIPPING)
 
@@ -53,7 +53,7 @@ def test_a_skip_is_a_failure_in_ci_and_says_what_to_install(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_skip_is_a_skip_elsewhere(tmp_path: Path) -> None:
+def test_skip_passes_outside_ci(tmp_path: Path) -> None:
     path = tmp_path / "test_skipping.py"
     path.write_text(SKIPPING)
 
@@ -64,14 +64,14 @@ def test_a_skip_is_a_skip_elsewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_module_that_skips_itself_is_a_failure_in_ci(tmp_path: Path) -> None:
+def test_module_level_skip_fails_in_ci(tmp_path: Path) -> None:
     path = tmp_path / "test_module.py"
     path.write_text(SKIPPING_MODULE)
 
     assert _pytest(path, AIW_NO_SKIPS="1").returncode == 2
 
 
-def test_postgres_asks_for_the_password(postgres: Postgres) -> None:
+def test_postgres_requires_password(postgres: Postgres) -> None:
     with postgres.connect() as connection:
         assert connection.execute("select 6 * 7").fetchone() == (42,)
     with pytest.raises(psycopg.OperationalError, match="password"):

@@ -46,7 +46,7 @@ def loaded(path: Path, variables: dict[str, str], *, as_pipeline: bool = False) 
 
 
 @pytest.mark.parametrize("as_pipeline", [False, True])
-def test_every_unset_variable_and_the_path_are_reported_at_once(guide: Path, as_pipeline: bool) -> None:
+def test_unset_variables_and_invalid_path_are_reported_together(guide: Path, as_pipeline: bool) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(guide, {}, as_pipeline=as_pipeline)
     said = [(problem.line, problem.key) for problem in caught.value.problems]
@@ -54,9 +54,7 @@ def test_every_unset_variable_and_the_path_are_reported_at_once(guide: Path, as_
 
 
 @pytest.mark.parametrize("as_pipeline", [False, True])
-def test_with_the_variables_set_only_the_path_is_refused_and_the_reason_says_what_to_set(
-    guide: Path, as_pipeline: bool
-) -> None:
+def test_set_variables_leave_only_model_path_error_with_remedy(guide: Path, as_pipeline: bool) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(guide, VARIABLES, as_pipeline=as_pipeline)
     [problem] = caught.value.problems
@@ -66,7 +64,7 @@ def test_with_the_variables_set_only_the_path_is_refused_and_the_reason_says_wha
 
 
 @pytest.mark.parametrize("as_pipeline", [False, True])
-def test_with_a_folder_of_the_store_every_key_of_it_holds(guide: Path, as_pipeline: bool) -> None:
+def test_path_inside_store_accepts_every_key(guide: Path, as_pipeline: bool) -> None:
     guide.write_text(GUIDE.replace("/models/production/v2.3", "models"))
     settings = loaded(guide, VARIABLES, as_pipeline=as_pipeline).settings
     database = settings.database

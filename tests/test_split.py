@@ -30,7 +30,7 @@ def _held(ids: pd.Series, share: float) -> np.ndarray:
 
 
 @pytest.mark.integration
-def test_every_process_holds_out_the_same_rows() -> None:
+def test_holdout_is_equal_across_processes() -> None:
     own = "".join(map(str, _held(IDS[:300], 0.2).astype(int)))
     assert {processes.python(HELD, PYTHONHASHSEED=seed) for seed in ("0", "1")} == {own}
     assert 0 < own.count("1") < 300
@@ -38,23 +38,23 @@ def test_every_process_holds_out_the_same_rows() -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_the_size_of_partitions_does_not_matter(size: int) -> None:
+def test_holdout_does_not_depend_on_partition_size(size: int) -> None:
     ids = IDS[:2000]
     parts = [_held(ids[start : start + size], 0.3) for start in range(0, 2000, size)]
     assert (np.concatenate(parts) == _held(ids, 0.3)).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5, 0.99, 1.0])
-def test_about_the_share_asked_for_is_held_out(share: float) -> None:
+def test_holdout_share_is_close_to_requested(share: float) -> None:
     assert _held(IDS, share).mean() == pytest.approx(share, abs=0.01)
     assert split.is_validation(IDS, share).mean() == pytest.approx(share, abs=0.01)
 
 
-def test_a_larger_holdout_holds_the_smaller_one() -> None:
+def test_larger_holdout_contains_smaller_holdout() -> None:
     assert not (_held(IDS, 0.1) & ~_held(IDS, 0.2)).any()
 
 
-def test_holdout_and_validation_do_not_depend_on_each_other() -> None:
+def test_holdout_and_validation_splits_are_independent() -> None:
     both = _held(IDS, 0.5) & split.is_validation(IDS, 0.5)
     assert both.mean() == pytest.approx(0.25, abs=0.01)
 
@@ -79,7 +79,7 @@ def _dated(store: Store, *parts: list[int]) -> Dataset:
         ([[1, 2]], 0.01, 2),
     ],
 )
-def test_the_latest_rows_are_held_out_and_equal_moments_stay_together(
+def test_time_holdout_takes_latest_rows_and_keeps_ties_together(
     store: Store, parts: list[list[int]], share: float, day: int
 ) -> None:
     cut = split.cutoff(store, _dated(store, *parts), "day", share)
@@ -90,6 +90,6 @@ def test_the_latest_rows_are_held_out_and_equal_moments_stay_together(
 
 
 @pytest.mark.parametrize("days", [[5], [5, 5, 5], [5, 5, 5, 5, 6]])
-def test_a_split_without_a_before_is_refused_with_the_remedy(store: Store, days: list[int]) -> None:
+def test_time_holdout_without_earlier_rows_is_rejected(store: Store, days: list[int]) -> None:
     with pytest.raises(StageError, match=r"no holdout by time is possible: day is 2024-01-05 .* timestamp: null"):
         split.cutoff(store, _dated(store, days), "day", 0.5)

@@ -27,7 +27,7 @@ class Machine:
         self.ticks += ticks
 
 
-def test_a_process_without_progress_expires_after_the_timeout() -> None:
+def test_process_without_progress_times_out() -> None:
     machine = Machine()
     timeout = machine.timeout(30)
     machine.passes(29.9)
@@ -36,7 +36,7 @@ def test_a_process_without_progress_expires_after_the_timeout() -> None:
     assert timeout.reason == "it made no progress for 30 s"
 
 
-def test_a_slow_process_is_waited_for_as_long_as_it_makes_progress() -> None:
+def test_process_with_progress_does_not_time_out() -> None:
     machine = Machine()
     timeout = machine.timeout(30)
     for _ in range(9):
@@ -46,7 +46,7 @@ def test_a_slow_process_is_waited_for_as_long_as_it_makes_progress() -> None:
     assert timeout.reason == "it made no progress for 30 s"
 
 
-def test_a_process_that_is_busy_for_ever_expires_after_ten_timeouts() -> None:
+def test_busy_process_times_out_after_ten_timeouts() -> None:
     machine = Machine()
     timeout = machine.timeout(30)
     for _ in range(9):
@@ -56,7 +56,7 @@ def test_a_process_that_is_busy_for_ever_expires_after_ten_timeouts() -> None:
     assert timeout.reason == "it was still busy after 300 s"
 
 
-def test_a_process_whose_child_has_ended_made_progress() -> None:
+def test_child_exit_counts_as_progress() -> None:
     machine = Machine()
     timeout = machine.timeout(30)
     machine.passes(30, ticks=-5)
@@ -64,7 +64,7 @@ def test_a_process_whose_child_has_ended_made_progress() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.2, 30.0])
-def test_the_next_look_is_soon_and_never_late(seconds: float) -> None:
+def test_wait_time_never_exceeds_deadline(seconds: float) -> None:
     machine = Machine()
     timeout = machine.timeout(seconds)
     assert timeout.wait_seconds == pytest.approx(min(1.0, seconds))
@@ -75,7 +75,7 @@ def test_the_next_look_is_soon_and_never_late(seconds: float) -> None:
 
 
 @pytest.mark.integration
-def test_ticks_are_those_of_a_real_process_and_its_group() -> None:
+def test_cpu_ticks_count_process_and_group() -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
     leader = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     try:
@@ -90,7 +90,7 @@ def test_ticks_are_those_of_a_real_process_and_its_group() -> None:
 
 
 @pytest.mark.integration
-def test_ticks_of_a_group_are_those_of_descendants_in_other_groups_and_of_children_that_have_ended() -> None:
+def test_group_ticks_include_detached_descendants_and_ended_children() -> None:
     busy = "import time\nwhile time.process_time() < 0.3: pass"
     code = f"""
 import subprocess, sys

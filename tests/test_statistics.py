@@ -32,7 +32,7 @@ def _merged(values: list[Any], cuts: list[int]) -> dict[str, Any]:
 @pytest.mark.integration
 @given(NUMBERS, CUTS)
 @settings(max_examples=150, deadline=None)
-def test_any_cut_gives_the_figures_of_the_whole(values: list[float | None], cuts: list[int]) -> None:
+def test_merged_partition_statistics_equal_whole(values: list[float | None], cuts: list[int]) -> None:
     found = _merged(values, cuts)
     present = np.array([value for value in values if value is not None])
     assert (found["rows"], found["present"], found["missing"]) == (
@@ -47,17 +47,17 @@ def test_any_cut_gives_the_figures_of_the_whole(values: list[float | None], cuts
         assert found["quantiles"] == sorted(found["quantiles"])
 
 
-def test_a_column_without_values_has_counts_only() -> None:
+def test_empty_column_has_counts_only() -> None:
     assert _merged([None, None], [1]) == {"rows": 2, "present": 0, "missing": 2}
 
 
-def test_moments_of_large_numbers_close_together_are_exact() -> None:
+def test_mean_and_std_of_large_close_numbers_are_exact() -> None:
     found = _merged([1e9 + value for value in (0.0, 1.0, 2.0, 3.0)] * 1000, [1, 17, 2500])
     assert (found["mean"], found["std"]) == (pytest.approx(1e9 + 1.5, rel=1e-15), pytest.approx(math.sqrt(1.25)))
 
 
 @pytest.mark.parametrize("cuts", [[], [100], [9_000, 9_001, 15_000]])
-def test_quantiles_of_many_rows_are_close_to_the_true_ones(cuts: list[int]) -> None:
+def test_merged_quantiles_approximate_true_quantiles(cuts: list[int]) -> None:
     values = np.random.default_rng(0).lognormal(size=20_000)
     found = _merged(values.tolist(), cuts)
     assert len(found["quantiles"]) == column_profile.POINTS
@@ -68,7 +68,7 @@ def test_quantiles_of_many_rows_are_close_to_the_true_ones(cuts: list[int]) -> N
 @pytest.mark.integration
 @given(st.lists(st.one_of(st.none(), st.sampled_from("abcü")), max_size=40), CUTS)
 @settings(max_examples=100, deadline=None)
-def test_counts_of_values_add_up(values: list[str | None], cuts: list[int]) -> None:
+def test_merged_value_counts_equal_whole(values: list[str | None], cuts: list[int]) -> None:
     found = column_profile.merge_values(
         [column_profile.profile_values(pd.Series(part, dtype="str")) for part in _parts(values, cuts)]
     )
@@ -81,7 +81,7 @@ def test_counts_of_values_add_up(values: list[str | None], cuts: list[int]) -> N
     }
 
 
-def test_a_column_of_very_many_values_keeps_the_most_frequent() -> None:
+def test_high_cardinality_column_keeps_most_frequent_values() -> None:
     values = pd.Series(["often"] * 3 + [str(number) for number in range(12_000)], dtype="str")
     found = column_profile.profile_values(values)
     assert (len(found["counts"]), found["counts"][0], found["present"]) == (10_000, ("often", 3), 12_003)

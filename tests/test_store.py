@@ -78,28 +78,28 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-def test_what_is_written_is_read_back(store: Store) -> None:
+def test_written_file_is_read_back(store: Store) -> None:
     ref = store.write("a/b/file", b"content")
     assert ref == FileRef("a/b/file", hashlib.sha256(b"content").hexdigest(), 7)
     assert store.read("a/b/file", ref.sha256) == b"content"
     assert ref.to_json() == {"path": "a/b/file", "sha256": ref.sha256, "bytes": 7}
 
 
-def test_a_second_write_replaces_the_first(store: Store) -> None:
+def test_second_write_replaces_first(store: Store) -> None:
     store.write("file", b"a longer first content")
     store.write("file", b"second")
     assert store.read("file") == b"second"
     assert store.names("") == ["file"]
 
 
-def test_write_new_leaves_what_is_there(store: Store) -> None:
+def test_write_new_keeps_existing_file(store: Store) -> None:
     assert store.write_new("a/file", b"first")
     assert not store.write_new("a/file", b"second")
     assert store.read("a/file") == b"first"
     assert store.names("a") == ["file"]
 
 
-def test_a_missing_file_is_named(store: Store) -> None:
+def test_missing_file_error_names_path(store: Store) -> None:
     with pytest.raises(StoreError, match=r"nowhere/file cannot be read"):
         store.read("nowhere/file")
     assert not store.exists("nowhere/file")
@@ -107,7 +107,7 @@ def test_a_missing_file_is_named(store: Store) -> None:
     assert not store.matches("nowhere/file", "0" * 64)
 
 
-def test_a_removed_file_or_folder_is_gone_and_a_missing_one_is_fine(store: Store) -> None:
+def test_remove_deletes_file_or_folder_and_ignores_missing_path(store: Store) -> None:
     for path in ("a/one", "a/b/two", "three"):
         store.write(path, b"x")
     for path in ("a", "three", "never/there"):
@@ -122,13 +122,13 @@ def test_names_are_sorted(store: Store) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../file", "a/../../file", "a/.."])
-def test_a_path_that_leaves_the_root_is_refused(store: Store, path: str) -> None:
+def test_path_outside_root_is_rejected(store: Store, path: str) -> None:
     for act in (store.read, store.exists, store.names, store.remove, lambda path: store.write(path, b"x")):
         with pytest.raises(ValueError, match="not a path below"):
             act(path)
 
 
-def test_a_block_that_fails_leaves_the_old_content_and_nothing_else(store: Store) -> None:
+def test_failed_write_keeps_old_content_without_leftovers(store: Store) -> None:
     store.write("file", b"old")
     with contextlib.suppress(KeyError), store.writing("file") as pending:
         pending.local.write_bytes(b"half of the new")
@@ -138,7 +138,7 @@ def test_a_block_that_fails_leaves_the_old_content_and_nothing_else(store: Store
     assert not pending.local.exists()
 
 
-def test_a_reader_sees_the_old_content_until_the_new_is_whole(tmp_path: Path) -> None:
+def test_reader_sees_old_content_until_write_completes(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write("file", b"old")
     with store.writing("file") as pending:
@@ -149,7 +149,7 @@ def test_a_reader_sees_the_old_content_until_the_new_is_whole(tmp_path: Path) ->
 
 
 @pytest.mark.integration
-def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
+def test_reader_never_sees_partial_write(tmp_path: Path) -> None:
     store, seen = Store(tmp_path), set()
     store.write("file", b"a" * 100_000)
     writers = [
@@ -166,7 +166,7 @@ def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_two_processes_leave_one_whole_content(tmp_path: Path) -> None:
+def test_concurrent_writers_leave_complete_content(tmp_path: Path) -> None:
     writers = [processes.start(WRITE_OFTEN, tmp_path, letter) for letter in "ab"]
     assert [writer.communicate(timeout=60)[0] for writer in writers] == ["", ""]
     assert Store(tmp_path).read("file") in (b"a" * 50_000, b"b" * 50_000)
@@ -174,7 +174,7 @@ def test_two_processes_leave_one_whole_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_writer_that_is_killed_leaves_the_old_content(tmp_path: Path) -> None:
+def test_killed_writer_keeps_old_content(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write("a/file", b"old")
     writer = processes.start(KILLED_WRITER, tmp_path)
@@ -188,7 +188,7 @@ def test_a_writer_that_is_killed_leaves_the_old_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_file_over_the_limit_of_its_process_is_refused_and_the_old_stays(tmp_path: Path) -> None:
+def test_file_size_limit_error_keeps_old_content(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write("file", b"old")
     said = processes.python(FULL_DISK, tmp_path)
@@ -198,7 +198,7 @@ def test_a_file_over_the_limit_of_its_process_is_refused_and_the_old_stays(tmp_p
 
 
 @pytest.mark.integration
-def test_a_full_disk_is_said_with_the_remedy_and_the_old_stays(small_disk: Path) -> None:
+def test_full_disk_error_has_remedy_and_keeps_old_content(small_disk: Path) -> None:
     store = Store(small_disk)
     store.write("file", b"old")
     with pytest.raises(StoreError, match=r"file cannot be written: No space left on device. The disk is full: free"):
@@ -208,7 +208,7 @@ def test_a_full_disk_is_said_with_the_remedy_and_the_old_stays(small_disk: Path)
 
 
 @pytest.mark.integration
-def test_a_folder_without_the_right_to_write_is_said_with_the_remedy() -> None:
+def test_read_only_folder_error_has_remedy() -> None:
     remedy = "Permission denied. Give this user the right to write there, or set store.root to another place"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -221,7 +221,7 @@ def test_a_folder_without_the_right_to_write_is_said_with_the_remedy() -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"conten", b"cOntent", b"content\n"])
-def test_a_file_that_is_not_as_recorded_is_refused(store: Store, damage: bytes) -> None:
+def test_file_with_wrong_checksum_is_rejected(store: Store, damage: bytes) -> None:
     ref = store.write("file", b"content")
     assert store.matches("file", ref.sha256)
     store.write("file", damage)
@@ -231,18 +231,18 @@ def test_a_file_that_is_not_as_recorded_is_refused(store: Store, damage: bytes) 
 
 
 @pytest.mark.parametrize("body", [{}, [], None, "ü\n\"'", 0.1, {"b": [1, 2.5, None], "a": {"ä": True}}])
-def test_a_record_is_read_back(store: Store, body: object) -> None:
+def test_record_is_read_back(store: Store, body: object) -> None:
     store.write_record("record.json", body)
     assert store.read_record("record.json") == body
 
 
-def test_the_same_record_gives_the_same_bytes(store: Store) -> None:
+def test_equal_records_have_equal_bytes(store: Store) -> None:
     first = store.write_record("one", {"a": 1, "b": 2})
     second = store.write_record("two", {"b": 2, "a": 1})
     assert first.sha256 == second.sha256
 
 
-def test_every_damage_to_a_record_is_refused(tmp_path: Path) -> None:
+def test_damaged_record_is_rejected(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_record("record", {"rows": 12, "name": "ä"})
     good = (tmp_path / "record").read_bytes()
@@ -257,19 +257,19 @@ def test_every_damage_to_a_record_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["null", "[]", '"text"', '{"body": 1}', json.dumps({"body": 1, "sha256": "0" * 64})])
-def test_json_that_does_not_vouch_for_itself_is_refused(store: Store, text: str) -> None:
+def test_record_without_valid_checksum_is_rejected(store: Store, text: str) -> None:
     store.write("record", text.encode())
     with pytest.raises(StoreError, match="record is damaged"):
         store.read_record("record")
 
 
-def test_only_a_folder_has_local_paths(tmp_path: Path) -> None:
+def test_only_folder_store_has_local_paths(tmp_path: Path) -> None:
     assert Store(f"file://{tmp_path}/").local("a/b") == tmp_path / "a/b"
     with pytest.raises(StoreError, match="not on a local disk"):
         Store("memory://x").local("a")
 
 
-def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+def test_written_files_are_world_readable(tmp_path: Path) -> None:
     Store(tmp_path).write("file", b"x")
     Store(tmp_path).write_new("new", b"x")
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("file", "new")] == [0o644, 0o644]
@@ -280,7 +280,7 @@ def _left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_store_that_cannot_be_written_names_store_root_the_reason_and_its_remedy(tmp_path: Path) -> None:
+def test_unwritable_store_error_has_reason_and_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     for root, reason, remedy in (
@@ -299,7 +299,7 @@ def test_a_store_that_cannot_be_written_names_store_root_the_reason_and_its_reme
 
 
 @pytest.mark.integration
-def test_a_full_disk_is_said_before_a_run(small_disk: Path) -> None:
+def test_full_disk_is_reported_before_run(small_disk: Path) -> None:
     store = Store(small_disk)
     with pytest.raises(StoreError):
         store.write("fill", b"x" * 200_000)

@@ -63,15 +63,15 @@ RELEASES: dict[str, tuple[str | None, str]] = {
 
 
 @pytest.mark.parametrize(("family", "text"), RELEASES.values(), ids=RELEASES)
-def test_a_system_counts_to_its_family(family: str | None, text: str) -> None:
+def test_os_release_maps_to_system_family(family: str | None, text: str) -> None:
     assert of_text(text).family == family
 
 
-def test_the_system_is_named_as_its_file_names_it() -> None:
+def test_system_id_and_title_come_from_os_release() -> None:
     system = of_text('ID="openEuler"\nPRETTY_NAME="openEuler 22.03 (LTS-SP3)"\n')
     assert (system.id, system.title) == ("openeuler", "openEuler 22.03 (LTS-SP3)")
 
 
-def test_a_missing_file_is_a_system_of_neither_family() -> None:
+def test_missing_os_release_has_no_family() -> None:
     found = detect({"AIW_OS_RELEASE": "/no/such/file"})
     assert (found.id, found.family) == ("", None)

@@ -28,9 +28,7 @@ def seen(values: list[str], rows_each: int = 1) -> dict[str, Any]:
         ([f"c{number}" for number in range(10_000)], 60, "looks like an id"),
     ],
 )
-def test_too_many_classes_for_the_rows_are_refused_with_the_remedy(
-    values: list[str], rows_each: int, remedy: str
-) -> None:
+def test_too_many_classes_error_has_remedy(values: list[str], rows_each: int, remedy: str) -> None:
     with pytest.raises(StageError) as caught:
         target_checks.classes(seen(values, rows_each), "y", None)
     assert "target 'y' has" in str(caught.value)
@@ -49,23 +47,23 @@ def test_too_many_classes_for_the_rows_are_refused_with_the_remedy(
         ([str(number) for number in range(1000)], 5),
     ],
 )
-def test_classes_with_enough_rows_are_taken(values: list[str], rows_each: int) -> None:
+def test_classes_with_enough_rows_are_accepted(values: list[str], rows_each: int) -> None:
     assert sorted(target_checks.classes(seen(values, rows_each), "y", None)) == sorted(values)
 
 
-def test_classes_that_are_numbers_are_in_the_order_of_numbers() -> None:
+def test_numeric_classes_are_sorted_numerically() -> None:
     assert target_checks.classes(seen(["10", "9", "-1"], 9), "y", None) == ["-1", "9", "10"]
     assert target_checks.classes(seen(["nan", "b", "a"], 9), "y", None) == ["a", "b", "nan"]
 
 
 @pytest.mark.parametrize("largest", [1.1e18, 1e40, 1e300])
-def test_a_target_that_overflows_is_refused(largest: float) -> None:
+def test_overflowing_target_is_rejected(largest: float) -> None:
     with pytest.raises(StageError, match=r"target 'y' reaches .* overflows above 1e\+18\. Divide the target"):
         target_checks.numbers({"present": 5, "min": -largest, "max": 1.0}, "y")
     target_checks.numbers({"present": 5, "min": -1e17, "max": 1.0}, "y")
 
 
-def test_a_constant_target_and_constant_columns_are_refused() -> None:
+def test_constant_target_or_columns_are_rejected() -> None:
     with pytest.raises(StageError, match="is 3 in every training row"):
         target_checks.numbers({"present": 5, "min": 3.0, "max": 3.0}, "y")
     flat = {"present": 5, "missing": 0, "min": 3.0, "max": 3.0}

@@ -16,7 +16,7 @@ from tests import processes
 ID, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-def test_a_new_id_is_w3c_and_never_the_same() -> None:
+def test_new_trace_ids_are_unique_and_w3c_valid() -> None:
     made = {trace_context.new_id() for _ in range(1000)}
     assert len(made) == 1000
     assert all(trace_context.from_traceparent(f"00-{one}-{PARENT}-01") == one for one in made)
@@ -26,7 +26,7 @@ def test_a_new_id_is_w3c_and_never_the_same() -> None:
     "header",
     [f"00-{ID}-{PARENT}-01", f"00-{ID}-{PARENT}-00", f" 00-{ID}-{PARENT}-01\n", f"00-{ID.upper()}-{PARENT}-01"],
 )
-def test_a_traceparent_gives_its_trace(header: str) -> None:
+def test_traceparent_gives_trace_id(header: str) -> None:
     assert trace_context.from_traceparent(header) == ID
 
 
@@ -45,12 +45,12 @@ def test_a_traceparent_gives_its_trace(header: str) -> None:
         f"00-{ID}-{PARENT}-01-more",
     ],
 )
-def test_a_traceparent_of_another_form_is_refused(header: str) -> None:
+def test_malformed_traceparent_is_rejected(header: str) -> None:
     with pytest.raises(AiWorkflowError, match="is not of the form 00-"):
         trace_context.from_traceparent(header)
 
 
-def test_blocks_nest_and_give_back_what_was_before() -> None:
+def test_nested_trace_contexts_restore_previous_values() -> None:
     with trace_context.bound(trace_id="a" * 32, stage="trainer"):
         with trace_context.bound(stage="evaluator"):
             assert (trace_context.current(), trace_context.current_stage()) == ("a" * 32, "evaluator")
@@ -61,7 +61,7 @@ def test_blocks_nest_and_give_back_what_was_before() -> None:
     assert (trace_context.current(), trace_context.current_stage()) == (None, None)
 
 
-def test_a_thread_sees_the_trace_only_with_the_context() -> None:
+def test_thread_sees_trace_only_with_copied_context() -> None:
     seen: list[str | None] = []
     with trace_context.bound(trace_id=ID):
         context = contextvars.copy_context()
@@ -75,7 +75,7 @@ def test_a_thread_sees_the_trace_only_with_the_context() -> None:
     assert seen == [None, ID]
 
 
-def test_asyncio_tasks_and_their_threads_keep_apart() -> None:
+def test_asyncio_tasks_have_separate_traces() -> None:
     async def work(trace_id: str) -> list[str | None]:
         with trace_context.bound(trace_id=trace_id):
             await asyncio.sleep(0)
@@ -88,17 +88,17 @@ def test_asyncio_tasks_and_their_threads_keep_apart() -> None:
 
 
 @pytest.mark.integration
-def test_a_run_has_the_same_trace_in_every_process() -> None:
+def test_trace_id_of_run_is_equal_across_processes() -> None:
     code = "from ai_workflow.telemetry import trace_context as trace; print(trace.trace_id_of_run('run-1'))"
     assert processes.python(code) == trace_context.trace_id_of_run("run-1")
     assert trace_context.trace_id_of_run("run-2") != trace_context.trace_id_of_run("run-1")
     assert len(trace_context.trace_id_of_run("run-1")) == 32
 
 
-def test_a_run_that_was_given_a_trace_has_that_one() -> None:
+def test_assigned_trace_id_of_run_is_used() -> None:
     trace_context.set_trace_of_run("run-with-a-caller", ID)
     assert trace_context.trace_id_of_run("run-with-a-caller") == ID
 
 
-def test_people_see_eight_digits() -> None:
+def test_short_trace_id_has_eight_digits() -> None:
     assert trace_context.short(ID) == "4bf92f35"

@@ -88,7 +88,7 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 @pytest.mark.integration
-def test_the_categories_of_a_typed_source_match_over_http_as_text_and_as_json(tmp_path: Path) -> None:
+def test_typed_categories_match_text_and_json_over_http(tmp_path: Path) -> None:
     count = 40
     frame = pd.DataFrame(
         {
@@ -116,7 +116,7 @@ def test_the_categories_of_a_typed_source_match_over_http_as_text_and_as_json(tm
         world.encoder.careful([{**plain[0], "size": "big"}])
 
 
-def test_the_rule_of_the_version_holds_beside_that_of_a_scoring_source(tmp_path: Path) -> None:
+def test_version_missing_values_apply_with_scoring_source_values(tmp_path: Path) -> None:
     rows = [{"colour": ("red", "blue")[number % 2], "good": str(number % 2)} for number in range(40)]
     write(tmp_path / "train.csv", [*rows, {"colour": "?", "good": "1"}])
     schema = {"colour": {"type": "category", "nullable": True}}
@@ -127,7 +127,7 @@ def test_the_rule_of_the_version_holds_beside_that_of_a_scoring_source(tmp_path:
     assert made == asked
 
 
-def test_a_version_without_a_rule_has_no_tokens_and_no_strip() -> None:
+def test_version_without_cell_rules_keeps_values_unchanged() -> None:
     spec = {
         "schema": {"x": {"type": "category", "nullable": True}},
         "features": [{"name": "x", "column": "x", "kind": "category", "vocabulary": ["?", "1"]}],
@@ -146,7 +146,7 @@ def test_a_version_without_a_rule_has_no_tokens_and_no_strip() -> None:
         ("integer", 7.0, "7"), ("integer", "7", "7"), ("number", 7, "7"), ("string", {"a": 1}, None),
     ],
 )  # fmt: skip
-def test_the_id_of_a_logged_row_is_read_as_the_scoring_flow_reads_it(kind: str, sent: Any, stored: str | None) -> None:
+def test_logged_row_id_is_parsed_like_in_scoring_flow(kind: str, sent: Any, stored: str | None) -> None:
     spec = {"schema": {}, "features": [], "cells": {"strip": True, "missing": ["?"], "kinds": {"person": kind}}}
     assert CellReader(spec).row_id("person", sent) == stored
 
@@ -190,7 +190,7 @@ DECIMALS = pa.array([Decimal("-3118988.4"), Decimal("407454817.9"), Decimal("-99
         (pa.array([-0.0, 0.0, 1.5]), "number", [], [-0.0, 0, 1.5]),
     ],
 )  # fmt: skip
-def test_a_typed_value_is_the_value_that_a_caller_sends(
+def test_typed_value_equals_request_value(
     tmp_path: Path, values: pa.Array, kind: str, missing: list[str], sent: list[Any]
 ) -> None:
     world = typed_world(tmp_path, values, kind, missing)
@@ -202,7 +202,7 @@ def test_a_typed_value_is_the_value_that_a_caller_sends(
 @pytest.mark.integration
 @pytest.mark.parametrize("far", ["9999-12-31", "1500-02-28", "9999-12-31T23:59:59+05:00"])
 @pytest.mark.parametrize("kind", ["datetime", "category"])
-def test_a_date_does_not_depend_on_the_rows_beside_it(tmp_path: Path, kind: str, far: str) -> None:
+def test_date_score_does_not_depend_on_other_rows(tmp_path: Path, kind: str, far: str) -> None:
     world = typed_world(tmp_path, pa.array([1, 10**15]).cast(pa.timestamp("us")), kind, [])
     rows = [{"x": text} for text in ("2026-01-31T00:00:00.123456789", far, "now")]
     write(tmp_path / "score.csv", rows)
@@ -214,7 +214,7 @@ def test_a_date_does_not_depend_on_the_rows_beside_it(tmp_path: Path, kind: str,
     assert world.asked(rows) == (made, rejected)
 
 
-def test_typed_values_that_are_scored_by_a_version_of_text_are_the_text_that_json_has(tmp_path: Path) -> None:
+def test_text_trained_version_reads_typed_values_as_json_text(tmp_path: Path) -> None:
     rows = [{"n": str(number), "b": ("true", "no")[number % 2], "good": str(number // 2 % 2)} for number in range(40)]
     write(tmp_path / "train.csv", [*rows, {"n": "7", "b": "no", "good": "0"}, {"n": "8", "b": "no", "good": "1"}])
     schema = {"n": {"type": "number", "nullable": True}, "b": {"type": "boolean", "nullable": True}}
@@ -229,7 +229,7 @@ def test_typed_values_that_are_scored_by_a_version_of_text_are_the_text_that_jso
     assert not rejected
 
 
-def test_a_number_that_is_a_token_and_a_known_category_is_refused_by_both(tmp_path: Path) -> None:
+def test_missing_token_equal_to_category_is_rejected_in_batch_and_http(tmp_path: Path) -> None:
     rows = [{"x": ("1.0", "2.0")[number % 2], "good": ("poor", "rich")[number // 2 % 2]} for number in range(40)]
     write(tmp_path / "train.csv", rows)
     schema = {"x": {"type": "category", "nullable": True}}
@@ -240,7 +240,7 @@ def test_a_number_that_is_a_token_and_a_known_category_is_refused_by_both(tmp_pa
     assert world.asked([{"x": 1}, {"x": 2}]) == (made, rejected)
 
 
-def test_what_a_batch_refuses_and_http_does_not_is_documented(tmp_path: Path) -> None:
+def test_batch_only_rejections_are_documented(tmp_path: Path) -> None:
     how = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
     assert "A CSV file with a NUL is rejected as a whole" in how
     assert "The scoring flow also checks columns of the schema that no feature uses" in how
@@ -259,7 +259,7 @@ def test_what_a_batch_refuses_and_http_does_not_is_documented(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
-def test_a_binary_tensor_of_floats_holds_the_decimals_that_were_written(datatype: str) -> None:
+def test_binary_float_tensor_keeps_decimal_values(datatype: str) -> None:
     data = np.array([0.5, -999.9 if datatype != "FP16" else -999.5, 0.0], NUMBER_FORMATS[datatype]).tobytes()
     tensor = {"name": "x", "datatype": datatype, "shape": [3], "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor]}).encode()

@@ -59,19 +59,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     found.run("stop")
 
 
-def test_the_wheel_takes_no_import_name_but_its_own(installed: Installed) -> None:
+def test_wheel_installs_only_own_import_name(installed: Installed) -> None:
     code = "import importlib.metadata as m; print(*sorted({f.parts[0] for f in m.files('ai-workflow')}))"
     names = _run([str(installed.bin / "python"), "-c", code], installed.folder).split()
     assert [name for name in names if not name.endswith(".dist-info")] == ["..", "ai_workflow"]
 
 
-def test_the_configuration_is_checked(installed: Installed) -> None:
+def test_installed_wheel_checks_configuration(installed: Installed) -> None:
     checked = installed.run("config", "check")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout.startswith("configuration ok: pipeline sample")
 
 
-def test_a_pipeline_runs_from_its_source_to_predictions(installed: Installed) -> None:
+def test_installed_wheel_runs_pipeline_end_to_end(installed: Installed) -> None:
     ran = installed.run("run")
     assert ran.returncode == 0, ran.stderr
     assert "model_v1.0 published as latest" in ran.stdout
@@ -79,7 +79,7 @@ def test_a_pipeline_runs_from_its_source_to_predictions(installed: Installed) ->
 
 
 @pytest.mark.parametrize("name", LISTENING)
-def test_a_server_starts_and_ends_on_sigterm(installed: Installed, name: str) -> None:
+def test_installed_server_starts_and_stops_on_sigterm(installed: Installed, name: str) -> None:
     with subprocess.Popen(
         installed.command(name, "--port", "0"), cwd=installed.folder, env=installed.environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -95,7 +95,7 @@ def test_a_server_starts_and_ends_on_sigterm(installed: Installed, name: str) ->
     assert server.returncode == 0, "".join(lines)
 
 
-def test_rules_are_built_from_the_definitions_in_the_wheel(installed: Installed) -> None:
+def test_installed_wheel_builds_alert_rules(installed: Installed) -> None:
     built = installed.run("slo", "build", "--out", "generated")
     assert built.returncode == 0, built.stderr
     own = {path.name: path.read_text() for path in (ROOT / "monitoring/generated/prometheus/rules").iterdir()}

@@ -6,7 +6,7 @@ from ai_workflow.slo import reader
 from benchmarks import alerting
 
 
-def test_the_bound_is_the_sum_of_what_an_alert_waits_for() -> None:
+def test_alert_latency_bound_is_sum_of_configured_delays() -> None:
     spec = reader.load()
     bounds = {fault.alert: fault.bound(spec) for fault in alerting.faults(spec)}
     scrape, evaluation = 15, 15

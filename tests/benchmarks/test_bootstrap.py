@@ -12,7 +12,7 @@ from benchmarks.bootstrap import ROOT, render, write
 pytestmark = pytest.mark.integration
 
 
-def test_the_file_can_be_deployed_and_has_as_many_as_asked_for(tmp_path: Path) -> None:
+def test_generated_deployment_file_is_valid_with_requested_count(tmp_path: Path) -> None:
     (tmp_path / "flows").symlink_to(ROOT / "flows")
     added = write(tmp_path / "prefect.yaml", 20)
     names = [one.entry.name for one in predeploy.check(tmp_path / "prefect.yaml")]
@@ -20,7 +20,7 @@ def test_the_file_can_be_deployed_and_has_as_many_as_asked_for(tmp_path: Path) -
     assert set(added) < set(names)
 
 
-def test_a_goal_that_is_missed_is_called_so() -> None:
+def test_report_marks_missed_and_met_goals() -> None:
     shown = render({"first": [1.0, 2.0, 3.0], "again": [9.0, 11.0, 12.0]}, 50)
     assert "1.0     2.0     3.0 s   goal under 60 s: met" in shown
     assert "goal under 10 s: missed" in shown

@@ -17,7 +17,7 @@ from benchmarks.exporter import PIPELINES, STAGES, fill
 ROOT = Path(__file__).parents[2]
 
 
-def test_what_it_fills_is_a_journal(tmp_path: Path) -> None:
+def test_filled_journal_is_valid(tmp_path: Path) -> None:
     fill(Store(tmp_path), 10)
     book = Journal(Store(tmp_path))
     runs = [book.read(trace_id) for trace_id in book.trace_ids()]
@@ -27,7 +27,7 @@ def test_what_it_fills_is_a_journal(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_measures_and_reports(tmp_path: Path) -> None:
+def test_exporter_benchmark_measures_and_reports(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "exporter", "--runs", "20", "--seconds", "1"]
     done = subprocess.run(
         [*command, "--json", tmp_path / "found.json"], cwd=ROOT, capture_output=True, text=True, check=False

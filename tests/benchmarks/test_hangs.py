@@ -23,7 +23,7 @@ def measured(late: int = 2, stopped: int = 1, after: Phase | None = None) -> Mea
     return Measured(phase(0, 2, *before), phase(10, 12, *during), after or settled, 12.0, stopped, 1.0)
 
 
-def test_figures_are_those_of_hangs_over_those_without() -> None:
+def test_figures_compare_phase_with_hangs_to_baseline() -> None:
     found = hangs_report.figures(measured(), NEW)
 
     assert (found.rates, found.rate_ratio) == ((100, 50), 0.5)
@@ -34,24 +34,24 @@ def test_figures_are_those_of_hangs_over_those_without() -> None:
 
 
 @pytest.mark.parametrize(("late", "said"), [(16, "at most 16: met"), (17, "at most 16: missed")])
-def test_each_connection_may_wait_once_for_a_hang(late: int, said: str) -> None:
+def test_goal_allows_single_late_response_per_connection(late: int, said: str) -> None:
     assert said in hangs_report.render(measured(late), NEW, 16)
 
 
 @pytest.mark.parametrize(("at", "said"), [(13.9, "within 2 s: met"), (14.1, "within 2 s: missed")])
-def test_a_version_that_is_back_too_late_misses_the_goal(at: float, said: str) -> None:
+def test_slow_recovery_misses_goal(at: float, said: str) -> None:
     after = phase(12, 15, (12.1, 0.01, OLD), (at, 0.01, NEW))
 
     assert said in hangs_report.render(measured(after=after), NEW, 16)
 
 
 @pytest.mark.parametrize("wrong", [measured(stopped=0), measured(after=phase(12, 15, (12.1, 0.01, OLD)))])
-def test_without_a_hang_or_a_return_there_is_no_figure(wrong: Measured) -> None:
+def test_missing_hang_or_recovery_raises_benchmark_error(wrong: Measured) -> None:
     with pytest.raises(BenchmarkError):
         hangs_report.figures(wrong, NEW)
 
 
-def test_a_version_has_settled_once_it_alone_answers() -> None:
+def test_version_is_settled_without_other_versions_in_responses() -> None:
     mixed = phase(12, 15, (14.2, 0.01, OLD), (14.8, 0.01, NEW))
 
     assert hangs_report.is_settled(mixed, NEW, 0.5)
@@ -60,7 +60,7 @@ def test_a_version_has_settled_once_it_alone_answers() -> None:
 
 
 @pytest.mark.slow
-def test_a_short_run_stops_real_processes_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
+def test_short_hang_benchmark_stops_processes_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
     hangs.main(["--seconds", "2", "--healthy", "0.5"])
 
     told = capsys.readouterr().out

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_load_is_answered_counted_and_timed() -> None:
+def test_load_client_counts_and_times_responses() -> None:
     asked: list[bytes] = []
 
     found = _loaded(lambda body: [asked.append(body) or _answer(_double(body))], connections=3, seconds=0.2)
@@ -35,7 +35,7 @@ def test_the_load_is_answered_counted_and_timed() -> None:
     assert found.cpu > 0
 
 
-def test_an_answer_may_come_in_pieces() -> None:
+def test_response_in_several_packets_is_accepted() -> None:
     def pieces(body: bytes) -> list[bytes]:
         whole = _answer(_double(body))
         return [whole[:9], whole[9:-3], whole[-3:]]
@@ -55,19 +55,19 @@ def test_an_answer_may_come_in_pieces() -> None:
     ],
     ids=["other number", "no number", "no JSON", "503", "no length", "hangs up"],
 )
-def test_a_wrong_answer_is_an_error(answer: Callable[[bytes], list[bytes]], said: str) -> None:
+def test_wrong_response_raises_benchmark_error(answer: Callable[[bytes], list[bytes]], said: str) -> None:
     with pytest.raises(BenchmarkError, match=said):
         _loaded(answer)
 
 
-def test_a_server_that_says_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_raises_benchmark_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_load, "_RESPONSE_SECONDS", 0.1)
 
     with pytest.raises(BenchmarkError, match=r"no answer within 0\.1 s after 0 answers"):
         _loaded(lambda _: [])
 
 
-def test_the_client_process_says_what_was_wrong() -> None:
+def test_client_process_prints_connection_error() -> None:
     load = Load(1, os.getpid(), 1, 0.1, 0.1, [Request("/", "{}", [])])
     command = [sys.executable, "-m", "benchmarks.http_load"]
 
@@ -80,7 +80,7 @@ def test_the_client_process_says_what_was_wrong() -> None:
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.001, 1)])
-def test_a_percentile_is_a_value_that_was_seen(share: float, value: int) -> None:
+def test_percentile_returns_observed_value(share: float, value: int) -> None:
     assert percentile(range(1, 101), share) == value
 
 

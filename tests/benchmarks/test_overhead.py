@@ -22,7 +22,7 @@ SPIN_IN_A_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c'
 
 
 @pytest.mark.parametrize("code", [SPIN, SPIN_IN_A_CHILD], ids=["itself", "its child"])
-def test_a_process_is_measured_with_its_children(tmp_path: Path, code: str) -> None:
+def test_process_cost_includes_child_processes(tmp_path: Path, code: str) -> None:
     found = cost([sys.executable, "-c", code], os.environ, tmp_path, tmp_path / "log")
 
     assert 0.3 <= found.cpu < 5
@@ -30,23 +30,23 @@ def test_a_process_is_measured_with_its_children(tmp_path: Path, code: str) -> N
     assert 256 <= found.mebibytes < 2048
 
 
-def test_a_process_that_fails_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+def test_failed_process_error_contains_last_output(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="code 3:\nno luck"):
         cost([sys.executable, "-c", "import sys; print('no luck'); sys.exit(3)"], {}, tmp_path, tmp_path / "log")
 
 
-def test_the_middle_is_the_median_not_the_mean() -> None:
+def test_spread_returns_minimum_median_and_maximum() -> None:
     assert spread([9.0, 1.0, 2.0]) == (1.0, 2.0, 9.0)
 
 
-def test_differences_are_of_the_same_round() -> None:
+def test_overhead_is_computed_per_round() -> None:
     costs = _costs(bare=[1.0, 5.0, 2.0], cold=[2.0, 6.5, 3.0], cached=[1.0] * 3)
 
     assert overhead_report.added(costs) == [1.0, 1.5, 1.0]
 
 
 @pytest.mark.parametrize(("cached", "verdict"), [(1.49, "met"), (1.51, "missed")])
-def test_a_goal_that_is_missed_is_called_so(cached: float, verdict: str) -> None:
+def test_report_marks_missed_and_met_goals(cached: float, verdict: str) -> None:
     costs = _costs(bare=[2.0], cold=[4.0], cached=[cached])
 
     text = overhead_report.render(costs, overhead_report.goals(costs), "here")
@@ -55,7 +55,7 @@ def test_a_goal_that_is_missed_is_called_so(cached: float, verdict: str) -> None
     assert f"{verdict:<7}flow cached takes, imports included: {cached:.2f} s" in text
 
 
-def test_an_unknown_benchmark_is_refused_with_those_there_are() -> None:
+def test_unknown_benchmark_error_lists_available_names() -> None:
     found = _benchmarks("overheat")
 
     assert found.returncode == 2
@@ -64,7 +64,7 @@ def test_an_unknown_benchmark_is_refused_with_those_there_are() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_it_runs_all_four_and_reports(tmp_path: Path) -> None:
+def test_overhead_benchmark_measures_four_cases_and_reports(tmp_path: Path) -> None:
     found = _benchmarks("overhead", "--pairs", "1", "--sample", "--json", str(tmp_path / "found.json"))
 
     assert found.returncode == 0, found.stderr

@@ -24,7 +24,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("name", ["python", "a) S 1 (b", "two words"])
-def test_a_process_is_read_whatever_its_name(name: str) -> None:
+def test_process_stat_is_parsed_for_any_process_name(name: str) -> None:
     rest = " ".join(str(number) for number in range(4, 53))
 
     found = process_tree.parse(f"7 ({name}) S {rest}")
@@ -32,7 +32,7 @@ def test_a_process_is_read_whatever_its_name(name: str) -> None:
     assert found == process_tree.Process(parent=4, session=6, ticks=14 + 15 + 16 + 17, started=22)
 
 
-def test_cpu_time_is_that_of_all_processes_also_of_those_that_ended() -> None:
+def test_cpu_time_includes_running_and_ended_children() -> None:
     family = subprocess.Popen([sys.executable, "-c", FAMILY], stdout=subprocess.PIPE, start_new_session=True)
     try:
         assert family.stdout is not None
@@ -46,7 +46,7 @@ def test_cpu_time_is_that_of_all_processes_also_of_those_that_ended() -> None:
     assert 0.38 <= found < 3
 
 
-def test_a_process_that_is_gone_is_an_error() -> None:
+def test_ended_process_raises_benchmark_error() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
 

@@ -19,14 +19,14 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 
 
-def test_what_it_fills_is_a_registry(tmp_path: Path) -> None:
+def test_filled_registry_is_valid(tmp_path: Path) -> None:
     registry = Registry(Store(tmp_path), "models/development/sample")
     fill(registry, 5)
     assert registry.aliases() == {"latest": "model_v1.4", "stable": "model_v1.0"}
     assert not is_sound(registry)
 
 
-def test_it_measures_and_reports(tmp_path: Path) -> None:
+def test_registry_benchmark_measures_and_reports(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "registry", "--versions", "8", "--rounds", "1"]
     done = subprocess.run(
         [*command, "--json", tmp_path / "found.json"], cwd=ROOT, capture_output=True, text=True, check=False

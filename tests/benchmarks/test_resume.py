@@ -14,7 +14,7 @@ from benchmarks.resume import Round
 @pytest.mark.parametrize(
     ("ratio", "said"), [(1.0299, "met    {}+3.0%"), (1.0351, "missed {}+3.5%"), (0.99, "met    {}-1.0%")]
 )
-def test_a_goal_that_is_missed_is_called_so(ratio: float, said: str) -> None:
+def test_report_marks_missed_and_met_goals(ratio: float, said: str) -> None:
     fractions = {str(fraction): 1.25 for fraction in resume.FRACTIONS}
     steps = {str(fraction): 50 for fraction in resume.FRACTIONS}
 
@@ -26,7 +26,7 @@ def test_a_goal_that_is_missed_is_called_so(ratio: float, said: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_it_kills_and_resumes_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_benchmark_kills_resumes_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     resume.main(
         ["--rounds", "1", "--pairs", "1", "--rows", "2000", "--steps", "200", "--json", str(tmp_path / "found.json")]
     )

@@ -28,18 +28,14 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def test_a_peer_that_cannot_be_installed_is_skipped_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_installation_is_skipped_with_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     with pytest.raises(PeerUnavailableError, match=r"not installed: .*missing-1\.0"):
         peer_environment.python("missing", ["./missing-1.0-py3-none-any.whl"])
 
 
-def test_an_environment_is_made_once_but_not_taken_for_whole_when_its_making_was_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_is_cached_and_rebuilt_if_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     ran: list[Sequence[str]] = []
     monkeypatch.setattr(peer_environment, "_run", lambda command: ran.append(command) or _touch(tmp_path, "peer"))
@@ -52,7 +48,7 @@ def test_an_environment_is_made_once_but_not_taken_for_whole_when_its_making_was
     assert len(ran) == 6
 
 
-def test_a_server_runs_on_its_cpu_and_is_gone_afterwards_with_all_it_started(tmp_path: Path) -> None:
+def test_server_is_pinned_to_cpu_and_stopped_with_child_processes(tmp_path: Path) -> None:
     cpu, before = cpus()[0], os.sched_getaffinity(0)
 
     with running(lambda port, _: [sys.executable, "-c", SERVE, str(port)], "/ready", cpu, tmp_path / "s") as server:
@@ -65,7 +61,7 @@ def test_a_server_runs_on_its_cpu_and_is_gone_afterwards_with_all_it_started(tmp
     assert _gone(other)
 
 
-def test_a_server_that_does_not_start_is_skipped_with_its_last_words(tmp_path: Path) -> None:
+def test_failed_server_start_is_skipped_with_last_output(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; print('no luck'); sys.exit(3)"]
 
     with (

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", [name for server in SERVERS for name in server.endpoints])
-def test_every_server_is_asked_for_every_row_and_must_answer_it(name: str) -> None:
+def test_every_server_gets_all_rows_and_wrong_responses_are_errors(name: str) -> None:
     rows = [[number + 0.25 for number in range(30)], [0.5] * 30]
     made = PublishedModel(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), rows, [0.25, 0.75])
     endpoint = next(server.endpoints[name] for server in SERVERS if name in server.endpoints)
@@ -43,7 +43,7 @@ def test_every_server_is_asked_for_every_row_and_must_answer_it(name: str) -> No
         ({"predictions": [{"prediction": "0", "score": None}]}, "lacks an expected value"),
     ],
 )
-def test_our_own_answer_must_be_the_models_and_no_fallback(changed: dict[str, object], said: str | None) -> None:
+def test_ai_workflow_response_must_be_correct_and_not_fallback(changed: dict[str, object], said: str | None) -> None:
     made = PublishedModel(Path("p"), Path("s"), Path("m"), sorted(COLUMNS), [[0.5] * 30], [0.25])
     [asked] = next(
         server.endpoints["ai-workflow /predict"] for server in SERVERS if server.name == "ai-workflow"
@@ -55,7 +55,7 @@ def test_our_own_answer_must_be_the_models_and_no_fallback(changed: dict[str, ob
     assert found is None if said is None else said in str(found)
 
 
-def test_ratios_are_of_the_same_round() -> None:
+def test_latency_ratios_are_computed_per_round() -> None:
     cells = _cells(hello=[10, 20, 40], ours=[40, 60, 80])
 
     assert serving_report.over(cells, "ours", "hello") == pytest.approx([4.0, 3.0, 2.0])
@@ -68,7 +68,7 @@ def test_ratios_are_of_the_same_round() -> None:
         (50.1, 200.0, 4.01, ["missed 5.01 x", "missed 3.99 x less than near", "missed 4.01 ms of 4.00 ms"]),
     ],
 )
-def test_a_goal_that_is_missed_is_called_so(ours: float, peer: float, late: float, said: list[str]) -> None:
+def test_report_marks_missed_and_met_goals(ours: float, peer: float, late: float, said: list[str]) -> None:
     cells = {
         **_cells(hello=[10.0], near=[peer], far=[900.0]),
         "ours": {load: [_found(ours, late)] for load in (ALONE, MANY)},
@@ -82,7 +82,7 @@ def test_a_goal_that_is_missed_is_called_so(ours: float, peer: float, late: floa
     assert "skipped peer: not installed: no net" in text
 
 
-def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+def test_unmeasured_goal_is_reported_as_unmeasured() -> None:
     cells = _cells(hello=[10.0], ours=[30.0])
 
     goals = serving_report.goals(cells, "hello", ["ours"], [])
@@ -92,7 +92,7 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     assert "unmeasured ours: at least 4 x less CPU than the nearest model server: no model server" in text
 
 
-def test_an_unknown_server_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_server_error_lists_available_names(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         serving.main(["--only", "fastapi,flask"])
 
@@ -101,7 +101,7 @@ def test_an_unknown_server_is_refused_with_those_there_are(capsys: pytest.Captur
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_it_measures_and_reports_without_a_peer_that_cannot_be_installed(tmp_path: Path) -> None:
+def test_benchmark_skips_server_with_failed_installation(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "serving", "--only", "ai-workflow,mlserver", "--rounds", "1"]
     nothing = {"XDG_CACHE_HOME": str(tmp_path), "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_OFFLINE": "1"}
 

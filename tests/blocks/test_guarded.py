@@ -48,7 +48,7 @@ def server(scene: Scene) -> Guarded:
     return scene.server
 
 
-def test_they_were_put_to_use(scene: Scene) -> None:
+def test_canary_secrets_are_used_by_all_components(scene: Scene) -> None:
     assert len(set(scene.canaries.values())) == 10
     assert scene.states == ["COMPLETED", "FAILED"]
     assert scene.used == {"service", "administrator", "relay", "chat"}
@@ -56,7 +56,7 @@ def test_they_were_put_to_use(scene: Scene) -> None:
     assert "password authentication failed" in scene.printed["the worker"]
 
 
-def test_nothing_that_prefect_tells_holds_one(scene: Scene) -> None:
+def test_prefect_api_responses_contain_no_secret(scene: Scene) -> None:
     api = GuardedApi(scene.server)
     until(lambda: [text for text in [api.text("logs")] if "150 records loaded" in text])
 
@@ -68,13 +68,13 @@ def test_nothing_that_prefect_tells_holds_one(scene: Scene) -> None:
     assert _holding(scene, told | {"a control": f"x{scene.canaries['the token of the relay']}x"})
 
 
-def test_nothing_that_is_printed_holds_one(scene: Scene) -> None:
+def test_process_output_contains_no_secret(scene: Scene) -> None:
     assert set(scene.printed) == {"the worker", "the service", "the relay"}
     assert all(scene.printed.values())
     assert _holding(scene, scene.printed) == []
 
 
-def test_no_file_of_store_results_or_server_holds_one(scene: Scene) -> None:
+def test_stored_files_contain_no_secret(scene: Scene) -> None:
     roots = (scene.place.var, scene.server.home)
     files = [path for root in roots for path in root.rglob("*") if path.is_file()]
     assert {"journal", "results", "data", "models"} <= {path.name for path in scene.place.var.iterdir()}
@@ -84,7 +84,7 @@ def test_no_file_of_store_results_or_server_holds_one(scene: Scene) -> None:
     assert _holding(scene, told) == []
 
 
-def test_without_login_nothing_is_told_but_health(server: Guarded) -> None:
+def test_unauthenticated_requests_reach_only_health_check(server: Guarded) -> None:
     with server.client(csrf=True) as client:
         codes = {route: client.post(f"/{route}", json={"include_secrets": True}).status_code for route in ROUTES}
         assert codes == dict.fromkeys(ROUTES, 401)
@@ -93,19 +93,19 @@ def test_without_login_nothing_is_told_but_health(server: Guarded) -> None:
         assert client.get("/health").status_code == 200
 
 
-def test_a_wrong_password_is_as_good_as_none(server: Guarded) -> None:
+def test_wrong_password_is_rejected(server: Guarded) -> None:
     with server.client(csrf=True) as client:
         assert client.post("/flows/filter", json={}, auth=("operator", "guess")).status_code == 401
 
 
-def test_a_browser_that_another_page_leads_here_changes_nothing(server: Guarded) -> None:
+def test_authenticated_write_without_csrf_token_is_rejected(server: Guarded) -> None:
     with server.client(csrf=False) as client:
         refused = client.post("/variables/", json={"name": "forged", "value": "x"}, auth=server.login)
     assert refused.status_code == 403
     assert "forged" not in GuardedApi(server).text("variables")
 
 
-def test_the_database_alone_gives_no_secret_away(server: Guarded) -> None:
+def test_database_contains_no_plaintext_secret_or_key(server: Guarded) -> None:
     kept = b"".join(path.read_bytes() for path in server.home.glob("prefect.db*"))
 
     assert VALUE.encode() not in kept
@@ -115,7 +115,7 @@ def test_the_database_alone_gives_no_secret_away(server: Guarded) -> None:
     assert keys == (0,)
 
 
-def test_who_has_the_login_may_read_every_secret(server: Guarded) -> None:
+def test_authenticated_user_can_read_every_secret(server: Guarded) -> None:
     """There are no roles in Prefect's own server: docs/security.md says so, and what follows from it."""
     api = GuardedApi(server)
 
@@ -123,14 +123,14 @@ def test_who_has_the_login_may_read_every_secret(server: Guarded) -> None:
     assert VALUE in "".join(str(one) for one in api.all("block_documents", include_secrets=True))
 
 
-def test_the_server_tells_its_settings_without_its_own_secrets(server: Guarded) -> None:
+def test_server_settings_response_contains_no_secret(server: Guarded) -> None:
     told = httpx.get(f"{server.server.api_url}/admin/settings", auth=server.login, trust_env=False).text
 
     assert server.password not in told
     assert server.key not in told
 
 
-def test_the_exporter_reads_the_schedules_of_a_guarded_server_and_says_when_it_may_not(server: Guarded) -> None:
+def test_exporter_reads_schedules_with_login_and_reports_missing_login(server: Guarded) -> None:
     with get_client(sync_client=True) as client:
         flow = client.create_flow_from_name("scoring")
         client.create_deployment(flow, "guarded", schedules=[{"schedule": IntervalSchedule(interval=HOUR)}])
@@ -143,7 +143,7 @@ def test_the_exporter_reads_the_schedules_of_a_guarded_server_and_says_when_it_m
         stranger.expected()
 
 
-def test_python_m_blocks_register_works_behind_a_login(server: Guarded) -> None:
+def test_blocks_register_command_works_with_login(server: Guarded) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ai_workflow", "blocks", "register"],
         env=os.environ | {"RELAY_TOKEN": VALUE}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

@@ -73,7 +73,7 @@ def empty(prefect_server: Server) -> Server:
 
 
 @NEEDS_SERVER
-def test_registering_twice_changes_nothing_and_shows_no_value(empty: Server) -> None:
+def test_repeated_registration_is_unchanged_and_masks_values(empty: Server) -> None:
     block = SECRETS[0]
     given = {block.variable: VALUE, **CHAT}
 
@@ -92,7 +92,7 @@ def test_registering_twice_changes_nothing_and_shows_no_value(empty: Server) -> 
 
 
 @NEEDS_SERVER
-def test_a_value_that_is_no_longer_given_stays_and_another_one_takes_its_place(empty: Server) -> None:
+def test_unset_value_is_kept_and_new_value_replaces_old(empty: Server) -> None:
     block = SECRETS[0]
 
     assert "on-call: not made: set ON_CALL_KIND and ON_CALL_URL" in register(**{block.variable: VALUE})
@@ -111,9 +111,7 @@ def test_a_value_that_is_no_longer_given_stays_and_another_one_takes_its_place(e
         ({"ON_CALL_URL": VALUE}, "block 'on-call': url is not one of feishu: https://open.feishu.cn/"),
     ],
 )
-def test_a_value_that_makes_no_block_is_refused_before_anything_is_made(
-    empty: Server, changed: dict[str, str], said: str
-) -> None:
+def test_invalid_block_value_is_rejected_before_any_save(empty: Server, changed: dict[str, str], said: str) -> None:
     told = register(fails=True, **{"RELAY_TOKEN": VALUE, **CHAT, **changed})
 
     assert said in told
@@ -122,7 +120,7 @@ def test_a_value_that_makes_no_block_is_refused_before_anything_is_made(
 
 
 @NEEDS_SERVER
-def test_a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown(empty: Server) -> None:
+def test_terminal_prompt_hides_typed_values(empty: Server) -> None:
     typed = ["", VALUE, "", "", "", "discord", f"https://discord.example/webhooks/1/{VALUE}"]
     parent, child = pty.openpty()
     with subprocess.Popen(
@@ -156,7 +154,7 @@ def test_a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown(empty: S
         ({"its kind": "slack"}, "block 'on-call': url: Field required"),
     ],
 )
-def test_what_a_person_types_is_checked_before_any_of_it_is_saved(
+def test_typed_values_are_validated_before_any_save(
     empty: Server, monkeypatch: pytest.MonkeyPatch, typed: Mapping[str, str], said: str
 ) -> None:
     for name in OURS:
@@ -180,7 +178,7 @@ def test_what_a_person_types_is_checked_before_any_of_it_is_saved(
 
 
 @NEEDS_SERVER
-def test_every_block_type_of_ours_explains_itself(empty: Server) -> None:
+def test_chat_channel_block_type_has_description_and_working_example(empty: Server) -> None:
     register()
     found = httpx.get(f"{empty.api_url}/block_types/slug/chat-channel", trust_env=False).json()
 
@@ -196,7 +194,7 @@ def test_every_block_type_of_ours_explains_itself(empty: Server) -> None:
     assert saved == ["on-call"]
 
 
-def test_every_secret_that_the_shipped_configuration_names_is_in_the_catalogue() -> None:
+def test_shipped_config_secrets_are_in_block_catalog() -> None:
     files = [Path(f"config/{name}.yaml") for name in ("base", "development", "production")]
     named = {name for file in files for name in re.findall(r"\$\{secret:([a-z][a-z0-9-]*)\}", file.read_text())}
     assert named

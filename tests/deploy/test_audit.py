@@ -71,7 +71,7 @@ def run(folder: Path, url: str, *options: str, exempt: str = "", lock: str = LOC
     )  # fmt: skip
 
 
-def test_a_known_vulnerability_fails_and_names_package_advisory_and_remedy(tmp_path: Path, osv: str) -> None:
+def test_known_vulnerability_fails_audit_with_remedy(tmp_path: Path, osv: str) -> None:
     done = run(tmp_path, osv)
 
     assert done.returncode == 1
@@ -79,13 +79,13 @@ def test_a_known_vulnerability_fails_and_names_package_advisory_and_remedy(tmp_p
     assert "idna" not in done.stderr
 
 
-def test_packages_that_nothing_is_known_against_pass(tmp_path: Path, osv: str) -> None:
+def test_packages_without_vulnerabilities_pass_audit(tmp_path: Path, osv: str) -> None:
     done = run(tmp_path, osv, lock=LOCK.replace("6.0.2", "6.0.3"))
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "requirements.lock: 0 vulnerabilities\n", "")
 
 
-def test_one_that_is_borne_by_any_of_its_names_passes(tmp_path: Path, osv: str) -> None:
+def test_exempt_vulnerability_alias_passes_audit(tmp_path: Path, osv: str) -> None:
     exempt = "- {id: GHSA-0815, package: pyyaml, until: 2999-01-01, reason: safe_load only}"
     done = run(tmp_path, osv, exempt=exempt)
 
@@ -93,7 +93,7 @@ def test_one_that_is_borne_by_any_of_its_names_passes(tmp_path: Path, osv: str) 
     assert "accepted until 2999-01-01: safe_load only" in done.stdout
 
 
-def test_a_service_that_knows_no_such_question_is_no_audit(tmp_path: Path, osv: str) -> None:
+def test_failed_audit_service_fails_audit(tmp_path: Path, osv: str) -> None:
     done = run(tmp_path, osv.replace("query", "nothing"))
 
     assert done.returncode == 1
@@ -101,7 +101,7 @@ def test_a_service_that_knows_no_such_question_is_no_audit(tmp_path: Path, osv: 
 
 
 @pytest.mark.slow
-def test_where_nobody_answers_that_is_said_and_fails_only_if_asked_to(tmp_path: Path) -> None:
+def test_unreachable_audit_service_fails_only_in_strict_mode(tmp_path: Path) -> None:
     nobody = f"http://{services.LOOPBACK}:{services.free_port()}/v1/query"
     for options, code in (((), 0), (("--strict",), 1)):
         done = run(tmp_path, nobody, *options)
@@ -109,7 +109,7 @@ def test_where_nobody_answers_that_is_said_and_fails_only_if_asked_to(tmp_path: 
         assert done.stderr.startswith(f"NOT AUDITED: {nobody} does not answer")
 
 
-def test_one_that_is_borne_is_said_until_its_day_has_passed() -> None:
+def test_exemption_is_reported_until_expiry_date() -> None:
     found = [audit.Finding(package="pyyaml", version="6.0.2", id="GHSA-0815", fixed="6.0.3")]
     day = datetime.date(2026, 11, 26)
     exempt = [audit.Exemption(id="GHSA-0815", package="pyyaml", until=day, reason="safe_load only")]
@@ -130,7 +130,7 @@ def test_one_that_is_borne_is_said_until_its_day_has_passed() -> None:
     ],
     ids=["no reason", "no day", "no YAML"],
 )
-def test_a_wrong_exemption_is_refused(tmp_path: Path, exempt: str, said: str) -> None:
+def test_invalid_exemption_is_rejected(tmp_path: Path, exempt: str, said: str) -> None:
     file = tmp_path / "audit.yaml"
     file.write_text(exempt)
     with pytest.raises(audit.AuditError) as refused:
@@ -138,5 +138,5 @@ def test_a_wrong_exemption_is_refused(tmp_path: Path, exempt: str, said: str) ->
     assert said in str(refused.value)
 
 
-def test_the_exemptions_of_the_project_are_well_formed() -> None:
+def test_project_exemptions_are_valid() -> None:
     audit.exemptions(ROOT / "deploy" / "audit.yaml")

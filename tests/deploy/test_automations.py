@@ -170,12 +170,12 @@ def _worker(house: House) -> Worker:
     return Worker.of(house.place, "-m", "prefect", *asked, AIW_CONFIG=str(house.settings), **quick)
 
 
-def test_a_run_that_fails_is_told(house: House) -> None:
+def test_failed_run_is_notified(house: House) -> None:
     house.set_state("training", "fails-of-a-test", Failed(message="trainer: out of memory"))
     house.eventually(lambda: bool(house.told("fails-of-a-test", "trainer: out of memory")))
 
 
-def test_a_run_that_crashes_again_and_again_is_told_once(house: House) -> None:
+def test_repeatedly_crashed_run_is_notified_once(house: House) -> None:
     run_id = house.set_state("training", "crashes-of-a-test", Crashed(message="signature mismatch"))
     for state in (AwaitingRetry(), Crashed(message="given up after 3 attempts")):
         house.client.set_flow_run_state(run_id, state, force=True)
@@ -184,13 +184,13 @@ def test_a_run_that_crashes_again_and_again_is_told_once(house: House) -> None:
     assert len(house.told("crashes-of-a-test")) == 1
 
 
-def test_a_drill_reaches_the_chat(house: House) -> None:
+def test_drill_notification_reaches_chat(house: House) -> None:
     done = house.place.start(["-m", "ai_workflow", "run", "drill", "--pipeline", "pipeline.yaml"])
     assert done.code == 0, done.output
     house.eventually(lambda: bool(house.told(MESSAGE)))
 
 
-def test_a_breach_of_the_version_on_probation_rolls_it_back_and_chat_is_told(house: House) -> None:
+def test_breach_on_probation_rolls_back_and_notifies(house: House) -> None:
     house.breach("f1", slo="latency", model_version="model_v1.1")
     house.eventually(lambda: house.place.registry.aliases()["latest"] == "model_v1.0")
     line = house.place.registry.history()[-1]
@@ -200,7 +200,7 @@ def test_a_breach_of_the_version_on_probation_rolls_it_back_and_chat_is_told(hou
     assert not house.runs("training", "reaction")
 
 
-def test_a_breach_of_accuracy_trains_as_often_a_day_as_it_may_and_chat_is_told(house: House) -> None:
+def test_accuracy_breach_starts_training_within_daily_limit(house: House) -> None:
     house.breach("f2", slo="accuracy", model_version="model_v1.0")
     house.eventually(lambda: bool(house.told("a training was started, 1 of 1 today")))
     [run] = house.runs("training", "reaction")
@@ -211,7 +211,7 @@ def test_a_breach_of_accuracy_trains_as_often_a_day_as_it_may_and_chat_is_told(h
     assert [one["id"] for one in house.runs("training", "reaction")] == [run["id"]]
 
 
-def test_of_each_deployment_one_late_run_is_told(house: House) -> None:
+def test_late_runs_are_notified_once_per_deployment(house: House) -> None:
     house.eventually(lambda: bool(house.told("of-a-test", "Late")))
     house.eventually(lambda: {one["state_name"] for one in house.runs("scoring")} == {"Late"})
     house.set_state("training", "after-the-late-ones", Failed(message="x"))
@@ -219,13 +219,13 @@ def test_of_each_deployment_one_late_run_is_told(house: House) -> None:
     assert len(house.told("late-", "of-a-test")) == 1
 
 
-def test_a_run_that_goes_silent_is_marked_crashed_and_told(house: House) -> None:
+def test_run_without_heartbeat_is_marked_crashed_and_notified(house: House) -> None:
     [run] = [one for one in house.runs("training") if one["name"] == "killed-of-a-test"]
     house.eventually(lambda: house.state(run["id"]) == StateType.CRASHED)
     house.eventually(lambda: bool(house.told("killed-of-a-test", "no heartbeat for 30 s")))
 
 
-def test_a_broken_deployment_is_tried_no_more_often_than_it_may_and_told_once(house: House) -> None:
+def test_broken_deployment_is_retried_within_limit_and_notified_once(house: House) -> None:
     # Recovery would give all others that crashed another try, too.
     for one in house.runs("training"):
         house.client.delete_flow_run(one["id"])
@@ -244,6 +244,6 @@ def test_a_broken_deployment_is_tried_no_more_often_than_it_may_and_told_once(ho
     assert len(house.told("broken-of-a-test")) == 1
 
 
-def test_that_no_worker_is_left_is_told(house: House) -> None:
+def test_missing_worker_is_notified(house: House) -> None:
     house.worker.kill()
     house.eventually(lambda: bool(house.told("no worker is online")))

@@ -28,7 +28,7 @@ from ai_workflow.provisioning.automations import References
         (Breach("1", "model", "sample", "", ""), None, "names no version"),
     ],
 )
-def test_a_breach_starts_only_what_can_mend_it(
+def test_breach_starts_only_suitable_reaction(
     breach: Breach, what: str | None, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIW_STORE", str(tmp_path))
@@ -37,7 +37,7 @@ def test_a_breach_starts_only_what_can_mend_it(
     assert why in found[1]
 
 
-def test_a_breach_of_a_pipeline_without_a_reaction_is_a_warning_and_an_event(
+def test_unhandled_pipeline_breach_is_logged_and_emits_event(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[dict[str, Any]] = []
@@ -53,7 +53,7 @@ def test_a_breach_of_a_pipeline_without_a_reaction_is_a_warning_and_an_event(
         assert "is of the pipeline sample" in text
 
 
-def test_an_automation_is_compared_by_what_it_says() -> None:
+def test_automation_comparison_ignores_enabled_state() -> None:
     need = References(UUID(int=1), UUID(int=2), timedelta(seconds=60))
     again = automations.declared(References(UUID(int=1), UUID(int=2), timedelta(seconds=60)))
     other = automations.declared(References(UUID(int=1), UUID(int=2), timedelta(seconds=61)))
@@ -68,7 +68,7 @@ def test_an_automation_is_compared_by_what_it_says() -> None:
     assert automation_sync.comparable(switched) == automation_sync.comparable(first[0])
 
 
-def test_without_a_relay_or_a_reaction_nothing_refers_to_them() -> None:
+def test_automations_without_relay_or_reaction_omit_references() -> None:
     found = automations.declared(References(None, None, timedelta(seconds=60)))
     assert [one.name for one in found] == ["ai-workflow: run silent", "ai-workflow: run idle"]
     assert found[1].trigger.expect == {f"prefect.flow-run.{flow_result.IDLE}"}

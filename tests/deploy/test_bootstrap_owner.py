@@ -65,7 +65,7 @@ def queues(place: Place) -> dict[str, int]:
     return {one["name"]: one["priority"] for one in found}
 
 
-def test_a_relative_store_is_refused_before_code_from_git_is_deployed(place: Place) -> None:
+def test_relative_store_is_rejected_for_git_deployment(place: Place) -> None:
     before = state(place)
     for root in ("./var", "var", "file://var"):
         said = place.bootstrapped("prefect.yaml", "--git", "https://git.example.com/mine.git", AIW_STORE=root)
@@ -75,7 +75,7 @@ def test_a_relative_store_is_refused_before_code_from_git_is_deployed(place: Pla
     assert state(place) == before
 
 
-def test_a_relative_store_is_refused_for_a_deployment_with_pull_steps_of_its_own(place: Place) -> None:
+def test_relative_store_is_rejected_for_custom_pull_steps(place: Place) -> None:
     clone = {"prefect.deployments.steps.git_clone": {"repository": "https://git.example.com/mine.git"}}
     entry = {"name": "own-clone", "entrypoint": "flows/drill.py:drill", "work_pool": {"name": "ai-workflow"}}
     (place.folder / "own.yaml").write_text(yaml.safe_dump({"deployments": [entry | {"pull": [clone]}]}))
@@ -84,7 +84,7 @@ def test_a_relative_store_is_refused_for_a_deployment_with_pull_steps_of_its_own
     assert "drill/own-clone" in said.err
 
 
-def test_bootstrap_repairs_the_queues_that_prefect_deploy_made_in_reverse_order(place: Place) -> None:
+def test_bootstrap_repairs_reversed_work_queue_priorities(place: Place) -> None:
     before = queues(place)
     assert before["first"] > before["later"], "prefect deploy makes them in another order now"
     done = place.bootstrap("--pipeline", "beans.yaml", "--environment", "production")
@@ -95,7 +95,7 @@ def test_bootstrap_repairs_the_queues_that_prefect_deploy_made_in_reverse_order(
     assert place.bootstrap("--pipeline", "beans.yaml", "--environment", "production") == ["nothing changed"]
 
 
-def test_priorities_in_the_right_order_stay_as_an_operator_has_set_them(place: Place) -> None:
+def test_correctly_ordered_queue_priorities_are_kept(place: Place) -> None:
     listed = place.api.post("/work_pools/ai-workflow/queues/filter", json={}).json()
     for name, priority in (("later", 40), ("soon", 30), ("first", 20)):
         [one] = [one for one in listed if one["name"] == name]
@@ -113,7 +113,7 @@ def test_priorities_in_the_right_order_stay_as_an_operator_has_set_them(place: P
         (("--environment", "production"), "pipeline 'sample', environment 'production'"),
     ],
 )
-def test_another_pipeline_or_environment_is_refused_before_anything_is_written(
+def test_different_pipeline_or_environment_is_rejected_before_writes(
     place: Place, arguments: tuple[str, ...], names: str
 ) -> None:
     before = state(place)
@@ -131,7 +131,7 @@ def test_another_pipeline_or_environment_is_refused_before_anything_is_written(
     assert state(place) == before
 
 
-def test_another_project_with_a_deployment_of_another_name_is_refused_too(place: Place) -> None:
+def test_different_project_is_rejected_despite_other_deployment_names(place: Place) -> None:
     """Automations and blocks have one owner as well, whatever the deployments are named."""
     other = project(place.folder.parent / "other")
     entry = {"name": "their-drill", "entrypoint": "flows/drill.py:drill", "work_pool": {"name": "ai-workflow"}}
@@ -145,7 +145,7 @@ def test_another_project_with_a_deployment_of_another_name_is_refused_too(place:
     assert state(place) == before
 
 
-def test_pruning_after_a_take_over_leaves_the_deployments_of_the_first_owner(place: Place) -> None:
+def test_prune_after_take_over_keeps_previous_owner_deployments(place: Place) -> None:
     other = Place(place.folder.parent / "other", place.api)
     before = {one["name"]: one["pull_steps"] for one in place.all("deployments")}
     done = other.bootstrap("--take-over", "--prune")
@@ -164,7 +164,7 @@ def test_pruning_after_a_take_over_leaves_the_deployments_of_the_first_owner(pla
     assert "their-drill" in {one["name"] for one in place.all("deployments")}
 
 
-def test_deployments_of_another_project_without_a_record_are_not_taken_over(place: Place) -> None:
+def test_unrecorded_deployments_of_other_project_are_not_taken_over(place: Place) -> None:
     """As an earlier version, or `prefect deploy --all` of another checkout, has left them."""
     [record] = [one for one in place.all("variables") if one["name"] == "ai_workflow_owner"]
     place.api.delete(f"/variables/{record['id']}").raise_for_status()
@@ -179,7 +179,7 @@ def test_deployments_of_another_project_without_a_record_are_not_taken_over(plac
     assert place.bootstrap(*arguments) == [f"owner: pipeline 'beans', environment 'production', project {place.folder}"]
 
 
-def test_a_run_refuses_a_store_in_the_clone_that_its_worker_deletes(place: Place) -> None:
+def test_run_rejects_store_inside_temporary_clone(place: Place) -> None:
     """The store of the worker is relative, whatever that of bootstrap was."""
     deployed = Deployed(place.api)
     deployed.pause_schedules()

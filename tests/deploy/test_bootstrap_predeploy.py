@@ -51,7 +51,7 @@ def problems(path: Path, **environment: str) -> str:
 
 
 @pytest.mark.integration
-def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -> None:
+def test_project_prefect_yaml_is_valid_and_has_every_flow() -> None:
     checked = predeploy.check(ROOT / "prefect.yaml", {})
     named = {one.entry.name: one.flow.name for one in checked}
     wished = {"training", "scoring", "evaluation", "promotion", "retention", "recovery", "drill", "reaction"}
@@ -87,14 +87,14 @@ def test_the_prefect_yaml_of_this_project_can_be_deployed_and_has_every_flow() -
         ),
     ],
 )
-def test_what_cannot_work_is_refused(folder: Path, deployment: dict[str, Any], says: str) -> None:
+def test_invalid_deployment_is_rejected(folder: Path, deployment: dict[str, Any], says: str) -> None:
     said = problems(write(folder, deployment))
     assert says in said
     assert "deployment d: " in said
     assert "1 problem, nothing was deployed" in said
 
 
-def test_all_problems_are_said_together(folder: Path) -> None:
+def test_all_deployment_problems_are_reported_together(folder: Path) -> None:
     path = write(
         folder, {"parameters": {"nope": 1, "what": "no"}}, {"name": "e", "version": "{{ $AIW_NOT_SET }}"}, {"name": "d"}
     )
@@ -105,12 +105,14 @@ def test_all_problems_are_said_together(folder: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_variable_that_is_set_is_filled_in(folder: Path) -> None:
+def test_environment_variable_in_deployment_is_substituted(folder: Path) -> None:
     [one] = predeploy.check(write(folder, {"version": "v-{{ $AIW_RELEASE }}"}), {"AIW_RELEASE": "7"})
     assert declaration(one, Source(folder))["version"] == "v-7"
 
 
-def test_a_file_that_is_not_there_or_no_yaml_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_or_invalid_prefect_yaml_fails_with_single_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert predeploy.main(tmp_path / "prefect.yaml") == 1
     assert "cannot be read" in capsys.readouterr().err
     (tmp_path / "prefect.yaml").write_text("deployments: {")
@@ -133,12 +135,12 @@ def test_a_file_that_is_not_there_or_no_yaml_is_one_line(tmp_path: Path, capsys:
         ({"no_such_parameter": 1}, False),
     ],
 )
-def test_nonsense_does_not_fit_the_form_of_a_training(given: dict[str, Any], passes: bool) -> None:
+def test_training_parameter_schema_rejects_invalid_values(given: dict[str, Any], passes: bool) -> None:
     [training] = [one for one in predeploy.check(ROOT / "prefect.yaml", {}) if one.entry.name == "training"]
     assert (not validate(given, training.schema)) is passes
 
 
-def test_code_from_git_is_pulled_with_a_token_that_stays_a_reference(tmp_path: Path) -> None:
+def test_git_pull_step_references_token_block(tmp_path: Path) -> None:
     [step] = Source(tmp_path, "https://git.example.com/w.git", "v1", "git-token").steps()
     clone = step["prefect.deployments.steps.git_clone"]
     assert clone["repository"] == "https://git.example.com/w.git"

@@ -60,7 +60,7 @@ def worker(place: Place) -> Iterator[Worker]:
     found.kill()
 
 
-def test_it_says_all_that_it_did_and_nothing_the_second_time(place: Place, first: list[str]) -> None:
+def test_bootstrap_reports_changes_and_is_idempotent(place: Place, first: list[str]) -> None:
     for line in (
         "work pool ai-workflow: made, of type process",
         "work queue ai-workflow/first: made, priority 1",
@@ -79,7 +79,7 @@ def test_it_says_all_that_it_did_and_nothing_the_second_time(place: Place, first
     assert queues["first"] < queues["soon"] < queues["later"] < queues["default"]
 
 
-def test_the_form_of_a_deployment_refuses_nonsense_before_a_run(place: Place, first: list[str]) -> None:
+def test_deployment_rejects_invalid_parameters_before_run(place: Place, first: list[str]) -> None:
     training = place.deployment("training")
     runs = f"/deployments/{training['id']}/create_flow_run"
     for nonsense in ({"log_level": "LOUD"}, {"no_such_parameter": 1}, {"overrides": 5}):
@@ -96,7 +96,7 @@ def test_the_form_of_a_deployment_refuses_nonsense_before_a_run(place: Place, fi
     assert training["concurrency_options"]["collision_strategy"] == "ENQUEUE"
 
 
-def test_what_a_person_has_switched_off_stays_off(place: Place, first: list[str]) -> None:
+def test_disabled_schedules_and_automations_stay_disabled(place: Place, first: list[str]) -> None:
     recovery = place.deployment("recovery")
     [schedule] = recovery["schedules"]
     place.api.patch(
@@ -123,7 +123,7 @@ def test_what_a_person_has_switched_off_stays_off(place: Place, first: list[str]
     assert {one for one in after if after[one] != before[one]} == {late["id"]}
 
 
-def test_a_limit_that_the_file_does_not_have_is_taken_away(place: Place, first: list[str]) -> None:
+def test_concurrency_limit_missing_in_file_is_removed(place: Place, first: list[str]) -> None:
     address = f"/deployments/{place.deployment('retention')['id']}"
     place.api.patch(address, json={"concurrency_limit": 1}).raise_for_status()
     assert place.bootstrap() == ["deployment retention/retention: changed: concurrency_limit"]
@@ -131,7 +131,7 @@ def test_a_limit_that_the_file_does_not_have_is_taken_away(place: Place, first: 
     assert place.bootstrap() == ["nothing changed"]
 
 
-def test_a_block_that_cannot_be_made_is_said_and_the_rest_is_done(place: Place, first: list[str]) -> None:
+def test_invalid_block_is_reported_and_other_objects_are_created(place: Place, first: list[str]) -> None:
     place.api.patch(f"/deployments/{place.deployment('drill')['id']}", json={"description": "mine"}).raise_for_status()
     said = place.bootstrapped(ON_CALL_KIND="slack")
     assert (said.code, said.out) == (1, ["deployment drill/drill: changed: description"])
@@ -139,7 +139,7 @@ def test_a_block_that_cannot_be_made_is_said_and_the_rest_is_done(place: Place, 
     assert "The rest is done; run this again" in said.err
 
 
-def test_prefects_own_deploy_takes_the_file_too_and_a_worker_runs_each(
+def test_prefect_deploy_accepts_file_and_worker_runs_every_deployment(
     place: Place, first: list[str], worker: Worker
 ) -> None:
     done = place.python("prefect", "--no-prompt", "deploy", "--all")
@@ -152,7 +152,7 @@ def test_prefects_own_deploy_takes_the_file_too_and_a_worker_runs_each(
     assert all(line.startswith("deployment ") for line in place.bootstrap())
 
 
-def test_a_worker_pulls_the_code_from_git(place: Place, first: list[str], worker: Worker, tmp_path: Path) -> None:
+def test_worker_pulls_code_from_git(place: Place, first: list[str], worker: Worker, tmp_path: Path) -> None:
     work, bare = tmp_path / "work", tmp_path / "bare.git"
     for name in ("flows", "config"):
         shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -187,9 +187,7 @@ deployments:
     assert place.bootstrap("--take-over")[0].startswith("owner: ")
 
 
-def test_fifty_deployments_are_all_or_none_and_what_the_file_has_no_more_is_named_and_pruned(
-    place: Place, first: list[str]
-) -> None:
+def test_fifty_deployments_are_atomic_and_removed_entries_are_pruned(place: Place, first: list[str]) -> None:
     fifty = place.folder / "fifty.yaml"
     added = benchmark.write(fifty, 50)
     wrong = yaml.safe_load(fifty.read_text())
@@ -225,7 +223,7 @@ def test_fifty_deployments_are_all_or_none_and_what_the_file_has_no_more_is_name
     assert "theirs" in {one["name"] for one in place.all("automations")}
 
 
-def test_without_the_login_it_says_which_variable_is_missing(place: Place, first: list[str]) -> None:
+def test_bootstrap_without_login_names_missing_variable(place: Place, first: list[str]) -> None:
     with temporary_settings({PREFECT_API_AUTH_STRING: None}):
         nobody = place.bootstrapped()
     assert nobody.code == 1
@@ -236,9 +234,7 @@ def test_without_the_login_it_says_which_variable_is_missing(place: Place, first
     assert "does not answer" in nobody.err
 
 
-def test_the_relays_token_changes_its_block_and_is_nowhere_shown(
-    place: Place, first: list[str], tmp_path: Path
-) -> None:
+def test_relay_token_updates_block_and_is_not_exposed(place: Place, first: list[str], tmp_path: Path) -> None:
     given = tmp_path / "relay.yaml"
     given.write_text(
         yaml.safe_dump({"relay": {"token": "${secret:relay-token}"}, "deploy": {"variables": {"site": "a"}}})
@@ -253,7 +249,7 @@ def test_the_relays_token_changes_its_block_and_is_nowhere_shown(
     assert "canary-8142" not in str([done, *shown])
 
 
-def test_a_server_that_refuses_in_the_middle_is_reported_with_what_is_done_and_what_is_not(
+def test_partial_bootstrap_failure_lists_done_and_pending_steps(
     place: Place, first: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object) -> list[str]:

@@ -54,7 +54,7 @@ def faults(document: dict[str, Any]) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
 
 
-def test_it_is_what_the_compose_specification_allows() -> None:
+def test_compose_file_matches_specification() -> None:
     assert faults(compose.read()) == []
 
 
@@ -62,24 +62,24 @@ def test_it_is_what_the_compose_specification_allows() -> None:
     ("service", "key", "value"),
     [("relay", "comand", []), ("worker", "restart", 3), ("server", "healthcheck", {"test": 1})],
 )
-def test_what_it_does_not_allow_is_found(service: str, key: str, value: object) -> None:
+def test_compose_specification_violation_is_reported(service: str, key: str, value: object) -> None:
     spoiled = copy.deepcopy(compose.read())
     spoiled["services"][service][key] = value
 
     assert any(f"$.services.{service}" in fault and (key in fault or str(value) in fault) for fault in faults(spoiled))
 
 
-def test_each_part_runs_the_command_of_the_native_stack(services: dict[str, Any]) -> None:
+def test_compose_services_run_commands_of_native_stack(services: dict[str, Any]) -> None:
     known = native.commands()
 
     assert {name: native.alike(services[name]["command"]) for name in known} == known
 
 
-def test_all_parts_are_there(services: dict[str, Any]) -> None:
+def test_compose_file_has_all_services(services: dict[str, Any]) -> None:
     assert set(services) == {*OURS, *OTHERS}
 
 
-def test_example_names_every_variable_and_marks_those_that_must_be_set() -> None:
+def test_env_example_lists_every_variable_and_marks_required() -> None:
     named = compose.example()
 
     assert set(named) == compose.used()
@@ -87,14 +87,14 @@ def test_example_names_every_variable_and_marks_those_that_must_be_set() -> None
 
 
 @pytest.mark.parametrize("name", sorted(compose.required()))
-def test_compose_refuses_to_start_without(name: str) -> None:
+def test_compose_requires_mandatory_variables(name: str) -> None:
     with pytest.raises(KeyError, match=name):
         compose.filled({other: value for other, value in FILLED.items() if other != name})
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(SECRETS))
-def test_a_secret_reaches_only_who_needs_it(name: str, services: dict[str, Any]) -> None:
+def test_secrets_reach_only_services_requiring_access(name: str, services: dict[str, Any]) -> None:
     files = {file for file, held in compose.read()["secrets"].items() if held["environment"] == name}
     reached = {
         service
@@ -105,14 +105,14 @@ def test_a_secret_reaches_only_who_needs_it(name: str, services: dict[str, Any])
     assert reached == SECRETS[name]
 
 
-def test_no_secret_stands_in_the_file() -> None:
+def test_compose_file_contains_no_secret() -> None:
     assert set(compose.read()["secrets"]) == {"inference-token", "relay-token", "monitoring-password"}
     for held in compose.read()["secrets"].values():
         assert list(held) == ["environment"]
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_what_is_ours_writes_only_where_it_must(name: str, services: dict[str, Any]) -> None:
+def test_project_containers_have_read_only_root_filesystem(name: str, services: dict[str, Any]) -> None:
     held = services[name]
 
     assert held["read_only"] is True
@@ -126,7 +126,7 @@ def test_what_is_ours_writes_only_where_it_must(name: str, services: dict[str, A
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_is_not_ours_is_kept_small_too(name: str, services: dict[str, Any]) -> None:
+def test_third_party_containers_have_minimal_privileges(name: str, services: dict[str, Any]) -> None:
     held = services[name]
 
     assert held["read_only"] is True
@@ -134,7 +134,7 @@ def test_what_is_not_ours_is_kept_small_too(name: str, services: dict[str, Any])
     assert ("cap_add" in held) == (name == "database")
 
 
-def test_no_image_floats(services: dict[str, Any]) -> None:
+def test_all_images_have_pinned_tags(services: dict[str, Any]) -> None:
     for name, held in services.items():
         image, _, tag = held["image"].rpartition(":")
         assert image, f"{name}: {held['image']} has no tag"
@@ -142,7 +142,7 @@ def test_no_image_floats(services: dict[str, Any]) -> None:
     assert not services["minio"]["image"].startswith("minio/"), "Docker Hub has it no more"
 
 
-def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
+def test_published_ports_are_bound_to_loopback(services: dict[str, Any]) -> None:
     published = [port for held in services.values() for port in held.get("ports", [])]
 
     assert published
@@ -150,7 +150,7 @@ def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["prometheus", "alertmanager"])
-def test_a_server_without_origin_checks_is_reached_through_its_guard_only(name: str, services: dict[str, Any]) -> None:
+def test_monitoring_servers_are_reachable_only_through_guard(name: str, services: dict[str, Any]) -> None:
     held, guard = services[name], services[f"{name}-guard"]
     (listen,) = [part for part in held["command"] if part.startswith("--web.listen-address=")]
     (file,) = [part for part in held["command"] if part.startswith("--web.config.file=")]
@@ -163,7 +163,7 @@ def test_a_server_without_origin_checks_is_reached_through_its_guard_only(name: 
 
 
 @pytest.mark.integration
-def test_the_login_is_written_before_it_replaces_the_one_before(services: dict[str, Any], tmp_path: Path) -> None:
+def test_login_file_is_kept_if_password_is_missing(services: dict[str, Any], tmp_path: Path) -> None:
     """Without a password the file stays as it is: an empty one would require no login."""
     held = services["login"]
     shell, option, script = held["command"]
@@ -182,7 +182,7 @@ def test_the_login_is_written_before_it_replaces_the_one_before(services: dict[s
         assert bcrypt.checkpw(b"first-0815", hashed.encode())
 
 
-def test_every_file_that_is_mounted_is_there(services: dict[str, Any]) -> None:
+def test_mounted_files_exist(services: dict[str, Any]) -> None:
     mounted = [
         volume.split(":")[0] for held in services.values() for volume in held.get("volumes", []) if volume[0] in "./"
     ]
@@ -191,7 +191,7 @@ def test_every_file_that_is_mounted_is_there(services: dict[str, Any]) -> None:
     assert [name for name in mounted if not (compose.DEPLOY / name).exists()] == []
 
 
-def test_named_volumes_are_those_that_are_used(services: dict[str, Any]) -> None:
+def test_named_volumes_match_used_volumes(services: dict[str, Any]) -> None:
     used = {
         volume.split(":")[0]
         for held in services.values()
@@ -202,7 +202,7 @@ def test_named_volumes_are_those_that_are_used(services: dict[str, Any]) -> None
     assert used == set(compose.read()["volumes"])
 
 
-def test_whoever_is_waited_for_can_be_seen_to_be_ready(services: dict[str, Any]) -> None:
+def test_service_dependencies_have_health_check_or_exit(services: dict[str, Any]) -> None:
     for held in services.values():
         for name, how in held.get("depends_on", {}).items():
             if how["condition"] == "service_healthy":
@@ -211,7 +211,7 @@ def test_whoever_is_waited_for_can_be_seen_to_be_ready(services: dict[str, Any])
                 assert services[name]["restart"].startswith("on-failure"), f"{name} would never be over"
 
 
-def test_each_health_check_asks_the_port_that_is_listened_on(services: dict[str, Any]) -> None:
+def test_health_checks_use_listening_port(services: dict[str, Any]) -> None:
     asked = {
         name: held["healthcheck"]["test"][-1]
         for name, held in services.items()
@@ -231,12 +231,12 @@ def test_each_health_check_asks_the_port_that_is_listened_on(services: dict[str,
         assert command[command.index("--port") + 1] in asked[name]
 
 
-def test_a_part_has_more_time_to_end_than_it_takes(services: dict[str, Any]) -> None:
+def test_stop_grace_period_exceeds_drain_time(services: dict[str, Any]) -> None:
     # docs/serving.md: the service ends in less than 30 seconds.
     assert int(services["service"]["stop_grace_period"].removesuffix("s")) > 30
 
 
-def test_the_jobs_of_slo_yaml_are_services_here(services: dict[str, Any]) -> None:
+def test_slo_yaml_jobs_are_compose_services(services: dict[str, Any]) -> None:
     jobs = set(reader.load().targets)
 
     assert jobs - {"inference"} <= set(services)

@@ -72,36 +72,36 @@ def answering() -> Iterator[tuple[str, set[str]]]:
         server.server_close()
 
 
-def test_what_answers_well_is_healthy() -> None:
+def test_successful_response_is_healthy() -> None:
     with answering() as (address, _):
         assert health.problem(f"{address}/ok") is None
 
 
 @pytest.mark.parametrize(("path", "said"), [("/ill", "answers 503"), ("/nothing", "answers 404")])
-def test_another_answer_is_said(path: str, said: str) -> None:
+def test_unsuccessful_response_is_reported(path: str, said: str) -> None:
     with answering() as (address, _):
         assert said in str(health.problem(f"{address}{path}"))
 
 
-def test_what_does_not_answer_in_time_is_said() -> None:
+def test_health_check_timeout_is_reported() -> None:
     with answering() as (address, _):
         assert "does not answer" in str(health.problem(f"{address}/slow", seconds=0.2))
     assert "does not answer" in str(health.problem(f"http://{LOOPBACK}:{free_port()}/ok"))
 
 
-def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_check_ignores_proxy_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://{LOOPBACK}:{free_port()}")
     with answering() as (address, _):
         assert health.problem(f"{address}/ok") is None
 
 
-def test_only_an_address_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_non_http_url_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     assert health.main(["file:///etc/passwd"]) == 1
     assert "is not a URL" in capsys.readouterr().err
     assert health.main([]) == 2
 
 
-def test_its_exit_code_is_what_a_container_runtime_looks_at() -> None:
+def test_health_check_exit_code_reflects_status() -> None:
     command = [sys.executable, "-m", "ai_workflow.local.health"]
     with answering() as (address, _):
         asked = [subprocess.run([*command, address + path], check=False, cwd=ROOT) for path in ("/ok", "/ill")]
@@ -116,7 +116,7 @@ def bucket(address: str, name: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_bucket_is_made_once() -> None:
+def test_bucket_creation_is_idempotent() -> None:
     with answering() as (address, buckets):
         first, second = bucket(address, "s3-models"), bucket(address, "s3-models")
 
@@ -125,7 +125,7 @@ def test_a_bucket_is_made_once() -> None:
 
 
 @pytest.mark.slow
-def test_an_object_store_that_is_not_there_is_said_without_its_key() -> None:
+def test_unreachable_object_store_error_contains_no_secret() -> None:
     found = bucket(f"http://{LOOPBACK}:{free_port()}", "s3-models")
 
     assert found.returncode == 1

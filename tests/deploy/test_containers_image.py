@@ -41,14 +41,14 @@ def sent(path: str) -> bool:
     return decided
 
 
-def test_the_base_is_slim_and_of_the_python_that_tests_run_on() -> None:
+def test_base_image_is_slim_with_tested_python_version() -> None:
     (base,) = [text.removeprefix("BASE=") for text in said("ARG", -1)]
 
     assert re.fullmatch(r"python:3\.11-slim-bookworm", base)
     assert [text.split(" ")[0] for text in said("FROM")] == ["${BASE}", "${BASE}"]
 
 
-def test_it_does_not_run_as_root() -> None:
+def test_image_does_not_run_as_root() -> None:
     (user,) = said("USER", LAST)
     names = [each.name for each in INSTRUCTIONS]
 
@@ -56,7 +56,7 @@ def test_it_does_not_run_as_root() -> None:
     assert not {"RUN", "COPY", "FROM"} & set(names[names.index("USER") :])
 
 
-def test_every_package_of_python_is_locked() -> None:
+def test_image_installs_only_locked_packages() -> None:
     installs = [text for text in said("RUN") if re.search(r"pip(\S*) install", text)]
 
     assert len(installs) == 3
@@ -65,13 +65,13 @@ def test_every_package_of_python_is_locked() -> None:
     assert not any("--upgrade" in text or "curl" in text or "wget" in text for text in said("RUN"))
 
 
-def test_nothing_of_the_build_is_left_in_the_image() -> None:
+def test_final_image_contains_no_build_artifacts() -> None:
     assert said("COPY", LAST)[0].startswith("--from=build ")
     assert not any("pip" in text for text in said("RUN", LAST))
     assert "rm -rf /var/lib/apt/lists/*" in next(text for text in said("RUN", LAST) if "apt-get" in text)
 
 
-def test_it_serves_unless_told_otherwise_and_signals_reach_it() -> None:
+def test_image_runs_service_by_default_under_tini() -> None:
     (entry,) = [each for each in INSTRUCTIONS if each.name == "ENTRYPOINT"]
     (command,) = [each for each in INSTRUCTIONS if each.name == "CMD"]
 
@@ -80,7 +80,7 @@ def test_it_serves_unless_told_otherwise_and_signals_reach_it() -> None:
     assert "tini" in next(text for text in said("RUN", LAST) if "apt-get install" in text).split()
 
 
-def test_its_health_check_asks_the_service() -> None:
+def test_image_health_check_uses_service_endpoint() -> None:
     (check,) = said("HEALTHCHECK", LAST)
     port = loader.load(environment="production", env={}).settings.service.port
 
@@ -88,7 +88,7 @@ def test_its_health_check_asks_the_service() -> None:
     assert '"ai_workflow.local.health"' in check
 
 
-def test_all_that_is_copied_is_there_and_sent_to_the_builder() -> None:
+def test_copied_files_exist_in_build_context() -> None:
     copied = [name for text in said("COPY") if not text.startswith("--from") for name in text.split()[:-1]]
 
     assert {"src", "config", "blocks", "deploy", "flows", "monitoring", "prefect.yaml"} <= set(copied)
@@ -100,18 +100,18 @@ def test_all_that_is_copied_is_there_and_sent_to_the_builder() -> None:
     [".env", "deploy/.env", "config/.env.production", ".git/config", "var/prefect/prefect.db", ".venv/bin/python",
      "tests/conftest.py", "docs/serving.md", "src/ai_workflow/cli/__pycache__/main.cpython-311.pyc"],
 )  # fmt: skip
-def test_what_is_not_for_the_image_is_not_sent(path: str) -> None:
+def test_excluded_files_are_not_in_build_context(path: str) -> None:
     assert not sent(path)
 
 
 @pytest.mark.parametrize(
     "path", ["src/ai_workflow/cli/main.py", "config/base.yaml", "monitoring/slo.yaml", "flows/training.py"]
 )
-def test_what_is_for_the_image_is_sent(path: str) -> None:
+def test_included_files_are_in_build_context(path: str) -> None:
     assert sent(path)
 
 
-def test_no_secret_is_in_the_image() -> None:
+def test_dockerfile_contains_no_secret() -> None:
     text = dockerfile.FILE.read_text()
 
     assert not re.search(r"(?i)(password|token|secret|auth_string)\s*=", text)
@@ -139,7 +139,7 @@ class TestItsConfiguration:
         env["AIW_CONFIG"] = str(root / env["AIW_CONFIG"].removeprefix("/"))
         return loader.load(env=env | more).settings
 
-    def test_listens_to_others_and_asks_them_who_they_are(self, etc: Path) -> None:
+    def test_container_config_listens_publicly_and_requires_tokens(self, etc: Path) -> None:
         found, everywhere = self.load(etc), "0.0.0.0"  # noqa: S104 - compared, never bound
 
         assert (found.environment, found.service.host, found.relay.host) == ("production", everywhere, everywhere)
@@ -148,7 +148,7 @@ class TestItsConfiguration:
         assert found.store.root == "/var/lib/ai-workflow"
         assert found.deploy.relay_url == "http://relay:9110/prefect"
 
-    def test_what_is_yours_is_laid_over_it(self, etc: Path) -> None:
+    def test_site_config_overrides_container_config(self, etc: Path) -> None:
         site = etc / "etc/ai-workflow/site/site.yaml"
         site.write_text(
             yaml.safe_dump({"chat": [{"name": "on-call", "kind": "slack", "url": "${secret:on-call-url}"}]})
@@ -156,7 +156,7 @@ class TestItsConfiguration:
 
         assert [channel.name for channel in self.load(etc).chat] == ["on-call"]
 
-    def test_without_a_token_no_part_would_listen_to_others(self, etc: Path) -> None:
+    def test_public_host_without_token_is_rejected(self, etc: Path) -> None:
         site = etc / "etc/ai-workflow/site/site.yaml"
         site.write_text("relay: {token: null}\n")
 

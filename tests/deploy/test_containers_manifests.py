@@ -22,7 +22,7 @@ def read(name: str) -> dict[str, Any]:
     return found
 
 
-def test_generated_files_are_what_slo_yaml_says() -> None:
+def test_generated_container_files_match_slo_yaml() -> None:
     built = manifests.files(reader.load())
     folders = {(HERE / name).parent for name in built}
     there = {str(path.relative_to(HERE)): path.read_text() for folder in folders for path in folder.iterdir()}
@@ -32,14 +32,14 @@ def test_generated_files_are_what_slo_yaml_says() -> None:
     assert changed == [], "run `python -m ai_workflow.local.manifests` and commit what it writes"
 
 
-def test_writing_them_anew_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_manifest_generation_is_deterministic(tmp_path: Path) -> None:
     built = manifests.files(reader.load())
     manifests.write(built, tmp_path)
 
     assert {name: (tmp_path / name).read_text() for name in built} == built
 
 
-def test_prometheus_asks_each_part_where_it_listens() -> None:
+def test_prometheus_targets_match_service_ports() -> None:
     services, commands = compose.read()["services"], native.commands()
     scraped = {
         job["job_name"]: job["static_configs"][0]["targets"]
@@ -55,7 +55,7 @@ def test_prometheus_asks_each_part_where_it_listens() -> None:
         assert host in services or address == "localhost:9111"
 
 
-def test_tokens_are_read_from_the_files_that_compose_lays_there() -> None:
+def test_token_files_match_compose_secrets() -> None:
     services = compose.read()["services"]
     scraped = {job["job_name"]: job for job in read("generated/prometheus.yml")["scrape_configs"]}
     webhooks = [
@@ -77,7 +77,7 @@ def test_tokens_are_read_from_the_files_that_compose_lays_there() -> None:
         assert hook["url"] == "http://relay:9110/alertmanager"
 
 
-def test_routes_and_rules_are_those_of_the_native_stack() -> None:
+def test_alertmanager_routes_match_native_stack() -> None:
     natively = yaml.safe_load((build.generated() / "alertmanager" / "alertmanager.yml").read_text())
     ours = read("generated/alertmanager.yml")
 
@@ -85,7 +85,7 @@ def test_routes_and_rules_are_those_of_the_native_stack() -> None:
     assert [each["name"] for each in ours["receivers"]] == [each["name"] for each in natively["receivers"]]
 
 
-def test_grafana_finds_prometheus_and_the_dashboards_their_source() -> None:
+def test_grafana_data_source_points_to_prometheus_with_login() -> None:
     (source,) = read("generated/datasource.yaml")["datasources"]
     (natively,) = yaml.safe_load(
         (build.generated() / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text()
@@ -99,7 +99,7 @@ def test_grafana_finds_prometheus_and_the_dashboards_their_source() -> None:
     assert "MONITORING_PASSWORD" in compose.read()["services"]["grafana"]["environment"]
 
 
-def test_a_target_elsewhere_is_left_where_it_is() -> None:
+def test_external_target_address_is_unchanged() -> None:
     spec = reader.load()
     elsewhere = replace(spec, targets={**spec.targets, "inference": ("10.0.0.7:8080", "localhost:8081")})
 
@@ -109,7 +109,7 @@ def test_a_target_elsewhere_is_left_where_it_is() -> None:
 
 
 @pytest.mark.integration
-def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+def test_promtool_accepts_container_prometheus_config(tmp_path: Path) -> None:
     for rules in tools.RULES.glob("*.yaml"):
         (tmp_path / "rules").mkdir(exist_ok=True)
         (tmp_path / "rules" / rules.name).write_bytes(rules.read_bytes())
@@ -121,12 +121,12 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_alertmanager_takes_its_configuration() -> None:
+def test_amtool_accepts_container_alertmanager_config() -> None:
     found = tools.run("amtool", "check-config", HERE / "generated" / "alertmanager.yml")
 
     assert found.returncode == 0, found.stderr + found.stdout
 
 
 @pytest.mark.parametrize("name", ["prometheus.yml", "alertmanager.yml", "datasource.yaml"])
-def test_each_file_says_who_wrote_it(name: str) -> None:
+def test_generated_files_have_generator_header(name: str) -> None:
     assert (HERE / "generated" / name).read_text().startswith("# Written by `python -m ai_workflow.local.manifests`")

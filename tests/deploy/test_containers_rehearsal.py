@@ -36,7 +36,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return told
 
 
-def test_bootstrap_makes_the_server_what_it_should_be_and_changes_nothing_the_second_time(seen: dict[str, Any]) -> None:
+def test_bootstrap_is_idempotent(seen: dict[str, Any]) -> None:
     first, second = seen["bootstrap"]
 
     assert "deployment training/training: made" in first
@@ -44,23 +44,23 @@ def test_bootstrap_makes_the_server_what_it_should_be_and_changes_nothing_the_se
     assert second == ["nothing changed"]
 
 
-def test_the_worker_trains_and_the_service_serves_what_it_published(seen: dict[str, Any]) -> None:
+def test_worker_trains_and_service_serves_published_version(seen: dict[str, Any]) -> None:
     assert (seen["ready"]["serving"], seen["ready"]["state"]) == ("model_v1.0", "ok")
 
 
-def test_prometheus_reaches_every_part_with_its_token(seen: dict[str, Any]) -> None:
+def test_prometheus_scrapes_every_target_with_token(seen: dict[str, Any]) -> None:
     assert seen["up"] == sorted(reader.load().targets)
     assert seen["without a token"] == {"/v2": 401, "/metrics": 401}
 
 
-def test_prometheus_and_alertmanager_require_the_login_that_prometheus_has(seen: dict[str, Any]) -> None:
+def test_prometheus_and_alertmanager_require_login(seen: dict[str, Any]) -> None:
     assert seen["without a login"] == {"9090": 401, "9093": 401, "9111": 401, "9112": 401}
     assert [each["url"] for each in seen["alertmanagers"]] == ["http://alertmanager:9112/api/v2/alerts"]
 
 
-def test_the_exporter_reads_a_store_it_cannot_write_and_a_guarded_prefect(seen: dict[str, Any]) -> None:
+def test_exporter_reads_read_only_store_and_prefect_with_login(seen: dict[str, Any]) -> None:
     assert seen["failures"] == []
 
 
-def test_alertmanager_and_prefect_reach_the_chat_through_the_relay(seen: dict[str, Any]) -> None:
+def test_alertmanager_and_prefect_notifications_reach_chat(seen: dict[str, Any]) -> None:
     assert seen["told"] == ["Rehearsal", "drill"]

@@ -108,17 +108,17 @@ def test_build_has_no_warnings(built: str) -> None:
     assert [line for line in built.splitlines() if re.search(r"\bwarn(ing)?\b", line, flags=re.IGNORECASE)] == []
 
 
-def test_image_is_small(image: dict[str, Any]) -> None:
+def test_image_size_is_within_limit(image: dict[str, Any]) -> None:
     assert image["Size"] / 1e6 < MAX_IMAGE_MEGABYTES
 
 
-def test_image_has_the_health_check_of_the_dockerfile(image: dict[str, Any]) -> None:
+def test_image_health_check_matches_dockerfile(image: dict[str, Any]) -> None:
     (written,) = [each.said for each in dockerfile.read() if each.name == "HEALTHCHECK"]
 
     assert image["Healthcheck"]["Test"] == ["CMD", *json.loads(written.partition("CMD ")[2])]
 
 
-def test_image_has_nothing_that_the_ignore_file_names(podman: Podman, image: dict[str, Any]) -> None:
+def test_image_excludes_dockerignored_files(podman: Podman, image: dict[str, Any]) -> None:
     listed = podman.run(
         "run", "--rm", "--network=none", "--entrypoint=find", image["Id"], "/opt/ai-workflow", "-type", "f"
     )
@@ -128,14 +128,14 @@ def test_image_has_nothing_that_the_ignore_file_names(podman: Podman, image: dic
     assert files & set(UNWANTED) == set()
 
 
-def test_bootstrap_changes_nothing_the_second_time(bootstrapped: list[list[str]]) -> None:
+def test_bootstrap_is_idempotent(bootstrapped: list[list[str]]) -> None:
     first, second = bootstrapped
 
     assert "deployment training/training: made" in first
     assert second == ["nothing changed"]
 
 
-def test_worker_trains_and_service_answers_with_the_published_model(trained: Composed) -> None:
+def test_worker_trains_and_service_serves_published_version(trained: Composed) -> None:
     trained.until_serving("model_v1.0")
     found = trained.python("service", programs.PREDICTION)
 
@@ -143,17 +143,17 @@ def test_worker_trains_and_service_answers_with_the_published_model(trained: Com
     assert found["predictions"]
 
 
-def test_exporter_reads_the_published_model(trained: Composed) -> None:
+def test_exporter_exports_published_version(trained: Composed) -> None:
     assert 'model_version="model_v1.0"' in trained.python("exporter", programs.METRICS)
 
 
 @pytest.mark.parametrize("name", CHECKED)
-def test_health_check_succeeds(name: str, trained: Composed) -> None:
+def test_container_health_check_succeeds(name: str, trained: Composed) -> None:
     trained.until_healthy(name)
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_processes_have_no_privileges(name: str, trained: Composed) -> None:
+def test_container_processes_have_no_privileges(name: str, trained: Composed) -> None:
     processes = trained.python(name, programs.PROCESSES)
 
     assert {"tini"} < {process["Name"][0] for process in processes}
@@ -164,17 +164,17 @@ def test_processes_have_no_privileges(name: str, trained: Composed) -> None:
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_only_store_and_temporary_folder_are_writable(name: str, trained: Composed) -> None:
+def test_only_store_and_tmp_are_writable(name: str, trained: Composed) -> None:
     folders = {"/tmp"} if name == "exporter" else {"/var/lib/ai-workflow", "/tmp"}
 
     assert set(trained.python(name, programs.WRITABLE)) == folders
 
 
-def test_server_finds_no_schedule_that_it_cannot_follow(trained: Composed) -> None:
+def test_server_log_has_no_schedule_error(trained: Composed) -> None:
     assert "Error scheduling" not in trained.log("server")
 
 
-def test_login_writes_a_file_that_prometheus_can_read(stack: Composed) -> None:
+def test_login_container_writes_readable_web_config(stack: Composed) -> None:
     assert stack.once("login") == []
 
     path = stack.volume("login") / "web.yml"
@@ -184,11 +184,11 @@ def test_login_writes_a_file_that_prometheus_can_read(stack: Composed) -> None:
 
 
 @pytest.mark.parametrize("name", ["worker", *CHECKED[1:], "server"])
-def test_sigterm_ends_a_service_in_time(name: str, trained: Composed) -> None:
+def test_sigterm_stops_container_in_time(name: str, trained: Composed) -> None:
     assert trained.stop(name)["ExitCode"] == SIGTERM_CODES.get(name, 0), trained.log(name)[-4000:]
 
 
-def test_nothing_is_left_on_the_machine() -> None:
+def test_podman_test_leaves_no_files_or_processes() -> None:
     with running() as podman:
         podman.import_base(debian_base.archive(), BASE)
         for name, network in (("first", "none"), ("second", "container:first"), ("third", "container:first")):

@@ -21,7 +21,7 @@ def test_prefect_yaml_has_cron_schedules() -> None:
 
 @pytest.mark.parametrize("schedule", CRON, ids=lambda schedule: str(schedule["cron"]))
 @pytest.mark.parametrize("timezone", ["UTC", "Europe/Berlin"])
-def test_server_finds_the_next_dates_of_a_cron_schedule(schedule: dict[str, Any], timezone: str) -> None:
+def test_server_computes_next_dates_of_cron_schedule(schedule: dict[str, Any], timezone: str) -> None:
     found = CronSchedule(cron=schedule["cron"], timezone=timezone)
 
     first, second = asyncio.run(found.get_dates(2, datetime(2026, 6, 1, tzinfo=UTC)))

@@ -111,7 +111,7 @@ def command(var: Path, *arguments: str, **variables: str) -> subprocess.Complete
     [(FIRST, True, SECOND), (FIRST, False, SECOND), (FIRST, False, None)],
     ids=["added", "changed", "removed"],
 )
-def test_another_key_is_refused_with_the_blocks_named(
+def test_different_encryption_key_is_rejected_with_block_names(
     var: Path, was: str, is_stored: bool, becomes: str | None
 ) -> None:
     save(var, was, is_stored=is_stored)
@@ -130,7 +130,7 @@ def test_another_key_is_refused_with_the_blocks_named(
     encryption.check(url(var), None if is_stored else was)
 
 
-def test_a_database_without_blocks_takes_any_key(var: Path, tmp_path: Path) -> None:
+def test_database_without_blocks_accepts_any_key(var: Path, tmp_path: Path) -> None:
     encryption.check(url(var), FIRST)
     encryption.check(url(var), None)
     encryption.check(url(tmp_path / "nowhere"), FIRST)
@@ -138,12 +138,12 @@ def test_a_database_without_blocks_takes_any_key(var: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("key", ["secret", "0" * 44, "ä" * 44])
-def test_what_is_no_key_is_refused_before_the_server_starts(var: Path, key: str) -> None:
+def test_invalid_encryption_key_is_rejected_before_server_start(var: Path, key: str) -> None:
     with pytest.raises(EncryptionError, match=r"PREFECT_ENCRYPTION_KEY: it is not a Fernet key"):
         encryption.check(url(var), key)
 
 
-def test_make_run_starts_no_server_with_another_key(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_run_rejects_different_encryption_key(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(var, FIRST, is_stored=True)
     monkeypatch.setenv(KEY, SECOND)
 
@@ -153,7 +153,7 @@ def test_make_run_starts_no_server_with_another_key(var: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_a_server_by_itself_does_not_start_with_another_key(var: Path) -> None:
+def test_standalone_server_rejects_different_encryption_key(var: Path) -> None:
     save(var, FIRST)
     before = (var / "prefect" / "prefect.db").read_bytes()
     given = {"PREFECT_API_DATABASE_CONNECTION_URL": url(var), "PREFECT_HOME": str(var / "home"), KEY: SECOND}
@@ -167,7 +167,7 @@ def test_a_server_by_itself_does_not_start_with_another_key(var: Path) -> None:
     assert (var / "prefect" / "prefect.db").read_bytes() == before
 
 
-def test_make_up_starts_nothing_with_another_key(empty: Path, tmp_path: Path) -> None:
+def test_make_up_rejects_different_encryption_key(empty: Path, tmp_path: Path) -> None:
     with in_folder(tmp_path) as stack:
         _furnish(stack, empty)
         done = stack.command("up", "--offset", str(stack.options.offset), **{KEY: SECOND})
@@ -184,7 +184,7 @@ def _furnish(stack: RunningStack, empty: Path) -> None:
     save(stack.place.var, FIRST, is_stored=True)
 
 
-def test_every_block_gets_the_new_key_and_the_database_keeps_none(var: Path) -> None:
+def test_rekey_encrypts_every_block_and_removes_stored_key(var: Path) -> None:
     save(var, FIRST, is_stored=True)
 
     done = command(var, **{KEY: SECOND})
@@ -197,7 +197,7 @@ def test_every_block_gets_the_new_key_and_the_database_keeps_none(var: Path) -> 
     encryption.check(url(var), SECOND)
 
 
-def test_a_key_is_changed_for_another_and_back_to_one_in_the_database(var: Path) -> None:
+def test_rekey_switches_between_external_and_stored_key(var: Path) -> None:
     save(var, FIRST)
     rekey.change(url(var), SECOND, [FIRST])
     assert held(var, SECOND) == SAVED
@@ -209,7 +209,7 @@ def test_a_key_is_changed_for_another_and_back_to_one_in_the_database(var: Path)
     encryption.check(url(var), None)
 
 
-def test_blocks_under_several_keys_are_brought_under_one_and_a_second_run_changes_nothing(var: Path) -> None:
+def test_rekey_unifies_multiple_keys_and_is_idempotent(var: Path) -> None:
     save(var, FIRST, is_stored=True)
     save(var, SECOND, names={"saved-later": "canary-of-later"})
 
@@ -221,7 +221,7 @@ def test_blocks_under_several_keys_are_brought_under_one_and_a_second_run_change
     assert held(var, SECOND) == SAVED | {"saved-later": "canary-of-later"}
 
 
-def test_a_block_that_no_key_decrypts_keeps_all_as_they_are(var: Path) -> None:
+def test_undecryptable_block_aborts_rekey_without_changes(var: Path) -> None:
     save(var, FIRST, is_stored=True)
     save(var, Fernet.generate_key().decode(), names={"relay-token": "x", "mine": "y"})
     before = (var / "prefect" / "prefect.db").read_bytes()
@@ -245,7 +245,7 @@ def test_a_block_that_no_key_decrypts_keeps_all_as_they_are(var: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_real_server_reads_its_blocks_before_and_after_the_change(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_reads_blocks_before_and_after_rekey(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _block_of(server.ensure(var), save=True) == "canary"
     refused = command(var, **{KEY: SECOND})
     assert "in use by a Prefect server. Stop it: make stop" in refused.stderr
@@ -294,7 +294,7 @@ def _running(module: list[str], log: Path, port: int, **variables: str) -> Itera
 
 
 @pytest.mark.slow
-def test_bootstrap_changes_nothing_on_a_server_with_another_key(var: Path, tmp_path: Path) -> None:
+def test_bootstrap_on_server_with_different_key_changes_no_objects(var: Path, tmp_path: Path) -> None:
     save(var, FIRST, is_stored=True)
     port = services.free_port()
     plain = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--port", str(port)]
@@ -317,7 +317,7 @@ def test_bootstrap_changes_nothing_on_a_server_with_another_key(var: Path, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_blocks_in_postgresql_are_checked_and_changed_too(postgres: Postgres, tmp_path: Path) -> None:
+def test_postgresql_blocks_are_checked_and_rekeyed(postgres: Postgres, tmp_path: Path) -> None:
     with postgres.connect() as connection:
         connection.execute("DROP DATABASE IF EXISTS encrypted")
         connection.execute("CREATE DATABASE encrypted")
@@ -348,7 +348,7 @@ def test_blocks_in_postgresql_are_checked_and_changed_too(postgres: Postgres, tm
 
 
 @pytest.mark.timeout(300)
-def test_blocks_in_the_postgresql_of_the_stack_are_changed(tmp_path: Path) -> None:
+def test_stack_postgresql_blocks_are_rekeyed(tmp_path: Path) -> None:
     services.postgres_binaries()
     ours = ["-m", "ai_workflow.local.prefect_server", "--port", str(port := services.free_port())]
     # The account of PostgreSQL has to reach the folder.

@@ -107,14 +107,14 @@ def _untouched(stack: RunningStack) -> None:
     assert _open_silences(stack) == []
 
 
-def test_a_page_of_another_port_reads_and_starts_nothing(stack: RunningStack, foreign: Any) -> None:
+def test_cross_origin_page_cannot_read_or_write(stack: RunningStack, foreign: Any) -> None:
     for url, body in _requests(stack, _deployment(stack)).items():
         for kind, _, text in foreign.evaluate(ASK, [url, body]):
             assert (kind, text) in (("failed", ""), ("opaque", "")), url
     _untouched(stack)
 
 
-def test_a_rebinding_site_reads_and_starts_nothing(stack: RunningStack, foreign: Any) -> None:
+def test_dns_rebinding_site_cannot_read_or_write(stack: RunningStack, foreign: Any) -> None:
     deployment = _deployment(stack)
     # Its page comes from the port of the server itself, so that the browser takes all of it for one origin.
     guards = [service.name for service in stack.options.services if service.guards]
@@ -166,7 +166,7 @@ def _submit(context: Any, origin: str, url: str, body: str) -> None:
     page.close()
 
 
-def test_a_page_in_the_browser_of_an_operator_reads_and_silences_nothing(stack: RunningStack, foreign: Any) -> None:
+def test_cross_origin_page_with_operator_login_cannot_read_or_write(stack: RunningStack, foreign: Any) -> None:
     """A login alone is not enough: the browser sends it along with a form of any page."""
     with _logged_in(stack, foreign) as page:
         for url, body in _watching(stack).items():
@@ -178,7 +178,7 @@ def test_a_page_in_the_browser_of_an_operator_reads_and_silences_nothing(stack: 
     _untouched(stack)
 
 
-def test_a_rebinding_site_past_the_guards_has_no_login(stack: RunningStack, foreign: Any) -> None:
+def test_dns_rebinding_site_is_unauthorized_without_login(stack: RunningStack, foreign: Any) -> None:
     with _logged_in(stack, foreign) as page:
         for name in (service.name for service in stack.options.services if service.requires_login):
             base = stack.url(name)
@@ -194,7 +194,7 @@ def test_a_rebinding_site_past_the_guards_has_no_login(stack: RunningStack, fore
     _untouched(stack)
 
 
-def test_no_other_site_shows_prometheus_or_alertmanager_in_a_frame(stack: RunningStack, foreign: Any) -> None:
+def test_prometheus_and_alertmanager_cannot_be_framed(stack: RunningStack, foreign: Any) -> None:
     with _logged_in(stack, foreign) as page:
         for service in stack.options.services:
             if service.guards:
@@ -204,7 +204,7 @@ def test_no_other_site_shows_prometheus_or_alertmanager_in_a_frame(stack: Runnin
                 assert "made by a page of another site" in frame.content(), service.name
 
 
-def test_an_operator_logs_in_and_adds_a_silence(stack: RunningStack, foreign: Any) -> None:
+def test_operator_can_log_in_and_add_silence(stack: RunningStack, foreign: Any) -> None:
     if not any(service.name == "alertmanager" for service in stack.options.services):
         pytest.skip("no Alertmanager: apt-get install prometheus-alertmanager")
     url = stack.url("alertmanager-guard")
@@ -217,13 +217,13 @@ def test_an_operator_logs_in_and_adds_a_silence(stack: RunningStack, foreign: An
 
 
 @pytest.mark.parametrize("path", ["events/out", "logs/out"])
-def test_a_page_of_another_port_opens_no_websocket(stack: RunningStack, foreign: Any, path: str) -> None:
+def test_cross_origin_page_cannot_open_websocket(stack: RunningStack, foreign: Any, path: str) -> None:
     address = f"{stack.url('server').replace('http', 'ws', 1)}/api/{path}"
     assert foreign.evaluate(LISTEN, address) == "refused"
     assert foreign.evaluate(LISTEN, address.replace("127.0.0.1", REBOUND)) == "refused"
 
 
-def test_the_page_of_the_server_itself_reads_and_opens_a_websocket(stack: RunningStack, foreign: Any) -> None:
+def test_same_origin_page_can_read_and_open_websocket(stack: RunningStack, foreign: Any) -> None:
     own = stack.url("server").replace("127.0.0.1", "localhost")
     page = foreign.context.browser.new_page()
     page.goto(f"{own}/ui-settings")

@@ -83,7 +83,7 @@ def ask(url: str, method: str = "GET", path: str = "/", **more: Any) -> httpx.Re
 
 @pytest.mark.integration
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD", "OPTIONS"])
-def test_request_and_response_are_forwarded_as_they_are(upstream: Upstream, method: str) -> None:
+def test_request_and_response_are_forwarded_unchanged(upstream: Upstream, method: str) -> None:
     upstream.received.clear()
     body = {} if method in ("GET", "HEAD", "OPTIONS") else {"content": b'{"a": 1}'}
 
@@ -100,7 +100,7 @@ def test_request_and_response_are_forwarded_as_they_are(upstream: Upstream, meth
 
 
 @pytest.mark.integration
-def test_body_of_unknown_length_arrives_complete(upstream: Upstream) -> None:
+def test_chunked_request_body_is_forwarded_completely(upstream: Upstream) -> None:
     async def parts() -> Any:
         for _ in range(50):
             yield b"part" * 1000
@@ -111,12 +111,12 @@ def test_body_of_unknown_length_arrives_complete(upstream: Upstream) -> None:
 
 
 @pytest.mark.integration
-def test_response_without_a_body_is_one(upstream: Upstream) -> None:
+def test_response_without_body_is_forwarded(upstream: Upstream) -> None:
     assert ask(upstream.url, "GET", "/same").status_code == 304
 
 
 @pytest.mark.integration
-def test_headers_about_a_connection_end_with_it(upstream: Upstream) -> None:
+def test_hop_by_hop_headers_are_not_forwarded(upstream: Upstream) -> None:
     upstream.received.clear()
     sent = {"connection": "x-mine, authorization", "x-mine": "1", "te": "trailers", "upgrade": "h2c", "accept": "*/*"}
 
@@ -130,7 +130,7 @@ def test_headers_about_a_connection_end_with_it(upstream: Upstream) -> None:
 
 
 @pytest.mark.integration
-def test_login_of_people_is_that_of_programs_behind_the_guard(upstream: Upstream) -> None:
+def test_operator_login_is_forwarded_as_guard_login(upstream: Upstream) -> None:
     upstream.received.clear()
     ask(upstream.url, auth=("operator", "pw"))
 
@@ -141,7 +141,7 @@ def test_login_of_people_is_that_of_programs_behind_the_guard(upstream: Upstream
 
 @pytest.mark.integration
 @pytest.mark.parametrize("case", pages.FOREIGN)
-def test_page_of_another_site_reaches_nothing(upstream: Upstream, case: str) -> None:
+def test_cross_site_request_returns_403(upstream: Upstream, case: str) -> None:
     upstream.received.clear()
 
     for method in ("GET", "POST", "OPTIONS"):
@@ -153,7 +153,7 @@ def test_page_of_another_site_reaches_nothing(upstream: Upstream, case: str) -> 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("case", pages.own(BASE))
-def test_own_page_and_programs_reach_it(upstream: Upstream, case: str) -> None:
+def test_same_origin_pages_and_programs_are_allowed(upstream: Upstream, case: str) -> None:
     assert ask(upstream.url, headers=pages.own(BASE)[case]).status_code == 203
 
 
@@ -170,7 +170,7 @@ def test_configured_origin_is_allowed(upstream: Upstream) -> None:
 
 
 @pytest.mark.integration
-def test_server_that_does_not_answer_is_named() -> None:
+def test_unreachable_upstream_returns_502_with_url() -> None:
     with socket.socket() as taken:
         taken.bind((services.LOOPBACK, 0))
         url = f"http://{services.LOOPBACK}:{taken.getsockname()[1]}"
@@ -182,7 +182,7 @@ def test_server_that_does_not_answer_is_named() -> None:
 
 
 @pytest.mark.integration
-def test_response_that_is_cut_off_is_not_completed(upstream: Upstream) -> None:
+def test_truncated_upstream_response_is_not_completed(upstream: Upstream) -> None:
     """Nothing is sent that would end a response of which a part is missing."""
     sent: list[dict[str, Any]] = []
 
@@ -209,7 +209,7 @@ def test_response_that_is_cut_off_is_not_completed(upstream: Upstream) -> None:
 
 
 @pytest.mark.integration
-def test_a_client_that_has_gone_ends_its_request() -> None:
+def test_client_disconnect_closes_upstream_request() -> None:
     """A stream without end is closed at the server, too."""
     with socket.create_server((services.LOOPBACK, 0)) as server:
         ended = threading.Event()
@@ -245,6 +245,6 @@ def test_a_client_that_has_gone_ends_its_request() -> None:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:9112", "ftp://127.0.0.1", "http://", "http://127.0.0.1/path", "http://x?y"])
-def test_what_is_no_server_is_an_error(url: str) -> None:
+def test_invalid_upstream_url_is_rejected(url: str) -> None:
     with pytest.raises(GuardError, match=r"^--upstream .*Write http://host:port$"):
         guarded(url, {})

@@ -29,12 +29,12 @@ from tests.serving.running import Running
         (Hints("a b's.yaml", "production"), """make run PIPELINE='a b'"'"'s.yaml' ENVIRONMENT=production"""),
     ],
 )
-def test_a_make_command_names_pipeline_and_environment(hints: Hints, command: str) -> None:
+def test_make_hint_has_pipeline_and_environment(hints: Hints, command: str) -> None:
     assert hints.make("run") == command
     assert shlex.split(command)[:2] == ["make", "run"]
 
 
-def test_the_trace_command_names_the_environment_or_a_store_that_the_configuration_alone_does_not_name() -> None:
+def test_trace_hint_has_non_default_environment_or_store() -> None:
     root, of_production = (loader.load(None, environment=name).settings.store.root for name in (None, "production"))
     assert Hints(None, None, root).trace("--failed") == ".venv/bin/ai-workflow trace --failed"
     assert Hints(None, "production", of_production).trace("--last").endswith(" --environment production --last")
@@ -43,7 +43,7 @@ def test_the_trace_command_names_the_environment_or_a_store_that_the_configurati
     )
 
 
-def test_a_failure_ends_with_commands_about_the_same_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failure_report_suggests_commands_for_same_run(capsys: pytest.CaptureFixture[str]) -> None:
     text = run_report.failure("no rows\x1b[31m\nmore", Hints("own.yaml", None, "/elsewhere"))
     assert text.splitlines()[1:3] == [r"error: no rows\x1b[31m", "more"]
     assert "look back  .venv/bin/ai-workflow trace --store /elsewhere --failed" in text
@@ -53,7 +53,7 @@ def _next(hints: Hints, pipeline: str | None = None) -> dict[str, str]:
     return dict(first_run._next(loader.load(pipeline).settings, hints))
 
 
-def test_the_explanations_of_commands_are_below_each_other() -> None:
+def test_command_explanations_are_aligned() -> None:
     lines = _next(Hints("/a/rather/long/name/of/a/pipeline.yaml", "production"))
     texts = {"again": "every stage", "serve": "answers", "all of it": "worker"}
     starts = {lines[name].index(text) for name, text in texts.items()}
@@ -61,7 +61,7 @@ def test_the_explanations_of_commands_are_below_each_other() -> None:
     assert all("ENVIRONMENT=production" in line for line in lines.values())
 
 
-def test_only_the_sample_pipeline_is_followed_by_how_to_use_own_data(tmp_path: Path) -> None:
+def test_own_data_hint_is_shown_only_for_sample_pipeline(tmp_path: Path) -> None:
     assert "ENVIRONMENT=production" in _next(Hints(None, "production"))["your data"]
     assert "your data" not in _next(Hints("own.yaml"))
     own = tmp_path / "own.yaml"
@@ -70,7 +70,7 @@ def test_only_the_sample_pipeline_is_followed_by_how_to_use_own_data(tmp_path: P
     assert "your data" not in _next(Hints(), str(own))
 
 
-def test_without_a_url_deploying_and_registering_are_refused_before_prefect_starts_a_server(
+def test_deploy_and_register_require_prefect_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
@@ -83,7 +83,7 @@ def test_without_a_url_deploying_and_registering_are_refused_before_prefect_star
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damaged", [1, 2])
-def test_the_model_line_names_what_answers_not_what_was_published(damaged: int, tmp_path: Path) -> None:
+def test_status_shows_serving_version_not_published_version(damaged: int, tmp_path: Path) -> None:
     root = tmp_path / "store"
     for seed in (0, 1):
         shop.publish(root, seed)

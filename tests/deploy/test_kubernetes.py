@@ -57,19 +57,19 @@ def fault(each: dict[str, Any], version: str) -> str | None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_object_is_what_its_schema_allows(version: str) -> None:
+def test_manifests_match_kubernetes_schema(version: str) -> None:
     assert [found for each in OBJECTS if (found := fault(each, version))] == []
 
 
 @pytest.mark.parametrize("kind", sorted({each["kind"] for each in OBJECTS} - {"ConfigMap", "Namespace"}))
-def test_what_a_schema_does_not_allow_is_found(kind: str) -> None:
+def test_schema_violation_in_manifest_is_reported(kind: str) -> None:
     spoiled = copy.deepcopy(next(each for each in OBJECTS if each["kind"] == kind))
     spoiled["spec"]["replica"] = 2
 
     assert "replica" in str(fault(spoiled, VERSIONS[-1]))
 
 
-def test_what_the_issue_asks_for_is_there() -> None:
+def test_required_kubernetes_kinds_are_present() -> None:
     kinds = {each["kind"] for each in OBJECTS}
 
     assert {
@@ -78,7 +78,7 @@ def test_what_the_issue_asks_for_is_there() -> None:
     } <= kinds  # fmt: skip
 
 
-def test_each_part_runs_the_command_of_the_native_stack() -> None:
+def test_containers_run_commands_of_native_stack() -> None:
     # A cluster has a Prometheus and an Alertmanager of its own.
     known = native.commands(with_guards=False)
 
@@ -86,7 +86,7 @@ def test_each_part_runs_the_command_of_the_native_stack() -> None:
     assert not any("command" in each for each in CONTAINERS.values()), "the image's tini would be passed over"
 
 
-def test_no_secret_is_in_the_manifests_and_each_part_gets_its_own_only() -> None:
+def test_manifests_hold_no_secrets_and_reference_only_needed_secrets() -> None:
     assert "Secret" not in {each["kind"] for each in OBJECTS}
     got = {
         name: {source["secretRef"]["name"] for source in each["envFrom"] if "secretRef" in source}
@@ -95,13 +95,13 @@ def test_no_secret_is_in_the_manifests_and_each_part_gets_its_own_only() -> None
     assert got == SECRETS
 
 
-def test_the_docs_name_every_secret_that_a_person_has_to_make() -> None:
+def test_docs_list_every_required_secret() -> None:
     text = (kustomization.ROOT / "docs" / "containers.md").read_text()
 
     assert [name for name in sorted(set().union(*SECRETS.values())) if f"| `{name}`" not in text] == []
 
 
-def test_every_map_and_volume_that_is_asked_for_is_there() -> None:
+def test_referenced_config_maps_and_volumes_exist() -> None:
     maps, claims = kustomization.of_kind("ConfigMap"), kustomization.of_kind("PersistentVolumeClaim")
     for name, pod in PODS.items():
         containers = [*pod.get("initContainers", ()), *pod["containers"]]
@@ -117,7 +117,7 @@ def test_every_map_and_volume_that_is_asked_for_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PODS))
-def test_a_pod_is_as_restricted_as_the_namespace_asks(name: str) -> None:
+def test_pods_meet_restricted_security_standard(name: str) -> None:
     pod = PODS[name]
 
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -131,7 +131,7 @@ def test_a_pod_is_as_restricted_as_the_namespace_asks(name: str) -> None:
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_exporter_cannot_write_to_the_store() -> None:
+def test_exporter_mounts_store_read_only() -> None:
     (store,) = [each for each in container("exporter")["volumeMounts"] if each["name"] == "store"]
 
     assert store["readOnly"] is True
@@ -149,11 +149,11 @@ def test_exporter_cannot_write_to_the_store() -> None:
         ("relay", "readinessProbe", "/health"),
     ],
 )
-def test_probes_ask_what_needs_no_token(name: str, probe: str, path: str) -> None:
+def test_probes_use_endpoints_without_token(name: str, probe: str, path: str) -> None:
     assert container(name)[probe]["httpGet"] == {"path": path, "port": "http"}
 
 
-def test_a_service_has_time_to_drain_and_another_is_there_before_it_ends() -> None:
+def test_service_rolling_update_drains_without_downtime() -> None:
     spec = DEPLOYMENTS["service"]["spec"]
 
     assert spec["template"]["spec"]["terminationGracePeriodSeconds"] > 30
@@ -161,7 +161,7 @@ def test_a_service_has_time_to_drain_and_another_is_there_before_it_ends() -> No
 
 
 @pytest.mark.parametrize("name", sorted(kustomization.of_kind("Service")))
-def test_a_service_leads_to_the_port_its_part_listens_on(name: str) -> None:
+def test_service_port_matches_container_port(name: str) -> None:
     service = kustomization.of_kind("Service")[name]
     (port,) = service["spec"]["ports"]
     template = DEPLOYMENTS[name]["spec"]["template"]
@@ -172,7 +172,7 @@ def test_a_service_leads_to_the_port_its_part_listens_on(name: str) -> None:
 
 
 @pytest.mark.integration
-def test_budget_and_autoscaler_mean_the_service() -> None:
+def test_disruption_budget_and_autoscaler_target_service() -> None:
     budget, scaler = (
         kustomization.of_kind(kind)["service"] for kind in ("PodDisruptionBudget", "HorizontalPodAutoscaler")
     )
@@ -185,7 +185,7 @@ def test_budget_and_autoscaler_mean_the_service() -> None:
     assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/replicas"}]
 
 
-def test_the_autoscaler_asks_for_what_the_adapter_makes() -> None:
+def test_autoscaler_metric_is_provided_by_adapter() -> None:
     (metric,) = kustomization.of_kind("HorizontalPodAutoscaler")["service"]["spec"]["metrics"]
     values = yaml.safe_load((kustomization.TOP / "autoscaling" / "adapter-values.yaml").read_text())
     (rule,) = values["rules"]["custom"]
@@ -194,7 +194,7 @@ def test_the_autoscaler_asks_for_what_the_adapter_makes() -> None:
     assert rule["seriesQuery"].startswith("inference_requests_total{")
 
 
-def test_monitors_give_the_jobs_of_slo_yaml_and_its_interval() -> None:
+def test_service_monitors_use_jobs_and_interval_of_slo_yaml() -> None:
     spec, services = reader.load(), kustomization.of_kind("Service")
     for name, monitor in kustomization.of_kind("ServiceMonitor").items():
         (endpoint,) = monitor["spec"]["endpoints"]
@@ -210,7 +210,7 @@ def test_monitors_give_the_jobs_of_slo_yaml_and_its_interval() -> None:
     assert token == {"name": "ai-workflow-service", "key": "INFERENCE_TOKEN"}
 
 
-def test_rules_are_those_of_the_native_stack() -> None:
+def test_prometheus_rules_match_native_stack() -> None:
     groups = {each["name"]: each for each in kustomization.of_kind("PrometheusRule")["ai-workflow"]["spec"]["groups"]}
     natively = {
         path.stem: yaml.safe_load(path.read_text())["groups"][0]
@@ -220,7 +220,7 @@ def test_rules_are_those_of_the_native_stack() -> None:
     assert groups == natively
 
 
-def test_every_dashboard_is_in_the_map_that_grafana_looks_for() -> None:
+def test_dashboard_config_map_contains_every_dashboard() -> None:
     found = kustomization.of_kind("ConfigMap")["ai-workflow-dashboards"]
     folder = build.generated() / "grafana" / "dashboards"
 
@@ -229,27 +229,27 @@ def test_every_dashboard_is_in_the_map_that_grafana_looks_for() -> None:
     assert sum(len(text.encode()) for text in found["data"].values()) < 250_000, "kubectl apply takes no more"
 
 
-def test_what_is_yours_begins_as_it_does_in_compose() -> None:
+def test_default_site_config_matches_compose() -> None:
     theirs = kustomization.ROOT / "deploy" / "site" / "site.yaml"
 
     assert kustomization.of_kind("ConfigMap")["ai-workflow-site"]["data"] == {"site.yaml": theirs.read_text()}
 
 
-def test_a_worker_starts_after_bootstrap_has_succeeded() -> None:
+def test_worker_starts_after_successful_bootstrap() -> None:
     (init,) = PODS["worker"]["initContainers"]
 
     assert init["args"] == ["ai-workflow", "deploy", "--environment", "production"]
     assert PODS["worker"].get("restartPolicy", "Always") == "Always", "a failed bootstrap is not retried"
 
 
-def test_images_are_named_in_one_place_and_pinned() -> None:
+def test_image_is_pinned_and_set_once() -> None:
     (image,) = kustomization.read(kustomization.TOP / "base")["images"]
 
     assert {each["image"] for each in CONTAINERS.values()} == {image["name"]}
     assert image["newTag"] not in {"", "latest"}
 
 
-def test_only_who_must_reaches_a_part() -> None:
+def test_network_policies_allow_only_required_ingress() -> None:
     policies = kustomization.of_kind("NetworkPolicy")
 
     assert policies["default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}

@@ -23,11 +23,11 @@ def name(each: dict[str, Any]) -> tuple[str, str]:
     return each["kind"], each["metadata"]["name"]
 
 
-def test_every_folder_with_a_kustomization_is_known_here() -> None:
+def test_every_kustomization_folder_is_tested() -> None:
     assert {path.parent for path in kustomization.TOP.rglob("kustomization.yaml")} == set(FOLDERS)
 
 
-def test_what_the_tests_read_is_what_kubectl_builds() -> None:
+def test_parsed_manifests_match_kubectl_build() -> None:
     for folder in FOLDERS:
         ours, theirs = list(kustomization.objects(folder)), kustomized.built(folder)
         names = maps(ours)
@@ -43,14 +43,14 @@ def test_what_the_tests_read_is_what_kubectl_builds() -> None:
         assert bool(differences) == (folder.name in {"kubernetes", "base"})
 
 
-def test_everything_that_is_built_is_ours_by_namespace_and_label() -> None:
+def test_built_objects_have_project_namespace_and_label() -> None:
     for folder in FOLDERS:
         for each in kustomized.built(folder):
             assert each["kind"] == "Namespace" or each["metadata"]["namespace"] == "ai-workflow", each["metadata"]
             assert each["metadata"]["labels"]["app.kubernetes.io/name"] == "ai-workflow", each["metadata"]
 
 
-def test_every_part_that_is_built_has_the_image_of_the_kustomization() -> None:
+def test_built_containers_use_kustomization_image() -> None:
     (image,) = kustomization.read(kustomization.TOP / "base")["images"]
     for folder in FOLDERS:
         images = {
@@ -62,7 +62,7 @@ def test_every_part_that_is_built_has_the_image_of_the_kustomization() -> None:
         assert images <= {f"{image['newName']}:{image['newTag']}"}
 
 
-def test_a_new_image_or_site_file_can_be_applied_over_the_old_objects(tmp_path: Path) -> None:
+def test_new_image_or_site_file_changes_no_immutable_fields(tmp_path: Path) -> None:
     """`kubectl apply` of a change keeps the immutable fields of every object that keeps its name."""
     before = {name(each): each for each in kustomized.built(kustomization.TOP)}
     for folder in ("deploy/kubernetes", "monitoring"):
@@ -81,7 +81,7 @@ def test_a_new_image_or_site_file_can_be_applied_over_the_old_objects(tmp_path: 
         assert kustomized.immutable(before[each]) == kustomized.immutable(after[each]), each
 
 
-def test_a_job_whose_template_changes_under_the_same_name_would_be_found() -> None:
+def test_changed_job_template_is_detected_as_immutable_change() -> None:
     def job(image: str) -> dict[str, Any]:
         return {"kind": "Job", "spec": {"template": {"spec": {"containers": [{"image": image}]}}}}
 
@@ -98,11 +98,11 @@ def test_a_job_whose_template_changes_under_the_same_name_would_be_found() -> No
         ({"a": [1]}, {"a": [1, 2]}, [".a: [1] has become [1, 2]"]),
     ],
 )
-def test_a_difference_is_seen(ours: Any, theirs: Any, said: list[str]) -> None:
+def test_difference_between_manifests_is_reported(ours: Any, theirs: Any, said: list[str]) -> None:
     assert list(kustomized.lost(ours, theirs, frozenset({"map"}))) == said
 
 
-def test_a_folder_that_kubectl_refuses_is_no_empty_one(tmp_path: Path) -> None:
+def test_invalid_kustomization_raises_error(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text("resources: [nothing.yaml]\n")
     with pytest.raises(RuntimeError, match=r"nothing\.yaml"):
         kustomized.built(tmp_path)

@@ -10,7 +10,7 @@ from ai_workflow.provisioning.links import Links
 CLOUD = "https://api.prefect.cloud/api/accounts/aa/workspaces/bb"
 
 
-def test_a_training_links_to_its_traces_its_model_cards_and_the_dashboard() -> None:
+def test_training_description_links_to_traces_cards_and_dashboard() -> None:
     found = Links(grafana="https://grafana.example.com/").below("Train a model.", "training", "small_credit")
     assert found == (
         "Train a model.\n\n[traces of runs](/artifacts/key/small-credit-training-trace) · "
@@ -19,7 +19,7 @@ def test_a_training_links_to_its_traces_its_model_cards_and_the_dashboard() -> N
     )
 
 
-def test_without_grafana_a_flow_without_artifacts_has_no_links() -> None:
+def test_flow_without_artifacts_or_grafana_has_no_links() -> None:
     assert Links().below("Remove versions.", "retention", "sample") == "Remove versions."
 
 
@@ -31,5 +31,5 @@ def test_without_grafana_a_flow_without_artifacts_has_no_links() -> None:
         (CLOUD, "https://app.prefect.cloud/account/aa/workspace/bb"),
     ],
 )
-def test_links_of_prefect_cloud_name_the_workspace(api: str, path: str) -> None:
+def test_prefect_cloud_links_contain_workspace(api: str, path: str) -> None:
     assert server.ui_path({"PREFECT_API_URL": api}) == path

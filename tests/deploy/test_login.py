@@ -24,18 +24,18 @@ def basic(pair: str) -> bytes:
 
 
 @pytest.mark.parametrize("password", ["x", "a b", "p:w:", "$HOME", "#!'\"\\", "x" * 72])
-def test_password_that_a_file_and_a_browser_can_hold_is_accepted(password: str) -> None:
+def test_valid_monitoring_password_is_accepted(password: str) -> None:
     assert login.check(password) == password
 
 
 @pytest.mark.parametrize("password", ["", "x" * 73, "two\nlines", "tab\t", "pässword", " x", "x ", "\x7f", "\x00"])
-def test_password_that_one_of_them_would_change_is_refused(password: str) -> None:
+def test_unsupported_monitoring_password_is_rejected(password: str) -> None:
     with pytest.raises(login.PasswordError, match=r"^MONITORING_PASSWORD: .+\. Make one with `openssl rand -hex 24`$"):
         login.check(password)
 
 
 @pytest.mark.integration
-def test_file_holds_a_hash_of_the_password_and_one_user(tmp_path: Path) -> None:
+def test_web_config_holds_password_hash_of_single_user(tmp_path: Path) -> None:
     (tmp_path / "web.yml").write_text(login.web_config("sesame-0815"))
 
     users = yaml.safe_load((tmp_path / "web.yml").read_text())["basic_auth_users"]
@@ -46,7 +46,7 @@ def test_file_holds_a_hash_of_the_password_and_one_user(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_user_of_browsers_becomes_the_user_of_programs() -> None:
+def test_operator_login_is_mapped_to_guard_login() -> None:
     assert login.inner(basic("operator:p:w")) == basic("guard:p:w")
     assert login.inner(b"basic  " + basic("operator:pw")[6:]) == basic("guard:pw")
 
@@ -64,12 +64,12 @@ def test_user_of_browsers_becomes_the_user_of_programs() -> None:
         b"\xff",
     ],
 )
-def test_any_other_authorization_is_left_as_it_is(header: bytes) -> None:
+def test_other_authorization_header_is_unchanged(header: bytes) -> None:
     assert login.inner(header) == header
 
 
 @pytest.mark.integration
-def test_command_prints_nothing_but_an_error_without_a_password() -> None:
+def test_login_command_without_password_fails() -> None:
     given = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     given.pop("MONITORING_PASSWORD", None)
     done = subprocess.run(
@@ -101,7 +101,7 @@ def up(place: StackPaths, password: str | None = None) -> str:
     return place.password()
 
 
-def test_own_password_is_random_and_survives_the_end_of_the_stack(place: StackPaths, tmp_path: Path) -> None:
+def test_generated_password_is_random_and_persists_after_down(place: StackPaths, tmp_path: Path) -> None:
     first = up(place)
     place.remove_runtime_files()
 
@@ -112,7 +112,7 @@ def test_own_password_is_random_and_survives_the_end_of_the_stack(place: StackPa
     assert len(first) >= 32
 
 
-def test_given_password_is_used_and_removed_with_the_stack(place: StackPaths) -> None:
+def test_configured_password_is_used_and_removed_with_stack(place: StackPaths) -> None:
     own = up(place)
 
     assert up(place, "given-0815") == "given-0815"
@@ -122,7 +122,7 @@ def test_given_password_is_used_and_removed_with_the_stack(place: StackPaths) ->
     assert up(place) == own
 
 
-def test_password_without_a_program_that_reads_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_without_installed_monitoring_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monitoring_config.check_password(StackOptions(), None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(login.PasswordError, match="has no effect: Prometheus and Alertmanager are not installed"):

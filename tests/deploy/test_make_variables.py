@@ -34,7 +34,7 @@ def dry_run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_variable_without_effect_on_a_target_is_refused(name: str) -> None:
+def test_make_variable_unused_by_target_is_rejected(name: str) -> None:
     for target in TARGETS:
         done = dry_run(target, f"{name}=5")
         if target in READERS[name]:
@@ -46,7 +46,7 @@ def test_a_variable_without_effect_on_a_target_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["OFFSET", "PIPELINE", "DB"])
-def test_a_line_copied_from_make_up_says_what_to_write(name: str) -> None:
+def test_copied_make_up_variables_error_suggests_command(name: str) -> None:
     for target in ("down", "status", "stop"):
         line = f"finds what runs in this folder and needs no {name}. Write: make {target}"
         assert line in dry_run(target, f"{name}=100").stderr
@@ -54,12 +54,12 @@ def test_a_line_copied_from_make_up_says_what_to_write(name: str) -> None:
     assert "needs no" not in dry_run("lock", f"{name}=100").stderr
 
 
-def test_variables_of_the_programs_may_be_given_to_make() -> None:
+def test_program_variables_are_accepted_by_make() -> None:
     assert dry_run("run", "AIW_STORE=/srv/store", "PREFECT_LOGIN=a:b").returncode == 0
     assert dry_run("check-kill", "AIW_KILLS=5").returncode == 0
 
 
-def test_programs_do_not_inherit_the_command_line() -> None:
+def test_programs_do_not_inherit_makeflags() -> None:
     probe = ("--eval=READS_probe := TESTS", "--eval=probe: ; @echo flags=$$MAKEFLAGS.")
     done = subprocess.run(
         ["make", "-s", *probe, "probe", "TESTS=x"], cwd=ROOT, capture_output=True, text=True, check=True

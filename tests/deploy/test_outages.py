@@ -92,7 +92,7 @@ def _worker(place: Workplace) -> Worker:
     return every_deployment.worker(place, AIW_CONFIG=str(place.folder / "settings.yaml"))
 
 
-def test_each_deployment_runs_to_its_end_on_postgresql(scene: Scene) -> None:
+def test_every_deployment_completes_on_postgresql(scene: Scene) -> None:
     named = {one["name"] for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
     assert set(scene.deployed.all()) == named
     ended = scene.deployed.run_each(scene.place)
@@ -121,7 +121,7 @@ def _restart_the_database(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(("seed", "outage"), [(1, _stop_the_worker), (2, _kill_the_server), (3, _restart_the_database)])
-def test_a_training_is_completed_whatever_goes_in_the_middle_of_it(
+def test_training_completes_despite_worker_server_or_database_outage(
     scene: Scene, seed: int, outage: Callable[[Scene], None]
 ) -> None:
     given = {"config": str(scene.place.folder / "long.yaml"), "overrides": {"trainer.seed": seed}}

@@ -69,7 +69,7 @@ def place(tmp_path: Path) -> Place:
         (429, {"detail": "Too many"}, ": Too many. Run this again in a minute: the rate limit of the plan"),
     ],
 )  # fmt: skip
-def test_a_workspace_that_refuses_is_one_line_with_the_remedy_and_nothing_is_changed(
+def test_prefect_cloud_rejection_has_remedy_and_changes_no_objects(
     place: Place, cloud: Cloud, status: int, body: dict[str, str], said: str
 ) -> None:
     cloud.refuses = status, body
@@ -87,7 +87,7 @@ def test_a_workspace_that_refuses_is_one_line_with_the_remedy_and_nothing_is_cha
     assert {login for _, _, login in cloud.requests} == {f"Bearer {KEY}"}
 
 
-def test_a_login_of_an_own_server_beside_the_key_is_named(place: Place, cloud: Cloud) -> None:
+def test_conflicting_auth_string_and_api_key_are_reported(place: Place, cloud: Cloud) -> None:
     cloud.refuses = 401, {"detail": "Invalid authentication credentials"}
     with temporary_settings({PREFECT_API_AUTH_STRING: "admin:0815"}):
         told = place.bootstrapped("prefect.yaml")
@@ -95,7 +95,7 @@ def test_a_login_of_an_own_server_beside_the_key_is_named(place: Place, cloud: C
     assert "Unset PREFECT_API_AUTH_STRING, which is sent in place of PREFECT_API_KEY. Nothing was changed" in line
 
 
-def test_a_limit_of_the_plan_names_the_reason_and_what_is_not_done(place: Place, cloud: Cloud) -> None:
+def test_plan_limit_error_names_reason_and_pending_steps(place: Place, cloud: Cloud) -> None:
     cloud.refuses_writes = 403, {"detail": "Your plan does not allow work pools of this type"}
     told = place.bootstrapped("prefect.yaml")
     assert (told.code, told.out) == (1, [])
@@ -117,13 +117,13 @@ def test_a_limit_of_the_plan_names_the_reason_and_what_is_not_done(place: Place,
         (None, "http://127.0.0.1:4200/api", False),
     ],
 )
-def test_a_relay_that_prefect_cloud_cannot_reach_is_warned_of(relay: str | None, api: str, warned: bool) -> None:
+def test_relay_unreachable_from_prefect_cloud_logs_warning(relay: str | None, api: str, warned: bool) -> None:
     settings = loader.load(None, overrides={"deploy.relay_url": relay} if relay else {}).settings
     said = relay_block.unreachable(settings, api)
     assert bool(said) is warned
     assert said is None or "Set deploy.relay_url to an https address" in said
 
 
-def test_the_address_for_a_browser_is_that_of_the_workspace() -> None:
+def test_ui_url_points_to_cloud_workspace() -> None:
     assert Server(REAL).ui_url == "https://app.prefect.cloud/account/0a1b/workspace/2c3d"
     assert Server("http://127.0.0.1:4200/api").ui_url == "http://127.0.0.1:4200"

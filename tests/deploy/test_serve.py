@@ -50,7 +50,7 @@ def status(address: str, token: str) -> int:
 
 
 @pytest.mark.slow
-def test_a_token_is_read_from_its_secret_block(tmp_path: Path, prefect_server: Server) -> None:
+def test_service_token_is_read_from_secret_block(tmp_path: Path, prefect_server: Server) -> None:
     Secret(value="from-the-block").save("shop-door", overwrite=True)  # type: ignore[arg-type]
     with served(tmp_path, SHOP_DOOR="from-the-environment") as (address, log):
         assert status(address, "from-the-block") == 200
@@ -59,7 +59,7 @@ def test_a_token_is_read_from_its_secret_block(tmp_path: Path, prefect_server: S
 
 
 @pytest.mark.slow
-def test_where_prefect_does_not_answer_the_environment_does(tmp_path: Path) -> None:
+def test_unreachable_prefect_falls_back_to_environment_token(tmp_path: Path) -> None:
     nobody = "http://127.0.0.1:9/api"
     with served(tmp_path, SHOP_DOOR="from-the-environment", PREFECT_API_URL=nobody) as (address, log):
         assert status(address, "from-the-environment") == 200
@@ -69,7 +69,7 @@ def test_where_prefect_does_not_answer_the_environment_does(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_server_that_a_prefect_profile_names_is_used(tmp_path: Path, prefect_server: Server) -> None:
+def test_prefect_profile_server_provides_token(tmp_path: Path, prefect_server: Server) -> None:
     Secret(value="from-the-block").save("shop-door", overwrite=True)  # type: ignore[arg-type]
     home = tmp_path / "home"
     home.mkdir()
@@ -83,7 +83,7 @@ def test_a_server_that_a_prefect_profile_names_is_used(tmp_path: Path, prefect_s
 
 
 @pytest.mark.slow
-def test_a_profile_without_a_server_leaves_the_token_to_the_environment_without_a_warning(tmp_path: Path) -> None:
+def test_profile_without_server_uses_environment_token_silently(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "profiles.toml").write_text('active = "empty"\n[profiles.empty]\n')

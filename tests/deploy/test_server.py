@@ -56,7 +56,7 @@ def var(migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     server.stop(tmp_path)
 
 
-def test_it_starts_is_reused_and_leaves_nothing_behind(var: Path) -> None:
+def test_server_is_started_reused_and_stopped_cleanly(var: Path) -> None:
     assert server.status(var) is None
     first = server.ensure(var)
     second = server.ensure(var)
@@ -81,7 +81,7 @@ def test_it_starts_is_reused_and_leaves_nothing_behind(var: Path) -> None:
 @pytest.mark.parametrize(
     "seen", [pytest.param(seen, marks=pytest.mark.slow) for seen in (True, False)], ids=["before", "while it starts"]
 )
-def test_a_port_taken_by_another_program_is_left_to_it(var: Path, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_used_port_makes_server_choose_other_port(var: Path, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not seen:
         # Prefect may end with other complaints after the one that counts.
         monkeypatch.setattr(server, "LOG_LINES", 1)
@@ -96,9 +96,7 @@ def test_a_port_taken_by_another_program_is_left_to_it(var: Path, seen: bool, mo
 
 
 @pytest.mark.slow
-def test_a_server_that_was_quicker_and_asks_for_a_login_is_not_taken_for_its_own(
-    var: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_foreign_server_with_login_on_port_is_not_reused(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Guarded(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/api/health" else 401)
@@ -118,7 +116,7 @@ def test_a_server_that_was_quicker_and_asks_for_a_login_is_not_taken_for_its_own
 
 
 @pytest.mark.slow
-def test_a_recycled_pid_is_not_taken_for_the_server_nor_killed(var: Path) -> None:
+def test_recycled_pid_is_not_treated_as_server(var: Path) -> None:
     _write_state(var, pid=os.getpid(), born="1", port=server.PORT)
 
     assert server.status(var) is None
@@ -129,7 +127,7 @@ def test_a_recycled_pid_is_not_taken_for_the_server_nor_killed(var: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_server_that_hangs_is_replaced(var: Path) -> None:
+def test_hung_server_is_replaced(var: Path) -> None:
     hung = server.ensure(var)
     assert hung.pid is not None
     os.kill(hung.pid, signal.SIGSTOP)
@@ -142,7 +140,7 @@ def test_a_server_that_hangs_is_replaced(var: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_damaged_state_file_counts_as_none(var: Path) -> None:
+def test_damaged_state_file_is_ignored(var: Path) -> None:
     (var / "prefect" / "server.json").write_text('{"pid": 12')
 
     assert server.status(var) is None
@@ -150,7 +148,7 @@ def test_a_damaged_state_file_counts_as_none(var: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_at_once_start_one_server_that_outlives_them(var: Path) -> None:
+def test_concurrent_starts_create_single_server(var: Path) -> None:
     command = [sys.executable, "-c", ENSURE, str(var)]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     pids = {int(one.communicate(timeout=60)[0]) for one in both}
@@ -162,7 +160,7 @@ def test_two_at_once_start_one_server_that_outlives_them(var: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_can_be_interrupted_even_if_its_parent_could_not(var: Path) -> None:
+def test_server_does_not_inherit_ignored_sigint(var: Path) -> None:
     command = ["sh", "-c", 'trap "" INT; exec "$0" -c "$1" "$2"', sys.executable, ENSURE, str(var)]
     pid = int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
@@ -172,7 +170,7 @@ def test_it_can_be_interrupted_even_if_its_parent_could_not(var: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 20_000], ids=["empty", "truncated"])
-def test_a_damaged_history_is_set_aside_and_said(var: Path, size: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_database_is_set_aside_and_reported(var: Path, size: int, caplog: pytest.LogCaptureFixture) -> None:
     database = var / "prefect" / "prefect.db"
     os.truncate(database, size)
     damaged = database.read_bytes()
@@ -187,14 +185,14 @@ def test_a_damaged_history_is_set_aside_and_said(var: Path, size: int, caplog: p
 
 
 @pytest.mark.slow
-def test_it_starts_anew_after_damage(var: Path) -> None:
+def test_server_starts_after_database_damage(var: Path) -> None:
     (var / "prefect" / "prefect.db").write_bytes(b"not a database" * 1000)
 
     assert server.ensure(var).started
 
 
 @pytest.mark.slow
-def test_one_that_does_not_come_up_is_reported_with_the_end_of_its_log(var: Path) -> None:
+def test_failed_server_start_error_has_log_tail(var: Path) -> None:
     with closing(sqlite3.connect(var / "prefect" / "prefect.db")) as connection, connection:
         connection.execute("update alembic_version set version_num = 'from_the_future'")
 
@@ -203,21 +201,21 @@ def test_one_that_does_not_come_up_is_reported_with_the_end_of_its_log(var: Path
     assert server.status(var) is None
 
 
-def test_the_server_of_the_environment_is_used(prefect_server: Server, tmp_path: Path) -> None:
+def test_server_from_environment_url_is_used(prefect_server: Server, tmp_path: Path) -> None:
     found = server.ensure(tmp_path)
 
     assert (found.api_url, found.pid, found.started) == (prefect_server.api_url, None, False)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_dead_server_of_the_environment_is_an_error_not_replaced(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_from_environment_raises_error(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{free_port()}/api")
 
     with pytest.raises(ServerError, match=r"does not answer.*unset"):
         server.ensure(var)
 
 
-def test_importing_it_does_not_import_prefect() -> None:
+def test_server_module_does_not_import_prefect() -> None:
     code = "import sys, ai_workflow.local.server, ai_workflow.cli.stack; sys.exit('prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

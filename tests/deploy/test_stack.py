@@ -57,7 +57,7 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
 
 
 @pytest.mark.integration
-def test_a_taken_port_is_said_before_anything_is_started(stack: RunningStack) -> None:
+def test_used_port_is_reported_before_any_service_starts(stack: RunningStack) -> None:
     with socket.socket() as taken:
         taken.bind((services.LOOPBACK, stack.options.port(stack.options.named("relay"))))
         taken.listen()
@@ -82,7 +82,7 @@ def test_a_taken_port_is_said_before_anything_is_started(stack: RunningStack) ->
     ],
     ids=["another server", "login", "open to others", "configuration"],
 )
-def test_what_cannot_work_is_refused_before_anything_is_started(
+def test_invalid_options_are_rejected_before_any_service_starts(
     stack: RunningStack, given: dict[str, str], said: str
 ) -> None:
     done = stack.command("up", **given)
@@ -107,7 +107,7 @@ def test_what_cannot_work_is_refused_before_anything_is_started(
     ],
     ids=["telegram", "webhook", "apprise", "origins"],
 )
-def test_an_address_that_a_part_would_refuse_is_refused_before_anything_is_started(
+def test_invalid_channel_url_is_rejected_before_any_service_starts(
     tmp_path: Path, given: dict[str, str], channel: dict[str, str], said: str
 ) -> None:
     pipeline = tmp_path / "pipeline.yaml"
@@ -121,7 +121,7 @@ def test_an_address_that_a_part_would_refuse_is_refused_before_anything_is_start
 
 
 @pytest.mark.slow
-def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(
+def test_make_run_server_is_stopped_only_if_stack_can_start(
     stack: RunningStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # That of other tests, in the same process.
@@ -149,7 +149,7 @@ def test_the_server_of_make_run_is_ended_only_if_the_stack_can_take_over(
 
 
 @pytest.mark.integration
-def test_where_nothing_runs_down_and_status_say_so(stack: RunningStack) -> None:
+def test_down_and_status_report_stopped_stack(stack: RunningStack) -> None:
     assert stack.down() == "No stack was running\n"
     status = stack.command("status")
     assert (status.returncode, status.stdout) == (
@@ -159,7 +159,7 @@ def test_where_nothing_runs_down_and_status_say_so(stack: RunningStack) -> None:
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_secret_is_given_to_those_alone_who_need_it(tmp_path: Path, secret: str) -> None:
+def test_secrets_are_passed_only_to_services_requiring_access(tmp_path: Path, secret: str) -> None:
     place, options = StackPaths(tmp_path), StackOptions()
     holders = {
         service.name
@@ -169,7 +169,7 @@ def test_a_secret_is_given_to_those_alone_who_need_it(tmp_path: Path, secret: st
     assert holders == READERS[secret]
 
 
-def test_the_server_guards_itself_and_keeps_its_history_where_make_run_does(tmp_path: Path) -> None:
+def test_stack_server_requires_login_and_uses_make_run_database(tmp_path: Path) -> None:
     found = launch.environment(StackOptions().named("server"), StackOptions(), StackPaths(tmp_path), GIVEN)
 
     assert found["PREFECT_SERVER_API_AUTH_STRING"] == "canary:login"
@@ -178,7 +178,7 @@ def test_the_server_guards_itself_and_keeps_its_history_where_make_run_does(tmp_
     assert found["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
 
 
-def test_an_offset_moves_every_port(tmp_path: Path) -> None:
+def test_offset_shifts_every_port(tmp_path: Path) -> None:
     place, options = StackPaths(tmp_path), StackOptions(offset=100)
 
     said = {service.name: " ".join(launch.command(service, options, place)) for service in options.services}
@@ -195,7 +195,7 @@ def test_an_offset_moves_every_port(tmp_path: Path) -> None:
     assert environment["PREFECT_API_URL"] == "http://127.0.0.1:4300/api"
 
 
-def test_the_process_manager_starts_what_dies_and_ends_whole_groups() -> None:
+def test_supervisor_restarts_services_and_stops_process_groups() -> None:
     options = StackOptions(postgresql=True)
     found = configparser.RawConfigParser()
     found.read_string(manager.configuration(options))
@@ -215,7 +215,7 @@ def test_the_process_manager_starts_what_dies_and_ends_whole_groups() -> None:
 @pytest.mark.parametrize(
     "part", ["a #b ;c %2F %(x)s [*]", *(pytest.param(part, marks=pytest.mark.slow) for part in ODD)]
 )
-def test_a_folder_with_odd_characters_is_that_of_the_process_manager(tmp_path: Path, part: str) -> None:
+def test_supervisor_works_in_folder_with_special_characters(tmp_path: Path, part: str) -> None:
     """supervisord reads the paths that it is started with, and touches no file outside the folder of the stack."""
     place = StackPaths(tmp_path / f"{part} 1" / "var")
     (place.folder / "logs").mkdir(parents=True)
@@ -242,7 +242,7 @@ def _services(place: StackPaths) -> dict[str, manager.ServiceStatus]:
 
 
 @pytest.mark.integration
-def test_the_launcher_starts_a_service_in_a_project_folder_with_odd_characters(
+def test_launcher_works_in_project_folder_with_special_characters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for part in ODD:
@@ -265,7 +265,7 @@ def test_the_launcher_starts_a_service_in_a_project_folder_with_odd_characters(
 @pytest.mark.parametrize(
     "part", ["a{{ b }}", *(pytest.param(part, marks=pytest.mark.slow) for part in ("what?", "two\nlines"))]
 )
-def test_a_folder_that_prefect_would_read_as_another_is_refused(tmp_path: Path, part: str) -> None:
+def test_folder_name_unsupported_by_prefect_is_rejected(tmp_path: Path, part: str) -> None:
     folder = tmp_path / part
     folder.mkdir()
     with in_folder(folder) as stack:
@@ -281,21 +281,21 @@ def test_a_folder_that_prefect_would_read_as_another_is_refused(tmp_path: Path, 
         server_environment.build(folder, 4200, {})
 
 
-def test_a_deep_folder_has_a_socket_that_the_system_takes(tmp_path: Path) -> None:
+def test_deep_folder_has_short_unique_socket_path(tmp_path: Path) -> None:
     deep, other = StackPaths(tmp_path / ("d" * 120)), StackPaths(tmp_path / ("e" * 120))
 
     assert len(str(deep.socket)) < 100
     assert deep.socket != other.socket
 
 
-def test_what_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_without_installed_program_are_omitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert [service.name for service in StackOptions().services] == ["server", "worker", "service", "exporter", "relay"]
 
 
 @pytest.mark.integration
-def test_make_hands_on_what_it_is_given() -> None:
+def test_make_up_passes_variables_as_options() -> None:
     said = subprocess.run(
         ["make", "--dry-run", "up", "DB=postgresql", "OFFSET=7", "PIPELINE=a b.yaml", "ENVIRONMENT=production",
          "TAKE_OVER=1"],
@@ -310,7 +310,7 @@ def test_make_hands_on_what_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("name", ["service", "exporter", "relay"])
-def test_the_pipeline_of_make_up_is_passed_to_the_services_that_read_it(name: str, tmp_path: Path) -> None:
+def test_pipeline_option_is_passed_to_services(name: str, tmp_path: Path) -> None:
     service, place = StackOptions().named(name), StackPaths(tmp_path)
     command = launch.command(service, StackOptions(config="/srv/own pipeline.yaml"), place)
 
@@ -326,7 +326,7 @@ def test_the_pipeline_of_make_up_is_passed_to_the_services_that_read_it(name: st
     ],
     ids=["two channels", "none"],
 )
-def test_make_up_ends_with_the_number_of_channels(
+def test_make_up_summary_shows_channel_count(
     names: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipeline = tmp_path / "own.yaml"

@@ -55,7 +55,7 @@ def said(names: str) -> str:
     return f"it runs already, with other values of {names}. Nothing was changed. Run make down, then make up"
 
 
-def test_nothing_changed(place: StackPaths, pipeline: Path) -> None:
+def test_unchanged_settings_keep_stack_running(place: StackPaths, pipeline: Path) -> None:
     started = place.running_state()
     assert up(place, pipeline) == started
     # The session of the user, clients of the server, the file of variables, and an empty variable.
@@ -71,7 +71,7 @@ def test_nothing_changed(place: StackPaths, pipeline: Path) -> None:
     "name", ["RELAY_TOKEN", "TEAM_KEY", "PREFECT_LOGIN", "MONITORING_PASSWORD", "ON_CALL_URL", "AIW_ALLOWED_ORIGINS",
              "AWS_SESSION_TOKEN", "HTTPS_PROXY", "PREFECT_WORKER_QUERY_SECONDS", "SSL_CERT_FILE"],
 )  # fmt: skip
-def test_a_changed_variable_is_named(name: str, place: StackPaths, pipeline: Path) -> None:
+def test_changed_variable_is_reported_without_value(name: str, place: StackPaths, pipeline: Path) -> None:
     assert refused(place, pipeline, **{name: "canary-5"}) == said(name)
     if name in GIVEN:
         assert refused(place, pipeline, **{name: ""}) == said(name)
@@ -88,7 +88,9 @@ def test_a_changed_variable_is_named(name: str, place: StackPaths, pipeline: Pat
         ({"schema": {"x": {"type": "number"}}}, "schema.x.type"),
     ],
 )
-def test_a_changed_setting_is_named(changes: dict[str, object], names: str, place: StackPaths, pipeline: Path) -> None:
+def test_changed_setting_is_reported_without_value(
+    changes: dict[str, object], names: str, place: StackPaths, pipeline: Path
+) -> None:
     pipeline.write_text(yaml.safe_dump(OWN | changes))
     message = refused(place, pipeline)
     assert all(name in message for name in names.split(", "))
@@ -97,19 +99,19 @@ def test_a_changed_setting_is_named(changes: dict[str, object], names: str, plac
         assert message == said(names)
 
 
-def test_options_are_named_as_make_calls_them(place: StackPaths) -> None:
+def test_changed_options_are_reported_by_make_variable(place: StackPaths) -> None:
     with pytest.raises(StackError) as caught:
         stacks.up(place, StackOptions(environment="production", postgresql=True, offset=9), GIVEN, print)
     assert str(caught.value) == said("CONFIG, ENVIRONMENT, DB, OFFSET")
 
 
-def test_many_changes_are_counted(place: StackPaths, pipeline: Path) -> None:
+def test_long_change_list_is_truncated_and_counted(place: StackPaths, pipeline: Path) -> None:
     message = refused(place, pipeline, **{f"AWS_{number}": "x" for number in range(25)})
     assert message.count("AWS_") == 20
     assert " and 5 more. " in message
 
 
-def test_the_record_is_for_its_owner_and_holds_no_value(place: StackPaths) -> None:
+def test_stack_record_is_private_and_contains_no_secret(place: StackPaths) -> None:
     record = place.folder / "stack.json"
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
     assert "canary" not in record.read_text()
@@ -121,7 +123,7 @@ def test_the_record_is_for_its_owner_and_holds_no_value(place: StackPaths) -> No
     assert first.key not in repr(first)
 
 
-def test_a_record_of_an_earlier_release_is_read(place: StackPaths, pipeline: Path) -> None:
+def test_stack_record_of_earlier_release_is_accepted(place: StackPaths, pipeline: Path) -> None:
     record = place.folder / "stack.json"
     kept = json.loads(record.read_text())
     del kept["fingerprint"]

@@ -41,7 +41,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
         found.kill()
 
 
-def test_a_database_that_recovers_for_minutes_is_waited_for(
+def test_slow_database_recovery_with_progress_is_not_timed_out(
     tmp_path: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starting = Starting([1] * 8, monkeypatch)
@@ -49,7 +49,7 @@ def test_a_database_that_recovers_for_minutes_is_waited_for(
     assert starting.now == 400
 
 
-def test_a_database_without_progress_is_given_up_with_its_own_words(
+def test_database_start_without_progress_times_out_with_message(
     tmp_path: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starting = Starting([1, 1, 0, 0, 0, 0], monkeypatch)
@@ -57,7 +57,7 @@ def test_a_database_without_progress_is_given_up_with_its_own_words(
         database._wait_for(StackPaths(tmp_path), StackOptions(), process, starting.timeout)
 
 
-def test_a_database_that_ended_is_not_waited_for(
+def test_ended_database_process_fails_immediately(
     tmp_path: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starting = Starting([1] * 100, monkeypatch)

@@ -51,14 +51,14 @@ def stack() -> Iterator[RunningStack]:
         yield found
 
 
-def test_everything_is_up_and_watched(stack: RunningStack) -> None:
+def test_all_services_run_and_are_scraped(stack: RunningStack) -> None:
     status = stack.command("status")
     assert status.returncode == 0, status.stdout
     assert stack.pids().keys() == {POSTGRESQL.name, *(service.name for service in SERVICES)}
     until(lambda: _jobs_up(stack), lambda found: len(found) == 5)
 
 
-def test_a_second_up_says_that_it_runs_and_one_with_other_options_that_it_does_not_fit(stack: RunningStack) -> None:
+def test_second_up_reports_running_stack_and_rejects_other_options(stack: RunningStack) -> None:
     before = stack.pids()
 
     assert "it runs already" in stack.up("--database", "postgresql")
@@ -71,7 +71,7 @@ def test_a_second_up_says_that_it_runs_and_one_with_other_options_that_it_does_n
     assert stack.pids() == before
 
 
-def test_nobody_gets_in_without_a_login_or_a_token(stack: RunningStack) -> None:
+def test_services_reject_requests_without_login_or_token(stack: RunningStack) -> None:
     def status(name: str, path: str, **headers: str) -> int:
         return httpx.get(f"{stack.url(name)}{path}", headers=headers, trust_env=False).status_code
 
@@ -84,7 +84,7 @@ def test_nobody_gets_in_without_a_login_or_a_token(stack: RunningStack) -> None:
 
 @pytest.mark.parametrize("path", ["prometheus/api/v1/query?query=up", "alertmanager/api/v2/silences"])
 @pytest.mark.parametrize("way", ["-guard", ""])
-def test_prometheus_and_alertmanager_require_the_login(stack: RunningStack, path: str, way: str) -> None:
+def test_prometheus_and_alertmanager_require_login(stack: RunningStack, path: str, way: str) -> None:
     name, _, rest = path.partition("/")
     url = f"{stack.url(name + way)}/{rest}"
     # Programs log in at the server itself by another name, which no browser has a login for.
@@ -99,7 +99,7 @@ def test_prometheus_and_alertmanager_require_the_login(stack: RunningStack, path
     assert httpx.get(url, headers={"host": "elsewhere.example"}, trust_env=False).status_code == (403 if way else 401)
 
 
-def test_an_alert_of_prometheus_reaches_alertmanager(stack: RunningStack) -> None:
+def test_prometheus_alert_reaches_alertmanager(stack: RunningStack) -> None:
     url = f"{stack.url('alertmanager-guard')}/api/v2/alerts"
 
     found = until(lambda: httpx.get(url, auth=stack.login, trust_env=False).json())
@@ -107,20 +107,20 @@ def test_an_alert_of_prometheus_reaches_alertmanager(stack: RunningStack) -> Non
     assert links == {stack.url("prometheus-guard")}
 
 
-def test_no_command_line_shows_a_secret(stack: RunningStack) -> None:
+def test_command_lines_contain_no_secret(stack: RunningStack) -> None:
     shown = {name: Path(f"/proc/{pid}/cmdline").read_bytes() for name, pid in stack.pids().items()}
 
     assert [name for name, line in shown.items() if any(value.encode() in line for value in SECRETS.values())] == []
 
 
-def test_what_others_reach_does_not_hold_the_login(stack: RunningStack) -> None:
+def test_only_prefect_clients_have_login_in_environment(stack: RunningStack) -> None:
     for name, pid in stack.pids().items():
         environment = Path(f"/proc/{pid}/environ").read_bytes()
         knows = b"login-0815" in environment
         assert knows == (name in ("server", "worker", "exporter", "relay")), name
 
 
-def test_no_secret_lies_in_the_files_of_the_stack_but_in_those_of_its_owner(stack: RunningStack) -> None:
+def test_secrets_are_stored_only_in_owner_readable_files(stack: RunningStack) -> None:
     bearing = [
         path
         for path in stack.place.folder.rglob("*")
@@ -131,7 +131,7 @@ def test_no_secret_lies_in_the_files_of_the_stack_but_in_those_of_its_owner(stac
     assert all(path.stat().st_mode & 0o077 == 0 for path in bearing)
 
 
-def test_what_is_killed_comes_back(stack: RunningStack) -> None:
+def test_killed_services_are_restarted(stack: RunningStack) -> None:
     before = stack.pids()
 
     for pid in before.values():
@@ -144,7 +144,7 @@ def test_what_is_killed_comes_back(stack: RunningStack) -> None:
     until(lambda: stack.command("status").returncode, lambda code: code == 0)
 
 
-def test_a_training_goes_on_after_its_worker_and_the_process_manager_were_killed(stack: RunningStack) -> None:
+def test_training_resumes_after_worker_and_supervisor_kill(stack: RunningStack) -> None:
     run_id = _train(stack, seed=1)
     before, found = stack.pids(), stack.place.read_state()
     assert found
@@ -160,7 +160,7 @@ def test_a_training_goes_on_after_its_worker_and_the_process_manager_were_killed
     stack.prefect("flow-run", "cancel", run_id)
 
 
-def test_down_in_the_middle_of_a_training_leaves_nothing_behind_but_what_it_has_saved(stack: RunningStack) -> None:
+def test_down_during_training_leaves_only_saved_data(stack: RunningStack) -> None:
     _train(stack, seed=2)
 
     assert stack.down() == "The stack has stopped\n"

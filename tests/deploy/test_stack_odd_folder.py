@@ -36,7 +36,7 @@ def rules(stack: RunningStack) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_stack_runs_in_a_checkout_with_odd_characters_and_touches_nothing_else() -> None:
+def test_stack_runs_in_checkout_with_special_characters() -> None:
     with services.open_folder() as outer:
         # supervisord would take this file for its socket, and delete it.
         neighbour = outer / "a"
@@ -58,7 +58,7 @@ def test_the_stack_runs_in_a_checkout_with_odd_characters_and_touches_nothing_el
         assert {path.name for path in outer.iterdir()} == {"a", ODD}
 
 
-def test_make_quotes_what_it_hands_to_the_shell(tmp_path: Path) -> None:
+def test_make_quotes_shell_arguments(tmp_path: Path) -> None:
     """A file name is one argument, whatever characters are in it."""
     name = 'it\'s `touch x` "a" b.yaml'
     said = subprocess.run(

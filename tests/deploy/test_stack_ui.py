@@ -42,7 +42,7 @@ def stack(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield found
 
 
-def test_the_deployments_are_there_with_their_schedules(page: Page, stack: RunningStack) -> None:
+def test_ui_shows_deployments_with_schedules(page: Page, stack: RunningStack) -> None:
     page.goto(f"{stack.url('server')}/v2/deployments")
 
     for name in NAMES:
@@ -57,7 +57,7 @@ def test_the_deployments_are_there_with_their_schedules(page: Page, stack: Runni
     page.get_by_role("link", name="model card").first.wait_for()
 
 
-def test_a_chat_is_named_by_a_form_that_explains_itself(page: Page, stack: RunningStack) -> None:
+def test_chat_channel_block_is_created_in_ui_form(page: Page, stack: RunningStack) -> None:
     page.goto(f"{stack.url('server')}/v2/blocks/catalog/chat-channel/create")
 
     page.get_by_text("The URL of the bot, as shown by the vendor.").wait_for()
@@ -79,7 +79,7 @@ def test_a_chat_is_named_by_a_form_that_explains_itself(page: Page, stack: Runni
     }  # fmt: skip
 
 
-def test_a_training_is_started_with_other_parameters_and_served_at_once(page: Page, stack: RunningStack) -> None:
+def test_training_with_custom_parameters_is_started_in_ui_and_served(page: Page, stack: RunningStack) -> None:
     [deployment] = _all(stack, "deployments", deployments={"name": {"any_": ["training"]}})
     page.goto(f"{stack.url('server')}/v2/deployments/deployment/{deployment['id']}/run")
     page.get_by_text("settings that win over every file").wait_for()
@@ -99,7 +99,7 @@ def test_a_training_is_started_with_other_parameters_and_served_at_once(page: Pa
         stack.prefect("deployment", "run", "training/training", "--param", f"overrides={given}")
 
 
-def test_the_page_of_a_run_has_its_name_tags_graph_and_trace(page: Page, stack: RunningStack) -> None:
+def test_run_page_shows_name_tags_graph_and_trace(page: Page, stack: RunningStack) -> None:
     page.goto(stack.url("server"))
     page.wait_for_url("**/v2/**")
     run = _completed(stack, "training")
@@ -117,7 +117,7 @@ def test_the_page_of_a_run_has_its_name_tags_graph_and_trace(page: Page, stack: 
     page.get_by_text(run["name"]).first.wait_for()
 
 
-def test_the_trace_and_the_model_card_are_among_the_artifacts(page: Page, stack: RunningStack) -> None:
+def test_ui_artifacts_include_trace_and_model_card(page: Page, stack: RunningStack) -> None:
     run = _completed(stack, "training")
     assert run
     kinds = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}
@@ -138,7 +138,7 @@ def test_the_trace_and_the_model_card_are_among_the_artifacts(page: Page, stack:
     _keep(page, "card")
 
 
-def test_old_versions_go_when_a_person_approves(page: Page, stack: RunningStack) -> None:
+def test_approved_retention_in_ui_deletes_old_versions(page: Page, stack: RunningStack) -> None:
     registry = Registry(Store(stack.place.var), "models/development/sample")
     until(registry.versions, lambda found: found == ["model_v1.0", "model_v1.1", "model_v1.2"])
     until(lambda: stack.serving()["serving"], lambda version: version == "model_v1.2")

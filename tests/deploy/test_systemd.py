@@ -47,7 +47,7 @@ def verified(root: Path, unit: str) -> str:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("unit", [*(f"{unit_files.PREFIX}{part}.service" for part in PARTS), "ai-workflow.target"])
-def test_systemd_has_nothing_against_it(root: Path, unit: str) -> None:
+def test_systemd_verify_accepts_units(root: Path, unit: str) -> None:
     assert verified(root, unit) == ""
 
 
@@ -60,7 +60,7 @@ def test_systemd_has_nothing_against_it(root: Path, unit: str) -> None:
         ("/prefect worker", "/prefekt worker", "not executable"),
     ],
 )
-def test_what_is_wrong_is_said(root: Path, tmp_path: Path, was: str, becomes: str, said: str) -> None:
+def test_systemd_verify_reports_invalid_unit(root: Path, tmp_path: Path, was: str, becomes: str, said: str) -> None:
     spoiled = tmp_path / "root"
     shutil.copytree(root, spoiled, symlinks=True)
     changed = 0
@@ -75,7 +75,7 @@ def test_what_is_wrong_is_said(root: Path, tmp_path: Path, was: str, becomes: st
 
 @pytest.mark.integration
 @pytest.mark.parametrize("part", PARTS)
-def test_systemd_finds_it_hardened(root: Path, part: str) -> None:
+def test_systemd_security_score_is_within_threshold(root: Path, part: str) -> None:
     unit = f"{unit_files.PREFIX}{part}.service"
 
     found = analyze("security", "--offline=true", f"--root={root}", "--no-pager", "--threshold=20", unit)
@@ -84,13 +84,13 @@ def test_systemd_finds_it_hardened(root: Path, part: str) -> None:
 
 
 @pytest.mark.integration
-def test_the_threshold_is_one_that_a_plain_unit_does_not_reach(root: Path) -> None:
+def test_unhardened_unit_exceeds_security_threshold(root: Path) -> None:
     found = analyze("security", "--offline=true", f"--root={root}", "--no-pager", "--threshold=20", "rc-local.service")
 
     assert found.returncode != 0
 
 
-def test_each_part_runs_the_command_of_the_native_stack() -> None:
+def test_units_run_commands_of_native_stack() -> None:
     known = native.commands()
     commands = {name: unit_files.values(name, "ExecStart") for name in known}
 
@@ -100,7 +100,7 @@ def test_each_part_runs_the_command_of_the_native_stack() -> None:
     assert all(command.startswith(unit_files.PROGRAMS) for found in commands.values() for command in found)
 
 
-def test_there_is_a_unit_for_each_part_and_one_that_starts_all() -> None:
+def test_every_service_has_unit_in_common_target() -> None:
     assert set(PARTS) == {*native.commands(), "bootstrap"}
     for path in unit_files.units().values():
         assert ("PartOf", "ai-workflow.target") in unit_files.section(path, "Unit")
@@ -108,20 +108,20 @@ def test_there_is_a_unit_for_each_part_and_one_that_starts_all() -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_nobody_is_root_and_what_dies_comes_back(part: str) -> None:
+def test_units_run_unprivileged_and_restart(part: str) -> None:
     assert unit_files.values(part, "User") == ["ai-workflow"]
     assert unit_files.values(part, "Restart") == ["on-failure" if part == "bootstrap" else "always"]
     assert ("StartLimitIntervalSec", "0") in unit_files.section(unit_files.units()[part], "Unit")
 
 
-def test_only_who_writes_there_can_write_to_the_store() -> None:
+def test_only_writing_services_can_write_to_store() -> None:
     writing = {part for part in PARTS if unit_files.values(part, "StateDirectory")}
 
     assert writing == {"server", "worker", "service"}
     assert unit_files.values("relay", "InaccessiblePaths") == [f"-{STATE}"]
 
 
-def test_model_processes_live_until_the_service_has_drained() -> None:
+def test_model_workers_run_until_service_has_drained() -> None:
     assert unit_files.values("service", "KillMode") == ["mixed"]
     # docs/serving.md: it ends in less than 30 seconds.
     assert int(unit_files.values("service", "TimeoutStopSec")[0]) > 30
@@ -129,14 +129,14 @@ def test_model_processes_live_until_the_service_has_drained() -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_secrets_come_from_files_of_root_never_from_the_unit(part: str) -> None:
+def test_unit_secrets_come_from_environment_files(part: str) -> None:
     assert unit_files.values(part, "EnvironmentFile") == ["-/etc/ai-workflow/common.env", "-/etc/ai-workflow/%N.env"]
     assert not [
         name for name in unit_files.environment(part) if name.endswith(("TOKEN", "PASSWORD", "AUTH_STRING", "KEY"))
     ]
 
 
-def test_prefect_keeps_its_home_where_it_may_write() -> None:
+def test_prefect_home_is_writable() -> None:
     homes = {part: unit_files.environment(part).get("PREFECT_HOME") for part in PARTS}
 
     assert homes["server"] == f"{STATE}/prefect"
@@ -151,7 +151,7 @@ GUARD = {
 
 
 @pytest.mark.parametrize("name", GUARD)
-def test_the_server_is_guarded_against_pages_of_other_sites_wherever_it_is_started(name: str, tmp_path: Path) -> None:
+def test_csrf_and_cors_protection_is_set_in_every_deployment_type(name: str, tmp_path: Path) -> None:
     (container,) = kustomization.of_kind("Deployment")["server"]["spec"]["template"]["spec"]["containers"]
     places = [
         unit_files.environment("server"),
@@ -166,7 +166,7 @@ def test_the_server_is_guarded_against_pages_of_other_sites_wherever_it_is_start
 
 
 @pytest.mark.parametrize("part", ["server", "relay", "exporter"])
-def test_each_part_knows_the_name_by_which_the_others_reach_it(part: str) -> None:
+def test_allowed_origins_include_internal_service_name(part: str) -> None:
     ports = {"server": 4200, "relay": 9110, "exporter": 9109}
     given = compose.read()["services"][part]["environment"]["AIW_ALLOWED_ORIGINS"]
     (container,) = kustomization.of_kind("Deployment")[part]["spec"]["template"]["spec"]["containers"]
@@ -178,7 +178,7 @@ def test_each_part_knows_the_name_by_which_the_others_reach_it(part: str) -> Non
 
 
 @pytest.mark.parametrize("switch", ["--web.enable-admin-api", "--web.enable-lifecycle", "remote-write-receiver"])
-def test_prometheus_is_read_only(switch: str) -> None:
+def test_prometheus_admin_and_write_apis_are_disabled(switch: str) -> None:
     commands = [
         compose.read()["services"]["prometheus"]["command"],
         next(service.command for service in SERVICES if service.name == "prometheus"),
@@ -188,7 +188,7 @@ def test_prometheus_is_read_only(switch: str) -> None:
         assert any(part.startswith("--web.cors.origin=https?://(localhost|") for part in command)
 
 
-def test_the_account_is_one_that_nobody_logs_in_by() -> None:
+def test_service_account_has_no_login_shell() -> None:
     lines = (unit_files.FOLDER / "ai-workflow.sysusers.conf").read_text().splitlines()
     (line,) = [line for line in lines if not line.startswith("#")]
 
@@ -197,7 +197,7 @@ def test_the_account_is_one_that_nobody_logs_in_by() -> None:
 
 
 @pytest.mark.integration
-def test_systemd_makes_the_account(tmp_path: Path) -> None:
+def test_systemd_sysusers_creates_service_account(tmp_path: Path) -> None:
     if shutil.which("systemd-sysusers") is None:
         pytest.skip("no systemd-sysusers: apt-get install systemd")
     place = tmp_path / "usr/lib/sysusers.d/ai-workflow.conf"

@@ -52,7 +52,7 @@ def _history(*states: State[Any], hours: float = 1) -> list[State[Any]]:
         ([_resuming, Running, _suspended], False),
     ],
 )
-def test_an_answer_counts_until_the_run_is_completed_or_cancelled(
+def test_approval_is_valid_until_run_completes_or_is_cancelled(
     later: list[Callable[[], State[Any]]], is_answered: bool
 ) -> None:
     found = last_suspension(_history(Running(), _suspended(), *[state() for state in later]))
@@ -60,18 +60,18 @@ def test_an_answer_counts_until_the_run_is_completed_or_cancelled(
     assert found.is_answered is is_answered
 
 
-def test_a_run_that_was_only_paused_was_not_suspended() -> None:
+def test_paused_run_is_not_suspended() -> None:
     assert last_suspension(_history(Running(), Paused(pause_key="first"), Running())) is None
     assert last_suspension([]) is None
 
 
-def test_the_last_question_counts() -> None:
+def test_latest_suspension_is_used() -> None:
     found = last_suspension(_history(Running(), _suspended("first"), _resuming(), Running(), _suspended("second")))
     assert found
     assert (found.key, found.resumed) == ("second", None)
 
 
-def test_an_answer_after_the_time_to_wait_is_late() -> None:
+def test_approval_after_timeout_is_late() -> None:
     found = last_suspension(_history(Running(), _suspended(), _resuming(), hours=5))
     assert found
     assert not found.is_late(5)
@@ -82,7 +82,7 @@ def _run(state: State[Any] | None = None, **fields: Any) -> FlowRun:
     return FlowRun(flow_id=uuid4(), state=state, **fields)
 
 
-def test_only_a_run_that_a_worker_starts_again_is_suspended() -> None:
+def test_only_worker_deployed_runs_can_be_suspended() -> None:
     deployed = {"deployment_id": uuid4(), "work_pool_name": "pool"}
     assert can_suspend(_run(**deployed))
     assert not can_suspend(_run())
@@ -103,7 +103,7 @@ def test_only_a_run_that_a_worker_starts_again_is_suspended() -> None:
         ({"wait_hours": -1}, 72),
     ],
 )
-def test_a_suspended_run_is_overdue_after_its_time_to_wait(parameters: dict[str, Any], hours: float) -> None:
+def test_suspended_run_is_overdue_after_timeout(parameters: dict[str, Any], hours: float) -> None:
     [state] = _history(_suspended())
     run = _run(state, parameters=parameters)
     assert not is_overdue(run, BEGIN + timedelta(hours=hours))
@@ -111,14 +111,14 @@ def test_a_suspended_run_is_overdue_after_its_time_to_wait(parameters: dict[str,
 
 
 @pytest.mark.parametrize("hours", [-1.0, float("nan"), float("inf"), 8761.0])
-def test_a_time_to_wait_that_cannot_be_is_refused(hours: float) -> None:
+def test_invalid_wait_hours_are_rejected(hours: float) -> None:
     with pytest.raises(AiWorkflowError, match="Give a number from 0 to 8760"):
         check(hours)
     check(0)
     check(8760)
 
 
-def test_a_run_with_a_process_is_never_overdue() -> None:
+def test_run_with_process_is_never_overdue() -> None:
     for state in (None, *_history(Running(), Paused(pause_key="first"), _resuming())):
         run = _run(state)
         assert not is_suspended(run)
@@ -133,7 +133,7 @@ def test_a_run_with_a_process_is_never_overdue() -> None:
         ("Finished in state Paused()", logging.ERROR),
     ],
 )
-def test_the_line_about_a_suspended_run_is_no_error(message: str, level: int) -> None:
+def test_suspension_log_line_is_not_error_level(message: str, level: int) -> None:
     record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 0, message, (), None)
     assert logs.SuspendedFilter().filter(record)
     assert (record.levelno, record.levelname) == (level, logging.getLevelName(level))

@@ -164,7 +164,7 @@ def together(place: Workplace) -> dict[str, Run]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_bad_table_is_one_clear_error(name: str, place: Workplace, request: pytest.FixtureRequest) -> None:
+def test_invalid_table_fails_with_single_error(name: str, place: Workplace, request: pytest.FixtureRequest) -> None:
     run = place.train(f"{name}.yaml") if name in ALONE else request.getfixturevalue("together")[name]
 
     _assert_refused(run, CASES[name].stage, *CASES[name].says)
@@ -172,7 +172,7 @@ def test_a_bad_table_is_one_clear_error(name: str, place: Workplace, request: py
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_a_bad_configuration_is_one_report(name: str, place: Workplace, request: pytest.FixtureRequest) -> None:
+def test_invalid_config_fails_with_single_report(name: str, place: Workplace, request: pytest.FixtureRequest) -> None:
     run = place.train(f"{name}.yaml") if name in ALONE else request.getfixturevalue("together")[name]
 
     assert run.code == 1
@@ -185,7 +185,7 @@ def test_a_bad_configuration_is_one_report(name: str, place: Workplace, request:
     _assert_untouched(place)
 
 
-def test_a_failure_is_not_cached(together: dict[str, Run]) -> None:
+def test_failed_stage_is_not_cached(together: dict[str, Run]) -> None:
     again = together["future again"]
 
     _assert_refused(again, CASES["future"].stage, *CASES["future"].says)
@@ -200,7 +200,7 @@ def test_a_failure_is_not_cached(together: dict[str, Run]) -> None:
         ("version", ("model version 'model_v9.9' not found", "available: model_v1.0")),
     ],
 )
-def test_a_wrong_parameter_is_one_clear_error(
+def test_invalid_parameter_fails_with_single_error(
     parameter: str, says: tuple[str, ...], together: dict[str, Run], place: Workplace
 ) -> None:
     run = together[parameter]
@@ -213,7 +213,7 @@ def test_a_wrong_parameter_is_one_clear_error(
     _assert_untouched(place)
 
 
-def test_a_database_that_is_down_is_tried_again_and_then_an_error(unreachable: Future[Run]) -> None:
+def test_unreachable_database_is_retried_then_fails(unreachable: Future[Run]) -> None:
     run = unreachable.result()
 
     _assert_refused(run, "data_loader", "the database 127.0.0.1:", "cannot be reached", "Is it running")
@@ -223,7 +223,7 @@ def test_a_database_that_is_down_is_tried_again_and_then_an_error(unreachable: F
     assert "pa55-never-shown" not in run.output
 
 
-def test_a_wrong_password_and_an_unknown_table_are_one_clear_error(place: Workplace, postgres: Postgres) -> None:
+def test_wrong_password_or_unknown_table_fails_with_single_error(place: Workplace, postgres: Postgres) -> None:
     with postgres.connect() as connection:
         connection.execute("CREATE TABLE bad_input_known (row_id int)")
     right = {"host": postgres.host, "port": postgres.port, "username": postgres.user, "password": postgres.password}

@@ -54,7 +54,7 @@ def tamper(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_run_shows_every_stage_cached(trained: Workplace) -> None:
+def test_repeated_run_uses_cache_for_every_stage(trained: Workplace) -> None:
     again, scored = trained.train(), trained.score()
 
     assert (again.code, scored.code) == (0, 0)
@@ -70,7 +70,7 @@ def test_a_second_run_shows_every_stage_cached(trained: Workplace) -> None:
 
 
 @pytest.mark.slow
-def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_before(trained: Workplace) -> None:
+def test_changed_setting_reruns_only_dependent_stages(trained: Workplace) -> None:
     source = {"kind": "csv", "path": _path_of_source(trained)}
     trained.configure("steps.yaml", source=source, trainer=tables.PIPELINE["trainer"] | {"steps": 12})
     trained.configure("gate.yaml", source=source, evaluate={"minimum": 0.6})
@@ -98,7 +98,7 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_before(trained:
 
 
 @pytest.mark.slow
-def test_a_new_and_a_changed_source_file_recompute_only_their_own_partitions(trained: Workplace) -> None:
+def test_new_or_changed_file_recomputes_only_affected_partitions(trained: Workplace) -> None:
     for seed in (1, 2):
         tables.write(trained.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
     trained.configure()
@@ -116,7 +116,7 @@ def test_a_new_and_a_changed_source_file_recompute_only_their_own_partitions(tra
 
 
 @pytest.mark.slow
-def test_damage_to_one_stage_is_mended_there_and_the_rest_stays_cached(trained: Workplace) -> None:
+def test_damaged_stage_output_is_recomputed_and_others_stay_cached(trained: Workplace) -> None:
     predictions = trained.files(PREDICTIONS)[0]
     before = predictions.read_bytes()
     for path in (*trained.files(OF_TRAINING["preprocessor"]), predictions):
@@ -135,9 +135,7 @@ def test_damage_to_one_stage_is_mended_there_and_the_rest_stays_cached(trained: 
     ids=lambda damage: damage.__name__,
 )
 @pytest.mark.slow
-def test_a_damaged_file_of_any_stage_is_recomputed_with_a_warning_that_names_it(
-    trained: Workplace, damage: Callable[[Path], None]
-) -> None:
+def test_damaged_stage_file_is_recomputed_with_warning(trained: Workplace, damage: Callable[[Path], None]) -> None:
     hit = {stage: trained.files(pattern) for stage, pattern in (OF_TRAINING | OF_SCORING).items()}
     spec, model = (
         trained.registry.read(trained.registry.get("latest"), name) for name in ("features.json", "model.txt")
@@ -167,7 +165,7 @@ def test_a_damaged_file_of_any_stage_is_recomputed_with_a_warning_that_names_it(
 
 
 @pytest.mark.slow
-def test_damage_to_the_spec_and_the_lists_of_partitions_is_mended(trained: Workplace) -> None:
+def test_damaged_feature_spec_and_partition_lists_are_recomputed(trained: Workplace) -> None:
     spec = trained.files("data/features/spec-*.json")[0]
     model = trained.files(OF_TRAINING["trainer"])[0].read_bytes()
     delete(spec)
@@ -183,7 +181,7 @@ def test_damage_to_the_spec_and_the_lists_of_partitions_is_mended(trained: Workp
 
 
 @pytest.mark.slow
-def test_a_damaged_result_file_of_prefect_is_not_believed(trained: Workplace) -> None:
+def test_damaged_prefect_result_is_ignored_with_warning(trained: Workplace) -> None:
     model = trained.files(OF_TRAINING["trainer"])[0].read_bytes()
     damages = (truncate, empty, flip, tamper, truncate, delete)
     for stage, damage in zip(TRAINING, damages, strict=True):
@@ -208,7 +206,7 @@ def test_a_damaged_result_file_of_prefect_is_not_believed(trained: Workplace) ->
     ],
 )
 @pytest.mark.slow
-def test_a_damaged_published_version_is_noticed_and_a_good_one_published(
+def test_damaged_published_version_is_replaced_by_new_version(
     trained: Workplace, name: str, damage: Callable[[Path], None]
 ) -> None:
     model = trained.registry.read(trained.registry.get("latest"), "model.txt")
@@ -255,7 +253,7 @@ def _warnings(run: Run, stage: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_results_of_another_store_are_not_called_damaged(trained: Workplace, tmp_path: Path) -> None:
+def test_cached_results_of_other_store_are_reported_as_missing(trained: Workplace, tmp_path: Path) -> None:
     results = trained.var / "results"
     other = tmp_path / "other"
     run = trained.start(

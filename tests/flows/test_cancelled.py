@@ -46,11 +46,11 @@ def _events(*told: tuple[str, str]) -> list[Event]:
           (RUN, SUCCESS)], "finished"),
     ],
 )  # fmt: skip
-def test_the_outcome_of_a_trace(told: list[tuple[str, str]], outcome: str) -> None:
+def test_trace_outcome_is_derived_from_stage_events(told: list[tuple[str, str]], outcome: str) -> None:
     assert journal.outcome(_events(*told)) == outcome
 
 
-def test_a_cancelled_run_neither_failed_nor_completed_for_the_exporter() -> None:
+def test_cancelled_run_is_exported_as_neither_failed_nor_completed() -> None:
     [run], _ = fold(_events((RUN, STARTED), ("trainer", STARTED), ("trainer", CANCELLED), (RUN, CANCELLED)))
     assert (run.ended, run.failed, run.completed) == (True, False, False)
 
@@ -59,7 +59,7 @@ def test_a_cancelled_run_neither_failed_nor_completed_for_the_exporter() -> None
     ("latest", True), ("stable", True), ("model_v1.0", True), ("model_v12.34", True), ("", False), ("newest", False),
     ("model_v1.0\n", False), ("model_v1.0\n[ERROR] fake: line", False), ("latest\x1b[31m", False),
 ])  # fmt: skip
-def test_the_form_of_a_scoring_accepts_aliases_and_versions_only(version: str, is_valid: bool) -> None:
+def test_scoring_version_parameter_accepts_only_aliases_and_versions(version: str, is_valid: bool) -> None:
     schema = parameter_schema(scoring).model_dump()
     assert list(validate({"version": version}, schema)) is not is_valid
 
@@ -71,7 +71,7 @@ def client() -> Iterator[SyncPrefectClient]:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_cancelled_is_not_among_the_failed_ones(place: Workplace, client: SyncPrefectClient) -> None:
+def test_cancelled_run_is_not_listed_as_failed(place: Workplace, client: SyncPrefectClient) -> None:
     steps = tables.PIPELINE["trainer"] | {"steps": 10_000_000, "checkpoint": {"every_steps": 10, "keep": 2}}
     path = place.configure(trainer=steps)
     training = deploy(client, "training", {"config": str(path)})

@@ -28,7 +28,7 @@ def _command(place: Workplace, *arguments: str) -> subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
-def test_without_a_server_the_command_ends_in_one_line(tmp_path: Path) -> None:
+def test_run_without_prefect_url_fails_with_single_line(tmp_path: Path) -> None:
     done = _command(Workplace(tmp_path), "training")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -48,7 +48,7 @@ def test_without_a_server_the_command_ends_in_one_line(tmp_path: Path) -> None:
         ("http://127.0.0.1:x/api", "is not an http address. Correct it, "),
     ],
 )  # fmt: skip
-def test_a_server_that_gives_no_answer_is_one_line(
+def test_unreachable_server_fails_with_single_line(
     url: str | None, why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", url or f"http://127.0.0.1:{ports.find_free()}/api")
@@ -63,7 +63,7 @@ def test_a_server_that_gives_no_answer_is_one_line(
     assert "urlopen" not in line
 
 
-def test_a_server_that_ends_during_a_run_is_one_line(
+def test_server_stop_during_run_fails_with_single_line(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"http://127.0.0.1:{ports.find_free()}/api"
@@ -73,7 +73,7 @@ def test_a_server_that_ends_during_a_run_is_one_line(
 
 
 @pytest.mark.slow
-def test_the_level_of_a_run_is_an_option(place: Workplace) -> None:
+def test_log_level_option_sets_run_log_level(place: Workplace) -> None:
     wrong = place.start(
         ["-m", "ai_workflow", "run", "evaluation", "--pipeline", "pipeline.yaml", "--log-level", "loud"]
     )
@@ -85,7 +85,7 @@ def test_the_level_of_a_run_is_an_option(place: Workplace) -> None:
 
 
 @pytest.mark.slow
-def test_the_server_of_this_folder_is_found(prefect_server: Server, place: Workplace) -> None:
+def test_run_command_finds_local_server(prefect_server: Server, place: Workplace) -> None:
     (place.folder / "var").mkdir(exist_ok=True)
     home = ports.get(int(prefect_server.api_url.rsplit(":", 1)[1].split("/")[0]), "/api/admin/settings")
     assert home is not None

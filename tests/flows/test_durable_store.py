@@ -28,9 +28,7 @@ SCRIPT = {"prefect.deployments.steps.run_shell_script": {"script": "true"}}
         ([FOLDER], False), ([GIT, FOLDER], False), ([FOLDER, SCRIPT], False), ([FOLDER, INSIDE], False),
     ],
 )  # fmt: skip
-def test_a_run_is_in_a_temporary_folder_unless_its_steps_lead_to_another(
-    steps: list[dict[str, Any]], is_temporary: bool
-) -> None:
+def test_pull_steps_determine_temporary_working_folder(steps: list[dict[str, Any]], is_temporary: bool) -> None:
     assert result_storage.is_temporary(steps) is is_temporary
 
 
@@ -41,7 +39,7 @@ def test_a_run_is_in_a_temporary_folder_unless_its_steps_lead_to_another(
         ("/srv/var", False), ("file:///srv/var", False), ("s3://bucket/prefix", False), ("memory://x", False),
     ],
 )  # fmt: skip
-def test_a_relative_store_is_refused_for_code_that_is_pulled(root: str, is_refused: bool) -> None:
+def test_relative_store_is_rejected_for_pulled_code(root: str, is_refused: bool) -> None:
     settings = loader.load(None, overrides={"store.root": root}).settings
     deploying.check(settings, [("training/training", [FOLDER])])
     if is_refused:
@@ -52,9 +50,7 @@ def test_a_relative_store_is_refused_for_code_that_is_pulled(root: str, is_refus
 
 
 @pytest.mark.parametrize("folder", ["tmpab0_9xyzprefect/gitremote-main", "tmpab0_9xyzprefect", "runner_storage/1/w"])
-def test_a_run_refuses_a_store_in_a_folder_that_prefect_deletes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
-) -> None:
+def test_run_rejects_store_in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
     clone = tmp_path / folder
     clone.mkdir(parents=True)
     monkeypatch.chdir(clone)
@@ -66,7 +62,7 @@ def test_a_run_refuses_a_store_in_a_folder_that_prefect_deletes(
     asyncio.run(result_storage.check(loader.load(None, overrides={"store.root": str(tmp_path / "var")}).settings))
 
 
-def test_a_project_is_the_folder_or_the_repository_without_a_login(tmp_path: Path) -> None:
+def test_project_name_is_folder_or_repository_without_credentials(tmp_path: Path) -> None:
     assert project(Source(tmp_path).steps()) == str(tmp_path)
     url = "https://git.example.com/team/w.git"
     assert project(Source(tmp_path, url.replace("//", "//me:canary-31@"), "main").steps()) == url

@@ -40,7 +40,7 @@ def record(place: Workplace) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_labels_by_row_find_what_the_scoring_flow_predicted_and_more_of_them_are_added(labeled: Workplace) -> None:
+def test_evaluation_joins_labels_to_predictions_incrementally(labeled: Workplace) -> None:
     call = {"flow": "evaluation", "config": "pipeline.yaml"}
     (run,) = labeled.call([call])
     assert run.code == 0, run.output
@@ -60,7 +60,7 @@ def test_labels_by_row_find_what_the_scoring_flow_predicted_and_more_of_them_are
 
 
 @pytest.mark.slow
-def test_a_bad_file_of_labels_fails_the_run_by_name_and_the_last_record_stays(labeled: Workplace) -> None:
+def test_invalid_label_file_fails_evaluation_with_file_and_row(labeled: Workplace) -> None:
     call = {"flow": "evaluation", "config": "pipeline.yaml"}
     write(labeled.folder / "labels.csv", 1, known="soon")
     (failed,) = labeled.call([call])
@@ -73,7 +73,7 @@ def test_a_bad_file_of_labels_fails_the_run_by_name_and_the_last_record_stays(la
 
 
 @pytest.mark.slow
-def test_it_runs_by_hand_without_any_label(trained: Workplace) -> None:
+def test_evaluation_runs_manually_without_labels(trained: Workplace) -> None:
     done = trained.start(["-m", "ai_workflow", "run", "evaluation", "--pipeline", "pipeline.yaml"])
     assert done.code == 0, done.output
     assert record(trained)["window"]["accuracy"] is None

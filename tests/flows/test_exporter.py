@@ -19,7 +19,7 @@ CHECKPOINT = f"training_last_checkpoint_timestamp_seconds{OF_PIPELINE}"
 
 
 @pytest.mark.slow
-def test_a_training_is_seen_at_work_killed_and_resumed(place: Workplace) -> None:
+def test_exporter_shows_running_killed_and_resumed_training(place: Workplace) -> None:
     place.configure(trainer=LONG)
     began = time.time()
     with Exporting(place.var) as exporting:

@@ -47,7 +47,7 @@ def rows(trained: Workplace) -> int:
     ids=["crashes the parser", "model cut short", "features cut short", "manifest cut short", "gone"],
 )
 @pytest.mark.slow
-def test_where_latest_is_broken_stable_answers(
+def test_scoring_falls_back_to_stable_if_latest_is_damaged(
     trained: Workplace, break_it: Callable[[Workplace], Any], rows: int
 ) -> None:
     break_it(trained)
@@ -67,7 +67,7 @@ def test_where_latest_is_broken_stable_answers(
 
 
 @pytest.mark.slow
-def test_a_version_asked_for_by_name_answers_or_nobody_does(trained: Workplace) -> None:
+def test_requested_version_has_no_fallback(trained: Workplace) -> None:
     _publish(trained, GARBAGE)
     named, stable = trained.call(
         [{"flow": "scoring", "config": "pipeline.yaml", "version": name} for name in ("model_v1.1", "stable")]
@@ -78,7 +78,7 @@ def test_a_version_asked_for_by_name_answers_or_nobody_does(trained: Workplace) 
 
 
 @pytest.mark.slow
-def test_where_both_are_broken_the_run_fails_and_names_the_last(trained: Workplace) -> None:
+def test_scoring_fails_if_latest_and_stable_are_damaged(trained: Workplace) -> None:
     _publish(trained, GARBAGE)
     damage(trained.store, f"{trained.registry.folder}/model_v1.0/model.txt", "empty")
     # What it answered before is known, and would do.
@@ -97,7 +97,7 @@ def test_where_both_are_broken_the_run_fails_and_names_the_last(trained: Workpla
         ("stable", "b", "a", ("stable",)), ("b", "b", "a", ("b",)),
     ],
 )  # fmt: skip
-def test_the_order_in_which_versions_are_asked(
+def test_only_latest_alias_falls_back_to_stable(
     asked: str, latest: str | None, stable: str | None, chain: tuple[str, ...]
 ) -> None:
     assert fallback.order(asked, {"latest": latest, "stable": stable}) == chain

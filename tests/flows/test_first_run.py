@@ -61,7 +61,7 @@ def machine(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) ->
     machine.local("stop")
 
 
-def test_one_command_trains_scores_and_shows_the_way_on(machine: Machine) -> None:
+def test_first_run_trains_scores_and_prints_next_steps(machine: Machine) -> None:
     first = machine.first
 
     assert first.returncode == 0, first.stdout + first.stderr
@@ -84,7 +84,7 @@ def test_one_command_trains_scores_and_shows_the_way_on(machine: Machine) -> Non
     assert "Traceback" not in first.stdout + first.stderr
 
 
-def test_the_second_time_everything_is_cached(machine: Machine) -> None:
+def test_second_run_is_fully_cached(machine: Machine) -> None:
     second = machine.local("run", "--pipeline", "pipeline.yaml")
     assert second.returncode == 0, second.stdout + second.stderr
     stages = re.findall(r"^  \S+ \| (\w+) +\| (\w+) +\|", second.stdout, re.MULTILINE)
@@ -93,7 +93,7 @@ def test_the_second_time_everything_is_cached(machine: Machine) -> None:
     assert "model_v1.0" in second.stdout
 
 
-def test_a_bad_pipeline_ends_with_one_clear_error(machine: Machine) -> None:
+def test_missing_source_file_fails_with_single_error(machine: Machine) -> None:
     machine.configure("absent.yaml", source={"kind": "csv", "path": "absent.csv"})
     done = machine.local("run", "--pipeline", "absent.yaml")
 
@@ -107,7 +107,7 @@ def test_a_bad_pipeline_ends_with_one_clear_error(machine: Machine) -> None:
     assert "trace --failed" in done.stderr
 
 
-def test_a_bad_configuration_starts_nothing(tmp_path: Path) -> None:
+def test_invalid_config_is_rejected_before_server_start(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     (tmp_path / "bad.yaml").write_text("trainer: {stpes: 5}\n")
     done = machine.local("run", "--pipeline", "bad.yaml")
@@ -121,7 +121,7 @@ def test_a_bad_configuration_starts_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_at_once_each_print_their_own_traces(machine: Machine) -> None:
+def test_concurrent_runs_print_separate_traces(machine: Machine) -> None:
     names = ("left", "right")
     for number, name in enumerate(names):
         machine.configure(
@@ -141,7 +141,7 @@ def test_two_at_once_each_print_their_own_traces(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("warnings", [[], ["accuracy 0.4 does not beat 0.5", "one column decides"]])
-def test_the_last_lines_name_gate_and_warnings(tmp_path: Path, warnings: list[str]) -> None:
+def test_run_summary_shows_quality_gate_and_warnings(tmp_path: Path, warnings: list[str]) -> None:
     gate = {"metric": "accuracy", "baseline": 0.5, "verdict": "passed, but not better than the baseline"}
     card = {"scores": {"accuracy": 0.4}, "holdout_rows": 30, "gate": gate, "warnings": warnings}
     store = Store(tmp_path)
@@ -154,7 +154,7 @@ def test_the_last_lines_name_gate_and_warnings(tmp_path: Path, warnings: list[st
     assert any("(baseline: accuracy 0.5000)" in line for line in lines)
 
 
-def test_stop_ends_the_server(machine: Machine) -> None:
+def test_stop_command_stops_server(machine: Machine) -> None:
     address = re.search(r"http://\S+", machine.local("status").stdout)
     assert address
     assert machine.local("stop").stdout == "Prefect server stopped\n"

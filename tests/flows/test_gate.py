@@ -25,7 +25,7 @@ def judged(trained_once: Workplace, tmp_path_factory: pytest.TempPathFactory) ->
     return place, dict(zip(names, runs, strict=True))
 
 
-def test_a_model_below_the_minimum_is_refused_and_its_card_is_kept(judged: tuple[Workplace, dict[str, Run]]) -> None:
+def test_model_below_minimum_is_not_published_but_card_is_kept(judged: tuple[Workplace, dict[str, Run]]) -> None:
     place, runs = judged
 
     card = _assert_refused(runs["minimum"], place, "is below the minimum 0.9999 (evaluate.minimum)")
@@ -34,7 +34,7 @@ def test_a_model_below_the_minimum_is_refused_and_its_card_is_kept(judged: tuple
     assert not place.leftovers()
 
 
-def test_a_model_worse_than_stable_by_more_than_the_tolerance_is_refused(
+def test_model_worse_than_stable_beyond_tolerance_is_not_published(
     judged: tuple[Workplace, dict[str, Run]],
 ) -> None:
     place, runs = judged

@@ -41,7 +41,7 @@ def called(trained_once: Workplace, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["training", "scoring"])
-def test_every_line_of_a_run_bears_its_trace(number: int, trained_once: Workplace, prefect_server: Server) -> None:
+def test_every_log_line_of_run_has_trace_id(number: int, trained_once: Workplace, prefect_server: Server) -> None:
     run = trained_once.runs[number]
 
     lines = [line for line in run.output.splitlines() if line.strip()]
@@ -58,14 +58,14 @@ def test_every_line_of_a_run_bears_its_trace(number: int, trained_once: Workplac
     assert set(ours) <= set(messages), "an INFO line of ours did not reach Prefect"
 
 
-def test_two_runs_have_two_traces(called: tuple[Workplace, Run, Run, Run]) -> None:
+def test_runs_have_distinct_trace_ids(called: tuple[Workplace, Run, Run, Run]) -> None:
     _, _, _, plain = called
 
     assert re.fullmatch("[0-9a-f]{32}", plain.trace_id)
     assert plain.trace_id != TRACE
 
 
-def test_the_trace_of_the_caller_is_taken_over_everywhere(
+def test_caller_trace_id_is_used_in_logs_journal_and_artifacts(
     called: tuple[Workplace, Run, Run, Run], prefect_server: Server
 ) -> None:
     place, training, scoring, _ = called
@@ -90,7 +90,7 @@ def test_the_trace_of_the_caller_is_taken_over_everywhere(
     assert [row["stage"] for row in json.loads(table["data"])][-1] == "registry"
 
 
-def test_debug_is_for_one_run(called: tuple[Workplace, Run, Run, Run]) -> None:
+def test_debug_level_applies_to_single_run(called: tuple[Workplace, Run, Run, Run]) -> None:
     _, training, scoring, plain = called
 
     assert training.ours("DEBUG")
@@ -106,7 +106,7 @@ def test_debug_is_for_one_run(called: tuple[Workplace, Run, Run, Run]) -> None:
         ("trainer", r"(SUCCESS|CACHED) in \d+\.\d+ s: .*; memory peak of the process so far [1-9]\d* MiB"),
     ],
 )
-def test_debug_shows_partitions_cache_keys_and_memory_of_each_stage(
+def test_debug_log_shows_partitions_cache_keys_and_memory(
     called: tuple[Workplace, Run, Run, Run], logger: str, pattern: str
 ) -> None:
     _, training, _, _ = called
@@ -114,7 +114,7 @@ def test_debug_shows_partitions_cache_keys_and_memory_of_each_stage(
     assert any(re.match(pattern, line.message) for line in lines), training.output
 
 
-def test_as_json_every_line_is_one_object(trained: Workplace) -> None:
+def test_json_log_has_object_per_line_with_trace_id(trained: Workplace) -> None:
     run = trained.train(AIW_LOG_FORMAT="json")
 
     assert run.code == 0, run.output
@@ -123,7 +123,7 @@ def test_as_json_every_line_is_one_object(trained: Workplace) -> None:
     assert {line["trace_id"] for line in lines[1:]} == {run.trace_id}
 
 
-def test_a_killed_run_reads_so_and_was_seen_while_it_ran(place: Workplace, prefect_server: Server) -> None:
+def test_killed_run_is_shown_as_killed_in_trace(place: Workplace, prefect_server: Server) -> None:
     place.configure(trainer={"steps": 10_000_000, "params": {"num_threads": 1}})
     child = subprocess.Popen(
         [sys.executable, "-m", "ai_workflow", "run", "training", "--pipeline", "pipeline.yaml"], cwd=place.folder,

@@ -34,7 +34,7 @@ sys.exit(not asyncio.run(training("pipeline.yaml", return_state=True)).is_comple
 
 
 @pytest.mark.slow
-def test_a_stage_without_memory_is_named_and_the_next_run_goes_on(prefect_server: Server, place: Workplace) -> None:
+def test_out_of_memory_stage_is_reported_and_next_run_resumes(prefect_server: Server, place: Workplace) -> None:
     place.configure(trainer=tables.PIPELINE["trainer"] | {"steps": 5})
     starved = place.start(["-c", STARVED])
 

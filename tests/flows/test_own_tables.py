@@ -98,7 +98,7 @@ def trained_on(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.slow
-def test_a_table_trains_through_yaml_alone(name: str, trained_on: tuple[Workplace, dict[str, Run]]) -> None:
+def test_table_trains_with_yaml_config_only(name: str, trained_on: tuple[Workplace, dict[str, Run]]) -> None:
     place, runs = trained_on
     run = runs[name]
 
@@ -112,7 +112,7 @@ def test_a_table_trains_through_yaml_alone(name: str, trained_on: tuple[Workplac
         assert card["scores"][metric] >= least, f"{name}: {metric}"
 
 
-def test_numbers_written_in_two_ways_are_one_number(trained_on: tuple[Workplace, dict[str, Run]]) -> None:
+def test_mixed_number_formats_are_parsed_equally(trained_on: tuple[Workplace, dict[str, Run]]) -> None:
     registry = Registry(trained_on[0].store, "models/development/gaps")
     schema = json.loads(registry.read(registry.get("latest"), "features.json"))["schema"]
 
@@ -120,7 +120,7 @@ def test_numbers_written_in_two_ways_are_one_number(trained_on: tuple[Workplace,
     assert schema["column_1"]["type"] == "integer"
 
 
-def test_the_card_says_where_accuracy_says_little(trained_on: tuple[Workplace, dict[str, Run]]) -> None:
+def test_model_card_warns_about_imbalanced_classes(trained_on: tuple[Workplace, dict[str, Run]]) -> None:
     registry = Registry(trained_on[0].store, "models/development/quoted-labels")
     card = registry.read(registry.get("latest"), "card.md").decode()
 

@@ -43,7 +43,7 @@ def trained_on(
     return place, first, place.train()
 
 
-def test_a_table_trains_a_model(trained_on: tuple[Workplace, Run, Run]) -> None:
+def test_postgres_table_trains_model(trained_on: tuple[Workplace, Run, Run]) -> None:
     place, first, second = trained_on
 
     assert first.code == 0, first.output
@@ -53,7 +53,7 @@ def test_a_table_trains_a_model(trained_on: tuple[Workplace, Run, Run]) -> None:
     assert second.stages == dict.fromkeys(TRAINING, "CACHED") | {"data_loader": "SUCCESS"}
 
 
-def test_a_connection_that_fails_once_is_tried_again_within_one_visit(trained_on: tuple[Workplace, Run, Run]) -> None:
+def test_failed_connection_is_retried_within_stage(trained_on: tuple[Workplace, Run, Run]) -> None:
     _, first, _ = trained_on
 
     assert len([line for line in first.ours("WARN") if "; retry in" in line.message]) == 1
@@ -61,7 +61,7 @@ def test_a_connection_that_fails_once_is_tried_again_within_one_visit(trained_on
     assert [event.status for event in first.events if event.stage == "data_loader"] == ["STARTED", "SUCCESS"]
 
 
-def test_the_password_is_found_nowhere(
+def test_database_password_is_not_stored_or_logged(
     trained_on: tuple[Workplace, Run, Run], postgres: Postgres, prefect_server: Server
 ) -> None:
     place, *runs = trained_on

@@ -65,7 +65,7 @@ sys.exit(not asyncio.run(training("pipeline.yaml", return_state=True)).is_comple
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place_of_limit", [WITHIN, AROUND], ids=["within the stage", "around the stage"])
-def test_a_stage_without_threads_is_named_and_the_next_run_goes_on(
+def test_process_limit_in_stage_is_reported_and_next_run_resumes(
     prefect_server: Server, place: Workplace, place_of_limit: str
 ) -> None:
     place.configure(trainer=tables.PIPELINE["trainer"] | {"steps": 5})

@@ -60,7 +60,7 @@ def _has_answered(place: Workplace, version: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_version_waits_until_it_has_stood_long_enough_and_answered_enough(place: Workplace) -> None:
+def test_version_stays_on_probation_until_time_and_rows_are_reached(place: Workplace) -> None:
     [early] = _asked(place)
     [unasked] = _asked(place, overrides=OVER)
     assert early["message"] == "model_v1.1 is on probation for 24 h more"
@@ -69,7 +69,7 @@ def test_a_version_waits_until_it_has_stood_long_enough_and_answered_enough(plac
 
 
 @pytest.mark.slow
-def test_rows_that_are_not_counted_are_explained(place: Workplace) -> None:
+def test_promotion_explains_uncounted_rows(place: Workplace) -> None:
     [folder] = (place.var / "predictions" / "small_credit").iterdir()
     # As before, moments of the files included: these were answered before the probation.
     shutil.copytree(folder, folder.with_name("model_v1.1"))
@@ -80,7 +80,7 @@ def test_rows_that_are_not_counted_are_explained(place: Workplace) -> None:
 
 
 @pytest.mark.slow
-def test_after_its_probation_it_is_stable_and_all_are_told(place: Workplace, prefect_server: Server) -> None:
+def test_version_is_promoted_after_probation_with_event(place: Workplace, prefect_server: Server) -> None:
     _has_answered(place, "model_v1.1")
     [done] = _asked(place, overrides=OVER)
     assert done["message"] == "model_v1.1: promote: no breach in 0 min and 300 rows"
@@ -91,7 +91,7 @@ def test_after_its_probation_it_is_stable_and_all_are_told(place: Workplace, pre
     assert line["trace_id"] in _told(prefect_server, PROMOTED)
 
 
-def test_a_breach_rolls_back_at_once_with_its_reason(place: Workplace, prefect_server: Server) -> None:
+def test_breach_rolls_back_immediately_with_reason(place: Workplace, prefect_server: Server) -> None:
     for _ in range(2):
         _asked(place, breach="99 % of the answers took over 200 ms")
     assert place.registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
@@ -102,9 +102,7 @@ def test_a_breach_rolls_back_at_once_with_its_reason(place: Workplace, prefect_s
 
 
 @pytest.mark.slow
-def test_a_version_with_a_breach_is_not_promoted_when_its_time_is_over(
-    place: Workplace, prefect_server: Server
-) -> None:
+def test_version_with_open_breach_is_not_promoted(place: Workplace, prefect_server: Server) -> None:
     _has_answered(place, "model_v1.1")
     _breached(prefect_server, "small_credit", "model_v1.1")
     [done] = _asked(place, overrides=OVER)
@@ -114,9 +112,7 @@ def test_a_version_with_a_breach_is_not_promoted_when_its_time_is_over(
 
 
 @pytest.mark.slow
-def test_a_breach_before_its_probation_or_of_another_does_not_keep_a_version_back(
-    place: Workplace, prefect_server: Server
-) -> None:
+def test_unrelated_breach_does_not_block_promotion(place: Workplace, prefect_server: Server) -> None:
     _has_answered(place, "model_v1.1")
     _breached(prefect_server, "small_credit", "model_v1.1", datetime.now(UTC) - timedelta(hours=3))
     _breached(prefect_server, "small_credit", "model_v1.0")
@@ -139,7 +135,7 @@ def _breached(server: Server, pipeline: str, version: str, at: datetime | None =
     until(lambda: [one for one in Api(server).all("events") if one["id"] == str(event.id)])
 
 
-def test_a_breach_of_an_earlier_version_does_not_roll_back_a_newer_one(place: Workplace) -> None:
+def test_breach_of_older_version_does_not_roll_back_newer_version(place: Workplace) -> None:
     """The run for a breach can begin after the next version was published."""
     [done] = _asked(place, breach="slow answers", model_version="model_v1.0")
     assert done["verdict"] == "nothing to do"
@@ -149,7 +145,7 @@ def test_a_breach_of_an_earlier_version_does_not_roll_back_a_newer_one(place: Wo
     assert place.registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
 
 
-def test_a_damaged_version_does_not_outlive_its_probation(place: Workplace) -> None:
+def test_damaged_version_on_probation_is_rolled_back(place: Workplace) -> None:
     damage(place.store, f"{place.registry.folder}/model_v1.1/model.txt", "a bit flipped")
     _asked(place)
     assert place.registry.aliases()["latest"] == "model_v1.0"
@@ -158,7 +154,7 @@ def test_a_damaged_version_does_not_outlive_its_probation(place: Workplace) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("breach", ["", "errors"])
-def test_of_several_at_once_one_acts(place: Workplace, breach: str) -> None:
+def test_concurrent_promotions_act_once(place: Workplace, breach: str) -> None:
     _has_answered(place, "model_v1.1")
     found = _asked(place, at_once=3, overrides=OVER, breach=breach)
     assert [line["action"] for line in place.registry.history()][2:] == ["rollback" if breach else "promote"]
@@ -167,7 +163,7 @@ def test_of_several_at_once_one_acts(place: Workplace, breach: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("breach", ["", "errors"])
-def test_what_another_did_in_between_is_not_reported_again(
+def test_promotion_lost_to_concurrent_run_is_not_reported_twice(
     place: Workplace, breach: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _has_answered(place, "model_v1.1")
@@ -185,7 +181,7 @@ def test_what_another_did_in_between_is_not_reported_again(
 
 
 @pytest.mark.slow
-def test_it_runs_by_hand_and_a_mistake_in_the_configuration_is_one_line(place: Workplace) -> None:
+def test_promotion_runs_manually_and_reports_config_error(place: Workplace) -> None:
     done = place.start(["-m", "ai_workflow", "run", "promotion", "--pipeline", "pipeline.yaml"])
     assert done.code == 0
     assert "[INFO] ai_pipeline.promotion: small_credit: model_v1.1 is on probation for 24 h more" in done.output

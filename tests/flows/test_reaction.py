@@ -99,7 +99,7 @@ def place(
         yield found
 
 
-def test_several_breaches_of_one_version_take_one_slot(place: Place) -> None:
+def test_repeated_breaches_of_version_use_single_rollback_slot(place: Place) -> None:
     first = place.publish()
     started = place.breach("1", first, promotion_per_day=2)
     again = [place.breach(str(number), first, promotion_per_day=2) for number in (2, 3)]
@@ -116,7 +116,7 @@ def test_several_breaches_of_one_version_take_one_slot(place: Place) -> None:
     assert place.withheld() == []
 
 
-def test_one_version_more_than_the_limit_is_withheld_and_reported(place: Place) -> None:
+def test_rollback_above_daily_limit_is_withheld_and_reported(place: Place) -> None:
     first = place.publish()
     place.breach("1", first, promotion_per_day=1)
     promotion.roll_back(place.registry, "the run did it")
@@ -130,7 +130,7 @@ def test_one_version_more_than_the_limit_is_withheld_and_reported(place: Place) 
     assert "1 a day are allowed (reactions.promotion_per_day)" in place.withheld()[0]
 
 
-def test_the_same_event_starts_one_run_and_reports_it_again(place: Place) -> None:
+def test_duplicate_event_starts_single_run(place: Place) -> None:
     version = place.publish()
     done = [place.breach("1", version) for _ in range(2)]
     assert done[0] == done[1]
@@ -138,7 +138,7 @@ def test_the_same_event_starts_one_run_and_reports_it_again(place: Place) -> Non
 
 
 @pytest.mark.parametrize("ended", [Failed(message="no space"), Crashed(message="killed"), Completed()])
-def test_a_rollback_that_failed_is_started_again_in_its_slot(place: Place, ended: State[Any]) -> None:
+def test_failed_rollback_is_retried_within_same_slot(place: Place, ended: State[Any]) -> None:
     version = place.publish()
     most = reaction_limits.MAX_ROLLBACK_ATTEMPTS
     done = []
@@ -156,7 +156,7 @@ def test_a_rollback_that_failed_is_started_again_in_its_slot(place: Place, ended
     assert "2 of 2 today" in place.breach("next", place.publish(), promotion_per_day=2)["message"]
 
 
-def test_a_rollback_that_a_person_started_takes_no_slot(place: Place) -> None:
+def test_manual_rollback_uses_no_daily_slot(place: Place) -> None:
     version = place.publish()
     deployment = place.client.read_deployment_by_name("promotion/promotion")
     given = {"config": place.config, "overrides": place.overrides, "breach": "it looks wrong"}
@@ -173,7 +173,7 @@ def test_a_rollback_that_a_person_started_takes_no_slot(place: Place) -> None:
     place.end(str(other.id), Completed())
 
 
-def test_several_breaches_of_accuracy_take_one_slot_while_a_training_runs(place: Place) -> None:
+def test_accuracy_breaches_use_single_slot_during_training(place: Place) -> None:
     version = str(place.registry.aliases()["stable"])
     started = place.breach("1", version, "accuracy")
     assert "a training was started, 1 of 2 today" in started["message"]
@@ -192,7 +192,7 @@ def test_several_breaches_of_accuracy_take_one_slot_while_a_training_runs(place:
     assert "2 of 2 today" in place.breach("5", str(place.registry.aliases()["stable"]), "accuracy")["message"]
 
 
-def test_a_training_that_failed_is_started_again_within_the_limit(place: Place) -> None:
+def test_failed_training_is_retried_within_daily_limit(place: Place) -> None:
     version = str(place.registry.aliases()["stable"])
     for number in (1, 2):
         started = place.breach(str(number), version, "accuracy")

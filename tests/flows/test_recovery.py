@@ -89,7 +89,7 @@ def recover(place: Workplace) -> Recover:
     return lambda at_once=1, **overrides: asyncio.run(runs(at_once, QUICK | overrides))
 
 
-def test_a_stopped_process_is_never_touched(
+def test_paused_process_is_not_recovered(
     uninterrupted: tuple[Workplace, Worker], client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch,
     recover: Recover,
 ) -> None:  # fmt: skip
@@ -109,7 +109,7 @@ def test_a_stopped_process_is_never_touched(
     assert not elsewhere.files(f"runs/{run_id}.lock"), "a run that ended well leaves its lock file"
 
 
-def test_a_killed_direct_run_is_marked_and_the_log_says_how_it_goes_on(
+def test_killed_direct_run_is_marked_crashed_with_resume_command(
     place: Workplace, client: SyncPrefectClient, recover: Recover, prefect_server: Server
 ) -> None:
     process = Worker.of(place, "-m", "ai_workflow", "run", "training", "--pipeline", "pipeline.yaml")
@@ -137,7 +137,7 @@ def test_a_killed_direct_run_is_marked_and_the_log_says_how_it_goes_on(
     assert len(recovered(place, run_id)) == 1
 
 
-def test_a_late_report_of_a_crash_costs_no_attempt(
+def test_late_crash_report_uses_no_retry_attempt(
     place: Workplace, training: UUID, client: SyncPrefectClient, recover: Recover
 ) -> None:
     run = client.create_flow_run_from_deployment(training)
@@ -156,7 +156,7 @@ def test_a_late_report_of_a_crash_costs_no_attempt(
 
 
 @pytest.mark.slow
-def test_a_run_killed_with_its_worker_goes_on_in_the_next_one(
+def test_orphaned_run_resumes_in_next_worker(
     place: Workplace, training: UUID, client: SyncPrefectClient, recover: Recover,
     uninterrupted: tuple[Workplace, Worker], prefect_server: Server, request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
@@ -190,7 +190,7 @@ def test_a_run_killed_with_its_worker_goes_on_in_the_next_one(
 
 
 @pytest.mark.slow
-def test_a_run_that_dies_before_it_begins_is_given_up(
+def test_run_failing_before_start_is_abandoned_after_max_attempts(
     place: Workplace, training: UUID, client: SyncPrefectClient, recover: Recover, worker: Worker
 ) -> None:
     run = client.create_flow_run_from_deployment(training, parameters={"no_such_parameter": 1})
@@ -218,7 +218,7 @@ def test_a_run_that_dies_before_it_begins_is_given_up(
     assert client.read_flow_run(run.id).state_id == ended.state_id
 
 
-def test_a_run_without_a_lock_is_judged_by_its_silence(
+def test_run_without_lock_crashes_after_heartbeat_timeout(
     place: Workplace, client: SyncPrefectClient, recover: Recover
 ) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
@@ -235,7 +235,7 @@ def test_a_run_without_a_lock_is_judged_by_its_silence(
     assert late == [StateType.CRASHED, StateType.CRASHED, StateType.CANCELLED, StateType.SCHEDULED]
 
 
-def test_a_run_that_beats_lives(
+def test_run_with_recent_heartbeat_is_not_recovered(
     place: Workplace, client: SyncPrefectClient, recover: Recover, prefect_server: Server
 ) -> None:
     run = _run_elsewhere(client, Running())
@@ -253,7 +253,7 @@ def test_a_run_that_beats_lives(
     client.delete_flow_run(run.id)
 
 
-def test_a_lock_left_by_an_earlier_attempt_says_nothing_of_this_one(
+def test_stale_lock_of_earlier_attempt_is_ignored(
     place: Workplace, client: SyncPrefectClient, recover: Recover
 ) -> None:
     run = _run_elsewhere(client, Running())
@@ -271,7 +271,7 @@ def test_a_lock_left_by_an_earlier_attempt_says_nothing_of_this_one(
     assert not lock.exists()
 
 
-def test_a_second_process_of_the_same_run_leaves_it_to_the_first(
+def test_duplicate_process_of_run_exits_without_changes(
     place: Workplace, training: UUID, client: SyncPrefectClient
 ) -> None:
     run = client.create_flow_run_from_deployment(training)
@@ -288,7 +288,7 @@ def test_a_second_process_of_the_same_run_leaves_it_to_the_first(
     client.delete_flow_run(run.id)
 
 
-def test_every_deployment_can_be_loaded() -> None:
+def test_every_deployment_entrypoint_is_loadable() -> None:
     from prefect.flows import load_flow_from_entrypoint
 
     listed = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

@@ -50,7 +50,7 @@ def refused(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) ->
         (3, "evaluation", None, "trainer.stepz"),
     ],
 )
-def test_it_is_named_tagged_journaled_and_shown(
+def test_rejected_run_has_name_tags_journal_and_artifact(
     number: int, flow: str, pipeline: str | None, why: str, refused: list[Run], prefect_server: Server
 ) -> None:
     run = refused[number]
@@ -73,7 +73,7 @@ def test_it_is_named_tagged_journaled_and_shown(
 
 
 @pytest.mark.slow
-def test_a_run_of_upkeep_is_named_and_tagged(refused: list[Run], prefect_server: Server) -> None:
+def test_upkeep_run_has_name_and_tags(refused: list[Run], prefect_server: Server) -> None:
     api: httpx.Client = patient.client(prefect_server.api_url)
     runs = api.post("/flow_runs/filter", json={"flows": {"name": {"any_": ["promotion"]}}}).json()
     [run] = [one for one in runs if "promotion.ours" in str(one["state"]["message"])]
@@ -83,7 +83,7 @@ def test_a_run_of_upkeep_is_named_and_tagged(refused: list[Run], prefect_server:
 
 
 @pytest.mark.slow
-def test_each_problem_of_a_configuration_has_a_line(refused: list[Run]) -> None:
+def test_each_config_problem_has_separate_line(refused: list[Run]) -> None:
     lines = [line for line in refused[3].output.splitlines() if "trainer." in line]
     assert len(lines) == 2
     assert all(line.startswith("  ") for line in lines)
@@ -91,7 +91,7 @@ def test_each_problem_of_a_configuration_has_a_line(refused: list[Run]) -> None:
 
 
 @pytest.mark.slow
-def test_no_parameter_makes_a_line_of_its_own(refused: list[Run]) -> None:
+def test_newline_in_parameter_cannot_forge_log_line(refused: list[Run]) -> None:
     lines = refused[1].output.splitlines()
     assert not [line for line in lines if line.startswith(FORGED)]
     assert any(f"\\n{FORGED}" in line for line in lines)

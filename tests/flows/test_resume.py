@@ -24,7 +24,7 @@ LONG = tables.PIPELINE["trainer"] | {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_training_resumes_to_the_same_model_and_the_trace_says_so(
+def test_stopped_training_resumes_to_identical_model(
     place: Workplace, prefect_server: Server, number: signal.Signals
 ) -> None:
     place.configure(trainer=LONG)

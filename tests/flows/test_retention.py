@@ -75,7 +75,7 @@ async def _paused() -> Any:
     raise AssertionError("it never asked")
 
 
-def test_what_a_person_approves_is_deleted_and_the_plan_is_shown(place: Workplace, prefect_server: Server) -> None:
+def test_approved_versions_are_deleted_and_plan_is_shown(place: Workplace, prefect_server: Server) -> None:
     said = _asked(place, {"approve": True, "note": "spring cleaning"})
     assert (said["message"], said["deleted"]) == ("Released 9.8K", GOES)
     assert place.registry.versions() == STAYS
@@ -86,28 +86,28 @@ def test_what_a_person_approves_is_deleted_and_the_plan_is_shown(place: Workplac
     assert any("model_v1.1" in table and "not in use" in table and "stable" in table for table in tables)
 
 
-def test_what_a_person_refuses_stays(place: Workplace) -> None:
+def test_rejected_deletion_keeps_all_versions(place: Workplace) -> None:
     assert _asked(place, {"note": "not yet"})["message"] == "refused: nothing was deleted (not yet)"
     assert place.registry.versions() == sorted([*GOES, *STAYS])
 
 
-def test_what_came_into_use_while_it_waited_is_spared(place: Workplace) -> None:
+def test_version_pinned_during_approval_is_kept(place: Workplace) -> None:
     said = _asked(place, {"approve": True}, lambda: pruning.pin(place.registry, "model_v1.1", "audit"))
     assert said["deleted"] == ["model_v1.2"]
     assert "model_v1.1" in place.registry.versions()
 
 
-def test_without_an_answer_nothing_is_deleted(place: Workplace) -> None:
+def test_approval_timeout_keeps_all_versions(place: Workplace) -> None:
     said = _asked(place, None, wait_hours=0.0003)
     assert said["message"] == "no answer within 0.0003 h: nothing was deleted"
     assert len(place.registry.versions()) == 5
 
 
-def test_where_nothing_is_to_go_nobody_is_asked(place: Workplace) -> None:
+def test_empty_retention_plan_needs_no_approval(place: Workplace) -> None:
     assert _asked(place, None, overrides={"retention.versions": 9})["message"] == "nothing to delete"
 
 
-def test_while_one_waits_for_an_answer_another_does_not_ask(place: Workplace) -> None:
+def test_concurrent_retention_is_skipped_during_approval(place: Workplace) -> None:
     said: list[dict[str, Any]] = []
     first = _asked(place, {"note": "no"}, lambda: said.append(_asked(place, None)))
     assert said == [{"message": "another retention waits for an answer"}]
@@ -115,7 +115,7 @@ def test_while_one_waits_for_an_answer_another_does_not_ask(place: Workplace) ->
 
 
 @pytest.mark.slow
-def test_a_question_by_hand_whose_process_is_gone_is_marked(place: Workplace, prefect_server: Server) -> None:
+def test_killed_manual_retention_is_marked_crashed(place: Workplace, prefect_server: Server) -> None:
     running = Worker.of(place, "-m", "ai_workflow", "run", "retention", "--pipeline", "pipeline.yaml")
     paused = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
     [run] = until(lambda: list(Api(prefect_server).all("flow_runs", **paused)))
@@ -139,7 +139,7 @@ def recover() -> None:
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize("approve", [True, False], ids=["approve", "refuse"])
-def test_what_a_person_answers_in_the_ui_is_done(
+def test_approval_decision_in_ui_is_applied(
     place: Workplace, page: Page, prefect_server: Server, approve: bool
 ) -> None:
     running = Worker.of(place, "-m", "ai_workflow", "run", "retention", "--pipeline", "pipeline.yaml")

@@ -111,7 +111,7 @@ def _suspended(place: Workplace, **parameters: Any) -> Run:
     return run
 
 
-def test_what_is_approved_is_deleted_by_another_process_and_nothing_else(place: Workplace) -> None:
+def test_resumed_process_deletes_only_approved_versions(place: Workplace) -> None:
     run = _suspended(place)
     assert not place.files(f"runs/{run.id}.lock")
     publication.publish(place.registry, {"model.txt": b"m" * 5000}, "schema", {"kind": "lightgbm"})
@@ -125,7 +125,7 @@ def test_what_is_approved_is_deleted_by_another_process_and_nothing_else(place: 
 
 
 @pytest.mark.parametrize(("answer", "note"), [({}, ""), ({"approve": False}, ""), ({"note": "not yet"}, " (not yet)")])
-def test_what_is_refused_or_answered_without_input_stays(place: Workplace, answer: dict[str, Any], note: str) -> None:
+def test_rejection_or_empty_input_keeps_all_versions(place: Workplace, answer: dict[str, Any], note: str) -> None:
     run = _suspended(place)
     assert run.resume(**answer) == SetStateStatus.ACCEPT
     assert run.said() == f"refused: nothing was deleted{note}"
@@ -133,7 +133,7 @@ def test_what_is_refused_or_answered_without_input_stays(place: Workplace, answe
     assert run.plan is None
 
 
-def test_what_came_into_use_meanwhile_is_spared(place: Workplace) -> None:
+def test_version_in_use_since_approval_request_is_kept(place: Workplace) -> None:
     run = _suspended(place)
     pruning.pin(place.registry, "model_v1.1", "audit")
     promotion.promote(place.registry, "model_v1.2", "back to it")
@@ -142,7 +142,7 @@ def test_what_came_into_use_meanwhile_is_spared(place: Workplace) -> None:
     assert place.registry.versions() == ALL
 
 
-def test_a_wrong_input_leaves_it_suspended(place: Workplace) -> None:
+def test_invalid_approval_input_keeps_run_suspended(place: Workplace) -> None:
     run = _suspended(place)
     wrong: list[dict[str, Any]] = [{"approve": "perhaps"}, {"approve": True, "versions": 9}, {"note": 5}]
     for answer in wrong:
@@ -152,7 +152,7 @@ def test_a_wrong_input_leaves_it_suspended(place: Workplace) -> None:
     assert run.said() == "Released 9.8K"
 
 
-def test_a_second_answer_is_refused(place: Workplace) -> None:
+def test_second_approval_decision_is_rejected(place: Workplace) -> None:
     run = _suspended(place)
     assert run.resume(note="no") == SetStateStatus.ACCEPT
     assert run.resume(approve=True) == SetStateStatus.ABORT
@@ -161,7 +161,7 @@ def test_a_second_answer_is_refused(place: Workplace) -> None:
     assert place.registry.versions() == ALL
 
 
-def test_a_cancelled_question_keeps_no_other_from_asking(place: Workplace) -> None:
+def test_cancelled_approval_does_not_block_next_retention(place: Workplace) -> None:
     run = _suspended(place)
     run.set(Cancelling())
     assert run.state.name == "Cancelled"
@@ -173,7 +173,7 @@ def test_a_cancelled_question_keeps_no_other_from_asking(place: Workplace) -> No
     assert after.said() == "Released 9.8K"
 
 
-def test_a_run_that_was_cancelled_after_the_answer_asks_again_when_it_is_retried(place: Workplace) -> None:
+def test_retried_run_after_cancellation_requires_new_approval(place: Workplace) -> None:
     run = _suspended(place)
     run.resume(approve=True)
     run.set(Cancelling())
@@ -182,7 +182,7 @@ def test_a_run_that_was_cancelled_after_the_answer_asks_again_when_it_is_retried
     assert place.registry.versions() == ALL
 
 
-def test_while_one_is_suspended_another_does_not_ask(place: Workplace) -> None:
+def test_concurrent_retention_is_skipped_during_suspension(place: Workplace) -> None:
     run = _suspended(place)
     said = f"another retention waits for an answer: {run.read().name} is Suspended"
     assert Run(place).said() == said
@@ -196,7 +196,7 @@ def test_while_one_is_suspended_another_does_not_ask(place: Workplace) -> None:
     assert run.said() == "Released 9.8K"
 
 
-def test_two_pipelines_of_a_store_ask_each_on_its_own(place: Workplace) -> None:
+def test_pipelines_in_same_store_request_approval_separately(place: Workplace) -> None:
     _suspended(place)
     publication.publish(place.registry, {"model.txt": b"m"}, "schema", {"kind": "lightgbm"})
     (place.folder / "other").mkdir()
@@ -205,7 +205,7 @@ def test_two_pipelines_of_a_store_ask_each_on_its_own(place: Workplace) -> None:
     assert Run(other).said() == "nothing to delete"
 
 
-def test_a_killed_process_goes_on_with_the_answer_and_does_not_ask_again(place: Workplace) -> None:
+def test_killed_process_resumes_with_recorded_approval(place: Workplace) -> None:
     run = _suspended(place)
     run.resume(approve=True, note="once")
     run.set(Crashed())
@@ -214,7 +214,7 @@ def test_a_killed_process_goes_on_with_the_answer_and_does_not_ask_again(place: 
     assert place.registry.history()[-1]["reason"] == "approved in Prefect: once"
 
 
-def test_a_process_that_is_killed_before_it_was_suspended_asks_about_a_new_plan(place: Workplace) -> None:
+def test_process_killed_before_suspension_requests_new_plan_approval(place: Workplace) -> None:
     run = _suspended(place)
     run.set(Crashed())
     run.set(AwaitingRetry())
@@ -224,7 +224,7 @@ def test_a_process_that_is_killed_before_it_was_suspended_asks_about_a_new_plan(
     assert run.said() == "Released 15K"
 
 
-def test_without_an_answer_recovery_ends_it_and_nothing_is_deleted(place: Workplace) -> None:
+def test_recovery_ends_overdue_retention_without_deletion(place: Workplace) -> None:
     waits = _suspended(place)
     recover()
     assert waits.state.name == "Suspended", "its time is not over"
@@ -239,21 +239,21 @@ def test_without_an_answer_recovery_ends_it_and_nothing_is_deleted(place: Workpl
     assert place.registry.versions() == ALL
 
 
-def test_an_answer_that_comes_too_late_deletes_nothing(place: Workplace) -> None:
+def test_late_approval_deletes_no_versions(place: Workplace) -> None:
     run = _suspended(place, wait_hours=MOMENT)
     run.resume(approve=True)
     assert run.said() == f"no answer within {MOMENT:g} h: nothing was deleted"
     assert place.registry.versions() == ALL
 
 
-def test_the_next_retention_ends_an_overdue_one_and_asks_itself(place: Workplace) -> None:
+def test_next_retention_ends_overdue_run_and_requests_approval(place: Workplace) -> None:
     overdue = _suspended(place, wait_hours=MOMENT)
     run = _suspended(place)
     assert overdue.state.is_completed()
     assert (overdue.plan, run.plan is None) == (None, False)
 
 
-def test_an_answer_without_its_plan_fails_and_deletes_nothing(place: Workplace) -> None:
+def test_approval_with_missing_plan_fails_without_deletion(place: Workplace) -> None:
     run = _suspended(place)
     retention_plan.forget(place.store, str(run.id))
     run.resume(approve=True)
@@ -263,7 +263,7 @@ def test_an_answer_without_its_plan_fails_and_deletes_nothing(place: Workplace) 
     assert place.registry.versions() == ALL
 
 
-def test_an_answer_for_models_of_another_name_fails_and_deletes_nothing(place: Workplace) -> None:
+def test_approval_for_renamed_pipeline_fails_without_deletion(place: Workplace) -> None:
     run = _suspended(place)
     place.configure(pipeline="renamed")
     run.resume(approve=True)
@@ -273,9 +273,7 @@ def test_an_answer_for_models_of_another_name_fails_and_deletes_nothing(place: W
     assert place.registry.versions() == ALL
 
 
-def test_a_worker_has_no_process_while_it_waits_and_a_killed_one_has_its_answer_carried_out(
-    place: Workplace, prefect_server: Server
-) -> None:
+def test_suspended_run_has_no_process_and_survives_worker_kill(place: Workplace, prefect_server: Server) -> None:
     run = Run(place)
     with Worker.start(place) as worker:
         until(lambda: run.state.name == "Suspended")
@@ -298,7 +296,7 @@ def test_a_worker_has_no_process_while_it_waits_and_a_killed_one_has_its_answer_
 
 @pytest.mark.browser
 @pytest.mark.parametrize("approve", [True, False], ids=["approve", "refuse"])
-def test_what_a_person_answers_in_the_new_ui_is_done(
+def test_approval_decision_in_new_ui_is_applied(
     place: Workplace, page: Page, prefect_server: Server, approve: bool
 ) -> None:
     run = _suspended(place)

@@ -10,7 +10,7 @@ from ai_workflow.errors import TransientError
 from ai_workflow.orchestration import stage_task
 
 
-def test_debug_shows_which_attempt_failed(caplog: pytest.LogCaptureFixture) -> None:
+def test_debug_log_shows_failed_attempt_number(caplog: pytest.LogCaptureFixture) -> None:
     def down() -> None:
         raise TransientError("the database cannot be reached", "Is it running?")
 

@@ -30,7 +30,7 @@ def api(prefect_server: Server) -> httpx.Client:
 
 
 @pytest.mark.parametrize(("number", "flow", "stages"), [(0, "training", TRAINING), (1, "scoring", SCORING)])
-def test_a_run_its_stages_and_their_edges_have_names(
+def test_run_has_name_tags_and_stage_graph(
     number: int, flow: str, stages: tuple[str, ...], trained_once: Workplace, api: httpx.Client
 ) -> None:
     run = trained_once.runs[number]
@@ -48,7 +48,7 @@ def test_a_run_its_stages_and_their_edges_have_names(
 
 
 @pytest.mark.slow
-def test_a_cached_run_has_the_same_edges(trained: Workplace, api: httpx.Client) -> None:
+def test_cached_run_has_identical_stage_graph(trained: Workplace, api: httpx.Client) -> None:
     again: Run = trained.train()
     run_id = again.events[0].flow_run_id
     tasks = api.post("/task_runs/filter", json={"flow_runs": {"id": {"any_": [run_id]}}}).json()

@@ -27,7 +27,7 @@ def bucket(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_two_trainings_at_once_publish_both_and_the_version_scores(place: Workplace, bucket: str) -> None:
+def test_concurrent_trainings_on_s3_publish_both_versions(place: Workplace, bucket: str) -> None:
     root = f"{bucket}/prod"
     for name, steps in (("a.yaml", 5), ("b.yaml", 6)):
         trainer = tables.PIPELINE.get("trainer", {}) | {"steps": steps}

@@ -47,19 +47,19 @@ def published(folder: Path) -> None:
     publication.publish(registry, {"model.txt": b"m"}, "schema", {"kind": "lightgbm"})
 
 
-def test_without_a_version_it_names_the_command_that_trains_one(pipeline: Path) -> None:
+def test_scoring_without_version_suggests_training_command(pipeline: Path) -> None:
     with pytest.raises(AiWorkflowError, match=r"there is no model version in .*var/models.* yet\. Train one: make run"):
         score.main("new.csv", pipeline)
 
 
-def test_a_version_that_is_not_there_is_refused_with_those_that_are(pipeline: Path) -> None:
+def test_unknown_version_error_lists_available_versions(pipeline: Path) -> None:
     published(pipeline.parent)
     with pytest.raises(AiWorkflowError, match=r"model version 'model_v7\.7' not found.*available: model_v1\.0"):
         score.main("new.csv", pipeline, model="model_v7.7")
 
 
 @pytest.mark.parametrize(("source", "said"), [("", "no file is named"), ("absent.csv", "absent.csv does not exist")])
-def test_a_file_that_is_missing_is_refused(pipeline: Path, source: str, said: str) -> None:
+def test_missing_scoring_file_is_rejected(pipeline: Path, source: str, said: str) -> None:
     published(pipeline.parent)
     with pytest.raises(AiWorkflowError, match=said):
         score.main(source, pipeline)
@@ -67,7 +67,7 @@ def test_a_file_that_is_missing_is_refused(pipeline: Path, source: str, said: st
 
 @pytest.mark.parametrize("key", ["source", "inference"])
 @pytest.mark.parametrize("declared", [{"kind": "sql", "table": "people"}, {"kind": "sample", "name": "iris"}])
-def test_a_source_that_reads_no_file_is_refused_by_its_key(pipeline: Path, key: str, declared: dict[str, Any]) -> None:
+def test_non_file_source_error_names_config_key(pipeline: Path, key: str, declared: dict[str, Any]) -> None:
     csv = {"kind": "csv", "path": "rows.csv"}
     path = described(pipeline.parent, csv if key == "inference" else declared, inference={"source": declared})
     if key == "source":
@@ -81,7 +81,7 @@ def test_a_source_that_reads_no_file_is_refused_by_its_key(pipeline: Path, key: 
 
 @pytest.mark.parametrize("key", ["source", "inference.source"])
 @pytest.mark.parametrize("name", ["new.csv", "${HOME}.csv", "new file*.csv", "file://new.csv", "s3://bucket/x.csv"])
-def test_only_the_path_of_the_source_is_replaced(pipeline: Path, key: str, name: str) -> None:
+def test_scoring_file_replaces_only_source_path(pipeline: Path, key: str, name: str) -> None:
     folder = pipeline.parent
     for each in ("new.csv", "${HOME}.csv"):
         (folder / each).write_text("age\n7\n")
@@ -106,7 +106,7 @@ def scored(place: Workplace, *arguments: str) -> Run:
 
 
 @pytest.mark.slow
-def test_another_file_is_scored_and_the_last_lines_say_by_which_version_and_where(trained: Workplace) -> None:
+def test_scoring_other_file_reports_version_and_output_path(trained: Workplace) -> None:
     rows = [row[:-1] for row in tables.rows(40, seed=5)]
     tables.write(trained.folder / "new.csv", rows, tables.HEADER[:-1])
     run = scored(trained, "new.csv")
@@ -125,7 +125,7 @@ def test_another_file_is_scored_and_the_last_lines_say_by_which_version_and_wher
 
 
 @pytest.mark.slow
-def test_a_file_without_a_column_of_the_model_ends_with_one_error(trained: Workplace) -> None:
+def test_scoring_file_with_missing_column_fails_with_single_error(trained: Workplace) -> None:
     tables.write(trained.folder / "new.csv", [row[:2] for row in tables.rows(40, seed=5)], tables.HEADER[:2])
     run = scored(trained, "new.csv", "--model", "stable")
     assert run.code == 1

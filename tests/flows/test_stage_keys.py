@@ -89,7 +89,7 @@ def moved(work: Callable[..., Any], module: str, file: str) -> Callable[..., Any
 
 
 @pytest.mark.integration
-def test_every_stage_has_the_name_that_journals_and_dashboards_know() -> None:
+def test_stage_names_are_stable_across_module_moves() -> None:
     assert {name: name_of(work) for name, work in WORKS.items()} == {name: name for name in WORKS}
     assert name_of(feature_engineering.apply) == "feature_engineering"
     for name, work in WORKS.items():
@@ -97,20 +97,20 @@ def test_every_stage_has_the_name_that_journals_and_dashboards_know() -> None:
         assert stage_task.key(work, ()).startswith(f"{name}/")
 
 
-def test_two_stages_cannot_have_one_name() -> None:
+def test_duplicate_stage_name_is_rejected() -> None:
     with pytest.raises(StageError, match=r"two stages are named 'trainer', in .*trainer\.py and in .*test_stage_keys"):
         stage("trainer")(lambda store: {})
 
 
 @pytest.mark.parametrize("name", ["", "Trainer", "my-stage", "1st", "run", "recovery", "a b", "a/b", "ü", "x\n"])
-def test_a_name_that_a_journal_cannot_hold_is_refused(name: str) -> None:
+def test_invalid_stage_name_is_rejected(name: str) -> None:
     with pytest.raises(StageError) as caught:
         stage(name)
     assert repr(name) in caught.value.problem
     assert caught.value.remedy
 
 
-def test_a_function_without_a_name_is_refused() -> None:
+def test_undecorated_stage_function_is_rejected() -> None:
     def enrich(store: Any) -> dict[str, Any]:
         return {}
 
@@ -119,7 +119,7 @@ def test_a_function_without_a_name_is_refused() -> None:
 
 
 @pytest.mark.integration
-def test_a_stage_of_a_team_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_stage_has_own_cache_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_names, "_files", dict(stage_names._files))
 
     @stage("enrich_2")
@@ -144,7 +144,7 @@ def test_a_stage_of_a_team_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch)
         {"logging": {"level": "DEBUG"}},
     ],
 )
-def test_what_lightgbm_does_not_use_is_not_in_the_key_of_its_training(change: dict[str, Any]) -> None:
+def test_unused_lightgbm_options_do_not_change_cache_key(change: dict[str, Any]) -> None:
     assert of_training(**change) == of_training()
 
 
@@ -159,30 +159,30 @@ def test_what_lightgbm_does_not_use_is_not_in_the_key_of_its_training(change: di
         {"kind": "torch_mlp"},
     ],
 )
-def test_what_a_training_uses_is_in_its_key(change: dict[str, Any]) -> None:
+def test_training_options_change_cache_key(change: dict[str, Any]) -> None:
     assert of_training(trainer=change) != of_training()
 
 
-def test_validation_is_in_the_key_where_early_stopping_watches_rows() -> None:
+def test_validation_share_changes_cache_key_with_early_stopping() -> None:
     shares = ({"early_stopping": 5, "validation": share} for share in (0.1, 0.3))
     assert len({of_training(trainer=each) for each in shares}) == 2
 
 
-def test_the_training_batch_size_is_in_the_key_of_a_family_that_learns_in_batches() -> None:
+def test_training_batch_size_changes_cache_key_of_minibatch_models() -> None:
     torch = {"kind": "torch_mlp"}
     assert of_training(trainer=torch, model={"batch_size": 7}) == of_training(trainer=torch | {"batch_size": 7})
     assert of_training(trainer=torch, model={"batch_size": 7}) != of_training(trainer=torch)
     assert of_training(trainer=torch, inference={"batch_size": 7}) == of_training(trainer=torch)
 
 
-def test_a_family_takes_all_rows_at_once_exactly_where_its_key_has_no_batch_size() -> None:
+def test_only_minibatch_model_families_have_batch_size() -> None:
     pytest.importorskip("lightgbm")
     assert protocol.trainer("lightgbm").batch_size is None
     assert protocol.rows_per_step("lightgbm", 128) is None
     assert {kind for kind in protocol.FAMILIES if protocol.rows_per_step(kind, 128)} == {"torch_mlp"}
 
 
-def test_scoring_has_the_version_in_its_key_and_not_how_it_is_asked() -> None:
+def test_scoring_cache_key_has_version_but_no_batch_size() -> None:
     changes: list[dict[str, Any]] = [
         {"model": {"batch_size": 7}},
         {"inference": {"batch_size": 7}},
@@ -194,7 +194,7 @@ def test_scoring_has_the_version_in_its_key_and_not_how_it_is_asked() -> None:
     assert of_champion(30) != of_champion(30, "model_v1.1")
 
 
-def test_the_batch_sizes_are_those_of_the_model_where_they_are_not_given() -> None:
+def test_batch_sizes_default_to_model_batch_size() -> None:
     s = settings(model={"batch_size": 7})
     assert (s.training_batch_size, s.scoring_batch_size) == (7, 7)
     s = settings(model={"batch_size": 7}, trainer={"batch_size": 3}, inference={"batch_size": 1000})
@@ -205,7 +205,7 @@ def test_the_batch_sizes_are_those_of_the_model_where_they_are_not_given() -> No
         settings(inference={"batch_size": 0})
 
 
-def test_files_count_by_name_and_content_and_not_by_their_place() -> None:
+def test_loading_cache_key_depends_on_file_name_and_content() -> None:
     csv, file = {"kind": "csv", "path": "a/*.csv"}, {"name": "x.csv", "path": "a/x.csv", "sha256": "1", "bytes": 3}
     before = of_loading(csv, file)
     assert of_loading(csv | {"path": "/b"}, file | {"path": "/b/x.csv"}) == before
@@ -214,7 +214,7 @@ def test_files_count_by_name_and_content_and_not_by_their_place() -> None:
     assert len({before, *others}) == 6
 
 
-def test_a_sample_has_only_its_own_options_in_the_key() -> None:
+def test_sample_cache_key_has_only_relevant_options() -> None:
     digits, synthetic = ({"kind": "sample", "name": name} for name in ("digits", "synthetic"))
     assert of_loading(digits | {"rows": 5, "seed": 9, "drift": 1, "concept_drift": 0.5}) == of_loading(digits)
     assert of_loading(digits | {"missing": ["0"]}) != of_loading(digits)

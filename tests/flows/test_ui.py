@@ -17,7 +17,7 @@ def run(trained_once: Workplace) -> Run:
     return trained_once.runs[0]
 
 
-def test_the_flow_and_its_stages_are_there(page: Page, run: Run, prefect_server: Server) -> None:
+def test_prefect_ui_shows_flow_and_stages(page: Page, run: Run, prefect_server: Server) -> None:
     page.goto(f"{prefect_server.ui_url}/runs/flow-run/{run.events[0].flow_run_id}")
 
     page.get_by_text("training").first.wait_for()
@@ -26,7 +26,7 @@ def test_the_flow_and_its_stages_are_there(page: Page, run: Run, prefect_server:
         page.get_by_text(stage).first.wait_for()
 
 
-def test_the_trace_is_a_table_among_the_artifacts(page: Page, run: Run, prefect_server: Server) -> None:
+def test_prefect_ui_shows_trace_table_artifact(page: Page, run: Run, prefect_server: Server) -> None:
     _open(page, prefect_server, run, "small-credit-training-trace")
 
     for event in run.events:
@@ -36,7 +36,7 @@ def test_the_trace_is_a_table_among_the_artifacts(page: Page, run: Run, prefect_
     page.get_by_text("SUCCESS").first.wait_for()
 
 
-def test_the_model_card_is_among_the_artifacts(page: Page, run: Run, prefect_server: Server) -> None:
+def test_prefect_ui_shows_model_card_artifact(page: Page, run: Run, prefect_server: Server) -> None:
     _open(page, prefect_server, run, "small-credit-model-card")
 
     page.get_by_role("heading", name="small_credit · model_v1.0").wait_for()

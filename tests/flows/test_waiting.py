@@ -21,18 +21,18 @@ IN_TIME, LATE = (
 
 
 @pytest.mark.parametrize("state", [Suspended(), Running(), Scheduled(name="Resuming"), Scheduled()])
-def test_the_plan_of_a_run_that_is_not_over_is_kept(state: State[Any]) -> None:
+def test_plan_of_unfinished_run_is_kept(state: State[Any]) -> None:
     for plan in (IN_TIME, LATE, None):
         assert not _is_over(plan, FlowRun(flow_id=uuid4(), state=state), NOW)
 
 
 @pytest.mark.parametrize("state", [Completed(), Failed(), Cancelled()])
-def test_the_plan_of_a_run_that_is_over_is_removed_also_a_damaged_one(state: State[Any]) -> None:
+def test_plan_of_finished_run_is_removed_even_if_damaged(state: State[Any]) -> None:
     for plan in (IN_TIME, LATE, None):
         assert _is_over(plan, FlowRun(flow_id=uuid4(), state=state), NOW)
 
 
 @pytest.mark.parametrize("run", [None, FlowRun(flow_id=uuid4(), state=Crashed())], ids=["unknown", "crashed"])
-def test_the_plan_of_a_crashed_or_unknown_run_is_kept_until_its_time_is_over(run: FlowRun | None) -> None:
+def test_plan_of_crashed_or_unknown_run_is_kept_until_timeout(run: FlowRun | None) -> None:
     assert not _is_over(IN_TIME, run, NOW)
     assert _is_over(LATE, run, NOW)

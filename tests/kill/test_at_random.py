@@ -13,5 +13,5 @@ from tests.kill.random_kills import KILLS
 
 @pytest.mark.kill
 @pytest.mark.timeout(1200)
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(reference: Reference, tmp_path: Path) -> None:
+def test_training_killed_at_random_gives_identical_model(reference: Reference, tmp_path: Path) -> None:
     print("\n".join(random_kills.kill(reference, tmp_path, KILLS)))

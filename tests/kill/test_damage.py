@@ -116,7 +116,7 @@ def interrupted(reference: Reference, source: Path, tmp_path_factory: pytest.Tem
 
 
 @pytest.mark.slow
-def test_a_file_of_every_twentieth_kind_damaged_in_one_way(reference: Reference, tmp_path: Path) -> None:
+def test_run_survives_damage_to_sampled_file_kinds(reference: Reference, tmp_path: Path) -> None:
     kinds = list(_kinds(reference.place).values())[::20]
     cases = [Case(path, kind) for path, kind in zip(kinds, cycle(DAMAGES), strict=False)]
     _survive(reference.place, tmp_path, cases, reference)
@@ -125,14 +125,14 @@ def test_a_file_of_every_twentieth_kind_damaged_in_one_way(reference: Reference,
 @pytest.mark.kill
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_file_of_each_kind_damaged_in_every_way(reference: Reference, tmp_path: Path, kind: str) -> None:
+def test_run_survives_every_damage_to_each_file_kind(reference: Reference, tmp_path: Path, kind: str) -> None:
     cases = [Case(path, kind) for path in _kinds(reference.place).values()]
     _survive(reference.place, tmp_path, cases, reference)
 
 
 @pytest.mark.kill
 @pytest.mark.timeout(600)
-def test_damaged_checkpoints_of_a_killed_training(interrupted: Place, reference: Reference, tmp_path: Path) -> None:
+def test_killed_training_survives_damaged_checkpoints(interrupted: Place, reference: Reference, tmp_path: Path) -> None:
     files = [str(path.relative_to(interrupted.var)) for path in interrupted.files("checkpoints/*/*/*")]
     assert len(files) >= 5, files
     cases = [Case(path, kind) for path, kind in zip(files, cycle(DAMAGES), strict=False)]
@@ -142,7 +142,7 @@ def test_damaged_checkpoints_of_a_killed_training(interrupted: Place, reference:
 
 @pytest.mark.kill
 @pytest.mark.timeout(600)
-def test_a_file_of_each_kind_of_a_killed_training_damaged(
+def test_killed_training_survives_damage_to_each_file_kind(
     interrupted: Place, reference: Reference, tmp_path: Path
 ) -> None:
     cases = [Case(path, kind) for path, kind in zip(_kinds(interrupted).values(), cycle(DAMAGES), strict=False)]
@@ -151,7 +151,9 @@ def test_a_file_of_each_kind_of_a_killed_training_damaged(
 
 @pytest.mark.kill
 @pytest.mark.timeout(600)
-def test_what_killed_processes_leave_is_no_obstacle(interrupted: Place, reference: Reference, tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_do_not_block_rerun(
+    interrupted: Place, reference: Reference, tmp_path: Path
+) -> None:
     place = [Place(tmp_path / "left", interrupted.source)]
     shutil.copytree(interrupted.var, place[0].var)
     for folder in {path.parent for path in place[0].files("**/*")}:
@@ -169,7 +171,7 @@ def test_what_killed_processes_leave_is_no_obstacle(interrupted: Place, referenc
 
 @pytest.mark.kill
 @pytest.mark.timeout(600)
-def test_several_files_gone_at_once_are_made_again(reference: Reference, tmp_path: Path) -> None:
+def test_multiple_deleted_folders_are_recomputed(reference: Reference, tmp_path: Path) -> None:
     place = Place(tmp_path / "gone", reference.place.source)
     shutil.copytree(reference.place.var, place.var)
     for folder in ("data/loaded", "data/features", "data/trained", "checkpoints", "results/evaluator"):

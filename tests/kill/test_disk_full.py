@@ -125,7 +125,7 @@ def _starved(disk: Disk, folder: Path, reference: Reference, flow: str, stage: s
 
 @pytest.mark.kill
 @pytest.mark.timeout(600)
-def test_a_disk_that_is_full_in_the_training_is_said_and_nothing_is_lost(
+def test_full_disk_during_training_is_reported_without_loss(
     disk: Disk | None, reference: Reference, tmp_path: Path
 ) -> None:
     if disk is None:
@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_in_the_training_is_said_and_nothing_is_lost(
 @pytest.mark.kill
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("flow", "stage"), STAGES, ids=lambda name: name)
-def test_a_disk_that_is_full_in_any_stage_is_said_and_nothing_is_lost(
+def test_full_disk_in_any_stage_is_reported_without_loss(
     disk: Disk | None, reference: Reference, tmp_path: Path, flow: str, stage: str
 ) -> None:
     if disk is None:
@@ -153,7 +153,7 @@ def test_a_disk_that_is_full_in_any_stage_is_said_and_nothing_is_lost(
 
 @pytest.mark.kill
 @pytest.mark.timeout(600)
-def test_a_new_version_that_finds_no_space_leaves_the_old_one_serving(
+def test_full_disk_during_publish_keeps_previous_version(
     disk: Disk | None, reference: Reference, tmp_path: Path
 ) -> None:
     var = disk.folder / "var" if disk else tmp_path / "var"
@@ -178,7 +178,7 @@ def test_a_new_version_that_finds_no_space_leaves_the_old_one_serving(
 
 @pytest.mark.kill
 @pytest.mark.timeout(600)
-def test_a_file_that_may_not_grow_is_said_and_nothing_is_lost(reference: Reference, tmp_path: Path) -> None:
+def test_file_size_limit_is_reported_without_loss(reference: Reference, tmp_path: Path) -> None:
     _limited(tmp_path, reference, 40)
 
 

@@ -13,5 +13,5 @@ from tests.kill.random_kills import KILLS
 
 @pytest.mark.kill
 @pytest.mark.timeout(900)
-def test_a_perceptron_killed_at_random_ends_with_the_same_bytes(torch_reference: Reference, tmp_path: Path) -> None:
+def test_torch_training_killed_at_random_gives_identical_model(torch_reference: Reference, tmp_path: Path) -> None:
     print("\n".join(random_kills.kill(torch_reference, tmp_path, KILLS // 4)))

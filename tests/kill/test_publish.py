@@ -25,14 +25,14 @@ def _publish(registry: Registry, origin: str | None = "a") -> str:
     return publication.publish(registry, FILES, "schema", {}, origin=origin).name
 
 
-def test_what_was_published_and_not_told_is_not_published_again(registry: Registry) -> None:
+def test_republish_after_lost_acknowledgement_is_idempotent(registry: Registry) -> None:
     assert [_publish(registry), _publish(registry), _publish(registry, "b")] == [
         "model_v1.0", "model_v1.0", "model_v1.1",
     ]  # fmt: skip
     assert len(registry.history()) == 2
 
 
-def test_a_version_placed_but_not_pointed_at_is_the_one(registry: Registry, tmp_path: Path) -> None:
+def test_version_without_alias_is_reused_by_publish(registry: Registry, tmp_path: Path) -> None:
     _publish(registry)
     for file in ("aliases.json", "history.jsonl"):
         (tmp_path / FOLDER / file).unlink()
@@ -42,7 +42,7 @@ def test_a_version_placed_but_not_pointed_at_is_the_one(registry: Registry, tmp_
 
 @pytest.mark.parametrize("kind", DAMAGES)
 @pytest.mark.parametrize("file", ["model.txt", "manifest.json"])
-def test_beside_a_damaged_version_a_whole_one_is_published(
+def test_damaged_version_is_published_again_as_new_version(
     registry: Registry, tmp_path: Path, file: str, kind: str
 ) -> None:
     _publish(registry)
@@ -51,7 +51,7 @@ def test_beside_a_damaged_version_a_whole_one_is_published(
     assert registry.read(registry.get("latest"), "model.txt") == FILES["model.txt"]
 
 
-def test_aliases_that_are_gone_are_told_by_the_history(registry: Registry, tmp_path: Path) -> None:
+def test_missing_aliases_are_recovered_from_history(registry: Registry, tmp_path: Path) -> None:
     _publish(registry)
     _publish(registry, "b")
     before = registry.aliases()
@@ -61,7 +61,7 @@ def test_aliases_that_are_gone_are_told_by_the_history(registry: Registry, tmp_p
     assert len(registry.history()) == 3
 
 
-def test_damaged_aliases_say_how_they_are_mended(registry: Registry, tmp_path: Path) -> None:
+def test_damaged_aliases_error_has_remedy(registry: Registry, tmp_path: Path) -> None:
     _publish(registry)
     damage(Store(tmp_path), f"{FOLDER}/aliases.json", "cut short")
     with pytest.raises(StoreError, match=r"aliases\.json is damaged.*\. Remove it: history\.jsonl has its content"):

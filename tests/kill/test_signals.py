@@ -44,7 +44,7 @@ def _asked(running: Running, place: Place, moment: Moment, *signals: signal.Sign
 
 @pytest.mark.kill
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_training_asked_to_stop_saves_and_goes_on_exactly_there(
+def test_signaled_training_saves_checkpoint_and_resumes_from_last_step(
     prefect_server: Server, place: Place, reference: Reference, number: signal.Signals
 ) -> None:
     done, seconds = _asked(place.start(), place, Moment("a checkpoint is there", 3), number)
@@ -72,7 +72,7 @@ def test_a_training_asked_to_stop_saves_and_goes_on_exactly_there(
 
 @pytest.mark.kill
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it_at_once_and_loses_at_most_one_interval(
+def test_second_signal_exits_immediately_and_loses_max_single_interval(
     prefect_server: Server, source: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     place = Place(tmp_path, source, trainer=LONG)
@@ -88,9 +88,7 @@ def test_a_second_signal_ends_it_at_once_and_loses_at_most_one_interval(
 
 
 @pytest.mark.kill
-def test_a_data_stage_asked_to_stop_keeps_its_finished_partitions(
-    prefect_server: Server, source: Path, tmp_path: Path
-) -> None:
+def test_signaled_data_stage_keeps_finished_partitions(prefect_server: Server, source: Path, tmp_path: Path) -> None:
     place = Place(tmp_path, source, partition_rows=40)
     done, seconds = _asked(place.start(), place, Moment("a clean partition is there", 3), signal.SIGTERM)
     kept = place.vouched()
@@ -106,9 +104,7 @@ def test_a_data_stage_asked_to_stop_keeps_its_finished_partitions(
 
 
 @pytest.mark.kill
-def test_of_two_that_train_the_same_at_once_one_is_refused(
-    prefect_server: Server, source: Path, tmp_path: Path
-) -> None:
+def test_concurrent_training_of_same_model_is_rejected(prefect_server: Server, source: Path, tmp_path: Path) -> None:
     place = Place(tmp_path, source, trainer={"steps": 400, "early_stopping": 0})
     first, moment = place.start(), Moment("a checkpoint is there", 2)
     assert first.until(lambda: moment.has_come(place))

@@ -43,7 +43,7 @@ def _at_moments(reference: Reference, folder: Path, chosen: Sequence[tuple[str, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_killed_while_it_saves_and_publishes_it_ends_with_the_same_bytes(reference: Reference, tmp_path: Path) -> None:
+def test_run_killed_during_save_or_publish_gives_identical_model(reference: Reference, tmp_path: Path) -> None:
     kinds = {"a clean partition is there": 3, "writing a checkpoint": 12, "publishing": 5}
     chosen = [("training", Moment(kind, nth)) for kind, nth in kinds.items()]
     # A file half written may be gone before it is seen; one that stays is not.
@@ -53,9 +53,7 @@ def test_killed_while_it_saves_and_publishes_it_ends_with_the_same_bytes(referen
 @pytest.mark.kill
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(max(1, KILLS // 50)))
-def test_killed_at_every_kind_of_moment_it_ends_with_the_same_bytes(
-    reference: Reference, tmp_path: Path, seed: int
-) -> None:
+def test_run_killed_at_every_kill_point_gives_identical_model(reference: Reference, tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     chosen = [
         (flow, Moment(kind, draw.randint(1, most)))

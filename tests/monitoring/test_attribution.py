@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.mark.slow
-def test_a_few_rejected_requests_among_many_alert_nobody(tmp_path: Path) -> None:
+def test_few_rejected_requests_do_not_alert(tmp_path: Path) -> None:
     """40 of 90 000 and 8 of 5 400 000: both are far below the budget of 0.1 %."""
     for rejected, answered in ((40, 1000), (8, 60_000)):
         series = {
@@ -31,7 +31,7 @@ def test_a_few_rejected_requests_among_many_alert_nobody(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_rejected_requests_name_no_version_and_no_word_is_left_for_it(tmp_path: Path) -> None:
+def test_alert_on_rejected_requests_has_no_version(tmp_path: Path) -> None:
     series = {
         requests("rejected"): f"0+300x{MINUTES}",
         requests("success"): f"0+700x{MINUTES}",
@@ -50,7 +50,7 @@ def test_rejected_requests_name_no_version_and_no_word_is_left_for_it(tmp_path: 
 
 
 @pytest.mark.parametrize("status", ["timeout", pytest.param("error", marks=pytest.mark.slow)])
-def test_the_version_that_fails_is_named_and_the_one_that_answers_is_not(tmp_path: Path, status: str) -> None:
+def test_alert_names_failing_version_not_fallback_version(tmp_path: Path, status: str) -> None:
     series = {
         requests(status): f"0+300x{MINUTES}",
         requests("success"): f"0+700x{MINUTES}",
@@ -65,7 +65,7 @@ def test_the_version_that_fails_is_named_and_the_one_that_answers_is_not(tmp_pat
         assert f"30% of events are bad, most of them by {NEW};" in alert["summary"]
 
 
-def test_a_version_whose_breaker_is_open_is_named_for_the_requests_kept_from_it(tmp_path: Path) -> None:
+def test_alert_names_version_with_open_breaker(tmp_path: Path) -> None:
     series = {
         requests("error"): f"0+1000x{MINUTES}",
         f'inference_refused_total{{{WHO},model_version="{NEW}",reason="crashed"}}': f"0+990x{MINUTES}",
@@ -77,7 +77,7 @@ def test_a_version_whose_breaker_is_open_is_named_for_the_requests_kept_from_it(
     assert alert["model_version"] == NEW
 
 
-def test_of_two_versions_that_both_fail_the_first_in_line_is_named(tmp_path: Path) -> None:
+def test_alert_names_latest_when_multiple_versions_fail(tmp_path: Path) -> None:
     """By its name the first one is neither the first nor the last."""
     series = {requests("error"): f"0+1000x{MINUTES}"}
     for name in ("fraud_v1", NEW, "fraud_v9"):
@@ -91,7 +91,7 @@ def test_of_two_versions_that_both_fail_the_first_in_line_is_named(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_slow_answers_name_the_slow_version(tmp_path: Path) -> None:
+def test_latency_alert_names_slow_version(tmp_path: Path) -> None:
     def seconds(name: str, labels: str, count: int, fast: int) -> Series:
         return {
             f"{name}_count{{{labels}}}": f"0+{count}x{MINUTES}",
@@ -112,7 +112,7 @@ def test_slow_answers_name_the_slow_version(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stable", ["idle", "slow for a few"])
-def test_slow_requests_do_not_name_a_stable_that_is_idle_or_slow_for_a_few(tmp_path: Path, stable: str) -> None:
+def test_latency_alert_does_not_name_idle_or_rarely_used_stable(tmp_path: Path, stable: str) -> None:
     """Callers wait for another reason; the latest version is fast, and the stable one has no large share."""
     slow = 0 if stable == "idle" else 150
     series = {
@@ -134,9 +134,7 @@ def test_slow_requests_do_not_name_a_stable_that_is_idle_or_slow_for_a_few(tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stable", ["idle", "slow for a few"])
-def test_a_slow_stable_does_not_breach_the_latency_of_a_pipeline_whose_latest_is_fast(
-    tmp_path: Path, stable: str
-) -> None:
+def test_slow_stable_does_not_breach_pipeline_latency_slo(tmp_path: Path, stable: str) -> None:
     slow = 0 if stable == "idle" else 2
     who = f'{WHO},model_version="{OLD}"'
     series = {
@@ -150,7 +148,7 @@ def test_a_slow_stable_does_not_breach_the_latency_of_a_pipeline_whose_latest_is
 
 
 @pytest.mark.slow
-def test_a_new_version_does_not_begin_with_a_full_budget(tmp_path: Path) -> None:
+def test_error_budget_is_not_reset_by_new_version(tmp_path: Path) -> None:
     """All that was bad was bad of the version before: the pipeline's budget is spent."""
     series = {
         requests("error"): f"0+20x45 900x{MINUTES}",
@@ -164,7 +162,7 @@ def test_a_new_version_does_not_begin_with_a_full_budget(tmp_path: Path) -> None
     assert alert["labels"]["pipeline"] == "fraud"
 
 
-def test_no_text_says_1_times() -> None:
+def test_alert_summaries_avoid_1_times() -> None:
     texts = [
         str(rule["annotations"]["summary"]) for held in tools.groups().values() for rule in held if "alert" in rule
     ]  # type: ignore[index]

@@ -91,9 +91,7 @@ def repeated(stack: Stack, version: str, sent: signal.Signals) -> Iterator[None]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_version_on_probation_that_hangs_or_crashes_is_rolled_back(
-    loop: tuple[Stack, Server], sent: signal.Signals
-) -> None:
+def test_faulty_version_on_probation_is_rolled_back(loop: tuple[Stack, Server], sent: signal.Signals) -> None:
     stack, server = loop
     registry = shop.registry(stack.root)
     if registry.aliases()["latest"] == STABLE:
@@ -128,7 +126,7 @@ def test_a_version_on_probation_that_hangs_or_crashes_is_rolled_back(
     assert [one for one in _breaches(server, STABLE) if one["resource"]["ai-workflow.slo"] == "model"] == []
 
 
-def test_a_stable_version_that_fails_is_not_rolled_back(loop: tuple[Stack, Server]) -> None:
+def test_failing_stable_version_is_not_rolled_back(loop: tuple[Stack, Server]) -> None:
     stack, server = loop
     registry = shop.registry(stack.root)
     if registry.aliases()["latest"] != STABLE:

@@ -94,12 +94,12 @@ def left(rule: str, name: str, board: dict[str, Any]) -> list[linter.Fault]:
 
 @pytest.mark.parametrize("rule", linter.RULES)
 @pytest.mark.parametrize("name", BOARDS)
-def test_a_dashboard_follows_the_rule(name: str, rule: str) -> None:
+def test_dashboard_passes_linter_rule(name: str, rule: str) -> None:
     assert left(rule, name, BOARDS[name]) == []
 
 
 @pytest.mark.parametrize("rule", linter.RULES)
-def test_a_dashboard_that_breaks_the_rule_is_noticed(rule: str) -> None:
+def test_linter_detects_dashboard_violating_rule(rule: str) -> None:
     board = deepcopy(BOARDS["overview"])
     BREAKING[rule](board)
 
@@ -107,7 +107,7 @@ def test_a_dashboard_that_breaks_the_rule_is_noticed(rule: str) -> None:
 
 
 @pytest.mark.parametrize("exclusion", EXCLUDED, ids=lambda one: f"{one.boards}: {one.reason}")
-def test_an_exclusion_is_needed(exclusion: Exclusion) -> None:
+def test_every_linter_exclusion_is_necessary(exclusion: Exclusion) -> None:
     assert any(
         exclusion.covers(rule, name, fault)
         for rule in linter.RULES

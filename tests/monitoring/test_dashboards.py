@@ -25,18 +25,18 @@ def board(request: pytest.FixtureRequest) -> dict[str, Any]:
     return found
 
 
-def test_there_is_a_dashboard_for_every_link() -> None:
+def test_every_dashboard_link_has_dashboard() -> None:
     assert sorted(path.stem for path in FILES) == sorted(UIDS.values())
 
 
-def test_a_dashboard_has_a_stable_address(board: dict[str, Any]) -> None:
+def test_dashboard_has_stable_uid_and_description(board: dict[str, Any]) -> None:
     assert 0 < len(board["uid"]) <= 40
     assert not {"version", "iteration", "id"} & board.keys()
     assert board["title"]
     assert board["description"]
 
 
-def test_panels_have_their_own_ids(board: dict[str, Any]) -> None:
+def test_panel_ids_are_unique(board: dict[str, Any]) -> None:
     ids = [panel.get("id") for panel in board["panels"]]
 
     assert all(ids)
@@ -55,14 +55,14 @@ def test_panels_fill_the_grid_and_do_not_overlap(board: dict[str, Any]) -> None:
         assert {x for x, y in taken if y == line} == set(range(24)), f"a hole at {line}"
 
 
-def test_queries_have_names_of_their_own_and_a_mode(board: dict[str, Any]) -> None:
+def test_panel_queries_have_unique_ref_ids_and_mode(board: dict[str, Any]) -> None:
     for panel in _panels(board):
         names = [target["refId"] for target in panel["targets"]]
         assert names == [chr(ord("A") + index) for index in range(len(names))]
         assert all(target.get("instant") or target.get("range") for target in panel["targets"]), panel["title"]
 
 
-def test_variables_that_are_used_are_declared(board: dict[str, Any]) -> None:
+def test_used_dashboard_variables_are_declared(board: dict[str, Any]) -> None:
     declared = {variable["name"] for variable in board["templating"]["list"]}
     asked = [variable["query"] for variable in board["templating"]["list"]]
     for expr in (*_exprs(board), *asked):
@@ -70,7 +70,7 @@ def test_variables_that_are_used_are_declared(board: dict[str, Any]) -> None:
         assert used <= declared, expr
 
 
-def test_variables_are_filled_from_metrics_that_exist(board: dict[str, Any]) -> None:
+def test_dashboard_variables_query_exported_metrics(board: dict[str, Any]) -> None:
     for variable in board["templating"]["list"][1:]:
         metric, label = re.fullmatch(r"label_values\((\S+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
         assert label == variable["name"]
@@ -79,13 +79,13 @@ def test_variables_are_filled_from_metrics_that_exist(board: dict[str, Any]) -> 
         assert set(re.findall(r"\bslo:[\w:]+", metric)) <= _records()
 
 
-def test_queries_ask_for_metrics_and_labels_that_exist(board: dict[str, Any]) -> None:
+def test_dashboard_queries_use_exported_metrics_and_labels(board: dict[str, Any]) -> None:
     for expr in _exprs(board):
         assert list(validation.unknown(expr)) == []
         assert set(re.findall(r"\bslo:[\w:]+", expr)) <= _records()
 
 
-def test_a_legend_names_labels_that_its_query_keeps(board: dict[str, Any]) -> None:
+def test_legend_labels_are_kept_by_query(board: dict[str, Any]) -> None:
     for panel in _panels(board):
         for target in panel["targets"]:
             wanted = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
@@ -94,7 +94,7 @@ def test_a_legend_names_labels_that_its_query_keeps(board: dict[str, Any]) -> No
                 assert wanted <= set(kept[1].split(", ")), target["expr"]
 
 
-def test_grafana_finds_its_data_source_and_its_dashboards() -> None:
+def test_grafana_provisioning_has_data_source_and_dashboards() -> None:
     folder = GENERATED / "grafana" / "provisioning"
     source = yaml.safe_load((folder / "datasources" / "prometheus.yaml").read_text())["datasources"][0]
     provider = yaml.safe_load((folder / "dashboards" / "ai-workflow.yaml").read_text())["providers"][0]

@@ -74,24 +74,24 @@ def failing(stack: Stack, kind: str, *versions: str) -> Iterator[None]:
             (stack.faults / version).unlink()
 
 
-def test_latest_hangs(stack: Stack) -> None:
+def test_hung_latest_version_alerts_in_chat(stack: Stack) -> None:
     with asked(stack):
         reaches_chat(stack, failing(stack, "hang", LATEST), "InferenceFallbackRatioHigh", LATEST, "trace ")
 
 
-def test_all_requests_fail(stack: Stack) -> None:
+def test_failing_requests_alert_in_chat(stack: Stack) -> None:
     with asked(stack):
         fault = failing(stack, "raise", LATEST, STABLE)
         reaches_chat(stack, fault, "InferenceAcuteErrors", LATEST, "availability", "trace ")
 
 
-def test_latency_doubles_past_the_objective(stack: Stack) -> None:
+def test_latency_above_objective_alerts_in_chat(stack: Stack) -> None:
     with asked(stack, rate=3):
         fault = failing(stack, "slow", LATEST, STABLE)
         reaches_chat(stack, fault, "SLOErrorBudgetBurn (page_fast)", LATEST, "latency", "trace ")
 
 
-def test_traffic_stops(stack: Stack) -> None:
+def test_stopped_traffic_alerts_in_chat(stack: Stack) -> None:
     with asked(stack):
         stack.prometheus.until("sum(rate(inference_total[5s] offset 20s)) > 10", 60)
     began = len(stack.blocks())
@@ -101,7 +101,7 @@ def test_traffic_stops(stack: Stack) -> None:
     assert len(stack.firing("InferenceThroughputFloor", "", began)) == 1
 
 
-def test_a_stage_of_training_fails(stack: Stack) -> None:
+def test_failed_training_stage_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
         traces.append(actors.run_once(stack.store, "credit", "training", "trainer", journal.ERROR).trace_id)
@@ -114,7 +114,7 @@ def test_a_stage_of_training_fails(stack: Stack) -> None:
     assert f"trace {traces[0][:8]}" in stack.firing("TrainingRunFailed", "credit", began)[0]
 
 
-def test_a_checkpoint_goes_stale(stack: Stack) -> None:
+def test_stale_checkpoint_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
         run = actors.Run(stack.store, "churn", "training")
@@ -126,7 +126,7 @@ def test_a_checkpoint_goes_stale(stack: Stack) -> None:
     reaches_chat(stack, fault(), "CheckpointStale", "churn", "trainer", "trace ")
 
 
-def test_the_service_is_down(stack: Stack) -> None:
+def test_unavailable_service_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
         stack.service.process.kill()
@@ -136,11 +136,11 @@ def test_the_service_is_down(stack: Stack) -> None:
     reaches_chat(stack, fault(), "InferenceTargetDown", str(stack.ports["inference"]))
 
 
-def test_the_disk_is_nearly_full(stack: Stack) -> None:
+def test_low_disk_space_alerts_in_chat(stack: Stack) -> None:
     reaches_chat(stack, stack.full_disk(), "ModelStoreDiskLow", "disk", "free space")
 
 
-def test_a_vendor_answers_200_with_an_error_in_its_body(stack: Stack) -> None:
+def test_vendor_error_in_http_200_body_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
         stack.vendors.faults["wecom"] = "refuse"
@@ -154,7 +154,7 @@ def test_a_vendor_answers_200_with_an_error_in_its_body(stack: Stack) -> None:
         assert len(stack.failed("letter", channel)) == 1
 
 
-def test_a_vendor_that_is_down_for_two_minutes_delays_no_other_and_gets_each_message_once(stack: Stack) -> None:
+def test_vendor_outage_delays_no_other_and_messages_arrive_once(stack: Stack) -> None:
     """The third one has been down since the first test."""
     assert len(stack.failed("outage")) == 1
     stack.until(lambda: time.monotonic() - stack.began > DOWN_SECONDS, "the end of two minutes", 2 * DOWN_SECONDS)
@@ -166,7 +166,7 @@ def test_a_vendor_that_is_down_for_two_minutes_delays_no_other_and_gets_each_mes
     assert len(stack.failed("outage")) == 1
 
 
-def test_a_pipeline_stalls(stack: Stack) -> None:
+def test_stalled_pipeline_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
         actors.run_once(stack.store, "due", "scoring", "inference")
@@ -176,7 +176,7 @@ def test_a_pipeline_stalls(stack: Stack) -> None:
     reaches_chat(stack, fault(), "PipelineStalled", "due", "scoring", "trace ")
 
 
-def test_accuracy_falls_by_label(stack: Stack) -> None:
+def test_low_accuracy_from_labels_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
         callers.label(right=False)
@@ -187,7 +187,7 @@ def test_accuracy_falls_by_label(stack: Stack) -> None:
     reaches_chat(stack, fault(), "ModelAccuracyBelowFloor", LATEST, "accuracy", "trace ")
 
 
-def test_labels_stop(stack: Stack) -> None:
+def test_missing_labels_alert_in_chat_and_resolve(stack: Stack) -> None:
     def pauses(told: Callable[[str, str], list[str]]) -> list[str]:
         return [start for start in map(_start, told("ModelLabelsStale", shop.PIPELINE)) if start >= stopped]
 
@@ -214,7 +214,7 @@ def _start(block: str) -> str:
     return found[0]
 
 
-def test_the_exporter_is_down(stack: Stack) -> None:
+def test_unavailable_exporter_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
         stack.exporter.process.kill()

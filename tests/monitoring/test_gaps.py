@@ -38,9 +38,9 @@ def _trial(tmp_path: Path, gap: int) -> str:
     return found
 
 
-def test_a_restart_of_the_exporter_ends_no_alert(tmp_path: Path) -> None:
+def test_exporter_restart_does_not_resolve_alerts(tmp_path: Path) -> None:
     assert _trial(tmp_path, 4) == "f" * 11
 
 
-def test_one_that_stays_away_says_nothing_for_ever(tmp_path: Path) -> None:
+def test_long_exporter_outage_resolves_alert(tmp_path: Path) -> None:
     assert _trial(tmp_path, 8) == "ffffff---ff"

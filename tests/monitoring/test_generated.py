@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 
 
-def test_generated_files_are_what_slo_yaml_says() -> None:
+def test_generated_files_match_slo_yaml() -> None:
     built = build.files(reader.load())
     there = {str(path.relative_to(build.generated())): path.read_text() for path in build.generated().rglob("*.*")}
 
@@ -27,7 +27,7 @@ def test_generated_files_are_what_slo_yaml_says() -> None:
 
 
 @pytest.mark.slow
-def test_another_process_builds_the_same_bytes(tmp_path: Path) -> None:
+def test_slo_build_is_deterministic_across_processes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ai_workflow", "slo", "build", "--out", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "77"}, check=True, capture_output=True)
 
@@ -35,7 +35,7 @@ def test_another_process_builds_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == text.encode(), name
 
 
-def test_a_build_removes_what_is_not_built_any_more(tmp_path: Path) -> None:
+def test_slo_build_removes_stale_files(tmp_path: Path) -> None:
     (tmp_path / "prometheus" / "rules").mkdir(parents=True)
     (tmp_path / "prometheus" / "rules" / "old.yaml").touch()
 
@@ -44,13 +44,13 @@ def test_a_build_removes_what_is_not_built_any_more(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*.yaml")] == ["new.yaml"]
 
 
-def test_prometheus_finds_no_fault_in_the_rules() -> None:
+def test_promtool_accepts_generated_rules() -> None:
     found = tools.run("promtool", "check", "rules", "--lint=all", "--lint-fatal", *sorted(tools.RULES.glob("*.yaml")))
 
     assert found.returncode == 0, found.stderr
 
 
-def test_prometheus_takes_its_configuration() -> None:
+def test_promtool_accepts_prometheus_config() -> None:
     found = tools.run("promtool", "check", "config", "--lint=all", tools.RULES.parent / "prometheus.yml")
 
     assert found.returncode == 0, found.stderr
@@ -58,11 +58,11 @@ def test_prometheus_takes_its_configuration() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_rules_do_what_their_tests_say() -> None:
+def test_rule_unit_tests_pass() -> None:
     assert tools.failing(sorted(tools.TESTS.glob("*.yaml"))) == {}
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_has_unit_test() -> None:
     tried = {
         check["alertname"]
         for held in tools.tests().values()

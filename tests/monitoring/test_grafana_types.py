@@ -76,12 +76,12 @@ def overview() -> Any:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_grafana_knows_every_key_and_takes_every_value(path: Path) -> None:
+def test_dashboard_matches_grafana_schema(path: Path) -> None:
     assert grafana_types.faults(json.loads(path.read_text())) == []
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_what_grafana_does_not_take_is_named_with_its_place(name: str) -> None:
+def test_schema_violation_is_reported_with_path(name: str) -> None:
     path, value, said = MUTANTS[name]
     board = overview()
     *steps, last = _steps(board, path)
@@ -99,7 +99,7 @@ def test_what_grafana_does_not_take_is_named_with_its_place(name: str) -> None:
 @pytest.mark.parametrize(
     "board", [None, [], {}, {"panels": [None, 3, {}]}, {"panels": [{"type": "stat", "options": 1}]}]
 )
-def test_what_is_no_dashboard_at_all_is_named_too(board: Any) -> None:
+def test_non_dashboard_json_is_reported(board: Any) -> None:
     assert grafana_types.faults(board)
 
 

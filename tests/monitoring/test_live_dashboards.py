@@ -89,7 +89,7 @@ BROKEN: dict[str, tuple[str, Change, str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BOARDS)
-def test_every_panel_shows_the_live_system_and_every_legend_is_whole(name: str, system: WholeSystem) -> None:
+def test_every_panel_has_live_data_and_complete_legends(name: str, system: WholeSystem) -> None:
     deadline = time.monotonic() + PATIENCE
     while found := Reader(system.prometheus, BOARDS[name], system.began).look():
         assert time.monotonic() < deadline, "\n".join(dict.fromkeys(found))
@@ -99,7 +99,7 @@ def test_every_panel_shows_the_live_system_and_every_legend_is_whole(name: str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_reader_would_notice(fault: str, system: WholeSystem) -> None:
+def test_broken_panel_is_detected(fault: str, system: WholeSystem) -> None:
     name, change, said = BROKEN[fault]
     board = deepcopy(BOARDS[f"ai-workflow-{name}"])
     change(board)
@@ -110,7 +110,7 @@ def test_a_reader_would_notice(fault: str, system: WholeSystem) -> None:
 
 
 @pytest.mark.slow
-def test_a_query_that_prometheus_refuses_is_told_in_its_words(system: WholeSystem) -> None:
+def test_prometheus_query_error_is_reported(system: WholeSystem) -> None:
     board = deepcopy(BOARDS["ai-workflow-overview"])
     target(board, "Requests")["expr"] = "rate(inference_total)"
 

@@ -27,7 +27,7 @@ _NAME = re.compile(r"(?<![\w./-])[a-z]+(?:_[a-z]+)+(?![\w(])")
 _WITH_LABELS = re.compile(r"(?<![\w./-])([a-z]+(?:_[a-z]+)+)\{([^{}]*)\}")
 
 
-def test_a_benchmark_asks_for_metrics_and_labels_that_are_exported() -> None:
+def test_benchmarks_use_exported_metrics_and_labels() -> None:
     wrong = [
         f"{path.name}: {problem}" for path in PROGRAMS for text in _texts(path.read_text()) for problem in _wrong(text)
     ]
@@ -35,7 +35,7 @@ def test_a_benchmark_asks_for_metrics_and_labels_that_are_exported() -> None:
     assert wrong == []
 
 
-def test_a_page_names_metrics_and_labels_that_are_exported() -> None:
+def test_docs_name_exported_metrics_and_labels() -> None:
     shown = {metric.name: metric.labels for metric in metrics.TABLE} | dict.fromkeys(_settings(), ())
 
     wrong = [f"{path.name}: {problem}" for path in PAGES for problem in _wrong(path.read_text(), shown)]
@@ -54,11 +54,11 @@ def test_a_page_names_metrics_and_labels_that_are_exported() -> None:
         ("the setting service.max_in_flight, model_v1.0 and the file model_file", 0),
     ],
 )
-def test_a_name_that_nothing_exports_is_found(text: str, problems: int) -> None:
+def test_unknown_metric_name_is_detected(text: str, problems: int) -> None:
     assert len(list(_wrong(text))) == problems
 
 
-def test_a_query_of_a_benchmark_is_among_the_texts_that_are_read() -> None:
+def test_benchmark_queries_are_extracted_from_source() -> None:
     """Also one that is put together of pieces."""
     texts = list(_texts('x.until("rate(inference_total[1m])"); f"{name}:inference_answers_total"'))
 

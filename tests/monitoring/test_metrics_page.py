@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
 
 
-def test_the_page_is_up_to_date_and_has_every_metric_once() -> None:
+def test_metrics_page_is_current_and_lists_each_metric_once() -> None:
     text = PAGE.read_text()
     assert text == metrics_page.page(), "run: ai-workflow slo metrics"
     for metric in metrics.TABLE:
         assert text.count(f"| `{metric.name}` | {metric.kind} |") == 1
 
 
-def test_the_command_writes_it() -> None:
+def test_slo_metrics_command_writes_page() -> None:
     before = PAGE.stat().st_mtime_ns
     subprocess.run([sys.executable, "-m", "ai_workflow", "slo", "metrics"], cwd=ROOT, check=True)
     assert PAGE.stat().st_mtime_ns > before

@@ -26,19 +26,19 @@ class Mutant:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_changed_number_is_noticed(tmp_path: Path) -> None:
+def test_every_slo_number_mutation_is_detected(tmp_path: Path) -> None:
     assert _unnoticed(_of_numbers(mutants.of_numbers(), tmp_path), tmp_path) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_changed_expression_is_noticed(tmp_path: Path) -> None:
+def test_every_rule_expression_mutation_is_detected(tmp_path: Path) -> None:
     assert _unnoticed(_of_expressions(), tmp_path) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_nothing_is_noticed_where_nothing_is_changed(tmp_path: Path) -> None:
+def test_unmutated_rules_pass_tests(tmp_path: Path) -> None:
     """What is left of a test and of a group passes: only what is changed can be what fails."""
     whole = [
         cuts.write(tmp_path / f"{group}.{index}.{name}", test, kept)

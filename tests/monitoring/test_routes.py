@@ -17,7 +17,7 @@ CONFIG = GENERATED / "alertmanager" / "alertmanager.yml"
 
 
 @pytest.mark.integration
-def test_alertmanager_takes_its_configuration() -> None:
+def test_amtool_accepts_alertmanager_config() -> None:
     found = tools.run("amtool", "check-config", CONFIG)
 
     assert found.returncode == 0, found.stdout + found.stderr
@@ -34,13 +34,13 @@ def test_alertmanager_takes_its_configuration() -> None:
         ("chat", ["alertname=SomebodyElses"]),
     ],
 )
-def test_an_alert_goes_to_its_receiver(receiver: str, labels: list[str]) -> None:
+def test_alerts_are_routed_to_expected_receiver(receiver: str, labels: list[str]) -> None:
     found = tools.run("amtool", "config", "routes", "test", f"--config.file={CONFIG}", *labels)
 
     assert found.stdout.strip() == receiver
 
 
-def test_each_channel_has_a_webhook_of_its_own_with_the_end_of_alerts_and_the_token() -> None:
+def test_each_channel_has_webhook_with_token_and_resolved_alerts() -> None:
     own = reader.load()
     places = {**own.places, "relay": "http://relay/alertmanager", "relay_token_file": "/run/token"}
     found = alertmanager_config.config(replace(own, channels=("team", "on-call"), places=places))
@@ -57,14 +57,14 @@ def test_each_channel_has_a_webhook_of_its_own_with_the_end_of_alerts_and_the_to
         ]  # fmt: skip
 
 
-def test_every_severity_that_is_used_has_a_route() -> None:
+def test_every_used_severity_has_receiver() -> None:
     used = {str(rule["labels"]["severity"]) for held in tools.groups().values() for rule in held if "alert" in rule}  # type: ignore[index]
     receivers = {receiver["name"] for receiver in yaml.safe_load(CONFIG.read_text())["receivers"]}
 
     assert used <= receivers
 
 
-def test_a_page_silences_tickets_of_the_same_promise_only() -> None:
+def test_page_inhibits_only_tickets_of_same_slo() -> None:
     """Labels that both lack are equal for Alertmanager: without a promise on both sides nothing may be silenced."""
     rule = yaml.safe_load(CONFIG.read_text())["inhibit_rules"][0]
 
@@ -73,7 +73,7 @@ def test_a_page_silences_tickets_of_the_same_promise_only() -> None:
     assert rule["equal"] == ["slo", "job", "pipeline", "model_version"]
 
 
-def test_a_burn_of_one_version_silences_the_budget_alerts_of_its_pipeline() -> None:
+def test_version_burn_alert_inhibits_pipeline_budget_alerts() -> None:
     """A budget alert names no version by a label, the alert that burns the budget may."""
     rule = yaml.safe_load(CONFIG.read_text())["inhibit_rules"][1]
 
@@ -82,16 +82,16 @@ def test_a_burn_of_one_version_silences_the_budget_alerts_of_its_pipeline() -> N
     assert 'alertname!~"ErrorBudget.*"' in rule["source_matchers"]
 
 
-def test_alerts_of_two_pipelines_are_sent_apart() -> None:
+def test_alerts_are_grouped_by_pipeline() -> None:
     assert "pipeline" in yaml.safe_load(CONFIG.read_text())["route"]["group_by"]
 
 
-def test_alerts_of_two_versions_are_sent_apart() -> None:
+def test_alerts_are_grouped_by_model_version() -> None:
     """In one group, the second version would wait for the interval, longer than a minute, before its rollback."""
     assert "model_version" in yaml.safe_load(CONFIG.read_text())["route"]["group_by"]
 
 
-def test_the_intervals_between_an_alert_of_a_version_and_its_rollback_are_less_than_a_minute() -> None:
+def test_rollback_delay_after_version_alert_is_below_minute() -> None:
     """Alertmanager waits for the group; the worker polls once for the flow `reaction` and once for `promotion`."""
     spec = reader.load()
     severities = {entry.severity for entry in spec.entries if entry.slo == "model"}

@@ -16,25 +16,25 @@ HEADINGS = ["Impact", "Diagnosis", "Mitigation", "Silence"]
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_has_a_page_that_says_what_to_do(alert: str) -> None:
+def test_alert_has_runbook_with_required_headings(alert: str) -> None:
     text = (FOLDER / f"{alert}.md").read_text()
 
     assert text.startswith(f"# {alert}\n\n")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
 
 
-def test_an_alert_links_to_its_page() -> None:
+def test_alert_rules_link_to_runbook() -> None:
     for held in tools.groups().values():
         for rule in held:
             if "alert" in rule:
                 assert str(rule["annotations"]["runbook_url"]).endswith(f"/{rule['alert']}.md")  # type: ignore[index]
 
 
-def test_no_page_is_left_of_an_alert_that_is_gone() -> None:
+def test_runbooks_match_existing_alerts() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.md")) == ALERTS
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.stem)
-def test_links_between_pages_lead_somewhere(path: Path) -> None:
+def test_runbook_links_resolve_to_files(path: Path) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
         assert (FOLDER / link).exists()

@@ -63,7 +63,7 @@ WRONG = [
 
 @pytest.mark.integration
 @pytest.mark.parametrize(("right", "wrong", "said"), WRONG, ids=[said for _, _, said in WRONG])
-def test_a_mistake_is_said_with_its_line(tmp_path: Path, right: str, wrong: str, said: str) -> None:
+def test_invalid_slo_file_error_has_line(tmp_path: Path, right: str, wrong: str, said: str) -> None:
     path = tmp_path / "slo.yaml"
     path.write_text(OWN.replace(right, wrong))
     line = OWN[: OWN.index(right)].count("\n") + 1
@@ -87,7 +87,7 @@ def test_a_mistake_is_said_with_its_line(tmp_path: Path, right: str, wrong: str,
         ('inference_totl{job="inference"}', "unknown metric inference_totl"),
     ],
 )
-def test_a_query_for_what_nobody_exports_is_refused(tmp_path: Path, query: str, said: str) -> None:
+def test_slo_query_with_unknown_metric_is_rejected(tmp_path: Path, query: str, said: str) -> None:
     path = tmp_path / "slo.yaml"
     path.write_text(OWN.replace('inference_requests_total{status=~"error|timeout|rejected"}', query))
 
@@ -97,7 +97,7 @@ def test_a_query_for_what_nobody_exports_is_refused(tmp_path: Path, query: str, 
     assert caught.value.problems[0].line == OWN[: OWN.index("    sli:")].count("\n") + 1
 
 
-def test_a_text_in_a_query_names_no_metric(tmp_path: Path) -> None:
+def test_string_literal_in_query_is_not_metric_name(tmp_path: Path) -> None:
     path = tmp_path / "slo.yaml"
     asked = "increase(inference_requests_total[{{.window}}])"
     assert asked in OWN
@@ -106,7 +106,7 @@ def test_a_text_in_a_query_names_no_metric(tmp_path: Path) -> None:
     assert reader.load(path).slo("availability")
 
 
-def test_a_plain_sloth_file_is_taken(tmp_path: Path) -> None:
+def test_plain_sloth_file_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "sloth.yaml"
     path.write_text(SLOTH)
 
@@ -124,7 +124,7 @@ def test_a_plain_sloth_file_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_the_rules_of_a_sloth_file_pass_prometheus_checks(tmp_path: Path) -> None:
+def test_rules_of_sloth_file_pass_promtool(tmp_path: Path) -> None:
     path = tmp_path / "sloth.yaml"
     path.write_text(SLOTH)
     build.write(build.files(reader.load(path)), tmp_path)
@@ -136,7 +136,7 @@ def test_the_rules_of_a_sloth_file_pass_prometheus_checks(tmp_path: Path) -> Non
     assert found.returncode == 0, found.stderr
 
 
-def test_rates_are_counted_as_events(tmp_path: Path) -> None:
+def test_sloth_rates_are_converted_to_event_counts(tmp_path: Path) -> None:
     """Sloth's queries are rates: that so many bad events stand behind an alert needs their number."""
     path = tmp_path / "sloth.yaml"
     path.write_text(SLOTH)
@@ -146,7 +146,7 @@ def test_rates_are_counted_as_events(tmp_path: Path) -> None:
     assert str(records["slo:sli_total:increase1h"]).endswith('{job="shop"}[1h]))) * 3600')
 
 
-def test_thresholds_are_exact() -> None:
+def test_burn_rate_thresholds_are_exact() -> None:
     spec = reader.load()
     exprs = {
         rule["labels"]["window"]: str(rule["expr"]).split("\n")[0].split("> ")[1]  # type: ignore[index]
@@ -158,12 +158,12 @@ def test_thresholds_are_exact() -> None:
 
 
 @pytest.mark.integration
-def test_validate_says_that_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_command_reports_success(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["slo", "validate", str(reader.own())]) == 0
     assert "8 SLOs and" in capsys.readouterr().out
 
 
-def test_validate_says_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_command_reports_error_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "slo.yaml"
     path.write_text("version: prometheus/v1\nservice: x\nslos:\n  - name: a\n    objective: 9x\n    sli: {}\n")
 
@@ -171,6 +171,6 @@ def test_validate_says_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest.Ca
     assert f"{path}:5: slos.0.objective: must be a number, not `9x`" in capsys.readouterr().err
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_command_reports_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["slo", "validate", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml: cannot be read: No such file or directory" in capsys.readouterr().err

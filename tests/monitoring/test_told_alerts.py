@@ -12,11 +12,11 @@ HEADING = "**🟠 TICKET · shop** · CheckpointStale"
 @pytest.mark.parametrize(
     "titles", ["🟠 TICKET · CheckpointStale: shop\n", "🟠 CheckpointStale: shop\n### 🟠 CheckpointStale: shop\n\n"]
 )
-def test_an_alert_of_one_line_is_read_and_a_title_is_none(titles: str) -> None:
+def test_single_line_alert_is_parsed_without_title(titles: str) -> None:
     assert told_of_alerts(f"{titles}{HEADING}") == [f"{HEADING}\n"]
 
 
-def test_each_of_several_alerts_has_its_own_lines() -> None:
+def test_multiple_alerts_are_parsed_separately() -> None:
     ended = "*🟢 RESOLVED · shop* · PipelineStalled\nresolved after 3 min"
 
     assert told_of_alerts(f"🟠 1 firing, 1 resolved\n{HEADING}\n\n{ended}") == [f"{HEADING}\n\n", f"{ended}\n"]

@@ -58,28 +58,26 @@ FAULT = {
         ("slo-latency", "SLOErrorBudgetBurn", "slow", ""),
     ],
 )
-def test_an_alert_has_the_newest_trace_of_a_killed_service(
-    group: str, alert: str, kind: str, more: str, tmp_path: Path
-) -> None:
+def test_alert_after_kill_has_newest_trace(group: str, alert: str, kind: str, more: str, tmp_path: Path) -> None:
     alerts = fired(tmp_path, group, alert, FAULT | examples(kind, more), SCRAPE)
     assert alerts
     assert {one.get("trace_id") for one in alerts} == {f"newest_{kind}"}
 
 
-def test_an_example_of_the_restarted_service_wins(tmp_path: Path) -> None:
+def test_exemplar_of_restarted_service_has_priority(tmp_path: Path) -> None:
     new = {f'inference_example_info{{{OF_NEW},kind="timeout",trace_id="of_new_process"}}': f"_x{LAST + 2} 1"}
     (alert,) = fired(tmp_path, "service", "ModelFailureRatioHigh", FAULT | examples("error") | new, SCRAPE)
     assert alert["trace_id"] == "of_new_process"
 
 
-def test_the_trace_of_another_pipeline_or_version_is_not_shown(tmp_path: Path) -> None:
+def test_alert_omits_trace_of_other_pipeline_or_version(tmp_path: Path) -> None:
     series = {name.replace("fraud", "other"): value for name, value in examples("error").items()}
     series |= {name.replace(NEW, OLD): value for name, value in examples("error").items()}
     (alert,) = fired(tmp_path, "service", "ModelFailureRatioHigh", FAULT | series, SCRAPE)
     assert not alert.get("trace_id")
 
 
-def test_the_first_version_is_named_while_the_service_restarts(tmp_path: Path) -> None:
+def test_alert_names_latest_version_during_restart(tmp_path: Path) -> None:
     """Both versions fail alike; which of them is `latest` is not shown until the service has loaded it."""
     series = {
         requests("error"): SHARP,
@@ -96,7 +94,7 @@ def test_the_first_version_is_named_while_the_service_restarts(tmp_path: Path) -
         assert alert["model_version"] == second
 
 
-def test_every_alert_about_requests_looks_an_example_up_in_its_window() -> None:
+def test_request_alerts_look_up_exemplars_over_time_window() -> None:
     """An example that is looked up at one moment is not found after a restart."""
     notes = [
         (rule["alert"], rule["annotations"].get("trace_id", ""))  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from tests.monitoring.fired import MINUTES, NEW, OLD, WHO, fallback, fell_back_e
 pytestmark = pytest.mark.integration
 
 
-def test_overload_that_falls_back_names_no_version_and_has_a_trace(tmp_path: Path) -> None:
+def test_overload_fallback_alert_has_trace_but_no_version(tmp_path: Path) -> None:
     series = {
         requests("fallback"): f"0+400x{MINUTES}",
         requests("success"): f"0+600x{MINUTES}",
@@ -33,7 +33,7 @@ def test_overload_that_falls_back_names_no_version_and_has_a_trace(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_each_version_that_others_answer_for_has_an_alert_with_its_own_trace(tmp_path: Path) -> None:
+def test_each_failing_version_has_separate_alert_and_trace(tmp_path: Path) -> None:
     """A version whose few failures are in between is not named."""
     series = {
         requests("default"): f"0+300x{MINUTES}",
@@ -54,7 +54,7 @@ def test_each_version_that_others_answer_for_has_an_alert_with_its_own_trace(tmp
 
 
 @pytest.mark.slow
-def test_another_version_at_fault_is_another_alert(tmp_path: Path) -> None:
+def test_newly_failing_version_fires_new_alert(tmp_path: Path) -> None:
     """So it is a group of its own in Alertmanager, and does not wait for the interval of a group that was sent."""
     series = {
         requests("fallback"): f"0+200x{MINUTES}",
@@ -68,7 +68,7 @@ def test_another_version_at_fault_is_another_alert(tmp_path: Path) -> None:
     assert [alert["labels"]["model_version"] for alert in alerts] == [NEW]
 
 
-def test_the_trace_of_unseen_categories_is_that_of_the_column_of_the_alert(tmp_path: Path) -> None:
+def test_unseen_category_alert_has_trace_of_same_column(tmp_path: Path) -> None:
     who = f'{WHO},model_version="{NEW}"'
     unseen, example = f"inference_unseen_category_total{{{who},column=", f"inference_example_info{{{who},kind="
     series = {
@@ -85,7 +85,7 @@ def test_the_trace_of_unseen_categories_is_that_of_the_column_of_the_alert(tmp_p
     assert (alert["labels"]["column"], alert["trace_id"]) == ("city", "of_city")
 
 
-def test_every_alert_that_bears_a_version_finds_a_trace() -> None:
+def test_alerts_with_version_label_have_trace_annotation() -> None:
     bearing = {
         alert["alertname"]
         for held in tools.tests().values()

@@ -61,7 +61,7 @@ BEGUN = [
 
 
 @pytest.mark.integration
-def test_a_client_that_does_not_finish_its_request_is_hung_up_on(strict: Running) -> None:
+def test_unfinished_request_is_disconnected_after_read_timeout(strict: Running) -> None:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connected(strict)) for _ in BEGUN]
         for client, begun in zip(clients, BEGUN, strict=True):
@@ -70,7 +70,7 @@ def test_a_client_that_does_not_finish_its_request_is_hung_up_on(strict: Running
 
 
 @pytest.mark.integration
-def test_one_that_sends_a_byte_now_and_then_wins_no_time(strict: Running) -> None:
+def test_slow_trickling_client_is_disconnected_after_read_timeout(strict: Running) -> None:
     began = time.monotonic()
     with connected(strict) as client, contextlib.suppress(ConnectionError):
         client.sendall(HEAD)
@@ -81,7 +81,7 @@ def test_one_that_sends_a_byte_now_and_then_wins_no_time(strict: Running) -> Non
 
 
 @pytest.mark.slow
-def test_a_silent_connection_is_closed_after_a_while_and_one_in_use_is_not(strict: Running) -> None:
+def test_idle_connection_is_closed_and_active_connection_is_kept(strict: Running) -> None:
     request = HEAD + b"content-length: 2\r\n\r\n{}"
     with connected(strict) as busy, connected(strict) as silent:
         for client in (busy, silent):
@@ -100,7 +100,7 @@ def refusals(running: Running) -> float:
 
 
 @pytest.mark.integration
-def test_a_body_that_is_too_large_is_refused_before_it_is_read(strict: Running) -> None:
+def test_oversized_body_returns_413_without_being_read(strict: Running) -> None:
     before = refusals(strict)
     with connected(strict) as client:
         client.sendall(HEAD + b"content-length: 100000000\r\n\r\n")
@@ -116,7 +116,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(strict: Running) 
 
 
 @pytest.mark.integration
-def test_a_head_that_does_not_end_is_refused(strict: Running) -> None:
+def test_endless_request_head_is_rejected(strict: Running) -> None:
     with connected(strict) as client, contextlib.suppress(ConnectionError):
         client.sendall(HEAD)
         for number in range(100_000):
@@ -125,7 +125,7 @@ def test_a_head_that_does_not_end_is_refused(strict: Running) -> None:
 
 
 @pytest.mark.slow
-def test_beyond_the_limit_idle_connections_make_room_for_those_who_ask(tmp_path: Path) -> None:
+def test_idle_connections_are_closed_when_connection_limit_is_reached(tmp_path: Path) -> None:
     # Nothing else closes them meanwhile: a silent connection may stay for a minute.
     patient = {"max_connections": 64, "read_seconds": 60, "idle_seconds": 60}
     with of_two_versions(tmp_path, service=patient) as running, contextlib.ExitStack() as stack:
@@ -171,7 +171,7 @@ def slow(client: socket.socket) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_healthy_callers_are_answered_by_latest_in_time_whatever_others_do(tmp_path: Path, root: Path) -> None:
+def test_abusive_clients_do_not_delay_healthy_clients(tmp_path: Path, root: Path) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     service = {"token": TOKEN, "read_seconds": 2}

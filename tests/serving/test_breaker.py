@@ -20,7 +20,7 @@ def token(breaker: CircuitBreaker) -> int:
     return found
 
 
-def test_it_opens_when_half_of_the_last_outcomes_are_failures_and_five_are_known() -> None:
+def test_breaker_opens_at_half_failures_of_at_least_five() -> None:
     breaker = CircuitBreaker()
     for ok in (True, False, True, False):
         breaker.record(token(breaker), ok)
@@ -30,7 +30,7 @@ def test_it_opens_when_half_of_the_last_outcomes_are_failures_and_five_are_known
     assert breaker.admit() is None
 
 
-def test_only_the_last_twenty_outcomes_count() -> None:
+def test_breaker_counts_only_last_twenty_outcomes() -> None:
     breaker = CircuitBreaker()
     for _ in range(100):
         breaker.record(token(breaker), True)
@@ -41,7 +41,7 @@ def test_only_the_last_twenty_outcomes_count() -> None:
     assert breaker.state is BreakerState.OPEN
 
 
-def test_one_probe_at_a_time_and_nobody_else_while_it_is_half_open() -> None:
+def test_half_open_breaker_admits_single_probe() -> None:
     breaker = opened()
     assert breaker.probe() is not None
     assert breaker.state is BreakerState.HALF_OPEN
@@ -50,7 +50,7 @@ def test_one_probe_at_a_time_and_nobody_else_while_it_is_half_open() -> None:
 
 
 @pytest.mark.parametrize(("ok", "after"), [(True, BreakerState.CLOSED), (False, BreakerState.OPEN)])
-def test_the_probe_decides(ok: bool, after: BreakerState) -> None:
+def test_probe_outcome_sets_breaker_state(ok: bool, after: BreakerState) -> None:
     breaker = opened()
     probe = breaker.probe()
     assert probe is not None
@@ -58,7 +58,7 @@ def test_the_probe_decides(ok: bool, after: BreakerState) -> None:
     assert breaker.state is after
 
 
-def test_an_outcome_of_an_earlier_generation_neither_opens_nor_closes() -> None:
+def test_stale_outcomes_do_not_change_breaker_state() -> None:
     breaker = CircuitBreaker()
     old = token(breaker)
     for _ in range(5):
@@ -74,7 +74,7 @@ def test_an_outcome_of_an_earlier_generation_neither_opens_nor_closes() -> None:
     assert breaker.state is BreakerState.CLOSED, "late failures do not open it"
 
 
-def test_each_new_state_is_told_once() -> None:
+def test_breaker_reports_each_state_change_once() -> None:
     told: list[BreakerState] = []
     breaker = CircuitBreaker(told.append)
     for _ in range(7):

@@ -69,13 +69,13 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 class TestTriton:
     """`tritonclient.http`."""
 
-    def test_sees_who_is_alive_and_ready(self, classifier: Running) -> None:
+    def test_health_endpoints_report_server_and_model_state(self, classifier: Running) -> None:
         assert asked(TRITON, classifier, "health", version=STABLE) == {
             "live": True, "ready": True, "model": True, "version": True, "unknown version": False,
             "unknown model": False,
         }  # fmt: skip
 
-    def test_reads_what_the_server_and_the_model_are(self, classifier: Running) -> None:
+    def test_metadata_describes_server_and_model(self, classifier: Running) -> None:
         found = asked(TRITON, classifier, "metadata", version=STABLE)
         assert found["server"]["extensions"] == ["binary_tensor_data"]
         assert {each["name"]: each["datatype"] for each in found["model"]["inputs"]} == KINDS
@@ -84,41 +84,41 @@ class TestTriton:
         assert found["version"]["parameters"]["version"] == STABLE
 
     @pytest.mark.parametrize("datatype", ["float32", "float64"])
-    def test_gets_the_same_answer_in_all_ways_of_json_and_binary(self, datatype: str, classifier: Running) -> None:
+    def test_json_and_binary_inference_give_equal_predictions(self, datatype: str, classifier: Running) -> None:
         found = asked(TRITON, classifier, "infer", **features(datatype=datatype))
         assert [(each["input"], each["outputs"]) for each in found] == WAYS
         for each in found:
             assert is_answer(each)
             assert each["binary"] == ([] if each["outputs"] == "json" else sorted(OUTPUTS))
 
-    def test_gets_the_same_answer_by_columns_of_text_numbers_and_booleans(self, classifier: Running) -> None:
+    def test_typed_columns_give_equal_predictions(self, classifier: Running) -> None:
         found = asked(TRITON, classifier, "infer", columns=columns(), outputs=OUTPUTS)
         assert [(each["input"], each["outputs"]) for each in found] == WAYS
         assert all(is_answer(each) for each in found)
 
-    def test_gets_only_the_outputs_it_asks_for(self, classifier: Running) -> None:
+    def test_only_requested_outputs_are_returned(self, classifier: Running) -> None:
         found = asked(TRITON, classifier, "infer", **{**features(), "outputs": ["score"]})
         named = [[output["name"] for output in each["body"]["outputs"]] for each in found]
         assert named == [OUTPUTS if wanted == "none" else ["score"] for _, wanted in WAYS]
 
-    def test_sends_missing_numbers_as_nan(self, classifier: Running) -> None:
+    def test_nan_is_accepted_as_missing_number(self, classifier: Running) -> None:
         rows = [{**ROWS[0], "weight": math.nan}]
         found = asked(TRITON, classifier, "options", columns=columns(rows), outputs=OUTPUTS)
         assert is_answer(found, rows=[{**ROWS[0], "weight": None}])
 
-    def test_is_answered_by_the_version_it_names(self, classifier: Running) -> None:
+    def test_requested_model_version_serves_inference(self, classifier: Running) -> None:
         for version, seed in ((STABLE, 0), (LATEST, 1)):
             found = asked(TRITON, classifier, "options", **features(), options={"model_version": version})
             assert is_answer(found, seed)
             assert found["body"]["model_version"] == version
 
-    def test_finds_its_request_id_and_its_trace_in_the_answer(self, classifier: Running) -> None:
+    def test_response_contains_request_id_and_trace_id(self, classifier: Running) -> None:
         headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
         found = asked(TRITON, classifier, "options", **features(), options={"request_id": "mine", "headers": headers})
         assert found["body"]["id"] == "mine"
         assert found["body"]["parameters"]["trace_id"] == TRACE
 
-    def test_raises_its_own_error_with_what_the_service_says(self, classifier: Running) -> None:
+    def test_client_error_contains_service_message(self, classifier: Running) -> None:
         requests = [
             {**features(), "features": [[1, 2]]},
             {**features(), "options": {"model_version": "model_v9.9"}},
@@ -137,12 +137,12 @@ class TestTriton:
             {"status": "415", "message": "Content-Encoding 'gzip' is not supported. Send the body without it"},
         ]  # fmt: skip
 
-    def test_gets_many_answers_at_once(self, classifier: Running) -> None:
+    def test_concurrent_requests_are_all_answered(self, classifier: Running) -> None:
         found = asked(TRITON, classifier, "many", **features(), times=50)
         assert len(found) == 50
         assert all(is_answer(each) for each in found)
 
-    def test_gets_the_numbers_of_a_regression(self, regression: Running) -> None:
+    def test_regression_returns_numeric_predictions(self, regression: Running) -> None:
         rows = conformance.rows(4, 5)
         kinds = {"price": "FP64", "pieces": "INT64", "gift": "BOOL"}
         sent = {name: [kinds.get(name, "BYTES"), [row[name] for row in rows]] for name in conformance.COLUMNS}
@@ -150,7 +150,7 @@ class TestTriton:
         for each in asked(TRITON, regression, "infer", columns=sent, outputs=outputs):
             assert each["prediction"] == each["score"] == pytest.approx(conformance.answers(rows), rel=1e-9)
 
-    def test_gets_a_default_that_is_null_as_a_missing_number(self, tmp_path: Path) -> None:
+    def test_null_default_prediction_is_returned_as_nan(self, tmp_path: Path) -> None:
         default = {"default_response": {"prediction": None}}
         pipeline = shop.pipeline(tmp_path, task="regression", target="spent", inference=default)
         with Running(pipeline, tmp_path / "store") as running:
@@ -164,12 +164,12 @@ class TestTriton:
 class TestMLServer:
     """The types and codecs of `mlserver`, and its command line."""
 
-    def test_reads_what_the_server_and_the_model_are(self, classifier: Running) -> None:
+    def test_metadata_describes_server_and_model(self, classifier: Running) -> None:
         found = asked(MLSERVER, classifier, "metadata")
         assert found["server"]["name"] == "ai-workflow"
         assert {each["name"]: each["datatype"] for each in found["model"]["inputs"]} == KINDS
 
-    def test_sends_a_frame_and_reads_one(self, classifier: Running) -> None:
+    def test_dataframe_inference_returns_dataframe(self, classifier: Running) -> None:
         rows = [{**ROWS[0], "weight": None}, *ROWS[1:]]
         found = asked(MLSERVER, classifier, "frame", rows=rows, outputs=["prediction", "score"])
         assert found["sent"] == KINDS
@@ -178,19 +178,19 @@ class TestMLServer:
                 "prediction": shop.CLASSES[known.index(max(known))], "score": pytest.approx(max(known), rel=1e-9),
             }  # fmt: skip
 
-    def test_sends_columns_of_the_shape_rows_by_one(self, classifier: Running) -> None:
+    def test_columns_of_shape_n_by_1_are_accepted(self, classifier: Running) -> None:
         assert is_answer(asked(MLSERVER, classifier, "columns", columns=columns()))
 
     @pytest.mark.parametrize("datatype", ["float32", "float64"])
-    def test_sends_a_matrix(self, datatype: str, classifier: Running) -> None:
+    def test_feature_matrix_is_accepted(self, datatype: str, classifier: Running) -> None:
         assert is_answer(asked(MLSERVER, classifier, "features", **features(datatype=datatype)))
 
-    def test_reads_what_the_service_says_is_wrong(self, classifier: Running) -> None:
+    def test_client_error_contains_status_and_message(self, classifier: Running) -> None:
         found = asked(MLSERVER, classifier, "refused", **{**features(), "features": [[1, 2]]})
         assert found == {"status": 400, "error": f"{LATEST} takes 8 features, and a row here has 2"}
 
     @pytest.mark.parametrize("form", [[], ["--binary-data"]], ids=["json", "binary"])
-    def test_infers_in_batches_from_its_command_line(
+    def test_cli_batch_inference_returns_all_predictions(
         self, form: list[str], classifier: Running, tmp_path: Path
     ) -> None:
         kinds = columns().items()
@@ -221,7 +221,7 @@ def _place(found: dict[str, Any]) -> int:
 class TestSchemathesis:
     """Requests made up from `GET /openapi.json`, and answers checked by it."""
 
-    def test_finds_nothing_wrong_where_a_token_is_asked_for(self, tmp_path: Path) -> None:
+    def test_service_with_token_conforms_to_openapi(self, tmp_path: Path) -> None:
         shop.publish(tmp_path / "store", 0)
         shop.publish(tmp_path / "store", 1)
         pipeline = shop.pipeline(tmp_path, service={"token": "${secret:shop-token}"})
@@ -230,11 +230,11 @@ class TestSchemathesis:
             found = _nothing_wrong(running, tmp_path, "--header", f"Authorization: Bearer {TOKEN}", operations=11)
             assert _taken(found, "examples") == _taken(found, "coverage") == POSTS
 
-    def test_finds_nothing_wrong_with_a_regression(self, regression: Running, tmp_path: Path) -> None:
+    def test_regression_service_conforms_to_openapi(self, regression: Running, tmp_path: Path) -> None:
         found = _nothing_wrong(regression, tmp_path)
         assert _taken(found, "examples") == _taken(found, "coverage") == POSTS
 
-    def test_finds_nothing_wrong_where_nothing_is_published_and_there_is_no_default(self, tmp_path: Path) -> None:
+    def test_service_without_version_or_default_conforms_to_openapi(self, tmp_path: Path) -> None:
         inference = {"default_response": None}
         with Running(shop.pipeline(tmp_path, inference=inference), tmp_path / "store") as running:
             found = _nothing_wrong(running, tmp_path, expected='["2xx", "4xx", 503]')
@@ -264,7 +264,7 @@ def _taken(report: dict[str, Any], phase: str) -> set[str]:
     return {name for name, phases in rates if name in POSTS and phases.get(phase, {}).get("accepted")}
 
 
-def test_an_example_of_the_document_can_be_sent_as_it_stands(classifier: Running, regression: Running) -> None:
+def test_openapi_examples_are_accepted_unchanged(classifier: Running, regression: Running) -> None:
     for running in (classifier, regression):
         paths = running.http.get("/openapi.json").json()["paths"]
         sent = 0

@@ -51,7 +51,7 @@ def statuses(running: Running, *packets: bytes) -> list[int]:
 @pytest.mark.integration
 @pytest.mark.parametrize("offer", OFFERS)
 @pytest.mark.parametrize(("method", "path", "body", "status"), ROUTES)
-def test_an_offer_of_another_protocol_is_answered_over_http_1(
+def test_protocol_upgrade_offer_is_answered_over_http_1(
     shared: Running, method: bytes, path: bytes, body: bytes, status: int, offer: bytes
 ) -> None:
     asked = request(method, path, body, offer)
@@ -63,7 +63,7 @@ def test_an_offer_of_another_protocol_is_answered_over_http_1(
 
 
 @pytest.mark.integration
-def test_a_body_after_an_offer_is_never_a_request(shared: Running) -> None:
+def test_body_after_upgrade_offer_is_not_parsed_as_request(shared: Running) -> None:
     hidden = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for offer in OFFERS[:4]:
         asked = request(b"POST", b"/predict", hidden, offer)
@@ -72,7 +72,7 @@ def test_a_body_after_an_offer_is_never_a_request(shared: Running) -> None:
 
 
 @pytest.mark.integration
-def test_chunked_and_pipelined_offers_are_answered_once_each(shared: Running) -> None:
+def test_chunked_and_pipelined_upgrade_offers_get_single_response(shared: Running) -> None:
     chunks = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n"
     chunked = head(b"POST", b"/predict", OFFERS[0]) + chunks % (10, BODY[:10], len(BODY) - 10, BODY[10:])
     plain = request(b"POST", b"/predict", BODY, OFFERS[1])
@@ -81,7 +81,7 @@ def test_chunked_and_pipelined_offers_are_answered_once_each(shared: Running) ->
 
 
 @pytest.mark.integration
-def test_connect_and_a_malformed_offer_are_refused(shared: Running) -> None:
+def test_connect_method_and_malformed_upgrade_are_rejected(shared: Running) -> None:
     assert statuses(shared, b"CONNECT x:443 HTTP/1.1\r\nHost: localhost\r\n\r\n") == [400]
     both = b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert statuses(shared, head(b"POST", b"/predict", OFFERS[0]) + both) == [400]
@@ -99,20 +99,20 @@ def test_connect_and_a_malformed_offer_are_refused(shared: Running) -> None:
         b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + b"x: y\r\n" * 5000,
     ],
 )
-def test_a_head_above_the_limits_is_refused_in_one_packet_too(shared: Running, more: bytes) -> None:
+def test_oversized_request_head_returns_431(shared: Running, more: bytes) -> None:
     assert statuses(shared, request(b"POST", b"/predict", BODY, more)) == [431]
     assert statuses(shared, request(b"GET", b"/" + b"p" * 100_000, b"")) == [431]
     assert statuses(shared, LAST) == [200]
 
 
 @pytest.mark.integration
-def test_a_head_of_usual_size_is_accepted(shared: Running) -> None:
+def test_request_head_of_usual_size_is_accepted(shared: Running) -> None:
     cookies = b"".join(b"x-%d: %b\r\n" % (number, b"y" * 500) for number in range(60))
     assert statuses(shared, request(b"POST", b"/predict", BODY, cookies) + LAST) == [200, 200]
 
 
 @pytest.mark.integration
-def test_trailers_are_no_headers(shared: Running) -> None:
+def test_chunked_trailers_are_not_treated_as_headers(shared: Running) -> None:
     trailers = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n%b\r\n" % (
         len(BODY), BODY, b"content-encoding: gzip\r\n" * 3000,
     )  # fmt: skip
@@ -120,21 +120,21 @@ def test_trailers_are_no_headers(shared: Running) -> None:
 
 
 @pytest.mark.integration
-def test_thousands_of_pipelined_requests_are_answered_in_order_and_others_meanwhile(shared: Running) -> None:
+def test_thousands_of_pipelined_requests_are_all_answered(shared: Running) -> None:
     one = b"GET /v2/health/live HTTP/1.1\r\n\r\n"
     assert statuses(shared, one * 4000 + LAST) == [200] * 4001
     assert statuses(shared, (one + request(b"POST", b"/predict", BODY)) * 200 + LAST) == [200] * 401
 
 
 @pytest.mark.integration
-def test_what_follows_a_request_does_not_answer_it(shared: Running) -> None:
+def test_garbage_after_request_does_not_change_response(shared: Running) -> None:
     assert statuses(shared, request(b"POST", b"/predict", BODY) + b"no request\r\n\r\n") == [200]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("java") is None, reason="no Java: apt-get install default-jdk-headless")
 @pytest.mark.timeout(120)
-def test_the_jdk_client_at_its_defaults_is_answered(shared: Running, tmp_path: Path) -> None:
+def test_jdk_http_client_with_defaults_is_served(shared: Running, tmp_path: Path) -> None:
     (tmp_path / "body.json").write_bytes(BODY)
     source = ROOT / "tests" / "serving" / "JdkClient.java"
     done = subprocess.run(
@@ -151,7 +151,7 @@ def test_the_jdk_client_at_its_defaults_is_answered(shared: Running, tmp_path: P
 
 
 @pytest.mark.integration
-def test_no_path_is_redirected(shared: Running) -> None:
+def test_unknown_paths_are_never_redirected(shared: Running) -> None:
     paths = (
         "/predict/",
         "/predict//",
@@ -177,13 +177,13 @@ def test_no_path_is_redirected(shared: Running) -> None:
         b"Inference-Header-Content-Length: 2\r\ninference-header-content-length: 3\r\n",
     ],
 )
-def test_a_repeated_header_that_must_be_unique_is_refused(shared: Running, headers: bytes) -> None:
+def test_duplicate_singleton_header_is_rejected(shared: Running, headers: bytes) -> None:
     assert statuses(shared, request(b"POST", b"/predict", BODY, headers) + LAST) == [400]
     assert statuses(shared, request(b"POST", b"/labels", b"{}", headers + OFFERS[0]) + LAST) == [400]
 
 
 @pytest.mark.integration
-def test_identity_is_accepted_in_any_case(shared: Running) -> None:
+def test_content_encoding_identity_is_case_insensitive(shared: Running) -> None:
     for value in (b"Identity", b"IDENTITY", b"identity"):
         header = b"Content-Encoding: " + value + b"\r\n"
         assert statuses(shared, request(b"POST", b"/predict", BODY, header) + LAST) == [200, 200]
@@ -191,7 +191,7 @@ def test_identity_is_accepted_in_any_case(shared: Running) -> None:
 
 
 @pytest.mark.integration
-def test_no_version_is_asked_once_the_timeout_of_the_caller_has_passed(shared: Running) -> None:
+def test_expired_client_timeout_skips_inference(shared: Running) -> None:
     inputs = [{"name": "features", "datatype": "FP32", "shape": [1, 8], "data": [1] * 8}]
     sent = {"inputs": inputs, "parameters": {"timeout": 1}}
     answer = shared.http.post(f"/v2/models/{shop.PIPELINE}/infer", json=sent).json()
@@ -203,7 +203,7 @@ def test_no_version_is_asked_once_the_timeout_of_the_caller_has_passed(shared: R
 
 
 @pytest.mark.integration
-def test_every_line_of_the_log_is_in_its_format(tmp_path: Path, root: Path) -> None:
+def test_every_log_line_is_valid_json(tmp_path: Path, root: Path) -> None:
     pipeline = shop.pipeline(tmp_path, logging={"format": "json"}, service={"prediction_log": {"enabled": True}})
     with Running(pipeline, root) as running:
         running.http.post("/predict", json={"rows": [shop.ROW | {"price": 1e300}] * 2})

@@ -76,7 +76,7 @@ def as_trained(encoder: Encoder, rows: list[dict[str, Any]]) -> bytes | None:
 @pytest.mark.integration
 @given(plain)
 @settings(max_examples=100, deadline=None)
-def test_plain_rows_take_the_quick_way_and_give_the_same_bytes_as_training(row: dict[str, Any]) -> None:
+def test_fast_path_encodes_plain_rows_identically_to_training(row: dict[str, Any]) -> None:
     assume(abs(row["pieces"]) < 2**53)
     assert ENCODER.quick([row]) == as_trained(ENCODER, [row])
 
@@ -84,7 +84,7 @@ def test_plain_rows_take_the_quick_way_and_give_the_same_bytes_as_training(row: 
 @pytest.mark.integration
 @given(st.builds(lambda row, odd, name: {**row, name: odd[name]}, plain, row, st.sampled_from(list(shop.ROW))))
 @settings(max_examples=200, deadline=None)
-def test_the_quick_way_gives_the_same_bytes_as_training_or_leaves_it_to_the_careful_one(row: dict[str, Any]) -> None:
+def test_fast_path_matches_training_or_defers_to_slow_path(row: dict[str, Any]) -> None:
     quick = ENCODER.quick([row])
     assert quick is None or quick == as_trained(ENCODER, [row])
 
@@ -92,7 +92,7 @@ def test_the_quick_way_gives_the_same_bytes_as_training_or_leaves_it_to_the_care
 @pytest.mark.integration
 @given(st.fixed_dictionaries(dict.fromkeys("abc", numbers)))
 @settings(max_examples=200, deadline=None)
-def test_plain_numbers_are_the_same_bytes(row: dict[str, Any]) -> None:
+def test_numbers_are_encoded_identically_to_training(row: dict[str, Any]) -> None:
     quick = NUMBERS.quick([row])
     assert quick is None or quick == as_trained(NUMBERS, [row])
 
@@ -100,7 +100,7 @@ def test_plain_numbers_are_the_same_bytes(row: dict[str, Any]) -> None:
 @pytest.mark.integration
 @given(moments)
 @settings(max_examples=200, deadline=None)
-def test_dates_are_the_same_bytes(moment: str) -> None:
+def test_dates_are_encoded_identically_to_training(moment: str) -> None:
     quick = DATES.quick([{"d": moment}])
     assert quick is None or quick == as_trained(DATES, [{"d": moment}])
 
@@ -108,13 +108,13 @@ def test_dates_are_the_same_bytes(moment: str) -> None:
 @pytest.mark.integration
 @given(st.lists(row, min_size=2, max_size=4))
 @settings(max_examples=30, deadline=None)
-def test_the_numbers_of_a_row_do_not_depend_on_the_rows_beside_it(rows: list[dict[str, Any]]) -> None:
+def test_row_encoding_is_independent_of_batch(rows: list[dict[str, Any]]) -> None:
     alone = [as_trained(ENCODER, [row]) for row in rows]
     together = as_trained(ENCODER, rows)
     assert together == (None if None in alone else b"".join(filter(None, alone)))
 
 
-def test_ordinary_rows_take_the_quick_way() -> None:
+def test_ordinary_rows_use_fast_path() -> None:
     rows = shop.rows(200)
     quick = ENCODER.quick(rows)
     assert quick is not None
@@ -122,7 +122,7 @@ def test_ordinary_rows_take_the_quick_way() -> None:
     assert ENCODER.careful(rows) == quick
 
 
-def test_text_as_a_file_has_it_is_read_as_training_reads_it() -> None:
+def test_text_values_are_parsed_as_in_training() -> None:
     told = {**shop.ROW, "price": "9.5", "pieces": "3", "gift": "yes", "weight": "nan"}
     plain = {**shop.ROW, "weight": None}
     assert ENCODER.quick([told]) is None
@@ -144,7 +144,7 @@ def test_text_as_a_file_has_it_is_read_as_training_reads_it() -> None:
         ({"price": [1]}, "rows[1].price is not a single value"),
     ],
 )
-def test_a_value_that_training_would_reject_is_named_with_its_row(changed: dict[str, Any], said: str) -> None:
+def test_invalid_value_error_names_row_and_column(changed: dict[str, Any], said: str) -> None:
     rows = [shop.ROW, {**shop.ROW, **changed}]
     assert ENCODER.quick(rows) is None
     with pytest.raises(InvalidRowsError) as error:
@@ -152,19 +152,19 @@ def test_a_value_that_training_would_reject_is_named_with_its_row(changed: dict[
     assert str(error.value) == said
 
 
-def test_a_column_that_is_not_there_is_named_with_the_one_that_may_be_meant() -> None:
+def test_missing_column_error_suggests_similar_name() -> None:
     wrong = {("prise" if name == "price" else name): value for name, value in shop.ROW.items()}
     for way in (ENCODER.quick, ENCODER.careful):
         with pytest.raises(InvalidRowsError, match=r"rows\[0\] has no 'price', which the model needs; .*'prise'"):
             way([wrong])
 
 
-def test_many_problems_are_told_five_at_a_time() -> None:
+def test_error_lists_at_most_five_problems() -> None:
     with pytest.raises(InvalidRowsError, match="and 7 more"):
         ENCODER.careful([{**shop.ROW, "price": -1}] * 12)
 
 
-def test_missing_values_are_missing_to_the_model() -> None:
+def test_null_is_encoded_as_missing_value() -> None:
     quick = ENCODER.quick([{**shop.ROW, "weight": None}])
     assert quick is not None
     found = np.frombuffer(quick, dtype="<f4")

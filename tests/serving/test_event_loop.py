@@ -117,7 +117,7 @@ def bodies() -> dict[str, tuple[str, bytes]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_no_request_under_the_limits_holds_the_event_loop(measured: tuple[Running, Path]) -> None:
+def test_requests_within_limits_do_not_block_event_loop(measured: tuple[Running, Path]) -> None:
     running, worst = measured
     slow = {}
     for name, (path, body) in bodies().items():
@@ -137,7 +137,7 @@ def _longest(worst: Path) -> float:
     return float(text.split()[0]) if text else 0.0
 
 
-def test_a_request_of_similar_keys_is_refused_without_comparing_them_all(measured: tuple[Running, Path]) -> None:
+def test_many_similar_keys_are_rejected_without_blocking_event_loop(measured: tuple[Running, Path]) -> None:
     running, worst = measured
     worst.write_text("")
     for name in ("many similar keys", "many similar keys in a small body", "long keys"):
@@ -148,7 +148,7 @@ def test_a_request_of_similar_keys_is_refused_without_comparing_them_all(measure
 
 
 @pytest.mark.slow
-def test_raw_connections_hold_the_event_loop_no_longer(measured: tuple[Running, Path]) -> None:
+def test_raw_connections_do_not_block_event_loop(measured: tuple[Running, Path]) -> None:
     from tests.serving.test_connections import LAST, OFFERS, request, statuses
 
     running, worst = measured
@@ -177,7 +177,7 @@ CLASSES = [f"class number {number}" for number in range(10_000)]
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_answers_and_metadata_of_very_many_classes_hold_the_event_loop_no_longer(tmp_path: Path) -> None:
+def test_many_classes_do_not_block_event_loop(tmp_path: Path) -> None:
     spec = json.dumps(shop.spec() | {"classes": CLASSES}).encode()
     shop.publish(tmp_path / "store", 0, features=spec, golden=b'{"rows": [], "answers": []}')
     worst = tmp_path / "worst"
@@ -207,7 +207,7 @@ def test_answers_and_metadata_of_very_many_classes_hold_the_event_loop_no_longer
         assert _longest(worst) <= LONGEST_SECONDS, worst.read_text()
 
 
-def test_a_body_of_too_many_objects_is_refused_before_it_is_read() -> None:
+def test_body_with_too_many_json_containers_is_rejected() -> None:
     assert len(json_body.read(b"[" + b"{}," * (json_body.MAX_CONTAINERS - 2) + b"{}]")) == json_body.MAX_CONTAINERS - 1
     with pytest.raises(ValueError, match=r"more than 100000 objects and lists\. Send fewer rows"):
         json_body.read(b"[" + b"{}," * json_body.MAX_CONTAINERS + b"{}]")

@@ -25,7 +25,7 @@ def shown() -> set[tuple[str, ...]]:
     return {(each.labels["model_version"], each.labels["kind"], each.labels["trace_id"]) for each in found.samples}
 
 
-def test_the_first_of_each_kind_and_version_is_shown_and_stands() -> None:
+def test_first_exemplar_per_kind_and_version_is_kept() -> None:
     kept = Exemplars("shop")
     for trace_id in ("a", "b"):
         kept.record("v1", "error", trace_id)
@@ -34,7 +34,7 @@ def test_the_first_of_each_kind_and_version_is_shown_and_stands() -> None:
     assert shown() == {("v1", "error", "a"), ("v1", "timeout", "a"), ("v2", "error", "a")}
 
 
-def test_each_column_has_an_example_of_its_own() -> None:
+def test_each_column_has_separate_exemplar() -> None:
     kept = Exemplars("shop")
     for column, trace_id in (("city", "a"), ("colour", "b"), ("city", "c")):
         kept.record("v1", "unseen", trace_id, column=column)
@@ -43,7 +43,7 @@ def test_each_column_has_an_example_of_its_own() -> None:
     assert shown() == set()
 
 
-def test_unseen_categories_of_a_version_that_serves_no_more_are_not_shown() -> None:
+def test_retired_version_exports_no_unseen_categories() -> None:
     unseen = UnseenCategories("shop", Exemplars("shop"))
     unseen.count("never served", {"city": 3}, "a")
     assert shown() == set()
@@ -51,14 +51,14 @@ def test_unseen_categories_of_a_version_that_serves_no_more_are_not_shown() -> N
     assert "never served" not in {sample.labels.get("model_version") for sample in samples}
 
 
-def test_a_much_slower_request_takes_the_place_of_a_slow_one() -> None:
+def test_much_slower_request_replaces_slow_exemplar() -> None:
     kept = Exemplars("shop")
     for trace_id, seconds in (("a", 0.2), ("b", 0.3), ("c", 0.5), ("d", 0.4)):
         kept.record("v1", "slow", trace_id, seconds)
     assert shown() == {("v1", "slow", "c")}
 
 
-def test_an_example_gives_way_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_exemplar_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exemplars, "_KEEP_SECONDS", 0.0)
     kept = Exemplars("shop")
     for trace_id in ("a", "b"):
@@ -66,7 +66,7 @@ def test_an_example_gives_way_after_its_time(monkeypatch: pytest.MonkeyPatch) ->
     assert shown() == {("v1", "error", "b")}
 
 
-def test_a_version_that_serves_no_more_has_none() -> None:
+def test_retired_version_has_no_exemplars() -> None:
     kept = Exemplars("shop")
     kept.record("v1", "error", "a")
     kept.record("v2", "error", "b")

@@ -78,14 +78,12 @@ def under(running: Running, faults: Path, kind: str, versions: tuple[str, ...], 
 
 
 @pytest.mark.parametrize("kind", QUICK)
-def test_a_broken_latest_is_answered_for_by_stable_within_the_deadline_and_is_back_soon(
-    kind: str, shared_faulty: tuple[Running, Path]
-) -> None:
+def test_faulty_latest_falls_back_to_stable_and_recovers(kind: str, shared_faulty: tuple[Running, Path]) -> None:
     running, folder = shared_faulty
     under(running, folder, kind, (LATEST,), 0.8)
 
 
-def test_where_both_are_broken_the_default_answers(shared_faulty: tuple[Running, Path]) -> None:
+def test_default_response_is_used_when_both_versions_fail(shared_faulty: tuple[Running, Path]) -> None:
     running, folder = shared_faulty
     under(running, folder, "raise", (LATEST, STABLE), 0.8)
 
@@ -93,7 +91,7 @@ def test_where_both_are_broken_the_default_answers(shared_faulty: tuple[Running,
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("versions", [(LATEST,), (LATEST, STABLE)], ids=["latest", "both"])
-def test_the_fault_matrix_at_200_requests_a_second_for_10_seconds_each(
+def test_fault_matrix_holds_under_sustained_load(
     versions: tuple[str, ...], shared_faulty: tuple[Running, Path]
 ) -> None:
     running, folder = shared_faulty
@@ -114,7 +112,7 @@ def shared_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ru
 
 
 @pytest.mark.parametrize("damage", [pytest.param("truncated", marks=pytest.mark.slow), "gone"])
-def test_a_version_in_memory_answers_whatever_becomes_of_its_files(damage: str, tmp_path: Path, root: Path) -> None:
+def test_loaded_version_survives_loss_of_model_files(damage: str, tmp_path: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root) as running:
         with Traffic(running.port, dumps([shop.ROW])) as traffic:
             time.sleep(0.2)
@@ -132,7 +130,7 @@ def test_a_version_in_memory_answers_whatever_becomes_of_its_files(damage: str, 
 
 
 @pytest.mark.slow
-def test_each_damaged_version_is_named_with_its_reason(tmp_path: Path, root: Path) -> None:
+def test_fallback_reason_names_each_damaged_version(tmp_path: Path, root: Path) -> None:
     (root / shop.FOLDER / LATEST / "model.txt").write_bytes(b"tree")
     (root / shop.FOLDER / STABLE / "features.json").unlink()
     with Running(shop.pipeline(tmp_path), root) as running:
@@ -145,7 +143,7 @@ def test_each_damaged_version_is_named_with_its_reason(tmp_path: Path, root: Pat
         )
 
 
-def test_a_damaged_latest_at_the_start_is_answered_for_by_stable_until_it_is_mended(tmp_path: Path, root: Path) -> None:
+def test_damaged_latest_falls_back_to_stable_until_repaired(tmp_path: Path, root: Path) -> None:
     model = root / shop.FOLDER / LATEST / "model.txt"
     whole = model.read_bytes()
     model.write_bytes(whole[:500])
@@ -161,7 +159,7 @@ def test_a_damaged_latest_at_the_start_is_answered_for_by_stable_until_it_is_men
         assert running.ready()["state"] == "ok"
 
 
-def test_an_event_loop_that_stood_still_blames_no_model(tmp_path: Path, root: Path) -> None:
+def test_paused_service_does_not_blame_or_restart_models(tmp_path: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root) as running:
         with Traffic(running.port, dumps([shop.ROW])) as traffic:
             time.sleep(0.2)

@@ -34,7 +34,7 @@ def point(registry: Registry, version: str) -> None:
         registry.change(lambda _: Change("rollback", "a test", [version], latest=version))
 
 
-def test_a_new_latest_takes_over_under_traffic_and_no_request_is_lost(tmp_path: Path, root: Path) -> None:
+def test_new_latest_version_replaces_old_without_lost_requests(tmp_path: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root) as running:
         before = running.workers()
         with Traffic(running.port, dumps([shop.ROW])) as traffic:
@@ -52,7 +52,7 @@ def test_a_new_latest_takes_over_under_traffic_and_no_request_is_lost(tmp_path: 
         assert not any(LATEST in name for name in metrics), "what serves no more is shown no more"
 
 
-def test_what_serves_is_leased_and_cannot_be_deleted(tmp_path: Path, root: Path) -> None:
+def test_serving_versions_are_leased_and_kept_by_retention(tmp_path: Path, root: Path) -> None:
     registry, strict = shop.registry(root), Retention(versions=1, min_age_hours=0)
     for seed in (2, 3, 4):
         shop.publish(root, seed)
@@ -73,7 +73,7 @@ _SLOW = [
 
 
 @pytest.mark.parametrize("bad", ["cut", "other answers", *_SLOW])
-def test_a_bad_version_never_touches_those_that_serve(bad: str, tmp_path: Path, root: Path) -> None:
+def test_invalid_new_version_does_not_affect_serving_versions(bad: str, tmp_path: Path, root: Path) -> None:
     text = shop.files(2)["model.txt"]
     golden = json.loads(shop.files(2)["golden.json"])
     with Running(shop.pipeline(tmp_path, model={"timeout": 2}), root) as running:
@@ -126,7 +126,7 @@ def _not_a_number(text: bytes) -> bytes:
     return head + b"leaf_value=" + b" ".join([b"nan"] * len(values.split())) + newline + more
 
 
-def test_a_rollback_is_followed(tmp_path: Path, root: Path) -> None:
+def test_rollback_of_latest_alias_is_applied(tmp_path: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root) as running:
         assert serves(running, LATEST)
         point(shop.registry(root), STABLE)
@@ -137,7 +137,7 @@ def test_a_rollback_is_followed(tmp_path: Path, root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_registry_that_is_gone_or_damaged_changes_nothing(tmp_path: Path, root: Path) -> None:
+def test_missing_or_damaged_registry_keeps_serving_version(tmp_path: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root) as running:
         aliases = root / shop.FOLDER / "aliases.json"
         whole = aliases.read_bytes()
@@ -163,9 +163,7 @@ def test_a_registry_that_is_gone_or_damaged_changes_nothing(tmp_path: Path, root
         running.until(lambda: serves(running, NEW))
 
 
-def test_a_stable_that_takes_other_columns_answers_where_the_row_has_them_too(
-    tmp_path: Path, faults: Path, root: Path
-) -> None:
+def test_stable_with_other_columns_serves_rows_with_both_schemas(tmp_path: Path, faults: Path, root: Path) -> None:
     columns = {name: column for name, column in shop.COLUMNS.items() if name != "price"} | {"cost": {"type": "number"}}
     made = [
         {**feature, "name": "cost", "column": "cost"} if feature["column"] == "price" else feature
@@ -190,7 +188,7 @@ def test_a_stable_that_takes_other_columns_answers_where_the_row_has_them_too(
         assert response.status_code == 400, "what latest needs decides on what a request must have"
 
 
-def test_a_family_in_python_is_served_and_brought_back_like_any_other(tmp_path: Path) -> None:
+def test_python_model_family_is_served_and_recovers_after_hang(tmp_path: Path) -> None:
     root, faults = tmp_path / "store", tmp_path / "faults"
     faults.mkdir()
     x = shop.matrix(shop.rows(8, 99))
@@ -268,7 +266,7 @@ def reload_often(tmp_path: Path, root: Path, warm: int, times: int) -> tuple[dic
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_500_hot_reloads_under_load_lose_no_request_and_leak_nothing(tmp_path: Path, root: Path) -> None:
+def test_500_hot_reloads_lose_no_request_and_leak_no_resources(tmp_path: Path, root: Path) -> None:
     before, after = reload_often(tmp_path, root, 50, 500)
     assert after["processes"] == before["processes"]
     assert after["files"] <= before["files"]

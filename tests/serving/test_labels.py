@@ -70,7 +70,7 @@ def taking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.mark.integration
-def test_labels_reach_the_evaluation_and_count_once_however_often_they_are_sent(tmp_path: Path, root: Path) -> None:
+def test_duplicate_labels_are_counted_once_in_evaluation(tmp_path: Path, root: Path) -> None:
     folder = pipeline(tmp_path, prediction_log={"enabled": True, "segment_seconds": 0.3})
     with Running(folder, root) as running:
         told = running.predict(*shop.rows(10, 3))
@@ -86,7 +86,7 @@ def test_labels_reach_the_evaluation_and_count_once_however_often_they_are_sent(
 
 
 @pytest.mark.integration
-def test_a_moment_is_taken_as_it_is_written_and_a_label_as_a_class_is(taking: Running) -> None:
+def test_label_timestamp_formats_and_class_names_are_normalized(taking: Running) -> None:
     labels = [
         {"prediction_id": "m0", "label": "yes", "time": "2026-01-31T12:30:00+01:00"},
         {"prediction_id": "m1", "label": "no", "time": "2026-01-31T11:30:00"},
@@ -104,7 +104,7 @@ def test_a_moment_is_taken_as_it_is_written_and_a_label_as_a_class_is(taking: Ru
 
 
 @pytest.mark.integration
-def test_a_label_of_no_class_is_refused_with_the_classes_and_counted(taking: Running) -> None:
+def test_label_of_unknown_class_is_rejected_and_counted(taking: Running) -> None:
     counted = 'inference_labels_rejected_total{pipeline="shop",reason="unknown_class"}'
     before, lines = taking.metrics(CALLERS)[counted], open_lines(store_of(taking))
     for label, shown in (("maybe", "'maybe'"), (1, "1"), (True, "true"), ("Yes", "'Yes'")):
@@ -139,7 +139,7 @@ GOOD = {"prediction_id": "a", "label": "yes"}
         (b" " * 100_001, 413, "larger than 100000 bytes"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_said_with_its_place_and_nothing_of_the_request_is_taken(
+def test_invalid_label_rejects_whole_request_with_position(
     body: bytes, status: int, said: str, taking: Running
 ) -> None:
     root = store_of(taking)
@@ -151,7 +151,7 @@ def test_a_mistake_is_said_with_its_place_and_nothing_of_the_request_is_taken(
 
 
 @pytest.mark.integration
-def test_only_who_has_the_token_may_send_labels_and_not_compressed(taking: Running) -> None:
+def test_labels_require_label_token_and_uncompressed_body(taking: Running) -> None:
     for other in ("Bearer no", f"Bearer {CALLERS}", TOKEN, f"Basic {TOKEN}", ""):
         assert post(taking, GOOD, authorization=other).status_code == 401
     assert taking.http.post("/predict", content=b"{}").status_code == 401, "the token of labels opens labels only"
@@ -163,7 +163,7 @@ def test_only_who_has_the_token_may_send_labels_and_not_compressed(taking: Runni
 
 @pytest.mark.integration
 @pytest.mark.parametrize("tokens", [{"token": CALLERS}, {"admin_token": "for-administrators"}])
-def test_labels_are_closed_where_only_other_tokens_are_set(tmp_path: Path, tokens: dict[str, str]) -> None:
+def test_labels_endpoint_returns_404_without_label_token(tmp_path: Path, tokens: dict[str, str]) -> None:
     with Running(pipeline(tmp_path, **tokens), tmp_path) as running:
         for token in tokens.values():
             response = post(running, GOOD, authorization=f"Bearer {token}")
@@ -174,7 +174,7 @@ def test_labels_are_closed_where_only_other_tokens_are_set(tmp_path: Path, token
 
 
 @pytest.mark.integration
-def test_a_label_ahead_of_the_clock_does_not_win_over_a_later_one(taking: Running) -> None:
+def test_future_label_timestamp_does_not_override_later_label(taking: Running) -> None:
     for label, ahead in (("no", 250), ("yes", 0.0)):
         assert post(taking, {"prediction_id": "ahead", "label": label, "time": time.time() + ahead}).status_code == 200
     lines = [line for line in open_lines(store_of(taking)) if line["prediction_id"] == "ahead"]
@@ -183,7 +183,7 @@ def test_a_label_ahead_of_the_clock_does_not_win_over_a_later_one(taking: Runnin
 
 
 @pytest.mark.integration
-def test_prediction_ids_share_nothing_that_a_caller_could_count_on(tmp_path: Path, root: Path) -> None:
+def test_prediction_ids_are_unpredictable(tmp_path: Path, root: Path) -> None:
     with Running(pipeline(tmp_path), root) as running:
         told = [running.predict(*shop.rows(2, 1))["predictions"] for _ in range(20)]
     stems = [predictions[0]["prediction_id"].removesuffix("-0") for predictions in told]
@@ -194,7 +194,7 @@ def test_prediction_ids_share_nothing_that_a_caller_could_count_on(tmp_path: Pat
 
 
 @pytest.mark.integration
-def test_tokens_that_are_the_same_are_refused(tmp_path: Path) -> None:
+def test_identical_service_and_label_tokens_are_rejected(tmp_path: Path) -> None:
     place = pipeline(tmp_path, token="one-for-all", label_token="one-for-all")
     command = [sys.executable, *CLI, "--pipeline", str(place), "--store", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -204,7 +204,7 @@ def test_tokens_that_are_the_same_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_regression_takes_what_reads_as_a_number_in_a_table_of_labels(tmp_path: Path) -> None:
+def test_regression_labels_accept_numeric_strings(tmp_path: Path) -> None:
     with Running(shop.pipeline(tmp_path, task="regression", inference={"default_response": None}), tmp_path) as running:
         for label in (3, "3", " 3.0"):
             assert post(running, {**GOOD, "label": label}).status_code == 200
@@ -215,7 +215,7 @@ def test_a_regression_takes_what_reads_as_a_number_in_a_table_of_labels(tmp_path
 
 
 @pytest.mark.slow
-def test_a_service_that_is_killed_has_lost_no_label_that_it_took(tmp_path: Path) -> None:
+def test_killed_service_loses_no_accepted_label(tmp_path: Path) -> None:
     folder = shop.pipeline(tmp_path)
     with Running(folder, tmp_path) as running:
         for number in range(5):
@@ -228,7 +228,7 @@ def test_a_service_that_is_killed_has_lost_no_label_that_it_took(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_disk_that_takes_nothing_is_said_and_the_next_label_is_taken_again(tmp_path: Path) -> None:
+def test_disk_error_returns_503_and_later_label_is_accepted(tmp_path: Path) -> None:
     with Running(shop.pipeline(tmp_path), tmp_path) as running:
         (tmp_path / label_log.FOLDER).write_text("a file where a folder should be")
         response = post(running, GOOD)
@@ -239,9 +239,7 @@ def test_a_disk_that_takes_nothing_is_said_and_the_next_label_is_taken_again(tmp
         assert post(running, GOOD).status_code == 200
 
 
-def test_what_was_written_of_a_request_that_failed_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_label_write_is_rolled_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = LabelLog(Store(tmp_path), tmp_path / "log", "shop", 60)
 
     def full(_: int) -> None:
@@ -262,9 +260,7 @@ def test_what_was_written_of_a_request_that_failed_is_taken_back(
     assert kept == [b'{"one": 1}\n', b'{"three": 3}\n']
 
 
-def test_what_is_written_into_a_segment_that_was_looked_for_too_early_is_not_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_label_segment_race_at_creation_loses_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = LabelLog(Store(tmp_path), tmp_path / "log", "shop", 60)
     locked, early = fcntl.flock, [log._move_closed]
 
@@ -283,6 +279,6 @@ def test_what_is_written_into_a_segment_that_was_looked_for_too_early_is_not_los
     ]
 
 
-def test_a_store_that_is_no_folder_needs_one_for_labels_that_wait() -> None:
+def test_non_local_store_needs_spool_folder_for_labels() -> None:
     assert label_log.segment_folder(Store("memory://place"), None, "shop") is None
     assert label_log.segment_folder(Store("memory://place"), "spool", "shop") == Path("spool/_labels/shop")

@@ -60,7 +60,7 @@ def is_whole(response: bytes) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", REFUSED)
-def test_the_response_arrives_whole_although_the_body_is_never_read(shared: Running, kind: str) -> None:
+def test_rejected_large_upload_receives_complete_response(shared: Running, kind: str) -> None:
     asked, status = REFUSED[kind]
     response = answer(shared.port, asked, b"x" * LARGE)
     assert response.startswith(b"HTTP/1.1 %d " % status)
@@ -69,7 +69,7 @@ def test_the_response_arrives_whole_although_the_body_is_never_read(shared: Runn
 
 
 @pytest.mark.slow
-def test_a_request_before_a_malformed_one_is_answered(shared: Running) -> None:
+def test_valid_request_before_malformed_request_is_answered(shared: Running) -> None:
     whole = request(b"GET", b"/v2/health/live", b"")
     malformed = head(b"POST", b"/predict", b"Transfer-Encoding: chunked\r\n") + b"\r\nno chunk\r\n"
     response = answer(shared.port, whole + malformed + b"x" * LARGE)
@@ -92,13 +92,13 @@ def sent_until_cut(port: int, asked: bytes) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [CLOSE, b""])
-def test_a_client_that_never_stops_sending_is_cut(shared: Running, more: bytes) -> None:
+def test_endless_upload_is_cut_at_byte_limit(shared: Running, more: bytes) -> None:
     asked = head(b"POST", b"/nowhere", more) + b"Content-Length: %d\r\n\r\n" % (1 << 40)
     assert sent_until_cut(shared.port, asked) < 10 * lingering_close.MAX_BYTES
     assert statuses(shared, LAST) == [200]
 
 
-def test_a_silent_client_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lingering_connection_is_closed_after_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lingering_close, "MAX_SECONDS", 0.05)
 
     async def work() -> None:
@@ -126,7 +126,7 @@ def test_a_silent_client_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch
     asyncio.run(asyncio.wait_for(work(), 60))
 
 
-def test_a_blocking_close_discards_up_to_the_bound_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocking_close_discards_input_up_to_byte_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lingering_close, "MAX_BYTES", 1 << 20)
     ours, theirs = socket.socketpair()
     closing = threading.Thread(target=lingering_close.close, args=(ours,))
@@ -155,12 +155,12 @@ def exporter() -> Iterator[int]:
 
 
 @pytest.mark.slow
-def test_the_exporter_sends_its_response_whole(exporter: int) -> None:
+def test_exporter_sends_complete_response_to_large_upload(exporter: int) -> None:
     assert is_whole(answer(exporter, head(b"POST", b"/metrics") + HEAD, b"x" * LARGE))
     assert sent_until_cut(exporter, head(b"POST", b"/metrics") + HEAD) < 10 * lingering_close.MAX_BYTES
 
 
-def test_a_guard_in_front_of_prefect_sends_its_refusal_whole() -> None:
+def test_origin_guard_sends_complete_403_to_large_upload() -> None:
     import uvicorn
 
     from ai_workflow.http_server.lingering_protocol import LingeringProtocol
@@ -186,7 +186,7 @@ def test_a_guard_in_front_of_prefect_sends_its_refusal_whole() -> None:
 
 
 @pytest.mark.slow
-def test_a_client_that_sends_all_before_it_reads_gets_its_response(shared: Running) -> None:
+def test_client_sending_full_body_first_receives_413(shared: Running) -> None:
     client = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=60)
     client.request("POST", "/predict", b"x" * LARGE)
     response = client.getresponse()
@@ -195,7 +195,7 @@ def test_a_client_that_sends_all_before_it_reads_gets_its_response(shared: Runni
     client.close()
 
 
-def test_a_websocket_behind_the_guard_works_as_before() -> None:
+def test_websocket_works_with_lingering_protocol() -> None:
     import uvicorn
     from websockets.sync.client import connect
 

@@ -45,13 +45,11 @@ def start(*arguments: Any) -> int:
     return asyncio.run(asyncio.wait_for(_start(*arguments), 100))
 
 
-def test_a_model_that_loads_slowly_is_waited_for_while_it_makes_progress(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_model_load_with_progress_is_not_timed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert start(SLOW, tmp_path, monkeypatch, 0.5) == 1
 
 
-def test_a_model_that_hangs_while_it_loads_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hung_model_load_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ModelExitedError, match=r"did not load: it made no progress for 0.3 s \(model.timeout: 0.3\)"
     ) as found:
@@ -59,8 +57,6 @@ def test_a_model_that_hangs_while_it_loads_is_given_up(tmp_path: Path, monkeypat
     assert found.value.is_late
 
 
-def test_a_model_that_computes_for_ever_is_given_up_after_ten_timeouts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_busy_model_load_times_out_after_ten_timeouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelExitedError, match=r"did not load: it was still busy after 0.5 s"):
         start(SPINNING, tmp_path, monkeypatch, 0.05)

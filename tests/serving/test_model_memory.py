@@ -22,7 +22,7 @@ CLASSES = {"regression": 1, "binary": 1, "multiclass": 3}
 
 
 @pytest.mark.parametrize("objective", CLASSES)
-def test_a_request_that_does_not_fit_is_answered_by_lightgbm_in_blocks_with_the_same_bits(
+def test_lightgbm_out_of_memory_batch_is_split_with_identical_result(
     objective: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     draw = np.random.default_rng(0)
@@ -51,14 +51,14 @@ def test_a_request_that_does_not_fit_is_answered_by_lightgbm_in_blocks_with_the_
     assert "Data batch size reduced from 300 to 150 due to memory pressure" in caplog.messages
 
 
-def test_what_lightgbm_says_of_memory_is_a_memory_error() -> None:
+def test_lightgbm_bad_alloc_raises_memory_error() -> None:
     library = Mock()
     library.predict.return_value, library.LGBM_GetLastError.return_value = -1, b"std::bad_alloc"
     with pytest.raises(MemoryError, match="bad_alloc"):
         lightgbm_native._call(library, "predict")
 
 
-def test_a_perceptron_of_the_service_answers_in_blocks_too(
+def test_torch_mlp_out_of_memory_batch_is_split(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     handle = sealed("model_v1.0", test_mlp_model.model())

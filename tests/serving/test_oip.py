@@ -38,7 +38,7 @@ def numbers(asked: InferRequest) -> list[float]:
     return np.frombuffer(asked.input._data, "<f4").tolist()
 
 
-def test_features_are_taken_flat_or_nested_and_null_is_missing() -> None:
+def test_json_features_accept_flat_or_nested_data_and_null() -> None:
     assert numbers(parsed(tensor(data=[1, 2.5]))) == [1, 2.5]
     assert numbers(parsed(tensor(shape=(2, 2), data=[[1, 2], [3, 4]]))) == [1, 2, 3, 4]
     found = numbers(parsed(tensor(data=[None, 2])))
@@ -47,13 +47,13 @@ def test_features_are_taken_flat_or_nested_and_null_is_missing() -> None:
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "FP16", "INT8", "INT64", "UINT16", "BOOL"])
-def test_binary_features_of_every_type_are_the_same_numbers(datatype: str) -> None:
+def test_binary_features_of_every_datatype_are_decoded_equally(datatype: str) -> None:
     values = np.array([1, 0], dtype=tensors.NUMBER_FORMATS[datatype])
     asked = binary([tensor(datatype=datatype, parameters={"binary_data_size": values.nbytes})], values.tobytes())
     assert numbers(asked) == [1, 0]
 
 
-def test_columns_become_rows_by_name_in_json_and_binary_side_by_side() -> None:
+def test_mixed_json_and_binary_columns_are_decoded_to_rows() -> None:
     text = b"".join(struct.pack("<I", len(word)) + word for word in (b"rot", "grün".encode()))
     weights = np.array([1.5, np.nan], dtype="<f8").tobytes()
     asked = binary(
@@ -72,7 +72,7 @@ def test_columns_become_rows_by_name_in_json_and_binary_side_by_side() -> None:
     ]
 
 
-def test_id_timeout_and_wanted_outputs_are_read() -> None:
+def test_request_id_timeout_and_outputs_are_parsed() -> None:
     asked = parsed(
         tensor(data=[1, 2]),
         id="mine",
@@ -108,7 +108,7 @@ REFUSED: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("given_", "said"), REFUSED, ids=[said for _, said in REFUSED])
-def test_what_is_not_such_a_tensor_is_refused_with_the_reason(given_: Any, said: str) -> None:
+def test_invalid_tensor_is_rejected_with_reason(given_: Any, said: str) -> None:
     with pytest.raises(InvalidRowsError) as error:
         parsed(given_)
     assert said in str(error.value)
@@ -126,7 +126,7 @@ def test_what_is_not_such_a_tensor_is_refused_with_the_reason(given_: Any, said:
         ({"parameters": 3}, "`parameters` must be an object"),
     ],
 )
-def test_what_is_not_such_a_request_is_refused(more: dict[str, Any], said: str | None) -> None:
+def test_invalid_infer_request_fields_are_rejected(more: dict[str, Any], said: str | None) -> None:
     if said is None:
         parsed(tensor(data=[1, 2]), **more)
         return
@@ -134,7 +134,7 @@ def test_what_is_not_such_a_request_is_refused(more: dict[str, Any], said: str |
         parsed(tensor(data=[1, 2]), **more)
 
 
-def test_binary_data_that_does_not_add_up_is_refused() -> None:
+def test_inconsistent_binary_sizes_are_rejected() -> None:
     eight = tensor("c", "BYTES", (2,), parameters={"binary_data_size": 8})
     for data, said in (
         (struct.pack("<I", 100) + b"abcd", "longer than the remaining data"),
@@ -159,7 +159,7 @@ def test_binary_data_that_does_not_add_up_is_refused() -> None:
 @pytest.mark.integration
 @given(st.binary(max_size=200), st.one_of(st.none(), st.integers(-5, 300)))
 @settings(max_examples=300, deadline=None)
-def test_no_bytes_whatever_do_anything_but_be_refused(body: bytes, header: int | None) -> None:
+def test_arbitrary_bytes_are_rejected_as_invalid_rows(body: bytes, header: int | None) -> None:
     with pytest.raises(InvalidRowsError):
         oip.parse(body, header, 10)
 
@@ -179,7 +179,7 @@ sent = st.fixed_dictionaries(
 @pytest.mark.integration
 @given(st.lists(sent, max_size=3), st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), json_values))
 @settings(max_examples=300, deadline=None)
-def test_no_json_whatever_breaks_the_reader(inputs: list[Any], more: dict[str, Any]) -> None:
+def test_arbitrary_json_never_crashes_the_parser(inputs: list[Any], more: dict[str, Any]) -> None:
     # Anything but these fails the test.
     with contextlib.suppress(InvalidRowsError):
         assert oip.parse(json.dumps({"inputs": inputs, **more}).encode(), None, 10).input.rows <= 10
@@ -188,7 +188,7 @@ def test_no_json_whatever_breaks_the_reader(inputs: list[Any], more: dict[str, A
 OUTPUTS = [OutputTensor("prediction", "BYTES", [2], ["yes", None]), OutputTensor("score", "FP64", [2], [0.75, None])]
 
 
-def test_answers_are_json_or_binary_as_each_output_is_wanted() -> None:
+def test_outputs_are_encoded_as_json_or_binary_per_request() -> None:
     body, head = oip.serialize({"model_name": "m"}, OUTPUTS, InferRequest(RowInput([{}])))
     assert head is None
     assert orjson.loads(body)["outputs"][1] == {"name": "score", "datatype": "FP64", "shape": [2], "data": [0.75, None]}
@@ -219,7 +219,7 @@ def test_answers_are_json_or_binary_as_each_output_is_wanted() -> None:
         ("BYTES", ["", "a", None], [1, 1.5, True, ["a"]]),
     ],
 )
-def test_a_json_value_that_does_not_fit_its_datatype_is_refused_with_its_index(
+def test_json_value_of_wrong_datatype_is_rejected_with_index(
     datatype: str, values: list[Any], wrong: list[Any]
 ) -> None:
     good = orjson.loads(orjson.dumps(values))
@@ -231,7 +231,7 @@ def test_a_json_value_that_does_not_fit_its_datatype_is_refused_with_its_index(
             parsed(tensor("c", datatype, (len(good) + 1,), data=[*good, value]))
 
 
-def test_a_binary_boolean_is_0_or_1_and_nested_rows_have_the_width_of_their_shape() -> None:
+def test_invalid_boolean_byte_or_nested_shape_is_rejected() -> None:
     with pytest.raises(InvalidRowsError, match=r"input 'c'\[1\]: the byte 2 is not a value of type BOOL"):
         binary([tensor("c", "BOOL", (2,), parameters={"binary_data_size": 2})], b"\x01\x02")
     for shape, data in (((2, 2), [[1], [2, 3, 4]]), ((4,), [[1, 2], [3, 4]])):
@@ -239,7 +239,7 @@ def test_a_binary_boolean_is_0_or_1_and_nested_rows_have_the_width_of_their_shap
             parsed(tensor(shape=shape, data=data))
 
 
-def test_outputs_come_in_the_order_of_the_request_and_only_those() -> None:
+def test_only_requested_outputs_are_returned_in_request_order() -> None:
     outputs = [*OUTPUTS, OutputTensor("probabilities", "FP64", [2, 1], [0.5, 0.5])]
     for binary_too in (False, True):
         asked = InferRequest(RowInput([{}]), outputs={"probabilities": binary_too, "prediction": False})

@@ -34,12 +34,12 @@ def value(**column: Any) -> dict[str, Any]:
         ({"type": "datetime", "format": "%d.%m.%Y"}, {"type": "string"}),
     ],
 )
-def test_a_columns_schema_says_what_is_taken(column: dict[str, Any], schema: dict[str, Any]) -> None:
+def test_column_schema_describes_accepted_values(column: dict[str, Any], schema: dict[str, Any]) -> None:
     assert value(**column) == schema
 
 
 @pytest.mark.parametrize("edge", ["minimum", "maximum"])
-def test_the_largest_whole_numbers_that_are_said_to_be_taken_are(edge: str) -> None:
+def test_documented_integer_limits_are_accepted(edge: str) -> None:
     spec = {
         "schema": {"x": {"type": "integer"}},
         "features": [{"name": "x", "column": "x", "kind": "number"}],
@@ -69,14 +69,14 @@ def test_the_largest_whole_numbers_that_are_said_to_be_taken_are(edge: str) -> N
         {"type": "datetime", "format": "%d.%m.%Y"},
     ],
 )
-def test_an_example_is_a_row_that_is_taken(column: dict[str, Any]) -> None:
+def test_openapi_example_is_valid_row(column: dict[str, Any]) -> None:
     (row,) = openapi_examples.predict_requests({"x": Column(**column)})["row"]["value"]["rows"]
     kinds = {"category": "category", "datetime": "date", "boolean": "boolean"}
     feature = {"name": "x", "column": "x", "kind": kinds.get(column["type"], "number"), "part": "day", "vocabulary": []}
     assert transform.read([row], {"schema": {"x": column}, "features": [feature]})[1] == []
 
 
-def test_only_a_service_with_a_token_says_that_one_is_asked_for_and_not_for_its_health() -> None:
+def test_token_requirement_is_documented_except_for_health() -> None:
     def document(**service: Any) -> dict[str, Any]:
         source = {"kind": "csv", "path": "none.csv"}
         given = {"pipeline": "shop", "source": source, "task": "regression", "target": "x", "service": service}

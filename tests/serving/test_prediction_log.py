@@ -58,7 +58,7 @@ def pipeline(folder: Path, **settings: Any) -> Path:
 
 
 @pytest.mark.integration
-def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_path: Path, root: Path) -> None:
+def test_predictions_are_logged_with_version_trace_and_features(tmp_path: Path, root: Path) -> None:
     rows = [*shop.rows(40, 3), {**shop.ROW, "price": "9.5"}]
     with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
         told = running.predict(*rows)
@@ -79,7 +79,7 @@ def test_what_is_answered_is_in_predictions_with_version_trace_and_features(tmp_
 
 
 @pytest.mark.integration
-def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(tmp_path: Path) -> None:
+def test_default_responses_are_logged_separately_without_row_values(tmp_path: Path) -> None:
     root = tmp_path / "store"
     with Running(pipeline(tmp_path), root) as running:
         running.predict(shop.ROW)
@@ -91,9 +91,7 @@ def test_default_answers_are_kept_apart_and_rows_are_not_kept_unless_asked_for(t
 
 
 @pytest.mark.parametrize("moment", [pytest.param(each, marks=pytest.mark.slow) for each in (0.9, 1.3)])
-def test_sigkill_loses_at_most_a_second_and_the_next_service_brings_in_the_rest(
-    moment: float, tmp_path: Path, root: Path
-) -> None:
+def test_sigkill_loses_at_most_last_second_of_predictions(moment: float, tmp_path: Path, root: Path) -> None:
     logged = pipeline(tmp_path, segment_seconds=3600)
     with Running(logged, root) as running, Traffic(running.port, dumps([shop.ROW])) as traffic:
         time.sleep(moment)
@@ -112,7 +110,7 @@ def test_sigkill_loses_at_most_a_second_and_the_next_service_brings_in_the_rest(
 
 
 @pytest.mark.integration
-def test_a_disk_that_takes_no_more_stops_no_answer_and_what_is_lost_is_counted(tmp_path: Path, root: Path) -> None:
+def test_unwritable_log_does_not_block_responses_and_drops_are_counted(tmp_path: Path, root: Path) -> None:
     folder = root / prediction_log.FOLDER / shop.PIPELINE
     folder.parent.mkdir()
     folder.write_text("a file where a folder should be")
@@ -135,7 +133,7 @@ def record(stem: str = "a", rows: int = 1) -> PredictionRecord:
     return PredictionRecord(1.5, "f" * 32, stem, LATEST, None, ["yes"] * rows, [0.75] * rows, sent, b"\0" * 8 * rows)
 
 
-def test_a_log_that_is_full_drops_what_comes_and_says_how_much(tmp_path: Path) -> None:
+def test_full_log_queue_drops_and_counts_rows(tmp_path: Path) -> None:
     full, dropped = book(tmp_path), metrics.get("prediction_log_dropped_total")
     before = dropped._value.get()
     for _ in range(200):
@@ -143,9 +141,7 @@ def test_a_log_that_is_full_drops_what_comes_and_says_how_much(tmp_path: Path) -
     assert dropped._value.get() - before == 2 * 101, "20 000 rows wait, no more"
 
 
-def test_a_log_is_bounded_by_bytes_and_takes_a_large_request_where_none_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_log_queue_is_limited_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction_log, "_MAX_WAITING_BYTES", 10_000)
     log, dropped = book(tmp_path), metrics.get("prediction_log_dropped_total")
     before = dropped._value.get()
@@ -170,7 +166,7 @@ def written_lines(folder: Path) -> int:
 
 
 @pytest.mark.integration
-def test_closing_writes_what_waits_in_order(tmp_path: Path) -> None:
+def test_close_flushes_queued_records_in_order(tmp_path: Path) -> None:
     one = book(tmp_path)
     one.start()
     for number in range(5):
@@ -200,7 +196,7 @@ def compacted(folder: Path, id_column: str | None, *records: PredictionRecord) -
     return predictions(folder)
 
 
-def test_the_id_by_its_own_name_and_probabilities_are_stored_as_the_scoring_flow_stores_them(tmp_path: Path) -> None:
+def test_logged_id_and_probabilities_match_scoring_flow_columns(tmp_path: Path) -> None:
     sent = [{"customer": "007"}, {"customer": 8}]
     chances = [0.25, 0.75, 1, 0]
     asked = PredictionRecord(
@@ -216,7 +212,7 @@ def test_the_id_by_its_own_name_and_probabilities_are_stored_as_the_scoring_flow
 
 
 @pytest.mark.parametrize("taken", ["id", "time", "row", "values", "probability_yes", None])
-def test_an_id_column_named_as_a_column_of_predictions_is_stored_as_id_only(tmp_path: Path, taken: str | None) -> None:
+def test_id_column_with_reserved_name_is_stored_as_id_only(tmp_path: Path, taken: str | None) -> None:
     sent = [{"time": "7", "row": "7", "values": "7", "probability_yes": "7", "id": "7"}]
     found = compacted(tmp_path, taken, PredictionRecord(1.5, "f" * 32, "a", LATEST, None, ["yes"], [0.75], sent, None))
     assert found["id"].tolist() == ["7" if taken else None] or found["id"].isna().all()
@@ -225,7 +221,7 @@ def test_an_id_column_named_as_a_column_of_predictions_is_stored_as_id_only(tmp_
     assert set(found) == {*compaction._COLUMNS, "source"}
 
 
-def test_lines_of_an_older_service_in_the_same_segment_are_kept(tmp_path: Path) -> None:
+def test_log_lines_of_older_format_are_kept(tmp_path: Path) -> None:
     old = record("old")
     new = replace(record("new"), probabilities=[0.25, 0.75], probability_columns=["probability_no", "probability_yes"])
     found = compacted(tmp_path, "id", old, new).set_index("prediction_id")
@@ -233,7 +229,7 @@ def test_lines_of_an_older_service_in_the_same_segment_are_kept(tmp_path: Path) 
     assert pd.isna(found.loc["old-0", "probability_yes"])
 
 
-def test_a_torn_line_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None:
+def test_truncated_log_line_is_skipped(tmp_path: Path) -> None:
     path = written(tmp_path / "log", "a", "b", "c")
     path.write_bytes(path.read_bytes()[:-20])
     assert compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE) == 2
@@ -241,7 +237,7 @@ def test_a_torn_line_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("since", "rows"), [(99, 3), (100, 3), (101, 2), (300, 1), (301, 0)])
-def test_rows_of_a_segment_count_from_a_moment_on(tmp_path: Path, since: int, rows: int) -> None:
+def test_rows_before_start_time_are_not_counted(tmp_path: Path, since: int, rows: int) -> None:
     """A segment that is compacted after a probation began also holds answers from before it."""
     (tmp_path / "log").mkdir()
     records = [replace(record(str(at)), timestamp=at) for at in (300.0, 100.0, 200.0)]
@@ -252,7 +248,7 @@ def test_rows_of_a_segment_count_from_a_moment_on(tmp_path: Path, since: int, ro
     assert prediction_files.rows_of(Store(tmp_path), shop.PIPELINE, LATEST, moment) == rows
 
 
-def test_a_compaction_that_was_killed_before_it_could_remove_a_segment_is_done_again_and_nothing_is_there_twice(
+def test_repeated_compaction_of_segment_creates_no_duplicates(
     tmp_path: Path,
 ) -> None:
     path = written(tmp_path / "log", "a", "b")
@@ -265,7 +261,7 @@ def test_a_compaction_that_was_killed_before_it_could_remove_a_segment_is_done_a
 
 
 @pytest.mark.integration
-def test_a_compaction_that_cannot_write_says_so_in_a_line_and_leaves_the_segment(tmp_path: Path) -> None:
+def test_failed_compaction_reports_error_and_keeps_segment(tmp_path: Path) -> None:
     path = written(tmp_path / "log", "a")
     (tmp_path / "predictions").write_text("a file where a folder should be")
     command = [sys.executable, "-m", "ai_workflow.serving.logs.compaction", tmp_path, path.parent, shop.PIPELINE]
@@ -277,7 +273,7 @@ def test_a_compaction_that_cannot_write_says_so_in_a_line_and_leaves_the_segment
 
 
 @pytest.mark.integration
-def test_a_segment_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+def test_active_segment_is_not_compacted(tmp_path: Path) -> None:
     one = book(tmp_path / "log")
     one.start()
     one.add(record())

@@ -34,7 +34,7 @@ def features(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.integration
-def test_rows_by_name_are_answered_as_the_model_answers_them(shared: Running) -> None:
+def test_predict_returns_model_predictions_for_named_rows(shared: Running) -> None:
     rows = shop.rows(50, 5)
     found = shared.predict(*rows, traceparent=f"00-{TRACE}-b7ad6b7169203331-01")
     for told, known in zip(found["predictions"], shop.answers(1, rows), strict=True):
@@ -46,7 +46,7 @@ def test_rows_by_name_are_answered_as_the_model_answers_them(shared: Running) ->
 
 
 @pytest.mark.integration
-def test_a_request_without_a_trace_or_with_a_broken_one_gets_its_own(shared: Running) -> None:
+def test_missing_or_invalid_traceparent_gets_new_trace_id(shared: Running) -> None:
     ids = {
         shared.predict(shop.ROW)["trace_id"],
         shared.predict(shop.ROW, traceparent="00-zz-1-01")["trace_id"],
@@ -57,7 +57,7 @@ def test_a_request_without_a_trace_or_with_a_broken_one_gets_its_own(shared: Run
 
 
 @pytest.mark.integration
-def test_the_protocol_answers_by_features_and_by_columns_the_same(shared: Running) -> None:
+def test_infer_features_and_columns_give_equal_predictions(shared: Running) -> None:
     rows = [{**row, "weight": 1.0} for row in shop.rows(3, 6)]
     kinds = {
         "price": "FP64",
@@ -84,7 +84,7 @@ def test_the_protocol_answers_by_features_and_by_columns_the_same(shared: Runnin
 
 
 @pytest.mark.integration
-def test_a_pinned_version_answers_itself(shared: Running) -> None:
+def test_pinned_version_serves_request(shared: Running) -> None:
     for name, version in ((STABLE, STABLE), ("stable", STABLE), ("latest", LATEST)):
         path = f"/v2/models/{shop.PIPELINE}/versions/{name}/infer"
         assert shared.http.post(path, json=features([shop.ROW])).json()["model_version"] == version
@@ -111,7 +111,7 @@ def test_a_pinned_version_answers_itself(shared: Running) -> None:
         ("/nowhere", b"{}", 404, "Not Found"),
     ],
 )  # fmt: skip
-def test_a_mistake_of_the_caller_is_said_and_reaches_no_model(
+def test_invalid_request_is_rejected_before_inference(
     path: str, body: bytes, status: int, said: str, shared: Running
 ) -> None:
     before = attempts(shared)
@@ -147,7 +147,7 @@ def examples(running: Running) -> set[str]:
 
 
 @pytest.mark.integration
-def test_wrong_methods_are_refused(shared: Running) -> None:
+def test_wrong_http_method_returns_405(shared: Running) -> None:
     for method, path in (("GET", "/predict"), ("GET", INFER), ("POST", "/v2/health/live"), ("DELETE", "/metrics")):
         response = shared.http.request(method, path)
         assert response.status_code == 405
@@ -155,7 +155,7 @@ def test_wrong_methods_are_refused(shared: Running) -> None:
 
 
 @pytest.mark.integration
-def test_requests_are_counted_by_outcome_and_by_version(shared: Running) -> None:
+def test_metrics_count_requests_by_status_and_version(shared: Running) -> None:
     def counts() -> dict[str, float]:
         found = shared.metrics()
         return {
@@ -178,7 +178,7 @@ def test_requests_are_counted_by_outcome_and_by_version(shared: Running) -> None
 
 
 @pytest.mark.integration
-def test_a_latency_names_its_trace_to_who_asks_for_openmetrics(shared: Running) -> None:
+def test_openmetrics_latency_has_trace_exemplar(shared: Running) -> None:
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
 
     def openmetrics() -> str:
@@ -196,7 +196,7 @@ def test_a_latency_names_its_trace_to_who_asks_for_openmetrics(shared: Running) 
 
 
 @pytest.mark.integration
-def test_errors_are_shown_as_0_before_the_first_one(shared: Running) -> None:
+def test_error_counters_are_exported_as_zero_at_start(shared: Running) -> None:
     metrics = shared.metrics()
     for version in (LATEST, STABLE):
         for status in ("success", "fallback", "timeout", "error", "rejected"):
@@ -212,7 +212,7 @@ def test_errors_are_shown_as_0_before_the_first_one(shared: Running) -> None:
 
 
 @pytest.mark.integration
-def test_every_metric_with_a_version_names_the_pipeline(shared: Running) -> None:
+def test_versioned_metrics_have_pipeline_label(shared: Running) -> None:
     versioned = [name for name in shared.metrics() if "model_version=" in name]
     assert len(versioned) > 50
     assert all(SHOP in name for name in versioned)
@@ -220,7 +220,7 @@ def test_every_metric_with_a_version_names_the_pipeline(shared: Running) -> None
 
 
 @pytest.mark.integration
-def test_readiness_says_what_serves(shared: Running) -> None:
+def test_readiness_lists_serving_version_and_states(shared: Running) -> None:
     found = shared.ready()
     assert found == {
         "ready": True, "state": "ok", "serving": LATEST, "versions": {LATEST: "ok", STABLE: "ok"}, "absent": None,
@@ -229,7 +229,7 @@ def test_readiness_says_what_serves(shared: Running) -> None:
 
 
 @pytest.mark.integration
-def test_with_nothing_published_the_default_answers_and_the_first_version_is_taken_up(tmp_path: Path) -> None:
+def test_default_response_is_used_until_first_version_is_published(tmp_path: Path) -> None:
     with Running(shop.pipeline(tmp_path), tmp_path / "store") as running:
         found = running.predict({"anything": 1})
         assert found["predictions"][0]["prediction"] == "unknown"
@@ -244,7 +244,7 @@ def test_with_nothing_published_the_default_answers_and_the_first_version_is_tak
 
 
 @pytest.mark.integration
-def test_where_no_default_is_allowed_the_service_says_503(tmp_path: Path) -> None:
+def test_service_without_version_or_default_returns_503(tmp_path: Path) -> None:
     pipeline = shop.pipeline(tmp_path, inference={"default_response": None})
     with Running(pipeline, tmp_path / "store") as running:
         response = running.http.post("/predict", content=dumps([shop.ROW]))
@@ -268,7 +268,7 @@ class TestTokens:
             yield running
 
     @pytest.mark.integration
-    def test_everything_but_health_takes_the_token(self, guarded: Running) -> None:
+    def test_all_endpoints_except_health_require_token(self, guarded: Running) -> None:
         http = guarded.http
         for given in (
             {},
@@ -288,14 +288,14 @@ class TestTokens:
         assert http.get("/metrics", headers={"authorization": "bearer  let-me-in"}).status_code == 200
 
     @pytest.mark.integration
-    def test_administration_takes_its_own(self, guarded: Running) -> None:
+    def test_admin_endpoints_require_admin_token(self, guarded: Running) -> None:
         for given in ({}, {"authorization": "Bearer let-me-in"}):
             assert guarded.http.post("/admin/reload", headers=given).status_code == 401
         admin = {"authorization": "Bearer i-am-root"}
         assert guarded.http.post("/admin/reload", headers=admin).json() == {"serving": [STABLE], "absent": None}
 
     @pytest.mark.integration
-    def test_the_log_level_falls_back_by_itself(self, guarded: Running) -> None:
+    def test_temporary_log_level_reverts_after_timeout(self, guarded: Running) -> None:
         admin = {"authorization": "Bearer i-am-root"}
         for body in ({"level": "LOUD"}, {"level": "DEBUG", "seconds": -1}, {"level": "DEBUG", "seconds": 1e9}):
             assert guarded.http.post("/admin/log-level", json=body, headers=admin).status_code == 400
@@ -306,7 +306,7 @@ class TestTokens:
         guarded.until(lambda: any("log level INFO again" in line for line in guarded.log))
 
     @pytest.mark.integration
-    def test_debug_shows_each_request_with_versions_seconds_reason_and_trace(self, guarded: Running) -> None:
+    def test_debug_log_has_request_version_latency_reason_and_trace(self, guarded: Running) -> None:
         admin, caller = ({"authorization": f"Bearer {token}"} for token in ("i-am-root", "let-me-in"))
         http, trace = guarded.http, "5cd1e2f3" * 4
         traced = caller | {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
@@ -327,12 +327,12 @@ class TestTokens:
         assert not any(text in log for text in ("let-me-in", "let-me-out", "i-am-root", "personal-value"))
 
     @pytest.mark.integration
-    def test_no_token_is_in_the_log(self, guarded: Running) -> None:
+    def test_log_contains_no_token(self, guarded: Running) -> None:
         assert not any("let-me-in" in line or "i-am-root" in line for line in guarded.log)
 
 
 @pytest.mark.integration
-def test_without_an_admin_token_there_are_no_admin_routes(shared: Running) -> None:
+def test_admin_endpoints_return_404_without_admin_token(shared: Running) -> None:
     response = shared.http.post("/admin/drain", headers={"authorization": "Bearer x"})
     assert response.status_code == 404
     assert shared.ready()["state"] == "ok"
@@ -350,13 +350,13 @@ def refused(*arguments: str, **variables: str) -> str:
 
 
 @pytest.mark.integration
-def test_it_refuses_to_start_where_everybody_could_ask(tmp_path: Path) -> None:
+def test_public_host_without_token_is_rejected_at_start(tmp_path: Path) -> None:
     said = refused("--pipeline", str(shop.pipeline(tmp_path)), "--store", str(tmp_path), "--host", "0.0.0.0")  # noqa: S104
     assert "set service.token" in said
 
 
 @pytest.mark.integration
-def test_it_refuses_to_start_where_its_token_or_its_port_cannot_be_had(tmp_path: Path) -> None:
+def test_missing_token_secret_or_used_port_is_rejected_at_start(tmp_path: Path) -> None:
     named = shop.pipeline(tmp_path, service={"token": "${secret:shop-token}"})
     assert "secret 'shop-token' is not set" in refused("--pipeline", str(named), "--store", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -366,9 +366,7 @@ def test_it_refuses_to_start_where_its_token_or_its_port_cannot_be_had(tmp_path:
 
 
 @pytest.mark.integration
-def test_over_capacity_it_says_503_and_when_to_come_again_while_health_answers(
-    tmp_path: Path, faults: Path, root: Path
-) -> None:
+def test_overload_returns_503_with_retry_after_and_health_stays_up(tmp_path: Path, faults: Path, root: Path) -> None:
     pipeline = shop.pipeline(tmp_path, service={"max_in_flight": 4}, inference={"deadline_ms": 1000})
     with Running(pipeline, root, faults) as running:
         for version in (LATEST, STABLE):
@@ -392,9 +390,7 @@ def test_over_capacity_it_says_503_and_when_to_come_again_while_health_answers(
 
 
 @pytest.mark.integration
-def test_a_fallback_is_in_the_log_with_its_trace_and_not_again_and_again(
-    tmp_path: Path, faults: Path, root: Path
-) -> None:
+def test_fallback_is_logged_with_trace_without_repeats(tmp_path: Path, faults: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root, faults) as running:
         (faults / LATEST).write_text("raise")
         found = [running.predict(shop.ROW) for _ in range(4)]
@@ -409,7 +405,7 @@ def test_a_fallback_is_in_the_log_with_its_trace_and_not_again_and_again(
 
 
 @pytest.mark.integration
-def test_a_pinned_version_that_fails_is_nobody_else_s_answer(tmp_path: Path, faults: Path, root: Path) -> None:
+def test_failing_pinned_version_has_no_fallback(tmp_path: Path, faults: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root, faults) as running:
         (faults / LATEST).write_text("hang")
         pinned = f"/v2/models/{shop.PIPELINE}/versions/{LATEST}/infer"
@@ -423,7 +419,7 @@ def test_a_pinned_version_that_fails_is_nobody_else_s_answer(tmp_path: Path, fau
 
 
 @pytest.mark.integration
-def test_sigterm_loses_no_request_and_ends_soon(tmp_path: Path, root: Path) -> None:
+def test_sigterm_drains_requests_without_loss(tmp_path: Path, root: Path) -> None:
     pipeline = shop.pipeline(tmp_path, service={"drain_seconds": 20})
     with Running(pipeline, root) as running, Traffic(running.port, dumps([shop.ROW])) as traffic:
         running.until(lambda: traffic.told)
@@ -442,7 +438,7 @@ def test_sigterm_loses_no_request_and_ends_soon(tmp_path: Path, root: Path) -> N
 
 
 @pytest.mark.integration
-def test_sigkill_leaves_no_model_s_process_behind_even_one_that_hangs(tmp_path: Path, faults: Path, root: Path) -> None:
+def test_sigkill_leaves_no_orphaned_worker_process(tmp_path: Path, faults: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path, inference={"deadline_ms": 60_000}), root, faults) as running:
         left = children(running.process.pid)
         assert len(running.workers()) == 2
@@ -456,14 +452,14 @@ def test_sigkill_leaves_no_model_s_process_behind_even_one_that_hangs(tmp_path: 
 
 
 @pytest.mark.integration
-def test_a_length_of_thousands_of_digits_is_the_callers_mistake(shared: Running) -> None:
+def test_oversized_inference_header_length_returns_400(shared: Running) -> None:
     response = shared.http.post(INFER, content=b"{}", headers={"inference-header-content-length": "9" * 5000})
     assert response.status_code == 400
     assert response.json()["error"] == "Inference-Header-Content-Length is not a number of bytes"
 
 
 @pytest.mark.integration
-def test_a_compressed_body_is_refused_with_what_is_taken(shared: Running) -> None:
+def test_compressed_body_returns_415_with_accept_encoding(shared: Running) -> None:
     body = gzip.compress(dumps([shop.ROW]))
     response = shared.http.post("/predict", content=body, headers={"content-encoding": "gzip"})
     assert (response.status_code, response.headers["accept-encoding"]) == (415, "identity")
@@ -473,7 +469,7 @@ def test_a_compressed_body_is_refused_with_what_is_taken(shared: Running) -> Non
 
 
 @pytest.mark.integration
-def test_unseen_categories_are_counted_by_version_and_column_from_zero(tmp_path: Path) -> None:
+def test_unseen_categories_are_counted_by_version_and_column(tmp_path: Path) -> None:
     columns = {name: dict(column) for name, column in shop.COLUMNS.items()}
     columns["colour"] = {"type": "category", "nullable": True}
     counts = [["red", 9], ["green", 8], ["7.0", 1]]

@@ -79,7 +79,7 @@ def answer(
     return found
 
 
-def test_requests_that_wait_go_together_and_each_gets_its_own_answers(root: Path, asked: list[int]) -> None:
+def test_queued_requests_are_batched_and_answered_individually(root: Path, asked: list[int]) -> None:
     async def work() -> None:
         async with started(root) as model:
             asked.clear()
@@ -93,7 +93,7 @@ def test_requests_that_wait_go_together_and_each_gets_its_own_answers(root: Path
     run(work)
 
 
-def test_a_large_request_travels_as_one_and_is_answered_as_the_library_answers(root: Path, asked: list[int]) -> None:
+def test_large_request_is_scored_in_single_batch(root: Path, asked: list[int]) -> None:
     async def work() -> None:
         async with started(root) as model:
             asked.clear()
@@ -105,7 +105,7 @@ def test_a_large_request_travels_as_one_and_is_answered_as_the_library_answers(r
     run(work)
 
 
-def test_short_deadlines_of_callers_do_not_count_against_a_version(root: Path, failing: Path) -> None:
+def test_short_client_deadlines_do_not_open_circuit_breaker(root: Path, failing: Path) -> None:
     async def work() -> None:
         async with started(root) as model:
             failing.write_text("hang")
@@ -122,7 +122,7 @@ def test_short_deadlines_of_callers_do_not_count_against_a_version(root: Path, f
     run(work)
 
 
-def test_who_goes_away_counts_neither_for_nor_against_a_version(root: Path, failing: Path) -> None:
+def test_cancelled_requests_do_not_affect_circuit_breaker(root: Path, failing: Path) -> None:
     async def work() -> None:
         async with started(root) as model:
             failing.write_text("slow")
@@ -136,7 +136,7 @@ def test_who_goes_away_counts_neither_for_nor_against_a_version(root: Path, fail
     run(work)
 
 
-def test_what_is_of_no_use_any_more_is_not_asked(
+def test_expired_queued_requests_are_not_scored(
     root: Path, failing: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However late a busy machine lets timers fire, the service counts as running.
@@ -157,7 +157,7 @@ def test_what_is_of_no_use_any_more_is_not_asked(
     run(work)
 
 
-def test_a_service_that_stood_still_does_not_blame_the_version(root: Path, failing: Path) -> None:
+def test_stalled_event_loop_does_not_affect_circuit_breaker(root: Path, failing: Path) -> None:
     async def work() -> None:
         async with started(root) as model:
             failing.write_text("held")
@@ -172,7 +172,7 @@ def test_a_service_that_stood_still_does_not_blame_the_version(root: Path, faili
     run(work)
 
 
-def test_a_full_queue_refuses_at_once(root: Path, failing: Path) -> None:
+def test_full_queue_rejects_immediately(root: Path, failing: Path) -> None:
     async def work() -> None:
         async with started(root, queue=3) as model:
             failing.write_text("slow")
@@ -195,7 +195,7 @@ def test_a_full_queue_refuses_at_once(root: Path, failing: Path) -> None:
         ("no probability", FailureReason.BAD_OUTPUT),
     ],
 )
-def test_each_way_to_fail_is_told_by_its_name(kind: str, outcome: FailureReason, root: Path, failing: Path) -> None:
+def test_each_failure_kind_has_distinct_reason(kind: str, outcome: FailureReason, root: Path, failing: Path) -> None:
     async def work() -> None:
         async with started(root) as model:
             failing.write_text(kind)
@@ -204,7 +204,7 @@ def test_each_way_to_fail_is_told_by_its_name(kind: str, outcome: FailureReason,
     run(work)
 
 
-def test_a_process_that_hangs_is_killed_and_a_new_one_answers(root: Path, failing: Path) -> None:
+def test_hung_worker_is_killed_and_replaced(root: Path, failing: Path) -> None:
     async def work() -> None:
         async with started(root) as model:
             assert model._worker is not None
@@ -221,7 +221,7 @@ def test_a_process_that_hangs_is_killed_and_a_new_one_answers(root: Path, failin
     run(work)
 
 
-def test_while_it_fails_it_is_probed_with_golden_rows_and_not_with_requests(root: Path, failing: Path) -> None:
+def test_failing_version_gets_golden_row_probes_instead_of_requests(root: Path, failing: Path) -> None:
     async def work() -> None:
         async with started(root) as model:
             failing.write_text("NaN")
@@ -238,7 +238,7 @@ def test_while_it_fails_it_is_probed_with_golden_rows_and_not_with_requests(root
     run(work)
 
 
-def test_a_process_that_is_killed_fails_what_it_had_and_is_replaced(root: Path) -> None:
+def test_killed_worker_fails_pending_request_and_is_replaced(root: Path) -> None:
     async def work() -> None:
         async with started(root) as model:
             assert model._worker is not None
@@ -259,7 +259,7 @@ def stop(model: ServedModel) -> None:
         os.kill(model._worker.pid, signal.SIGSTOP)
 
 
-def test_requests_do_not_wait_behind_a_batch_that_is_late(root: Path) -> None:
+def test_queued_requests_fail_with_late_batch(root: Path) -> None:
     async def work() -> None:
         async with started(root) as model:
             stop(model)
@@ -277,7 +277,7 @@ async def comes_back(model: ServedModel) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_a_version_that_comes_back_gets_one_request_at_a_time(
+def test_recovering_version_gets_single_trial_request(
     root: Path, failing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "TRIAL_SECONDS", 3600.0)
@@ -305,9 +305,7 @@ def test_a_version_that_comes_back_gets_one_request_at_a_time(
 
 
 @pytest.mark.slow
-def test_a_version_that_is_stopped_again_and_again_is_back_soon_after_the_last_time(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repeatedly_stopped_version_recovers_quickly(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     pause = recovery.Recovery._pause.fget
     assert pause is not None

@@ -53,7 +53,7 @@ def examples(running: Running, version: str) -> dict[str, str]:
     return found
 
 
-def test_short_deadlines_of_callers_blame_no_version(root: Path, tmp_path: Path) -> None:
+def test_short_client_deadlines_are_not_version_failures(root: Path, tmp_path: Path) -> None:
     inputs = [{"name": "features", "datatype": "FP32", "shape": [1, 8], "data": [1] * 8}]
     with Running(shop.pipeline(tmp_path), root) as running:
         for path in ("infer", "versions/latest/infer"):
@@ -87,7 +87,7 @@ def logged(root: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-def test_a_stopped_latest_is_blamed_and_the_healthy_stable_is_not(tmp_path: Path, root: Path) -> None:
+def test_timeout_is_attributed_to_latest_not_to_fallback(tmp_path: Path, root: Path) -> None:
     log = {"prediction_log": {"enabled": True}}
     pipeline = shop.pipeline(tmp_path, inference={"deadline_ms": 2000}, service=log)
     with Running(pipeline, root) as running:
@@ -115,7 +115,7 @@ def test_a_stopped_latest_is_blamed_and_the_healthy_stable_is_not(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_where_both_are_stopped_each_is_blamed_and_the_default_answers(tmp_path: Path, root: Path) -> None:
+def test_two_stopped_versions_are_both_reported_with_default(tmp_path: Path, root: Path) -> None:
     pipeline = shop.pipeline(tmp_path, inference={"deadline_ms": 1000})
     with Running(pipeline, root) as running:
         with stopped(*running.workers().values()):
@@ -135,9 +135,7 @@ def test_where_both_are_stopped_each_is_blamed_and_the_default_answers(tmp_path:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_again_and_again_is_counted_and_every_child_is_reaped(
-    tmp_path: Path, root: Path
-) -> None:
+def test_worker_crashes_are_counted_and_children_reaped(tmp_path: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root) as running:
         restarts = f'model_worker_restarts_total{{{of(LATEST)},reason="crashed"}}'
         for number in range(1, 5):
@@ -154,9 +152,7 @@ def test_a_process_that_is_killed_again_and_again_is_counted_and_every_child_is_
 
 
 @pytest.mark.parametrize("kind", [pytest.param("NaN", marks=pytest.mark.slow), "raise"])
-def test_a_latest_that_answers_nonsense_is_blamed_for_an_error(
-    kind: str, tmp_path: Path, faults: Path, root: Path
-) -> None:
+def test_invalid_output_is_counted_as_error_of_latest(kind: str, tmp_path: Path, faults: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root, faults) as running:
         (faults / LATEST).write_text(kind)
         answer = running.predict(shop.ROW)
@@ -167,7 +163,7 @@ def test_a_latest_that_answers_nonsense_is_blamed_for_an_error(
 
 
 @pytest.mark.slow
-def test_a_version_that_is_not_loaded_is_at_fault(tmp_path: Path, root: Path) -> None:
+def test_fallback_from_unloaded_version_is_attributed_to_latest(tmp_path: Path, root: Path) -> None:
     (root / shop.FOLDER / LATEST / "model.txt").write_bytes(b"tree")
     with Running(shop.pipeline(tmp_path), root) as running:
         answer = running.predict(shop.ROW)
@@ -189,7 +185,7 @@ def _state(pid: int) -> str:
 
 
 @pytest.mark.slow
-def test_an_idle_stable_that_hangs_is_brought_back_before_it_is_needed(tmp_path: Path, root: Path) -> None:
+def test_idle_hung_version_is_restarted_without_requests(tmp_path: Path, root: Path) -> None:
     with Running(shop.pipeline(tmp_path), root) as running:
         for version in (STABLE, LATEST):
             pid = running.workers()[version]
@@ -206,7 +202,7 @@ def test_an_idle_stable_that_hangs_is_brought_back_before_it_is_needed(tmp_path:
 
 
 @pytest.mark.slow
-def test_the_process_that_compacts_the_prediction_log_is_reaped(tmp_path: Path, root: Path) -> None:
+def test_prediction_log_compaction_process_is_reaped(tmp_path: Path, root: Path) -> None:
     log = {"enabled": True, "segment_seconds": 1}
     with Running(shop.pipeline(tmp_path, service={"prediction_log": log}), root) as running:
         running.predict(shop.ROW)

@@ -20,7 +20,7 @@ from tests.sources.loading import csv, load, refused, rows, write
 FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def test_every_value_stays_text(store: Store, tmp_path: Path) -> None:
+def test_csv_values_stay_text(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "id,price,day\n007,1.50,2024-01-01\n8,x,1/2/3\n")
     dataset = load(store, csv(path))
     assert dataset.info == {"columns": [{"name": name, "type": "string"} for name in ("id", "price", "day")]}
@@ -43,12 +43,12 @@ def test_every_value_stays_text(store: Store, tmp_path: Path) -> None:
         ('a,b\r\n1,"2\r\n\r\n"\r\n\r\n3,4\r\n', [2, 4]),
     ],
 )
-def test_row_numbers_are_those_of_a_spreadsheet(store: Store, tmp_path: Path, text: str, numbers: list[int]) -> None:
+def test_row_numbers_match_spreadsheet_rows(store: Store, tmp_path: Path, text: str, numbers: list[int]) -> None:
     path = write(tmp_path / "a.csv", text)
     assert [row[0] for row in rows(store, csv(path))] == numbers
 
 
-def test_row_numbers_go_on_over_blocks_and_partitions(
+def test_row_numbers_continue_across_blocks_and_partitions(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_stream, "BLOCK", 64)
@@ -62,22 +62,22 @@ def test_row_numbers_go_on_over_blocks_and_partitions(
     assert [part.rows for part in load(store, csv(path, partition_rows=90)).partitions] == [90, 90, 90, 90, 67]
 
 
-def test_a_row_of_empty_values_is_a_row_but_a_blank_line_is_none(store: Store, tmp_path: Path) -> None:
+def test_row_of_empty_values_is_kept_and_blank_line_skipped(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'a,b\n,\n\n"",""\n1,2\n')
     assert rows(store, csv(path)) == [(2, None, None), (4, None, None), (5, "1", "2")]
 
 
-def test_a_table_of_one_column_skips_blank_lines_and_keeps_quoted_empty_values(store: Store, tmp_path: Path) -> None:
+def test_single_column_keeps_quoted_empty_values_and_skips_blank_lines(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'a\n1\n\n""\n2\n')
     assert rows(store, csv(path)) == [(2, "1"), (4, None), (5, "2")]
 
 
-def test_blank_lines_inside_of_quotes_stay(store: Store, tmp_path: Path) -> None:
+def test_blank_lines_inside_quotes_are_kept(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'a,b\n1,"x\n\n\ny"\n\n2,"\r\n\r\n"\n')
     assert rows(store, csv(path)) == [(2, "1", "x\n\n\ny"), (4, "2", "\r\n\r\n")]
 
 
-def test_a_line_end_in_quotes_survives_a_block_boundary_at_any_place(
+def test_quoted_line_ending_survives_block_boundary(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.csv", 'a,b\r\n1,"x\r\ny"\r\n3,"z\r\n"\r\n')
@@ -87,19 +87,19 @@ def test_a_line_end_in_quotes_survives_a_block_boundary_at_any_place(
         assert rows(fresh, csv(path)) == [(2, "1", "x\r\ny"), (3, "3", "z\r\n")]
 
 
-def test_missing_tokens_are_compared_after_stripping_only_if_asked(store: Store, tmp_path: Path) -> None:
+def test_missing_tokens_match_stripped_values_only_with_strip(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", " a , b\n ? ,NA\n x ,\n")
     assert rows(store, csv(path, missing=("?", "NA"))) == [(2, " ? ", None), (3, " x ", None)]
     assert rows(store, csv(path, missing=("?", "NA"), strip=True)) == [(2, None, None), (3, "x", None)]
     assert load(store, csv(path)).info["columns"][0]["name"] == "a"
 
 
-def test_without_header_columns_are_named_as_told(store: Store, tmp_path: Path) -> None:
+def test_headerless_file_uses_configured_column_names(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "1,2\n3,4\n")
     assert rows(store, csv(path, header=False, columns=("x", "y"))) == [(1, "1", "2"), (2, "3", "4")]
 
 
-def test_without_names_columns_are_numbered_and_that_is_said(
+def test_columns_without_names_are_numbered_and_logged(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "ai_pipeline.data_loader")
@@ -109,14 +109,16 @@ def test_without_names_columns_are_numbered_and_that_is_said(
 
 
 @pytest.mark.parametrize(("delimiter", "quote"), [(";", '"'), ("\t", "'"), ("|", '"')])
-def test_other_delimiters_and_quotes(store: Store, tmp_path: Path, delimiter: str, quote: str) -> None:
+def test_configured_delimiter_and_quote_are_used(store: Store, tmp_path: Path, delimiter: str, quote: str) -> None:
     text = f"a{delimiter}b\n{quote}1{delimiter}1{quote}{delimiter}2\n"
     found = rows(store, csv(write(tmp_path / "a.csv", text), delimiter=delimiter, quote=quote))
     assert found == [(2, f"1{delimiter}1", "2")]
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "shift_jis", "utf-8-sig"])
-def test_other_encodings(store: Store, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_encoding_is_used(
+    store: Store, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text_stream, "_CHUNK", 7)
     monkeypatch.setattr(text_stream, "_START", 7)
     word = "日本" if encoding == "shift_jis" else "Käse"
@@ -124,13 +126,13 @@ def test_other_encodings(store: Store, tmp_path: Path, encoding: str, monkeypatc
     assert rows(store, csv(path, encoding=encoding)) == [(2, word, "1"), (4, word * 2, "2")]
 
 
-def test_gzip_is_told_by_its_bytes_not_by_its_name(store: Store, tmp_path: Path) -> None:
+def test_gzip_is_detected_by_content(store: Store, tmp_path: Path) -> None:
     packed = gzip.compress(b"a,b\n1,2\n") + gzip.compress(b"3,4\n")
     assert rows(store, csv(write(tmp_path / "packed.csv", packed))) == [(2, "1", "2"), (3, "3", "4")]
     assert rows(store, csv(write(tmp_path / "plain.csv.gz", "a,b\n1,2\n"))) == [(2, "1", "2")]
 
 
-def test_numbered_columns_of_pandas_are_a_header(store: Store, tmp_path: Path) -> None:
+def test_numeric_header_of_pandas_is_accepted(store: Store, tmp_path: Path) -> None:
     assert rows(store, csv(write(tmp_path / "a.csv", "0,1,2\n5,6,7\n"))) == [(2, "5", "6", "7")]
 
 
@@ -181,7 +183,9 @@ with zipfile.ZipFile(WORKBOOK, "w") as _archive:
         (gzip.compress(b"PAR1....", mtime=0), ["Parquet"]),
     ],
 )
-def test_a_bad_file_is_one_clear_error(store: Store, tmp_path: Path, content: bytes, said: list[str]) -> None:
+def test_malformed_file_raises_single_clear_error(
+    store: Store, tmp_path: Path, content: bytes, said: list[str]
+) -> None:
     path = write(tmp_path / "bad.csv", content)
     text = refused(store, csv(path))
     assert "bad.csv" in text
@@ -189,25 +193,25 @@ def test_a_bad_file_is_one_clear_error(store: Store, tmp_path: Path, content: by
         assert part in text
 
 
-def test_a_flipped_bit_in_a_gzip_is_found(store: Store, tmp_path: Path) -> None:
+def test_corrupted_gzip_is_rejected(store: Store, tmp_path: Path) -> None:
     packed = bytearray(gzip.compress(b"a,b\n" + b"1,2\n" * 999))
     packed[-8] ^= 1
     assert "damaged" in refused(store, csv(write(tmp_path / "a.csv.gz", bytes(packed))))
 
 
 @pytest.mark.parametrize("encoding", ["no-such", "rot13", "hex", "undefined", "idna", "a\0b"])
-def test_an_unknown_encoding_is_refused(store: Store, tmp_path: Path, encoding: str) -> None:
+def test_unknown_encoding_is_rejected(store: Store, tmp_path: Path, encoding: str) -> None:
     assert "encoding" in refused(store, csv(write(tmp_path / "a.csv", "a,b\n1,2\n"), encoding=encoding))
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "shift_jis", "cp1252"])
-def test_a_byte_outside_of_the_encoding_is_named(store: Store, tmp_path: Path, encoding: str) -> None:
+def test_undecodable_byte_error_names_row_and_column(store: Store, tmp_path: Path, encoding: str) -> None:
     text = refused(store, csv(write(tmp_path / "a.csv", b"a,b\n1,2\n3,\x81\n"), encoding=encoding))
     assert "row 3, column 'b': byte 0x81" in text
     assert encoding in text
 
 
-def test_text_cut_off_in_the_middle_of_a_character_is_refused(store: Store, tmp_path: Path) -> None:
+def test_truncated_character_is_rejected(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "a,b\n1,2\n".encode("utf-16")[:-1])
     assert "utf-16" in refused(store, csv(path, encoding="utf-16"))
 
@@ -221,7 +225,7 @@ def test_text_cut_off_in_the_middle_of_a_character_is_refused(store: Store, tmp_
         ({"delimiter": '"'}, "the same"),
     ],
 )
-def test_an_impossible_dialect_is_refused(store: Store, tmp_path: Path, options: dict[str, str], said: str) -> None:
+def test_invalid_csv_dialect_is_rejected(store: Store, tmp_path: Path, options: dict[str, str], said: str) -> None:
     assert said in refused(store, csv(write(tmp_path / "a.csv", "a,b\n1,2\n"), **options))
 
 
@@ -229,17 +233,17 @@ def test_an_impossible_dialect_is_refused(store: Store, tmp_path: Path, options:
     ("names", "said"),
     [(("x",), "names 1 columns, the first row has 2"), (("x", "x"), "named 'x'"), (("x", ""), "column 2 has no name")],
 )
-def test_names_that_do_not_fit_are_refused(store: Store, tmp_path: Path, names: tuple[str, ...], said: str) -> None:
+def test_invalid_column_names_are_rejected(store: Store, tmp_path: Path, names: tuple[str, ...], said: str) -> None:
     assert said in refused(store, csv(write(tmp_path / "a.csv", "1,2\n"), header=False, columns=names))
 
 
-def test_a_wrong_delimiter_is_told_without_a_header_too(store: Store, tmp_path: Path) -> None:
+def test_wrong_delimiter_is_suggested_without_header(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "1;2\n3;4\n")
     assert 'source.delimiter: ";"' in refused(store, csv(path, header=False))
     assert 'source.delimiter: ";"' in refused(store, csv(path, header=False, columns=("x", "y")))
 
 
-def test_a_row_longer_than_a_block_is_told_with_its_likely_cause(
+def test_row_longer_than_block_error_suggests_unclosed_quote(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_stream, "BLOCK", 1 << 20)
@@ -249,7 +253,7 @@ def test_a_row_longer_than_a_block_is_told_with_its_likely_cause(
     assert "quote" in text
 
 
-def test_a_field_too_long_for_a_header_is_an_error(store: Store, tmp_path: Path) -> None:
+def test_oversized_header_field_is_rejected(store: Store, tmp_path: Path) -> None:
     assert "field" in refused(store, csv(write(tmp_path / "a.csv", "a,b" + "x" * 200_000 + "\n1,2\n")))
 
 
@@ -265,7 +269,7 @@ def test_a_field_too_long_for_a_header_is_an_error(store: Store, tmp_path: Path)
 @example(b"\x1f\x8b\x08")
 @example(b'""\n""\n')
 @example(b"a\n\r\r\n")
-def test_any_bytes_load_or_are_refused(store: Store, tmp_path: Path, content: bytes) -> None:
+def test_arbitrary_bytes_load_or_raise_stage_error(store: Store, tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path / "fuzz.csv", content)
     for options in ({}, {"header": False}, {"encoding": "cp1252", "header": False}, {"encoding": "utf-16"}):
         try:
@@ -289,7 +293,7 @@ def tables(draw: st.DrawFn) -> list[list[str]]:
 @pytest.mark.integration
 @FUZZ
 @given(tables(), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.integers(0, 64), st.data())
-def test_what_the_csv_module_writes_is_read_back(
+def test_csv_module_output_round_trips(
     tmp_path: Path, table: list[list[str]], line_end: str, blank_lines: bool, slack: int, data: st.DataObject
 ) -> None:
     text = io.StringIO(newline="")

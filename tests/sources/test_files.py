@@ -38,20 +38,20 @@ def memory() -> Iterator[Any]:
     fs.store.clear()
 
 
-def test_a_file_is_told_with_its_digest_and_size(tmp_path: Path) -> None:
+def test_file_is_found_with_digest_and_size(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", TEXT)
     sha256 = hashlib.sha256(TEXT).hexdigest()
     assert input_files.find(str(path), CSV) == [{"name": "a.csv", "path": str(path), "sha256": sha256, "bytes": 8}]
 
 
-def test_a_folder_gives_its_data_files_sorted_and_named_below_it(tmp_path: Path) -> None:
+def test_folder_lists_data_files_sorted_by_relative_name(tmp_path: Path) -> None:
     for name in ("b.csv", "sub/a.csv.gz", "a.CSV", ".hidden.csv", "_SUCCESS", "_tmp/x.csv", "notes.txt"):
         write(tmp_path / "data" / name, TEXT)
     assert names(tmp_path / "data") == ["a.CSV", "b.csv", "sub/a.csv.gz"]
     assert names(f"{tmp_path}/data/") == ["a.CSV", "b.csv", "sub/a.csv.gz"]
 
 
-def test_a_glob_gives_whatever_matches_named_below_its_fixed_part(tmp_path: Path) -> None:
+def test_glob_lists_matches_relative_to_fixed_prefix(tmp_path: Path) -> None:
     for name in ("x/1.dat", "y/1.dat", "y/2.txt"):
         write(tmp_path / "data" / name, TEXT)
     assert names(tmp_path / "data/*/1.*") == ["x/1.dat", "y/1.dat"]
@@ -59,13 +59,13 @@ def test_a_glob_gives_whatever_matches_named_below_its_fixed_part(tmp_path: Path
     assert names(tmp_path / "data/**/*.txt") == ["y/2.txt"]
 
 
-def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> None:
+def test_file_name_with_glob_characters_is_literal(tmp_path: Path) -> None:
     write(tmp_path / "a1.csv", TEXT)
     path = write(tmp_path / "a[1].csv", TEXT)
     assert names(path) == ["a[1].csv"]
 
 
-def test_a_relative_path_is_relative_to_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path_resolves_against_cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "here/a.csv", TEXT)
     monkeypatch.chdir(tmp_path / "here")
     assert input_files.find("a.csv", CSV)[0]["path"] == str(tmp_path / "here/a.csv")
@@ -73,12 +73,12 @@ def test_a_relative_path_is_relative_to_the_current_directory(tmp_path: Path, mo
     assert names("a.csv", base=tmp_path / "here") == ["a.csv"]
 
 
-def test_a_file_url_is_a_path(tmp_path: Path) -> None:
+def test_file_url_is_read_as_path(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", TEXT)
     assert input_files.find(f"file://{path}", CSV)[0]["path"] == str(path)
 
 
-def test_nothing_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_empty_input_error_names_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     write(tmp_path / "a.csv", b"")
@@ -96,13 +96,13 @@ def test_nothing_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert not isinstance(caught.value, TransientError)
 
 
-def test_what_is_neither_file_nor_folder_is_refused_not_waited_for(tmp_path: Path) -> None:
+def test_named_pipe_is_rejected_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(StageError, match="neither a file nor a folder"):
         input_files.find(str(tmp_path / "pipe.csv"), CSV)
 
 
-def test_no_right_to_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_error_names_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "data/a.csv", TEXT)
     path.chmod(0)
     if os.geteuid() == 0:
@@ -115,7 +115,7 @@ def test_no_right_to_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         input_files.find(str(path), CSV)
 
 
-def test_a_url_is_read_like_a_path(memory: Any, store: Store) -> None:
+def test_url_is_read_like_path(memory: Any, store: Store) -> None:
     memory.pipe({"/data/a.csv": TEXT, "/data/sub/b.csv": b"a,b\n3,4\n"})
     assert rows(store, csv("memory://data")) == [(2, "1", "2"), (2, "3", "4")]
     assert rows(store, csv("memory://data/*.csv")) == [(2, "1", "2")]
@@ -125,7 +125,7 @@ def test_a_url_is_read_like_a_path(memory: Any, store: Store) -> None:
         names("memory://data/gone.csv")
 
 
-def test_a_protocol_without_its_package_is_told_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_protocol_package_error_has_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any, **__: Any) -> None:
         raise ImportError("Install s3fs to access S3")
 
@@ -136,16 +136,16 @@ def test_a_protocol_without_its_package_is_told_with_the_line_that_installs_it(m
         input_files.find("other://bucket/a.csv", CSV)
 
 
-def test_an_unknown_protocol_is_refused() -> None:
+def test_unknown_protocol_is_rejected() -> None:
     with pytest.raises(StageError, match="nosuch"):
         input_files.find("nosuch://bucket/a.csv", CSV)
 
 
-def test_credentials_in_a_url_are_never_shown() -> None:
+def test_url_credentials_are_masked() -> None:
     assert input_files.shown("ftp://me:hunter2@host/a.csv") == "ftp://***@host/a.csv"
 
 
-def test_a_place_that_fails_is_worth_a_retry(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_failure_is_transient_error(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     memory.pipe("/a.csv", TEXT)
 
     def fail(*_: Any, **__: Any) -> None:
@@ -206,7 +206,7 @@ def unused_port() -> Iterator[int]:
 
 
 @pytest.mark.integration
-def test_a_file_of_a_web_server_is_read(web: str, store: Store, tmp_path: Path) -> None:
+def test_http_file_is_read(web: str, store: Store, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 100_000)
     assert len(rows(store, csv(f"{web}/a.csv"))) == 100_000
@@ -215,7 +215,7 @@ def test_a_file_of_a_web_server_is_read(web: str, store: Store, tmp_path: Path) 
 
 
 @pytest.mark.integration
-def test_a_web_server_that_cannot_be_reached_is_worth_a_retry_and_says_why(unused_port: int) -> None:
+def test_unreachable_web_server_is_transient_error_with_reason(unused_port: int) -> None:
     pytest.importorskip("aiohttp")
     for address, said in (
         (f"http://127.0.0.1:{unused_port}/a.csv", "cannot be reached: connection refused"),
@@ -239,7 +239,7 @@ def test_a_web_server_that_cannot_be_reached_is_worth_a_retry_and_says_why(unuse
         (503, True, "cannot be read: HTTP 503 Service Unavailable. Run again"),
     ],
 )
-def test_what_a_web_server_answers_is_said_with_its_status(code: int, passes: bool, said: str) -> None:
+def test_http_error_status_is_reported(code: int, passes: bool, said: str) -> None:
     pytest.importorskip("aiohttp")
     with answering(code) as address, pytest.raises(StageError) as caught:
         input_files.find(f"{address}/a.csv", CSV)
@@ -248,14 +248,14 @@ def test_what_a_web_server_answers_is_said_with_its_status(code: int, passes: bo
 
 
 @pytest.mark.integration
-def test_a_server_without_tls_is_said(web: str) -> None:
+def test_tls_failure_is_transient_error(web: str) -> None:
     pytest.importorskip("aiohttp")
     with pytest.raises(TransientError, match="cannot be reached: TLS failed"):
         input_files.find(f"{web.replace('http:', 'https:')}/a.csv", CSV)
 
 
 @pytest.mark.integration
-def test_an_object_store_without_credentials_is_told_which_variables_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_s3_credentials_error_names_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("s3fs")
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)

@@ -45,31 +45,31 @@ def table(path: Path, **columns: Any) -> Path:
         (pa.array([NOON, None], pa.timestamp("ms", tz="Europe/Berlin")), "datetime", [NOON, None]),
     ],
 )
-def test_columns_keep_their_kind(store: Store, tmp_path: Path, values: Any, kind: str, read: list[Any]) -> None:
+def test_parquet_column_types_are_kept(store: Store, tmp_path: Path, values: Any, kind: str, read: list[Any]) -> None:
     path = table(tmp_path / "a.parquet", x=values, y=[1, 2])
     assert load(store, parquet(path)).info["columns"][0] == {"name": "x", "type": kind}
     assert rows(store, parquet(path)) == [(1, read[0], 1), (2, read[1], 2)]
 
 
-def test_a_time_zone_becomes_utc(store: Store, tmp_path: Path) -> None:
+def test_timezone_is_converted_to_utc(store: Store, tmp_path: Path) -> None:
     frame = pd.DataFrame({"at": pd.to_datetime(["2024-06-01 12:00"]).tz_localize("Europe/Berlin")})
     frame.to_parquet(tmp_path / "a.parquet")
     assert rows(store, parquet(tmp_path / "a.parquet")) == [(1, NOON.replace(hour=10))]
 
 
-def test_missing_tokens_count_for_text_and_for_numbers(store: Store, tmp_path: Path) -> None:
+def test_missing_tokens_apply_to_text_and_numbers(store: Store, tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet", n=[-999, 1], f=[-999.0, 0.5], t=[" ? ", " x"], b=[True, False])
     source = parquet(path, missing=("-999", "?"), strip=True)
     assert rows(store, source) == [(1, None, None, None, True), (2, 1, 0.5, "x", False)]
 
 
-def test_rows_are_numbered_through_row_groups_and_partitions(store: Store, tmp_path: Path) -> None:
+def test_row_numbers_continue_across_row_groups_and_partitions(store: Store, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": list(range(1, 1001))}), tmp_path / "a.parquet", row_group_size=70)
     found = rows(store, parquet(tmp_path / "a.parquet", partition_rows=300))
     assert found == [(number, number) for number in range(1, 1001)]
 
 
-def test_whole_numbers_and_numbers_of_two_files_become_numbers(store: Store, tmp_path: Path) -> None:
+def test_integer_and_float_columns_of_two_files_become_float(store: Store, tmp_path: Path) -> None:
     table(tmp_path / "1.parquet", a=[1], b=pa.array([None], pa.null()))
     table(tmp_path / "2.parquet", b=["x"], a=[0.5])
     assert rows(store, parquet(tmp_path)) == [(1, 1.0, None), (1, 0.5, "x")]
@@ -78,7 +78,7 @@ def test_whole_numbers_and_numbers_of_two_files_become_numbers(store: Store, tmp
     ]  # fmt: skip
 
 
-def test_text_and_numbers_of_two_files_do_not_go_together(store: Store, tmp_path: Path) -> None:
+def test_text_and_number_columns_of_two_files_are_rejected(store: Store, tmp_path: Path) -> None:
     table(tmp_path / "1.parquet", a=[1])
     table(tmp_path / "2.parquet", a=["x"])
     text = refused(store, parquet(tmp_path))
@@ -99,18 +99,18 @@ def test_text_and_numbers_of_two_files_do_not_go_together(store: Store, tmp_path
         ({"a": pa.array([], pa.int64())}, "no rows"),
     ],
 )
-def test_a_column_that_cannot_be_taken_is_named(
+def test_unsupported_column_type_error_names_column(
     store: Store, tmp_path: Path, columns: dict[str, Any], said: str
 ) -> None:
     assert said in refused(store, parquet(table(tmp_path / "a.parquet", **columns)))
 
 
-def test_two_columns_of_one_name_are_refused(store: Store, tmp_path: Path) -> None:
+def test_duplicate_column_name_is_rejected(store: Store, tmp_path: Path) -> None:
     pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "a.parquet")
     assert "more than one column is named 'a'" in refused(store, parquet(tmp_path / "a.parquet"))
 
 
-def test_a_damaged_file_is_refused(store: Store, tmp_path: Path) -> None:
+def test_damaged_parquet_file_is_rejected(store: Store, tmp_path: Path) -> None:
     path = table(tmp_path / "a.parquet", a=list(range(10_000)))
     whole = path.read_bytes()
     half = len(whole) // 2

@@ -21,21 +21,21 @@ from tests.sources.loading import frame, load, sample
         ("iris", 150, 5, {"setosa", "versicolor", "virginica"}),
     ],
 )
-def test_bundled_classes_are_words(store: Store, name: str, rows: int, columns: int, classes: set[str]) -> None:
+def test_sample_classes_are_words(store: Store, name: str, rows: int, columns: int, classes: set[str]) -> None:
     found = frame(store, sample(name))
     assert found.shape == (rows, columns + 1)
     assert set(found["target"]) == classes
     assert list(found["__row"]) == list(range(1, rows + 1))
 
 
-def test_diabetes_is_a_table_for_regression(store: Store) -> None:
+def test_diabetes_sample_has_numeric_target(store: Store) -> None:
     dataset = load(store, sample("diabetes"))
     assert dataset.rows == 442
     assert dataset.info["columns"][-1] == {"name": "target", "type": "number"}
     assert {part.source for part in dataset.partitions} == {"diabetes"}
 
 
-def test_a_sample_is_known_by_its_version_and_synthetic_rows_by_their_recipe() -> None:
+def test_sample_is_identified_by_version_and_synthetic_by_parameters() -> None:
     assert set(data_loader.inspect(sample("digits"))[0]) == {"name", "version"}
     found = data_loader.inspect(sample("synthetic", rows=5, seed=3, drift=0.5))[0]
     assert found | {"version": ""} == {
@@ -44,7 +44,7 @@ def test_a_sample_is_known_by_its_version_and_synthetic_rows_by_their_recipe() -
 
 
 @pytest.mark.integration
-def test_synthetic_rows_come_in_partitions_and_are_written_once(store: Store) -> None:
+def test_synthetic_partitions_are_written_once_and_reused(store: Store) -> None:
     source = sample("synthetic", rows=120_001, partition_rows=50_000)
     first = load(store, source)
     assert [part.rows for part in first.partitions] == [50_000, 50_000, 20_001]
@@ -63,7 +63,7 @@ def test_synthetic_rows_come_in_partitions_and_are_written_once(store: Store) ->
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_rows(tmp_path: object) -> None:
+def test_synthetic_load_memory_does_not_grow_with_rows(tmp_path: object) -> None:
     program = (
         "import resource, sys; from ai_workflow.storage.store import Store;"
         "from ai_workflow.stages import data_loader as d;"

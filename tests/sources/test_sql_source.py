@@ -38,7 +38,7 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/a.db"
 
 
-def test_a_table_is_read_in_the_order_of_its_key_with_its_types(store: Store, url: str) -> None:
+def test_table_is_read_in_key_order_with_column_types(store: Store, url: str) -> None:
     dataset = load(store, sql(url, table="people"))
     assert [column["type"] for column in dataset.info["columns"]] == [
         "integer", "string", "datetime", "number", "boolean", "string",
@@ -48,9 +48,7 @@ def test_a_table_is_read_in_the_order_of_its_key_with_its_types(store: Store, ur
 
 
 @pytest.mark.parametrize("table", ["main.people", "north.orders", "main.north.orders", "a.b.c", "people.", ".people"])
-def test_a_dot_is_between_schema_and_table_or_part_of_the_name(
-    store: Store, url: str, tmp_path: Path, table: str
-) -> None:
+def test_dotted_table_name_is_schema_qualified_or_literal(store: Store, url: str, tmp_path: Path, table: str) -> None:
     with sqlite3.connect(tmp_path / "a.db") as connection:
         for name in ("north.orders", "a.b.c", "people.", ".people"):
             connection.execute(f'CREATE TABLE "{name}" (id INTEGER PRIMARY KEY)')
@@ -59,17 +57,17 @@ def test_a_dot_is_between_schema_and_table_or_part_of_the_name(
     assert rows(store, sql(url, table=table))[0][:2] == (1, 1)
 
 
-def test_a_query_is_taken_as_it_stands(store: Store, url: str) -> None:
+def test_query_is_executed_unchanged(store: Store, url: str) -> None:
     query = "SELECT id, name AS n FROM people WHERE name LIKE '%o%' AND name <> ':x'"
     assert rows(store, sql(url, query=query, strip=True)) == [(1, 2, "Bo")]
 
 
-def test_numbers_and_whole_numbers_in_one_column_become_numbers(store: Store, url: str) -> None:
+def test_mixed_integer_and_float_column_becomes_float(store: Store, url: str) -> None:
     found = rows(store, sql(url, table="orders", partition_rows=1))
     assert found == [(1, 10, 1, 5.0), (2, 11, 2, 2.5)]
 
 
-def test_a_type_that_shows_only_late_holds_for_all_partitions(
+def test_late_column_type_applies_to_all_partitions(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sql_source, "_FETCH", 2)
@@ -81,7 +79,7 @@ def test_a_type_that_shows_only_late_holds_for_all_partitions(
     assert found == [(1, None, "1"), (2, None, "2"), (3, None, "3"), (4, 1, "2.5"), (5, 2, "x")]
 
 
-def test_the_same_rows_give_the_same_partitions(store: Store, url: str, tmp_path: Path) -> None:
+def test_unchanged_rows_reuse_partitions(store: Store, url: str, tmp_path: Path) -> None:
     first = load(store, sql(url, table="orders", partition_rows=1))
     written = {part.path: store.local(part.path).stat().st_mtime_ns for part in first.partitions}
     assert load(store, sql(url, table="orders", partition_rows=1)) == first
@@ -93,7 +91,7 @@ def test_the_same_rows_give_the_same_partitions(store: Store, url: str, tmp_path
     assert {path: store.local(path).stat().st_mtime_ns for path in written} == written
 
 
-def test_a_database_is_inspected_anew_each_time(url: str) -> None:
+def test_database_inspection_differs_on_every_call(url: str) -> None:
     first, second = (data_loader.inspect(sql(url, table="people")) for _ in range(2))
     assert first[0]["name"] == "table people"
     assert first != second
@@ -116,23 +114,23 @@ def test_a_database_is_inspected_anew_each_time(url: str) -> None:
         ({"query": "SELECT 1 AS a; SELECT 2"}, "one statement at a time"),
     ],
 )
-def test_what_cannot_be_read_is_told(store: Store, url: str, what: dict[str, str], said: str) -> None:
+def test_invalid_table_or_query_is_reported(store: Store, url: str, what: dict[str, str], said: str) -> None:
     assert said in refused(store, sql(url, **what))
 
 
-def test_reading_changes_nothing(store: Store, url: str, tmp_path: Path) -> None:
+def test_sql_source_is_read_only(store: Store, url: str, tmp_path: Path) -> None:
     refused(store, sql(url, query="DELETE FROM people"))
     with sqlite3.connect(tmp_path / "a.db") as connection:
         assert connection.execute("SELECT count(*) FROM people").fetchone() == (2,)
     connection.close()
 
 
-def test_a_missing_sqlite_file_is_not_made(store: Store, tmp_path: Path) -> None:
+def test_missing_sqlite_file_is_not_created(store: Store, tmp_path: Path) -> None:
     assert "does not exist" in refused(store, sql(f"sqlite:///{tmp_path}/gone.db", table="t"))
     assert not (tmp_path / "gone.db").exists()
 
 
-def test_a_file_that_is_no_database_is_refused(store: Store, tmp_path: Path) -> None:
+def test_non_database_file_is_rejected(store: Store, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n" * 999)
     assert "file is not a database" in refused(store, sql(f"sqlite:///{tmp_path}/a.csv", table="t"))
 
@@ -147,7 +145,7 @@ def test_a_file_that_is_no_database_is_refused(store: Store, tmp_path: Path) -> 
         ("postgresql://me:hunter2@host:port/db", "not a database URL"),
     ],
 )
-def test_an_address_that_cannot_work_is_told_without_its_password(store: Store, address: str, said: str) -> None:
+def test_invalid_database_url_error_masks_password(store: Store, address: str, said: str) -> None:
     text = refused(store, sql(address, table="t"))
     assert said in text
     assert "hunter2" not in text
@@ -155,7 +153,7 @@ def test_an_address_that_cannot_work_is_told_without_its_password(store: Store, 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_postgresql_without_a_driver_takes_the_one_that_is_installed(store: Store, scheme: str) -> None:
+def test_postgresql_url_without_driver_uses_installed_driver(store: Store, scheme: str) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -169,13 +167,13 @@ def test_postgresql_without_a_driver_takes_the_one_that_is_installed(store: Stor
             data_loader.load(store, source, data_loader.inspect(source), database)
 
 
-def test_a_driver_of_postgresql_that_is_missing_is_told_with_the_one_that_is_installed(store: Store) -> None:
+def test_missing_postgresql_driver_error_suggests_installed_driver(store: Store) -> None:
     said = refused(store, sql("postgresql+psycopg2://me@host/db", table="t"))
     assert said.endswith("Write it as postgresql+psycopg://, whose driver is installed")
 
 
 @pytest.mark.integration
-def test_a_database_that_is_down_is_worth_a_retry_and_named_by_host_and_port(store: Store) -> None:
+def test_unreachable_database_is_transient_error_with_host_and_port(store: Store) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -186,9 +184,7 @@ def test_a_database_that_is_down_is_worth_a_retry_and_named_by_host_and_port(sto
     assert "hunter2" not in str(caught.value)
 
 
-def test_debug_shows_the_statement_and_its_rows_without_literals(
-    store: Store, url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_debug_log_shows_sql_with_masked_literals(store: Store, url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="ai_pipeline")
     load(store, sql(url, query="SELECT id FROM people WHERE name <> 'who-must-not-be-named'"))
     load(store, sql(url, table="people"))
@@ -198,19 +194,19 @@ def test_debug_shows_the_statement_and_its_rows_without_literals(
     assert "who-must-not-be-named" not in caplog.text
 
 
-def test_a_secret_that_is_not_set_is_named(store: Store) -> None:
+def test_missing_url_secret_is_named(store: Store) -> None:
     source = sql("${secret:no-such-url}", table="t")
     with pytest.raises(MissingSecretError, match="no-such-url"):
         data_loader.load(store, source, data_loader.inspect(source), fetch_secret=lambda _: None)
 
 
-def test_a_named_secret_is_fetched(store: Store, url: str) -> None:
+def test_url_secret_is_resolved(store: Store, url: str) -> None:
     source = sql("${secret:db-url}", table="orders")
     found = data_loader.load(store, source, data_loader.inspect(source), fetch_secret={"db-url": url}.get)
     assert found["rows"] == 2
 
 
-def test_a_full_disk_while_spooling_is_one_clear_error(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_during_spooling_suggests_tmpdir(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -24,7 +24,7 @@ KEY = "k3y-of-the-table"
         ("sqlite", "SELECT a FROM t WHERE c = '{KEY}", "SELECT a FROM t WHERE c = '***'"),
     ],
 )  # fmt: skip
-def test_literals_are_masked(backend: str, statement: str, expected: str) -> None:
+def test_sql_literals_are_masked(backend: str, statement: str, expected: str) -> None:
     found = masked(statement.replace("{KEY}", KEY), backend)
     assert found == expected
     assert KEY not in found

@@ -37,14 +37,14 @@ def accuracy(model: lightgbm.Booster, frame: pd.DataFrame) -> float:
     return float(((np.asarray(model.predict(features(frame))) > 0.5) == (frame["target"] == "leaves")).mean())
 
 
-def test_a_block_is_a_function_of_seed_and_number() -> None:
+def test_synthetic_block_depends_on_seed_and_number() -> None:
     later = block(7)
     pd.testing.assert_frame_equal(later, block(7))
     assert not later["age"].equals(block(7, seed=1)["age"])
     assert not later["age"].equals(block(8)["age"])
 
 
-def test_ids_are_unique_and_time_runs_with_the_rows() -> None:
+def test_synthetic_ids_are_unique_and_timestamps_increase() -> None:
     both = pd.concat([block(3), block(4)])
     assert list(both["id"]) == list(range(3 * BLOCK, 5 * BLOCK))
     assert both["timestamp"].is_monotonic_increasing
@@ -52,23 +52,23 @@ def test_ids_are_unique_and_time_runs_with_the_rows() -> None:
     assert (both["joined"] <= both["timestamp"]).all()
 
 
-def test_some_values_are_missing_but_no_outcome_is() -> None:
+def test_synthetic_inputs_have_gaps_but_targets_do_not() -> None:
     missing = block(0).isna().mean()
     assert missing[["age", "income", "region"]].round(2).tolist() == [0.02, 0.05, 0.03]
     assert missing.drop(["age", "income", "region"]).sum() == 0
 
 
-def test_rows_are_bad_only_if_asked() -> None:
+def test_invalid_rows_appear_only_with_bad_option() -> None:
     assert (block(0)["age"].dropna() >= 18).all()
     assert (block(0, bad=0.01)["age"] < 0).mean() == pytest.approx(0.01, abs=0.003)
 
 
-def test_the_target_can_be_learned(classifier: lightgbm.Booster) -> None:
+def test_synthetic_target_is_learnable(classifier: lightgbm.Booster) -> None:
     assert accuracy(classifier, block(50)) == pytest.approx(0.93, abs=0.01)
     assert (block(50)["target"] == "leaves").mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_amount_can_be_learned() -> None:
+def test_synthetic_amount_is_learnable() -> None:
     train, test = block(0), block(1)
     data = lightgbm.Dataset(features(train), train["amount"])
     model = lightgbm.train({"objective": "regression", "verbose": -1, "num_threads": 1}, data, 80)
@@ -76,7 +76,7 @@ def test_the_amount_can_be_learned() -> None:
     assert 1 - error / test["amount"].var() > 0.85
 
 
-def test_drift_moves_the_inputs_and_leaves_their_meaning(classifier: lightgbm.Booster) -> None:
+def test_data_drift_shifts_inputs_and_keeps_accuracy(classifier: lightgbm.Booster) -> None:
     plain, moved = block(50), block(50, drift=1.0)
     for name in ("age", "calls", "usage"):
         assert (moved[name].mean() - plain[name].mean()) / plain[name].std() == pytest.approx(1, abs=0.05)
@@ -85,7 +85,7 @@ def test_drift_moves_the_inputs_and_leaves_their_meaning(classifier: lightgbm.Bo
     assert accuracy(classifier, moved) > 0.9
 
 
-def test_concept_drift_leaves_the_inputs_and_takes_their_meaning(classifier: lightgbm.Booster) -> None:
+def test_concept_drift_keeps_inputs_and_reduces_accuracy(classifier: lightgbm.Booster) -> None:
     half, whole = block(50, concept_drift=0.5), block(50, concept_drift=1.0)
     inputs = ["age", "income", "tenure", "calls", "usage", "plan", "region"]
     pd.testing.assert_frame_equal(half[inputs], block(50)[inputs])

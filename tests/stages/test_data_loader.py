@@ -51,7 +51,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_the_result_is_a_reference_and_says_how_much(
+def test_load_result_is_reference_with_row_count(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "ai_pipeline")
@@ -67,7 +67,7 @@ def test_the_result_is_a_reference_and_says_how_much(
 
 
 @pytest.mark.integration
-def test_inspecting_and_importing_load_no_heavy_library(tmp_path: Path) -> None:
+def test_inspect_imports_no_heavy_library(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", numbers(1, 3))
     program = (
         "import sys; from ai_workflow.config.settings import *; from ai_workflow.stages import data_loader as d;"
@@ -79,7 +79,7 @@ def test_inspecting_and_importing_load_no_heavy_library(tmp_path: Path) -> None:
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_a_second_load_reads_nothing_and_writes_nothing(store: Store, tmp_path: Path, reads: list[str]) -> None:
+def test_repeated_load_reads_and_writes_no_files(store: Store, tmp_path: Path, reads: list[str]) -> None:
     source = csv(write(tmp_path / "a.csv", numbers(1, 100)), partition_rows=30)
     first, written = load(store, source), times(store)
     assert load(store, source) == first
@@ -88,7 +88,7 @@ def test_a_second_load_reads_nothing_and_writes_nothing(store: Store, tmp_path: 
     assert [part.rows for part in first.partitions] == [30, 30, 30, 10]
 
 
-def test_a_changed_or_new_file_leaves_the_others_alone(store: Store, tmp_path: Path, reads: list[str]) -> None:
+def test_changed_or_new_file_reloads_only_affected_files(store: Store, tmp_path: Path, reads: list[str]) -> None:
     for name, last in (("a", 100), ("b", 200)):
         write(tmp_path / f"{name}.csv", numbers(last - 99, last))
     first, written = load(store, csv(tmp_path)), times(store)
@@ -101,7 +101,7 @@ def test_a_changed_or_new_file_leaves_the_others_alone(store: Store, tmp_path: P
     assert written.items() <= times(store).items()
 
 
-def test_a_file_that_grew_keeps_its_full_partitions(store: Store, tmp_path: Path) -> None:
+def test_appended_file_keeps_full_partitions(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", numbers(1, 100))
     first, written = load(store, csv(path, partition_rows=30)), times(store)
     write(path, numbers(1, 150))
@@ -111,9 +111,7 @@ def test_a_file_that_grew_keeps_its_full_partitions(store: Store, tmp_path: Path
     assert written.items() <= times(store).items()
 
 
-def test_the_same_content_under_another_name_is_reused_under_its_name(
-    store: Store, tmp_path: Path, reads: list[str]
-) -> None:
+def test_renamed_file_reuses_partitions_under_new_source_name(store: Store, tmp_path: Path, reads: list[str]) -> None:
     path = write(tmp_path / "a.csv", numbers(1, 100))
     first = load(store, csv(path))
     path.rename(tmp_path / "b.csv")
@@ -124,14 +122,14 @@ def test_the_same_content_under_another_name_is_reused_under_its_name(
     assert second.fingerprint != first.fingerprint
 
 
-def test_other_reader_options_are_another_reading(store: Store, tmp_path: Path, reads: list[str]) -> None:
+def test_changed_reader_options_reload_file(store: Store, tmp_path: Path, reads: list[str]) -> None:
     path = write(tmp_path / "a.csv", "a,b\n ? ,1\n")
     assert rows(store, csv(path)) == [(2, " ? ", "1")]
     assert rows(store, csv(path, missing=("?",), strip=True)) == [(2, None, "1")]
     assert len(reads) == 2
 
 
-def test_a_damaged_or_missing_partition_is_written_again_alone(
+def test_only_damaged_or_missing_partitions_are_rewritten(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = csv(write(tmp_path / "a.csv", numbers(1, 100)), partition_rows=30)
@@ -146,7 +144,7 @@ def test_a_damaged_or_missing_partition_is_written_again_alone(
     assert times(store)[hurt] != written[hurt]
 
 
-def test_a_killed_load_does_not_write_again_what_it_had_written(
+def test_interrupted_load_keeps_written_partitions(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = csv(write(tmp_path / "a.csv", numbers(1, 100)), partition_rows=30)
@@ -170,26 +168,26 @@ def test_a_killed_load_does_not_write_again_what_it_had_written(
     assert written.items() <= times(store).items()
 
 
-def test_the_same_source_gives_the_same_bytes_in_another_store(store: Store, tmp_path: Path) -> None:
+def test_source_gives_equal_dataset_in_every_store(store: Store, tmp_path: Path) -> None:
     write(tmp_path / "in/a.csv", numbers(1, 100))
     write(tmp_path / "in/b.csv.gz", numbers(101, 200))
     assert load(store, csv(tmp_path / "in")) == load(Store(tmp_path / "other"), csv(tmp_path / "in"))
 
 
-def test_a_store_behind_a_url_serves_as_well(tmp_path: Path) -> None:
+def test_load_works_with_url_store(tmp_path: Path) -> None:
     store = Store("memory://loader-store")
     source = csv(write(tmp_path / "a.csv", numbers(1, 100)), partition_rows=30)
     assert load(store, source) == load(store, source)
     assert len(rows(store, source)) == 100
 
 
-def test_columns_in_another_order_are_put_in_the_first_files(store: Store, tmp_path: Path) -> None:
+def test_columns_are_reordered_like_first_file(store: Store, tmp_path: Path) -> None:
     write(tmp_path / "1.csv", "a,b,c\n1,2,3\n")
     write(tmp_path / "2.csv", "c,a,b\n6,4,5\n")
     assert rows(store, csv(tmp_path)) == [(2, "1", "2", "3"), (2, "4", "5", "6")]
 
 
-def test_files_with_other_columns_are_named_with_the_difference(store: Store, tmp_path: Path) -> None:
+def test_column_mismatch_error_names_files_and_difference(store: Store, tmp_path: Path) -> None:
     write(tmp_path / "1.csv", "a,b,c\n1,2,3\n")
     write(tmp_path / "2.csv", "a,b,d,e\n1,2,3,4\n")
     text = refused(store, csv(tmp_path))
@@ -198,29 +196,27 @@ def test_files_with_other_columns_are_named_with_the_difference(store: Store, tm
     assert times(store) == {}
 
 
-def test_one_file_of_several_may_be_without_rows(
-    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_single_empty_file_logs_warning(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "1.csv", "a,b\n")
     write(tmp_path / "2.csv", "a,b\n1,2\n")
     assert rows(store, csv(tmp_path)) == [(2, "1", "2")]
     assert any(record.levelname == "WARNING" and "1.csv has no rows" in record.message for record in caplog.records)
 
 
-def test_no_rows_in_any_file_is_an_error(store: Store, tmp_path: Path) -> None:
+def test_all_files_empty_raises_error(store: Store, tmp_path: Path) -> None:
     write(tmp_path / "1.csv", "a,b\n")
     write(tmp_path / "2.csv", "a,b\n")
     assert "no rows: 1.csv, 2.csv" in refused(store, csv(tmp_path))
 
 
-def test_a_bad_row_in_the_last_file_leaves_nothing_to_be_seen(store: Store, tmp_path: Path) -> None:
+def test_malformed_row_in_last_file_names_file_and_row(store: Store, tmp_path: Path) -> None:
     write(tmp_path / "1.csv", "a,b\n1,2\n")
     write(tmp_path / "2.csv", "a,b\n1,2\n" * 50_000 + "1,2,3\n")
     assert "2.csv, row 100001: 2 columns expected, 3 found" in refused(store, csv(tmp_path, partition_rows=1000))
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_file_that_changed_since_it_was_inspected_is_refused(store: Store, tmp_path: Path, kind: str) -> None:
+def test_file_changed_since_inspection_is_rejected(store: Store, tmp_path: Path, kind: str) -> None:
     if kind == "csv":
         source: Any = csv(write(tmp_path / "a.csv", numbers(1, 100)))
         after = numbers(1, 101).encode()
@@ -243,9 +239,7 @@ def test_a_file_that_changed_since_it_was_inspected_is_refused(store: Store, tmp
 
 
 @pytest.mark.integration
-def test_a_file_that_grows_while_it_is_read_is_refused(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_growing_during_read_is_rejected(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_stream, "BLOCK", 1 << 12)
     path = write(tmp_path / "a.csv", numbers(1, 400_000))
     real = files.to_bytes
@@ -259,7 +253,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(
     assert "changed while it was read" in refused(store, csv(path, partition_rows=1000))
 
 
-def test_a_file_that_vanishes_is_told(store: Store, tmp_path: Path) -> None:
+def test_deleted_file_error_names_path(store: Store, tmp_path: Path) -> None:
     source = csv(write(tmp_path / "a.csv", numbers(1, 10)))
     inputs = data_loader.inspect(source)
     Path(source.path).unlink()
@@ -267,7 +261,7 @@ def test_a_file_that_vanishes_is_told(store: Store, tmp_path: Path) -> None:
         data_loader.load(store, source, inputs)
 
 
-def test_whoever_watches_sees_the_files_go_by(store: Store, tmp_path: Path) -> None:
+def test_load_reports_progress_per_file(store: Store, tmp_path: Path) -> None:
     for name in "ab":
         write(tmp_path / f"{name}.csv", numbers(1, 10))
     seen: list[tuple[int, int, str]] = []
@@ -289,7 +283,7 @@ TABLES: dict[str, tuple[str, dict[str, Any], tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_tables_without_a_header_as_archives_hold_them(store: Store, tmp_path: Path, name: str) -> None:
+def test_headerless_archive_tables_are_loaded(store: Store, tmp_path: Path, name: str) -> None:
     text, options, first = TABLES[name]
     found = rows(store, csv(write(tmp_path / "a.data", text), header=False, **options))
     assert found[0] == first
@@ -297,7 +291,7 @@ def test_tables_without_a_header_as_archives_hold_them(store: Store, tmp_path: P
 
 
 @pytest.mark.slow
-def test_memory_is_bounded_by_the_partition_not_by_the_file(tmp_path: Path) -> None:
+def test_load_memory_is_bounded_by_partition_size(tmp_path: Path) -> None:
     line = "word," * 20 + "end\n"
     header = ",".join(f"c{number}" for number in range(21)) + "\n"
     program = (

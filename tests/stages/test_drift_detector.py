@@ -51,7 +51,7 @@ def answers(rows: pd.DataFrame) -> list[str]:
 
 
 @pytest.mark.integration
-def test_rows_like_those_of_training_show_no_drift(store: Store, place: Made) -> None:
+def test_similar_rows_show_no_drift(store: Store, place: Made) -> None:
     rows = people(600, seed=5)
     ask(store, rows, answers(rows))
     result = found(store, place)
@@ -66,7 +66,7 @@ def test_rows_like_those_of_training_show_no_drift(store: Store, place: Made) ->
 
 
 @pytest.mark.integration
-def test_a_column_that_moved_is_named(store: Store, place: Made) -> None:
+def test_shifted_columns_are_named(store: Store, place: Made) -> None:
     rows = people(600, seed=5)
     ask(store, rows.assign(age=rows["age"] + 30, city="Emden"), answers(rows))
     result = found(store, place)
@@ -76,14 +76,14 @@ def test_a_column_that_moved_is_named(store: Store, place: Made) -> None:
 
 
 @pytest.mark.integration
-def test_of_many_predictions_the_latest_are_looked_at(store: Store, place: Made) -> None:
+def test_drift_uses_latest_predictions(store: Store, place: Made) -> None:
     rows = people(600, seed=5)
     ask(store, rows.assign(city="Emden"), ["yes"] * 600, at=NOW - 7200)
     ask(store, rows, answers(rows), at=NOW - 3600)
     assert found(store, place, drift_rows=600)["message"] == "no drift"
 
 
-def test_without_values_the_answers_are_compared_all_the_same(store: Store, place: Made) -> None:
+def test_prediction_drift_is_computed_without_feature_values(store: Store, place: Made) -> None:
     predict(store, {str(number): "yes" for number in range(500)}, VERSION)
     result = found(store, place)
     drift = result["drift"][VERSION]
@@ -92,13 +92,13 @@ def test_without_values_the_answers_are_compared_all_the_same(store: Store, plac
     assert result["message"].startswith(f"drift in {VERSION}: (prediction)")
 
 
-def test_a_version_that_was_not_asked_has_no_drift(store: Store, place: Made) -> None:
+def test_version_without_predictions_has_no_drift(store: Store, place: Made) -> None:
     nothing = {"features": {}, "prediction": {"psi": None}, "threshold": None, "ks_threshold": None, "rows": 0}
     assert found(store, place)["drift"] == {VERSION: nothing}
 
 
 @pytest.mark.integration
-def test_the_answers_of_a_regression_are_compared_as_numbers(spent: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_regression_predictions_are_compared_as_numbers(spent: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     card = json.loads(spent.file("card.json"))
     held = [answer for _, answer in card["sample"]]
     same = drift_detector._prediction_drift(pd.Series([repr(value) for value in held]), card)

@@ -41,7 +41,7 @@ def record(folder: Path, version: str = ONE) -> dict[str, Any]:
 
 
 @pytest.mark.integration
-def test_each_version_has_its_record_labeled_or_not(folder: Path) -> None:
+def test_every_version_has_evaluation_record(folder: Path) -> None:
     write(folder, [("a", "yes", at(1)), ("b", "no", at(1))])
     assert evaluate(folder)["message"] == "2 versions evaluated, 1 of them by labels"
     found = record(folder)
@@ -57,7 +57,7 @@ def test_each_version_has_its_record_labeled_or_not(folder: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_counter_never_falls_and_the_window_tells_what_holds(folder: Path) -> None:
+def test_counters_never_decrease_and_window_reflects_corrections(folder: Path) -> None:
     write(folder, [("a", "yes", at(3)), ("b", "yes", at(3))])
     evaluate(folder)
     write(folder, [("a", "no", at(2))])
@@ -70,7 +70,7 @@ def test_a_counter_never_falls_and_the_window_tells_what_holds(folder: Path) -> 
     assert (record(folder)["labeled_total"], record(folder)["correct_total"]) == (3, 2), "one of three was corrected"
 
 
-def test_done_again_it_is_the_very_same_record(folder: Path) -> None:
+def test_repeated_evaluation_gives_same_record(folder: Path) -> None:
     write(folder, [("a", "yes", at(3))])
     evaluate(folder)
     before = record(folder)
@@ -78,7 +78,7 @@ def test_done_again_it_is_the_very_same_record(folder: Path) -> None:
     assert record(folder) == before
 
 
-def test_a_version_that_is_gone_has_no_record_and_a_damaged_one_is_written_anew(folder: Path) -> None:
+def test_stale_record_is_removed_and_damaged_record_rewritten(folder: Path) -> None:
     write(folder, [("a", "yes", at(3))])
     evaluate(folder)
     store = Store(folder)

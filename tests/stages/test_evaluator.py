@@ -67,7 +67,7 @@ def own(made: Made, tmp_path_factory: pytest.TempPathFactory, frame: pd.DataFram
     return run.publish(*parted(people().drop(columns="spent") if frame is None else frame, 3))
 
 
-def test_the_scores_of_a_classifier_are_those_of_scikit_learn_on_the_same_rows(bought: Made) -> None:
+def test_classifier_holdout_scores_match_scikit_learn(bought: Made) -> None:
     y, answers = held(bought)
     found = report(bought)["scores"]
     assert report(bought)["holdout_rows"] == len(y) > 50
@@ -86,7 +86,7 @@ def test_the_scores_of_a_classifier_are_those_of_scikit_learn_on_the_same_rows(b
     )
 
 
-def test_the_scores_of_a_regression_are_those_of_scikit_learn_on_the_same_rows(spent: Made) -> None:
+def test_regression_holdout_scores_match_scikit_learn(spent: Made) -> None:
     y, answers = held(spent)
     found = report(spent)["scores"]
     assert found["mae"] == pytest.approx(metrics.mean_absolute_error(y, answers))
@@ -95,7 +95,7 @@ def test_the_scores_of_a_regression_are_those_of_scikit_learn_on_the_same_rows(s
     assert spent.evaluated["mae"] == found["mae"]
 
 
-def test_the_baseline_is_the_best_constant_answer_that_training_suggests(bought: Made, spent: Made) -> None:
+def test_baseline_is_best_constant_from_training_rows(bought: Made, spent: Made) -> None:
     y, _ = held(bought)
     frame = rows(bought.pipeline.store, bought.featured)
     share = frame[~frame[HOLDOUT]][TARGET].mean()
@@ -110,7 +110,7 @@ def test_the_baseline_is_the_best_constant_answer_that_training_suggests(bought:
     assert report(spent)["scores"]["mae"] < report(spent)["baseline"]["mae"]
 
 
-def test_a_class_that_training_never_saw_counts_as_wrong(store: Store) -> None:
+def test_unseen_class_counts_as_wrong(store: Store) -> None:
     made = Pipeline(store, settings()).publish(*parted(people().drop(columns="spent"), 2))
     before = report(made)
     frame = people().drop(columns="spent")
@@ -132,7 +132,7 @@ LOWER = [name for name, higher in scores.HIGHER_IS_BETTER.items() if not higher]
     [(name, *case) for name in HIGHER for case in ((0.8, 0.7, True), (0.8, 0.8, True), (0.79, 0.8, False))]
     + [(name, *case) for name in LOWER for case in ((0.7, 0.8, True), (0.8, 0.8, True), (0.81, 0.8, False))],
 )
-def test_the_gate_holds_the_minimum(metric: str, value: float, minimum: float, passes: bool) -> None:
+def test_quality_gate_enforces_minimum(metric: str, value: float, minimum: float, passes: bool) -> None:
     passed, verdict = judge({metric: value}, QualityGate(metric=metric, minimum=minimum, tolerance=0), None)
     assert passed is passes
     assert passes or ("evaluate.minimum" in verdict and f"{metric} {value:.4f}" in verdict)
@@ -144,9 +144,7 @@ def test_the_gate_holds_the_minimum(metric: str, value: float, minimum: float, p
     [(name, *case) for name in HIGHER for case in ((0.9, 0.8, True), (0.755, 0.8, True), (0.74, 0.8, False))]
     + [(name, *case) for name in LOWER for case in ((0.7, 0.8, True), (0.845, 0.8, True), (0.86, 0.8, False))],
 )
-def test_the_gate_lets_no_model_pass_that_is_much_worse_than_stable(
-    metric: str, value: float, before: float, passes: bool
-) -> None:
+def test_quality_gate_rejects_model_worse_than_stable(metric: str, value: float, before: float, passes: bool) -> None:
     stable = {"version": "model_v1.4", "scores": {metric: before}}
     passed, verdict = judge({metric: value}, QualityGate(metric=metric, minimum=None, tolerance=0.05), stable)
     assert passed is passes
@@ -155,13 +153,13 @@ def test_the_gate_lets_no_model_pass_that_is_much_worse_than_stable(
 
 
 @pytest.mark.parametrize("minimum", [None, 0.5])
-def test_a_metric_that_cannot_be_computed_does_not_pass(minimum: float | None) -> None:
+def test_undefined_metric_fails_quality_gate(minimum: float | None) -> None:
     passed, verdict = judge({"auc": None}, QualityGate(metric="auc", minimum=minimum, tolerance=1), None)
     assert not passed
     assert "one class" in verdict
 
 
-def test_a_stable_without_that_metric_is_no_hurdle() -> None:
+def test_stable_without_gate_metric_is_ignored() -> None:
     stable = {"version": "model_v1.0", "scores": {"auc": 0.9}}
     assert judge({"accuracy": 0.1}, QualityGate(metric="accuracy", minimum=None, tolerance=0), stable) == (
         True,
@@ -169,7 +167,7 @@ def test_a_stable_without_that_metric_is_no_hurdle() -> None:
     )
 
 
-def test_a_refused_model_leaves_report_and_card_and_the_error_says_where(store: Store) -> None:
+def test_rejected_model_keeps_report_and_card_named_in_error(store: Store) -> None:
     run = Pipeline(store, settings(evaluate={"minimum": 1.1}))
     with pytest.raises(StageError) as caught:
         run.publish(*parted(people().drop(columns="spent"), 2))
@@ -186,7 +184,7 @@ def test_a_refused_model_leaves_report_and_card_and_the_error_says_where(store: 
     assert run.registry.aliases() == {"latest": None, "stable": None}
 
 
-def test_stable_is_asked_about_the_same_rows_with_its_own_spec(bought: Made) -> None:
+def test_stable_is_scored_on_same_rows_with_own_feature_spec(bought: Made) -> None:
     """The candidate reads one column less, one more, and one as another type than `stable` does."""
     declared = {"age": {"type": "category"}, "member": {"type": "text"}}
     result = again(
@@ -203,7 +201,7 @@ def test_stable_is_asked_about_the_same_rows_with_its_own_spec(bought: Made) -> 
     assert "| metric | this model | baseline | model_v1.0 |" in read(bought.pipeline.store, result, "card.md")
 
 
-def test_a_model_much_worse_than_stable_is_refused(bought: Made) -> None:
+def test_model_worse_than_stable_is_rejected(bought: Made) -> None:
     unused = {name: {"type": "text"} for name in ("age", "city")}
     with pytest.raises(StageError, match=r"accuracy 0\.\d+ is worse than that of stable model_v1\.0, 0\.\d+, by more"):
         again(
@@ -216,7 +214,7 @@ def test_a_model_much_worse_than_stable_is_refused(bought: Made) -> None:
 
 
 @pytest.mark.parametrize("damage", ["column", "model"])
-def test_for_a_stable_that_cannot_be_asked_its_recorded_scores_stand_in_with_a_note(
+def test_unusable_stable_is_compared_by_recorded_scores_with_note(
     bought: Made, tmp_path_factory: pytest.TempPathFactory, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = own(bought, tmp_path_factory)
@@ -234,14 +232,14 @@ def test_for_a_stable_that_cannot_be_asked_its_recorded_scores_stand_in_with_a_n
     assert "model_v1.0 cannot score these rows" in caplog.text
 
 
-def test_a_stable_of_another_question_is_not_compared(bought: Made) -> None:
+def test_stable_with_other_target_is_not_compared(bought: Made) -> None:
     frame = people().rename(columns={"bought": "sold"}).drop(columns="spent")
     result = again(bought, frame, target="sold", trainer={"steps": 2}, evaluate={"beat_baseline": False})
     assert "held out: passes" in result["message"]
     assert "has another task" in read(bought.pipeline.store, result, "card.md")
 
 
-def test_a_stable_that_is_the_same_model_is_not_compared(bought: Made) -> None:
+def test_identical_stable_model_is_not_compared(bought: Made) -> None:
     store = bought.pipeline.store
     assert champion.find(bought.pipeline.registry, bought.trained["fingerprint"]) is None
     assert champion.find(bought.pipeline.registry, "other") == bought.version.name
@@ -249,11 +247,11 @@ def test_a_stable_that_is_the_same_model_is_not_compared(bought: Made) -> None:
     assert json.loads(read(store, result, "report.json"))["stable"] is None
 
 
-def test_without_a_stable_there_is_no_rival(store: Store) -> None:
+def test_no_champion_without_stable_version(store: Store) -> None:
     assert champion.find(Pipeline(store, settings()).registry, "any") is None
 
 
-def test_the_card_says_what_it_was_made_of_and_how_sure_the_accuracy_is(bought: Made) -> None:
+def test_card_shows_data_metrics_and_confidence_interval(bought: Made) -> None:
     card, found = bought.file("card.md").decode(), report(bought)
     low, high = scores.wilson_interval(found["scores"]["accuracy"], found["holdout_rows"])
     lines = [
@@ -274,7 +272,7 @@ def test_the_card_says_what_it_was_made_of_and_how_sure_the_accuracy_is(bought: 
         assert f"| {line['class']} | {line['precision']:.3f} | {line['recall']:.3f} |" in card
 
 
-def test_the_card_warns_where_one_class_is_most_of_the_rows(store: Store) -> None:
+def test_card_warns_about_majority_class(store: Store) -> None:
     frame = people().drop(columns="spent")
     frame["bought"] = np.where(frame["age"] > 75, "yes", "no")
     made = Pipeline(store, settings(evaluate={"beat_baseline": False})).publish(frame)
@@ -286,7 +284,7 @@ def test_the_card_warns_where_one_class_is_most_of_the_rows(store: Store) -> Non
     )
 
 
-def test_the_card_of_a_split_by_time_names_the_moment_and_the_trace(store: Store) -> None:
+def test_card_of_time_split_shows_cutoff_and_trace(store: Store) -> None:
     with trace_context.bound(trace_id=TRACE):
         made = Pipeline(store, settings(timestamp="opened")).publish(people().drop(columns="spent"))
     card = made.file("card.md").decode()
@@ -298,9 +296,7 @@ def test_the_card_of_a_split_by_time_names_the_moment_and_the_trace(store: Store
     ("name", "expected"),
     [("bought", {"loss.svg", "features.svg", "confusion.svg"}), ("spent", {"loss.svg", "features.svg", "answers.svg"})],
 )
-def test_the_plots_of_the_card_are_there_and_are_svg(
-    name: str, expected: set[str], request: pytest.FixtureRequest
-) -> None:
+def test_card_plots_exist_and_are_valid_svg(name: str, expected: set[str], request: pytest.FixtureRequest) -> None:
     made: Made = request.getfixturevalue(name)
     assert {file for file in made.version.manifest["files"] if file.endswith(".svg")} == expected
     assert set(re.findall(r"!\[\w+\]\((\w+\.svg)\)", made.file("card.md").decode())) == expected
@@ -310,9 +306,7 @@ def test_the_plots_of_the_card_are_there_and_are_svg(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), [("bought", None), ("spent", object)])
-def test_golden_rows_sent_as_json_get_the_recorded_answers_from_the_published_model(
-    name: str, dtype: Any, request: pytest.FixtureRequest
-) -> None:
+def test_golden_rows_as_json_give_recorded_predictions(name: str, dtype: Any, request: pytest.FixtureRequest) -> None:
     made: Made = request.getfixturevalue(name)
     known, spec = json.loads(made.file("golden.json")), json.loads(made.file("features.json"))
     assert len(known["rows"]) == len(known["answers"]) == 8
@@ -327,7 +321,7 @@ def test_golden_rows_sent_as_json_get_the_recorded_answers_from_the_published_mo
         assert process.predict(x).tolist() == known["answers"]
 
 
-def test_golden_rows_are_the_same_however_many_rows_are_read_at_once(bought: Made) -> None:
+def test_golden_rows_do_not_depend_on_batch_size(bought: Made) -> None:
     store, predict = bought.pipeline.store, protocol.load("lightgbm", bought.file("model.txt"))
     clean = partitions.Dataset.load(store, bought.clean)
     whole = golden_rows.choose(store, clean, bought.spec, predict, clean.largest)
@@ -336,7 +330,7 @@ def test_golden_rows_are_the_same_however_many_rows_are_read_at_once(bought: Mad
 
 
 @pytest.mark.slow
-def test_a_holdout_that_does_not_fit_is_read_in_slices_and_gives_the_same_files(
+def test_holdout_is_read_in_slices_under_memory_pressure(
     bought: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     frame = parquet.to_frame
@@ -360,7 +354,7 @@ def test_a_holdout_that_does_not_fit_is_read_in_slices_and_gives_the_same_files(
     assert "due to memory pressure" in caplog.text
 
 
-def test_golden_rows_keep_every_digit_and_every_microsecond(store: Store) -> None:
+def test_golden_rows_keep_full_precision(store: Store) -> None:
     frame = people().drop(columns="spent")
     frame["age"] = frame["age"] + 0.1 + 0.2
     frame["opened"] = frame["opened"] + pd.Timedelta(microseconds=123457)
@@ -375,7 +369,7 @@ def test_golden_rows_keep_every_digit_and_every_microsecond(store: Store) -> Non
     "form",
     ["%d/%m/%Y", *(pytest.param(form, marks=pytest.mark.slow) for form in ("%d.%m.%y %H:%M", "%Y%m%d", "%b %d %Y"))],
 )
-def test_golden_rows_of_dates_in_a_declared_format_are_answered_as_recorded(store: Store, form: str) -> None:
+def test_golden_rows_support_declared_date_format(store: Store, form: str) -> None:
     frame = people().drop(columns="spent")
     frame["opened"] = frame["opened"].dt.strftime(form)
     opened = {"type": "datetime", "format": form, "nullable": True}
@@ -387,7 +381,7 @@ def test_golden_rows_of_dates_in_a_declared_format_are_answered_as_recorded(stor
     np.testing.assert_array_equal(known.x, transform.transform(clean, made.spec))
 
 
-def test_the_same_model_judged_again_gives_the_same_files_and_fingerprint(bought: Made) -> None:
+def test_repeated_evaluation_gives_same_files_and_fingerprint(bought: Made) -> None:
     run = bought.pipeline
     gate, against = (
         QualityGate.of(run.settings),

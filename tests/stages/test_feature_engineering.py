@@ -46,7 +46,7 @@ def held(frame: pd.DataFrame) -> np.ndarray:
 
 
 @pytest.mark.integration
-def test_the_number_of_features_is_told_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_feature_count_is_returned_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.feature_engineering")
     frame = pd.DataFrame({f"x{number}": range(50) for number in range(256)})
     result = featured(store, frame.assign(y=["a", "b"] * 25), target="y", id=None)
@@ -56,7 +56,7 @@ def test_the_number_of_features_is_told_and_logged(store: Store, caplog: pytest.
 
 
 @pytest.mark.integration
-def test_rows_that_are_held_out_do_not_move_the_spec(store: Store) -> None:
+def test_holdout_rows_do_not_affect_feature_spec(store: Store) -> None:
     frame = people()
     absurd = frame.copy()
     out = held(frame)
@@ -71,7 +71,7 @@ def test_rows_that_are_held_out_do_not_move_the_spec(store: Store) -> None:
 
 
 @pytest.mark.integration
-def test_a_value_in_a_training_row_does_move_the_spec(store: Store) -> None:
+def test_training_rows_affect_feature_spec(store: Store) -> None:
     frame = people()
     moved = frame.copy()
     moved.loc[np.flatnonzero(~held(frame))[0], "age"] = 10**9
@@ -82,7 +82,7 @@ def test_a_value_in_a_training_row_does_move_the_spec(store: Store) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("timestamp", [None, "opened"])
 @pytest.mark.parametrize("count", [1, 5])
-def test_features_do_not_depend_on_how_the_rows_are_partitioned(
+def test_features_do_not_depend_on_partitioning(
     store: Store, tmp_path_factory: pytest.TempPathFactory, count: int, timestamp: str | None
 ) -> None:
     frame = people()
@@ -98,7 +98,7 @@ def test_features_do_not_depend_on_how_the_rows_are_partitioned(
 
 
 @pytest.mark.integration
-def test_statistics_are_those_of_the_training_rows(store: Store) -> None:
+def test_statistics_use_training_rows_only(store: Store) -> None:
     frame = people()
     training = frame[~held(frame)]
     spec, made = fit(store, *parted(frame, 4))
@@ -111,7 +111,7 @@ def test_statistics_are_those_of_the_training_rows(store: Store) -> None:
 
 
 @pytest.mark.integration
-def test_a_category_that_training_never_saw_has_an_index_of_its_own(store: Store, bought: Made) -> None:
+def test_unseen_category_has_own_index(store: Store, bought: Made) -> None:
     cities: list[Any] = ["Aachen", "Atlantis", None, "Mu"]
     frame = people(4).assign(city=cities)
     column = rows(bought.pipeline.store, bought.to_score(frame))["city"]
@@ -121,7 +121,7 @@ def test_a_category_that_training_never_saw_has_an_index_of_its_own(store: Store
     assert column[3] == len(vocabulary)
 
 
-def test_rare_and_surplus_categories_share_the_index_of_the_unseen(store: Store) -> None:
+def test_rare_and_surplus_categories_share_unseen_index(store: Store) -> None:
     values = ["a"] * 50 + ["b"] * 30 + ["c"] * 19 + ["d"]
     frame = pd.DataFrame({"x": values, "y": ["0", "1"] * 50})
     changes: dict[str, Any] = {"target": "y", "id": None}
@@ -133,7 +133,7 @@ def test_rare_and_surplus_categories_share_the_index_of_the_unseen(store: Store)
     assert set(made["x"].iloc[50:]) == {1.0}
 
 
-def test_a_date_becomes_its_parts_and_a_missing_one_none(store: Store) -> None:
+def test_date_is_split_into_parts_and_missing_date_is_nan(store: Store) -> None:
     moments = [pd.Timestamp("2024-02-29 18:30")] * 40 + [None] * 10
     frame = pd.DataFrame({"when": moments, "y": ["a", "b"] * 25})
     _, made = fit(store, *parted(frame, 2), target="y", id=None)
@@ -143,20 +143,20 @@ def test_a_date_becomes_its_parts_and_a_missing_one_none(store: Store) -> None:
     assert made["when__missing"].tolist() == [0.0] * 40 + [1.0] * 10
 
 
-def test_dates_without_a_time_give_no_hour(store: Store) -> None:
+def test_dates_without_time_have_no_hour_feature(store: Store) -> None:
     frame = pd.DataFrame({"when": pd.date_range("2024-01-01", periods=50), "y": ["a", "b"] * 25})
     spec, _ = fit(store, frame, target="y", id=None)
     assert "when__hour" not in features.names(spec)
 
 
-def test_a_missing_value_is_told_apart_only_where_training_saw_one(store: Store) -> None:
+def test_missing_indicator_exists_only_for_columns_with_gaps(store: Store) -> None:
     spec, made = fit(store, people())
     assert "income__missing" in features.names(spec)
     assert "age__missing" not in features.names(spec)
     assert made["income"].isna().equals(made["income__missing"] == 1)
 
 
-def test_target_id_and_free_text_are_no_features(store: Store) -> None:
+def test_target_id_and_free_text_are_not_features(store: Store) -> None:
     frame = people().assign(note=[f"a note on person {number}" for number in range(400)])
     spec, _ = fit(store, frame)
     assert {"person", "bought", "note"}.isdisjoint(features.input_columns(spec))
@@ -164,7 +164,7 @@ def test_target_id_and_free_text_are_no_features(store: Store) -> None:
 
 
 @pytest.mark.integration
-def test_with_a_timestamp_the_latest_rows_are_held_out(store: Store) -> None:
+def test_timestamp_holdout_takes_latest_rows(store: Store) -> None:
     frame = people().sample(frac=1, random_state=1).reset_index(drop=True)
     spec, made = fit(store, *parted(frame, 3), timestamp="opened", evaluate={"holdout": 0.25})
     late = frame["opened"] >= pd.Timestamp(spec["split"]["cutoff"])
@@ -173,7 +173,7 @@ def test_with_a_timestamp_the_latest_rows_are_held_out(store: Store) -> None:
     assert {"opened__days", "opened__year"}.isdisjoint(features.names(spec))
 
 
-def test_rows_without_a_timestamp_are_trained_on_and_move_no_date_of_the_split(store: Store) -> None:
+def test_rows_without_timestamp_are_trained_on_and_keep_cutoff(store: Store) -> None:
     frame = people()
     gaps = pd.concat([frame, people(100, seed=5).assign(opened=None, person=[f"q{n}" for n in range(100)])])
     declared = {"opened": {"type": "datetime", "nullable": True}}
@@ -184,14 +184,14 @@ def test_rows_without_a_timestamp_are_trained_on_and_move_no_date_of_the_split(s
     assert not made[HOLDOUT][400:].any()
 
 
-def test_rows_of_one_moment_cannot_be_split_by_time(store: Store) -> None:
+def test_rows_with_equal_timestamps_cannot_be_split_by_time(store: Store) -> None:
     said = refused(store, people().assign(opened=pd.Timestamp("2024-01-01")), timestamp="opened")
     assert "opened is 2024-01-01 00:00:00" in said
     assert "timestamp: null" in said
 
 
 @pytest.mark.integration
-def test_a_class_that_only_the_future_knows_is_an_error(store: Store) -> None:
+def test_class_only_in_time_holdout_is_rejected(store: Store) -> None:
     frame = people()
     frame.loc[390:, "bought"] = "later"
     said = refused(store, *parted(frame, 3), timestamp="opened")
@@ -200,7 +200,7 @@ def test_a_class_that_only_the_future_knows_is_an_error(store: Store) -> None:
 
 
 @pytest.mark.integration
-def test_a_class_that_only_the_holdout_knows_is_a_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_class_only_in_random_holdout_logs_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     frame = people()
     frame.loc[np.flatnonzero(held(frame))[:3], "bought"] = "rare"
     spec, made = fit(store, *parted(frame, 3))
@@ -210,31 +210,31 @@ def test_a_class_that_only_the_holdout_knows_is_a_warning(store: Store, caplog: 
     assert (made[TARGET] == -1).sum() == 3
 
 
-def test_classes_that_are_numbers_are_in_the_order_of_numbers(store: Store) -> None:
+def test_numeric_classes_are_sorted_numerically(store: Store) -> None:
     frame = pd.DataFrame({"x": range(300), "y": [str(number % 12) for number in range(300)]})
     spec, made = fit(store, frame, target="y", id=None)
     assert spec["classes"] == [str(number) for number in range(12)]
     assert made[TARGET].tolist() == [number % 12 for number in range(300)]
 
 
-def test_a_target_of_one_class_is_an_error(store: Store) -> None:
+def test_single_class_target_is_rejected(store: Store) -> None:
     said = refused(store, people().assign(bought="yes"))
     assert "target 'bought' has one class only in the training rows: 'yes'" in said
     assert "Give rows of at least two classes" in said
     assert "regression" not in said
 
 
-def test_nothing_held_out_and_everything_held_out_are_errors(store: Store) -> None:
+def test_empty_or_complete_holdout_is_rejected(store: Store) -> None:
     assert "none of 3 rows is held out" in refused(store, people(3), evaluate={"holdout": 0.01})
     assert "every row is held out" in refused(store, people(3), evaluate={"holdout": 0.99})
 
 
-def test_a_table_without_a_usable_column_is_an_error(store: Store) -> None:
+def test_table_without_feature_columns_is_rejected(store: Store) -> None:
     frame = people()[["person", "bought"]]
     assert "no column gives a feature" in refused(store, frame)
 
 
-def test_a_regression_keeps_the_value_and_has_no_classes(store: Store) -> None:
+def test_regression_target_keeps_values_without_classes(store: Store) -> None:
     frame = people()
     spec, made = fit(store, frame, task="regression", target="spent")
     assert spec["classes"] is None
@@ -242,13 +242,13 @@ def test_a_regression_keeps_the_value_and_has_no_classes(store: Store) -> None:
 
 
 @pytest.mark.parametrize("kind", ["category", "boolean", "datetime", "text"])
-def test_a_regression_of_what_is_no_number_is_refused_with_the_settings(kind: str) -> None:
+def test_non_numeric_regression_target_is_rejected_by_settings(kind: str) -> None:
     with pytest.raises(ValueError, match=r"schema\.spent must be of type integer or number"):
         settings(task="regression", target="spent", schema={"spent": {"type": kind}})
 
 
 @pytest.mark.integration
-def test_scoring_gives_the_features_that_training_gave_for_the_same_rows(bought: Made) -> None:
+def test_scoring_features_equal_training_features(bought: Made) -> None:
     store = bought.pipeline.store
     trained = rows(store, bought.featured)
     scored = rows(store, bought.to_score(*parted(people().drop(columns=["bought", "spent"]), 2)))
@@ -256,7 +256,7 @@ def test_scoring_gives_the_features_that_training_gave_for_the_same_rows(bought:
 
 
 @pytest.mark.integration
-def test_only_a_changed_partition_is_transformed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_partition_is_transformed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run, frames = pipeline(store), parted(people(), 4)
     spec = feature_engineering.read_spec(store, run.fit(run.clean(load(store, *frames))))
     frames[2].loc[0, "age"] = 33
@@ -273,12 +273,12 @@ def test_only_a_changed_partition_is_transformed_again(store: Store, monkeypatch
     assert sizes == [100]
 
 
-def test_a_classification_of_numbers_with_decimals_names_the_regression(store: Store) -> None:
+def test_decimal_classification_target_suggests_regression(store: Store) -> None:
     with pytest.raises(StageError, match=r"target 'spent' has \d+ classes .* Set task: regression"):
         Pipeline(store, settings(target="spent")).publish(people(120).drop(columns="bought"))
 
 
-def test_a_regression_of_words_names_the_classification(store: Store) -> None:
+def test_text_regression_target_suggests_classification(store: Store) -> None:
     words = people(60).drop(columns="spent")
     with pytest.raises(StageError, match="set task: classification"):
         Pipeline(store, settings(task="regression")).publish(words)

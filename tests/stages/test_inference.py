@@ -82,23 +82,21 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_each_row_has_the_answer_that_the_model_gives_directly(
-    bought: Made, asked: Result, answered: pd.DataFrame
-) -> None:
+def test_batch_predictions_equal_direct_model_predictions(bought: Made, asked: Result, answered: pd.DataFrame) -> None:
     answers = direct(bought, asked)
     assert answered["prediction"].tolist() == [bought.spec["classes"][index] for index in answers.argmax(axis=1)]
     assert answered["score"].tolist() == answers.max(axis=1).tolist()
     assert set(answered["prediction"]) == {"no", "yes"}
 
 
-def test_a_regression_answers_with_the_value(spent: Made) -> None:
+def test_regression_prediction_is_numeric_value(spent: Made) -> None:
     featured = spent.to_score(*parted(people(30, seed=9), 2))
     found = scored(spent, featured)
     assert found["prediction"].tolist() == found["score"].tolist() == direct(spent, featured).tolist()
     assert not [name for name in found if name.startswith("probability_")]
 
 
-def test_each_row_says_which_row_it_answers_by_which_version_and_in_which_trace(bought: Made, asked: Result) -> None:
+def test_prediction_rows_have_source_version_and_trace_id(bought: Made, asked: Result) -> None:
     with trace_context.bound(trace_id=TRACES[0]):
         result = inference.predict(bought.pipeline.store, asked, bought.scoring())
     found = rows(bought.pipeline.store, result)
@@ -115,7 +113,7 @@ def test_each_row_says_which_row_it_answers_by_which_version_and_in_which_trace(
     assert (result["version"], result["rows"]) == ("model_v1.0", 90)
 
 
-def test_each_row_has_its_id_by_its_own_name_and_the_probability_of_each_class(
+def test_prediction_rows_have_id_column_and_class_probabilities(
     bought: Made, asked: Result, answered: pd.DataFrame
 ) -> None:
     assert answered["person"].tolist() == answered["id"].tolist() == people(90, seed=9)["person"].tolist()
@@ -125,7 +123,7 @@ def test_each_row_has_its_id_by_its_own_name_and_the_probability_of_each_class(
 
 
 @pytest.mark.parametrize(("classes", "columns"), [(20, 20), (21, 0)])
-def test_more_than_twenty_classes_have_the_probability_of_the_predicted_one_only(classes: int, columns: int) -> None:
+def test_more_than_twenty_classes_have_no_probability_columns(classes: int, columns: int) -> None:
     names = [f"c{number:02d}" for number in range(classes)]
     answers = np.linspace(0, 1, 2 * classes, dtype="float32").reshape(2, classes)
     spec = {"classes": names, "id": None}
@@ -141,9 +139,7 @@ def test_more_than_twenty_classes_have_the_probability_of_the_predicted_one_only
 
 
 @pytest.mark.slow
-def test_prediction_ids_are_unique_and_the_same_in_every_run(
-    bought: Made, asked: Result, answered: pd.DataFrame
-) -> None:
+def test_prediction_ids_are_unique_and_stable_across_runs(bought: Made, asked: Result, answered: pd.DataFrame) -> None:
     assert answered["prediction_id"].is_unique
     pd.testing.assert_frame_equal(scored(bought, asked), answered)
     with trace_context.bound(trace_id=TRACES[1]):
@@ -153,7 +149,7 @@ def test_prediction_ids_are_unique_and_the_same_in_every_run(
 
 
 @pytest.mark.slow
-def test_equal_rows_of_two_files_have_ids_of_their_own(store: Store) -> None:
+def test_equal_rows_of_two_files_have_distinct_ids(store: Store) -> None:
     frame = people(60).drop(columns=["person", "spent"])
     made = Pipeline(store, settings(id=None)).publish(frame, frame)
     found = scored(made, made.to_score(frame, frame))
@@ -162,7 +158,7 @@ def test_equal_rows_of_two_files_have_ids_of_their_own(store: Store) -> None:
 
 
 @pytest.mark.parametrize("size", [1, pytest.param(7, marks=pytest.mark.slow)])
-def test_the_batch_size_does_not_change_an_answer(
+def test_predictions_do_not_depend_on_batch_size(
     bought: Made, asked: Result, answered: pd.DataFrame, size: int
 ) -> None:
     kept = inference.predict(bought.pipeline.store, asked, bought.scoring())
@@ -172,14 +168,14 @@ def test_the_batch_size_does_not_change_an_answer(
     pd.testing.assert_frame_equal(rows(bought.pipeline.store, again), answered)
 
 
-def test_answers_that_are_kept_are_used_whatever_the_batch_size_and_the_timeout(
+def test_cached_predictions_are_reused_for_any_batch_size_and_timeout(
     bought: Made, asked: Result, answered: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ModelProcess, "predict", lambda *_: pytest.fail("the model is asked again"))
     pd.testing.assert_frame_equal(scored(bought, asked, batch_size=5, timeout=29), answered)
 
 
-def test_each_partition_is_reported_when_it_is_done(bought: Made, asked: Result, started: list[int]) -> None:
+def test_scoring_reports_progress_per_partition(bought: Made, asked: Result, started: list[int]) -> None:
     seen: list[tuple[int, int]] = []
     progress.set_receiver(lambda done, total, _: seen.append((done, total)))
     scored(bought, asked)
@@ -188,7 +184,7 @@ def test_each_partition_is_reported_when_it_is_done(bought: Made, asked: Result,
     assert not alive(started[0])
 
 
-def test_a_model_that_is_killed_ends_the_stage_and_what_was_done_is_kept(
+def test_killed_model_fails_stage_and_keeps_finished_partitions(
     bought: Made, asked: Result, answered: pd.DataFrame, started: list[int]
 ) -> None:
     forget(bought)
@@ -214,7 +210,7 @@ class SlowToStart(ModelProcess):
 
 
 @pytest.mark.parametrize("rows_at_once", [17, pytest.param(3_000, marks=pytest.mark.slow)])
-def test_a_model_that_hangs_ends_the_stage_within_its_time(
+def test_hung_model_fails_stage_within_timeout(
     bought: Made, started: list[int], rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It hangs before it has read what it is asked: a small question, and one that no pipe can hold."""
@@ -236,7 +232,7 @@ def test_a_model_that_hangs_ends_the_stage_within_its_time(
     assert not alive(started[0])
 
 
-def test_a_damaged_model_is_refused_before_anything_reads_it(
+def test_damaged_model_is_rejected_before_load(
     bought: Made, tmp_path_factory: pytest.TempPathFactory, started: list[int]
 ) -> None:
     store = Store(tmp_path_factory.mktemp("own"))
@@ -251,13 +247,13 @@ def test_a_damaged_model_is_refused_before_anything_reads_it(
     assert started == []
 
 
-def test_a_version_that_is_not_there_is_named_with_those_that_are(bought: Made, asked: Result) -> None:
+def test_missing_version_error_lists_available_versions(bought: Made, asked: Result) -> None:
     with pytest.raises(AiWorkflowError, match=r"model version 'model_v9\.9' not found.*available: model_v1\.0"):
         scored(bought, asked, version="model_v9.9")
 
 
 @pytest.mark.slow
-def test_a_damaged_partition_of_answers_is_made_again(bought: Made, asked: Result) -> None:
+def test_damaged_prediction_partition_is_recomputed(bought: Made, asked: Result) -> None:
     store = bought.pipeline.store
     before = inference.predict(store, asked, bought.scoring())
     part = partitions.Dataset.load(store, before).partitions[0]
@@ -267,7 +263,7 @@ def test_a_damaged_partition_of_answers_is_made_again(bought: Made, asked: Resul
     assert ID not in rows(store, before)
 
 
-def test_a_model_that_does_not_fit_into_memory_is_a_broken_version_so_that_a_smaller_one_may_answer(
+def test_model_out_of_memory_is_broken_version_for_fallback(
     bought: Made, asked: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def starved(*_: object) -> None:

@@ -43,9 +43,7 @@ def sent(store: Store, *lines: dict[str, Any], name: str = "a") -> None:
     store.write(f"{label_store.FOLDER}/{labeled.PIPELINE}/service/{name}.jsonl", text.encode())
 
 
-def test_accuracy_is_told_for_each_version_with_its_bounds_and_the_delay_of_its_labels(
-    store: Store, tmp_path: Path
-) -> None:
+def test_accuracy_bounds_and_label_delay_are_reported_per_version(store: Store, tmp_path: Path) -> None:
     answered(store, 0, 100)
     answered(store, 100, 110, version=TWO)
     write(tmp_path, [(name, "yes" if number < 90 else "no", at(8)) for number, name in enumerate(ids(0, 100))]
@@ -64,7 +62,7 @@ def test_accuracy_is_told_for_each_version_with_its_bounds_and_the_delay_of_its_
     assert (found[TWO]["labeled_total"], found[TWO]["window"]["accuracy"]) == (4, 1)
 
 
-def test_done_again_it_finds_the_same_and_keeps_nothing_more(store: Store, tmp_path: Path) -> None:
+def test_repeated_join_gives_same_result_without_new_records(store: Store, tmp_path: Path) -> None:
     answered(store)
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 50)])
     first = join(store, settings(tmp_path))
@@ -76,7 +74,7 @@ def test_done_again_it_finds_the_same_and_keeps_nothing_more(store: Store, tmp_p
 
 
 @pytest.mark.parametrize("order", ["labels first", "predictions first", "the source is emptied between"])
-def test_a_label_and_its_prediction_meet_whichever_is_first(order: str, store: Store, tmp_path: Path) -> None:
+def test_label_and_prediction_join_in_any_order(order: str, store: Store, tmp_path: Path) -> None:
     asked = settings(tmp_path)
     labels = [(name, "yes", at(1)) for name in ids(0, 60)]
     if order == "labels first":
@@ -97,7 +95,7 @@ def test_a_label_and_its_prediction_meet_whichever_is_first(order: str, store: S
     assert counts(join(store, asked)) == (60, 60)
 
 
-def test_labels_and_predictions_that_are_gone_stay_counted(store: Store, tmp_path: Path) -> None:
+def test_deleted_labels_and_predictions_stay_counted(store: Store, tmp_path: Path) -> None:
     answered(store)
     write(tmp_path, [(name, "yes", at(2)) for name in ids(0, 50)])
     join(store, settings(tmp_path))
@@ -106,7 +104,7 @@ def test_labels_and_predictions_that_are_gone_stay_counted(store: Store, tmp_pat
     assert counts(join(store, settings(tmp_path))) == (50, 40)
 
 
-def test_predictions_with_and_without_id_and_probability_columns_are_joined_alike(store: Store, tmp_path: Path) -> None:
+def test_predictions_join_with_or_without_id_and_probability_columns(store: Store, tmp_path: Path) -> None:
     """Older files have neither column."""
     predict(store, {"a": "yes", "b": "no"})
     predict(store, {"c": "yes"}, customer=["007"], probability_no=[0.25], probability_yes=[0.75])
@@ -114,7 +112,7 @@ def test_predictions_with_and_without_id_and_probability_columns_are_joined_alik
     assert counts(join(store, settings(tmp_path))) == (3, 2)
 
 
-def test_predictions_that_are_there_twice_and_labels_that_are_repeated_count_once(store: Store, tmp_path: Path) -> None:
+def test_duplicate_predictions_and_labels_count_once(store: Store, tmp_path: Path) -> None:
     for _ in range(3):
         answered(store)
     write(tmp_path, [(name, "yes", at(hours)) for hours in (5, 5, 4) for name in ids(0, 20)])
@@ -125,7 +123,7 @@ def test_predictions_that_are_there_twice_and_labels_that_are_repeated_count_onc
 
 
 @pytest.mark.integration
-def test_of_labels_that_differ_the_last_by_time_counts_and_it_is_said(
+def test_latest_of_contradicting_labels_counts_with_warning(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     answered(store)
@@ -144,7 +142,7 @@ def test_of_labels_that_differ_the_last_by_time_counts_and_it_is_said(
 
 
 @pytest.mark.integration
-def test_a_source_without_moments_says_what_holds_now(store: Store, tmp_path: Path) -> None:
+def test_labels_without_timestamp_use_join_time(store: Store, tmp_path: Path) -> None:
     answered(store)
     asked = settings(tmp_path, evaluation={"time": None})
     header = ("prediction_id", "label")
@@ -156,7 +154,7 @@ def test_a_source_without_moments_says_what_holds_now(store: Store, tmp_path: Pa
     assert seen == [(1, 1, 0), (1, 1, 0), (1, 0, 2 * HOUR), (1, 0, 2 * HOUR), (1, 1, 4 * HOUR)]
 
 
-def test_what_the_service_took_counts_and_is_let_go_once_it_is_kept(store: Store) -> None:
+def test_service_labels_are_counted_and_segments_removed(store: Store) -> None:
     answered(store)
     lines = [{"prediction_id": name, "label": "yes", "time": NOW - HOUR} for name in ids(0, 7)]
     sent(store, *lines)
@@ -168,7 +166,7 @@ def test_what_the_service_took_counts_and_is_let_go_once_it_is_kept(store: Store
     assert counts(join(store, settings())) == (8, 7)
 
 
-def test_a_torn_line_of_a_segment_is_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_torn_segment_line_is_skipped(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     answered(store)
     line = json.dumps({"prediction_id": "p000", "label": "yes", "time": NOW})
     path = f"{label_store.FOLDER}/{labeled.PIPELINE}/service/a.jsonl"
@@ -177,7 +175,7 @@ def test_a_torn_line_of_a_segment_is_left_out(store: Store, caplog: pytest.LogCa
     assert "line 2 is incomplete" in caplog.text
 
 
-def test_the_window_holds_the_latest_labels_and_the_totals_all(store: Store, tmp_path: Path) -> None:
+def test_window_covers_latest_labels_and_totals_cover_all(store: Store, tmp_path: Path) -> None:
     answered(store)
     write(tmp_path, [(name, "yes" if number >= 70 else "no", at(100 - number)) for number, name in
                      enumerate(ids(0, 100))])  # fmt: skip
@@ -190,7 +188,7 @@ def test_the_window_holds_the_latest_labels_and_the_totals_all(store: Store, tmp
     assert (by_days["labeled"], by_days["accuracy"]) == (24, 1)
 
 
-def test_too_few_labels_tell_no_accuracy_and_none_tell_nothing(store: Store, tmp_path: Path) -> None:
+def test_too_few_labels_give_no_accuracy(store: Store, tmp_path: Path) -> None:
     answered(store)
     answered(store, 100, 110, version=TWO)
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 29)])
@@ -207,7 +205,7 @@ def test_too_few_labels_tell_no_accuracy_and_none_tell_nothing(store: Store, tmp
     }  # fmt: skip
 
 
-def test_a_regression_is_correct_within_its_tolerance(store: Store, tmp_path: Path) -> None:
+def test_regression_prediction_is_correct_within_tolerance(store: Store, tmp_path: Path) -> None:
     predict(store, {"a": 1.0, "b": 2.5, "c": float("nan")})
     write(tmp_path, [("a", 1.5, at(1)), ("b", "1.99", at(1)), ("c", 0, at(1))])
     asked = {"task": "regression", "evaluation": {"tolerance": 0.5}}
@@ -216,7 +214,7 @@ def test_a_regression_is_correct_within_its_tolerance(store: Store, tmp_path: Pa
         join(store, settings(tmp_path, task="regression"))
 
 
-def test_labels_may_name_rows_and_are_those_of_all_predictions_of_the_row(store: Store, tmp_path: Path) -> None:
+def test_row_label_applies_to_all_predictions_of_row(store: Store, tmp_path: Path) -> None:
     predict(store, {"a": "yes", "b": "no", "c": "yes"}, id=["r1", "r1", None])
     predict(store, {"d": "no"}, TWO, id=["r2"])
     write(tmp_path, [("r1", "yes", at(1)), ("r2", "yes", at(1)), ("r3", "yes", at(1))], ("number", "label", "at"))
@@ -227,7 +225,7 @@ def test_labels_may_name_rows_and_are_those_of_all_predictions_of_the_row(store:
         assert counts(found, TWO) == (1, 0)
 
 
-def test_the_default_response_is_no_version_but_its_labels_are_told_of(store: Store, tmp_path: Path) -> None:
+def test_default_response_labels_are_reported_without_version(store: Store, tmp_path: Path) -> None:
     answered(store, version="default")
     write(tmp_path, [("p000", "yes", at(1))])
     found = join(store, settings(tmp_path))
@@ -247,9 +245,7 @@ def test_the_default_response_is_no_version_but_its_labels_are_told_of(store: St
         ("", r"labels\.csv is empty"),
     ],
 )  # fmt: skip
-def test_a_bad_file_of_labels_is_named_with_its_row_and_nothing_is_kept_of_it(
-    text: str, said: str, store: Store, tmp_path: Path
-) -> None:
+def test_malformed_label_file_is_rejected_with_row(text: str, said: str, store: Store, tmp_path: Path) -> None:
     answered(store)
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(StageError, match=said):
@@ -257,7 +253,7 @@ def test_a_bad_file_of_labels_is_named_with_its_row_and_nothing_is_kept_of_it(
     assert kept(store) == []
 
 
-def test_a_label_that_is_no_number_is_rejected_and_counted_where_numbers_are_due(
+def test_non_numeric_regression_label_is_rejected_and_counted(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     predict(store, {"a": 1.0, "b": 1.0})
@@ -270,7 +266,7 @@ def test_a_label_that_is_no_number_is_rejected_and_counted_where_numbers_are_due
 
 
 @pytest.mark.integration
-def test_labels_are_read_by_the_rule_of_the_versions_and_those_of_no_class_count_for_no_prediction(
+def test_unknown_class_labels_are_rejected_by_version_rules(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = {**shop.spec(), "cells": {"strip": True, "missing": ["?"]}}
@@ -285,9 +281,7 @@ def test_labels_are_read_by_the_rule_of_the_versions_and_those_of_no_class_count
     assert "labels.csv, row 3: the label 'no such class' is none of the classes 'no', 'yes'" in caplog.text
 
 
-def test_a_label_that_an_earlier_service_took_is_read_by_the_rule_of_the_versions_too(
-    store: Store, tmp_path: Path
-) -> None:
+def test_stored_service_label_is_parsed_by_version_rules(store: Store, tmp_path: Path) -> None:
     shop.publish(Path(store.root), 0, features=json.dumps({**shop.spec(), "cells": {"strip": True}}).encode())
     predict(store, {"a": "yes", "b": "yes"})
     sent(
@@ -298,9 +292,7 @@ def test_a_label_that_an_earlier_service_took_is_read_by_the_rule_of_the_version
     assert found["rejected"] == 1
 
 
-def test_rows_without_id_or_label_are_no_labels_yet_and_an_empty_table_is_no_mistake(
-    store: Store, tmp_path: Path
-) -> None:
+def test_rows_without_id_or_label_and_empty_table_are_ignored(store: Store, tmp_path: Path) -> None:
     answered(store)
     asked = settings(tmp_path)
     write(tmp_path, [])
@@ -311,7 +303,7 @@ def test_rows_without_id_or_label_are_no_labels_yet_and_an_empty_table_is_no_mis
     assert counts(join(store, asked)) == (1, 1)
 
 
-def test_labels_come_from_parquet_and_from_a_database_as_well(store: Store, tmp_path: Path) -> None:
+def test_labels_are_read_from_parquet_and_sql(store: Store, tmp_path: Path) -> None:
     predict(store, dict.fromkeys(ids(0, 9), "1"))
     table = pd.DataFrame({"prediction_id": ids(0, 6), "label": [1, 1, 1, 1, 0, None], "at": pd.Timestamp(at(1))})
     table.to_parquet(tmp_path / "labels.parquet")
@@ -325,7 +317,7 @@ def test_labels_come_from_parquet_and_from_a_database_as_well(store: Store, tmp_
 
 
 @pytest.mark.integration
-def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
+def test_join_memory_does_not_depend_on_label_count(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spill, "MAX_ROWS_IN_MEMORY", 100)
@@ -348,7 +340,7 @@ def test_what_is_in_memory_does_not_depend_on_how_many_there_are(
 
 
 @pytest.mark.integration
-def test_many_records_become_one_and_nothing_is_lost(
+def test_label_records_are_compacted_without_loss(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(label_store, "_MAX_RECORDS", 3)
@@ -362,7 +354,7 @@ def test_many_records_become_one_and_nothing_is_lost(
 
 
 @pytest.mark.integration
-def test_what_an_evaluation_leaves_for_drift_is_let_go_of_after_a_day(store: Store) -> None:
+def test_drift_inputs_are_deleted_after_24_hours(store: Store) -> None:
     for hours in range(0, 100, 5):
         answered(store, hours, hours + 5)
         found = join(store, settings(), NOW + hours * HOUR)
@@ -371,9 +363,7 @@ def test_what_an_evaluation_leaves_for_drift_is_let_go_of_after_a_day(store: Sto
     assert len(store.names(str(folder))) == 5
 
 
-def test_beyond_label_days_no_label_is_looked_for_and_what_was_found_stays(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_predictions_older_than_label_days_are_not_joined(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def written(days: float) -> None:
         newest = store.names(f"predictions/{labeled.PIPELINE}/{ONE}")[-1]
         file = store.local(f"predictions/{labeled.PIPELINE}/{ONE}/{newest}/manifest.json")
@@ -430,7 +420,7 @@ def half_kept(root: Path) -> Store:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
-def test_killed_between_any_two_writes_it_finds_the_same_when_it_is_done_again(
+def test_join_killed_between_writes_gives_same_result_on_rerun(
     stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(label_store, "_MAX_RECORDS", 1)
@@ -451,7 +441,7 @@ def test_killed_between_any_two_writes_it_finds_the_same_when_it_is_done_again(
     assert number > 10, "it was killed on the way, and got through in the end"
 
 
-def test_a_damaged_file_of_predictions_is_left_out_and_one_of_known_labels_is_not(
+def test_damaged_predictions_are_skipped_but_damaged_labels_fail(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     answered(store, 0, 50)

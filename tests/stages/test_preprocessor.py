@@ -50,7 +50,7 @@ def numbered(count: int, first: int = 0) -> list[str]:
     return [f"r{number}" for number in range(first, first + count)]
 
 
-def test_counts_of_kept_and_rejected_rows_are_told_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_clean_and_rejected_row_counts_are_returned_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.preprocessor")
     frame = table(numbered(1500), x=[-1] * 2 + [1] * 1498)
     result = clean(store, *parted(frame, 4), schema={"x": {"type": "integer", "min": 0}})
@@ -59,7 +59,7 @@ def test_counts_of_kept_and_rejected_rows_are_told_and_logged(store: Store, capl
     assert result["message"] in caplog.text
 
 
-def test_each_rejected_row_is_in_quarantine_with_place_reason_and_record(store: Store) -> None:
+def test_rejected_rows_are_quarantined_with_location_and_reason(store: Store) -> None:
     first = table(["a", "b", "c"], age=["31", "old", "44"], grade=["A", "B", "?"])
     second = table(["d", "e"], age=["200", "28"], grade=["Z", "A"])
     declared = {"age": {"type": "integer", "max": 120}, "grade": {"type": "category", "allowed": ["A", "B"]}}
@@ -78,7 +78,7 @@ def test_each_rejected_row_is_in_quarantine_with_place_reason_and_record(store: 
     assert (result["rows"], result["rejected"]) == (2, 3)
 
 
-def test_too_many_rejected_rows_end_the_stage_with_the_reasons_and_leave_the_quarantine(store: Store) -> None:
+def test_exceeded_reject_limit_fails_stage_and_keeps_quarantine(store: Store) -> None:
     frame = table(numbered(100), x=["bad"] * 7 + ["-5"] * 3 + ["1"] * 90)
     declared = {"x": {"type": "integer", "min": 0}}
     with trace_context.bound(trace_id=TRACE):
@@ -95,12 +95,12 @@ def test_too_many_rejected_rows_end_the_stage_with_the_reasons_and_leave_the_qua
     assert len(pd.read_csv(place)) == 10
 
 
-def test_as_many_rejected_rows_as_the_limit_allows_pass(store: Store) -> None:
+def test_rejected_rows_at_limit_are_accepted(store: Store) -> None:
     frame = table(numbered(100), x=["bad"] * 5 + ["1"] * 95)
     assert clean(store, frame, schema={"x": {"type": "integer"}}, reject_limit=0.05)["rejected"] == 5
 
 
-def test_an_id_seen_in_an_earlier_partition_is_rejected_and_the_first_kept(store: Store) -> None:
+def test_duplicate_id_across_partitions_keeps_first_row(store: Store) -> None:
     first, second = table(["a", "b"], x=[1, 2]), table(["b", "c", "a"], x=[3, 4, 5])
     result = clean(store, first, second)
     assert rows(store, result)[["id", "x"]].to_dict("list") == {"id": ["a", "b", "c"], "x": [1, 2, 4]}
@@ -111,34 +111,32 @@ def test_an_id_seen_in_an_earlier_partition_is_rejected_and_the_first_kept(store
     ]
 
 
-def test_a_repeat_in_a_partition_with_other_rejected_rows_keeps_both_in_quarantine(store: Store) -> None:
+def test_duplicate_and_invalid_rows_are_both_quarantined(store: Store) -> None:
     first, second = table(["a"], x=["1"]), table(["a", "b", "c"], x=["2", "bad", "3"])
     result = clean(store, first, second, schema={"x": {"type": "integer"}})
     assert set(quarantined(store, result)["reason"]) == {"repeats an earlier row", "is not a number"}
     assert (result["rows"], result["rejected"]) == (2, 2)
 
 
-def test_an_id_of_a_rejected_row_does_not_make_the_next_one_a_repeat(store: Store) -> None:
+def test_rejected_row_id_does_not_count_as_duplicate(store: Store) -> None:
     result = clean(store, table(["a", "a"], x=["bad", "1"]), schema={"x": {"type": "integer"}})
     assert rows(store, result)["x"].tolist() == [1]
 
 
-def test_whole_rows_are_compared_where_that_is_asked(store: Store) -> None:
+def test_deduplicate_rows_compares_whole_rows(store: Store) -> None:
     frames = parted(table(["a", "a", "a", "b"], x=[1, 1, 2, 1], y=["k", "k", "k", "m"]), 2)
     assert rows(store, clean(store, *frames, deduplicate="rows"))["x"].tolist() == [1, 2, 1]
     assert clean(store, *frames, deduplicate="id")["rows"] == 2
     assert clean(store, *frames, deduplicate="none")["rows"] == 4
 
 
-def test_without_an_id_rows_are_named_by_their_place_and_equal_rows_stay(store: Store) -> None:
+def test_rows_without_id_get_positional_ids_and_are_kept(store: Store) -> None:
     frame = pd.DataFrame({"x": [1, 1], "y": ["k", "m"]})
     result = clean(store, frame, frame, sources=("a.csv", "b.csv"), id=None)
     assert rows(store, result)[partitions.ID].tolist() == ["a.csv:1", "a.csv:2", "b.csv:1", "b.csv:2"]
 
 
-def test_undeclared_columns_are_typed_by_their_values_and_that_is_said(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_undeclared_column_types_are_inferred_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.preprocessor")
     count = 200
     frame = table(
@@ -163,7 +161,7 @@ def test_undeclared_columns_are_typed_by_their_values_and_that_is_said(
     assert typed["day"].max() == pd.Timestamp("2024-01-28")
 
 
-def test_a_few_values_of_another_kind_are_rejected_and_do_not_retype_the_column(store: Store) -> None:
+def test_few_invalid_values_are_rejected_and_keep_column_type(store: Store) -> None:
     frame = table(numbered(100), x=["n/a"] + [str(number) for number in range(99)])
     result = clean(store, *parted(frame, 2), reject_limit=0.02)
     assert (result["rows"], result["rejected"]) == (99, 1)
@@ -180,9 +178,7 @@ def test_a_few_values_of_another_kind_are_rejected_and_do_not_retype_the_column(
         ({"schema": {"zzz": {"type": "integer"}}}, ["'zzz'", "source.columns"]),
     ],
 )
-def test_a_column_that_is_not_there_is_named_with_what_is_near(
-    store: Store, changes: dict[str, Any], said: list[str]
-) -> None:
+def test_missing_column_error_suggests_similar_name(store: Store, changes: dict[str, Any], said: list[str]) -> None:
     text = refused(store, table(["a", "b"], age=[1, 2]), **changes)
     for part in said:
         assert part in text
@@ -190,9 +186,7 @@ def test_a_column_that_is_not_there_is_named_with_what_is_near(
 
 @pytest.mark.parametrize("values", [[None, None, None, None], [float("nan")] * 4])
 @pytest.mark.parametrize("declared", [{}, {"x": {"type": "number", "nullable": True}}])
-def test_a_column_without_any_value_is_refused_with_the_way_to_leave_it_out(
-    store: Store, values: list[Any], declared: dict[str, Any]
-) -> None:
+def test_empty_column_error_suggests_drop(store: Store, values: list[Any], declared: dict[str, Any]) -> None:
     frames = parted(table(numbered(4), x=values), 2)
     said = refused(store, *frames, schema=declared)
     assert "column 'x' has no value in any of 4 rows" in said
@@ -201,31 +195,31 @@ def test_a_column_without_any_value_is_refused_with_the_way_to_leave_it_out(
 
 
 @pytest.mark.parametrize("limit", [0.01, 0.5, 1.0])
-def test_a_generous_reject_limit_does_not_turn_words_into_bad_numbers(store: Store, limit: float) -> None:
+def test_high_reject_limit_does_not_change_inferred_type(store: Store, limit: float) -> None:
     frame = table(numbered(100), x=[str(number % 10) if number % 4 else "word" for number in range(100)])
     assert clean(store, frame, reject_limit=limit)["rejected"] == 0
 
 
-def test_a_dropped_column_goes_no_further(store: Store) -> None:
+def test_dropped_column_is_not_in_output(store: Store) -> None:
     result = clean(store, table(["a", "b"], x=["1", "bad"]), schema={"x": {"type": "integer", "drop": True}})
     assert result["rows"] == 2
     assert "x" not in rows(store, result)
 
 
-def test_no_row_left_is_an_error_that_says_why(store: Store) -> None:
+def test_all_rows_rejected_error_names_reasons(store: Store) -> None:
     said = refused(store, *parted(table(["a", "b"], x=["p", "q"]), 2), schema={"x": {"type": "integer"}})
     assert "no row is left of 2" in said
     assert "2x x is not a number (first: rows.csv row 1: 'p')" in said
 
 
-def test_a_partition_of_which_nothing_is_left_goes_and_the_others_stay(store: Store) -> None:
+def test_empty_partition_is_dropped_and_others_kept(store: Store) -> None:
     frames = [table(["a"], x=["bad"]), table(["b"], x=["1"]), table(["b"], x=["2"])]
     result = clean(store, *frames, schema={"x": {"type": "integer"}})
     assert [part.rows for part in Dataset.load(store, result).partitions] == [1]
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_nan_is_a_missing_number_and_infinity_is_rejected(store: Store, as_text: bool) -> None:
+def test_nan_is_missing_and_infinity_is_rejected(store: Store, as_text: bool) -> None:
     values: list[Any] = ["1.5", "NaN", "inf", "-inf"] if as_text else [1.5, float("nan"), float("inf"), float("-inf")]
     result = clean(store, table(numbered(4), x=values), schema={"x": {"type": "number", "nullable": True}})
     kept = rows(store, result)["x"]
@@ -233,7 +227,7 @@ def test_nan_is_a_missing_number_and_infinity_is_rejected(store: Store, as_text:
     assert quarantined(store, result)["reason"].tolist() == ["is not finite"] * 2
 
 
-def test_a_missing_value_is_filled_as_declared_and_a_bad_one_is_not(store: Store) -> None:
+def test_fill_applies_to_missing_but_not_invalid_values(store: Store) -> None:
     declared = {
         "x": {"type": "integer", "fill": 7},
         "k": {"type": "category", "fill": "none"},
@@ -247,7 +241,7 @@ def test_a_missing_value_is_filled_as_declared_and_a_bad_one_is_not(store: Store
 
 
 @pytest.mark.parametrize("column", ["id", "y"])
-def test_a_row_without_id_or_target_is_rejected(store: Store, column: str) -> None:
+def test_row_without_id_or_target_is_rejected(store: Store, column: str) -> None:
     frame = table(["a", "b", "c"], x=[1, 2, 3])
     frame.loc[1, column] = None
     result = clean(store, frame)
@@ -256,14 +250,14 @@ def test_a_row_without_id_or_target_is_rejected(store: Store, column: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["integer", "boolean", "number", "text", "category"])
-def test_classes_are_words_whatever_type_the_target_is_declared_as(store: Store, kind: str) -> None:
+def test_classes_are_text_for_any_declared_target_type(store: Store, kind: str) -> None:
     pipeline = Pipeline(store, settings(target="y", id="id", schema={"y": {"type": kind}}))
     loaded = load(store, table(numbered(60), x=list(range(60)), y=["0", "1"] * 30))
     spec = feature_engineering.read_spec(store, pipeline.fit(pipeline.clean(loaded)))
     assert spec["classes"] == (["False", "True"] if kind == "boolean" else ["0", "1"])
 
 
-def test_what_a_declared_class_must_be_is_still_checked(store: Store) -> None:
+def test_declared_class_bounds_are_checked(store: Store) -> None:
     frame = table(numbered(4), y=["1", "2", "7", "2"])
     assert clean(store, frame, schema={"y": {"type": "integer", "max": 2}})["rejected"] == 1
 
@@ -273,7 +267,7 @@ def scoring(store: Store, made: Made, *frames: pd.DataFrame, limit: float = 0.01
     return preprocessor.preprocess(store, load(store, *frames), RowRules.of_spec(made.spec, asked))
 
 
-def test_scoring_needs_no_target_and_ignores_columns_it_does_not_know(store: Store, bought: Made) -> None:
+def test_scoring_ignores_missing_target_and_unknown_columns(store: Store, bought: Made) -> None:
     frame = people(20, seed=1).drop(columns=["bought", "spent"])
     plain = rows(store, scoring(store, bought, frame))
     more = rows(store, scoring(store, bought, frame.assign(bought="perhaps", news=range(20))))
@@ -281,18 +275,18 @@ def test_scoring_needs_no_target_and_ignores_columns_it_does_not_know(store: Sto
     pd.testing.assert_frame_equal(plain, more)
 
 
-def test_scoring_names_a_column_that_the_model_needs_and_that_is_missing(store: Store, bought: Made) -> None:
+def test_scoring_missing_column_error_suggests_similar_name(store: Store, bought: Made) -> None:
     with pytest.raises(StageError, match=r"the model needs column 'city'.*Did you mean 'citi'\?"):
         scoring(store, bought, people(20).rename(columns={"city": "citi"}))
 
 
-def test_scoring_takes_a_column_without_any_value(store: Store, bought: Made) -> None:
+def test_scoring_accepts_empty_column(store: Store, bought: Made) -> None:
     frame = people(20).assign(income=None, city=None)
     result = scoring(store, bought, *parted(frame, 2))
     assert (result["rows"], result["rejected"]) == (20, 0)
 
 
-def test_scoring_reads_text_as_the_types_that_training_saw(store: Store, bought: Made) -> None:
+def test_scoring_converts_text_to_training_types(store: Store, bought: Made) -> None:
     frame = people(20, seed=2).drop(columns=["bought", "spent"])
     as_text = frame.astype({"age": "str", "opened": "str", "member": "str"})
     as_text["income"] = [None if pd.isna(value) else str(value) for value in frame["income"]]
@@ -301,9 +295,7 @@ def test_scoring_reads_text_as_the_types_that_training_saw(store: Store, bought:
     )
 
 
-def test_the_same_rows_have_the_same_fingerprint_in_every_trace_and_store(
-    store: Store, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_fingerprint_does_not_depend_on_trace_or_store(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
     frames, found = parted(table(numbered(50), x=["bad"] + ["1"] * 49), 3), set()
     for number, place in enumerate((store, store, Store(tmp_path_factory.mktemp("other")))):
         with trace_context.bound(trace_id=f"{number:032x}"):
@@ -313,7 +305,7 @@ def test_the_same_rows_have_the_same_fingerprint_in_every_trace_and_store(
     assert len(found) == 1
 
 
-def test_only_a_changed_partition_is_cleaned_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_partition_is_cleaned_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [table(numbered(10, first), x=["1"] * 10) for first in (0, 10, 20)]
     sources = ("a.csv", "b.csv", "c.csv")
     before = clean(store, *frames, sources=sources)
@@ -334,7 +326,7 @@ def test_only_a_changed_partition_is_cleaned_again(store: Store, monkeypatch: py
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 no more", None])
-def test_a_damaged_clean_partition_is_made_again_and_that_is_said(
+def test_damaged_clean_partition_is_recomputed_and_logged(
     store: Store, damage: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     frames = parted(table(numbered(20), x=["1"] * 20), 2)

@@ -31,7 +31,7 @@ def publish(store: Store, frame: pd.DataFrame, **changes: Any) -> Made:
     return Pipeline(store, changed, alone=True).publish(frame)
 
 
-def test_a_version_holds_all_that_is_needed_to_use_judge_and_trace_it(bought: Made) -> None:
+def test_version_contains_model_card_spec_and_manifest(bought: Made) -> None:
     store, version = bought.pipeline.store, bought.version
     assert set(version.manifest["files"]) == {
         "card.json", "card.md", "confusion.svg", "features.json", "features.svg", "golden.json", "loss.svg",
@@ -48,12 +48,12 @@ def test_a_version_holds_all_that_is_needed_to_use_judge_and_trace_it(bought: Ma
     assert (version.manifest["kind"], version.manifest["pipeline"]) == ("lightgbm", "people")
 
 
-def test_the_first_version_is_latest_and_stable_and_that_is_told(bought: Made) -> None:
+def test_first_version_is_latest_and_stable(bought: Made) -> None:
     assert bought.published["message"] == "model_v1.0 published as latest"
     assert bought.pipeline.registry.aliases() == {"latest": "model_v1.0", "stable": "model_v1.0"}
 
 
-def test_card_manifest_and_history_name_version_and_trace(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_card_manifest_and_history_contain_version_and_trace(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.registry")
     with trace_context.bound(trace_id=TRACE):
         made = publish(store, table())
@@ -64,7 +64,7 @@ def test_card_manifest_and_history_name_version_and_trace(store: Store, caplog: 
     assert "model_v1.0 published as latest" in caplog.text
 
 
-def test_more_rows_are_a_minor_version_and_a_change_for_callers_is_a_major_one(store: Store) -> None:
+def test_new_rows_bump_minor_and_interface_change_bumps_major(store: Store) -> None:
     changes: list[tuple[pd.DataFrame, str]] = [
         (table(), "model_v1.0"),
         (table(240), "model_v1.1"),
@@ -83,7 +83,7 @@ def test_more_rows_are_a_minor_version_and_a_change_for_callers_is_a_major_one(s
     assert models.aliases() == {"latest": "model_v5.1", "stable": "model_v1.0"}
 
 
-def test_pipelines_and_environments_number_their_versions_on_their_own(store: Store) -> None:
+def test_pipelines_and_environments_have_separate_version_numbers(store: Store) -> None:
     for changes in ({}, {"pipeline": "others"}, {"environment": "production"}):
         made = publish(store, table(), **changes)
         assert made.published["version"] == "model_v1.0"
@@ -92,7 +92,7 @@ def test_pipelines_and_environments_number_their_versions_on_their_own(store: St
 
 
 @pytest.mark.parametrize("damaged", ["model", "spec", "card"])
-def test_where_a_file_is_damaged_no_version_appears_and_no_alias_moves(
+def test_damaged_input_file_prevents_publication(
     bought: Made, tmp_path_factory: pytest.TempPathFactory, damaged: str
 ) -> None:
     made = replace(bought.pipeline, store=Store(tmp_path_factory.mktemp("own"))).publish(*parted(table(), 2))
@@ -107,7 +107,7 @@ def test_where_a_file_is_damaged_no_version_appears_and_no_alias_moves(
     assert made.pipeline.registry.aliases() == before
 
 
-def test_a_version_that_does_not_beat_a_constant_answer_is_never_stable_by_being_first(store: Store) -> None:
+def test_first_version_below_baseline_is_not_stable(store: Store) -> None:
     noise = table(240)
     noise["bought"] = ["no", "yes", "yes"] * 80
     weak = publish(store, noise[["person", "member", "bought"]], evaluate={"beat_baseline": False})

@@ -35,7 +35,7 @@ def scored(answers: tuple[Store, Result], store: Store) -> Result:
 
 
 @pytest.mark.integration
-def test_all_predictions_are_stored_and_read_back(store: Store, scored: Result) -> None:
+def test_predictions_round_trip_through_store(store: Store, scored: Result) -> None:
     stored = result_store.save(store, scored, "people")
     assert stored["message"] == "60 predictions stored"
     assert stored["folder"] == f"predictions/people/model_v1.0/{scored['fingerprint']}"
@@ -45,7 +45,7 @@ def test_all_predictions_are_stored_and_read_back(store: Store, scored: Result) 
 
 
 @pytest.mark.integration
-def test_rows_count_from_a_moment_on(store: Store, scored: Result) -> None:
+def test_prediction_rows_are_counted_since_timestamp(store: Store, scored: Result) -> None:
     result_store.save(store, scored, "people")
     now = datetime.now(UTC)
     assert prediction_files.rows_of(store, "people", "model_v1.0", now - timedelta(minutes=1)) == 60
@@ -54,14 +54,14 @@ def test_rows_count_from_a_moment_on(store: Store, scored: Result) -> None:
 
 
 @pytest.mark.integration
-def test_the_manifest_says_who_answered_and_how_many_rows_there_are(store: Store, scored: Result) -> None:
+def test_manifest_contains_pipeline_version_and_row_count(store: Store, scored: Result) -> None:
     body = store.read_record(result_store.save(store, scored, "people")["record"]["path"])
     assert (body["pipeline"], body["model_version"], body["rows"]) == ("people", "model_v1.0", 60)
     assert sum(part["rows"] for part in body["partitions"]) == 60
 
 
 @pytest.mark.integration
-def test_the_manifest_comes_last_and_only_when_all_is_there(
+def test_manifest_is_written_last_after_all_partitions(
     store: Store, scored: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -89,7 +89,7 @@ def test_the_manifest_comes_last_and_only_when_all_is_there(
 
 
 @pytest.mark.integration
-def test_stored_again_nothing_is_there_twice_and_no_partition_is_written_anew(store: Store, scored: Result) -> None:
+def test_repeated_store_rewrites_no_partition(store: Store, scored: Result) -> None:
     first = result_store.save(store, scored, "people")
     inodes = [store.local(file["path"]).stat().st_ino for file in first["files"]]
     second = result_store.save(store, scored, "people")
@@ -100,9 +100,7 @@ def test_stored_again_nothing_is_there_twice_and_no_partition_is_written_anew(st
 
 @pytest.mark.integration
 @pytest.mark.parametrize("damage", [b"", b"PAR1", None])
-def test_a_damaged_or_missing_copy_is_made_whole_by_storing_again(
-    store: Store, scored: Result, damage: bytes | None
-) -> None:
+def test_repeated_store_repairs_damaged_copy(store: Store, scored: Result, damage: bytes | None) -> None:
     stored = result_store.save(store, scored, "people")
     path = store.local(stored["files"][1]["path"])
     path.unlink() if damage is None else path.write_bytes(damage)
@@ -112,7 +110,7 @@ def test_a_damaged_or_missing_copy_is_made_whole_by_storing_again(
 
 
 @pytest.mark.integration
-def test_one_changed_byte_in_stored_predictions_is_found_when_they_are_read(store: Store, scored: Result) -> None:
+def test_changed_byte_in_predictions_is_detected_on_read(store: Store, scored: Result) -> None:
     stored = result_store.save(store, scored, "people")
     path = store.local(stored["files"][2]["path"])
     whole = path.read_bytes()
@@ -123,7 +121,7 @@ def test_one_changed_byte_in_stored_predictions_is_found_when_they_are_read(stor
 
 
 @pytest.mark.integration
-def test_a_damaged_prediction_is_not_stored(store: Store, scored: Result) -> None:
+def test_damaged_prediction_is_not_stored(store: Store, scored: Result) -> None:
     part = Dataset.load(store, scored).partitions[2]
     store.local(part.path).write_bytes(b"PAR1")
     with pytest.raises(StoreError, match="damaged"):

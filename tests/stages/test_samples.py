@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
         ("diabetes", "regression", "r2", 0.3),
     ],
 )
-def test_a_sample_is_learned_with_default_settings(
+def test_default_settings_reach_minimum_score_on_sample(
     store: Store, name: str, task: str, metric: str, least: float
 ) -> None:
     # One thread: with two, a busy machine takes many times as long, and the model is the same.

@@ -47,7 +47,7 @@ def noise(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(bought=[str(zlib.crc32(b"%d" % number) % 2) for number in range(len(frame))])
 
 
-def test_step_and_loss_are_logged_and_every_step_is_reported(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_training_logs_loss_and_reports_every_step(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.trainer")
     seen: list[tuple[int, int, str]] = []
     run = pipeline(store)
@@ -68,9 +68,7 @@ def test_step_and_loss_are_logged_and_every_step_is_reported(store: Store, caplo
 
 
 @pytest.mark.slow
-def test_the_same_rows_and_settings_give_the_same_model_whatever_the_store_and_the_partitions(
-    store: Store, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_model_does_not_depend_on_store_or_partitioning(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
     found = []
     for number, count in enumerate((3, 3, 1)):
         run = pipeline(store if not number else Store(tmp_path_factory.mktemp("other")), params={"num_threads": 0})
@@ -80,13 +78,13 @@ def test_the_same_rows_and_settings_give_the_same_model_whatever_the_store_and_t
 
 
 @pytest.mark.parametrize("changes", [{"steps": 19}, {"params": {"learning_rate": 0.2}}])
-def test_another_setting_gives_another_model(store: Store, changes: dict[str, Any]) -> None:
+def test_changed_setting_changes_model_fingerprint(store: Store, changes: dict[str, Any]) -> None:
     one, other = pipeline(store), pipeline(store, **changes)
     made = featured(one)
     assert one.train(made)["fingerprint"] != other.train(made)["fingerprint"]
 
 
-def test_the_seed_decides_where_chance_does(store: Store) -> None:
+def test_seed_makes_random_training_reproducible(store: Store) -> None:
     some = {"bagging_fraction": 0.5, "bagging_freq": 1}
     runs = [pipeline(store, params=some, seed=seed) for seed in (0, 0, 1)]
     made = featured(runs[0])
@@ -94,7 +92,7 @@ def test_the_seed_decides_where_chance_does(store: Store) -> None:
     assert first == again != other
 
 
-def test_rows_that_are_held_out_teach_nothing(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_holdout_rows_are_not_trained_on(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
     run = pipeline(store)
     made = featured(run)
     trained = run.train(made)
@@ -111,7 +109,7 @@ def test_rows_that_are_held_out_teach_nothing(store: Store, tmp_path_factory: py
     assert other.train(turned)["fingerprint"] == trained["fingerprint"]
 
 
-def test_early_stopping_ends_it_and_keeps_the_best_step(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_early_stopping_keeps_best_step(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.trainer")
     run = pipeline(store, 60, {"learning_rate": 0.5}, early_stopping=5, validation=0.3)
     made = featured(run, *parted(noise(people()), 3))
@@ -126,7 +124,7 @@ def test_early_stopping_ends_it_and_keeps_the_best_step(store: Store, caplog: py
     assert model(run, trained) == model(short, short.train(made))
 
 
-def test_without_early_stopping_all_training_rows_are_learned_from(store: Store) -> None:
+def test_no_early_stopping_trains_on_all_rows(store: Store) -> None:
     run, stopping = pipeline(store, 2), pipeline(store, 2, early_stopping=2, validation=0.25)
     made = featured(run)
     whole, watched = run.train(made), stopping.train(made)
@@ -136,7 +134,7 @@ def test_without_early_stopping_all_training_rows_are_learned_from(store: Store)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_early_stopping_without_rows_to_watch_or_to_learn_from_is_refused(store: Store, share: float) -> None:
+def test_early_stopping_without_validation_or_training_rows_is_rejected(store: Store, share: float) -> None:
     assert "trainer.validation" in refused(pipeline(store, early_stopping=3, validation=share))
 
 
@@ -149,11 +147,11 @@ def test_early_stopping_without_rows_to_watch_or_to_learn_from_is_refused(store:
         ({"num_leafs": 31}, "Did you mean 'num_leaves'"),
     ],
 )
-def test_a_refused_parameter_ends_the_stage_and_is_named(store: Store, params: dict[str, Any], key: str) -> None:
+def test_invalid_parameter_fails_stage_and_is_named(store: Store, params: dict[str, Any], key: str) -> None:
     assert key in refused(pipeline(store, params=params))
 
 
-def test_a_loss_that_is_not_finite_ends_the_stage(store: Store) -> None:
+def test_non_finite_loss_fails_stage(store: Store) -> None:
     run = Pipeline(
         store,
         settings(
@@ -165,7 +163,7 @@ def test_a_loss_that_is_not_finite_ends_the_stage(store: Store) -> None:
     assert "learning rate" in said
 
 
-def test_where_nothing_can_be_learned_the_model_is_the_constant_answer_of_one_step(
+def test_no_possible_split_gives_constant_model_after_first_step(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "ai_pipeline.trainer")
@@ -180,7 +178,7 @@ def test_where_nothing_can_be_learned_the_model_is_the_constant_answer_of_one_st
     assert "stopped at step 1: no split gains anything any more" in caplog.text
 
 
-def test_a_training_that_finds_no_more_splits_counts_the_steps_of_its_model(store: Store) -> None:
+def test_step_count_matches_model_trees_without_further_splits(store: Store) -> None:
     run = pipeline(store, 400, {"learning_rate": 1.0, "min_sum_hessian_in_leaf": 8.0})
     trained = run.train(featured(run))
     assert 1 < trained["steps"] < 400
@@ -188,7 +186,7 @@ def test_a_training_that_finds_no_more_splits_counts_the_steps_of_its_model(stor
     assert trained["losses"][-1][0] == trained["steps"]
 
 
-def test_a_mask_picks_the_rows_of_a_partition(store: Store) -> None:
+def test_mask_selects_partition_rows(store: Store) -> None:
     frame = pd.DataFrame({TARGET: [0.0, 1.0, 2.0], "a": [1.0, None, 3.0], "b": [4.0, 5.0, 6.0]})
     part = partitions.write(store, "data/part.parquet", frame, "rows.csv")
     picked = PartitionRows(store, part, ["b", "a"], frame[TARGET].to_numpy() > 0)

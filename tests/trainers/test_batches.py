@@ -28,13 +28,13 @@ def epochs(batches: Batches, size: int, count: int) -> list[list[list[float]]]:
 
 @pytest.mark.parametrize("counts", [(10,), (4, 0, 7, 1, 13), (1, 1, 1)])
 @pytest.mark.parametrize("size", [1, 3, 5, 25, 100])
-def test_every_epoch_has_every_row_once_in_full_batches(counts: tuple[int, ...], size: int) -> None:
+def test_epoch_contains_every_row_once_in_full_batches(counts: tuple[int, ...], size: int) -> None:
     for epoch in epochs(Batches(numbered(*counts), 0), size, 3):
         assert sorted(chain(*epoch)) == list(range(sum(counts)))
         assert {len(batch) for batch in epoch[:-1]} <= {size}
 
 
-def test_the_order_changes_with_the_epoch_and_the_seed_only() -> None:
+def test_row_order_depends_on_epoch_and_seed_only() -> None:
     orders = [[list(chain(*epoch)) for epoch in epochs(Batches(numbered(9, 9, 9), seed), 4, 3)] for seed in (0, 0, 1)]
     assert orders[0] == orders[1]
     assert len({tuple(order) for order in orders[0] + orders[2]}) == 6
@@ -42,7 +42,7 @@ def test_the_order_changes_with_the_epoch_and_the_seed_only() -> None:
     assert all(len({int(row) // 9 for row in order[start : start + 9]}) == 1 for order in orders[0] for start in (0, 9))
 
 
-def test_it_goes_on_from_every_position() -> None:
+def test_batches_resume_from_any_position() -> None:
     parts = numbered(5, 0, 8, 3)
     batches = Batches(parts, 7)
     for _ in range(20):
@@ -52,7 +52,7 @@ def test_it_goes_on_from_every_position() -> None:
         assert (fresh.next_batch(3)[1].tolist(), fresh.next_batch(3)[2]) == (y.tolist(), batches.position)
 
 
-def test_a_batch_that_was_not_committed_comes_again() -> None:
+def test_uncommitted_batch_is_repeated() -> None:
     batches = Batches(numbered(10, 10), 0)
     assert batches.next_batch(15)[1].tolist() == batches.next_batch(15)[1].tolist()
     assert batches.next_batch(4)[1].tolist() == batches.next_batch(15)[1].tolist()[:4]

@@ -50,23 +50,21 @@ def _gpu() -> None:
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
-def test_a_training_on_a_gpu_gives_the_same_bytes_each_time_and_learns(kind: str) -> None:
+def test_gpu_training_is_deterministic_and_reduces_loss(kind: str) -> None:
     losses: list[tuple[int, float]] = []
     first = end(begun(kind, device="cuda"), STEPS, losses)
     assert end(begun(kind, device="cuda"), STEPS) == first
     assert losses[-1][1] < losses[0][1]
 
 
-def test_killed_and_resumed_on_a_gpu_it_ends_with_the_same_bytes(
-    store: Store, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_resumed_gpu_training_gives_identical_model(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
     run = pipeline(store, params=PARAMS, steps=60)
     expected = whole(run, Store(tmp_path_factory.mktemp("whole")))
     found = killed.until_done(run, prepared(run), "torch_mlp", 1)
     assert found["model"]["sha256"] == expected["model"]["sha256"]
 
 
-def test_a_gpu_without_memory_gets_smaller_batches_and_a_network_that_does_not_fit_is_one_error(
+def test_gpu_out_of_memory_reduces_batch_or_raises_single_error(
     store: Store,
 ) -> None:
     lines = processes.python(LIMITED, store.root).splitlines()

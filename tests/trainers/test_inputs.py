@@ -18,7 +18,7 @@ def given(x: np.ndarray, y: np.ndarray, parts: int, kind: str = "regression") ->
 
 
 @pytest.mark.parametrize("parts", [1, 3, 50])
-def test_mean_and_deviation_are_those_of_all_rows_however_they_are_parted(parts: int) -> None:
+def test_mean_and_deviation_do_not_depend_on_partitioning(parts: int) -> None:
     draw = np.random.default_rng(0)
     x = (draw.normal(size=(200, 4)) * [1, 1e-3, 1e4, 1] + [0, 50, 1e6, 0]).astype("float32")
     x[draw.random(200) < 0.2, 0] = math.nan
@@ -31,7 +31,7 @@ def test_mean_and_deviation_are_those_of_all_rows_however_they_are_parted(parts:
     assert (mean, scale) == pytest.approx((y.mean(), y.std()))
 
 
-def test_numbers_are_standardised_and_missing_ones_are_the_mean() -> None:
+def test_numbers_are_standardized_and_missing_values_are_mean() -> None:
     rows = data("binary").training
     inputs, mean, scale = fit_encoder(data("binary"))
     x = np.concatenate([part.read()[0] for part in rows])
@@ -42,7 +42,7 @@ def test_numbers_are_standardised_and_missing_ones_are_the_mean() -> None:
     assert (mean, scale) == (0.0, 1.0)
 
 
-def test_a_category_has_a_column_for_each_value_for_all_others_and_for_none() -> None:
+def test_category_encoding_has_unseen_and_missing_columns() -> None:
     inputs, _, _ = fit_encoder(data("binary"))
     x = np.zeros((6, 4), "float32")
     x[:, 3] = [0, 3, 4, 9, -1, math.nan]
@@ -52,7 +52,7 @@ def test_a_category_has_a_column_for_each_value_for_all_others_and_for_none() ->
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6, math.nan])
-def test_a_column_that_does_not_vary_becomes_nothing(value: float) -> None:
+def test_constant_column_is_encoded_as_zero(value: float) -> None:
     x = np.full((30, 4), value, "float32")
     inputs, mean, scale = fit_encoder(given(x, np.full(30, 7.7), 4))
     assert inputs.encode(x)[:, :3] == pytest.approx(0, abs=1e-6)

@@ -40,7 +40,7 @@ def uninterrupted() -> dict[str, tuple[bytes, list[float]]]:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("threads", [1, 2])
-def test_another_process_and_another_number_of_threads_give_the_same_bytes(
+def test_model_bytes_do_not_depend_on_process_or_threads(
     tmp_path: Path, threads: int, uninterrupted: dict[str, tuple[bytes, list[float]]]
 ) -> None:
     rows.elsewhere(str(tmp_path), str(threads), "whole", OMP_NUM_THREADS=str(threads))
@@ -50,7 +50,7 @@ def test_another_process_and_another_number_of_threads_give_the_same_bytes(
 
 
 @pytest.mark.integration
-def test_a_training_that_goes_on_in_another_process_ends_as_if_it_had_never_stopped(
+def test_resumed_training_in_other_process_gives_identical_model(
     tmp_path: Path, uninterrupted: dict[str, tuple[bytes, list[float]]]
 ) -> None:
     for kind in KINDS:
@@ -65,7 +65,9 @@ def test_a_training_that_goes_on_in_another_process_ends_as_if_it_had_never_stop
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_can_stop_again_and_again(kind: str, uninterrupted: dict[str, tuple[bytes, list[float]]]) -> None:
+def test_repeatedly_resumed_training_gives_identical_model(
+    kind: str, uninterrupted: dict[str, tuple[bytes, list[float]]]
+) -> None:
     made = begun(kind)
     for _ in range(12):
         state = made.save() if made.step() else b""
@@ -75,7 +77,7 @@ def test_a_training_can_stop_again_and_again(kind: str, uninterrupted: dict[str,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_model_after_fewer_steps_is_the_model_of_a_shorter_training(kind: str) -> None:
+def test_truncated_model_equals_shorter_training(kind: str) -> None:
     longer, shorter = begun(kind), begun(kind)
     stepped(longer, 12)
     stepped(shorter, 4)
@@ -84,7 +86,7 @@ def test_the_model_after_fewer_steps_is_the_model_of_a_shorter_training(kind: st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_answers_are_those_of_the_library_and_have_the_shape_that_is_promised(
+def test_predictions_match_library_and_have_expected_shape(
     kind: str, uninterrupted: dict[str, tuple[bytes, list[float]]]
 ) -> None:
     model, (x, y) = uninterrupted[kind][0], table(kind)
@@ -101,7 +103,7 @@ def test_answers_are_those_of_the_library_and_have_the_shape_that_is_promised(
 
 
 @pytest.mark.parametrize(("kind", "loss"), [("binary", "log"), ("multiclass", "log"), ("regression", "squared")])
-def test_the_loss_is_that_of_the_validation_rows(kind: str, loss: str) -> None:
+def test_loss_is_computed_on_validation_rows(kind: str, loss: str) -> None:
     made = begun(kind)
     stepped(made, 3)
     x, y = data(kind).validation[0].read()
@@ -113,13 +115,13 @@ def test_the_loss_is_that_of_the_validation_rows(kind: str, loss: str) -> None:
     assert made.loss() == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_metric_of_which_more_is_better_becomes_a_loss() -> None:
+def test_higher_is_better_metric_is_negated_to_loss() -> None:
     made = begun("binary", metric="auc")
     losses = stepped(made, 8)
     assert -1 <= losses[-1] < losses[0] < 0
 
 
-def test_partitions_are_in_memory_one_after_another() -> None:
+def test_partitions_are_loaded_sequentially() -> None:
     alive: list[weakref.ref[np.ndarray]] = []
     most = 0
 
@@ -145,7 +147,7 @@ def test_partitions_are_in_memory_one_after_another() -> None:
     assert most <= 2
 
 
-def test_partitioning_does_not_change_the_model() -> None:
+def test_partitioning_does_not_change_model() -> None:
     models = set()
     for parts in (1, 4):
         made = protocol.trainer("lightgbm")
@@ -185,7 +187,7 @@ def test_partitioning_does_not_change_the_model() -> None:
         ({"cat_feature": "0"}, ["cat_feature is set by schema"]),
     ],
 )
-def test_a_parameter_that_cannot_be_is_named(params: dict[str, Any], said: list[str]) -> None:
+def test_invalid_parameter_is_named_with_remedy(params: dict[str, Any], said: list[str]) -> None:
     with pytest.raises(StageError) as caught:
         begun("binary", **params)
     assert caught.value.remedy
@@ -195,9 +197,7 @@ def test_a_parameter_that_cannot_be_is_named(params: dict[str, Any], said: list[
 
 
 @pytest.mark.parametrize("params", [{"num_leaves": 99999999999}, {"learning_rate": "fast"}, {"boosting": "bogus"}])
-def test_what_lightgbm_prints_of_an_error_is_not_on_standard_error_as_well(
-    params: dict[str, Any], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_lightgbm_errors_are_not_printed_to_stderr(params: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(StageError):
         begun("binary", **params)
     with pytest.raises(lightgbm.basic.LightGBMError):
@@ -205,7 +205,7 @@ def test_what_lightgbm_prints_of_an_error_is_not_on_standard_error_as_well(
     assert capfd.readouterr() == ("", "")
 
 
-def test_python_and_other_threads_write_to_standard_error_meanwhile(capfd: pytest.CaptureFixture[str]) -> None:
+def test_python_stderr_output_is_kept_while_library_is_silenced(capfd: pytest.CaptureFixture[str]) -> None:
     library = ctypes.CDLL(None)
     with silence_native_stderr():
         with silence_native_stderr():
@@ -219,7 +219,7 @@ def test_python_and_other_threads_write_to_standard_error_meanwhile(capfd: pytes
     assert not {"inside", "between"} & set(re.findall(r"\w+", shown))
 
 
-def test_the_names_that_a_configuration_is_checked_by_are_those_of_the_library() -> None:
+def test_parameter_names_match_lightgbm() -> None:
     library = lightgbm.basic._ConfigAliases._get_all_param_aliases()
     assert {alias: NAMES.get(alias) for name, aliases in library.items() for alias in (name, *aliases)} == {
         alias: name for name, aliases in library.items() for alias in (name, *aliases)
@@ -227,7 +227,7 @@ def test_the_names_that_a_configuration_is_checked_by_are_those_of_the_library()
 
 
 @pytest.mark.parametrize("name", sorted(BOUNDS))
-def test_the_bounds_that_a_configuration_is_checked_by_are_those_of_the_library(name: str) -> None:
+def test_parameter_bounds_match_lightgbm(name: str) -> None:
     bound, step = BOUNDS[name], 1 if BOUNDS[name].is_whole else 1e-6
     values = [edge + side * step for edge in (bound.low, bound.high) if math.isfinite(edge) for side in (-1, 0, 1)]
     values = [int(value) for value in values] if bound.is_whole else values
@@ -242,14 +242,14 @@ def test_the_bounds_that_a_configuration_is_checked_by_are_those_of_the_library(
 
 
 @pytest.mark.parametrize("metric", ["none", "bogus"])
-def test_a_metric_that_measures_nothing_is_named(metric: str) -> None:
+def test_metric_without_loss_is_named(metric: str) -> None:
     made = begun("binary", metric=metric)
     made.step()
     with pytest.raises(StageError, match=rf"trainer\.params\.metric '{metric}' gives no loss"):
         made.loss()
 
 
-def test_an_alias_of_a_parameter_counts_as_the_parameter() -> None:
+def test_parameter_alias_is_equivalent_to_parameter() -> None:
     models = []
     for params in ({"eta": 0.5}, {"learning_rate": 0.5}, {}):
         made = begun("binary", **params)
@@ -258,7 +258,7 @@ def test_an_alias_of_a_parameter_counts_as_the_parameter() -> None:
     assert models[0] == models[1] != models[2]
 
 
-def test_where_no_split_is_possible_the_answer_is_the_share_of_each_class() -> None:
+def test_model_without_splits_predicts_class_shares() -> None:
     made = begun("binary", min_data_in_leaf=10_000)
     assert made.step() is False
     x, _ = table("binary")
@@ -267,7 +267,7 @@ def test_where_no_split_is_possible_the_answer_is_the_share_of_each_class() -> N
     assert np.isfinite(made.loss())
 
 
-def test_the_features_that_matter_have_the_largest_share() -> None:
+def test_relevant_features_have_largest_importance() -> None:
     made = begun("regression")
     stepped(made, 12)
     found = protocol.importance("lightgbm", made.finish(12), ["first", "square", "noise", "kind"])
@@ -290,7 +290,7 @@ def fitted(data: TrainingData, steps: int = 40, **params: Any) -> Any:
 
 
 @pytest.mark.parametrize("alias", ["min_data_in_leaf", "min_child_samples", "min_samples_leaf"])
-def test_a_rare_flag_is_split_off_if_the_smallest_leaf_is_given(alias: str) -> None:
+def test_rare_flag_is_learned_with_explicit_min_leaf_size(alias: str) -> None:
     flag = (np.arange(1200) % 150 == 0).astype("float32")
     noise = np.random.default_rng(3).normal(size=(1200, 3)).astype("float32")
     data = TrainingData(spec("regression", 4), [Held(np.column_stack([flag, noise]), 50.0 * flag)], [])
@@ -300,7 +300,7 @@ def test_a_rare_flag_is_split_off_if_the_smallest_leaf_is_given(alias: str) -> N
 
 
 @pytest.mark.parametrize("params", [{"min_data_in_bin": 200}, {"max_bin": 3}, {"bin_construct_sample_cnt": 50}])
-def test_parameters_of_the_binning_change_the_model(params: dict[str, Any]) -> None:
+def test_binning_parameters_change_model(params: dict[str, Any]) -> None:
     x, y = table("regression")
     data = TrainingData(spec("regression"), [Held(x, y)], [])
     assert fitted(data, 5).finish(5) != fitted(data, 5, **params).finish(5)
@@ -308,7 +308,7 @@ def test_parameters_of_the_binning_change_the_model(params: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("count", [4, 9, 16, 30, 60])
 @pytest.mark.parametrize("kind", ["regression", "binary"])
-def test_few_rows_are_learned_from_with_parameters_that_fit(count: int, kind: str) -> None:
+def test_parameters_adapt_to_few_training_rows(count: int, kind: str) -> None:
     data = few(count, kind)
     made = fitted(data, 200, learning_rate=0.2)
     assert made.adapted["min_data_in_leaf"] == [20, max(1, count // 5)]
@@ -318,33 +318,33 @@ def test_few_rows_are_learned_from_with_parameters_that_fit(count: int, kind: st
     assert np.abs(answers - y).mean() < 0.7 * np.abs(y - y.mean()).mean()
 
 
-def test_a_parameter_that_is_given_is_not_fitted_to_few_rows() -> None:
+def test_explicit_parameter_is_not_adapted_to_few_rows() -> None:
     assert fitted(few(30), 1, min_child_samples=2).adapted == {"min_data_in_bin": [3, 1]}
     assert fitted(few(100), 1).adapted == {}
 
 
 @pytest.mark.parametrize("count", [1, 2, 25])
-def test_features_that_cannot_be_split_are_refused_in_one_line(count: int) -> None:
+def test_constant_features_are_rejected_with_clear_error(count: int) -> None:
     data = TrainingData(spec("binary"), [Held(np.ones((count, 4), "float32"), np.arange(count) % 2.0)], [])
     with pytest.raises(StageError, match=rf"no feature of 4 can be split in {count} training rows"):
         fitted(data)
 
 
-def test_an_error_in_a_step_or_an_answer_names_the_place_and_no_line_of_c() -> None:
+def test_lightgbm_error_names_operation_without_source_line() -> None:
     made = fitted(few(30), 2)
     with pytest.raises(StageError, match="LightGBM failed in a prediction") as caught:
         protocol.load("lightgbm", made.finish(2))(np.zeros((3, 2), "float32"))
     assert not re.search(r"\.cpp|line \d", str(caught.value))
 
 
-def test_gains_that_overflow_still_give_shares() -> None:
+def test_overflowing_gains_still_give_importance_shares() -> None:
     data = few(40)
     data = TrainingData(data.spec, [Held(part.x, part.y * 1e18) for part in data.training], [])  # type: ignore[attr-defined]
     shares = protocol.importance("lightgbm", fitted(data, 5).finish(5), list("abcd"))
     assert sum(item["share"] for item in shares) == pytest.approx(1, abs=1e-4)
 
 
-def test_memory_that_runs_out_in_lightgbm_is_no_wrong_parameter_and_has_a_remedy_of_its_own(
+def test_lightgbm_out_of_memory_has_specific_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -360,7 +360,7 @@ def test_memory_that_runs_out_in_lightgbm_is_no_wrong_parameter_and_has_a_remedy
 
 
 @pytest.mark.integration
-def test_answers_that_do_not_fit_are_given_in_blocks_with_the_same_bits(
+def test_predictions_in_smaller_blocks_are_bit_identical(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = begun("multiclass")

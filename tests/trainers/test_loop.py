@@ -54,14 +54,14 @@ def trained(folder: Path, made: _Fitting, steps: int = 10) -> Progress:
     return Training(made, settings.Trainer(steps=steps), checkpoints, often).run()
 
 
-def test_rows_per_step_are_halved_until_the_step_fits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_batch_size_is_halved_until_step_fits_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = _Fitting(short=7, fits=40)
     assert trained(tmp_path, made).batch_size == 32
     assert made.log == [128] * 6 + [32] * 4
     assert "Data batch size reduced from 128 to 64 due to memory pressure" in caplog.messages
 
 
-def test_how_many_they_are_is_in_the_checkpoint_at_once_and_a_resumed_run_goes_on_with_them(tmp_path: Path) -> None:
+def test_reduced_batch_size_is_saved_and_reused_on_resume(tmp_path: Path) -> None:
     trained(tmp_path, _Fitting(short=7, fits=40), steps=7)
     body = Store(tmp_path).read_record(f"{FOLDER}/model_step_6.json")
     assert body["figures"]["batch_size"] == 32
@@ -71,11 +71,11 @@ def test_how_many_they_are_is_in_the_checkpoint_at_once_and_a_resumed_run_goes_o
     assert resumed.log == [128] * 6 + [32] * 4
 
 
-def test_at_the_floor_it_fails(tmp_path: Path) -> None:
+def test_memory_error_at_minimum_batch_size_fails_training(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"memory ran out with 8 rows at once at step 2\. Give .* trainer\.params"):
         trained(tmp_path, _Fitting(short=3, fits=0))
 
 
-def test_where_a_step_takes_all_rows_there_is_nothing_to_reduce(tmp_path: Path) -> None:
+def test_full_batch_memory_error_is_not_retried(tmp_path: Path) -> None:
     with pytest.raises(MemoryError):
         trained(tmp_path, _Fitting(short=3, fits=10, batch_size=None))

@@ -87,14 +87,14 @@ def rows(count: int) -> np.ndarray:
     return x
 
 
-def test_the_usual_library_reads_the_file() -> None:
+def test_model_file_is_readable_by_safetensors() -> None:
     read = safetensors.numpy.load(model())
     ours, _ = mlp_model.deserialize(model())
     assert read.keys() == ours.keys()
     assert all((read[name] == ours[name]).all() and read[name].dtype == ours[name].dtype for name in ours)
 
 
-def test_the_answers_are_those_of_the_formula() -> None:
+def test_predictions_match_formula() -> None:
     tensors, _ = mlp_model.deserialize(model())
     x = np.array([[4, 1, math.nan], [1, 7, 6], [1, math.nan, 2]], "float32")
     inputs = np.array([[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1]])
@@ -106,7 +106,7 @@ def test_the_answers_are_those_of_the_formula() -> None:
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_the_answer_to_a_row_does_not_depend_on_the_rows_beside_it(task: str) -> None:
+def test_row_prediction_does_not_depend_on_other_rows(task: str) -> None:
     predict, x = mlp_model.load(model(task)), rows(1000)
     whole = predict(x)
     for size in (1, 7, 128, 300):
@@ -119,7 +119,7 @@ def test_the_answer_to_a_row_does_not_depend_on_the_rows_beside_it(task: str) ->
 
 @pytest.mark.integration
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_last_bit(
+def test_predictions_with_halved_blocks_are_bit_identical(
     task: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     x, encode = rows(333), feature_inputs.FeatureEncoder.encode
@@ -147,20 +147,20 @@ def test_blocks_that_do_not_fit_are_halved_and_the_answers_stay_the_same_to_the_
 
 
 @pytest.mark.slow
-def test_under_a_limit_of_the_system_a_wide_network_answers_with_smaller_blocks_and_the_same_bits() -> None:
+def test_wide_network_predicts_in_smaller_blocks_under_memory_limit() -> None:
     said = processes.python(STARVED, OPENBLAS_NUM_THREADS="1").splitlines()
     assert "Data batch size reduced from 128 to 64 due to memory pressure" in said
     assert "here True" in said
     assert said[-1].startswith("process True ['Data batch size reduced from 128 to 64 due to memory pressure'")
 
 
-def test_values_beyond_all_measure_give_finite_answers() -> None:
+def test_extreme_values_give_finite_predictions() -> None:
     x = np.array([[3e38, 0, -3e38], [math.inf, -math.inf, math.nan], [0, 1e30, 0], [0, -5, 0]], "float32")
     with np.errstate(all="raise"):
         assert np.isfinite(mlp_model.load(model())(x)).all()
 
 
-def test_a_damaged_file_is_an_error() -> None:
+def test_damaged_model_file_raises_value_error() -> None:
     whole = model()
     wrong = whole[:8] + json.dumps({"__metadata__": {}}).encode()
     for damaged in (b"", whole[:5], whole[:40], whole[:-1], b"\xff" * 100, struct.pack("<Q", 2) + b"{}", wrong):
@@ -169,7 +169,7 @@ def test_a_damaged_file_is_an_error() -> None:
 
 
 @pytest.mark.integration
-def test_a_model_answers_from_a_process_of_its_own() -> None:
+def test_model_predicts_in_separate_process() -> None:
     with ModelProcess("model_v1.0", "torch_mlp", model(), 30) as process:
         assert process.predict(rows(300)).tolist() == mlp_model.load(model())(rows(300)).tolist()
     with (
@@ -180,7 +180,7 @@ def test_a_model_answers_from_a_process_of_its_own() -> None:
 
 
 @pytest.mark.integration
-def test_without_pytorch_models_answer_and_a_training_says_what_to_install(tmp_path: Path) -> None:
+def test_prediction_works_without_pytorch_and_training_suggests_install(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(model())
     assert processes.python(WITHOUT, path).splitlines() == [
@@ -189,7 +189,7 @@ def test_without_pytorch_models_answer_and_a_training_says_what_to_install(tmp_p
     ]
 
 
-def test_a_pytorch_that_does_not_load_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_pytorch_installation_error_names_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     real = __import__
 
     def broken(name: str, *args: object, **named: object) -> object:

@@ -32,7 +32,7 @@ BLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle
         ),
     ],
 )  # fmt: skip
-def test_memory_of_a_gpu_that_runs_out_names_step_batch_size_and_gpu(text: str, at: ErrorContext, problem: str) -> None:
+def test_gpu_out_of_memory_error_names_step_batch_and_gpu(text: str, at: ErrorContext, problem: str) -> None:
     found = torch_errors.translate(RuntimeError(text), at)
     assert isinstance(found, memory_pressure.OutOfMemoryError)
     assert found.problem == problem
@@ -54,7 +54,7 @@ def test_memory_of_a_gpu_that_runs_out_names_step_batch_size_and_gpu(text: str, 
         ("CUDA error: uncorrectable ECC error encountered", "resumes from its last checkpoint"),
     ],
 )
-def test_a_gpu_that_fails_is_one_error_with_step_and_remedy(text: str, remedy: str) -> None:
+def test_gpu_failure_is_single_error_with_step_and_remedy(text: str, remedy: str) -> None:
     found = torch_errors.translate(RuntimeError(text), ErrorContext(41, 64))
     assert isinstance(found, StageError)
     assert str(found).startswith(f"the GPU failed at step 41: {text.splitlines()[0].rstrip('.')}. ")
@@ -62,7 +62,7 @@ def test_a_gpu_that_fails_is_one_error_with_step_and_remedy(text: str, remedy: s
     assert "asynchronously" not in str(found)
 
 
-def test_memory_of_the_host_and_other_errors_are_told_apart() -> None:
+def test_host_memory_error_differs_from_other_errors() -> None:
     cpu = (
         "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
     )

@@ -34,7 +34,7 @@ def uninterrupted() -> dict[str, tuple[bytes, Losses]]:
 
 
 @pytest.mark.slow
-def test_a_training_that_goes_on_in_another_process_ends_with_the_same_bytes(
+def test_resumed_training_in_other_process_gives_identical_model(
     tmp_path: Path, uninterrupted: dict[str, tuple[bytes, Losses]]
 ) -> None:
     for kind in KINDS:
@@ -53,7 +53,7 @@ def test_a_training_that_goes_on_in_another_process_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("early_stopping", [0, 10])
-def test_a_training_can_stop_after_every_step(early_stopping: int) -> None:
+def test_training_resumed_after_every_step_gives_identical_model(early_stopping: int) -> None:
     rows = data("multiclass", validation=bool(early_stopping))
     whole = begun("multiclass", rows=rows, early_stopping=early_stopping)
     losses: Losses = []
@@ -68,7 +68,7 @@ def test_a_training_can_stop_after_every_step(early_stopping: int) -> None:
     assert (made.finish(12), again) == (model, losses)
 
 
-def test_other_users_of_random_numbers_neither_disturb_it_nor_are_disturbed(
+def test_training_is_isolated_from_global_random_state(
     uninterrupted: dict[str, tuple[bytes, Losses]],
 ) -> None:
     made, threads = begun("binary"), torch.get_num_threads()
@@ -93,11 +93,11 @@ def test_other_users_of_random_numbers_neither_disturb_it_nor_are_disturbed(
         {"learning_rate": 0.02},
     ],
 )  # fmt: skip
-def test_every_parameter_is_heeded(params: dict[str, Any], uninterrupted: dict[str, tuple[bytes, Losses]]) -> None:
+def test_every_parameter_changes_model(params: dict[str, Any], uninterrupted: dict[str, tuple[bytes, Losses]]) -> None:
     assert end(begun("binary", **params), STEPS) != uninterrupted["binary"][0]
 
 
-def test_the_seed_decides_on_weights_order_and_dropout() -> None:
+def test_seed_makes_model_reproducible() -> None:
     models = []
     for seed in (0, 0, 1):
         made = protocol.trainer("torch_mlp")
@@ -106,7 +106,7 @@ def test_the_seed_decides_on_weights_order_and_dropout() -> None:
     assert models[0] == models[1] != models[2]
 
 
-def test_the_rows_per_step_change_the_model_which_says_how_many_they_were(
+def test_batch_size_changes_model_and_is_recorded(
     uninterrupted: dict[str, tuple[bytes, Losses]], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "ai_pipeline.trainer")
@@ -116,7 +116,7 @@ def test_the_rows_per_step_change_the_model_which_says_how_many_they_were(
     assert caplog.messages == ["a network of 9-16-8-2, 49 rows per step"]
 
 
-def test_a_batch_made_smaller_on_the_way_is_all_that_the_state_leaves_to_the_loop() -> None:
+def test_resume_with_reduced_batch_size_gives_identical_model() -> None:
     whole, made = begun("binary"), begun("binary")
     for each in (whole, made):
         end(each, 7)
@@ -131,7 +131,7 @@ def test_a_batch_made_smaller_on_the_way_is_all_that_the_state_leaves_to_the_loo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_is_that_of_the_validation_rows_answered_without_pytorch(kind: str) -> None:
+def test_validation_loss_matches_predictions_without_pytorch(kind: str) -> None:
     made = begun(kind)
     losses: Losses = []
     model = end(made, 4, losses)
@@ -145,7 +145,7 @@ def test_the_loss_is_that_of_the_validation_rows_answered_without_pytorch(kind: 
     assert losses[-1][1] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_validation_rows_are_looked_at_five_times_before_early_stopping_gives_up() -> None:
+def test_validation_runs_five_times_within_early_stopping_patience() -> None:
     held = data("binary")
     made = begun("binary", rows=held, early_stopping=10)
     losses: Losses = []
@@ -154,7 +154,7 @@ def test_the_validation_rows_are_looked_at_five_times_before_early_stopping_give
     assert all(losses[step - 1][1] == losses[step][1] for step in range(2, 20, 2))
 
 
-def test_early_stopping_keeps_the_weights_of_the_best_step() -> None:
+def test_early_stopping_keeps_best_step_weights() -> None:
     x, y = table("binary", 200)
     rows = TrainingData(spec("binary"), [Held(x[:60], y[:60])], [Held(x[60:], 1 - y[60:])])
     made = begun("binary", rows=rows, dropout=0.0, learning_rate=0.05)
@@ -168,7 +168,7 @@ def test_early_stopping_keeps_the_weights_of_the_best_step() -> None:
         made.finish(14)
 
 
-def test_without_validation_rows_the_loss_is_the_mean_of_the_last_training_steps() -> None:
+def test_loss_without_validation_is_mean_of_recent_training_steps() -> None:
     made = begun("regression", rows=data("regression", validation=False), early_stopping=0)
     losses: Losses = []
     end(made, 25, losses)
@@ -176,7 +176,7 @@ def test_without_validation_rows_the_loss_is_the_mean_of_the_last_training_steps
 
 
 @pytest.mark.parametrize(("validation", "most"), [(False, 1), (True, 2)])
-def test_partitions_are_in_memory_one_after_another(validation: bool, most: int) -> None:
+def test_partitions_are_loaded_sequentially(validation: bool, most: int) -> None:
     alive: list[weakref.ref[np.ndarray]] = []
     counts = []
 
@@ -211,7 +211,7 @@ def test_partitions_are_in_memory_one_after_another(validation: bool, most: int)
         ({"evaluate_every": 11}, ["trainer.params.evaluate_every is 11", "after 10 steps"]),
     ],
 )
-def test_a_parameter_that_cannot_be_is_named(params: dict[str, Any], said: list[str]) -> None:
+def test_invalid_parameter_is_named_with_remedy(params: dict[str, Any], said: list[str]) -> None:
     with pytest.raises(StageError) as caught:
         begun("binary", **params)
     assert caught.value.remedy

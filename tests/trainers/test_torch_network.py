@@ -47,7 +47,7 @@ SHORT_OF_MEMORY = """
 """
 
 
-def test_the_seed_of_a_step_decides_what_is_dropped_out_and_every_step_has_another(
+def test_dropout_mask_depends_on_distinct_seed_per_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = begun("binary", dropout=0.5)
@@ -63,7 +63,7 @@ def test_the_seed_of_a_step_decides_what_is_dropped_out_and_every_step_has_anoth
     assert len(set(seeds)) == 5
 
 
-def test_a_gpu_that_is_not_there_is_said() -> None:
+def test_missing_gpu_raises_stage_error() -> None:
     if torch.cuda.is_available():
         return
     with pytest.raises(StageError, match=re.escape("trainer.params.device is cuda, but PyTorch finds no GPU")):
@@ -82,7 +82,7 @@ def _resumable(folder: Path) -> Training:
 
 
 @pytest.mark.parametrize("where", ["forward", "update"])
-def test_a_gpu_without_memory_ends_the_training_with_step_and_remedy_and_the_next_run_resumes(
+def test_gpu_out_of_memory_fails_with_remedy_and_next_run_resumes(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No GPU is needed: the error is raised where PyTorch raises it."""
@@ -114,7 +114,7 @@ def test_a_gpu_without_memory_ends_the_training_with_step_and_remedy_and_the_nex
     assert where == "forward" or state.losses == expected.losses
 
 
-def test_a_network_that_does_not_fit_on_a_gpu_is_said_at_its_construction(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_too_large_for_gpu_fails_at_construction(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError(OOM)
 
@@ -124,7 +124,7 @@ def test_a_network_that_does_not_fit_on_a_gpu_is_said_at_its_construction(monkey
         memory_pressure.wrap_memory_error(lambda: begun("binary"))
 
 
-def test_a_failed_gpu_is_one_error_with_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_failure_error_names_step(monkeypatch: pytest.MonkeyPatch) -> None:
     made = begun("binary")
     made.step()
     monkeypatch.setattr(torch.Tensor, "backward", _assert_on_device)
@@ -146,7 +146,7 @@ def _assert_on_device(*_: object) -> None:
         ("", "Set it to cpu"),
     ],
 )
-def test_why_no_gpu_is_found_is_said(said: str, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_error_shows_reason_and_remedy(said: str, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> bool:
         if said:
             warnings.warn(said, stacklevel=1)
@@ -160,5 +160,5 @@ def test_why_no_gpu_is_found_is_said(said: str, remedy: str, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_a_batch_that_does_not_fit_into_memory_is_a_memory_error_and_the_step_can_be_made_with_a_smaller_one() -> None:
+def test_oversized_batch_raises_error_and_smaller_batch_succeeds() -> None:
     assert processes.python(SHORT_OF_MEMORY).splitlines() == ["RuntimeError", "3 True"]

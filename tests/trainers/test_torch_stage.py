@@ -48,7 +48,7 @@ def whole(run: Pipeline, tmp: Store) -> Result:
     ],
 )
 @pytest.mark.timeout(300)
-def test_killed_again_and_again_it_ends_with_the_same_model(
+def test_repeatedly_killed_training_gives_identical_model(
     store: Store, tmp_path_factory: pytest.TempPathFactory, task: str, kills: int, early_stopping: int
 ) -> None:
     run = pipeline(store, task, early_stopping=early_stopping, validation=0.25)
@@ -59,7 +59,7 @@ def test_killed_again_and_again_it_ends_with_the_same_model(
     assert found["losses"] == [[step, loss] for step, loss in expected["losses"]]
 
 
-def test_early_stopping_ends_it_and_keeps_the_best_step(store: Store) -> None:
+def test_early_stopping_keeps_best_step(store: Store) -> None:
     run = pipeline(store, steps=400, early_stopping=20, validation=0.3, params={"learning_rate": 0.05, "dropout": 0.0})
     trained = run.train(prepared(run))
     losses = dict(trained["losses"])
@@ -68,7 +68,7 @@ def test_early_stopping_ends_it_and_keeps_the_best_step(store: Store) -> None:
     assert trained["steps_run"] == best + 20 < 400
 
 
-def test_rows_per_step_are_part_of_what_is_trained(store: Store) -> None:
+def test_batch_size_is_part_of_training_fingerprint(store: Store) -> None:
     run = pipeline(store, steps=10)
     made = prepared(run)
     small, same, large = (trainer.train(store, made, run.settings.trainer, size) for size in (16, 16, 32))
@@ -83,7 +83,7 @@ def test_rows_per_step_are_part_of_what_is_trained(store: Store) -> None:
         ("diabetes", "r2", 200, 0.3),
     ],
 )
-def test_a_sample_is_learned_with_default_parameters(
+def test_default_parameters_reach_minimum_score_on_sample(
     store: Store, name: str, metric: str, steps: int, least: float
 ) -> None:
     given: dict[str, Any] = {
@@ -101,7 +101,7 @@ def test_a_sample_is_learned_with_default_parameters(
     assert run.evaluate(clean, featured, run.train(featured))[metric] >= least
 
 
-def test_a_published_model_answers_from_a_process_of_its_own(store: Store) -> None:
+def test_published_model_predicts_in_separate_process(store: Store) -> None:
     made = pipeline(store).publish(*parted(people(), 2))
     names = store.names(made.published["folder"])
     assert [name for name in names if name.startswith(("model.", "features."))] == [

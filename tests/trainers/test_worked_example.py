@@ -36,9 +36,7 @@ def prepared(store: Store) -> tuple[Pipeline, Result]:
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_it_ends_with_the_same_model(
-    store: Store, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_restarted_training_gives_identical_model(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = Store(tmp_path_factory.mktemp("whole"))
     run, made = prepared(other)
     whole = trainer.train(
@@ -51,7 +49,7 @@ def test_killed_and_started_again_it_ends_with_the_same_model(
     assert json.loads(model)["coef"]
 
 
-def test_it_can_stop_after_every_step() -> None:
+def test_training_resumed_after_every_step_gives_identical_model() -> None:
     def begun() -> protocol.Trainer:
         made = protocol.trainer("sgd")
         made.start(data("multiclass", validation=False), killed.options("sgd"), 50)
@@ -68,7 +66,7 @@ def test_it_can_stop_after_every_step() -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer"])
-def test_it_learns(store: Store, name: str) -> None:
+def test_sgd_trainer_reaches_minimum_accuracy(store: Store, name: str) -> None:
     run = Pipeline(store, settings(pipeline=name, source={"kind": "sample", "name": name}, target="target", id=None))
     source = SampleSource(kind="sample", name=name)
     featured = run.fit(run.clean(data_loader.load(store, source, data_loader.inspect(source))))
@@ -81,13 +79,13 @@ def test_it_learns(store: Store, name: str) -> None:
     assert np.mean(answers.argmax(axis=1) == frame[TARGET]) >= 0.9
 
 
-def test_what_it_cannot_do_is_refused() -> None:
+def test_unsupported_task_or_parameter_is_rejected() -> None:
     for kind, params, said in (("regression", {}, "for classification"), ("binary", {"bogus": 1}, "bogus")):
         with pytest.raises(StageError, match=said):
             protocol.trainer("sgd").start(data(kind), killed.options("sgd", params=params), 50)
 
 
-def test_the_page_shows_what_the_file_does() -> None:
+def test_docs_page_matches_example_code() -> None:
     page, source = ((ROOT / "docs" / name).read_text() for name in ("trainers.md", "examples/sgd.py"))
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     lines = {line.strip() for line in source.splitlines()}

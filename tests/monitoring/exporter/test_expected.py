@@ -46,11 +46,11 @@ HOUR, DAY = 3600.0, 86400.0
     ],
     ids=lambda value: str(value.get("cron") or value) if isinstance(value, dict) else None,
 )
-def test_a_schedule_is_worth_its_longest_pause(schedule: dict[str, Any], expected: float | None) -> None:
+def test_expected_interval_is_longest_schedule_gap(schedule: dict[str, Any], expected: float | None) -> None:
     assert seconds(schedule) == expected
 
 
-def test_what_is_configured_outweighs_what_is_scheduled() -> None:
+def test_configured_interval_overrides_schedule() -> None:
     ran = [("credit", "training"), ("churn", "training"), ("credit", "scoring")]
     scheduled = {("credit", "training"): DAY, ("credit", "scoring"): HOUR, ("credit", "promotion"): 600.0}
     hours = {"training": 24.0, "churn/training": 168.0, "new/evaluation": 1.0}
@@ -68,7 +68,7 @@ class Broken:
         raise OSError("the disk is gone")
 
 
-def test_a_source_that_fails_is_counted_and_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_source_is_counted_and_others_exported(caplog: pytest.LogCaptureFixture) -> None:
     failures = Failures(SOURCES)
     collector = Collector([Broken(), ExpectedSource({"credit/training": 1.0}, list, dict)], failures, 1)
     for _ in range(3):
@@ -144,7 +144,7 @@ def _deployment(flow: str, *intervals: float, active: bool = True, **more: Any) 
 
 
 @pytest.mark.integration
-def test_deployments_are_read_as_far_as_they_can_be() -> None:
+def test_unreadable_deployments_are_skipped() -> None:
     deployments = [
         _deployment("t", DAY),
         _deployment("s", DAY, HOUR),
@@ -173,7 +173,7 @@ def test_deployments_are_read_as_far_as_they_can_be() -> None:
 
 
 @pytest.mark.integration
-def test_a_server_that_is_protected_against_csrf_is_asked_with_a_token() -> None:
+def test_csrf_protected_server_is_queried_with_token() -> None:
     with _prefect([_deployment("t", DAY)], _Guarded) as url:
         schedules = PrefectSchedules(url, {"PREFECT_API_KEY": "key"}, _pipeline_of)
         found = [schedules.expected() for _ in range(4)]
@@ -184,7 +184,7 @@ def test_a_server_that_is_protected_against_csrf_is_asked_with_a_token() -> None
 
 
 @pytest.mark.slow
-def test_a_prefect_that_is_gone_or_hangs_delays_nothing(tmp_path: Path) -> None:
+def test_hung_prefect_server_does_not_delay_metrics(tmp_path: Path) -> None:
     Book(Store(tmp_path)).run(0, journal.SUCCESS, "trainer")
     with socket.socket() as hanging:
         hanging.bind(("127.0.0.1", 0))
@@ -197,7 +197,7 @@ def test_a_prefect_that_is_gone_or_hangs_delays_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_schedules_of_a_real_prefect_server_are_expected(tmp_path: Path, prefect_server: Server) -> None:
+def test_prefect_server_schedules_are_exported_as_expected_intervals(tmp_path: Path, prefect_server: Server) -> None:
     def post(path: str, body: dict[str, Any]) -> Any:
         with patient.client(prefect_server.api_url) as api:
             return api.post(path, json=body).raise_for_status().json()

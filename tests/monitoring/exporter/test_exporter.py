@@ -50,7 +50,7 @@ def _training(store: Store) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_true_values_and_so_does_a_restarted_exporter(tmp_path: Path) -> None:
+def test_metrics_are_correct_after_killed_run_and_exporter_restart(tmp_path: Path) -> None:
     store = Store(tmp_path / "var")
     Book(store).run(0, journal.SUCCESS, "trainer")
     with Exporting(tmp_path / "var") as exporting:
@@ -83,7 +83,7 @@ def _of_runs(found: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if name.startswith(("pipeline_", "training_"))}
 
 
-def test_every_metric_of_the_table_is_shown_and_no_other(tmp_path: Path) -> None:
+def test_exporter_exports_exactly_documented_metrics(tmp_path: Path) -> None:
     store = Store(tmp_path / "var")
     Book(store).run(0, journal.SUCCESS, "data_loader", "trainer")
     Checkpoints(store, "credit", "f" * 16, keep=3).save(50, b"state", {})
@@ -107,7 +107,7 @@ def test_every_metric_of_the_table_is_shown_and_no_other(tmp_path: Path) -> None
     assert "_created" not in text + openmetrics
 
 
-def test_an_empty_store_is_no_failure_and_is_not_touched(tmp_path: Path) -> None:
+def test_missing_store_is_not_failure_and_not_created(tmp_path: Path) -> None:
     settings = loader.load(root=ROOT, env={}, overrides={"store.root": str(tmp_path / "nothing" / "yet")}).settings
     exporter = Exporter(settings, {})
     exporter.collector.collect()
@@ -117,7 +117,7 @@ def test_an_empty_store_is_no_failure_and_is_not_touched(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_ends_when_it_is_told_to_and_says_so_when_its_port_is_taken(tmp_path: Path) -> None:
+def test_exporter_stops_on_signal_and_reports_used_port(tmp_path: Path) -> None:
     store = tmp_path / "not yet"
     with Exporting(store) as exporting:
         command = ["-m", "ai_workflow", "exporter", "--store", str(store), "--port", str(exporting.port)]

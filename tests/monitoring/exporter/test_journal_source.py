@@ -50,7 +50,7 @@ def failed(failures: Failures) -> dict[str, float]:
     return {sample.labels[0]: sample.value for sample in failures.samples() if sample.value}
 
 
-def test_a_run_is_shown_with_its_stages(store: Store) -> None:
+def test_finished_run_exports_run_and_stage_metrics(store: Store) -> None:
     Book(store).run(0, SUCCESS, *STAGES)
     assert looked(store) == {
         "pipeline_last_start_timestamp_seconds{credit,training}": 0,
@@ -75,7 +75,7 @@ def test_a_run_is_shown_with_its_stages(store: Store) -> None:
     }  # fmt: skip
 
 
-def test_a_failure_leaves_what_succeeded_before(store: Store) -> None:
+def test_failed_run_keeps_last_success_timestamps(store: Store) -> None:
     Book(store, "a" * 32).run(0, SUCCESS, *STAGES)
     Book(store, "b" * 32).run(1000, ERROR, "data_loader", "trainer")
     found = looked(store)
@@ -93,7 +93,7 @@ def infos(store: Store) -> set[str]:
     return {found.removeprefix(name).rstrip("}") for found in looked(store) if found.startswith(name)}
 
 
-def test_a_run_is_named_by_its_trace_and_by_the_stage_that_failed(store: Store) -> None:
+def test_run_info_has_trace_id_and_failed_stage(store: Store) -> None:
     first, second, third = ("a" * 32, "b" * 32, "c" * 32)
     Book(store, first).run(0, ERROR, "data_loader", "trainer")
     assert infos(store) == {f"last_started,trainer,{first}", f"last_ended,trainer,{first}"}
@@ -108,14 +108,14 @@ def test_a_run_is_named_by_its_trace_and_by_the_stage_that_failed(store: Store) 
     assert infos(store) == {f"last_started,,{third}", f"last_ended,,{third}"}
 
 
-def test_a_stage_that_failed_before_its_run_was_tried_again_is_not_named(store: Store) -> None:
+def test_successful_retry_clears_failed_stage(store: Store) -> None:
     book = Book(store)
     book.run(0, ERROR, "trainer")
     book.run(100, SUCCESS, "trainer")
     assert infos(store) == {f"last_started,,{'a' * 32}", f"last_ended,,{'a' * 32}"}
 
 
-def test_a_killed_run_is_named_by_the_stage_it_was_killed_in(store: Store) -> None:
+def test_killed_run_info_has_interrupted_stage(store: Store) -> None:
     book = Book(store, host="elsewhere", flow_run_id="r")
     book.say(RUN, STARTED, 0)
     book.say("trainer", STARTED, 5)
@@ -123,7 +123,7 @@ def test_a_killed_run_is_named_by_the_stage_it_was_killed_in(store: Store) -> No
     assert infos(store) == {f"last_started,trainer,{'a' * 32}", f"last_ended,trainer,{'a' * 32}"}
 
 
-def test_flows_and_pipelines_are_kept_apart(store: Store) -> None:
+def test_flows_and_pipelines_have_separate_metrics(store: Store) -> None:
     Book(store, "a" * 32).run(0, SUCCESS, "trainer")
     # One trace for both, as with a caller's `traceparent`.
     Book(store, "a" * 32, "scoring").run(100, ERROR, "inference")
@@ -136,7 +136,7 @@ def test_flows_and_pipelines_are_kept_apart(store: Store) -> None:
     assert found["pipeline_stage_last_failed{credit,inference}"] == 1
 
 
-def test_what_was_cached_is_fresh_and_what_was_skipped_says_nothing(store: Store) -> None:
+def test_cached_stage_updates_success_and_skipped_stage_is_omitted(store: Store) -> None:
     Book(store, "a" * 32).run(0, SUCCESS, "trainer")
     later = Book(store, "b" * 32)
     later.say(RUN, STARTED, 100)
@@ -154,7 +154,7 @@ def test_what_was_cached_is_fresh_and_what_was_skipped_says_nothing(store: Store
     [(ERROR, 1), (SKIPPED, 0), (RESUMED, 1)],
     ids=["found gone", "cancelled", "rescheduled"],
 )
-def test_what_a_recovery_says_of_a_run_that_is_gone_holds(store: Store, status: str, has_failed: int) -> None:
+def test_recovery_status_of_orphaned_run_is_exported(store: Store, status: str, has_failed: int) -> None:
     book = Book(store, host="elsewhere", flow_run_id="r")
     book.say(RUN, STARTED, 0)
     book.say("trainer", STARTED, 5)
@@ -172,12 +172,12 @@ def test_what_a_recovery_says_of_a_run_that_is_gone_holds(store: Store, status: 
     assert looked(store)["pipeline_last_run_failed{credit,training}"] == 0
 
 
-def test_a_recovered_run_of_a_flow_without_journal_is_no_failure_that_nothing_would_ever_end(store: Store) -> None:
+def test_recovered_run_without_journal_is_not_exported(store: Store) -> None:
     Book(store, flow="promotion", flow_run_id="r").say(RECOVERY, ERROR, 0)
     assert looked(store) == {}
 
 
-def test_a_run_on_another_machine_is_over_once_the_next_one_began(store: Store) -> None:
+def test_remote_run_is_inactive_after_next_run_starts(store: Store) -> None:
     Book(store, "a" * 32, host="elsewhere", flow_run_id="r").say(RUN, STARTED, 0)
     assert looked(store)["pipeline_run_active{credit,training}"] == 1
     Book(store, "b" * 32).run(100, SUCCESS, "trainer")
@@ -186,7 +186,7 @@ def test_a_run_on_another_machine_is_over_once_the_next_one_began(store: Store) 
     assert found["pipeline_last_run_failed{credit,training}"] == 0
 
 
-def test_a_run_that_ended_and_goes_on_is_noticed(tmp_path: Path) -> None:
+def test_resumed_run_after_failure_is_detected(tmp_path: Path) -> None:
     store = Store(tmp_path)
     book, source = Book(store), JournalSource(store, Failures(SOURCES))
     book.run(0, ERROR, "trainer")
@@ -204,7 +204,7 @@ def test_a_run_that_ended_and_goes_on_is_noticed(tmp_path: Path) -> None:
     [(1_795_000_000_000_000_000, 1_500_000_000), (1_795_000_000_004_000_000, 50_000_000)],
     ids=["whole seconds", "4 ms"],
 )
-def test_what_happens_within_one_tick_of_a_slow_clock_is_seen(
+def test_changes_within_mtime_resolution_are_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: int, since: int
 ) -> None:
     monkeypatch.setattr("time.time_ns", lambda: changed + since)
@@ -220,7 +220,7 @@ def test_what_happens_within_one_tick_of_a_slow_clock_is_seen(
     assert found["pipeline_last_run_failed{p1,training}"] == 1
 
 
-def test_damage_is_counted_and_hides_nothing_else(store: Store, failures: Failures) -> None:
+def test_damaged_journal_is_counted_and_other_runs_exported(store: Store, failures: Failures) -> None:
     Book(store, "a" * 32).run(0, SUCCESS, *STAGES)
     whole = looked(store)
     for number, text in enumerate((b"", b'{"trace_id": 1}', b"\x00\xff", b"[]")):
@@ -237,7 +237,7 @@ def test_damage_is_counted_and_hides_nothing_else(store: Store, failures: Failur
     assert told(source.collect())["pipeline_last_end_timestamp_seconds{credit,training}"] == 130
 
 
-def test_a_journal_that_retention_emptied_leaves_what_is_known(tmp_path: Path, failures: Failures) -> None:
+def test_deleted_journal_keeps_known_metrics(tmp_path: Path, failures: Failures) -> None:
     store = Store(tmp_path)
     source = JournalSource(store, failures)
     Book(store).run(0, SUCCESS, "trainer")
@@ -260,7 +260,7 @@ class CountingStore(Store):
 
 
 @pytest.mark.integration
-def test_a_run_that_ended_is_read_once_and_old_runs_hardly_at_all(tmp_path: Path) -> None:
+def test_ended_runs_are_not_read_again(tmp_path: Path) -> None:
     store = CountingStore(tmp_path)
     for number in range(200):
         book = Book(store, f"{number:032x}")
@@ -291,7 +291,7 @@ _EVENTS = st.tuples(
 @pytest.mark.integration
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_EVENTS, min_size=1, max_size=12))
-def test_who_watched_all_along_knows_what_a_restarted_exporter_reads(
+def test_incremental_and_restarted_exporter_metrics_are_equal(
     tmp_path: Path, events: list[tuple[str, str, str, str]]
 ) -> None:
     store = Store(tmp_path / str(next(_rooms)))
@@ -314,7 +314,7 @@ def _possible(events: list[tuple[str, str, str, str]]) -> Iterator[tuple[str, st
             yield trace, flow, stage, status
 
 
-def test_the_names_of_files_tell_what_the_exporter_relies_on(tmp_path: Path) -> None:
+def test_journal_file_names_encode_stage_and_status(tmp_path: Path) -> None:
     store = Store(tmp_path)
     Book(store).run(0, ERROR, "data_loader")
     names = journal.Journal(store).names("a" * 32)
@@ -323,7 +323,7 @@ def test_the_names_of_files_tell_what_the_exporter_relies_on(tmp_path: Path) -> 
     ]  # fmt: skip
 
 
-def test_a_run_with_the_clock_ahead_is_not_the_last_for_ever(store: Store, failures: Failures) -> None:
+def test_future_timestamped_run_is_superseded_by_next_run(store: Store, failures: Failures) -> None:
     book, source = Journal(store), JournalSource(store, failures)
     ahead = (datetime.now(UTC) + timedelta(days=400)).isoformat(timespec="milliseconds")
     for status in (STARTED, ERROR):

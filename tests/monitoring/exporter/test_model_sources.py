@@ -51,7 +51,7 @@ def publish(store: Store, pipeline: str = "credit") -> str:
     ).name
 
 
-def test_versions_are_shown_with_their_aliases_as_these_change(store: Store, failures: Failures) -> None:
+def test_versions_are_exported_with_current_aliases(store: Store, failures: Failures) -> None:
     source = RegistrySource(store, MODELS, failures)
     assert source.collect() == [Sample("model_store_bytes", (), 0)]
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_versions_are_shown_with_their_aliases_as_these_change(store: Store, fai
     assert "credit,model_v1.0,latest" in values(source.collect(), "model_registry_info")
 
 
-def test_a_damaged_registry_is_counted_and_hides_no_other(store: Store, failures: Failures) -> None:
+def test_damaged_registry_is_counted_and_others_exported(store: Store, failures: Failures) -> None:
     source = RegistrySource(store, MODELS, failures)
     publish(store)
     publish(store, "churn")
@@ -79,7 +79,7 @@ def test_a_damaged_registry_is_counted_and_hides_no_other(store: Store, failures
     assert values(failures.samples(), "exporter_source_failures_total")["registry"] == 2
 
 
-def test_a_registry_that_is_gone_for_a_while_is_shown_again_when_it_is_back(tmp_path: Path, failures: Failures) -> None:
+def test_restored_registry_is_exported_again(tmp_path: Path, failures: Failures) -> None:
     store = Store(tmp_path)
     source = RegistrySource(store, MODELS, failures)
     publish(store)
@@ -90,9 +90,7 @@ def test_a_registry_that_is_gone_for_a_while_is_shown_again_when_it_is_back(tmp_
     assert source.collect() == before
 
 
-def test_a_pipeline_that_was_taken_away_is_judged_no_more_but_one_that_cannot_be_read_is(
-    store: Store, failures: Failures
-) -> None:
+def test_evaluations_are_exported_for_damaged_but_not_removed_registry(store: Store, failures: Failures) -> None:
     registries = RegistrySource(store, MODELS, failures)
     publish(store, "churn")
     store.write(f"{MODELS}/churn/aliases.json", b"{")
@@ -103,7 +101,7 @@ def test_a_pipeline_that_was_taken_away_is_judged_no_more_but_one_that_cannot_be
     assert {sample.labels[0] for sample in found} == {"churn"}
 
 
-def test_a_damaged_version_hides_no_other(store: Store, failures: Failures) -> None:
+def test_damaged_version_is_skipped_and_others_exported(store: Store, failures: Failures) -> None:
     for _ in range(2):
         publish(store)
     store.write(f"{MODELS}/credit/model_v1.0/manifest.json", b"")
@@ -112,7 +110,7 @@ def test_a_damaged_version_hides_no_other(store: Store, failures: Failures) -> N
     assert values(failures.samples(), "exporter_source_failures_total")["registry"] == 1
 
 
-def test_of_many_versions_the_newest_are_shown_and_those_that_serve(tmp_path: Path, failures: Failures) -> None:
+def test_newest_and_serving_versions_are_exported_up_to_limit(tmp_path: Path, failures: Failures) -> None:
     store = Store(tmp_path)
     many.fill(Registry(store, f"{MODELS}/credit"), MAX_VERSIONS + 5)
     source = RegistrySource(store, MODELS, failures)
@@ -122,7 +120,7 @@ def test_of_many_versions_the_newest_are_shown_and_those_that_serve(tmp_path: Pa
     assert values(source.collect(), "model_store_bytes")[""] > 1000 * (MAX_VERSIONS + 4), "of all versions"
 
 
-def test_what_an_evaluation_found_is_shown(store: Store, failures: Failures) -> None:
+def test_evaluation_results_are_exported(store: Store, failures: Failures) -> None:
     evaluations.write(store, "credit", "model_v1.2")
     found = {(sample.name, sample.labels): sample.value for sample in evaluated(store, failures).collect()}
     of = ("credit", "model_v1.2")
@@ -143,7 +141,7 @@ def evaluated(store: Store, failures: Failures, shown: set[str] | None = None) -
     return EvaluationSource(store, lambda _: shown, failures)
 
 
-def test_what_is_not_known_yet_is_not_shown_and_many_features_are_bounded(store: Store, failures: Failures) -> None:
+def test_unknown_values_are_omitted_and_features_limited(store: Store, failures: Failures) -> None:
     nothing = dict.fromkeys(("accuracy", "lower", "upper", "from", "to"))
     drift = {"features": {f"f{n}": {"psi": n / 100, "ks": None} for n in range(99)}, "prediction": {"psi": None}}
     evaluations.write(
@@ -167,7 +165,7 @@ def test_what_is_not_known_yet_is_not_shown_and_many_features_are_bounded(store:
     [{"window": None}, {"labeled_total": "900"}, {"drift": {"features": {"age": {}}}}, {"label_delay": [1]}],
     ids=["no window", "text for a number", "no psi", "a list"],
 )
-def test_a_record_that_is_none_is_counted_and_hides_no_other(
+def test_invalid_evaluation_is_counted_and_others_exported(
     store: Store, failures: Failures, changes: dict[str, Any]
 ) -> None:
     evaluations.write(store, "churn", "model_v1.0")
@@ -177,7 +175,7 @@ def test_a_record_that_is_none_is_counted_and_hides_no_other(
     assert values(failures.samples(), "exporter_source_failures_total")["evaluations"] == 1
 
 
-def test_a_counter_does_not_fall_because_its_record_is_damaged(store: Store, failures: Failures) -> None:
+def test_damaged_evaluation_keeps_last_known_counters(store: Store, failures: Failures) -> None:
     evaluations.write(store, "credit", "model_v1.2")
     source = evaluated(store, failures)
     before = source.collect()
@@ -186,14 +184,14 @@ def test_a_counter_does_not_fall_because_its_record_is_damaged(store: Store, fai
     assert values(failures.samples(), "exporter_source_failures_total")["evaluations"] == 1
 
 
-def test_versions_that_are_gone_are_not_judged_any_more(store: Store, failures: Failures) -> None:
+def test_evaluations_of_deleted_versions_are_not_exported(store: Store, failures: Failures) -> None:
     for number in range(3):
         evaluations.write(store, "credit", f"model_v1.{number}")
     found = evaluated(store, failures, {"model_v1.1"}).collect()
     assert {sample.labels[1] for sample in found} == {"model_v1.1"}
 
 
-def test_the_newest_checkpoint_of_each_pipeline_is_shown(store: Store) -> None:
+def test_newest_checkpoint_timestamp_is_exported_per_pipeline(store: Store) -> None:
     source = CheckpointSource(store, dict)
     assert source.collect() == []
     for pipeline, fingerprint in (("credit", "a"), ("credit", "b"), ("churn", "c")):
@@ -213,20 +211,20 @@ def test_the_newest_checkpoint_of_each_pipeline_is_shown(store: Store) -> None:
     assert second["churn"] == first["churn"]
 
 
-def test_a_trainer_that_has_just_begun_has_lost_nothing_yet(store: Store) -> None:
+def test_new_training_start_counts_as_checkpoint_timestamp(store: Store) -> None:
     Checkpoints(store, "credit", "a", keep=3).save(50, b"state", {})
     began = 4_000_000_000.0
     found = CheckpointSource(store, lambda: {"credit": began, "churn": began}).collect()
     assert values(found, "training_last_checkpoint_timestamp_seconds") == {"credit": began, "churn": began}
 
 
-def test_the_disk_of_the_store_is_told_even_before_there_is_a_store(tmp_path: Path) -> None:
+def test_available_disk_is_exported_before_store_exists(tmp_path: Path) -> None:
     found = DiskSource(Store(tmp_path / "not" / "yet")).collect()[0].value
     assert found == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
     assert DiskSource(Store("objects://without-end")).collect() == []
 
 
-def test_an_object_store_is_listed_again_at_each_look(failures: Failures) -> None:
+def test_object_store_is_listed_at_each_collection(failures: Failures) -> None:
     root = f"objects://listed-{next(_rooms)}"
     collector = Collector([RegistrySource(Store(root), MODELS, failures)], failures, 1)
     collector.collect()

@@ -16,7 +16,7 @@ from tests.monitoring.exporter.places import Book, Exporting
 
 
 @pytest.mark.slow
-def test_prometheus_takes_what_the_exporter_says(tmp_path: Path) -> None:
+def test_prometheus_scrapes_exporter_and_detects_killed_run(tmp_path: Path) -> None:
     store = Store(tmp_path / "var")
     Book(store).run(0, journal.SUCCESS, "trainer")
     registry.fill(Registry(store, "models/production/credit"), 3)

@@ -24,7 +24,7 @@ def said(breaches: Breaches, *alerts: Alert, group: str = "g", others: int = 0) 
 ID = "ai-workflow.slo.accuracy.credit.model_v2.3"
 
 
-def test_a_breach_begins_with_its_first_alert_and_ends_with_its_last() -> None:
+def test_breach_starts_with_first_alert_and_ends_with_last() -> None:
     breaches = Breaches()
     assert said(breaches, alert("fast")) == [("breached", ID)]
     assert said(breaches, alert("fast")) == []
@@ -34,7 +34,7 @@ def test_a_breach_begins_with_its_first_alert_and_ends_with_its_last() -> None:
     assert said(breaches, alert("slow", "resolved"), group="h") == []
 
 
-def test_versions_pipelines_and_slos_are_breached_each_by_itself() -> None:
+def test_breaches_are_separate_per_version_pipeline_and_slo() -> None:
     breaches = Breaches()
     alerts = [alert("a"), alert("b", model_version="model_v2.4"), alert("c", slo="latency", pipeline="")]
     assert [about for _, about in said(breaches, *alerts)] == [
@@ -45,54 +45,54 @@ def test_versions_pipelines_and_slos_are_breached_each_by_itself() -> None:
     ]
 
 
-def test_two_alerts_that_end_together_end_one_breach() -> None:
+def test_alerts_resolved_together_end_single_breach() -> None:
     breaches = Breaches()
     said(breaches, alert("a"), alert("b"))
     assert said(breaches, alert("a", "resolved"), alert("b", "resolved")) == [("resolved", ID)]
 
 
-def test_a_breach_ends_also_if_its_last_notice_names_another_version_or_none() -> None:
+def test_breach_ends_if_resolution_has_other_or_no_version() -> None:
     for version in ("", "model_v2.2"):
         breaches = Breaches()
         said(breaches, alert("a"))
         assert said(breaches, alert("a", "resolved", model_version=version)) == [("resolved", ID)]
 
 
-def test_a_notice_that_finds_no_version_any_more_is_the_same_breach() -> None:
+def test_notification_without_version_continues_breach() -> None:
     breaches = Breaches()
     said(breaches, alert("a"))
     assert said(breaches, alert("a", model_version="")) == []
 
 
-def test_a_version_that_is_found_later_is_a_breach_of_its_own() -> None:
+def test_version_identified_later_starts_new_breach() -> None:
     breaches = Breaches()
     said(breaches, alert("a", model_version=""))
     assert said(breaches, alert("a")) == [("breached", ID)]
 
 
-def test_an_alert_without_slo_is_no_breach() -> None:
+def test_alert_without_slo_is_no_breach() -> None:
     assert said(Breaches(), alert("a", slo="")) == []
 
 
-def test_an_end_whose_beginning_was_missed_is_told() -> None:
+def test_resolution_without_known_breach_is_reported() -> None:
     assert said(Breaches(), alert("a", "resolved")) == [("resolved", ID)]
 
 
-def test_what_could_not_be_told_is_told_with_the_next_notice() -> None:
+def test_unsent_breach_is_reported_with_next_notification() -> None:
     breaches = Breaches()
     (change,) = breaches.update(Notification("g", (alert("a"),)))
     breaches.forget(change)
     assert said(breaches, alert("a")) == [("breached", ID)]
 
 
-def test_alerts_that_alertmanager_left_out_still_fire() -> None:
+def test_truncated_alerts_are_treated_as_firing() -> None:
     breaches = Breaches()
     said(breaches, alert("a"), alert("b", model_version="model_v2.4"))
     said(breaches, alert("a"), others=1)
     assert said(breaches, alert("a"), alert("b", model_version="model_v2.4")) == []
 
 
-def test_the_same_change_has_the_same_id_after_a_restart_and_says_what_an_automation_needs() -> None:
+def test_breach_event_id_is_stable_and_payload_complete() -> None:
     first, again = (Breaches().update(Notification("g", (alert("a"),)))[0] for _ in range(2))
     other = Breaches().update(Notification("g", (alert("a", "resolved"),)))[0]
     assert first.id == again.id != other.id

@@ -20,12 +20,12 @@ def placeholders(texts: Any, key: str = "") -> Iterator[tuple[str, tuple[str, ..
         yield from placeholders(inner, f"{key}.{name}")
 
 
-def test_catalogues_have_the_same_keys_and_placeholders() -> None:
+def test_catalogs_have_equal_keys_and_placeholders() -> None:
     found = {language: dict(placeholders(asdict(catalogue.load(language)))) for language in get_args(Language)}
     assert len(found) > 1
     assert all(keys == found["en"] for keys in found.values())
     assert found["en"][".lasted"] == ("duration", "end", "start")
 
 
-def test_catalogues_are_read_once() -> None:
+def test_catalogs_are_cached_after_first_load() -> None:
     assert catalogue.load("zh") is catalogue.load("zh")

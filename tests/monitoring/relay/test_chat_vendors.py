@@ -42,7 +42,7 @@ def trusted(monkeypatch: pytest.MonkeyPatch, folder: Any) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
-def test_that_it_is_refused_throttled_or_unreachable_is_told_apart(vendors: Vendors, kind: str) -> None:
+def test_rejection_rate_limit_and_outage_raise_distinct_errors(vendors: Vendors, kind: str) -> None:
     send(vendors.channel(kind))
     for fault, expected in {
         "refuse": RejectedError,
@@ -59,7 +59,7 @@ def test_that_it_is_refused_throttled_or_unreachable_is_told_apart(vendors: Vend
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
-def test_a_wrong_secret_is_refused_and_so_is_none(vendors: Vendors, kind: str) -> None:
+def test_wrong_or_missing_secret_is_rejected(vendors: Vendors, kind: str) -> None:
     for secret in ("wrong-secret", None):
         channel = vendors.channel(kind) | {"secret": secret}
         with pytest.raises(RejectedError, match="sign"):
@@ -67,7 +67,7 @@ def test_a_wrong_secret_is_refused_and_so_is_none(vendors: Vendors, kind: str) -
     assert vendors.got == {}
 
 
-def test_signatures_are_those_of_the_documented_algorithms() -> None:
+def test_signatures_match_vendor_documentation() -> None:
     # Computed with `openssl dgst -sha256 -mac HMAC` over the strings that the vendors document.
     assert dingtalk.sign("1577262236757", "this is secret") == "hmPWwU+7lVdm3ZZz0r9tSfx0L4Q26jWOZr9+Gs6EZQM="
     assert feishu.sign("1599360473", "demo") == "l1N0gAcBjdwBvGm1xMjOF0XSyaLRpR7tuO5dHfhAYc8="
@@ -75,7 +75,7 @@ def test_signatures_are_those_of_the_documented_algorithms() -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", ["wecom", "slack"])
-def test_a_vendor_that_is_not_there_is_not_reached(vendors: Vendors, kind: str) -> None:
+def test_unreachable_vendor_raises_delivery_error(vendors: Vendors, kind: str) -> None:
     channel = vendors.channel(kind)
     channel["url"] = channel["url"].replace(str(vendors.port), str(services.free_port()))
     with pytest.raises(DeliveryError) as told:
@@ -86,7 +86,7 @@ def test_a_vendor_that_is_not_there_is_not_reached(vendors: Vendors, kind: str) 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", ["slack", "discord", "telegram"])
 @pytest.mark.parametrize("count", [4, 5, 6])
-def test_where_an_emoji_counts_twice_the_message_is_taken(vendors: Vendors, kind: str, count: int) -> None:
+def test_message_of_double_width_emoji_fits_vendor_limit(vendors: Vendors, kind: str, count: int) -> None:
     send(
         vendors.channel(kind),
         Notification("g", tuple(Alert(f"{n}", "firing", "A", summary="📉" * 600) for n in range(count))),
@@ -95,7 +95,7 @@ def test_where_an_emoji_counts_twice_the_message_is_taken(vendors: Vendors, kind
 
 
 @pytest.mark.integration
-def test_whatever_apprise_knows_can_be_a_channel(vendors: Vendors) -> None:
+def test_apprise_url_is_usable_as_channel(vendors: Vendors) -> None:
     url = f"json://127.0.0.1:{vendors.port}/hook?room=7&+Authorization=Bearer%20webhook-token-0815&:room=7"
     vendors.faults["webhook"] = "refuse"
     with pytest.raises(RejectedError):

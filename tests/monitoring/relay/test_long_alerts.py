@@ -23,9 +23,7 @@ def read(*alerts: object, **other: object) -> Notification:
 
 
 @pytest.mark.integration
-def test_long_labels_and_annotations_are_clipped_visibly_and_the_group_delivered(
-    relay: RunningRelay, vendors: Vendors
-) -> None:
+def test_long_labels_and_annotations_are_truncated_and_delivered(relay: RunningRelay, vendors: Vendors) -> None:
     one = alert("a", pipeline="p" * LONG, **{"l" * LONG: "v" * LONG})
     one["annotations"] |= {"summary": "s" * LONG, "value": "v" * LONG, "n" * LONG: "n" * LONG}
     answer = relay.post(one, alert("b", alertname="Other"), group="g" * LONG, externalURL="http://am/" + "e" * LONG)
@@ -37,7 +35,7 @@ def test_long_labels_and_annotations_are_clipped_visibly_and_the_group_delivered
 
 
 @pytest.mark.slow
-def test_more_alerts_than_a_notice_has_room_for_are_counted_and_the_gravest_kept() -> None:
+def test_excess_alerts_are_counted_and_most_severe_kept() -> None:
     many = [alert(f"{index}", severity="chat") for index in range(10_000)]
     notification = read(*[alert("over", status="resolved")] * 5, *many, alert("last", alertname="Gravest"))
     assert len(notification.alerts) == 1000
@@ -46,7 +44,7 @@ def test_more_alerts_than_a_notice_has_room_for_are_counted_and_the_gravest_kept
     assert "+9996 more" in plain(notification)
 
 
-def test_groups_whose_long_keys_differ_at_the_end_stay_apart() -> None:
+def test_truncated_group_keys_remain_unique() -> None:
     one, other = (read(alert("f" * LONG + end), group="k" * LONG + end) for end in "ab")
     assert one.group != other.group
     assert one.alerts[0].key != other.alerts[0].key
@@ -54,7 +52,7 @@ def test_groups_whose_long_keys_differ_at_the_end_stay_apart() -> None:
 
 
 @pytest.mark.integration
-def test_of_very_many_labels_those_that_name_the_alert_are_kept() -> None:
+def test_excess_labels_are_dropped_but_identifying_labels_kept() -> None:
     notification = read(alert(**{f"a_long_name_{index}": "x" for index in range(5000)}))
     assert notification.alerts[0].labels["model_version"] == "model_v2.3"
     assert len(notification.alerts[0].labels) <= 200
@@ -63,7 +61,7 @@ def test_of_very_many_labels_those_that_name_the_alert_are_kept() -> None:
 
 
 @pytest.mark.parametrize("odd", ["\ud800", "\udfff\ud800", "a\x00b", "\x1b[31m", "\u2028", "\ufffe"])
-def test_characters_that_are_none_do_not_lose_an_alert(odd: str) -> None:
+def test_control_and_surrogate_characters_are_removed(odd: str) -> None:
     for notification in (
         read(alert(pipeline=f"x{odd}y", **{f"l{odd}": odd}), group=odd or "g"),
         prefect_webhook.parse(json.dumps(prefect(message=f"x{odd}y", automation=f"n{odd}")).encode()),
@@ -74,18 +72,18 @@ def test_characters_that_are_none_do_not_lose_an_alert(odd: str) -> None:
         assert "\x1b" not in text
 
 
-def test_bytes_that_are_no_text_do_not_lose_an_alert() -> None:
+def test_invalid_utf8_bytes_are_replaced() -> None:
     body = json.dumps(webhook(alert(pipeline="@@"))).encode().replace(b"@@", b"a\xff\xc3b")
     assert "a\ufffd" in alertmanager_webhook.parse(body).alerts[0].labels["pipeline"]
 
 
 @pytest.mark.parametrize("body", [b"[" * 200_000, b'{"version": NaN}', b"\xff\xfe", b'{"a": "\\ud800"'])
-def test_what_is_no_webhook_is_refused_in_one_line(body: bytes) -> None:
+def test_invalid_webhook_body_raises_error(body: bytes) -> None:
     with pytest.raises(InvalidBodyError):
         alertmanager_webhook.parse(body)
 
 
-def test_the_webhook_of_an_automation_is_clipped_and_its_values_are_read_as_text() -> None:
+def test_automation_webhook_is_truncated_and_values_become_text() -> None:
     body = prefect(
         event="e" * LONG, event_id="i" * LONG, automation="a" * LONG, message={"deep": [1, {"x": "y"}]}, name=7,
         flow="f" * 200_000, url="http://x/" + "u" * LONG,
@@ -97,12 +95,12 @@ def test_the_webhook_of_an_automation_is_clipped_and_its_values_are_read_as_text
     assert "aaa…" in shown
 
 
-def test_a_version_or_stage_that_is_none_is_not_named() -> None:
+def test_version_or_stage_none_is_omitted() -> None:
     text = plain(read(alert(model_version="none", stage="none")))
     assert "none" not in text.partition("https://")[0]
 
 
-def test_whatever_is_clipped_fits_the_smallest_room() -> None:
+def test_truncated_notification_fits_smallest_limit() -> None:
     notification = read(*[alert(f"{index}", alertname="N" * LONG) for index in range(50)])
     text = fit_to_limit(notification, Style(), lambda _: False)
     assert 0 < len(text.title) <= 120

@@ -103,20 +103,20 @@ _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 @pytest.mark.integration
 @given(notification=notifications())
 @settings(max_examples=15, deadline=None, suppress_health_check=_SHARED)
-def test_no_alert_mentions_commands_or_links(wire: Wire, notification: Notification) -> None:
+def test_alert_contains_no_mention_command_or_link(wire: Wire, notification: Notification) -> None:
     assert wire.problems(notification) == {}
 
 
 @pytest.mark.slow
 @given(notification=notifications())
 @settings(max_examples=300, deadline=None, suppress_health_check=_SHARED)
-def test_none_of_many_alerts_mentions_commands_or_links(wire: Wire, notification: Notification) -> None:
+def test_generated_alerts_contain_no_mention_command_or_link(wire: Wire, notification: Notification) -> None:
     assert wire.problems(notification) == {}
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_oracle_finds_what_its_vendor_would_follow(kind: str, wire: Wire) -> None:
+def test_mention_oracle_detects_vendor_markup(kind: str, wire: Wire) -> None:
     wire.problems(alertmanager_webhook.parse(orjson.dumps(webhook(alert()))))
     body = wire.fakes.got[kind][0]
     assert list(ORACLES[kind](body)) == []
@@ -135,7 +135,7 @@ APPRISE = [
 
 @pytest.mark.integration
 @pytest.mark.parametrize("url", APPRISE, ids=lambda url: url.partition(":")[0])
-def test_what_apprise_reaches_is_sent_no_mention(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apprise_messages_contain_no_mention(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bodies: list[str] = []
 
     def send(_: requests.Session, request: requests.PreparedRequest, **__: Any) -> requests.Response:

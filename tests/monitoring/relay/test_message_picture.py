@@ -58,7 +58,7 @@ def drawn(body: dict[str, Any]) -> str:
 
 
 @pytest.mark.slow
-def test_the_picture_of_a_message_has_its_text_and_links(page: Page) -> None:
+def test_message_screenshot_shows_text_and_links(page: Page) -> None:
     page.set_viewport_size({"width": 760, "height": 200})
     page.set_content(_PAGE.format(drawn(attachment())))
 

@@ -33,7 +33,7 @@ def notification(*alerts: object, **other: object) -> Notification:
     return alertmanager_webhook.parse(orjson.dumps(webhook(*alerts, **other)))  # type: ignore[arg-type]
 
 
-def test_a_message_in_full() -> None:
+def test_message_contains_all_fields_in_order() -> None:
     assert plain(notification(alert(), externalURL="")) == (
         "🔴 PAGE · AvailabilityBurn: availability / model_v2.3\n"
         "🔴 PAGE · availability / model_v2.3 · AvailabilityBurn (page_fast)\n"
@@ -45,7 +45,7 @@ def test_a_message_in_full() -> None:
 
 
 @pytest.mark.parametrize("trace_id", ["", " ", None])
-def test_an_alert_without_a_trace_has_no_field_for_it(trace_id: str | None) -> None:
+def test_alert_without_trace_has_no_trace_field(trace_id: str | None) -> None:
     """No request has reached a service that is down."""
     down = alert(alertname="InferenceTargetDown")
     del down["annotations"]["trace_id"]
@@ -57,7 +57,7 @@ def test_an_alert_without_a_trace_has_no_field_for_it(trace_id: str | None) -> N
         assert not re.search(r"·\s*(·|$)", text, re.MULTILINE)
 
 
-def test_a_message_in_chinese_on_chinese_clocks() -> None:
+def test_chinese_message_uses_local_time_zone() -> None:
     found = notification(alert(status="resolved"), externalURL="")
     lasted = "持续 12 分钟 后恢复，2025-01-15 18:00:00 UTC+8 至 2025-01-15 18:12:00 UTC+8"
     assert plain(found, language="zh", zone="Asia/Shanghai").splitlines()[:3] == [
@@ -67,7 +67,7 @@ def test_a_message_in_chinese_on_chinese_clocks() -> None:
     ]
 
 
-def test_the_gravest_that_fires_comes_first_and_names_the_message() -> None:
+def test_alerts_are_sorted_by_severity_with_worst_in_title() -> None:
     alerts = [
         alert("a", "resolved", alertname="Over"),
         alert("b", alertname="Minor", severity="chat"),
@@ -79,7 +79,7 @@ def test_the_gravest_that_fires_comes_first_and_names_the_message() -> None:
     assert re.findall(r"· (Grave|Middling|Minor|Over) \(", text) == ["Grave", "Middling", "Minor", "Over"]
 
 
-def test_links_of_one_alert_stand_with_it_and_those_of_all_at_the_end() -> None:
+def test_shared_links_are_at_end_and_specific_links_per_alert() -> None:
     one, two = alert("a"), alert("b", model_version="model_v2.4")
     two["annotations"]["runbook_url"] = "https://runbooks/Other.md"
     lines = plain(notification(one, two)).splitlines()
@@ -91,12 +91,12 @@ def test_links_of_one_alert_stand_with_it_and_those_of_all_at_the_end() -> None:
     assert lines[-1].count("/#/silences/new?filter=") == 1
 
 
-def test_where_alerts_share_no_name_each_is_silenced_by_itself() -> None:
+def test_alerts_with_different_names_have_separate_silence_links() -> None:
     text = plain(notification(alert("a", alertname="One"), alert("b", alertname="Two")))
     assert re.findall(r"alertname%3D%22(\w+)%22", text) == ["One", "Two"]
 
 
-def test_a_stage_and_a_run_are_named_where_there_is_no_slo() -> None:
+def test_message_without_slo_names_stage_and_run() -> None:
     found = alert(alertname="StageFailed", stage="trainer", pipeline="credit", slo="")
     found["annotations"] |= {"run_url": "http://prefect/runs/flow-run/1"}
     text = plain(notification(found))
@@ -108,7 +108,7 @@ NASTY = "a*b_c_ `d` ~e~ [f](https://evil) <!channel> <@U1> @everyone <at id=all>
 
 
 @pytest.mark.parametrize("name", ["SLACK", "DISCORD", "TELEGRAM", "TEAMS", "DINGTALK", "FEISHU", "WECOM"])
-def test_nothing_in_an_alert_passes_for_markup_or_a_mention(name: str) -> None:
+def test_markup_and_mentions_in_alert_text_are_escaped(name: str) -> None:
     vendor = getattr(markup, name)
     said = vendor.escape(NASTY)
     assert not re.search(r"(?<!\\)<(?!$)", said), said
@@ -119,19 +119,19 @@ def test_nothing_in_an_alert_passes_for_markup_or_a_mention(name: str) -> None:
 
 
 @pytest.mark.parametrize("start", ["- item", "> quote", "1. first", "# heading"])
-def test_a_text_that_begins_like_a_list_is_none(start: str) -> None:
+def test_list_and_heading_markers_at_start_are_escaped(start: str) -> None:
     for vendor in (markup.DISCORD, markup.TEAMS, markup.DINGTALK, markup.FEISHU):
         assert not re.match(r"[->#]|\d+\.", vendor.escape(start))
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "ftp://x", "https://", "x", "https://a/" + "b" * 3000])
-def test_what_is_no_address_becomes_no_link(url: str) -> None:
+def test_invalid_url_is_not_rendered_as_link(url: str) -> None:
     found = alert()
     found["annotations"]["runbook_url"] = url
     assert "Runbook" not in plain(notification(found))
 
 
-def test_an_address_cannot_end_its_link_early() -> None:
+def test_special_characters_in_url_are_percent_encoded() -> None:
     assert clean_url("https://a/(b)>|c d\"'[e]") == "https://a/%28b%29%3E%7Cc%20d%22%27%5Be%5D"
 
 
@@ -147,11 +147,11 @@ def test_an_address_cannot_end_its_link_early() -> None:
         ("tokens=3 of 5, secretary at 9:00", "tokens=3 of 5, secretary at 9:00"),
     ],
 )
-def test_a_text_is_one_line_without_what_looks_like_a_secret(said: str, shown: str) -> None:
+def test_text_is_single_line_with_secrets_redacted(said: str, shown: str) -> None:
     assert clean(said) == shown
 
 
-def test_a_text_made_to_take_long_does_not() -> None:
+def test_cleaning_long_repetitive_text_is_fast() -> None:
     assert clean("a-" * 500_000, 10) == "a-a-a-a-a…"
     assert clean("://a" * 250_000, 10) == "://a://a:…"
 
@@ -164,7 +164,7 @@ def test_a_text_made_to_take_long_does_not() -> None:
         ("+Inf", "ratio", "+Inf"), ("much", "ratio", "much"),
     ],
 )  # fmt: skip
-def test_numbers_carry_their_unit(value: str, unit: str, said: str) -> None:
+def test_numbers_are_formatted_with_unit(value: str, unit: str, said: str) -> None:
     assert formatting.number(value, unit) == said
 
 
@@ -172,16 +172,16 @@ def test_numbers_carry_their_unit(value: str, unit: str, said: str) -> None:
     ("seconds", "said"),
     [(0, "0 s"), (59, "59 s"), (720, "12 min"), (3725, "1 h 2 min"), (90_000, "1 d 1 h"), (-5, "0 s")],
 )
-def test_durations_are_said_in_two_units(seconds: int, said: str) -> None:
+def test_durations_are_formatted_in_two_units(seconds: int, said: str) -> None:
     assert formatting.duration(timedelta(seconds=seconds), catalogue.load("en").units) == said
 
 
-def test_moments_are_said_with_their_distance_from_utc() -> None:
+def test_timestamps_are_formatted_with_utc_offset() -> None:
     assert formatting.timestamp(SINCE, "Asia/Kolkata") == "2025-01-15 15:30:00 UTC+5:30"
     assert formatting.timestamp(SINCE, "America/New_York") == "2025-01-15 05:00:00 UTC-5"
 
 
-def test_what_does_not_fit_is_shortened_from_the_end_and_never_to_nothing() -> None:
+def test_oversized_message_is_truncated_from_end_but_keeps_title() -> None:
     alerts = tuple(
         Alert(f"g/{index}", "firing", f"Name{index}", "page", "much to say " * 50, since=SINCE,
               links=(Link("runbook", f"https://runbooks/{index}/" + "x" * 500),))
@@ -202,7 +202,7 @@ def test_what_does_not_fit_is_shortened_from_the_end_and_never_to_nothing() -> N
     assert render(whole, "en", "UTC", SizeBudget(1)).title.startswith("🔴 PAGE · 8 firing: Name0")
 
 
-def test_names_without_end_are_cut() -> None:
+def test_long_names_are_truncated() -> None:
     found = notification(alert(model_version="v" * 5000, alertname="N" * 5000))
     text = render(found, "en", "UTC")
     assert len(text.title) <= 120
@@ -227,7 +227,7 @@ def any_alert(draw: st.DrawFn) -> dict[str, object]:
 @pytest.mark.integration
 @given(st.lists(any_alert(), min_size=1, max_size=15), st.sampled_from(["en", "zh"]))
 @settings(max_examples=25, deadline=None)
-def test_whatever_an_alert_holds_there_is_a_message_for_every_vendor(alerts: list[object], language: Language) -> None:
+def test_arbitrary_alert_fits_limits_of_every_vendor(alerts: list[object], language: Language) -> None:
     found = notification(*alerts)
     for vendor in (markup.SLACK, markup.DISCORD, markup.TELEGRAM, markup.DINGTALK, markup.FEISHU, markup.WECOM):
         text = fit_to_limit(
@@ -247,7 +247,7 @@ def prefect(**other: object) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_what_a_prefect_automation_says_is_told_alike() -> None:
+def test_prefect_automation_message_uses_alert_format() -> None:
     traceparent = f"00-{'ab' * 16}-{'cd' * 8}-01"
     text = plain(prefect_webhook.parse(orjson.dumps(prefect(traceparent=traceparent, deployment="None"))))
     assert text.splitlines() == [
@@ -261,6 +261,6 @@ def test_what_a_prefect_automation_says_is_told_alike() -> None:
 
 
 @pytest.mark.parametrize("other", [{"event": ""}, {"occurred": "yesterday"}, {"severity": "loud"}, {"event_id": None}])
-def test_what_prefect_does_not_say_so_is_refused(other: dict[str, object]) -> None:
+def test_invalid_prefect_webhook_body_is_rejected(other: dict[str, object]) -> None:
     with pytest.raises(InvalidBodyError, match=next(iter(other))):
         prefect_webhook.parse(orjson.dumps(prefect(**other)))

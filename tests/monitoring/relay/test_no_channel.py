@@ -60,7 +60,7 @@ def counted(result: str) -> float:
 
 @pytest.mark.parametrize("path", ["/alertmanager", "/alertmanager/on-call"])
 @pytest.mark.parametrize("severity", ["page", "ticket", "chat", "other"])
-def test_without_any_channel_no_alert_counts_as_delivered_or_is_retried(path: str, severity: str) -> None:
+def test_alert_without_channels_is_not_delivered_or_retried(path: str, severity: str) -> None:
     before = {result: counted(result) for result in ("delivered", "no_channel", "failed")}
     answer = posted([], path, alert(severity=severity))
     assert answer.status_code == 422
@@ -70,14 +70,14 @@ def test_without_any_channel_no_alert_counts_as_delivered_or_is_retried(path: st
     assert (counted("delivered"), counted("failed")) == (before["delivered"], before["failed"])
 
 
-def test_a_severity_that_no_channel_takes_reaches_none() -> None:
+def test_severity_without_channel_returns_422() -> None:
     before = counted("no_channel")
     answer = posted([["page"], ["ticket"]], "/alertmanager", alert(severity="chat"))
     assert (answer.status_code, answer.json()["delivered"]) == (422, [])
     assert counted("no_channel") == before + 1
 
 
-def test_a_group_of_which_a_part_reaches_none_is_not_sent_again_but_counted() -> None:
+def test_partially_routed_group_is_delivered_and_counted() -> None:
     before = counted("no_channel")
     answer = posted(
         [["page"]], "/alertmanager", alert(severity="page"), alert("f2", alertname="Other", severity="chat")
@@ -86,14 +86,14 @@ def test_a_group_of_which_a_part_reaches_none_is_not_sent_again_but_counted() ->
     assert counted("no_channel") == before + 1
 
 
-def test_a_channel_that_leaves_an_alert_to_another_one_is_no_failure() -> None:
+def test_alert_for_other_channel_is_not_failure() -> None:
     before = counted("delivered")
     answer = posted([["page"], ["ticket"]], "/alertmanager/c0", alert(severity="ticket"))
     assert (answer.status_code, answer.json()) == (200, {"delivered": [], "failed": {}})
     assert counted("delivered") == before + 1
 
 
-def test_channels_that_only_one_of_both_files_names_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_channels_missing_in_slo_or_chat_config_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Spec:
         channels = ("on-call", "team")
 
@@ -106,14 +106,14 @@ def test_channels_that_only_one_of_both_files_names_are_reported(monkeypatch: py
 
 
 @pytest.mark.slow
-def test_the_chat_of_a_pipeline_file_is_used(folder: Path, vendors: Vendors) -> None:
+def test_relay_uses_chat_section_of_pipeline_file(folder: Path, vendors: Vendors) -> None:
     with RunningRelay(folder, [vendors.channel("slack")], in_pipeline=True) as relay:
         assert relay.post(alert()).json() == {"delivered": ["slack"], "failed": {}}
         assert relay.http.post("/alertmanager", headers={"authorization": "Bearer no"}).status_code == 401
 
 
 @pytest.mark.slow
-def test_a_relay_without_channels_says_so_at_its_start(folder: Path) -> None:
+def test_relay_without_channels_logs_warning_at_start(folder: Path) -> None:
     with RunningRelay(folder, []) as relay:
         until(lambda: any("no channel is configured in chat" in line for line in relay.log))
         assert relay.post(alert()).status_code == 422

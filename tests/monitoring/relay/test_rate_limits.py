@@ -49,7 +49,9 @@ def at(seconds: float) -> str:
         ({}, b"", None),
     ],
 )
-def test_the_time_is_read_where_vendors_name_it(headers: dict[str, str], body: bytes, seconds: float | None) -> None:
+def test_retry_delay_is_parsed_from_vendor_response(
+    headers: dict[str, str], body: bytes, seconds: float | None
+) -> None:
     assert rate_limits.seconds(headers, body) == seconds
 
 
@@ -73,7 +75,7 @@ ANSWERS: list[tuple[str, int, dict[str, str], bytes, float]] = [
 @pytest.mark.integration
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize(("kind", "status", "headers", "body", "seconds"), ANSWERS)
-def test_every_vendor_is_left_alone_for_the_time_that_it_names(
+def test_every_vendor_rate_limit_error_has_retry_delay(
     vendors: Vendors, monkeypatch: pytest.MonkeyPatch,
     kind: str, status: int, headers: dict[str, str], body: bytes, seconds: float,
 ) -> None:  # fmt: skip
@@ -85,7 +87,7 @@ def test_every_vendor_is_left_alone_for_the_time_that_it_names(
 
 
 @pytest.mark.integration
-def test_a_vendor_may_name_a_date(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_after_http_date_is_parsed(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
     vendors.faults["webhook"] = "throttle"
     until = format_datetime(datetime.now(UTC) + timedelta(seconds=1800), usegmt=True)
     monkeypatch.setitem(SAYS_NO["webhook"], "throttle", (429, {"retry-after": until}, b""))
@@ -95,7 +97,7 @@ def test_a_vendor_may_name_a_date(vendors: Vendors, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.integration
-def test_of_an_address_of_apprise_too(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apprise_rate_limit_error_has_retry_delay(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
     vendors.faults["webhook"] = "throttle"
     monkeypatch.setitem(SAYS_NO["webhook"], "throttle", (429, {"retry-after": "40"}, b""))
     with pytest.raises(RateLimitedError) as refused:
@@ -103,7 +105,7 @@ def test_of_an_address_of_apprise_too(vendors: Vendors, monkeypatch: pytest.Monk
     assert refused.value.seconds == 40.0
 
 
-def test_a_plugin_of_apprise_that_repeats_at_once_is_kept_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apprise_plugin_immediate_retry_is_suppressed(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str | None] = []
 
     def throttled(_: requests.Session, request: requests.PreparedRequest, **__: Any) -> requests.Response:
@@ -122,7 +124,7 @@ def test_a_plugin_of_apprise_that_repeats_at_once_is_kept_from_it(monkeypatch: p
 
 
 @pytest.mark.integration
-def test_a_vendor_whose_window_is_used_up_names_the_time_with_its_success(
+def test_exhausted_rate_limit_window_in_success_response_sets_delay(
     vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendors.faults["discord"] = "throttle"
@@ -175,7 +177,7 @@ def box(vendor: Limited) -> Outbox:
     )
 
 
-def test_a_refused_message_is_sent_later_although_its_sender_gave_up() -> None:
+def test_rate_limited_message_is_sent_later_without_new_request() -> None:
     async def scene() -> None:
         vendor = Limited(0.3, 0.2)
         outbox = box(vendor)
@@ -192,7 +194,7 @@ def test_a_refused_message_is_sent_later_although_its_sender_gave_up() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_of_an_alert_that_changes_meanwhile_the_last_status_is_sent(count: int) -> None:
+def test_rate_limited_alert_is_sent_with_latest_status(count: int) -> None:
     statuses: list[Status] = ["firing", "resolved", "firing", "resolved"]
 
     async def scene() -> None:
@@ -210,7 +212,7 @@ def test_of_an_alert_that_changes_meanwhile_the_last_status_is_sent(count: int) 
     asyncio.run(scene())
 
 
-def test_a_status_that_comes_while_a_message_is_refused_is_the_newer_one() -> None:
+def test_status_received_during_rejection_replaces_older_status() -> None:
     async def scene() -> None:
         asked, gate = asyncio.Event(), asyncio.Event()
 
@@ -235,7 +237,7 @@ def test_a_status_that_comes_while_a_message_is_refused_is_the_newer_one() -> No
     asyncio.run(scene())
 
 
-def test_a_success_that_uses_up_the_window_holds_the_next_message_back() -> None:
+def test_exhausted_window_delays_next_message() -> None:
     async def scene() -> None:
         vendor = Limited(after=0.3)
         outbox = box(vendor)
@@ -247,7 +249,7 @@ def test_a_success_that_uses_up_the_window_holds_the_next_message_back() -> None
     asyncio.run(scene())
 
 
-def test_a_shorter_time_does_not_end_a_longer_one() -> None:
+def test_shorter_pause_does_not_shorten_longer_pause() -> None:
     async def scene() -> None:
         vendor = Limited()
         outbox = box(vendor)

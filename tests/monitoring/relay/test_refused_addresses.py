@@ -25,15 +25,13 @@ PAGERS = {
 
 
 @pytest.mark.parametrize("scheme", PAGERS)
-def test_an_address_of_incident_management_is_refused_with_what_to_use(
-    scheme: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_incident_management_url_is_rejected_with_alternative(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError, match=r"would not close.*receiver of Alertmanager instead: \w+_configs"):
         Channel.model_validate({"name": "pager", "kind": "apprise", "url": PAGERS[scheme]})
 
 
 @pytest.mark.parametrize("scheme", ["pagerduty", "opsgenie"])
-def test_so_is_one_that_comes_from_a_secret(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incident_management_url_in_secret_is_rejected(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAGER_URL", PAGERS[scheme])
     channel = Channel.model_validate({"name": "pager", "kind": "apprise", "url": "${secret:pager-url}"})
     with pytest.raises(AiWorkflowError, match=f"chat channel 'pager': url {scheme}:// opens incidents"):
@@ -41,7 +39,7 @@ def test_so_is_one_that_comes_from_a_secret(scheme: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("url", ["ntfy://a, ntfy://b", "ntfy://a ntfy://b", "json://a/x;json://b/x"])
-def test_several_addresses_in_a_secret_are_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_multiple_urls_in_secret_are_rejected(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAGER_URL", url)
     channel = Channel.model_validate({"name": "pager", "kind": "apprise", "url": "${secret:pager-url}"})
     with pytest.raises(AiWorkflowError, match="chat channel 'pager': url holds several addresses"):
@@ -50,7 +48,7 @@ def test_several_addresses_in_a_secret_are_refused(url: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_certificates_that_cannot_be_read_are_refused(
+def test_unreadable_ca_bundle_is_rejected(
     name: str, content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = tmp_path / "authorities.pem"
@@ -64,7 +62,7 @@ def test_certificates_that_cannot_be_read_are_refused(
 
 
 @pytest.mark.integration
-def test_the_new_id_of_a_group_of_telegram_is_named(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_telegram_error_names_migrated_chat_id(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> None:
     vendors.faults["telegram"] = "refuse"
     answer = {
         "ok": False, "error_code": 400, "parameters": {"migrate_to_chat_id": -100200300},
@@ -97,7 +95,7 @@ def test_the_new_id_of_a_group_of_telegram_is_named(vendors: Vendors, monkeypatc
         ("slack", "no_text", RejectedError),
     ],
 )
-def test_an_error_that_is_answered_with_200_is_one(
+def test_error_in_http_200_response_raises_delivery_error(
     vendors: Vendors, monkeypatch: pytest.MonkeyPatch, kind: str, answer: str, expected: type[DeliveryError]
 ) -> None:
     vendors.faults[kind] = "refuse"
@@ -110,9 +108,7 @@ def test_an_error_that_is_answered_with_200_is_one(
 @pytest.mark.integration
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("answer", ["", "1", '{"status": "posted"}'])
-def test_teams_may_answer_200_for_a_message_that_it_took(
-    vendors: Vendors, monkeypatch: pytest.MonkeyPatch, answer: str
-) -> None:
+def test_teams_http_200_success_is_accepted(vendors: Vendors, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     vendors.faults["teams"] = "refuse"
     monkeypatch.setitem(SAYS_NO["teams"], "refuse", (200, {}, answer.encode()))
     send(vendors.channel("teams"))

@@ -32,9 +32,7 @@ def others(kind: str) -> set[str]:
 
 
 @pytest.mark.integration
-def test_every_vendor_takes_the_message_and_it_says_what_the_person_on_call_needs(
-    relay: RunningRelay, vendors: Vendors
-) -> None:
+def test_every_vendor_accepts_message_with_on_call_details(relay: RunningRelay, vendors: Vendors) -> None:
     assert relay.post(alert(), group=group()).json() == {"delivered": list(KINDS), "failed": {}}
 
     for kind in KINDS:
@@ -50,7 +48,7 @@ def test_every_vendor_takes_the_message_and_it_says_what_the_person_on_call_need
 
 @pytest.mark.integration
 @pytest.mark.parametrize("result", ["delivered", "failed", "refused"])
-def test_every_result_of_every_channel_is_shown_from_the_start(result: str, relay: RunningRelay) -> None:
+def test_delivery_metrics_are_exported_as_zero_at_start(result: str, relay: RunningRelay) -> None:
     # Prometheus sees no rise in a counter that begins above 0.
     shown = relay.at_start
     assert {kind for kind in KINDS if f'alert_delivery_total{{channel="{kind}",result="{result}"}} 0.0' in shown} == (
@@ -61,7 +59,7 @@ def test_every_result_of_every_channel_is_shown_from_the_start(result: str, rela
 
 @pytest.mark.integration
 @pytest.mark.parametrize(("kind", "fault"), FAULTS)
-def test_what_a_vendor_did_not_take_is_told_again_to_it_alone(
+def test_failed_delivery_is_retried_only_on_failed_channel(
     relay: RunningRelay, vendors: Vendors, kind: str, fault: str
 ) -> None:
     here, failures = group(), ("failed", "refused")
@@ -81,7 +79,7 @@ def test_what_a_vendor_did_not_take_is_told_again_to_it_alone(
 
 
 @pytest.mark.integration
-def test_a_sender_can_tell_one_channel_alone(relay: RunningRelay, vendors: Vendors) -> None:
+def test_channel_endpoint_delivers_to_single_channel(relay: RunningRelay, vendors: Vendors) -> None:
     vendors.faults["slack"] = "drop"
     body = webhook(alert(), group=group())
     found = {kind: relay.http.post(f"/alertmanager/{kind}", json=body) for kind in ("slack", "wecom")}
@@ -93,14 +91,14 @@ def test_a_sender_can_tell_one_channel_alone(relay: RunningRelay, vendors: Vendo
 
 
 @pytest.mark.integration
-def test_what_is_sent_to_a_channel_that_there_is_not_is_not_lost(relay: RunningRelay, vendors: Vendors) -> None:
+def test_unknown_channel_endpoint_delivers_to_all_channels(relay: RunningRelay, vendors: Vendors) -> None:
     answer = relay.http.post("/alertmanager/nobody", json=webhook(alert(), group=group()))
     assert answer.json() == {"delivered": list(KINDS), "failed": {}}
     until(lambda: any("there is no chat channel 'nobody', so the alerts" in line for line in relay.log))
 
 
 @pytest.mark.integration
-def test_a_refusal_is_told_in_the_vendors_words(relay: RunningRelay, vendors: Vendors) -> None:
+def test_rejection_reason_contains_vendor_error_message(relay: RunningRelay, vendors: Vendors) -> None:
     vendors.faults |= {"feishu": "refuse", "slack": "refuse"}
 
     failed = relay.post(alert(), group=group()).json()["failed"]
@@ -110,7 +108,7 @@ def test_a_refusal_is_told_in_the_vendors_words(relay: RunningRelay, vendors: Ve
 
 
 @pytest.mark.integration
-def test_a_vendor_that_hangs_delays_no_other(relay: RunningRelay, vendors: Vendors) -> None:
+def test_hung_vendor_does_not_delay_other_channels(relay: RunningRelay, vendors: Vendors) -> None:
     here, answers, before = group(), [], dict(vendors.asked)
     vendors.faults |= {"wecom": "hang", "slack": "hang"}
     posting = threading.Thread(target=lambda: answers.append(relay.post(alert(), group=here)))
@@ -126,7 +124,7 @@ def test_a_vendor_that_hangs_delays_no_other(relay: RunningRelay, vendors: Vendo
 
 
 @pytest.mark.integration
-def test_the_same_again_is_told_to_nobody_and_news_without_the_old(relay: RunningRelay, vendors: Vendors) -> None:
+def test_repeated_alert_is_dropped_and_only_new_alerts_are_sent(relay: RunningRelay, vendors: Vendors) -> None:
     here = group()
     relay.post(alert("a", model_version="model_v1.0"), group=here)
     assert relay.post(alert("a", model_version="model_v1.0"), group=here).status_code == 200
@@ -139,7 +137,7 @@ def test_the_same_again_is_told_to_nobody_and_news_without_the_old(relay: Runnin
 
 
 @pytest.mark.integration
-def test_an_alert_that_stands_twice_in_a_webhook_stops_nothing(relay: RunningRelay, vendors: Vendors) -> None:
+def test_duplicate_alert_in_webhook_is_accepted(relay: RunningRelay, vendors: Vendors) -> None:
     here = group()
     assert relay.post(alert("a"), alert("a"), group=here).status_code == 200
     assert relay.post(alert("b"), group=here).status_code == 200
@@ -147,7 +145,7 @@ def test_an_alert_that_stands_twice_in_a_webhook_stops_nothing(relay: RunningRel
 
 
 @pytest.mark.integration
-def test_the_end_is_told_with_how_long_it_lasted(relay: RunningRelay, vendors: Vendors) -> None:
+def test_resolved_message_has_duration(relay: RunningRelay, vendors: Vendors) -> None:
     here = group()
     relay.post(alert(), group=here)
     relay.post(alert(status="resolved"), group=here)
@@ -163,7 +161,7 @@ def test_the_end_is_told_with_how_long_it_lasted(relay: RunningRelay, vendors: V
 
 
 @pytest.mark.integration
-def test_of_more_than_ten_alerts_the_rest_is_counted(relay: RunningRelay, vendors: Vendors) -> None:
+def test_message_lists_ten_alerts_and_counts_rest(relay: RunningRelay, vendors: Vendors) -> None:
     alerts = [alert(f"f{index}", model_version=f"model_v{index}.0") for index in range(14)]
     relay.post(*alerts, group=group(), truncatedAlerts=3)
 
@@ -173,14 +171,14 @@ def test_of_more_than_ten_alerts_the_rest_is_counted(relay: RunningRelay, vendor
 
 
 @pytest.mark.integration
-def test_an_outage_of_everything_is_not_too_much_to_be_told(relay: RunningRelay, vendors: Vendors) -> None:
+def test_notification_with_2000_alerts_is_delivered(relay: RunningRelay, vendors: Vendors) -> None:
     alerts = [alert(f"f{index}", model_version=f"model_v{index}.0") for index in range(2000)]
     assert relay.post(*alerts, group=group()).json()["failed"] == {}
     assert "+1990 more" in vendors.texts("webhook")[0]
 
 
 @pytest.mark.integration
-def test_however_much_there_is_to_say_the_message_is_taken(relay: RunningRelay, vendors: Vendors) -> None:
+def test_oversized_message_is_shortened_and_delivered(relay: RunningRelay, vendors: Vendors) -> None:
     alerts = [alert(f"f{index}", model_version=f"模型_{index}" * 40, slo="*_准确率_*" * 40) for index in range(30)]
     for one in alerts:
         one["annotations"] |= {
@@ -196,7 +194,7 @@ def test_however_much_there_is_to_say_the_message_is_taken(relay: RunningRelay, 
 
 
 @pytest.mark.integration
-def test_secrets_reach_neither_chat_nor_log(relay: RunningRelay, vendors: Vendors) -> None:
+def test_secrets_are_redacted_in_chat_and_log(relay: RunningRelay, vendors: Vendors) -> None:
     leak = alert(alertname="Leak")
     said = f"password=hunter2 Authorization: Bearer abcdef123456 postgres://ann:pa55@db/x {vendors.url('wecom')}"
     leak["annotations"]["summary"] = said
@@ -222,7 +220,7 @@ def test_secrets_reach_neither_chat_nor_log(relay: RunningRelay, vendors: Vendor
         (b'{"version": "4", "groupKey": "g", "alerts": [{"status": "odd"}]}', "alerts.0.status"),
     ],
 )
-def test_a_body_that_is_none_is_refused_and_said_why(
+def test_invalid_webhook_body_returns_400_with_reason(
     relay: RunningRelay, vendors: Vendors, body: bytes, problem: str
 ) -> None:
     before = relay.metric("alert_webhook_total", source="alertmanager", result="refused")
@@ -236,7 +234,7 @@ def test_a_body_that_is_none_is_refused_and_said_why(
 
 
 @pytest.mark.integration
-def test_who_has_no_token_or_too_much_to_say_is_turned_away(relay: RunningRelay, vendors: Vendors) -> None:
+def test_missing_token_or_unsupported_request_is_rejected(relay: RunningRelay, vendors: Vendors) -> None:
     body = webhook(alert(), group=group())
 
     def status(content: bytes | None = None, **headers: str) -> int:
@@ -253,7 +251,7 @@ def test_who_has_no_token_or_too_much_to_say_is_turned_away(relay: RunningRelay,
 
 
 @pytest.mark.slow
-def test_a_webhook_that_is_too_large_is_named_in_every_channel(folder: Path, vendors: Vendors) -> None:
+def test_oversized_webhook_is_reported_in_every_channel(folder: Path, vendors: Vendors) -> None:
     channels = [vendors.channel("wecom", **LIVELY), vendors.channel("webhook", **LIVELY)]
     with RunningRelay(folder, channels, {"max_body_bytes": 20_000}) as small:
         assert small.post(*[alert(f"f{index}") for index in range(100)]).status_code == 413
@@ -269,7 +267,7 @@ def test_a_webhook_that_is_too_large_is_named_in_every_channel(folder: Path, ven
 
 
 @pytest.mark.slow
-def test_sigterm_ends_it_once_what_it_has_begun_is_told(folder: Path, vendors: Vendors) -> None:
+def test_sigterm_waits_for_started_deliveries(folder: Path, vendors: Vendors) -> None:
     answers: list[httpx.Response] = []
     with RunningRelay(folder, [vendors.channel("wecom", **LIVELY)]) as relay:
         vendors.faults["wecom"] = "wait"

@@ -38,7 +38,7 @@ def tell(address: str, ends: datetime) -> None:
 
 
 @pytest.mark.slow
-def test_a_fault_reaches_every_chat_once_also_one_that_was_down_and_resolves(
+def test_every_chat_gets_alert_and_resolution_once_after_vendor_outage(
     folder: Path, vendors: Vendors, tmp_path: Path
 ) -> None:
     channels = [vendors.channel(kind, **LIVELY) for kind in CHATS]

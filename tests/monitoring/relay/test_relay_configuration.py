@@ -49,9 +49,7 @@ def configured(file: Path) -> Server:
         ),
     ],
 )
-def test_a_mistake_in_the_configuration_is_said_without_the_secret(
-    tmp_path: Path, given: dict[str, object], problem: str
-) -> None:
+def test_invalid_relay_config_error_contains_no_secret(tmp_path: Path, given: dict[str, object], problem: str) -> None:
     file = tmp_path / "relay.yaml"
     file.write_text(yaml.safe_dump(given))
 
@@ -62,7 +60,7 @@ def test_a_mistake_in_the_configuration_is_said_without_the_secret(
     assert "s3cr3t" not in str(refused.value)
 
 
-def test_a_prefect_that_never_answers_keeps_no_relay_from_starting(
+def test_hung_prefect_server_does_not_block_relay_start(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(secret_blocks, "TIMEOUT_SECONDS", 0.1)
@@ -79,7 +77,7 @@ def test_a_prefect_that_never_answers_keeps_no_relay_from_starting(
 
 
 @pytest.mark.slow
-def test_a_relay_that_cannot_start_says_why_and_exits_with_2(tmp_path: Path) -> None:
+def test_relay_start_failure_exits_with_code_2_and_reason(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -11,7 +11,7 @@ from tests.monitoring.relay.running_relay import RunningRelay
 pytestmark = pytest.mark.integration
 
 
-def test_an_offer_of_another_protocol_is_answered_once_and_no_path_is_redirected(relay: RunningRelay) -> None:
+def test_protocol_upgrade_gets_single_response_without_redirect(relay: RunningRelay) -> None:
     hidden = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     head = b"POST /alertmanager%b HTTP/1.1\r\nHost: localhost\r\nConnection: %b\r\nUpgrade: h2c\r\n"

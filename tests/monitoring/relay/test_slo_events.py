@@ -39,7 +39,9 @@ def emitted(server: Server, slo: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_breach_and_its_end_become_events_of_prefect(folder: Path, vendors: Vendors, prefect_server: Server) -> None:
+def test_breach_and_resolution_are_sent_as_prefect_events(
+    folder: Path, vendors: Vendors, prefect_server: Server
+) -> None:
     labels = {"slo": "accuracy-42", "pipeline": "credit"}
     ChatChannel(kind="webhook", url=vendors.url("webhook"), secret=WEBHOOK_TOKEN).save(  # type: ignore[arg-type]
         "on-call", overwrite=True
@@ -70,12 +72,12 @@ def test_a_breach_and_its_end_become_events_of_prefect(folder: Path, vendors: Ve
 
 
 @pytest.mark.slow
-def test_where_prefect_is_gone_chat_is_told_all_the_same(folder: Path, vendors: Vendors) -> None:
+def test_prefect_outage_does_not_block_chat_delivery(folder: Path, vendors: Vendors) -> None:
     with RunningRelay(folder, [vendors.channel("slack")], PREFECT_API_URL=NOBODY) as relay:
         assert relay.post(alert()).json() == {"delivered": ["slack"], "failed": {}}
 
 
-def test_an_event_that_prefect_does_not_take_is_counted_and_tried_again_with_the_next_notice(
+def test_failed_prefect_event_is_counted_and_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -97,7 +99,7 @@ def test_an_event_that_prefect_does_not_take_is_counted_and_tried_again_with_the
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_automations_of_prefect_reach_chat(folder: Path, vendors: Vendors, prefect_server: Server) -> None:
+def test_prefect_automation_notifications_reach_chat(folder: Path, vendors: Vendors, prefect_server: Server) -> None:
     def told(name: str) -> list[str]:
         return [text for text in vendors.texts("slack") if name in text]
 

@@ -56,7 +56,7 @@ def channel(name: str, **more: object) -> Channel:
     return Channel.model_validate({**given, **more})
 
 
-def test_news_are_told_and_what_was_told_is_not() -> None:
+def test_delivered_alert_is_not_sent_again() -> None:
     delivery_log = DeliveryLog(300)
     delivery_log.record("chat", notification("a"))
     assert names(delivery_log.undelivered("chat", notification("a", "b"))) == ["b"]
@@ -65,7 +65,7 @@ def test_news_are_told_and_what_was_told_is_not() -> None:
     assert names(delivery_log.undelivered("other", notification("a"))) == ["a"]
 
 
-def test_the_same_is_a_retry_at_first_and_a_reminder_later() -> None:
+def test_repeated_alert_becomes_reminder_after_retry_window() -> None:
     clock = Clock()
     delivery_log = DeliveryLog(300, clock)
     delivery_log.record("chat", notification("a", "b"))
@@ -75,7 +75,7 @@ def test_the_same_is_a_retry_at_first_and_a_reminder_later() -> None:
     assert names(delivery_log.undelivered("chat", notification("a", "b"))) == ["a", "b"]
 
 
-def test_as_long_as_another_channel_lacks_it_the_same_is_a_retry_but_not_for_ever() -> None:
+def test_repeat_is_retry_for_an_hour_if_other_channel_fails() -> None:
     clock = Clock()
     delivery_log = DeliveryLog(300, clock)
     delivery_log.record("chat", notification("a"))
@@ -87,7 +87,7 @@ def test_as_long_as_another_channel_lacks_it_the_same_is_a_retry_but_not_for_eve
 
 
 @pytest.mark.parametrize("per_minute", [1, 20, 60])
-def test_no_minute_sees_more_messages_than_a_bot_may_send(per_minute: int) -> None:
+def test_rate_limiter_never_exceeds_messages_per_minute(per_minute: int) -> None:
     pace, now, sent = RateLimiter(per_minute), 1000.0, []
     while now < 1300:
         wait = pace.delay(now)
@@ -100,7 +100,7 @@ def test_no_minute_sees_more_messages_than_a_bot_may_send(per_minute: int) -> No
     assert all(sum(start <= one < start + 60 for one in sent) <= per_minute for start in sent)
 
 
-def test_what_waits_for_its_turn_becomes_one_message() -> None:
+def test_queued_notifications_are_merged_into_single_message() -> None:
     async def scene() -> None:
         gate = asyncio.Event()
         vendor = Vendor(lambda: _wait(gate))
@@ -120,7 +120,7 @@ def test_what_waits_for_its_turn_becomes_one_message() -> None:
     asyncio.run(scene())
 
 
-def test_a_message_pending_is_waited_for_not_sent_again() -> None:
+def test_pending_notification_is_not_sent_twice() -> None:
     async def scene() -> None:
         gate = asyncio.Event()
         vendor = Vendor(lambda: _wait(gate))
@@ -136,7 +136,7 @@ def test_a_message_pending_is_waited_for_not_sent_again() -> None:
     asyncio.run(scene())
 
 
-def test_a_vendor_that_wants_fewer_messages_is_left_alone_for_as_long_as_it_says() -> None:
+def test_rate_limited_vendor_is_paused_for_requested_time() -> None:
     async def scene() -> None:
         loop, tried = asyncio.get_running_loop(), []
 
@@ -154,7 +154,7 @@ def test_a_vendor_that_wants_fewer_messages_is_left_alone_for_as_long_as_it_says
     asyncio.run(scene())
 
 
-def test_a_vendor_that_never_answers_is_given_up_and_its_channel_goes_on() -> None:
+def test_hung_vendor_times_out_and_channel_continues() -> None:
     async def scene() -> None:
         never = asyncio.Event()
         vendor = Vendor(lambda: _wait(never))
@@ -168,7 +168,7 @@ def test_a_vendor_that_never_answers_is_given_up_and_its_channel_goes_on() -> No
     asyncio.run(scene())
 
 
-def test_a_plugin_that_breaks_does_not_end_its_channel() -> None:
+def test_plugin_exception_does_not_stop_channel() -> None:
     async def scene() -> None:
         async def before() -> None:
             if not vendor.got and len(broken) < 2:
@@ -186,7 +186,7 @@ def test_a_plugin_that_breaks_does_not_end_its_channel() -> None:
     asyncio.run(scene())
 
 
-def test_a_channel_that_fails_for_long_keeps_no_other_from_being_told_news() -> None:
+def test_failing_channel_does_not_block_other_channels() -> None:
     async def scene() -> None:
         async def never() -> None:
             raise DeliveryError("down")
@@ -205,7 +205,7 @@ def test_a_channel_that_fails_for_long_keeps_no_other_from_being_told_news() -> 
     asyncio.run(scene())
 
 
-def test_a_channel_is_told_the_severities_it_takes_and_every_one_what_nobody_knows() -> None:
+def test_channels_receive_configured_and_unknown_severities() -> None:
     async def scene() -> None:
         delivery_log, pages, tickets = DeliveryLog(300), Vendor(), Vendor()
         boxes = [
@@ -223,7 +223,7 @@ def test_a_channel_is_told_the_severities_it_takes_and_every_one_what_nobody_kno
     asyncio.run(scene())
 
 
-def test_what_the_relay_would_try_again_is_said_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+def test_pending_retries_are_logged_at_shutdown(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         retries = RetryQueue(Delivery(Relay(), DeliveryLog(300), []), (60.0,))
         retries.schedule(notification("a"))
@@ -233,7 +233,7 @@ def test_what_the_relay_would_try_again_is_said_when_it_ends(caplog: pytest.LogC
     assert "g did not reach every channel, and the relay stops" in caplog.text
 
 
-def test_for_prefect_which_posts_once_the_relay_tries_again_itself() -> None:
+def test_relay_retries_failed_prefect_notifications() -> None:
     async def scene() -> None:
         tries: list[int] = []
 
@@ -261,7 +261,7 @@ async def _wait(gate: asyncio.Event) -> None:
     await gate.wait()
 
 
-def test_what_waits_for_a_slow_channel_becomes_messages_of_bounded_size() -> None:
+def test_merged_messages_have_bounded_size() -> None:
     async def work() -> None:
         free = asyncio.Event()
         vendor = Vendor(free.wait)
@@ -280,7 +280,7 @@ def test_what_waits_for_a_slow_channel_becomes_messages_of_bounded_size() -> Non
     asyncio.run(asyncio.wait_for(work(), 60))
 
 
-def test_a_ledger_that_is_full_forgets_the_oldest_alerts() -> None:
+def test_full_delivery_log_evicts_oldest_alerts() -> None:
     delivery_log = DeliveryLog(300)
     for first in range(0, 52_000, 1000):
         delivery_log.record("chat", notification(*(str(number) for number in range(first, first + 1000))))
