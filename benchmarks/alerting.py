@@ -16,10 +16,10 @@ from ai_workflow.slo import durations, reader
 from ai_workflow.slo.spec import Spec
 from ai_workflow.telemetry import journal
 from benchmarks.measure import BenchmarkError, machine, spread
-from tests.monitoring import actors, quick_promises
-from tests.monitoring.stack import LATEST, STABLE, Stack
-from tests.serving import shop
-from tests.serving.running import dumps
+from tests.monitoring import accelerated_slos, event_emitters
+from tests.monitoring.monitoring_stack import LATEST, STABLE, Stack
+from tests.serving import published_models
+from tests.serving.running_service import dumps
 from tests.serving.traffic import Traffic
 
 ROUNDS, RATE = 3, 20.0
@@ -81,7 +81,7 @@ def main(given: Sequence[str] = ()) -> None:
     more = {"inference": {"default_response": None}}
     with (
         tempfile.TemporaryDirectory(prefix="alerting-") as name,
-        Stack(Path(name), (_CHANNEL,), quick_promises.own, **more).running() as stack,
+        Stack(Path(name), (_CHANNEL,), accelerated_slos.own, **more).running() as stack,
     ):
         for _ in range(asked.rounds):
             for fault in faults(spec):
@@ -100,7 +100,7 @@ def main(given: Sequence[str] = ()) -> None:
 
 def _seconds(stack: Stack, fault: Fault, scrape: float) -> float:
     """Cause a fault, return how long its message took, and wait until it is over."""
-    with Traffic(stack.service.port, dumps([shop.ROW]), rate=RATE):
+    with Traffic(stack.service.port, dumps([published_models.ROW]), rate=RATE):
         stack.prometheus.until("sum(rate(inference_requests_total[1m])) > 15", _PATIENCE)
         # At any time between two scrapes.
         time.sleep(random.uniform(0, scrape))
@@ -127,9 +127,9 @@ def _errors(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def _training(stack: Stack) -> Iterator[None]:
-    actors.run_once(stack.store, "credit", "training", "trainer", journal.ERROR)
+    event_emitters.run_once(stack.store, "credit", "training", "trainer", journal.ERROR)
     yield
-    actors.run_once(stack.store, "credit", "training", "trainer")
+    event_emitters.run_once(stack.store, "credit", "training", "trainer")
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from benchmarks.hangs_report import Answer, Measured, Phase
 from benchmarks.http_load import Client, Connection, Request
 from benchmarks.measure import BenchmarkError, machine
 from benchmarks.running_server import cpus, pinned
-from tests.serving import shop
-from tests.serving.running import Running
+from tests.serving import published_models
+from tests.serving.running_service import Running
 
 LATEST, STABLE = "model_v1.1", "model_v1.0"
 CONNECTIONS, HEALTHY_SECONDS, SECONDS = 16, 5.0, 14.0
@@ -37,7 +37,10 @@ class RecordingClient(Client):
     def __init__(self, requests: Sequence[Request]) -> None:
         super().__init__(requests)
         self.answers: list[Answer] = []
-        self._known = {name: max(shop.answers(seed, [shop.ROW])[0]) for seed, name in enumerate((STABLE, LATEST))}
+        self._known = {
+            name: max(published_models.answers(seed, [published_models.ROW])[0])
+            for seed, name in enumerate((STABLE, LATEST))
+        }
 
     def on_response(self, connection: Connection, status: int, body: bytes, seconds: float) -> None:
         """Record and check a response, and send the next request."""
@@ -46,7 +49,7 @@ class RecordingClient(Client):
             response = json.loads(body)
             version, row = response["model_version"], response["predictions"][0]
             self.answers.append(Answer(now, seconds, version))
-            if version in self._known and not shop.is_close(row["score"], self._known[version]):
+            if version in self._known and not published_models.is_close(row["score"], self._known[version]):
                 self.failed(f"{version} answered {row['score']!r}, not {self._known[version]!r}")
                 return
         super().on_response(connection, status, body, seconds)
@@ -78,8 +81,8 @@ def main(given: Sequence[str] = ()) -> None:
 def _service(folder: Path) -> Iterator[Running]:
     """Yield a service with two versions, on a separate CPU if there are two."""
     for seed in (0, 1):
-        shop.publish(folder / "store", seed)
-    pipeline = shop.pipeline(folder, inference={"deadline_ms": DEADLINE_MS})
+        published_models.publish(folder / "store", seed)
+    pipeline = published_models.pipeline(folder, inference={"deadline_ms": DEADLINE_MS})
     server, client = cpus()
     with pinned(server):
         running = Running(pipeline, folder / "store", OMP_NUM_THREADS="1")
@@ -89,7 +92,7 @@ def _service(folder: Path) -> Iterator[Running]:
 
 async def _measure(service: Running, healthy: float, seconds: float) -> Measured:
     """Measure without a fault, with hangs, and after the last one."""
-    request = Request("/predict", json.dumps({"rows": [shop.ROW]}), [])
+    request = Request("/predict", json.dumps({"rows": [published_models.ROW]}), [])
     client = RecordingClient([request])
     await client.connect(service.port, CONNECTIONS)
     await client.run(_WARMUP_SECONDS)

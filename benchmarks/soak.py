@@ -17,10 +17,10 @@ from typing import Any
 
 from ai_workflow.telemetry import journal
 from benchmarks.measure import BenchmarkError, machine
-from tests.monitoring import actors, quick_promises
-from tests.monitoring.stack import Stack
-from tests.serving import shop
-from tests.serving.running import dumps
+from tests.monitoring import accelerated_slos, event_emitters
+from tests.monitoring.monitoring_stack import Stack
+from tests.serving import published_models
+from tests.serving.running_service import dumps
 from tests.serving.traffic import Traffic
 
 MINUTES, RATE = 15.0, 20.0
@@ -48,7 +48,7 @@ def main(given: Sequence[str] = ()) -> None:
     with tempfile.TemporaryDirectory(prefix="soak-") as name, _heartbeat() as heartbeat:
 
         def promises(*given: Any) -> dict[str, Any]:
-            found = quick_promises.own(*given)
+            found = accelerated_slos.own(*given)
             found["places"]["heartbeat"] = f"http://127.0.0.1:{heartbeat.port}/"
             return found
 
@@ -65,24 +65,26 @@ def _live(stack: Stack, seconds: float) -> dict[str, int]:
     """Run a service under traffic, and return the number of operations by kind."""
     done: dict[str, int] = {}
     seeds = itertools.count(2)
-    callers = actors.Callers(stack.service, stack.store)
+    callers = event_emitters.Callers(stack.service, stack.store)
 
     def evaluate() -> None:
         callers.http = stack.service.http
         callers.label(right=True)
 
     chores: dict[str, Callable[[], object]] = {
-        "training": lambda: actors.run_once(stack.store, shop.PIPELINE, "training", "trainer"),
-        "new version": lambda: shop.publish(stack.root, next(seeds)),
+        "training": lambda: event_emitters.run_once(stack.store, published_models.PIPELINE, "training", "trainer"),
+        "new version": lambda: published_models.publish(stack.root, next(seeds)),
         "evaluation": evaluate,
         "restart of the service": lambda: _restarted(stack.service.process, stack.start_service),
-        "scoring": lambda: actors.run_once(stack.store, "due", "scoring", "inference"),
+        "scoring": lambda: event_emitters.run_once(stack.store, "due", "scoring", "inference"),
         "restart of the exporter": lambda: _restarted(stack.exporter.process, stack.start_exporter),
-        "cancelled run": lambda: actors.run_once(stack.store, "due", "evaluation", "label_joiner", journal.CACHED),
+        "cancelled run": lambda: event_emitters.run_once(
+            stack.store, "due", "evaluation", "label_joiner", journal.CACHED
+        ),
     }
     until = time.monotonic() + seconds
     logging.getLogger("ai_workflow").setLevel(logging.ERROR)
-    with Traffic(stack.service.port, dumps([shop.ROW]), rate=RATE):
+    with Traffic(stack.service.port, dumps([published_models.ROW]), rate=RATE):
         for what, chore in itertools.cycle(chores.items()):
             if time.monotonic() > until:
                 return done

@@ -156,11 +156,11 @@ GUARDS = (
     ),
     Guard(
         "secrets in a text", "src/ai_workflow/secret_values.py", "text = text.replace(value, MASK)", "pass",
-        ("tests/test_secrets.py", "tests/test_logs.py", "-k", "mask"),
+        ("tests/test_secret_values.py", "tests/test_logs.py", "-k", "mask"),
     ),
     Guard(
         "secrets shown", "src/ai_workflow/secret_values.py", "def __str__(self) -> str:\n        return MASK",
-        'def __str__(self) -> str:\n        return self._value or ""', ("tests/test_secrets.py",),
+        'def __str__(self) -> str:\n        return self._value or ""', ("tests/test_secret_values.py",),
     ),
     Guard(
         "key of Prefect before make run", "src/ai_workflow/local/server.py",

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.semantics.agreement import drawn_world
+from tests.semantics.batch_http_comparison import drawn_world
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from ai_workflow.evaluation import evaluation_warnings, model_card
 from ai_workflow.evaluation.markdown import inert
-from tests.reports import report
+from tests.evaluation_reports import report
 
 
 def _even(body: dict[str, Any]) -> dict[str, Any]:

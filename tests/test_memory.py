@@ -15,7 +15,7 @@ import pytest
 
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
-from tests import starved
+from tests import low_memory
 
 pytestmark = pytest.mark.integration
 
@@ -189,7 +189,7 @@ def _is_right(name: str, gave: dict[str, Any], whole: dict[str, Any], reduced: l
         assert gave["steps"] == whole["steps"]
         assert gave["reduced"] == ({"rows per step": [60_000, reduced[-1][1]]} if reduced else {})
     elif name == "loading":
-        assert gave["rows"]["rows"] == starved.LINES
+        assert gave["rows"]["rows"] == low_memory.LINES
         assert ("reduced" in gave["rows"]) == bool(reduced)
     else:
         assert gave == whole
@@ -197,8 +197,8 @@ def _is_right(name: str, gave: dict[str, Any], whole: dict[str, Any], reduced: l
 
 def _starved(name: str, folder: Path, *most: int) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.starved", name, str(folder), *map(str, most)], cwd=ROOT, timeout=120,
-        env=os.environ | starved.QUIET, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        [sys.executable, "-m", "tests.low_memory", name, str(folder), *map(str, most)], cwd=ROOT, timeout=120,
+        env=os.environ | low_memory.QUIET, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert most or done.returncode == 0, done.stdout
     return done.returncode, done.stdout

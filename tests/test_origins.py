@@ -14,11 +14,11 @@ from websockets.sync.client import connect
 
 from ai_workflow.http_server.origin_check import OriginError, OriginGuard, Origins
 from ai_workflow.local.server import Server
-from tests import pages
-from tests.monitoring.exporter.places import Exporting
+from tests import cross_origin_requests
+from tests.monitoring.exporter.exporter_stores import Exporting
 from tests.monitoring.relay.running_relay import TOKEN, RunningRelay, alert, webhook
-from tests.serving import shop
-from tests.serving.running import Running
+from tests.serving import published_models
+from tests.serving.running_service import Running
 
 BEHIND_PROXY = {"AIW_ALLOWED_ORIGINS": "https://prefect.example.com, http://relay:9110,"}
 # Two of each kind: that a server has the check at all. What the check refuses is tried above.
@@ -32,20 +32,20 @@ def refusal(headers: dict[str, str], variables: dict[str, str] | None = None, me
     return Origins.of(variables or {}).refusal(method, pairs)
 
 
-@pytest.mark.parametrize("case", pages.FOREIGN)
+@pytest.mark.parametrize("case", cross_origin_requests.FOREIGN)
 @pytest.mark.parametrize("variables", [{}, BEHIND_PROXY], ids=["as shipped", "behind a proxy"])
 def test_cross_site_request_is_rejected(case: str, variables: dict[str, str]) -> None:
-    assert refusal(pages.FOREIGN[case], variables)
+    assert refusal(cross_origin_requests.FOREIGN[case], variables)
 
 
-@pytest.mark.parametrize("case", pages.own("http://127.0.0.1:80"))
+@pytest.mark.parametrize("case", cross_origin_requests.own("http://127.0.0.1:80"))
 def test_same_origin_and_non_browser_requests_are_allowed(case: str) -> None:
-    assert refusal(pages.own("http://127.0.0.1:80")[case]) is None
+    assert refusal(cross_origin_requests.own("http://127.0.0.1:80")[case]) is None
 
 
 def test_cross_site_link_opens_page_but_posts_no_form() -> None:
-    assert refusal(pages.link()) is None
-    assert refusal(pages.link(), method="POST")
+    assert refusal(cross_origin_requests.link()) is None
+    assert refusal(cross_origin_requests.link(), method="POST")
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,13 @@ NO_CHANNEL = 422
 
 
 def posted(relay: RunningRelay, headers: dict[str, str], path: str = "/alertmanager") -> int:
-    return pages.status(f"{relay.http.base_url}{path}", headers, "POST", json=webhook(alert()))
+    return cross_origin_requests.status(f"{relay.http.base_url}{path}", headers, "POST", json=webhook(alert()))
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("path", ["/alertmanager", "/alertmanager/on-call", "/prefect"])
 def test_cross_site_alert_post_is_rejected(relay: RunningRelay, path: str) -> None:
-    assert [posted(relay, pages.FOREIGN[case], path) for case in SOME] == [403, 403]
+    assert [posted(relay, cross_origin_requests.FOREIGN[case], path) for case in SOME] == [403, 403]
     assert relay.metric("alert_webhook_total", result="delivered", source="alertmanager") == 0
 
 
@@ -139,8 +139,11 @@ def test_non_json_alert_is_rejected(relay: RunningRelay, kind: str) -> None:
 def test_non_browser_clients_post_alerts_and_read_metrics(relay: RunningRelay) -> None:
     assert posted(relay, {}) == NO_CHANNEL
     assert posted(relay, {"content-type": "application/json; charset=utf-8"}) == NO_CHANNEL
-    assert pages.status(f"{relay.http.base_url}/metrics", {}) == 200
-    assert pages.status(f"{relay.http.base_url}/metrics", pages.FOREIGN["DNS rebinding"]) == 403
+    assert cross_origin_requests.status(f"{relay.http.base_url}/metrics", {}) == 200
+    assert (
+        cross_origin_requests.status(f"{relay.http.base_url}/metrics", cross_origin_requests.FOREIGN["DNS rebinding"])
+        == 403
+    )
 
 
 @pytest.mark.integration
@@ -154,16 +157,26 @@ def test_valid_token_allows_alert_from_any_host(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_cross_site_requests_to_service_are_rejected(tmp_path: Path) -> None:
-    shop.publish(tmp_path / "store", 0)
-    with Running(shop.pipeline(tmp_path), tmp_path / "store") as service:
+    published_models.publish(tmp_path / "store", 0)
+    with Running(published_models.pipeline(tmp_path), tmp_path / "store") as service:
         url = str(service.http.base_url)
-        for path, body in (("/predict", {"rows": [shop.ROW]}), ("/labels", {"labels": []}), ("/admin/drain", {})):
-            foreign = [pages.status(url + path, pages.FOREIGN[case], "POST", json=body) for case in SOME]
+        for path, body in (
+            ("/predict", {"rows": [published_models.ROW]}),
+            ("/labels", {"labels": []}),
+            ("/admin/drain", {}),
+        ):
+            foreign = [
+                cross_origin_requests.status(url + path, cross_origin_requests.FOREIGN[case], "POST", json=body)
+                for case in SOME
+            ]
             assert foreign == [403, 403], path
         for path in ("/v2/health/ready", "/metrics", "/openapi.json"):
-            assert [pages.status(url + path, pages.FOREIGN[case]) for case in SOME] == [403, 403], path
-        own = [pages.status(f"{url}/predict", headers, "POST", json={"rows": [shop.ROW]})
-               for headers in pages.own(url).values()]  # fmt: skip
+            assert [cross_origin_requests.status(url + path, cross_origin_requests.FOREIGN[case]) for case in SOME] == [
+                403,
+                403,
+            ], path
+        own = [cross_origin_requests.status(f"{url}/predict", headers, "POST", json={"rows": [published_models.ROW]})
+               for headers in cross_origin_requests.own(url).values()]  # fmt: skip
         assert set(own) == {200}
 
 
@@ -171,27 +184,31 @@ def test_cross_site_requests_to_service_are_rejected(tmp_path: Path) -> None:
 def test_cross_site_exporter_metrics_request_is_rejected(tmp_path: Path) -> None:
     with Exporting(tmp_path) as exporter:
         url = f"http://127.0.0.1:{exporter.port}/metrics"
-        assert {pages.status(url, headers) for headers in pages.FOREIGN.values()} == {403}
-        assert {pages.status(url, headers) for headers in pages.own(url).values()} == {200}
+        assert {cross_origin_requests.status(url, headers) for headers in cross_origin_requests.FOREIGN.values()} == {
+            403
+        }
+        assert {cross_origin_requests.status(url, headers) for headers in cross_origin_requests.own(url).values()} == {
+            200
+        }
 
 
 @pytest.mark.parametrize("case", SOME)
 def test_cross_site_requests_to_prefect_server_are_rejected(prefect_server: Server, case: str) -> None:
-    url, headers = prefect_server.api_url, pages.FOREIGN[case]
+    url, headers = prefect_server.api_url, cross_origin_requests.FOREIGN[case]
     reads = ("/csrf-token?client=x", "/admin/settings", "/collections/views/aggregate-worker-metadata")
-    assert {pages.status(url + path, headers) for path in reads} == {403}
+    assert {cross_origin_requests.status(url + path, headers) for path in reads} == {403}
     assert {
-        pages.status(f"{url}/{path}", headers, "POST", json={})
+        cross_origin_requests.status(f"{url}/{path}", headers, "POST", json={})
         for path in ("deployments/filter", "flows/", "variables/")
     } == {403}
     preflight = headers | {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
-    assert pages.status(f"{url}/flows/", preflight, "OPTIONS") == 403
+    assert cross_origin_requests.status(f"{url}/flows/", preflight, "OPTIONS") == 403
 
 
 def test_prefect_server_allows_own_page_by_each_host_name(prefect_server: Server) -> None:
     url = f"{prefect_server.api_url}/csrf-token?client=tests"
-    assert {pages.status(url, headers) for headers in pages.own(url).values()} == {200}
-    assert pages.status(f"{prefect_server.ui_url}/ui-settings", pages.link()) == 200
+    assert {cross_origin_requests.status(url, headers) for headers in cross_origin_requests.own(url).values()} == {200}
+    assert cross_origin_requests.status(f"{prefect_server.ui_url}/ui-settings", cross_origin_requests.link()) == 200
 
 
 @pytest.mark.parametrize("path", ["events/out", "events/in", "logs/out", "task_runs/subscriptions/scheduled"])
@@ -204,7 +221,7 @@ def test_cross_site_websocket_is_rejected(prefect_server: Server, path: str) -> 
 
 
 def test_prefect_write_without_csrf_token_is_rejected(prefect_server: Server) -> None:
-    assert pages.status(f"{prefect_server.api_url}/flows/filter", {}, "POST", json={}) == 403
+    assert cross_origin_requests.status(f"{prefect_server.api_url}/flows/filter", {}, "POST", json={}) == 403
 
 
 def test_prefect_ui_cannot_be_framed_by_other_sites(prefect_server: Server) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ai_workflow.evaluation import plots
 from tests import processes
-from tests.reports import report
+from tests.evaluation_reports import report
 
 pytestmark = pytest.mark.integration
 
@@ -16,7 +16,7 @@ NAMES = ["$\\bad$", "$a$", "<&>\"'", "größer 模型", "line\nbreak", "bell\x07
 DIGEST = """
     import hashlib
     from ai_workflow.evaluation import plots
-    from tests.reports import report
+    from tests.evaluation_reports import report
     print(hashlib.sha256(b"".join(plots.draw(report()).values())).hexdigest())
 """
 

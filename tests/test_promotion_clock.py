@@ -8,7 +8,7 @@ from pathlib import Path
 from ai_workflow.registry import promotion, publication
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
-from tests.registries import FOLDER, is_sound
+from tests.registry_checks import FOLDER, is_sound
 
 
 def test_future_dated_probation_restarts_once(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ai_workflow.registry import leases, promotion, pruning, publication
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from tests import processes
-from tests.registries import FOLDER, is_sound
+from tests.registry_checks import FOLDER, is_sound
 from tests.tables import damage
 
 NOW = Retention(versions=2, min_age_hours=0)

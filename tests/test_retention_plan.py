@@ -17,7 +17,7 @@ from ai_workflow.registry import expired_files, promotion, pruning, publication,
 from ai_workflow.registry.registry import Registry
 from ai_workflow.registry.retention_plan import RetentionPlan
 from ai_workflow.storage.store import Store
-from tests.registries import FOLDER
+from tests.registry_checks import FOLDER
 from tests.tables import damage
 
 POLICY = Retention(versions=1, min_age_hours=0, journal_days=1)

@@ -15,7 +15,7 @@ from ai_workflow.registry import pruning, publication
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from tests import processes
-from tests.registries import FOLDER, is_sound
+from tests.registry_checks import FOLDER, is_sound
 from tests.s3_server import s3_server
 
 pytestmark = pytest.mark.slow

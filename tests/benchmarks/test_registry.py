@@ -12,7 +12,7 @@ import pytest
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from benchmarks.registry import fill
-from tests.registries import is_sound
+from tests.registry_checks import is_sound
 
 pytestmark = pytest.mark.integration
 

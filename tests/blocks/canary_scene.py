@@ -21,15 +21,15 @@ from psycopg import sql
 from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
 from tests.blocks import guarded
 from tests.blocks.guarded import Guarded
-from tests.flows import tables
-from tests.flows.api import until
+from tests.flows import sample_tables
+from tests.flows.prefect_api import until
 from tests.flows.prefect_worker import Worker, deploy
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.running_relay import RunningRelay, alert
 from tests.services import Postgres
-from tests.serving import shop
-from tests.serving.running import Running
+from tests.serving import published_models
+from tests.serving.running_service import Running
 
 TABLE, READER = "canary_rows", "canary_reader"
 BLOCK = "canary-database-password"
@@ -69,7 +69,7 @@ def _place(folder: Path, postgres: Postgres, password: str) -> Workplace:
     """Lay a table, an account that may read it and nothing else, and two pipelines: one knows its password."""
     with postgres.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {TABLE} (row_id text PRIMARY KEY, age float, kind text, seen date, good int)")
-        rows = [[row[0], float(row[1]) if row[1] else None, *row[2:]] for row in tables.rows()]
+        rows = [[row[0], float(row[1]) if row[1] else None, *row[2:]] for row in sample_tables.rows()]
         cursor.executemany(f"INSERT INTO {TABLE} VALUES (%s, %s, %s, %s, %s)", rows)
         cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(READER), password))
         cursor.execute(f"GRANT SELECT ON {TABLE} TO {READER}")
@@ -111,9 +111,9 @@ def _ended(client: SyncPrefectClient, run_id: Any) -> str:
 
 def _serve(scene: Scene, folder: Path) -> None:
     root = folder / "store"
-    shop.publish(root, 0)
+    published_models.publish(root, 0)
     names = {"token": "the token of the service", "admin_token": "the token of its administrator"}
-    pipeline = shop.pipeline(
+    pipeline = published_models.pipeline(
         folder, service={"token": "${secret:inference-token}", "admin_token": "${secret:inference-admin-token}"}
     )
     tokens = {name: scene.canaries[what] for name, what in names.items()}
@@ -127,9 +127,9 @@ def _serve(scene: Scene, folder: Path) -> None:
         debug = {"level": "DEBUG", "seconds": 60}
         if asked(tokens["admin_token"], "/admin/log-level", debug) == 200:
             scene.used.add("administrator")
-        assert asked("wrong", "/predict", {"rows": [shop.ROW]}) == 401
+        assert asked("wrong", "/predict", {"rows": [published_models.ROW]}) == 401
         assert asked(tokens["token"], "/admin/log-level", debug) == 401, "each token has its own doors"
-        if asked(tokens["token"], "/predict", {"rows": [shop.ROW]}) == 200:
+        if asked(tokens["token"], "/predict", {"rows": [published_models.ROW]}) == 200:
             scene.used.add("service")
     scene.printed["the service"] = "".join(service.log)
     scene.printed["the service"] += "".join(

@@ -13,8 +13,8 @@ from cryptography.fernet import Fernet
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
 from ai_workflow.local.server import Server
-from tests import patient, services
-from tests.flows.api import Api
+from tests import prefect_retry, services
+from tests.flows.prefect_api import Api
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Guarded:
             )
             token = asked.raise_for_status().json()["token"]
             headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "tests"}
-        return patient.client(self.server.api_url, csrf=False, headers=headers)
+        return prefect_retry.client(self.server.api_url, csrf=False, headers=headers)
 
 
 class GuardedApi(Api):

@@ -23,7 +23,7 @@ from ai_workflow.exporter.prefect_schedules import PrefectRequestError, PrefectS
 from tests.blocks import canary_scene
 from tests.blocks.canary_scene import BLOCK, Scene
 from tests.blocks.guarded import Guarded, GuardedApi
-from tests.flows.api import EVERYTHING, until
+from tests.flows.prefect_api import EVERYTHING, until
 from tests.services import Postgres
 
 # A server, a worker, two runs, the service and the relay.

@@ -25,7 +25,7 @@ from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
 from ai_workflow.provisioning.blocks.registration import BlockError, Outcome
 from ai_workflow.provisioning.blocks.registration import register as register_with
 from blocks.catalogue import CHATS, SECRETS
-from tests import patient
+from tests import prefect_retry
 
 VALUE = "canary-4711-value"
 CHAT = {
@@ -64,7 +64,7 @@ def value(name: str) -> str:
 def empty(prefect_server: Server) -> Server:
     """The server without any block of the catalogue."""
     blocks = [*((block.name, "secret") for block in SECRETS), *((chat.name, "chat-channel") for chat in CHATS)]
-    with patient.client(prefect_server.api_url) as api:
+    with prefect_retry.client(prefect_server.api_url) as api:
         for name, kind in blocks:
             found = api.get(f"/block_types/slug/{kind}/block_documents/name/{name}")
             if found.status_code == 200:

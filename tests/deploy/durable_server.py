@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from ai_workflow.local import server, server_environment
 from tests import services
 from tests.flows.prefect_worker import Worker
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 from tests.services import Postgres
 
 LOGIN = "admin:s3cr3t-of-the-server"

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from tests.flows import tables
+from tests.flows import sample_tables
 from tests.flows.prefect_worker import Worker
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 
 # Each group needs what the ones before have made; those of a group run at the same time, but few, as cores are.
 ORDER = (("training", "recovery", "drill"), ("scoring", "promotion", "reaction"), ("evaluation", "retention"))
@@ -20,9 +20,9 @@ PATIENCE = 240.0
 
 def furnish(place: Workplace) -> Workplace:
     """Give a place small tables, their labels, and the pipeline file; all paths are absolute."""
-    found = {seed: tables.rows(seed=seed) for seed in (1, 2)}
+    found = {seed: sample_tables.rows(seed=seed) for seed in (1, 2)}
     for seed, rows in found.items():
-        tables.write(place.folder / f"rows-{seed}.csv", rows)
+        sample_tables.write(place.folder / f"rows-{seed}.csv", rows)
     with (place.folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [["row_id", "good", "known"], *([row[0], row[-1], "2030-01-01"] for row in found[1])]

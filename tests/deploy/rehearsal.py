@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 
 from tests import services
 from tests.deploy.containers import Host, bring_up_loopback
-from tests.monitoring import live, tools
+from tests.monitoring import live_prometheus, prometheus_tools
 from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY
@@ -47,9 +47,9 @@ def rehearse(folder: Path) -> dict[str, Any]:
         host.start("worker")
         host.run("worker", ["prefect", "deployment", "run", "training/training", "--watch"])
         host.once("login")
-        web = live.Web(folder / "volumes" / "login" / "web.yml", ("guard", MONITORING_PASSWORD))
-        prometheus = stack.enter_context(live.prometheus(folder / "prometheus", _scraping(), 9111, web))
-        alerting = live.alertmanager(folder / "alertmanager", _generated("alertmanager.yml"), 9112, web)
+        web = live_prometheus.Web(folder / "volumes" / "login" / "web.yml", ("guard", MONITORING_PASSWORD))
+        prometheus = stack.enter_context(live_prometheus.prometheus(folder / "prometheus", _scraping(), 9111, web))
+        alerting = live_prometheus.alertmanager(folder / "alertmanager", _generated("alertmanager.yml"), 9112, web)
         stack.enter_context(alerting)
         for name in GUARDS:
             host.start(name)
@@ -110,7 +110,7 @@ def _scraping() -> dict[str, Any]:
     """Return the configuration for compose, as quick as a test is."""
     found = _generated("prometheus.yml")
     quick = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    return {**found, "global": quick, "rule_files": [str(tools.RULES / "*.yaml")]}
+    return {**found, "global": quick, "rule_files": [str(prometheus_tools.RULES / "*.yaml")]}
 
 
 def _readiness() -> dict[str, Any]:

@@ -21,18 +21,18 @@ from ai_workflow.registry import publication
 from flows.drill import MESSAGE
 from tests import services
 from tests.deploy import broken_deployment, durable_server
-from tests.flows import tables
-from tests.flows.api import Api
+from tests.flows import sample_tables
+from tests.flows.prefect_api import Api
 from tests.flows.prefect_runs import in_training
 from tests.flows.prefect_worker import Worker
-from tests.flows.workplace import ROOT, Workplace
+from tests.flows.workspace import ROOT, Workplace
 from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay, alert, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PATIENCE = 200.0
-LONG = tables.PIPELINE["trainer"] | {"steps": 5000, "checkpoint": {"every_steps": 10, "keep": 2}}
+LONG = sample_tables.PIPELINE["trainer"] | {"steps": 5000, "checkpoint": {"every_steps": 10, "keep": 2}}
 
 
 @dataclass
@@ -103,7 +103,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A bootstrapped server with a relay; a worker serves the queues `first` and `later`, and none `soon`."""
     place, folder = Workplace(tmp_path_factory.mktemp("house")), tmp_path_factory.mktemp("relay")
     for seed in (1, 2):
-        tables.write(place.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
+        sample_tables.write(place.folder / f"rows-{seed}.csv", sample_tables.rows(seed=seed))
     source = {"kind": "csv", "path": str(place.folder / "rows-*.csv")}
     place.configure(source=source)
     place.configure("long.yaml", source=source, trainer=LONG)

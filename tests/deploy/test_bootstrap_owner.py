@@ -12,11 +12,11 @@ import yaml
 
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.journal import Journal
-from tests import patient, services
+from tests import prefect_retry, services
 from tests.deploy import every_deployment
-from tests.deploy.deploying_place import Place
+from tests.deploy.deploying_project import Place
 from tests.deploy.every_deployment import Deployed
-from tests.flows.workplace import ROOT, Workplace
+from tests.flows.workspace import ROOT, Workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FIRST = {
@@ -40,7 +40,10 @@ def project(folder: Path) -> Path:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A project folder, and a server where only `prefect deploy --all` has been run."""
     folder = project(tmp_path_factory.mktemp("projects") / "mine")
-    with services.prefect_server(tmp_path_factory.mktemp("server")) as server, patient.client(server.api_url) as api:
+    with (
+        services.prefect_server(tmp_path_factory.mktemp("server")) as server,
+        prefect_retry.client(server.api_url) as api,
+    ):
         found = Place(folder, api)
         for arguments in (("work-pool", "create", "ai-workflow", "--type", "process"), ("deploy", "--all")):
             done = found.python("prefect", "--no-prompt", *arguments)

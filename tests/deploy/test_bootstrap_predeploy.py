@@ -12,7 +12,7 @@ from prefect.utilities.schema_tools import validate
 from ai_workflow.provisioning import predeploy
 from ai_workflow.provisioning.deployments import Source, declaration
 from ai_workflow.provisioning.prefect_file import PrefectFileError
-from tests.flows.workplace import ROOT
+from tests.flows.workspace import ROOT
 
 POOL = {"name": "p"}
 WEEKLY = {"cron": "0 9 * * 1", "slug": "s"}

@@ -15,12 +15,12 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from ai_workflow.provisioning import bootstrap
 from benchmarks import bootstrap as benchmark
-from tests import patient, services
+from tests import prefect_retry, services
 from tests.deploy import every_deployment
-from tests.deploy.deploying_place import Place
+from tests.deploy.deploying_project import Place
 from tests.deploy.every_deployment import Deployed
 from tests.flows.prefect_worker import Worker
-from tests.flows.workplace import ROOT, Workplace
+from tests.flows.workspace import ROOT, Workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LOGIN = "admin:s3cr3t-of-the-server"
@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         login = temporary_settings({PREFECT_API_AUTH_STRING: LOGIN})
         with login, services.prefect_server(tmp_path_factory.mktemp("server")) as server:
             user, _, password = LOGIN.partition(":")
-            with patient.client(server.api_url, auth=(user, password)) as api:
+            with prefect_retry.client(server.api_url, auth=(user, password)) as api:
                 yield Place(folder, api)
 
 

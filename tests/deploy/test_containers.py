@@ -17,7 +17,7 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from ai_workflow.slo import reader
-from tests.deploy import compose, native
+from tests.deploy import compose, native_commands
 
 ROOT = Path(__file__).parents[2]
 GUARDS = ("prometheus-guard", "alertmanager-guard")
@@ -70,9 +70,9 @@ def test_compose_specification_violation_is_reported(service: str, key: str, val
 
 
 def test_compose_services_run_commands_of_native_stack(services: dict[str, Any]) -> None:
-    known = native.commands()
+    known = native_commands.commands()
 
-    assert {name: native.alike(services[name]["command"]) for name in known} == known
+    assert {name: native_commands.alike(services[name]["command"]) for name in known} == known
 
 
 def test_compose_file_has_all_services(services: dict[str, Any]) -> None:

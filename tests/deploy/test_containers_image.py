@@ -12,7 +12,7 @@ import yaml
 from ai_workflow.config import loader
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from tests.deploy import dockerfile, native
+from tests.deploy import dockerfile, native_commands
 
 ROOT = Path(__file__).parents[2]
 IGNORE = ROOT / "deploy" / "Dockerfile.dockerignore"
@@ -76,7 +76,7 @@ def test_image_runs_service_by_default_under_tini() -> None:
     (command,) = [each for each in INSTRUCTIONS if each.name == "CMD"]
 
     assert entry.words == ["tini", "--"]
-    assert native.alike(command.words) == native.commands()["service"]
+    assert native_commands.alike(command.words) == native_commands.commands()["service"]
     assert "tini" in next(text for text in said("RUN", LAST) if "apt-get install" in text).split()
 
 

@@ -11,8 +11,8 @@ import yaml
 
 from ai_workflow.local import manifests
 from ai_workflow.slo import build, reader
-from tests.deploy import compose, native
-from tests.monitoring import tools
+from tests.deploy import compose, native_commands
+from tests.monitoring import prometheus_tools
 
 HERE = Path(__file__).parents[2] / "deploy"
 
@@ -40,7 +40,7 @@ def test_manifest_generation_is_deterministic(tmp_path: Path) -> None:
 
 
 def test_prometheus_targets_match_service_ports() -> None:
-    services, commands = compose.read()["services"], native.commands()
+    services, commands = compose.read()["services"], native_commands.commands()
     scraped = {
         job["job_name"]: job["static_configs"][0]["targets"]
         for job in read("generated/prometheus.yml")["scrape_configs"]
@@ -110,19 +110,19 @@ def test_external_target_address_is_unchanged() -> None:
 
 @pytest.mark.integration
 def test_promtool_accepts_container_prometheus_config(tmp_path: Path) -> None:
-    for rules in tools.RULES.glob("*.yaml"):
+    for rules in prometheus_tools.RULES.glob("*.yaml"):
         (tmp_path / "rules").mkdir(exist_ok=True)
         (tmp_path / "rules" / rules.name).write_bytes(rules.read_bytes())
     (tmp_path / "prometheus.yml").write_bytes((HERE / "generated" / "prometheus.yml").read_bytes())
 
-    found = tools.run("promtool", "check", "config", "--syntax-only", tmp_path / "prometheus.yml")
+    found = prometheus_tools.run("promtool", "check", "config", "--syntax-only", tmp_path / "prometheus.yml")
 
     assert found.returncode == 0, found.stderr
 
 
 @pytest.mark.integration
 def test_amtool_accepts_container_alertmanager_config() -> None:
-    found = tools.run("amtool", "check-config", HERE / "generated" / "alertmanager.yml")
+    found = prometheus_tools.run("amtool", "check-config", HERE / "generated" / "alertmanager.yml")
 
     assert found.returncode == 0, found.stderr + found.stdout
 

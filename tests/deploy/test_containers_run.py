@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet
 
 from tests.deploy import compose, debian_base, dockerfile
 from tests.deploy import container_programs as programs
-from tests.deploy.composed import Composed
+from tests.deploy.compose_containers import Composed
 from tests.deploy.podman import Podman, running
 
 ROOT = Path(__file__).parents[2]

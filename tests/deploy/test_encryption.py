@@ -26,7 +26,7 @@ from ai_workflow.local.encryption import EncryptionError
 from ai_workflow.local.server import Server
 from ai_workflow.local.stack import database
 from ai_workflow.local.stack.paths import StackPaths
-from tests import patient, services
+from tests import prefect_retry, services
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 from tests.services import Postgres
 
@@ -266,7 +266,7 @@ def test_server_reads_blocks_before_and_after_rekey(var: Path, monkeypatch: pyte
 
 def _block_of(found: Server, *, save: bool = False) -> str:
     """Return the value of a Secret block as the API gives it, saved before if that is wished."""
-    with patient.client(found.api_url) as api:
+    with prefect_retry.client(found.api_url) as api:
         if save:
             kind = api.get("/block_types/slug/secret").raise_for_status().json()["id"]
             asked = {"block_schemas": {"block_type_id": {"any_": [kind]}}}
@@ -305,7 +305,7 @@ def test_bootstrap_on_server_with_different_key_changes_no_objects(var: Path, tm
             [sys.executable, "-m", "ai_workflow", "deploy"], cwd=ROOT, env=os.environ | given, timeout=120,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        with patient.client(found.api_url) as api:
+        with prefect_retry.client(found.api_url) as api:
             made = [api.post(f"/{kind}/filter", json={}).json() for kind in ("deployments", "variables", "automations")]
 
     assert done.returncode == 1

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests import patient
+from tests import prefect_retry
 from tests.deploy.foreign_page import ADD, ASK, LISTEN, SUBMIT, silence, site
 from tests.deploy.running_stack import RunningStack, in_folder
 from tests.flows.conftest import FLAGS, PATIENCE_MS
@@ -90,13 +90,13 @@ _ALERT = httpx.Request("POST", "http://x", json=webhook(alert())).content.decode
 
 
 def _deployment(stack: RunningStack) -> str:
-    with patient.client(f"{stack.url('server')}/api") as api:
+    with prefect_retry.client(f"{stack.url('server')}/api") as api:
         found: list[dict[str, Any]] = api.post("/deployments/filter", json={}).raise_for_status().json()
     return str(next(each["id"] for each in found if each["name"] == "drill"))
 
 
 def _untouched(stack: RunningStack) -> None:
-    with patient.client(f"{stack.url('server')}/api") as api:
+    with prefect_retry.client(f"{stack.url('server')}/api") as api:
         runs = api.post("/flow_runs/filter", json={}).raise_for_status().text
         variables = api.post("/variables/filter", json={}).raise_for_status().text
     assert "started-by-a-page" not in runs

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from ai_workflow.local.guard import GuardError, guarded
-from tests import pages, services
+from tests import cross_origin_requests, services
 
 BASE = "http://127.0.0.1:9093"
 
@@ -140,21 +140,27 @@ def test_operator_login_is_forwarded_as_guard_login(upstream: Upstream) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("case", pages.FOREIGN)
+@pytest.mark.parametrize("case", cross_origin_requests.FOREIGN)
 def test_cross_site_request_returns_403(upstream: Upstream, case: str) -> None:
     upstream.received.clear()
 
     for method in ("GET", "POST", "OPTIONS"):
-        answer = ask(upstream.url, method, "/api/v1/silences", headers=pages.FOREIGN[case], auth=("operator", "pw"))
+        answer = ask(
+            upstream.url,
+            method,
+            "/api/v1/silences",
+            headers=cross_origin_requests.FOREIGN[case],
+            auth=("operator", "pw"),
+        )
         assert answer.status_code == 403
         assert "access-control-allow-origin" not in answer.headers
     assert upstream.received == []
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("case", pages.own(BASE))
+@pytest.mark.parametrize("case", cross_origin_requests.own(BASE))
 def test_same_origin_pages_and_programs_are_allowed(upstream: Upstream, case: str) -> None:
-    assert ask(upstream.url, headers=pages.own(BASE)[case]).status_code == 203
+    assert ask(upstream.url, headers=cross_origin_requests.own(BASE)[case]).status_code == 203
 
 
 @pytest.mark.integration

@@ -15,8 +15,8 @@ from ai_workflow.local import first_run, run_report
 from ai_workflow.local.prefect_settings import UrlUnsetError, require_url
 from ai_workflow.local.run_report import Hints
 from ai_workflow.local.stack import served_versions
-from tests.serving import shop
-from tests.serving.running import Running
+from tests.serving import published_models
+from tests.serving.running_service import Running
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,15 @@ def test_deploy_and_register_require_prefect_url(
 def test_status_shows_serving_version_not_published_version(damaged: int, tmp_path: Path) -> None:
     root = tmp_path / "store"
     for seed in (0, 1):
-        shop.publish(root, seed)
-    pipeline = shop.pipeline(tmp_path, inference={"default_response": {"prediction": "A"}})
+        published_models.publish(root, seed)
+    pipeline = published_models.pipeline(tmp_path, inference={"default_response": {"prediction": "A"}})
     loaded = loader.load(pipeline, overrides={"store.root": str(root)})
-    names = shop.registry(root).versions()
+    names = published_models.registry(root).versions()
     with Running(pipeline, root) as whole:
         line = served_versions.line(loaded.settings, whole.port, Hints())
         assert line == f"{names[1]} (latest), {names[0]} (stable)"
     for name in names[-damaged:]:
-        model = root / shop.FOLDER / name / "model.txt"
+        model = root / published_models.FOLDER / name / "model.txt"
         model.write_bytes(model.read_bytes()[:500])
     with Running(pipeline, root) as running:
         line = served_versions.line(loaded.settings, running.port, Hints())

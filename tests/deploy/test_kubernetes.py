@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ai_workflow.slo import build, reader
-from tests.deploy import kustomization, native, operator_kinds
+from tests.deploy import kustomization, native_commands, operator_schemas
 
 # The oldest that knows all that is used (unhealthyPodEvictionPolicy), one in between, the newest with a schema.
 VERSIONS = ("1.26", "1.31", "1.37")
@@ -47,7 +47,7 @@ def fault(each: dict[str, Any], version: str) -> str | None:
     """Return what the schema of Kubernetes, or of the operator, has against an object; unknown fields count."""
     try:
         if each["apiVersion"].startswith("monitoring.coreos.com/"):
-            jsonschema.Draft202012Validator(operator_kinds.KINDS[each["kind"]]).validate(each)
+            jsonschema.Draft202012Validator(operator_schemas.KINDS[each["kind"]]).validate(each)
         else:
             kubernetes_validate.validate(each, version, strict=True)
     except jsonschema.ValidationError as error:
@@ -80,9 +80,9 @@ def test_required_kubernetes_kinds_are_present() -> None:
 
 def test_containers_run_commands_of_native_stack() -> None:
     # A cluster has a Prometheus and an Alertmanager of its own.
-    known = native.commands(with_guards=False)
+    known = native_commands.commands(with_guards=False)
 
-    assert {name: native.alike(container(name)["args"]) for name in known} == known
+    assert {name: native_commands.alike(container(name)["args"]) for name in known} == known
     assert not any("command" in each for each in CONTAINERS.values()), "the image's tini would be passed over"
 
 

@@ -16,7 +16,7 @@ from ai_workflow.local import login
 from ai_workflow.local.stack import monitoring_config
 from ai_workflow.local.stack.paths import StackOptions, StackPaths
 from tests.deploy.running_stack import ROOT
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 
 
 def basic(pair: str) -> bytes:
@@ -42,7 +42,7 @@ def test_web_config_holds_password_hash_of_single_user(tmp_path: Path) -> None:
     assert list(users) == ["guard"]
     assert bcrypt.checkpw(b"sesame-0815", users["guard"].encode())
     assert not bcrypt.checkpw(b"sesame-0816", users["guard"].encode())
-    checked = tools.run("promtool", "check", "web-config", tmp_path / "web.yml")
+    checked = prometheus_tools.run("promtool", "check", "web-config", tmp_path / "web.yml")
     assert checked.returncode == 0, checked.stderr
 
 

@@ -14,21 +14,21 @@ from prefect.client.orchestration import get_client
 
 from ai_workflow.provisioning import prefect_file, work_pool
 from ai_workflow.telemetry import journal
-from tests import patient, services
+from tests import prefect_retry, services
 from tests.deploy import durable_server, every_deployment
 from tests.deploy.durable_server import LOGIN, DurableServer
 from tests.deploy.every_deployment import Deployed
-from tests.deploy.trainers_watched import TrainersWatched
-from tests.flows import tables
-from tests.flows.api import until
+from tests.deploy.training_counter import TrainersWatched
+from tests.flows import sample_tables
+from tests.flows.prefect_api import until
 from tests.flows.prefect_runs import events, in_training
 from tests.flows.prefect_worker import Worker
-from tests.flows.workplace import ROOT, Workplace
+from tests.flows.workspace import ROOT, Workplace
 from tests.services import Postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # Long enough for an outage in the middle, saved often enough to go on from there.
-LONG = tables.PIPELINE["trainer"] | {"steps": 2500, "checkpoint": {"every_steps": 50, "keep": 2}}
+LONG = sample_tables.PIPELINE["trainer"] | {"steps": 2500, "checkpoint": {"every_steps": 50, "keep": 2}}
 RECOVERY_SECONDS = 5
 PATIENCE = 240.0
 
@@ -73,7 +73,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         done = place.start(["-m", "prefect", "--no-prompt", "deploy", "--all"])
         assert done.code == 0, done.output
         login = tuple(LOGIN.split(":"))
-        with patient.client(server.api_url, auth=login) as api:
+        with prefect_retry.client(server.api_url, auth=login) as api:
             deployed = Deployed(api)
             deployed.pause_schedules()
             scene = Scene(place, postgres, server, deployed, _worker(place))

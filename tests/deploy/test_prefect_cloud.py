@@ -22,8 +22,8 @@ from ai_workflow.local.server import Server
 from ai_workflow.provisioning.blocks import relay_block
 from tests.deploy import cloud as stand_in
 from tests.deploy.cloud import Cloud
-from tests.deploy.deploying_place import Place
-from tests.flows.workplace import ROOT
+from tests.deploy.deploying_project import Place
+from tests.flows.workspace import ROOT
 
 pytestmark = pytest.mark.integration
 

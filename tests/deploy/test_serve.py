@@ -15,8 +15,8 @@ import pytest
 from prefect.blocks.system import Secret
 
 from ai_workflow.local.server import Server
-from tests.serving import shop
-from tests.serving.running import ROOT
+from tests.serving import published_models
+from tests.serving.running_service import ROOT
 
 _PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
 
@@ -24,7 +24,7 @@ _PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
 @contextmanager
 def served(tmp_path: Path, **variables: str | None) -> Iterator[tuple[str, list[str]]]:
     """Start `ai-workflow serve`, and give its address and its log so far; a variable that is None is unset."""
-    pipeline = shop.pipeline(tmp_path, service={"token": "${secret:shop-door}"})
+    pipeline = published_models.pipeline(tmp_path, service={"token": "${secret:shop-door}"})
     store = tmp_path / "store"
     store.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "ai_workflow", "serve", "--pipeline", str(pipeline), "--store", str(store)]

@@ -17,7 +17,7 @@ from playwright.sync_api import Locator, Page
 
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
-from tests import patient
+from tests import prefect_retry
 from tests.deploy.running_stack import RunningStack, in_folder, until
 from tests.flows.conftest import page
 
@@ -70,7 +70,7 @@ def test_chat_channel_block_is_created_in_ui_form(page: Page, stack: RunningStac
     form.get_by_role("tab", name="password").click()
     form.get_by_role("tabpanel", name="password").get_by_role("textbox").fill("SEC-0815")
     _keep(page, "block")
-    patient.press(page, "/block_documents/", form.get_by_role("button", name="Save"))
+    prefect_retry.press(page, "/block_documents/", form.get_by_role("button", name="Save"))
     page.get_by_text("on-call").first.wait_for()
 
     [block] = _all(stack, "block_documents", include_secrets=True, block_documents={"name": {"any_": ["on-call"]}})
@@ -88,7 +88,7 @@ def test_training_with_custom_parameters_is_started_in_ui_and_served(page: Page,
     page.keyboard.press("Control+A")
     page.keyboard.type('{"trainer.seed": 7}')
     _keep(page, "training")
-    patient.press(page, "/create_flow_run", page.get_by_role("button", name="Submit"))
+    prefect_retry.press(page, "/create_flow_run", page.get_by_role("button", name="Submit"))
 
     run = until(lambda: _completed(stack, "training"))
     empty = {"config": "", "traceparent": "", "log_level": ""}
@@ -144,7 +144,7 @@ def test_approved_retention_in_ui_deletes_old_versions(page: Page, stack: Runnin
     until(lambda: stack.serving()["serving"], lambda version: version == "model_v1.2")
     _open(page, stack, "retention")
     run = page.get_by_role("button", name="Run", exact=True)
-    patient.press(page, "/create_flow_run", run, page.get_by_text("Quick run"))
+    prefect_retry.press(page, "/create_flow_run", run, page.get_by_text("Quick run"))
 
     paused = until(lambda: _runs(stack, "retention", "PAUSED"))
     assert paused[0]["state"]["state_details"]["deployment_concurrency_lease_id"] is None, "a lease ends who waits"
@@ -156,7 +156,7 @@ def test_approved_retention_in_ui_deletes_old_versions(page: Page, stack: Runnin
     form.get_by_role("switch").click()
     form.locator("textarea").fill("seen in the UI")
     _keep(page, "retention")
-    answer = patient.press(page, "/resume", form.get_by_role("button", name="Resume"))
+    answer = prefect_retry.press(page, "/resume", form.get_by_role("button", name="Resume"))
     assert answer["status"] == "ACCEPT", answer
 
     until(registry.versions, lambda found: found == ["model_v1.0", "model_v1.2"])
@@ -187,6 +187,6 @@ def _runs(stack: RunningStack, flow: str, state: str) -> list[dict[str, Any]]:
 
 
 def _all(stack: RunningStack, kind: str, **asked: object) -> list[dict[str, Any]]:
-    with patient.client(f"{stack.url('server')}/api") as client:
+    with prefect_retry.client(f"{stack.url('server')}/api") as client:
         found: list[dict[str, Any]] = client.post(f"/{kind}/filter", json=asked).raise_for_status().json()
         return found

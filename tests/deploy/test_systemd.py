@@ -10,7 +10,7 @@ import pytest
 
 from ai_workflow.local import server_environment
 from ai_workflow.local.stack.services import SERVICES
-from tests.deploy import compose, kustomization, native, unit_files
+from tests.deploy import compose, kustomization, native_commands, unit_files
 
 PARTS = sorted(unit_files.units())
 SYSTEM = Path("/usr/lib/systemd/system")
@@ -91,17 +91,17 @@ def test_unhardened_unit_exceeds_security_threshold(root: Path) -> None:
 
 
 def test_units_run_commands_of_native_stack() -> None:
-    known = native.commands()
+    known = native_commands.commands()
     commands = {name: unit_files.values(name, "ExecStart") for name in known}
 
-    assert {name: [native.alike(command.split()) for command in found] for name, found in commands.items()} == {
-        name: [command] for name, command in known.items()
-    }
+    assert {
+        name: [native_commands.alike(command.split()) for command in found] for name, found in commands.items()
+    } == {name: [command] for name, command in known.items()}
     assert all(command.startswith(unit_files.PROGRAMS) for found in commands.values() for command in found)
 
 
 def test_every_service_has_unit_in_common_target() -> None:
-    assert set(PARTS) == {*native.commands(), "bootstrap"}
+    assert set(PARTS) == {*native_commands.commands(), "bootstrap"}
     for path in unit_files.units().values():
         assert ("PartOf", "ai-workflow.target") in unit_files.section(path, "Unit")
         assert ("WantedBy", "ai-workflow.target") in unit_files.section(path, "Install")

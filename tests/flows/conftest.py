@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from ai_workflow.local.server import Server
-from tests.flows import tables
-from tests.flows.workplace import Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import Workplace
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
@@ -24,7 +24,7 @@ def trained_once(prefect_server: Server, tmp_path_factory: pytest.TempPathFactor
     """The place that `trained` copies, with its two runs; whoever asks for it leaves it as it is."""
     place = Workplace(tmp_path_factory.mktemp("trained"))
     for seed in (1, 2):
-        tables.write(place.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
+        sample_tables.write(place.folder / f"rows-{seed}.csv", sample_tables.rows(seed=seed))
     # An absolute path, so that copies of the place read the very same files.
     place.configure(source={"kind": "csv", "path": str(place.folder / "rows-*.csv")})
     place.runs = [place.train(), place.score()]
@@ -44,7 +44,7 @@ def place(prefect_server: Server, tmp_path: Path) -> Workplace:
     """A place with two source files and a pipeline file, where nothing has run."""
     place = Workplace(tmp_path)
     for seed in (1, 2):
-        tables.write(place.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
+        sample_tables.write(place.folder / f"rows-{seed}.csv", sample_tables.rows(seed=seed))
     place.configure()
     return place
 

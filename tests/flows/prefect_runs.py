@@ -15,8 +15,8 @@ from ai_workflow.local.server import Server
 from ai_workflow.storage import run_lock
 from ai_workflow.telemetry import journal, trace_context
 from ai_workflow.telemetry.journal import Event
-from tests.flows.api import Api, until
-from tests.flows.workplace import Workplace
+from tests.flows.prefect_api import Api, until
+from tests.flows.workspace import Workplace
 
 
 def in_training(place: Workplace, run_id: str | None = None) -> str:

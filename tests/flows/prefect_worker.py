@@ -15,7 +15,7 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 
 ROOT = Path(__file__).parents[2]
 POOL = "recovery-tests"

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from ai_workflow.telemetry import journal
-from tests.flows import tables
-from tests.flows.workplace import Run, Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import Run, Workplace
 from tests.services import Postgres, free_port
 
 pytestmark = pytest.mark.slow
 
-HEADER = ",".join(tables.HEADER)
+HEADER = ",".join(sample_tables.HEADER)
 Rows = list[list[Any]]
 
 
@@ -28,19 +28,19 @@ class Case:
     stage: str
     says: tuple[str, ...]
     data: bytes | Callable[[Rows], Rows] | None = None
-    header: tuple[str, ...] = tables.HEADER
+    header: tuple[str, ...] = sample_tables.HEADER
     settings: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         if isinstance(self.data, bytes):
             path.write_bytes(self.data)
         elif self.data is not None:
-            tables.write(path, self.data(tables.rows(seed=9)), self.header)
+            sample_tables.write(path, self.data(sample_tables.rows(seed=9)), self.header)
 
 
 def _column(name: str, value: Callable[[int], Any]) -> Callable[[Rows], Rows]:
     """Return what puts other values into a column; `value` gets the number of the row, from 0."""
-    at = tables.HEADER.index(name)
+    at = sample_tables.HEADER.index(name)
     return lambda rows: [[*row[:at], value(number), *row[at + 1 :]] for number, row in enumerate(rows)]
 
 

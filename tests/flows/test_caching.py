@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.flows import tables
-from tests.flows.workplace import SCORING, TRAINING, Run, Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import SCORING, TRAINING, Run, Workplace
 
 CACHED, SUCCESS = "CACHED", "SUCCESS"
 # Each stage's own files that a later run relies on.
@@ -72,10 +72,10 @@ def test_repeated_run_uses_cache_for_every_stage(trained: Workplace) -> None:
 @pytest.mark.slow
 def test_changed_setting_reruns_only_dependent_stages(trained: Workplace) -> None:
     source = {"kind": "csv", "path": _path_of_source(trained)}
-    trained.configure("steps.yaml", source=source, trainer=tables.PIPELINE["trainer"] | {"steps": 12})
+    trained.configure("steps.yaml", source=source, trainer=sample_tables.PIPELINE["trainer"] | {"steps": 12})
     trained.configure("gate.yaml", source=source, evaluate={"minimum": 0.6})
     # Neither a LightGBM training nor the predictions depend on how many rows are taken at once.
-    trained.configure("batch.yaml", source=source, model={"batch_size": 7}, trainer=tables.PIPELINE["trainer"])
+    trained.configure("batch.yaml", source=source, model={"batch_size": 7}, trainer=sample_tables.PIPELINE["trainer"])
     before = _stamps(trained, "data/**/*")
 
     retrained, judged, same, scored = trained.call(
@@ -100,11 +100,11 @@ def test_changed_setting_reruns_only_dependent_stages(trained: Workplace) -> Non
 @pytest.mark.slow
 def test_new_or_changed_file_recomputes_only_affected_partitions(trained: Workplace) -> None:
     for seed in (1, 2):
-        tables.write(trained.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
+        sample_tables.write(trained.folder / f"rows-{seed}.csv", sample_tables.rows(seed=seed))
     trained.configure()
     known = {name: _stamps(trained, f"data/{name}/*") for name in ("loaded", "clean")}
-    tables.write(trained.folder / "rows-2.csv", tables.rows(seed=12))
-    tables.write(trained.folder / "rows-3.csv", tables.rows(seed=13))
+    sample_tables.write(trained.folder / "rows-2.csv", sample_tables.rows(seed=12))
+    sample_tables.write(trained.folder / "rows-3.csv", sample_tables.rows(seed=13))
     run = trained.train()
 
     assert run.code == 0, run.output

@@ -18,11 +18,11 @@ from ai_workflow.exporter.runs import fold
 from ai_workflow.telemetry import journal
 from ai_workflow.telemetry.journal import CANCELLED, ERROR, RECOVERY, RUN, SKIPPED, STARTED, SUCCESS, Event
 from flows.scoring import scoring
-from tests.flows import tables
-from tests.flows.api import until
+from tests.flows import sample_tables
+from tests.flows.prefect_api import until
 from tests.flows.prefect_runs import events, in_training, type_of
 from tests.flows.prefect_worker import Worker, deploy
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 
 ID = "ab" * 16
 
@@ -72,7 +72,7 @@ def client() -> Iterator[SyncPrefectClient]:
 
 @pytest.mark.slow
 def test_cancelled_run_is_not_listed_as_failed(place: Workplace, client: SyncPrefectClient) -> None:
-    steps = tables.PIPELINE["trainer"] | {"steps": 10_000_000, "checkpoint": {"every_steps": 10, "keep": 2}}
+    steps = sample_tables.PIPELINE["trainer"] | {"steps": 10_000_000, "checkpoint": {"every_steps": 10, "keep": 2}}
     path = place.configure(trainer=steps)
     training = deploy(client, "training", {"config": str(path)})
     with Worker.start(place) as worker:

@@ -14,7 +14,7 @@ from ai_workflow.cli.main import exit_code
 from ai_workflow.local import ports
 from ai_workflow.local.server import Server
 from ai_workflow.prefect_errors import PrefectError, prefect_errors_wrapped
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 
 pytestmark = pytest.mark.integration
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ai_workflow.telemetry.journal import SUCCESS
-from tests.flows import tables
-from tests.flows.workplace import Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import Workplace
 
 VERSION = "model_v1.0"
 STAGES = ("label_joiner", "drift_detector", "evaluation_store")
@@ -29,7 +29,7 @@ def labeled(trained: Workplace) -> Workplace:
 
 
 def write(path: Path, *seeds: int, known: str = "2030-01-01") -> None:
-    rows = [row for seed in seeds for row in tables.rows(seed=seed)]
+    rows = [row for seed in seeds for row in sample_tables.rows(seed=seed)]
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([["row_id", "good", "known"], *([row[0], row[-1], known] for row in rows)])
 

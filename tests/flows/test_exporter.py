@@ -8,11 +8,15 @@ import time
 
 import pytest
 
-from tests.flows import tables
-from tests.flows.workplace import TRAINING, Workplace
-from tests.monitoring.exporter.places import Exporting
+from tests.flows import sample_tables
+from tests.flows.workspace import TRAINING, Workplace
+from tests.monitoring.exporter.exporter_stores import Exporting
 
-LONG = tables.PIPELINE["trainer"] | {"steps": 1500, "params": {"num_threads": 1}, "checkpoint": {"every_steps": 25}}
+LONG = sample_tables.PIPELINE["trainer"] | {
+    "steps": 1500,
+    "params": {"num_threads": 1},
+    "checkpoint": {"every_steps": 25},
+}
 OF_RUN = '{flow="training",pipeline="small_credit"}'
 OF_PIPELINE = '{pipeline="small_credit"}'
 CHECKPOINT = f"training_last_checkpoint_timestamp_seconds{OF_PIPELINE}"

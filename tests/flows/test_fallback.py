@@ -11,7 +11,7 @@ import pytest
 
 from ai_workflow.inference import fallback
 from ai_workflow.registry import publication
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 from tests.tables import damage
 
 GARBAGE = {"model.txt": b"tree\nversion=v4\nnot a model"}

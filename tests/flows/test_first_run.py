@@ -20,8 +20,8 @@ from ai_workflow.local import first_run
 from ai_workflow.local.run_report import Hints
 from ai_workflow.local.server import Server
 from ai_workflow.storage.store import Store
-from tests.flows import tables
-from tests.flows.workplace import Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import Workplace
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ class Machine(Workplace):
 @pytest.fixture(scope="module")
 def machine(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     machine = Machine(tmp_path_factory.mktemp("machine"))
-    tables.write(machine.folder / "rows-1.csv", tables.rows(300))
+    sample_tables.write(machine.folder / "rows-1.csv", sample_tables.rows(300))
     machine.configure(source={"kind": "csv", "path": "rows-*.csv"})
     # To make the tables of an empty database takes the server six seconds: it gets those of the session's server.
     home = machine.var / "prefect"
@@ -126,7 +126,7 @@ def test_concurrent_runs_print_separate_traces(machine: Machine) -> None:
     for number, name in enumerate(names):
         machine.configure(
             f"{name}.yaml", pipeline=name, source={"kind": "csv", "path": "rows-*.csv"},
-            trainer=tables.PIPELINE["trainer"] | {"steps": 11 + number},
+            trainer=sample_tables.PIPELINE["trainer"] | {"steps": 11 + number},
         )  # fmt: skip
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda name: machine.local("run", "--pipeline", f"{name}.yaml"), names))

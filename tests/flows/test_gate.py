@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.flows import tables
-from tests.flows.workplace import Run, Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import Run, Workplace
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +15,7 @@ def judged(trained_once: Workplace, tmp_path_factory: pytest.TempPathFactory) ->
     """Models judged by three gates; the registry of the first is empty, that of the others has a `stable`."""
     place = trained_once.copy(tmp_path_factory.mktemp("gate"))
     source = {"kind": "csv", "path": str(trained_once.folder / "rows-*.csv")}
-    worse = tables.PIPELINE["trainer"] | {"steps": 1, "params": {"num_threads": 1, "num_leaves": 2}}
+    worse = sample_tables.PIPELINE["trainer"] | {"steps": 1, "params": {"num_threads": 1, "num_leaves": 2}}
     gate = {"metric": "log_loss", "minimum": None, "tolerance": 0.05, "beat_baseline": False}
     place.configure("minimum.yaml", source=source, evaluate={"minimum": 0.9999, "metric": "auc"}, model={"path": "new"})
     place.configure("worse.yaml", source=source, trainer=worse, evaluate=gate)

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from ai_workflow.local.server import Server
-from tests.flows import tables
-from tests.flows.api import Api, until
-from tests.flows.workplace import Run, Workplace
+from tests.flows import sample_tables
+from tests.flows.prefect_api import Api, until
+from tests.flows.workspace import Run, Workplace
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def called(trained_once: Workplace, tmp_path_factory: pytest.TempPathFactory) ->
     """A training and a scoring within the trace of a caller, the first with DEBUG; then a training without either."""
     place = trained_once.copy(tmp_path_factory.mktemp("called"))
     source = {"kind": "csv", "path": str(trained_once.folder / "rows-*.csv")}
-    place.configure("two.yaml", source=source, trainer=tables.PIPELINE["trainer"] | {"steps": 2})
+    place.configure("two.yaml", source=source, trainer=sample_tables.PIPELINE["trainer"] | {"steps": 2})
     asked = {"config": "two.yaml", "traceparent": TRACEPARENT}
     training, scoring, plain = place.call(
         [

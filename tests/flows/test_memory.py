@@ -6,15 +6,15 @@ import pytest
 
 from ai_workflow.local.server import Server
 from ai_workflow.telemetry import journal
-from tests.flows import tables
-from tests.flows.workplace import Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import Workplace
 
 STARVED = """
 import asyncio, functools, resource, sys
 import numpy as np
 from ai_workflow.stages import trainer
 from flows.training import training
-from tests.starved import address_space
+from tests.low_memory import address_space
 
 real = trainer.train
 
@@ -35,7 +35,7 @@ sys.exit(not asyncio.run(training("pipeline.yaml", return_state=True)).is_comple
 
 @pytest.mark.slow
 def test_out_of_memory_stage_is_reported_and_next_run_resumes(prefect_server: Server, place: Workplace) -> None:
-    place.configure(trainer=tables.PIPELINE["trainer"] | {"steps": 5})
+    place.configure(trainer=sample_tables.PIPELINE["trainer"] | {"steps": 5})
     starved = place.start(["-c", STARVED])
 
     assert starved.code == 1

@@ -11,8 +11,8 @@ import pytest
 
 from ai_workflow.local.server import Server
 from ai_workflow.registry.registry import Registry
-from tests.flows import tables
-from tests.flows.workplace import Run, Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import Run, Workplace
 
 # Real trainings, one for each table.
 pytestmark = pytest.mark.slow
@@ -85,7 +85,7 @@ def trained_on(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory)
     place = Workplace(tmp_path_factory.mktemp("tables"))
     calls = []
     for name, (make, said, _) in TABLES.items():
-        tables.write(place.folder / f"{name}.csv", make(np.random.default_rng(7)), header=None)
+        sample_tables.write(place.folder / f"{name}.csv", make(np.random.default_rng(7)), header=None)
         source = {"kind": "csv", "path": f"{name}.csv", "header": False} | said.get("source", {})
         trainer = {"steps": 60, "params": {"num_threads": 1, "min_data_in_leaf": 10}}
         place.configure(

@@ -11,9 +11,9 @@ import pytest
 from prefect.blocks.system import Secret
 
 from ai_workflow.local.server import Server
-from tests.flows import tables
-from tests.flows.api import EVERYTHING, Api
-from tests.flows.workplace import TRAINING, Run, Workplace
+from tests.flows import sample_tables
+from tests.flows.prefect_api import EVERYTHING, Api
+from tests.flows.workspace import TRAINING, Run, Workplace
 from tests.services import Postgres
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def trained_on(
     with postgres.connect() as connection:
         connection.execute(f"CREATE TABLE {TABLE} (row_id text PRIMARY KEY, age float, kind text, seen date, good int)")
         with connection.cursor() as cursor:
-            rows = [[row[0], float(row[1]) if row[1] else None, *row[2:]] for row in tables.rows()]
+            rows = [[row[0], float(row[1]) if row[1] else None, *row[2:]] for row in sample_tables.rows()]
             cursor.executemany(f"INSERT INTO {TABLE} VALUES (%s, %s, %s, %s, %s)", rows)
     Secret(value=postgres.password).save(BLOCK, overwrite=True)
     place = Workplace(tmp_path_factory.mktemp("table"))

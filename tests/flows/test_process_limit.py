@@ -6,8 +6,8 @@ import pytest
 
 from ai_workflow.local.server import Server
 from ai_workflow.telemetry import journal
-from tests.flows import tables
-from tests.flows.workplace import Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import Workplace
 
 # Refuses threads to the stage itself, and the thread of the stage to the task.
 WITHIN = """
@@ -68,7 +68,7 @@ sys.exit(not asyncio.run(training("pipeline.yaml", return_state=True)).is_comple
 def test_process_limit_in_stage_is_reported_and_next_run_resumes(
     prefect_server: Server, place: Workplace, place_of_limit: str
 ) -> None:
-    place.configure(trainer=tables.PIPELINE["trainer"] | {"steps": 5})
+    place.configure(trainer=sample_tables.PIPELINE["trainer"] | {"steps": 5})
     limited = place.start(["-c", SCRIPT % place_of_limit])
 
     assert limited.code == 1, limited.output

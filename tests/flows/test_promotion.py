@@ -17,9 +17,9 @@ from ai_workflow.orchestration.maintenance.promotion import BREACHED, PROMOTED, 
 from ai_workflow.registry import promotion as registry_promotion
 from ai_workflow.registry import publication
 from flows.promotion import promotion
-from tests import patient
-from tests.flows.api import Api, until
-from tests.flows.workplace import Workplace
+from tests import prefect_retry
+from tests.flows.prefect_api import Api, until
+from tests.flows.workspace import Workplace
 from tests.tables import damage
 
 pytestmark = pytest.mark.integration
@@ -130,7 +130,7 @@ def _breached(server: Server, pipeline: str, version: str, at: datetime | None =
     summary = {"summary": f"{version} of {pipeline} fails"}
     event = Event(event=BREACHED, resource=resource, payload=summary, occurred=at or datetime.now(UTC))
     content = f"[{event.model_dump_json()}]"
-    with patient.client(server.api_url) as client:
+    with prefect_retry.client(server.api_url) as client:
         client.post("/events", content=content).raise_for_status()
     until(lambda: [one for one in Api(server).all("events") if one["id"] == str(event.id)])
 

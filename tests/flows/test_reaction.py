@@ -21,7 +21,7 @@ from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from flows.reaction import reaction as reaction_flow
 from tests.flows import prefect_worker
-from tests.serving import shop
+from tests.serving import published_models
 
 pytestmark = pytest.mark.slow
 ABOUT = {"kind": "lightgbm", "model_file": "model.txt", "task": "classification", "scores": {}}
@@ -39,7 +39,7 @@ class Place:
     @property
     def config(self) -> str:
         """The pipeline file."""
-        return str(shop.pipeline(self.folder, pipeline=self.pipeline))
+        return str(published_models.pipeline(self.folder, pipeline=self.pipeline))
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -54,7 +54,9 @@ class Place:
     def publish(self) -> str:
         """Publish a version, which is on probation then unless it is the first."""
         number = len(self.registry.versions())
-        version = publication.publish(self.registry, shop.files(number), "a", ABOUT | {"pipeline": self.pipeline}).name
+        version = publication.publish(
+            self.registry, published_models.files(number), "a", ABOUT | {"pipeline": self.pipeline}
+        ).name
         if number == 0:
             promotion.promote(self.registry, version, "a test")
         return version

@@ -25,16 +25,16 @@ from ai_workflow.orchestration import run_logs
 from ai_workflow.storage import run_lock
 from ai_workflow.telemetry import journal, trace_context
 from flows.recovery import recovery
-from tests.flows import tables
-from tests.flows.api import Api, until
+from tests.flows import sample_tables
+from tests.flows.prefect_api import Api, until
 from tests.flows.prefect_runs import events, in_training, recovered, tasks, type_of, watch
 from tests.flows.prefect_worker import ROOT, Worker, deploy
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 
 # Real workers, killed and started again: `make test-all` runs it.
 pytestmark = pytest.mark.slow
 # Long enough to be killed in the middle, saved often enough to go on from there.
-LONG = tables.PIPELINE["trainer"] | {"steps": 600, "checkpoint": {"every_steps": 10, "keep": 2}}
+LONG = sample_tables.PIPELINE["trainer"] | {"steps": 600, "checkpoint": {"every_steps": 10, "keep": 2}}
 QUICK = {"recovery.settle_seconds": 0, "recovery.max_attempts": 2}
 MODEL = "data/trained/*/model.txt"
 Recover = Callable[..., str]
@@ -302,7 +302,7 @@ def test_every_deployment_entrypoint_is_loadable() -> None:
 def _place(folder: Path) -> Workplace:
     place = Workplace(folder)
     for seed in (1, 2):
-        tables.write(place.folder / f"rows-{seed}.csv", tables.rows(seed=seed))
+        sample_tables.write(place.folder / f"rows-{seed}.csv", sample_tables.rows(seed=seed))
     place.configure(trainer=LONG, source=_source(place))
     return place
 

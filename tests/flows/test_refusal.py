@@ -10,20 +10,20 @@ from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH
 
 from ai_workflow.local.server import Server
 from ai_workflow.telemetry import journal
-from tests import patient
-from tests.flows import tables
-from tests.flows.api import Api
-from tests.flows.workplace import Run, Workplace
+from tests import prefect_retry
+from tests.flows import sample_tables
+from tests.flows.prefect_api import Api
+from tests.flows.workspace import Run, Workplace
 
 FORGED = "2026-01-01 00:00:00 [ERROR] fake: line"
-PIPELINE = tables.PIPELINE["pipeline"]
+PIPELINE = sample_tables.PIPELINE["pipeline"]
 
 
 @pytest.fixture(scope="module")
 def refused(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     """Runs with an unknown override, an unknown version, a wrong traceparent, a file with errors, and of upkeep."""
     place = Workplace(tmp_path_factory.mktemp("refused"))
-    tables.write(place.folder / "rows-1.csv", tables.rows(20))
+    sample_tables.write(place.folder / "rows-1.csv", sample_tables.rows(20))
     place.configure()
     place.configure("wrong.yaml", trainer={"stepz": 1, "kind": "forest"})
     config = {"config": "pipeline.yaml"}
@@ -61,7 +61,7 @@ def test_rejected_run_has_name_tags_journal_and_artifact(
     assert "Still processing" not in run.output
     assert all(line.trace for line in run.lines if line.logger.startswith("ai_pipeline"))
 
-    found = patient.client(prefect_server.api_url).get(f"/flow_runs/{run.events[0].flow_run_id}").json()
+    found = prefect_retry.client(prefect_server.api_url).get(f"/flow_runs/{run.events[0].flow_run_id}").json()
     assert found["name"] == " ".join(filter(None, (flow, pipeline, run.trace_id[:8])))
     kind = "upkeep" if flow == "evaluation" else "work"
     tags = {"environment:development", f"kind:{kind}", *([f"pipeline:{pipeline}"] if pipeline else [])}
@@ -74,7 +74,7 @@ def test_rejected_run_has_name_tags_journal_and_artifact(
 
 @pytest.mark.slow
 def test_upkeep_run_has_name_and_tags(refused: list[Run], prefect_server: Server) -> None:
-    api: httpx.Client = patient.client(prefect_server.api_url)
+    api: httpx.Client = prefect_retry.client(prefect_server.api_url)
     runs = api.post("/flow_runs/filter", json={"flows": {"name": {"any_": ["promotion"]}}}).json()
     [run] = [one for one in runs if "promotion.ours" in str(one["state"]["message"])]
     assert run["name"].startswith(f"promotion {PIPELINE} ")

@@ -11,11 +11,11 @@ import pytest
 
 from ai_workflow.local.server import Server
 from ai_workflow.telemetry import journal
-from tests.flows import tables
-from tests.flows.api import until
-from tests.flows.workplace import Workplace
+from tests.flows import sample_tables
+from tests.flows.prefect_api import until
+from tests.flows.workspace import Workplace
 
-LONG = tables.PIPELINE["trainer"] | {
+LONG = sample_tables.PIPELINE["trainer"] | {
     "steps": 1500,
     "params": {"num_threads": 1, "bagging_fraction": 0.8, "bagging_freq": 1},
     "checkpoint": {"every_steps": 25},

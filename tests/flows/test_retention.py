@@ -20,10 +20,10 @@ from ai_workflow.orchestration.maintenance import approval
 from ai_workflow.registry import pruning, publication
 from flows.recovery import recovery
 from flows.retention import retention
-from tests import patient
-from tests.flows.api import Api, until
+from tests import prefect_retry
+from tests.flows.prefect_api import Api, until
 from tests.flows.prefect_worker import Worker
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 
 pytestmark = pytest.mark.integration
 
@@ -153,7 +153,7 @@ def test_approval_decision_in_ui_is_applied(
     if approve:
         form.get_by_role("switch").click()
     form.locator("textarea").fill("seen in the UI")
-    answer = patient.press(page, "/resume", form.get_by_role("button", name="Submit"))
+    answer = prefect_retry.press(page, "/resume", form.get_by_role("button", name="Submit"))
     assert answer["status"] == "ACCEPT", answer
 
     assert running.wait() == 0, running.output()

@@ -22,11 +22,11 @@ from ai_workflow.local.server import Server
 from ai_workflow.registry import promotion, pruning, publication, retention_plan
 from ai_workflow.storage import run_lock
 from flows.retention import retention
-from tests import patient
-from tests.flows.api import Api, until
+from tests import prefect_retry
+from tests.flows.prefect_api import Api, until
 from tests.flows.prefect_worker import Worker, deploy
 from tests.flows.test_retention import GOES, STAYS, place, recover
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 
 # Real servers and workers: `make test-all` runs it.
 pytestmark = pytest.mark.slow
@@ -311,7 +311,7 @@ def test_approval_decision_in_new_ui_is_applied(
     if approve:
         form.get_by_role("switch").click()
     form.locator("textarea").fill("seen in the UI")
-    answer = patient.press(page, "/resume", form.get_by_role("button", name="Resume"))
+    answer = prefect_retry.press(page, "/resume", form.get_by_role("button", name="Resume"))
     assert answer["status"] == "ACCEPT", answer
 
     assert run.said() == ("Released 9.8K" if approve else "refused: nothing was deleted (seen in the UI)")

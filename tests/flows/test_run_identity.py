@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from ai_workflow.local.server import Server
-from tests import patient
-from tests.flows import tables
-from tests.flows.workplace import SCORING, TRAINING, Run, Workplace
+from tests import prefect_retry
+from tests.flows import sample_tables
+from tests.flows.workspace import SCORING, TRAINING, Run, Workplace
 
 # Which stages each stage takes results of.
 EDGES = {
@@ -26,7 +26,7 @@ EDGES = {
 
 @pytest.fixture(scope="module")
 def api(prefect_server: Server) -> httpx.Client:
-    return patient.client(prefect_server.api_url)
+    return prefect_retry.client(prefect_server.api_url)
 
 
 @pytest.mark.parametrize(("number", "flow", "stages"), [(0, "training", TRAINING), (1, "scoring", SCORING)])
@@ -37,9 +37,9 @@ def test_run_has_name_tags_and_stage_graph(
     run_id = run.events[0].flow_run_id
 
     found = api.get(f"/flow_runs/{run_id}").json()
-    assert found["name"] == f"{flow} {tables.PIPELINE['pipeline']} {run.trace_id[:8]}"
+    assert found["name"] == f"{flow} {sample_tables.PIPELINE['pipeline']} {run.trace_id[:8]}"
     assert set(found["tags"]) == {
-        f"pipeline:{tables.PIPELINE['pipeline']}", "environment:development", "kind:work"
+        f"pipeline:{sample_tables.PIPELINE['pipeline']}", "environment:development", "kind:work"
     }  # fmt: skip
     tasks = api.post("/task_runs/filter", json={"flow_runs": {"id": {"any_": [run_id]}}}).json()
     names = {one["id"]: one["name"] for one in tasks}

@@ -13,9 +13,9 @@ import pytest
 
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
-from tests.flows import tables
-from tests.flows.workplace import Workplace
-from tests.registries import is_sound
+from tests.flows import sample_tables
+from tests.flows.workspace import Workplace
+from tests.registry_checks import is_sound
 from tests.s3_server import s3_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -30,13 +30,13 @@ def bucket(tmp_path: Path) -> Iterator[str]:
 def test_concurrent_trainings_on_s3_publish_both_versions(place: Workplace, bucket: str) -> None:
     root = f"{bucket}/prod"
     for name, steps in (("a.yaml", 5), ("b.yaml", 6)):
-        trainer = tables.PIPELINE.get("trainer", {}) | {"steps": steps}
+        trainer = sample_tables.PIPELINE.get("trainer", {}) | {"steps": steps}
         place.configure(name, trainer=trainer)
     with ThreadPoolExecutor(2) as pool:
         trainings = list(pool.map(lambda name: _run(place, root, "training", name), ("a.yaml", "b.yaml")))
     for done in trainings:
         assert done.returncode == 0, done.stdout
-    registry = Registry(Store(root), f"models/development/{tables.PIPELINE['pipeline']}")
+    registry = Registry(Store(root), f"models/development/{sample_tables.PIPELINE['pipeline']}")
     assert len(registry.versions()) == 2
     assert not is_sound(registry)
     scored = _run(place, root, "scoring", "a.yaml")

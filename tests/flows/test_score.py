@@ -17,8 +17,8 @@ from ai_workflow.local import score
 from ai_workflow.registry import publication
 from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
-from tests.flows import tables
-from tests.flows.workplace import Run, Workplace
+from tests.flows import sample_tables
+from tests.flows.workspace import Run, Workplace
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def described(folder: Path, source: dict[str, Any], **more: Any) -> Path:
     path = folder / "own.yaml"
-    path.write_text(yaml.safe_dump(tables.PIPELINE | {"source": source} | more))
+    path.write_text(yaml.safe_dump(sample_tables.PIPELINE | {"source": source} | more))
     return path
 
 
@@ -107,8 +107,8 @@ def scored(place: Workplace, *arguments: str) -> Run:
 
 @pytest.mark.slow
 def test_scoring_other_file_reports_version_and_output_path(trained: Workplace) -> None:
-    rows = [row[:-1] for row in tables.rows(40, seed=5)]
-    tables.write(trained.folder / "new.csv", rows, tables.HEADER[:-1])
+    rows = [row[:-1] for row in sample_tables.rows(40, seed=5)]
+    sample_tables.write(trained.folder / "new.csv", rows, sample_tables.HEADER[:-1])
     run = scored(trained, "new.csv")
     assert run.code == 0, run.output
     lines = run.output.strip().splitlines()
@@ -126,7 +126,9 @@ def test_scoring_other_file_reports_version_and_output_path(trained: Workplace) 
 
 @pytest.mark.slow
 def test_scoring_file_with_missing_column_fails_with_single_error(trained: Workplace) -> None:
-    tables.write(trained.folder / "new.csv", [row[:2] for row in tables.rows(40, seed=5)], tables.HEADER[:2])
+    sample_tables.write(
+        trained.folder / "new.csv", [row[:2] for row in sample_tables.rows(40, seed=5)], sample_tables.HEADER[:2]
+    )
     run = scored(trained, "new.csv", "--model", "stable")
     assert run.code == 1
     errors = [line for line in run.output.splitlines() if "the model needs column 'kind'" in line]

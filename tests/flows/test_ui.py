@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page
 
 from ai_workflow.local.server import Server
-from tests.flows.api import Api
-from tests.flows.workplace import TRAINING, Run, Workplace
+from tests.flows.prefect_api import Api
+from tests.flows.workspace import TRAINING, Run, Workplace
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ai_workflow.local.server import Server
-from tests.kill.place import Place, write_source
+from tests.kill.kill_workspace import Place, write_source
 
 
 @dataclass(frozen=True)

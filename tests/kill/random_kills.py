@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.kill.conftest import Reference
-from tests.kill.place import Place, Running
-from tests.kill.trial import Trial
+from tests.kill.kill_trial import Trial
+from tests.kill.kill_workspace import Place, Running
 
 KILLS = int(os.environ.get("AIW_KILLS", "60"))
 # A place is killed this often before it may go on to its end.

@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 
 from tests.kill.conftest import Reference
-from tests.kill.moments import Moment
-from tests.kill.place import Done, Place, Running
+from tests.kill.kill_points import Moment
+from tests.kill.kill_workspace import Done, Place, Running
 from tests.tables import DAMAGES, damage
 
 GARBAGE = b"\x00\xff garbage {" * 50
@@ -63,7 +63,7 @@ def _again(places: list[Place], folder: Path) -> Iterator[tuple[Place, Done]]:
     """Train and score in each place once more."""
     (folder / "stores.json").write_text(json.dumps([str(place.var) for place in places]))
     shutil.copy(places[0].folder / "pipeline.yaml", folder)
-    command = [sys.executable, "-m", "tests.kill.again", "stores.json"]
+    command = [sys.executable, "-m", "tests.kill.rerun", "stores.json"]
     whole = Running(command, folder, places[0].environment()).end(60 + 10 * len(places))
     assert whole.code == 0, whole.output[-5000:]
     for place, output in zip(places, whole.output.split("\n== store ")[1:], strict=True):

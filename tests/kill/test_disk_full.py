@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.kill.conftest import Reference
-from tests.kill.place import Done, Place, names
+from tests.kill.kill_workspace import Done, Place, names
 
 SIZE = 16 * 2**20
 FLOWS = {

@@ -12,8 +12,8 @@ import pytest
 from ai_workflow.local.server import Server
 from ai_workflow.telemetry import journal
 from tests.kill.conftest import Reference
-from tests.kill.moments import Moment
-from tests.kill.place import EVERY, Done, Place, Running
+from tests.kill.kill_points import Moment
+from tests.kill.kill_workspace import EVERY, Done, Place, Running
 
 # Prefect passes a SIGTERM on to its own process, once all is told.
 ENDED = (1, -signal.SIGTERM)

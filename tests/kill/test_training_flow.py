@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.kill import moments
+from tests.kill import kill_points
 from tests.kill.conftest import Reference
-from tests.kill.moments import Moment
-from tests.kill.place import Place, Running
+from tests.kill.kill_points import Moment
+from tests.kill.kill_trial import Trial
+from tests.kill.kill_workspace import Place, Running
 from tests.kill.random_kills import KILLS
-from tests.kill.trial import Trial
 
 
 def _has_come(moment: Moment, place: Place, _: Running) -> bool:
@@ -57,7 +57,7 @@ def test_run_killed_at_every_kill_point_gives_identical_model(reference: Referen
     draw = random.Random(seed)
     chosen = [
         (flow, Moment(kind, draw.randint(1, most)))
-        for flow, kinds in (("training", moments.TRAINING), ("scoring", moments.SCORING))
+        for flow, kinds in (("training", kill_points.TRAINING), ("scoring", kill_points.SCORING))
         for kind, most in kinds.items()
     ]
     kills = _at_moments(reference, tmp_path, chosen)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitoring import tools
-from tests.monitoring.fired import MINUTES, NEW, OLD, WHO, Series, fired, of_version, requests
+from tests.monitoring import prometheus_tools
+from tests.monitoring.fired_alerts import MINUTES, NEW, OLD, WHO, Series, fired, of_version, requests
 
 pytestmark = pytest.mark.integration
 
@@ -164,7 +164,10 @@ def test_error_budget_is_not_reset_by_new_version(tmp_path: Path) -> None:
 
 def test_alert_summaries_avoid_1_times() -> None:
     texts = [
-        str(rule["annotations"]["summary"]) for held in tools.groups().values() for rule in held if "alert" in rule
+        str(rule["annotations"]["summary"])
+        for held in prometheus_tools.groups().values()
+        for rule in held
+        if "alert" in rule
     ]  # type: ignore[index]
 
     assert [text for text in texts if re.search(r"(?<![\d.])1 times", text)] == []

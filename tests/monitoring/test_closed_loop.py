@@ -22,12 +22,12 @@ from ai_workflow.registry import promotion
 from tests import services
 from tests.deploy import durable_server
 from tests.flows import prefect_worker
-from tests.flows.api import Api
+from tests.flows.prefect_api import Api
 from tests.flows.prefect_worker import Worker
-from tests.flows.workplace import Workplace
-from tests.monitoring.stack import STABLE, Stack
-from tests.serving import shop
-from tests.serving.running import dumps
+from tests.flows.workspace import Workplace
+from tests.monitoring.monitoring_stack import STABLE, Stack
+from tests.serving import published_models
+from tests.serving.running_service import dumps
 from tests.serving.traffic import Traffic
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -93,14 +93,14 @@ def repeated(stack: Stack, version: str, sent: signal.Signals) -> Iterator[None]
 @pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
 def test_faulty_version_on_probation_is_rolled_back(loop: tuple[Stack, Server], sent: signal.Signals) -> None:
     stack, server = loop
-    registry = shop.registry(stack.root)
+    registry = published_models.registry(stack.root)
     if registry.aliases()["latest"] == STABLE:
-        shop.publish(stack.root, 2)
+        published_models.publish(stack.root, 2)
     bad = str(registry.aliases()["latest"])
     stack.until(lambda: bad in stack.service.workers(), "the process of the version on probation", 180)
     firing = f'ALERTS{{alertstate="firing",slo="model",model_version="{bad}"}}'
 
-    with Traffic(stack.service.port, dumps([shop.ROW]), rate=20), repeated(stack, bad, sent):
+    with Traffic(stack.service.port, dumps([published_models.ROW]), rate=20), repeated(stack, bad, sent):
         stack.until(lambda: stack.prometheus.ask(firing), "the alert", _ALERT)
         stack.until(lambda: _breaches(server, bad), "the event", _EVENT)
         stack.until(lambda: _runs(server, bad), "the run of the reaction", _RUN)
@@ -120,7 +120,7 @@ def test_faulty_version_on_probation_is_rolled_back(loop: tuple[Stack, Server], 
     starting = sum((_starting(server, run) for run in (*runs, _promotion(server, line["reason"]))), timedelta())
     assert timedelta(0) < _moment(line["time"]) - began - starting < _MOST, (line, breaches, starting)
     for breach in breaches:
-        assert breach["resource"]["ai-workflow.pipeline"] == shop.PIPELINE
+        assert breach["resource"]["ai-workflow.pipeline"] == published_models.PIPELINE
         assert breach["payload"]["trace_id"], breach["payload"]["alert"]
     # It may be slow on a busy machine, which the latency SLO says; it does not fail.
     assert [one for one in _breaches(server, STABLE) if one["resource"]["ai-workflow.slo"] == "model"] == []
@@ -128,13 +128,13 @@ def test_faulty_version_on_probation_is_rolled_back(loop: tuple[Stack, Server], 
 
 def test_failing_stable_version_is_not_rolled_back(loop: tuple[Stack, Server]) -> None:
     stack, server = loop
-    registry = shop.registry(stack.root)
+    registry = published_models.registry(stack.root)
     if registry.aliases()["latest"] != STABLE:
         promotion.roll_back(registry, "only the stable version is to answer")
     before = registry.aliases()
     stack.until(lambda: list(stack.service.workers()) == [STABLE], "its process", 180)
 
-    with Traffic(stack.service.port, dumps([shop.ROW]), rate=20), repeated(stack, STABLE, signal.SIGSTOP):
+    with Traffic(stack.service.port, dumps([published_models.ROW]), rate=20), repeated(stack, STABLE, signal.SIGSTOP):
         stack.until(lambda: _breaches(server, STABLE), "the breach", _ALERT + _EVENT)
         stack.until(lambda: _decided(server, STABLE), "the end of the reaction", _RUN)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.monitoring import linter
+from tests.monitoring import dashboard_linter
 from tests.monitoring.paths import GENERATED
 
 pytestmark = pytest.mark.integration
@@ -32,7 +32,7 @@ class Exclusion:
     faults: str
     reason: str
 
-    def covers(self, rule: str, board: str, fault: linter.Fault) -> bool:
+    def covers(self, rule: str, board: str, fault: dashboard_linter.Fault) -> bool:
         """Say whether a fault is one of these."""
         pairs = ((self.rules, rule), (self.boards, board), (self.faults, fault[1]))
         return all(re.fullmatch(pattern, text) for pattern, text in pairs)
@@ -86,19 +86,19 @@ BREAKING: dict[str, Change] = {
 }
 
 
-def left(rule: str, name: str, board: dict[str, Any]) -> list[linter.Fault]:
+def left(rule: str, name: str, board: dict[str, Any]) -> list[dashboard_linter.Fault]:
     """Return what a rule has against a dashboard, without what is excluded."""
-    faults = linter.RULES[rule](board)
+    faults = dashboard_linter.RULES[rule](board)
     return [fault for fault in faults if not any(one.covers(rule, name, fault) for one in EXCLUDED)]
 
 
-@pytest.mark.parametrize("rule", linter.RULES)
+@pytest.mark.parametrize("rule", dashboard_linter.RULES)
 @pytest.mark.parametrize("name", BOARDS)
 def test_dashboard_passes_linter_rule(name: str, rule: str) -> None:
     assert left(rule, name, BOARDS[name]) == []
 
 
-@pytest.mark.parametrize("rule", linter.RULES)
+@pytest.mark.parametrize("rule", dashboard_linter.RULES)
 def test_linter_detects_dashboard_violating_rule(rule: str) -> None:
     board = deepcopy(BOARDS["overview"])
     BREAKING[rule](board)
@@ -110,10 +110,10 @@ def test_linter_detects_dashboard_violating_rule(rule: str) -> None:
 def test_every_linter_exclusion_is_necessary(exclusion: Exclusion) -> None:
     assert any(
         exclusion.covers(rule, name, fault)
-        for rule in linter.RULES
+        for rule in dashboard_linter.RULES
         if re.fullmatch(exclusion.rules, rule)
         for name, board in BOARDS.items()
-        for fault in linter.RULES[rule](board)
+        for fault in dashboard_linter.RULES[rule](board)
     )
 
 

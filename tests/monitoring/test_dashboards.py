@@ -13,7 +13,7 @@ import yaml
 
 from ai_workflow.slo import validation
 from ai_workflow.telemetry.dashboard_urls import UIDS
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 from tests.monitoring.paths import GENERATED
 
 FILES = sorted((GENERATED / "grafana" / "dashboards").glob("*.json"))
@@ -105,7 +105,7 @@ def test_grafana_provisioning_has_data_source_and_dashboards() -> None:
 
 @cache
 def _records() -> set[str]:
-    return {str(rule["record"]) for held in tools.groups().values() for rule in held if "record" in rule}
+    return {str(rule["record"]) for held in prometheus_tools.groups().values() for rule in held if "record" in rule}
 
 
 def _panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:

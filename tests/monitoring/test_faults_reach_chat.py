@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from ai_workflow.telemetry import journal
-from tests.monitoring import actors
-from tests.monitoring.stack import LATEST, STABLE, Stack
-from tests.serving import shop
-from tests.serving.running import dumps
+from tests.monitoring import event_emitters
+from tests.monitoring.monitoring_stack import LATEST, STABLE, Stack
+from tests.serving import published_models
+from tests.serving.running_service import dumps
 from tests.serving.traffic import Traffic
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -35,7 +35,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     expected = {"due/scoring": 6 / 3600}
     with Stack(folder, (*CHANNELS, "dingtalk"), expected=expected, **more).running() as found:
         found.vendors.faults["dingtalk"] = "drop"
-        actors.run_once(found.store, "outage", "training", "trainer", journal.ERROR)
+        event_emitters.run_once(found.store, "outage", "training", "trainer", journal.ERROR)
         found.until(lambda: found.failed("outage"), "what the other channels are told")
         yield found
 
@@ -58,7 +58,7 @@ def reaches_chat(stack: Stack, fault: AbstractContextManager[Any], alert: str, *
 @contextmanager
 def asked(stack: Stack, rate: float = 20) -> Iterator[Traffic]:
     """Ask the service as long as the context lasts."""
-    with Traffic(stack.service.port, dumps([shop.ROW]), rate=rate) as traffic:
+    with Traffic(stack.service.port, dumps([published_models.ROW]), rate=rate) as traffic:
         yield traffic
 
 
@@ -104,9 +104,9 @@ def test_stopped_traffic_alerts_in_chat(stack: Stack) -> None:
 def test_failed_training_stage_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
-        traces.append(actors.run_once(stack.store, "credit", "training", "trainer", journal.ERROR).trace_id)
+        traces.append(event_emitters.run_once(stack.store, "credit", "training", "trainer", journal.ERROR).trace_id)
         yield
-        actors.run_once(stack.store, "credit", "training", "trainer")
+        event_emitters.run_once(stack.store, "credit", "training", "trainer")
 
     traces: list[str] = []
     began = len(stack.blocks())
@@ -117,7 +117,7 @@ def test_failed_training_stage_alerts_in_chat(stack: Stack) -> None:
 def test_stale_checkpoint_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
-        run = actors.Run(stack.store, "churn", "training")
+        run = event_emitters.Run(stack.store, "churn", "training")
         run.say("trainer", journal.STARTED)
         yield
         run.say("trainer", journal.SUCCESS)
@@ -144,7 +144,7 @@ def test_vendor_error_in_http_200_body_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
         stack.vendors.faults["wecom"] = "refuse"
-        actors.run_once(stack.store, "letter", "training", "trainer", journal.ERROR)
+        event_emitters.run_once(stack.store, "letter", "training", "trainer", journal.ERROR)
         yield
         stack.vendors.faults.pop("wecom")
 
@@ -169,9 +169,9 @@ def test_vendor_outage_delays_no_other_and_messages_arrive_once(stack: Stack) ->
 def test_stalled_pipeline_alerts_in_chat(stack: Stack) -> None:
     @contextmanager
     def fault() -> Iterator[None]:
-        actors.run_once(stack.store, "due", "scoring", "inference")
+        event_emitters.run_once(stack.store, "due", "scoring", "inference")
         yield
-        actors.run_once(stack.store, "due", "scoring", "inference")
+        event_emitters.run_once(stack.store, "due", "scoring", "inference")
 
     reaches_chat(stack, fault(), "PipelineStalled", "due", "scoring", "trace ")
 
@@ -183,19 +183,19 @@ def test_low_accuracy_from_labels_alerts_in_chat(stack: Stack) -> None:
         yield
         callers.label(right=True)
 
-    callers = actors.Callers(stack.service, stack.store)
+    callers = event_emitters.Callers(stack.service, stack.store)
     reaches_chat(stack, fault(), "ModelAccuracyBelowFloor", LATEST, "accuracy", "trace ")
 
 
 def test_missing_labels_alert_in_chat_and_resolve(stack: Stack) -> None:
     def pauses(told: Callable[[str, str], list[str]]) -> list[str]:
-        return [start for start in map(_start, told("ModelLabelsStale", shop.PIPELINE)) if start >= stopped]
+        return [start for start in map(_start, told("ModelLabelsStale", published_models.PIPELINE)) if start >= stopped]
 
     def labels_come() -> bool:
         callers.label(right=True)
         return bool(pauses(stack.resolved))
 
-    callers = actors.Callers(stack.service, stack.store)
+    callers = event_emitters.Callers(stack.service, stack.store)
     callers.label(right=True)
     # That labels paused in an earlier test may be told as late as now.
     stopped = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"

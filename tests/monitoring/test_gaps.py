@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 
 pytestmark = pytest.mark.integration
 
@@ -29,12 +29,12 @@ def _trial(tmp_path: Path, gap: int) -> str:
         values = "1x9 stale" + " _" * (gap - 1) + " 1x20"
         series = [{"series": _FAILED, "values": values}, {"series": _ENDED, "values": values.replace("1x", "0x")}]
         body = {
-            "rule_files": [str(tools.RULES / "pipelines.yaml")], "evaluation_interval": "1m",
+            "rule_files": [str(prometheus_tools.RULES / "pipelines.yaml")], "evaluation_interval": "1m",
             "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [check]}],
         }  # fmt: skip
         path = tmp_path / f"{gap}-{minute}.yaml"
         path.write_text(yaml.safe_dump(body))
-        found += "-" if tools.run("promtool", "test", "rules", path).returncode else "f"
+        found += "-" if prometheus_tools.run("promtool", "test", "rules", path).returncode else "f"
     return found
 
 

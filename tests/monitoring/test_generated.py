@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ai_workflow.slo import build, reader
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 
 pytestmark = pytest.mark.integration
 
@@ -45,13 +45,17 @@ def test_slo_build_removes_stale_files(tmp_path: Path) -> None:
 
 
 def test_promtool_accepts_generated_rules() -> None:
-    found = tools.run("promtool", "check", "rules", "--lint=all", "--lint-fatal", *sorted(tools.RULES.glob("*.yaml")))
+    found = prometheus_tools.run(
+        "promtool", "check", "rules", "--lint=all", "--lint-fatal", *sorted(prometheus_tools.RULES.glob("*.yaml"))
+    )
 
     assert found.returncode == 0, found.stderr
 
 
 def test_promtool_accepts_prometheus_config() -> None:
-    found = tools.run("promtool", "check", "config", "--lint=all", tools.RULES.parent / "prometheus.yml")
+    found = prometheus_tools.run(
+        "promtool", "check", "config", "--lint=all", prometheus_tools.RULES.parent / "prometheus.yml"
+    )
 
     assert found.returncode == 0, found.stderr
 
@@ -59,15 +63,15 @@ def test_promtool_accepts_prometheus_config() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_rule_unit_tests_pass() -> None:
-    assert tools.failing(sorted(tools.TESTS.glob("*.yaml"))) == {}
+    assert prometheus_tools.failing(sorted(prometheus_tools.TESTS.glob("*.yaml"))) == {}
 
 
 def test_every_alert_has_unit_test() -> None:
     tried = {
         check["alertname"]
-        for held in tools.tests().values()
+        for held in prometheus_tools.tests().values()
         for test in held["tests"]
         for check in test.get("alert_rule_test", [])
     }
 
-    assert tried == {rule["alert"] for held in tools.groups().values() for rule in held if "alert" in rule}
+    assert tried == {rule["alert"] for held in prometheus_tools.groups().values() for rule in held if "alert" in rule}

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.monitoring.dashboard_reader import Reader
+from tests.monitoring.e2e_stack import WholeSystem, whole_system
 from tests.monitoring.paths import GENERATED
-from tests.monitoring.reader import Reader
-from tests.monitoring.whole_system import WholeSystem, whole_system
-from tests.serving import shop
-from tests.serving.running import dumps
+from tests.serving import published_models
+from tests.serving.running_service import dumps
 from tests.serving.traffic import Traffic
 
 FILES = sorted((GENERATED / "grafana" / "dashboards").glob("*.json"))
@@ -31,7 +31,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
     with whole_system(tmp_path_factory.mktemp("system")) as found:
         found.go_on()
         found.live_through_faults()
-        with Traffic(found.running.port, dumps([shop.ROW]), 30):
+        with Traffic(found.running.port, dumps([published_models.ROW]), 30):
             yield found
 
 

@@ -12,8 +12,8 @@ import yaml
 
 from ai_workflow.config.problems import ConfigError
 from ai_workflow.slo import reader, rules
-from tests.monitoring import cuts, mutants, tools
-from tests.monitoring.cuts import Rule
+from tests.monitoring import mutants, prometheus_tools, rule_subsets
+from tests.monitoring.rule_subsets import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ def test_every_rule_expression_mutation_is_detected(tmp_path: Path) -> None:
 def test_unmutated_rules_pass_tests(tmp_path: Path) -> None:
     """What is left of a test and of a group passes: only what is changed can be what fails."""
     whole = [
-        cuts.write(tmp_path / f"{group}.{index}.{name}", test, kept)
-        for group, held in tools.groups().items() for index, rule in enumerate(held)
-        for name, test, kept in cuts.trials(group, held, rule)
+        rule_subsets.write(tmp_path / f"{group}.{index}.{name}", test, kept)
+        for group, held in prometheus_tools.groups().items() for index, rule in enumerate(held)
+        for name, test, kept in rule_subsets.trials(group, held, rule)
     ]  # fmt: skip
 
     assert whole
-    assert tools.failing(whole) == {}
+    assert prometheus_tools.failing(whole) == {}
 
 
 def _unnoticed(found: Iterable[Mutant], folder: Path) -> list[str]:
@@ -59,17 +59,17 @@ def _unnoticed(found: Iterable[Mutant], folder: Path) -> list[str]:
         written = {}
         for index, (name, trials) in enumerate(waiting.items()):
             if trial := next(trials, None):
-                written[cuts.write(folder / f"{turn}.{index}", *trial)] = name
+                written[rule_subsets.write(folder / f"{turn}.{index}", *trial)] = name
             else:
                 survivors.append(name)
-        noticed = tools.failing(written)
+        noticed = prometheus_tools.failing(written)
         waiting = {name: waiting[name] for path, name in written.items() if path not in noticed}
     return survivors
 
 
 def _trials(mutant: Mutant) -> Iterator[tuple[dict[str, Any], list[Rule]]]:
     for group, held, rule in mutant.changed:
-        for _, test, kept in cuts.trials(group, held, rule):
+        for _, test, kept in rule_subsets.trials(group, held, rule):
             yield test, kept
 
 
@@ -82,7 +82,7 @@ def _of_numbers(pairs: Iterable[tuple[str, dict[str, Any]]], folder: Path) -> It
             spec = reader.load(file)
         except ConfigError:
             continue
-        before = tools.groups()
+        before = prometheus_tools.groups()
         changed = [
             (group, held, rule)
             for group, held in rules.groups(spec).items() for rule in held if rule not in before[group]
@@ -92,7 +92,7 @@ def _of_numbers(pairs: Iterable[tuple[str, dict[str, Any]]], folder: Path) -> It
 
 def _of_expressions() -> Iterator[Mutant]:
     """Each rule's, as the whole group with it."""
-    for group, held in tools.groups().items():
+    for group, held in prometheus_tools.groups().items():
         for index, rule in enumerate(held):
             for number, expr in enumerate(mutants.of_expression(str(rule["expr"]))):
                 other = {**rule, "expr": expr}

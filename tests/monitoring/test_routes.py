@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
 
 from ai_workflow.slo import durations, reader
 from ai_workflow.slo.outputs import alertmanager_config
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 from tests.monitoring.paths import GENERATED
 
 CONFIG = GENERATED / "alertmanager" / "alertmanager.yml"
@@ -18,7 +18,7 @@ CONFIG = GENERATED / "alertmanager" / "alertmanager.yml"
 
 @pytest.mark.integration
 def test_amtool_accepts_alertmanager_config() -> None:
-    found = tools.run("amtool", "check-config", CONFIG)
+    found = prometheus_tools.run("amtool", "check-config", CONFIG)
 
     assert found.returncode == 0, found.stdout + found.stderr
 
@@ -35,7 +35,7 @@ def test_amtool_accepts_alertmanager_config() -> None:
     ],
 )
 def test_alerts_are_routed_to_expected_receiver(receiver: str, labels: list[str]) -> None:
-    found = tools.run("amtool", "config", "routes", "test", f"--config.file={CONFIG}", *labels)
+    found = prometheus_tools.run("amtool", "config", "routes", "test", f"--config.file={CONFIG}", *labels)
 
     assert found.stdout.strip() == receiver
 
@@ -58,7 +58,12 @@ def test_each_channel_has_webhook_with_token_and_resolved_alerts() -> None:
 
 
 def test_every_used_severity_has_receiver() -> None:
-    used = {str(rule["labels"]["severity"]) for held in tools.groups().values() for rule in held if "alert" in rule}  # type: ignore[index]
+    used = {
+        str(rule["labels"]["severity"])
+        for held in prometheus_tools.groups().values()
+        for rule in held
+        if "alert" in rule
+    }  # type: ignore[index]
     receivers = {receiver["name"] for receiver in yaml.safe_load(CONFIG.read_text())["receivers"]}
 
     assert used <= receivers

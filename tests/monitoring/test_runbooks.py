@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import monitoring
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 
 FOLDER = Path(str(monitoring.__file__)).parent / "runbooks"
-ALERTS = sorted({str(rule["alert"]) for held in tools.groups().values() for rule in held if "alert" in rule})
+ALERTS = sorted({str(rule["alert"]) for held in prometheus_tools.groups().values() for rule in held if "alert" in rule})
 HEADINGS = ["Impact", "Diagnosis", "Mitigation", "Silence"]
 
 
@@ -24,7 +24,7 @@ def test_alert_has_runbook_with_required_headings(alert: str) -> None:
 
 
 def test_alert_rules_link_to_runbook() -> None:
-    for held in tools.groups().values():
+    for held in prometheus_tools.groups().values():
         for rule in held:
             if "alert" in rule:
                 assert str(rule["annotations"]["runbook_url"]).endswith(f"/{rule['alert']}.md")  # type: ignore[index]

@@ -11,7 +11,7 @@ import pytest
 from ai_workflow.cli.main import exit_code
 from ai_workflow.config.problems import ConfigError
 from ai_workflow.slo import build, reader, rules
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 
 OWN = reader.own().read_text()
 SLOTH = """\
@@ -129,7 +129,7 @@ def test_rules_of_sloth_file_pass_promtool(tmp_path: Path) -> None:
     path.write_text(SLOTH)
     build.write(build.files(reader.load(path)), tmp_path)
 
-    found = tools.run(
+    found = prometheus_tools.run(
         "promtool", "check", "rules", "--lint=all", "--lint-fatal", *(tmp_path / "prometheus" / "rules").glob("*")
     )
 

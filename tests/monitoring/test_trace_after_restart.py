@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitoring import tools
-from tests.monitoring.fired import MINUTES, NEW, OLD, WHO, fallback, fired, of_version, requests
+from tests.monitoring import prometheus_tools
+from tests.monitoring.fired_alerts import MINUTES, NEW, OLD, WHO, fallback, fired, of_version, requests
 
 pytestmark = pytest.mark.slow
 SCRAPE = "15s"
@@ -98,7 +98,7 @@ def test_request_alerts_look_up_exemplars_over_time_window() -> None:
     """An example that is looked up at one moment is not found after a restart."""
     notes = [
         (rule["alert"], rule["annotations"].get("trace_id", ""))  # type: ignore[attr-defined]
-        for held in tools.groups().values()
+        for held in prometheus_tools.groups().values()
         for rule in held
         if "alert" in rule
     ]

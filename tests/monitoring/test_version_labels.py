@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitoring import tools
-from tests.monitoring.fired import MINUTES, NEW, OLD, WHO, fallback, fell_back_example, fired, requests
+from tests.monitoring import prometheus_tools
+from tests.monitoring.fired_alerts import MINUTES, NEW, OLD, WHO, fallback, fell_back_example, fired, requests
 
 pytestmark = pytest.mark.integration
 
@@ -88,12 +88,12 @@ def test_unseen_category_alert_has_trace_of_same_column(tmp_path: Path) -> None:
 def test_alerts_with_version_label_have_trace_annotation() -> None:
     bearing = {
         alert["alertname"]
-        for held in tools.tests().values()
+        for held in prometheus_tools.tests().values()
         for test in held["tests"]
         for alert in test.get("alert_rule_test", [])
         if any("model_version" in expected["exp_labels"] for expected in alert.get("exp_alerts", []))
     }
-    rules = [rule for held in tools.groups().values() for rule in held if rule.get("alert") in bearing]
+    rules = [rule for held in prometheus_tools.groups().values() for rule in held if rule.get("alert") in bearing]
 
     assert {"InferenceFallbackRatioHigh", "InferenceUnseenCategories", "ModelBreakerOpen"} <= bearing
     assert [rule["alert"] for rule in rules if not rule["annotations"].get("trace_id")] == []  # type: ignore[attr-defined]

@@ -16,8 +16,8 @@ import pytest
 
 from ai_workflow.features import transform
 from ai_workflow.registry import publication
-from tests.serving import shop
-from tests.serving.running import HERE, ROOT, Running
+from tests.serving import published_models
+from tests.serving.running_service import HERE, ROOT, Running
 
 SCRIPTS = HERE / "clients"
 _BIN = ROOT / ".venv-clients" / "bin"
@@ -33,7 +33,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "ordered": {"type": "datetime", "nullable": True},
 }
 SPEC: dict[str, Any] = {
-    **shop.spec(), "task": "regression", "target": "spent", "classes": None,
+    **published_models.spec(), "task": "regression", "target": "spent", "classes": None,
     "schema": {**COLUMNS, "spent": {"type": "number"}},
     "features": [
         {"name": "price", "column": "price", "kind": "number"},
@@ -106,8 +106,8 @@ def publish_regression(root: Path) -> None:
         "features.json": json.dumps(SPEC).encode(),
         "golden.json": json.dumps(golden).encode(),
     }
-    about = {"kind": "lightgbm", "model_file": "model.txt", "pipeline": shop.PIPELINE, "task": "regression"}
-    publication.publish(shop.registry(root), files, "r", {**about, "scores": {}})
+    about = {"kind": "lightgbm", "model_file": "model.txt", "pipeline": published_models.PIPELINE, "task": "regression"}
+    publication.publish(published_models.registry(root), files, "r", {**about, "scores": {}})
 
 
 def _matrix(of: list[dict[str, Any]]) -> np.ndarray:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import shop
-from tests.serving.running import Running, of_two_versions
+from tests.serving import published_models
+from tests.serving.running_service import Running, of_two_versions
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A store with two versions: model_v1.0 is stable, model_v1.1 latest."""
     place = tmp_path / "store"
-    shop.publish(place, 0)
-    shop.publish(place, 1)
+    published_models.publish(place, 0)
+    published_models.publish(place, 1)
     return place
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import shop
-from tests.serving.running import Running, dumps, of_two_versions
+from tests.serving import published_models
+from tests.serving.running_service import Running, dumps, of_two_versions
 from tests.serving.traffic import Traffic
 
 LATEST = "model_v1.1"
@@ -134,9 +134,9 @@ def test_idle_connections_are_closed_when_connection_limit_is_reached(tmp_path: 
             client = stack.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", running.port))))
             opened.append(client)
             if number % 50 == 0:
-                assert running.predict(shop.ROW)["model_version"] == LATEST
+                assert running.predict(published_models.ROW)["model_version"] == LATEST
         with connected(running) as client:
-            body = dumps([shop.ROW])
+            body = dumps([published_models.ROW])
             client.sendall(HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body))
             assert b" 200 " in client.recv(65_536)
         # A socket whose other end is closed can be read from.
@@ -175,8 +175,8 @@ def test_abusive_clients_do_not_delay_healthy_clients(tmp_path: Path, root: Path
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     service = {"token": TOKEN, "read_seconds": 2}
-    with Running(shop.pipeline(tmp_path, service=service), root) as running:
-        body = dumps([shop.ROW])
+    with Running(published_models.pipeline(tmp_path, service=service), root) as running:
+        body = dumps([published_models.ROW])
         idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(min(10_000, most - 500))]
         with Traffic(running.port, body, rate=100, headers={"authorization": f"Bearer {TOKEN}"}) as traffic:
             time.sleep(1)

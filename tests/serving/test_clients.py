@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.serving import conformance, shop
+from tests.serving import conformance, published_models
 from tests.serving.conformance import asked
-from tests.serving.running import Running, of_two_versions
+from tests.serving.running_service import Running, of_two_versions
 
 pytestmark = pytest.mark.slow
 
@@ -22,16 +22,20 @@ OUTPUTS = ["prediction", "score", "probabilities"]
 WAYS = [(given, wanted) for given in ("json", "binary") for wanted in ("none", "json", "binary")]
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 KINDS = {"price": "FP64", "weight": "FP64", "pieces": "INT64", "colour": "BYTES", "gift": "BOOL", "ordered": "BYTES"}
-ROWS = [{**row, "weight": row["weight"] or 1.5} for row in shop.rows(5, 3)]
+ROWS = [{**row, "weight": row["weight"] or 1.5} for row in published_models.rows(5, 3)]
 TOKEN = "for-callers-only"
 # On a busy machine, too, the latest version answers: what a fallback says is not asked here.
 PATIENT = {"deadline_ms": 10_000}
-MODEL = f"/v2/models/{shop.PIPELINE}"
+MODEL = f"/v2/models/{published_models.PIPELINE}"
 POSTS = {"POST /predict", f"POST {MODEL}/infer", f"POST {MODEL}/versions/{{version}}/infer"}
 
 
 def features(rows: list[dict[str, Any]] = ROWS, datatype: str = "float64") -> dict[str, Any]:
-    return {"features": shop.matrix(rows).astype("float64").tolist(), "datatype": datatype, "outputs": OUTPUTS}
+    return {
+        "features": published_models.matrix(rows).astype("float64").tolist(),
+        "datatype": datatype,
+        "outputs": OUTPUTS,
+    }
 
 
 def columns(rows: list[dict[str, Any]] = ROWS) -> dict[str, Any]:
@@ -40,10 +44,10 @@ def columns(rows: list[dict[str, Any]] = ROWS) -> dict[str, Any]:
 
 def is_answer(found: dict[str, Any], seed: int = 1, rows: list[dict[str, Any]] = ROWS) -> bool:
     """Say whether outputs are what the model of a seed answers to rows."""
-    known = shop.answers(seed, rows)
+    known = published_models.answers(seed, rows)
     flat = [value for row in found["probabilities"] for value in (row if isinstance(row, list) else [row])]
     return (
-        found["prediction"] == [shop.CLASSES[row.index(max(row))] for row in known]
+        found["prediction"] == [published_models.CLASSES[row.index(max(row))] for row in known]
         and found["score"] == pytest.approx([max(row) for row in known], rel=1e-9)
         and flat == pytest.approx([value for row in known for value in row], rel=1e-9)
     )
@@ -61,7 +65,9 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service of a regression."""
     folder = tmp_path_factory.mktemp("regression")
     conformance.publish_regression(folder / "store")
-    pipeline = shop.pipeline(folder, task="regression", target="spent", inference={**PATIENT, "default_response": None})
+    pipeline = published_models.pipeline(
+        folder, task="regression", target="spent", inference={**PATIENT, "default_response": None}
+    )
     with Running(pipeline, folder / "store") as running:
         yield running
 
@@ -152,7 +158,7 @@ class TestTriton:
 
     def test_null_default_prediction_is_returned_as_nan(self, tmp_path: Path) -> None:
         default = {"default_response": {"prediction": None}}
-        pipeline = shop.pipeline(tmp_path, task="regression", target="spent", inference=default)
+        pipeline = published_models.pipeline(tmp_path, task="regression", target="spent", inference=default)
         with Running(pipeline, tmp_path / "store") as running:
             asking: dict[str, Any] = {"columns": {"price": ["FP64", [1.5]]}, "outputs": ["prediction", "score"]}
             found = asked(TRITON, running, "infer", **asking)
@@ -173,9 +179,10 @@ class TestMLServer:
         rows = [{**ROWS[0], "weight": None}, *ROWS[1:]]
         found = asked(MLSERVER, classifier, "frame", rows=rows, outputs=["prediction", "score"])
         assert found["sent"] == KINDS
-        for told, known in zip(found["rows"], shop.answers(1, rows), strict=True):
+        for told, known in zip(found["rows"], published_models.answers(1, rows), strict=True):
             assert told == {
-                "prediction": shop.CLASSES[known.index(max(known))], "score": pytest.approx(max(known), rel=1e-9),
+                "prediction": published_models.CLASSES[known.index(max(known))],
+                "score": pytest.approx(max(known), rel=1e-9),
             }  # fmt: skip
 
     def test_columns_of_shape_n_by_1_are_accepted(self, classifier: Running) -> None:
@@ -200,7 +207,8 @@ class TestMLServer:
         ]
         sent, received = tmp_path / "sent.jsonl", tmp_path / "received.jsonl"
         sent.write_text("".join(json.dumps({"inputs": each}) + "\n" for each in requests))
-        command = ["infer", "--url", f"127.0.0.1:{classifier.port}", "--model-name", shop.PIPELINE, "--batch-size", "2",
+        command = ["infer", "--url", f"127.0.0.1:{classifier.port}", "--model-name", published_models.PIPELINE,
+                   "--batch-size", "2",
                    "--retries", "1", "--input-data-path", sent, "--output-data-path", received, *form]  # fmt: skip
         done = conformance.run([conformance.program("mlserver"), *command], folder=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -222,9 +230,9 @@ class TestSchemathesis:
     """Requests made up from `GET /openapi.json`, and answers checked by it."""
 
     def test_service_with_token_conforms_to_openapi(self, tmp_path: Path) -> None:
-        shop.publish(tmp_path / "store", 0)
-        shop.publish(tmp_path / "store", 1)
-        pipeline = shop.pipeline(tmp_path, service={"token": "${secret:shop-token}"})
+        published_models.publish(tmp_path / "store", 0)
+        published_models.publish(tmp_path / "store", 1)
+        pipeline = published_models.pipeline(tmp_path, service={"token": "${secret:shop-token}"})
         with Running(pipeline, tmp_path / "store", SHOP_TOKEN=TOKEN) as running:
             # Without a token of its own `POST /labels` is closed.
             found = _nothing_wrong(running, tmp_path, "--header", f"Authorization: Bearer {TOKEN}", operations=11)
@@ -236,7 +244,7 @@ class TestSchemathesis:
 
     def test_service_without_version_or_default_conforms_to_openapi(self, tmp_path: Path) -> None:
         inference = {"default_response": None}
-        with Running(shop.pipeline(tmp_path, inference=inference), tmp_path / "store") as running:
+        with Running(published_models.pipeline(tmp_path, inference=inference), tmp_path / "store") as running:
             found = _nothing_wrong(running, tmp_path, expected='["2xx", "4xx", 503]')
             assert _taken(found, "coverage") == set()
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import shop
-from tests.serving.running import ROOT, Running, dumps
+from tests.serving import published_models
+from tests.serving.running_service import ROOT, Running, dumps
 
-BODY = dumps([shop.ROW])
+BODY = dumps([published_models.ROW])
 OFFERS = [
     b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n",
     b"Connection: keep-alive, upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
@@ -157,7 +157,7 @@ def test_unknown_paths_are_never_redirected(shared: Running) -> None:
         "/predict//",
         "/labels/",
         "/v2/health/live/",
-        f"/v2/models/{shop.PIPELINE}/infer/",
+        f"/v2/models/{published_models.PIPELINE}/infer/",
         "/metrics/",
     )
     for path in paths:
@@ -194,20 +194,26 @@ def test_content_encoding_identity_is_case_insensitive(shared: Running) -> None:
 def test_expired_client_timeout_skips_inference(shared: Running) -> None:
     inputs = [{"name": "features", "datatype": "FP32", "shape": [1, 8], "data": [1] * 8}]
     sent = {"inputs": inputs, "parameters": {"timeout": 1}}
-    answer = shared.http.post(f"/v2/models/{shop.PIPELINE}/infer", json=sent).json()
+    answer = shared.http.post(f"/v2/models/{published_models.PIPELINE}/infer", json=sent).json()
     assert answer["model_version"] == "default"
     assert answer["parameters"]["fallback"] is True
     assert "expired" in answer["parameters"]["fallback_reason"]
-    assert shared.http.post(f"/v2/models/{shop.PIPELINE}/versions/latest/infer", json=sent).status_code == 504
-    assert shared.predict(shop.ROW)["fallback"] is False, "the version is not to blame"
+    assert (
+        shared.http.post(f"/v2/models/{published_models.PIPELINE}/versions/latest/infer", json=sent).status_code == 504
+    )
+    assert shared.predict(published_models.ROW)["fallback"] is False, "the version is not to blame"
 
 
 @pytest.mark.integration
 def test_every_log_line_is_valid_json(tmp_path: Path, root: Path) -> None:
-    pipeline = shop.pipeline(tmp_path, logging={"format": "json"}, service={"prediction_log": {"enabled": True}})
+    pipeline = published_models.pipeline(
+        tmp_path, logging={"format": "json"}, service={"prediction_log": {"enabled": True}}
+    )
     with Running(pipeline, root) as running:
-        running.http.post("/predict", json={"rows": [shop.ROW | {"price": 1e300}] * 2})
-        running.http.post("/predict", json={"rows": [shop.ROW | {"price": "1e300", "weight": "9" * 400}] * 40})
+        running.http.post("/predict", json={"rows": [published_models.ROW | {"price": 1e300}] * 2})
+        running.http.post(
+            "/predict", json={"rows": [published_models.ROW | {"price": "1e300", "weight": "9" * 400}] * 40}
+        )
         statuses(running, b"no request\r\n\r\n")
     assert running.log
     assert all(set(json.loads(line)) >= {"time", "level", "message"} for line in running.log), running.log

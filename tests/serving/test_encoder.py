@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from ai_workflow.features import transform
 from ai_workflow.features.row_encoder import Encoder, InvalidRowsError
-from tests.serving import shop
+from tests.serving import published_models
 
-ENCODER = Encoder(shop.spec(), "shop")
+ENCODER = Encoder(published_models.spec(), "shop")
 NUMBERS = Encoder(
-    shop.spec(
+    published_models.spec(
         {name: {"type": "number", "max": 10.0} for name in "abc"},
         [{"name": name, "column": name, "kind": "number"} for name in "abc"],
     ),
     "numbers",
 )
 DATES = Encoder(
-    shop.spec(
+    published_models.spec(
         {"d": {"type": "datetime", "nullable": True}},
         [{"name": part, "column": "d", "kind": "date", "part": part} for part in transform.DATE_PARTS],
     ),
@@ -82,7 +82,9 @@ def test_fast_path_encodes_plain_rows_identically_to_training(row: dict[str, Any
 
 
 @pytest.mark.integration
-@given(st.builds(lambda row, odd, name: {**row, name: odd[name]}, plain, row, st.sampled_from(list(shop.ROW))))
+@given(
+    st.builds(lambda row, odd, name: {**row, name: odd[name]}, plain, row, st.sampled_from(list(published_models.ROW)))
+)
 @settings(max_examples=200, deadline=None)
 def test_fast_path_matches_training_or_defers_to_slow_path(row: dict[str, Any]) -> None:
     quick = ENCODER.quick([row])
@@ -115,16 +117,16 @@ def test_row_encoding_is_independent_of_batch(rows: list[dict[str, Any]]) -> Non
 
 
 def test_ordinary_rows_use_fast_path() -> None:
-    rows = shop.rows(200)
+    rows = published_models.rows(200)
     quick = ENCODER.quick(rows)
     assert quick is not None
-    assert quick == shop.matrix(rows).tobytes()
+    assert quick == published_models.matrix(rows).tobytes()
     assert ENCODER.careful(rows) == quick
 
 
 def test_text_values_are_parsed_as_in_training() -> None:
-    told = {**shop.ROW, "price": "9.5", "pieces": "3", "gift": "yes", "weight": "nan"}
-    plain = {**shop.ROW, "weight": None}
+    told = {**published_models.ROW, "price": "9.5", "pieces": "3", "gift": "yes", "weight": "nan"}
+    plain = {**published_models.ROW, "weight": None}
     assert ENCODER.quick([told]) is None
     assert ENCODER.careful([told]) == ENCODER.quick([plain])
 
@@ -145,7 +147,7 @@ def test_text_values_are_parsed_as_in_training() -> None:
     ],
 )
 def test_invalid_value_error_names_row_and_column(changed: dict[str, Any], said: str) -> None:
-    rows = [shop.ROW, {**shop.ROW, **changed}]
+    rows = [published_models.ROW, {**published_models.ROW, **changed}]
     assert ENCODER.quick(rows) is None
     with pytest.raises(InvalidRowsError) as error:
         ENCODER.careful(rows)
@@ -153,7 +155,7 @@ def test_invalid_value_error_names_row_and_column(changed: dict[str, Any], said:
 
 
 def test_missing_column_error_suggests_similar_name() -> None:
-    wrong = {("prise" if name == "price" else name): value for name, value in shop.ROW.items()}
+    wrong = {("prise" if name == "price" else name): value for name, value in published_models.ROW.items()}
     for way in (ENCODER.quick, ENCODER.careful):
         with pytest.raises(InvalidRowsError, match=r"rows\[0\] has no 'price', which the model needs; .*'prise'"):
             way([wrong])
@@ -161,11 +163,11 @@ def test_missing_column_error_suggests_similar_name() -> None:
 
 def test_error_lists_at_most_five_problems() -> None:
     with pytest.raises(InvalidRowsError, match="and 7 more"):
-        ENCODER.careful([{**shop.ROW, "price": -1}] * 12)
+        ENCODER.careful([{**published_models.ROW, "price": -1}] * 12)
 
 
 def test_null_is_encoded_as_missing_value() -> None:
-    quick = ENCODER.quick([{**shop.ROW, "weight": None}])
+    quick = ENCODER.quick([{**published_models.ROW, "weight": None}])
     assert quick is not None
     found = np.frombuffer(quick, dtype="<f4")
     assert math.isnan(found[1])

@@ -11,27 +11,27 @@ from typing import Any
 import pytest
 
 from ai_workflow.serving.protocol import json_body
-from tests.serving import shop
-from tests.serving.running import Running, dumps
+from tests.serving import published_models
+from tests.serving.running_service import Running, dumps
 
 pytestmark = pytest.mark.integration
 
 LONGEST_SECONDS = 0.05
 HERE = Path(__file__).parent
 SIZE = 1_990_000
-INFER = f"/v2/models/{shop.PIPELINE}/infer"
+INFER = f"/v2/models/{published_models.PIPELINE}/infer"
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
     """A service that writes its longest callback to a file."""
     folder = tmp_path_factory.mktemp("measured")
-    shop.publish(folder / "store", 0)
-    pipeline = shop.pipeline(folder, service={"prediction_log": {"enabled": True, "values": True}})
+    published_models.publish(folder / "store", 0)
+    pipeline = published_models.pipeline(folder, service={"prediction_log": {"enabled": True, "values": True}})
     worst = folder / "worst"
     program = (str(HERE / "measured_server.py"), str(worst), "serve")
     with Running(pipeline, folder / "store", program=program) as running:
-        running.predict(shop.ROW)
+        running.predict(published_models.ROW)
         running.http.get("/metrics")
         running.http.get("/openapi.json")
         worst.write_text("")
@@ -61,7 +61,7 @@ def nested(text: str, times: int) -> bytes:
     return f'{{"rows": {opening * times}1{closing * times}}}'.encode()
 
 
-WITHOUT_PRICE = {name: value for name, value in shop.ROW.items() if name != "price"}
+WITHOUT_PRICE = {name: value for name, value in published_models.ROW.items() if name != "price"}
 
 
 def bodies() -> dict[str, tuple[str, bytes]]:
@@ -70,19 +70,19 @@ def bodies() -> dict[str, tuple[str, bytes]]:
         "many similar keys in a small body": ("/predict", dumps([keys("pryce", 2_000)])),
         "many similar keys in each row": ("/predict", rows(keys("pryce", 150), 900)),
         "long keys": ("/predict", dumps([{f"price{'e' * 9000}{number}": 1 for number in range(200)}])),
-        "extra columns": ("/predict", dumps([keys("x", 120_000, **shop.ROW)])),
-        "one long text": ("/predict", dumps([shop.ROW | {"colour": "r" * SIZE}])),
+        "extra columns": ("/predict", dumps([keys("x", 120_000, **published_models.ROW)])),
+        "one long text": ("/predict", dumps([published_models.ROW | {"colour": "r" * SIZE}])),
         "one long number": ("/predict", b'{"rows": [{"price": 0.' + b"1" * SIZE + b"}]}"),
         "one huge whole number": ("/predict", b'{"rows": [{"price": ' + b"1" * SIZE + b"}]}"),
-        "long moment": ("/predict", dumps([shop.ROW | {"ordered": "2026-11-20T10:30:00." + "0" * SIZE}])),
+        "long moment": ("/predict", dumps([published_models.ROW | {"ordered": "2026-11-20T10:30:00." + "0" * SIZE}])),
         "escapes": ("/predict", b'{"rows": [{"colour": "' + b"\\u00e9" * (SIZE // 6) + b'"}]}'),
         "unicode": (
             "/predict", json.dumps({"rows": [{"colour": "\U0001f600" * 480_000}]}, ensure_ascii=False).encode(),
         ),
-        "every row has problems": ("/predict", rows(dict.fromkeys(shop.ROW, "?"))),
-        "every value is an object": ("/predict", rows({name: {"a": [1]} for name in shop.ROW})),
-        "every row is right": ("/predict", rows(shop.ROW)),
-        "rows with extra columns": ("/predict", rows(keys("x", 150, **shop.ROW))),
+        "every row has problems": ("/predict", rows(dict.fromkeys(published_models.ROW, "?"))),
+        "every value is an object": ("/predict", rows({name: {"a": [1]} for name in published_models.ROW})),
+        "every row is right": ("/predict", rows(published_models.ROW)),
+        "rows with extra columns": ("/predict", rows(keys("x", 150, **published_models.ROW))),
         "lists": ("/predict", b'{"rows": [' + b"[]," * (SIZE // 3 - 10) + b"[]]}"),
         "objects": ("/predict", b'{"rows": [' + b"{}," * (SIZE // 3 - 10) + b"{}]}"),
         "more lists than a body may have": ("/labels", b'{"labels": [' + b"[]," * (SIZE // 3 - 10) + b"[]]}"),
@@ -129,7 +129,7 @@ def test_requests_within_limits_do_not_block_event_loop(measured: tuple[Running,
         if (longest := _longest(worst)) > LONGEST_SECONDS:
             slow[name] = longest
     assert slow == {}
-    assert running.predict(shop.ROW)["fallback"] is False
+    assert running.predict(published_models.ROW)["fallback"] is False
 
 
 def _longest(worst: Path) -> float:
@@ -178,15 +178,15 @@ CLASSES = [f"class number {number}" for number in range(10_000)]
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_many_classes_do_not_block_event_loop(tmp_path: Path) -> None:
-    spec = json.dumps(shop.spec() | {"classes": CLASSES}).encode()
-    shop.publish(tmp_path / "store", 0, features=spec, golden=b'{"rows": [], "answers": []}')
+    spec = json.dumps(published_models.spec() | {"classes": CLASSES}).encode()
+    published_models.publish(tmp_path / "store", 0, features=spec, golden=b'{"rows": [], "answers": []}')
     worst = tmp_path / "worst"
     program = (str(HERE / "measured_server.py"), str(worst), "serve")
-    pipeline = shop.pipeline(
+    pipeline = published_models.pipeline(
         tmp_path, inference={"deadline_ms": 60_000}, service={"prediction_log": {"enabled": True, "values": True}}
     )
     with Running(pipeline, tmp_path / "store", program=program, OUTPUTS=str(len(CLASSES))) as running:
-        running.predict(shop.ROW)
+        running.predict(published_models.ROW)
         matrix = tensor("features", "FP64", [100, 8], data=[1.5] * 800)
         probabilities = {"name": "probabilities", "parameters": {"binary_data": True}}
         worst.write_text("")
@@ -196,12 +196,12 @@ def test_many_classes_do_not_block_event_loop(tmp_path: Path) -> None:
         assert len(outputs["probabilities"]["data"]) == 100 * len(CLASSES)
         binary = running.http.post(INFER, content=infer(matrix, outputs=[probabilities]))
         assert len(binary.content) > 8 * 100 * len(CLASSES)
-        found = running.http.post("/predict", content=dumps(shop.rows(100))).json()
+        found = running.http.post("/predict", content=dumps(published_models.rows(100))).json()
         assert {each["prediction"] for each in found["predictions"]} == {CLASSES[0]}
         many = running.http.post(INFER, content=infer(tensor("features", "FP64", [1000, 8], data=[1.5] * 8000)))
         assert many.status_code == 400
         assert "1000 rows with 10000 classes" in many.json()["error"]
-        assert running.http.get(f"/v2/models/{shop.PIPELINE}").json()["parameters"]["classes"] == CLASSES
+        assert running.http.get(f"/v2/models/{published_models.PIPELINE}").json()["parameters"]["classes"] == CLASSES
         assert running.http.get("/openapi.json").status_code == 200
         assert running.http.get("/metrics").status_code == 200
         assert _longest(worst) <= LONGEST_SECONDS, worst.read_text()

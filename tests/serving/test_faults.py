@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import shop
-from tests.serving.running import Running, dumps
+from tests.serving import published_models
+from tests.serving.running_service import Running, dumps
 from tests.serving.traffic import Traffic
 
 pytestmark = pytest.mark.integration
@@ -31,13 +31,13 @@ def check(traffic: Traffic, answered: set[str], since: float) -> None:
     assert [told for told in traffic.told if told.status != 200] == []
     assert set(traffic.versions(since)) <= answered
     assert traffic.excess(DEADLINE, since) <= TOLERANCE, sorted(told.seconds for told in traffic.told)[-20:]
-    known = {f"model_v1.{seed}": max(shop.answers(seed, [shop.ROW])[0]) for seed in (0, 1)}
+    known = {f"model_v1.{seed}": max(published_models.answers(seed, [published_models.ROW])[0]) for seed in (0, 1)}
     for told in traffic.told:
         row = told.body["predictions"][0]
         if told.version == "default":
             assert row["prediction"] == "unknown"
         else:
-            assert shop.is_close(row["score"], known[told.version]), "the answer is that version's own"
+            assert published_models.is_close(row["score"], known[told.version]), "the answer is that version's own"
         assert told.body["fallback"] is (told.version != LATEST)
 
 
@@ -54,12 +54,12 @@ def failing(faults: Path, kind: str, *versions: str) -> Iterator[None]:
 
 
 def is_back(running: Running) -> Callable[[], bool]:
-    return lambda: running.predict(shop.ROW)["model_version"] == LATEST
+    return lambda: running.predict(published_models.ROW)["model_version"] == LATEST
 
 
 def under(running: Running, faults: Path, kind: str, versions: tuple[str, ...], seconds: float) -> None:
     """Let versions fail for some time under traffic, and see that latest is back soon after."""
-    with Traffic(running.port, dumps([shop.ROW])) as traffic:
+    with Traffic(running.port, dumps([published_models.ROW])) as traffic:
         time.sleep(0.3)
         began = time.monotonic()
         with failing(faults, kind, *versions):
@@ -105,19 +105,19 @@ def shared_faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ru
     folder = tmp_path_factory.mktemp("faulty")
     faults = folder / "faults"
     faults.mkdir()
-    shop.publish(folder / "store", 0)
-    shop.publish(folder / "store", 1)
-    with Running(shop.pipeline(folder), folder / "store", faults) as running:
+    published_models.publish(folder / "store", 0)
+    published_models.publish(folder / "store", 1)
+    with Running(published_models.pipeline(folder), folder / "store", faults) as running:
         yield running, faults
 
 
 @pytest.mark.parametrize("damage", [pytest.param("truncated", marks=pytest.mark.slow), "gone"])
 def test_loaded_version_survives_loss_of_model_files(damage: str, tmp_path: Path, root: Path) -> None:
-    with Running(shop.pipeline(tmp_path), root) as running:
-        with Traffic(running.port, dumps([shop.ROW])) as traffic:
+    with Running(published_models.pipeline(tmp_path), root) as running:
+        with Traffic(running.port, dumps([published_models.ROW])) as traffic:
             time.sleep(0.2)
             began = time.monotonic()
-            folder = root / shop.FOLDER / LATEST
+            folder = root / published_models.FOLDER / LATEST
             if damage == "gone":
                 shutil.rmtree(folder)
             else:
@@ -126,15 +126,15 @@ def test_loaded_version_survives_loss_of_model_files(damage: str, tmp_path: Path
             os.kill(running.workers()[LATEST], signal.SIGKILL)
             time.sleep(0.8)
         check(traffic, {LATEST, STABLE}, began)
-        assert running.predict(shop.ROW)["model_version"] == LATEST
+        assert running.predict(published_models.ROW)["model_version"] == LATEST
 
 
 @pytest.mark.slow
 def test_fallback_reason_names_each_damaged_version(tmp_path: Path, root: Path) -> None:
-    (root / shop.FOLDER / LATEST / "model.txt").write_bytes(b"tree")
-    (root / shop.FOLDER / STABLE / "features.json").unlink()
-    with Running(shop.pipeline(tmp_path), root) as running:
-        found = running.predict(shop.ROW)
+    (root / published_models.FOLDER / LATEST / "model.txt").write_bytes(b"tree")
+    (root / published_models.FOLDER / STABLE / "features.json").unlink()
+    with Running(published_models.pipeline(tmp_path), root) as running:
+        found = running.predict(published_models.ROW)
         latest, stable = found["fallback_reason"].split("; ")
         assert latest == f"{LATEST}: not_loaded (model.txt is damaged: its sha256 is not the one on record)"
         assert stable == f"{STABLE}: not_loaded (features.json cannot be read: No such file or directory)"
@@ -144,11 +144,11 @@ def test_fallback_reason_names_each_damaged_version(tmp_path: Path, root: Path) 
 
 
 def test_damaged_latest_falls_back_to_stable_until_repaired(tmp_path: Path, root: Path) -> None:
-    model = root / shop.FOLDER / LATEST / "model.txt"
+    model = root / published_models.FOLDER / LATEST / "model.txt"
     whole = model.read_bytes()
     model.write_bytes(whole[:500])
-    with Running(shop.pipeline(tmp_path), root) as running:
-        found = running.predict(shop.ROW)
+    with Running(published_models.pipeline(tmp_path), root) as running:
+        found = running.predict(published_models.ROW)
         assert (found["model_version"], found["fallback"]) == (STABLE, True)
         damaged = "model.txt is damaged: its sha256 is not the one on record"
         assert found["fallback_reason"] == f"{LATEST}: not_loaded ({damaged})"
@@ -160,8 +160,8 @@ def test_damaged_latest_falls_back_to_stable_until_repaired(tmp_path: Path, root
 
 
 def test_paused_service_does_not_blame_or_restart_models(tmp_path: Path, root: Path) -> None:
-    with Running(shop.pipeline(tmp_path), root) as running:
-        with Traffic(running.port, dumps([shop.ROW])) as traffic:
+    with Running(published_models.pipeline(tmp_path), root) as running:
+        with Traffic(running.port, dumps([published_models.ROW])) as traffic:
             time.sleep(0.2)
             for _ in range(4):
                 running.process.send_signal(signal.SIGSTOP)

@@ -22,22 +22,22 @@ from ai_workflow.quality import label_store
 from ai_workflow.serving.logs import label_log
 from ai_workflow.serving.logs.label_log import LabelLog
 from ai_workflow.storage.store import Store
-from tests import labeled
-from tests.serving import shop
-from tests.serving.running import CLI, Running
+from tests import labeled_predictions
+from tests.serving import published_models
+from tests.serving.running_service import CLI, Running
 
-HANDED = f"{label_store.FOLDER}/{shop.PIPELINE}/service"
+HANDED = f"{label_store.FOLDER}/{published_models.PIPELINE}/service"
 CALLERS, TOKEN = "for-callers-only", "for-labels-only"
 
 
 def pipeline(folder: Path, **settings: Any) -> Path:
     log = {"enabled": False, "segment_seconds": 0.3}
-    return shop.pipeline(folder, service={"prediction_log": log, **settings})
+    return published_models.pipeline(folder, service={"prediction_log": log, **settings})
 
 
 def open_lines(root: Path) -> list[dict[str, Any]]:
     """Return the labels in segments that are not handed over."""
-    paths = sorted((root / label_log.FOLDER / shop.PIPELINE).glob("*.jsonl"))
+    paths = sorted((root / label_log.FOLDER / published_models.PIPELINE).glob("*.jsonl"))
     return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
 
 
@@ -62,9 +62,9 @@ def store_of(running: Running) -> Path:
 def taking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One service for the tests that leave it as it is; its labels are not handed over."""
     folder = tmp_path_factory.mktemp("labels")
-    shop.publish(folder / "store", 0)
+    published_models.publish(folder / "store", 0)
     tokens = {"token": CALLERS, "label_token": TOKEN, "max_body_bytes": 100_000}
-    with Running(shop.pipeline(folder, service=tokens), folder / "store") as found:
+    with Running(published_models.pipeline(folder, service=tokens), folder / "store") as found:
         found.http.headers["authorization"] = f"Bearer {TOKEN}"
         yield found
 
@@ -73,15 +73,15 @@ def taking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_duplicate_labels_are_counted_once_in_evaluation(tmp_path: Path, root: Path) -> None:
     folder = pipeline(tmp_path, prediction_log={"enabled": True, "segment_seconds": 0.3})
     with Running(folder, root) as running:
-        told = running.predict(*shop.rows(10, 3))
+        told = running.predict(*published_models.rows(10, 3))
         labels = [{"prediction_id": one["prediction_id"], "label": one["prediction"]} for one in told["predictions"]]
         labels[0]["label"] = "no" if labels[0]["label"] == "yes" else "yes"
         for _ in range(3):
             response = post(running, *labels)
             assert (response.status_code, response.json()) == (200, {"accepted": 10})
         running.until(lambda: len(handed(root)) == 30, 20)
-    found = labeled.join(Store(root), labeled.settings(), time.time())
-    assert labeled.counts(found, told["model_version"]) == (10, 9)
+    found = labeled_predictions.join(Store(root), labeled_predictions.settings(), time.time())
+    assert labeled_predictions.counts(found, told["model_version"]) == (10, 9)
     assert open_lines(root) == handed(root) == []
 
 
@@ -185,7 +185,7 @@ def test_future_label_timestamp_does_not_override_later_label(taking: Running) -
 @pytest.mark.integration
 def test_prediction_ids_are_unpredictable(tmp_path: Path, root: Path) -> None:
     with Running(pipeline(tmp_path), root) as running:
-        told = [running.predict(*shop.rows(2, 1))["predictions"] for _ in range(20)]
+        told = [running.predict(*published_models.rows(2, 1))["predictions"] for _ in range(20)]
     stems = [predictions[0]["prediction_id"].removesuffix("-0") for predictions in told]
     assert [predictions[1]["prediction_id"] for predictions in told] == [f"{stem}-1" for stem in stems]
     assert all(re.fullmatch("[0-9a-f]{32}", stem) for stem in stems)
@@ -205,7 +205,9 @@ def test_identical_service_and_label_tokens_are_rejected(tmp_path: Path) -> None
 
 @pytest.mark.integration
 def test_regression_labels_accept_numeric_strings(tmp_path: Path) -> None:
-    with Running(shop.pipeline(tmp_path, task="regression", inference={"default_response": None}), tmp_path) as running:
+    with Running(
+        published_models.pipeline(tmp_path, task="regression", inference={"default_response": None}), tmp_path
+    ) as running:
         for label in (3, "3", " 3.0"):
             assert post(running, {**GOOD, "label": label}).status_code == 200
         for label, shown in (("many", "'many'"), (True, "true")):
@@ -216,7 +218,7 @@ def test_regression_labels_accept_numeric_strings(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_service_loses_no_accepted_label(tmp_path: Path) -> None:
-    folder = shop.pipeline(tmp_path)
+    folder = published_models.pipeline(tmp_path)
     with Running(folder, tmp_path) as running:
         for number in range(5):
             assert post(running, {**GOOD, "prediction_id": str(number)}).status_code == 200
@@ -229,7 +231,7 @@ def test_killed_service_loses_no_accepted_label(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_disk_error_returns_503_and_later_label_is_accepted(tmp_path: Path) -> None:
-    with Running(shop.pipeline(tmp_path), tmp_path) as running:
+    with Running(published_models.pipeline(tmp_path), tmp_path) as running:
         (tmp_path / label_log.FOLDER).write_text("a file where a folder should be")
         response = post(running, GOOD)
         assert response.status_code == 503

@@ -23,8 +23,8 @@ from ai_workflow.serving.logs.prediction_log import PredictionLog
 from ai_workflow.serving.logs.prediction_record import PredictionRecord
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import metrics
-from tests.serving import shop
-from tests.serving.running import Running, dumps
+from tests.serving import published_models
+from tests.serving.running_service import Running, dumps
 from tests.serving.traffic import Traffic
 
 LATEST, STABLE = "model_v1.1", "model_v1.0"
@@ -34,14 +34,14 @@ EVER = datetime.fromtimestamp(0, UTC)
 def predictions(root: Path, version: str = LATEST) -> pd.DataFrame:
     """Return all predictions of a version, read as any reader of `predictions/` does."""
     store = Store(root)
-    folder = f"{prediction_files.FOLDER}/{shop.PIPELINE}/{version}"
+    folder = f"{prediction_files.FOLDER}/{published_models.PIPELINE}/{version}"
     manifests = [store.read_record(f"{folder}/{name}/manifest.json") for name in store.names(folder)]
     frames = [partitions.read(store, partitions.Partition(**part)) for body in manifests for part in body["partitions"]]
     return pd.concat(frames) if frames else pd.DataFrame({"prediction_id": []})
 
 
 def segments(root: Path) -> list[Path]:
-    return sorted((root / prediction_log.FOLDER / shop.PIPELINE).glob("*.jsonl"))
+    return sorted((root / prediction_log.FOLDER / published_models.PIPELINE).glob("*.jsonl"))
 
 
 def lines(root: Path) -> list[dict[str, Any]]:
@@ -54,15 +54,17 @@ def lines(root: Path) -> list[dict[str, Any]]:
 
 def pipeline(folder: Path, **settings: Any) -> Path:
     """Write the pipeline's file, with the log switched on."""
-    return shop.pipeline(folder, service={"prediction_log": settings})
+    return published_models.pipeline(folder, service={"prediction_log": settings})
 
 
 @pytest.mark.integration
 def test_predictions_are_logged_with_version_trace_and_features(tmp_path: Path, root: Path) -> None:
-    rows = [*shop.rows(40, 3), {**shop.ROW, "price": "9.5"}]
+    rows = [*published_models.rows(40, 3), {**published_models.ROW, "price": "9.5"}]
     with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
         told = running.predict(*rows)
-        running.until(lambda: prediction_files.rows_of(Store(root), shop.PIPELINE, LATEST, EVER) == len(rows), 20)
+        running.until(
+            lambda: prediction_files.rows_of(Store(root), published_models.PIPELINE, LATEST, EVER) == len(rows), 20
+        )
         running.until(lambda: segments(root) == [], 20)
     found = predictions(root).set_index("prediction_id").loc[[row["prediction_id"] for row in told["predictions"]]]
     assert found["prediction"].tolist() == [row["prediction"] for row in told["predictions"]]
@@ -73,7 +75,7 @@ def test_predictions_are_logged_with_version_trace_and_features(tmp_path: Path, 
     assert found[["probability_no", "probability_yes"]].max(axis=1).tolist() == found["score"].tolist()
     assert found[["probability_no", "probability_yes"]].sum(axis=1).tolist() == pytest.approx([1] * len(rows))
     assert [json.loads(values) for values in found["values"]] == rows
-    hashes = [hashlib.blake2b(line.tobytes()).hexdigest()[:32] for line in shop.matrix(rows[:-1])]
+    hashes = [hashlib.blake2b(line.tobytes()).hexdigest()[:32] for line in published_models.matrix(rows[:-1])]
     assert found["features"].tolist()[:-1] == hashes
     assert (found["time"] - pd.Timestamp.now("UTC").tz_localize(None)).abs().max() < pd.Timedelta(minutes=5)
 
@@ -82,7 +84,7 @@ def test_predictions_are_logged_with_version_trace_and_features(tmp_path: Path, 
 def test_default_responses_are_logged_separately_without_row_values(tmp_path: Path) -> None:
     root = tmp_path / "store"
     with Running(pipeline(tmp_path), root) as running:
-        running.predict(shop.ROW)
+        running.predict(published_models.ROW)
     found = predictions(root, "default")
     assert found["prediction"].tolist() == ["unknown"]
     assert found["fallback_reason"].tolist() == ["no version is published"]
@@ -93,7 +95,7 @@ def test_default_responses_are_logged_separately_without_row_values(tmp_path: Pa
 @pytest.mark.parametrize("moment", [pytest.param(each, marks=pytest.mark.slow) for each in (0.9, 1.3)])
 def test_sigkill_loses_at_most_last_second_of_predictions(moment: float, tmp_path: Path, root: Path) -> None:
     logged = pipeline(tmp_path, segment_seconds=3600)
-    with Running(logged, root) as running, Traffic(running.port, dumps([shop.ROW])) as traffic:
+    with Running(logged, root) as running, Traffic(running.port, dumps([published_models.ROW])) as traffic:
         time.sleep(moment)
         killed = time.monotonic()
         running.process.send_signal(signal.SIGKILL)
@@ -111,16 +113,16 @@ def test_sigkill_loses_at_most_last_second_of_predictions(moment: float, tmp_pat
 
 @pytest.mark.integration
 def test_unwritable_log_does_not_block_responses_and_drops_are_counted(tmp_path: Path, root: Path) -> None:
-    folder = root / prediction_log.FOLDER / shop.PIPELINE
+    folder = root / prediction_log.FOLDER / published_models.PIPELINE
     folder.parent.mkdir()
     folder.write_text("a file where a folder should be")
     with Running(pipeline(tmp_path), root) as running:
         for _ in range(3):
-            assert running.predict(shop.ROW)["model_version"] == LATEST
+            assert running.predict(published_models.ROW)["model_version"] == LATEST
         running.until(lambda: running.metrics()["prediction_log_dropped_total"] == 3)
         running.until(lambda: any("predictions are not logged" in line for line in running.log))
         folder.unlink()
-        running.predict(shop.ROW)
+        running.predict(published_models.ROW)
         running.until(lambda: len(lines(root)) == 1)
 
 
@@ -192,7 +194,7 @@ def compacted(folder: Path, id_column: str | None, *records: PredictionRecord) -
     log = PredictionLog(folder / "log", values=False, id_column=id_column, segment_seconds=60, compact=["-c", "pass"])
     (folder / "log").mkdir(parents=True)
     (folder / "log" / "dead-000001.jsonl").write_bytes(b"".join(map(log._lines, records)))
-    compaction.compact(Store(folder), folder / "log", shop.PIPELINE)
+    compaction.compact(Store(folder), folder / "log", published_models.PIPELINE)
     return predictions(folder)
 
 
@@ -232,7 +234,7 @@ def test_log_lines_of_older_format_are_kept(tmp_path: Path) -> None:
 def test_truncated_log_line_is_skipped(tmp_path: Path) -> None:
     path = written(tmp_path / "log", "a", "b", "c")
     path.write_bytes(path.read_bytes()[:-20])
-    assert compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE) == 2
+    assert compaction.compact(Store(tmp_path), tmp_path / "log", published_models.PIPELINE) == 2
     assert predictions(tmp_path)["prediction_id"].tolist() == ["a-0", "b-0"]
 
 
@@ -243,9 +245,9 @@ def test_rows_before_start_time_are_not_counted(tmp_path: Path, since: int, rows
     records = [replace(record(str(at)), timestamp=at) for at in (300.0, 100.0, 200.0)]
     sent = b"".join(map(book(tmp_path)._lines, records))
     (tmp_path / "log" / "dead-000001.jsonl").write_bytes(sent)
-    compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
+    compaction.compact(Store(tmp_path), tmp_path / "log", published_models.PIPELINE)
     moment = datetime.fromtimestamp(since, timezone(timedelta(hours=8)))
-    assert prediction_files.rows_of(Store(tmp_path), shop.PIPELINE, LATEST, moment) == rows
+    assert prediction_files.rows_of(Store(tmp_path), published_models.PIPELINE, LATEST, moment) == rows
 
 
 def test_repeated_compaction_of_segment_creates_no_duplicates(
@@ -253,9 +255,9 @@ def test_repeated_compaction_of_segment_creates_no_duplicates(
 ) -> None:
     path = written(tmp_path / "log", "a", "b")
     data = path.read_bytes()
-    compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
+    compaction.compact(Store(tmp_path), tmp_path / "log", published_models.PIPELINE)
     path.write_bytes(data)
-    compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE)
+    compaction.compact(Store(tmp_path), tmp_path / "log", published_models.PIPELINE)
     assert not path.exists()
     assert sorted(predictions(tmp_path)["prediction_id"]) == ["a-0", "b-0"]
 
@@ -264,7 +266,14 @@ def test_repeated_compaction_of_segment_creates_no_duplicates(
 def test_failed_compaction_reports_error_and_keeps_segment(tmp_path: Path) -> None:
     path = written(tmp_path / "log", "a")
     (tmp_path / "predictions").write_text("a file where a folder should be")
-    command = [sys.executable, "-m", "ai_workflow.serving.logs.compaction", tmp_path, path.parent, shop.PIPELINE]
+    command = [
+        sys.executable,
+        "-m",
+        "ai_workflow.serving.logs.compaction",
+        tmp_path,
+        path.parent,
+        published_models.PIPELINE,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"predictions stay in {path.parent} for now" in done.stderr
@@ -280,6 +289,6 @@ def test_active_segment_is_not_compacted(tmp_path: Path) -> None:
     deadline = time.monotonic() + 5
     while not list((tmp_path / "log").glob("*.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE) == 0
+    assert compaction.compact(Store(tmp_path), tmp_path / "log", published_models.PIPELINE) == 0
     one.close()
-    assert compaction.compact(Store(tmp_path), tmp_path / "log", shop.PIPELINE) == 1
+    assert compaction.compact(Store(tmp_path), tmp_path / "log", published_models.PIPELINE) == 1

@@ -18,28 +18,28 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serving import shop
-from tests.serving.running import ROOT, Running, children, dumps, lives
+from tests.serving import published_models
+from tests.serving.running_service import ROOT, Running, children, dumps, lives
 from tests.serving.traffic import Traffic
 
 LATEST, STABLE = "model_v1.1", "model_v1.0"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-INFER = f"/v2/models/{shop.PIPELINE}/infer"
+INFER = f"/v2/models/{published_models.PIPELINE}/infer"
 
 
 def features(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    data = shop.matrix(rows).astype(float)
+    data = published_models.matrix(rows).astype(float)
     flat = [None if math.isnan(value) else value for value in data.ravel().tolist()]
     return {"inputs": [{"name": "features", "datatype": "FP64", "shape": list(data.shape), "data": flat}]}
 
 
 @pytest.mark.integration
 def test_predict_returns_model_predictions_for_named_rows(shared: Running) -> None:
-    rows = shop.rows(50, 5)
+    rows = published_models.rows(50, 5)
     found = shared.predict(*rows, traceparent=f"00-{TRACE}-b7ad6b7169203331-01")
-    for told, known in zip(found["predictions"], shop.answers(1, rows), strict=True):
-        assert told["prediction"] == shop.CLASSES[known.index(max(known))]
-        assert shop.is_close(told["score"], max(known))
+    for told, known in zip(found["predictions"], published_models.answers(1, rows), strict=True):
+        assert told["prediction"] == published_models.CLASSES[known.index(max(known))]
+        assert published_models.is_close(told["score"], max(known))
     assert len({told["prediction_id"] for told in found["predictions"]}) == 50
     assert (found["model_version"], found["fallback"], found["fallback_reason"]) == (LATEST, False, None)
     assert found["trace_id"] == TRACE
@@ -48,9 +48,9 @@ def test_predict_returns_model_predictions_for_named_rows(shared: Running) -> No
 @pytest.mark.integration
 def test_missing_or_invalid_traceparent_gets_new_trace_id(shared: Running) -> None:
     ids = {
-        shared.predict(shop.ROW)["trace_id"],
-        shared.predict(shop.ROW, traceparent="00-zz-1-01")["trace_id"],
-        shared.predict(shop.ROW, traceparent=f"00-{'0' * 32}-b7ad6b7169203331-01")["trace_id"],
+        shared.predict(published_models.ROW)["trace_id"],
+        shared.predict(published_models.ROW, traceparent="00-zz-1-01")["trace_id"],
+        shared.predict(published_models.ROW, traceparent=f"00-{'0' * 32}-b7ad6b7169203331-01")["trace_id"],
     }
     assert len(ids) == 3
     assert all(len(each) == 32 and int(each, 16) for each in ids)
@@ -58,7 +58,7 @@ def test_missing_or_invalid_traceparent_gets_new_trace_id(shared: Running) -> No
 
 @pytest.mark.integration
 def test_infer_features_and_columns_give_equal_predictions(shared: Running) -> None:
-    rows = [{**row, "weight": 1.0} for row in shop.rows(3, 6)]
+    rows = [{**row, "weight": 1.0} for row in published_models.rows(3, 6)]
     kinds = {
         "price": "FP64",
         "weight": "FP32",
@@ -76,8 +76,8 @@ def test_infer_features_and_columns_give_equal_predictions(shared: Running) -> N
     assert by_columns["outputs"] == by_features["outputs"]
     assert by_columns["id"] == "mine"
     outputs = {output["name"]: output for output in by_columns["outputs"]}
-    known = shop.answers(1, rows)
-    assert outputs["prediction"]["data"] == [shop.CLASSES[each.index(max(each))] for each in known]
+    known = published_models.answers(1, rows)
+    assert outputs["prediction"]["data"] == [published_models.CLASSES[each.index(max(each))] for each in known]
     assert outputs["probabilities"]["shape"] == [3, 2]
     assert outputs["probabilities"]["data"] == pytest.approx([value for each in known for value in each], rel=1e-9)
     assert by_columns["parameters"]["fallback"] is False
@@ -86,8 +86,8 @@ def test_infer_features_and_columns_give_equal_predictions(shared: Running) -> N
 @pytest.mark.integration
 def test_pinned_version_serves_request(shared: Running) -> None:
     for name, version in ((STABLE, STABLE), ("stable", STABLE), ("latest", LATEST)):
-        path = f"/v2/models/{shop.PIPELINE}/versions/{name}/infer"
-        assert shared.http.post(path, json=features([shop.ROW])).json()["model_version"] == version
+        path = f"/v2/models/{published_models.PIPELINE}/versions/{name}/infer"
+        assert shared.http.post(path, json=features([published_models.ROW])).json()["model_version"] == version
 
 
 @pytest.mark.integration
@@ -98,15 +98,17 @@ def test_pinned_version_serves_request(shared: Running) -> None:
         ("/predict", b"[]", 400, "the body must be"),
         ("/predict", b'{"rows": []}', 400, "at least one row"),
         ("/predict", b'{"rows": [1]}', 400, "rows[0] is not a mapping"),
-        ("/predict", dumps([{**shop.ROW, "price": -5}]), 400, "rows[0].price is below the minimum 0"),
+        ("/predict", dumps([{**published_models.ROW, "price": -5}]), 400, "rows[0].price is below the minimum 0"),
         ("/predict", dumps([{}]), 400, "rows[0] has no 'price'"),
-        ("/predict", dumps([shop.ROW] * 1001), 400, "1001 rows are more than 1000"),
+        ("/predict", dumps([published_models.ROW] * 1001), 400, "1001 rows are more than 1000"),
         ("/predict", b"[" * 100_000, 400, "the body is not JSON"),
         (INFER, b"{}", 400, "`inputs`"),
         (INFER, json.dumps({"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 2], "data": [1, 2]}]}),
          400, "model_v1.1 takes 8 features, and a row here has 2"),
-        (INFER, json.dumps({**features([shop.ROW]), "outputs": [{"name": "x"}]}), 400, "there is no output 'x'"),
-        (f"/v2/models/{shop.PIPELINE}/versions/model_v7.0/infer", b"{}", 404, "version 'model_v7.0' is not served"),
+        (INFER, json.dumps({**features([published_models.ROW]), "outputs": [{"name": "x"}]}),
+         400, "there is no output 'x'"),
+        (f"/v2/models/{published_models.PIPELINE}/versions/model_v7.0/infer", b"{}",
+         404, "version 'model_v7.0' is not served"),
         ("/v2/models/other/infer", b"{}", 404, "model 'other' is not served"),
         ("/nowhere", b"{}", 404, "Not Found"),
     ],
@@ -127,7 +129,7 @@ def attempts(running: Running) -> dict[str, float]:
     return {name: value for name, value in running.metrics().items() if name.startswith(names) and value}
 
 
-SHOP = f'pipeline="{shop.PIPELINE}"'
+SHOP = f'pipeline="{published_models.PIPELINE}"'
 
 
 def of(version: str) -> str:
@@ -166,9 +168,9 @@ def test_metrics_count_requests_by_status_and_version(shared: Running) -> None:
             "seconds": found[f"inference_latency_seconds_count{{{of(LATEST)}}}"],
         }
 
-    shared.predict(shop.ROW)
+    shared.predict(published_models.ROW)
     before = counts()
-    shared.predict(*shop.rows(3))
+    shared.predict(*published_models.rows(3))
     assert {name: value - before[name] for name, value in counts().items()} == {
         "requests": 1, "request seconds": 1, "rows": 3, "answers": 1, "seconds": 1,
     }  # fmt: skip
@@ -182,7 +184,7 @@ def test_openmetrics_latency_has_trace_exemplar(shared: Running) -> None:
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
 
     def openmetrics() -> str:
-        shared.predict(shop.ROW, traceparent=f"00-{trace_id}-00f067aa0ba902b7-01")
+        shared.predict(published_models.ROW, traceparent=f"00-{trace_id}-00f067aa0ba902b7-01")
         response = shared.http.get("/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0"})
         assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
         return response.text
@@ -230,7 +232,7 @@ def test_readiness_lists_serving_version_and_states(shared: Running) -> None:
 
 @pytest.mark.integration
 def test_default_response_is_used_until_first_version_is_published(tmp_path: Path) -> None:
-    with Running(shop.pipeline(tmp_path), tmp_path / "store") as running:
+    with Running(published_models.pipeline(tmp_path), tmp_path / "store") as running:
         found = running.predict({"anything": 1})
         assert found["predictions"][0]["prediction"] == "unknown"
         assert (found["model_version"], found["fallback"]) == ("default", True)
@@ -239,15 +241,15 @@ def test_default_response_is_used_until_first_version_is_published(tmp_path: Pat
             "ready": True, "state": "degraded", "serving": "default", "versions": {},
             "absent": "no version is published",
         }  # fmt: skip
-        shop.publish(tmp_path / "store", 0)
-        running.until(lambda: running.predict(shop.ROW)["model_version"] == STABLE)
+        published_models.publish(tmp_path / "store", 0)
+        running.until(lambda: running.predict(published_models.ROW)["model_version"] == STABLE)
 
 
 @pytest.mark.integration
 def test_service_without_version_or_default_returns_503(tmp_path: Path) -> None:
-    pipeline = shop.pipeline(tmp_path, inference={"default_response": None})
+    pipeline = published_models.pipeline(tmp_path, inference={"default_response": None})
     with Running(pipeline, tmp_path / "store") as running:
-        response = running.http.post("/predict", content=dumps([shop.ROW]))
+        response = running.http.post("/predict", content=dumps([published_models.ROW]))
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert "no version is published" in response.json()["error"]
         assert running.http.get("/v2/health/ready").status_code == 503
@@ -262,8 +264,8 @@ class TestTokens:
     def guarded(cls, tmp_path_factory: pytest.TempPathFactory) -> Any:
         folder = tmp_path_factory.mktemp("guarded")
         service = {"token": "${secret:shop-token}", "admin_token": "${secret:shop-admin}", "host": "0.0.0.0"}  # noqa: S104
-        shop.publish(folder / "store", 0)
-        pipeline = shop.pipeline(folder, service=service)
+        published_models.publish(folder / "store", 0)
+        pipeline = published_models.pipeline(folder, service=service)
         with Running(pipeline, folder / "store", SHOP_TOKEN="let-me-in", SHOP_ADMIN="i-am-root") as running:
             yield running
 
@@ -276,13 +278,15 @@ class TestTokens:
             {"authorization": "Basic let-me-in"},
             {"authorization": "Bearer i-am-root"},
         ):
-            assert http.post("/predict", content=dumps([shop.ROW]), headers=given).status_code == 401
-            for path in ("/metrics", "/openapi.json", "/v2", f"/v2/models/{shop.PIPELINE}"):
+            assert http.post("/predict", content=dumps([published_models.ROW]), headers=given).status_code == 401
+            for path in ("/metrics", "/openapi.json", "/v2", f"/v2/models/{published_models.PIPELINE}"):
                 response = http.get(path, headers=given)
                 assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
             assert http.get("/v2/health/ready", headers=given).status_code == 200
         assert (
-            http.post("/predict", content=dumps([shop.ROW]), headers={"authorization": "Bearer let-me-in"}).status_code
+            http.post(
+                "/predict", content=dumps([published_models.ROW]), headers={"authorization": "Bearer let-me-in"}
+            ).status_code
             == 200
         )
         assert http.get("/metrics", headers={"authorization": "bearer  let-me-in"}).status_code == 200
@@ -311,9 +315,9 @@ class TestTokens:
         http, trace = guarded.http, "5cd1e2f3" * 4
         traced = caller | {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
         http.post("/admin/log-level", json={"level": "DEBUG", "seconds": 60}, headers=admin)
-        http.post("/predict", content=dumps([shop.ROW] * 3), headers=traced)
+        http.post("/predict", content=dumps([published_models.ROW] * 3), headers=traced)
         http.post("/predict", content=dumps([{"nothing": "personal-value"}]), headers=traced)
-        http.post("/predict", content=dumps([shop.ROW]), headers={"authorization": "Bearer let-me-out"})
+        http.post("/predict", content=dumps([published_models.ROW]), headers={"authorization": "Bearer let-me-out"})
         http.get("/metrics", headers=caller)
         http.post("/admin/log-level", json={"level": "INFO", "seconds": 60}, headers=admin)
         guarded.until(lambda: any("log level INFO for" in line for line in guarded.log))
@@ -351,27 +355,28 @@ def refused(*arguments: str, **variables: str) -> str:
 
 @pytest.mark.integration
 def test_public_host_without_token_is_rejected_at_start(tmp_path: Path) -> None:
-    said = refused("--pipeline", str(shop.pipeline(tmp_path)), "--store", str(tmp_path), "--host", "0.0.0.0")  # noqa: S104
+    pipeline = str(published_models.pipeline(tmp_path))
+    said = refused("--pipeline", pipeline, "--store", str(tmp_path), "--host", "0.0.0.0")  # noqa: S104
     assert "set service.token" in said
 
 
 @pytest.mark.integration
 def test_missing_token_secret_or_used_port_is_rejected_at_start(tmp_path: Path) -> None:
-    named = shop.pipeline(tmp_path, service={"token": "${secret:shop-token}"})
+    named = published_models.pipeline(tmp_path, service={"token": "${secret:shop-token}"})
     assert "secret 'shop-token' is not set" in refused("--pipeline", str(named), "--store", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = refused("--pipeline", str(shop.pipeline(tmp_path)), "--store", str(tmp_path), "--port", port)
+        said = refused("--pipeline", str(published_models.pipeline(tmp_path)), "--store", str(tmp_path), "--port", port)
     assert f"cannot listen on 127.0.0.1:{port}" in said
 
 
 @pytest.mark.integration
 def test_overload_returns_503_with_retry_after_and_health_stays_up(tmp_path: Path, faults: Path, root: Path) -> None:
-    pipeline = shop.pipeline(tmp_path, service={"max_in_flight": 4}, inference={"deadline_ms": 1000})
+    pipeline = published_models.pipeline(tmp_path, service={"max_in_flight": 4}, inference={"deadline_ms": 1000})
     with Running(pipeline, root, faults) as running:
         for version in (LATEST, STABLE):
             (faults / version).write_text("slow")
-        with Traffic(running.port, dumps([shop.ROW]), rate=100) as traffic:
+        with Traffic(running.port, dumps([published_models.ROW]), rate=100) as traffic:
             time.sleep(0.8)
             assert running.http.get("/v2/health/ready").status_code == 200
         counts = {status: sum(told.status == status for told in traffic.told) for status in (200, 503)}
@@ -391,9 +396,9 @@ def test_overload_returns_503_with_retry_after_and_health_stays_up(tmp_path: Pat
 
 @pytest.mark.integration
 def test_fallback_is_logged_with_trace_without_repeats(tmp_path: Path, faults: Path, root: Path) -> None:
-    with Running(shop.pipeline(tmp_path), root, faults) as running:
+    with Running(published_models.pipeline(tmp_path), root, faults) as running:
         (faults / LATEST).write_text("raise")
-        found = [running.predict(shop.ROW) for _ in range(4)]
+        found = [running.predict(published_models.ROW) for _ in range(4)]
         assert [each["fallback_reason"] for each in found] == [f"{LATEST}: error"] * 4
         line = f"answered by {STABLE}: {LATEST}: error trace={found[0]['trace_id'][:8]}"
         running.until(lambda: any(line in told for told in running.log))
@@ -406,22 +411,22 @@ def test_fallback_is_logged_with_trace_without_repeats(tmp_path: Path, faults: P
 
 @pytest.mark.integration
 def test_failing_pinned_version_has_no_fallback(tmp_path: Path, faults: Path, root: Path) -> None:
-    with Running(shop.pipeline(tmp_path), root, faults) as running:
+    with Running(published_models.pipeline(tmp_path), root, faults) as running:
         (faults / LATEST).write_text("hang")
-        pinned = f"/v2/models/{shop.PIPELINE}/versions/{LATEST}/infer"
-        response = running.http.post(pinned, json=features([shop.ROW]))
+        pinned = f"/v2/models/{published_models.PIPELINE}/versions/{LATEST}/infer"
+        response = running.http.post(pinned, json=features([published_models.ROW]))
         assert (response.status_code, response.headers["retry-after"]) == (504, "1")
         assert f"{LATEST}: timeout" in response.json()["error"]
         trace_id = response.json()["trace_id"]
         assert {example("timeout", version, trace_id) for version in (LATEST, "")} <= examples(running)
         (faults / LATEST).unlink()
-        running.until(lambda: running.http.post(pinned, json=features([shop.ROW])).status_code == 200)
+        running.until(lambda: running.http.post(pinned, json=features([published_models.ROW])).status_code == 200)
 
 
 @pytest.mark.integration
 def test_sigterm_drains_requests_without_loss(tmp_path: Path, root: Path) -> None:
-    pipeline = shop.pipeline(tmp_path, service={"drain_seconds": 20})
-    with Running(pipeline, root) as running, Traffic(running.port, dumps([shop.ROW])) as traffic:
+    pipeline = published_models.pipeline(tmp_path, service={"drain_seconds": 20})
+    with Running(pipeline, root) as running, Traffic(running.port, dumps([published_models.ROW])) as traffic:
         running.until(lambda: traffic.told)
         running.process.terminate()
         running.until(lambda: httpx.get(f"http://127.0.0.1:{running.port}/v2/health/ready").status_code == 503)
@@ -439,11 +444,11 @@ def test_sigterm_drains_requests_without_loss(tmp_path: Path, root: Path) -> Non
 
 @pytest.mark.integration
 def test_sigkill_leaves_no_orphaned_worker_process(tmp_path: Path, faults: Path, root: Path) -> None:
-    with Running(shop.pipeline(tmp_path, inference={"deadline_ms": 60_000}), root, faults) as running:
+    with Running(published_models.pipeline(tmp_path, inference={"deadline_ms": 60_000}), root, faults) as running:
         left = children(running.process.pid)
         assert len(running.workers()) == 2
         (faults / LATEST).write_text("hang holding the GIL")
-        with Traffic(running.port, dumps([shop.ROW]), rate=20) as traffic:
+        with Traffic(running.port, dumps([published_models.ROW]), rate=20) as traffic:
             time.sleep(0.3)
             running.process.send_signal(signal.SIGKILL)
             running.process.wait()
@@ -460,46 +465,48 @@ def test_oversized_inference_header_length_returns_400(shared: Running) -> None:
 
 @pytest.mark.integration
 def test_compressed_body_returns_415_with_accept_encoding(shared: Running) -> None:
-    body = gzip.compress(dumps([shop.ROW]))
+    body = gzip.compress(dumps([published_models.ROW]))
     response = shared.http.post("/predict", content=body, headers={"content-encoding": "gzip"})
     assert (response.status_code, response.headers["accept-encoding"]) == (415, "identity")
     assert "Content-Encoding 'gzip' is not supported" in response.json()["error"]
-    plain = shared.http.post("/predict", content=dumps([shop.ROW]), headers={"content-encoding": "identity"})
+    plain = shared.http.post(
+        "/predict", content=dumps([published_models.ROW]), headers={"content-encoding": "identity"}
+    )
     assert plain.status_code == 200
 
 
 @pytest.mark.integration
 def test_unseen_categories_are_counted_by_version_and_column(tmp_path: Path) -> None:
-    columns = {name: dict(column) for name, column in shop.COLUMNS.items()}
+    columns = {name: dict(column) for name, column in published_models.COLUMNS.items()}
     columns["colour"] = {"type": "category", "nullable": True}
     counts = [["red", 9], ["green", 8], ["7.0", 1]]
     spec = {
-        **shop.spec(columns),
+        **published_models.spec(columns),
         "statistics": {"colour": {"counts": counts}},
         "cells": {"missing": ["?"], "strip": True},
     }
     data = json.dumps(spec).encode()
-    shop.publish(tmp_path / "store", 0, features=data)
+    published_models.publish(tmp_path / "store", 0, features=data)
     name = 'inference_unseen_category_total{column="colour",model_version="model_v1.0",pipeline="shop"}'
-    with Running(shop.pipeline(tmp_path), tmp_path / "store") as running:
+    with Running(published_models.pipeline(tmp_path), tmp_path / "store") as running:
         assert running.metrics()[name] == 0
         # Known, rare, missing in three ways, and the same as JSON types.
-        running.predict(*({**shop.ROW, "colour": value} for value in (" red ", "7.0", 7, "?", "", None)))
+        running.predict(*({**published_models.ROW, "colour": value} for value in (" red ", "7.0", 7, "?", "", None)))
         assert running.metrics()[name] == 0
         assert not [sample for sample in running.metrics() if 'kind="unseen"' in sample]
-        answer = running.predict({**shop.ROW, "colour": "pink"}, {**shop.ROW, "colour": 8})
+        answer = running.predict({**published_models.ROW, "colour": "pink"}, {**published_models.ROW, "colour": 8})
         assert running.metrics()[name] == 2
         labels = 'column="colour",kind="unseen",model_version="model_v1.0",pipeline="shop"'
         assert running.metrics()[f'inference_example_info{{{labels},trace_id="{answer["trace_id"]}"}}'] == 1
-        known, missing = (running.predict({**shop.ROW, "colour": value}) for value in ("red", None))
+        known, missing = (running.predict({**published_models.ROW, "colour": value}) for value in ("red", None))
         for value, same in ((" red", known), (" ? ", missing), ("", missing)):
             assert (
-                running.predict({**shop.ROW, "colour": value})["predictions"][0]["score"]
+                running.predict({**published_models.ROW, "colour": value})["predictions"][0]["score"]
                 == (same["predictions"][0]["score"])
             )
-        response = running.http.post("/predict", json={"rows": [{**shop.ROW, "colour": True}]})
+        response = running.http.post("/predict", json={"rows": [{**published_models.ROW, "colour": True}]})
         assert response.status_code == 400
         assert response.json()["error"].startswith("rows[0].colour is true or false, and the source has other values")
         assert response.json()["error"].endswith(": true")
-        running.predict({**shop.ROW, "price": 1e300})
+        running.predict({**published_models.ROW, "price": 1e300})
         assert not [line for line in running.log if "Warning" in line]

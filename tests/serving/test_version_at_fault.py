@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.serving import shop
-from tests.serving.running import Running, children
+from tests.serving import published_models
+from tests.serving.running_service import Running, children
 
 pytestmark = pytest.mark.integration
 
 LATEST, STABLE = "model_v1.1", "model_v1.0"
-SHOP = f'pipeline="{shop.PIPELINE}"'
+SHOP = f'pipeline="{published_models.PIPELINE}"'
 
 
 def of(version: str) -> str:
@@ -55,11 +55,11 @@ def examples(running: Running, version: str) -> dict[str, str]:
 
 def test_short_client_deadlines_are_not_version_failures(root: Path, tmp_path: Path) -> None:
     inputs = [{"name": "features", "datatype": "FP32", "shape": [1, 8], "data": [1] * 8}]
-    with Running(shop.pipeline(tmp_path), root) as running:
+    with Running(published_models.pipeline(tmp_path), root) as running:
         for path in ("infer", "versions/latest/infer"):
             for _ in range(10):
                 sent = {"inputs": inputs, "parameters": {"timeout": 1}}
-                running.http.post(f"/v2/models/{shop.PIPELINE}/{path}", json=sent)
+                running.http.post(f"/v2/models/{published_models.PIPELINE}/{path}", json=sent)
         assert requests(running) == {"expired": 20}
         metrics = running.metrics()
         counted = [name for name, count in metrics.items() if count and 'reason="' in name]
@@ -83,16 +83,16 @@ def stopped(*pids: int) -> Iterator[None]:
 
 def logged(root: Path) -> list[dict[str, Any]]:
     """Return the predictions of the log."""
-    files = sorted((root / "prediction_log" / shop.PIPELINE).glob("*.jsonl"))
+    files = sorted((root / "prediction_log" / published_models.PIPELINE).glob("*.jsonl"))
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def test_timeout_is_attributed_to_latest_not_to_fallback(tmp_path: Path, root: Path) -> None:
     log = {"prediction_log": {"enabled": True}}
-    pipeline = shop.pipeline(tmp_path, inference={"deadline_ms": 2000}, service=log)
+    pipeline = published_models.pipeline(tmp_path, inference={"deadline_ms": 2000}, service=log)
     with Running(pipeline, root) as running:
         with stopped(running.workers()[LATEST]):
-            answer = running.predict(shop.ROW)
+            answer = running.predict(published_models.ROW)
         assert answer["model_version"] == STABLE
         assert answer["fallback_reason"] in (f"{LATEST}: timeout", f"{LATEST}: hung")
         assert counts(running, LATEST) == {"timeout": 1}
@@ -104,7 +104,7 @@ def test_timeout_is_attributed_to_latest_not_to_fallback(tmp_path: Path, root: P
         shown = examples(running, LATEST)
         assert {shown[kind] for kind in ("timeout", "slow", "fallback")} == {answer["trace_id"]}
         assert examples(running, STABLE) == {}
-        running.until(lambda: running.predict(shop.ROW)["model_version"] == LATEST, 20)
+        running.until(lambda: running.predict(published_models.ROW)["model_version"] == LATEST, 20)
         assert examples(running, LATEST)["timeout"] == answer["trace_id"], "an example does not expire"
         reasons = {f'inference_fallback_total{{{of(LATEST)},reason="{reason}"}}' for reason in ("timeout", "hung")}
         assert sum(running.metrics()[name] for name in reasons) >= 1
@@ -116,10 +116,10 @@ def test_timeout_is_attributed_to_latest_not_to_fallback(tmp_path: Path, root: P
 
 @pytest.mark.slow
 def test_two_stopped_versions_are_both_reported_with_default(tmp_path: Path, root: Path) -> None:
-    pipeline = shop.pipeline(tmp_path, inference={"deadline_ms": 1000})
+    pipeline = published_models.pipeline(tmp_path, inference={"deadline_ms": 1000})
     with Running(pipeline, root) as running:
         with stopped(*running.workers().values()):
-            answer = running.predict(shop.ROW)
+            answer = running.predict(published_models.ROW)
         assert answer["model_version"] == "default"
         assert [part.split(":")[0] for part in answer["fallback_reason"].split("; ")] == [LATEST, STABLE]
         assert counts(running, LATEST) == counts(running, STABLE) == {"timeout": 1}
@@ -136,7 +136,7 @@ def test_two_stopped_versions_are_both_reported_with_default(tmp_path: Path, roo
 
 @pytest.mark.slow
 def test_worker_crashes_are_counted_and_children_reaped(tmp_path: Path, root: Path) -> None:
-    with Running(shop.pipeline(tmp_path), root) as running:
+    with Running(published_models.pipeline(tmp_path), root) as running:
         restarts = f'model_worker_restarts_total{{{of(LATEST)},reason="crashed"}}'
         for number in range(1, 5):
             pid = running.workers()[LATEST]
@@ -153,9 +153,9 @@ def test_worker_crashes_are_counted_and_children_reaped(tmp_path: Path, root: Pa
 
 @pytest.mark.parametrize("kind", [pytest.param("NaN", marks=pytest.mark.slow), "raise"])
 def test_invalid_output_is_counted_as_error_of_latest(kind: str, tmp_path: Path, faults: Path, root: Path) -> None:
-    with Running(shop.pipeline(tmp_path), root, faults) as running:
+    with Running(published_models.pipeline(tmp_path), root, faults) as running:
         (faults / LATEST).write_text(kind)
-        answer = running.predict(shop.ROW)
+        answer = running.predict(published_models.ROW)
         assert counts(running, LATEST) == {"error": 1}
         assert counts(running, STABLE) == {"fallback": 1}
         assert examples(running, LATEST) == {"error": answer["trace_id"], "fallback": answer["trace_id"]}
@@ -164,9 +164,9 @@ def test_invalid_output_is_counted_as_error_of_latest(kind: str, tmp_path: Path,
 
 @pytest.mark.slow
 def test_fallback_from_unloaded_version_is_attributed_to_latest(tmp_path: Path, root: Path) -> None:
-    (root / shop.FOLDER / LATEST / "model.txt").write_bytes(b"tree")
-    with Running(shop.pipeline(tmp_path), root) as running:
-        answer = running.predict(shop.ROW)
+    (root / published_models.FOLDER / LATEST / "model.txt").write_bytes(b"tree")
+    with Running(published_models.pipeline(tmp_path), root) as running:
+        answer = running.predict(published_models.ROW)
         assert counts(running, STABLE) == {"fallback": 1}
         assert running.metrics()[f'inference_fallback_total{{{of(LATEST)},reason="not_loaded"}}'] == 1
         assert examples(running, LATEST) == {"fallback": answer["trace_id"]}
@@ -186,7 +186,7 @@ def _state(pid: int) -> str:
 
 @pytest.mark.slow
 def test_idle_hung_version_is_restarted_without_requests(tmp_path: Path, root: Path) -> None:
-    with Running(shop.pipeline(tmp_path), root) as running:
+    with Running(published_models.pipeline(tmp_path), root) as running:
         for version in (STABLE, LATEST):
             pid = running.workers()[version]
             os.kill(pid, signal.SIGSTOP)
@@ -204,7 +204,7 @@ def test_idle_hung_version_is_restarted_without_requests(tmp_path: Path, root: P
 @pytest.mark.slow
 def test_prediction_log_compaction_process_is_reaped(tmp_path: Path, root: Path) -> None:
     log = {"enabled": True, "segment_seconds": 1}
-    with Running(shop.pipeline(tmp_path, service={"prediction_log": log}), root) as running:
-        running.predict(shop.ROW)
-        running.until((root / "predictions" / shop.PIPELINE / LATEST).exists, 60)
+    with Running(published_models.pipeline(tmp_path, service={"prediction_log": log}), root) as running:
+        running.predict(published_models.ROW)
+        running.until((root / "predictions" / published_models.PIPELINE / LATEST).exists, 60)
         running.until(lambda: set(children(running.process.pid)) == set(running.workers().values()), 30)

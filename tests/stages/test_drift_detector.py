@@ -13,8 +13,8 @@ from ai_workflow.stages import drift_detector
 from ai_workflow.stages.label_intake import LabelJoinerOptions
 from ai_workflow.stages.label_joiner import join
 from ai_workflow.storage.store import Store
-from tests import labeled
-from tests.labeled import NOW, predict
+from tests import labeled_predictions
+from tests.labeled_predictions import NOW, predict
 from tests.stages.tables import Made, people
 
 VERSION = "model_v1.0"
@@ -24,7 +24,7 @@ VERSION = "model_v1.0"
 def place(bought: Made, store: Store, monkeypatch: pytest.MonkeyPatch) -> Made:
     """The published classifier, in a store of its own."""
     source, folder = bought.pipeline.store, bought.version.folder
-    monkeypatch.setattr(labeled, "PIPELINE", "people")
+    monkeypatch.setattr(labeled_predictions, "PIPELINE", "people")
     for path in sorted(Path(source.local(bought.pipeline.settings.models)).rglob("*")):
         if path.is_file() and path.name != ".lock":
             store.write(str(path.relative_to(source.local(""))), path.read_bytes())

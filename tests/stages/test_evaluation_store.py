@@ -10,9 +10,9 @@ import pytest
 from ai_workflow.stages import drift_detector, evaluation_store
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
-from tests import labeled
-from tests.labeled import NOW, ONE, TWO, at, join, predict, settings, write
-from tests.serving import shop
+from tests import labeled_predictions
+from tests.labeled_predictions import NOW, ONE, TWO, at, join, predict, settings, write
+from tests.serving import published_models
 from tests.tables import damage
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -22,7 +22,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 def folder(tmp_path: Path) -> Path:
     """Two versions, of which the first has answered."""
     for seed in (0, 1):
-        shop.publish(tmp_path, seed)
+        published_models.publish(tmp_path, seed)
     predict(Store(tmp_path), {"a": "yes", "b": "yes", "c": "no"})
     return tmp_path
 
@@ -36,7 +36,7 @@ def evaluate(folder: Path, moment: float = NOW) -> dict[str, Any]:
 
 
 def record(folder: Path, version: str = ONE) -> dict[str, Any]:
-    found: dict[str, Any] = Store(folder).read_record(f"evaluations/{labeled.PIPELINE}/{version}.json")
+    found: dict[str, Any] = Store(folder).read_record(f"evaluations/{labeled_predictions.PIPELINE}/{version}.json")
     return found
 
 
@@ -82,8 +82,8 @@ def test_stale_record_is_removed_and_damaged_record_rewritten(folder: Path) -> N
     write(folder, [("a", "yes", at(3))])
     evaluate(folder)
     store = Store(folder)
-    store.write_record(f"evaluations/{labeled.PIPELINE}/model_v0.9.json", {})
-    damage(store, f"evaluations/{labeled.PIPELINE}/{ONE}.json", "cut short")
+    store.write_record(f"evaluations/{labeled_predictions.PIPELINE}/model_v0.9.json", {})
+    damage(store, f"evaluations/{labeled_predictions.PIPELINE}/{ONE}.json", "cut short")
     evaluate(folder)
-    assert store.names(f"evaluations/{labeled.PIPELINE}") == [f"{ONE}.json", f"{TWO}.json"]
+    assert store.names(f"evaluations/{labeled_predictions.PIPELINE}") == [f"{ONE}.json", f"{TWO}.json"]
     assert record(folder)["labeled_total"] == 1

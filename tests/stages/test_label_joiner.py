@@ -19,9 +19,9 @@ from ai_workflow.errors import StageError, StoreError
 from ai_workflow.evaluation import scores
 from ai_workflow.quality import label_store
 from ai_workflow.storage.store import Store
-from tests import labeled
-from tests.labeled import HOUR, NOW, ONE, TWO, at, counts, join, predict, settings, write
-from tests.serving import shop
+from tests import labeled_predictions
+from tests.labeled_predictions import HOUR, NOW, ONE, TWO, at, counts, join, predict, settings, write
+from tests.serving import published_models
 from tests.tables import damage
 
 
@@ -34,13 +34,17 @@ def answered(store: Store, start: int = 0, end: int = 100, answer: str = "yes", 
 
 
 def kept(store: Store) -> list[str]:
-    return [name for name in store.names(f"{label_store.FOLDER}/{labeled.PIPELINE}/kept") if name.endswith(".json")]
+    return [
+        name
+        for name in store.names(f"{label_store.FOLDER}/{labeled_predictions.PIPELINE}/kept")
+        if name.endswith(".json")
+    ]
 
 
 def sent(store: Store, *lines: dict[str, Any], name: str = "a") -> None:
     """Leave labels as the service does."""
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    store.write(f"{label_store.FOLDER}/{labeled.PIPELINE}/service/{name}.jsonl", text.encode())
+    store.write(f"{label_store.FOLDER}/{labeled_predictions.PIPELINE}/service/{name}.jsonl", text.encode())
 
 
 def test_accuracy_bounds_and_label_delay_are_reported_per_version(store: Store, tmp_path: Path) -> None:
@@ -99,7 +103,7 @@ def test_deleted_labels_and_predictions_stay_counted(store: Store, tmp_path: Pat
     answered(store)
     write(tmp_path, [(name, "yes", at(2)) for name in ids(0, 50)])
     join(store, settings(tmp_path))
-    store.remove(f"predictions/{labeled.PIPELINE}")
+    store.remove(f"predictions/{labeled_predictions.PIPELINE}")
     write(tmp_path, [(name, "no", at(1)) for name in ids(0, 10)])
     assert counts(join(store, settings(tmp_path))) == (50, 40)
 
@@ -159,7 +163,7 @@ def test_service_labels_are_counted_and_segments_removed(store: Store) -> None:
     lines = [{"prediction_id": name, "label": "yes", "time": NOW - HOUR} for name in ids(0, 7)]
     sent(store, *lines)
     assert counts(join(store, settings())) == (7, 7)
-    assert store.names(f"{label_store.FOLDER}/{labeled.PIPELINE}/service") == []
+    assert store.names(f"{label_store.FOLDER}/{labeled_predictions.PIPELINE}/service") == []
     # The service was killed before it knew that it had handed them over.
     sent(store, *lines)
     sent(store, *lines[:3], {"prediction_id": "p050", "label": "no", "time": NOW}, name="b")
@@ -169,7 +173,7 @@ def test_service_labels_are_counted_and_segments_removed(store: Store) -> None:
 def test_torn_segment_line_is_skipped(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     answered(store)
     line = json.dumps({"prediction_id": "p000", "label": "yes", "time": NOW})
-    path = f"{label_store.FOLDER}/{labeled.PIPELINE}/service/a.jsonl"
+    path = f"{label_store.FOLDER}/{labeled_predictions.PIPELINE}/service/a.jsonl"
     store.write(path, f"{line}\n{line[:20]}".encode())
     assert counts(join(store, settings())) == (1, 1)
     assert "line 2 is incomplete" in caplog.text
@@ -269,8 +273,8 @@ def test_non_numeric_regression_label_is_rejected_and_counted(
 def test_unknown_class_labels_are_rejected_by_version_rules(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec = {**shop.spec(), "cells": {"strip": True, "missing": ["?"]}}
-    shop.publish(Path(store.root), 0, features=json.dumps(spec).encode())
+    spec = {**published_models.spec(), "cells": {"strip": True, "missing": ["?"]}}
+    published_models.publish(Path(store.root), 0, features=json.dumps(spec).encode())
     predict(store, {"a": "yes", "b": "yes", "c": "yes", "d": "no"})
     write(tmp_path, [("a", "  yes ", at(1)), ("b", "no such class", at(1)), ("c", "?", at(1)), ("d", "no", at(1))])
     asked = settings(tmp_path)
@@ -282,7 +286,9 @@ def test_unknown_class_labels_are_rejected_by_version_rules(
 
 
 def test_stored_service_label_is_parsed_by_version_rules(store: Store, tmp_path: Path) -> None:
-    shop.publish(Path(store.root), 0, features=json.dumps({**shop.spec(), "cells": {"strip": True}}).encode())
+    published_models.publish(
+        Path(store.root), 0, features=json.dumps({**published_models.spec(), "cells": {"strip": True}}).encode()
+    )
     predict(store, {"a": "yes", "b": "yes"})
     sent(
         store, *({"prediction_id": key, "label": label, "time": NOW - 60} for key, label in (("a", " yes"), ("b", "?")))
@@ -349,7 +355,7 @@ def test_label_records_are_compacted_without_loss(
         write(tmp_path, [(f"p{number:03d}", "yes", at(9 - number))])
         assert counts(join(store, settings(tmp_path))) == (number + 1, number + 1)
         assert len(kept(store)) <= 4
-    files = store.names(f"{label_store.FOLDER}/{labeled.PIPELINE}/kept")
+    files = store.names(f"{label_store.FOLDER}/{labeled_predictions.PIPELINE}/kept")
     assert len([name for name in files if name.endswith(".parquet")]) <= 2 * len(kept(store)), "none is left over"
 
 
@@ -365,8 +371,8 @@ def test_drift_inputs_are_deleted_after_24_hours(store: Store) -> None:
 
 def test_predictions_older_than_label_days_are_not_joined(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def written(days: float) -> None:
-        newest = store.names(f"predictions/{labeled.PIPELINE}/{ONE}")[-1]
-        file = store.local(f"predictions/{labeled.PIPELINE}/{ONE}/{newest}/manifest.json")
+        newest = store.names(f"predictions/{labeled_predictions.PIPELINE}/{ONE}")[-1]
+        file = store.local(f"predictions/{labeled_predictions.PIPELINE}/{ONE}/{newest}/manifest.json")
         os.utime(file, (NOW - days * 24 * HOUR,) * 2)
 
     store, asked = Store(tmp_path / "var"), settings(tmp_path, evaluation={"label_days": 30})
@@ -376,7 +382,7 @@ def test_predictions_older_than_label_days_are_not_joined(tmp_path: Path, caplog
     assert counts(join(store, asked)) == (10, 10)
     written(days=31)
     # Whoever opens it says so.
-    damage(store, f"predictions/{labeled.PIPELINE}/{ONE}/service-0000/part-00000.parquet", "a bit flipped")
+    damage(store, f"predictions/{labeled_predictions.PIPELINE}/{ONE}/service-0000/part-00000.parquet", "a bit flipped")
     answered(store, 50, 100)
     written(days=29)
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 100)])
@@ -446,11 +452,11 @@ def test_damaged_predictions_are_skipped_but_damaged_labels_fail(
 ) -> None:
     answered(store, 0, 50)
     answered(store, 50, 100)
-    damage(store, f"predictions/{labeled.PIPELINE}/{ONE}/service-0000/part-00000.parquet", "a bit flipped")
+    damage(store, f"predictions/{labeled_predictions.PIPELINE}/{ONE}/service-0000/part-00000.parquet", "a bit flipped")
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 100)])
     assert counts(join(store, settings(tmp_path))) == (50, 50)
     assert "service-0000/part-00000.parquet is missing or damaged" in caplog.text
     (name,) = kept(store)
-    damage(store, f"{label_store.FOLDER}/{labeled.PIPELINE}/kept/{name[:-5]}-labels.parquet", "cut short")
+    damage(store, f"{label_store.FOLDER}/{labeled_predictions.PIPELINE}/kept/{name[:-5]}-labels.parquet", "cut short")
     with pytest.raises(StoreError, match=r"Restore it, or remove its \.json"):
         join(store, settings(tmp_path))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ai_workflow.training.batches import Batches, Position
-from tests.trainers.rows import Held
+from tests.trainers.training_rows import Held
 
 
 def numbered(*counts: int) -> list[Held]:

@@ -6,8 +6,8 @@ import pytest
 
 from ai_workflow.storage.store import Store
 from tests import processes
-from tests.trainers import killed
-from tests.trainers.mlps import STEPS, begun, end
+from tests.trainers import killed_trainings
+from tests.trainers.small_mlps import STEPS, begun, end
 from tests.trainers.test_torch_stage import pipeline, prepared, whole
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(110)]
@@ -22,7 +22,7 @@ LIMITED = """
     from ai_workflow.training.checkpoints import Checkpoints
     from ai_workflow.storage.store import Store
     from ai_workflow.training.loop import Training
-    from tests.trainers.rows import Held, spec
+    from tests.trainers.training_rows import Held, spec
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     torch.cuda.set_per_process_memory_fraction(400e6 / torch.cuda.get_device_properties(0).total_memory)
     x = np.random.default_rng(0).normal(size=(60_000, 4)).astype("float32")
@@ -60,7 +60,7 @@ def test_gpu_training_is_deterministic_and_reduces_loss(kind: str) -> None:
 def test_resumed_gpu_training_gives_identical_model(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
     run = pipeline(store, params=PARAMS, steps=60)
     expected = whole(run, Store(tmp_path_factory.mktemp("whole")))
-    found = killed.until_done(run, prepared(run), "torch_mlp", 1)
+    found = killed_trainings.until_done(run, prepared(run), "torch_mlp", 1)
     assert found["model"]["sha256"] == expected["model"]["sha256"]
 
 

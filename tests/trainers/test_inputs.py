@@ -9,7 +9,7 @@ import pytest
 
 from ai_workflow.training.feature_inputs import fit_encoder
 from ai_workflow.training.protocol import TrainingData
-from tests.trainers.rows import Held, data, spec
+from tests.trainers.training_rows import Held, data, spec
 
 
 def given(x: np.ndarray, y: np.ndarray, parts: int, kind: str = "regression") -> TrainingData:

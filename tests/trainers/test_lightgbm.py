@@ -23,8 +23,8 @@ from ai_workflow.runtime import memory_pressure
 from ai_workflow.training import protocol
 from ai_workflow.training.families.native_output import silence_native_stderr
 from ai_workflow.training.protocol import TrainingData
-from tests.trainers import rows
-from tests.trainers.rows import KINDS, Held, begun, data, options, spec, stepped, table
+from tests.trainers import training_rows
+from tests.trainers.training_rows import KINDS, Held, begun, data, options, spec, stepped, table
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def uninterrupted() -> dict[str, tuple[bytes, list[float]]]:
 def test_model_bytes_do_not_depend_on_process_or_threads(
     tmp_path: Path, threads: int, uninterrupted: dict[str, tuple[bytes, list[float]]]
 ) -> None:
-    rows.elsewhere(str(tmp_path), str(threads), "whole", OMP_NUM_THREADS=str(threads))
+    training_rows.elsewhere(str(tmp_path), str(threads), "whole", OMP_NUM_THREADS=str(threads))
     for kind, (model, losses) in uninterrupted.items():
         assert (tmp_path / f"{kind}.whole").read_bytes() == model
         assert (tmp_path / f"{kind}.whole-losses").read_text() == repr(losses)
@@ -57,7 +57,7 @@ def test_resumed_training_in_other_process_gives_identical_model(
         made = begun(kind)
         stepped(made, 5)
         (tmp_path / f"{kind}.state").write_bytes(made.save())
-    rows.elsewhere(str(tmp_path), "1", "resume")
+    training_rows.elsewhere(str(tmp_path), "1", "resume")
     for kind, (model, losses) in uninterrupted.items():
         assert (tmp_path / f"{kind}.resume").read_bytes() == model
         assert (tmp_path / f"{kind}.resume-losses").read_text() == repr(losses[5:])

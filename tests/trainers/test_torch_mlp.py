@@ -14,9 +14,9 @@ from ai_workflow.errors import StageError
 from ai_workflow.training import protocol
 from ai_workflow.training.families import mlp_model
 from ai_workflow.training.protocol import TrainingData
-from tests.trainers import mlps
-from tests.trainers.mlps import BATCH, STEPS, STOPS, begun, end
-from tests.trainers.rows import KINDS, Held, data, spec, table
+from tests.trainers import small_mlps
+from tests.trainers.small_mlps import BATCH, STEPS, STOPS, begun, end
+from tests.trainers.training_rows import KINDS, Held, data, spec, table
 
 torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
 
@@ -44,7 +44,7 @@ def test_resumed_training_in_other_process_gives_identical_model(
             made.loss()
             if step in STOPS:
                 (tmp_path / f"{kind}.{step}").write_bytes(made.save())
-    mlps.elsewhere(tmp_path)
+    small_mlps.elsewhere(tmp_path)
     for kind, (model, losses) in uninterrupted.items():
         assert (tmp_path / f"{kind}.whole").read_bytes() == model
         for stop in STOPS:
@@ -101,7 +101,7 @@ def test_seed_makes_model_reproducible() -> None:
     models = []
     for seed in (0, 0, 1):
         made = protocol.trainer("torch_mlp")
-        made.start(data("binary"), mlps.options().model_copy(update={"seed": seed}), BATCH)
+        made.start(data("binary"), small_mlps.options().model_copy(update={"seed": seed}), BATCH)
         models.append(end(made, 3))
     assert models[0] == models[1] != models[2]
 

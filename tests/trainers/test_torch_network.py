@@ -17,7 +17,7 @@ from ai_workflow.storage.store import Store
 from ai_workflow.training.checkpoints import Checkpoints
 from ai_workflow.training.loop import Training
 from tests import processes
-from tests.trainers.mlps import begun, options
+from tests.trainers.small_mlps import begun, options
 
 torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
 torch_network = pytest.importorskip("ai_workflow.training.families.torch_network")
@@ -26,7 +26,7 @@ SHORT_OF_MEMORY = """
     import resource
     import numpy as np
     from ai_workflow.config import settings; from ai_workflow.training import protocol as trainers
-    from tests.trainers.rows import Held, spec
+    from tests.trainers.training_rows import Held, spec
     draw = np.random.default_rng(0)
     x = draw.normal(size=(300_000, 4)).astype("float32")
     made = trainers.trainer("torch_mlp")

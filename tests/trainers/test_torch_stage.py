@@ -14,7 +14,7 @@ from ai_workflow.stages import data_loader, trainer
 from ai_workflow.storage.store import Store
 from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
-from tests.trainers import killed
+from tests.trainers import killed_trainings
 
 pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
 
@@ -36,7 +36,7 @@ def prepared(run: Pipeline) -> Result:
 
 def whole(run: Pipeline, tmp: Store) -> Result:
     other = Pipeline(tmp, run.settings)
-    return trainer.train(tmp, prepared(other), run.settings.trainer, killed.BATCH)
+    return trainer.train(tmp, prepared(other), run.settings.trainer, killed_trainings.BATCH)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_repeatedly_killed_training_gives_identical_model(
 ) -> None:
     run = pipeline(store, task, early_stopping=early_stopping, validation=0.25)
     expected = whole(run, Store(tmp_path_factory.mktemp("whole")))
-    found = killed.until_done(run, prepared(run), "torch_mlp", kills)
+    found = killed_trainings.until_done(run, prepared(run), "torch_mlp", kills)
     assert found["model"]["sha256"] == expected["model"]["sha256"]
     assert (found["steps"], found["steps_run"]) == (expected["steps"], expected["steps_run"])
     assert found["losses"] == [[step, loss] for step, loss in expected["losses"]]

@@ -16,8 +16,8 @@ from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
 from ai_workflow.storage.store import Store
 from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
-from tests.trainers import killed
-from tests.trainers.rows import ROOT, data
+from tests.trainers import killed_trainings
+from tests.trainers.training_rows import ROOT, data
 
 pytestmark = pytest.mark.integration
 
@@ -40,10 +40,13 @@ def test_restarted_training_gives_identical_model(store: Store, tmp_path_factory
     other = Store(tmp_path_factory.mktemp("whole"))
     run, made = prepared(other)
     whole = trainer.train(
-        other, made, killed.options("sgd", **run.settings.trainer.model_dump(exclude={"kind"})), killed.BATCH
+        other,
+        made,
+        killed_trainings.options("sgd", **run.settings.trainer.model_dump(exclude={"kind"})),
+        killed_trainings.BATCH,
     )
     run, made = prepared(store)
-    found = killed.until_done(run, made, "sgd", kills=2, module=MODULE)
+    found = killed_trainings.until_done(run, made, "sgd", kills=2, module=MODULE)
     model = store.read(found["model"]["path"], found["model"]["sha256"])
     assert model == other.read(whole["model"]["path"], whole["model"]["sha256"])
     assert json.loads(model)["coef"]
@@ -52,7 +55,7 @@ def test_restarted_training_gives_identical_model(store: Store, tmp_path_factory
 def test_training_resumed_after_every_step_gives_identical_model() -> None:
     def begun() -> protocol.Trainer:
         made = protocol.trainer("sgd")
-        made.start(data("multiclass", validation=False), killed.options("sgd"), 50)
+        made.start(data("multiclass", validation=False), killed_trainings.options("sgd"), 50)
         return made
 
     whole, made = begun(), begun()
@@ -70,7 +73,7 @@ def test_sgd_trainer_reaches_minimum_accuracy(store: Store, name: str) -> None:
     run = Pipeline(store, settings(pipeline=name, source={"kind": "sample", "name": name}, target="target", id=None))
     source = SampleSource(kind="sample", name=name)
     featured = run.fit(run.clean(data_loader.load(store, source, data_loader.inspect(source))))
-    trained = trainer.train(store, featured, killed.options("sgd", steps=100))
+    trained = trainer.train(store, featured, killed_trainings.options("sgd", steps=100))
     frame = rows(store, featured)
     frame = frame[frame[HOLDOUT]]
     names = transform.names(read_spec(store, featured))
@@ -82,7 +85,7 @@ def test_sgd_trainer_reaches_minimum_accuracy(store: Store, name: str) -> None:
 def test_unsupported_task_or_parameter_is_rejected() -> None:
     for kind, params, said in (("regression", {}, "for classification"), ("binary", {"bogus": 1}, "bogus")):
         with pytest.raises(StageError, match=said):
-            protocol.trainer("sgd").start(data(kind), killed.options("sgd", params=params), 50)
+            protocol.trainer("sgd").start(data(kind), killed_trainings.options("sgd", params=params), 50)
 
 
 def test_docs_page_matches_example_code() -> None:

@@ -26,8 +26,8 @@ from ai_workflow.exporter.schedule_source import ScheduleSource
 from ai_workflow.local.server import Server
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
-from tests import patient
-from tests.monitoring.exporter.places import SOURCES, Book, Exporting
+from tests import prefect_retry
+from tests.monitoring.exporter.exporter_stores import SOURCES, Book, Exporting
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -199,7 +199,7 @@ def test_hung_prefect_server_does_not_delay_metrics(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_prefect_server_schedules_are_exported_as_expected_intervals(tmp_path: Path, prefect_server: Server) -> None:
     def post(path: str, body: dict[str, Any]) -> Any:
-        with patient.client(prefect_server.api_url) as api:
+        with prefect_retry.client(prefect_server.api_url) as api:
             return api.post(path, json=body).raise_for_status().json()
 
     name = f"exporter-{time.time_ns()}"

@@ -20,7 +20,7 @@ from ai_workflow.training.checkpoints import Checkpoints
 from benchmarks import registry
 from tests import processes
 from tests.monitoring.exporter import evaluations
-from tests.monitoring.exporter.places import ROOT, Book, Exporting, scrape, told
+from tests.monitoring.exporter.exporter_stores import ROOT, Book, Exporting, scrape, told
 
 pytestmark = pytest.mark.integration
 

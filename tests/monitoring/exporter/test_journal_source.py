@@ -30,7 +30,7 @@ from ai_workflow.telemetry.journal import (
     Event,
     Journal,
 )
-from tests.monitoring.exporter.places import SOURCES, Book, looked, told
+from tests.monitoring.exporter.exporter_stores import SOURCES, Book, looked, told
 
 STAGES = ("data_loader", "trainer", "registry")
 _rooms = count()

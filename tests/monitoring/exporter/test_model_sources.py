@@ -24,7 +24,7 @@ from ai_workflow.storage.store import Store
 from ai_workflow.training.checkpoints import Checkpoints
 from benchmarks import registry as many
 from tests.monitoring.exporter import evaluations
-from tests.monitoring.exporter.places import SOURCES
+from tests.monitoring.exporter.exporter_stores import SOURCES
 
 MODELS = "models/production"
 _rooms = count()

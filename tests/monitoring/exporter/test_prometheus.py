@@ -10,9 +10,9 @@ from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
 from benchmarks import registry
-from tests.monitoring import live
+from tests.monitoring import live_prometheus
 from tests.monitoring.exporter import evaluations
-from tests.monitoring.exporter.places import Book, Exporting
+from tests.monitoring.exporter.exporter_stores import Book, Exporting
 
 
 @pytest.mark.slow
@@ -23,7 +23,9 @@ def test_prometheus_scrapes_exporter_and_detects_killed_run(tmp_path: Path) -> N
     evaluations.write(store, "credit", "model_v1.2")
     with (
         Exporting(tmp_path / "var", AIW_ENVIRONMENT="production") as exporting,
-        live.prometheus(tmp_path / "prometheus", live.scraping({"exporter": exporting.port})) as prometheus,
+        live_prometheus.prometheus(
+            tmp_path / "prometheus", live_prometheus.scraping({"exporter": exporting.port})
+        ) as prometheus,
     ):
         assert prometheus.until('up{job="exporter"} == 1')
         labeled = prometheus.until("model_labeled_predictions_total")[0]

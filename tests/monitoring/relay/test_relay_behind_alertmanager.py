@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.monitoring import live
+from tests.monitoring import live_prometheus
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay, until
 
@@ -42,7 +42,7 @@ def test_every_chat_gets_alert_and_resolution_once_after_vendor_outage(
     folder: Path, vendors: Vendors, tmp_path: Path
 ) -> None:
     channels = [vendors.channel(kind, **LIVELY) for kind in CHATS]
-    with RunningRelay(folder, channels) as relay, live.alertmanager(tmp_path, routed(relay.port)) as address:
+    with RunningRelay(folder, channels) as relay, live_prometheus.alertmanager(tmp_path, routed(relay.port)) as address:
         vendors.faults["feishu"] = "refuse"
         tell(address, datetime.now(UTC) + timedelta(minutes=10))
         until(lambda: vendors.asked.get("feishu", 0) >= 3)

@@ -20,7 +20,7 @@ from ai_workflow.alerting.events import EventEmitter
 from ai_workflow.local.server import Server
 from ai_workflow.provisioning.blocks.chat_channel import ChatChannel
 from ai_workflow.telemetry import metrics, trace_context
-from tests import patient
+from tests import prefect_retry
 from tests.monitoring.relay.fake_vendors import WEBHOOK_TOKEN, Vendors
 from tests.monitoring.relay.running_relay import TOKEN, RunningRelay, alert, until, webhook
 
@@ -32,7 +32,7 @@ def emitted(server: Server, slo: str) -> list[dict[str, Any]]:
     # Other tests of the session may have sent more events than a page has.
     of_slo = {"labels": {"ai-workflow.slo": slo}}
     wanted = {"event": {"prefix": ["ai-workflow.slo."]}, "resource": of_slo, "order": "ASC"}
-    answer = patient.client(server.api_url).post("/events/filter", json={"filter": wanted, "limit": 50})
+    answer = prefect_retry.client(server.api_url).post("/events/filter", json={"filter": wanted, "limit": 50})
     found: list[dict[str, Any]] = answer.raise_for_status().json()["events"]
     return found
 
@@ -131,7 +131,7 @@ def automate(server: Server, block_id: str, name: str, **trigger: Any) -> None:
     given = {"type": "event", "posture": "Reactive", "threshold": 1, "within": 0, **trigger}
     action = {"type": "call-webhook", "block_document_id": block_id, "payload": prefect_webhook.TEMPLATE}
     automation = {"name": name, "enabled": True, "trigger": given, "actions": [action]}
-    patient.client(server.api_url).post("/automations/", json=automation).raise_for_status()
+    prefect_retry.client(server.api_url).post("/automations/", json=automation).raise_for_status()
 
 
 def emit(server: Server) -> None:
@@ -139,7 +139,7 @@ def emit(server: Server) -> None:
     resource: Any = {"prefect.resource.id": "test.disk", "prefect.resource.name": 'thing "with" quotes'}
     event = Event(event="test.disk.moved", resource=resource)
     content = f"[{event.model_dump_json()}]"
-    patient.client(server.api_url).post("/events", content=content).raise_for_status()
+    prefect_retry.client(server.api_url).post("/events", content=content).raise_for_status()
 
 
 async def fail() -> str:

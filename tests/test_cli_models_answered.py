@@ -18,7 +18,7 @@ from ai_workflow.errors import AiWorkflowError
 from ai_workflow.inference import prediction_files
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.journal import RUN, STARTED, Event, Journal
-from tests import labeled
+from tests import labeled_predictions
 from tests.tables import damage
 
 DAY = datetime(2024, 3, 4)  # noqa: DTZ001 - local time, as a person writes it
@@ -35,7 +35,12 @@ def store(tmp_path: Path) -> Store:
 def asked(tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> Asked:
     """Ask the command about the pipeline of `labeled`; its exit code, lines and error."""
     path = tmp_path / "shop.yaml"
-    base = {"pipeline": labeled.PIPELINE, "task": "classification", "source": {"kind": "sample"}, "target": "target"}
+    base = {
+        "pipeline": labeled_predictions.PIPELINE,
+        "task": "classification",
+        "source": {"kind": "sample"},
+        "target": "target",
+    }
     path.write_text(yaml.safe_dump(base))
 
     def ask(at: str) -> tuple[int, list[str], str]:
@@ -54,7 +59,7 @@ def answer(store: Store, version: str, at: datetime, *reasons: str | None, **mor
     """Store answers of the service."""
     names = {f"{version}-{at.isoformat()}-{number}": "yes" for number in range(len(reasons))}
     texts = pd.Series(list(reasons), dtype="str")
-    labeled.predict(store, names, version, at.astimezone().timestamp(), fallback_reason=texts, **more)
+    labeled_predictions.predict(store, names, version, at.astimezone().timestamp(), fallback_reason=texts, **more)
 
 
 def cells(line: str) -> list[str]:
@@ -130,7 +135,9 @@ def test_scoring_rows_use_run_start_or_file_time(
     trace_id = "a3f7b2c1" * 4
     noon = (DAY + timedelta(hours=12)).astimezone()
     if has_journal:
-        Journal(store).write(Event(trace_id, labeled.PIPELINE, "scoring", RUN, STARTED, time=noon.isoformat()))
+        Journal(store).write(
+            Event(trace_id, labeled_predictions.PIPELINE, "scoring", RUN, STARTED, time=noon.isoformat())
+        )
     else:
         monkeypatch.setattr(Store, "modified", lambda *_: noon)
     scored(store, trace_id)
@@ -145,13 +152,13 @@ def scored(store: Store, trace_id: str) -> None:
         "prediction_id": ["a", "b", "c"], "id": ["1", "2", "3"], "prediction": "yes", "model_version": "model_v1.0",
         "trace_id": trace_id,
     })  # fmt: skip
-    labeled.store_frame(store, frame, "model_v1.0", "0123456789abcdef")
+    labeled_predictions.store_frame(store, frame, "model_v1.0", "0123456789abcdef")
 
 
 def test_damaged_prediction_file_is_skipped(store: Store, asked: Asked) -> None:
     answer(store, "model_v1.0", DAY, *[None] * 3)
     answer(store, "model_v1.0", DAY, None)
-    folder = f"{prediction_files.FOLDER}/{labeled.PIPELINE}/model_v1.0"
+    folder = f"{prediction_files.FOLDER}/{labeled_predictions.PIPELINE}/model_v1.0"
     damage(store, f"{folder}/service-0000/part-00000.parquet", "a bit flipped")
     assert asked("2024-03-04")[1][0].startswith("2024-03-04: 1 rows answered")
 

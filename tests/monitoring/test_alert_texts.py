@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.monitoring.stack import told_of_alerts
+from tests.monitoring.monitoring_stack import told_of_alerts
 
 HEADING = "**🟠 TICKET · shop** · CheckpointStale"
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ai_workflow.config.settings import CsvSource, ParquetSource
-from tests.semantics import drawn, typed
-from tests.semantics.door import Door
-from tests.semantics.drawn import Drawn, Refused
+from tests.semantics import generated_tables, generated_types
+from tests.semantics.generated_tables import Drawn, Refused
+from tests.semantics.in_process_service import Door
 from tests.semantics.pipeline import TARGET, Pipeline, Scored, write_csv
 
 # The service lists at most this many refused cells of a request.
@@ -63,7 +63,7 @@ class World:
         """Compare raw cells: a CSV file with `POST /predict` and BYTES tensors, in JSON and binary."""
         rows = [
             {
-                column.name: drawn.cell(self.chance, column, self.missing)
+                column.name: generated_tables.cell(self.chance, column, self.missing)
                 if self.chance.random() < 0.25
                 else self.chance.choice(column.cells)
                 for column in self.columns
@@ -86,7 +86,7 @@ class World:
         """Compare JSON values of all types with a CSV file of the cells that they are by docs/serving.md."""
         rows = [
             {
-                column.name: drawn.value(self.chance, column)
+                column.name: generated_tables.value(self.chance, column)
                 if self.chance.random() < 0.3
                 else self.chance.choice(column.cells)
                 for column in self.columns
@@ -97,7 +97,7 @@ class World:
         unfit: dict[int, tuple[str, ...]] = {}
         for number, row in enumerate(rows):
             as_cells = {
-                column.name: drawn.as_cell(row[column.name], column, self._known(column), self.missing)
+                column.name: generated_tables.as_cell(row[column.name], column, self._known(column), self.missing)
                 for column in self.columns
             }
             wrong = tuple(name for name, cell in as_cells.items() if isinstance(cell, Refused))
@@ -113,7 +113,7 @@ class World:
 
     def typed_tables(self, count: int) -> int:
         """Compare typed columns: a Parquet file with tensors of their datatypes and with JSON numbers."""
-        table = typed.typed_table(self.chance, self.columns, count)
+        table = generated_types.typed_table(self.chance, self.columns, count)
         path = self.pipeline.folder / "typed.parquet"
         pq.write_table(pa.table({each.name: each.array for each in table}), path)
         expected = self.pipeline.batch(ParquetSource(kind="parquet", path=str(path)))
@@ -173,8 +173,8 @@ def _same_answers(found: Scored, expected: Scored, numbers: Sequence[int]) -> No
 
 def drawn_world(folder: Path, chance: random.Random, count: int) -> World:
     """Return a pipeline that is drawn, trained on a CSV file and published, with its door closed."""
-    missing, strip = drawn.tokens(chance), chance.random() < 0.5
-    columns = drawn.columns(chance, count, missing)
+    missing, strip = generated_tables.tokens(chance), chance.random() < 0.5
+    columns = generated_tables.columns(chance, count, missing)
     rows = [{each.name: chance.choice(each.cells) for each in columns} for _ in range(60)]
     write_csv(folder / "train.csv", [{**row, TARGET: ("poor", "rich")[number % 2]} for number, row in enumerate(rows)])
     source = {"kind": "csv", "path": "train.csv", "missing": missing, "strip": strip}

@@ -12,8 +12,8 @@ from ai_workflow.stages.label_intake import LabelJoinerOptions
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, trace_context
 from ai_workflow.telemetry.journal import Event, Journal
-from tests.serving import shop
-from tests.serving.running import Running
+from tests.serving import published_models
+from tests.serving.running_service import Running
 
 LABELS = 300
 
@@ -52,7 +52,7 @@ class Callers:
         self.http, self._store = service.http, store
         self._settings = Settings.model_validate(
             {
-                "pipeline": shop.PIPELINE, "task": "classification", "target": "bought",
+                "pipeline": published_models.PIPELINE, "task": "classification", "target": "bought",
                 "source": {"kind": "csv", "path": "none.csv"}, "evaluation": {"window": LABELS},
             }
         )  # fmt: skip
@@ -65,7 +65,9 @@ class Callers:
         """
         labels, logged = [], self._logged()
         for _ in range(3):
-            found = self.http.post("/predict", json={"rows": [shop.ROW] * (LABELS // 3)}).json()["predictions"]
+            found = self.http.post("/predict", json={"rows": [published_models.ROW] * (LABELS // 3)}).json()[
+                "predictions"
+            ]
             labels += [{"prediction_id": each["prediction_id"], "label": _label(each, right)} for each in found]
         self._until(lambda: self._logged() >= logged + LABELS, "the answers were never logged")
         before = self._labeled()
@@ -86,10 +88,10 @@ class Callers:
             time.sleep(0.2)
 
     def _logged(self) -> int:
-        return sum(part["rows"] for _, part in StoredPredictions(self._store, shop.PIPELINE).parts(None))
+        return sum(part["rows"] for _, part in StoredPredictions(self._store, published_models.PIPELINE).parts(None))
 
     def _labeled(self) -> int:
-        path = f"{evaluation_store.FOLDER}/{shop.PIPELINE}"
+        path = f"{evaluation_store.FOLDER}/{published_models.PIPELINE}"
         names = self._store.names(path)
         return sum(int(self._store.read_record(f"{path}/{name}")["labeled_total"]) for name in names)
 

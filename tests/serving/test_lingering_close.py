@@ -16,7 +16,7 @@ import pytest
 from ai_workflow.exporter import metrics_server
 from ai_workflow.http_server import lingering_close
 from ai_workflow.http_server.origin_check import OriginGuard, Origins
-from tests.serving.running import Running
+from tests.serving.running_service import Running
 from tests.serving.test_connections import LAST, head, request, statuses
 
 pytestmark = pytest.mark.integration

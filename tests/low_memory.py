@@ -1,4 +1,4 @@
-"""`python -m tests.starved WORK FOLDER [BYTES]`: a stage in a process whose memory the system limits, by RLIMIT_AS.
+"""`python -m tests.low_memory WORK FOLDER [BYTES]`: a stage in a process whose memory the system limits, by RLIMIT_AS.
 
 Without BYTES what the stage needs is prepared in FOLDER. With it the stage works there, in a copy of its own, with so
 many bytes more than the process has by then; 0: as many as it likes. Printed are the log lines, and last one line of

@@ -19,7 +19,7 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import logs
 from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result
-from tests.trainers.rows import ROOT
+from tests.trainers.training_rows import ROOT
 
 BATCH = 32
 
@@ -50,7 +50,7 @@ def until_done(run: Pipeline, featured: Result, kind: str, kills: int, seed: int
 
 def _train(given: dict[str, Any], kill_at: int) -> tuple[int, int, str]:
     """Run until a step is reported, or to the end; return the last and the first step reported, and the output."""
-    command = [sys.executable, "-m", "tests.trainers.killed", json.dumps(given)]
+    command = [sys.executable, "-m", "tests.trainers.killed_trainings", json.dumps(given)]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     steps, lines = [], []
     assert child.stdout is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ai_workflow.slo import promql
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 
 Rule = dict[str, object]
 
@@ -20,7 +20,7 @@ def trials(group: str, rules: Sequence[Rule], rule: Rule) -> Iterator[tuple[str,
     """Yield the committed tests that ask for a rule, the quickest first: name, what is left of it, rules it needs."""
     kept = _with_records(rules, rule)
     found = []
-    for name, whole in tools.tests().items():
+    for name, whole in prometheus_tools.tests().items():
         if whole["rule_files"] == [f"../rules/{group}.yaml"]:
             cut = [left for test in whole["tests"] if (left := _cut(test, kept, rules, rule))]
             if cut:

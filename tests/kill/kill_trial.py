@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ai_workflow.telemetry import journal
 from tests.kill.conftest import Reference
-from tests.kill.place import EVERY, Done, Place, Running
+from tests.kill.kill_workspace import EVERY, Done, Place, Running
 
 
 class Trial:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 
 MINUTES = 90
 NEW, OLD = "fraud_v7", "fraud_v6"
@@ -51,7 +51,7 @@ def fired(folder: Path, group: str, alert: str, series: Series, interval: str = 
         interval: the time between two samples.
     """
     test = {
-        "rule_files": [str(tools.RULES / f"{group}.yaml")],
+        "rule_files": [str(prometheus_tools.RULES / f"{group}.yaml")],
         "evaluation_interval": "1m",
         "tests": [
             {
@@ -63,7 +63,7 @@ def fired(folder: Path, group: str, alert: str, series: Series, interval: str = 
     }
     file = folder / "test.yaml"
     file.write_text(yaml.safe_dump(test))
-    said = tools.run("promtool", "test", "rules", os.path.relpath(file, Path.cwd()))
+    said = prometheus_tools.run("promtool", "test", "rules", os.path.relpath(file, Path.cwd()))
     if said.returncode == 0:
         return []
     got = said.stdout.partition("got:")[2] + said.stderr.partition("got:")[2]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.kill.place import Place, names
+from tests.kill.kill_workspace import Place, names
 
 PART = ".part"
 

@@ -1,4 +1,4 @@
-"""`python -m tests.kill.again FILE`: trains and scores in each store of a JSON list, one after the other.
+"""`python -m tests.kill.rerun FILE`: trains and scores in each store of a JSON list, one after the other.
 
 One process for all of them, since what takes longest in a run whose stages are cached is to import Prefect.
 """

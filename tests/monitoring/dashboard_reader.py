@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.monitoring.live import Prometheus
+from tests.monitoring.live_prometheus import Prometheus
 
 # What Grafana takes for $__rate_interval is four scrapes at least; a busy machine may miss some.
 RATE_INTERVAL = "20s"

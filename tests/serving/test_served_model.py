@@ -21,8 +21,8 @@ from ai_workflow.serving.exemplars import Exemplars
 from ai_workflow.serving.routing import job_queue, loaded_model, recovery
 from ai_workflow.serving.routing.job_queue import PendingResult
 from ai_workflow.serving.routing.served_model import ServedModel
-from tests.serving import shop
-from tests.serving.running import HERE, children, lives
+from tests.serving import published_models
+from tests.serving.running_service import HERE, children, lives
 
 pytestmark = pytest.mark.integration
 
@@ -32,9 +32,13 @@ PATIENCE = 0.5
 @asynccontextmanager
 async def started(root: Path, queue: int = 1000) -> AsyncIterator[ServedModel]:
     """A model of latest, with its process."""
-    version = await asyncio.to_thread(loaded_model.load, shop.registry(root), "latest")
+    version = await asyncio.to_thread(loaded_model.load, published_models.registry(root), "latest")
     model = ServedModel(
-        version, AttemptMetrics(shop.PIPELINE, version.name, Exemplars(shop.PIPELINE)), queue, PATIENCE, 20
+        version,
+        AttemptMetrics(published_models.PIPELINE, version.name, Exemplars(published_models.PIPELINE)),
+        queue,
+        PATIENCE,
+        20,
     )
     try:
         await model.start()
@@ -67,7 +71,7 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def data(rows: int, seed: int = 0) -> bytes:
-    return shop.matrix(shop.rows(rows, seed)).tobytes()
+    return published_models.matrix(published_models.rows(rows, seed)).tobytes()
 
 
 def answer(
@@ -85,7 +89,11 @@ def test_queued_requests_are_batched_and_answered_individually(root: Path, asked
             asked.clear()
             futures = [answer(model, 1 + seed % 3, seed) for seed in range(60)]
             for seed, future in enumerate(futures):
-                known = [value for row in shop.answers(1, shop.rows(1 + seed % 3, seed)) for value in row]
+                known = [
+                    value
+                    for row in published_models.answers(1, published_models.rows(1 + seed % 3, seed))
+                    for value in row
+                ]
                 assert list(await future) == pytest.approx(known, rel=1e-12)
             assert sum(asked) == 120
             assert len(asked) == 2, "the first at once, the others as one while it was busy"
@@ -98,7 +106,7 @@ def test_large_request_is_scored_in_single_batch(root: Path, asked: list[int]) -
         async with started(root) as model:
             asked.clear()
             found = await answer(model, 5000)
-            known = [value for row in shop.answers(1, shop.rows(5000)) for value in row]
+            known = [value for row in published_models.answers(1, published_models.rows(5000)) for value in row]
             assert list(found) == pytest.approx(known, rel=1e-12)
             assert asked == [5000]
 

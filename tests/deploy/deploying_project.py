@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from ai_workflow.cli.main import exit_code
-from tests.flows.workplace import ROOT
+from tests.flows.workspace import ROOT
 
 
 class Said(NamedTuple):

@@ -24,7 +24,7 @@ from ai_workflow.storage import run_lock
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
 from ai_workflow.telemetry.journal import Event, Journal
-from tests import patient
+from tests import prefect_retry
 
 ROOT = Path(__file__).parents[2]
 FILES, ROWS, PARTITION = 3, 700, 250
@@ -231,7 +231,7 @@ class Place:
         """Return those flow runs, and their task runs, that Prefect takes to be under way still."""
         states = {"state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED", "CANCELLING", "PAUSED"]}}}
         runs = {"id": {"any_": sorted(flow_run_ids)}}
-        with patient.client(os.environ["PREFECT_API_URL"]) as client:
+        with prefect_retry.client(os.environ["PREFECT_API_URL"]) as client:
             flows = client.post("/flow_runs/filter", json={"flow_runs": runs | states}).json()
             tasks = client.post("/task_runs/filter", json={"flow_runs": runs, "task_runs": states}).json()
         return [f"{run['name']}: {run['state_name']}" for run in flows + tasks]

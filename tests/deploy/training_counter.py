@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 
 from tests.flows.prefect_runs import trainers
-from tests.flows.workplace import Workplace
+from tests.flows.workspace import Workplace
 
 
 class TrainersWatched:

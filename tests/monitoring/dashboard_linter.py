@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models import units
 
 from ai_workflow.slo import promql
 from ai_workflow.telemetry import metrics
-from tests.monitoring import tools
+from tests.monitoring import prometheus_tools
 
 Board = dict[str, Any]
 # What a rule has against a dashboard: the title of the panel, empty for the dashboard itself, and the fault.
@@ -162,7 +162,7 @@ def _refused(asked: Iterable[tuple[str, str]]) -> Iterator[Fault]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rules.yaml"
         path.write_text(yaml.safe_dump({"groups": [{"name": "x", "rules": rules}]}))
-        found = tools.run("promtool", "check", "rules", path)
+        found = prometheus_tools.run("promtool", "check", "rules", path)
     if not found.returncode:
         return
     if len(asked) == 1:

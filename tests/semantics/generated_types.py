@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ai_workflow.serving.protocol.tensors import NUMBER_FORMATS
-from tests.semantics.drawn import TOKENS, Drawn, numbers
+from tests.semantics.generated_tables import TOKENS, Drawn, numbers
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ai_workflow.registry.registry import Registry
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
 from ai_workflow.telemetry.journal import Event, Journal
-from tests.flows import tables
+from tests.flows import sample_tables
 
 ROOT = Path(__file__).parents[2]
 TRAINING = ("data_loader", "preprocessor", "feature_engineering", "trainer", "evaluator", "registry")
@@ -86,7 +86,7 @@ class Workplace:
         self.var = folder / "var"
         self.store = Store(self.var)
         self.journal = Journal(self.store)
-        self.registry = Registry(self.store, f"models/development/{tables.PIPELINE['pipeline']}")
+        self.registry = Registry(self.store, f"models/development/{sample_tables.PIPELINE['pipeline']}")
 
     def copy(self, folder: Path) -> Workplace:
         """Return a copy of the place as it is now: same inputs, same store, nothing shared."""
@@ -95,7 +95,7 @@ class Workplace:
 
     def configure(self, name: str = "pipeline.yaml", **changes: Any) -> Path:
         """Write a pipeline file: that of `tables.PIPELINE`, with sections changed; None leaves one out."""
-        settings = {key: value for key, value in (tables.PIPELINE | changes).items() if value is not None}
+        settings = {key: value for key, value in (sample_tables.PIPELINE | changes).items() if value is not None}
         path = self.folder / name
         path.write_text(yaml.safe_dump(settings, sort_keys=False))
         return path
@@ -124,7 +124,7 @@ class Workplace:
         The code of a run is 0 if it completed; its events are those of its own trace.
         """
         (self.folder / "calls.json").write_text(json.dumps(calls))
-        whole = self.start(["-m", "tests.flows.calls", "calls.json"], **env)
+        whole = self.start(["-m", "tests.flows.flow_calls", "calls.json"], **env)
         assert whole.code == 0, whole.output
         runs = []
         for output, call in zip(whole.output.split("\n== call ")[1:], calls, strict=True):

@@ -17,21 +17,21 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal
 from ai_workflow.training.checkpoints import Checkpoints
 from tests import services
-from tests.monitoring import live
+from tests.monitoring import live_prometheus
 from tests.monitoring.exporter import evaluations
-from tests.monitoring.exporter.places import NOON, Book, Exporting
-from tests.monitoring.live import Prometheus
+from tests.monitoring.exporter.exporter_stores import NOON, Book, Exporting
+from tests.monitoring.live_prometheus import Prometheus
 from tests.monitoring.paths import GENERATED
 from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay
-from tests.serving import shop
-from tests.serving.running import Running, dumps
+from tests.serving import published_models
+from tests.serving.running_service import Running, dumps
 from tests.serving.traffic import Traffic
 
 STABLE, LATEST = "model_v1.0", "model_v1.1"
 # Two pipelines whose versions have the same names, as the first ones of all pipelines do.
-PIPELINES = (shop.PIPELINE, "credit")
+PIPELINES = (published_models.PIPELINE, "credit")
 EXPECTED = "monitoring: {expected_hours: {training: 24, scoring: 1}}\n"
 
 
@@ -48,9 +48,9 @@ class WholeSystem:
 
     def live_through_faults(self) -> None:
         """Answer by latest, refuse while it hangs, answer by stable, then by the default; latest stays broken."""
-        with Traffic(self.running.port, dumps([shop.ROW]), 30):
+        with Traffic(self.running.port, dumps([published_models.ROW]), 30):
             self._until('inference_total{model_version="model_v1.1",pipeline="shop",status="success"}', 20)
-            with Traffic(self.running.port, dumps([shop.ROW]), 300):
+            with Traffic(self.running.port, dumps([published_models.ROW]), 300):
                 (self.faults / LATEST).write_text("hang")
                 self._until('inference_requests_total{pipeline="shop",status="rejected"}', 8)
             self._until('inference_total{model_version="model_v1.0",pipeline="shop",status="fallback"}', 20)
@@ -86,14 +86,16 @@ def whole_system(folder: Path) -> Iterator[WholeSystem]:
         vendors.faults["feishu"] = "refuse"
         relay = stack.enter_context(RunningRelay(folder, _channels(vendors)))
         routes = alerting(relay.port)
-        stack.enter_context(live.alertmanager(folder / "alertmanager", routes, ports["alertmanager"]))
+        stack.enter_context(live_prometheus.alertmanager(folder / "alertmanager", routes, ports["alertmanager"]))
         exporting = stack.enter_context(Exporting(root, AIW_CONFIG=str(folder / "expected.yaml")))
         targets = {**ports, "exporter": exporting.port, "relay": relay.port}
-        config = live.scraping(targets, alertmanager=ports["alertmanager"], rules=impatient(folder / "rules"))
+        config = live_prometheus.scraping(
+            targets, alertmanager=ports["alertmanager"], rules=impatient(folder / "rules")
+        )
         began = time.time()
-        prometheus = stack.enter_context(live.prometheus(folder / "prometheus", config, ports["prometheus"]))
+        prometheus = stack.enter_context(live_prometheus.prometheus(folder / "prometheus", config, ports["prometheus"]))
         prometheus.until('ALERTS{alertname="SLOMetricAbsent",alertstate="firing"}')
-        pipeline = shop.pipeline(folder, service={"port": ports["inference"], "max_in_flight": 2})
+        pipeline = published_models.pipeline(folder, service={"port": ports["inference"], "max_in_flight": 2})
         running = stack.enter_context(Running(pipeline, root, faults))
         yield WholeSystem(Store(root), faults, running, prometheus, began)
 
@@ -132,7 +134,7 @@ def _fill(root: Path) -> None:
         registry = Registry(store, f"models/development/{pipeline}")
         about = {"kind": "lightgbm", "model_file": "model.txt", "task": "classification", "scores": {}}
         for seed in (0, 1):
-            publication.publish(registry, shop.files(seed), "a", {**about, "pipeline": pipeline})
+            publication.publish(registry, published_models.files(seed), "a", {**about, "pipeline": pipeline})
         Checkpoints(store, pipeline, "f" * 16, 2).save(1, b"state", {})
         book = {"pipeline": pipeline}
         past = time.time() - NOON - 3600

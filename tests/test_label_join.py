@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ai_workflow.quality import label_join
 from ai_workflow.storage.store import Store
-from tests import labeled
+from tests import labeled_predictions
 
 pytestmark = pytest.mark.integration
 
@@ -73,11 +73,13 @@ def test_predictions_with_legacy_ids_join_with_labels(tmp_path: Path) -> None:
     # Those ids counted the requests of a service; the ids of today are random.
     old, new = "5f0c1d2e3a4b-1-", "Zk3v9QmT0aYw1bXcR7dPeg-"
     store = Store(tmp_path / "store")
-    labeled.predict(store, {f"{old}{row}": "yes" for row in range(3)})
-    labeled.predict(store, {f"{new}{row}": "yes" for row in range(2)}, at=labeled.NOW - 5 * labeled.HOUR)
+    labeled_predictions.predict(store, {f"{old}{row}": "yes" for row in range(3)})
+    labeled_predictions.predict(
+        store, {f"{new}{row}": "yes" for row in range(2)}, at=labeled_predictions.NOW - 5 * labeled_predictions.HOUR
+    )
     labels = [(f"{old}0", "yes"), (f"{old}1", "no"), (f"{new}1", "yes"), ("5f0c1d2e3a4b-2-0", "yes")]
-    labeled.write(tmp_path, [(*label, labeled.at(1)) for label in labels])
+    labeled_predictions.write(tmp_path, [(*label, labeled_predictions.at(1)) for label in labels])
 
-    joined = labeled.join(store, labeled.settings(tmp_path))
+    joined = labeled_predictions.join(store, labeled_predictions.settings(tmp_path))
 
-    assert labeled.counts(joined) == (3, 2)
+    assert labeled_predictions.counts(joined) == (3, 2)

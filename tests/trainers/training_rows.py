@@ -95,7 +95,10 @@ def stepped(made: protocol.Trainer, steps: int) -> list[float]:
 def elsewhere(*args: str, **environment: str) -> None:
     """Run this module with the arguments in a new process."""
     subprocess.run(
-        [sys.executable, "-m", "tests.trainers.rows", *args], cwd=ROOT, env=os.environ | environment, check=True
+        [sys.executable, "-m", "tests.trainers.training_rows", *args],
+        cwd=ROOT,
+        env=os.environ | environment,
+        check=True,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ai_workflow.local.server import Server
-from tests import patient
+from tests import prefect_retry
 
 T = TypeVar("T")
 _PAGE = 200
@@ -24,7 +24,7 @@ class Api:
     """Reads one server."""
 
     def __init__(self, server: Server) -> None:
-        self._client = patient.client(server.api_url)
+        self._client = prefect_retry.client(server.api_url)
 
     def all(self, what: str, **asked: Any) -> Iterator[dict[str, Any]]:
         """Yield every record of a kind that a filter lets through."""

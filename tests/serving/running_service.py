@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from tests.serving import shop
+from tests.serving import published_models
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -136,8 +136,8 @@ class Running:
 def of_two_versions(folder: Path, **changes: Any) -> Iterator[Running]:
     """Serve two versions from a folder of its own, with other settings where asked for."""
     for seed in (0, 1):
-        shop.publish(folder / "store", seed)
-    with Running(shop.pipeline(folder, **changes), folder / "store") as running:
+        published_models.publish(folder / "store", seed)
+    with Running(published_models.pipeline(folder, **changes), folder / "store") as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.flows.calls FILE`: runs the flows of a JSON list one after the other, each marked in the output."""
+"""`python -m tests.flows.flow_calls FILE`: run the flows of a JSON list in order, each marked in the output."""
 
 from __future__ import annotations
 

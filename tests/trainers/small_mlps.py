@@ -10,7 +10,7 @@ from typing import Any
 from ai_workflow.config import settings
 from ai_workflow.training import protocol
 from ai_workflow.training.protocol import TrainingData
-from tests.trainers.rows import KINDS, ROOT, data
+from tests.trainers.training_rows import KINDS, ROOT, data
 
 STEPS, BATCH = 25, 50
 # The first step, the middle and the end of an epoch of ten steps, its first after, the last but one.
@@ -43,7 +43,7 @@ def end(made: protocol.Trainer, steps: int, watched: list[tuple[int, float]] | N
 
 def elsewhere(folder: Path) -> None:
     """Run `main` in a new process."""
-    subprocess.run([sys.executable, "-m", "tests.trainers.mlps", str(folder)], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tests.trainers.small_mlps", str(folder)], cwd=ROOT, check=True)
 
 
 def main(folder: Path) -> None:

@@ -16,13 +16,13 @@ import yaml
 from ai_workflow.slo import build, reader
 from ai_workflow.storage.store import Store
 from tests import services
-from tests.monitoring import live, quick_promises
-from tests.monitoring.exporter.places import Exporting
+from tests.monitoring import accelerated_slos, live_prometheus
+from tests.monitoring.exporter.exporter_stores import Exporting
 from tests.monitoring.relay import fake_vendors
 from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY, TOKEN, RunningRelay
-from tests.serving import shop
-from tests.serving.running import Running
+from tests.serving import published_models
+from tests.serving.running_service import Running
 
 JOBS = ("inference", "exporter", "relay", "alertmanager", "prometheus")
 FIRING, RESOLVED = ("🔴", "🟠", "🔵"), "🟢"
@@ -44,7 +44,7 @@ class Stack:
     """
 
     def __init__(
-        self, folder: Path, channels: tuple[str, ...], promises: Promises = quick_promises.quick,
+        self, folder: Path, channels: tuple[str, ...], promises: Promises = accelerated_slos.quick,
         expected: Mapping[str, float] = {}, **more: Any,
     ) -> None:  # fmt: skip
         self.folder, self._channels, self._promises, self._more = folder, channels, promises, more
@@ -61,19 +61,19 @@ class Stack:
             self.root = self.disk / "store"
             self.store = Store(self.root)
             for seed in (0, 1):
-                shop.publish(self.root, seed)
+                published_models.publish(self.root, seed)
             generated = self._generate()
             self.vendors: Vendors = stack.enter_context(fake_vendors.running(self.folder))
             chat = [self.vendors.channel(kind, **LIVELY) for kind in self._channels]
             self.relay = stack.enter_context(RunningRelay(self.folder, chat, {"port": self.ports["relay"]}))
             alerting = yaml.safe_load((generated / "alertmanager" / "alertmanager.yml").read_text())
-            stack.enter_context(live.alertmanager(self.folder / "am", alerting, self.ports["alertmanager"]))
+            stack.enter_context(live_prometheus.alertmanager(self.folder / "am", alerting, self.ports["alertmanager"]))
             self._own = stack.enter_context(ExitStack())
             self.start_service()
             self.start_exporter()
             scraping = yaml.safe_load((generated / "prometheus" / "prometheus.yml").read_text())
             self.prometheus = stack.enter_context(
-                live.prometheus(generated / "prometheus", scraping, self.ports["prometheus"])
+                live_prometheus.prometheus(generated / "prometheus", scraping, self.ports["prometheus"])
             )
             for job in JOBS:
                 self.prometheus.until(f'up{{job="{job}"}} == 1')
@@ -99,7 +99,7 @@ class Stack:
         """Start the service, where it was."""
         log = {"enabled": True, "segment_seconds": 1}
         settings = {"service": {"port": self.ports["inference"], "prediction_log": log}, **self._more}
-        pipeline = shop.pipeline(self.folder, **settings)
+        pipeline = published_models.pipeline(self.folder, **settings)
         self.service = self._own.enter_context(Running(pipeline, self.root, self.faults))
 
     def start_exporter(self) -> None:
