@@ -35,6 +35,7 @@ def test_the_docs_page_lists_exactly_the_public_names() -> None:
     assert sorted(re.findall(r"^\| `(\w+)", page, re.MULTILINE)) == sorted(ai_workflow.__all__)
 
 
+@pytest.mark.integration
 def test_importing_the_package_loads_no_heavy_library() -> None:
     code = "import sys, ai_workflow; dir(ai_workflow); print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

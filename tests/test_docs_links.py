@@ -76,6 +76,7 @@ def test_docs_links_resolve(page: str) -> None:
     assert broken(page) == []
 
 
+@pytest.mark.integration
 def test_headings_named_in_code_exist_in_docs() -> None:
     command = [
         "git",
