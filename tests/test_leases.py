@@ -60,6 +60,7 @@ def test_lease_is_visible_only_while_held(store: Store) -> None:
     assert store.names(f"{FOLDER}/leases") == []
 
 
+@pytest.mark.integration
 def test_heartbeat_keeps_lease(store: Store) -> None:
     found = Leases(store, FOLDER)
     with found.held("model_v1.0", "service"):
@@ -118,6 +119,7 @@ def test_remote_heartbeat_keeps_lease_despite_clock_skew(
     assert watched == [pytest.approx(0.2)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("clock", [-86_400, 86_400, 0], ids=["set back", "set forward", "right"])
 def test_lease_of_crashed_remote_holder_expires(store: Store, clock: int) -> None:
     path = _of_elsewhere(store, beat=time.time() + clock)
@@ -130,6 +132,7 @@ def test_lease_of_crashed_remote_holder_expires(store: Store, clock: int) -> Non
     assert store.names(f"{FOLDER}/leases") == []
 
 
+@pytest.mark.integration
 def test_damaged_lease_counts_until_confirmed_stale(store: Store) -> None:
     store.write(f"{FOLDER}/leases/model_v1.0.0123abcd.json", b"{")
     found = Leases(store, FOLDER)
@@ -137,6 +140,7 @@ def test_damaged_lease_counts_until_confirmed_stale(store: Store) -> None:
     assert found.holders(verify_heartbeats=True) == {}
 
 
+@pytest.mark.integration
 def test_unreadable_lease_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     _of_elsewhere(store, beat=0.0)
     found = Leases(store, FOLDER)

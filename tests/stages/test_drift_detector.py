@@ -83,6 +83,7 @@ def test_drift_uses_latest_predictions(store: Store, place: Made) -> None:
     assert found(store, place, drift_rows=600)["message"] == "no drift"
 
 
+@pytest.mark.integration
 def test_prediction_drift_is_computed_without_feature_values(store: Store, place: Made) -> None:
     predict(store, {str(number): "yes" for number in range(500)}, VERSION)
     result = found(store, place)

@@ -267,6 +267,7 @@ def scoring(store: Store, made: Made, *frames: pd.DataFrame, limit: float = 0.01
     return preprocessor.preprocess(store, load(store, *frames), RowRules.of_spec(made.spec, asked))
 
 
+@pytest.mark.integration
 def test_scoring_ignores_missing_target_and_unknown_columns(store: Store, bought: Made) -> None:
     frame = people(20, seed=1).drop(columns=["bought", "spent"])
     plain = rows(store, scoring(store, bought, frame))

@@ -18,6 +18,8 @@ from tests.trainers import small_mlps
 from tests.trainers.small_mlps import BATCH, STEPS, STOPS, begun, end
 from tests.trainers.training_rows import KINDS, Held, data, spec, table
 
+pytestmark = pytest.mark.integration
+
 torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
 
 Losses = list[tuple[int, float]]

@@ -19,6 +19,8 @@ from ai_workflow.training.loop import Training
 from tests import processes
 from tests.trainers.small_mlps import begun, options
 
+pytestmark = pytest.mark.integration
+
 torch = pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
 torch_network = pytest.importorskip("ai_workflow.training.families.torch_network")
 

@@ -16,6 +16,8 @@ from ai_workflow.training import protocol
 from tests.stages.tables import Pipeline, Result, load, parted, people, rows, settings
 from tests.trainers import killed_trainings
 
+pytestmark = pytest.mark.integration
+
 pytest.importorskip("torch", reason="PyTorch is missing. Install it: .venv/bin/pip install -e '.[torch]'")
 
 TRAINER: dict[str, Any] = {

@@ -136,6 +136,7 @@ def test_pending_notification_is_not_sent_twice() -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.integration
 def test_rate_limited_vendor_is_paused_for_requested_time() -> None:
     async def scene() -> None:
         loop, tried = asyncio.get_running_loop(), []

@@ -177,6 +177,7 @@ def box(vendor: Limited) -> Outbox:
     )
 
 
+@pytest.mark.integration
 def test_rate_limited_message_is_sent_later_without_new_request() -> None:
     async def scene() -> None:
         vendor = Limited(0.3, 0.2)
@@ -193,6 +194,7 @@ def test_rate_limited_message_is_sent_later_without_new_request() -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_rate_limited_alert_is_sent_with_latest_status(count: int) -> None:
     statuses: list[Status] = ["firing", "resolved", "firing", "resolved"]
@@ -237,6 +239,7 @@ def test_status_received_during_rejection_replaces_older_status() -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.integration
 def test_exhausted_window_delays_next_message() -> None:
     async def scene() -> None:
         vendor = Limited(after=0.3)
@@ -249,6 +252,7 @@ def test_exhausted_window_delays_next_message() -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.integration
 def test_shorter_pause_does_not_shorten_longer_pause() -> None:
     async def scene() -> None:
         vendor = Limited()
