@@ -9,7 +9,7 @@ import sys
 
 from ai_workflow.config import loader
 from ai_workflow.config.settings import Settings
-from ai_workflow.evaluation import champion
+from ai_workflow.evaluation import champion, quality_gate
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
 from ai_workflow.storage.store import Store
@@ -33,7 +33,7 @@ def train(s: Settings, store: Store) -> None:
     trained = trainer.train(store, featured, s.trainer, s.training_batch_size)
     stable = champion.find(Registry(store, s.models), trained["fingerprint"])
     against = champion.ChampionOptions(version=stable, folder=s.models, timeout=s.model.timeout)
-    evaluated = evaluator.evaluate(store, clean, featured, trained, evaluator.QualityGate.of(s), against)
+    evaluated = evaluator.evaluate(store, clean, featured, trained, quality_gate.QualityGate.of(s), against)
     registry.publish(store, featured, trained, evaluated, registry.RegistryOptions(folder=s.models))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ai_workflow.evaluation import champion
+from ai_workflow.evaluation import champion, quality_gate
 from ai_workflow.orchestration import artifacts, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_result import FlowResult
@@ -35,7 +35,7 @@ async def training(run: PipelineRun) -> FlowResult:
         clean,
         featured,
         trained,
-        evaluator.QualityGate.of(s),
+        quality_gate.QualityGate.of(s),
         champion.ChampionOptions(version=stable, folder=s.models, timeout=s.model.timeout),
         loads=protocol.modules_of(*kinds),
     )

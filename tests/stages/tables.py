@@ -13,7 +13,7 @@ import pyarrow as pa
 from ai_workflow.config.settings import Settings
 from ai_workflow.datasets import partitions, source_columns
 from ai_workflow.datasets.partitions import Dataset
-from ai_workflow.evaluation import champion
+from ai_workflow.evaluation import champion, quality_gate
 from ai_workflow.registry.registry import Registry, Version
 from ai_workflow.stages import evaluator, feature_engineering, inference, preprocessor, registry, trainer
 from ai_workflow.storage.store import Store
@@ -123,7 +123,7 @@ class Pipeline:
             version=stable, folder=self.settings.models, timeout=self.settings.model.timeout
         )
         return evaluator.evaluate(
-            self.store, clean, featured, trained, evaluator.QualityGate.of(self.settings), against
+            self.store, clean, featured, trained, quality_gate.QualityGate.of(self.settings), against
         )
 
     def publish(self, *frames: pd.DataFrame) -> Made:

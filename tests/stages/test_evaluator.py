@@ -18,12 +18,12 @@ from ai_workflow.config.settings import Column
 from ai_workflow.datasets import coercion, parquet, partitions
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import champion, scores
+from ai_workflow.evaluation.quality_gate import QualityGate, judge
 from ai_workflow.features import transform
 from ai_workflow.inference.model_process import ModelProcess
 from ai_workflow.registry import golden_rows, verification
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stages import evaluator, feature_engineering
-from ai_workflow.stages.evaluator import QualityGate, judge
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context

@@ -6,13 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import ConfigModel, Metric, Settings
 from ai_workflow.datasets import fingerprint, partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.evaluation import baseline, champion, evaluation_warnings, model_card, plots, scores
-from ai_workflow.evaluation.baseline import Comparison
+from ai_workflow.evaluation import baseline, champion, evaluation_warnings, model_card, plots, quality_gate, scores
 from ai_workflow.evaluation.champion import ChampionOptions
+from ai_workflow.evaluation.quality_gate import QualityGate
 from ai_workflow.features import transform
 from ai_workflow.registry import golden_rows
 from ai_workflow.registry.golden_rows import GoldenRecord
@@ -27,7 +26,7 @@ from ai_workflow.training import protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from ai_workflow.evaluation.report import EvaluationReport, GateReport, Scores, StableScores, TrainingSummary
+    from ai_workflow.evaluation.report import EvaluationReport, TrainingSummary
     from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.stages.feature_engineering import FeatureData
     from ai_workflow.stages.preprocessor import CleanData
@@ -41,29 +40,6 @@ _BASELINE_REMEDY = (
 # The predictions for the whole holdout are in memory at once; the rows are read in slices.
 _MEMORY_REMEDY = f"{memory_pressure.MORE_MEMORY}, or hold out fewer rows: evaluate.holdout"
 log = logger("evaluator")
-
-
-class QualityGate(ConfigModel):
-    """Conditions for a candidate: better than the baseline, at least `minimum`, within `tolerance` of `stable`.
-
-    For an error metric (log_loss, mae, rmse) `minimum` is the largest value that passes.
-    """
-
-    metric: Metric
-    minimum: float | None
-    tolerance: float
-    beat_baseline: bool = True
-
-    @classmethod
-    def of(cls, settings: Settings) -> QualityGate:
-        """Return the quality gate of the settings."""
-        options = settings.evaluate
-        return cls(
-            metric=settings.metric,
-            minimum=options.minimum,
-            tolerance=options.tolerance,
-            beat_baseline=options.beat_baseline,
-        )
 
 
 class MetricValue(TypedDict, total=False):
@@ -104,22 +80,19 @@ def evaluate(
     spec = read_spec(store, featured)
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = protocol.load(trained["kind"], model)
-    features = Dataset.load(store, featured)
-    y, predictions = memory_pressure.with_smaller_batches(
-        partial(_predict_holdout, store, features, spec, predict), features.largest, remedy=_MEMORY_REMEDY
-    )
+    y, predictions = _holdout(store, Dataset.load(store, featured), spec, predict)
     candidate = scores.compute(y, predictions, spec)
     stable = (
         champion.score(store, Dataset.load(store, clean), spec, champion_options) if champion_options.version else None
     )
     comparison = baseline.compare(gate.metric, y, predictions, spec)
-    passed, verdict = judge(candidate, gate, stable, comparison)
+    passed, verdict = quality_gate.judge(candidate, gate, stable, comparison)
     report: EvaluationReport = {
         **_summary(spec, clean, featured, trained),
         "scores": candidate,
         "baseline": scores.baseline_scores(y, spec),
         "stable": stable,
-        "gate": _gate_report(gate, comparison, passed=passed, verdict=verdict),
+        "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),
         "holdout_rows": len(y),
         "importance": protocol.importance(trained["kind"], model, transform.names(spec)),
         "sample": _sample(y, predictions) if spec["classes"] is None else [],
@@ -134,11 +107,13 @@ def evaluate(
         log.warning("%s", text)
     if not passed:
         raise _rejection(verdict, store.url(refs["card.md"]["path"]), beats_baseline=comparison.beats)
-    value: MetricValue = {}
-    value[gate.metric] = candidate[gate.metric]
     message = f"{gate.metric} {scores.format_score(candidate[gate.metric])} on {len(y)} rows held out: {verdict}"
     log.info(message)
-    return {"fingerprint": fingerprint.of(trained, candidate, gate), "files": refs, **value, "message": message}
+    result: EvaluationResult = {
+        "fingerprint": fingerprint.of(trained, candidate, gate), "files": refs, "message": message,
+    }  # fmt: skip
+    result[gate.metric] = candidate[gate.metric]
+    return result
 
 
 def _golden(store: Store, clean: CleanData, spec: FeatureSpec, predict: protocol.Predict) -> GoldenRecord:
@@ -153,66 +128,18 @@ def _rejection(verdict: str, card: str, *, beats_baseline: bool) -> StageError:
     return StageError(f"the gate rejects the model: {verdict}; its card is {card}", remedy)
 
 
-def _gate_report(gate: QualityGate, comparison: Comparison, *, passed: bool, verdict: str) -> GateReport:
-    return {
-        "metric": gate.metric,
-        "minimum": gate.minimum,
-        "tolerance": gate.tolerance,
-        "beat_baseline": gate.beat_baseline,
-        "passed": passed,
-        "verdict": verdict,
-        "baseline": comparison.value,
-        "beats_baseline": comparison.beats,
-    }
-
-
 def _sample(y: np.ndarray, predictions: np.ndarray) -> list[tuple[float, float]]:
     """Return the first labels of the holdout with their predictions, for the plot of a regression."""
     pairs = zip(y[:_MAX_PLOTTED_ROWS], predictions[:_MAX_PLOTTED_ROWS], strict=True)
     return [(float(label), float(prediction)) for label, prediction in pairs]
 
 
-def judge(
-    candidate: Scores, gate: QualityGate, stable: StableScores | None, comparison: Comparison | None = None
-) -> tuple[bool, str]:
-    """Return whether the scores of the candidate pass the gate, and why.
-
-    Args:
-        candidate: scores of the candidate.
-        gate: the conditions.
-        stable: version and scores of the champion; None if there is none.
-        comparison: the comparison with the baseline; None if there is none.
-    """
-    value = candidate[gate.metric]
-    if value is None:
-        return False, (
-            f"{gate.metric} cannot be computed: the holdout has one class, or one value, only, or values so large "
-            "that it overflows"
-        )
-    if comparison and gate.beat_baseline and not comparison.beats:
-        return False, f"{comparison.reason(value)} (evaluate.beat_baseline)"
-    sign = 1 if scores.HIGHER_IS_BETTER[gate.metric] else -1
-    if gate.minimum is not None and sign * value < sign * gate.minimum:
-        side = "below the minimum" if sign > 0 else "above the most allowed"
-        return False, f"{gate.metric} {scores.format_score(value)} is {side} {gate.minimum:g} (evaluate.minimum)"
-    stable_value = stable["scores"].get(gate.metric) if stable else None
-    if stable is None or stable_value is None:
-        return True, f"passes{_baseline_text(comparison, value)}"
-    if sign * value < sign * stable_value - gate.tolerance:
-        return False, (
-            f"{gate.metric} {scores.format_score(value)} is worse than that of stable {stable['version']}, "
-            f"{scores.format_score(stable_value)}, by more than {gate.tolerance:g} (evaluate.tolerance)"
-        )
-    stable_text = f", stable {stable['version']} has {scores.format_score(stable_value)}"
-    return True, f"passes{_baseline_text(comparison, value)}{stable_text}"
-
-
-def _baseline_text(comparison: Comparison | None, value: float) -> str:
-    if comparison is None:
-        return ""
-    if comparison.beats:
-        return f", the baseline has {scores.format_score(comparison.value)}"
-    return f", although {comparison.reason(value)} (evaluate.beat_baseline: false)"
+def _holdout(
+    store: Store, features: Dataset, spec: FeatureSpec, predict: protocol.Predict
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and predictions of the rows held out, read in smaller batches if memory runs out."""
+    predict_rows = partial(_predict_holdout, store, features, spec, predict)
+    return memory_pressure.with_smaller_batches(predict_rows, features.largest, remedy=_MEMORY_REMEDY)
 
 
 def _predict_holdout(

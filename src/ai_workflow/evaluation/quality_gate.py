@@ -1,0 +1,92 @@
+"""Quality gate: the conditions that a candidate has to meet before it is published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ai_workflow.config.settings import ConfigModel, Metric, Settings
+from ai_workflow.evaluation import scores
+from ai_workflow.evaluation.baseline import Comparison
+
+if TYPE_CHECKING:
+    from ai_workflow.evaluation.report import GateReport, Scores, StableScores
+
+
+class QualityGate(ConfigModel):
+    """Conditions for a candidate: better than the baseline, at least `minimum`, within `tolerance` of `stable`.
+
+    For an error metric (log_loss, mae, rmse) `minimum` is the largest value that passes.
+    """
+
+    metric: Metric
+    minimum: float | None
+    tolerance: float
+    beat_baseline: bool = True
+
+    @classmethod
+    def of(cls, settings: Settings) -> QualityGate:
+        """Return the quality gate of the settings."""
+        options = settings.evaluate
+        return cls(
+            metric=settings.metric,
+            minimum=options.minimum,
+            tolerance=options.tolerance,
+            beat_baseline=options.beat_baseline,
+        )
+
+
+def judge(
+    candidate: Scores, gate: QualityGate, stable: StableScores | None, comparison: Comparison | None = None
+) -> tuple[bool, str]:
+    """Return whether the scores of the candidate pass the gate, and why.
+
+    Args:
+        candidate: scores of the candidate.
+        gate: the conditions.
+        stable: version and scores of the champion; None if there is none.
+        comparison: the comparison with the baseline; None if there is none.
+    """
+    value = candidate[gate.metric]
+    if value is None:
+        return False, (
+            f"{gate.metric} cannot be computed: the holdout has one class, or one value, only, or values so large "
+            "that it overflows"
+        )
+    if comparison and gate.beat_baseline and not comparison.beats:
+        return False, f"{comparison.reason(value)} (evaluate.beat_baseline)"
+    sign = 1 if scores.HIGHER_IS_BETTER[gate.metric] else -1
+    if gate.minimum is not None and sign * value < sign * gate.minimum:
+        side = "below the minimum" if sign > 0 else "above the most allowed"
+        return False, f"{gate.metric} {scores.format_score(value)} is {side} {gate.minimum:g} (evaluate.minimum)"
+    stable_value = stable["scores"].get(gate.metric) if stable else None
+    if stable is None or stable_value is None:
+        return True, f"passes{_baseline_text(comparison, value)}"
+    if sign * value < sign * stable_value - gate.tolerance:
+        return False, (
+            f"{gate.metric} {scores.format_score(value)} is worse than that of stable {stable['version']}, "
+            f"{scores.format_score(stable_value)}, by more than {gate.tolerance:g} (evaluate.tolerance)"
+        )
+    stable_text = f", stable {stable['version']} has {scores.format_score(stable_value)}"
+    return True, f"passes{_baseline_text(comparison, value)}{stable_text}"
+
+
+def _baseline_text(comparison: Comparison | None, value: float) -> str:
+    if comparison is None:
+        return ""
+    if comparison.beats:
+        return f", the baseline has {scores.format_score(comparison.value)}"
+    return f", although {comparison.reason(value)} (evaluate.beat_baseline: false)"
+
+
+def report(gate: QualityGate, comparison: Comparison, *, passed: bool, verdict: str) -> GateReport:
+    """Return the section of the report about the gate."""
+    return {
+        "metric": gate.metric,
+        "minimum": gate.minimum,
+        "tolerance": gate.tolerance,
+        "beat_baseline": gate.beat_baseline,
+        "passed": passed,
+        "verdict": verdict,
+        "baseline": comparison.value,
+        "beats_baseline": comparison.beats,
+    }
