@@ -173,7 +173,7 @@ def request_cost() -> float:
     request_metrics = RequestMetrics("sample")
     attempts = AttemptMetrics("sample", "model_v1.0", request_metrics.exemplars)
     request_metrics.initialize("model_v1.0")
-    found = SimpleNamespace(version="model_v1.0", predictions=[1], answered=ChainResult(None, ()), is_default=False)
+    found = SimpleNamespace(version="model_v1.0", predictions=[1], chain_result=ChainResult(None, ()), is_default=False)
     began = time.process_time()
     for _ in range(_REQUESTS):
         attempts.record_success(0.003, "0" * 32, is_fallback=False)

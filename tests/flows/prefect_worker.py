@@ -90,7 +90,7 @@ class Worker:
         """Return the ids of the processes that descend from it."""
         return _descendants(self.pid)
 
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Say whether it still runs."""
         return self._process.poll() is None
 
