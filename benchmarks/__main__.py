@@ -22,7 +22,7 @@ BENCHMARKS = (
 
 
 def main(given: list[str]) -> int:
-    """Run what is asked for; 0 if it could be measured, whatever came out."""
+    """Run the requested benchmark; return 0 if it could be measured."""
     if given and given[0] not in BENCHMARKS:
         print(f"there is no benchmark {given[0]!r}; there is: {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2

@@ -33,7 +33,7 @@ _PATIENCE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault, the alert that tells it, and how long its condition takes to hold, in seconds."""
+    """A fault, its alert, and how long its condition takes to hold, in seconds."""
 
     name: str
     alert: str
@@ -75,7 +75,7 @@ def main(given: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks alerting", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", type=Path, help="write the figures there, too")
-    asked = parser.parse_args(given)
+    options = parser.parse_args(given)
     spec = reader.load()
     found: dict[str, list[float]] = {}
     more = {"inference": {"default_response": None}}
@@ -83,10 +83,10 @@ def main(given: Sequence[str] = ()) -> None:
         tempfile.TemporaryDirectory(prefix="alerting-") as name,
         Stack(Path(name), (_CHANNEL,), accelerated_slos.own, **more).running() as stack,
     ):
-        for _ in range(asked.rounds):
+        for _ in range(options.rounds):
             for fault in faults(spec):
                 found.setdefault(fault.name, []).append(_seconds(stack, fault, durations.seconds(spec.scrape)))
-    print(f"{machine()}; scraped and evaluated every {spec.scrape}, {asked.rounds} rounds\n")
+    print(f"{machine()}; scraped and evaluated every {spec.scrape}, {options.rounds} rounds\n")
     print(f"{'fault':<22}{'alert':<24}{'bound s':>8}{'least':>8}{'median':>8}{'most':>8}")
     for fault in faults(spec):
         least, median, most = spread(found[fault.name])
@@ -94,8 +94,8 @@ def main(given: Sequence[str] = ()) -> None:
         said = "met" if most <= bound + GOAL else "missed"
         print(f"{fault.name:<22}{fault.alert:<24}{bound:8.1f}{least:8.1f}{median:8.1f}{most:8.1f}   {said}")
     print(f"\ngoal: at most {GOAL:g} s beyond the bound")
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _seconds(stack: Stack, fault: Fault, scrape: float) -> float:

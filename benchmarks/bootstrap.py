@@ -1,4 +1,4 @@
-"""Fifty deployments: what it takes to make them on a new server that asks for a login, and to see that all is there."""
+"""Fifty deployments: what it takes to make them on a new server with a login, and to see that all is there."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def main(given: Sequence[str] = ()) -> None:
     parser.add_argument("--deployments", type=int, default=DEPLOYMENTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="each with a server of its own")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
-    asked = parser.parse_args(given)
+    options = parser.parse_args(given)
     found: dict[str, list[float]] = {"first": [], "again": []}
-    for _ in range(asked.rounds):
+    for _ in range(options.rounds):
         with tempfile.TemporaryDirectory(prefix="aiw-benchmark-") as name:
-            for what, seconds in zip(found, _round(Path(name), asked.deployments), strict=True):
+            for what, seconds in zip(found, _round(Path(name), options.deployments), strict=True):
                 found[what].append(seconds)
-    print(render(found, asked.deployments))
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(render(found, options.deployments))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def write(path: Path, count: int) -> list[str]:
-    """Write a prefect.yaml with so many deployments, the project's own among them; return the names of the others."""
+    """Write a prefect.yaml with that many deployments, the project's own among them; return the names of the others."""
     whole = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     usual = next(one for one in whole["deployments"] if one["name"] == "scoring")
     names = [f"scoring-{number}" for number in range(count - len(whole["deployments"]))]
@@ -71,9 +71,9 @@ def _round(folder: Path, count: int) -> tuple[float, float]:
         (folder / name).symlink_to(ROOT / name)
     write(file, count)
     with _server(folder) as variables:
-        told = [sys.executable, "-m", "ai_workflow", "deploy", str(file)]
-        first = cost(told, variables, ROOT, log).seconds
-        again = cost(told, variables, ROOT, log).seconds
+        command = [sys.executable, "-m", "ai_workflow", "deploy", str(file)]
+        first = cost(command, variables, ROOT, log).seconds
+        again = cost(command, variables, ROOT, log).seconds
     # Its log has what Prefect warns of, too.
     if "nothing changed" not in (said := log.read_text()).splitlines():
         raise BenchmarkError(f"the second run changed something:\n{said}")
@@ -82,7 +82,7 @@ def _round(folder: Path, count: int) -> tuple[float, float]:
 
 @contextmanager
 def _server(folder: Path) -> Iterator[dict[str, str]]:
-    """Give the variables by which a new server is reached; it asks for a login."""
+    """Give the variables by which a new server is reached; it requires a login."""
     before = dict(os.environ)
     os.environ.pop("PREFECT_API_URL", None)
     os.environ["PREFECT_SERVER_API_AUTH_STRING"] = _LOGIN

@@ -32,7 +32,7 @@ from benchmarks.process_tree import cpu_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS, SECONDS = 10_000, 60.0
-# A scrape, and a new run, in so many seconds.
+# A scrape, and a new run, in SECONDS.
 EVERY, NEW = 15.0, 5.0
 # The goals of the project: CPU seconds per second, seconds of a scrape, microseconds of a request.
 SHARE, SCRAPE, REQUEST = 0.01, 0.020, 5.0
@@ -53,21 +53,21 @@ def main(given: Sequence[str] = ()) -> None:
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long its CPU is watched")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
-    asked = parser.parse_args(given)
+    options = parser.parse_args(given)
     with tempfile.TemporaryDirectory(prefix="exporter-") as name:
         store = Store(Path(name) / "store")
-        fill(store, asked.runs)
+        fill(store, options.runs)
         registry.fill(Registry(store, "models/development/credit"), 20)
-        found = _measure(store, asked.runs, asked.seconds)
+        found = _measure(store, options.runs, options.seconds)
     found["request us"] = spread([request_cost() for _ in range(5)])
-    print(f"{machine()}; {asked.runs} runs in the journal, watched for {asked.seconds:g} s\n")
+    print(f"{machine()}; {options.runs} runs in the journal, watched for {options.seconds:g} s\n")
     goals = {"cpu share": SHARE, "scrape s": SCRAPE, "request us": REQUEST}
     for what, (least, median, most) in found.items():
         goal = goals.get(what)
         said = f"   goal under {goal:g}: {'met' if median < goal else 'missed'}" if goal else ""
         print(f"{what:<14} {least:10.4f} {median:10.4f} {most:10.4f}{said}")
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def fill(store: Store, runs: int) -> None:
@@ -86,8 +86,10 @@ def _write(store: Store, number: int, start: datetime, pipeline: str) -> None:
     def say(stage: str, status: str, seconds: float | None = None, **numbers: float) -> None:
         nonlocal count
         count += 1
-        told = moment.isoformat(timespec="milliseconds")
-        event = Event(trace_id, pipeline, "training", stage, status, "", told, seconds, numbers, None, 1, "elsewhere")
+        time_text = moment.isoformat(timespec="milliseconds")
+        event = Event(
+            trace_id, pipeline, "training", stage, status, "", time_text, seconds, numbers, None, 1, "elsewhere"
+        )
         (folder / f"{count:04d}-{stage}-{status.lower()}.json").write_text(json.dumps(asdict(event)))
 
     fails = number % 10 == 9
@@ -157,9 +159,9 @@ def _until_ready(process: subprocess.Popen[bytes], url: str) -> float:
 
 def _scrape(url: str) -> tuple[float, str]:
     """Scrape as Prometheus does, and return the seconds it took."""
-    asking = Request(url, headers={"accept": "application/openmetrics-text;version=1.0.0"})  # noqa: S310
+    request = Request(url, headers={"accept": "application/openmetrics-text;version=1.0.0"})  # noqa: S310
     began = time.perf_counter()
-    with urlopen(asking, timeout=10) as answer:  # noqa: S310
+    with urlopen(request, timeout=10) as answer:  # noqa: S310
         text = answer.read().decode()
     return time.perf_counter() - began, text
 

@@ -63,12 +63,12 @@ class Bench:
     def _run(self, arguments: list[str], store: Path) -> Cost:
         time.sleep(SETTLE_SECONDS)
         settings = loader.load(self._pipeline, root=ROOT, env={"AIW_STORE": str(store)}).settings
-        ours = {"AIW_STORE": str(store), **prefect_settings.environment(self._server, settings, self._folder)}
-        return cost([sys.executable, *arguments], {**os.environ, **ours}, ROOT, self._folder / "output.log")
+        variables = {"AIW_STORE": str(store), **prefect_settings.environment(self._server, settings, self._folder)}
+        return cost([sys.executable, *arguments], {**os.environ, **variables}, ROOT, self._folder / "output.log")
 
 
 def main(given: list[str]) -> None:
-    """Measure, print the tables and the goals, and write them as JSON if asked to.
+    """Measure, print the tables and the goals, and write them as JSON on request.
 
     Raises:
         BenchmarkError: something did not run as it should, so there is nothing to report.

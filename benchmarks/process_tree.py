@@ -1,4 +1,4 @@
-"""Which processes a server is made of, and the CPU time they took, as Linux tells it in /proc."""
+"""Which processes a server is made of, and the CPU time they took, read from /proc."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parse(stat: str) -> Process:
 
 
 def members(root: int) -> dict[int, Process]:
-    """Return a process, its descendants, and whoever is left of the session that it leads."""
+    """Return a process, its descendants, and the remaining processes of its session."""
     every = _every()
     found = {pid for pid, process in every.items() if root in (pid, process.session)}
     grown = True

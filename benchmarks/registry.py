@@ -32,28 +32,28 @@ def main(given: Sequence[str] = ()) -> None:
     parser.add_argument("--versions", type=int, default=VERSIONS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", type=Path, help="write the figures there, too")
-    asked = parser.parse_args(given)
+    options = parser.parse_args(given)
     with tempfile.TemporaryDirectory(prefix="registry-") as name:
         folder = Path(name)
         registry = Registry(Store(folder / "store"), loader.load(None).settings.models)
-        fill(registry, asked.versions)
+        fill(registry, options.versions)
         found = {"aliases": spread([look(registry) for _ in range(LOOKS)])}
-        for command in (("list",), ("prune", "--dry-run")):
-            told = [sys.executable, "-c", _CLI, "models", *command, "--store", registry.store.root]
-            seconds = [cost(told, os.environ, ROOT, folder / "log").seconds for _ in range(asked.rounds)]
-            found[" ".join(command)] = spread(seconds)
-    print(f"{machine()}; {asked.versions} versions, {asked.rounds} rounds; least, median and greatest\n")
+        for subcommand in (("list",), ("prune", "--dry-run")):
+            command = [sys.executable, "-c", _CLI, "models", *subcommand, "--store", registry.store.root]
+            seconds = [cost(command, os.environ, ROOT, folder / "log").seconds for _ in range(options.rounds)]
+            found[" ".join(subcommand)] = spread(seconds)
+    print(f"{machine()}; {options.versions} versions, {options.rounds} rounds; least, median and greatest\n")
     for what, (least, median, most) in found.items():
         goal = LOOK if what == "aliases" else COMMAND
         met = "met" if median < goal else "missed"
         figures = "  ".join(f"{1000 * value:9.3f}" for value in (least, median, most))
         print(f"{what:<16} {figures} ms   goal under {1000 * goal:g} ms: {met}")
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def fill(registry: Registry, count: int) -> None:
-    """Publish many versions quickly: the files of each as `publish` leaves them, the changes as it tells them."""
+    """Publish many versions quickly: the files of each as `publish` leaves them, the changes as in its log."""
     store, history, start = registry.store, ChangeLog(registry.store, registry.folder), datetime.now(UTC)
     state = history.state()
     for number in range(count):

@@ -89,7 +89,7 @@ class Bench:
         return self._run(pipeline, kill_after)
 
     def _run(self, pipeline: str, kill_after: float | None = None) -> Run:
-        """Train in a process of its own; kill it so many seconds after the training proper began."""
+        """Train in a process of its own; kill it some seconds after the training proper began."""
         log, start, began = self._folder / "output.log", time.perf_counter(), 0.0
         with log.open("wb") as output:
             child = subprocess.Popen(
@@ -117,7 +117,7 @@ class Bench:
 
 
 def main(given: list[str]) -> None:
-    """Measure, print the table and the goal, and write them as JSON if asked to.
+    """Measure, print the table and the goal, and write them as JSON on request.
 
     Raises:
         BenchmarkError: something did not run as it should, so there is nothing to report.

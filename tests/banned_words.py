@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SCOPE = (
-    "src", "flows", "blocks", "deploy", "monitoring", "pipelines", "config", "docs", ".github", ".ci", ".devcontainer",
+    "src", "flows", "blocks", "deploy", "monitoring", "benchmarks", "config", "docs", ".github", ".ci", ".devcontainer",
     ":(glob)*.md", "Makefile", "pyproject.toml", "prefect.yaml", ".env.example", ".pre-commit-config.yaml",
 )  # fmt: skip
 BINARY = {".png", ".svg", ".ico", ".pdf", ".gz", ".parquet"}

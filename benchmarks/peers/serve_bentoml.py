@@ -18,7 +18,7 @@ class Trees:
 
     @bentoml.api
     async def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Ask the model."""
+        """Return the scores of the model."""
         return self._booster.predict(rows, num_threads=1)
 
 

@@ -26,8 +26,8 @@ def app(model: str) -> FastAPI:
         return "ready"
 
     @service.post("/predict")
-    def predict(asked: Rows) -> dict[str, list[float]]:
-        return {"scores": booster.predict(np.array(asked.rows), num_threads=1).tolist()}
+    def predict(request: Rows) -> dict[str, list[float]]:
+        return {"scores": booster.predict(np.array(request.rows), num_threads=1).tolist()}
 
     return service
 

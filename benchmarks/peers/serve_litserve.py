@@ -24,7 +24,7 @@ class Trees(litserve.LitAPI):
         return np.array(request["rows"])
 
     def predict(self, x: np.ndarray, **_: Any) -> np.ndarray:
-        """Ask the model."""
+        """Return the scores of the model."""
         return self._booster.predict(x, num_threads=1)
 
     def encode_response(self, output: np.ndarray, **_: Any) -> dict[str, list[float]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """Return a port that nobody has just now."""
+    """Return a free port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

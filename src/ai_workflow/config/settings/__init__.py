@@ -104,7 +104,7 @@ class Inference(ConfigModel):
     deadline_ms: Annotated[int, OF_DEPLOYMENT] = Field(default=200, ge=1)
     default_response: dict[str, Any] | None = Field(
         default_factory=lambda: {"prediction": None},
-        description="response of the service if no version can answer; null for status 503",
+        description="response of the service if no version can answer; null for status 504 (deadline) or 503",
     )
 
 
