@@ -281,7 +281,7 @@ def test_duplicate_process_of_run_exits_without_changes(
     second = place.start(["-m", "prefect.engine", str(run.id)], PREFECT__FLOW_RUN_ID=str(run.id))
 
     assert second.code == 0, second.output
-    assert f"process {os.getpid()} of" in second.output
+    assert f"process {os.getpid()} on {held.host} already executes this run" in second.output
     assert type_of(client.read_flow_run(run.id)) == StateType.RUNNING
     assert run_lock.status(place.store, str(run.id)) == run_lock.LockStatus(held=True, holder=held)
     assert second.events == []
