@@ -39,7 +39,7 @@ async def reschedule(runs: RunLookup) -> None:
 
     async def decide(record: RunRecord) -> None:
         # A process that lives although its run was reported as crashed sets the final state itself.
-        if not record.lock().held and await runs.is_unchanged(record):
+        if not record.lock().is_held and await runs.is_unchanged(record):
             await _decide(runs, record)
 
     await runs.for_each(crashed, decide)
