@@ -86,7 +86,7 @@ async def _decide(runs: RunLookup, record: RunRecord) -> None:
         await orphan_tasks.mark_of(runs, record)
         # Counted first: an interruption here costs an attempt, and never adds one.
         runs.note(record, journal.RESUMED, f"rescheduled, attempt {count + 1} of {max_attempts}")
-        state: State[Any] = AwaitingRetry(message="its process was gone")
+        state: State[Any] = AwaitingRetry(message="its process had died")
         response = await runs.client.set_flow_run_state(record.run.id, state)
         if response.status != SetStateStatus.ACCEPT:
             log.error("%s run %s was not rescheduled: Prefect rejected it", record.flow, record.run.name)
