@@ -1,4 +1,4 @@
-"""The drill flow: a test alarm, which shows that alarms reach the chats."""
+"""The drill flow: a test alert, which shows that alerts reach the chats."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ai_workflow.orchestration.maintenance.maintenance_run import MaintenanceRun
 from ai_workflow.telemetry import logs, trace_context
 
 DRILLED = "ai-workflow.drill"
-MESSAGE = "This is a drill: nothing is wrong, and alarms reach this chat"
+MESSAGE = "This is a drill: nothing is wrong, and alerts reach this chat"
 log = logs.logger("drill")
 
 
 @maintenance_flow()
 async def drill(run: MaintenanceRun, what: Literal["message", "failure"] = "message") -> FlowResult | State[Any]:
-    """Send one message through automation, relay and chat, or fail on purpose; nothing else is touched.
+    """Send a test message through automation, relay and chat, or fail deliberately.
 
     Args:
         run: settings and parameters of the run.

@@ -13,7 +13,7 @@ from ai_workflow.stages import drift_detector, evaluation_store, label_intake, l
 
 @pipeline_flow(override='{"evaluation.window": 500}')
 async def evaluation(run: PipelineRun) -> FlowResult:
-    """Evaluate every version by the labels that are there; safe to run at any time, and again."""
+    """Evaluate every version by the available labels; idempotent."""
     s = run.settings
     # The time is part of the cache keys: each run reads the labels again.
     now = round(time.time(), 3)

@@ -12,12 +12,12 @@ from ai_workflow.orchestration.maintenance.maintenance_run import MaintenanceRun
 
 @maintenance_flow(override='{"promotion.hours": 1}')
 async def promotion(run: MaintenanceRun, breach: str = "", model_version: str = "") -> FlowResult:
-    """Promote `latest` if its probation is over, or roll it back; safe to run at any time, and twice at once.
+    """Promote `latest` if its probation is over, or roll it back; idempotent, also if two runs overlap.
 
     Args:
         run: settings and parameters of the run.
-        breach: what speaks against `latest`, in words: an alert, or what a person saw. It is rolled back at once.
-        model_version: the version that the breach is about; another one is not rolled back. Empty: `latest`.
+        breach: reason to roll back `latest` at once, such as the text of an alert.
+        model_version: version that the breach names; no other version is rolled back. Empty: `latest`.
     """
     recorded = "" if breach else await probation.recorded_breach(run.settings)
     return await asyncio.to_thread(probation.decide, run.settings, breach, recorded, model_version)

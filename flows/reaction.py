@@ -27,11 +27,11 @@ async def reaction(
 
     Args:
         run: settings and parameters of the run.
-        event_id: id of the event `ai-workflow.slo.breached`; the same event never starts two things.
-        slo: which SLO is breached.
-        pipeline: of which pipeline; one of another pipeline is left alone. Empty: unknown.
-        model_version: whose breach it is.
-        summary: the breach in words.
+        event_id: ID of the event; an event starts at most one run.
+        slo: name of the breached SLO.
+        pipeline: pipeline of the breach; a breach of another pipeline starts nothing. Empty: unknown.
+        model_version: version that the breach names.
+        summary: description of the breach.
         training: the deployment that trains a new version, as flow/deployment.
         promotion: the deployment that rolls back.
     """
@@ -40,7 +40,7 @@ async def reaction(
         return breaches.unhandled(run.settings, breach)
     action, reason = breaches.decide(run.settings, breach)
     if action is None:
-        log.info("nothing follows from the breach: %s", reason)
+        log.info("no action for the breach: %s", reason)
         return FlowResult(reason, {"what": None})
     deployment = training if action == "training" else promotion
     return await breaches.start(run, breach, action, deployment)

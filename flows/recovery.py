@@ -19,19 +19,19 @@ log = logs.logger("recovery")
 
 @maintenance_flow(override='{"recovery.max_attempts": 1}')
 async def recovery(run: MaintenanceRun) -> FlowResult:
-    """Recover every run whose process has died; safe to run at any time, and again.
+    """Recover every run whose process has died; idempotent.
 
     Args:
         run: settings and parameters of the run.
-        config: pipeline file, for its settings; the one that a run was started with is the run's own.
-        environment: which `config/<environment>.yaml` applies, also to runs that were started with none.
+        config: pipeline file with the settings of recovery; each run keeps its own pipeline file.
+        environment: name of `config/<environment>.yaml`, also for runs that were started without one.
     """
     async with get_client() as client:
         runs = RunLookup(client, run.settings, run.request.environment, str(flow_run.id))
         with runs.exclusive() as is_exclusive:
             if not is_exclusive:
-                log.info("another recovery is at work")
-                return FlowResult("another recovery is at work", is_idle=True)
+                log.info("another recovery is running")
+                return FlowResult("another recovery is running", is_idle=True)
             await dead_runs.mark(runs)
             await reschedule.reschedule(runs)
             await orphan_tasks.mark(runs)
@@ -39,6 +39,6 @@ async def recovery(run: MaintenanceRun) -> FlowResult:
     if not runs.actions:
         return FlowResult("no run needed recovery", is_idle=True)
     await acreate_table_artifact(
-        [dict(action) for action in runs.actions], key="recovery", description="Runs whose process was gone"
+        [dict(action) for action in runs.actions], key="recovery", description="Runs whose process had died"
     )
-    return FlowResult(f"{len(runs.actions)} things done")
+    return FlowResult(f"{len(runs.actions)} actions taken")

@@ -12,11 +12,11 @@ from ai_workflow.orchestration.maintenance.retention import RetentionRun
 
 @maintenance_flow(override='{"retention.versions": 5}')
 async def retention(run: MaintenanceRun, wait_hours: WaitHours = approval.WAIT_HOURS) -> FlowResult:
-    """Delete old versions and files that are not in use, after a person has seen the plan and approved it.
+    """Delete old versions and files that are not in use, after a person has approved the plan.
 
     Args:
         run: settings and parameters of the run.
-        wait_hours: how long to wait for an answer, a year at most; without one nothing is deleted.
+        wait_hours: hours to wait for an answer, at most a year; nothing is deleted without an answer.
     """
     async with RetentionRun.claimed(run.settings, wait_hours) as current:
         # A suspended run starts again from its beginning once a person has answered.

@@ -81,7 +81,7 @@ def postgres() -> Iterator[Postgres]:
         found = Postgres(free_port())
         secret = folder / "password"
         secret.write_text(found.password)
-        database.initialise(folder / "data", found.user, secret, "--no-sync")
+        database.initialize(folder / "data", found.user, secret, "--no-sync")
         command = [binaries / "postgres", "-D", folder / "data", *_options(found.port)]
         cluster = _Cluster(found, folder, command)
         cluster.start()

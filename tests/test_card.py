@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ai_workflow.evaluation import evaluation_warnings, model_card
-from ai_workflow.evaluation.markdown import inert
+from ai_workflow.evaluation.markdown import escape_active_markup
 from tests.evaluation_reports import report
 
 
@@ -51,9 +51,9 @@ def test_card_shows_accuracy_confidence_interval() -> None:
 
 def test_large_majority_class_adds_accuracy_warning() -> None:
     warnings = evaluation_warnings.find(report())
-    assert any("97.7% of the rows held out are of class `no`: accuracy says little here" in text for text in warnings)
+    assert any("97.7% of the rows held out are of class `no`: accuracy is not informative" in text for text in warnings)
     assert not any("accuracy says little" in text for text in evaluation_warnings.find(_even(report())))
-    said = "> **Warning:** 97.7% of the rows held out are of class \\`no\\`: accuracy says little here"
+    said = "> **Warning:** 97.7% of the rows held out are of class \\`no\\`: accuracy is not informative"
     assert said in model_card.render(report(warnings=warnings))
 
 
@@ -113,7 +113,7 @@ def tokens(markdown: str) -> list[str]:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_table_cell_neutralizes_markup_and_keeps_visible_text(text: str) -> None:
-    shown = inert(text)
+    shown = escape_active_markup(text)
     assert not {"image", "link_open", "html_inline", "html_block"} & set(tokens(shown))
     assert shown.replace("\u2060", "") == text
 

@@ -9,7 +9,7 @@ import pytest
 
 from ai_workflow.config import variables
 from ai_workflow.config.loader import ConfigError, Loaded
-from ai_workflow.config.variables import FOREIGN, PARTS, VARIABLES, Part, UnusedVariableError, Variable
+from ai_workflow.config.variables import PARTS, STACK_VARIABLES, VARIABLES, Part, UnusedVariableError, Variable
 from tests.config_project import Project
 
 PROJECT = Path(__file__).parents[1]
@@ -92,19 +92,19 @@ def test_log_level_variable_is_case_insensitive(level: str, project: Project) ->
     variables.check(project.load(env=env), env, "run")
 
 
-@pytest.mark.parametrize(("foreign", "part"), [(row, part) for row in FOREIGN for part in row.parts])
+@pytest.mark.parametrize(("foreign", "part"), [(row, part) for row in STACK_VARIABLES for part in row.parts])
 def test_make_up_variable_is_rejected_by_other_components(
-    foreign: variables.Foreign, part: Part, project: Project
+    foreign: variables.StackVariable, part: Part, project: Project
 ) -> None:
     loaded = project.load()
     said = refused(loaded, {foreign.name: "a:b"}, part)
     assert f"{foreign.name} is set, but has no effect on {PARTS[part]}" in said
-    assert f"Set {foreign.instead} instead" in said
-    variables.check(loaded, {foreign.name: "a:b", foreign.instead: "a:b"}, part)
+    assert f"Set {foreign.replacement} instead" in said
+    variables.check(loaded, {foreign.name: "a:b", foreign.replacement: "a:b"}, part)
 
 
 def test_unused_variable_message_hides_value(project: Project) -> None:
-    env = {row.name: "sesame-77" for row in VARIABLES} | {row.name: "sesame-77" for row in FOREIGN}
+    env = {row.name: "sesame-77" for row in VARIABLES} | {row.name: "sesame-77" for row in STACK_VARIABLES}
     loaded = project.load()
     assert not any("sesame-77" in line for part in PARTS for line in variables.unused(loaded, env, part))
 
@@ -161,5 +161,5 @@ def test_documented_variables_are_in_variable_table() -> None:
         "POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
         "PREFECT_ENCRYPTION_KEY", "MONITORING_PASSWORD",
     }  # fmt: skip
-    known = {row.name for row in VARIABLES} | {row.name for row in FOREIGN} | variables._READ
+    known = {row.name for row in VARIABLES} | {row.name for row in STACK_VARIABLES} | variables._READ
     assert documented - known == others

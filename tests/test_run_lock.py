@@ -52,14 +52,14 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 def test_released_lock_is_available_to_other_process(store: Store) -> None:
     run_lock.acquire(store, "run", Holder("trace", "first"))
-    assert run_lock.status(store, "run").held
+    assert run_lock.status(store, "run").is_held
     run_lock.release(store, "run")
     run_lock.release(store, "run")
 
     process = _held(store, "second")
     lock = run_lock.status(store, "run")
     _kill(process)
-    assert lock.held
+    assert lock.is_held
     assert lock.holder
     assert (lock.holder.attempt, lock.holder.pid) == ("second", process.pid)
 
@@ -72,9 +72,9 @@ def test_lock_is_released_when_holder_is_killed(store: Store) -> None:
     _kill(process)
     dead = run_lock.status(store, "run")
 
-    assert alive.held
-    assert stopped.held
-    assert not dead.held
+    assert alive.is_held
+    assert stopped.is_held
+    assert not dead.is_held
     assert dead.holder == Holder("trace", "first", pid=process.pid)
     assert dead.holder.is_same_boot
 
@@ -95,14 +95,14 @@ def test_next_attempt_takes_over_lock(store: Store) -> None:
     _kill(process)
 
     assert found.holder
-    assert (found.held, found.holder.attempt, found.holder.pid) == (True, "second", process.pid)
+    assert (found.is_held, found.holder.attempt, found.holder.pid) == (True, "second", process.pid)
 
 
 def test_finished_run_leaves_no_lock_file(store: Store) -> None:
     processes.python(HOLD, store.root, "first", "done")
 
     assert store.names(run_lock.FOLDER) == []
-    assert run_lock.status(store, "run") == run_lock.LockStatus(held=False)
+    assert run_lock.status(store, "run") == run_lock.LockStatus(is_held=False)
 
 
 def test_inspecting_lock_does_not_block_acquisition(store: Store) -> None:
@@ -112,7 +112,7 @@ def test_inspecting_lock_does_not_block_acquisition(store: Store) -> None:
     threading.Timer(0.2, os.close, (looks,)).start()
     run_lock.acquire(store, "run", Holder("trace", "second"))
 
-    assert run_lock.status(store, "run") == run_lock.LockStatus(held=True, holder=Holder("trace", "second"))
+    assert run_lock.status(store, "run") == run_lock.LockStatus(is_held=True, holder=Holder("trace", "second"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1, "unknown": 2}', "\xff"])
@@ -120,7 +120,7 @@ def test_damaged_lock_record_is_ignored(store: Store, text: str) -> None:
     _kill(_held(store))
     store.local("runs/run.lock").write_text(text)
 
-    assert run_lock.status(store, "run") == run_lock.LockStatus(held=False)
+    assert run_lock.status(store, "run") == run_lock.LockStatus(is_held=False)
 
 
 def test_holder_of_other_host_or_boot_is_not_local() -> None:

@@ -12,7 +12,7 @@ from ai_workflow.errors import StageError
 
 def seen(values: list[str], rows_each: int = 1) -> dict[str, Any]:
     counts = [[value, rows_each] for value in values]
-    return {"columns": {"y": {"counts": counts, "present": rows_each * len(values)}}, "held": {"counts": []}}
+    return {"columns": {"y": {"counts": counts, "present": rows_each * len(values)}}, "holdout": {"counts": []}}
 
 
 @pytest.mark.parametrize(

@@ -71,11 +71,11 @@ class World:
         refused = {(int(found[1]), found[2]) for text in problems if (found := re.match(r"rows\[(\d+)\]\.(\w+)", text))}
         assert len(refused) == len({text.partition(" ")[0] for text in problems})
         good = [number for number in range(len(rows)) if number not in {row for row, _ in refused}]
-        data = self.encoder.careful([rows[number] for number in good]) if good else b""
+        data = self.encoder.encode_checked([rows[number] for number in good]) if good else b""
         width = 4 * self.encoder.width
         made = {number: data[at * width : (at + 1) * width] for at, number in enumerate(good)}
         for number, row in enumerate(rows):
-            quick = self.encoder.quick([row])
+            quick = self.encoder.encode_fast([row])
             assert quick is None or quick == made.get(number), row
         return made, refused
 
@@ -113,7 +113,7 @@ def test_typed_categories_match_text_and_json_over_http(tmp_path: Path) -> None:
     for rows in (plain, floats, text):
         assert world.asked(rows) == (made, set())
     with pytest.raises(InvalidRowsError, match=r"rows\[0\]\.size is not a number, as the source has there: \"big\""):
-        world.encoder.careful([{**plain[0], "size": "big"}])
+        world.encoder.encode_checked([{**plain[0], "size": "big"}])
 
 
 def test_version_missing_values_apply_with_scoring_source_values(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_version_without_cell_rules_keeps_values_unchanged() -> None:
         "features": [{"name": "x", "column": "x", "kind": "category", "vocabulary": ["?", "1"]}],
     }
     encoder = Encoder(spec, "old")
-    quick = encoder.quick([{"x": "?"}, {"x": 1}, {"x": " ?"}])
-    assert quick == encoder.careful([{"x": "?"}, {"x": 1}, {"x": " ?"}])
+    quick = encoder.encode_fast([{"x": "?"}, {"x": 1}, {"x": " ?"}])
+    assert quick == encoder.encode_checked([{"x": "?"}, {"x": 1}, {"x": " ?"}])
     assert list(memoryview(quick).cast("f")) == [0.0, 1.0, 2.0]
 
 

@@ -22,7 +22,7 @@ class Trainer:
     model_file = "model.json"
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
-        """Initialise the training from data and parameters.
+        """Initialize the training from data and parameters.
 
         Raises:
             StageError: the task is a regression, or scikit-learn rejects a parameter.

@@ -1,4 +1,4 @@
-"""AI pipelines in production on Prefect: staged, traced, resumable, always answering.
+"""AI pipelines in production on Prefect: staged, traced, resumable, with a fallback for every request.
 
 The names in `__all__` are the public API, see docs/api.md. Each is imported on first use, so that `import ai_workflow`
 stays fast and loads neither Prefect nor pandas.

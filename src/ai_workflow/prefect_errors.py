@@ -79,11 +79,11 @@ def unreachable(url: str, error: BaseException, remedy: str = "Start it, or corr
         error: the error of the request.
         remedy: the remedy for a server that is not Prefect Cloud.
     """
-    why = scrub(escape(reason(error)))
+    cause = scrub(escape(reason(error)))
     if is_cloud(url):
         host = httpx.URL(url).host
-        return f"Prefect Cloud at {host} cannot be reached: {why}. Check the network, HTTPS_PROXY and PREFECT_API_URL"
-    return f"the Prefect server at {without_login(url)} does not answer: {why}. {remedy}"
+        return f"Prefect Cloud at {host} cannot be reached: {cause}. Check the network, HTTPS_PROXY and PREFECT_API_URL"
+    return f"the Prefect server at {without_login(url)} does not answer: {cause}. {remedy}"
 
 
 def without_login(url: str) -> str:

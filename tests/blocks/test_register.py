@@ -108,7 +108,7 @@ def test_unset_value_is_kept_and_new_value_replaces_old(empty: Server) -> None:
         ({"ON_CALL_KIND": "fax", "ON_CALL_SECRET": ""}, "block 'on-call': kind: Input should be 'slack', "),
         ({"ON_CALL_KIND": "slack"}, "block 'on-call': a chat of kind slack takes no secret. Remove it"),
         ({"ON_CALL_URL": ""}, "block 'on-call': also set ON_CALL_URL, or none of ON_CALL_KIND, "),
-        ({"ON_CALL_URL": VALUE}, "block 'on-call': url is not one of feishu: https://open.feishu.cn/"),
+        ({"ON_CALL_URL": VALUE}, "block 'on-call': url does not fit kind feishu. Use https://open.feishu.cn/"),
     ],
 )
 def test_invalid_block_value_is_rejected_before_any_save(empty: Server, changed: dict[str, str], said: str) -> None:
@@ -150,7 +150,7 @@ def test_terminal_prompt_hides_typed_values(empty: Server) -> None:
     ("typed", "said"),
     [
         ({"its kind": "fax", "address": f"https://{VALUE}"}, "block 'on-call': kind: Input should be 'slack', "),
-        ({"its kind": "slack", "address": VALUE}, "block 'on-call': url is not one of slack: "),
+        ({"its kind": "slack", "address": VALUE}, "block 'on-call': url does not fit kind slack. Use "),
         ({"its kind": "slack"}, "block 'on-call': url: Field required"),
     ],
 )

@@ -204,7 +204,7 @@ def test_rekey_switches_between_external_and_stored_key(var: Path) -> None:
 
     done = rekey.change(url(var), None, [SECOND])
 
-    assert sorted(done.again) == ["secret/chat-bot", "secret/prod-db"]
+    assert sorted(done.reencrypted) == ["secret/chat-bot", "secret/prod-db"]
     assert held(var) == SAVED
     encryption.check(url(var), None)
 
@@ -216,8 +216,8 @@ def test_rekey_unifies_multiple_keys_and_is_idempotent(var: Path) -> None:
     first = rekey.change(url(var), SECOND, [])
     second = rekey.change(url(var), SECOND, [])
 
-    assert (sorted(first.again), first.kept) == (["secret/chat-bot", "secret/prod-db"], ["secret/saved-later"])
-    assert (second.again, len(second.kept)) == ([], 3)
+    assert (sorted(first.reencrypted), first.kept) == (["secret/chat-bot", "secret/prod-db"], ["secret/saved-later"])
+    assert (second.reencrypted, len(second.kept)) == ([], 3)
     assert held(var, SECOND) == SAVED | {"saved-later": "canary-of-later"}
 
 
@@ -343,7 +343,7 @@ def test_postgresql_blocks_are_checked_and_rekeyed(postgres: Postgres, tmp_path:
     assert (done.returncode, done.stdout) == (0, "block secret/kept: encrypted again\n"), done.stderr
     with _running(ours, tmp_path / "log", port, **variables, PREFECT_SERVER_ENCRYPTION_KEY=SECOND) as found:
         assert _block_of(found) == "canary"
-    assert rekey.change(where, None, [SECOND]).again == ["secret/kept"]
+    assert rekey.change(where, None, [SECOND]).reencrypted == ["secret/kept"]
     encryption.check(where, None)
 
 

@@ -99,10 +99,10 @@ def test_invalid_options_are_rejected_before_any_service_starts(
         (
             {},
             {"kind": "telegram", "url": "https://api.telegram.org/bot1/sendMessage"},
-            "chat.0.url: is not one of telegram",
+            "chat.0.url: does not fit kind telegram",
         ),
-        ({}, {"kind": "webhook", "url": "file:///tmp/x"}, "chat.0.url: is not one of webhook"),
-        ({}, {"kind": "apprise", "url": "unheard-of://x"}, "chat.0.url: is not one of apprise"),
+        ({}, {"kind": "webhook", "url": "file:///tmp/x"}, "chat.0.url: does not fit kind webhook"),
+        ({}, {"kind": "apprise", "url": "unheard-of://x"}, "chat.0.url: does not fit kind apprise"),
         ({"AIW_ALLOWED_ORIGINS": "https://*.example.com"}, {}, "it is not an origin"),
     ],
     ids=["telegram", "webhook", "apprise", "origins"],

@@ -23,7 +23,7 @@ def in_training(place: Workplace, run_id: str | None = None) -> str:
     """Wait until a run is in the middle of its training, and return its id."""
 
     def found() -> list[str]:
-        held = [path.stem for path in place.files("runs/*.lock") if run_lock.status(place.store, path.stem).held]
+        held = [path.stem for path in place.files("runs/*.lock") if run_lock.status(place.store, path.stem).is_held]
         runs = [name for name in held if run_id in (None, name) and not name.startswith(run_lock.EXCLUSIVE_PREFIX)]
         return runs if runs and _trainings(place, runs[0]) else []
 

@@ -124,4 +124,4 @@ def test_model_card_warns_about_imbalanced_classes(trained_on: tuple[Workplace, 
     registry = Registry(trained_on[0].store, "models/development/quoted-labels")
     card = registry.read(registry.get("latest"), "card.md").decode()
 
-    assert "of the rows held out are of class \\`'-1'\\`: accuracy says little here" in card
+    assert "of the rows held out are of class \\`'-1'\\`: accuracy is not informative" in card

@@ -167,8 +167,8 @@ def test_orphaned_run_resumes_in_next_worker(
     assert type_of(client.read_flow_run(run.id)) == StateType.RUNNING
 
     with run_lock.exclusive(place.store, "recovery"):
-        assert recover() == "another recovery is at work"
-    assert "2 things done" in recover(2)
+        assert recover() == "another recovery is running"
+    assert "2 actions taken" in recover(2)
     waiting = client.read_flow_run(run.id)
     assert waiting.state is not None
     assert waiting.state.name == "AwaitingRetry"
@@ -283,7 +283,7 @@ def test_duplicate_process_of_run_exits_without_changes(
     assert second.code == 0, second.output
     assert f"process {os.getpid()} on {held.host} already executes this run" in second.output
     assert type_of(client.read_flow_run(run.id)) == StateType.RUNNING
-    assert run_lock.status(place.store, str(run.id)) == run_lock.LockStatus(held=True, holder=held)
+    assert run_lock.status(place.store, str(run.id)) == run_lock.LockStatus(is_held=True, holder=held)
     assert second.events == []
     client.delete_flow_run(run.id)
 

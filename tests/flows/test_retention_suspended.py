@@ -85,7 +85,7 @@ class Run:
             state: State[Any] = _alone(run_flow_async(retention, run, run.parameters, return_type="state"))
             return state
         except Pause:
-            assert not self.lock.held, "a suspended run holds no lock"
+            assert not self.lock.is_held, "a suspended run holds no lock"
             return self.state
 
     def resume(self, **answer: Any) -> SetStateStatus:
@@ -283,7 +283,7 @@ def test_suspended_run_has_no_process_and_survives_worker_kill(place: Workplace,
     assert run.state.name == "Suspended", "no process is missed"
     assert run.resume(approve=True) == SetStateStatus.ACCEPT
     with Worker.start(place) as worker:
-        until(lambda: run.lock.held or run.state.is_final())
+        until(lambda: run.lock.is_held or run.state.is_final())
         worker.kill()
     recover()
     with Worker.start(place):
@@ -307,7 +307,7 @@ def test_approval_decision_in_new_ui_is_applied(
     form = page.get_by_role("dialog")
     form.get_by_text("Delete 2 versions (model_v1.1, model_v1.2) and 0 old files, 9.8K?").wait_for()
     form.get_by_text("model_v1.0, 4.9K: stable").wait_for()
-    form.get_by_text("Delete what the plan says.").wait_for()
+    form.get_by_text("Delete the items of the plan.").wait_for()
     if approve:
         form.get_by_role("switch").click()
     form.locator("textarea").fill("seen in the UI")

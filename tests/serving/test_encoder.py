@@ -78,7 +78,7 @@ def as_trained(encoder: Encoder, rows: list[dict[str, Any]]) -> bytes | None:
 @settings(max_examples=100, deadline=None)
 def test_fast_path_encodes_plain_rows_identically_to_training(row: dict[str, Any]) -> None:
     assume(abs(row["pieces"]) < 2**53)
-    assert ENCODER.quick([row]) == as_trained(ENCODER, [row])
+    assert ENCODER.encode_fast([row]) == as_trained(ENCODER, [row])
 
 
 @pytest.mark.integration
@@ -87,7 +87,7 @@ def test_fast_path_encodes_plain_rows_identically_to_training(row: dict[str, Any
 )
 @settings(max_examples=200, deadline=None)
 def test_fast_path_matches_training_or_defers_to_slow_path(row: dict[str, Any]) -> None:
-    quick = ENCODER.quick([row])
+    quick = ENCODER.encode_fast([row])
     assert quick is None or quick == as_trained(ENCODER, [row])
 
 
@@ -95,7 +95,7 @@ def test_fast_path_matches_training_or_defers_to_slow_path(row: dict[str, Any]) 
 @given(st.fixed_dictionaries(dict.fromkeys("abc", numbers)))
 @settings(max_examples=200, deadline=None)
 def test_numbers_are_encoded_identically_to_training(row: dict[str, Any]) -> None:
-    quick = NUMBERS.quick([row])
+    quick = NUMBERS.encode_fast([row])
     assert quick is None or quick == as_trained(NUMBERS, [row])
 
 
@@ -103,7 +103,7 @@ def test_numbers_are_encoded_identically_to_training(row: dict[str, Any]) -> Non
 @given(moments)
 @settings(max_examples=200, deadline=None)
 def test_dates_are_encoded_identically_to_training(moment: str) -> None:
-    quick = DATES.quick([{"d": moment}])
+    quick = DATES.encode_fast([{"d": moment}])
     assert quick is None or quick == as_trained(DATES, [{"d": moment}])
 
 
@@ -118,17 +118,17 @@ def test_row_encoding_is_independent_of_batch(rows: list[dict[str, Any]]) -> Non
 
 def test_ordinary_rows_use_fast_path() -> None:
     rows = published_models.rows(200)
-    quick = ENCODER.quick(rows)
+    quick = ENCODER.encode_fast(rows)
     assert quick is not None
     assert quick == published_models.matrix(rows).tobytes()
-    assert ENCODER.careful(rows) == quick
+    assert ENCODER.encode_checked(rows) == quick
 
 
 def test_text_values_are_parsed_as_in_training() -> None:
     told = {**published_models.ROW, "price": "9.5", "pieces": "3", "gift": "yes", "weight": "nan"}
     plain = {**published_models.ROW, "weight": None}
-    assert ENCODER.quick([told]) is None
-    assert ENCODER.careful([told]) == ENCODER.quick([plain])
+    assert ENCODER.encode_fast([told]) is None
+    assert ENCODER.encode_checked([told]) == ENCODER.encode_fast([plain])
 
 
 @pytest.mark.parametrize(
@@ -148,26 +148,26 @@ def test_text_values_are_parsed_as_in_training() -> None:
 )
 def test_invalid_value_error_names_row_and_column(changed: dict[str, Any], said: str) -> None:
     rows = [published_models.ROW, {**published_models.ROW, **changed}]
-    assert ENCODER.quick(rows) is None
+    assert ENCODER.encode_fast(rows) is None
     with pytest.raises(InvalidRowsError) as error:
-        ENCODER.careful(rows)
+        ENCODER.encode_checked(rows)
     assert str(error.value) == said
 
 
 def test_missing_column_error_suggests_similar_name() -> None:
     wrong = {("prise" if name == "price" else name): value for name, value in published_models.ROW.items()}
-    for way in (ENCODER.quick, ENCODER.careful):
+    for way in (ENCODER.encode_fast, ENCODER.encode_checked):
         with pytest.raises(InvalidRowsError, match=r"rows\[0\] has no 'price', which the model needs; .*'prise'"):
             way([wrong])
 
 
 def test_error_lists_at_most_five_problems() -> None:
     with pytest.raises(InvalidRowsError, match="and 7 more"):
-        ENCODER.careful([{**published_models.ROW, "price": -1}] * 12)
+        ENCODER.encode_checked([{**published_models.ROW, "price": -1}] * 12)
 
 
 def test_null_is_encoded_as_missing_value() -> None:
-    quick = ENCODER.quick([{**published_models.ROW, "weight": None}])
+    quick = ENCODER.encode_fast([{**published_models.ROW, "weight": None}])
     assert quick is not None
     found = np.frombuffer(quick, dtype="<f4")
     assert math.isnan(found[1])

@@ -111,7 +111,7 @@ def test_unreadable_file_error_names_path(tmp_path: Path, monkeypatch: pytest.Mo
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "open", refuse)
-    with pytest.raises(StageError, match=r"a\.csv may not be read: .*Permission denied"):
+    with pytest.raises(StageError, match=r"a\.csv cannot be read: .*Permission denied"):
         input_files.find(str(path), CSV)
 
 
@@ -231,8 +231,8 @@ def test_unreachable_web_server_is_transient_error_with_reason(unused_port: int)
 @pytest.mark.parametrize(
     ("code", "passes", "said"),
     [
-        (401, False, "may not be read: HTTP 401 Unauthorized. Give the URL credentials"),
-        (403, False, "may not be read: HTTP 403 Forbidden. Give the URL credentials"),
+        (401, False, "cannot be read: HTTP 401 Unauthorized. Give the URL credentials"),
+        (403, False, "cannot be read: HTTP 403 Forbidden. Give the URL credentials"),
         (404, False, "does not exist"),
         (410, False, "does not exist"),
         (429, True, "cannot be read: HTTP 429 Too Many Requests. Run again"),

@@ -279,7 +279,7 @@ def test_card_warns_about_majority_class(store: Store) -> None:
     share = max(line["support"] for line in report(made)["scores"]["per_class"]) / report(made)["holdout_rows"]
     assert share > 0.8
     assert (
-        f"{share:.1%} of the rows held out are of class \\`no\\`: accuracy says little here"
+        f"{share:.1%} of the rows held out are of class \\`no\\`: accuracy is not informative"
         in made.file("card.md").decode()
     )
 

@@ -55,11 +55,13 @@ def test_dropout_mask_depends_on_distinct_seed_per_step(
     made = begun("binary", dropout=0.5)
     network, seeds = made._network, []  # type: ignore[attr-defined]
     x, y = np.ones((20, 9), "float32"), np.zeros(20)
-    losses = [network.learn(x, y, 1e-12, seed) for seed in (1, 1, 2)]
+    losses = [network.train_batch(x, y, 1e-12, seed) for seed in (1, 1, 2)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-9)
     assert abs(losses[0] - losses[2]) > 1e-6
-    learn = network.learn
-    monkeypatch.setattr(network, "learn", lambda x, y, rate, seed: (seeds.append(seed), learn(x, y, rate, seed))[1])
+    train_batch = network.train_batch
+    monkeypatch.setattr(
+        network, "train_batch", lambda x, y, rate, seed: (seeds.append(seed), train_batch(x, y, rate, seed))[1]
+    )
     for _ in range(5):
         made.step()
     assert len(set(seeds)) == 5

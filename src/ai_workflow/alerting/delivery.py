@@ -42,7 +42,7 @@ class DeliveryResult:
 
 
 class Delivery:
-    """Sends notifications to all channels.
+    """Sender of notifications to all channels.
 
     Args:
         relay: its `answer_seconds` limit how long a sender waits.
@@ -69,8 +69,10 @@ class Delivery:
             log.error(
                 "no chat channel accepts severity %s: %s reaches no channel", _severities(unreached), notification.group
             )
-        others = outboxes if channel else self._outboxes
-        problems = await asyncio.gather(*(self._deliver(outbox, part, notification, others) for outbox, part in parts))
+        considered = outboxes if channel else self._outboxes
+        problems = await asyncio.gather(
+            *(self._deliver(outbox, part, notification, considered) for outbox, part in parts)
+        )
         results = {outbox.channel.name: problem for (outbox, _), problem in zip(parts, problems, strict=True)}
         return DeliveryResult(
             delivered=tuple(name for name, problem in results.items() if not problem),
@@ -82,8 +84,12 @@ class Delivery:
         """Stop all channels."""
         await asyncio.gather(*(outbox.close() for outbox in self._outboxes))
 
-    async def _deliver(self, outbox: Outbox, part: Notification, whole: Notification, others: Sequence[Outbox]) -> str:
-        waiting = [(other.channel.name, whole.filter(other.accepts)) for other in others if other is not outbox]
+    async def _deliver(
+        self, outbox: Outbox, part: Notification, notification: Notification, outboxes: Sequence[Outbox]
+    ) -> str:
+        waiting = [
+            (other.channel.name, notification.filter(other.accepts)) for other in outboxes if other is not outbox
+        ]
         undelivered = self._delivery_log.undelivered(outbox.channel.name, part, waiting)
         return await outbox.deliver(undelivered, self._relay.answer_seconds) if undelivered.alerts else ""
 

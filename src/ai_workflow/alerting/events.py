@@ -22,7 +22,7 @@ log = logger("relay")
 
 
 class EventEmitter:
-    """Emits `ai-workflow.slo.breached` and `ai-workflow.slo.resolved`, one after the other.
+    """Emitter of `ai-workflow.slo.breached` and `ai-workflow.slo.resolved`, one after the other.
 
     Args:
         retry_delays: seconds to wait before each attempt.

@@ -86,7 +86,7 @@ def _system() -> str:
 def _layers(loaded: Loaded) -> str:
     width = max(len(layer.name) for layer in loaded.layers)
     rows = (("used" if layer.exists else "absent", layer.name, layer.reason) for layer in loaded.layers)
-    return "\n".join(f"{state:6}  {name:{width}}  {why}" for state, name, why in rows)
+    return "\n".join(f"{state:6}  {name:{width}}  {reason}" for state, name, reason in rows)
 
 
 def _origin(loaded: Loaded, key: str) -> str:

@@ -183,23 +183,23 @@ def prune(
     policy = options.settings.retention
     now = datetime.now(UTC)
     items = pruning.plan(registry, policy, verify_heartbeats=not dry_run)
-    doomed = [item for item in items if not item.is_kept]
+    expired_versions = [item for item in items if not item.is_kept]
     expired = expired_files.find(registry.store, policy, now)
     if items:
         _print_table(items)
-    for kind, count, taken in expired_files.summary(expired):
-        print(f"{count} {kind}, {size(taken)}, older than {policy.days(kind):g} days")
-    if not doomed and not expired:
+    for kind, count, size_bytes in expired_files.summary(expired):
+        print(f"{count} {kind}, {size(size_bytes)}, older than {policy.days(kind):g} days")
+    if not expired_versions and not expired:
         print("nothing to delete")
         return
-    total = size(sum(item.bytes for item in doomed) + sum(file.bytes for file in expired))
+    total = size(sum(item.bytes for item in expired_versions) + sum(file.bytes for file in expired))
     if dry_run:
         print(f"would release {total}")
         return
-    if not yes and not _is_confirmed(f"Delete {len(doomed)} versions and {len(expired)} others, {total}?"):
+    if not yes and not _is_confirmed(f"Delete {len(expired_versions)} versions and {len(expired)} others, {total}?"):
         print("nothing was deleted")
         return
-    done = pruning.prune(registry, policy, [item.name for item in doomed], "by hand")
+    done = pruning.prune(registry, policy, [item.name for item in expired_versions], "by hand")
     for item in done.skipped:
         print(escape(f"{item.name} stays: {', '.join(item.reasons)}"))
     print(f"Released {size(done.bytes + expired_files.remove(registry.store, expired, policy, now))}")

@@ -178,9 +178,9 @@ class _Closure:
         try:
             return syntax.read(module.source or b"")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            where, why = module.file or module.name, str(error) or "it is nested too deeply"
+            location, reason = module.file or module.name, str(error) or "it is nested too deeply"
             raise StageError(
-                f"{where} cannot be read, so it cannot be part of a cache key: {why}", "Correct the file"
+                f"{location} cannot be read, so it cannot be part of a cache key: {reason}", "Correct the file"
             ) from error
 
 

@@ -30,7 +30,7 @@ class Module:
 
 
 class Finder:
-    """Finds modules and caches them while one cache key is computed."""
+    """Finder of modules, which it caches while one cache key is computed."""
 
     def __init__(self) -> None:
         self._modules: dict[str, Module | None] = {}

@@ -63,10 +63,10 @@ def find(
     return layers, [item for item in candidates if isinstance(item, Problem)]
 
 
-def _layer(root: Path, path: Path, why: str) -> Layer:
+def _layer(root: Path, path: Path, reason: str) -> Layer:
     absolute = path.expanduser().absolute()
     inside = absolute.is_relative_to(root)
-    return Layer(absolute, absolute.exists(), why, (absolute.relative_to(root) if inside else absolute).as_posix())
+    return Layer(absolute, absolute.exists(), reason, (absolute.relative_to(root) if inside else absolute).as_posix())
 
 
 def environments(root: Path) -> tuple[str, ...]:
@@ -100,9 +100,9 @@ def _system(root: Path, env: Mapping[str, str]) -> list[Layer | Problem]:
     system = detect(env)
     folder = system_folder(system, env)
     if folder is None:
-        why = f"{system.id or 'unknown'} is of neither system family"
-        return [Layer(None, False, why, f"{_etc(env).as_posix()}/")]
-    why = f"system {system.family} ({system.id})"
+        reason = f"{system.id or 'unknown'} is of neither system family"
+        return [Layer(None, False, reason, f"{_etc(env).as_posix()}/")]
+    reason = f"system {system.family} ({system.id})"
     try:
         present = sorted(folder.iterdir())
     except FileNotFoundError:
@@ -111,7 +111,7 @@ def _system(root: Path, env: Mapping[str, str]) -> list[Layer | Problem]:
         message = f"cannot be read: {error.strerror}. Correct its permissions, or remove it"
         return [Problem(folder.as_posix(), 0, "", message)]
     files = [path for path in present if path.suffix == ".yaml"]
-    return [_layer(root, path, why) for path in files] or [Layer(None, False, why, f"{folder.as_posix()}/*.yaml")]
+    return [_layer(root, path, reason) for path in files] or [Layer(None, False, reason, f"{folder.as_posix()}/*.yaml")]
 
 
 def _absent(env: Mapping[str, str]) -> Iterator[Problem]:
@@ -121,10 +121,10 @@ def _absent(env: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(name, 0, "", f"{env[name]} is not a {kind}. Correct the path, or unset {name}")
 
 
-def _named(root: Path, path: str | Path | None, why: str) -> Layer | Problem:
+def _named(root: Path, path: str | Path | None, source: str) -> Layer | Problem:
     if path is None:
-        return Layer(None, False, "not given", why)
+        return Layer(None, False, "not given", source)
     named = Path(path).expanduser()
     # A worker may run in another folder than the one that the parameter of a deployment is relative to.
-    layer = _layer(root, named if named.exists() else root / named, why)
-    return layer if layer.exists else Problem(why, 0, "", f"{path} does not exist")
+    layer = _layer(root, named if named.exists() else root / named, source)
+    return layer if layer.exists else Problem(source, 0, "", f"{path} does not exist")

@@ -23,7 +23,7 @@ def merge_layers(trees: Iterable[Node], env: Mapping[str, str]) -> Node:
         if _differ("pipeline", below, above, env):
             below = _deployment_keys(below, ())
         top = tree if "pipeline" in above or not merged.file else merged
-        merged = Node(_over(below, above, env, ()), top.file, top.line)
+        merged = Node(_merge_members(below, above, env, ()), top.file, top.line)
     return merged
 
 
@@ -47,11 +47,11 @@ def at(root: Node, path: KeyPath) -> Node | None:
 
 def origins(node: Node, path: str = "") -> dict[str, str]:
     """Return `file:line` by dotted key for all keys of a tree; items of a list are keyed by index."""
-    places = {path: node.place} if path else {}
+    locations = {path: node.location} if path else {}
     items = enumerate(node.value) if isinstance(node.value, list) else members(node).items()
     for key, child in items:
-        places |= origins(child, f"{path}.{key}" if path else str(key))
-    return places
+        locations |= origins(child, f"{path}.{key}" if path else str(key))
+    return locations
 
 
 def override_tree(overrides: Mapping[str, Any], env: Mapping[str, str]) -> tuple[Node, list[Problem]]:
@@ -65,21 +65,21 @@ def override_tree(overrides: Mapping[str, Any], env: Mapping[str, str]) -> tuple
         elif node := _node(value, tuple(parts), problems):
             for part in reversed(parts):
                 node = Node({part: node}, OVERRIDE)
-            tree = Node(_over(members(tree), members(node), env, ()), OVERRIDE)
+            tree = Node(_merge_members(members(tree), members(node), env, ()), OVERRIDE)
     return tree, problems
 
 
-def _over(below: Members, above: Members, env: Mapping[str, str], path: KeyPath) -> Members:
-    return below | {key: _lay(below.get(key), child, env, (*path, key)) for key, child in above.items()}
+def _merge_members(below: Members, above: Members, env: Mapping[str, str], path: KeyPath) -> Members:
+    return below | {key: _merge_node(below.get(key), child, env, (*path, key)) for key, child in above.items()}
 
 
-def _lay(below: Node | None, above: Node, env: Mapping[str, str], path: KeyPath) -> Node:
+def _merge_node(below: Node | None, above: Node, env: Mapping[str, str], path: KeyPath) -> Node:
     if below is None or not isinstance(below.value, dict) or not isinstance(above.value, dict):
         return above
     kept: Members = below.value
     if _differ("kind", below.value, above.value, env):
         kept = _deployment_keys(below.value, path)
-    return Node(_over(kept, above.value, env, path), above.file, above.line)
+    return Node(_merge_members(kept, above.value, env, path), above.file, above.line)
 
 
 def _deployment_keys(below: Members, path: KeyPath) -> Members:

@@ -19,7 +19,9 @@ def path(*parts: str) -> Path:
     """Return the path of a file or folder of the project; the path in the first folder if none has it."""
     named = os.environ.get("AIW_ROOT")
     roots = [Path(named).absolute() if named else Path.cwd(), *INSTALLED_PROJECTS]
-    return next((found for root in roots if (found := root.joinpath(*parts)).exists()), roots[0].joinpath(*parts))
+    return next(
+        (candidate for root in roots if (candidate := root.joinpath(*parts)).exists()), roots[0].joinpath(*parts)
+    )
 
 
 def root() -> Path:

@@ -48,7 +48,7 @@ class Node:
     written: str | None = field(default=None, repr=False)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """`file:line`, or the file alone without a line."""
         return f"{self.file}:{self.line}" if self.line else self.file
 
@@ -175,7 +175,7 @@ def _typed(node: ScalarNode) -> Scalar:
 
 
 class _Builder:
-    """Converts nodes of PyYAML to `Node`, and collects problems."""
+    """Converter of nodes of PyYAML to `Node`, which collects problems."""
 
     def __init__(self, file: str) -> None:
         self.file = file

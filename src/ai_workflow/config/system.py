@@ -65,8 +65,8 @@ def of_text(text: str) -> System:
 def _fields(text: str) -> dict[str, str]:
     fields = {}
     for line in text.splitlines():
-        key, found, value = line.strip().partition("=")
-        if found and not key.startswith("#"):
+        key, separator, value = line.strip().partition("=")
+        if separator and not key.startswith("#"):
             try:
                 fields[key.strip()] = " ".join(shlex.split(value))
             except ValueError:

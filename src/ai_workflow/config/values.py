@@ -60,7 +60,7 @@ def named_variables(node: Node) -> Iterator[str]:
 
 
 class Filler:
-    """Fills in a tree; `problems` and `bad` paths describe the values that could not be filled in.
+    """Substitution in a tree; `problems` and `bad` paths describe the values that could not be filled in.
 
     Args:
         env: the environment variables.
@@ -107,8 +107,8 @@ class Filler:
 
     def _plain(self, node: Node, value: str, path: KeyPath) -> object:
         filled = fill_in(value, self._env)
-        whole = _TOKEN.fullmatch(value)
-        if node.written is None or not whole or whole["body"] is None:
+        token = _TOKEN.fullmatch(value)
+        if node.written is None or not token or token["body"] is None:
             return filled
         try:
             read = scalar(filled)

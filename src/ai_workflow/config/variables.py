@@ -48,11 +48,11 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
-    """A variable of `make up` and of the containers, which other parts read by the name `instead`."""
+class StackVariable:
+    """A variable of `make up` and of the containers, which other parts read by the name `replacement`."""
 
     name: str
-    instead: str
+    replacement: str
     parts: tuple[Part, ...]
 
 
@@ -74,8 +74,10 @@ VARIABLES = (
     Variable("DATABASE_USERNAME", "database.username", _RUNS),
     Variable("DATABASE_PASSWORD", "database.password", _RUNS, is_secret=True),
 )
-FOREIGN = (
-    Foreign("PREFECT_LOGIN", "PREFECT_API_AUTH_STRING", ("make run", "make score", "bootstrap", "relay", "exporter")),
+STACK_VARIABLES = (
+    StackVariable(
+        "PREFECT_LOGIN", "PREFECT_API_AUTH_STRING", ("make run", "make score", "bootstrap", "relay", "exporter")
+    ),
 )
 # Variables of the code, of compose.yaml, of the stack of `make up` and of the tests.
 _PREFIX = "AIW_"
@@ -104,7 +106,8 @@ def check(loaded: Loaded, env: Mapping[str, str], *parts: Part) -> None:
 def unused_by_all(loaded: Loaded, env: Mapping[str, str]) -> Iterator[str]:
     """Yield an error for each variable that has no effect on its parts.
 
-    Variables of `make up` and of the containers (`FOREIGN`) are skipped, because the same environment is valid there.
+    Variables of `make up` and of the containers (`STACK_VARIABLES`) are skipped, because the same
+    environment is valid there.
     """
     for row in VARIABLES:
         if env.get(row.name) and not _has_effect(row, loaded, env[row.name]):
@@ -116,12 +119,12 @@ def unused(loaded: Loaded, env: Mapping[str, str], part: Part) -> Iterator[str]:
     for row in VARIABLES:
         if part in row.parts and env.get(row.name) and not _has_effect(row, loaded, env[row.name]):
             yield _no_effect(row, loaded, (part,))
-    for foreign in FOREIGN:
-        value = env.get(foreign.name)
-        if part in foreign.parts and value and env.get(foreign.instead) != value:
+    for item in STACK_VARIABLES:
+        value = env.get(item.name)
+        if part in item.parts and value and env.get(item.replacement) != value:
             yield (
-                f"{foreign.name} is set, but has no effect on {PARTS[part]}: only make up and the containers read it. "
-                f"Set {foreign.instead} instead, or unset {foreign.name}."
+                f"{item.name} is set, but has no effect on {PARTS[part]}: only make up and the containers read it. "
+                f"Set {item.replacement} instead, or unset {item.name}."
             )
 
 

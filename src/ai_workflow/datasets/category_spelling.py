@@ -20,7 +20,7 @@ class CellError(ValueError):
 
 
 class Spelling:
-    """Converts values of a category column to the text that the source has for them.
+    """Converter of values of a category column to the text that the source has for them.
 
     A text source distinguishes `1` and `1.0`, so a number matches the known text of equal value. A typed source has one
     text per value (`1`, `2.5`, `True`, `2024-01-31`), so text is read as that type first.
@@ -82,7 +82,7 @@ class Spelling:
         if candidates:
             return next(iter(candidates))
         if self.known and not has_any:
-            raise CellError(f"is {kind}, and the source has other values there ({self._some()}); send text")
+            raise CellError(f"is {kind}, and the source has other values there ({self._example_values()}); send text")
         return json_text(value) if isinstance(value, bool) else numerals.text(value)
 
     def _of_datetime(self, value: datetime) -> str | None:
@@ -106,7 +106,7 @@ class Spelling:
             raise CellError("is not a number, as the source has there")
         return None if float(number) in self._missing_numbers else numerals.text(number)
 
-    def _some(self) -> str:
+    def _example_values(self) -> str:
         shown = ", ".join(f"'{text}'" for text in sorted(self.known)[:_SHOWN])
         return shown + (", ..." if len(self.known) > _SHOWN else "")
 

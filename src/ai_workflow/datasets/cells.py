@@ -91,9 +91,9 @@ def clean(
     values = _normalize(values, cells, spelling.kind)
     if column.type != "category" or _kind(values) == spelling.kind:
         return coercion.coerce(values, column, cells.numbers)
-    texts, unfit = _spelled(values, spelling)
+    texts, rejected = _spelled(values, spelling)
     read, findings = coercion.coerce(texts, column, cells.numbers)
-    return _without(read, findings, unfit)
+    return _without(read, findings, rejected)
 
 
 def of_json(
@@ -112,16 +112,16 @@ def of_json(
     """
     import pandas as pd
 
-    unfit: dict[str, list[int]] = {}
+    rejected: dict[str, list[int]] = {}
     texts: list[str | None] = []
     for number, value in enumerate(sent):
         try:
             texts.append(cell(value, column, spelling))
         except CellError as error:
-            unfit.setdefault(str(error), []).append(number)
+            rejected.setdefault(str(error), []).append(number)
             texts.append(None)
     read, findings = clean(pd.Series(texts, dtype="str"), column, cells, spelling)
-    masks = [(reason, read.index.to_series().isin(rows)) for reason, rows in unfit.items()]
+    masks = [(reason, read.index.to_series().isin(rows)) for reason, rows in rejected.items()]
     return _without(read, findings, masks)
 
 
@@ -183,20 +183,20 @@ def _kind(values: pd.Series) -> str:
 def _spelled(values: pd.Series, spelling: Spelling) -> tuple[pd.Series, list[coercion.Finding]]:
     """Return the text of each value in the source, converted once per distinct value."""
     texts: dict[Any, str | None] = {}
-    unfit: dict[str, list[Any]] = {}
+    rejected: dict[str, list[Any]] = {}
     for value in values.dropna().unique().tolist():
         try:
             texts[value] = spelling.text(value)
         except CellError as error:
-            unfit.setdefault(str(error), []).append(value)
-    return values.map(texts).astype("str"), [(reason, values.isin(rejected)) for reason, rejected in unfit.items()]
+            rejected.setdefault(str(error), []).append(value)
+    return values.map(texts).astype("str"), [(reason, values.isin(cells)) for reason, cells in rejected.items()]
 
 
 def _without(
-    read: pd.Series, findings: list[coercion.Finding], unfit: list[coercion.Finding]
+    read: pd.Series, findings: list[coercion.Finding], rejected: list[coercion.Finding]
 ) -> tuple[pd.Series, list[coercion.Finding]]:
-    """Return values and findings with each unfit cell missing and rejected for that reason only."""
-    for _, rows in unfit:
+    """Return values and findings with each rejected cell missing and rejected for that reason only."""
+    for _, rows in rejected:
         read = read.mask(rows)
         findings = [(reason, hit & ~rows) for reason, hit in findings]
-    return read, findings + unfit
+    return read, findings + rejected

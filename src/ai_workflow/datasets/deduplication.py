@@ -101,8 +101,8 @@ def _drop(store: Store, body: CleanPartition, repeats: np.ndarray, id_column: st
             name = id_column or "(whole row)"
             good = _good_rows(store, part, repeats, name, dropped, at_once)
             kept = partitions.write(store, f"{stem}-00000.parquet", good, part.source)
-            both = partitions.write(store, f"{stem}-rejected.parquet", dropped, part.source)
-            return CleanPartition(kept, both, body.present)
+            all_rejected = partitions.write(store, f"{stem}-rejected.parquet", dropped, part.source)
+            return CleanPartition(kept, all_rejected, body.present)
 
         return memory_pressure.with_smaller_batches(split, part.rows).to_json()
 

@@ -45,7 +45,7 @@ class PartitionRecord(FileRecord):
 
 
 class DatasetInfo(TypedDict, total=False):
-    """What a stage records about the dataset that it writes.
+    """Facts about a dataset that its stage stores.
 
     `data_loader` writes `columns`, `preprocessor` writes `schema` and `cells`, `feature_engineering` writes `spec`
     (the fingerprint of the spec), `inference` writes `model_version`. All write `reduced` where memory ran short.

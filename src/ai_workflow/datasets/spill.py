@@ -124,7 +124,7 @@ class BloomFilter:
         """Add (n,) hashes."""
         self._slots[self._positions(hashed)] = True
 
-    def may_hold(self, hashed: np.ndarray) -> np.ndarray:
+    def may_contain(self, hashed: np.ndarray) -> np.ndarray:
         """Return (n,) bool: False where a hash was certainly never added."""
         hits: np.ndarray = self._slots[self._positions(hashed)]
         return hits

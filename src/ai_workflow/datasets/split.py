@@ -18,7 +18,7 @@ _HOLDOUT, _VALIDATION = "aiw-holdout-0001", "aiw-validate-001"
 
 
 class SplitRule(TypedDict):
-    """Which rows are held out: a share by the hash of the id, or all from `cutoff` (ISO 8601, UTC) on."""
+    """Rows that are held out: a share by the hash of the id, or all from `cutoff` (ISO 8601, UTC) on."""
 
     holdout: float
     timestamp: str | None

@@ -19,18 +19,18 @@ log = logger("feature_engineering")
 
 
 class TrainingStatistics(TypedDict):
-    """Statistics of the training rows by column; `held` has the classes of the holdout, None for a regression."""
+    """Statistics of the training rows by column; `holdout` has the classes of the holdout, None for a regression."""
 
     rows: int
     columns: dict[str, ColumnProfile]
-    held: ColumnProfile | None
+    holdout: ColumnProfile | None
 
 
 def classes(seen: TrainingStatistics, target: str, cutoff: str | None) -> list[str]:
     """Return the classes of the training rows, in numeric order if all are numbers, else sorted as text.
 
     Args:
-        seen: profiles of the training rows (`rows`, `columns`) and of the target in the holdout (`held`).
+        seen: profiles of the training rows (`rows`, `columns`) and of the target in the holdout (`holdout`).
         target: the target column.
         cutoff: the time from which rows are held out; None if the split is by hash.
 
@@ -48,7 +48,9 @@ def classes(seen: TrainingStatistics, target: str, cutoff: str | None) -> list[s
         )
     _refuse_too_many(target, trained, seen["columns"][target]["present"])
     unseen = [
-        (value, count) for value, count in (seen["held"]["counts"] if seen["held"] else []) if value not in set(trained)
+        (value, count)
+        for value, count in (seen["holdout"]["counts"] if seen["holdout"] else [])
+        if value not in set(trained)
     ]
     if unseen and cutoff:
         raise StageError(

@@ -37,7 +37,7 @@ class Comparison:
 
     @property
     def beats(self) -> bool:
-        """Return whether the model is significantly better than the baseline."""
+        """Whether the model is significantly better than the baseline."""
         return self.is_better and self.is_significant
 
     def reason(self, value: float) -> str:

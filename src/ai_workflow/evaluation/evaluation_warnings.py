@@ -41,15 +41,15 @@ def _majority_warning(report: EvaluationReport) -> str:
     if share < MAJORITY_SHARE:
         return ""
     return (
-        f"{share:.1%} of the rows held out are of class `{largest['class']}`: accuracy says little here, since always "
-        "answering it scores as much. Judge by `auc` (evaluate.metric) and by the table per class."
+        f"{share:.1%} of the rows held out are of class `{largest['class']}`: accuracy is not informative, because a "
+        "constant prediction of this class scores the same. Use `auc` (evaluate.metric) and the table per class."
     )
 
 
 def _holdout_warning(report: EvaluationReport) -> str:
     rows = report["holdout_rows"]
     return (
-        f"Only {rows} rows are held out, so the scores depend on chance. Give more rows."
+        f"Only {rows} rows are held out, so the scores depend on chance. Add rows to the source."
         if rows < MIN_HOLDOUT_ROWS
         else ""
     )

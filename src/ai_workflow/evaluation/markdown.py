@@ -32,7 +32,7 @@ def code(text: object) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
-def inert(text: str) -> str:
+def escape_active_markup(text: str) -> str:
     """Return text in which links, images and HTML have no effect, with the same look as plain text.
 
     One of Prefect's UIs shows table cells as Markdown, the other shows them as text.

@@ -29,7 +29,7 @@ class Scores(TypedDict, total=False):
 
 
 class StableScores(TypedDict):
-    """Scores of the stable model on the candidate's holdout; `note` says if they are of other rows, or missing."""
+    """Scores of the stable model on the holdout; `note` has the reason if they are of other rows or missing."""
 
     version: str
     scores: Scores | dict[Metric, float | None]

@@ -104,8 +104,8 @@ def losses(metric: Metric, y: np.ndarray, predictions: np.ndarray) -> np.ndarray
         return np.asarray(predictions.argmax(axis=1) != y, dtype=float)
     if metric == "log_loss":
         index = y.astype("int64")
-        taken = np.where(index >= 0, predictions[np.arange(len(index)), np.maximum(index, 0)], 0.0)
-        return np.asarray(-np.log(np.clip(taken, 1e-15, 1)))
+        probabilities = np.where(index >= 0, predictions[np.arange(len(index)), np.maximum(index, 0)], 0.0)
+        return np.asarray(-np.log(np.clip(probabilities, 1e-15, 1)))
     with np.errstate(over="ignore", invalid="ignore"):
         errors = np.abs(y - predictions)
         return np.asarray(errors if metric == "mae" else errors**2)
@@ -147,6 +147,6 @@ def _finite(value: float) -> float | None:
 
 def wilson_interval(accuracy: float, rows: int, z: float = 1.96) -> tuple[float, float]:
     """Return the 95 % confidence interval of an accuracy measured on `rows` rows (Wilson 1927)."""
-    centre = (accuracy + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    center = (accuracy + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * (accuracy * (1 - accuracy) / rows + z**2 / (4 * rows**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)

@@ -16,7 +16,7 @@ _CHECKPOINT = re.compile(r"^model_step_\d+\.json$")
 
 
 class CheckpointSource:
-    """Finds the newest checkpoint of every pipeline.
+    """Newest checkpoint of every pipeline.
 
     Args:
         store: the store.

@@ -24,7 +24,7 @@ class Source(Protocol):
 
 
 class Collector:
-    """Keeps the latest samples of all sources.
+    """Latest samples of all sources.
 
     Args:
         sources: sources in the order of collection; a later source may use the results of an earlier one.

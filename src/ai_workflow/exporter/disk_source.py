@@ -10,7 +10,7 @@ from ai_workflow.storage.store import Store
 
 
 class DiskSource:
-    """Reads the free space on the disk of a store."""
+    """Free space on the disk of a store."""
 
     name = "disk"
 

@@ -25,7 +25,7 @@ _WINDOW = {
 
 
 class EvaluationSource:
-    """Keeps the results of the newest readable evaluation of each version.
+    """Results of the newest readable evaluation of each version.
 
     Args:
         store: the store.

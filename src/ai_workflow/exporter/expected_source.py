@@ -12,7 +12,7 @@ _HOUR_SECONDS = 3600.0
 
 
 class ExpectedSource:
-    """Returns the expected intervals; the configuration overrides the schedule.
+    """Expected intervals; the configuration overrides the schedule.
 
     Args:
         hours: configured hours by flow, for each pipeline that has run it, or by `pipeline/flow`.

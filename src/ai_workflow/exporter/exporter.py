@@ -43,7 +43,7 @@ log = logger("exporter")
 
 
 class Exporter:
-    """Collects from a store in one thread and serves scrapes in others.
+    """Exporter that reads a store in one thread and serves scrapes in others.
 
     Args:
         settings: configuration with the store, the environment and the expected intervals.

@@ -38,7 +38,7 @@ class _Trace:
 
 
 class JournalSource:
-    """Keeps the state of all runs in the journal of a store.
+    """State of all runs in the journal of a store.
 
     Args:
         store: the store.

@@ -16,13 +16,13 @@ def is_gone(store: Store, run: Run) -> bool | None:
     A held lock proves that the process is alive. A free lock proves that its holder is gone if the holder was on this
     host; containers of a host share the boot id.
     """
-    lock = run_lock.status(store, run.id) if run.id else run_lock.LockStatus(held=False)
-    if lock.held:
+    lock = run_lock.status(store, run.id) if run.id else run_lock.LockStatus(is_held=False)
+    if lock.is_held:
         return False
-    here = socket.gethostname()
+    hostname = socket.gethostname()
     if holder := lock.holder:
-        if holder.host == here or (holder.boot and holder.boot == run_lock.boot_id()):
+        if holder.host == hostname or (holder.boot and holder.boot == run_lock.boot_id()):
             return True
         return None
     # Without a lock record, check the process id of the last event.
-    return not journal.is_alive(run.last_event) if run.last_event.host == here else None
+    return not journal.is_alive(run.last_event) if run.last_event.host == hostname else None

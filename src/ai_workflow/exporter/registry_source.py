@@ -27,7 +27,7 @@ class _Version:
 
 
 class RegistrySource:
-    """Keeps the versions of each pipeline, and the last readable state of a damaged registry.
+    """Versions of each pipeline, and the last readable state of a damaged registry.
 
     Args:
         store: the store.

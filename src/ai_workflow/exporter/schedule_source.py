@@ -20,7 +20,7 @@ class Schedules(Protocol):
 
 
 class ScheduleSource:
-    """Keeps the last schedules that were read.
+    """Schedules of the last successful read.
 
     Args:
         schedules: source of schedules.

@@ -23,7 +23,7 @@ _MAX_SHOWN = 60
 
 
 class CellReader:
-    """Reads the input columns of a model version.
+    """Reader of the input columns of a model version.
 
     Args:
         spec: the feature spec.

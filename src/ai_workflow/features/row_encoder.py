@@ -1,7 +1,7 @@
 """Encoder of JSON rows to the feature matrix of a model version.
 
-`careful` reads cells by `cells.of_json`, as training and scoring do. `quick` runs on the event loop: it returns the
-same bytes, or None if a value needs `careful`.
+`encode_checked` reads cells by `cells.of_json`, as training and scoring do. `encode_fast` runs on the event
+loop: it returns the same bytes, or None if a value needs `encode_checked`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class InvalidRowsError(AiWorkflowError):
 
 
 class Encoder:
-    """Encodes request rows for one model version.
+    """Encoder of request rows for one model version.
 
     Args:
         spec: the feature spec of the version.
@@ -81,7 +81,7 @@ class Encoder:
 
         Args:
             rows: the rows of the request.
-            data: the rows as encoded by `quick` or `careful`.
+            data: the rows as encoded by `encode_fast` or `encode_checked`.
         """
         numbers, counts = memoryview(data).cast("f"), dict[str, int]()
         for name, (position, index) in self._categories.items():
@@ -90,8 +90,8 @@ class Encoder:
                     counts[name] = counts.get(name, 0) + 1
         return counts
 
-    def quick(self, rows: Sequence[Row]) -> bytes | None:
-        """Return float32 (rows, features), or None if a value needs `careful`.
+    def encode_fast(self, rows: Sequence[Row]) -> bytes | None:
+        """Return float32 (rows, features), or None if a value needs `encode_checked`.
 
         Raises:
             InvalidRowsError: a column is missing.
@@ -103,7 +103,7 @@ class Encoder:
         except KeyError as error:
             raise self._missing(rows) from error
 
-    def careful(self, rows: Sequence[Row]) -> bytes:
+    def encode_checked(self, rows: Sequence[Row]) -> bytes:
         """Return float32 (rows, features).
 
         Raises:

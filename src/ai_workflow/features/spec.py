@@ -21,7 +21,7 @@ class Feature(TypedDict):
 
 
 class FeatureSpec(TypedDict):
-    """How clean rows become numbers, and the statistics of the training rows; `transform` describes the keys."""
+    """Conversion of clean rows to numbers, and the statistics of the training rows; `transform` describes the keys."""
 
     version: int
     pipeline: str

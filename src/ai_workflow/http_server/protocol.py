@@ -63,7 +63,7 @@ class Http11Protocol(LingeringProtocol):
         # The request in progress; later ones wait in `pipeline`.
         self._current: RequestResponseCycle | None = None
         # Received bytes that are parsed after the responses to earlier requests.
-        self._held = b""
+        self._unparsed = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection."""
@@ -77,8 +77,8 @@ class Http11Protocol(LingeringProtocol):
             return
         if self._is_refused:
             return
-        if self._held:
-            self._held += data
+        if self._unparsed:
+            self._unparsed += data
             return
         self._unset_keepalive_if_required()
         self._feed(data)
@@ -125,15 +125,15 @@ class Http11Protocol(LingeringProtocol):
         super().on_response_complete()
         if not self.pipeline:
             self.flow.is_blocked = False
-            if self._held:
-                self.loop.call_soon(self._feed_held)
+            if self._unparsed:
+                self.loop.call_soon(self._feed_unparsed)
             else:
                 self.flow.resume_reading()
 
-    def _feed_held(self) -> None:
-        held, self._held = self._held, b""
-        if held and not self._is_refused and not self.transport.is_closing():
-            self._feed(held)
+    def _feed_unparsed(self) -> None:
+        unparsed, self._unparsed = self._unparsed, b""
+        if unparsed and not self._is_refused and not self.transport.is_closing():
+            self._feed(unparsed)
         if not self.pipeline:
             self.flow.resume_reading()
 
@@ -141,7 +141,7 @@ class Http11Protocol(LingeringProtocol):
         rest = memoryview(data)
         while rest and self.parser is not None and not self._is_refused:
             if self.pipeline:
-                self._held = bytes(rest)
+                self._unparsed = bytes(rest)
                 break
             piece = rest[:_PIECE_BYTES]
             if self._is_in_head:

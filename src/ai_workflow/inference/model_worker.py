@@ -100,14 +100,14 @@ class ModelWorker(asyncio.Protocol):
     async def _loaded(self, timeout: float, stall: float) -> None:
         """Wait until the model is loaded, as long as the process makes progress."""
         time = asyncio.get_running_loop().time
-        moves = 0
-        starting = StallTimeout(self._process.pid, timeout, clock=time, cpu=lambda _: moves)
+        progress_count = 0
+        starting = StallTimeout(self._process.pid, timeout, clock=time, cpu=lambda _: progress_count)
         moved = time()
         while not self._ready.done():
             await asyncio.wait([self._ready], timeout=min(_CHECK_SECONDS, starting.wait_seconds))
             if self._makes_progress():
                 moved = time()
-                moves += 1
+                progress_count += 1
             if self._ready.done():
                 break
             if reason := starting.reason:

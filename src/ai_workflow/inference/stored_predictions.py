@@ -79,17 +79,17 @@ class StoredPredictions:
         import pyarrow.compute as pc
 
         for table in self._tables(part, ("fallback_reason",)):
-            made = self._made(table).cast(pa.timestamp("us"))
-            if made.null_count:
+            predicted_at = self._prediction_times(table).cast(pa.timestamp("us"))
+            if predicted_at.null_count:
                 stored = self._store.modified(f"{part['path'].rpartition('/')[0]}/manifest.json")
-                made = pc.fill_null(made, stored.astimezone(UTC).replace(tzinfo=None))
+                predicted_at = pc.fill_null(predicted_at, stored.astimezone(UTC).replace(tzinfo=None))
             none = pa.nulls(table.num_rows, pa.string())
             reason = table["fallback_reason"] if "fallback_reason" in table.column_names else none
-            columns = {"made": made, "fallback_reason": reason.cast(pa.string())}
+            columns = {"made": predicted_at, "fallback_reason": reason.cast(pa.string())}
             yield pa.table(columns), "time" in table.column_names
 
     def _tables(self, part: PartitionRecord, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield the available ones of some columns of a file, with `time` or else `trace_id`."""
+        """Yield those of `columns` that the file has, with `time` or else `trace_id`."""
         import pyarrow.parquet as pq
 
         path = part["path"]
@@ -101,7 +101,7 @@ class StoredPredictions:
             time = "time" if "time" in available else "trace_id"
             yield from parquet.batches(file, BATCH, [name for name in (*columns, time) if name in available])
 
-    def _made(self, table: pa.Table) -> pa.ChunkedArray | pa.Array:
+    def _prediction_times(self, table: pa.Table) -> pa.ChunkedArray | pa.Array:
         """Return the time of each prediction; null if unknown."""
         return table["time"] if "time" in table.column_names else self._start_times(table["trace_id"])
 
@@ -114,7 +114,7 @@ class StoredPredictions:
                 "id": table["id"].cast(pa.string()),
                 "version": pa.repeat(pa.scalar(version), table.num_rows),
                 "prediction": _texts(table["prediction"]),
-                "made": self._made(table).cast(pa.timestamp("us")),
+                "made": self._prediction_times(table).cast(pa.timestamp("us")),
             }
         )
 

@@ -46,8 +46,8 @@ def load(kind: str, model: int, features: int) -> tuple[Predict, int]:
     return python_runtime.load(kind, model, features)
 
 
-def die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends, because a process that hangs in C sees no end of file."""
+def exit_with_parent(parent: int) -> None:
+    """Request SIGKILL when the parent ends, because a process that hangs in C does not notice it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> None:
         arguments: PARENT_PID, SOCKET and MODEL (open file descriptors), KIND, FEATURES.
     """
     pid, handle, model, kind, features = arguments
-    die_with(int(pid))
+    exit_with_parent(int(pid))
     # Ctrl-C goes to the whole process group; the parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=int(handle))

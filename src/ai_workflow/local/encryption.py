@@ -61,10 +61,10 @@ def check(url: str, key: str | None) -> None:
             fernets = [fernet(stored, "the key in Prefect's database")]
         undecryptable = [block.name for block in blocks(connection) if decrypted(block, fernets) is None]
     if undecryptable:
-        held = f"the one in {VARIABLE}" if key else f"the one in the database, as {VARIABLE} is not set"
+        configured = f"the one in {VARIABLE}" if key else f"the one in the database, as {VARIABLE} is not set"
         raise EncryptionError(
             f"Prefect's database {without_password(url)}: {block_names(undecryptable)} cannot be decrypted, "
-            f"because the key is not {held}. "
+            f"because the key is not {configured}. "
             f"Nothing was written. Set {VARIABLE} to the key that they were saved with (unset, if there was none), or "
             "change the key: python -m ai_workflow.local.rekey (docs/security.md, Encryption key)"
         )

@@ -40,7 +40,7 @@ app = App(
 class RekeyResult:
     """Blocks that were encrypted again, that had the new key already, and that were deleted."""
 
-    again: list[str]
+    reencrypted: list[str]
     kept: list[str]
     deleted: list[str]
 
@@ -59,7 +59,7 @@ def change(url: str, new: str | None, old: Sequence[str], *, delete_unreadable: 
     """
     file = encryption.sqlite_file(url)
     if file is not None and not file.is_file():
-        raise EncryptionError(f"Prefect's database {file}: there is none. Name another with --database-url")
+        raise EncryptionError(f"the Prefect database {file} does not exist. Pass another with --database-url")
     keys = [encryption.fernet(key, OLD_VARIABLE) for key in old]
     target = encryption.fernet(new, encryption.VARIABLE) if new else None
     engine = encryption.engine(url)
@@ -94,18 +94,18 @@ def _change(
             f"keys. Nothing was changed. Set {OLD_VARIABLE} to the keys that they were saved with, or "
             "delete them with --delete-unreadable and enter them again"
         )
-    again = []
+    reencrypted = []
     for block in blocks:
         content = contents[block.name]
         if content is not None and encryption.decrypted(block, [target]) is None:
             _write(connection, block, target.encrypt(content).decode())
-            again.append(block.name)
+            reencrypted.append(block.name)
     _delete(connection, undecryptable)
     if new is not None and stored:
         encryption.delete_stored_key(connection)
     deleted = [block.name for block in undecryptable]
-    kept = [block.name for block in blocks if block.name not in {*again, *deleted}]
-    return RekeyResult(again, kept, deleted)
+    kept = [block.name for block in blocks if block.name not in {*reencrypted, *deleted}]
+    return RekeyResult(reencrypted, kept, deleted)
 
 
 def _write(connection: Connection, block: Block, data: str) -> None:
@@ -178,7 +178,7 @@ def _refuse_running() -> None:
 
 
 def _report(done: RekeyResult) -> list[str]:
-    lines = [f"block {name}: encrypted again" for name in done.again]
+    lines = [f"block {name}: encrypted again" for name in done.reencrypted]
     lines += [f"block {name}: deleted. {_remedy(name)}" for name in done.deleted]
     if done.kept:
         lines.append(f"{len(done.kept)} had the new key already")

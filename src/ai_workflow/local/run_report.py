@@ -33,10 +33,12 @@ class Hints:
     def make(self, target: str) -> str:
         """Return a make command, or the command `ai-workflow` for a project without a Makefile."""
         options = (("pipeline", self.pipeline), ("environment", self.environment), ("store", self.store))
-        given = [(name, value) for name, value in options if value]
+        arguments = [(name, value) for name, value in options if value]
         if _has_makefile():
-            return " ".join(["make", target, *(f"{name.upper()}={_quoted_for_make(value)}" for name, value in given)])
-        return " ".join(["ai-workflow", target, *(f"--{name} {shlex.quote(value)}" for name, value in given)])
+            return " ".join(
+                ["make", target, *(f"{name.upper()}={_quoted_for_make(value)}" for name, value in arguments)]
+            )
+        return " ".join(["ai-workflow", target, *(f"--{name} {shlex.quote(value)}" for name, value in arguments)])
 
     @property
     def stop(self) -> str:

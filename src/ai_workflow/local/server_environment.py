@@ -31,13 +31,13 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def build(home: Path, port: int, given: Mapping[str, str], database: str | None = None) -> dict[str, str]:
+def build(home: Path, port: int, env: Mapping[str, str], database: str | None = None) -> dict[str, str]:
     """Return the environment of a server.
 
     Args:
         home: the folder of its database, log and state.
         port: the port to listen on.
-        given: the environment of the process that starts it.
+        env: the environment of the process that starts it.
         database: the URL of its database; a file in `home` if not given.
 
     Raises:
@@ -61,8 +61,8 @@ def build(home: Path, port: int, given: Mapping[str, str], database: str | None 
         "DO_NOT_TRACK": "1",
         **guard_settings(port),
     }
-    key = encryption.configured_key(given)
-    return without_prefect_settings(given) | settings | ({"PREFECT_SERVER_ENCRYPTION_KEY": key} if key else {})
+    key = encryption.configured_key(env)
+    return without_prefect_settings(env) | settings | ({"PREFECT_SERVER_ENCRYPTION_KEY": key} if key else {})
 
 
 def database_url(home: Path) -> str:
@@ -82,7 +82,7 @@ def guard_settings(port: int) -> dict[str, str]:
     }
 
 
-def without_prefect_settings(given: Mapping[str, str]) -> dict[str, str]:
+def without_prefect_settings(env: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without variables that choose a Prefect server, database or profile."""
     prefixes = ("PREFECT_API_", "PREFECT_PROFILE", "PREFECT_SERVER_DATABASE_", "PREFECT_UI_", "PREFECT__")
-    return {name: value for name, value in given.items() if not name.startswith(prefixes)}
+    return {name: value for name, value in env.items() if not name.startswith(prefixes)}

@@ -15,8 +15,8 @@ def set_aside_if_corrupt(database: Path) -> None:
     """Rename a corrupt database and its journal to `<name>.damaged-<n>`, and log a warning."""
     if not database.exists() or (damage := _damage(database)) is None:
         return
-    taken = {path.name for path in database.parent.iterdir()}
-    aside = next(name for n in range(1, 10_000) if (name := f"{database.name}.damaged-{n}") not in taken)
+    existing = {path.name for path in database.parent.iterdir()}
+    aside = next(name for n in range(1, 10_000) if (name := f"{database.name}.damaged-{n}") not in existing)
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             database.with_name(database.name + suffix).rename(database.with_name(aside + suffix))

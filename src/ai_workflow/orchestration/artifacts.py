@@ -10,7 +10,7 @@ from uuid import UUID
 from prefect.artifacts import acreate_table_artifact
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.evaluation.markdown import inert
+from ai_workflow.evaluation.markdown import escape_active_markup
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, trace_context
 from ai_workflow.telemetry.journal import Event
@@ -34,7 +34,8 @@ async def create_trace(events: Sequence[Event], trace_id: str, key: str) -> UUID
         stages += [event for event in ended if event.stage == journal.RUN and event.status == journal.ERROR]
     columns = ("time", "stage", "status", "message", "seconds")
     rows = [
-        {column: getattr(event, column) for column in columns} | {"message": inert(event.message)} for event in stages
+        {column: getattr(event, column) for column in columns} | {"message": escape_active_markup(event.message)}
+        for event in stages
     ]
     description = f"Trace {trace_context.short(trace_id)}: what each stage did"
     artifact_id: UUID = await acreate_table_artifact(rows, key=key, description=description)

@@ -16,7 +16,7 @@ IDLE = "Idle"
 
 @dataclass(frozen=True, slots=True)
 class FlowResult:
-    """What a flow run returns to Prefect: a message and further JSON values.
+    """Result of a flow run: a message and further JSON values.
 
     Args:
         message: summary for people.

@@ -37,7 +37,9 @@ async def check(settings: Settings) -> None:
     if local is None:
         return
     folder = local.resolve()
-    if any(_DELETED.fullmatch(part) for part in folder.parts) or (is_relative(root) and await _pulled()):
+    if any(_DELETED.fullmatch(part) for part in folder.parts) or (
+        is_relative(root) and await _runs_in_temporary_folder()
+    ):
         raise TemporaryStoreError(
             f"store.root is '{root}', in {folder}, which Prefect deletes after this run: models, checkpoints and "
             f"history would be lost. {REMEDY}"
@@ -70,7 +72,7 @@ def is_temporary(steps: Sequence[Mapping[str, Any]]) -> bool:
     return temporary
 
 
-async def _pulled() -> bool:
+async def _runs_in_temporary_folder() -> bool:
     """Return whether the current run is of a deployment whose work pool runs it in a temporary folder."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None

@@ -18,7 +18,7 @@ log = logger("progress")
 
 
 class StageProgress:
-    """Receives the progress reports of one stage within its context."""
+    """Receiver of the progress reports of one stage within its context."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage

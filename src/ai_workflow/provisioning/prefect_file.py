@@ -72,47 +72,47 @@ def read(path: Path, environment: Mapping[str, str] = os.environ) -> tuple[list[
     problems: list[str] = []
     entries = []
     for number, item in enumerate(listed, 1):
-        given = {"pull": document.get("pull"), **item}
+        entry = {"pull": document.get("pull"), **item}
         title = f"deployment {item.get('name') or f'number {number}'}"
-        problems_of_item = [*_unfilled({k: v for k, v in given.items() if k != "pull"}, environment), *_shape(given)]
+        problems_of_item = [*_unfilled({k: v for k, v in entry.items() if k != "pull"}, environment), *_shape(entry)]
         problems += [f"{title}: {problem}" for problem in problems_of_item]
         if not problems_of_item:
-            entries.append(Entry(_filled(given, environment)))
+            entries.append(Entry(_filled(entry, environment)))
     names = [str(item.get("name")) for item in listed]
     problems += [f"two deployments are named {name}" for name in sorted({n for n in names if names.count(n) > 1})]
     return entries, problems
 
 
-def _unfilled(given: Any, environment: Mapping[str, str], key: str = "") -> Iterator[str]:
+def _unfilled(node: Any, environment: Mapping[str, str], key: str = "") -> Iterator[str]:
     """Yield a problem for each placeholder that Prefect would store literally, or as the plain text of a secret."""
-    if isinstance(given, dict):
-        for name, value in given.items():
+    if isinstance(node, dict):
+        for name, value in node.items():
             yield from _unfilled(value, environment, f"{key}.{name}" if key else str(name))
-    elif isinstance(given, list):
-        for number, value in enumerate(given):
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
             yield from _unfilled(value, environment, f"{key}[{number}]")
-    elif isinstance(given, str):
-        for variable in _VARIABLE.findall(given):
+    elif isinstance(node, str):
+        for variable in _VARIABLE.findall(node):
             if not environment.get(variable):
                 yield f"{key}: the variable {variable} is not set, and would be deployed literally. Set it"
-        for reference in _PLACEHOLDER.findall(given):
+        for reference in _PLACEHOLDER.findall(node):
             yield (
                 f"{key}: {reference} would be stored in plain text. "
                 "Name the block in the configuration, ${secret:NAME}; the flow fetches it"
             )
 
 
-def _shape(given: dict[str, Any]) -> Iterator[str]:
-    yield from _unknown(given, KEYS, "")
-    yield from (f"{key} is missing" for key in ("name", "entrypoint") if not isinstance(given.get(key), str))
-    pool = given.get("work_pool")
+def _shape(entry: dict[str, Any]) -> Iterator[str]:
+    yield from _unknown(entry, KEYS, "")
+    yield from (f"{key} is missing" for key in ("name", "entrypoint") if not isinstance(entry.get(key), str))
+    pool = entry.get("work_pool")
     if not isinstance(pool, dict) or not isinstance(pool.get("name"), str):
         yield "work_pool.name is missing"
     else:
         yield from _unknown(pool, POOL_KEYS, "work_pool.")
-    yield from _limit(given.get("concurrency_limit"))
+    yield from _limit(entry.get("concurrency_limit"))
     slugs = []
-    for number, schedule in enumerate(given.get("schedules") or []):
+    for number, schedule in enumerate(entry.get("schedules") or []):
         yield from _unknown(schedule, SCHEDULE_KEYS, f"schedules[{number}].")
         if sum(kind in schedule for kind in ("interval", "cron", "rrule")) != 1:
             yield f"schedules[{number}] takes exactly one of interval, cron and rrule"
@@ -123,30 +123,30 @@ def _shape(given: dict[str, Any]) -> Iterator[str]:
         yield "two schedules have the same slug"
 
 
-def _limit(given: Any) -> Iterator[str]:
-    if given is None or (isinstance(given, int) and not isinstance(given, bool)):
+def _limit(limit: Any) -> Iterator[str]:
+    if limit is None or (isinstance(limit, int) and not isinstance(limit, bool)):
         return
-    if not isinstance(given, dict):
+    if not isinstance(limit, dict):
         yield "concurrency_limit takes a number, or {limit, collision_strategy}"
         return
-    yield from _unknown(given, LIMIT_KEYS, "concurrency_limit.")
-    if not isinstance(given.get("limit"), int) or given["limit"] < 1:
+    yield from _unknown(limit, LIMIT_KEYS, "concurrency_limit.")
+    if not isinstance(limit.get("limit"), int) or limit["limit"] < 1:
         yield "concurrency_limit.limit must be a number from 1"
-    if given.get("collision_strategy") not in STRATEGIES:
+    if limit.get("collision_strategy") not in STRATEGIES:
         yield f"concurrency_limit.collision_strategy must be one of {', '.join(STRATEGIES)}"
 
 
-def _unknown(given: dict[str, Any], known: tuple[str, ...], prefix: str) -> Iterator[str]:
-    for key in given:
+def _unknown(mapping: dict[str, Any], known: tuple[str, ...], prefix: str) -> Iterator[str]:
+    for key in mapping:
         if key not in known:
             similar = get_close_matches(str(key), known, 1)
             yield f"{prefix}{key} is not known" + (f", did you mean '{similar[0]}'?" if similar else "")
 
 
-def _filled(given: Any, environment: Mapping[str, str]) -> Any:
-    if isinstance(given, dict):
+def _filled(node: Any, environment: Mapping[str, str]) -> Any:
+    if isinstance(node, dict):
         # The worker fills in the pull steps when it pulls.
-        return {key: value if key == "pull" else _filled(value, environment) for key, value in given.items()}
-    if isinstance(given, list):
-        return [_filled(value, environment) for value in given]
-    return _VARIABLE.sub(lambda match: environment[match[1]], given) if isinstance(given, str) else given
+        return {key: value if key == "pull" else _filled(value, environment) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_filled(value, environment) for value in node]
+    return _VARIABLE.sub(lambda match: environment[match[1]], node) if isinstance(node, str) else node

@@ -16,7 +16,7 @@ class RecentPredictions:
     """References to the most recent predictions, at most `limit`; ties in time are broken by the hash of the key."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._held = limit, 0
+        self._limit, self._row_count = limit, 0
         self._tables: list[pa.Table] = []
 
     def add(self, table: pa.Table, hashed: np.ndarray, path: str, start: int) -> None:
@@ -31,21 +31,21 @@ class RecentPredictions:
         import numpy as np
         import pyarrow as pa
 
-        made = table["made"].cast(pa.int64()).fill_null(0).to_numpy()
-        chosen = np.lexsort((hashed, -made))[: self._limit]
+        predicted_at = table["made"].cast(pa.int64()).fill_null(0).to_numpy()
+        chosen = np.lexsort((hashed, -predicted_at))[: self._limit]
         self._tables.append(
             pa.table(
                 {
                     "path": pa.repeat(pa.scalar(path), len(chosen)),
                     "row": pa.array(start + chosen),
                     "prediction": table["prediction"].take(chosen),
-                    "made": made[chosen],
+                    "made": predicted_at[chosen],
                     "hash": hashed[chosen],
                 }
             )
         )
-        self._held += len(chosen)
-        if self._held > _SLACK * self._limit:
+        self._row_count += len(chosen)
+        if self._row_count > _SLACK * self._limit:
             self._cut()
 
     def _cut(self) -> None:
@@ -55,9 +55,9 @@ class RecentPredictions:
         if not self._tables:
             return
         table = pa.concat_tables(self._tables).combine_chunks()
-        made, hashed = table["made"].to_numpy(), table["hash"].to_numpy()
-        table = table.take(np.lexsort((hashed, -made))[: self._limit])
-        self._tables, self._held = [table], table.num_rows
+        predicted_at, hashed = table["made"].to_numpy(), table["hash"].to_numpy()
+        table = table.take(np.lexsort((hashed, -predicted_at))[: self._limit])
+        self._tables, self._row_count = [table], table.num_rows
 
     def table(self) -> pa.Table:
         """Return path, row and prediction of the most recent predictions, ordered by path and row."""

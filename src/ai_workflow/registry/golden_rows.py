@@ -103,9 +103,9 @@ def _first_held_out(store: Store, part: Partition, spec: FeatureSpec, at_once: i
 
     frames, missing = [], _ROWS
     for frame in partitions.slices(store, part, at_once):
-        held = frame[split.is_holdout(frame, spec["split"])].head(missing)
-        missing -= len(held)
-        frames += [held] if len(held) else []
+        held_out = frame[split.is_holdout(frame, spec["split"])].head(missing)
+        missing -= len(held_out)
+        frames += [held_out] if len(held_out) else []
         if not missing:
             break
     return pd.concat(frames, ignore_index=True) if frames else None

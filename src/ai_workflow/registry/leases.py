@@ -50,13 +50,13 @@ class Lease:
         return f"{self.purpose}, process {self.pid} of {self.host}"
 
     @property
-    def is_here(self) -> bool:
+    def is_on_this_boot(self) -> bool:
         """Whether it was taken on this machine since its last start."""
         return (self.host, self.boot) == (socket.gethostname(), boot_id())
 
     @property
-    def seems_silent(self) -> bool:
-        """Whether its last heartbeat is long ago, or in the future because a clock is wrong."""
+    def has_stale_heartbeat(self) -> bool:
+        """Whether the last heartbeat is older than SILENCE_SECONDS, or in the future."""
         return not -HEARTBEAT_SECONDS <= time.time() - self.beat <= SILENCE_SECONDS
 
 
@@ -89,17 +89,19 @@ class Leases:
                 os.close(handle)
 
     def holders(self, *, verify_heartbeats: bool = False) -> dict[str, list[Lease]]:
-        """Return the leases of each version whose holder lives, or may live.
+        """Return the leases of each version, except those whose holder is known to be dead.
 
         Args:
-            verify_heartbeats: wait for two heartbeats of leases that seem silent, and remove those that get none.
+            verify_heartbeats: wait for two heartbeats of leases with a stale heartbeat, and remove those that get none.
         """
         leases = {path: lease for path in self._paths() if (lease := self._current(path)) is not None}
         if verify_heartbeats:
-            for path in self._silent({path: lease for path, lease in leases.items() if lease.seems_silent}):
-                log.warning("%s: its lease is removed, the holder is gone: %s", leases[path].version, leases[path])
+            for path in self._without_heartbeat(
+                {path: lease for path, lease in leases.items() if lease.has_stale_heartbeat}
+            ):
                 self._remove(path)
-                del leases[path]
+                lease = leases.pop(path)
+                log.warning("%s: removed the lease of a dead process: %s", lease.version, lease)
         by_version: dict[str, list[Lease]] = {}
         for lease in leases.values():
             by_version.setdefault(lease.version, []).append(lease)
@@ -114,7 +116,7 @@ class Leases:
         if self._is_locked(path):
             # The lock proves that the holder lives.
             return replace(lease, beat=time.time())
-        if self._store.is_local and lease.is_here:
+        if self._store.is_local and lease.is_on_this_boot:
             self._remove(path)
             return None
         return lease if self._store.exists(path) else None
@@ -129,11 +131,11 @@ class Leases:
         except (ValueError, TypeError):
             return _unknown(path)
 
-    def _silent(self, suspects: dict[str, Lease]) -> list[str]:
+    def _without_heartbeat(self, suspects: dict[str, Lease]) -> list[str]:
         """Wait for two heartbeats, and return the leases without any; an unreadable one may have had one."""
         if not suspects:
             return []
-        log.info("%d leases seem silent: waiting for heartbeats for %.0f s", len(suspects), 2 * HEARTBEAT_SECONDS)
+        log.info("%d leases have a stale heartbeat: waiting %.0f s for another", len(suspects), 2 * HEARTBEAT_SECONDS)
         time.sleep(2 * HEARTBEAT_SECONDS)
         return [
             path

@@ -34,7 +34,7 @@ def plan(registry: Registry, policy: Retention, *, verify_heartbeats: bool = Fal
     Args:
         registry: the registry.
         policy: the retention policy.
-        verify_heartbeats: wait for heartbeats of leases that seem silent; otherwise such leases count.
+        verify_heartbeats: wait for heartbeats of leases with a stale heartbeat; otherwise such leases count.
     """
     in_use = _in_use(registry.state(), registry.leases.holders(verify_heartbeats=verify_heartbeats))
     return retention_policy.plan(_versions(registry), policy, in_use, datetime.now(UTC))

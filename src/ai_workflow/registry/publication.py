@@ -28,7 +28,7 @@ def publish(
 ) -> Version:
     """Publish files as a new version and point `latest` at it, and `stable` if there is none.
 
-    A version whose manifest says `beats_baseline: false` never becomes `stable` here.
+    A version whose manifest has `beats_baseline: false` never becomes `stable` here.
 
     Args:
         registry: the registry.

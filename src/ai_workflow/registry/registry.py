@@ -125,7 +125,7 @@ class Registry:
         return self.store.read(ref.path, ref.sha256)
 
     def damaged(self, version: Version) -> list[str]:
-        """Return the files of a version that are missing or not as its manifest says."""
+        """Return the files of a version that are missing or differ from its manifest."""
         refs = [version.file(name) for name in sorted(version.manifest["files"])]
         return [self.store.url(ref.path) for ref in refs if not self.store.matches(ref.path, ref.sha256)]
 
@@ -170,7 +170,7 @@ class Registry:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Exclude other writers of this machine, and remove what killed ones left; the lock ends with its process.
+        """Exclude other writers on this machine, and remove partial files of killed writers.
 
         An object store has no locks: there `change` makes sure that no change is lost.
         """

@@ -1,6 +1,6 @@
-"""The plan of a retention run: stored until a person has answered, then carried out for what has not changed.
+"""Plan of a retention run: stored until it is answered, then applied to unchanged items.
 
-retention/<flow run id>.json    versions and old files to delete, and until when an answer counts
+retention/<flow run id>.json    versions and old files to delete, and the deadline of the answer
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def _counted(number: int, noun: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
-    """The deleted versions by name, and the bytes of all that was deleted."""
+class DeletionResult:
+    """The deleted versions by name, and the total number of deleted bytes."""
 
     versions: tuple[str, ...]
     bytes: int
 
 
-def carry_out(plan: RetentionPlan, registry: Registry, policy: Retention, reason: str) -> Released:
+def carry_out(plan: RetentionPlan, registry: Registry, policy: Retention, reason: str) -> DeletionResult:
     """Delete the content of a plan, unless it is in use or has changed; a log line names each version that stays.
 
     Raises:
@@ -81,7 +81,7 @@ def carry_out(plan: RetentionPlan, registry: Registry, policy: Retention, reason
         elif version.name not in deleted:
             log.info("%s does not exist any more", version.name)
     freed = expired_files.remove(registry.store, plan.expired, policy, datetime.now(UTC))
-    return Released(deleted, pruned.bytes + freed)
+    return DeletionResult(deleted, pruned.bytes + freed)
 
 
 def write(store: Store, run_id: str, plan: RetentionPlan) -> None:

@@ -34,7 +34,7 @@ class MemoryExhaustedError(StageError):
 
 
 class BatchSplitter:
-    """Splits rows into batches that fit into memory; a size that did not fit is not tried again.
+    """Splitter of rows into batches that fit into memory; a size that did not fit is not tried again.
 
     Args:
         rows: initial rows of a batch; None: all rows are one batch.

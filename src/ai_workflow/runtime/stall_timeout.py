@@ -45,7 +45,7 @@ class StallTimeout:
 
     @property
     def reason(self) -> str | None:
-        """Why the timeout has expired; None if it has not."""
+        """Reason why the timeout has expired; None if it has not."""
         now = self._clock()
         if now - self._progressed < self._seconds:
             return None

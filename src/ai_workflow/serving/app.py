@@ -45,7 +45,7 @@ log = logger("serving")
 
 
 class InferenceApp:
-    """Handles inference requests, and passes all others to another application.
+    """Application that handles inference requests, and passes all others to another application.
 
     Args:
         service: the limits.

@@ -15,7 +15,7 @@ SLOW_SECONDS, EXEMPLAR_SECONDS = 0.1, 1.0
 
 
 class FailureReason(StrEnum):
-    """Why an attempt at a version failed."""
+    """Reason why an attempt at a version failed."""
 
     TIMEOUT = "timeout"
     ERROR = "error"

@@ -9,7 +9,7 @@ from ai_workflow.telemetry import logs
 
 
 class LogLevel:
-    """Sets the log level for some time; then restores the initial level."""
+    """Log level that is set for some time and then restored."""
 
     def __init__(self) -> None:
         self._logger = logging.getLogger(logs.ROOT)

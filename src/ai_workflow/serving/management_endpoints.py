@@ -32,7 +32,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class ManagementEndpoints:
-    """Builds the application of all routes except inference.
+    """Builder of the application of all routes except inference.
 
     Args:
         settings: the configuration of the pipeline.

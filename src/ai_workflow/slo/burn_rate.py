@@ -113,7 +113,7 @@ def _burn_alerts(spec: Spec, slo: Slo) -> list[Rule]:
             expr += f"\nand\n{long} * {total} >= {shortest(window.min_events)}"
         lookups = root_cause.lookups(spec, slo, window.short)
         text = AlertText(
-            f"{slo.name}{about(slo)}: {{{{ $value | humanizePercentage }}}} of events are bad"
+            f"{slo.name}{subject_clause(slo)}: {{{{ $value | humanizePercentage }}}} of events are bad"
             f"{root_cause.clause(lookups)}; the error budget burns at more than {_times(factor)}the sustainable rate",
             f"{slo.description or slo.name} The ratio of bad events is above {limit} over {window.short} and over "
             f"{window.long}. The error budget is {shortest(slo.budget)} over {spec.period}.",
@@ -138,7 +138,7 @@ def _budget_alerts(spec: Spec, slo: Slo) -> list[Rule]:
         )
         lookups = root_cause.lookups(spec, slo, windows(slo)[-1])
         text = AlertText(
-            f"{slo.name}{about(slo)}: {{{{ $value | humanizePercentage }}}} of the error budget is left"
+            f"{slo.name}{subject_clause(slo)}: {{{{ $value | humanizePercentage }}}} of the error budget is left"
             f"{root_cause.clause(lookups, ', most of the recent bad events are by %s')}",
             f"The budget is {shortest(slo.budget)} of all events over {spec.period}. "
             f"At least {min_events} events were bad.",
@@ -163,7 +163,7 @@ def _absent_alerts(spec: Spec, slo: Slo) -> list[Rule]:
     ]
 
 
-def about(slo: Slo) -> str:
+def subject_clause(slo: Slo) -> str:
     """Return a clause with the pipeline and model version of an SLO's series, if they have these labels."""
     by = promql.grouping(slo.total_query or slo.raw)
     subjects = [f"{{{{ $labels.{label} }}}}" for label in ("pipeline", "model_version") if label in by]

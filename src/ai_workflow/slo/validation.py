@@ -100,8 +100,8 @@ def _entry(spec: Spec, entry: AlertEntry) -> Iterator[tuple[int, str, str]]:
         yield entry.line, entry.name, "there is no such alert. The alerts are defined in monitoring/alerts/"
         return
     if alert and alert.kind != kind:
-        place = f"an SLO of kind {alert.kind}" if alert.kind else "`alerts` at the top of the file"
-        yield entry.line, entry.name, f"belongs to {place}"
+        owner = f"an SLO of kind {alert.kind}" if alert.kind else "`alerts` at the top of the file"
+        yield entry.line, entry.name, f"belongs to {owner}"
     for name in sorted(required - set(entry.parameters)):
         yield entry.line, entry.name, f"the parameter {name} is missing"
     for name in sorted(set(entry.parameters) - required):

@@ -74,7 +74,7 @@ def read(file: InputFile, source: CsvSource, columns: list[tuple[str, DetectedKi
 
 
 class _Rows:
-    """Numbers the rows of a file like a spreadsheet, and reports invalid rows."""
+    """Rows of a file, numbered as in a spreadsheet; reports invalid rows."""
 
     def __init__(self, file: InputFile, source: CsvSource, width: int, end: str) -> None:
         self._file, self._source, self._width, self._end = file, source, width, end

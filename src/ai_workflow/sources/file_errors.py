@@ -31,14 +31,14 @@ def stage_error(error: Exception, name: str, protocol: str, looked_in: str = "")
         return TransientError(f"{name} cannot be reached: {reason}", _REACH)
     text = scrub(str(error)) or type(error).__name__
     if is_remote and (remedy := remote_errors.credentials_remedy(error, protocol)):
-        return StageError(f"{name} may not be read: {text}", remedy)
+        return StageError(f"{name} cannot be read: {text}", remedy)
     if isinstance(error, FileNotFoundError):
         return StageError(f"{name} does not exist{looked_in}", "Correct source.path, or put the file there")
     if isinstance(error, PermissionError) or "credential" in text.lower():
         user = "these credentials" if is_remote else "this user"
-        return StageError(f"{name} may not be read: {text}", f"Give {user} the right to read it")
+        return StageError(f"{name} cannot be read: {text}", f"Give {user} the right to read it")
     if isinstance(error, OSError) or is_remote:
-        return TransientError(f"{name} cannot be read: {text}", "Is the place reachable?")
+        return TransientError(f"{name} cannot be read: {text}", "Check the connection to the source")
     return None
 
 
@@ -47,7 +47,7 @@ def _rejected(file: str, code: int) -> StageError:
     if code in (404, 410):
         return StageError(f"{file} does not exist ({name})", "Correct source.path, or put the file there")
     if code in (401, 403):
-        return StageError(f"{file} may not be read: {name}", "Give the URL credentials that may read it")
+        return StageError(f"{file} cannot be read: {name}", "Give the URL credentials that may read it")
     if code >= 500 or code in _PASSING:
         return TransientError(f"{file} cannot be read: {name}", "Run again once the server answers")
     return StageError(f"{file} cannot be read: {name}", "Correct source.path")

@@ -63,7 +63,7 @@ def find(path: str, suffixes: tuple[str, ...], base: Path | None = None) -> list
         base: the folder for a relative path; the current folder if not given.
 
     Raises:
-        StageError: there is no file, it may not be read, a file is empty, or a name is not UTF-8.
+        StageError: there is no file, it cannot be read, a file is empty, or a name is not UTF-8.
         TransientError: the server cannot be reached.
     """
     fs, location, is_local = _resolve(path, base)
@@ -86,7 +86,7 @@ def digest(path: str) -> tuple[str, int]:
     """Return the sha256 and the size of a file.
 
     Raises:
-        StageError: the file is missing or may not be read.
+        StageError: the file is missing or cannot be read.
     """
     with opened(path) as file:
         reader = HashingReader(file)
@@ -104,7 +104,7 @@ def opened(path: str, stream: bool = True) -> Iterator[IO[bytes]]:
         stream: whether the file is read once from start to end.
 
     Raises:
-        StageError: the file is missing or may not be read.
+        StageError: the file is missing or cannot be read.
         TransientError: the server cannot be reached.
     """
     fs, location, _ = _resolve(path, None)
@@ -115,7 +115,7 @@ def opened(path: str, stream: bool = True) -> Iterator[IO[bytes]]:
 
 
 class HashingReader:
-    """Reads a file once from start to end and computes the sha256 and size of the bytes read."""
+    """Reader of a file from start to end that computes the sha256 and size of the bytes read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

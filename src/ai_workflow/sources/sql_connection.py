@@ -65,12 +65,12 @@ def url_of(source: SqlSource, database: Database | None, fetch: Fetch | None) ->
 
 
 @contextlib.contextmanager
-def connected(url: URL, what: str) -> Iterator[Connection]:
+def connected(url: URL, source_name: str) -> Iterator[Connection]:
     """Connect for reading; no transaction is committed.
 
     Args:
         url: the URL of the database.
-        what: the table or query, for messages: `table x` or `the query`.
+        source_name: the table or query, for messages: `table x` or `the query`.
 
     Raises:
         StageError: the database rejects the user, or the table or query is wrong; with its own message.
@@ -85,11 +85,11 @@ def connected(url: URL, what: str) -> Iterator[Connection]:
             try:
                 yield connection
             except exc.DBAPIError as error:
-                raise _while_reading(error, url, what) from None
+                raise _while_reading(error, url, source_name) from None
             except (exc.SQLAlchemyError, ValueError, TypeError) as error:
                 # A value that does not fit the declared type of its column, which SQLite allows.
                 raise StageError(
-                    f"{what} cannot be read from {address(url)}: {scrub(str(error))}", "Cast it in source.query"
+                    f"{source_name} cannot be read from {address(url)}: {scrub(str(error))}", "Cast it in source.query"
                 ) from None
     finally:
         engine.dispose()
@@ -139,7 +139,7 @@ def _connect(engine: Engine, url: URL) -> Connection:
             sign in reason.lower() for sign in _REJECTED
         ):
             raise TransientError(
-                f"the database {address(url)} cannot be reached: {reason}", "Is it running and open to this host?"
+                f"the database {address(url)} cannot be reached: {reason}", "Check that it runs and accepts this host"
             ) from None
         raise StageError(
             f"the database {address(url)} refused '{url.username}': {reason}", "Correct the user, password or name"
@@ -148,14 +148,14 @@ def _connect(engine: Engine, url: URL) -> Connection:
         raise StageError(f"{url.drivername}:// cannot be used: {scrub(str(error))}", "Correct source.url") from None
 
 
-def _while_reading(error: DBAPIError, url: URL, what: str) -> StageError:
+def _while_reading(error: DBAPIError, url: URL, source_name: str) -> StageError:
     state = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")
     if error.connection_invalidated or state.startswith(_TRANSIENT_CLASSES) or "database is locked" in str(error.orig):
         return TransientError(
-            f"the database {address(url)} failed while {what} was read: {_message(error)}", "Run again"
+            f"the database {address(url)} failed while {source_name} was read: {_message(error)}", "Run again"
         )
     return StageError(
-        f"{what} cannot be read from {address(url)}: {_message(error)}", "Correct source.query or source.table"
+        f"{source_name} cannot be read from {address(url)}: {_message(error)}", "Correct source.query or source.table"
     )
 
 

@@ -63,15 +63,15 @@ def spool(
     import pyarrow as pa
 
     url = sql_connection.url_of(source, section, fetch)
-    what = label(source)
+    source_name = label(source)
     kinds: dict[str, DetectedKind] = {}
     start = 1
-    with sql_connection.connected(url, what) as connection:
+    with sql_connection.connected(url, source_name) as connection:
         result = _run(connection, source, sql_connection.address(url))
         names = [str(name) for name in result.keys()]  # noqa: SIM118
-        source_columns.check_names(names, what)
+        source_columns.check_names(names, source_name)
         for rows in result.partitions(_FETCH):
-            table = _table(names, rows, start, MissingRules(source.missing, source.strip), what)
+            table = _table(names, rows, start, MissingRules(source.missing, source.strip), source_name)
             with pa.ipc.new_stream(file, table.schema) as writer:
                 writer.write_table(table)
             kinds = {
@@ -150,25 +150,26 @@ def _locate(inspector: Inspector, full_name: str, address: str) -> tuple[str | N
     raise StageError(f"table {full_name} is not in {address}; it has {tables}", "Correct source.table")
 
 
-def _table(names: list[str], rows: Sequence[Any], start: int, missing: MissingRules, what: str) -> pa.Table:
+def _table(names: list[str], rows: Sequence[Any], start: int, missing: MissingRules, source_name: str) -> pa.Table:
     import pyarrow as pa
 
     columns = {}
     for name, values in zip(names, zip(*rows, strict=True), strict=True):
-        array = _array(list(values), name, what)
-        kind = source_columns.kind_of(array.type, name, what)
+        array = _array(list(values), name, source_name)
+        kind = source_columns.kind_of(array.type, name, source_name)
         columns[name] = array if kind == "unknown" else source_columns.normalize(array, kind, missing)
     return source_columns.with_row_numbers(columns, pa.array(range(start, start + len(rows)), pa.int64()))
 
 
-def _array(values: list[Any], name: str, what: str) -> pa.Array:
+def _array(values: list[Any], name: str, source_name: str) -> pa.Array:
     import pyarrow as pa
 
     types = set(map(type, values)) - {type(None)}
     nested = next((kind for kind in types if issubclass(kind, _NESTED)), None)
     if nested:
         raise StageError(
-            f"{what}: column '{name}' holds {nested.__name__}, not single values", "Select its parts, or leave it out"
+            f"{source_name}: column '{name}' holds {nested.__name__}, not single values",
+            "Select its parts, or leave it out",
         )
     kind = source_columns.common_kind(_PLAIN.get(each, "string") for each in types) or "string"
     if kind == "unknown":

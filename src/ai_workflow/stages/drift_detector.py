@@ -80,7 +80,7 @@ def detect(store: Store, joined: LabelJoinResult, options: DriftDetectorOptions)
 
     Columns are compared if the service stores values (`service.prediction_log.values`); predictions are always
     compared. Dates are excluded, because they move on with time. No column exceeds `threshold` by chance in 99 of 100
-    evaluations, so a small number of rows does not cause a false alarm.
+    evaluations, so a small number of rows does not cause a false alert.
 
     Raises:
         StoreError: the list of recent predictions is damaged.

@@ -61,7 +61,7 @@ class _PartitionStatistics(TypedDict):
 
     rows: int
     columns: dict[str, ColumnProfile]
-    held: ColumnProfile
+    holdout: ColumnProfile
 
 
 @stage("feature_engineering")
@@ -179,19 +179,19 @@ def _statistics(store: Store, dataset: Dataset, rule: SplitRule, target: str, ta
     rows = sum(part["rows"] for part in parts)
     if not rows:
         raise StageError(
-            "every row is held out, so there is no training row", "Give more rows, or lower evaluate.holdout"
+            "every row is held out, so there is no training row", "Add rows to the source, or lower evaluate.holdout"
         )
     if rows == dataset.rows:
         raise StageError(
             f"none of {rows} rows is held out, so the model cannot be evaluated",
-            "Give more rows",
+            "Add rows to the source",
         )
     merged = {
         name: _merge_profiles(declared["type"], [part["columns"][name] for part in parts])
         for name, declared in columns.items()
     }
-    held = column_profile.merge_values([part["held"] for part in parts]) if task == "classification" else None
-    return {"rows": rows, "columns": merged, "held": held}
+    holdout = column_profile.merge_values([part["holdout"] for part in parts]) if task == "classification" else None
+    return {"rows": rows, "columns": merged, "holdout": holdout}
 
 
 def _partition_statistics(
@@ -199,16 +199,16 @@ def _partition_statistics(
 ) -> _PartitionStatistics:
     """Return the statistics of one partition; one column is in memory at a time."""
     keys = [ID, rule["timestamp"]] if rule["timestamp"] and rule["cutoff"] else [ID]
-    held = split.is_holdout(partitions.read(store, part, keys), rule)
+    is_held_out = split.is_holdout(partitions.read(store, part, keys), rule)
 
     def column(name: str) -> pd.Series:
         return partitions.read(store, part, [name])[name]
 
-    profiles = {name: _profile(column(name)[~held], declared["type"]) for name, declared in columns.items()}
+    profiles = {name: _profile(column(name)[~is_held_out], declared["type"]) for name, declared in columns.items()}
     return {
-        "rows": int((~held).sum()),
+        "rows": int((~is_held_out).sum()),
         "columns": profiles,
-        "held": column_profile.profile_values(column(target)[held]),
+        "holdout": column_profile.profile_values(column(target)[is_held_out]),
     }
 
 

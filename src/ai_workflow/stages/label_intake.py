@@ -166,10 +166,10 @@ class JoinInputs:
     def _add_predictions(self, batch: Batch) -> None:
         hashed = hash_keys(batch.table["key"])
         self.recent[batch.version].add(batch.table, hashed, batch.path, batch.start)
-        may_match = self._key_filter.may_hold(hashed)
+        may_match = self._key_filter.may_contain(hashed)
         if self._options.by_row:
             hashed_rows = hash_keys(batch.table["id"].fill_null(""))
-            by_row = self._row_filter.may_hold(hashed_rows)
+            by_row = self._row_filter.may_contain(hashed_rows)
             self._row_keys.add(batch.table.select(["id", "key"]).filter(by_row), hashed_rows[by_row])
             may_match |= by_row
         self.predictions.add(_with_columns(batch.table.filter(may_match), kept=False), hashed[may_match])

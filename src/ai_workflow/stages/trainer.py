@@ -185,7 +185,7 @@ def split_rows(store: Store, dataset: Dataset, spec: FeatureSpec, options: setti
     if options.early_stopping and not (sum(map(len, validation)) and sum(map(len, training))):
         raise StageError(
             "early stopping has no validation row, or leaves no training row",
-            "Give more rows, change trainer.validation, or set trainer.early_stopping: 0",
+            "Add rows to the source, change trainer.validation, or set trainer.early_stopping: 0",
         )
     return TrainingData(spec, training, validation)
 

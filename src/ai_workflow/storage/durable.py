@@ -70,12 +70,12 @@ def write_error(name: str, error: OSError, path: Path | None = None) -> StoreErr
         error: the error of the system.
         path: its path, if `name` is not the path.
     """
-    reason, remedy = _obstacle(path or Path(name)) if error.errno in _PATH_ERRORS else (None, None)
+    reason, remedy = _path_problem(path or Path(name)) if error.errno in _PATH_ERRORS else (None, None)
     reason = reason or error.strerror or str(error)
     return StoreError(f"{name} cannot be written: {reason}. {remedy or _REMEDIES.get(error.errno or 0, _OTHER_PATH)}")
 
 
-def _obstacle(path: Path) -> tuple[str | None, str | None]:
+def _path_problem(path: Path) -> tuple[str | None, str | None]:
     """Return which part of a path is not a folder, and the remedy."""
     for part in [path, *path.parents]:
         if part.is_symlink() and not part.exists():

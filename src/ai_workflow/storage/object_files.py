@@ -177,7 +177,7 @@ class ObjectFiles:
         except Exception as error:  # each client library has its own
             if memory_errors.is_shortage(error):
                 raise
-            raise StoreError(f"{self._url(path)} cannot be read: {self._why(error)}") from error
+            raise StoreError(f"{self._url(path)} cannot be read: {self._reason(error)}") from error
 
     @contextlib.contextmanager
     def _writing(self, path: str) -> Iterator[None]:
@@ -190,9 +190,9 @@ class ObjectFiles:
         except Exception as error:  # each client library has its own
             if memory_errors.is_shortage(error):
                 raise
-            raise StoreError(f"{self._url(path)} cannot be written: {self._why(error)}") from error
+            raise StoreError(f"{self._url(path)} cannot be written: {self._reason(error)}") from error
 
-    def _why(self, error: Exception) -> str:
+    def _reason(self, error: Exception) -> str:
         """Return the reason of an error and the remedy."""
         remedy = remote_errors.credentials_remedy(error, self._root.partition("://")[0])
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -200,9 +200,9 @@ class ObjectFiles:
 
     def _unreachable(self, error: Exception) -> str | None:
         """Return why the store cannot be reached, with the endpoint if the client names it."""
-        why = remote_errors.unreachable(error)
+        reason = remote_errors.unreachable(error)
         endpoint = _ENDPOINT.search(" ".join(map(str, remote_errors.chain(error))))
-        return f"{endpoint[0]}: {why}" if why and endpoint else why
+        return f"{endpoint[0]}: {reason}" if reason and endpoint else reason
 
 
 class _Readable(io.RawIOBase):

@@ -69,9 +69,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class LockStatus:
-    """Whether a run is locked, and its last holder; None if there was none or its record is damaged."""
+    """State of a run lock, and its last holder; None if there was none or its record is damaged."""
 
-    held: bool
+    is_held: bool
     holder: Holder | None = None
 
 

@@ -19,19 +19,19 @@ def assign_number(store: Store, trace_id: str) -> None:
     Raises:
         StoreError: the number cannot be written.
     """
-    taken = numbers(store)
-    if trace_id in taken:
+    by_trace = numbers(store)
+    if trace_id in by_trace:
         return
-    next_number = max(taken.values(), default=0) + 1
+    next_number = max(by_trace.values(), default=0) + 1
     # Two runs that start at the same time may share a number; the trace ID then decides the order.
     store.write_new(f"{FOLDER}/{next_number:08d}-{trace_id}.json", b"{}\n", flushed=False)
 
 
 def remove_number(store: Store, trace_id: str) -> None:
     """Remove the number of a deleted trace, unless it is the greatest, from which the next number is derived."""
-    taken = numbers(store)
-    if trace_id in taken and taken[trace_id] < max(taken.values()):
-        store.remove(f"{FOLDER}/{taken[trace_id]:08d}-{trace_id}.json")
+    by_trace = numbers(store)
+    if trace_id in by_trace and by_trace[trace_id] < max(by_trace.values()):
+        store.remove(f"{FOLDER}/{by_trace[trace_id]:08d}-{trace_id}.json")
 
 
 def numbers(store: Store) -> dict[str, int]:

@@ -72,7 +72,7 @@ def stage(execution: StageExecution, observers: Sequence[Observer]) -> Iterator[
 
 
 class JournalObserver:
-    """Writes the start and end of each stage to the journal."""
+    """Observer that writes the start and end of each stage to the journal."""
 
     name = "Journaling"
 
@@ -103,7 +103,7 @@ class JournalObserver:
 
 
 class MetricsObserver:
-    """Updates the stage metrics."""
+    """Observer that updates the stage metrics."""
 
     name = "Counting"
 
@@ -123,7 +123,7 @@ class MetricsObserver:
 
 
 class DebugLogObserver:
-    """Logs duration, numbers and peak memory of each stage at level DEBUG."""
+    """Observer that logs duration, numbers and peak memory of each stage at level DEBUG."""
 
     name = "Debugging"
 

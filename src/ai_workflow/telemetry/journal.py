@@ -51,7 +51,7 @@ class Event:
 
 
 class Journal:
-    """Writes and reads the events of runs in a store."""
+    """Events of runs in a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -100,7 +100,7 @@ def is_reported(error: str) -> bool:
 
 
 class SuspendedFilter(logging.Filter):
-    """Sets Prefect's line about a suspended run to INFO; Prefect logs every state but Completed as ERROR."""
+    """Filter that logs a suspended run at INFO; Prefect logs every state but Completed as ERROR."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return True after setting the level of that line to INFO."""
@@ -110,7 +110,7 @@ class SuspendedFilter(logging.Filter):
 
 
 class Console(logging.Filter):
-    """Passes every record, or after `set_brief` only its selection; progress records have the attribute `progress`."""
+    """Filter of console records; after `set_brief`, only its selection passes. Progress records have `progress` set."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is shown."""
@@ -144,7 +144,7 @@ def trace_of(record: logging.LogRecord) -> str | None:
 
 
 class Formatter(logging.Formatter):
-    """Formats a record as text or JSON, with its trace ID and with secrets masked."""
+    """Formatter of a record as text or JSON, with its trace ID and with secrets masked."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class Formatter(logging.Formatter):
 
 
 class Traced(logging.Formatter):
-    """Formats the message of a record with its trace ID and with secrets masked, for the run log in Prefect."""
+    """Formatter of the message of a record with its trace ID and with secrets masked, for the run log in Prefect."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()

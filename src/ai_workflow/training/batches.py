@@ -58,8 +58,8 @@ class Batches:
         missing = size
         while missing and part < len(order):
             pieces.append(self._read(epoch, int(order[part]), row, missing))
-            taken = len(pieces[-1][1])
-            missing, row = missing - taken, row + taken
+            count = len(pieces[-1][1])
+            missing, row = missing - count, row + count
             if row == len(self._reader.parts[order[part]]):
                 part, row = part + 1, 0
         next_position = Position(epoch, part, row) if part < len(order) else Position(epoch + 1)

@@ -1,4 +1,4 @@
-"""Encoding of the feature matrix for networks and linear models: standardised numbers, one-hot categories."""
+"""Encoding of the feature matrix for networks and linear models: standardized numbers, one-hot categories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROUNDING = 1e-7
 
 @dataclass(frozen=True)
 class FeatureEncoder:
-    """Encoder of the feature matrix: standardised numbers, one-hot categories.
+    """Encoder of the feature matrix: standardized numbers, one-hot categories.
 
     A category has an input for each value of its vocabulary, one for other values and one for a missing value. A
     missing number becomes the mean; its `__missing` feature has the information.

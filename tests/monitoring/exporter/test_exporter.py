@@ -65,7 +65,7 @@ def test_metrics_are_correct_after_killed_run_and_exporter_restart(tmp_path: Pat
         process.send_signal(signal.SIGSTOP)
         time.sleep(1.5)
         assert exporting.metrics()[f"pipeline_run_active{OF_RUN}"] == 1
-        assert run_lock.status(store, "the-run").held, "the exporter only looks"
+        assert run_lock.status(store, "the-run").is_held, "the exporter only looks"
         process.kill()
         process.communicate()
         dead = exporting.until(lambda found: found[f"pipeline_run_active{OF_RUN}"] == 0)

@@ -32,9 +32,9 @@ def configured(file: Path) -> Server:
         ({"relay": {"host": "0.0.0.0"}}, "can be reached from other machines: set relay.token"),  # noqa: S104
         (
             {"chat": [{"name": "a", "kind": "slack", "url": "https://example.com/s3cr3t"}]},
-            "chat.0.url: is not one of slack",
+            "chat.0.url: does not fit kind slack",
         ),
-        ({"chat": [{"name": "a", "kind": "wecom", "url": "ftp://s3cr3t"}]}, "chat.0.url: is not one of wecom"),
+        ({"chat": [{"name": "a", "kind": "wecom", "url": "ftp://s3cr3t"}]}, "chat.0.url: does not fit kind wecom"),
         (
             {"chat": [{"name": "a", "kind": "wecom", "url": "https://x/send?key=s3cr3t", "secret": "s"}]},
             "is not for wecom",

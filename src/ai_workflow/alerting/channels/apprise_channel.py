@@ -120,7 +120,7 @@ def create_backend(url: str, style: Style, name: str, timeout_seconds: float) ->
 
 
 class _captured_logs(logging.Handler):  # noqa: N801 - used as a function
-    """Collects log messages of Apprise in this thread, the only source of the reason for a failure."""
+    """Collector of log messages of Apprise in this thread, the only source of the reason for a failure."""
 
     def __init__(self, collect: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)

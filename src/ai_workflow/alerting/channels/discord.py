@@ -18,7 +18,7 @@ from ai_workflow.alerting.messages.sanitize import clean
 _MAX_UNITS = 4000
 _MAX_TITLE_UNITS = 256
 _NAME = "ai-workflow"
-_COLOURS = {"page": 0xA32037, "ticket": 0xCACF29, "chat": 0x3AA3E3, "resolved": 0x3AA337}
+_COLORS = {"page": 0xA32037, "ticket": 0xCACF29, "chat": 0x3AA3E3, "resolved": 0x3AA337}
 
 
 def _title(message: Message) -> str:
@@ -36,7 +36,7 @@ def _body(message: Message) -> Body:
     embed = {
         "title": _title(message),
         "description": _description(message),
-        "color": _COLOURS.get(message.severity, _COLOURS["ticket"]),
+        "color": _COLORS.get(message.severity, _COLORS["ticket"]),
     }
     return {"username": _NAME, "embeds": [embed], "allowed_mentions": {"parse": []}}
 

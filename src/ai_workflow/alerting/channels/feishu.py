@@ -22,7 +22,7 @@ from ai_workflow.alerting.messages.rendering import Message
 
 # Limit of the whole request. Other cards may have 30 kB, but the documented limit of a group bot is 20 kB.
 MAX_BYTES = 20_000
-_COLOURS = {"page": "red", "ticket": "orange", "chat": "blue", "resolved": "green"}
+_COLORS = {"page": "red", "ticket": "orange", "chat": "blue", "resolved": "green"}
 _CODES = signed_bot.ErrorCodes(
     code_fields=("code", "StatusCode"),
     message_fields=("msg", "StatusMessage"),
@@ -64,7 +64,7 @@ class Feishu:
         card = {
             "header": {
                 "title": {"tag": "plain_text", "content": neutralize_all(message.title)},
-                "template": _COLOURS.get(message.severity, "orange"),
+                "template": _COLORS.get(message.severity, "orange"),
             },
             "elements": [{"tag": "markdown", "content": FEISHU.lines(message.lines) or FEISHU.escape(message.title)}],
         }

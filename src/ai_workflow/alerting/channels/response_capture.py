@@ -16,7 +16,7 @@ from ai_workflow.alerting.channels import rate_limits
 
 @dataclass
 class CapturedResponses:
-    """Whether a response of this thread was a rate limit, and its delay in seconds."""
+    """Rate limit among the responses of this thread, and its delay in seconds."""
 
     is_rate_limited: bool = False
     seconds: float | None = None

@@ -17,7 +17,7 @@ from ai_workflow.alerting.messages.sanitize import clean
 # Slack accepts 3000 in a section and 150 in a header.
 _MAX_UNITS = 2900
 _MAX_TITLE_UNITS = 150
-_COLOURS = {"page": "#A32037", "ticket": "#CACF29", "chat": "#3AA3E3", "resolved": "#3AA337"}
+_COLORS = {"page": "#A32037", "ticket": "#CACF29", "chat": "#3AA3E3", "resolved": "#3AA337"}
 
 
 def _section(message: Message) -> str:
@@ -33,7 +33,7 @@ def _body(message: Message) -> Body:
         # verbatim: Slack does not detect mentions, channels or URLs.
         {"type": "section", "text": {"type": "mrkdwn", "text": _section(message), "verbatim": True}},
     ]
-    attachment = {"color": _COLOURS.get(message.severity, _COLOURS["ticket"]), "blocks": blocks}
+    attachment = {"color": _COLORS.get(message.severity, _COLORS["ticket"]), "blocks": blocks}
     return {"attachments": [attachment], "link_names": False, "unfurl_links": False, "unfurl_media": False}
 
 

@@ -62,7 +62,7 @@ def refusal_of_apprise(url: str) -> str:
 
 def unlike(kind: str) -> str:
     """Return the error for a URL that is not valid for a kind, with an example."""
-    return f"url is not one of {kind}: {EXAMPLES[kind]}"
+    return f"url does not fit kind {kind}. Use {EXAMPLES[kind]}"
 
 
 def telegram_target(url: str) -> tuple[str, Mapping[str, list[str]]] | None:

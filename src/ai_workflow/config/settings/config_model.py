@@ -62,12 +62,12 @@ class FilePath:
 
 
 @dataclass(frozen=True, slots=True)
-class NotInKey:
+class CacheKeyExclusion:
     """Marker of a field that is not in cache keys, because it cannot change the result of a stage."""
 
 
 OF_DEPLOYMENT = Scoped("deployment")
-NOT_IN_KEY = NotInKey()
+NOT_IN_KEY = CacheKeyExclusion()
 RELATIVE_TO_FILE = FilePath()
 
 

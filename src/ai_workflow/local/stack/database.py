@@ -48,10 +48,10 @@ def prepare(paths: StackPaths) -> None:
     if account():
         # The account owns its own folder, and needs to traverse this one.
         paths.folder.chmod(0o711)
-    initialise(_data(paths), _NAME, password)
+    initialize(_data(paths), _NAME, password)
 
 
-def initialise(data: Path, user: str, password: Path, *options: str) -> None:
+def initialize(data: Path, user: str, password: Path, *options: str) -> None:
     """Create an empty database that requires a password, owned by the account that PostgreSQL runs as.
 
     Args:

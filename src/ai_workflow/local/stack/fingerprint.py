@@ -39,26 +39,26 @@ class Fingerprint:
     key: str = field(repr=False)
     digests: Mapping[str, str] = field(repr=False)
 
-    def changed(self, loaded: Loaded, given: Mapping[str, str]) -> list[str]:
+    def changed(self, loaded: Loaded, env: Mapping[str, str]) -> list[str]:
         """Return the names of the variables and settings that have changed; variables first."""
-        current = of(loaded, given, self.key, frozenset(self.digests)).digests
+        current = of(loaded, env, self.key, frozenset(self.digests)).digests
         names = [name for name in {**self.digests, **current} if self.digests.get(name) != current.get(name)]
         return sorted(names, key=lambda name: (not name.isupper(), name))
 
 
 def of(
-    loaded: Loaded, given: Mapping[str, str], key: str | None = None, names: frozenset[str] = frozenset()
+    loaded: Loaded, env: Mapping[str, str], key: str | None = None, names: frozenset[str] = frozenset()
 ) -> Fingerprint:
     """Return the fingerprint of a configuration and an environment.
 
     Args:
         loaded: the configuration; literal secrets count by value, others by name and by their variable.
-        given: the environment; an empty variable counts as unset.
+        env: the environment; an empty variable counts as unset.
         key: the HMAC key; a random one if not given.
         names: further variables, such as those that the configuration referred to before.
     """
     key = secrets.token_hex(32) if key is None else key
-    values = {**_variables(loaded, given, names), **dict(_leaves(loaded.settings, ""))}
+    values = {**_variables(loaded, env, names), **dict(_leaves(loaded.settings, ""))}
     return Fingerprint(key, {name: _digest(key, name, value) for name, value in values.items()})
 
 
@@ -66,10 +66,10 @@ def _digest(key: str, name: str, value: object) -> str:
     return hmac.digest(bytes.fromhex(key), json_text.line([name, value]).encode(), "sha256").hex()
 
 
-def _variables(loaded: Loaded, given: Mapping[str, str], further: frozenset[str]) -> dict[str, str]:
+def _variables(loaded: Loaded, env: Mapping[str, str], further: frozenset[str]) -> dict[str, str]:
     """Return the variables that services and runs read, with encoded values."""
     names = _names() | further | variables.of_chat(loaded) | {variable(name) for name in _secrets(loaded.settings)}
-    passed = server_environment.without_prefect_settings(given)
+    passed = server_environment.without_prefect_settings(env)
     return {
         name: value.encode(errors="surrogateescape").hex()
         for name, value in passed.items()

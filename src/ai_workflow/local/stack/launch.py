@@ -53,22 +53,20 @@ def folder(service: Service, paths: StackPaths) -> Path | None:
     return paths.data_folder(service) if any("{folder}" in part for part in service.command) else None
 
 
-def environment(service: Service, options: StackOptions, paths: StackPaths, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a service; `given` is the environment that the stack was started with."""
+def environment(service: Service, options: StackOptions, paths: StackPaths, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a service; `env` is the environment that the stack was started with."""
     variables = {
-        name: value for name, value in server_environment.without_prefect_settings(given).items() if name not in SECRETS
+        name: value for name, value in server_environment.without_prefect_settings(env).items() if name not in SECRETS
     }
     # The programs `python` and `prefect` are those of the project.
-    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)])
+    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
     variables |= {"AIW_ENVIRONMENT": options.environment} if options.environment else {}
     # `make up` has read `.env`; reading it again would give each service the secrets of the others.
     variables[dotenv.NAME] = ""
-    variables |= {name: given[name] for name in service.secrets if given.get(name)}
+    variables |= {name: env[name] for name in service.secrets if env.get(name)}
     if service.name == "server":
         return _server_environment(variables, options, paths)
-    return (
-        variables | client_environment(options, paths, settings(options), given) if service.uses_prefect else variables
-    )
+    return variables | client_environment(options, paths, settings(options), env) if service.uses_prefect else variables
 
 
 def loaded(options: StackOptions) -> configuration.Loaded:
@@ -82,15 +80,15 @@ def settings(options: StackOptions) -> Settings:
 
 
 def client_environment(
-    options: StackOptions, paths: StackPaths, settings: Settings, given: Mapping[str, str]
+    options: StackOptions, paths: StackPaths, settings: Settings, env: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the variables of clients of the Prefect server, with the login if `given` has one."""
+    """Return the variables of clients of the Prefect server, with the login if `env` has one."""
     prefect_server = server.Server(options.api_url)
     urls = {
         "PREFECT_PROFILES_PATH": str(paths.var / "prefect" / "profiles.toml"),
         "PREFECT_UI_URL": prefect_server.ui_url,
     }
-    login = {"PREFECT_API_AUTH_STRING": given["PREFECT_LOGIN"]} if given.get("PREFECT_LOGIN") else {}
+    login = {"PREFECT_API_AUTH_STRING": env["PREFECT_LOGIN"]} if env.get("PREFECT_LOGIN") else {}
     return {**prefect_settings.environment(prefect_server, settings, paths.var), **urls, **login, "DO_NOT_TRACK": "1"}
 
 

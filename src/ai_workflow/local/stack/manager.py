@@ -38,7 +38,7 @@ class ManagerError(AiWorkflowError):
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """StackState of a service: RUNNING, STARTING, BACKOFF, STOPPED, EXITED or FATAL, with its pid and start time."""
+    """State of a service: RUNNING, STARTING, BACKOFF, STOPPED, EXITED or FATAL, with its pid and start time."""
 
     name: str
     state: str

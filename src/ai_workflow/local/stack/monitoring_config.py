@@ -63,11 +63,11 @@ def check_password(options: StackOptions, password: str | None) -> None:
         login.check(password)
 
 
-def _password(paths: StackPaths, given: str | None) -> Path:
+def _password(paths: StackPaths, password: str | None) -> Path:
     """Write the password of Prometheus and Alertmanager, and return its file; a generated one is kept."""
     paths.given_password_file.unlink(missing_ok=True)
-    if given:
-        return _secret(paths.given_password_file, given)
+    if password:
+        return _secret(paths.given_password_file, password)
     if not paths.password():
         _secret(paths.password_file, secrets.token_urlsafe(24))
     return paths.password_file

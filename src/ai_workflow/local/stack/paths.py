@@ -28,7 +28,7 @@ LAUNCHER = "launch"
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """StackOptions of the start of a stack.
+    """Options of the start of a stack.
 
     Args:
         config: the pipeline file that is served, and the default of deployments.

@@ -22,13 +22,13 @@ class StackError(AiWorkflowError):
     """The stack cannot be started or stopped."""
 
 
-def check(paths: StackPaths, options: StackOptions, given: Mapping[str, str]) -> Loaded:
+def check(paths: StackPaths, options: StackOptions, env: Mapping[str, str]) -> Loaded:
     """Return the configuration of a stack after all checks.
 
     Raises:
         AiWorkflowError: the stack cannot be started, or one of its parts would refuse to start.
     """
-    if given.get("PREFECT_API_URL"):
+    if env.get("PREFECT_API_URL"):
         raise StackError(
             "PREFECT_API_URL is set, but make up starts its own Prefect server. Unset it, or run make deploy to set up "
             "that server"
@@ -36,15 +36,15 @@ def check(paths: StackPaths, options: StackOptions, given: Mapping[str, str]) ->
     server_environment.check_folder(paths.var)
     loaded = launch.loaded(options)
     # The stack itself reads the login and the key, and passes them to services under other names.
-    monitoring_config.check_password(options, given.get(login.VARIABLE))
-    checked = {name: value for name, value in given.items() if name not in ("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY")}
+    monitoring_config.check_password(options, env.get(login.VARIABLE))
+    checked = {name: value for name, value in env.items() if name not in ("PREFECT_LOGIN", "PREFECT_ENCRYPTION_KEY")}
     without_effect = (problem for part in _PARTS for problem in variables.unused(loaded, checked, part))
-    startup.check(loaded, given, without_effect)
+    startup.check(loaded, env, without_effect)
     _check_addresses(loaded.settings, options)
     return loaded
 
 
-def require_unchanged(state: StackState, options: StackOptions, given: Mapping[str, str]) -> None:
+def require_unchanged(state: StackState, options: StackOptions, env: Mapping[str, str]) -> None:
     """Raise if a running stack was started with other options, variables or settings.
 
     Raises:
@@ -52,7 +52,7 @@ def require_unchanged(state: StackState, options: StackOptions, given: Mapping[s
     """
     names = [_OPTIONS[name] for name in _OPTIONS if getattr(state.options, name) != getattr(options, name)]
     if not names and state.fingerprint:
-        names = state.fingerprint.changed(launch.loaded(options), given)
+        names = state.fingerprint.changed(launch.loaded(options), env)
     if names:
         more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
         raise StackError(

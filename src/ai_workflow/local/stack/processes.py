@@ -40,14 +40,14 @@ def stop_all(folder: Path, seconds: float = SAVE_SECONDS) -> int:
         ProcessStopError: a process of another user cannot be killed.
     """
     initial = find(folder)
-    signalled: set[int] = set()
+    signaled: set[int] = set()
     for number, timeout in ((signal.SIGTERM, seconds), (signal.SIGKILL, KILL_SECONDS)):
         deadline = time.monotonic() + timeout
         # A process may start others before it ends.
         while remaining := find(folder):
             for process in remaining:
-                if number == signal.SIGKILL or process.pid not in signalled:
-                    signalled.add(process.pid)
+                if number == signal.SIGKILL or process.pid not in signaled:
+                    signaled.add(process.pid)
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(process.pid, number)
             if time.monotonic() > deadline:

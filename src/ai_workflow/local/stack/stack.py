@@ -30,14 +30,14 @@ Progress = Callable[[str], None]
 
 
 def up(
-    paths: StackPaths, options: StackOptions, given: Mapping[str, str], progress: Progress, *, take_over: bool = False
+    paths: StackPaths, options: StackOptions, env: Mapping[str, str], progress: Progress, *, take_over: bool = False
 ) -> StackState:
     """Start the stack, or return the running one; if a service does not start, all are stopped.
 
     Args:
         paths: the folder of the stack.
         options: the options of the start.
-        given: the environment, with the secrets of the services.
+        env: the environment, with the secrets of the services.
         progress: called with each line of progress.
         take_over: replace another owner of the Prefect server, see `ai_workflow.provisioning.ownership`.
 
@@ -47,11 +47,11 @@ def up(
     """
     with paths.locked():
         if state := paths.running_state():
-            preflight.require_unchanged(state, options, given)
+            preflight.require_unchanged(state, options, env)
             return state
-        loaded = preflight.check(paths, options, given)
+        loaded = preflight.check(paths, options, env)
         if not options.postgresql:
-            encryption.check(server_environment.database_url(paths.var / "prefect"), encryption.configured_key(given))
+            encryption.check(server_environment.database_url(paths.var / "prefect"), encryption.configured_key(env))
         if count := processes.stop_all(paths.folder):
             progress(f"stopped {count} processes of a stack whose process manager is gone")
         paths.remove_runtime_files()
@@ -61,7 +61,7 @@ def up(
             progress("stopped the Prefect server of make run; the stack continues its history")
         _prepare(paths, options)
         try:
-            return _start(paths, options, loaded, given, progress, take_over)
+            return _start(paths, options, loaded, env, progress, take_over)
         except BaseException:
             progress("stopping the services")
             _stop(paths)
@@ -79,14 +79,14 @@ def down(paths: StackPaths) -> bool:
 def _check_ports(options: StackOptions, local_server: server.Server | None) -> None:
     """Raise if a port is taken; the Prefect server of `make run` is stopped before its port is needed."""
     local_url = local_server.api_url if local_server else None
-    taken = [
+    occupied = [
         service
         for service in options.services
         if service.port and not ports.is_free(options.port(service))
         if not (service.name == "server" and options.api_url == local_url)
     ]
-    if taken:
-        ports_taken = ", ".join(f"{options.port(service)} ({service.title})" for service in taken)
+    if occupied:
+        ports_taken = ", ".join(f"{options.port(service)} ({service.title})" for service in occupied)
         raise StackError(
             f"taken already: port {ports_taken}. Nothing was started. Stop what listens there (ss -ltnp shows it), "
             "or add to every port: OFFSET=100"
@@ -107,13 +107,13 @@ def _start(
     paths: StackPaths,
     options: StackOptions,
     loaded: Loaded,
-    given: Mapping[str, str],
+    env: Mapping[str, str],
     progress: Progress,
     take_over: bool,
 ) -> StackState:
     settings = loaded.settings
-    process = manager.start(paths, options, server_environment.without_prefect_settings(given))
-    state = StackState(process, options, fingerprint.of(loaded, given))
+    process = manager.start(paths, options, server_environment.without_prefect_settings(env))
+    state = StackState(process, options, fingerprint.of(loaded, env))
     paths.write_state(state)
     api = Manager(paths)
     starting = StallTimeout(process.pid, MANAGER_SECONDS, cpu=group_cpu_ticks)
@@ -123,11 +123,11 @@ def _start(
     first = [service for service in options.services if service.name in (POSTGRESQL.name, "server")]
     for service in first:
         if service.name == "server" and options.postgresql:
-            encryption.check(database.url(paths, options), encryption.configured_key(given))
+            encryption.check(database.url(paths, options), encryption.configured_key(env))
         _bring_up(paths, options, api, [service], progress)
-    variables = launch.client_environment(options, paths, settings, given)
-    _bootstrap(options, settings, {**given, **variables, MARK: str(paths.folder)}, progress, take_over)
-    monitoring_config.write(paths, options, _tokens(settings, variables), given.get(login.VARIABLE))
+    variables = launch.client_environment(options, paths, settings, env)
+    _bootstrap(options, settings, {**env, **variables, MARK: str(paths.folder)}, progress, take_over)
+    monitoring_config.write(paths, options, _tokens(settings, variables), env.get(login.VARIABLE))
     _bring_up(paths, options, api, [service for service in options.services if service not in first], progress)
     return state
 

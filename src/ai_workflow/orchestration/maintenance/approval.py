@@ -34,7 +34,7 @@ _RESUMING = "Resuming"
 class Approval(RunInput):
     """The form of a plan, filled in by a person."""
 
-    approve: bool = Field(default=False, description="Delete what the plan says.")
+    approve: bool = Field(default=False, description="Delete the items of the plan.")
     note: str = Field(default="", description="The reason, for the history.")
 
 

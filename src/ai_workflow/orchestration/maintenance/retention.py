@@ -16,7 +16,7 @@ from prefect.exceptions import Pause
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.evaluation.markdown import escaped, inert
+from ai_workflow.evaluation.markdown import escape_active_markup, escaped
 from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.maintenance import approval, pending_approvals
 from ai_workflow.orchestration.maintenance.approval import Approval
@@ -162,7 +162,7 @@ def _version_row(decision: RetentionDecision) -> dict[str, str]:
         "size": size(decision.bytes),
         "since": decision.published.isoformat(timespec="minutes"),
         "plan": "keep" if decision.is_kept else "delete",
-        "because": inert(", ".join(decision.reasons) or "not in use"),
+        "because": escape_active_markup(", ".join(decision.reasons) or "not in use"),
     }
 
 
@@ -170,10 +170,10 @@ def _file_rows(files: Sequence[ExpiredFiles], settings: Settings) -> list[dict[s
     return [
         {
             "what": f"{count} {kind}",
-            "size": size(taken),
+            "size": size(size_bytes),
             "since": "",
             "plan": "delete",
             "because": f"older than {settings.retention.days(kind):g} days",
         }
-        for kind, count, taken in expired_files.summary(files)
+        for kind, count, size_bytes in expired_files.summary(files)
     ]

@@ -1,4 +1,4 @@
-"""Marks runs whose process has died as crashed or cancelled, each with the evidence for it."""
+"""Marking of runs whose process has died as crashed or cancelled, each with the evidence for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def dead_reason(runs: RunLookup, record: RunRecord) -> str | None:
     A free lock proves that the process of this attempt has died, if it ran on this machine.
     """
     lock, options = record.lock(), runs.options
-    if lock.held:
+    if lock.is_held:
         return None
     holder = lock.holder
     # Only the process of an attempt pauses it, so a paused run has its lock from the same attempt.

@@ -1,4 +1,4 @@
-"""Marks orphaned task runs: RUNNING or PENDING although their flow run is over and its process has died."""
+"""Marking of orphaned task runs: RUNNING or PENDING although their flow run is over and its process has died."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES, State, StateType, Ta
 from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.states import Crashed
 
-from ai_workflow.evaluation.markdown import inert
+from ai_workflow.evaluation.markdown import escape_active_markup
 from ai_workflow.orchestration.recovery.run_lookup import FLOWS, RunAction, RunLookup, RunRecord, pages
 from ai_workflow.telemetry import logs
 
@@ -37,7 +37,9 @@ async def mark(runs: RunLookup) -> None:
     for task_run in await _orphans(runs, ended):
         if await _crash(runs, task_run):
             log.error("task run %s of a run that is over was still running: marked Crashed", task_run.name)
-            runs.actions.append(RunAction(flow="", run=inert(task_run.name), trace="", done="task run marked Crashed"))
+            runs.actions.append(
+                RunAction(flow="", run=escape_active_markup(task_run.name), trace="", done="task run marked Crashed")
+            )
 
 
 async def mark_of(runs: RunLookup, record: RunRecord) -> int:

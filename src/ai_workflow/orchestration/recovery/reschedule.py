@@ -39,7 +39,7 @@ async def reschedule(runs: RunLookup) -> None:
 
     async def decide(record: RunRecord) -> None:
         # A process that lives although its run was reported as crashed sets the final state itself.
-        if not record.lock().held and await runs.is_unchanged(record):
+        if not record.lock().is_held and await runs.is_unchanged(record):
             await _decide(runs, record)
 
     await runs.for_each(crashed, decide)
@@ -86,7 +86,7 @@ async def _decide(runs: RunLookup, record: RunRecord) -> None:
         await orphan_tasks.mark_of(runs, record)
         # Counted first: an interruption here costs an attempt, and never adds one.
         runs.note(record, journal.RESUMED, f"rescheduled, attempt {count + 1} of {max_attempts}")
-        state: State[Any] = AwaitingRetry(message="its process was gone")
+        state: State[Any] = AwaitingRetry(message="its process had died")
         response = await runs.client.set_flow_run_state(record.run.id, state)
         if response.status != SetStateStatus.ACCEPT:
             log.error("%s run %s was not rescheduled: Prefect rejected it", record.flow, record.run.name)

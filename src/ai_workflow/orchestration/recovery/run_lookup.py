@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from ai_workflow.config import loader
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.evaluation.markdown import inert
+from ai_workflow.evaluation.markdown import escape_active_markup
 from ai_workflow.storage import run_lock
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, logs, trace_context
@@ -94,7 +94,7 @@ class RunRecord:
 
 
 class RunLookup:
-    """Reads runs from a Prefect server, and records the actions of recovery."""
+    """Runs of a Prefect server, and the recorded actions of recovery."""
 
     def __init__(self, client: PrefectClient, settings: Settings, environment: str | None, own_id: str) -> None:
         self.client, self.options = client, settings.recovery
@@ -142,9 +142,9 @@ class RunLookup:
         self.actions.append(
             RunAction(
                 flow=record.flow,
-                run=inert(record.run.name),
+                run=escape_active_markup(record.run.name),
                 trace=trace_context.short(trace_id),
-                done=inert(message),
+                done=escape_active_markup(message),
             )
         )
 

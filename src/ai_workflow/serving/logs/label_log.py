@@ -88,7 +88,7 @@ class LabelLog:
         for path in sorted(self._folder.glob("*.jsonl")):
             try:
                 self._move(path)
-            except Exception as error:  # a store may raise any exception, and the service goes on
+            except Exception as error:  # a store may raise any exception, and the service must continue
                 log.warning("labels stay in %s for now, the store cannot be written: %s", path, error)
                 self._move_at = time.monotonic() + _RETRY_SECONDS
 

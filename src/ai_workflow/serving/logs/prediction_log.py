@@ -129,7 +129,7 @@ class PredictionLog:
 
     def _await_compaction(self) -> None:
         if self._compaction is not None:
-            # A compaction that takes longer goes on; the next service compacts what is left.
+            # A compaction that takes longer continues in the background; the next service compacts what is left.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._compaction.wait(_COMPACTION_SECONDS)
 

@@ -19,7 +19,7 @@ _MAX_BYTES = 32 << 20
 
 
 class SegmentWriter:
-    """Appends to the current segment of one service; for one thread at a time.
+    """Writer of the current segment of one service; for one thread at a time.
 
     Args:
         folder: the folder of the segments, on a local disk.

@@ -40,11 +40,11 @@ class RowInput:
 
     def encode_fast(self, loaded: LoadedModel) -> bytes | None:
         """Return the features, or None if a value needs the checks of `encode`."""
-        return loaded.encoder.quick(self._rows)
+        return loaded.encoder.encode_fast(self._rows)
 
     def encode(self, loaded: LoadedModel) -> bytes:
         """Return the features; the error names every rejected value."""
-        return loaded.encoder.careful(self._rows)
+        return loaded.encoder.encode_checked(self._rows)
 
     def raw_rows(self) -> Sequence[Row] | None:
         """Return the rows."""

@@ -138,7 +138,7 @@ def _flat_values(name: str, data: Any, shape: list[int], count: int) -> list[Any
             raise InvalidRowsError(f"input '{name}' has nested rows that do not have the length {width} of its shape")
         data = [value for row in data for value in row]
     if len(data) != count:
-        raise InvalidRowsError(f"input '{name}' has {len(data)} values, and its shape says {count}")
+        raise InvalidRowsError(f"input '{name}' has {len(data)} values, but its shape requires {count}")
     values: list[Any] = data
     return values
 

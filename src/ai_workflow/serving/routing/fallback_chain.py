@@ -71,19 +71,19 @@ class ChainResult:
 
     @property
     def reasons(self) -> str | None:
-        """Return the failure reason of each version that failed, or None."""
+        """Failure reason of each version that failed, or None."""
         return "; ".join(map(str, self.failures)) or None
 
     @property
     def attempts(self) -> str:
-        """Return each attempt with its outcome and seconds, for the log."""
+        """Each attempt with its outcome and seconds, for the log."""
         attempts = [f"{failure} after {failure.seconds:.4f} s" for failure in self.failures]
         last = f"{self.model.name}: answered after {self.seconds:.4f} s" if self.model else "no version answered"
         return "; ".join([*attempts, last])
 
     @property
     def slowest_seconds(self) -> float:
-        """Return the seconds of the longest attempt."""
+        """Duration of the longest attempt."""
         return max(self.seconds, *(failure.seconds for failure in self.failures), 0.0)
 
 
@@ -108,7 +108,7 @@ class FallbackChain:
 
     @property
     def absence(self) -> str | None:
-        """Return the message for `absent`."""
+        """Message for `absent`."""
         return str(self.absent) if self.absent else None
 
     def find(self, name: str) -> ServedModel | None:

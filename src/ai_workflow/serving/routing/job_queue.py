@@ -87,7 +87,7 @@ class JobQueue:
 
     @property
     def batch_age(self) -> float:
-        """Return the seconds since the batch was sent to the worker; 0 without a batch."""
+        """Seconds since the batch was sent to the worker; 0 without a batch."""
         return max(0.0, self._loop.time() - self._sent_at)
 
     def drop_waiting(self) -> list[Job]:

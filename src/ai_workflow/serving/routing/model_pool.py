@@ -29,14 +29,14 @@ log = logger("serving")
 
 @dataclass(slots=True)
 class LoadFailure:
-    """Why a version could not be loaded, and when the next attempt is due (monotonic seconds)."""
+    """Reason why a version could not be loaded, and when the next attempt is due (monotonic seconds)."""
 
     problem: str
     retry_at: float
 
 
 class ModelPool:
-    """Keeps `chain` in step with the aliases: call `refresh` once, then `watch`, then `close`.
+    """Served versions; `chain` follows the aliases: call `refresh` once, then `watch`, then `close`.
 
     Args:
         registry: the registry of the pipeline.
@@ -204,7 +204,7 @@ class ModelPool:
                 info.labels(self._pipeline, model.name, alias).set(1)
 
     async def _retire(self, model: ServedModel) -> None:
-        """Let a version complete its requests, then stop its worker."""
+        """Wait until a version has completed its requests, then stop its worker."""
         deadline = time.monotonic() + _DRAIN_SECONDS
         while model.pending_requests and time.monotonic() < deadline:
             await asyncio.sleep(_DRAIN_POLL_SECONDS)

@@ -1,6 +1,6 @@
 """Errors of PyTorch with a remedy: out of memory on the host or a GPU, and GPU failures.
 
-They are recognised by their text, because PyTorch raises RuntimeError for most of them.
+They are recognized by their text, because PyTorch raises RuntimeError for most of them.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Trainer:
         self._torch = torch_network
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
-        """Read the training rows once to fit the encoder, and initialise the weights.
+        """Read the training rows once to fit the encoder, and initialize the weights.
 
         Raises:
             StageError: a parameter is unknown or invalid.
@@ -90,7 +90,7 @@ class Trainer:
             MemoryError: the batch does not fit into memory; the step was not made.
         """
         x, y, position = self._batches.next_batch(self.batch_size)
-        loss = self._network.learn(
+        loss = self._network.train_batch(
             *self._encode(x, y), self._learning_rate(), _seed(self._options.seed, self._step + 1)
         )
         self._step += 1
@@ -114,7 +114,7 @@ class Trainer:
         return self._evaluated[1]
 
     def save(self) -> bytes:
-        """Return weights, optimiser, position in the data, losses and the best weights.
+        """Return weights, optimizer, position in the data, losses and the best weights.
 
         Randomness and learning rate of a step are functions of seed and step, and are not saved.
         """
@@ -207,5 +207,5 @@ def _reject_without_effect(params: Params, options: settings.Trainer) -> None:
 
 
 def _seed(seed: int, step: int) -> int:
-    """Return the seed of one step; step 0 is the initialisation of the weights."""
+    """Return the seed of one step; step 0 is the initialization of the weights."""
     return int.from_bytes(hashlib.blake2b(f"{seed} {step}".encode(), digest_size=7).digest())

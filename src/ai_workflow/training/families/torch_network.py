@@ -1,4 +1,4 @@
-"""Network and optimiser of `torch_mlp`; the only module that imports PyTorch.
+"""Network and optimizer of `torch_mlp`; the only module that imports PyTorch.
 
 Each operation is a function of its arguments and the state of the network: the randomness of a step comes from the seed
 of the step, and does not change the random state of the process.
@@ -50,10 +50,10 @@ class Network:
             for inputs, outputs in pairwise(sizes):
                 layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
             self._layers = nn.Sequential(*layers[:-2]).to(self._device)
-            self._optimiser = torch.optim.AdamW(self._layers.parameters(), weight_decay=decay)
+            self._optimizer = torch.optim.AdamW(self._layers.parameters(), weight_decay=decay)
         self.steps = 0
 
-    def learn(self, x: np.ndarray, y: np.ndarray, rate: float, seed: int) -> float:
+    def train_batch(self, x: np.ndarray, y: np.ndarray, rate: float, seed: int) -> float:
         """Train on one batch, and return its mean loss.
 
         Raises:
@@ -62,9 +62,9 @@ class Network:
         """
         with self._deterministic(seed, len(x)):
             self._layers.train()
-            for group in self._optimiser.param_groups:
+            for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            self._optimiser.zero_grad()
+            self._optimizer.zero_grad()
             loss = self._losses(x, y).mean()
             loss.backward()
             self._update(len(x))
@@ -74,7 +74,7 @@ class Network:
 
     def _update(self, rows: int) -> None:
         try:
-            self._optimiser.step()
+            self._optimizer.step()
         except RuntimeError as error:
             text = str(error)
             context = ErrorContext(self.steps, rows)
@@ -105,16 +105,16 @@ class Network:
             return {name: tensor.detach().cpu().clone() for name, tensor in self._layers.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
-        """Return weights and optimiser."""
+        """Return weights and optimizer."""
         with self._translated_errors():
-            return {"weights": self.weights(), "optimiser": _on_cpu(self._optimiser.state_dict())}
+            return {"weights": self.weights(), "optimiser": _on_cpu(self._optimizer.state_dict())}
 
     def restore(self, state: dict[str, Any], steps: int) -> None:
         """Restore a state that was returned after `steps` steps."""
         self.steps = steps
         with self._translated_errors():
             self._layers.load_state_dict(state["weights"])
-            self._optimiser.load_state_dict(state["optimiser"])
+            self._optimizer.load_state_dict(state["optimiser"])
 
     def _losses(self, x: np.ndarray, y: np.ndarray) -> Any:
         # A copy is aligned by PyTorch: how a sum is split can depend on the alignment.
