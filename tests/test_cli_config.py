@@ -184,7 +184,7 @@ def test_where_prints_origin_of_key(key: str, expected: str, run: Run) -> None:
 def test_where_with_unknown_key_exits_2_with_suggestion(run: Run) -> None:
     found = run("config", "where", "trainer.stepz")
     assert (found.code, found.out) == (2, "")
-    assert found.err == "error: trainer.stepz: unknown key; did you mean 'trainer.steps'?\n"
+    assert found.err == "error: unknown key 'trainer.stepz'. Did you mean 'trainer.steps'?\n"
 
 
 def test_unknown_command_exits_2_with_suggestion(run: Run) -> None:

@@ -88,7 +88,7 @@ def test_history_at_shows_aliases_at_timestamp(registry: Registry, capsys: pytes
     _, out, _ = _run(capsys, registry, "history", "--at", lines[2]["time"])
     assert "latest=model_v1.2  stable=model_v1.0" in out
     code, _, error = _run(capsys, registry, "history", "--at", "2020-01-01")
-    assert (code, "nothing served at 2020-01-01" in error) == (2, True)
+    assert (code, "at 2020-01-01. Give a later time" in error) == (2, True)
     code, _, error = _run(capsys, registry, "history", "--at", "yesterday")
     assert (code, "--at yesterday is not a time" in error) == (2, True)
 
@@ -116,7 +116,7 @@ def test_promote_pin_and_rollback_record_reason_in_history(
     )
     assert _run(capsys, registry, "rollback")[1] == "latest=model_v1.3  stable=model_v1.3\n"
     code, _, error = _run(capsys, registry, "rollback")
-    assert (code, error) == (2, "error: latest is stable already: model_v1.3\n")
+    assert (code, error) == (2, "error: nothing to roll back: latest is stable (model_v1.3)\n")
     assert _run(capsys, registry, "pin", "model_v1.1", "--reason", "audit")[1] == "model_v1.1 is pinned\n"
     assert _run(capsys, registry, "pin", "model_v1.1")[0] == 2, "a pin without a reason is a riddle"
     assert _run(capsys, registry, "unpin", "model_v1.1")[0] == 0

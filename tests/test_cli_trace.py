@@ -71,7 +71,10 @@ def test_empty_journal_or_unknown_trace_exits_2(tmp_path: Path, capsys: pytest.C
 
 def test_trace_id_and_selection_option_are_exclusive(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, error = _run(capsys, "aa", "--last", "--store", root)
-    assert (code, error) == (2, "error: give either an ID, or one of --last, --failed and --list\n")
+    assert (code, error) == (
+        2,
+        "error: a trace ID cannot be combined with --last, --failed or --list. Pass one of them\n",
+    )
 
 
 def test_trace_with_only_damaged_events_exits_2(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

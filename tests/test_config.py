@@ -346,8 +346,8 @@ def test_unknown_environment_error_lists_available_files(project: Project) -> No
 def test_missing_config_file_is_reported(project: Project) -> None:
     project.write("config/development.yaml", "store: {rot: x}")
     assert project.fails("/no/such.yaml", env={"AIW_CONFIG": "/nor/this.yaml"}) == [
-        "AIW_CONFIG: /nor/this.yaml does not exist",
-        "pipeline file: /no/such.yaml does not exist",
+        "AIW_CONFIG: /nor/this.yaml does not exist. Correct --pipeline (PIPELINE=) or AIW_CONFIG",
+        "pipeline file: /no/such.yaml does not exist. Correct --pipeline (PIPELINE=) or AIW_CONFIG",
         "config/development.yaml:1: store.rot: unknown key; did you mean 'root'?",
     ]
     project.write("config/development.yaml", "")

@@ -122,7 +122,7 @@ def test_version_contains_files_and_manifest(registry: Registry) -> None:
     "name", ["latest", "stable", "model_v9.9", "", "..", "../../../etc", "history.jsonl", "Latest"]
 )
 def test_missing_version_in_empty_registry_suggests_training(registry: Registry, name: str) -> None:
-    with pytest.raises(AiWorkflowError, match=r"available: none\. Run the training flow first") as caught:
+    with pytest.raises(AiWorkflowError, match=r"available: none\. Publish the first with `make run`") as caught:
         registry.get(name)
     assert f"'{name}'" in str(caught.value)
 

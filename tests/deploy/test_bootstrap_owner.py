@@ -72,7 +72,7 @@ def test_relative_store_is_rejected_for_git_deployment(place: Place) -> None:
     before = state(place)
     for root in ("./var", "var", "file://var"):
         said = place.bootstrapped("prefect.yaml", "--git", "https://git.example.com/mine.git", AIW_STORE=root)
-        assert said.code == 1
+        assert said.code == 2
         for part in (f"store.root is '{root}'", "AIW_STORE", "/var/lib/ai-workflow", "Nothing was deployed"):
             assert part in said.err
     assert state(place) == before
@@ -83,7 +83,7 @@ def test_relative_store_is_rejected_for_custom_pull_steps(place: Place) -> None:
     entry = {"name": "own-clone", "entrypoint": "flows/drill.py:drill", "work_pool": {"name": "ai-workflow"}}
     (place.folder / "own.yaml").write_text(yaml.safe_dump({"deployments": [entry | {"pull": [clone]}]}))
     said = place.bootstrapped("own.yaml", AIW_STORE="./var")
-    assert said.code == 1
+    assert said.code == 2
     assert "drill/own-clone" in said.err
 
 
@@ -142,7 +142,7 @@ def test_different_project_is_rejected_despite_other_deployment_names(place: Pla
     before = state(place)
     arguments = ("--pipeline", "beans.yaml", "--environment", "production")
     said = Place(other, place.api).bootstrapped("prefect.yaml", *arguments)
-    assert said.code == 1
+    assert said.code == 2
     assert str(other) in said.err
     assert str(place.folder) in said.err
     assert state(place) == before
@@ -174,10 +174,10 @@ def test_unrecorded_deployments_of_other_project_are_not_taken_over(place: Place
     other = project(place.folder.parent / "third")
     arguments = ("--pipeline", "beans.yaml", "--environment", "production")
     said = Place(other, place.api).bootstrapped("prefect.yaml", *arguments)
-    assert said.code == 1
+    assert said.code == 2
     assert str(place.folder) in said.err
     said = place.bootstrapped("prefect.yaml", "--pipeline", "peas.yaml", "--environment", "production")
-    assert said.code == 1
+    assert said.code == 2
     assert "beans.yaml" in said.err
     assert place.bootstrap(*arguments) == [f"owner: pipeline 'beans', environment 'production', project {place.folder}"]
 

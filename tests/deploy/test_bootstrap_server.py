@@ -194,7 +194,7 @@ def test_fifty_deployments_are_atomic_and_removed_entries_are_pruned(place: Plac
     wrong["deployments"].append(wrong["deployments"][-1] | {"name": "x", "tag": 1})
     (place.folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
     refused = place.bootstrapped("wrong.yaml")
-    assert refused.code == 1
+    assert refused.code == 2
     assert "deployment x: tag is not known" in refused.err
     assert not set(added) & {one["name"] for one in place.all("deployments")}
 
@@ -226,11 +226,11 @@ def test_fifty_deployments_are_atomic_and_removed_entries_are_pruned(place: Plac
 def test_bootstrap_without_login_names_missing_variable(place: Place, first: list[str]) -> None:
     with temporary_settings({PREFECT_API_AUTH_STRING: None}):
         nobody = place.bootstrapped()
-    assert nobody.code == 1
+    assert nobody.code == 2
     assert "PREFECT_API_AUTH_STRING" in nobody.err
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         nobody = place.bootstrapped()
-    assert nobody.code == 1
+    assert nobody.code == 2
     assert "does not answer" in nobody.err
 
 
@@ -240,7 +240,7 @@ def test_relay_token_updates_block_and_is_not_exposed(place: Place, first: list[
         yaml.safe_dump({"relay": {"token": "${secret:relay-token}"}, "deploy": {"variables": {"site": "a"}}})
     )
     missing = place.bootstrapped(AIW_CONFIG=str(given))
-    assert missing.code == 1
+    assert missing.code == 2
     assert "relay-token" in missing.err
     assert "RELAY_TOKEN" in missing.err
     done = place.bootstrap(AIW_CONFIG=str(given), RELAY_TOKEN="canary-8142")

@@ -308,7 +308,7 @@ def test_bootstrap_on_server_with_different_key_changes_no_objects(var: Path, tm
         with prefect_retry.client(found.api_url) as api:
             made = [api.post(f"/{kind}/filter", json={}).json() for kind in ("deployments", "variables", "automations")]
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert re.search(r"blocks of the Prefect server .* cannot be read \(500\).*Nothing was changed", done.stderr)
     assert "python -m ai_workflow.local.rekey" in done.stderr
     assert made == [[], [], []]

@@ -77,8 +77,8 @@ def test_log_level_option_sets_run_log_level(place: Workplace) -> None:
     wrong = place.start(
         ["-m", "ai_workflow", "run", "evaluation", "--pipeline", "pipeline.yaml", "--log-level", "loud"]
     )
-    assert wrong.code == 1
-    assert "logging.level" in wrong.output
+    assert wrong.code == 2
+    assert "--log-level 'loud' is not a level. Pass DEBUG" in wrong.output
     run = place.start(["-m", "ai_workflow", "run", "evaluation", "--pipeline", "pipeline.yaml", "--log-level", "debug"])
     assert run.code == 0, run.output
     assert run.ours("DEBUG")

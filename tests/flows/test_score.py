@@ -58,7 +58,9 @@ def test_unknown_version_error_lists_available_versions(pipeline: Path) -> None:
         score.main("new.csv", pipeline, model="model_v7.7")
 
 
-@pytest.mark.parametrize(("source", "said"), [("", "no file is named"), ("absent.csv", "absent.csv does not exist")])
+@pytest.mark.parametrize(
+    ("source", "said"), [("", "SOURCE is missing. Pass a file"), ("absent.csv", "absent.csv does not exist")]
+)
 def test_missing_scoring_file_is_rejected(pipeline: Path, source: str, said: str) -> None:
     published(pipeline.parent)
     with pytest.raises(AiWorkflowError, match=said):

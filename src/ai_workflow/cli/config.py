@@ -94,8 +94,8 @@ def _origin(loaded: Loaded, key: str) -> str:
     if key in known:
         return loaded.origin(key) or DEFAULT
     similar = difflib.get_close_matches(key, known, 1)
-    hint = f"did you mean '{similar[0]}'?" if similar else "`config show` lists all"
-    raise UnknownKeyError(f"{key}: unknown key; {hint}")
+    hint = f"Did you mean '{similar[0]}'?" if similar else "ai-workflow config show lists all keys"
+    raise UnknownKeyError(f"unknown key '{key}'. {hint}")
 
 
 def _keys(values: dict[str, Any], above: str = "") -> Iterator[str]:

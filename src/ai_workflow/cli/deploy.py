@@ -14,6 +14,7 @@ from ai_workflow.local import prefect_settings, server
 from ai_workflow.provisioning.bootstrap import BootstrapReport, run
 from ai_workflow.provisioning.code_source import Source
 from ai_workflow.provisioning.links import Links
+from ai_workflow.provisioning.ownership import OwnershipError
 from ai_workflow.secret_values import scrub
 from ai_workflow.telemetry.control_characters import escape_lines
 
@@ -32,6 +33,8 @@ def deploy(
     take_over: bool = False,
 ) -> int:
     """Set up work pool, queues, variables, blocks, deployments and automations on the server of PREFECT_API_URL.
+
+    The exit code is 2 if nothing was changed because of an error, and 1 if only a part was set up.
 
     Args:
         file: Path of prefect.yaml; that of the project if not given.
@@ -70,7 +73,11 @@ def deploy(
             settings = settings.model_copy(update={"deploy": deploy_settings})
         prefect_settings.require_url(Path("var"))
         asyncio.run(run(file, settings, source, report, prune=prune, take_over=take_over))
+    except OwnershipError:
+        raise
     except AiWorkflowError as error:
+        if not report.has_begun:
+            raise
         report.problems.append(str(error))
     return _print(report)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ai_workflow.cli.common_options import CommonOptions
+from ai_workflow.cli.option_errors import require_port
 
 _DEFAULTS = CommonOptions()
 
@@ -17,6 +18,7 @@ def exporter(*, options: CommonOptions = _DEFAULTS, host: str = "127.0.0.1", por
         host: Address to listen on; 0.0.0.0 for all interfaces.
         port: Port to listen on; 0 for any free port.
     """
+    require_port(port)
     from ai_workflow.exporter.exporter import main
 
     main(options.pipeline, options.store, options.environment, host, port)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
 from ai_workflow.config import dotenv
 from ai_workflow.errors import AiWorkflowError
@@ -63,10 +64,25 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
             process_limit.limit_errors_wrapped(),
             memory_pressure.memory_errors_wrapped(),
         ):
-            code = app(arguments, exit_on_error=False)
-    except CycloptsError:  # cyclopts has printed the error
+            code = app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(escape_lines(scrub(f"error: {_usage_error(error)}")), file=sys.stderr)
         return FAILED
     except AiWorkflowError as error:
         print(escape_lines(scrub(f"error: {error}")), file=sys.stderr)
         return FAILED
     return code if isinstance(code, int) else 0
+
+
+def _usage_error(error: CycloptsError) -> str:
+    """Return the message of a usage error in one line, with a remedy."""
+    command = " ".join(("ai-workflow", *(error.command_chain or ())))
+    if isinstance(error, UnknownCommandError) and error.app and error.unused_tokens:
+        requested = error.unused_tokens[0]
+        names = [name for name in error.app if not name.startswith("-")]
+        similar = difflib.get_close_matches(requested, names, 1)
+        hint = f' Did you mean "{similar[0]}"?' if similar else ""
+        return f'Unknown command "{requested}".{hint} {command} has the commands {", ".join(names)}'
+    error.verbose = False
+    text = " ".join(str(error).split())
+    return f"{text}{'' if text.endswith(('.', '?')) else '.'} {command} --help lists the options"

@@ -14,6 +14,7 @@ from ai_workflow.cli.common_options import CommonOptions
 from ai_workflow.cli.period_option import period
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.registry import expired_files, promotion, pruning, verification
+from ai_workflow.registry.registry import Registry
 from ai_workflow.registry.retention_policy import RetentionDecision, size
 from ai_workflow.telemetry.control_characters import escape
 
@@ -29,10 +30,7 @@ def list_(*, options: CommonOptions = _DEFAULTS) -> None:
     registry = options.registry
     items = pruning.plan(registry, options.settings.retention)
     if not items:
-        raise AiWorkflowError(
-            f"there is no version in {registry.store.url(registry.folder)} yet. Publish the first with `make run`, or "
-            "name another store with --store, --pipeline or --environment"
-        )
+        raise _no_version(registry)
     _print_table(items)
 
 
@@ -68,10 +66,12 @@ def history(*, at: str | None = None, options: CommonOptions = _DEFAULTS) -> Non
         begin, end = period(at)
         earlier = [line for line in lines if datetime.fromisoformat(line["time"]) <= begin]
         lines = earlier[-1:] + [line for line in lines if begin < datetime.fromisoformat(line["time"]) <= end]
+    if not lines and at is None:
+        raise _no_version(registry)
     if not lines:
         raise AiWorkflowError(
-            f"nothing served{f' at {at}' if at else ''}: no version had been published in "
-            f"{registry.store.url(registry.folder)}"
+            f"no version was published in {registry.store.url(registry.folder)} at {at}. Give a later time, or another "
+            "store with --store, --pipeline or --environment"
         )
     for line in lines:
         time = datetime.fromisoformat(line["time"]).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
@@ -128,8 +128,10 @@ def rollback(*, reason: str = "by hand", options: CommonOptions = _DEFAULTS) -> 
     """
     registry = options.registry
     before = registry.aliases()
+    if before["latest"] is None:
+        raise _no_version(registry)
     if before["latest"] == before["stable"]:
-        raise AiWorkflowError(f"latest is stable already: {before['latest'] or 'there is no version'}")
+        raise AiWorkflowError(f"nothing to roll back: latest is stable ({before['latest']})")
     print(_aliases((promotion.roll_back(registry, reason) or registry.state()).aliases))
 
 
@@ -203,6 +205,13 @@ def prune(
     for item in done.skipped:
         print(escape(f"{item.name} stays: {', '.join(item.reasons)}"))
     print(f"Released {size(done.bytes + expired_files.remove(registry.store, expired, policy, now))}")
+
+
+def _no_version(registry: Registry) -> AiWorkflowError:
+    return AiWorkflowError(
+        f"there is no version in {registry.store.url(registry.folder)} yet. Publish the first with `make run`, or "
+        "name another store with --store, --pipeline or --environment"
+    )
 
 
 def _is_confirmed(question: str) -> bool:

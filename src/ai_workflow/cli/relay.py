@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from ai_workflow.alerting import routing
 from ai_workflow.cli.common_options import ConfigOptions
+from ai_workflow.cli.option_errors import invalid_options
 from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import variables
 from ai_workflow.config.settings.chat import Relay
-from ai_workflow.errors import AiWorkflowError
 from ai_workflow.provisioning.blocks import block_values
 from ai_workflow.telemetry import logs
 from ai_workflow.telemetry.logs import logger
@@ -41,5 +41,5 @@ def relay(*, options: ConfigOptions = _DEFAULTS, host: str | None = None, port: 
     try:
         relay_settings = Relay.model_validate({**dict(settings.relay), **overrides})
     except ValidationError as error:
-        raise AiWorkflowError("; ".join(problem["msg"] for problem in error.errors())) from None
+        raise invalid_options(error) from None
     Server(relay_settings, settings.chat, block_values.secret, block_values.chat).run()

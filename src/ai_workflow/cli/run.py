@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from ai_workflow.cli.common_options import CommonOptions, WritingOptions
+from ai_workflow.errors import AiWorkflowError
+from ai_workflow.telemetry import logs
 
 Flow = Literal["training", "scoring", "evaluation", "recovery", "promotion", "retention", "drill"]
 _DEFAULTS = CommonOptions()
@@ -19,6 +21,8 @@ def run(flow: Flow | None = None, /, *, options: WritingOptions = _WRITING, log_
         options: Pipeline, environment and store.
         log_level: DEBUG, INFO, WARN or ERROR, for a single flow; logging.level if not given.
     """
+    if log_level is not None:
+        _require_level(flow, log_level)
     if flow:
         from ai_workflow.local import manual_run
 
@@ -26,6 +30,21 @@ def run(flow: Flow | None = None, /, *, options: WritingOptions = _WRITING, log_
     from ai_workflow.local import first_run
 
     return first_run.main(options.pipeline, options.environment, options.root)
+
+
+def _require_level(flow: Flow | None, log_level: str) -> None:
+    """Raise if `--log-level` has no effect or is not a level.
+
+    Raises:
+        AiWorkflowError: no flow is given, or the level is not valid.
+    """
+    if flow is None:
+        raise AiWorkflowError(
+            "--log-level applies to a single flow. Name one, such as ai-workflow run training --log-level DEBUG, or "
+            "set AIW_LOG_LEVEL"
+        )
+    if logs.normalize_level(log_level) not in logs.LEVELS:
+        raise AiWorkflowError(f"--log-level '{log_level}' is not a level. Pass DEBUG, INFO, WARN or ERROR")
 
 
 def score(source: str = "", *, options: CommonOptions = _DEFAULTS, model: str = "latest") -> int:

@@ -11,9 +11,9 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from ai_workflow.cli.common_options import WritingOptions
+from ai_workflow.cli.option_errors import invalid_options
 from ai_workflow.config import variables
 from ai_workflow.config.settings import Service, Settings
-from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import prefect_settings
 from ai_workflow.telemetry import logs
 from ai_workflow.telemetry.logs import logger
@@ -46,7 +46,7 @@ class ServeOptions(WritingOptions):
         try:
             service = Service.model_validate({**dict(settings.service), **overrides})
         except ValidationError as error:
-            raise AiWorkflowError("; ".join(problem["msg"] for problem in error.errors())) from None
+            raise invalid_options(error) from None
         return settings.model_copy(update={"service": service})
 
 

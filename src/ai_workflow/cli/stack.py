@@ -9,13 +9,15 @@ from typing import Literal
 
 from ai_workflow.alerting import routing
 from ai_workflow.cli.common_options import WritingOptions
+from ai_workflow.cli.option_errors import MAX_PORT
+from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import login, server
 from ai_workflow.local.ports import HOST
 from ai_workflow.local.run_report import Hints
 from ai_workflow.local.stack import launch, monitoring_config, served_versions, stack
 from ai_workflow.local.stack.manager import Manager
 from ai_workflow.local.stack.paths import StackOptions, StackPaths, StackState
-from ai_workflow.local.stack.services import SERVICE
+from ai_workflow.local.stack.services import POSTGRESQL, SERVICE, SERVICES
 from ai_workflow.telemetry.control_characters import escape
 
 VAR = Path("var")
@@ -37,6 +39,7 @@ def up(
         offset: Number added to every port.
         take_over: Replace the pipeline or environment that owns the Prefect server of this folder.
     """
+    _require_ports(offset)
     if options.root is not None:
         os.environ["AIW_STORE"] = options.root
     paths = StackPaths(VAR)
@@ -54,6 +57,17 @@ def up(
     channels = [channel.name for channel in settings.chat]
     print("\n".join([f"     chats  {_chats(channels)}", *routing.problems(channels)]))
     return 0
+
+
+def _require_ports(offset: int) -> None:
+    """Raise if the offset gives a port that does not exist.
+
+    Raises:
+        AiWorkflowError: a port is outside 1 to 65535.
+    """
+    ports = [service.port + offset for service in (*SERVICES, POSTGRESQL) if service.port is not None]
+    if min(ports) < 1 or max(ports) > MAX_PORT:
+        raise AiWorkflowError(f"--offset {offset} gives ports outside 1 to {MAX_PORT}. Pass a smaller offset")
 
 
 def down() -> int:

@@ -27,12 +27,14 @@ def trace(
     Args:
         trace_id: Trace ID, or its first digits.
         last: Show the run that began last.
-        failed: Show the last run that failed or was killed.
-        list_: List the last runs, one a line.
+        failed: Show the last run that failed or was killed; with --list, list only such runs.
+        list_: List the last runs, one a line; --failed and --list both apply.
         options: Pipeline, environment and store.
     """
     if trace_id and (last or failed or list_):
-        raise AiWorkflowError("give either an ID, or one of --last, --failed and --list")
+        raise AiWorkflowError("a trace ID cannot be combined with --last, --failed or --list. Pass one of them")
+    if last and (failed or list_):
+        raise AiWorkflowError("--last cannot be combined with --failed or --list. Omit --last")
     runs_journal = journal.Journal(options.open_store())
     if trace_id:
         events = runs_journal.read(runs_journal.find(trace_id))

@@ -127,4 +127,6 @@ def _named(root: Path, path: str | Path | None, source: str) -> Layer | Problem:
     named = Path(path).expanduser()
     # A worker may run in another folder than the one that the parameter of a deployment is relative to.
     layer = _layer(root, named if named.exists() else root / named, source)
-    return layer if layer.exists else Problem(source, 0, "", f"{path} does not exist")
+    if layer.exists:
+        return layer
+    return Problem(source, 0, "", f"{path} does not exist. Correct --pipeline (PIPELINE=) or AIW_CONFIG")

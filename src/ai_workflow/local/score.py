@@ -89,7 +89,7 @@ def _override(settings: Settings, source: str) -> dict[str, Any]:
     key = "inference.source" if settings.inference.source else "source"
     declared = settings.inference.source or settings.source
     if not source:
-        raise ScoreError("no file is named. Write: make score SOURCE=new.csv")
+        raise ScoreError("SOURCE is missing. Pass a file: ai-workflow score new.csv, or make score SOURCE=new.csv")
     if not isinstance(declared, CsvSource | ParquetSource):
         raise ScoreError(
             f"{key} of the pipeline {settings.pipeline} is of kind {declared.kind}, which reads no file. "

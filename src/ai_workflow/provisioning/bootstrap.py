@@ -62,6 +62,11 @@ class BootstrapReport:
     finished: list[str] = field(default_factory=list)
     remaining: list[str] = field(default_factory=list)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first step began, so that the server may have been changed."""
+        return bool(self.remaining or self.finished)
+
     def finish(self, lines: list[str]) -> None:
         """Record the changes of the first remaining step, and mark it as finished."""
         self.lines += lines

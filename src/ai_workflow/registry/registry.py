@@ -108,7 +108,7 @@ class Registry:
         is_published = version and VERSION.match(version) and state.is_published(version)
         if not is_published or not self.store.exists(f"{folder}/{MANIFEST}"):
             available = ", ".join(self.versions())
-            remedy = "Use one of these, or latest or stable" if available else "Run the training flow first"
+            remedy = "Use one of these, or latest or stable" if available else "Publish the first with `make run`"
             raise AiWorkflowError(
                 f"model version '{name}' not found in {self.store.url(self.folder)}; available: "
                 f"{available or 'none'}. {remedy}"

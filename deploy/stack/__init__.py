@@ -1,1 +1,0 @@
-"""The stack on one machine: `make up`, `make down`."""
