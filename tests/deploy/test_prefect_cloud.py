@@ -74,7 +74,7 @@ def test_prefect_cloud_rejection_has_remedy_and_changes_no_objects(
 ) -> None:
     cloud.refuses = status, body
     told = place.bootstrapped("prefect.yaml")
-    assert (told.code, told.out) == (1, [])
+    assert (told.code, told.out) == (2, [])
     [line] = told.err.splitlines()
     assert line.startswith(
         f"error: Prefect Cloud at 127.0.0.1 answers {status} to POST {stand_in.WORKSPACE}/work_pools/"
