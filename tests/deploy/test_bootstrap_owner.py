@@ -122,7 +122,7 @@ def test_different_pipeline_or_environment_is_rejected_before_writes(
     before = state(place)
     for more in ((), ("--prune",)):
         said = place.bootstrapped("prefect.yaml", *arguments, *more)
-        assert (said.code, said.out) == (1, [])
+        assert (said.code, said.out) == (2, [])
         for part in (
             names,
             "pipeline 'beans', environment 'production'",
