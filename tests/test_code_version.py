@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import py_compile
 import re
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_workflow.code_versions import closure
+from ai_workflow.code_versions import closure, syntax
 from ai_workflow.datasets import fingerprint
 from ai_workflow.errors import StageError
 from tests import processes
@@ -366,3 +367,27 @@ def _imports_moved(text: str, old_parent: str, name: str, new_parent: str, new_n
 
     pattern = rf"^( *)from {re.escape(old_parent)} import (?:\(([^)]*)\)|([^\n(]+))"
     return re.sub(pattern, moved, text, flags=re.MULTILINE)
+
+
+def test_parser_disturbed_by_another_thread_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = ast.parse
+    failures = iter([SystemError("AST constructor recursion depth mismatch (before=90, after=73)")] * 2)
+
+    def disturbed(source: bytes) -> ast.Module:
+        for failure in failures:
+            raise failure
+        return parse(source)
+
+    monkeypatch.setattr(ast, "parse", disturbed)
+    source = b"a_name_that_no_other_test_parses = 1"
+    assert syntax.read(source).digest
+    assert list(failures) == []
+
+
+def test_persistent_parser_failure_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: bytes) -> ast.Module:
+        raise SystemError("broken")
+
+    monkeypatch.setattr(ast, "parse", broken)
+    with pytest.raises(SystemError, match="broken"):
+        syntax.read(b"another_name_that_no_other_test_parses = 1")

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 MARKER = "IN_CACHE_KEY"
+_PARSE_ATTEMPTS = 10
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+(?=:|$)")
 _FILE_NAME = re.compile(r"(?!/)[^\n\0]{0,250}\.\w{1,12}")
 # `kind` is the u of u"text".
@@ -54,7 +55,7 @@ def read(source: bytes) -> Syntax:
         SyntaxError, ValueError, RecursionError, MemoryError: the text is not Python, or is nested too deeply.
     """
     result = Syntax()
-    tree = ast.parse(source)
+    tree = _parse(source)
     tokens = list(_tokens(tree, result))
     result.is_empty = not tokens
     result.digest = hashlib.sha256("\0".join(tokens).encode("utf-8", "backslashreplace")).hexdigest()
@@ -66,6 +67,18 @@ def read(source: bytes) -> Syntax:
             result.exported |= {each.bound: each for each in _imports(statement)}
         result.is_marked |= _is_marker(node)
     return result
+
+
+def _parse(source: bytes) -> ast.Module:
+    """Return the syntax tree; parse again if another thread disturbed the parser."""
+    for _ in range(_PARSE_ATTEMPTS - 1):
+        try:
+            return ast.parse(source)
+        except SystemError:
+            # CPython counts the depth of the tree for all threads together: while garbage collection lets another
+            # thread parse, the counts of both are wrong, and "AST constructor recursion depth mismatch" is raised.
+            continue
+    return ast.parse(source)
 
 
 @dataclass(frozen=True, slots=True)
