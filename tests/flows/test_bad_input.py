@@ -216,7 +216,7 @@ def test_invalid_parameter_fails_with_single_error(
 def test_unreachable_database_is_retried_then_fails(unreachable: Future[Run]) -> None:
     run = unreachable.result()
 
-    _assert_refused(run, "data_loader", "the database 127.0.0.1:", "cannot be reached", "Is it running")
+    _assert_refused(run, "data_loader", "the database 127.0.0.1:", "cannot be reached", "Check that it runs")
     tries = [line.message for line in run.ours("WARN") if "; retry in" in line.message]
     assert len(tries) == 2
     assert [event.status for event in run.events if event.stage == "data_loader"] == [journal.STARTED, journal.ERROR]
