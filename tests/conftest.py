@@ -89,15 +89,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-def pytest_configure() -> None:
-    """Collect no garbage while modules are imported: almost nothing of theirs can be freed."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while modules are imported, and never look at what they hold: almost all of it stays."""
     gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    """Leave what was imported out of all later garbage collections, which get quicker by it."""
-    gc.freeze()
-    gc.enable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

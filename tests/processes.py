@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
+
+_PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
+
+
+class ServerLog:
+    """The stderr of a server process, read by a thread: its `lines` so far, and the `port` that one of them names."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.lines: list[str] = []
+        self.port = 0
+        self._process = process
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stream:
+            for line in stream:
+                self.lines.append(line)
+                if match := _PORT.search(line):
+                    self.port = int(match[1])
+
+    def join(self) -> None:
+        """Wait until the last line of an ended process is read."""
+        self._thread.join(5)
 
 
 def python(code: str, *arguments: object, **variables: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,15 @@ class Postgres:
         return psycopg.connect(
             host=self.host, port=self.port, user=self.user, password=self.password, dbname=self.dbname, autocommit=True
         )
+
+
+@contextmanager
+def hanging_server() -> Iterator[str]:
+    """Yield the URL of a Prefect API that accepts connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind((LOOPBACK, 0))
+        listening.listen()
+        yield f"http://{LOOPBACK}:{listening.getsockname()[1]}/api"
 
 
 @contextmanager

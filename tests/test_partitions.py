@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow.datasets import partitions
+from ai_workflow.datasets import partition_cache, partitions
 from ai_workflow.datasets.partitions import Dataset, Partition
 from ai_workflow.errors import StoreError
 from ai_workflow.storage.store import Store
@@ -95,7 +95,7 @@ def test_debug_log_shows_reads_writes_and_cache_hits(store: Store, caplog: pytes
     partitions.read(store, written, ["a"])
     list(partitions.slices(store, written, 2))
     for _ in range(2):
-        partitions.cached(store, "stage", "key", Computing(store))
+        partition_cache.cached(store, "stage", "key", Computing(store))
     shown = f"data/test/x.parquet, 5 rows, {written.bytes} bytes"
     assert caplog.messages[:3] == [
         f"written: {shown}",
@@ -108,10 +108,10 @@ def test_debug_log_shows_reads_writes_and_cache_hits(store: Store, caplog: pytes
 
 def test_cached_result_is_computed_once(store: Store) -> None:
     compute = Computing(store)
-    first = partitions.cached(store, "stage", "key", compute)
-    assert partitions.cached(store, "stage", "key", compute) == first
+    first = partition_cache.cached(store, "stage", "key", compute)
+    assert partition_cache.cached(store, "stage", "key", compute) == first
     assert compute.times == 1
-    partitions.cached(store, "stage", "another", compute)
+    partition_cache.cached(store, "stage", "another", compute)
     assert compute.times == 2
 
 
@@ -121,10 +121,10 @@ def test_damaged_cached_result_is_recomputed(
     store: Store, path: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     compute = Computing(store)
-    first = partitions.cached(store, "stage", "key", compute)
+    first = partition_cache.cached(store, "stage", "key", compute)
     damage(store, path, kind)
-    assert partitions.cached(store, "stage", "key", compute) == first
-    assert partitions.cached(store, "stage", "key", compute) == first
+    assert partition_cache.cached(store, "stage", "key", compute) == first
+    assert partition_cache.cached(store, "stage", "key", compute) == first
     assert compute.times == 2
     gone = path.endswith(".json") and kind == "deleted"
     assert ("is computed again" in caplog.text) == (not gone)
@@ -137,11 +137,11 @@ def test_damaged_partition_is_found_through_dataset(store: Store, kind: str) -> 
         "clean": dataset(one, two).save(store),
         "rejected": [{"path": one.path, "sha256": one.sha256}],
     }
-    assert partitions.find_corrupt(store, result) == []
+    assert partition_cache.find_corrupt(store, result) == []
     damage(store, two.path, kind)
-    assert partitions.find_corrupt(store, result) == [two.path]
+    assert partition_cache.find_corrupt(store, result) == [two.path]
     damage(store, result["clean"]["record"]["path"], kind)
-    assert partitions.find_corrupt(store, result) == [result["clean"]["record"]["path"]]
+    assert partition_cache.find_corrupt(store, result) == [result["clean"]["record"]["path"]]
     with pytest.raises(StoreError):
         Dataset.load(store, result["clean"])
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from ai_workflow.errors import StoreError
-from ai_workflow.storage.store import FileRef, Store
+from ai_workflow.storage.file_ref import FileRef
+from ai_workflow.storage.store import Store
 from tests import processes
 
 # Opens a store, starts to write a file, says so, and waits to be killed.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from ai_workflow.local.server import Server
 from ai_workflow.orchestration import secret_blocks
+from tests import services
 
 pytestmark = pytest.mark.integration
 
@@ -21,12 +20,8 @@ def test_without_a_configured_server_there_is_no_value_and_no_warning() -> None:
 
 def test_a_server_that_does_not_answer_gives_a_warning_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secret_blocks, "TIMEOUT_SECONDS", 0.1)
-    with socket.socket() as hanging:
-        hanging.bind(("127.0.0.1", 0))
-        hanging.listen()
-        url = f"http://127.0.0.1:{hanging.getsockname()[1]}/api"
-        with temporary_settings({PREFECT_API_URL: url}):
-            value, warning = secret_blocks.read("relay-token")
+    with services.hanging_server() as url, temporary_settings({PREFECT_API_URL: url}):
+        value, warning = secret_blocks.read("relay-token")
     assert value is None
     assert warning.startswith(
         "Secret block 'relay-token' cannot be read, its environment variable is used instead: TimeoutError"

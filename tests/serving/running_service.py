@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +15,11 @@ from typing import Any
 
 import httpx
 
+from tests.processes import ServerLog
 from tests.serving import published_models
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-_PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
 _STARTED, _ENDED = 120.0, 90.0
 CLI = ("-c", "from ai_workflow.cli.main import main; main()", "serve")
 
@@ -57,13 +55,13 @@ class Running:
             text=True,
             errors="strict",
         )
-        self.log: list[str] = []
+        self._log = ServerLog(self.process)
+        self.log = self._log.lines
         self.port = 0
-        self._reading = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Running:
-        self._reading.start()
-        self.until(lambda: bool(self.port) or self.process.poll() is not None, _STARTED)
+        self.until(lambda: bool(self._log.port) or self.process.poll() is not None, _STARTED)
+        self.port = self._log.port
         assert self.port, "".join(self.log)
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False)
         return self
@@ -78,15 +76,7 @@ class Running:
         finally:
             self.process.kill()
             self.process.wait()
-            self._reading.join(5)
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as lines:
-            for line in lines:
-                self.log.append(line)
-                if found := _PORT.search(line):
-                    self.port = int(found[1])
+            self._log.join()
 
     def until(self, holds: Callable[[], bool], seconds: float = 45.0) -> float:
         """Wait until something holds, fail the test where it does not, and return how long it took."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ai_workflow.datasets import parquet as files
-from ai_workflow.datasets import partitions
+from ai_workflow.datasets import partition_cache
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import progress
@@ -139,7 +139,7 @@ def test_only_damaged_or_missing_partitions_are_rewritten(
     store.local(f"data/loaded/{gone}").unlink()
     assert load(store, source) == first
     assert "does not match its record" in caplog.text
-    assert partitions.find_corrupt(store, data_loader.load(store, source, data_loader.inspect(source))) == []
+    assert partition_cache.find_corrupt(store, data_loader.load(store, source, data_loader.inspect(source))) == []
     assert {name: times(store)[name] for name in whole} == {name: written[name] for name in whole}
     assert times(store)[hurt] != written[hurt]
 

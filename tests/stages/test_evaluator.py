@@ -15,7 +15,7 @@ import pytest
 from sklearn import metrics
 
 from ai_workflow.config.settings import Column
-from ai_workflow.datasets import coercion, parquet, partitions
+from ai_workflow.datasets import coercion, parquet, partition_cache, partitions
 from ai_workflow.errors import StageError
 from ai_workflow.evaluation import champion, scores
 from ai_workflow.evaluation.quality_gate import QualityGate, judge
@@ -391,5 +391,5 @@ def test_repeated_evaluation_gives_same_files_and_fingerprint(bought: Made) -> N
         evaluator.evaluate(run.store, bought.clean, bought.featured, bought.trained, gate, against) for _ in range(2)
     )
     assert first == second
-    assert partitions.find_corrupt(run.store, first) == []
+    assert partition_cache.find_corrupt(run.store, first) == []
     assert feature_engineering.read_spec(run.store, bought.featured)["classes"] == ["no", "yes"]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ai_workflow.datasets import partitions
+from ai_workflow.datasets import partition_cache, partitions
 from ai_workflow.datasets.partitions import ID, ROW
 from ai_workflow.errors import AiWorkflowError, BrokenVersionError, StageError
 from ai_workflow.features import transform
@@ -259,7 +259,7 @@ def test_damaged_prediction_partition_is_recomputed(bought: Made, asked: Result)
     part = partitions.Dataset.load(store, before).partitions[0]
     store.local(part.path).write_bytes(b"")
     assert inference.predict(store, asked, bought.scoring()) == before
-    assert partitions.find_corrupt(store, before) == []
+    assert partition_cache.find_corrupt(store, before) == []
     assert ID not in rows(store, before)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow.datasets import partitions
+from ai_workflow.datasets import partition_cache, partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
 from ai_workflow.stages import feature_engineering, preprocessor
@@ -336,5 +336,5 @@ def test_damaged_clean_partition_is_recomputed_and_logged(
     part.unlink() if damage is None else part.write_bytes(damage)
     after = clean(store, *frames)
     assert after["fingerprint"] == before["fingerprint"]
-    assert partitions.find_corrupt(store, after) == []
+    assert partition_cache.find_corrupt(store, after) == []
     assert f"data/clean/{part.name} does not match its record and is computed again" in caplog.text

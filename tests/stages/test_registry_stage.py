@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ai_workflow.datasets import partitions
+from ai_workflow.datasets import partition_cache
 from ai_workflow.errors import StoreError
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stages import registry
@@ -42,7 +42,7 @@ def test_version_contains_model_card_spec_and_manifest(bought: Made) -> None:
     assert set(store.names(version.folder)) == {*version.manifest["files"], "manifest.json"}
     assert bought.file("model.txt") == store.read(bought.trained["model"]["path"])
     assert json.loads(bought.file("features.json")) == bought.spec
-    assert partitions.find_corrupt(store, bought.published) == []
+    assert partition_cache.find_corrupt(store, bought.published) == []
     assert version.manifest["scores"]["accuracy"] == bought.evaluated["accuracy"]
     assert version.manifest["data"] == bought.clean["fingerprint"]
     assert (version.manifest["kind"], version.manifest["pipeline"]) == ("lightgbm", "people")

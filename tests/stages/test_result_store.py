@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from ai_workflow.datasets import partitions
+from ai_workflow.datasets import partition_cache
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StoreError
 from ai_workflow.inference import prediction_files
 from ai_workflow.stages import inference, result_store
-from ai_workflow.storage.store import FileRef, Store
+from ai_workflow.storage.file_ref import FileRef
+from ai_workflow.storage.store import Store
 from tests.stages.tables import Made, Result, parted, people, rows
 
 
@@ -104,9 +105,9 @@ def test_repeated_store_repairs_damaged_copy(store: Store, scored: Result, damag
     stored = result_store.save(store, scored, "people")
     path = store.local(stored["files"][1]["path"])
     path.unlink() if damage is None else path.write_bytes(damage)
-    assert partitions.find_corrupt(store, stored) == [stored["files"][1]["path"]]
+    assert partition_cache.find_corrupt(store, stored) == [stored["files"][1]["path"]]
     assert result_store.save(store, scored, "people") == stored
-    assert partitions.find_corrupt(store, stored) == []
+    assert partition_cache.find_corrupt(store, stored) == []
 
 
 @pytest.mark.integration

@@ -46,27 +46,22 @@ def deploy(
         prune: Remove deployments and automations of this project that are no longer in the file.
         take_over: Replace the pipeline, environment or project that owns the server.
     """
-    pipeline = str(options.pipeline) if options.pipeline else None
     report = BootstrapReport()
     file = file or project.path("prefect.yaml")
     try:
         loaded = options.loaded
         variables.check(loaded, os.environ, "bootstrap")
         settings = loaded.settings
-        links = Links(server.ui_path(os.environ), settings.monitoring.grafana_url)
-        # With --git, a pipeline file is a path in the repository.
-        config = str(Path(pipeline).resolve()) if pipeline and git is None else pipeline
-        parameters = {"config": config, "environment": options.environment}
         source = Source(
             folder=file.resolve().parent,
             git=git,
             ref=ref,
             token_block=git_token_block,
-            parameters={name: value for name, value in parameters.items() if value},
+            parameters=_parameters(options, from_git=git is not None),
             pipeline=settings.pipeline,
             environment=settings.environment,
             environments=layers.environments(project.root()),
-            links=links,
+            links=Links(server.ui_path(os.environ), settings.monitoring.grafana_url),
         )
         if relay_url:
             deploy_settings = settings.deploy.model_copy(update={"relay_url": relay_url})
@@ -80,6 +75,13 @@ def deploy(
             raise
         report.problems.append(str(error))
     return _print(report)
+
+
+def _parameters(options: ConfigOptions, *, from_git: bool) -> dict[str, str]:
+    """Return the default parameters of the deployments; with --git, a pipeline file is a path in the repository."""
+    config = options.pipeline if from_git or not options.pipeline else Path(options.pipeline).resolve()
+    parameters = {"config": str(config or ""), "environment": options.environment or ""}
+    return {name: value for name, value in parameters.items() if value}
 
 
 def _print(report: BootstrapReport) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from ai_workflow.datasets import fingerprint, hashing, parquet, partitions, quarantine
+from ai_workflow.datasets import fingerprint, hashing, parquet, partition_cache, partitions, quarantine
 from ai_workflow.datasets.partitions import ID, ROW, Partition, PartitionRecord
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.storage.store import Store
@@ -106,7 +106,7 @@ def _drop(store: Store, body: CleanPartition, repeats: np.ndarray, id_column: st
 
         return memory_pressure.with_smaller_batches(split, part.rows).to_json()
 
-    return CleanPartition.from_json(partitions.cached(store, "clean", key, compute))
+    return CleanPartition.from_json(partition_cache.cached(store, "clean", key, compute))
 
 
 def _good_rows(

@@ -11,14 +11,13 @@ changed source file recomputes only its own partitions, and a killed stage repea
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from ai_workflow.datasets import fingerprint, parquet
-from ai_workflow.errors import StoreError
-from ai_workflow.runtime import cancellation
-from ai_workflow.storage.store import FileRecord, FileRef, Store
+from ai_workflow.storage.file_ref import FileRecord, FileRef
+from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ ROW = f"{RESERVED}row"
 ID = f"{RESERVED}id"
 # Info key of a dataset with smaller partitions than configured: [configured rows, maximum rows].
 REDUCED: Final = "reduced"
-Record = TypeVar("Record", bound=Mapping[str, Any])
 log = logger("partitions")
 
 
@@ -199,53 +197,3 @@ def frames(
     """Yield each partition with its frame, one in memory at a time; with `rows`, in slices of `rows` rows."""
     for partition in dataset.partitions:
         yield from ((partition, frame) for frame in slices(store, partition, rows or partition.rows, columns))
-
-
-def cached(store: Store, stage: str, key: str, compute: Callable[[str], Record]) -> Record:
-    """Return the cached result of `compute(stem)` for `key`; compute it if it is missing or damaged.
-
-    Args:
-        store: the store of the record and its files.
-        stage: folder below `data/`.
-        key: fingerprint of all inputs of the result.
-        compute: writes files whose names start with the stem, and returns JSON that refers to them.
-    """
-    stem = f"{FOLDER}/{stage}/{key}"
-    body: Record | None = None
-    try:
-        body = store.read_record(f"{stem}.json")
-        damaged = find_corrupt(store, body)
-    except StoreError as error:
-        damaged = [str(error)] if store.exists(f"{stem}.json") else []
-    if body and not damaged:
-        log.debug("cache hit: %s", stem)
-        return body
-    log.debug("cache miss: %s", stem)
-    cancellation.check()
-    if damaged:
-        log.warning("%s does not match its record and is computed again", damaged[0])
-    body = compute(stem)
-    store.write_record(f"{stem}.json", body)
-    return body
-
-
-def find_corrupt(store: Store, result: Any) -> list[str]:
-    """Return the files of a result, also through a dataset, that are missing or do not match their checksum."""
-    damaged = []
-    for ref in _references(result):
-        if not store.matches(ref["path"], ref["sha256"]):
-            damaged.append(ref["path"])
-        elif ref["path"].startswith(f"{FOLDER}/datasets/"):
-            damaged += find_corrupt(store, store.read_record(ref["path"]))
-    return damaged
-
-
-def _references(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        if isinstance(value.get("path"), str) and isinstance(value.get("sha256"), str):
-            yield value
-        for item in value.values():
-            yield from _references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _references(item)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ai_workflow import json_text
 from ai_workflow.datasets import parquet, partitions
 from ai_workflow.datasets.partitions import RESERVED, ROW, Partition
-from ai_workflow.storage.store import FileRef, Store
+from ai_workflow.storage.file_ref import FileRef
+from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from ai_workflow.datasets import partitions
+from ai_workflow.datasets import partition_cache, partitions
 from ai_workflow.datasets.partitions import Partition
 from ai_workflow.errors import StoreError
 from ai_workflow.storage.store import Store
@@ -54,7 +54,7 @@ def read(store: Store, stored: dict[str, Any]) -> Any:
     import pandas as pd
 
     body = store.read_record(stored["record"]["path"])
-    damaged = partitions.find_corrupt(store, body)
+    damaged = partition_cache.find_corrupt(store, body)
     if damaged:
         raise StoreError(f"{store.url(damaged[0])} is missing or damaged; run the scoring flow again")
     return pd.concat(

@@ -12,7 +12,7 @@ from prefect.results import ResultStore, get_result_store
 from prefect.transactions import get_transaction
 
 from ai_workflow import json_text
-from ai_workflow.datasets import partitions
+from ai_workflow.datasets import partition_cache
 from ai_workflow.errors import StoreError
 from ai_workflow.runtime import process_limit
 from ai_workflow.storage.store import Store
@@ -43,7 +43,7 @@ async def is_damaged(store: Store, task: Task[..., Any], key: str) -> bool:
         with process_limit.limit_errors_wrapped():
             cached = (await results.aread(key)).result
             is_whole = cached[_SEAL] == _seal(cached)
-            broken = await asyncio.to_thread(partitions.find_corrupt, store, cached) if is_whole else [None]
+            broken = await asyncio.to_thread(partition_cache.find_corrupt, store, cached) if is_whole else [None]
     except process_limit.ProcessLimitError:
         raise
     except Exception:

@@ -29,7 +29,8 @@ from ai_workflow.registry.leases import Leases
 from ai_workflow.registry.manifest import Manifest
 from ai_workflow.storage import locks
 from ai_workflow.storage.cleanup import delete_atomically
-from ai_workflow.storage.store import FileRef, Store
+from ai_workflow.storage.file_ref import FileRef
+from ai_workflow.storage.store import Store
 
 MANIFEST = "manifest.json"
 STAGING, _DELETING = ".publishing-", ".deleting-"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ai_workflow.datasets import fingerprint, parquet, partitions
+from ai_workflow.datasets import fingerprint, parquet, partition_cache
 from ai_workflow.datasets.partitions import Partition, PartitionRecord
 from ai_workflow.storage.store import Store
 
@@ -44,4 +44,4 @@ def store_partition(store: Store, table: pa.Table) -> PartitionRecord:
         ref = store.write(f"{stem}-00000.parquet", data)
         return Partition.of(ref, table.num_rows, source="").to_json()
 
-    return partitions.cached(store, STAGE, fingerprint.of("rows", hashlib.sha256(data).hexdigest()), compute)
+    return partition_cache.cached(store, STAGE, fingerprint.of("rows", hashlib.sha256(data).hexdigest()), compute)

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow.config.settings import CsvSource, Database, ParquetSource, SampleSource, Source, SqlSource
-from ai_workflow.datasets import fingerprint, partitions, source_columns
+from ai_workflow.datasets import fingerprint, partition_cache, partitions, source_columns
 from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.datasets.source_columns import DetectedKind
 from ai_workflow.errors import EmptySourceError, StageError
@@ -159,7 +159,7 @@ def _cached(store: Store, key: str, name: str, rows: int, read: Callable[[], Ite
     def compute(_: str) -> _InputPartitions:
         return {"partitions": _write(store, read, rows)}
 
-    body = partitions.cached(store, partitioner.STAGE, key, compute)
+    body = partition_cache.cached(store, partitioner.STAGE, key, compute)
     return [replace(Partition(**part), source=name) for part in body["partitions"]]
 
 

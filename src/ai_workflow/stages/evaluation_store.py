@@ -9,7 +9,8 @@ from ai_workflow.errors import StoreError
 from ai_workflow.quality.performance import PerformanceWindow, VersionPerformance
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stage_names import stage
-from ai_workflow.storage.store import FileRecord, Store
+from ai_workflow.storage.file_ref import FileRecord
+from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 

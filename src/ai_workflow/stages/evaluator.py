@@ -18,7 +18,8 @@ from ai_workflow.registry.golden_rows import GoldenRecord
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
-from ai_workflow.storage.store import FileRecord, Store
+from ai_workflow.storage.file_ref import FileRecord
+from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 from ai_workflow.training import protocol
@@ -26,11 +27,12 @@ from ai_workflow.training import protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from ai_workflow.evaluation.report import EvaluationReport, TrainingSummary
+    from ai_workflow.evaluation.report import EvaluationReport, StableScores, TrainingSummary
     from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.stages.feature_engineering import FeatureData
     from ai_workflow.stages.preprocessor import CleanData
     from ai_workflow.stages.trainer import TrainedModel
+    from ai_workflow.training.protocol import FeatureImportance
 
 FOLDER = f"{partitions.FOLDER}/evaluated"
 _MAX_PLOTTED_ROWS = 2_000
@@ -81,39 +83,55 @@ def evaluate(
     model = store.read(trained["model"]["path"], trained["model"]["sha256"])
     predict = protocol.load(trained["kind"], model)
     y, predictions = _holdout(store, Dataset.load(store, featured), spec, predict)
-    candidate = scores.compute(y, predictions, spec)
     stable = (
         champion.score(store, Dataset.load(store, clean), spec, champion_options) if champion_options.version else None
     )
-    comparison = baseline.compare(gate.metric, y, predictions, spec)
-    passed, verdict = quality_gate.judge(candidate, gate, stable, comparison)
-    report: EvaluationReport = {
-        **_summary(spec, clean, featured, trained),
-        "scores": candidate,
-        "baseline": scores.baseline_scores(y, spec),
-        "stable": stable,
-        "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),
-        "holdout_rows": len(y),
-        "importance": protocol.importance(trained["kind"], model, transform.names(spec)),
-        "sample": _sample(y, predictions) if spec["classes"] is None else [],
-        "warnings": [],
-        "plots": [],
-    }
-    report["warnings"] = evaluation_warnings.find(report)
+    importance = protocol.importance(trained["kind"], model, transform.names(spec))
+    report = _report(spec, y, predictions, gate, stable, importance, _summary(spec, clean, featured, trained))
     golden = _golden(store, clean, spec, predict)
     key = fingerprint.of("evaluated", clean, featured, trained, gate, champion_options)
     refs = _write(store, key, report, golden)
     for text in report["warnings"]:
         log.warning("%s", text)
-    if not passed:
-        raise _rejection(verdict, store.url(refs["card.md"]["path"]), beats_baseline=comparison.beats)
-    message = f"{gate.metric} {scores.format_score(candidate[gate.metric])} on {len(y)} rows held out: {verdict}"
+    verdict, value = report["gate"]["verdict"], report["scores"][gate.metric]
+    if not report["gate"]["passed"]:
+        raise _rejection(verdict, store.url(refs["card.md"]["path"]), beats_baseline=report["gate"]["beats_baseline"])
+    message = f"{gate.metric} {scores.format_score(value)} on {len(y)} rows held out: {verdict}"
     log.info(message)
     result: EvaluationResult = {
-        "fingerprint": fingerprint.of(trained, candidate, gate), "files": refs, "message": message,
+        "fingerprint": fingerprint.of(trained, report["scores"], gate), "files": refs, "message": message,
     }  # fmt: skip
-    result[gate.metric] = candidate[gate.metric]
+    result[gate.metric] = value
     return result
+
+
+def _report(
+    spec: FeatureSpec,
+    y: np.ndarray,
+    predictions: np.ndarray,
+    gate: QualityGate,
+    stable: StableScores | None,
+    importance: list[FeatureImportance],
+    summary: TrainingSummary,
+) -> EvaluationReport:
+    """Return the report on (n,) labels `y` and the predictions for the same rows, without plots."""
+    candidate = scores.compute(y, predictions, spec)
+    comparison = baseline.compare(gate.metric, y, predictions, spec)
+    passed, verdict = quality_gate.judge(candidate, gate, stable, comparison)
+    report: EvaluationReport = {
+        **summary,
+        "scores": candidate,
+        "baseline": scores.baseline_scores(y, spec),
+        "stable": stable,
+        "gate": quality_gate.report(gate, comparison, passed=passed, verdict=verdict),
+        "holdout_rows": len(y),
+        "importance": importance,
+        "sample": _sample(y, predictions) if spec["classes"] is None else [],
+        "warnings": [],
+        "plots": [],
+    }
+    report["warnings"] = evaluation_warnings.find(report)
+    return report
 
 
 def _golden(store: Store, clean: CleanData, spec: FeatureSpec, predict: protocol.Predict) -> GoldenRecord:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow import json_text
 from ai_workflow.config.settings import ConfigModel, FeatureOptions, Settings
-from ai_workflow.datasets import column_profile, fingerprint, parquet, partitions, split, target_checks
+from ai_workflow.datasets import column_profile, fingerprint, parquet, partition_cache, partitions, split, target_checks
 from ai_workflow.datasets.partitions import ID, RESERVED, ROW, Dataset, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.errors import StageError
 from ai_workflow.features import transform
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
-from ai_workflow.storage.store import FileRecord, Store
+from ai_workflow.storage.file_ref import FileRecord
+from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprin
 
         return memory_pressure.with_smaller_batches(write, part.rows).to_json()
 
-    return Partition(**partitions.cached(store, "features", key, compute))
+    return Partition(**partition_cache.cached(store, "features", key, compute))
 
 
 def to_features(frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
@@ -175,7 +176,7 @@ def _statistics(store: Store, dataset: Dataset, rule: SplitRule, target: str, ta
         def compute(_: str, part: Partition = part) -> _PartitionStatistics:
             return _partition_statistics(store, part, columns, rule, target)
 
-        parts.append(partitions.cached(store, "statistics", key, compute))
+        parts.append(partition_cache.cached(store, "statistics", key, compute))
     rows = sum(part["rows"] for part in parts)
     if not rows:
         raise StageError(

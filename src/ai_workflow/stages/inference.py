@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from ai_workflow.config.settings import ConfigModel
 from ai_workflow.config.settings.config_model import NOT_IN_KEY
-from ai_workflow.datasets import fingerprint, parquet, partitions
+from ai_workflow.datasets import fingerprint, parquet, partition_cache, partitions
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.errors import BrokenVersionError, StoreError
 from ai_workflow.features import transform
@@ -120,7 +120,7 @@ def _score(
 
         return memory_pressure.with_smaller_batches(write, part.rows).to_json()
 
-    return Partition(**partitions.cached(store, "scored", key, compute))
+    return Partition(**partition_cache.cached(store, "scored", key, compute))
 
 
 def _predict_batches(process: ModelProcess, frame: pd.DataFrame, spec: FeatureSpec, batch_size: int) -> np.ndarray:

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow.config.settings import Column
-from ai_workflow.datasets import cells, coercion, deduplication, fingerprint, parquet, partitions, quarantine
+from ai_workflow.datasets import (
+    cells,
+    coercion,
+    deduplication,
+    fingerprint,
+    parquet,
+    partition_cache,
+    partitions,
+    quarantine,
+)
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.deduplication import CleanedRecord, CleanPartition
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetInfo, DatasetRecord, Partition
@@ -15,7 +24,8 @@ from ai_workflow.errors import StageError
 from ai_workflow.features.row_rules import RowRules
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
-from ai_workflow.storage.store import FileRecord, Store
+from ai_workflow.storage.file_ref import FileRecord
+from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
@@ -155,7 +165,7 @@ def _infer_types(store: Store, dataset: Dataset, names: list[str], limit: float)
         def compute(_: str, part: Partition = part) -> dict[str, dict[str, int]]:
             return {name: coercion.count_type_evidence(partitions.read(store, part, [name])[name]) for name in names}
 
-        body = partitions.cached(store, "signs", key, compute)
+        body = partition_cache.cached(store, "signs", key, compute)
         for name in names:
             parts[name].append(body[name])
     for name, counts in parts.items():
@@ -208,7 +218,7 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Row
 
         return memory_pressure.with_smaller_batches(write, part.rows).to_json()
 
-    return CleanPartition.from_json(partitions.cached(store, "clean", key, compute))
+    return CleanPartition.from_json(partition_cache.cached(store, "clean", key, compute))
 
 
 def _clean_rows(

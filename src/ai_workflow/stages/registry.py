@@ -14,7 +14,8 @@ from ai_workflow.registry import publication
 from ai_workflow.registry.registry import MANIFEST, Registry
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import read_spec
-from ai_workflow.storage.store import FileChecksum, FileRecord, Store
+from ai_workflow.storage.file_ref import FileChecksum, FileRecord
+from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 from ai_workflow.telemetry.logs import logger
 
@@ -78,12 +79,6 @@ def publish(
         lambda name: {"card.md": model_card.render(report, name).encode()},
         origin=fingerprint.of(hashes, trained["fingerprint"], featured["spec"]),
     )
-    message = f"{version.name} published as latest"
-    if facts["beats_baseline"]:
-        log.info(message)
-    else:
-        message += ", never as the first stable: it does not beat the baseline"
-        log.warning(message)
     path = f"{version.folder}/{MANIFEST}"
     manifest = hashlib.sha256(store.read(path)).hexdigest()
     return {
@@ -91,10 +86,21 @@ def publish(
         "version": version.name,
         "folder": version.folder,
         "trace_id": trace_context.current(),
-        "message": message,
+        "message": _log_published(version.name, beats_baseline=facts["beats_baseline"]),
         "manifest": {"path": path, "sha256": manifest},
         "files": [version.file(name).to_json() for name in sorted(version.manifest["files"])],
     }
+
+
+def _log_published(name: str, *, beats_baseline: bool) -> str:
+    """Log and return the message of a published version."""
+    message = f"{name} published as latest"
+    if beats_baseline:
+        log.info(message)
+    else:
+        message += ", never as the first stable: it does not beat the baseline"
+        log.warning(message)
+    return message
 
 
 def _model_facts(spec: FeatureSpec, trained: TrainedModel, report: EvaluationReport, model_file: str) -> ModelFacts:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypedDict
 from ai_workflow.datasets.partitions import Dataset, PartitionRecord
 from ai_workflow.inference.prediction_files import FOLDER
 from ai_workflow.stage_names import stage
-from ai_workflow.storage.store import FileChecksum, FileRecord, Store
+from ai_workflow.storage.file_ref import FileChecksum, FileRecord
+from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from ai_workflow.features import transform
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.stage_names import stage
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET, read_spec
-from ai_workflow.storage.store import FileRecord, Store
+from ai_workflow.storage.file_ref import FileRecord
+from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 from ai_workflow.training import protocol
 from ai_workflow.training.checkpoints import Checkpoints

@@ -8,44 +8,18 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any
 
 from ai_workflow import json_text
 from ai_workflow.errors import StoreError
 from ai_workflow.storage.durable import prepare_for_rename, require_writable, write_error
+from ai_workflow.storage.file_ref import FileRef
 from ai_workflow.storage.local_files import PART, LocalFiles
 from ai_workflow.storage.object_files import ObjectFiles
 
 IN_CACHE_KEY = False
-
-
-class FileChecksum(TypedDict):
-    """A path below the root of the store and the checksum of the file."""
-
-    path: str
-    sha256: str
-
-
-class FileRecord(FileChecksum):
-    """A `FileRef` as JSON."""
-
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class FileRef:
-    """A file of the store: path below the root, expected checksum and size."""
-
-    path: str
-    sha256: str
-    bytes: int
-
-    def to_json(self) -> FileRecord:
-        """Return the reference as JSON types."""
-        return {"path": self.path, "sha256": self.sha256, "bytes": self.bytes}
 
 
 class PendingFile:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +13,12 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.processes import ServerLog
+
 ROOT = Path(__file__).parents[3]
 TOKEN = "relay-token-0815"
 # Settings of a channel that no test has to wait for, and no busy machine makes fail.
 LIVELY = {"timeout_seconds": 15, "per_minute": 6000}
-_PORT = re.compile(r"listening on http://[^ ]*:(\d+)")
 _STARTED = 60.0
 
 
@@ -55,13 +54,13 @@ class RunningRelay:
             [sys.executable, *program, *arguments],
             cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="strict",
         )  # fmt: skip
-        self.log: list[str] = []
+        self._log = ServerLog(self.process)
+        self.log = self._log.lines
         self.port = 0
-        self._reading = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> RunningRelay:
-        self._reading.start()
-        until(lambda: bool(self.port) or self.process.poll() is not None, _STARTED)
+        until(lambda: bool(self._log.port) or self.process.poll() is not None, _STARTED)
+        self.port = self._log.port
         assert self.port, "".join(self.log)
         headers = {"authorization": f"Bearer {TOKEN}"}
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=60, trust_env=False)
@@ -76,7 +75,7 @@ class RunningRelay:
         finally:
             self.process.kill()
             self.process.wait()
-            self._reading.join(5)
+            self._log.join()
 
     def post(self, *alerts: dict[str, Any], group: str = "g", **other: Any) -> httpx.Response:
         """Post alerts as Alertmanager does."""
@@ -87,14 +86,6 @@ class RunningRelay:
         wanted = f"{name}{{" + ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())) + "} "
         shown = self.http.get("/metrics").text
         return next((float(line.split()[-1]) for line in shown.splitlines() if line.startswith(wanted)), 0.0)
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as lines:
-            for line in lines:
-                self.log.append(line)
-                if found := _PORT.search(line):
-                    self.port = int(found[1])
 
 
 def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -16,6 +16,7 @@ from ai_workflow.config import loader
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.orchestration import secret_blocks
 from ai_workflow.provisioning.blocks import block_values
+from tests import services
 from tests.monitoring.relay.running_relay import ROOT
 
 pytestmark = pytest.mark.integration
@@ -64,12 +65,8 @@ def test_hung_prefect_server_does_not_block_relay_start(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(secret_blocks, "TIMEOUT_SECONDS", 0.1)
-    with socket.socket() as hanging:
-        hanging.bind(("127.0.0.1", 0))
-        hanging.listen()
-        url = f"http://127.0.0.1:{hanging.getsockname()[1]}/api"
-        with temporary_settings({PREFECT_API_URL: url}):
-            assert block_values.secret("relay-token") is None
+    with services.hanging_server() as url, temporary_settings({PREFECT_API_URL: url}):
+        assert block_values.secret("relay-token") is None
     assert (
         "Secret block 'relay-token' cannot be read, its environment variable is used instead: TimeoutError"
         in caplog.text
