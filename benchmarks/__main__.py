@@ -11,6 +11,7 @@ BENCHMARKS = (
     "overhead",
     "resume",
     "registry",
+    "label_join",
     "serving",
     "abuse",
     "hangs",

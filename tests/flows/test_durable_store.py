@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ai_workflow.config import loader
-from ai_workflow.orchestration import result_storage
-from ai_workflow.provisioning import result_storage as deploying
+from ai_workflow.orchestration import temporary_store
+from ai_workflow.provisioning import temporary_store_check as deploying
 from ai_workflow.provisioning.deployments import Source
 from ai_workflow.provisioning.ownership import project
 
@@ -29,7 +29,7 @@ SCRIPT = {"prefect.deployments.steps.run_shell_script": {"script": "true"}}
     ],
 )  # fmt: skip
 def test_pull_steps_determine_temporary_working_folder(steps: list[dict[str, Any]], is_temporary: bool) -> None:
-    assert result_storage.is_temporary(steps) is is_temporary
+    assert temporary_store.is_temporary(steps) is is_temporary
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_run_rejects_store_in_temporary_folder(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(clone)
     for root in ("./var", str(clone / "var")):
         settings = loader.load(None, overrides={"store.root": root}).settings
-        with pytest.raises(result_storage.TemporaryStoreError, match="which Prefect deletes after this run"):
-            asyncio.run(result_storage.check(settings))
+        with pytest.raises(temporary_store.TemporaryStoreError, match="which Prefect deletes after this run"):
+            asyncio.run(temporary_store.check(settings))
     assert list(clone.iterdir()) == []
-    asyncio.run(result_storage.check(loader.load(None, overrides={"store.root": str(tmp_path / "var")}).settings))
+    asyncio.run(temporary_store.check(loader.load(None, overrides={"store.root": str(tmp_path / "var")}).settings))
 
 
 def test_project_name_is_folder_or_repository_without_credentials(tmp_path: Path) -> None:

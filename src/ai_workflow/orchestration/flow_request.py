@@ -9,7 +9,7 @@ from typing import Any
 
 from ai_workflow.config import loader, variables
 from ai_workflow.config.settings import Settings
-from ai_workflow.orchestration import result_storage, run_identity, run_logs
+from ai_workflow.orchestration import run_identity, run_logs, temporary_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,6 @@ class FlowRequest:
         variables.check(loaded, os.environ, "run")
         settings = loaded.settings
         run_logs.set_up(settings)
-        await result_storage.check(settings)
+        await temporary_store.check(settings)
         await run_identity.show(self.flow, settings.pipeline, settings.environment, trace_id)
         return settings

@@ -14,7 +14,7 @@ from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.orchestration import artifacts, run_identity
 from ai_workflow.orchestration.flow_request import FlowRequest
-from ai_workflow.orchestration.result_storage import TemporaryStoreError
+from ai_workflow.orchestration.temporary_store import TemporaryStoreError
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import instrumentation, journal, logs
 

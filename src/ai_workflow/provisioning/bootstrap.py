@@ -16,7 +16,14 @@ from prefect.settings import PREFECT_API_URL
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.prefect_errors import explain, unreachable
-from ai_workflow.provisioning import automation_sync, automations, predeploy, result_storage, variables, work_pool
+from ai_workflow.provisioning import (
+    automation_sync,
+    automations,
+    predeploy,
+    temporary_store_check,
+    variables,
+    work_pool,
+)
 from ai_workflow.provisioning.blocks import relay_block
 from ai_workflow.provisioning.blocks.registration import register
 from ai_workflow.provisioning.code_source import Source
@@ -127,7 +134,7 @@ async def plan(file: Path, settings: Settings, source: Source, client: PrefectCl
     """
     checked = predeploy.check(file)
     pulls = [(deployment.name, declaration(deployment, source)["pull_steps"] or []) for deployment in checked]
-    result_storage.check(settings, pulls)
+    temporary_store_check.check(settings, pulls)
     await _reachable(client)
     await _blocks_are_readable(client)
     return Plan(settings, checked, source, await relay_block.token(settings))

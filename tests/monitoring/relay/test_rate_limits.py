@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from ai_workflow.alerting.channels import rate_limits
+from ai_workflow.alerting.channels import vendor_delays
 from ai_workflow.alerting.channels.channel import RateLimitedError
 from ai_workflow.alerting.channels.factory import create_backend
 from ai_workflow.alerting.delivery_log import DeliveryLog
@@ -52,7 +52,7 @@ def at(seconds: float) -> str:
 def test_retry_delay_is_parsed_from_vendor_response(
     headers: dict[str, str], body: bytes, seconds: float | None
 ) -> None:
-    assert rate_limits.seconds(headers, body) == seconds
+    assert vendor_delays.seconds(headers, body) == seconds
 
 
 ANSWERS: list[tuple[str, int, dict[str, str], bytes, float]] = [
@@ -68,7 +68,7 @@ ANSWERS: list[tuple[str, int, dict[str, str], bytes, float]] = [
     ("feishu", 429, {"x-ogw-ratelimit-reset": "25"}, b'{"code": 99991400}', 25.0),
     ("feishu", 200, {"retry-after": "75"}, b'{"code": 11232, "msg": "frequency limited"}', 75.0),
     ("wecom", 200, {}, b'{"errcode": 45009, "errmsg": "api freq out of limit"}', 60.0),
-    ("wecom", 429, {}, b"", rate_limits.DEFAULT_SECONDS),
+    ("wecom", 429, {}, b"", vendor_delays.DEFAULT_SECONDS),
 ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ai_workflow.alerting.channels import rate_limits, response_capture
+from ai_workflow.alerting.channels import response_capture, vendor_delays
 from ai_workflow.alerting.channels.channel import DeliveryError, RateLimitedError, RejectedError
 from ai_workflow.alerting.channels.urls import ChannelURLError
 from ai_workflow.alerting.channels.webhook import TYPES
@@ -79,7 +79,7 @@ class AppriseBackend:
         match = _STATUS.search(problem)
         status = int(match[1]) if match else 0
         if responses.is_rate_limited or status == 429:
-            wait = responses.seconds if responses.seconds is not None else rate_limits.DEFAULT_SECONDS
+            wait = responses.seconds if responses.seconds is not None else vendor_delays.DEFAULT_SECONDS
             raise RateLimitedError(problem, wait)
         raise (RejectedError if 200 <= status < 500 and status != 408 else DeliveryError)(problem)
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import orjson
 
-from ai_workflow.alerting.channels import rate_limits
+from ai_workflow.alerting.channels import vendor_delays
 from ai_workflow.alerting.channels.channel import DeliveryError, RateLimitedError, RejectedError
 from ai_workflow.alerting.messages.markup import Style, fit_to_limit
 from ai_workflow.alerting.messages.notification import Notification
@@ -70,7 +70,7 @@ class WebhookBackend:
         message = await asyncio.to_thread(fit_to_limit, notification, self._style, self._format.fits)
         response = await post(self._client, self._url, self._format.body(message), self._headers)
         self._format.check(response)
-        return rate_limits.after_success(response.headers)
+        return vendor_delays.after_success(response.headers)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -121,9 +121,9 @@ async def post(
     if response.is_success:
         return response
     reason = f"HTTP {response.status_code}: {clean(response.text, 200)}"
-    wait = rate_limits.seconds(response.headers, response.content)
+    wait = vendor_delays.seconds(response.headers, response.content)
     if response.status_code == 429 or (response.status_code == 503 and "retry-after" in response.headers):
-        raise RateLimitedError(reason, rate_limits.DEFAULT_SECONDS if wait is None else wait)
+        raise RateLimitedError(reason, vendor_delays.DEFAULT_SECONDS if wait is None else wait)
     error_class = RejectedError if 300 <= response.status_code < 500 and response.status_code != 408 else DeliveryError
     raise error_class(f"{_migration_hint(response)}{reason}")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from ai_workflow.alerting.channels import rate_limits
+from ai_workflow.alerting.channels import vendor_delays
 
 
 @dataclass
@@ -53,7 +53,7 @@ def _capturing_send(send: Any) -> Any:
             response.status_code == 429 or (response.status_code == 503 and "retry-after" in response.headers)
         ):
             responses.is_rate_limited = True
-            responses.seconds = rate_limits.seconds(response.headers, response.content)
+            responses.seconds = vendor_delays.seconds(response.headers, response.content)
         return response
 
     capturing._is_capturing = True  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import orjson
 
-from ai_workflow.alerting.channels import http_channel, rate_limits
+from ai_workflow.alerting.channels import http_channel, vendor_delays
 from ai_workflow.alerting.channels.channel import DeliveryError, RateLimitedError, RejectedError
 from ai_workflow.alerting.messages.sanitize import clean
 
@@ -58,6 +58,6 @@ def _check(response: httpx.Response, codes: ErrorCodes) -> None:
         return
     message = next((clean(fields[name], 200) for name in codes.message_fields if fields.get(name)), "")
     if code in codes.rate_limits:
-        wait = rate_limits.seconds(response.headers, response.content)
+        wait = vendor_delays.seconds(response.headers, response.content)
         raise RateLimitedError(f"code {code}: {message}", max(codes.rate_limits[code], wait or 0.0))
     raise (DeliveryError if code in codes.transient else RejectedError)(f"code {code}: {message}")

@@ -11,7 +11,7 @@ import httpx
 
 from ai_workflow.alerting.channels.channel import DeliveryError, RateLimitedError, RejectedError
 from ai_workflow.alerting.channels.http_channel import Body, MessageFormat, size
-from ai_workflow.alerting.channels.rate_limits import DEFAULT_SECONDS
+from ai_workflow.alerting.channels.vendor_delays import DEFAULT_SECONDS
 from ai_workflow.alerting.messages.markup import TEAMS
 from ai_workflow.alerting.messages.rendering import Message
 from ai_workflow.alerting.messages.sanitize import clean

@@ -7,7 +7,7 @@ from typing import Any
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.orchestration.result_storage import REMEDY, is_relative, is_temporary
+from ai_workflow.orchestration.temporary_store import REMEDY, is_relative, is_temporary
 
 
 class DurableStoreError(AiWorkflowError):
