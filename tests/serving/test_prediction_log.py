@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -292,3 +293,40 @@ def test_active_segment_is_not_compacted(tmp_path: Path) -> None:
     assert compaction.compact(Store(tmp_path), tmp_path / "log", published_models.PIPELINE) == 0
     one.close()
     assert compaction.compact(Store(tmp_path), tmp_path / "log", published_models.PIPELINE) == 1
+
+
+# A compaction that records its start, then takes as long and ends as it is told.
+RECORDED = """
+import pathlib, sys, time
+with open(sys.argv[1], "a") as starts:
+    starts.write(".")
+if pathlib.Path(sys.argv[1]).stat().st_size == 1:
+    time.sleep(float(sys.argv[2]))
+    sys.exit(int(sys.argv[3]))
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("seconds", "status"), [(1.5, 0), (0.0, 1)])
+def test_segment_closed_during_or_before_failed_compaction_is_compacted_without_new_traffic(
+    seconds: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_log, "_RETRY_SECONDS", 1.0)
+    starts = tmp_path / "starts"
+    command = ["-c", RECORDED, str(starts), str(seconds), str(status)]
+    one = PredictionLog(tmp_path / "log", values=False, id_column="id", segment_seconds=0.1, compact=command)
+    one.start()
+    try:
+        wait_for(starts.exists)
+        if not status:
+            one.add(record())
+        wait_for(lambda: starts.stat().st_size == 2)
+    finally:
+        one.close()
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

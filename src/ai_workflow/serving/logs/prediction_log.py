@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +29,8 @@ _WRITE_SECONDS = 0.25
 _MAX_WAITING_ROWS = 20_000
 _MAX_WAITING_BYTES = 32 << 20
 _MAX_INLINE_ROWS = 32
+# Time after which a compaction that failed is repeated.
+_RETRY_SECONDS = 60.0
 # Limit of time that a shutdown waits for a compaction.
 _COMPACTION_SECONDS = 6.0
 log = logger("prediction_log")
@@ -57,14 +61,15 @@ class PredictionLog:
         self._removed_bytes = 0
         self._stop = threading.Event()
         self._compaction: subprocess.Popen[bytes] | None = None
+        # When the next compaction is due; at once for the segments of an earlier service.
+        self._compact_at = 0.0
         self._written = metrics.get("prediction_log_records_total")
         self._dropped = metrics.get("prediction_log_dropped_total")
         self._has_failed = False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
 
     def start(self) -> None:
-        """Start the thread, and the compaction of segments of an earlier service."""
-        self._start_compaction()
+        """Start the thread, which first compacts the segments of an earlier service."""
         self._thread.start()
 
     def add(self, record: PredictionRecord) -> None:
@@ -89,19 +94,40 @@ class PredictionLog:
         self._thread.join()
         self._segments.close()
         self._await_compaction()
-        self._start_compaction()
+        if not self._is_compacting():
+            self._start_compaction()
         self._await_compaction()
 
     def _run(self) -> None:
+        self._compact_if_due()
         while not self._stop.wait(_WRITE_SECONDS):
             self._write()
-            if self._compaction is not None:
-                # Reaps the process if it has exited.
-                self._compaction.poll()
             if self._segments.is_due:
                 self._segments.close()
-                self._start_compaction()
+                self._compact_at = 0.0
+            self._compact_if_due()
         self._write()
+
+    def _compact_if_due(self) -> None:
+        # A running compaction may have missed a segment that was closed since, so that another one follows.
+        if not self._is_compacting() and time.monotonic() >= self._compact_at:
+            self._compact_at = math.inf
+            self._start_compaction()
+
+    def _is_compacting(self) -> bool:
+        """Return whether a compaction is running; one that failed is due again after a while."""
+        if self._compaction is None:
+            return False
+        status = self._compaction.poll()
+        if status is None:
+            return True
+        self._compaction = None
+        if status:
+            self._retry_later()
+        return False
+
+    def _retry_later(self) -> None:
+        self._compact_at = min(self._compact_at, time.monotonic() + _RETRY_SECONDS)
 
     def _write(self) -> None:
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
@@ -134,8 +160,6 @@ class PredictionLog:
                 self._compaction.wait(_COMPACTION_SECONDS)
 
     def _start_compaction(self) -> None:
-        if self._compaction is not None and self._compaction.poll() is None:
-            return
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "AIW_LOG_FORMAT": logs.line_format()}
         try:
             self._compaction = subprocess.Popen(
@@ -145,3 +169,4 @@ class PredictionLog:
             )
         except OSError as error:
             log.warning("closed segments wait, their compaction cannot be started: %s", error)
+            self._retry_later()
