@@ -42,6 +42,7 @@ LEFT_OUT = {
     "runtime/progress.py",
     "secret_values.py",
     "stage_names.py",
+    "storage/file_ref.py",
     "storage/locks.py",
     "storage/store.py",
     "telemetry/instrumentation.py",
