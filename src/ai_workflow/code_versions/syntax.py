@@ -5,17 +5,16 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 MARKER = "IN_CACHE_KEY"
 _PARSE_ATTEMPTS = 10
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+(?=:|$)")
 _FILE_NAME = re.compile(r"(?!/)[^\n\0]{0,250}\.\w{1,12}")
-# `kind` is the u of u"text".
-_IGNORED = {"kind", "type_comment", "type_ignores"}
+# `kind` is the u of u"text"; the context of a name, such as Load, follows from its place in the tree.
+_IGNORED = {"kind", "type_comment", "type_ignores", "ctx"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,8 +55,8 @@ def read(source: bytes) -> Syntax:
     """
     result = Syntax()
     tree = _parse(source)
-    tokens = list(_tokens(tree, result))
-    result.is_empty = not tokens
+    tokens = _tokens(tree, result)
+    result.is_empty = tokens == ["0"]
     result.digest = hashlib.sha256("\0".join(tokens).encode("utf-8", "backslashreplace")).hexdigest()
     is_lazy = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
     for node in tree.body:
@@ -81,44 +80,59 @@ def _parse(source: bytes) -> ast.Module:
     return ast.parse(source)
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    text: str
+def _tokens(tree: ast.Module, result: Syntax) -> list[str]:
+    """Return the tree as unambiguous tokens; iterative, because expressions may be nested deeply.
 
-
-def _tokens(tree: ast.Module, result: Syntax) -> Iterator[str]:
-    """Yield the tree as unambiguous tokens; iterative, because expressions may be nested deeply."""
-    stack: list[Any] = list(reversed(tree.body))
+    A node is its class and its fields, a list is its length, and children follow in a fixed order, so that the tokens
+    determine the tree. `result` gets the imports and names, which are no tokens.
+    """
+    tokens: list[str] = []
+    stack: list[Any] = _counted(tree.body, tokens, result)
     while stack:
         node = stack.pop()
-        if isinstance(node, _Token):
-            yield node.text
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            result.imports += _imports(node)
-        elif isinstance(node, ast.Constant):
-            yield _constant(node.value, result)
-        elif isinstance(node, ast.AST):
-            stack += reversed(_parts(node))
+        kind: type = type(node)
+        fields = _fields(kind)
+        if kind is ast.Constant:
+            tokens.append(_constant(node.value, result))
+            continue
+        if fields is None:
+            tokens.append(repr(node))
+            continue
+        if kind is ast.Call or kind is ast.BinOp:
             _collect_names(node, result)
-        elif isinstance(node, list):
-            stack += [_Token("]"), *reversed(node), _Token("[")]
-        else:
-            yield repr(node)
+        tokens.append(kind.__name__)
+        for name in fields:
+            value = getattr(node, name, None)
+            # Fields that newer versions of Python added are empty in older code.
+            if value is None or value == []:
+                continue
+            tokens.append(name)
+            if isinstance(value, list):
+                stack += _counted(value, tokens, result)
+            else:
+                stack.append(value)
+    return tokens
 
 
-def _parts(node: ast.AST) -> list[Any]:
-    """Return the parts of a node to digest: none of a docstring, and only the `else` of a type-checking block."""
-    if isinstance(node, ast.If) and _is_for_types(node.test):
-        return node.orelse
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-        return []
-    parts: list[Any] = [_Token(type(node).__name__)]
-    for name in node._fields:
-        value = getattr(node, name, None)
-        # Fields that newer versions of Python added are empty in older code.
-        if name not in _IGNORED and value is not None and value != []:
-            parts += [_Token(name), value]
-    return [*parts, _Token(")")]
+@cache
+def _fields(kind: type) -> tuple[str, ...] | None:
+    """Return the fields of a class of nodes that can change what the code does, None for other values."""
+    return tuple(name for name in kind._fields if name not in _IGNORED) if issubclass(kind, ast.AST) else None
+
+
+def _counted(items: list[Any], tokens: list[str], result: Syntax) -> list[Any]:
+    """Return the items without imports, docstrings and blocks for type checkers; a token has their number."""
+    kept: list[Any] = []
+    for item in items:
+        kind = type(item)
+        if kind is ast.Import or kind is ast.ImportFrom:
+            result.imports += _imports(item)
+        elif kind is ast.If and _is_for_types(item.test):
+            kept += _counted(item.orelse, [], result)
+        elif not (kind is ast.Expr and type(item.value) is ast.Constant and type(item.value.value) is str):
+            kept.append(item)
+    tokens.append(str(len(kept)))
+    return kept
 
 
 def _constant(value: Any, result: Syntax) -> str:
