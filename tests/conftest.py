@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import zlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,24 @@ _STARTS = {
     "os.posix_spawn": "a process",
     "socket.bind": "a server",
 }
+# The files of `make test-slow` that take minutes. They start first, so that none of them is left for the end, where one
+# process would run it alone.
+_LONG_FILES = (
+    "tests/deploy/test_containers_run.py",
+    "tests/test_guards.py",
+    "tests/deploy/test_stack_life.py",
+    "tests/flows/test_caching.py",
+    "tests/deploy/test_outages.py",
+    "tests/test_memory.py",
+    "tests/deploy/test_containers_rehearsal.py",
+    "tests/deploy/test_automations.py",
+    "tests/deploy/test_bootstrap_server.py",
+    "tests/monitoring/test_mutations.py",
+    "tests/flows/test_resume.py",
+    "tests/serving/test_hot_reload.py",
+)
+# A file whose tests share nothing that takes long: this many processes run it.
+_PARTS = {"tests/test_guards.py": 3}
 _unit_test: list[str] = []
 
 # Tests touch neither the Prefect home of the person who runs them, nor a server of theirs, nor start one unasked.
@@ -69,10 +88,12 @@ def chromium() -> Path:
 
 
 class _ByFile(LoadScopeScheduling):
-    """Keeps the tests of a file in one process, and the few quick ones of `tests/kill`: what they share takes long."""
+    """Keeps the tests of a file in one process, and the few quick ones of `tests/kill`: their fixtures take long."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
+        if parts := _PARTS.get(file):
+            return f"{file} {zlib.crc32(nodeid.encode()) % parts}"
         is_whole = self.config.option.markexpr == "kill"
         return "tests/kill" if file.startswith("tests/kill/") and not is_whole else file
 
@@ -87,6 +108,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr == UNIT and collection_path.suffix == ".py":
         return bool(_NO_UNIT_TESTS.search(collection_path.read_text())) or None
     return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start the long files of the slow suite first; the order within a file stays."""
+    if config.option.markexpr.startswith("slow"):
+        order = {file: number for number, file in enumerate(_LONG_FILES)}
+        items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -197,7 +197,7 @@ def _is_right(name: str, gave: dict[str, Any], whole: dict[str, Any], reduced: l
 
 def _starved(name: str, folder: Path, *most: int) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.low_memory", name, str(folder), *map(str, most)], cwd=ROOT, timeout=120,
+        [sys.executable, "-m", "tests.low_memory", name, str(folder), *map(str, most)], cwd=ROOT, timeout=300,
         env=os.environ | low_memory.QUIET, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert most or done.returncode == 0, done.stdout

@@ -28,7 +28,16 @@ SKIPPING_MODULE = "import pytest\npytest.importorskip('no_such_module')\ndef tes
 
 
 def _pytest(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    options = ["-p", "tests.conftest", "--rootdir", str(path.parent), "-c", os.devnull]
+    options = [
+        "-W",
+        "ignore::pytest.PytestUnknownMarkWarning",
+        "-p",
+        "tests.conftest",
+        "--rootdir",
+        str(path.parent),
+        "-c",
+        os.devnull,
+    ]
     clean = {name: value for name, value in os.environ.items() if name != "AIW_NO_SKIPS"}
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(path)],

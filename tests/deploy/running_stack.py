@@ -102,7 +102,7 @@ class RunningStack:
 
     def _run(self, module: str, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", module, *arguments], cwd=self.folder, env=environment, timeout=180,
+            [sys.executable, "-m", module, *arguments], cwd=self.folder, env=environment, timeout=400,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 

@@ -18,7 +18,7 @@ from ai_workflow.telemetry.journal import RESUMED, Event, Journal
 from tests import services
 from tests.deploy.running_stack import RunningStack, in_folder, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SECRETS = {
     "PREFECT_LOGIN": "operator:login-0815", "INFERENCE_TOKEN": "inference-0815", "RELAY_TOKEN": "relay-0815",
     "INFERENCE_ADMIN_TOKEN": "admin-0815", "INFERENCE_LABEL_TOKEN": "label-0815",

@@ -41,7 +41,7 @@ class Machine(Workplace):
             if not name.startswith(("PREFECT_", "AIW_")) or name == "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"
         }
         return subprocess.run(
-            [sys.executable, "-m", "ai_workflow", *arguments], cwd=self.folder, env=kept, timeout=90,
+            [sys.executable, "-m", "ai_workflow", *arguments], cwd=self.folder, env=kept, timeout=240,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
 

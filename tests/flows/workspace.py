@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 TRAINING = ("data_loader", "preprocessor", "feature_engineering", "trainer", "evaluator", "registry")
 SCORING = ("data_loader", "preprocessor", "feature_engineering", "inference", "result_store")
 _LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[([A-Z]+)\] ([\w.]+): (.*?)(?: trace=([0-9a-f]{8}))?$")
-_TIMEOUT = 90
+_TIMEOUT = 240
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def slow(client: socket.socket) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(300)
 def test_abusive_clients_do_not_delay_healthy_clients(tmp_path: Path, root: Path) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -188,7 +188,8 @@ def test_abusive_clients_do_not_delay_healthy_clients(tmp_path: Path, root: Path
         answered = traffic.versions()
         # As many as may be late where other work keeps the machine busy.
         assert answered[LATEST] >= 0.98 * sum(answered.values()), answered
-        assert traffic.excess(0.2) <= 0.02
+        # A ping is shorter than a request, so that it does not show each moment in which other work has the CPUs.
+        assert traffic.excess(0.2) <= 0.05
         memory = int(Path(f"/proc/{running.process.pid}/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
         assert memory < 600, "100 MB bodies, eight at a time, were not kept"
 

@@ -25,7 +25,6 @@ KINDS = {"price": "FP64", "weight": "FP64", "pieces": "INT64", "colour": "BYTES"
 ROWS = [{**row, "weight": row["weight"] or 1.5} for row in published_models.rows(5, 3)]
 TOKEN = "for-callers-only"
 # On a busy machine, too, the latest version answers: what a fallback says is not asked here.
-PATIENT = {"deadline_ms": 10_000}
 MODEL = f"/v2/models/{published_models.PIPELINE}"
 POSTS = {"POST /predict", f"POST {MODEL}/infer", f"POST {MODEL}/versions/{{version}}/infer"}
 
@@ -56,7 +55,7 @@ def is_answer(found: dict[str, Any], seed: int = 1, rows: list[dict[str, Any]] =
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service of two versions of a classification."""
-    with of_two_versions(tmp_path_factory.mktemp("classifier"), inference=PATIENT) as running:
+    with of_two_versions(tmp_path_factory.mktemp("classifier"), inference=published_models.PATIENT) as running:
         yield running
 
 
@@ -66,7 +65,7 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("regression")
     conformance.publish_regression(folder / "store")
     pipeline = published_models.pipeline(
-        folder, task="regression", target="spent", inference={**PATIENT, "default_response": None}
+        folder, task="regression", target="spent", inference={**published_models.PATIENT, "default_response": None}
     )
     with Running(pipeline, folder / "store") as running:
         yield running

@@ -133,7 +133,7 @@ def test_garbage_after_request_does_not_change_response(shared: Running) -> None
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("java") is None, reason="no Java: apt-get install default-jdk-headless")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_jdk_http_client_with_defaults_is_served(shared: Running, tmp_path: Path) -> None:
     (tmp_path / "body.json").write_bytes(BODY)
     source = ROOT / "tests" / "serving" / "JdkClient.java"

@@ -35,7 +35,7 @@ def point(registry: Registry, version: str) -> None:
 
 
 def test_new_latest_version_replaces_old_without_lost_requests(tmp_path: Path, root: Path) -> None:
-    with Running(published_models.pipeline(tmp_path), root) as running:
+    with Running(published_models.pipeline(tmp_path, inference=published_models.PATIENT), root) as running:
         before = running.workers()
         with Traffic(running.port, dumps([published_models.ROW])) as traffic:
             time.sleep(0.2)
@@ -76,7 +76,8 @@ _SLOW = [
 def test_invalid_new_version_does_not_affect_serving_versions(bad: str, tmp_path: Path, root: Path) -> None:
     text = published_models.files(2)["model.txt"]
     golden = json.loads(published_models.files(2)["golden.json"])
-    with Running(published_models.pipeline(tmp_path, model={"timeout": 2}), root) as running:
+    pipeline = published_models.pipeline(tmp_path, model={"timeout": 2}, inference=published_models.PATIENT)
+    with Running(pipeline, root) as running:
         before = running.workers()
         with Traffic(running.port, dumps([published_models.ROW]), rate=100) as traffic:
             time.sleep(0.1)
@@ -245,7 +246,7 @@ def reload_often(tmp_path: Path, root: Path, warm: int, times: int) -> tuple[dic
     """Change latest again and again under traffic; return what the service held before, and after."""
     published_models.publish(root, 2)
     registry = published_models.registry(root)
-    pipeline = published_models.pipeline(tmp_path, service={"reload_seconds": 0.02})
+    pipeline = published_models.pipeline(tmp_path, service={"reload_seconds": 0.02}, inference=published_models.PATIENT)
     with Running(pipeline, root) as running:
 
         def reload(times: int) -> dict[str, float]:

@@ -55,7 +55,7 @@ def lines(root: Path) -> list[dict[str, Any]]:
 
 def pipeline(folder: Path, **settings: Any) -> Path:
     """Write the pipeline's file, with the log switched on."""
-    return published_models.pipeline(folder, service={"prediction_log": settings})
+    return published_models.pipeline(folder, service={"prediction_log": settings}, inference=published_models.PATIENT)
 
 
 @pytest.mark.integration

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _TIMEOUT = 5.0
+# A service may close a connection that is idle for longer, at the moment of the next request.
+_MAX_IDLE = 2.0
 _PING = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
@@ -120,7 +122,7 @@ class Traffic:
     async def _one(self, request: bytes, free: list[_Connection], into: list[Told]) -> None:
         sent = time.monotonic()
         try:
-            connection = free.pop() if free else await _Connection.open(self.port)
+            connection = _reusable(free) or await _Connection.open(self.port)
             status, body, keeps = await asyncio.wait_for(connection.ask(request), _TIMEOUT)
         except (OSError, EOFError, TimeoutError, asyncio.IncompleteReadError) as error:
             self.lost.append(f"{type(error).__name__}: {error}")
@@ -132,11 +134,26 @@ class Traffic:
             connection.close()
 
 
+def _reusable(free: list[_Connection]) -> _Connection | None:
+    """Return a connection that was idle for a short time only, and close the others."""
+    while free:
+        connection = free.pop()
+        if connection.idle_seconds < _MAX_IDLE:
+            return connection
+        connection.close()
+    return None
+
+
 class _Connection:
-    """One connection, asked again and again as long as it is kept alive."""
+    """One connection, used again and again as long as it is kept alive."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self._used = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        return time.monotonic() - self._used
 
     @classmethod
     async def open(cls, port: int) -> _Connection:
@@ -149,6 +166,7 @@ class _Connection:
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         size = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
         body = json.loads(await self._reader.readexactly(size))
+        self._used = time.monotonic()
         return int(head.split()[1]), body, b"connection: close" not in head
 
     def close(self) -> None:

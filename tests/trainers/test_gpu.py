@@ -10,7 +10,7 @@ from tests.trainers import killed_trainings
 from tests.trainers.small_mlps import STEPS, begun, end
 from tests.trainers.test_torch_stage import pipeline, prepared, whole
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(110)]
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 PARAMS = {"hidden": [16], "learning_rate": 0.02, "dropout": 0.3, "device": "cuda"}
 LIMITED = """
     import logging, sys
