@@ -29,6 +29,8 @@ from tests.serving.running_service import Running, dumps
 from tests.serving.traffic import Traffic
 
 LATEST, STABLE = "model_v1.1", "model_v1.0"
+# A compaction has the lowest priority: where other work has all CPUs, its imports alone take a minute.
+COMPACTED = 240.0
 EVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -63,10 +65,11 @@ def test_predictions_are_logged_with_version_trace_and_features(tmp_path: Path, 
     rows = [*published_models.rows(40, 3), {**published_models.ROW, "price": "9.5"}]
     with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
         told = running.predict(*rows)
+        store = Store(root)
         running.until(
-            lambda: prediction_files.rows_of(Store(root), published_models.PIPELINE, LATEST, EVER) == len(rows), 20
+            lambda: prediction_files.rows_of(store, published_models.PIPELINE, LATEST, EVER) == len(rows), COMPACTED
         )
-        running.until(lambda: segments(root) == [], 20)
+        running.until(lambda: segments(root) == [], COMPACTED)
     found = predictions(root).set_index("prediction_id").loc[[row["prediction_id"] for row in told["predictions"]]]
     assert found["prediction"].tolist() == [row["prediction"] for row in told["predictions"]]
     assert found["score"].tolist() == [row["score"] for row in told["predictions"]]
@@ -104,7 +107,7 @@ def test_sigkill_loses_at_most_last_second_of_predictions(moment: float, tmp_pat
         traffic.stop()
     answered = {told.body["predictions"][0]["prediction_id"]: told.sent + told.seconds for told in traffic.told}
     with Running(logged, root) as running:
-        running.until(lambda: segments(root) == [], 20)
+        running.until(lambda: segments(root) == [], COMPACTED)
     kept = predictions(root)["prediction_id"].tolist()
     assert len(kept) == len(set(kept)), "none is there twice"
     lost = [moment for name, moment in answered.items() if name not in set(kept)]
