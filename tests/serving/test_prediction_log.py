@@ -328,6 +328,25 @@ def test_segment_closed_during_or_before_failed_compaction_is_compacted_without_
         one.close()
 
 
+@pytest.mark.integration
+def test_segment_closed_by_failed_write_is_compacted_without_new_traffic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_log, "_RETRY_SECONDS", 0.5)
+    starts = tmp_path / "starts"
+    command = ["-c", RECORDED, str(starts), "0", "0"]
+    one = PredictionLog(tmp_path / "log", values=False, id_column="id", segment_seconds=3600, compact=command)
+    one.start()
+    try:
+        wait_for(starts.exists)
+        one.add(record())
+        wait_for(lambda: written_lines(tmp_path / "log") == 1)
+        one.add(replace(record(), is_small=False, predictions=[object()]))
+        wait_for(lambda: starts.stat().st_size == 2)
+    finally:
+        one.close()
+
+
 def wait_for(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not holds():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ai_workflow.cli.common_options import ConfigOptions
 from ai_workflow.config import layers, project, variables
+from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
 from ai_workflow.local import prefect_settings, server
 from ai_workflow.provisioning.bootstrap import BootstrapReport, run
@@ -52,17 +53,7 @@ def deploy(
         loaded = options.loaded
         variables.check(loaded, os.environ, "bootstrap")
         settings = loaded.settings
-        source = Source(
-            folder=file.resolve().parent,
-            git=git,
-            ref=ref,
-            token_block=git_token_block,
-            parameters=_parameters(options, from_git=git is not None),
-            pipeline=settings.pipeline,
-            environment=settings.environment,
-            environments=layers.environments(project.root()),
-            links=Links(server.ui_path(os.environ), settings.monitoring.grafana_url),
-        )
+        source = _source(file, options, settings, git, ref, git_token_block)
         if relay_url:
             deploy_settings = settings.deploy.model_copy(update={"relay_url": relay_url})
             settings = settings.model_copy(update={"deploy": deploy_settings})
@@ -75,6 +66,23 @@ def deploy(
             raise
         report.problems.append(str(error))
     return _print(report)
+
+
+def _source(
+    file: Path, options: ConfigOptions, settings: Settings, git: str | None, ref: str | None, token_block: str | None
+) -> Source:
+    """Return the code that the deployments run, with their pipeline and environment."""
+    return Source(
+        folder=file.resolve().parent,
+        git=git,
+        ref=ref,
+        token_block=token_block,
+        parameters=_parameters(options, from_git=git is not None),
+        pipeline=settings.pipeline,
+        environment=settings.environment,
+        environments=layers.environments(project.root()),
+        links=Links(server.ui_path(os.environ), settings.monitoring.grafana_url),
+    )
 
 
 def _parameters(options: ConfigOptions, *, from_git: bool) -> dict[str, str]:

@@ -29,7 +29,7 @@ _WRITE_SECONDS = 0.25
 _MAX_WAITING_ROWS = 20_000
 _MAX_WAITING_BYTES = 32 << 20
 _MAX_INLINE_ROWS = 32
-# Time after which a compaction that failed is repeated.
+# Time after which a compaction that failed is repeated, and a segment that a failed write closed is compacted.
 _RETRY_SECONDS = 60.0
 # Limit of time that a shutdown waits for a compaction.
 _COMPACTION_SECONDS = 6.0
@@ -146,6 +146,7 @@ class PredictionLog:
                 log.warning("predictions are not logged: %s", error)
             self._has_failed = True
             self._segments.close()
+            self._retry_later()
         finally:
             self._removed_rows += rows
             self._removed_bytes += sum(size for _, size, _ in waiting)
