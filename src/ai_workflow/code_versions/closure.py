@@ -10,7 +10,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from ai_workflow import json_text
-from ai_workflow.code_versions import syntax
+from ai_workflow.code_versions import syntax_cache
 from ai_workflow.code_versions.modules import PACKAGE, Finder, Module
 from ai_workflow.code_versions.syntax import Import, Syntax
 from ai_workflow.errors import StageError
@@ -49,7 +49,9 @@ def read(module: str, *loaded: str, file: str | None = None) -> Code:
     Raises:
         StageError: a module is missing, or has no source that can be read.
     """
-    return _Closure(module, loaded, file).code()
+    code = _Closure(module, loaded, file).code()
+    syntax_cache.save()
+    return code
 
 
 class _Closure:
@@ -176,7 +178,7 @@ class _Closure:
 
     def _syntax(self, module: Module) -> Syntax:
         try:
-            return syntax.read(module.source or b"")
+            return syntax_cache.read(module.source or b"")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             location, reason = module.file or module.name, str(error) or "it is nested too deeply"
             raise StageError(

@@ -6,7 +6,7 @@ import ast
 import hashlib
 import re
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 MARKER = "IN_CACHE_KEY"
@@ -46,7 +46,6 @@ class Syntax:
     file_names: set[str] = field(default_factory=set)
 
 
-@lru_cache(maxsize=4096)
 def read(source: bytes) -> Syntax:
     """Return the syntax of a source text.
 
