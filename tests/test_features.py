@@ -74,6 +74,41 @@ def test_feature_values_match_expected(name: str, expected: list[float | None]) 
     assert [None if np.isnan(value) else value for value in _column(name)] == expected
 
 
+def test_generated_name_that_is_a_column_gets_a_number() -> None:
+    types = {
+        "age": "integer", "age__missing": "integer", "age__missing_2": "category", "born": "datetime",
+        "born__day": "number", "good": "category",
+    }  # fmt: skip
+    schema = {name: {"type": kind} for name, kind in types.items()}
+    seen: dict[str, Any] = {"present": 4, "missing": 1, "counts": [], "has_hours": False}
+    roles = {"target": "good", "id": None, "timestamp": None}
+    made = transform.build_features(schema, dict.fromkeys(schema, seen), roles, max_categories=9, min_count=1)
+    assert [(feature["name"], feature["column"], feature["kind"]) for feature in made] == [
+        ("age", "age", "number"),
+        ("age__missing_3", "age", "missing"),
+        ("age__missing", "age__missing", "number"),
+        ("age__missing__missing", "age__missing", "missing"),
+        ("age__missing_2", "age__missing_2", "category"),
+        ("age__missing_2__missing", "age__missing_2", "missing"),
+        ("born__days", "born", "date"),
+        ("born__year", "born", "date"),
+        ("born__month", "born", "date"),
+        ("born__day_2", "born", "date"),
+        ("born__weekday", "born", "date"),
+        ("born__missing", "born", "missing"),
+        ("born__day", "born__day", "number"),
+        ("born__day__missing", "born__day", "missing"),
+    ]
+
+
+def test_generated_name_is_kept_beside_a_column_without_feature() -> None:
+    schema = {"age": {"type": "integer"}, "age__missing": {"type": "text"}, "good": {"type": "category"}}
+    seen: dict[str, Any] = {"present": 4, "missing": 1, "counts": []}
+    roles = {"target": "good", "id": None, "timestamp": None}
+    made = transform.build_features(schema, dict.fromkeys(schema, seen), roles, max_categories=9, min_count=1)
+    assert [feature["name"] for feature in made] == ["age", "age__missing"]
+
+
 def test_rare_category_shares_unseen_index() -> None:
     frame = pd.concat([_frame()] * 2, ignore_index=True)
     frame["city"] = pd.Series(["Rome", "Oslo", "Bern", "Paris", "", None], dtype="str")

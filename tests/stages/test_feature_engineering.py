@@ -156,6 +156,17 @@ def test_missing_indicator_exists_only_for_columns_with_gaps(store: Store) -> No
     assert made["income"].isna().equals(made["income__missing"] == 1)
 
 
+def test_column_named_like_a_missing_indicator_keeps_its_values(store: Store) -> None:
+    frame = pd.DataFrame({"age": range(300), "age__missing": range(1000, 1300), "y": ["a", "b", "b"] * 100})
+    frame["age"] = frame["age"].mask(frame.index % 9 == 0)
+    run = pipeline(store, target="y", id=None)
+    made = run.fit(run.clean(load(store, frame)))
+    table = rows(store, made)
+    assert table["age__missing"].tolist() == frame["age__missing"].tolist()
+    assert table["age__missing_2"].tolist() == frame["age"].isna().tolist()
+    assert run.train(made)["steps"]
+
+
 def test_target_id_and_free_text_are_not_features(store: Store) -> None:
     frame = people().assign(note=[f"a note on person {number}" for number in range(400)])
     spec, _ = fit(store, frame)

@@ -54,7 +54,22 @@ def build_features(
         features += _of_column(column, declared["type"], seen, column == roles["timestamp"], max_categories, min_count)
         if seen["missing"]:
             features.append({"name": f"{column}__missing", "column": column, "kind": "missing"})
-    return features
+    return _with_unique_names(features)
+
+
+def _with_unique_names(features: list[Feature]) -> list[Feature]:
+    """Return the features with a number after each generated name that is also the name of another feature."""
+    used = {feature["name"] for feature in features if feature["name"] == feature["column"]}
+    unique: list[Feature] = []
+    for feature in features:
+        stem = name = feature["name"]
+        if name != feature["column"]:
+            number = 2
+            while name in used:
+                name, number = f"{stem}_{number}", number + 1
+            used.add(name)
+        unique.append({**feature, "name": name})
+    return unique
 
 
 def _of_column(
