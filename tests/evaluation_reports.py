@@ -22,6 +22,7 @@ def report(**other: Any) -> dict[str, Any]:
         "baseline": {"accuracy": 0.977, "auc": 0.5, "log_loss": 0.11},
         "gate": {"metric": "accuracy", "verdict": "passes", "baseline": 0.955, "beats_baseline": True},
         "adapted": {},
+        "left_out": {"rejected": 0, "without_target": 0, "duplicates": 0},
         "warnings": [],
         "importance": [{"feature": "age", "share": 0.7}, {"feature": "city", "share": 0.3}],
         "plots": ["confusion.svg", "loss.svg"],

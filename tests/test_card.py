@@ -29,6 +29,12 @@ def test_card_shows_training_facts_and_gate_result() -> None:
         assert fact in text
 
 
+def test_card_counts_rows_left_out_by_reason() -> None:
+    left_out = {"rejected": 3, "without_target": 50, "duplicates": 0}
+    assert "- **rows left out**: 3 rejected, 50 without target\n" in model_card.render(report(left_out=left_out))
+    assert "- **rows left out**: none\n" in model_card.render(report())
+
+
 def test_card_shows_each_metric_next_to_baseline() -> None:
     text = model_card.render(report())
     assert "| metric | this model | baseline |" in text

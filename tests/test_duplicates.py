@@ -44,26 +44,25 @@ def test_only_partitions_with_duplicates_are_rewritten(store: Store) -> None:
     assert len([name for name in store.names("data/clean") if name.endswith("-00000.parquet")]) == 1
 
 
-def test_dropped_duplicates_follow_rejected_rows_in_quarantine(store: Store) -> None:
+def test_duplicates_are_listed_apart_from_rejected_rows(store: Store) -> None:
     (body,) = _by_id(store, ["a", "b", "a"])
     frame = partitions.read(store, body.part)
     lines = quarantine.table(frame, [("a", "is odd", frame[ROW] == 2)], "p0.csv")
-    earlier = partitions.write(store, "earlier.parquet", [lines], "p0.csv")
-    (after,) = deduplication.drop_duplicates(store, [CleanPartition(body.part, earlier, body.present)], "key")
-    assert after.rejected
-    lines = partitions.read(store, after.rejected)[["source", "row", "column", "value", "reason"]]
-    assert lines.to_numpy().tolist() == [
-        ["p0.csv", 2, "a", "0", "is odd"],
-        ["p0.csv", 3, "key", "a", "repeats an earlier row"],
-    ]
+    rejected = partitions.write(store, "earlier.parquet", [lines], "p0.csv")
+    before = CleanPartition(body.part, rejected, body.present, without_target=4)
+    (after,) = deduplication.drop_duplicates(store, [before], "key")
+    assert (after.rejected, after.without_target) == (rejected, 4)
+    assert after.duplicates
+    lines = partitions.read(store, after.duplicates)[["source", "row", "column", "value", "reason"]]
+    assert lines.to_numpy().tolist() == [["p0.csv", 3, "key", "a", "repeats an earlier row"]]
 
 
 def test_row_deduplication_ignores_row_number(store: Store) -> None:
     columns = {"a": [1, 1, None, None, 1], "b": ["x", "y", None, None, "x"]}
     (after,) = deduplication.drop_duplicates(store, [CleanPartition(part(store, "p", columns), None, {})], None)
     assert partitions.read(store, after.part)[ROW].tolist() == [1, 2, 3]
-    assert after.rejected
-    assert partitions.read(store, after.rejected)["column"].tolist() == ["(whole row)"] * 2
+    assert after.duplicates
+    assert partitions.read(store, after.duplicates)["column"].tolist() == ["(whole row)"] * 2
 
 
 def test_repeated_deduplication_uses_cache(store: Store) -> None:

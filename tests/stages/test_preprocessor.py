@@ -104,18 +104,60 @@ def test_duplicate_id_across_partitions_keeps_first_row(store: Store) -> None:
     first, second = table(["a", "b"], x=[1, 2]), table(["b", "c", "a"], x=[3, 4, 5])
     result = clean(store, first, second)
     assert rows(store, result)[["id", "x"]].to_dict("list") == {"id": ["a", "b", "c"], "x": [1, 2, 4]}
-    found = quarantined(store, result)
+    found = pd.read_csv(store.local(result["duplicate_rows"]["path"]))
     assert [tuple(line) for line in found[["row", "column", "value", "reason"]].itertuples(index=False)] == [
         (3, "id", "b", "repeats an earlier row"),
         (5, "id", "a", "repeats an earlier row"),
     ]
 
 
-def test_duplicate_and_invalid_rows_are_both_quarantined(store: Store) -> None:
+def test_duplicates_are_counted_apart_from_rejected_rows(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ai_pipeline.preprocessor")
     first, second = table(["a"], x=["1"]), table(["a", "b", "c"], x=["2", "bad", "3"])
     result = clean(store, first, second, schema={"x": {"type": "integer"}})
-    assert set(quarantined(store, result)["reason"]) == {"repeats an earlier row", "is not a number"}
-    assert (result["rows"], result["rejected"]) == (2, 2)
+    assert set(quarantined(store, result)["reason"]) == {"is not a number"}
+    assert (result["rows"], result["rejected"], result["duplicates"]) == (2, 1, 1)
+    assert result["message"] == "2 records cleaned, 1 rejected, 1 duplicates removed"
+    assert f"the duplicates are in {store.url(result['duplicate_rows']['path'])}" in caplog.text
+
+
+@pytest.mark.parametrize("duplicates", ["rows", "id"])
+def test_duplicates_do_not_count_for_reject_limit(store: Store, duplicates: str) -> None:
+    frame = pd.DataFrame({"id": ["a", "b", "c"] * 300, "x": [1, 2, 3] * 300, "y": ["p", "q", "p"] * 300})
+    result = clean(store, *parted(frame, 3), deduplicate=duplicates, reject_limit=0.0)
+    assert (result["rows"], result["rejected"], result["duplicates"]) == (3, 0, 897)
+    assert result["quarantine"] is None
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("declared", [{}, {"nullable": True}])
+def test_rows_without_target_are_left_out_and_are_no_rejects(store: Store, task: str, declared: dict[str, Any]) -> None:
+    target = [None if number % 4 == 0 else str(number % 2) for number in range(100)]
+    schema = {"y": {"type": "number", **declared}} if declared else {}
+    frame = table(numbered(100), x=["bad", "bad"] + ["1"] * 98, y=target)
+    schema = {"x": {"type": "integer"}, **schema}
+    result = clean(store, *parted(frame, 3), task=task, schema=schema, reject_limit=1 / 75)
+    assert (result["rows"], result["rejected"], result["without_target"]) == (74, 1, 25)
+    assert result["message"] == "74 records cleaned, 1 rejected, 25 without target left out"
+    assert quarantined(store, result)[["row", "column"]].to_numpy().tolist() == [[2, "x"]]
+    assert rows(store, result)["y"].notna().all()
+
+
+def test_reject_limit_is_share_of_rows_with_target(store: Store) -> None:
+    frame = table(numbered(100), x=["1"] * 98 + ["bad"] * 2, y=[None] * 90 + ["p"] * 10)
+    said = refused(store, frame, schema={"x": {"type": "integer"}}, reject_limit=0.1)
+    assert "2 of 10 rows with a target (20.0%) were rejected, above reject_limit 10.0%" in said
+
+
+def test_target_fill_replaces_missing_target(store: Store) -> None:
+    frame = table(numbered(4), y=["p", None, "q", None])
+    result = clean(store, frame, schema={"y": {"type": "category", "fill": "none"}})
+    assert (rows(store, result)["y"].tolist(), result["without_target"]) == (["p", "none", "q", "none"], 0)
+
+
+def test_all_rows_without_target_error_names_target(store: Store) -> None:
+    said = refused(store, table(numbered(4), x=[1, 2, 3, 4], y=[None, "", None, ""]))
+    assert "none of 4 rows has a value in the target column 'y'" in said
 
 
 def test_rejected_row_id_does_not_count_as_duplicate(store: Store) -> None:
@@ -240,13 +282,12 @@ def test_fill_applies_to_missing_but_not_invalid_values(store: Store) -> None:
     assert kept["d"].tolist() == [pd.Timestamp("2024-02-29"), pd.Timestamp("2024-01-01")]
 
 
-@pytest.mark.parametrize("column", ["id", "y"])
-def test_row_without_id_or_target_is_rejected(store: Store, column: str) -> None:
+def test_row_without_id_is_rejected(store: Store) -> None:
     frame = table(["a", "b", "c"], x=[1, 2, 3])
-    frame.loc[1, column] = None
+    frame.loc[1, "id"] = None
     result = clean(store, frame)
     assert (result["rows"], result["rejected"]) == (2, 1)
-    assert quarantined(store, result)[["row", "column", "reason"]].to_numpy().tolist() == [[2, column, "is missing"]]
+    assert quarantined(store, result)[["row", "column", "reason"]].to_numpy().tolist() == [[2, "id", "is missing"]]
 
 
 @pytest.mark.parametrize("kind", ["integer", "boolean", "number", "text", "category"])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # A reason for rejection, and a mask of the rejected rows.
 Finding = tuple[str, "pd.Series"]
+IS_MISSING = "is missing"
 # float64 represents all whole numbers below this exactly.
 _EXACT = 2.0**53
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
@@ -39,7 +40,7 @@ def coerce(
         filler, _ = _READERS[column.type](_series([column.fill]), column)
         read = read.mask(missing, filler.iloc[0])
     elif not column.nullable:
-        findings.append(("is missing", missing))
+        findings.append((IS_MISSING, missing))
     return read, findings + _out_of_bounds(read, column, read.notna() & ~unread)
 
 

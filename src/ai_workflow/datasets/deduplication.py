@@ -1,9 +1,9 @@
-"""Deduplication across partitions: a repeated row is moved from the later partition to quarantine."""
+"""Deduplication across partitions: a repeated row is moved from the later partition to a list of duplicates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.datasets import fingerprint, hashing, parquet, partition_cache, partitions, quarantine
@@ -22,26 +22,40 @@ class CleanedRecord(TypedDict):
     part: PartitionRecord
     rejected: PartitionRecord | None
     present: dict[str, int]
+    without_target: int
+    duplicates: PartitionRecord | None
 
 
 @dataclass(frozen=True, slots=True)
 class CleanPartition:
-    """A cleaned partition: accepted rows, rejected rows, and the number of present values per column."""
+    """A cleaned partition: accepted rows, rejected rows, and the number of present values per column.
+
+    `without_target` counts rows that are in neither, because their target is missing; `duplicates` lists rows that
+    repeat an earlier row.
+    """
 
     part: Partition
     rejected: Partition | None
     present: dict[str, int]
+    without_target: int = 0
+    duplicates: Partition | None = None
 
     def to_json(self) -> CleanedRecord:
         """Return the partition as JSON types."""
-        rejected = self.rejected.to_json() if self.rejected else None
-        return {"part": self.part.to_json(), "rejected": rejected, "present": self.present}
+        return {
+            "part": self.part.to_json(),
+            "rejected": self.rejected.to_json() if self.rejected else None,
+            "present": self.present,
+            "without_target": self.without_target,
+            "duplicates": self.duplicates.to_json() if self.duplicates else None,
+        }
 
     @classmethod
     def from_json(cls, body: CleanedRecord) -> CleanPartition:
         """Return the partition that `to_json` converted."""
         rejected = Partition(**body["rejected"]) if body["rejected"] else None
-        return cls(Partition(**body["part"]), rejected, body["present"])
+        duplicates = Partition(**body["duplicates"]) if body["duplicates"] else None
+        return cls(Partition(**body["part"]), rejected, body["present"], body["without_target"], duplicates)
 
 
 def drop_duplicates(store: Store, cleaned: list[CleanPartition], id_column: str | None) -> list[CleanPartition]:
@@ -91,18 +105,17 @@ def _drop(store: Store, body: CleanPartition, repeats: np.ndarray, id_column: st
 
     part, rejected = body.part, body.rejected
     code = fingerprint.code_version(__name__)
-    key = fingerprint.of(
-        "unique", code, part.sha256, rejected.sha256 if rejected else None, np.flatnonzero(repeats).tolist()
-    )
+    rejects = (rejected.sha256 if rejected else None, body.without_target)
+    key = fingerprint.of("unique", code, part.sha256, rejects, np.flatnonzero(repeats).tolist())
 
     def compute(stem: str) -> CleanedRecord:
         def split(at_once: int) -> CleanPartition:
-            dropped = [partitions.table(store, rejected)] if rejected else []
+            dropped: list[pa.Table] = []
             name = id_column or "(whole row)"
             good = _good_rows(store, part, repeats, name, dropped, at_once)
             kept = partitions.write(store, f"{stem}-00000.parquet", good, part.source)
-            all_rejected = partitions.write(store, f"{stem}-rejected.parquet", dropped, part.source)
-            return CleanPartition(kept, all_rejected, body.present)
+            duplicates = partitions.write(store, f"{stem}-duplicates.parquet", dropped, part.source)
+            return replace(body, part=kept, duplicates=duplicates)
 
         return memory_pressure.with_smaller_batches(split, part.rows).to_json()
 

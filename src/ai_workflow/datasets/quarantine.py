@@ -54,14 +54,14 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
     return parquet.to_table(pd.DataFrame(lines, columns=list(COLUMNS)))
 
 
-def write_report(store: Store, parts: list[Partition]) -> RejectedRows:
-    """Write the rejected rows of all partitions as `quarantine/<trace_id>/rejected.csv` and summarize them."""
+def write_report(store: Store, parts: list[Partition], name: str = "rejected") -> RejectedRows:
+    """Write the rejected rows of all partitions as `quarantine/<trace_id>/<name>.csv` and summarize them."""
     if not parts:
         return RejectedRows(0, "", None)
     rows = 0
     reasons: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], str] = {}
-    with store.writing(f"{FOLDER}/{trace_context.current() or 'untraced'}/rejected.csv") as pending:
+    with store.writing(f"{FOLDER}/{trace_context.current() or 'untraced'}/{name}.csv") as pending:
         for number, part in enumerate(parts):
             frame = partitions.read(store, part)
             rows += frame["row"].nunique()

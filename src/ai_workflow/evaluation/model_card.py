@@ -29,12 +29,23 @@ def _facts(report: EvaluationReport) -> str:
         "task": f"{report['task']} of {markdown.code(report['target'])}",
         "model": escaped(f"{report['kind']} ({report['library']}), {report['steps']} steps"),
         "rows": "{training_rows} to train, {validation_rows} to stop early, {holdout_rows} held out".format_map(report),
+        "rows left out": _left_out(report),
         "holdout": escaped(report["holdout"]),
         "features": f"{report['features']} from {report['columns']} columns",
         "trace": f"`{report['trace_id']}`",
         "data": f"`{report['data']}`",
     }
     return "\n".join(f"- **{name}**: {value}" for name, value in facts.items())
+
+
+def _left_out(report: EvaluationReport) -> str:
+    left_out = report["left_out"]
+    reasons = {
+        "rejected": left_out["rejected"],
+        "without target": left_out["without_target"],
+        "duplicates": left_out["duplicates"],
+    }
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "none"
 
 
 def _table(report: EvaluationReport) -> str:

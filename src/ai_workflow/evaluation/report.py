@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from ai_workflow.config.settings import Metric
+from ai_workflow.datasets.row_counts import LeftOut
 from ai_workflow.training.protocol import FeatureImportance
 
 IN_CACHE_KEY = False
@@ -52,6 +53,7 @@ class GateReport(TypedDict):
 class TrainingSummary(TypedDict):
     """Facts about the data and the training of a model; `adapted` is {parameter: [default, used]}.
 
+    `left_out` counts rows of the source that are not in the clean data; reports of earlier releases do not have it.
     `holdout` describes the rows held out, `reduced` is {quantity: [requested, used]} where memory ran short, and
     `losses` are pairs of step and loss.
     """
@@ -69,6 +71,7 @@ class TrainingSummary(TypedDict):
     validation_rows: int
     reduced: dict[str, list[int]]
     adapted: dict[str, list[int]]
+    left_out: LeftOut
     features: int
     columns: int
     data: str

@@ -201,6 +201,11 @@ def _summary(spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained
         "validation_rows": trained["validation_rows"],
         "reduced": trained["reduced"],
         "adapted": trained["adapted"],
+        "left_out": {
+            "rejected": clean["rejected"],
+            "without_target": clean["without_target"],
+            "duplicates": clean["duplicates"],
+        },
         "features": featured["features"],
         "columns": len(transform.input_columns(spec)),
         "data": clean["fingerprint"],

@@ -20,6 +20,7 @@ from ai_workflow.datasets import (
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.deduplication import CleanedRecord, CleanPartition
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetInfo, DatasetRecord, Partition
+from ai_workflow.datasets.row_counts import RowCounts
 from ai_workflow.errors import StageError
 from ai_workflow.features.row_rules import RowRules
 from ai_workflow.runtime import memory_pressure, progress
@@ -41,11 +42,17 @@ __all__ = ["RowRules", "preprocess"]
 
 
 class CleanData(DatasetRecord):
-    """Result of `preprocess`: the clean rows, the number of rejected rows and the file of those."""
+    """Result of `preprocess`: the clean rows, and the numbers of the others.
+
+    `quarantine` is the file of the rejected rows, `duplicate_rows` that of the removed duplicates.
+    """
 
     rejected: int
+    without_target: int
+    duplicates: int
     message: str
     quarantine: FileRecord | None
+    duplicate_rows: FileRecord | None
 
 
 @stage("preprocessor")
@@ -66,23 +73,29 @@ def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
         cleaned = deduplication.drop_duplicates(store, cleaned, rules.id if rules.deduplicate == "id" else None)
     kept = tuple(body.part for body in cleaned if body.part.rows)
     rejected = quarantine.write_report(store, [body.rejected for body in cleaned if body.rejected])
+    repeated = quarantine.write_report(store, [body.duplicates for body in cleaned if body.duplicates], "duplicates")
     info: DatasetInfo = {
         "schema": _schema_json(columns, rules),
         "cells": rules.cells.model_dump(mode="json"),
         **dataset.reduced,
     }
     clean = Dataset("clean", kept, info)
-    _check_rejected(clean.rows, dataset.rows, rejected, rules)
+    without_target = sum(body.without_target for body in cleaned)
+    counts = RowCounts(dataset.rows, clean.rows, rejected.rows, without_target, repeated.rows)
+    remedy = _remedy(rejected.summary, rules)
+    counts.check(rules.target, "reject_limit", rules.reject_limit, rejected.summary, remedy)
     for name in columns if not rules.closed else ():
         if not any(body.present[name] for body in cleaned):
             raise _empty_column_error(name, clean.rows)
-    message = f"{clean.rows} records cleaned, {rejected.rows} rejected"
-    log.info(message)
+    log.info(counts.message)
+    if repeated.ref:
+        log.info("the duplicates are in %s", store.url(repeated.ref.path))
     return {
         **clean.save(store),
-        "rejected": rejected.rows,
-        "message": message,
+        **counts.left_out,
+        "message": counts.message,
         "quarantine": rejected.ref.to_json() if rejected.ref else None,
+        "duplicate_rows": repeated.ref.to_json() if repeated.ref else None,
     }
 
 
@@ -99,18 +112,10 @@ def _schema_json(columns: dict[str, Column], rules: RowRules) -> dict[str, dict[
     return {name: targets.get(name, column).model_dump(mode="json") for name, column in columns.items()}
 
 
-def _check_rejected(kept: int, loaded: int, rejected: quarantine.RejectedRows, rules: RowRules) -> None:
-    limit, remedy = rules.reject_limit, "Fix the source or its `schema`"
-    if rules.task == "regression" and rules.target and f"{rules.target} is not a number" in rejected.summary:
-        remedy = f"If '{rules.target}' holds words, set task: classification; else fix the source or its `schema`"
-    if not kept:
-        raise StageError(f"no row is left of {loaded}: {rejected.summary}", remedy)
-    if rejected.rows > limit * loaded:
-        raise StageError(
-            f"{rejected.rows} of {loaded} rows ({rejected.rows / loaded:.1%}) were rejected, "
-            f"above reject_limit {limit:.1%}: {rejected.summary}",
-            f"{remedy}, or raise reject_limit",
-        )
+def _remedy(summary: str, rules: RowRules) -> str:
+    if rules.task == "regression" and rules.target and f"{rules.target} is not a number" in summary:
+        return f"If '{rules.target}' holds words, set task: classification; else fix the source or its `schema`"
+    return "Fix the source or its `schema`"
 
 
 def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> dict[str, Column]:
@@ -202,9 +207,11 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Row
         def write(rows: int) -> CleanPartition:
             rejected: list[pa.Table] = []
             present = dict.fromkeys(columns, 0)
+            without_target: list[int] = []
 
             def to_table(frame: pd.DataFrame) -> pa.Table:
-                clean, findings = _clean_rows(frame, columns, rules, part.source)
+                clean, findings, unlabelled = _clean_rows(frame, columns, rules, part.source)
+                without_target.append(unlabelled)
                 rejected.extend([quarantine.table(frame, findings, part.source)] if findings else [])
                 present.update({name: present[name] + int(clean[name].notna().sum()) for name in columns})
                 return parquet.to_table(clean)
@@ -212,9 +219,9 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Row
             tables = map(to_table, partitions.slices(store, part, rows))
             clean_part = partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
             if not rejected:
-                return CleanPartition(clean_part, None, present)
+                return CleanPartition(clean_part, None, present, sum(without_target))
             rejected_part = partitions.write(store, f"{stem}-rejected.parquet", rejected, part.source)
-            return CleanPartition(clean_part, rejected_part, present)
+            return CleanPartition(clean_part, rejected_part, present, sum(without_target))
 
         return memory_pressure.with_smaller_batches(write, part.rows).to_json()
 
@@ -223,22 +230,31 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Row
 
 def _clean_rows(
     frame: pd.DataFrame, columns: dict[str, Column], rules: RowRules, source: str
-) -> tuple[pd.DataFrame, list[tuple[str, str, pd.Series]]]:
-    """Return the typed rows that pass all checks, and column, reason and mask of the rejected rows."""
+) -> tuple[pd.DataFrame, list[tuple[str, str, pd.Series]], int]:
+    """Return the typed rows that pass all checks, the findings in the others, and the number of rows without target.
+
+    A finding is column, reason and mask of rejected rows; a row without target has none.
+    """
     import pandas as pd
 
     typed: dict[str, pd.Series] = {ROW: frame[ROW]}
     findings: list[tuple[str, str, pd.Series]] = []
-    good = pd.Series(True, index=frame.index)
+    unlabelled = pd.Series(False, index=frame.index)
     for name, column in columns.items():
-        typed[name], column_findings = cells.clean(frame[name], column, rules.cells, rules.spelling(name))
-        if name == rules.target and rules.task == "classification":
+        is_target = name == rules.target
+        declared = column.model_copy(update={"nullable": False}) if is_target else column
+        typed[name], found = cells.clean(frame[name], declared, rules.cells, rules.spelling(name))
+        if is_target:
+            unlabelled = next((rows for reason, rows in found if reason == coercion.IS_MISSING), unlabelled)
+        if is_target and rules.task == "classification":
             typed[name], _ = coercion.coerce(typed[name], Column(type="category", nullable=True))
-        for reason, rejected in column_findings:
-            if rejected.any():
-                findings.append((name, reason, rejected))
-                good &= ~rejected
+        findings += [(name, reason, rejected) for reason, rejected in found]
+    labelled = [(name, reason, rejected & ~unlabelled) for name, reason, rejected in findings]
+    findings = [finding for finding in labelled if finding[2].any()]
+    good = ~unlabelled
+    for _, _, rejected in findings:
+        good &= ~rejected
     rows_as_text = frame[ROW].astype("int64").astype("str")
     typed[ID] = typed[rules.id].astype("str") if rules.id else source + ":" + rows_as_text
     clean = pd.DataFrame(typed)[good].reset_index(drop=True)
-    return clean, findings
+    return clean, findings, int(unlabelled.sum())
