@@ -12,6 +12,7 @@ BENCHMARKS = (
     "resume",
     "registry",
     "label_join",
+    "data",
     "serving",
     "abuse",
     "hangs",
