@@ -38,6 +38,7 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
         inputs=lambda: data_loader.inspect(source),
         database=s.database,
         fetch_secret=secret_blocks.load,
+        accept_empty=True,
     )
     clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of_spec(spec, s))
     featured = await run.stage(feature_engineering.apply, clean, spec)
@@ -48,4 +49,9 @@ async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
     scored = await run.stage(inference.predict, featured, options, loads=modules)
     stored = await run.stage(result_store.save, scored, s.pipeline)
     await run.show()
-    return FlowResult(stored["message"], {"version": chosen.name, "folder": stored["folder"], "rows": stored["rows"]})
+    values = {"version": chosen.name, "folder": stored["folder"], "rows": stored["rows"], "rejected": clean["rejected"]}
+    if clean["quarantine"]:
+        path = clean["quarantine"]["path"]
+        message = f"{stored['message']}, {clean['rejected']} rows rejected: {run.store.url(path)}"
+        return FlowResult(message, {**values, "quarantine": path})
+    return FlowResult(stored["message"], values)

@@ -137,3 +137,28 @@ def test_scoring_file_with_missing_column_fails_with_single_error(trained: Workp
     assert len(errors) == 1
     assert "preprocessor" in errors[0]
     assert "Traceback" not in run.output
+
+
+@pytest.mark.slow
+def test_single_bad_row_is_quarantined_and_others_scored(trained: Workplace) -> None:
+    rows = [row[:-1] for row in sample_tables.rows(20, seed=5)]
+    rows[7][1] = "old"
+    sample_tables.write(trained.folder / "new.csv", rows, sample_tables.HEADER[:-1])
+    run = scored(trained, "new.csv")
+    assert run.code == 0, run.output
+    told = dict(re.findall(r"^ +(\w+)  (.+)$", run.output, re.MULTILINE))
+    assert told["rows"] == "19"
+    count, path = told["rejected"].split(": ")
+    assert (count, pd.read_csv(path)["row"].tolist()) == ("1", [9])
+    assert "1 of 20 rows are rejected and not scored: 1x age is not a number" in run.output
+    assert run.of("preprocessor").message == "19 records cleaned, 1 rejected"
+
+
+@pytest.mark.slow
+def test_file_with_header_only_is_scored_with_zero_predictions(trained: Workplace) -> None:
+    sample_tables.write(trained.folder / "new.csv", [], sample_tables.HEADER[:-1])
+    run = scored(trained, "new.csv")
+    assert run.code == 0, run.output
+    told = dict(re.findall(r"^ +(\w+)  (.+)$", run.output, re.MULTILINE))
+    assert (told["rows"], told["predictions"]) == ("0", "none: no row to score")
+    assert run.of("result_store").message == "0 predictions stored"

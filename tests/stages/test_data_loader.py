@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from ai_workflow.datasets import parquet as files
 from ai_workflow.datasets import partition_cache
 from ai_workflow.datasets.partitions import Dataset
-from ai_workflow.errors import StageError
+from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import progress
 from ai_workflow.sources import csv_source, text_stream
 from ai_workflow.stages import data_loader
 from ai_workflow.storage.store import Store
-from tests.sources.loading import csv, load, parquet, refused, rows, sample, write
+from tests.sources.loading import csv, load, parquet, refused, rows, sample, sql, write
 
 
 @pytest.fixture
@@ -207,6 +210,27 @@ def test_all_files_empty_raises_error(store: Store, tmp_path: Path) -> None:
     write(tmp_path / "1.csv", "a,b\n")
     write(tmp_path / "2.csv", "a,b\n")
     assert "no rows: 1.csv, 2.csv" in refused(store, csv(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "sql"])
+def test_source_without_rows_is_empty_dataset_with_columns_if_accepted(store: Store, tmp_path: Path, kind: str) -> None:
+    frame = pd.DataFrame({"id": pd.Series([], dtype="str"), "age": pd.Series([], dtype="int64")})
+    source: Any
+    if kind == "csv":
+        source = csv(write(tmp_path / "a.csv", "id,age\n"))
+    elif kind == "parquet":
+        frame.to_parquet(tmp_path / "a.parquet", index=False)
+        source = parquet(tmp_path / "a.parquet")
+    else:
+        with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+            connection.execute("CREATE TABLE people (id TEXT, age INTEGER)")
+        source = sql(f"sqlite:///{tmp_path}/a.db", table="people")
+    inputs = data_loader.inspect(source)
+    result = data_loader.load(store, source, inputs, accept_empty=True)
+    assert (result["rows"], result["message"]) == (0, "0 records loaded")
+    assert [column["name"] for column in Dataset.load(store, result).info["columns"]] == ["id", "age"]
+    with pytest.raises(EmptySourceError, match="the source has no rows"):
+        data_loader.load(store, source, inputs)
 
 
 def test_malformed_row_in_last_file_names_file_and_row(store: Store, tmp_path: Path) -> None:

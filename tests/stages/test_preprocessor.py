@@ -10,7 +10,7 @@ import pytest
 
 from ai_workflow.datasets import partition_cache, partitions
 from ai_workflow.datasets.partitions import Dataset
-from ai_workflow.errors import StageError
+from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.stages import feature_engineering, preprocessor
 from ai_workflow.stages.preprocessor import RowRules
 from ai_workflow.storage.store import Store
@@ -303,9 +303,50 @@ def test_declared_class_bounds_are_checked(store: Store) -> None:
     assert clean(store, frame, schema={"y": {"type": "integer", "max": 2}})["rejected"] == 1
 
 
-def scoring(store: Store, made: Made, *frames: pd.DataFrame, limit: float = 0.01) -> Result:
-    asked = made.pipeline.settings.model_copy(update={"reject_limit": limit})
-    return preprocessor.preprocess(store, load(store, *frames), RowRules.of_spec(made.spec, asked))
+def scoring(store: Store, made: Made, *frames: pd.DataFrame, limit: float | None = None) -> Result:
+    asked = {} if limit is None else {"inference": {"reject_limit": limit}}
+    rules = RowRules.of_spec(made.spec, settings(reject_limit=0.0, **asked))
+    return preprocessor.preprocess(store, load(store, *frames), rules)
+
+
+def batch_with_bad_rows(*bad: int) -> pd.DataFrame:
+    frame = people(20, seed=4).drop(columns=["bought", "spent"]).astype({"age": "str"})
+    frame.loc[list(bad), "age"] = "old"
+    return frame
+
+
+def test_scoring_quarantines_single_bad_row_with_warning(
+    store: Store, bought: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = scoring(store, bought, *parted(batch_with_bad_rows(7), 2))
+    assert (result["rows"], result["rejected"]) == (19, 1)
+    assert quarantined(store, result)[["row", "column", "value"]].to_numpy().tolist() == [[8, "age", "old"]]
+    [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "1 of 20 rows are rejected and not scored: 1x age is not a number (first: rows.csv row 8: 'old')" in warning
+
+
+def test_scoring_has_its_own_reject_limit(store: Store, bought: Made) -> None:
+    assert scoring(store, bought, batch_with_bad_rows(7), limit=0.05)["rejected"] == 1
+    with pytest.raises(StageError, match=r"2 of 20 rows .* above inference.reject_limit 5.0%.*age is not a number"):
+        scoring(store, bought, batch_with_bad_rows(7, 8), limit=0.05)
+
+
+def test_scoring_with_every_row_bad_fails_with_reasons(store: Store, bought: Made) -> None:
+    with pytest.raises(StageError, match="no row is left of 20: 20x age is not a number"):
+        scoring(store, bought, batch_with_bad_rows(*range(20)))
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0])
+def test_scoring_accepts_source_without_rows(store: Store, bought: Made, limit: float) -> None:
+    result = scoring(store, bought, people(20).iloc[:0], limit=limit)
+    assert (result["rows"], result["rejected"], result["message"]) == (0, 0, "0 records cleaned, 0 rejected")
+
+
+def test_training_without_rows_is_error(store: Store) -> None:
+    columns = [{"name": "id", "type": "string"}, {"name": "y", "type": "string"}]
+    empty = Dataset("loaded", (), {"columns": columns}).save(store)
+    with pytest.raises(EmptySourceError, match="the source has no rows"):
+        preprocessor.preprocess(store, empty, rules())
 
 
 @pytest.mark.integration

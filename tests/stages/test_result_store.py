@@ -11,7 +11,9 @@ from ai_workflow.datasets import partition_cache
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StoreError
 from ai_workflow.inference import prediction_files
-from ai_workflow.stages import inference, result_store
+from ai_workflow.inference.stored_predictions import StoredPredictions
+from ai_workflow.stages import feature_engineering, inference, preprocessor, result_store
+from ai_workflow.stages.preprocessor import RowRules
 from ai_workflow.storage.file_ref import FileRef
 from ai_workflow.storage.store import Store
 from tests.stages.tables import Made, Result, parted, people, rows
@@ -128,3 +130,18 @@ def test_damaged_prediction_is_not_stored(store: Store, scored: Result) -> None:
     with pytest.raises(StoreError, match="damaged"):
         result_store.save(store, scored, "people")
     assert "manifest.json" not in store.names(f"predictions/people/model_v1.0/{scored['fingerprint']}")
+
+
+@pytest.mark.integration
+def test_batch_without_rows_is_stored_with_zero_predictions(bought: Made) -> None:
+    store = bought.pipeline.store
+    columns = [{"name": name, "type": "string"} for name in people(1).columns]
+    empty = Dataset("loaded", (), {"columns": columns}).save(store)
+    clean = preprocessor.preprocess(store, empty, RowRules.of_spec(bought.spec, bought.pipeline.settings))
+    scored = inference.predict(store, feature_engineering.apply(store, clean, bought.spec), bought.scoring())
+    stored = result_store.save(store, scored, "nobody")
+    assert (stored["rows"], stored["message"]) == (0, "0 predictions stored")
+    assert store.read_record(stored["record"]["path"])["partitions"] == []
+    assert prediction_files.read(store, stored).empty
+    assert prediction_files.rows_of(store, "nobody", "model_v1.0", datetime(2024, 1, 1, tzinfo=UTC)) == 0
+    assert list(StoredPredictions(store, "nobody").parts()) == []

@@ -72,6 +72,8 @@ def drop_duplicates(store: Store, cleaned: list[CleanPartition], id_column: str 
     import numpy as np
     import pandas as pd
 
+    if not cleaned:
+        return cleaned
     hashes = [_hashes(store, body.part, id_column is not None) for body in cleaned]
     repeated = pd.Series(np.concatenate(hashes)).duplicated().to_numpy()
     if not repeated.any():

@@ -58,12 +58,12 @@ class RowCounts:
             remedy: what to change in the source or its declaration.
         """
         judged = self.loaded - self.without_target
-        if self.loaded and not judged:
+        if self.without_target and not judged:
             raise StageError(
                 f"none of {self.loaded} rows has a value in the target column '{target}'",
                 "Give rows with a target, or correct target or source.missing. Rows without target can be scored",
             )
-        if not self.clean:
+        if self.loaded and not self.clean:
             raise StageError(f"no row is left of {self.loaded}: {self._without_target()}{summary}", remedy)
         if self.rejected > limit * judged:
             of = "rows with a target" if self.without_target else "rows"

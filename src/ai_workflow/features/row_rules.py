@@ -30,6 +30,11 @@ class RowRules(ConfigModel):
     # Known values of each category, sorted so that the cache key is deterministic.
     known: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
+    @property
+    def limit_key(self) -> str:
+        """The setting of the reject limit."""
+        return "inference.reject_limit" if self.closed else "reject_limit"
+
     @classmethod
     def of(cls, settings: Settings) -> RowRules:
         """Return the rules for a training."""
@@ -47,7 +52,7 @@ class RowRules(ConfigModel):
             target=None,
             task=spec["task"],
             deduplicate=settings.deduplicate,
-            reject_limit=settings.reject_limit,
+            reject_limit=settings.inference.reject_limit,
             closed=True,
             cells=CellRules.of_spec(spec),
             known={name: tuple(sorted(values)) for name, values in cell_reader.known(spec).items()},

@@ -46,7 +46,7 @@ def _rows_since(store: Store, body: dict[str, Any], since: datetime) -> int:
 
 
 def read(store: Store, stored: dict[str, Any]) -> Any:
-    """Return all predictions of a result as one frame.
+    """Return all predictions of a result as one frame; without columns if there is none.
 
     Raises:
         StoreError: a file is missing or damaged.
@@ -57,6 +57,8 @@ def read(store: Store, stored: dict[str, Any]) -> Any:
     damaged = partition_cache.find_corrupt(store, body)
     if damaged:
         raise StoreError(f"{store.url(damaged[0])} is missing or damaged; run the scoring flow again")
+    if not body["partitions"]:
+        return pd.DataFrame()
     return pd.concat(
         [partitions.read(store, partitions.Partition(**part)) for part in body["partitions"]], ignore_index=True
     )

@@ -128,7 +128,8 @@ def _summary(store: Store, scored: dict[str, Any], model: str) -> str:
     lines = [
         ("version", f"{scored['version']}{requested}"),
         ("rows", str(scored["rows"])),
-        ("predictions", f"{store.url(scored['folder'])}/part-*.parquet"),
+        *([("rejected", f"{scored['rejected']}: {store.url(scored['quarantine'])}")] if scored["rejected"] else []),
+        ("predictions", f"{store.url(scored['folder'])}/part-*.parquet" if scored["rows"] else "none: no row to score"),
         ("columns", "see docs/pipelines.md, Predictions"),
     ]
     return f"\n{run_report.table(lines)}"

@@ -80,7 +80,7 @@ def spool(
             }
             start += len(rows)
     log.debug("%d rows read from %s", start - 1, sql_connection.address(url))
-    return list(kinds.items())
+    return list(kinds.items()) or [(name, "string") for name in names]
 
 
 def replay(file: IO[bytes], columns: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:

@@ -76,6 +76,8 @@ def load(
     inputs: Inputs,
     database: Database | None = None,
     fetch_secret: Fetch | None = None,
+    *,
+    accept_empty: bool = False,
 ) -> LoadedData:
     """Write the rows of a source with its columns and `__row`, the number of each row in its file.
 
@@ -85,9 +87,10 @@ def load(
         inputs: result of `inspect`.
         database: the address of a SQL source without `url`.
         fetch_secret: returns the value of a named secret.
+        accept_empty: return a dataset without partitions for a source that has columns and no rows.
 
     Raises:
-        EmptySourceError: the source has no rows.
+        EmptySourceError: the source has no rows, and `accept_empty` is not set.
         StageError: the source is not readable; the text names file, row and remedy.
         TransientError: the source cannot be reached.
         MissingSecretError: the password of the database is not set.
@@ -98,7 +101,7 @@ def load(
         parts, schema = _from_sample(store, source, inputs)
     else:
         parts, schema = _from_files(store, source, [InputFile(**each) for each in inputs])
-    if not parts:
+    if not parts and not accept_empty:
         names = ", ".join(str(each["name"]) for each in inputs)
         raise EmptySourceError(f"the source has no rows: {names}", "Give a source with rows")
     columns = source_columns.to_json([name for name, _ in schema], [kind for _, kind in schema])

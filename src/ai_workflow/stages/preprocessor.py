@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import (
@@ -20,8 +20,8 @@ from ai_workflow.datasets import (
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.deduplication import CleanedRecord, CleanPartition
 from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetInfo, DatasetRecord, Partition
-from ai_workflow.datasets.row_counts import RowCounts
-from ai_workflow.errors import StageError
+from ai_workflow.datasets.row_counts import LeftOut, RowCounts
+from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.features.row_rules import RowRules
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
@@ -41,18 +41,17 @@ log = logger("preprocessor")
 __all__ = ["RowRules", "preprocess"]
 
 
-class CleanData(DatasetRecord):
-    """Result of `preprocess`: the clean rows, and the numbers of the others.
+class _RowLists(TypedDict):
+    """Files of the rejected rows and of the removed duplicates."""
 
-    `quarantine` is the file of the rejected rows, `duplicate_rows` that of the removed duplicates.
-    """
-
-    rejected: int
-    without_target: int
-    duplicates: int
-    message: str
     quarantine: FileRecord | None
     duplicate_rows: FileRecord | None
+
+
+class CleanData(DatasetRecord, LeftOut, _RowLists):
+    """Result of `preprocess`: the clean rows, the numbers of the others, and the files that list these."""
+
+    message: str
 
 
 @stage("preprocessor")
@@ -60,9 +59,12 @@ def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
     """Clean the loaded rows, partition by partition; the result has the columns `__row`, `__id` and the declared ones.
 
     Raises:
+        EmptySourceError: there is no row to train with; a scoring without rows gives no predictions.
         StageError: a column is missing or empty, no row is left, or more rows than `reject_limit` are rejected.
     """
     dataset = Dataset.load(store, loaded)
+    if not dataset.rows and not rules.closed:
+        raise EmptySourceError("the source has no rows", "Give a source with rows")
     columns = _resolve(store, dataset, rules)
     rules = rules if rules.closed else rules.model_copy(update={"cells": _cells(dataset, columns, rules)})
     cleaned = []
@@ -72,28 +74,37 @@ def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
     if rules.deduplicate == "rows" or (rules.deduplicate == "id" and rules.id):
         cleaned = deduplication.drop_duplicates(store, cleaned, rules.id if rules.deduplicate == "id" else None)
     kept = tuple(body.part for body in cleaned if body.part.rows)
-    rejected = quarantine.write_report(store, [body.rejected for body in cleaned if body.rejected])
-    repeated = quarantine.write_report(store, [body.duplicates for body in cleaned if body.duplicates], "duplicates")
     info: DatasetInfo = {
         "schema": _schema_json(columns, rules),
         "cells": rules.cells.model_dump(mode="json"),
         **dataset.reduced,
     }
     clean = Dataset("clean", kept, info)
-    without_target = sum(body.without_target for body in cleaned)
-    counts = RowCounts(dataset.rows, clean.rows, rejected.rows, without_target, repeated.rows)
-    remedy = _remedy(rejected.summary, rules)
-    counts.check(rules.target, "reject_limit", rules.reject_limit, rejected.summary, remedy)
+    counts, lists = _count(store, cleaned, dataset.rows, rules)
     for name in columns if not rules.closed else ():
         if not any(body.present[name] for body in cleaned):
             raise _empty_column_error(name, clean.rows)
     log.info(counts.message)
+    return {**clean.save(store), **counts.left_out, **lists, "message": counts.message}
+
+
+def _count(store: Store, cleaned: list[CleanPartition], loaded: int, rules: RowRules) -> tuple[RowCounts, _RowLists]:
+    """Return the numbers of rows, and the lists of those that are rejected and repeated.
+
+    Raises:
+        StageError: no row is left, or too many are rejected.
+    """
+    rejected = quarantine.write_report(store, [body.rejected for body in cleaned if body.rejected])
+    repeated = quarantine.write_report(store, [body.duplicates for body in cleaned if body.duplicates], "duplicates")
+    clean, without_target = sum(body.part.rows for body in cleaned), sum(body.without_target for body in cleaned)
+    counts = RowCounts(loaded, clean, rejected.rows, without_target, repeated.rows)
+    remedy = _remedy(rejected.summary, rules)
+    counts.check(rules.target, rules.limit_key, rules.reject_limit, rejected.summary, remedy)
+    if rules.closed and rejected.rows:
+        log.warning("%d of %d rows are rejected and not scored: %s", rejected.rows, loaded, rejected.summary)
     if repeated.ref:
         log.info("the duplicates are in %s", store.url(repeated.ref.path))
-    return {
-        **clean.save(store),
-        **counts.left_out,
-        "message": counts.message,
+    return counts, {
         "quarantine": rejected.ref.to_json() if rejected.ref else None,
         "duplicate_rows": repeated.ref.to_json() if repeated.ref else None,
     }

@@ -98,6 +98,9 @@ class Inference(ConfigModel):
     source: Source | None = Field(
         default=None, description="source of the scoring flow; the training source if not given"
     )
+    reject_limit: Fraction = Field(
+        default=1.0, description="share of rejected rows above which a scoring fails; by default the others are scored"
+    )
     batch_size: Annotated[int | None, OF_DEPLOYMENT] = Field(
         default=None, ge=1, description="rows per call of the model in scoring; model.batch_size if not given"
     )
