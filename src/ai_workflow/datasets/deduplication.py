@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.datasets import fingerprint, hashing, parquet, partition_cache, partitions, quarantine
-from ai_workflow.datasets.partitions import ID, ROW, Partition, PartitionRecord
+from ai_workflow.datasets.partitions import ID, ROW, SOURCE, Partition, PartitionRecord
 from ai_workflow.runtime import memory_pressure
 from ai_workflow.storage.store import Store
 
@@ -93,11 +93,11 @@ def _hashes(store: Store, part: Partition, by_id: bool) -> np.ndarray:
     if by_id:
         return hashing.of(partitions.read(store, part, [ID])[ID])
 
+    origin = [ROW, SOURCE, ID]
+
     def of_rows(at_once: int) -> np.ndarray:
-        frames = partitions.slices(store, part, at_once)
-        return np.concatenate(
-            [pd.util.hash_pandas_object(frame.drop(columns=[ROW, ID]), index=False).to_numpy() for frame in frames]
-        )
+        frames = (frame.drop(columns=origin, errors="ignore") for frame in partitions.slices(store, part, at_once))
+        return np.concatenate([pd.util.hash_pandas_object(frame, index=False).to_numpy() for frame in frames])
 
     return memory_pressure.with_smaller_batches(of_rows, part.rows)
 

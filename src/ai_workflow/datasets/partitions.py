@@ -28,6 +28,8 @@ FOLDER = "data"
 # Prefix of columns for the origin of a row; the loader rejects source columns with it.
 RESERVED = "__"
 ROW = f"{RESERVED}row"
+# The file of a row, in partitions with rows of several files; elsewhere `Partition.source` names the file.
+SOURCE = f"{RESERVED}source"
 # The ID of a clean row: its id column, or else `<file>:<row>`.
 ID = f"{RESERVED}id"
 # Info key of a dataset with smaller partitions than configured: [configured rows, maximum rows].
@@ -67,7 +69,10 @@ class DatasetRecord(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One Parquet file with `rows` rows from `source`, a name for messages."""
+    """One Parquet file with `rows` rows from `source`, a name for messages.
+
+    Rows of several files have the name of their file in the column `__source`.
+    """
 
     path: str
     sha256: str
@@ -189,6 +194,18 @@ def _debug_read(partition: Partition, at_once: int, columns: list[str] | None) -
     selection = "all columns" if columns is None else f"{len(columns)} columns"
     size = (partition.path, partition.rows, partition.bytes)
     log.debug("read: %s, %d rows, %d bytes, %s, %d rows at once", *size, selection, min(at_once, partition.rows))
+
+
+def row_sources(frame: pd.DataFrame, source: str) -> pd.Series:
+    """Return the name of the file of each row; `source` names the file of a frame without `__source`."""
+    import pandas as pd
+
+    return frame[SOURCE].astype("str") if SOURCE in frame else pd.Series(source, index=frame.index, dtype="str")
+
+
+def row_positions(frame: pd.DataFrame, source: str) -> pd.Series:
+    """Return `<file>:<row>` of each row."""
+    return row_sources(frame, source) + ":" + frame[ROW].astype("int64").astype("str")
 
 
 def frames(

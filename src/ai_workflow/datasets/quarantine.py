@@ -38,19 +38,21 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
     Args:
         frame: loaded rows, with the column `__row`.
         findings: column, reason, and a mask over the rows of the frame.
-        source: the name of the source file.
+        source: the name of the source file, for a frame without `__source`.
     """
     import pandas as pd
 
     shown = [name for name in frame.columns if not name.startswith(RESERVED)]
     lines: list[tuple[Any, ...]] = []
+    files = partitions.row_sources(frame, source)
     for column, reason, rows in findings:
-        for record in frame[rows].to_dict(orient="records"):
+        for file, record in zip(files[rows], frame[rows].to_dict(orient="records"), strict=True):
             text = json_text.line(
                 json_text.finite({str(name): _plain(record[name]) for name in shown}), sort_keys=False
             )
-            lines.append((source, int(record[ROW]), column, _text(record.get(column)), reason, text))
-    lines.sort(key=lambda line: (line[1], line[2]))
+            lines.append((file, int(record[ROW]), column, _text(record.get(column)), reason, text))
+    order = {file: number for number, file in enumerate(files.unique())}
+    lines.sort(key=lambda line: (order[line[0]], line[1], line[2]))
     return parquet.to_table(pd.DataFrame(lines, columns=list(COLUMNS)))
 
 
@@ -64,7 +66,7 @@ def write_report(store: Store, parts: list[Partition], name: str = "rejected") -
     with store.writing(f"{FOLDER}/{trace_context.current() or 'untraced'}/{name}.csv") as pending:
         for number, part in enumerate(parts):
             frame = partitions.read(store, part)
-            rows += frame["row"].nunique()
+            rows += len(frame.drop_duplicates(["source", "row"]))
             for names, group in frame.groupby(["column", "reason"], sort=False):
                 column, reason = map(str, names)
                 reasons[column, reason] += len(group)

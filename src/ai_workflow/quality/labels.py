@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ai_workflow.config.settings import Column
-from ai_workflow.datasets.partitions import ROW
+from ai_workflow.datasets.partitions import ROW, SOURCE
 from ai_workflow.errors import StageError
 from ai_workflow.telemetry.logs import logger
 
@@ -80,7 +80,7 @@ def of_frame(
     Args:
         frame: n rows of the data loader.
         columns: the columns to read.
-        name: the file or table of the rows, for messages.
+        name: the file or table of the rows without `__source`, for messages.
         reader: the reader of labels.
 
     Raises:
@@ -91,7 +91,7 @@ def of_frame(
 
     text = Column(type="category", nullable=True)
     key = _read(frame, columns.key, text, name)
-    label, rejects = read_all(frame[columns.label], reader, lambda index: f"{name}, row {frame[ROW].iloc[index]}")
+    label, rejects = read_all(frame[columns.label], reader, lambda index: _location(frame, index, name))
     time = (
         _read(frame, columns.time, Column(type="datetime", nullable=True), name)
         if columns.time
@@ -143,10 +143,15 @@ def _read(frame: pd.DataFrame, name: str, column: Column, source: str) -> pd.Ser
     values, findings = coerce(frame[name], column)
     for reason, hit in findings:
         if hit.any():
-            row = frame[ROW][hit.to_numpy()].iloc[0]
+            location = _location(frame, int(hit.to_numpy().nonzero()[0][0]), source)
             more = f" (and {int(hit.sum()) - 1} more rows)" if hit.sum() > 1 else ""
-            raise StageError(f"{source}, row {row}: column '{name}' {reason}{more}", "Fix the label, or leave it out")
+            raise StageError(f"{location}: column '{name}' {reason}{more}", "Fix the label, or leave it out")
     return values
+
+
+def _location(frame: pd.DataFrame, index: int, source: str) -> str:
+    """Return file and row number of the row at a position of a frame of loaded rows."""
+    return f"{frame[SOURCE].iloc[index] if SOURCE in frame else source}, row {frame[ROW].iloc[index]}"
 
 
 def of_segment(data: bytes, name: str) -> Iterator[pa.Table]:

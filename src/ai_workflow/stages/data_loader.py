@@ -1,8 +1,8 @@
 """Loading stage: read a source into Parquet partitions.
 
 The key of a partition is a digest of its rows; the key of a file's list of partitions is a digest of its bytes and of
-the reader's options. A file that was read before is not read again, even under another name. A table that grew adds
-partitions at its end only, and an interrupted load writes only the missing partitions.
+the reader's options. A file that was read before is not read again, even under another name; small files are read in
+groups. A table that grew adds partitions at its end only, and an interrupted load writes only the missing partitions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from ai_workflow.datasets.source_columns import DetectedKind
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.secret_values import Fetch
-from ai_workflow.sources import csv_source, input_files, parquet_source, partitioner, sklearn_samples, sql_source
+from ai_workflow.sources import (
+    csv_source,
+    file_groups,
+    input_files,
+    parquet_source,
+    partitioner,
+    sklearn_samples,
+    sql_source,
+)
+from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
@@ -45,9 +54,10 @@ class LoadedData(DatasetRecord):
 
 
 class _InputPartitions(TypedDict):
-    """Cached partitions of one input."""
+    """Cached partitions of one input or of a group of files, and the positions of the files without rows."""
 
     partitions: list[PartitionRecord]
+    empty: list[int]
 
 
 def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
@@ -80,6 +90,8 @@ def load(
     accept_empty: bool = False,
 ) -> LoadedData:
     """Write the rows of a source with its columns and `__row`, the number of each row in its file.
+
+    Rows of small files share partitions and have the name of their file in `__source`.
 
     Args:
         store: destination of the partitions.
@@ -122,21 +134,43 @@ def _from_files(
         )
     options = source.model_dump(mode="json", exclude={"path"})
     parts: list[Partition] = []
-    for number, file in enumerate(inputs, 1):
-        tables = partial(reader.read, file, source, schema)
-        key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), options, schema, file.sha256)
-        file_parts = _cached(store, key, file.name, source.partition_rows, tables)
-        if not file_parts and len(inputs) > 1:
-            log.warning("%s has no rows", file.shown)
-        parts += file_parts
-        progress.report(number, len(inputs), f"files, {sum(part.rows for part in parts)} rows")
+    count = 0
+    for files in file_groups.split(inputs):
+        group = GroupReader(files, lambda file: reader.read(file, source, schema))
+        parts += _from_group(store, group, [options, schema], source.partition_rows, warn_empty=len(inputs) > 1)
+        count += len(files)
+        progress.report(count, len(inputs), f"files, {sum(part.rows for part in parts)} rows")
     return parts, schema
+
+
+def _from_group(
+    store: Store, group: GroupReader, options: list[Any], partition_rows: int, *, warn_empty: bool
+) -> list[Partition]:
+    """Return the partitions of a group of files; the key of a single file does not contain its name."""
+    files = group.files
+    content = files[0].sha256 if len(files) == 1 else [[file.name, file.sha256] for file in files]
+    key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), *options, content)
+
+    def compute(_: str) -> _InputPartitions:
+        parts = _write(store, group.tables, partition_rows)
+        return {"partitions": parts, "empty": [number for number, rows in enumerate(group.rows) if not rows]}
+
+    body = partition_cache.cached(store, partitioner.STAGE, key, compute)
+    for number in body["empty"] if warn_empty else ():
+        log.warning("%s has no rows", files[number].shown)
+    return [replace(Partition(**part), source=group.name) for part in body["partitions"]]
 
 
 def _from_sample(store: Store, source: SampleSource, inputs: Inputs) -> tuple[list[Partition], Schema]:
     options = source.model_dump(mode="json", include={"missing", "strip", "partition_rows"})
     key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), options, inputs)
-    parts = _cached(store, key, source.name, source.partition_rows, partial(sklearn_samples.read, source))
+
+    def compute(_: str) -> _InputPartitions:
+        parts = _write(store, partial(sklearn_samples.read, source), source.partition_rows)
+        return {"partitions": parts, "empty": []}
+
+    body = partition_cache.cached(store, partitioner.STAGE, key, compute)
+    parts = [replace(Partition(**part), source=source.name) for part in body["partitions"]]
     return parts, source_columns.kinds_of(partitions.table(store, parts[0]))
 
 
@@ -154,16 +188,6 @@ def _from_database(
         ) from error
     name = sql_source.label(source)
     return [replace(Partition(**part), source=name) for part in parts], schema
-
-
-def _cached(store: Store, key: str, name: str, rows: int, read: Callable[[], Iterable[pa.Table]]) -> list[Partition]:
-    """Return the partitions of one input; it is read only if they are not cached or damaged."""
-
-    def compute(_: str) -> _InputPartitions:
-        return {"partitions": _write(store, read, rows)}
-
-    body = partition_cache.cached(store, partitioner.STAGE, key, compute)
-    return [replace(Partition(**part), source=name) for part in body["partitions"]]
 
 
 def _write(store: Store, read: Callable[[], Iterable[pa.Table]], partition_rows: int) -> list[PartitionRecord]:

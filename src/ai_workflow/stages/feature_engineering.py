@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from ai_workflow import json_text
 from ai_workflow.config.settings import ConfigModel, FeatureOptions, Settings
 from ai_workflow.datasets import column_profile, fingerprint, parquet, partition_cache, partitions, split, target_checks
-from ai_workflow.datasets.partitions import ID, RESERVED, ROW, Dataset, DatasetRecord, Partition, PartitionRecord
+from ai_workflow.datasets.partitions import (
+    ID,
+    RESERVED,
+    ROW,
+    SOURCE,
+    Dataset,
+    DatasetRecord,
+    Partition,
+    PartitionRecord,
+)
 from ai_workflow.errors import StageError
 from ai_workflow.features import transform
 from ai_workflow.runtime import memory_pressure, progress
@@ -151,12 +160,12 @@ def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprin
 
 
 def to_features(frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
-    """Return features with `__row` and `__id`, and with `__target` and `__holdout` if the frame has the target."""
+    """Return features with `__row`, `__source` and `__id`; with `__target` and `__holdout` if there is a target."""
     import pandas as pd
 
     features = pd.DataFrame(transform.transform(frame, spec), columns=transform.names(spec))
-    features.insert(0, ROW, frame[ROW])
-    features.insert(1, ID, frame[ID])
+    for position, name in enumerate(name for name in (ROW, SOURCE, ID) if name in frame):
+        features.insert(position, name, frame[name])
     if spec["target"] in frame:
         target = frame[spec["target"]]
         if spec["classes"] is not None:

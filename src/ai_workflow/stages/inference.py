@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from ai_workflow.config.settings import ConfigModel
 from ai_workflow.config.settings.config_model import NOT_IN_KEY
 from ai_workflow.datasets import fingerprint, parquet, partition_cache, partitions
-from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetRecord, Partition, PartitionRecord
+from ai_workflow.datasets.partitions import ID, ROW, SOURCE, Dataset, DatasetRecord, Partition, PartitionRecord
 from ai_workflow.errors import BrokenVersionError, StoreError
 from ai_workflow.features import transform
 from ai_workflow.inference import prediction_columns
@@ -130,19 +130,28 @@ def _predict_batches(process: ModelProcess, frame: pd.DataFrame, spec: FeatureSp
     return np.concatenate([process.predict(x[start : start + batch_size]) for start in range(0, len(x), batch_size)])
 
 
+def _prediction_ids(frame: pd.DataFrame, part: Partition, options: InferenceOptions) -> list[str]:
+    """Return an ID for each row, from version, partition, file and row number."""
+    if SOURCE not in frame:
+        stem = fingerprint.of(options.version, part.sha256)
+        return [f"{stem}-{row}" for row in frame[ROW]]
+    files = partitions.row_sources(frame, part.source)
+    stems = {file: fingerprint.of(options.version, part.sha256, file) for file in files.unique()}
+    return [f"{stems[file]}-{row}" for file, row in zip(files, frame[ROW], strict=True)]
+
+
 def _to_frame(
     frame: pd.DataFrame, output: np.ndarray, spec: FeatureSpec, part: Partition, options: InferenceOptions
 ) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    stem = fingerprint.of(options.version, part.sha256)
     columns: dict[str, Any] = {
-        "prediction_id": [f"{stem}-{row}" for row in frame[ROW]],
+        "prediction_id": _prediction_ids(frame, part, options),
         "id": frame[ID],
         **({own_id: frame[ID]} if (own_id := prediction_columns.of_id(spec["id"])) else {}),
         "row": frame[ROW],
-        "source": part.source,
+        "source": partitions.row_sources(frame, part.source),
     }
     if spec["classes"] is None:
         columns |= {"prediction": output, "score": output}

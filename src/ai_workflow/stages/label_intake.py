@@ -148,7 +148,8 @@ class JoinInputs:
         columns = labels.LabelColumns(e.id, e.label, e.time, self._options.is_number)
         present = [column["name"] for column in self._loaded.info["columns"]]
         columns.check(present, self._loaded.partitions[0].source)
-        names = [partitions.ROW, *dict.fromkeys(name for name in (e.id, e.label, e.time) if name is not None)]
+        own = dict.fromkeys(name for name in (e.id, e.label, e.time) if name is not None)
+        names = [partitions.ROW, partitions.SOURCE, *own]
         for part, frame in partitions.frames(self._store, self._loaded, names, BATCH):
             table, rejects = labels.of_frame(frame, columns, part.source, self._reader)
             self.rejects += rejects

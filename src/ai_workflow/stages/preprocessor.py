@@ -19,7 +19,7 @@ from ai_workflow.datasets import (
 )
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.deduplication import CleanedRecord, CleanPartition
-from ai_workflow.datasets.partitions import ID, ROW, Dataset, DatasetInfo, DatasetRecord, Partition
+from ai_workflow.datasets.partitions import ID, ROW, SOURCE, Dataset, DatasetInfo, DatasetRecord, Partition
 from ai_workflow.datasets.row_counts import LeftOut, RowCounts
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.features.row_rules import RowRules
@@ -56,7 +56,7 @@ class CleanData(DatasetRecord, LeftOut, _RowLists):
 
 @stage("preprocessor")
 def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
-    """Clean the loaded rows, partition by partition; the result has the columns `__row`, `__id` and the declared ones.
+    """Clean the loaded rows, partition by partition; the result has `__row`, `__source`, `__id` and the columns.
 
     Raises:
         EmptySourceError: there is no row to train with; a scoring without rows gives no predictions.
@@ -248,7 +248,7 @@ def _clean_rows(
     """
     import pandas as pd
 
-    typed: dict[str, pd.Series] = {ROW: frame[ROW]}
+    typed: dict[str, pd.Series] = {name: frame[name] for name in (ROW, SOURCE) if name in frame}
     findings: list[tuple[str, str, pd.Series]] = []
     unlabelled = pd.Series(False, index=frame.index)
     for name, column in columns.items():
@@ -265,7 +265,6 @@ def _clean_rows(
     good = ~unlabelled
     for _, _, rejected in findings:
         good &= ~rejected
-    rows_as_text = frame[ROW].astype("int64").astype("str")
-    typed[ID] = typed[rules.id].astype("str") if rules.id else source + ":" + rows_as_text
+    typed[ID] = typed[rules.id].astype("str") if rules.id else partitions.row_positions(frame, source)
     clean = pd.DataFrame(typed)[good].reset_index(drop=True)
     return clean, findings, int(unlabelled.sum())
