@@ -323,6 +323,18 @@ def test_explicit_parameter_is_not_adapted_to_few_rows() -> None:
     assert fitted(few(100), 1).adapted == {}
 
 
+@pytest.mark.parametrize(("count", "least"), [(60, 12), (300, 30), (1000, None)])
+def test_category_with_few_rows_is_learned(count: int, least: int | None) -> None:
+    codes = np.arange(count, dtype="float32") % 6
+    y = np.array([10, 0, 10, 0, 10, 0])[codes.astype(int)].astype("float64")
+    data = TrainingData(spec("regression", 1), [Held(codes[:, None], y)], [])
+    data.spec["features"][0]["vocabulary"] = list("abcdef")
+    made = fitted(data, 100, learning_rate=0.2, min_data_in_leaf=5)
+    assert made.adapted.get("min_data_per_group") == (least and [100, least])
+    predictions = protocol.load("lightgbm", made.finish(100))(codes[:, None])
+    assert np.abs(predictions - y).mean() < 1
+
+
 @pytest.mark.parametrize("count", [1, 2, 25])
 def test_constant_features_are_rejected_with_clear_error(count: int) -> None:
     data = TrainingData(spec("binary"), [Held(np.ones((count, 4), "float32"), np.arange(count) % 2.0)], [])
