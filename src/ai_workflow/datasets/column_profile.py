@@ -6,7 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
 # Points of the quantile sketch of a column; each represents the same share of the values.
 POINTS = 513
@@ -38,10 +40,14 @@ def profile_numbers(values: pd.Series) -> ColumnProfile:
 
     `mean` and `m2` are None where they overflow.
     """
+    return profile_present(values.dropna().astype("float64").to_numpy(), len(values))
+
+
+def profile_present(present: np.ndarray, rows: int) -> ColumnProfile:
+    """Return the statistics of a numeric column with `rows` rows of one partition by its present values, float64."""
     import numpy as np
 
-    present = values.dropna().astype("float64").to_numpy()
-    body: ColumnProfile = {"rows": len(values), "present": len(present)}
+    body: ColumnProfile = {"rows": rows, "present": len(present)}
     if len(present):
         # Sums of numbers above 1e150 overflow; mean and deviation are then None.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -113,9 +119,19 @@ def _weighted_quantiles(points: Any, weights: Any, shares: Any) -> list[float]:
 
 def profile_values(values: pd.Series) -> ColumnProfile:
     """Return the counts of a category column of one partition, for the 10 000 most frequent values."""
-    counts = values.dropna().astype("str").value_counts().head(_MOST_VALUES)
-    pairs = sorted(((str(value), int(count)) for value, count in counts.items()), key=lambda pair: (-pair[1], pair[0]))
-    return {"rows": len(values), "present": int(values.notna().sum()), "counts": pairs}
+    import pyarrow as pa
+
+    return count_values(pa.array(values.astype("str"), pa.string(), from_pandas=True))
+
+
+def count_values(values: pa.ChunkedArray | pa.Array, *, with_counts: bool = True) -> ColumnProfile:
+    """Return the counts of a text column of one partition, for the 10 000 most frequent values if `with_counts`."""
+    pairs: list[tuple[str, int]] = []
+    if with_counts:
+        counted = values.drop_null().value_counts()
+        pairs = list(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+        pairs = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:_MOST_VALUES]
+    return {"rows": len(values), "present": len(values) - values.null_count, "counts": pairs}
 
 
 def merge_values(parts: list[ColumnProfile]) -> ColumnProfile:

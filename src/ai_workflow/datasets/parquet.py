@@ -96,6 +96,15 @@ def batches(file: IO[bytes], rows: int, columns: list[str] | None = None) -> Ite
         yield pa.Table.from_batches([batch])
 
 
+def column_groups(file: IO[bytes], names: list[str], size: int) -> Iterator[pa.Table]:
+    """Yield columns of an open file as tables of at most `size` columns, one in memory at a time."""
+    import pyarrow.parquet as pq
+
+    reader = pq.ParquetFile(file, pre_buffer=False)
+    for start in range(0, len(names), size):
+        yield reader.read(names[start : start + size], use_threads=False)
+
+
 @contextlib.contextmanager
 def open_file(store: Store, path: str) -> Iterator[IO[bytes]]:
     """Open a file of the store to read it within the context.

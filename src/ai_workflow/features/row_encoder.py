@@ -17,7 +17,7 @@ from typing import Any
 
 from ai_workflow.config.settings import Column
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.features import transform
+from ai_workflow.features import precision, transform
 from ai_workflow.features.cell_reader import CellReader
 from ai_workflow.features.row_values import UnsupportedValueError, limits, reader
 from ai_workflow.features.spec import Feature, FeatureSpec
@@ -68,7 +68,7 @@ class Encoder:
         position = {name: number for number, name in enumerate([*plain, *(name for name, _ in self._others)])}
         self._makers = [(position[feature["column"]], _maker(feature)) for feature in spec["features"]]
         self._is_plain = [position for position, _ in self._makers] == list(range(len(plain))) and all(
-            feature["kind"] == "number" for feature in spec["features"]
+            feature["kind"] == "number" and "center" not in feature for feature in spec["features"]
         )
 
     @property
@@ -170,6 +170,14 @@ def _getter(names: list[str]) -> Callable[[Row], Sequence[Any]]:
 
 def _maker(feature: Feature) -> Callable[[Any], float]:
     """Return the function from a clean value to the number of a feature."""
+    make = _unshifted_maker(feature)
+    if not (shift := precision.of_feature(feature)):
+        return make
+    center, scale = shift
+    return lambda value: (make(value) - center) / scale
+
+
+def _unshifted_maker(feature: Feature) -> Callable[[Any], float]:
     if feature["kind"] == "missing":
         return lambda value: float(value is None or value != value)  # noqa: PLR0124 - NaN differs from itself
     if feature["kind"] == "category":

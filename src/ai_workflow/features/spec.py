@@ -11,22 +11,31 @@ IN_CACHE_KEY = False
 
 
 class Feature(TypedDict):
-    """One column of the feature matrix; `vocabulary` of a category, `part` of a date."""
+    """One column of the feature matrix; `vocabulary` of a category, `part` of a date.
+
+    A number or date with `center` and `scale` is `(value - center) / scale`, computed in float64.
+    """
 
     name: str
     column: str
     kind: str
     vocabulary: NotRequired[list[str]]
     part: NotRequired[str]
+    center: NotRequired[float]
+    scale: NotRequired[float]
 
 
 class FeatureSpec(TypedDict):
-    """Conversion of clean rows to numbers, and the statistics of the training rows; `transform` describes the keys."""
+    """Conversion of clean rows to numbers, and the statistics of the training rows; `transform` describes the keys.
+
+    `target_center` is a constant near the values of a regression target whose distinct values float32 would merge.
+    """
 
     version: int
     pipeline: str
     task: str
     target: str
+    target_center: NotRequired[float]
     id: str | None
     timestamp: str | None
     split: SplitRule

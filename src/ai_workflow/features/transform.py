@@ -7,20 +7,24 @@
      "statistics": {column: profile of the training rows}}   the reference for drift
 
 Kinds: `number`, `boolean`, `category` (index in `vocabulary`; rare or unseen values share the index after it; missing
-is NaN), `date` (one `part` of a timestamp) and `missing` (1 if the column has no value). Training, scoring and the
-service all use `transform`.
+is NaN), `date` (one `part` of a timestamp) and `missing` (1 if the column has no value). A number or the days of a date
+may have `center` and `scale`, see `precision`; `target_center` of a spec is that of a regression target. Training,
+scoring and the service all use `transform`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from ai_workflow.features import precision
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
     from ai_workflow.datasets.column_profile import ColumnProfile
+    from ai_workflow.features.precision import Shift
     from ai_workflow.features.spec import Feature, FeatureSpec
 
 VERSION = 2
@@ -34,6 +38,7 @@ def build_features(
     roles: dict[str, Any],
     max_categories: int,
     min_count: int,
+    shifts: Mapping[str, Shift] | None = None,
 ) -> list[Feature]:
     """Return the features of the columns, in the order of the schema.
 
@@ -43,6 +48,7 @@ def build_features(
         roles: `target`, `id` and `timestamp` columns (or None).
         max_categories: the number of most frequent category values with an index of their own.
         min_count: rarer values share the index of unseen values.
+        shifts: column -> centre and scale of its number or days.
     """
     features: list[Feature] = []
     for column, declared in schema.items():
@@ -54,7 +60,13 @@ def build_features(
         features += _of_column(column, declared["type"], seen, column == roles["timestamp"], max_categories, min_count)
         if seen["missing"]:
             features.append({"name": f"{column}__missing", "column": column, "kind": "missing"})
-    return _with_unique_names(features)
+    return [_with_shift(feature, (shifts or {}).get(feature["column"])) for feature in _with_unique_names(features)]
+
+
+def _with_shift(feature: Feature, shift: Shift | None) -> Feature:
+    if shift and (feature["kind"] == "number" or feature.get("part") == "days"):
+        return {**feature, "center": shift.center, "scale": shift.scale}
+    return feature
 
 
 def _with_unique_names(features: list[Feature]) -> list[Feature]:
@@ -141,7 +153,9 @@ def transform(frame: pd.DataFrame, spec: FeatureSpec) -> np.ndarray:
     # A number beyond float32 becomes an infinity.
     with np.errstate(over="ignore"):
         for index, feature in enumerate(spec["features"]):
-            matrix[:, index] = _MAKERS[feature["kind"]](frame[feature["column"]], feature)
+            values = _MAKERS[feature["kind"]](frame[feature["column"]], feature)
+            shift = precision.of_feature(feature)
+            matrix[:, index] = precision.apply(values, shift) if shift else values
     return matrix
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING
 
 from ai_workflow import json_text
 from ai_workflow.config.settings import ConfigModel, FeatureOptions, Settings
-from ai_workflow.datasets import column_profile, fingerprint, parquet, partition_cache, partitions, split, target_checks
+from ai_workflow.datasets import fingerprint, parquet, partition_cache, partitions, split, target_checks
 from ai_workflow.datasets.partitions import (
     ID,
     RESERVED,
@@ -19,7 +19,7 @@ from ai_workflow.datasets.partitions import (
     PartitionRecord,
 )
 from ai_workflow.errors import StageError
-from ai_workflow.features import transform
+from ai_workflow.features import training_statistics, transform
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.file_ref import FileRecord
@@ -29,9 +29,7 @@ from ai_workflow.telemetry.logs import logger
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ai_workflow.datasets.column_profile import ColumnProfile
     from ai_workflow.datasets.split import SplitRule
-    from ai_workflow.datasets.target_checks import TrainingStatistics
     from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.stages.preprocessor import CleanData
 
@@ -66,14 +64,6 @@ class FeatureData(DatasetRecord):
     message: str
 
 
-class _PartitionStatistics(TypedDict):
-    """Statistics of the training rows of one partition, and of the target in its rows held out."""
-
-    rows: int
-    columns: dict[str, ColumnProfile]
-    holdout: ColumnProfile
-
-
 @stage("feature_engineering")
 def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOptions) -> FeatureData:
     """Fit the spec on the training rows of all partitions, and transform every partition by it.
@@ -85,10 +75,10 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     dataset = Dataset.load(store, clean)
     cutoff = split.cutoff(store, dataset, roles.timestamp, roles.holdout) if roles.timestamp else None
     rule: SplitRule = {"holdout": roles.holdout, "timestamp": roles.timestamp, "cutoff": cutoff}
-    statistics = _statistics(store, dataset, rule, roles.target, roles.task)
+    statistics, shifts = training_statistics.compute(store, dataset, rule, roles.target, roles.task)
     columns = dataset.info["schema"]
     features = transform.build_features(
-        columns, statistics["columns"], roles.model_dump(), options.max_categories, options.min_count
+        columns, statistics["columns"], roles.model_dump(), options.max_categories, options.min_count, shifts
     )
     if not features:
         raise StageError(
@@ -112,6 +102,8 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
         "statistics": statistics["columns"],
         "training_rows": statistics["rows"],
     }
+    if roles.target in shifts:
+        spec["target_center"] = shifts[roles.target].center
     return _transform_all(store, dataset, spec)
 
 
@@ -173,71 +165,3 @@ def to_features(frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
         features.insert(2, TARGET, target.astype("float64"))
         features.insert(3, HOLDOUT, split.is_holdout(frame, spec["split"]))
     return features
-
-
-def _statistics(store: Store, dataset: Dataset, rule: SplitRule, target: str, task: str) -> TrainingStatistics:
-    """Return the statistics of the training rows, merged over the partitions."""
-    columns = dataset.info["schema"]
-    parts: list[_PartitionStatistics] = []
-    for part in dataset.partitions:
-        key = fingerprint.of("statistics", fingerprint.code_version(__name__), part.sha256, rule, columns, target, task)
-
-        def compute(_: str, part: Partition = part) -> _PartitionStatistics:
-            return _partition_statistics(store, part, columns, rule, target)
-
-        parts.append(partition_cache.cached(store, "statistics", key, compute))
-    rows = sum(part["rows"] for part in parts)
-    if not rows:
-        raise StageError(
-            "every row is held out, so there is no training row", "Add rows to the source, or lower evaluate.holdout"
-        )
-    if rows == dataset.rows:
-        raise StageError(
-            f"none of {rows} rows is held out, so the model cannot be evaluated",
-            "Add rows to the source",
-        )
-    merged = {
-        name: _merge_profiles(declared["type"], [part["columns"][name] for part in parts])
-        for name, declared in columns.items()
-    }
-    holdout = column_profile.merge_values([part["holdout"] for part in parts]) if task == "classification" else None
-    return {"rows": rows, "columns": merged, "holdout": holdout}
-
-
-def _partition_statistics(
-    store: Store, part: Partition, columns: dict[str, dict[str, Any]], rule: SplitRule, target: str
-) -> _PartitionStatistics:
-    """Return the statistics of one partition; one column is in memory at a time."""
-    keys = [ID, rule["timestamp"]] if rule["timestamp"] and rule["cutoff"] else [ID]
-    is_held_out = split.is_holdout(partitions.read(store, part, keys), rule)
-
-    def column(name: str) -> pd.Series:
-        return partitions.read(store, part, [name])[name]
-
-    profiles = {name: _profile(column(name)[~is_held_out], declared["type"]) for name, declared in columns.items()}
-    return {
-        "rows": int((~is_held_out).sum()),
-        "columns": profiles,
-        "holdout": column_profile.profile_values(column(target)[is_held_out]),
-    }
-
-
-def _profile(values: pd.Series, kind: str) -> ColumnProfile:
-    if kind in ("category", "text"):
-        profile = column_profile.profile_values(values)
-        # Free text is not a feature, and may be personal data.
-        return {**profile, "counts": []} if kind == "text" else profile
-    if kind == "datetime":
-        profile = column_profile.profile_numbers(values.astype("int64").where(values.notna()) / 1e6)
-        present = values.dropna()
-        return {**profile, "has_hours": bool((present != present.dt.normalize()).any())}
-    return column_profile.profile_numbers(values.astype("Float64"))
-
-
-def _merge_profiles(kind: str, parts: list[ColumnProfile]) -> ColumnProfile:
-    if kind in ("category", "text"):
-        return column_profile.merge_values(parts)
-    merged = column_profile.merge_numbers(parts)
-    if kind != "datetime":
-        return merged
-    return {**merged, "has_hours": any(part["has_hours"] for part in parts)}

@@ -55,20 +55,22 @@ def fit_encoder(data: TrainingData) -> tuple[FeatureEncoder, float, float]:
     """
     kinds = list(enumerate(data.spec["features"]))
     numeric = [index for index, feature in kinds if feature["kind"] != "category"]
+    # The deviation of a target far from 0 is exact only for differences from its centre.
+    center = data.spec.get("target_center", 0.0)
     moments = _RunningMoments(len(numeric) + 1)
     for rows in data.training:
         if len(rows):
-            moments.add(_columns(rows, numeric))
+            moments.add(_columns(rows, numeric, center))
     categories = [(index, len(feature["vocabulary"])) for index, feature in kinds if feature["kind"] == "category"]
     encoder = FeatureEncoder(numeric, moments.mean[:-1], moments.scale[:-1], categories)
     if data.spec["task"] != "regression":
         return encoder, 0.0, 1.0
-    return encoder, float(moments.mean[-1]), float(moments.scale[-1])
+    return encoder, center + float(moments.mean[-1]), float(moments.scale[-1])
 
 
-def _columns(rows: Rows, numeric: list[int]) -> np.ndarray:
+def _columns(rows: Rows, numeric: list[int], center: float) -> np.ndarray:
     x, y = rows.read()
-    return np.column_stack([x[:, numeric], y])
+    return np.column_stack([x[:, numeric], y - center])
 
 
 class _RunningMoments:

@@ -14,7 +14,7 @@ import numpy as np
 from ai_workflow.config import settings
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
-from ai_workflow.training.families import lightgbm_params
+from ai_workflow.training.families import lightgbm_params, lightgbm_target
 from ai_workflow.training.families.lightgbm_errors import CODE_LOCATION, translated_errors, translated_memory_errors
 from ai_workflow.training.families.lightgbm_params import BAGGING, Params
 from ai_workflow.training.families.native_output import silence_native_stderr
@@ -51,11 +51,14 @@ class Trainer:
         self._data = data
         rows = sum(map(len, data.training))
         self._params, self.adapted = lightgbm_params.build(options.params, data.spec, rows, options.seed)
+        self._center = lightgbm_target.center(data.spec, self._params)
         try:
             with translated_memory_errors(self.memory_remedy):
-                self._training = _dataset(data.training, data.spec, self._params)
+                self._training = _dataset(data.training, data.spec, self._params, self._center)
                 self._validation = (
-                    _dataset(data.validation, data.spec, self._params, self._training) if data.validation else None
+                    _dataset(data.validation, data.spec, self._params, self._center, self._training)
+                    if data.validation
+                    else None
                 )
                 _check_splits(self._training, data.spec, rows)
                 self._booster, self._step = self._new_booster(), 0
@@ -109,6 +112,8 @@ class Trainer:
         """Return the model of the first `step` rounds as LightGBM text."""
         with translated_errors("in writing the model"):
             text = self._booster.model_to_string(num_iteration=step)
+            if self._center:
+                text = lightgbm_target.add(text, self._center)
         return _PARAMETERS.sub("\nparameters:\n\nend of parameters\n", text).encode()
 
     def _new_booster(self) -> lightgbm.Booster:
@@ -214,7 +219,11 @@ def _random_parameters(params: Params, step: int) -> Params:
 
 
 def _dataset(
-    parts: Sequence[Rows], spec: FeatureSpec, params: Params, reference: lightgbm.Dataset | None = None
+    parts: Sequence[Rows],
+    spec: FeatureSpec,
+    params: Params,
+    center: float,
+    reference: lightgbm.Dataset | None = None,
 ) -> lightgbm.Dataset:
     filled = [rows for rows in parts if len(rows)]
     categories = [index for index, feature in enumerate(spec["features"]) if feature["kind"] == "category"]
@@ -224,7 +233,7 @@ def _dataset(
         with translated_memory_errors():
             return _Dataset(
                 [_Batches(rows, last, batch_size) for rows in filled],
-                np.concatenate([rows.read()[1] for rows in filled]),
+                np.concatenate([rows.read()[1] for rows in filled]) - center,
                 reference=reference,
                 params=params,
                 # A column name may have characters that the model text cannot represent.

@@ -1,0 +1,226 @@
+"""Statistics of the training rows by column, and the shifts of columns whose digits float32 would lose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from ai_workflow.datasets import column_profile, fingerprint, parquet, partition_cache, partitions, split
+from ai_workflow.datasets.partitions import ID, Dataset, Partition
+from ai_workflow.errors import StageError
+from ai_workflow.features import precision
+from ai_workflow.features.precision import DistinctCounts, Shift
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import pyarrow as pa
+
+    from ai_workflow.datasets.column_profile import ColumnProfile
+    from ai_workflow.datasets.split import SplitRule
+    from ai_workflow.datasets.target_checks import TrainingStatistics
+
+Columns = dict[str, dict[str, Any]]
+# Columns in memory at once.
+_COLUMNS_AT_ONCE = 32
+_MAX_FEW = 16
+_MICROSECONDS_PER_DAY = precision.SECONDS_PER_DAY * 1_000_000
+log = logger("feature_engineering")
+
+
+class _PartitionStatistics(TypedDict):
+    """Statistics of the training rows of one partition, and of the target in its rows held out.
+
+    `lossy` are the columns with distinct values that are equal in float32, `few` has the distinct values of the columns
+    with at most 16, for a comparison between partitions.
+    """
+
+    rows: int
+    columns: dict[str, ColumnProfile]
+    lossy: list[str]
+    few: dict[str, list[float]]
+    holdout: ColumnProfile
+
+
+class _ShiftCounts(TypedDict):
+    """Distinct counts of a column for each candidate, by column."""
+
+    columns: dict[str, list[tuple[int, int, bool]]]
+
+
+def compute(
+    store: Store, dataset: Dataset, rule: SplitRule, target: str, task: str
+) -> tuple[TrainingStatistics, dict[str, Shift]]:
+    """Return the statistics of the training rows, merged over the partitions, and the shift of each lossy column.
+
+    Raises:
+        StageError: no row is a training row, or none is held out.
+    """
+    columns = dataset.info["schema"]
+    parts = [_cached_statistics(store, part, rule, columns, target, task) for part in dataset.partitions]
+    rows = sum(part["rows"] for part in parts)
+    if not rows:
+        raise StageError(
+            "every row is held out, so there is no training row", "Add rows to the source, or lower evaluate.holdout"
+        )
+    if rows == dataset.rows:
+        raise StageError(
+            f"none of {rows} rows is held out, so the model cannot be evaluated",
+            "Add rows to the source",
+        )
+    merged = {
+        name: _merge_profiles(declared["type"], [part["columns"][name] for part in parts])
+        for name, declared in columns.items()
+    }
+    holdout = column_profile.merge_values([part["holdout"] for part in parts]) if task == "classification" else None
+    few = {name: _few(parts, name) for name in columns}
+    lossy = [
+        name for name in columns if any(name in part["lossy"] for part in parts) or precision.count(few[name]).is_lossy
+    ]
+    shifts = _shifts(store, dataset, rule, {name: columns[name] for name in lossy}, merged, few) if lossy else {}
+    return {"rows": rows, "columns": merged, "holdout": holdout}, shifts
+
+
+def _cached_statistics(
+    store: Store, part: Partition, rule: SplitRule, columns: Columns, target: str, task: str
+) -> _PartitionStatistics:
+    key = fingerprint.of("statistics", fingerprint.code_version(__name__), part.sha256, rule, columns, target, task)
+    return partition_cache.cached(
+        store, "statistics", key, lambda _: _partition_statistics(store, part, columns, rule, target)
+    )
+
+
+def _partition_statistics(
+    store: Store, part: Partition, columns: Columns, rule: SplitRule, target: str
+) -> _PartitionStatistics:
+    import numpy as np
+
+    is_held_out = _is_held_out(store, part, rule)
+    profiles: dict[str, ColumnProfile] = {}
+    lossy: list[str] = []
+    few: dict[str, list[float]] = {}
+    holdout: ColumnProfile = {"rows": 0, "present": 0, "counts": []}
+    for name, column in _columns(store, part, list(columns)):
+        kind = columns[name]["type"]
+        if name == target and kind == "category":
+            holdout = column_profile.count_values(column.filter(is_held_out))
+        training = column.filter(~is_held_out)
+        if kind in ("category", "text"):
+            # Free text is not a feature, and may be personal data.
+            profiles[name] = column_profile.count_values(training, with_counts=kind == "category")
+            continue
+        present = _numbers(training)
+        profiles[name] = _profile(present, len(training), kind)
+        if kind != "boolean":
+            ordered = np.sort(_in_feature_unit(present, kind))
+            lossy += [name] if precision.count(ordered).is_lossy else []
+            few |= {name: values} if (values := precision.distinct(ordered, _MAX_FEW)) else {}
+    return {
+        "rows": int((~is_held_out).sum()),
+        "columns": {name: profiles[name] for name in columns},
+        "lossy": lossy,
+        "few": few,
+        "holdout": holdout,
+    }
+
+
+def _profile(present: np.ndarray, rows: int, kind: str) -> ColumnProfile:
+    """Return the profile of the present values of a column."""
+    if kind != "datetime":
+        return column_profile.profile_present(present.astype("float64"), rows)
+    profile = column_profile.profile_present(present / 1e6, rows)
+    return {**profile, "has_hours": bool((present % _MICROSECONDS_PER_DAY != 0).any())}
+
+
+def _is_held_out(store: Store, part: Partition, rule: SplitRule) -> np.ndarray:
+    keys = [ID, rule["timestamp"]] if rule["timestamp"] and rule["cutoff"] else [ID]
+    return split.is_holdout(partitions.read(store, part, keys), rule)
+
+
+def _columns(store: Store, part: Partition, names: list[str]) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Yield each column of a partition, a few in memory at once."""
+    with parquet.open_file(store, part.path) as file:
+        for table in parquet.column_groups(file, names, _COLUMNS_AT_ONCE):
+            for name in table.column_names:
+                yield name, table[name]
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return the present values: float64, int64, or microseconds since 1970."""
+    import numpy as np
+    import pyarrow as pa
+
+    present = column.drop_null()
+    if pa.types.is_timestamp(present.type):
+        present = present.cast(pa.timestamp("us")).cast(pa.int64())
+    elif pa.types.is_boolean(present.type):
+        present = present.cast(pa.int8())
+    values: np.ndarray = present.to_numpy()
+    return values[~np.isnan(values)] if values.dtype.kind == "f" else values
+
+
+def _in_feature_unit(present: np.ndarray, kind: str) -> np.ndarray:
+    return present / _MICROSECONDS_PER_DAY if kind == "datetime" else present
+
+
+def _merge_profiles(kind: str, parts: list[ColumnProfile]) -> ColumnProfile:
+    if kind in ("category", "text"):
+        return column_profile.merge_values(parts)
+    merged = column_profile.merge_numbers(parts)
+    if kind != "datetime":
+        return merged
+    return {**merged, "has_hours": any(part["has_hours"] for part in parts)}
+
+
+def _few(parts: list[_PartitionStatistics], name: str) -> np.ndarray:
+    """Return the sorted values of a column in the partitions that have few distinct ones."""
+    import numpy as np
+
+    return np.sort(np.array([value for part in parts for value in part["few"].get(name, ())]))
+
+
+def _shifts(
+    store: Store,
+    dataset: Dataset,
+    rule: SplitRule,
+    columns: Columns,
+    seen: dict[str, ColumnProfile],
+    few: dict[str, np.ndarray],
+) -> dict[str, Shift]:
+    """Return the shift that keeps most values of each column distinct; warn of columns with values that merge."""
+    units = {name: precision.SECONDS_PER_DAY if columns[name]["type"] == "datetime" else 1 for name in columns}
+    tried = {name: precision.candidates(seen[name], units[name]) for name in columns}
+    counted = [_cached_counts(store, part, rule, columns, tried)["columns"] for part in dataset.partitions]
+    chosen: dict[str, Shift] = {}
+    for name, shifts in tried.items():
+        counts = [
+            precision.add(
+                [precision.count(few[name], shift)] + [DistinctCounts(*part[name][number]) for part in counted]
+            )
+            for number, shift in enumerate(shifts)
+        ]
+        shift, best = precision.best(shifts, counts)
+        if shift != precision.UNSHIFTED:
+            chosen[name] = shift
+        if best.is_lossy:
+            log.warning("%s", precision.warning(name, best))
+    return chosen
+
+
+def _cached_counts(
+    store: Store, part: Partition, rule: SplitRule, columns: Columns, tried: dict[str, list[Shift]]
+) -> _ShiftCounts:
+    def compute(_: str) -> _ShiftCounts:
+        import numpy as np
+
+        is_training = ~_is_held_out(store, part, rule)
+        counts: dict[str, list[tuple[int, int, bool]]] = {}
+        for name, column in _columns(store, part, list(columns)):
+            values = np.sort(_in_feature_unit(_numbers(column.filter(is_training)), columns[name]["type"]))
+            counts[name] = [tuple(precision.count(values, shift)) for shift in tried[name]]  # type: ignore[misc]
+        return {"columns": counts}
+
+    key = fingerprint.of("precision", fingerprint.code_version(__name__), part.sha256, rule, columns, tried)
+    return partition_cache.cached(store, "statistics", key, compute)
