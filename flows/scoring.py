@@ -30,7 +30,7 @@ async def scoring(run: PipelineRun, version: VersionName = "latest") -> FlowResu
 async def _score(run: PipelineRun, chosen: Version) -> FlowResult:
     """Run the stages in their order; the feature spec of the version cleans and transforms the rows."""
     s = run.settings
-    source = s.inference.source or s.source
+    source = s.reading(s.inference.source or s.source)
     spec = scoring_fallback.feature_spec(run, chosen)
     loaded = await run.stage(
         data_loader.load,

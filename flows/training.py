@@ -16,10 +16,11 @@ from ai_workflow.training import protocol
 async def training(run: PipelineRun) -> FlowResult:
     """Train, judge and publish a model."""
     s = run.settings
+    source = s.reading(s.source)
     loaded = await run.stage(
         data_loader.load,
-        s.source,
-        inputs=lambda: data_loader.inspect(s.source),
+        source,
+        inputs=lambda: data_loader.inspect(source),
         database=s.database,
         fetch_secret=secret_blocks.load,
     )

@@ -94,7 +94,6 @@ def test_text_and_number_columns_of_two_files_are_rejected(store: Store, tmp_pat
         ({"a": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))}, "column 'a' holds map"),
         ({"a": [b"\xff"]}, "column 'a' of type binary does not fit string"),
         ({"a": pa.array([2**63], pa.uint64())}, "column 'a' of type uint64 does not fit integer"),
-        ({"__index_level_0__": [1]}, "index=False"),
         ({"": [1]}, "column 1 has no name"),
         ({"a": pa.array([], pa.int64())}, "no rows"),
     ],

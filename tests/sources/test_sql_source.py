@@ -118,6 +118,11 @@ def test_invalid_table_or_query_is_reported(store: Store, url: str, what: dict[s
     assert said in refused(store, sql(url, **what))
 
 
+def test_dropped_sql_columns_are_not_read(store: Store, url: str) -> None:
+    query = "SELECT x'ff' AS picture, id, 1 AS __row, 2 AS id_2, 3 AS id_2 FROM people ORDER BY id"
+    assert rows(store, sql(url, query=query, drop=("picture", "__row", "id_2"))) == [(1, 1), (2, 2)]
+
+
 def test_sql_source_is_read_only(store: Store, url: str, tmp_path: Path) -> None:
     refused(store, sql(url, query="DELETE FROM people"))
     with sqlite3.connect(tmp_path / "a.db") as connection:

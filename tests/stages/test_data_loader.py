@@ -190,15 +190,6 @@ def test_columns_are_reordered_like_first_file(store: Store, tmp_path: Path) -> 
     assert rows(store, csv(tmp_path)) == [(2, "1", "2", "3"), (2, "4", "5", "6")]
 
 
-def test_column_mismatch_error_names_files_and_difference(store: Store, tmp_path: Path) -> None:
-    write(tmp_path / "1.csv", "a,b,c\n1,2,3\n")
-    write(tmp_path / "2.csv", "a,b,d,e\n1,2,3,4\n")
-    text = refused(store, csv(tmp_path))
-    assert "2.csv and" in text
-    assert "1.csv have different columns: the former has also d, e and lacks c" in text
-    assert times(store) == {}
-
-
 def test_single_empty_file_logs_warning(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "1.csv", "a,b\n")
     write(tmp_path / "2.csv", "a,b\n1,2\n")

@@ -47,11 +47,13 @@ class PartitionRecord(FileRecord):
 class DatasetInfo(TypedDict, total=False):
     """Facts about a dataset that its stage stores.
 
-    `data_loader` writes `columns`, `preprocessor` writes `schema` and `cells`, `feature_engineering` writes `spec`
-    (the fingerprint of the spec), `inference` writes `model_version`. All write `reduced` where memory ran short.
+    `data_loader` writes `columns`, and `absent` if some files lack columns. `preprocessor` writes `schema` and `cells`,
+    `feature_engineering` writes `spec` (the fingerprint of the spec), `inference` writes `model_version`. All write
+    `reduced` where memory ran short.
     """
 
     columns: list[dict[str, str]]
+    absent: dict[str, Any]
     schema: dict[str, dict[str, Any]]
     cells: dict[str, Any]
     spec: str

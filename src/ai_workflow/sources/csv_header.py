@@ -29,7 +29,8 @@ def names(file: InputFile, source: CsvSource) -> list[str]:
         _check_header(columns, file, source)
     else:
         columns = _declared_names(first, file, source)
-    source_columns.check_names(columns, f"{file.shown}, header" if source.header else "source.columns")
+    kept = [name for name in columns if name not in source.drop]
+    source_columns.check_names(kept, f"{file.shown}, header" if source.header else "source.columns")
     return columns
 
 

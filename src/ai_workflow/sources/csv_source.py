@@ -30,7 +30,7 @@ def schema(file: InputFile, source: CsvSource) -> list[tuple[str, DetectedKind]]
     Raises:
         StageError: the file is not text, or its first row does not match `source`.
     """
-    return [(name, "string") for name in csv_header.names(file, source)]
+    return [(name, "string") for name in csv_header.names(file, source) if name not in source.drop]
 
 
 def read(file: InputFile, source: CsvSource, columns: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from ai_workflow.datasets.source_columns import DetectedKind, MissingRules
 from ai_workflow.errors import StageError
 from ai_workflow.sources import input_files
 from ai_workflow.sources.input_files import InputFile
+from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".pq", ".parq")
 _BATCH = 65_536
+# An index without a name, as pandas writes it.
+_INDEX = re.compile(r"__index_level_\d+__")
+log = logger("data_loader")
 
 
 def schema(file: InputFile, source: ParquetSource) -> list[tuple[str, DetectedKind]]:
@@ -29,8 +34,11 @@ def schema(file: InputFile, source: ParquetSource) -> list[tuple[str, DetectedKi
     """
     with _opened(file) as parquet:
         columns = parquet.schema_arrow
-        source_columns.check_names(columns.names, file.shown)
-        return [(field.name, source_columns.kind_of(field.type, field.name, file.shown)) for field in columns]
+        kept = [field for field in columns if field.name not in source.drop and not _INDEX.fullmatch(field.name)]
+        if left_out := [name for name in columns.names if _INDEX.fullmatch(name) and name not in source.drop]:
+            log.info("%s: the index of pandas is left out (%s)", file.shown, ", ".join(left_out))
+        source_columns.check_names([field.name for field in kept], file.shown)
+        return [(field.name, source_columns.kind_of(field.type, field.name, file.shown)) for field in kept]
 
 
 def read(file: InputFile, source: ParquetSource, columns: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:

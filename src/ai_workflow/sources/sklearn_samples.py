@@ -41,6 +41,7 @@ def read(source: SampleSource) -> Iterator[pa.Table]:
                 table[name], source_columns.kind_of(table[name].type, name, source.name), missing
             )
             for name in table.column_names
+            if name not in source.drop
         }
         yield source_columns.with_row_numbers(columns, pa.array(range(start, start + table.num_rows), pa.int64()))
         start += table.num_rows

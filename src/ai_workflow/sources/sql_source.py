@@ -69,9 +69,10 @@ def spool(
     with sql_connection.connected(url, source_name) as connection:
         result = _run(connection, source, sql_connection.address(url))
         names = [str(name) for name in result.keys()]  # noqa: SIM118
-        source_columns.check_names(names, source_name)
+        kept = [(position, name) for position, name in enumerate(names) if name not in source.drop]
+        source_columns.check_names([name for _, name in kept], source_name)
         for rows in result.partitions(_FETCH):
-            table = _table(names, rows, start, MissingRules(source.missing, source.strip), source_name)
+            table = _table(kept, rows, start, MissingRules(source.missing, source.strip), source_name)
             with pa.ipc.new_stream(file, table.schema) as writer:
                 writer.write_table(table)
             kinds = {
@@ -150,12 +151,14 @@ def _locate(inspector: Inspector, full_name: str, address: str) -> tuple[str | N
     raise StageError(f"table {full_name} is not in {address}; it has {tables}", "Correct source.table")
 
 
-def _table(names: list[str], rows: Sequence[Any], start: int, missing: MissingRules, source_name: str) -> pa.Table:
+def _table(
+    names: list[tuple[int, str]], rows: Sequence[Any], start: int, missing: MissingRules, source_name: str
+) -> pa.Table:
     import pyarrow as pa
 
     columns = {}
-    for name, values in zip(names, zip(*rows, strict=True), strict=True):
-        array = _array(list(values), name, source_name)
+    for position, name in names:
+        array = _array([row[position] for row in rows], name, source_name)
         kind = source_columns.kind_of(array.type, name, source_name)
         columns[name] = array if kind == "unknown" else source_columns.normalize(array, kind, missing)
     return source_columns.with_row_numbers(columns, pa.array(range(start, start + len(rows)), pa.int64()))

@@ -8,7 +8,7 @@ groups. A table that grew adds partitions at its end only, and an interrupted lo
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -17,14 +17,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow.config.settings import CsvSource, Database, ParquetSource, SampleSource, Source, SqlSource
-from ai_workflow.datasets import fingerprint, partition_cache, partitions, source_columns
+from ai_workflow.datasets import absent_columns, fingerprint, partition_cache, partitions, source_columns
+from ai_workflow.datasets.absent_columns import AbsentColumn
 from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord, Partition, PartitionRecord
-from ai_workflow.datasets.source_columns import DetectedKind
+from ai_workflow.datasets.source_columns import MissingRules
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.secret_values import Fetch
 from ai_workflow.sources import (
     csv_source,
+    file_columns,
     file_groups,
     input_files,
     parquet_source,
@@ -32,6 +34,7 @@ from ai_workflow.sources import (
     sklearn_samples,
     sql_source,
 )
+from ai_workflow.sources.file_columns import FileColumns, Schema
 from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.stage_names import stage
@@ -41,7 +44,6 @@ from ai_workflow.telemetry.logs import logger
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Schema = list[tuple[str, DetectedKind]]
 # Each input of a source as JSON; its keys depend on the kind of source.
 Inputs = Sequence[Mapping[str, Any]]
 log = logger("data_loader")
@@ -107,17 +109,21 @@ def load(
         TransientError: the source cannot be reached.
         MissingSecretError: the password of the database is not set.
     """
+    absent: dict[str, AbsentColumn] = {}
     if isinstance(source, SqlSource):
         parts, schema = _from_database(store, source, database, fetch_secret)
     elif isinstance(source, SampleSource):
         parts, schema = _from_sample(store, source, inputs)
     else:
-        parts, schema = _from_files(store, source, [InputFile(**each) for each in inputs])
+        parts, schema, absent = _from_files(store, source, [InputFile(**each) for each in inputs])
     if not parts and not accept_empty:
         names = ", ".join(str(each["name"]) for each in inputs)
         raise EmptySourceError(f"the source has no rows: {names}", "Give a source with rows")
     columns = source_columns.to_json([name for name, _ in schema], [kind for _, kind in schema])
-    dataset = Dataset(partitioner.STAGE, tuple(parts), {"columns": columns, **_reduced(parts, source.partition_rows)})
+    info: DatasetInfo = {"columns": columns, **_reduced(parts, source.partition_rows)}
+    if absent:
+        info["absent"] = absent
+    dataset = Dataset(partitioner.STAGE, tuple(parts), info)
     message = f"{dataset.rows} records loaded"
     log.info(message)
     return {**dataset.save(store), "message": message}
@@ -125,30 +131,52 @@ def load(
 
 def _from_files(
     store: Store, source: CsvSource | ParquetSource, inputs: list[InputFile]
-) -> tuple[list[Partition], Schema]:
+) -> tuple[list[Partition], Schema, dict[str, AbsentColumn]]:
     reader = _reader(source)
-    schema = _merge_schemas([(file, reader.schema(file, source)) for file in inputs])
+    columns = [file_columns.of_file(file, reader.schema(file, source), source.drop) for file in inputs]
+    schema = file_columns.merge(columns)
     if isinstance(source, CsvSource) and not source.header and not source.columns:
+        file_columns.check_widths(columns)
         log.info(
             "no header line: the columns are column_0 to column_%d; name them with source.columns", len(schema) - 1
         )
-    options = source.model_dump(mode="json", exclude={"path"})
+    # Columns that are not read have no effect but on the schema.
+    options = source.model_dump(mode="json", exclude={"path", "drop"})
     parts: list[Partition] = []
+    by_name = {each.file.name: each for each in columns}
+    present: dict[str, Collection[str]] = {}
     count = 0
     for files in file_groups.split(inputs):
-        group = GroupReader(files, lambda file: reader.read(file, source, schema))
-        parts += _from_group(store, group, [options, schema], source.partition_rows, warn_empty=len(inputs) > 1)
+        group = GroupReader(files, lambda file: _tables(reader, by_name[file.name], source, schema))
+        folders = dict(by_name[files[0].name].folders)
+        group_parts, empty = _from_group(store, group, [options, schema], folders, source.partition_rows)
+        present |= {file.name: by_name[file.name].kinds for n, file in enumerate(files) if n not in empty}
+        for number in empty if len(inputs) > 1 else ():
+            log.warning("%s has no rows", files[number].shown)
+        parts += group_parts
         count += len(files)
         progress.report(count, len(inputs), f"files, {sum(part.rows for part in parts)} rows")
-    return parts, schema
+    return parts, schema, absent_columns.of_files([name for name, _ in schema], present)
+
+
+def _tables(
+    reader: ModuleType, columns: FileColumns, source: CsvSource | ParquetSource, schema: Schema
+) -> Iterator[pa.Table]:
+    """Yield the rows of a file with the columns of `schema`."""
+    kinds = dict(schema)
+    tables = reader.read(columns.file, source, [(name, kinds[name]) for name, _ in columns.own])
+    return file_columns.complete(tables, schema, columns.folders, MissingRules(source.missing, source.strip))
 
 
 def _from_group(
-    store: Store, group: GroupReader, options: list[Any], partition_rows: int, *, warn_empty: bool
-) -> list[Partition]:
-    """Return the partitions of a group of files; the key of a single file does not contain its name."""
+    store: Store, group: GroupReader, options: list[Any], folders: dict[str, str | None], partition_rows: int
+) -> tuple[list[Partition], list[int]]:
+    """Return the partitions of a group of files, and the positions of the files without rows.
+
+    The key of a single file has the values of its folders, but not its name.
+    """
     files = group.files
-    content = files[0].sha256 if len(files) == 1 else [[file.name, file.sha256] for file in files]
+    content = [files[0].sha256, folders] if len(files) == 1 else [[file.name, file.sha256] for file in files]
     key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), *options, content)
 
     def compute(_: str) -> _InputPartitions:
@@ -156,13 +184,11 @@ def _from_group(
         return {"partitions": parts, "empty": [number for number, rows in enumerate(group.rows) if not rows]}
 
     body = partition_cache.cached(store, partitioner.STAGE, key, compute)
-    for number in body["empty"] if warn_empty else ():
-        log.warning("%s has no rows", files[number].shown)
-    return [replace(Partition(**part), source=group.name) for part in body["partitions"]]
+    return [replace(Partition(**part), source=group.name) for part in body["partitions"]], body["empty"]
 
 
 def _from_sample(store: Store, source: SampleSource, inputs: Inputs) -> tuple[list[Partition], Schema]:
-    options = source.model_dump(mode="json", include={"missing", "strip", "partition_rows"})
+    options = source.model_dump(mode="json", include={"missing", "strip", "drop", "partition_rows"})
     key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), options, inputs)
 
     def compute(_: str) -> _InputPartitions:
@@ -208,36 +234,6 @@ def _reduced(parts: list[Partition], partition_rows: int) -> DatasetInfo:
         if part.source == following.source and part.rows < partition_rows
     ]
     return {partitions.REDUCED: [partition_rows, max(smaller)]} if smaller else {}
-
-
-def _merge_schemas(schemas: list[tuple[InputFile, Schema]]) -> Schema:
-    """Return the columns that all files have, in the order of the first file.
-
-    Raises:
-        StageError: a file has other columns, or a column of an incompatible kind.
-    """
-    first, schema = schemas[0]
-    merged = dict(schema)
-    for file, other in schemas[1:]:
-        names = dict(other)
-        more, fewer = sorted(names.keys() - merged.keys()), sorted(merged.keys() - names.keys())
-        if more or fewer:
-            parts = [
-                f"{verb} {', '.join(columns)}" for verb, columns in (("has also", more), ("lacks", fewer)) if columns
-            ]
-            raise StageError(
-                f"{file.shown} and {first.shown} have different columns: the former {' and '.join(parts)}",
-                "Give all files the same columns, or narrow source.path",
-            )
-        for name, kind in other:
-            common = source_columns.common_kind([merged[name], kind])
-            if common is None:
-                raise StageError(
-                    f"column '{name}' is {kind} in {file.shown} and {merged[name]} before",
-                    "Write it with one type in all files",
-                )
-            merged[name] = common
-    return list(merged.items())
 
 
 def _reader(source: CsvSource | ParquetSource) -> ModuleType:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.config.settings import Database
 from ai_workflow.config.settings.evaluation import Evaluation
-from ai_workflow.datasets import fingerprint, partitions
+from ai_workflow.datasets import absent_columns, fingerprint, partitions
 from ai_workflow.datasets.partitions import Dataset, PartitionRecord
 from ai_workflow.datasets.spill import SpillPartitions
 from ai_workflow.errors import EmptySourceError, StageError
@@ -122,7 +122,10 @@ def _load_labels(
     except EmptySourceError as error:
         log.info("no label yet: %s", error.problem)
         return None
-    return Dataset.load(store, loaded)
+    dataset = Dataset.load(store, loaded)
+    required = [name for name in (evaluation.id, evaluation.label, evaluation.time) if name]
+    absent_columns.check(dataset.info.get("absent", {}), {}, required, is_closed=True)
+    return dataset
 
 
 class _JoinOutcome:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import (
+    absent_columns,
     cells,
     coercion,
     deduplication,
@@ -132,8 +133,10 @@ def _remedy(summary: str, rules: RowRules) -> str:
 def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> dict[str, Column]:
     """Return the columns in the order of the table; the type of an undeclared column is inferred from its values."""
     kinds = {column["name"]: column["type"] for column in dataset.info["columns"]}
+    absent, roles = dataset.info.get("absent", {}), [name for name in (rules.target, rules.id, rules.timestamp) if name]
     if rules.closed:
         _require(rules.columns, kinds, "the model needs column")
+        absent_columns.check(absent, rules.columns, roles, is_closed=True)
         return dict(rules.columns)
     _require([name for name in (rules.target,) if name], kinds, "the target column is missing: no column")
     _require(
@@ -141,7 +144,9 @@ def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> dict[str, Colum
         kinds,
         "the id or timestamp column is missing: no column",
     )
-    _require(rules.columns, kinds, "`schema` declares a column that is not there: no column")
+    declared = [name for name, column in rules.columns.items() if not column.drop]
+    _require(declared, kinds, "`schema` declares a column that is not there: no column")
+    absent_columns.check(absent, rules.columns, roles, is_closed=False)
     columns = {name: rules.columns.get(name) or _role_column(name, rules) for name in kinds}
     open_texts = [name for name, column in columns.items() if column is None and kinds[name] == "string"]
     inferred = _infer_types(store, dataset, open_texts, rules.reject_limit)

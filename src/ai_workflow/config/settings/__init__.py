@@ -229,6 +229,11 @@ class Settings(ConfigModel):
             )
         return self
 
+    def reading(self, source: Source) -> Source:
+        """Return a source whose `drop` contains the columns that the schema drops."""
+        dropped = {*source.drop, *(name for name, column in self.columns.items() if column.drop)}
+        return source.model_copy(update={"drop": tuple(sorted(dropped))})
+
     @property
     def models(self) -> str:
         """The folder of the versions of this pipeline and environment in the store."""

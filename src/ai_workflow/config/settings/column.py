@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,12 @@ class Column(ConfigModel):
     format: str | None = Field(default=None, description="strptime format of a datetime column")
     fill: str | float | int | bool | None = Field(default=None, description="replaces missing values")
     drop: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_of_dropped(cls, data: Any) -> Any:
+        # The type of a column that is not read has no effect.
+        return {"type": "text", **data} if isinstance(data, dict) and data.get("drop") is True else data
 
     @model_validator(mode="after")
     def _check_type(self) -> Column:

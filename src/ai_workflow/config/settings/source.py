@@ -11,11 +11,12 @@ from ai_workflow.secret_values import Secret
 
 
 class TableSource(ConfigModel):
-    """Settings of all sources: missing values, and rows per partition."""
+    """Settings of all sources: missing values, columns that are not read, and rows per partition."""
 
     scope: ClassVar[Scope] = "pipeline"
     missing: tuple[str, ...] = ()
     strip: bool = False
+    drop: tuple[str, ...] = Field(default=(), description="columns that are not read, as those dropped by `schema`")
     partition_rows: int = Field(default=250_000, ge=1)
 
 
