@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import csv as csv_module
 import gzip
 import io
+import lzma
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -132,6 +136,34 @@ def test_gzip_is_detected_by_content(store: Store, tmp_path: Path) -> None:
     assert rows(store, csv(write(tmp_path / "plain.csv.gz", "a,b\n1,2\n"))) == [(2, "1", "2")]
 
 
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+}
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_compression_is_detected_by_content(store: Store, tmp_path: Path, suffix: str) -> None:
+    text = b"a,b\n" + b"".join(b"%d,x\n" % number for number in range(200_000))
+    write(tmp_path / f"in/1.csv.{suffix}", PACKERS[suffix](text))
+    write(tmp_path / "in/2.csv", PACKERS[suffix](b"a,b\n3,4\n"))
+    found = rows(store, csv(tmp_path / "in"))
+    assert len(found) == 200_001
+    assert found[-2:] == [(200_001, "199999", "x"), (2, "3", "4")]
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("damage", ["cut off", "changed"])
+def test_damaged_compressed_file_is_rejected(store: Store, tmp_path: Path, suffix: str, damage: str) -> None:
+    lines = (b"%d,%d\n" % (number, number * number % 997) for number in range(20_000))
+    packed = PACKERS[suffix](b"a,b\n" + b"".join(lines))
+    half = len(packed) // 2
+    bad = packed[:half] if damage == "cut off" else packed[:half] + bytes(300) + packed[half + 300 :]
+    text = refused(store, csv(write(tmp_path / f"bad.csv.{suffix}", bad)))
+    assert f"bad.csv.{suffix} is a damaged or cut off" in text
+
+
 def test_numeric_header_of_pandas_is_accepted(store: Store, tmp_path: Path) -> None:
     assert rows(store, csv(write(tmp_path / "a.csv", "0,1,2\n5,6,7\n"))) == [(2, "5", "6", "7")]
 
@@ -157,7 +189,8 @@ with zipfile.ZipFile(WORKBOOK, "w") as _archive:
         (b"SQLite format 3\x00...", ["SQLite database", "source.kind: sql"]),
         (b"%PDF-1.7\n", ["PDF"]),
         (b"<!DOCTYPE html><html>", ["web page"]),
-        (b"BZh91AY&SY....", ["packed, but not with gzip"]),
+        (b"7z\xbc\xaf....", ["looks like a 7z archive"]),
+        (b"BZh91AY&SY....", ["damaged or cut off bzip2 file"]),
         ("a,b\n1,2\n3,Käse\n".encode("cp1252"), ["row 3", "column 'b'", "byte 0xE4", "source.encoding", "cp1252"]),
         ("a,Käse\n1,2\n".encode("cp1252"), ["row 1", "column 2", "byte 0xE4", "source.encoding"]),
         ("a,b\n1,2\n".encode("utf-16"), ["starts like UTF-16", "source.encoding: utf-16"]),

@@ -22,6 +22,7 @@ _CHUNK = 1 << 20
 # `[*]`, `[?]` and `[[]` are escaped characters, which start no pattern.
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 _GLOB = re.compile(rf"(?P<fixed>(?:{_ESCAPED.pattern}|[^*?\[])*+)[*?\[]")
+_PACKED = re.compile(r"\.(gz|bz2|xz|zst)$")
 _LOCAL = "file"
 # Protocol -> extra of this package; for other protocols, the error of fsspec names the package.
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
@@ -59,7 +60,7 @@ def find(path: str, suffixes: tuple[str, ...], base: Path | None = None) -> list
 
     Args:
         path: in a folder, only names that end with one of `suffixes` and do not start with `.` or `_` count.
-        suffixes: endings of data files, optionally followed by `.gz`.
+        suffixes: endings of data files, optionally followed by one of `.gz`, `.bz2`, `.xz` and `.zst`.
         base: the folder for a relative path; the current folder if not given.
 
     Raises:
@@ -194,7 +195,7 @@ def _looked_in(path: str) -> str:
 
 def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:
     hidden = any(part.startswith((".", "_")) for part in name.split("/") if part)
-    return not hidden and name.lower().removesuffix(".gz").endswith(suffixes)
+    return not hidden and _PACKED.sub("", name.lower()).endswith(suffixes)
 
 
 @contextlib.contextmanager

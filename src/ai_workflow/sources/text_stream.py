@@ -8,14 +8,17 @@ as the end of a quoted value: if a value contains that line, its quote was not c
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import contextlib
 import gzip
 import io
 import itertools
+import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from ai_workflow.errors import StageError
 from ai_workflow.sources import input_files
@@ -32,7 +35,6 @@ _BLANK_LINE = re.compile(rb"(?<=\n)(?=\r?\n|\r)|(?<=\r)(?=\r)")
 BAD_BYTE = re.compile("\0([0-9a-f]{2})")
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _BOM = "\ufeff"
-_GZIP = b"\x1f\x8b"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _OTHER_FORMATS = (
     (re.compile(rb"PK\x03\x04.*(\[Content_Types\]|xl/)", re.DOTALL), "an Excel workbook", "Save the sheet as CSV"),
@@ -40,8 +42,8 @@ _OTHER_FORMATS = (
     (re.compile(rb"PK\x03\x04"), "a zip archive", "Unpack it, or pack it with gzip"),
     (re.compile(rb"PAR1"), "a Parquet file", "Set source.kind: parquet"),
     (
-        re.compile(rb"BZh[1-9]1AY&SY|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf"),
-        "packed, but not with gzip",
+        re.compile(rb"7z\xbc\xaf"),
+        "a 7z archive",
         "Pack it with gzip",
     ),
     (re.compile(rb"SQLite format 3\x00"), "an SQLite database", "Set source.kind: sql and url: sqlite:///<file>"),
@@ -52,6 +54,29 @@ _OTHER_FORMATS = (
         "Was a login page downloaded instead of the file?",
     ),
 )
+
+
+class _Compression(NamedTuple):
+    """A compression format: its name for messages, its signature, and how a file is opened."""
+
+    name: str
+    signature: re.Pattern[bytes]
+    open: Callable[[Any], Any]
+
+
+def _open_zstd(file: io.RawIOBase) -> Any:
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+
+
+_COMPRESSIONS = (
+    _Compression("gzip", re.compile(rb"\x1f\x8b"), lambda file: gzip.GzipFile(fileobj=file)),
+    _Compression("bzip2", re.compile(rb"BZh[1-9]1AY&SY"), bz2.BZ2File),
+    _Compression("xz", re.compile(rb"\xfd7zXZ\x00"), lzma.LZMAFile),
+    _Compression("zstd", re.compile(rb"\x28\xb5\x2f\xfd"), _open_zstd),
+)
+_DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 
 
 class MarkedStream(io.RawIOBase):
@@ -102,7 +127,7 @@ def open_text(file: InputFile, encoding: str, end: str) -> Iterator[MarkedStream
     """Open a text file as marked UTF-8 with `end` as the last line; at the end, check that the file is unchanged.
 
     Raises:
-        StageError: the file is not text, not in `encoding`, a damaged gzip file, or has changed.
+        StageError: the file is not text, not in `encoding`, a damaged compressed file, or has changed.
     """
     with input_files.opened(file.path) as raw:
         reader = HashingReader(raw)
@@ -143,21 +168,26 @@ def decoder(encoding: str) -> codecs.IncrementalDecoder:
 
 def _decompressed(reader: HashingReader, file: InputFile) -> Iterator[bytes]:
     start = _filled(reader, _START)
-    if not start.startswith(_GZIP):
+    compression = next((each for each in _COMPRESSIONS if each.signature.match(start)), None)
+    if compression is None:
         _refuse_other_formats(start, file)
         yield start
         while piece := reader.read(_CHUNK):
             yield piece
         return
-    compressed = gzip.GzipFile(fileobj=_Joined(start, reader))
     try:
+        compressed = compression.open(_Joined(start, reader))
         start = compressed.read(_START)
         _refuse_other_formats(start, file)
         yield start
         while piece := compressed.read(_CHUNK):
             yield piece
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise StageError(f"{file.shown} is a damaged or cut off gzip file: {error}", "Copy or pack it again") from error
+    except (*_DAMAGES, OSError) as error:
+        # The error of a disk or network has a number, that of a decoder has none.
+        if not isinstance(error, _DAMAGES) and (error.errno is not None or compression.name == "gzip"):
+            raise
+        problem = f"{file.shown} is a damaged or cut off {compression.name} file: {error}"
+        raise StageError(problem, "Copy or pack it again") from error
 
 
 class _Joined(io.RawIOBase):
