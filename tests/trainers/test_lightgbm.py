@@ -323,7 +323,7 @@ def test_explicit_parameter_is_not_adapted_to_few_rows() -> None:
     assert fitted(few(100), 1).adapted == {}
 
 
-@pytest.mark.parametrize(("count", "least"), [(60, 12), (300, 30), (1000, None)])
+@pytest.mark.parametrize(("count", "least"), [(60, 12), (300, 30), (499, 49), (1000, None)])
 def test_category_with_few_rows_is_learned(count: int, least: int | None) -> None:
     codes = np.arange(count, dtype="float32") % 6
     y = np.array([10, 0, 10, 0, 10, 0])[codes.astype(int)].astype("float64")

@@ -14,11 +14,12 @@ _DEFAULTS = {"learning_rate": 0.05, "lambda_l2": 1.0, "feature_fraction": 0.8}
 # With fewer training rows, LightGBM's default minimum of rows per leaf allows hardly any split.
 _FEW_ROWS = 100
 _DEFAULT_ROWS_PER_LEAF = 20
-# With fewer training rows, a typical category has fewer rows than LightGBM's default minimum, and is never split off.
-# Columns with at most `max_cat_to_onehot` categories, by default 4, have no such minimum.
-_FEW_ROWS_PER_CATEGORY = 1000
 _DEFAULT_ROWS_PER_CATEGORY = 100
+# Columns with at most `max_cat_to_onehot` categories, by default 4, have no minimum of rows per category.
 _MAX_ONE_HOT_CATEGORIES = 4
+# With fewer training rows, a category of any other column has on average fewer rows than LightGBM's default minimum.
+_FEW_ROWS_OF_CATEGORIES = _DEFAULT_ROWS_PER_CATEGORY * (_MAX_ONE_HOT_CATEGORIES + 1)
+_SHARE_PER_CATEGORY = 10
 # Parameters of objectives that no task uses; some of them are also parameters of a metric.
 _METRIC_PARAMS = frozenset(("alpha", "fair_c", "poisson_max_delta_step", "tweedie_variance_power"))
 # name: the parameter it depends on, the values of that parameter for which it has an effect, and its default.
@@ -65,8 +66,8 @@ def _adapted_to_rows(rows: int, spec: FeatureSpec) -> dict[str, list[int]]:
     if rows < _FEW_ROWS:
         adapted = {"min_data_in_leaf": [_DEFAULT_ROWS_PER_LEAF, rows_per_leaf], "min_data_in_bin": [3, 1]}
     many_categories = any(len(feature.get("vocabulary", ())) > _MAX_ONE_HOT_CATEGORIES for feature in spec["features"])
-    if rows < _FEW_ROWS_PER_CATEGORY and many_categories:
-        rows_per_category = max(rows_per_leaf, rows * _DEFAULT_ROWS_PER_CATEGORY // _FEW_ROWS_PER_CATEGORY)
+    if rows < _FEW_ROWS_OF_CATEGORIES and many_categories:
+        rows_per_category = max(rows_per_leaf, rows // _SHARE_PER_CATEGORY)
         adapted["min_data_per_group"] = [_DEFAULT_ROWS_PER_CATEGORY, rows_per_category]
     return adapted
 
