@@ -28,7 +28,8 @@ def table(path: Path, **columns: Any) -> Path:
     ("values", "kind", "read"),
     [
         (pa.array([1, None], pa.int8()), "integer", [1, None]),
-        (pa.array([1, 2], pa.uint64()), "integer", [1, 2]),
+        (pa.array([1, 2**63 - 1], pa.uint64()), "integer", [1, 2**63 - 1]),
+        (pa.array([1, 2**63], pa.uint64()), "number", [1.0, 2.0**63]),
         (pa.array([1.5, None], pa.float32()), "number", [1.5, None]),
         (pa.array([1.5, float("nan")]), "number", [1.5, None]),
         (pa.array([decimal.Decimal("1.25"), None]), "number", [1.25, None]),
@@ -93,7 +94,8 @@ def test_text_and_number_columns_of_two_files_are_rejected(store: Store, tmp_pat
         ({"a": [{"b": 1}]}, "column 'a' holds struct"),
         ({"a": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))}, "column 'a' holds map"),
         ({"a": [b"\xff"]}, "column 'a' of type binary does not fit string"),
-        ({"a": pa.array([2**63], pa.uint64())}, "column 'a' of type uint64 does not fit integer"),
+        ({"a": [[1]]}, "or leave the column out: schema: {a: {type: text, drop: true}}"),
+        ({"a": [b"\xff"]}, "or leave the column out: schema: {a: {type: text, drop: true}}"),
         ({"": [1]}, "column 1 has no name"),
         ({"a": pa.array([], pa.int64())}, "no rows"),
     ],
@@ -102,6 +104,16 @@ def test_unsupported_column_type_error_names_column(
     store: Store, tmp_path: Path, columns: dict[str, Any], said: str
 ) -> None:
     assert said in refused(store, parquet(table(tmp_path / "a.parquet", **columns)))
+
+
+def test_unsigned_column_of_several_files_has_one_kind(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, values in enumerate(([1, None], [2**64 - 1, 2], [3, 4])):
+        table(tmp_path / f"{number}.parquet", x=pa.array(values, pa.uint64()))
+    source = parquet(tmp_path)
+    assert [row[1] for row in rows(store, source)] == [1.0, None, 2.0**64, 2.0, 3.0, 4.0]
+    assert "1.parquet: column 'x' has whole numbers from 2**63 on: it is read as numbers" in caplog.text
 
 
 def test_duplicate_column_name_is_rejected(store: Store, tmp_path: Path) -> None:

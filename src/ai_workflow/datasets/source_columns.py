@@ -72,8 +72,14 @@ def kind_of(data_type: pa.DataType, name: str, where: str) -> DetectedKind:
         if any(getattr(types, f"is_{test}")(plain) for test in tests):
             return kind
     raise StageError(
-        f"{where}: column '{name}' holds {data_type}, not single values", "Spread it over columns, or leave it out"
+        f"{where}: column '{name}' holds {data_type}, not single values",
+        f"Spread it over columns, or {leave_out(name)}",
     )
+
+
+def leave_out(name: str) -> str:
+    """Return the remedy for a column that cannot be read: the line of the pipeline file that leaves it out."""
+    return f"leave the column out: schema: {{{name}: {{type: text, drop: true}}}}"
 
 
 def common_kind(kinds: Iterable[DetectedKind]) -> DetectedKind | None:

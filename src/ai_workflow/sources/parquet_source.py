@@ -23,6 +23,7 @@ SUFFIXES = (".parquet", ".pq", ".parq")
 _BATCH = 65_536
 # An index without a name, as pandas writes it.
 _INDEX = re.compile(r"__index_level_\d+__")
+_TOO_LARGE = 2**63
 log = logger("data_loader")
 
 
@@ -38,7 +39,7 @@ def schema(file: InputFile, source: ParquetSource) -> list[tuple[str, DetectedKi
         if left_out := [name for name in columns.names if _INDEX.fullmatch(name) and name not in source.drop]:
             log.info("%s: the index of pandas is left out (%s)", file.shown, ", ".join(left_out))
         source_columns.check_names([field.name for field in kept], file.shown)
-        return [(field.name, source_columns.kind_of(field.type, field.name, file.shown)) for field in kept]
+        return [(field.name, _kind(parquet, field, file)) for field in kept]
 
 
 def read(file: InputFile, source: ParquetSource, columns: list[tuple[str, DetectedKind]]) -> Iterator[pa.Table]:
@@ -62,6 +63,28 @@ def read(file: InputFile, source: ParquetSource, columns: list[tuple[str, Detect
         raise file.changed()
 
 
+def _kind(parquet: pq.ParquetFile, field: pa.Field, file: InputFile) -> DetectedKind:
+    """Return the kind of a column: `number` if it has whole numbers beyond 64 bits with a sign."""
+    kind = source_columns.kind_of(field.type, field.name, file.shown)
+    if kind != "integer" or str(field.type) != "uint64" or _largest(parquet, field.name) < _TOO_LARGE:
+        return kind
+    log.warning(
+        "%s: column '%s' has whole numbers from 2**63 on: it is read as numbers, exact to 15 digits; "
+        "write it as text if it is an id",
+        file.shown,
+        field.name,
+    )
+    return "number"
+
+
+def _largest(parquet: pq.ParquetFile, name: str) -> int:
+    """Return the largest value of a column, 0 without any value."""
+    import pyarrow.compute as pc
+
+    batches = parquet.iter_batches(_BATCH, columns=[name], use_threads=False)
+    return max((pc.max(batch.column(0)).as_py() or 0 for batch in batches), default=0)
+
+
 def _normalize(values: pa.Array, name: str, kind: DetectedKind, missing: MissingRules, file: InputFile) -> pa.Array:
     import pyarrow as pa
 
@@ -70,7 +93,7 @@ def _normalize(values: pa.Array, name: str, kind: DetectedKind, missing: Missing
     except pa.ArrowException as error:
         raise StageError(
             f"{file.shown}: column '{name}' of type {values.type} does not fit {kind}: {error}",
-            "Convert the column, or leave it out",
+            f"Convert it, or {source_columns.leave_out(name)}",
         ) from error
 
 

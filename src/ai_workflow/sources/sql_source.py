@@ -172,7 +172,7 @@ def _array(values: list[Any], name: str, source_name: str) -> pa.Array:
     if nested:
         raise StageError(
             f"{source_name}: column '{name}' holds {nested.__name__}, not single values",
-            "Select its parts, or leave it out",
+            f"Select its parts, or {source_columns.leave_out(name)}",
         )
     kind = source_columns.common_kind(_PLAIN.get(each, "string") for each in types) or "string"
     if kind == "unknown":
