@@ -395,9 +395,9 @@ def test_only_changed_partition_is_cleaned_again(store: Store, monkeypatch: pyte
     seen: list[str] = []
     judge = preprocessor._clean_rows
 
-    def noted(frame: pd.DataFrame, columns: Any, given: RowRules, source: str) -> Any:
+    def noted(table: Any, columns: Any, given: RowRules, source: str) -> Any:
         seen.append(source)
-        return judge(frame, columns, given, source)
+        return judge(table, columns, given, source)
 
     monkeypatch.setattr(preprocessor, "_clean_rows", noted)
     assert clean(store, *frames, sources=sources)["fingerprint"] == before["fingerprint"]

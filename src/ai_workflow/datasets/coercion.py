@@ -41,7 +41,7 @@ def coerce(
         read = read.mask(missing, filler.iloc[0])
     elif not column.nullable:
         findings.append((IS_MISSING, missing))
-    return read, findings + _out_of_bounds(read, column, read.notna() & ~unread)
+    return read, findings + out_of_bounds(read, column, read.notna() & ~unread)
 
 
 def _missing(values: pd.Series, column: Column, missing_numbers: frozenset[float]) -> pd.Series:
@@ -153,7 +153,8 @@ def _texts(values: pd.Series, column: Column) -> tuple[pd.Series, list[Finding]]
     return text.mask(values.isna()), []
 
 
-def _out_of_bounds(read: pd.Series, column: Column, present: pd.Series) -> list[Finding]:
+def out_of_bounds(read: pd.Series, column: Column, present: pd.Series) -> list[Finding]:
+    """Return the present values that are outside `min`, `max` and `allowed` of the column."""
     import pandas as pd
 
     findings: list[Finding] = []

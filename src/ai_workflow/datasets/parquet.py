@@ -79,6 +79,11 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return result
 
 
+def with_frame_types(table: pa.Table) -> pa.Table:
+    """Return a table with the schema and metadata that it has after a conversion to a frame and back."""
+    return table.cast(to_table(to_frame(table.slice(0, 0))).schema)
+
+
 def read(file: IO[bytes], columns: list[str] | None = None) -> pa.Table:
     """Return the table in an open file, or some of its columns."""
     import pyarrow.parquet as pq

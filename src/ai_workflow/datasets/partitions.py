@@ -182,12 +182,21 @@ def slices(store: Store, partition: Partition, rows: int, columns: list[str] | N
     Raises:
         StoreError: the file is missing or is not Parquet.
     """
+    yield from map(parquet.to_frame, table_slices(store, partition, rows, columns))
+
+
+def table_slices(store: Store, partition: Partition, rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the rows of a partition as tables of at most `rows` rows, one in memory at a time.
+
+    Raises:
+        StoreError: the file is missing or is not Parquet.
+    """
     if rows >= partition.rows:
-        yield read(store, partition, columns)
+        yield table(store, partition, columns)
         return
     _debug_read(partition, rows, columns)
     with parquet.open_file(store, partition.path) as file:
-        yield from map(parquet.to_frame, parquet.batches(file, rows, columns))
+        yield from parquet.batches(file, rows, columns)
 
 
 def _debug_read(partition: Partition, at_once: int, columns: list[str] | None) -> None:
@@ -203,11 +212,6 @@ def row_sources(frame: pd.DataFrame, source: str) -> pd.Series:
     import pandas as pd
 
     return frame[SOURCE].astype("str") if SOURCE in frame else pd.Series(source, index=frame.index, dtype="str")
-
-
-def row_positions(frame: pd.DataFrame, source: str) -> pd.Series:
-    """Return `<file>:<row>` of each row."""
-    return row_sources(frame, source) + ":" + frame[ROW].astype("int64").astype("str")
 
 
 def frames(

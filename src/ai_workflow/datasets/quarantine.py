@@ -15,6 +15,7 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import trace_context
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -54,6 +55,17 @@ def table(frame: pd.DataFrame, findings: list[tuple[str, str, pd.Series]], sourc
     order = {file: number for number, file in enumerate(files.unique())}
     lines.sort(key=lambda line: (order[line[0]], line[1], line[2]))
     return parquet.to_table(pd.DataFrame(lines, columns=list(COLUMNS)))
+
+
+def of_table(loaded: pa.Table, findings: list[tuple[str, str, np.ndarray]], source: str) -> pa.Table:
+    """Return the result of `table` for loaded rows as an Arrow table, and findings with boolean masks."""
+    import numpy as np
+    import pandas as pd
+
+    rows = np.flatnonzero(np.logical_or.reduce([rejected for _, _, rejected in findings]))
+    frame = parquet.to_frame(loaded.take(rows))
+    masks = [(name, reason, pd.Series(rejected[rows])) for name, reason, rejected in findings]
+    return table(frame, masks, source)
 
 
 def write_report(store: Store, parts: list[Partition], name: str = "rejected") -> RejectedRows:

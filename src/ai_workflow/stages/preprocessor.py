@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import (
     absent_columns,
-    cells,
     coercion,
     deduplication,
     fingerprint,
@@ -20,6 +19,7 @@ from ai_workflow.datasets import (
 )
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.deduplication import CleanedRecord, CleanPartition
+from ai_workflow.datasets.kernels import clean_column, type_inference
 from ai_workflow.datasets.partitions import ID, ROW, SOURCE, Dataset, DatasetInfo, DatasetRecord, Partition
 from ai_workflow.datasets.row_counts import LeftOut, RowCounts
 from ai_workflow.errors import EmptySourceError, StageError
@@ -31,7 +31,7 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import numpy as np
     import pyarrow as pa
 
     from ai_workflow.stages.data_loader import LoadedData
@@ -149,7 +149,11 @@ def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> dict[str, Colum
     absent_columns.check(absent, rules.columns, roles, is_closed=False)
     columns = {name: rules.columns.get(name) or _role_column(name, rules) for name in kinds}
     open_texts = [name for name, column in columns.items() if column is None and kinds[name] == "string"]
-    inferred = _infer_types(store, dataset, open_texts, rules.reject_limit)
+    limit = min(rules.reject_limit, _MAX_CONTRADICTING)
+    inferred = type_inference.infer_columns(store, dataset, open_texts, limit)
+    for name in open_texts:
+        if inferred[name] is None:
+            raise _empty_column_error(name, dataset.rows)
     resolved = {
         name: column or inferred.get(name) or Column(type=kinds[name], nullable=True)
         for name, column in columns.items()
@@ -174,25 +178,6 @@ def _role_column(name: str, rules: RowRules) -> Column | None:
     if name == rules.id:
         return Column(type="text")
     return Column(type="datetime") if name == rules.timestamp else None
-
-
-def _infer_types(store: Store, dataset: Dataset, names: list[str], limit: float) -> dict[str, Column]:
-    if not names:
-        return {}
-    parts: dict[str, list[dict[str, int]]] = {name: [] for name in names}
-    for part in dataset.partitions:
-        key = fingerprint.of("signs", fingerprint.code_version(coercion.__name__), part.sha256, names)
-
-        def compute(_: str, part: Partition = part) -> dict[str, dict[str, int]]:
-            return {name: coercion.count_type_evidence(partitions.read(store, part, [name])[name]) for name in names}
-
-        body = partition_cache.cached(store, "signs", key, compute)
-        for name in names:
-            parts[name].append(body[name])
-    for name, counts in parts.items():
-        if not sum(count["present"] for count in counts):
-            raise _empty_column_error(name, dataset.rows)
-    return {name: coercion.infer_column(counts, min(limit, _MAX_CONTRADICTING)) for name, counts in parts.items()}
 
 
 def _empty_column_error(name: str, rows: int) -> StageError:
@@ -225,14 +210,14 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Row
             present = dict.fromkeys(columns, 0)
             without_target: list[int] = []
 
-            def to_table(frame: pd.DataFrame) -> pa.Table:
-                clean, findings, unlabelled = _clean_rows(frame, columns, rules, part.source)
+            def to_clean(table: pa.Table) -> pa.Table:
+                clean, findings, unlabelled = _clean_rows(table, columns, rules, part.source)
                 without_target.append(unlabelled)
-                rejected.extend([quarantine.table(frame, findings, part.source)] if findings else [])
-                present.update({name: present[name] + int(clean[name].notna().sum()) for name in columns})
-                return parquet.to_table(clean)
+                rejected.extend([quarantine.of_table(table, findings, part.source)] if findings else [])
+                present.update({name: present[name] + len(clean) - clean[name].null_count for name in columns})
+                return clean
 
-            tables = map(to_table, partitions.slices(store, part, rows))
+            tables = map(to_clean, partitions.table_slices(store, part, rows))
             clean_part = partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
             if not rejected:
                 return CleanPartition(clean_part, None, present, sum(without_target))
@@ -245,31 +230,30 @@ def _clean(store: Store, part: Partition, columns: dict[str, Column], rules: Row
 
 
 def _clean_rows(
-    frame: pd.DataFrame, columns: dict[str, Column], rules: RowRules, source: str
-) -> tuple[pd.DataFrame, list[tuple[str, str, pd.Series]], int]:
+    table: pa.Table, columns: dict[str, Column], rules: RowRules, source: str
+) -> tuple[pa.Table, list[tuple[str, str, np.ndarray]], int]:
     """Return the typed rows that pass all checks, the findings in the others, and the number of rows without target.
 
     A finding is column, reason and mask of rejected rows; a row without target has none.
     """
-    import pandas as pd
+    import numpy as np
+    import pyarrow as pa
 
-    typed: dict[str, pd.Series] = {name: frame[name] for name in (ROW, SOURCE) if name in frame}
-    findings: list[tuple[str, str, pd.Series]] = []
-    unlabelled = pd.Series(False, index=frame.index)
+    typed: dict[str, Any] = {name: table[name] for name in (ROW, SOURCE) if name in table.column_names}
+    findings: list[tuple[str, str, np.ndarray]] = []
+    unlabelled = np.zeros(table.num_rows, dtype=bool)
     for name, column in columns.items():
         is_target = name == rules.target
         declared = column.model_copy(update={"nullable": False}) if is_target else column
-        typed[name], found = cells.clean(frame[name], declared, rules.cells, rules.spelling(name))
+        typed[name], found = clean_column.clean(table[name], declared, rules.cells, rules.spelling(name))
         if is_target:
             unlabelled = next((rows for reason, rows in found if reason == coercion.IS_MISSING), unlabelled)
         if is_target and rules.task == "classification":
-            typed[name], _ = coercion.coerce(typed[name], Column(type="category", nullable=True))
+            typed[name] = clean_column.to_category(typed[name])
         findings += [(name, reason, rejected) for reason, rejected in found]
     labelled = [(name, reason, rejected & ~unlabelled) for name, reason, rejected in findings]
     findings = [finding for finding in labelled if finding[2].any()]
-    good = ~unlabelled
-    for _, _, rejected in findings:
-        good &= ~rejected
-    typed[ID] = typed[rules.id].astype("str") if rules.id else partitions.row_positions(frame, source)
-    clean = pd.DataFrame(typed)[good].reset_index(drop=True)
-    return clean, findings, int(unlabelled.sum())
+    good = np.logical_and.reduce([~unlabelled, *(~rejected for _, _, rejected in findings)])
+    typed[ID] = clean_column.to_text(typed[rules.id]) if rules.id else clean_column.row_ids(table, source)
+    clean = parquet.with_frame_types(pa.table(typed))
+    return (clean if good.all() else clean.filter(pa.array(good))), findings, int(unlabelled.sum())

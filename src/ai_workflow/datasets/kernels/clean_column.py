@@ -1,0 +1,69 @@
+"""Clean values of a column of a loaded table; text goes to the kernels, other cells to `cells.clean`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets import cells, coercion, source_columns
+from ai_workflow.datasets.category_spelling import Spelling
+from ai_workflow.datasets.cells import CellRules
+from ai_workflow.datasets.kernels import exact, text_coercion
+from ai_workflow.datasets.kernels.exact import Finding
+from ai_workflow.datasets.partitions import ROW, SOURCE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def clean(
+    values: pa.ChunkedArray, column: Column, rules: CellRules, spelling: Spelling
+) -> tuple[pa.Array, list[Finding]]:
+    """Return the result of `cells.clean` for an Arrow column.
+
+    Args:
+        values: a column of a loaded table.
+        column: the declaration of the column.
+        rules: the rules of the training source.
+        spelling: the spelling of the column in the training source.
+    """
+    import pyarrow as pa
+
+    if not pa.types.is_string(values.type) or spelling.kind != cells.TEXT:
+        return exact.to_arrow(*cells.clean(exact.to_series(values), column, rules, spelling))
+    missing = source_columns.MissingRules(rules.missing, rules.strip)
+    return text_coercion.coerce(contiguous(source_columns.normalize(values, "string", missing)), column, rules.numbers)
+
+
+def to_category(values: pa.Array) -> pa.Array:
+    """Return clean values as texts of a category."""
+    import pyarrow as pa
+
+    if pa.types.is_large_string(values.type):
+        return values
+    return exact.to_arrow(*coercion.coerce(exact.to_series(values), Column(type="category", nullable=True)))[0]
+
+
+def to_text(values: pa.Array) -> pa.Array:
+    """Return clean values as text, as pandas writes them."""
+    import pyarrow as pa
+
+    if pa.types.is_large_string(values.type):
+        return values
+    return exact.to_arrow(exact.to_series(values).astype("str"), [])[0]
+
+
+def row_ids(table: pa.Table, source: str) -> pa.ChunkedArray:
+    """Return `<file>:<row>` of each row; `source` names the file of a table without `__source`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    files = table[SOURCE].cast(pa.string()) if SOURCE in table.column_names else source
+    return pc.binary_join_element_wise(files, table[ROW].cast(pa.string()), ":")
+
+
+def contiguous(text: pa.ChunkedArray) -> pa.Array:
+    """Return text as one array, which can have more than 2 GB."""
+    import pyarrow as pa
+
+    return text.cast(pa.large_string()).combine_chunks()

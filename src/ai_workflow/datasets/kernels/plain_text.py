@@ -1,0 +1,70 @@
+"""Plain numbers and ISO timestamps in text: the cells that Arrow and `coercion` read as the same values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+_MAX_LENGTH = 100
+_NUMBER = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
+# Years from 1000; the 29th of February is left to the exact code.
+_DAY = (
+    r"[1-9][0-9]{3}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
+    r"|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_TIMESTAMP = rf"^{_DAY}([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{{1,6}})?)?)?$"
+
+
+def numbers(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n,) float64 values, and an (n,) mask of the cells that are plain finite numbers.
+
+    Zero has no sign. Other cells are NaN.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        read = pc.cast(text, pa.float64())
+    except pa.ArrowInvalid:
+        read = pc.cast(_only(text, pc.match_substring_regex(text, _NUMBER)), pa.float64())
+    values = read.to_numpy(zero_copy_only=False) + 0.0
+    plain = np.isfinite(values)
+    lengths = pc.fill_null(pc.binary_length(text), 0).to_numpy(zero_copy_only=False)
+    if len(lengths) and lengths.max() > _MAX_LENGTH:
+        plain &= lengths <= _MAX_LENGTH
+    return np.where(plain, values, np.nan), plain
+
+
+def timestamps(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n,) datetime64[us] values, NaT if not plain, and an (n,) mask of the plain ISO 8601 timestamps.
+
+    A plain timestamp has no time zone, no more than six decimals and no spaces around it.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    plain = pc.match_substring_regex(text, _TIMESTAMP)
+    read = pc.cast(_only(text, plain), pa.timestamp("us"))
+    return read.to_numpy(zero_copy_only=False), pc.fill_null(plain, False).to_numpy(zero_copy_only=False)
+
+
+def can_be_value(text: pa.Array) -> np.ndarray:
+    """Return an (n,) mask of the cells that can be a number or timestamp in some notation; others are words."""
+    import pyarrow.compute as pc
+
+    # `nan` and `inf` are the only numbers without a digit.
+    found = pc.match_substring_regex(text, r"(?i)\pN|nan|inf")
+    return pc.fill_null(found, False).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _only(text: pa.Array, plain: pa.BooleanArray) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pc.all(plain, skip_nulls=True).as_py():
+        return text
+    return pc.if_else(plain, text, pa.scalar(None, text.type))

@@ -1,0 +1,67 @@
+"""Arrow kernels return the same values, rejected rows and inferred types as the code that reads single cells."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets import cells, coercion, parquet
+from ai_workflow.datasets.cells import CellRules
+from ai_workflow.datasets.kernels import clean_column, evidence
+from tests import nasty_columns
+
+
+def rejected_rows(findings: list[tuple[str, object]]) -> dict[str, list[bool]]:
+    masks = {reason: pd.Series(mask).astype(bool).tolist() for reason, mask in findings}
+    return {reason: mask for reason, mask in masks.items() if any(mask)}
+
+
+def bits(values: pa.Array) -> list[object]:
+    """Return the values as a list in which zeros of different sign differ."""
+    return [repr(value) for value in values.to_pylist()]
+
+
+def check_column(texts: list[str | None], column: Column, rules: CellRules) -> None:
+    spelling = rules.spelling("x")
+    expected, expected_findings = cells.clean(pd.Series(texts, dtype="str"), column, rules, spelling)
+    values, findings = clean_column.clean(pa.chunked_array([pa.array(texts, pa.string())]), column, rules, spelling)
+    assert rejected_rows(findings) == rejected_rows(expected_findings), (texts, column)
+    array = parquet.to_table(pd.DataFrame({"x": expected}))["x"].combine_chunks()
+    assert values.type == array.type
+    assert bits(values) == bits(array), (texts, column)
+
+
+def check_evidence(texts: list[str | None]) -> None:
+    expected = coercion.count_type_evidence(pd.Series(texts, dtype="str"))
+    text = pa.array(texts, pa.large_string())
+    counts = evidence.count(text)
+    if counts["distinct"] == evidence.NOT_COUNTED:
+        counts["distinct"] = evidence.count_distinct(text)
+    assert counts == expected, texts
+
+
+def check_columns(count: int, seed: int) -> None:
+    for texts, column, rules in nasty_columns.columns(count, seed):
+        check_column(texts, column, rules)
+        check_evidence(texts)
+
+
+@pytest.mark.integration
+def test_columns_of_unusual_cells_are_coerced_as_single_cells_are() -> None:
+    check_columns(150, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_many_columns_of_unusual_cells_are_coerced_as_single_cells_are(seed: int) -> None:
+    check_columns(1000, seed)
+
+
+@pytest.mark.parametrize("kind", ["number", "integer", "boolean", "datetime", "category", "text"])
+@pytest.mark.parametrize("strip", [False, True])
+def test_column_of_all_unusual_cells_is_coerced_as_single_cells_are(kind: str, strip: bool) -> None:
+    column = Column.model_validate({"type": kind, "nullable": True})
+    check_column([*nasty_columns.NASTY, None], column, CellRules(missing=("5", "null"), strip=strip))
+    check_evidence([*nasty_columns.NASTY, None])
