@@ -37,6 +37,14 @@ WORDS = (
     "abc",
     "é",
     "-",
+    "N/A",
+    " none ",
+    "12,5",
+    "1.234,50",
+    "$5",
+    "7 %",
+    "(3)",
+    "05/01/2024",
     " ",
     "",
     "  ",
@@ -101,4 +109,6 @@ def columns(count: int, seed: int = 0) -> Iterator[tuple[list[str | None], Colum
     for number in range(count):
         chance = random.Random(f"{seed}-{number}")
         missing = chance.choice(((), (), ("-1", "5", "0"), ("-", " NA", "abc")))
-        yield cells(chance), declaration(chance), CellRules(missing=missing, strip=chance.random() < 0.3)
+        strip, default_missing = chance.random() < 0.3, chance.random() < 0.7
+        rules = CellRules(missing=missing, strip=strip, default_missing=default_missing)
+        yield cells(chance), declaration(chance), rules

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from ai_workflow.config.settings import Column
-from ai_workflow.datasets import cells, coercion, parquet
+from ai_workflow.datasets import cells, parquet
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.kernels import clean_column, evidence
+from ai_workflow.datasets.notation import type_evidence
+from ai_workflow.datasets.notation.type_evidence import TextRules
 from tests import nasty_columns
 
 
-def rejected_rows(findings: list[tuple[str, object]]) -> dict[str, list[bool]]:
+def rejected_rows(findings: Sequence[tuple[str, Any]]) -> dict[str, list[bool]]:
     masks = {reason: pd.Series(mask).astype(bool).tolist() for reason, mask in findings}
     return {reason: mask for reason, mask in masks.items() if any(mask)}
 
@@ -33,10 +38,10 @@ def check_column(texts: list[str | None], column: Column, rules: CellRules) -> N
     assert bits(values) == bits(array), (texts, column)
 
 
-def check_evidence(texts: list[str | None]) -> None:
-    expected = coercion.count_type_evidence(pd.Series(texts, dtype="str"))
+def check_evidence(texts: list[str | None], rules: TextRules) -> None:
+    expected = type_evidence.count(pd.Series(texts, dtype="str"), rules)
     text = pa.array(texts, pa.large_string())
-    counts = evidence.count(text)
+    counts = evidence.count(text, rules)
     if counts["distinct"] == evidence.NOT_COUNTED:
         counts["distinct"] = evidence.count_distinct(text)
     assert counts == expected, texts
@@ -45,7 +50,7 @@ def check_evidence(texts: list[str | None]) -> None:
 def check_columns(count: int, seed: int) -> None:
     for texts, column, rules in nasty_columns.columns(count, seed):
         check_column(texts, column, rules)
-        check_evidence(texts)
+        check_evidence(texts, TextRules(default_missing=rules.default_missing))
 
 
 @pytest.mark.integration
@@ -63,5 +68,7 @@ def test_many_columns_of_unusual_cells_are_coerced_as_single_cells_are(seed: int
 @pytest.mark.parametrize("strip", [False, True])
 def test_column_of_all_unusual_cells_is_coerced_as_single_cells_are(kind: str, strip: bool) -> None:
     column = Column.model_validate({"type": kind, "nullable": True})
-    check_column([*nasty_columns.NASTY, None], column, CellRules(missing=("5", "null"), strip=strip))
-    check_evidence([*nasty_columns.NASTY, None])
+    check_column(
+        [*nasty_columns.NASTY, None], column, CellRules(missing=("5", "null"), strip=strip, default_missing=strip)
+    )
+    check_evidence([*nasty_columns.NASTY, None], TextRules(default_missing=strip))

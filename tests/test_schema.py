@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ai_workflow.config.settings import Column, ColumnType
 from ai_workflow.datasets import coercion
+from ai_workflow.datasets.notation import type_evidence, type_inference
 
 TYPES: tuple[ColumnType, ...] = ("integer", "number", "boolean", "category", "datetime", "text")
 DTYPES = {"integer": "Int64", "number": "float64", "boolean": "boolean", "datetime": "datetime64[us]"}
@@ -179,7 +180,7 @@ def test_every_value_is_converted_or_missing_or_rejected(
 
 
 def _told(*parts: Sequence[str | None], limit: float = 0.0) -> ColumnType:
-    return coercion.infer_column([coercion.count_type_evidence(_texts(*part)) for part in parts], limit).type
+    return type_inference.infer_column("x", [type_evidence.count(_texts(*part)) for part in parts], limit).column.type
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pydantic import Field
 from ai_workflow.config.settings import Column, ConfigModel, TableSource
 from ai_workflow.datasets import coercion, numerals, source_columns
 from ai_workflow.datasets.category_spelling import CellError, Spelling, json_text
+from ai_workflow.datasets.notation import missing_words, notations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,19 +29,23 @@ class CellRules(ConfigModel):
     Args:
         missing: texts that mean a missing value; empty text always does.
         strip: whether spaces around text are removed first.
+        default_missing: whether the usual words for a missing value mean one in columns that are not words.
+        inferred: columns whose type `integer` was inferred; later values may have decimals.
         kinds: column -> kind, see `source_columns`.
         target: the target column as it was declared.
     """
 
     missing: tuple[str, ...] = ()
     strip: bool = False
+    default_missing: bool = False
+    inferred: tuple[str, ...] = ()
     kinds: dict[str, str] = Field(default_factory=dict)
     target: Column | None = None
 
     @classmethod
     def of_source(cls, source: TableSource) -> CellRules:
         """Return the rules that a source declares."""
-        return cls(missing=source.missing, strip=source.strip)
+        return cls(missing=source.missing, strip=source.strip, default_missing=source.default_missing)
 
     @classmethod
     def of_spec(cls, spec: Mapping[str, Any]) -> CellRules:
@@ -60,6 +65,11 @@ class CellRules(ConfigModel):
     def kind(self, name: str) -> str:
         """Return the kind of a column of the source."""
         return self.kinds.get(name, TEXT)
+
+    def accepted(self, name: str, column: Column) -> Column:
+        """Return the declaration by which a version reads a column: an inferred integer may have decimals."""
+        is_number = column.type == "integer" and name in self.inferred
+        return column.model_copy(update={"type": "number"}) if is_number else column
 
     def spelling(self, name: str, known: Iterable[str] = ()) -> Spelling:
         """Return the spelling of a category column.
@@ -89,6 +99,8 @@ def clean(
         values = values.map({value: cell(value, column, spelling) for value in values.dropna().unique().tolist()})
         values = values.astype("str")
     values = _normalize(values, cells, spelling.kind)
+    if cells.default_missing and column.type in missing_words.TYPES and _kind(values) == TEXT:
+        values = values.mask(missing_words.is_word(values))
     if column.type != "category" or _kind(values) == spelling.kind:
         return coercion.coerce(values, column, cells.numbers)
     texts, rejected = _spelled(values, spelling)
@@ -139,7 +151,7 @@ def cell(value: Any, column: Column, spelling: Spelling) -> str | None:
         return str(int(value))
     if column.type == "text" and not isinstance(value, bool) and spelling.kind in ("integer", "number"):
         return numerals.text(value)
-    return json_text(value)
+    return notations.number_text(value, json_text(value), column)
 
 
 def _is_foreign(values: pd.Series, column: Column, spelling: Spelling) -> bool:

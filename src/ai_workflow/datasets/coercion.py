@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import timestamps
 from ai_workflow.datasets.category_spelling import FALSE_WORDS, TRUE_WORDS, moment_text
+from ai_workflow.datasets.notation import notations
+from ai_workflow.datasets.notation.date_shapes import EPOCHS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,9 @@ def coerce(
         column: the declaration of the column.
         missing_numbers: numbers that mean a missing value in a numeric column.
     """
+    notation = notations.number_notation(column)
+    if notation is not None and _is_text(values):
+        values = notations.plain_numbers(values, notation)
     missing = _missing(values, column, missing_numbers)
     read, findings = _READERS[column.type](values.mask(missing), column)
     unread = findings[0][1] if findings else missing & False
@@ -115,8 +120,8 @@ def _booleans(values: pd.Series, column: Column) -> tuple[pd.Series, list[Findin
 
     text = values.astype("str").str.strip().str.lower()
     read = pd.Series(pd.NA, index=values.index, dtype="boolean")
-    read[text.isin(TRUE_WORDS) & values.notna()] = True
-    read[text.isin(FALSE_WORDS) & values.notna()] = False
+    for words, value in notations.boolean_words(column, TRUE_WORDS, FALSE_WORDS):
+        read[text.isin(words) & values.notna()] = value
     return read, [("is not true or false", values.notna() & read.isna())]
 
 
@@ -125,6 +130,8 @@ def _datetimes(values: pd.Series, column: Column) -> tuple[pd.Series, list[Findi
 
     if pd.api.types.is_datetime64_any_dtype(values):
         moments = pd.to_datetime(values, utc=True)
+    elif column.format in EPOCHS:
+        moments = timestamps.of_epoch(_floats(values), EPOCHS[column.format])
     else:
         text = values.astype("str")
         # pandas reads these as the current time.
@@ -190,44 +197,3 @@ _READERS = {
     "category": _texts,
     "text": _texts,
 }
-
-
-def count_type_evidence(values: pd.Series) -> dict[str, int]:
-    """Return counts of present, numeric, whole, distinct and date values of an undeclared text column."""
-    present = values.dropna()
-    as_number, findings = _numbers(present, Column(type="number", nullable=True))
-    numbers = int(as_number.notna().sum() + findings[1][1].sum())
-    # In a column of numbers, `nan` is a missing value; in a column of words it is a word.
-    absent = int((present.str.strip().str.lower() == "nan").sum()) if numbers else 0
-    counts = {
-        "present": len(present),
-        "number": numbers + absent,
-        "whole": int((as_number % 1 == 0).sum()) + absent,
-        "distinct": int(present.nunique()),
-        "date": 0,
-    }
-    if counts["number"] < counts["present"]:
-        dated = present.str.match(r"^\s*\d{4}-\d{2}-\d{2}").fillna(False).astype(bool)
-        if dated.any():
-            moments, _ = _datetimes(present[dated], Column(type="datetime", nullable=True))
-            counts["date"] = int(moments.notna().sum())
-    return counts
-
-
-def infer_column(parts: list[dict[str, int]], limit: float) -> Column:
-    """Return the column declaration that fits the evidence of all partitions.
-
-    Args:
-        parts: the result of `count_type_evidence` for each partition.
-        limit: share of values that may contradict the type; their rows are then rejected.
-    """
-    total = {key: sum(part[key] for part in parts) for key in ("present", "number", "whole", "date")}
-    enough = total["present"] * (1 - limit)
-    if total["number"] >= enough:
-        return Column(type="integer" if total["whole"] == total["number"] else "number", nullable=True)
-    if total["date"] >= enough:
-        return Column(type="datetime", nullable=True)
-    # Nearly all values are distinct: names, free text, IDs. A model cannot generalize from them.
-    if all(part["distinct"] > max(50, part["present"] / 2) for part in parts if part["present"]):
-        return Column(type="text", nullable=True)
-    return Column(type="category", nullable=True)

@@ -31,7 +31,9 @@ class CellReader:
 
     def __init__(self, spec: FeatureSpec) -> None:
         self.cells = CellRules.of_spec(spec)
-        self.columns = {name: Column(**spec["schema"][name]) for name in transform.input_columns(spec)}
+        self.columns = {
+            name: self.cells.accepted(name, Column(**spec["schema"][name])) for name in transform.input_columns(spec)
+        }
         self._spec = spec
 
     @cached_property

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from ai_workflow.config.settings import Column, ConfigModel, Settings
+from ai_workflow.config.settings.column import DecimalSeparator, ThousandsSeparator
 from ai_workflow.datasets.category_spelling import Spelling
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.features import cell_reader
@@ -25,6 +26,9 @@ class RowRules(ConfigModel):
     reject_limit: float
     # Scoring: the columns are those of the training, others are ignored, and the target may be missing.
     closed: bool = False
+    # Notation of all numbers of the source; a column may have its own.
+    decimal: DecimalSeparator | None = None
+    thousands: ThousandsSeparator | None = None
     # Rules for raw cells: of the source, or of the version that scores.
     cells: CellRules = CellRules()
     # Known values of each category, sorted so that the cache key is deterministic.
@@ -39,12 +43,23 @@ class RowRules(ConfigModel):
     def of(cls, settings: Settings) -> RowRules:
         """Return the rules for a training."""
         names = ("columns", "id", "timestamp", "target", "task", "deduplicate", "reject_limit")
-        return cls(cells=CellRules.of_source(settings.source), **{name: getattr(settings, name) for name in names})
+        source = settings.source
+        return cls(
+            cells=CellRules.of_source(source),
+            decimal=source.decimal,
+            thousands=source.thousands,
+            **{name: getattr(settings, name) for name in names},
+        )
 
     @classmethod
     def of_spec(cls, spec: FeatureSpec, settings: Settings) -> RowRules:
         """Return the rules for scoring by a version: the columns of its spec, as in the training."""
-        columns = {name: column for name, column in spec["schema"].items() if name != spec["target"]}
+        cells = CellRules.of_spec(spec)
+        columns = {
+            name: cells.accepted(name, Column.model_validate(column))
+            for name, column in spec["schema"].items()
+            if name != spec["target"]
+        }
         return cls(
             columns=columns,
             id=spec["id"],
@@ -54,7 +69,7 @@ class RowRules(ConfigModel):
             deduplicate=settings.deduplicate,
             reject_limit=settings.inference.reject_limit,
             closed=True,
-            cells=CellRules.of_spec(spec),
+            cells=cells,
             known={name: tuple(sorted(values)) for name, values in cell_reader.known(spec).items()},
         )
 

@@ -43,7 +43,7 @@ def reader(name: str, of: CellReader) -> Read:
     elif column.type == "integer":
         read = _integer(column, of.cells.numbers)
     elif column.type == "boolean":
-        read = _boolean(of)
+        read = _boolean(column, of)
     else:
         read = _moment(column, of.cells.tokens)
 
@@ -68,8 +68,9 @@ def _integer(column: Column, missing: frozenset[float]) -> Read:
     return read
 
 
-def _boolean(of: CellReader) -> Read:
-    is_plain = not {"true", "false"} & of.cells.tokens
+def _boolean(column: Column, of: CellReader) -> Read:
+    # A declared word may have another meaning than usual.
+    is_plain = not {"true", "false"} & of.cells.tokens and not (column.true or column.false)
 
     def read(value: Any) -> float:
         if type(value) is bool and is_plain:

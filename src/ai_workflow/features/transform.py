@@ -114,8 +114,10 @@ def coerce_columns(rows: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
 
     from ai_workflow.config.settings import Column
     from ai_workflow.datasets import coercion
+    from ai_workflow.datasets.cells import CellRules
 
-    known = {name: Column(**spec["schema"][name]) for name in input_columns(spec)}
+    cells = CellRules.of_spec(spec)
+    known = {name: cells.accepted(name, Column(**spec["schema"][name])) for name in input_columns(spec)}
     return pd.DataFrame({name: coercion.coerce(rows[name], column)[0] for name, column in known.items()})
 
 

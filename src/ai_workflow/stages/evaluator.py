@@ -88,6 +88,7 @@ def evaluate(
     )
     importance = protocol.importance(trained["kind"], model, transform.names(spec))
     report = _report(spec, y, predictions, gate, stable, importance, _summary(spec, clean, featured, trained))
+    report["warnings"] += clean["warnings"]
     golden = _golden(store, clean, spec, predict)
     key = fingerprint.of("evaluated", clean, featured, trained, gate, champion_options)
     refs = _write(store, key, report, golden)

@@ -20,6 +20,8 @@ from ai_workflow.datasets import (
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.deduplication import CleanedRecord, CleanPartition
 from ai_workflow.datasets.kernels import clean_column, type_inference
+from ai_workflow.datasets.notation import notations
+from ai_workflow.datasets.notation.type_evidence import TextRules
 from ai_workflow.datasets.partitions import ID, ROW, SOURCE, Dataset, DatasetInfo, DatasetRecord, Partition
 from ai_workflow.datasets.row_counts import LeftOut, RowCounts
 from ai_workflow.errors import EmptySourceError, StageError
@@ -50,9 +52,13 @@ class _RowLists(TypedDict):
 
 
 class CleanData(DatasetRecord, LeftOut, _RowLists):
-    """Result of `preprocess`: the clean rows, the numbers of the others, and the files that list these."""
+    """Result of `preprocess`: the clean rows, the numbers of the others, and the files that list these.
+
+    `warnings` are doubts about undeclared columns, each with the setting that settles it.
+    """
 
     message: str
+    warnings: list[str]
 
 
 @stage("preprocessor")
@@ -66,7 +72,9 @@ def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
     dataset = Dataset.load(store, loaded)
     if not dataset.rows and not rules.closed:
         raise EmptySourceError("the source has no rows", "Give a source with rows")
-    columns = _resolve(store, dataset, rules)
+    columns, warnings = _resolve(store, dataset, rules)
+    for warning in warnings:
+        log.warning("%s", warning)
     rules = rules if rules.closed else rules.model_copy(update={"cells": _cells(dataset, columns, rules)})
     cleaned = []
     for number, part in enumerate(dataset.partitions, 1):
@@ -86,7 +94,7 @@ def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
         if not any(body.present[name] for body in cleaned):
             raise _empty_column_error(name, clean.rows)
     log.info(counts.message)
-    return {**clean.save(store), **counts.left_out, **lists, "message": counts.message}
+    return {**clean.save(store), **counts.left_out, **lists, "message": counts.message, "warnings": warnings}
 
 
 def _count(store: Store, cleaned: list[CleanPartition], loaded: int, rules: RowRules) -> tuple[RowCounts, _RowLists]:
@@ -115,7 +123,8 @@ def _cells(dataset: Dataset, columns: dict[str, Column], rules: RowRules) -> Cel
     """Return the cell rule of the source, with the kinds of its columns and the declared target."""
     kinds = {column["name"]: column["type"] for column in dataset.info["columns"] if column["name"] in columns}
     target = columns[rules.target] if rules.target else None
-    return rules.cells.model_copy(update={"kinds": kinds, "target": target})
+    inferred = [name for name, column in columns.items() if column.type == "integer" and name not in rules.columns]
+    return rules.cells.model_copy(update={"kinds": kinds, "target": target, "inferred": tuple(inferred)})
 
 
 def _schema_json(columns: dict[str, Column], rules: RowRules) -> dict[str, dict[str, Any]]:
@@ -130,14 +139,14 @@ def _remedy(summary: str, rules: RowRules) -> str:
     return "Fix the source or its `schema`"
 
 
-def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> dict[str, Column]:
-    """Return the columns in the order of the table; the type of an undeclared column is inferred from its values."""
+def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> tuple[dict[str, Column], list[str]]:
+    """Return the columns in the order of the table, and warnings about those whose type is inferred from values."""
     kinds = {column["name"]: column["type"] for column in dataset.info["columns"]}
     absent, roles = dataset.info.get("absent", {}), [name for name in (rules.target, rules.id, rules.timestamp) if name]
     if rules.closed:
         _require(rules.columns, kinds, "the model needs column")
         absent_columns.check(absent, rules.columns, roles, is_closed=True)
-        return dict(rules.columns)
+        return dict(rules.columns), []
     _require([name for name in (rules.target,) if name], kinds, "the target column is missing: no column")
     _require(
         [name for name in (rules.id, rules.timestamp) if name],
@@ -148,18 +157,25 @@ def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> dict[str, Colum
     _require(declared, kinds, "`schema` declares a column that is not there: no column")
     absent_columns.check(absent, rules.columns, roles, is_closed=False)
     columns = {name: rules.columns.get(name) or _role_column(name, rules) for name in kinds}
-    open_texts = [name for name, column in columns.items() if column is None and kinds[name] == "string"]
+    open_texts = [
+        name for name in kinds if kinds[name] == "string" and name not in rules.columns and _is_inferred(columns[name])
+    ]
+    text_rules = TextRules(rules.decimal, rules.thousands, rules.cells.default_missing)
     limit = min(rules.reject_limit, _MAX_CONTRADICTING)
-    inferred = type_inference.infer_columns(store, dataset, open_texts, limit)
+    inferred = type_inference.infer_columns(store, dataset, open_texts, limit, text_rules)
     for name in open_texts:
-        if inferred[name] is None:
+        if name not in inferred and columns[name] is None:
             raise _empty_column_error(name, dataset.rows)
-    resolved = {
-        name: column or inferred.get(name) or Column(type=kinds[name], nullable=True)
-        for name, column in columns.items()
-    }
+    resolved = {}
+    for name, column in columns.items():
+        kind = inferred[name].column.type if name in inferred else kinds[name]
+        typed = column or Column(type=kind, nullable=True)
+        if name in inferred:
+            typed = _with_notation(typed, inferred[name].column)
+        resolved[name] = notations.with_defaults(typed, rules.decimal, rules.thousands)
     _log_inferred(resolved, [name for name in kinds if name not in rules.columns and name != rules.target])
-    return {name: column for name, column in resolved.items() if not column.drop}
+    warnings = [warning for inference in inferred.values() for warning in inference.warnings]
+    return {name: column for name, column in resolved.items() if not column.drop}, warnings
 
 
 def _require(names: Iterable[str], present: Mapping[str, str], problem: str) -> None:
@@ -178,6 +194,18 @@ def _role_column(name: str, rules: RowRules) -> Column | None:
     if name == rules.id:
         return Column(type="text")
     return Column(type="datetime") if name == rules.timestamp else None
+
+
+def _is_inferred(role: Column | None) -> bool:
+    """Return whether the values of an undeclared column are read to infer its type, or the notation of its role."""
+    return role is None or role.type in ("number", "datetime")
+
+
+def _with_notation(role: Column, inferred: Column) -> Column:
+    """Return a column with the notation that its values have, if they have the type of its role."""
+    if inferred.type != role.type:
+        return role
+    return inferred.model_copy(update={"nullable": role.nullable})
 
 
 def _empty_column_error(name: str, rows: int) -> StageError:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ai_workflow.config.settings.column import DecimalSeparator, ThousandsSeparator, check_separators
 from ai_workflow.config.settings.config_model import NOT_IN_KEY, RELATIVE_TO_FILE, ConfigModel, Fraction, Scope
 from ai_workflow.secret_values import Secret
 
@@ -17,7 +18,17 @@ class TableSource(ConfigModel):
     missing: tuple[str, ...] = ()
     strip: bool = False
     drop: tuple[str, ...] = Field(default=(), description="columns that are not read, as those dropped by `schema`")
+    default_missing: bool = Field(
+        default=True, description="the usual words for a missing value count outside of categories and text"
+    )
+    decimal: DecimalSeparator | None = Field(default=None, description="decimal separator of all numbers")
+    thousands: ThousandsSeparator | None = Field(default=None, description="separator of thousands of all numbers")
     partition_rows: int = Field(default=250_000, ge=1)
+
+    @model_validator(mode="after")
+    def _check_separators(self) -> TableSource:
+        check_separators(self.decimal, self.thousands)
+        return self
 
 
 class CsvSource(TableSource):

@@ -10,6 +10,7 @@ from ai_workflow.datasets.category_spelling import Spelling
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.kernels import exact, text_coercion
 from ai_workflow.datasets.kernels.exact import Finding
+from ai_workflow.datasets.notation import missing_words
 from ai_workflow.datasets.partitions import ROW, SOURCE
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ def clean(
     if not pa.types.is_string(values.type) or spelling.kind != cells.TEXT:
         return exact.to_arrow(*cells.clean(exact.to_series(values), column, rules, spelling))
     missing = source_columns.MissingRules(rules.missing, rules.strip)
-    return text_coercion.coerce(contiguous(source_columns.normalize(values, "string", missing)), column, rules.numbers)
+    text = contiguous(source_columns.normalize(values, "string", missing))
+    if rules.default_missing and column.type in missing_words.TYPES:
+        text = _without_missing_words(text)
+    return text_coercion.coerce(text, column, rules.numbers)
 
 
 def to_category(values: pa.Array) -> pa.Array:
@@ -67,3 +71,14 @@ def contiguous(text: pa.ChunkedArray) -> pa.Array:
     import pyarrow as pa
 
     return text.cast(pa.large_string()).combine_chunks()
+
+
+def _without_missing_words(text: pa.Array) -> pa.Array:
+    """Return text with the usual words for a missing value as missing; none of them has a digit."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    without_digit = pc.fill_null(pc.invert(pc.match_substring_regex(text, "[0-9]")), False)
+    distinct = text.filter(without_digit).unique()
+    words = distinct.filter(pa.array(missing_words.is_word(exact.to_series(distinct)).to_numpy(dtype=bool)))
+    return pc.if_else(pc.is_in(text, words), pa.scalar(None, text.type), text) if len(words) else text

@@ -1,30 +1,31 @@
-"""Evidence for the types of undeclared text columns, counted with Arrow kernels."""
+"""Evidence for the types of undeclared text columns: plain columns by Arrow kernels, others by the exact code."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ai_workflow.datasets import coercion
 from ai_workflow.datasets.kernels import exact, plain_text
+from ai_workflow.datasets.notation import date_shapes, number_shapes, type_evidence
+from ai_workflow.datasets.notation.type_evidence import TextRules, TypeEvidence
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # `distinct` of a column whose distinct values were not counted, because its type is unlikely to depend on them.
 NOT_COUNTED = -1
-_SAMPLE_ROWS = 1000
+_SAMPLE_ROWS, _MAX_WORDS = 1000, 5000
 
 
-def count(text: pa.Array) -> dict[str, int]:
-    """Return the result of `coercion.count_type_evidence`; `distinct` can be `NOT_COUNTED`.
+def count(text: pa.Array, rules: TextRules) -> TypeEvidence:
+    """Return the result of `type_evidence.count`; `distinct` can be `NOT_COUNTED`.
 
     Args:
         text: n cells of type large_string.
+        rules: the rules of the source for undeclared columns.
     """
     present = text.drop_null()
-    if not len(present):
-        return coercion.count_type_evidence(exact.to_series(present))
-    return _of_few_words(present) or _of_cells(present)
+    evidence = (_of_plain_cells(present, rules) or _of_few_words(present, rules)) if len(present) else None
+    return evidence or type_evidence.count(exact.to_series(present), rules)
 
 
 def count_distinct(text: pa.Array) -> int:
@@ -34,48 +35,41 @@ def count_distinct(text: pa.Array) -> int:
     return int(pc.count_distinct(text, mode="only_valid").as_py())
 
 
-def _of_few_words(present: pa.Array) -> dict[str, int] | None:
+def _of_plain_cells(present: pa.Array, rules: TextRules) -> TypeEvidence | None:
+    """Return the evidence of a column of plain numbers and ISO 8601 timestamps; None if it is another column."""
+    import pyarrow as pa
+
+    if rules.notation is not None:
+        return None
+    values, is_number = plain_text.numbers(present)
+    if not is_number.any() and not plain_text.timestamps(present.slice(0, 1))[1].all():
+        return None
+    rest = present.filter(pa.array(~is_number))
+    if len(rest) and not plain_text.timestamps(rest)[1].all():
+        return None
+    numbers = int(is_number.sum())
+    whole = int((values[is_number] % 1 == 0).sum())
+    if whole == len(present) and type_evidence.is_compact_date(present[0].as_py()):
+        return None
+    return {
+        "present": len(present), "number": numbers, "whole": whole, "distinct": NOT_COUNTED, "date": len(rest),
+        "words": 0, "numbers": [], "units": {}, "accounting": 0, "dates": {}, "example": "", "others": {},
+    }  # fmt: skip
+
+
+def _of_few_words(present: pa.Array, rules: TextRules) -> TypeEvidence | None:
     """Return the evidence of a column of few distinct words, judged once each; None if it is another column."""
     sample = present.slice(0, _SAMPLE_ROWS)
-    if 2 * count_distinct(sample) > len(sample):
+    if 2 * count_distinct(sample) > len(sample) or _is_value(sample[0].as_py()):
         return None
     distinct = present.dictionary_encode().dictionary
-    if 4 * len(distinct) > len(present) or plain_text.can_be_value(distinct.slice(0, 1))[0]:
+    if len(distinct) > min(_MAX_WORDS, len(present) / 4) or any(map(_is_value, distinct.to_pylist())):
         return None
-    evidence = coercion.count_type_evidence(exact.to_series(distinct))
-    is_word = not any(evidence[name] for name in evidence if name not in ("present", "distinct"))
+    evidence = type_evidence.count(exact.to_series(distinct), rules)
+    is_word = not any(count for name, count in evidence.items() if name not in ("present", "distinct"))
     return {**evidence, "present": len(present)} if is_word else None
 
 
-def _of_cells(present: pa.Array) -> dict[str, int]:
-    import numpy as np
-    import pyarrow as pa
-
-    values, is_number = plain_text.numbers(present)
-    numbers = int(is_number.sum())
-    whole = int((values[is_number] % 1 == 0).sum())
-    counts = {"present": len(present), "number": numbers, "whole": whole, "distinct": NOT_COUNTED, "date": 0}
-    rest = present.filter(pa.array(~is_number))
-    if len(rest):
-        is_date = plain_text.timestamps(rest)[1]
-        counts["date"] = int(is_date.sum())
-        odd = rest.filter(pa.array(np.logical_and(~is_date, plain_text.can_be_value(rest))))
-        for name, more in _of_odd(odd, is_numeric=numbers > 0).items():
-            counts[name] += more
-    return counts
-
-
-def _of_odd(odd: pa.Array, *, is_numeric: bool) -> dict[str, int]:
-    """Return the evidence of odd cells; `nan` is a number only in a column with other numbers."""
-    import pandas as pd
-
-    if not len(odd):
-        return {}
-    extra = ["1"] if is_numeric else []
-    cells = pd.concat([exact.to_series(odd), pd.Series(extra, dtype="str")], ignore_index=True)
-    evidence = coercion.count_type_evidence(cells)
-    return {
-        "number": evidence["number"] - len(extra),
-        "whole": evidence["whole"] - len(extra),
-        "date": evidence["date"],
-    }
+def _is_value(cell: str) -> bool:
+    """Return whether a cell is a number or date in some notation."""
+    return number_shapes.split(cell) is not None or bool(date_shapes.formats(cell.strip()))

@@ -1,0 +1,1 @@
+"""Notations: numbers, dates and booleans as people write them, and the types that the values of a column suggest."""

@@ -1,0 +1,95 @@
+"""Shapes of dates as people write them, and the strptime formats that a shape may have."""
+
+from __future__ import annotations
+
+import re
+
+EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
+COMPACT = "%Y%m%d"
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "december",
+)  # fmt: skip
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_WORD = re.compile(r"[^\W\d_]+")
+_TIME = re.compile(
+    r"(?P<gap>[ T]|, )(?P<hour>\d{1,2}):\d\d(?P<second>:\d\d(?P<fraction>\.\d+)?)?(?P<half> ?[AaPp][Mm])?"
+)
+_NUMERIC = re.compile(r"(\d{1,4})([/.-])(\d{1,2})(?:\2(\d{1,4}))?")
+_MONTH_YEAR = re.compile(r"\d{1,2}([/.-])\d{4}")
+_GROUP = re.compile(r"\d+")
+
+
+def formats(cell: str) -> tuple[str, ...]:
+    """Return the formats that a text may have, the usual one first; each reads it as another date.
+
+    Only digits count, not their values: whether day and month are in range is checked when the text is parsed.
+    """
+    if "%" in cell:
+        return ()
+    day, time = cell, ""
+    if match := _TIME.search(cell):
+        if match.end() != len(cell):
+            return ()
+        day, time = cell[: match.start()], _time_format(match)
+    if _WORD.search(day):
+        return tuple(form + time for form in _word_formats(day))
+    return tuple(form + time for form in _numeric_formats(day))
+
+
+def _time_format(match: re.Match[str]) -> str:
+    half = match["half"] or ""
+    seconds = ":%S" if match["second"] else ""
+    fraction = ".%f" if match["fraction"] else ""
+    twelve = f"{' ' if half.startswith(' ') else ''}%p" if half else ""
+    return f"{match['gap']}{'%I' if half else '%H'}:%M{seconds}{fraction}{twelve}"
+
+
+def _numeric_formats(day: str) -> tuple[str, ...]:
+    if month_year := _MONTH_YEAR.fullmatch(day):
+        return (f"%m{month_year[1]}%Y",)
+    match = _NUMERIC.fullmatch(day)
+    if match is None:
+        return ()
+    first, separator, second, last = match.groups()
+    if last is None:
+        return (f"%Y{separator}%m",) if len(first) == 4 and len(second) == 2 else ()
+    if len(first) == 4 and len(last) <= 2:
+        return (separator.join(("%Y", "%m", "%d")),)
+    if len(first) > 2 or len(last) not in (2, 4):
+        return ()
+    year = "%Y" if len(last) == 4 else "%y"
+    # With points the day stands first; with other separators the order differs by country.
+    orders = [("%d", "%m", year)] if separator == "." else [("%d", "%m", year), ("%m", "%d", year)]
+    if year == "%y" and separator != ".":
+        orders.append(("%y", "%m", "%d"))
+    return tuple(separator.join(order) for order in orders)
+
+
+def _word_formats(day: str) -> tuple[str, ...]:
+    """Return the formats of a date with the name of its month."""
+    names = {word: _name_format(word.lower()) for word in _WORD.findall(day)}
+    named = [form for form in names.values() if form]
+    if len(named) != len(names) or sum(form in ("%b", "%B") for form in named) != 1:
+        return ()
+    groups = _GROUP.findall(day)
+    years = sum(len(group) == 4 for group in groups)
+    others = sum(len(group) <= 2 for group in groups)
+    if years + others != len(groups) or (years, others) not in ((1, 0), (1, 1), (0, 2)):
+        return ()
+    digits = iter([_group_format(group, is_day=bool(years) or not number) for number, group in enumerate(groups)])
+    form = _GROUP.sub(lambda _: next(digits), _WORD.sub(lambda match: str(names[match[0]]), day))
+    return (form, form.replace("%b", "%B")) if "may" in map(str.lower, names) else (form,)
+
+
+def _group_format(group: str, *, is_day: bool) -> str:
+    return "%Y" if len(group) == 4 else "%d" if is_day else "%y"
+
+
+def _name_format(word: str) -> str | None:
+    for names, long, short in ((_MONTHS, "%B", "%b"), (_DAYS, "%A", "%a")):
+        if word in (name[:3] for name in names):
+            return short
+        if word in names:
+            return long
+    return None

@@ -1,0 +1,87 @@
+"""Warnings about undeclared columns, each with the setting that settles the doubt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from ai_workflow import json_text
+
+# A column with at least this share of numbers or dates is reported if it becomes words.
+_NEARLY = 0.8
+_MAX_WORDS = 8
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
+
+
+def ambiguous_number(name: str, example: str) -> str:
+    """Return the warning that the separator of a column may be that of decimals or of thousands."""
+    thousands, decimal = (_schema(name, "number", f'{key}: ","') for key in ("thousands", "decimal"))
+    return (
+        f"'{example}' in column '{name}' may have a separator of thousands or of decimals, so the column is not read "
+        f"as numbers. Add {thousands} or {decimal}"
+    )
+
+
+def ambiguous_date(name: str, example: str, forms: Sequence[str]) -> str:
+    """Return the warning that day and month of a column may be exchanged."""
+    lines = " or ".join(_schema(name, "datetime", f'format: "{form}"') for form in forms)
+    return (
+        f"'{example}' in column '{name}' may have the day or the month first, so the column is not read as dates. "
+        f"Add {lines}"
+    )
+
+
+def unknown_unit(name: str, unit: str) -> str:
+    """Return the warning that the numbers of a column have a unit."""
+    line = _schema(name, "number", f"unit: {json_text.line(unit)}")
+    return f"the values of column '{name}' are numbers with the unit '{unit}'. Add {line}"
+
+
+def mixed_units(name: str, units: Mapping[str, int]) -> str:
+    """Return the warning that the numbers of a column have different units."""
+    shown = ", ".join(f"{amount} with '{unit.strip()}'" for unit, amount in units.items())
+    return (
+        f"the numbers of column '{name}' have different units ({shown}), so the column is not read as numbers. Write "
+        f"them with one unit, or add {_schema(name, 'category')}"
+    )
+
+
+def nearly(name: str, kind: str, values: str, amount: int, total: int, others: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the warning that a column is words because of a few values.
+
+    Args:
+        name: the column.
+        kind: its type, category or text.
+        values: numbers or dates.
+        amount: how many of them there are.
+        total: the number of values.
+        others: other values with their counts, the most frequent ones.
+    """
+    if not total or not _NEARLY <= amount / total < 1:
+        return ()
+    words = [word for word, _ in sorted(others.items(), key=lambda item: (-item[1], item[0]))]
+    shown = ", ".join(f"'{word}'" for word in words[:_MAX_WORDS]) + (", ..." if len(words) > _MAX_WORDS else "")
+    remedy = f"source: {{missing: [{', '.join(map(json_text.line, words[:_MAX_WORDS]))}]}}"
+    if not words or len(words) > _MAX_WORDS:
+        remedy = f"{_schema(name, 'number' if values == 'numbers' else 'datetime')} and a reject_limit for the others"
+    others_shown = f", the others {shown}" if words else ""
+    warning = (
+        f"{100 * amount / total:.1f} % of the values of column '{name}' are {values}{others_shown}, so it is read as "
+        f"{kind}. Add {remedy}, or {_schema(name, kind)} if it is right"
+    )
+    return (warning,)
+
+
+def left_out(name: str) -> str:
+    """Return the warning that a column of unique texts is no feature."""
+    return (
+        f"column '{name}' is left out of the features, because nearly all of its values are different texts. Add "
+        f"{_schema(name, 'category')} to use it, or {_schema(name, 'text')} if it is right"
+    )
+
+
+def _schema(name: str, kind: str, *options: str) -> str:
+    is_plain = _PLAIN.fullmatch(name) and name.lower() not in _RESERVED
+    key = name if is_plain else json_text.line(name)
+    return f"schema: {{{key}: {{{', '.join((f'type: {kind}', *options, 'nullable: true'))}}}}}"

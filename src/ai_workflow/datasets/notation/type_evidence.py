@@ -1,0 +1,199 @@
+"""Evidence for the type and notation of an undeclared text column, counted per partition."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets import coercion
+from ai_workflow.datasets.notation import date_shapes, missing_words, number_shapes
+from ai_workflow.datasets.notation.number_shapes import NumberNotation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Notations of numbers that are recognised, the simplest first; those with one decimal separator never contradict.
+RECOGNISED = (
+    NumberNotation(), NumberNotation(thousands=","), NumberNotation(thousands="'"), NumberNotation(thousands=" "),
+    NumberNotation(","), NumberNotation(",", "."), NumberNotation(",", " "), NumberNotation(",", "'"),
+)  # fmt: skip
+# Cells of a column that decide whether its notations are counted at all, and the shapes that are looked at.
+_SAMPLE, _MAX_SHAPES, _MAX_KEPT = 200, 500, 12
+_SHOWN_LENGTH = 40
+_COMPACT = r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+# Stands for a zero at the start while the other digits are replaced.
+_ZERO = "\ue000"
+
+
+class TextRules(NamedTuple):
+    """Rules of a source for undeclared columns.
+
+    Args:
+        decimal: `source.decimal`.
+        thousands: `source.thousands`.
+        default_missing: `source.default_missing`.
+    """
+
+    decimal: str | None = None
+    thousands: str | None = None
+    default_missing: bool = False
+
+    @property
+    def notation(self) -> NumberNotation | None:
+        """The declared notation of all numbers, if there is one."""
+        return NumberNotation(self.decimal or ".", self.thousands) if self.decimal or self.thousands else None
+
+    @property
+    def candidates(self) -> tuple[NumberNotation, ...]:
+        """The notations that a column of numbers may have."""
+        return (self.notation,) if self.notation else RECOGNISED
+
+
+PYTHON_RULES = TextRules()
+
+
+class TypeEvidence(TypedDict):
+    """Counts of the values of a column in one partition.
+
+    `numbers` counts the values that each candidate of the rules reads, `units`, `accounting` and `dates` the units,
+    accounting negatives and date formats among them. `others` are values that are no numbers or dates, with counts.
+    """
+
+    present: int
+    number: int
+    whole: int
+    distinct: int
+    date: int
+    words: int
+    numbers: list[int]
+    units: dict[str, int]
+    accounting: int
+    dates: dict[str, int]
+    example: str
+    others: dict[str, int]
+
+
+def count(values: pd.Series, rules: TextRules = PYTHON_RULES) -> TypeEvidence:
+    """Return the evidence in the values of an undeclared text column."""
+    present = values.dropna()
+    notation = rules.notation
+    as_number, findings = coercion.coerce(present, _declared(notation))
+    infinite = findings[1][1]
+    numbers = int(as_number.notna().sum() + infinite.sum())
+    # In a column of numbers, `nan` is a missing value; in a column of words it is a word.
+    is_nan = present.str.strip().str.lower() == "nan"
+    absent = int(is_nan.sum()) if numbers else 0
+    evidence: TypeEvidence = {
+        "present": len(present), "number": numbers + absent, "whole": int((as_number % 1 == 0).sum()) + absent,
+        "distinct": int(present.nunique()), "date": 0, "words": 0, "numbers": [], "units": {}, "accounting": 0,
+        "dates": {}, "example": "", "others": {},
+    }  # fmt: skip
+    if len(present) and evidence["number"] == evidence["whole"] == len(present):
+        _count_compact_dates(present, evidence)
+    if evidence["number"] == len(present):
+        return evidence
+    rest = present[~(as_number.notna() | infinite | is_nan)]
+    if rules.default_missing:
+        is_word = missing_words.is_word(rest)
+        evidence["words"], rest = int(is_word.sum()), rest[~is_word]
+        if numbers and not len(rest):
+            _count_compact_dates(present[as_number.notna()], evidence)
+    _count_rest(present, rest, evidence, rules)
+    return evidence
+
+
+def is_compact_date(cell: str) -> bool:
+    """Return whether a text has the form of a date such as 20240131."""
+    return re.fullmatch(_COMPACT, cell.strip()) is not None
+
+
+def _declared(notation: NumberNotation | None) -> Column:
+    if notation is None:
+        return Column(type="number", nullable=True)
+    return Column(type="number", nullable=True, decimal=notation.decimal, thousands=notation.thousands)
+
+
+def _count_compact_dates(present: pd.Series, evidence: TypeEvidence) -> None:
+    """Count whole numbers that are dates such as 20240131."""
+    text = present.str.strip()
+    if not is_compact_date(text.iloc[0]) or not text.str.fullmatch(_COMPACT).all():
+        return
+    evidence["dates"][date_shapes.COMPACT] = _count_dates(text, date_shapes.COMPACT)
+
+
+def _count_rest(present: pd.Series, rest: pd.Series, evidence: TypeEvidence, rules: TextRules) -> None:
+    """Count notations in a column with values that are not plain numbers."""
+    dated = rest.str.match(r"^\s*\d{4}-\d{2}-\d{2}").fillna(False).astype(bool)
+    if dated.any():
+        evidence["date"] = _count_dates(rest[dated], None)
+        rest = rest[~dated]
+    sample = rest.iloc[:: max(1, len(rest) // _SAMPLE)].tolist()
+    numeric = sum(number_shapes.split(cell) is not None for cell in sample)
+    dates = sum(bool(date_shapes.formats(cell.strip())) for cell in sample)
+    unread = rest
+    if sample and 2 * numeric >= len(sample):
+        _count_numbers(present, evidence, rules.candidates)
+        unread = unread[[number_shapes.split(cell) is None for cell in unread.tolist()]]
+    if sample and 2 * dates >= len(sample):
+        _count_formats(rest, evidence)
+        unread = unread[[not date_shapes.formats(cell.strip()) for cell in unread.tolist()]]
+    if 2 * max(evidence["number"], evidence["date"], *evidence["numbers"], *evidence["dates"].values()) > len(present):
+        evidence["others"] = _others(unread)
+
+
+def _count_numbers(present: pd.Series, evidence: TypeEvidence, candidates: tuple[NumberNotation, ...]) -> None:
+    counts, units, accounting = [0] * len(candidates), Counter[str](), 0
+    for shape, amount, example in _shapes(present):
+        parts = number_shapes.split(shape)
+        if parts is None:
+            continue
+        fits = [number_shapes.plain_body(parts.body, notation) is not None for notation in candidates]
+        if not any(fits):
+            continue
+        counts = [total + amount * fit for total, fit in zip(counts, fits, strict=True)]
+        units[f"{parts.unit} " if parts.is_prefix else parts.unit] += amount
+        accounting += amount * parts.is_accounting
+        if not fits[0] and not evidence["example"]:
+            evidence["example"] = example[:_SHOWN_LENGTH]
+    evidence |= {"numbers": counts, "units": dict(units.most_common(_MAX_KEPT)), "accounting": accounting}
+
+
+def _count_formats(rest: pd.Series, evidence: TypeEvidence) -> None:
+    text = rest.str.strip()
+    forms: dict[str, None] = {}
+    for shape, _, _ in _shapes(text):
+        forms |= dict.fromkeys(date_shapes.formats(shape))
+    counts = {form: _count_dates(text, form) for form in list(forms)[:_MAX_KEPT]}
+    evidence["dates"] |= {form: amount for form, amount in counts.items() if amount}
+    evidence["example"] = evidence["example"] or str(text.iloc[0])[:_SHOWN_LENGTH]
+
+
+def _count_dates(text: pd.Series, form: str | None) -> int:
+    read, _ = coercion.coerce(text, Column(type="datetime", nullable=True, format=form))
+    return int(read.notna().sum())
+
+
+def _shapes(text: pd.Series) -> list[tuple[str, int, str]]:
+    """Return the shapes of the values with counts and examples: digits are 9, and 0 at the start of a number."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells = pa.chunked_array([pa.Array.from_pandas(text, type=pa.string())]).combine_chunks()
+    marked = pc.replace_substring_regex(cells, r"^([^0-9]*)0", rf"\1{_ZERO}")
+    encoded = pc.replace_substring_regex(marked, "[0-9]", "9").dictionary_encode()
+    codes, rows, counts = np.unique(encoded.indices.to_numpy(), return_index=True, return_counts=True)
+    found = zip(codes.tolist(), rows.tolist(), counts.tolist(), strict=True)
+    shapes = [
+        (str(encoded.dictionary[code]).replace(_ZERO, "0"), int(amount), str(cells[row])) for code, row, amount in found
+    ]
+    # In the order of their first rows, which is that of the codes.
+    return sorted(shapes, key=lambda shape: -shape[1])[:_MAX_SHAPES]
+
+
+def _others(rest: pd.Series) -> dict[str, int]:
+    """Return the most frequent values with their counts."""
+    counts = sorted(rest.value_counts(sort=False).items(), key=lambda item: (-item[1], item[0]))
+    return {str(cell)[:_SHOWN_LENGTH]: int(amount) for cell, amount in counts[:_MAX_KEPT]}

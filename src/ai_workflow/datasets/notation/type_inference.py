@@ -1,0 +1,171 @@
+"""Decision on the type and notation of an undeclared text column."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets.notation import date_shapes, number_shapes, remedies
+from ai_workflow.datasets.notation.number_shapes import NumberNotation
+from ai_workflow.datasets.notation.type_evidence import PYTHON_RULES, TextRules, TypeEvidence
+
+
+class Inference(NamedTuple):
+    """The declaration that fits a column, and warnings with the setting that settles a doubt."""
+
+    column: Column
+    warnings: tuple[str, ...] = ()
+
+
+class _Total(NamedTuple):
+    """The evidence of all partitions."""
+
+    present: int
+    number: int
+    whole: int
+    date: int
+    words: int
+    accounting: int
+    numbers: list[int]
+    units: Counter[str]
+    dates: Counter[str]
+    others: Counter[str]
+    example: str
+    is_unique: bool
+
+    @property
+    def values(self) -> int:
+        """The number of values that are no missing words."""
+        return self.present - self.words
+
+
+def infer_column(name: str, parts: Sequence[TypeEvidence], limit: float, rules: TextRules = PYTHON_RULES) -> Inference:
+    """Return the column declaration that fits the evidence of all partitions.
+
+    Args:
+        name: the column, for warnings.
+        parts: the evidence of each partition.
+        limit: share of values that may contradict the type; their rows are then rejected.
+        rules: the rules of the source with which the evidence was counted.
+    """
+    total = _total(parts, rules)
+    enough = total.values * (1 - limit)
+    if total.number and total.number >= enough:
+        return Inference(_plain_number(total, rules))
+    if total.date and total.date >= enough:
+        return Inference(Column(type="datetime", nullable=True))
+    for infer in (_written_number, _written_date):
+        if inference := infer(name, total, enough, rules):
+            return inference
+    column = _words(total)
+    warnings = remedies.nearly(name, column.type, *_nearest(total), total.values, total.others)
+    return Inference(column, warnings or ((remedies.left_out(name),) if column.type == "text" else ()))
+
+
+def _words(total: _Total) -> Column:
+    # Nearly all values are distinct: names, free text, IDs. A model cannot generalize from them.
+    return Column(type="text" if total.is_unique else "category", nullable=True)
+
+
+def _plain_number(total: _Total, rules: TextRules) -> Column:
+    if total.dates[date_shapes.COMPACT] == total.number:
+        return Column(type="datetime", nullable=True, format=date_shapes.COMPACT)
+    kind: Literal["integer", "number"] = "integer" if total.whole == total.number else "number"
+    return Column(type=kind, nullable=True, decimal=rules.decimal, thousands=rules.thousands)
+
+
+def _written_number(name: str, total: _Total, enough: float, rules: TextRules) -> Inference | None:
+    """Return the declaration of a column of numbers that are not written as in Python; None if it is no such column."""
+    by_decimal: dict[str, tuple[int, NumberNotation]] = {}
+    for amount, notation in zip(total.numbers, rules.candidates, strict=True):
+        if amount > by_decimal.get(notation.decimal, (0, notation))[0]:
+            by_decimal[notation.decimal] = amount, notation
+    fitting = {decimal: pair for decimal, pair in by_decimal.items() if pair[0] >= enough}
+    units = [unit for unit in total.units if unit]
+    is_strange = any(unit.endswith(" ") and not number_shapes.is_known_unit(unit) for unit in units)
+    if not fitting or is_strange or total.accounting == max(total.numbers):
+        return None
+    # Without any separator both decimal separators read the same values.
+    amount, notation = max(fitting.values(), key=lambda pair: pair[0])
+    if (
+        len(fitting) > 1
+        and total.numbers[0] < amount
+        and not _is_settled([pair[0] for pair in fitting.values()], total)
+    ):
+        return Inference(_words(total), (remedies.ambiguous_number(name, total.example),))
+    if problem := _unit_problem(name, total, units):
+        return Inference(_words(total), (problem,))
+    column = Column(
+        type="number", nullable=True, decimal=rules.decimal or ("," if notation.decimal == "," else None),
+        thousands=notation.thousands, unit=_setting(units[0]) if units else None, accounting=total.accounting > 0,
+    )  # fmt: skip
+    return Inference(column)
+
+
+def _is_settled(amounts: Sequence[int], total: _Total) -> bool:
+    """Return whether one reading fits all values and the others do not."""
+    return list(amounts).count(total.values) == 1
+
+
+def _unit_problem(name: str, total: _Total, units: list[str]) -> str | None:
+    if not units:
+        return None
+    if len(units) > 1:
+        return remedies.mixed_units(name, total.units)
+    if not number_shapes.is_known_unit(units[0]):
+        return remedies.unknown_unit(name, units[0].strip())
+    is_mixed = units[0] == "%" and total.units[""] > 0
+    return remedies.mixed_units(name, total.units) if is_mixed else None
+
+
+def _setting(unit: str) -> str:
+    return number_shapes.PERCENT if unit.strip() == "%" else unit.strip()
+
+
+def _written_date(name: str, total: _Total, enough: float, _: TextRules) -> Inference | None:
+    """Return the declaration of a column of dates that are not ISO 8601; None if it is no such column."""
+    # One format for each order of day, month and year: others read the same dates.
+    fitting: dict[str, tuple[int, str]] = {}
+    for form, amount in total.dates.items():
+        order = "".join(letter.lower() for letter in form if letter in "dmYybB").replace("b", "m")
+        if amount >= enough and amount > fitting.get(order, (0, ""))[0]:
+            fitting[order] = amount, form
+    if not fitting:
+        return None
+    amounts = [amount for amount, _ in fitting.values()]
+    if len(fitting) > 1 and not _is_settled(amounts, total):
+        forms = [form for _, form in fitting.values()]
+        return Inference(_words(total), (remedies.ambiguous_date(name, total.example, forms),))
+    return Inference(Column(type="datetime", nullable=True, format=max(fitting.values())[1]))
+
+
+def _nearest(total: _Total) -> tuple[str, int]:
+    """Return `numbers` or `dates`, and the largest number of values that one notation reads."""
+    dates = max([total.date, *total.dates.values()])
+    is_known = all(number_shapes.is_known_unit(unit) for unit in total.units if unit)
+    numbers = max([total.number, *(total.numbers if is_known else ())])
+    return ("numbers", numbers) if numbers >= dates else ("dates", dates)
+
+
+def _total(parts: Sequence[TypeEvidence], rules: TextRules) -> _Total:
+    numbers = [0] * len(rules.candidates)
+    units, dates, others = Counter[str](), Counter[str](), Counter[str]()
+    for part in parts:
+        # Notations are not counted in a partition of plain numbers; whole ones have no decimal separator.
+        plain = [
+            part["number"] if each.decimal == "." or rules.notation else part["whole"] for each in rules.candidates
+        ]
+        numbers = [left + right for left, right in zip(numbers, part["numbers"] or plain, strict=True)]
+        units.update(part["units"] or ({"": part["number"]} if part["number"] else {}))
+        dates.update(part["dates"])
+        others.update(part["others"])
+    sums = {
+        key: sum(part[key] for part in parts) for key in ("present", "number", "whole", "date", "words", "accounting")
+    }
+    return _Total(
+        **sums, numbers=numbers, units=units, dates=dates, others=others,
+        example=next((part["example"] for part in parts if part["example"]), ""),
+        is_unique=all(part["distinct"] > max(50, part["present"] / 2) for part in parts if part["present"]),
+    )  # fmt: skip

@@ -1,0 +1,283 @@
+"""Numbers, dates and booleans as people write them: the same values by batch and over HTTP, or a warning."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ai_workflow.config.settings import Column
+from ai_workflow.datasets import coercion
+from ai_workflow.datasets.notation import notations, type_evidence, type_inference
+from ai_workflow.datasets.notation.type_evidence import TextRules
+from ai_workflow.storage.store import Store
+from tests.stages.tables import Pipeline, settings
+from tests.test_value_semantics import World, write
+
+NUMBERS = {
+    "thousands": (lambda value: f"{value:,.2f}", {"thousands": ","}),
+    "comma": (lambda value: f"{value:.2f}".replace(".", ","), {"decimal": ","}),
+    "european": (lambda value: _european(value, "."), {"decimal": ",", "thousands": "."}),
+    "french": (lambda value: _european(value, "\N{NARROW NO-BREAK SPACE}"), {"decimal": ",", "thousands": " "}),
+    "swiss": (lambda value: f"{value:,.2f}".replace(",", "'"), {"thousands": "'"}),
+    "dollar": (lambda value: f"${value:,.2f}", {"thousands": ",", "unit": "$"}),
+    "euro": (lambda value: f"{_european(value, '.')} €", {"decimal": ",", "thousands": ".", "unit": "€"}),
+    "code": (lambda value: f"USD {value:.2f}", {"unit": "USD"}),
+    "percent": (lambda value: f"{value:.2f} %", {"unit": "percent"}),
+    "parentheses": (
+        lambda value: f"({value:.2f})" if value % 2 < 1 else f"{value:.2f}",
+        {"accounting": True},
+    ),
+    "trailing minus": (lambda value: f"{value:.2f}-" if value % 2 < 1 else f"{value:.2f}", {"accounting": True}),
+}
+DATES = [
+    "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%m/%d/%y", "%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M %p",
+    "%b %d, %Y", "%d %B %Y", "%d-%b-%y", "%b %Y", "%Y%m%d", "%Y-%m", "%d-%m-%Y", "%d/%m/%Y %H:%M:%S", "%a, %d %b %Y",
+]  # fmt: skip
+
+
+def _european(value: float, thousands: str) -> str:
+    return f"{value:,.2f}".translate({ord(","): thousands, ord("."): ","})
+
+
+def _amounts() -> list[float]:
+    return [round(3.17 * number**2.3, 2) for number in range(1, 80)]
+
+
+def _days() -> list[pd.Timestamp]:
+    return list(pd.date_range("2023-01-03 01:05", periods=80, freq="169h"))
+
+
+def _infer(*cells: str, limit: float = 0.01, **rules: Any) -> type_inference.Inference:
+    text_rules = TextRules(**rules)
+    evidence = type_evidence.count(pd.Series(cells, dtype="str"), text_rules)
+    return type_inference.infer_column("x", [evidence], limit, text_rules)
+
+
+def _read(column: Column, *cells: str) -> list[Any]:
+    values, _ = coercion.coerce(pd.Series(cells, dtype="str"), column)
+    return [None if pd.isna(value) else value for value in values]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_unambiguous_number_notation_is_recognized(name: str) -> None:
+    form, options = NUMBERS[name]
+    column, warnings = _infer(*map(form, _amounts()))
+    assert (column, warnings) == (Column(type="number", nullable=True, **options), ())
+    signed = [-value if "accounting" in options and value % 2 < 1 else value for value in _amounts()]
+    assert _read(column, *map(form, _amounts())) == signed
+
+
+@pytest.mark.parametrize("form", DATES)
+def test_unambiguous_date_format_is_recognized(form: str) -> None:
+    cells = [day.strftime(form) for day in _days()]
+    column, warnings = _infer(*cells)
+    assert (column, warnings) == (Column(type="datetime", nullable=True, format=form), ())
+    assert _read(column, *cells) == [pd.to_datetime(cell, format=form) for cell in cells]
+
+
+@pytest.mark.parametrize(
+    ("cells", "remedies"),
+    [
+        (["1,234", "5,678"], ['{x: {type: number, thousands: ",", nullable: true}}', 'decimal: ","']),
+        (["05/01/2024", "07/02/2024"], ['format: "%d/%m/%Y"', 'format: "%m/%d/%Y"']),
+        (["05-01-24 10:00"], ['format: "%d-%m-%y %H:%M"', 'format: "%y-%m-%d %H:%M"']),
+        ([*["1.5"] * 97, "unclear", "n/k", "n/k"], ["97.0 % of the values", 'source: {missing: ["n/k", "unclear"]}']),
+        ([*["2024-01-05"] * 9, "soon"], ["90.0 % of the values", "are dates", '["soon"]']),
+        (["12 kg", "3 kg"], ['{type: number, unit: "kg", nullable: true}']),
+        (["$5", "€7"], ["different units"]),
+        (["5 %", "0.07"], ["different units"]),
+    ],
+)
+def test_ambiguous_or_nearly_numeric_column_warns_with_the_setting_that_settles_it(
+    cells: list[str], remedies: list[str]
+) -> None:
+    column, warnings = _infer(*cells)
+    assert column.type == "category"
+    assert len(warnings) == 1
+    assert all(remedy in warnings[0] for remedy in ["column 'x'", *remedies])
+
+
+def test_column_of_unique_texts_warns_that_it_is_no_feature() -> None:
+    column, warnings = _infer(*[f"name {number}" for number in range(60)])
+    assert column.type == "text"
+    assert "column 'x' is left out of the features" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["red", "blue"], ["A12", "B7"], ["192.168.1.10", "10.0.0.1"], ["12:30", "13:45"], ["2024-13-01", "2024-13-02"],
+        ["(1)", "(2)"], ["1-2", "3-4"], ["1/2", "3/4"], ["v1", "v2"], ["0000-00-00"], ["None", "-"], ["5% Jan 2024"],
+    ],
+)  # fmt: skip
+def test_words_and_codes_stay_categories_without_a_warning(cells: list[str]) -> None:
+    assert _infer(*cells, default_missing=True) == (Column(type="category", nullable=True), ())
+
+
+def test_notation_is_inferred_from_all_partitions() -> None:
+    parts = [["1", "999"], ["1.234,5", "2.000,25"], ["7"]]
+    evidence = [type_evidence.count(pd.Series(part, dtype="str")) for part in parts]
+    column, _ = type_inference.infer_column("x", evidence, 0.0)
+    assert column == Column(type="number", nullable=True, decimal=",", thousands=".")
+
+
+def test_usual_missing_words_do_not_make_a_column_of_numbers_words() -> None:
+    cells = ["1", "2", "N/A", " null ", "-", "?"]
+    assert _infer(*cells, default_missing=True).column == Column(type="integer", nullable=True)
+    assert _infer(*cells).column.type == "category"
+
+
+def test_source_separators_apply_to_undeclared_columns() -> None:
+    column, _ = _infer("1,5", "2", decimal=",", thousands=".")
+    assert column == Column(type="number", nullable=True, decimal=",", thousands=".")
+    assert _infer("1.5", "2.5", decimal=",").column.type == "category"
+    assert _infer("1.234 €", "2,5 €", decimal=",", thousands=".").column.unit == "€"
+
+
+@pytest.mark.parametrize(
+    ("declared", "cells", "values"),
+    [
+        ({"thousands": ","}, ["12,34,567", "1,23", "1,234", "0,123", "1234"], [1234567, None, 1234, None, 1234]),
+        ({"decimal": ","}, ["1.5", "1,5", "-,5", "1,5e3", "nan"], [None, 1.5, -0.5, 1500, None]),
+        ({"unit": "percent"}, ["12 %", "12", "(3%)", "\N{MINUS SIGN}4%", "5 %%", "5 kg"], [12, 12, -3, -4, None, None]),
+        ({"unit": "€"}, ["€ -5", "-5€", "(€5)", "€(5)", "--5", "$5"], [-5, -5, -5, -5, None, None]),
+    ],
+)
+def test_declared_notation_reads_its_numbers_only(
+    declared: dict[str, Any], cells: list[str], values: list[Any]
+) -> None:
+    assert _read(Column(type="number", nullable=True, **declared), *cells) == values
+
+
+def test_declared_boolean_words_replace_the_common_ones() -> None:
+    column = Column.model_validate({"type": "boolean", "nullable": True, True: ["ja", "0"], False: ["nein"]})
+    assert _read(column, "Ja", "nein", "0", "no", "maybe") == [True, False, True, False, None]
+    assert not notations.is_plain(column)
+
+
+@pytest.mark.parametrize(("form", "cell"), [("epoch_s", "1700000000.25"), ("epoch_ms", "1700000000250")])
+def test_epoch_is_read_as_a_date(form: str, cell: str) -> None:
+    column = Column(type="datetime", format=form, nullable=True)
+    assert _read(column, cell, "1e300", "soon") == [pd.Timestamp("2023-11-14 22:13:20.25"), None, None]
+    typed, _ = coercion.coerce(pd.Series([float(cell), None]), column)
+    assert typed.tolist()[0] == pd.Timestamp("2023-11-14 22:13:20.25")
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"type": "category", "decimal": ","}, "`decimal` is for columns of type integer or number"),
+        ({"type": "number", "decimal": ",", "thousands": ","}, "`thousands` is the decimal separator as well"),
+        ({"type": "number", "thousands": "."}, "set decimal: ','"),
+        ({"type": "number", "unit": "5 kg"}, "`unit` is a text"),
+        ({"type": "number", "true": ["ja"]}, "`true` and `false` are for columns of type boolean"),
+        ({"type": "boolean", "true": ["x"], "false": [" X"]}, "'x' is a word of both"),
+    ],
+)
+def test_contradictory_notation_is_refused(declared: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        Column.model_validate(declared)
+
+
+@given(value=st.floats(-1e12, 1e12, allow_nan=False), name=st.sampled_from([*NUMBERS][:9]))
+def test_number_has_the_value_it_was_written_with(value: float, name: str) -> None:
+    form, options = NUMBERS[name]
+    rounded = round(value, 2)
+    assert _read(Column(type="number", **options), form(rounded)) == [rounded + 0.0]
+
+
+SHOP = {
+    "turnover": {"type": "number", "nullable": True, "decimal": ",", "thousands": ".", "unit": "€", "max": 1e6},
+    "rate": {"type": "number", "nullable": True, "unit": "percent"},
+    "gift": {"type": "boolean", "nullable": True, "true": ["ja"], "false": ["nein"]},
+    "day": {"type": "datetime", "nullable": True, "format": "%d/%m/%Y"},
+    "seen": {"type": "datetime", "nullable": True, "format": "epoch_ms"},
+}
+
+
+def _shop(path: Path, declared: dict[str, Any]) -> World:
+    rows = [
+        {
+            "turnover": f"{_european(amount, '.')} €" if index % 9 else "n/a", "rate": f"{index % 70} %",
+            "gift": "ja" if index % 3 else "nein", "day": f"{1 + index % 28:02}/{1 + index % 12:02}/2024",
+            "seen": str(1_700_000_000_000 + 10**7 * index), "code": "None" if index % 4 else "x",
+            "pieces": str(index % 7), "good": "yes" if index % 2 else "no",
+        }
+        for index, amount in enumerate(_amounts())
+    ]  # fmt: skip
+    write(path / "shop.csv", rows)
+    return World(path, {"kind": "csv", "path": str(path / "shop.csv")}, declared)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("declared", [SHOP, {name: SHOP[name] for name in ("gift", "day", "seen")}])
+def test_notations_give_equal_bytes_by_batch_and_http(tmp_path: Path, declared: dict[str, Any]) -> None:
+    world = _shop(tmp_path, declared)
+    assert world.spec["schema"]["turnover"]["unit"] == "€"
+    good = {
+        "turnover": "1.234,50 €", "rate": "7 %", "gift": "Nein", "day": "31/12/2024", "seen": "1700000000250",
+        "code": "None", "pieces": "2",
+    }  # fmt: skip
+    changes: list[tuple[str, str]] = [
+        ("turnover", cell) for cell in ("1234,5", "12", "-1.234,50 €", "(5,25 €)", "1,234.50", "N/A", "-", "", "1.23")
+    ]
+    changes += [("rate", "7.25%"), ("rate", "7"), ("rate", "seven"), ("gift", "JA"), ("gift", "true"), ("gift", "oui")]
+    changes += [("day", " 05/01/2024 "), ("day", "2024-01-05"), ("day", "null"), ("seen", "1.7e12"), ("seen", "x")]
+    changes += [("code", "-"), ("code", "x"), ("pieces", "2.5"), ("pieces", "two"), ("pieces", "None")]
+    rows = [good | {column: cell} for column, cell in changes]
+    write(tmp_path / "score.csv", rows)
+    source = world.settings.source.model_copy(update={"path": str(tmp_path / "score.csv")})
+    batch, http = world.batch(source), world.asked(rows)
+    assert batch == http
+    refused = {changes[row] for row, _ in http[1]}
+    assert refused == {
+        ("turnover", "1,234.50"), ("turnover", "1.23"), ("rate", "seven"), ("gift", "oui"), ("day", "2024-01-05"),
+        ("seen", "x"), ("pieces", "two"),
+    }  # fmt: skip
+
+
+@pytest.mark.integration
+def test_json_number_has_its_own_value_in_a_column_with_a_notation(tmp_path: Path) -> None:
+    world = _shop(tmp_path, SHOP)
+    text = {
+        "turnover": "1,234 €", "rate": "7,5 %".replace(",", "."), "gift": "ja", "day": "31/12/2024",
+        "seen": "1700000000000", "code": "x", "pieces": "3",
+    }  # fmt: skip
+    sent = text | {"turnover": 1.234, "rate": 7.5, "seen": 1_700_000_000_000, "gift": True, "pieces": 3}
+    made, refused = world.asked([text, sent])
+    assert not refused
+    assert made[0] == made[1] == world.encoder.encode_checked([sent])
+
+
+@pytest.mark.integration
+def test_model_card_has_the_warnings_about_columns(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    frame = pd.DataFrame(
+        {
+            "day": [f"{1 + row % 9:02}/{1 + row % 12:02}/2024" for row in range(120)],
+            "x": [str(row % 10) for row in range(120)],
+            "y": ["a" if row % 10 < 5 else "b" for row in range(120)],
+        }
+    )
+    pipeline = Pipeline(store, settings(target="y", id=None), alone=True)
+    made = pipeline.publish(frame)
+    assert ["'01/01/2024' in column 'day'" in text for text in made.clean["warnings"]] == [True]
+    card = store.read(made.evaluated["files"]["card.md"]["path"]).decode()
+    assert "may have the day or the month first" in card
+
+
+@pytest.mark.integration
+def test_inferred_integer_column_accepts_decimals_later(tmp_path: Path) -> None:
+    world = _shop(tmp_path, SHOP)
+    assert world.spec["schema"]["pieces"]["type"] == "integer"
+    row = dict.fromkeys(world.encoder.columns) | {"pieces": 2.5}
+    declared = _shop(tmp_path, SHOP | {"pieces": {"type": "integer", "nullable": True}})
+    assert not world.asked([row])[1]
+    assert declared.asked([row])[1] == {(0, "pieces")}
