@@ -11,6 +11,7 @@ import pytest
 from ai_workflow.datasets import split
 from ai_workflow.datasets.partitions import ID
 from ai_workflow.errors import StageError
+from ai_workflow.features import feature_columns
 from ai_workflow.features import transform as features
 from ai_workflow.stages import feature_engineering
 from ai_workflow.stages.feature_engineering import HOLDOUT, TARGET
@@ -273,13 +274,13 @@ def test_only_changed_partition_is_transformed_again(store: Store, monkeypatch: 
     frames[2].loc[0, "age"] = 33
     clean = run.clean(load(store, *frames))
     sizes: list[int] = []
-    transform = features.transform
+    build = feature_columns.build
 
-    def noted(frame: pd.DataFrame, by: dict[str, Any]) -> np.ndarray:
-        sizes.append(len(frame))
-        return transform(frame, by)
+    def noted(table: Any, by: Any) -> Any:
+        sizes.append(len(table))
+        return build(table, by)
 
-    monkeypatch.setattr(features, "transform", noted)
+    monkeypatch.setattr(feature_columns, "build", noted)
     feature_engineering.apply(store, clean, spec)
     assert sizes == [100]
 

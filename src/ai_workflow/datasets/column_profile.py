@@ -43,8 +43,14 @@ def profile_numbers(values: pd.Series) -> ColumnProfile:
     return profile_present(values.dropna().astype("float64").to_numpy(), len(values))
 
 
-def profile_present(present: np.ndarray, rows: int) -> ColumnProfile:
-    """Return the statistics of a numeric column with `rows` rows of one partition by its present values, float64."""
+def profile_present(present: np.ndarray, rows: int, ordered: np.ndarray | None = None) -> ColumnProfile:
+    """Return the statistics of a numeric column with `rows` rows of one partition.
+
+    Args:
+        present: the present values, float64, in the order of the rows: the sums depend on it.
+        rows: number of rows.
+        ordered: the sorted values, whose quantiles are found faster.
+    """
     import numpy as np
 
     body: ColumnProfile = {"rows": rows, "present": len(present)}
@@ -53,7 +59,9 @@ def profile_present(present: np.ndarray, rows: int) -> ColumnProfile:
         with np.errstate(over="ignore", invalid="ignore"):
             mean = float(present.mean())
             body |= {"mean": _finite(mean), "m2": _finite(((present - mean) ** 2).sum())}
-        body["quantiles"] = np.quantile(present, np.linspace(0, 1, min(POINTS, len(present)))).tolist()
+        body["quantiles"] = np.quantile(
+            present if ordered is None else ordered, np.linspace(0, 1, min(POINTS, len(present)))
+        ).tolist()
     return body
 
 

@@ -39,8 +39,15 @@ def to_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-def write(tables: Iterable[pa.Table], sink: Any) -> int:
-    """Write tables as one Parquet file, each row group as soon as it is full; return the number of rows."""
+def write(tables: Iterable[pa.Table], sink: Any, dictionary: list[str] | None = None) -> int:
+    """Write tables as one Parquet file, each row group as soon as it is full; return the number of rows.
+
+    Args:
+        tables: consecutive tables.
+        sink: path or file.
+        dictionary: the columns with few distinct values; others are written without an attempt at a dictionary, floats
+            byte by byte. None: an attempt for each column.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -48,7 +55,7 @@ def write(tables: Iterable[pa.Table], sink: Any) -> int:
     pending: list[pa.Table] = []
     writer = None
     for table in tables:
-        writer = writer or pq.ParquetWriter(sink, table.schema, **_OPTIONS)
+        writer = writer or pq.ParquetWriter(sink, table.schema, **_OPTIONS, **_encodings(table.schema, dictionary))
         pending, count, rows = [*pending, table], count + table.num_rows, rows + table.num_rows
         while count >= _GROUP_ROWS:
             whole = pa.concat_tables(pending)
@@ -59,6 +66,22 @@ def write(tables: Iterable[pa.Table], sink: Any) -> int:
             _put_group(writer, pa.concat_tables(pending))
         writer.close()
     return rows
+
+
+def _encodings(schema: pa.Schema, dictionary: list[str] | None) -> dict[str, Any]:
+    import pyarrow as pa
+
+    if dictionary is None:
+        return {}
+    names = set(schema.names)
+    few = [name for name in dictionary if name in names]
+    other = names - set(few)
+    floats = [field.name for field in schema if pa.types.is_floating(field.type) and field.name in other]
+    return {
+        "use_dictionary": few or False,
+        "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT") or None,
+        "write_statistics": False,
+    }
 
 
 def _put_group(writer: Any, table: pa.Table) -> None:

@@ -139,8 +139,14 @@ class Dataset:
         return cls(body["stage"], tuple(Partition(**part) for part in body["partitions"]), body["info"])
 
 
-def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.Table], source: str) -> Partition:
-    """Write a frame, a table, or consecutive tables as one Parquet file.
+def write(
+    store: Store,
+    path: str,
+    data: pd.DataFrame | pa.Table | Iterable[pa.Table],
+    source: str,
+    dictionary: list[str] | None = None,
+) -> Partition:
+    """Write a frame, a table, or consecutive tables as one Parquet file; `dictionary` as for `parquet.write`.
 
     The same rows give the same bytes, however they are split; little more than one row group is in memory.
     """
@@ -151,7 +157,7 @@ def write(store: Store, path: str, data: pd.DataFrame | pa.Table | Iterable[pa.T
         data = parquet.to_table(data)
     tables = [data] if isinstance(data, pa.Table) else data
     with store.writing(path) as pending:
-        rows = parquet.write(tables, pending.local)
+        rows = parquet.write(tables, pending.local, dictionary)
     log.debug("written: %s, %d rows, %d bytes", path, rows, pending.ref.bytes)
     return Partition.of(pending.ref, rows, source)
 

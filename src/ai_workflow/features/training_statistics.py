@@ -112,9 +112,10 @@ def _partition_statistics(
             profiles[name] = column_profile.count_values(training, with_counts=kind == "category")
             continue
         present = _numbers(training)
-        profiles[name] = _profile(present, len(training), kind)
+        ordered = np.sort(present)
+        profiles[name] = _profile(present, ordered, len(training), kind)
         if kind != "boolean":
-            ordered = np.sort(_in_feature_unit(present, kind))
+            ordered = _in_feature_unit(ordered, kind)
             lossy += [name] if precision.count(ordered).is_lossy else []
             few |= {name: values} if (values := precision.distinct(ordered, _MAX_FEW)) else {}
     return {
@@ -126,11 +127,11 @@ def _partition_statistics(
     }
 
 
-def _profile(present: np.ndarray, rows: int, kind: str) -> ColumnProfile:
-    """Return the profile of the present values of a column."""
+def _profile(present: np.ndarray, ordered: np.ndarray, rows: int, kind: str) -> ColumnProfile:
+    """Return the profile of the present values of a column, also given in order."""
     if kind != "datetime":
-        return column_profile.profile_present(present.astype("float64"), rows)
-    profile = column_profile.profile_present(present / 1e6, rows)
+        return column_profile.profile_present(present.astype("float64"), rows, ordered.astype("float64"))
+    profile = column_profile.profile_present(present / 1e6, rows, ordered / 1e6)
     return {**profile, "has_hours": bool((present % _MICROSECONDS_PER_DAY != 0).any())}
 
 

@@ -19,7 +19,7 @@ from ai_workflow.datasets.partitions import (
     PartitionRecord,
 )
 from ai_workflow.errors import StageError
-from ai_workflow.features import training_statistics, transform
+from ai_workflow.features import feature_columns, training_statistics, transform
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.file_ref import FileRecord
@@ -27,7 +27,7 @@ from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
     from ai_workflow.datasets.split import SplitRule
     from ai_workflow.features.spec import FeatureSpec
@@ -142,26 +142,27 @@ def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprin
 
     def compute(stem: str) -> PartitionRecord:
         def write(rows: int) -> Partition:
-            frames = partitions.slices(store, part, rows)
-            tables = (parquet.to_table(to_features(frame, spec)) for frame in frames)
-            return partitions.write(store, f"{stem}-00000.parquet", tables, part.source)
+            tables = (to_features(table, spec) for table in partitions.table_slices(store, part, rows))
+            few = [SOURCE, *feature_columns.with_few_values(spec)]
+            return partitions.write(store, f"{stem}-00000.parquet", tables, part.source, dictionary=few)
 
         return memory_pressure.with_smaller_batches(write, part.rows).to_json()
 
     return Partition(**partition_cache.cached(store, "features", key, compute))
 
 
-def to_features(frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+def to_features(rows: pa.Table, spec: FeatureSpec) -> pa.Table:
     """Return features with `__row`, `__source` and `__id`; with `__target` and `__holdout` if there is a target."""
-    import pandas as pd
+    import pyarrow as pa
 
-    features = pd.DataFrame(transform.transform(frame, spec), columns=transform.names(spec))
-    for position, name in enumerate(name for name in (ROW, SOURCE, ID) if name in frame):
-        features.insert(position, name, frame[name])
-    if spec["target"] in frame:
+    columns = {name: rows[name] for name in (ROW, SOURCE, ID) if name in rows.column_names}
+    if spec["target"] in rows.column_names:
+        rule = spec["split"]
+        keys = [rule["timestamp"]] if rule["timestamp"] and rule["cutoff"] else []
+        frame = parquet.to_frame(rows.select(list(dict.fromkeys([ID, spec["target"], *keys]))))
         target = frame[spec["target"]]
         if spec["classes"] is not None:
             target = target.map({name: index for index, name in enumerate(spec["classes"])}).fillna(UNKNOWN_CLASS)
-        features.insert(2, TARGET, target.astype("float64"))
-        features.insert(3, HOLDOUT, split.is_holdout(frame, spec["split"]))
-    return features
+        columns[TARGET] = pa.array(target.astype("float64"), from_pandas=True)
+        columns[HOLDOUT] = pa.array(split.is_holdout(frame, rule))
+    return pa.table({**columns, **feature_columns.build(rows, spec)})
