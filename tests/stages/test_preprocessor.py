@@ -420,18 +420,3 @@ def test_damaged_clean_partition_is_recomputed_and_logged(
     assert after["fingerprint"] == before["fingerprint"]
     assert partition_cache.find_corrupt(store, after) == []
     assert f"data/clean/{part.name} does not match its record and is computed again" in caplog.text
-
-
-def test_number_of_threads_changes_no_file(tmp_path_factory: pytest.TempPathFactory) -> None:
-    frame = table(numbered(300), x=[str(number) if number % 29 else "bad" for number in range(300)])
-    frame["note"] = [f"word {number % 7}" for number in range(300)]
-    trees = []
-    for threads in (1, 2, 4):
-        store = Store(tmp_path_factory.mktemp("var"))
-        with trace_context.bound(trace_id=TRACE):
-            declared = {"x": {"type": "number", "nullable": True}}
-            clean(store, *parted(frame, 7), schema=declared, engine={"threads": threads})
-        folder = store.local("data").parent
-        trees.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
-    assert trees[0] == trees[1] == trees[2]
-    assert len([name for name in trees[0] if name.startswith("data/clean/")]) > 7

@@ -10,7 +10,6 @@ from ai_workflow.config.settings.chat import Channel, Relay
 from ai_workflow.config.settings.column import Column, ColumnType
 from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel, Fraction, Name, Scope
 from ai_workflow.config.settings.deploy import Deploy, Reactions
-from ai_workflow.config.settings.engine import Engine
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.config.settings.monitoring import Monitoring
 from ai_workflow.config.settings.operations import Promotion, Recovery, Retention
@@ -31,7 +30,6 @@ __all__ = [
     "CsvSource",
     "Database",
     "Deploy",
-    "Engine",
     "Evaluate",
     "Evaluation",
     "FeatureOptions",
@@ -185,7 +183,6 @@ class Settings(ConfigModel):
     inference: Inference = Inference()
     evaluation: Evaluation = Evaluation()
     store: StoreSection = StoreSection()
-    engine: Engine = Engine()
     model: Model = Model()
     database: Database = Database()
     logging: Logging = Logging()
