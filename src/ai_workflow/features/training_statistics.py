@@ -9,6 +9,7 @@ from ai_workflow.datasets.partitions import ID, Dataset, Partition
 from ai_workflow.errors import StageError
 from ai_workflow.features import precision
 from ai_workflow.features.precision import DistinctCounts, Shift
+from ai_workflow.runtime import memory_pressure
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
@@ -87,14 +88,22 @@ def _cached_statistics(
     store: Store, part: Partition, rule: SplitRule, columns: Columns, target: str, task: str
 ) -> _PartitionStatistics:
     key = fingerprint.of("statistics", fingerprint.code_version(__name__), part.sha256, rule, columns, target, task)
-    return partition_cache.cached(
-        store, "statistics", key, lambda _: _partition_statistics(store, part, columns, rule, target)
-    )
+
+    def compute(_: str) -> _PartitionStatistics:
+        try:
+            return _partition_statistics(store, part, columns, rule, target, _COLUMNS_AT_ONCE)
+        except MemoryError:
+            log.debug("memory is short: the columns of %s are read one by one", part.source)
+        memory_pressure.release()
+        return _partition_statistics(store, part, columns, rule, target, 1)
+
+    return partition_cache.cached(store, "statistics", key, compute)
 
 
 def _partition_statistics(
-    store: Store, part: Partition, columns: Columns, rule: SplitRule, target: str
+    store: Store, part: Partition, columns: Columns, rule: SplitRule, target: str, at_once: int
 ) -> _PartitionStatistics:
+    """Return the statistics of a partition, with `at_once` columns in memory."""
     import numpy as np
 
     is_held_out = _is_held_out(store, part, rule)
@@ -102,7 +111,7 @@ def _partition_statistics(
     lossy: list[str] = []
     few: dict[str, list[float]] = {}
     holdout: ColumnProfile = {"rows": 0, "present": 0, "counts": []}
-    for name, column in _columns(store, part, list(columns)):
+    for name, column in _columns(store, part, list(columns), at_once):
         kind = columns[name]["type"]
         if name == target and kind == "category":
             holdout = column_profile.count_values(column.filter(is_held_out))
@@ -140,10 +149,10 @@ def _is_held_out(store: Store, part: Partition, rule: SplitRule) -> np.ndarray:
     return split.is_holdout(partitions.read(store, part, keys), rule)
 
 
-def _columns(store: Store, part: Partition, names: list[str]) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """Yield each column of a partition, a few in memory at once."""
+def _columns(store: Store, part: Partition, names: list[str], at_once: int) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Yield each column of a partition, `at_once` in memory."""
     with parquet.open_file(store, part.path) as file:
-        for table in parquet.column_groups(file, names, _COLUMNS_AT_ONCE):
+        for table in parquet.column_groups(file, names, at_once):
             for name in table.column_names:
                 yield name, table[name]
 
@@ -218,7 +227,7 @@ def _cached_counts(
 
         is_training = ~_is_held_out(store, part, rule)
         counts: dict[str, list[tuple[int, int, bool]]] = {}
-        for name, column in _columns(store, part, list(columns)):
+        for name, column in _columns(store, part, list(columns), 1):
             values = np.sort(_in_feature_unit(_numbers(column.filter(is_training)), columns[name]["type"]))
             counts[name] = [tuple(precision.count(values, shift)) for shift in tried[name]]  # type: ignore[misc]
         return {"columns": counts}
