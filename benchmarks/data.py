@@ -30,10 +30,10 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Measure, and print times, memory, ratios and goals.
 
     Raises:
-        BenchmarkError: a process failed, or kept, rejected or transformed another number of rows.
+        BenchmarkError: an unknown name, or a process failed or kept, rejected or transformed another number of rows.
     """
     options = _parser().parse_args(arguments)
-    subjects = options.only.split(",") if options.only else [OWN, *PEERS]
+    subjects = _subjects(options.only)
     shape = Shape(rows=options.rows, wide=options.wide, files=options.files)
     if shape.wide:
         shape = Shape(rows=min(options.rows, WIDE_ROWS), wide=True)
@@ -118,15 +118,22 @@ def _check(result: Mapping[str, float], table: Table, is_copy: bool) -> None:
         raise BenchmarkError(f"rows kept, rejected and transformed are {counts}; expected {expected}")
 
 
-def _commands(subjects: Sequence[str]) -> tuple[dict[str, list[str] | None], str | None]:
-    """Return the command of each peer, None for the project, and why peers are skipped.
+def _subjects(only: str | None) -> list[str]:
+    """Return the names that were chosen, or all.
 
     Raises:
         BenchmarkError: there is no subject of that name.
     """
-    unknown = sorted(set(subjects) - {OWN, *PEERS})
+    known = [OWN, *PEERS]
+    subjects = only.split(",") if only else known
+    unknown = sorted(set(subjects) - set(known))
     if unknown:
-        raise BenchmarkError(f"--only: unknown {', '.join(unknown)}; known are {', '.join([OWN, *PEERS])}")
+        raise BenchmarkError(f"--only: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+    return subjects
+
+
+def _commands(subjects: Sequence[str]) -> tuple[dict[str, list[str] | None], str | None]:
+    """Return the command of each peer, None for the project, and why peers are skipped."""
     commands: dict[str, list[str] | None] = {OWN: None} if OWN in subjects else {}
     peers = [name for name in subjects if name != OWN]
     if not peers:
