@@ -10,7 +10,7 @@ from ai_workflow.config.settings import CsvSource
 from ai_workflow.datasets import source_columns
 from ai_workflow.datasets.source_columns import DetectedKind, MissingRules
 from ai_workflow.errors import StageError
-from ai_workflow.sources import csv_header, text_stream
+from ai_workflow.sources import csv_dialect, csv_header, text_stream
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.sources.text_stream import BLANK, END, MarkedStream
 
@@ -44,17 +44,17 @@ def read(file: InputFile, source: CsvSource, columns: list[tuple[str, DetectedKi
     from pyarrow import csv as arrow_csv
 
     own = csv_header.names(file, source)
-    end = END if len(own) > 1 else f"{END}{source.delimiter}{END}"
+    end = END if len(own) > 1 else f"{END}{source.separator}{END}"
     rows = _Rows(file, source, len(own), end)
     labels = [str(number) for number in range(len(own))]
-    with text_stream.open_text(file, source.encoding, end) as stream:
+    with text_stream.open_text(file, source, end) as stream:
         try:
             reader = arrow_csv.open_csv(
                 stream,
                 # Arrow counts the rows for the invalid row handler only without threads.
                 arrow_csv.ReadOptions(use_threads=False, block_size=text_stream.BLOCK, column_names=labels),
                 arrow_csv.ParseOptions(
-                    delimiter=source.delimiter,
+                    delimiter=source.separator,
                     quote_char=source.quote,
                     newlines_in_values=True,
                     ignore_empty_lines=False,
@@ -144,6 +144,12 @@ class _Rows:
             return self._open_quote(row.number)
         lines = row.text.count("\n") + 1
         spans = f" It spans {lines} lines: is a quote missing?" if lines > 1 else ""
+        if mark := self._source.comment is None and csv_dialect.comment_of(row.text):
+            return StageError(
+                f"{self._file.shown}, row {row.number}: {self._width} columns expected, {row.actual_columns} found; "
+                f"the line begins with '{mark}'",
+                f'If such lines are comments, set source.comment: "{mark}"',
+            )
         return StageError(
             f"{self._file.shown}, row {row.number}: {self._width} columns expected, {row.actual_columns} found",
             f"Fix the row, or set source.delimiter and source.quote.{spans}",

@@ -20,9 +20,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from ai_workflow.config.settings import CsvSource
 from ai_workflow.errors import StageError
 from ai_workflow.sources import input_files
 from ai_workflow.sources.input_files import HashingReader, InputFile
+from ai_workflow.sources.line_filter import LineFilter
 
 # The longest row: the parser needs whole rows in a block.
 BLOCK = 8 << 20
@@ -123,15 +125,17 @@ class MarkedStream(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def open_text(file: InputFile, encoding: str, end: str) -> Iterator[MarkedStream]:
+def open_text(file: InputFile, source: CsvSource, end: str) -> Iterator[MarkedStream]:
     """Open a text file as marked UTF-8 with `end` as the last line; at the end, check that the file is unchanged.
 
     Raises:
-        StageError: the file is not text, not in `encoding`, a damaged compressed file, or has changed.
+        StageError: the file is not text, not in its encoding, a damaged compressed file, or has changed.
     """
     with input_files.opened(file.path) as raw:
         reader = HashingReader(raw)
-        yield MarkedStream(_decoded(_decompressed(reader, file), encoding, file), end)
+        text = _decoded(_decompressed(reader, file), source.encoding, file)
+        lines = LineFilter(source)
+        yield MarkedStream(lines(text) if lines.is_needed else text, end)
         while reader.read(_CHUNK):
             pass
     if reader.sha256 != file.sha256:

@@ -10,6 +10,9 @@ from ai_workflow.config.settings.column import DecimalSeparator, ThousandsSepara
 from ai_workflow.config.settings.config_model import NOT_IN_KEY, RELATIVE_TO_FILE, ConfigModel, Fraction, Scope
 from ai_workflow.secret_values import Secret
 
+# Value of `delimiter` for runs of spaces and tabs.
+WHITESPACE = "whitespace"
+
 
 class TableSource(ConfigModel):
     """Settings of all sources: missing values, columns that are not read, and rows per partition."""
@@ -32,16 +35,35 @@ class TableSource(ConfigModel):
 
 
 class CsvSource(TableSource):
-    """Delimited text: a file, glob, folder or URL; `.gz` files are decompressed."""
+    """Delimited text: a file, glob, folder or URL; compressed files are decompressed."""
 
     kind: Literal["csv"]
     # Names and content of the files are in the cache key.
     path: Annotated[str, RELATIVE_TO_FILE, NOT_IN_KEY]
     header: bool = True
     columns: tuple[str, ...] = ()
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    delimiter: str = Field(default=",", description="one character, or `whitespace` for runs of spaces and tabs")
     quote: str = Field(default='"', min_length=1, max_length=1)
     encoding: str = "utf-8"
+    skip_rows: int = Field(default=0, ge=0, description="lines before the header")
+    comment: str | None = Field(
+        default=None, min_length=1, max_length=8, description="lines that begin with it are not rows"
+    )
+
+    @property
+    def separator(self) -> str:
+        """The character between values, once each run of blanks is a tab."""
+        return "\t" if self.delimiter == WHITESPACE else self.delimiter
+
+    @model_validator(mode="after")
+    def _check_lines(self) -> CsvSource:
+        if len(self.delimiter) != 1 and self.delimiter != WHITESPACE:
+            raise ValueError("`delimiter` must be one character, or `whitespace` for runs of spaces and tabs")
+        if self.comment is not None and (self.comment != self.comment.strip() or not self.comment.isprintable()):
+            raise ValueError("`comment` must be the characters that a comment begins with, without spaces")
+        if self.comment is not None and self.comment[0] in (self.quote, self.delimiter):
+            raise ValueError("`comment` must begin with another character than `quote` and `delimiter`")
+        return self
 
     @model_validator(mode="after")
     def _check_columns(self) -> CsvSource:

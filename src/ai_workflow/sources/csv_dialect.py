@@ -1,0 +1,168 @@
+"""Guess of the source options that the beginning of a file needs, for errors whose remedy is a line of YAML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ai_workflow.config.settings import CsvSource
+from ai_workflow.config.settings.source import WHITESPACE
+from ai_workflow.sources.line_filter import LineFilter
+
+_MARKS = ("#", "%", "//")
+_DELIMITERS = (",", ";", "\t", "|", WHITESPACE)
+_SAMPLE_CHARACTERS, _SAMPLE_ROWS = 1 << 16, 100
+_MAX_LINES_BEFORE = 50
+# Fraction of the rows after the header with as many values as the header.
+_REGULAR = 0.9
+_SPACED = [f"source.delimiter: {WHITESPACE}"]
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+
+
+class Row(NamedTuple):
+    """A row: the number of its last line, and its values."""
+
+    line: int
+    values: list[str]
+
+
+class Guess(NamedTuple):
+    """A problem of the beginning of a file, as the predicate of its name, and the options that solve it."""
+
+    problem: str
+    remedy: str
+
+
+class _Candidate(NamedTuple):
+    """Options that make a file regular; `columns` are the names for a file whose header is no row."""
+
+    source: CsvSource
+    lines_before: int
+    header: list[str]
+    columns: list[str]
+    rank: tuple[object, ...]
+
+
+def rows_of(text: str, source: CsvSource) -> Iterator[Row]:
+    """Yield the rows of a text that are not blank."""
+    lines = LineFilter(source)
+    if lines.is_needed:
+        text = b"".join(lines([text.encode()])).decode()
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=source.separator, quotechar=source.quote)
+    for values in reader:
+        if len(values) > 1 or "".join(values).strip(" \t"):
+            yield Row(reader.line_num, values)
+
+
+def comment_of(line: str) -> str | None:
+    """Return the usual comment characters that a line begins with, if any."""
+    return next((mark for mark in _MARKS if line.lstrip(" ").startswith(mark)), None)
+
+
+def guess(text: str, source: CsvSource, width: int) -> Guess | None:
+    """Return the options that turn the beginning of a file into a table, if they differ from those of `source`.
+
+    Args:
+        text: the text before any line is left out.
+        source: the declared options.
+        width: the number of columns with them.
+    """
+    sample = text[:_SAMPLE_CHARACTERS]
+    if len(text) > len(sample):
+        sample = sample[: max(sample.rfind("\n"), sample.rfind("\r")) + 1]
+    marks = {mark: None for line in sample.splitlines()[:_SAMPLE_ROWS] if (mark := comment_of(line))}
+    candidates = []
+    for comment in [source.comment] if source.comment else [None, *marks]:
+        for delimiter in dict.fromkeys((source.delimiter, *_DELIMITERS)):
+            options = {"comment": comment, "delimiter": delimiter, "skip_rows": 0}
+            candidate = _candidate(sample, source, source.model_copy(update=options))
+            candidates += [candidate] if candidate else []
+    best = min(candidates, key=lambda each: each.rank, default=None)
+    return _describe(best, source, width) if best else None
+
+
+def _candidate(text: str, declared: CsvSource, source: CsvSource) -> _Candidate | None:
+    """Return the place of the header for these options; None if the rows are not regular."""
+    try:
+        rows = [row for row, _ in zip(rows_of(text, source), range(_SAMPLE_ROWS), strict=False)]
+    except (csv.Error, TypeError):
+        return None
+    widths = Counter(len(row.values) for row in rows)
+    width = max(widths, key=lambda each: (widths[each], each), default=0)
+    first = next((number for number, row in enumerate(rows) if len(row.values) == width), 0)
+    while first < len(rows) - 2 and _is_title(rows[first].values):
+        first += 1
+    table = rows[first:]
+    if width < 2 or len(table) < 2 or first > _MAX_LINES_BEFORE or len(declared.columns) not in (0, width):
+        return None
+    if sum(len(row.values) == width for row in table) < _REGULAR * len(table):
+        return None
+    if first and source.delimiter == WHITESPACE != declared.delimiter and not _is_numeric(table[1:]):
+        return None
+    header, columns = [name.strip() for name in table[0].values], []
+    if declared.header and not _is_header(header):
+        columns = _names_elsewhere(text, rows[:first], header, source)
+        if not columns:
+            return None
+    before = rows[first - 1].line if first else 0
+    rank = (first, source.comment != declared.comment, source.delimiter != declared.delimiter, -width)
+    return _Candidate(source, before, header, columns, rank)
+
+
+def _names_elsewhere(text: str, before: list[Row], first: list[str], source: CsvSource) -> list[str]:
+    """Return names in a comment, as numpy writes them, or of a header that lacks the name of the first column."""
+    if len(before) == 1 and 1 < len(before[0].values) == len(first) - 1 and _is_header(["", *before[0].values]):
+        return ["index", *(name.strip() for name in before[0].values)]
+    comments = [line for line in text.splitlines()[:_SAMPLE_ROWS] if source.comment and line.startswith(source.comment)]
+    if not comments or before:
+        return []
+    line = comments[-1].removeprefix(source.comment or "").strip()
+    names = [
+        name.strip() for name in (line.split() if source.delimiter == WHITESPACE else line.split(source.delimiter))
+    ]
+    return names if len(names) == len(first) and _is_header(names) else []
+
+
+def _is_title(values: Sequence[str]) -> bool:
+    """Return whether a row looks like a title that was padded with empty values."""
+    return len(values) > 2 and sum(bool(value.strip()) for value in values) < len(values) / 2
+
+
+def _is_numeric(rows: Sequence[Row]) -> bool:
+    """Return whether half of the values are numbers: words in a title and in values are separated by blanks, too."""
+    values = [value for row in rows for value in row.values]
+    return sum(bool(NUMBER.fullmatch(value)) for value in values) >= len(values) / 2
+
+
+def _is_header(names: Sequence[str]) -> bool:
+    return all(names[1:]) and not any(NUMBER.fullmatch(name) for name in names)
+
+
+def _describe(best: _Candidate, source: CsvSource, width: int) -> Guess | None:
+    """Return the differences of the options from those of the source."""
+    options, problems = [], []
+    delimiter = best.source.delimiter
+    if delimiter != source.delimiter:
+        shown = "blanks" if delimiter == WHITESPACE else f"'{delimiter}'"
+        only = f"has only one column with the delimiter '{source.delimiter}'" if width == 1 else ""
+        problems.append(only or f"has values that are separated by {shown}")
+        options.append("source.delimiter: " + {WHITESPACE: WHITESPACE, "\t": '"\\t"'}.get(delimiter, f'"{delimiter}"'))
+    if best.source.comment != source.comment:
+        problems.append(f"has lines that begin with '{best.source.comment}' and are no rows")
+        options.append(f'source.comment: "{best.source.comment}"')
+    if best.lines_before != source.skip_rows:
+        names = best.columns or best.header
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        part = "a header without the name of the first column" if best.columns else "lines before the table"
+        problems.append(f"has {part}; the table seems to be: {shown}")
+        options.append(f"source.skip_rows: {best.lines_before}")
+    if best.columns:
+        options += ["source.header: false", f"source.columns: [{', '.join(best.columns)}]"]
+    if not options:
+        return None
+    one = ", or if it is one column, name it by source.skip_rows, header: false and columns"
+    return Guess(" and ".join(problems), f"Set {', '.join(options)}{one if options == _SPACED else ''}")
