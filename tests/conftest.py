@@ -98,9 +98,16 @@ class _ByFile(LoadScopeScheduling):
         return "tests/kill" if file.startswith("tests/kill/") and not is_whole else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Hand tests to processes so, whatever `--dist` says: xdist's own groups do not work with this pytest."""
     return _ByFile(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Do not wait for the disk in unit tests: no power is lost in them, and this is a fifth of their time."""
+    if config.option.markexpr == UNIT:
+        os.fsync = lambda _: None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

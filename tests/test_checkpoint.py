@@ -319,6 +319,7 @@ def test_checkpoint_is_saved_at_step_interval(store: Store) -> None:
     assert _trained(store, 13, often) == [4, 8, 12]
 
 
+@pytest.mark.integration
 def test_checkpoint_is_saved_at_time_interval(store: Store) -> None:
     often = settings.Checkpoint(every_steps=1000, every_seconds=0.05, keep=100)
     saved = _trained(store, 12, often, seconds=0.02)

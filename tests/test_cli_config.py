@@ -265,6 +265,7 @@ def test_exporter_rejects_file_as_store(root: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == f"error: the store {root / 'os-release'} is not a folder. Correct its path\n"
 
 
+@pytest.mark.integration
 def test_check_applies_relay_and_server_validation(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIW_ALLOWED_ORIGINS", "*")
     (root / "mine.yaml").write_text("chat:\n  - {name: a, kind: apprise, url: 'ntfy://a ntfy://b'}\n")

@@ -81,6 +81,7 @@ def test_control_characters_in_reason_are_escaped(registry: Registry, capsys: py
         assert r"audit\n2026" in out
 
 
+@pytest.mark.integration
 def test_history_at_shows_aliases_at_timestamp(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     lines = registry.history()
     code, out, _ = _run(capsys, registry, "history")
@@ -93,6 +94,7 @@ def test_history_at_shows_aliases_at_timestamp(registry: Registry, capsys: pytes
     assert (code, "--at yesterday is not a time" in error) == (2, True)
 
 
+@pytest.mark.integration
 def test_history_at_day_lists_changes_and_rejects_future(
     registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +110,7 @@ def test_history_at_day_lists_changes_and_rejects_future(
         assert "is in the future" in error
 
 
+@pytest.mark.integration
 def test_promote_pin_and_rollback_record_reason_in_history(
     registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +134,7 @@ def test_damaged_version_is_not_promoted(registry: Registry, capsys: pytest.Capt
     assert registry.aliases()["stable"] == "model_v1.0"
 
 
+@pytest.mark.integration
 def test_prune_deletes_only_after_confirmation(
     registry: Registry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,7 @@ def test_imported_module_change_alters_version_for_any_import_form(write: Write,
     assert version("shop.stage") != before
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -614,6 +614,7 @@ def test_yaml_alias_bomb_is_rejected_quickly(project: Project) -> None:
     assert time.process_time() - started < 5
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("text", ["[" * 20_000, "a: " + "{b: " * 5_000, "\n".join(" " * i + "a:" for i in range(400))])
 def test_deep_nesting_is_reported(text: str, project: Project) -> None:
     project.write("config/development.yaml", text)

@@ -107,6 +107,7 @@ def test_secret_in_message_is_masked_on_disk(book: Journal, store: Store) -> Non
     assert b"geheim" not in store.read(f"journal/{ID}/0001-trainer-error.json")
 
 
+@pytest.mark.integration
 def test_concurrent_threads_lose_no_event(book: Journal) -> None:
     def write(name: str) -> None:
         for _ in range(40):
@@ -201,6 +202,7 @@ def test_trace_is_found_by_id_prefix(book: Journal) -> None:
         book.find("a3f")
 
 
+@pytest.mark.integration
 def test_runs_are_listed_newest_first(book: Journal, store: Store, tmp_path: Path) -> None:
     _write(book, (RUN, STARTED))
     text = store.read(f"journal/{ID}/0001-run-started.json").decode()

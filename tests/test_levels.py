@@ -55,3 +55,10 @@ def test_module_without_unit_tests_is_not_imported(tmp_path: Path) -> None:
     ignored = run(tmp_path, text, "-m", "unit")
     assert ignored.returncode == 5, ignored.stdout
     assert "imported" not in ignored.stdout
+
+
+def test_unit_tests_do_not_wait_for_the_disk(tmp_path: Path) -> None:
+    text = "import os\n\ndef test_one():\n    os.fsync(-1)\n"
+
+    assert run(tmp_path, text, "-m", "unit").returncode == 0
+    assert run(tmp_path, text).returncode == 1

@@ -186,6 +186,7 @@ def test_contradictory_notation_is_refused(declared: dict[str, Any], message: st
         Column.model_validate(declared)
 
 
+@pytest.mark.integration
 @given(value=st.floats(-1e12, 1e12, allow_nan=False), name=st.sampled_from([*NUMBERS][:9]))
 def test_number_has_the_value_it_was_written_with(value: float, name: str) -> None:
     form, options = NUMBERS[name]

@@ -101,6 +101,7 @@ def test_training_bumps_minor_and_schema_change_bumps_major(registry: Registry) 
     assert registry.aliases() == {"latest": "model_v3.0", "stable": "model_v1.0"}
 
 
+@pytest.mark.integration
 def test_versions_are_sorted_numerically(registry: Registry) -> None:
     for _ in range(11):
         _publish(registry)

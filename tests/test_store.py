@@ -243,6 +243,7 @@ def test_equal_records_have_equal_bytes(store: Store) -> None:
     assert first.sha256 == second.sha256
 
 
+@pytest.mark.integration
 def test_damaged_record_is_rejected(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_record("record", {"rows": 12, "name": "ä"})

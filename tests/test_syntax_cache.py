@@ -41,6 +41,7 @@ def _file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.integration
 def test_cached_syntax_gives_same_code_without_parsing(
     restart: Restart, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -59,6 +60,7 @@ def test_changed_source_is_parsed_again(restart: Restart) -> None:
     assert syntax_cache.read(b"RATE = 2  # per cent\n").digest == before
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"null", b"\xff\xfe\x00", b'{"a": 1}'],
@@ -72,6 +74,7 @@ def test_damaged_cache_is_replaced(restart: Restart, tmp_path: Path, content: by
     assert len(json.loads(_file(tmp_path).read_bytes())) > 10
 
 
+@pytest.mark.integration
 def test_damaged_entry_is_parsed_again(restart: Restart, tmp_path: Path) -> None:
     first = closure.read(STAGE)
     path = _file(tmp_path)
@@ -83,6 +86,7 @@ def test_damaged_entry_is_parsed_again(restart: Restart, tmp_path: Path) -> None
     assert closure.read(STAGE) == first
 
 
+@pytest.mark.integration
 def test_unwritable_cache_folder_costs_only_time(
     restart: Restart, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

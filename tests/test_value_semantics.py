@@ -116,6 +116,7 @@ def test_typed_categories_match_text_and_json_over_http(tmp_path: Path) -> None:
         world.encoder.encode_checked([{**plain[0], "size": "big"}])
 
 
+@pytest.mark.integration
 def test_version_missing_values_apply_with_scoring_source_values(tmp_path: Path) -> None:
     rows = [{"colour": ("red", "blue")[number % 2], "good": str(number % 2)} for number in range(40)]
     write(tmp_path / "train.csv", [*rows, {"colour": "?", "good": "1"}])
@@ -214,6 +215,7 @@ def test_date_score_does_not_depend_on_other_rows(tmp_path: Path, kind: str, far
     assert world.asked(rows) == (made, rejected)
 
 
+@pytest.mark.integration
 def test_text_trained_version_reads_typed_values_as_json_text(tmp_path: Path) -> None:
     rows = [{"n": str(number), "b": ("true", "no")[number % 2], "good": str(number // 2 % 2)} for number in range(40)]
     write(tmp_path / "train.csv", [*rows, {"n": "7", "b": "no", "good": "0"}, {"n": "8", "b": "no", "good": "1"}])

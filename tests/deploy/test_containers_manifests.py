@@ -22,6 +22,7 @@ def read(name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.integration
 def test_generated_container_files_match_slo_yaml() -> None:
     built = manifests.files(reader.load())
     folders = {(HERE / name).parent for name in built}
@@ -32,6 +33,7 @@ def test_generated_container_files_match_slo_yaml() -> None:
     assert changed == [], "run `python -m ai_workflow.local.manifests` and commit what it writes"
 
 
+@pytest.mark.integration
 def test_manifest_generation_is_deterministic(tmp_path: Path) -> None:
     built = manifests.files(reader.load())
     manifests.write(built, tmp_path)
@@ -99,6 +101,7 @@ def test_grafana_data_source_points_to_prometheus_with_login() -> None:
     assert "MONITORING_PASSWORD" in compose.read()["services"]["grafana"]["environment"]
 
 
+@pytest.mark.integration
 def test_external_target_address_is_unchanged() -> None:
     spec = reader.load()
     elsewhere = replace(spec, targets={**spec.targets, "inference": ("10.0.0.7:8080", "localhost:8081")})

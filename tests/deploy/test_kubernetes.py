@@ -210,6 +210,7 @@ def test_service_monitors_use_jobs_and_interval_of_slo_yaml() -> None:
     assert token == {"name": "ai-workflow-service", "key": "INFERENCE_TOKEN"}
 
 
+@pytest.mark.integration
 def test_prometheus_rules_match_native_stack() -> None:
     groups = {each["name"]: each for each in kustomization.of_kind("PrometheusRule")["ai-workflow"]["spec"]["groups"]}
     natively = {

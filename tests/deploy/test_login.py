@@ -101,6 +101,7 @@ def up(place: StackPaths, password: str | None = None) -> str:
     return place.password()
 
 
+@pytest.mark.integration
 def test_generated_password_is_random_and_persists_after_down(place: StackPaths, tmp_path: Path) -> None:
     first = up(place)
     place.remove_runtime_files()
@@ -112,6 +113,7 @@ def test_generated_password_is_random_and_persists_after_down(place: StackPaths,
     assert len(first) >= 32
 
 
+@pytest.mark.integration
 def test_configured_password_is_used_and_removed_with_stack(place: StackPaths) -> None:
     own = up(place)
 

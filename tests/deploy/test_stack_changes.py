@@ -55,6 +55,7 @@ def said(names: str) -> str:
     return f"it runs already, with other values of {names}. Nothing was changed. Run make down, then make up"
 
 
+@pytest.mark.integration
 def test_unchanged_settings_keep_stack_running(place: StackPaths, pipeline: Path) -> None:
     started = place.running_state()
     assert up(place, pipeline) == started

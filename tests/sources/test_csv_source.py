@@ -81,6 +81,7 @@ def test_blank_lines_inside_quotes_are_kept(store: Store, tmp_path: Path) -> Non
     assert rows(store, csv(path)) == [(2, "1", "x\n\n\ny"), (4, "2", "\r\n\r\n")]
 
 
+@pytest.mark.integration
 def test_quoted_line_ending_survives_block_boundary(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +144,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_compression_is_detected_by_content(store: Store, tmp_path: Path, suffix: str) -> None:
     text = b"a,b\n" + b"".join(b"%d,x\n" % number for number in range(200_000))

@@ -64,6 +64,7 @@ def test_added_file_with_a_column_that_is_not_read_reloads_nothing(store: Store,
     assert load(store, csv(tmp_path, drop=("c", "nowhere"))).partitions[0] == first.partitions[0]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_folder_names_of_hive_are_columns(store: Store, tmp_path: Path, kind: str) -> None:
     table = pd.DataFrame({"x": [1, 2, 3, 4], "y": ["p", "q", "p", "q"], "c": ["a", "b c/d", None, "a"], "n": [1] * 4})

@@ -96,6 +96,7 @@ def test_rows_of_group_name_their_file_and_row(store: Store, tmp_path: Path) -> 
     assert frame["__row"].tolist() == list(range(2, 12)) * COUNT
 
 
+@pytest.mark.integration
 def test_partition_rows_limits_partitions_of_groups(store: Store, tmp_path: Path) -> None:
     small_files(tmp_path)
     whole, split = load(store, csv(tmp_path)), load(store, csv(tmp_path, partition_rows=25))
@@ -104,6 +105,7 @@ def test_partition_rows_limits_partitions_of_groups(store: Store, tmp_path: Path
     pd.testing.assert_frame_equal(*(pd.concat(each, ignore_index=True) for each in frames))
 
 
+@pytest.mark.integration
 def test_new_file_is_read_with_its_group_only(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_files(tmp_path, 300, 2)
     seen: list[str] = []

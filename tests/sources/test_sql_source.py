@@ -140,6 +140,7 @@ def test_non_database_file_is_rejected(store: Store, tmp_path: Path) -> None:
     assert "file is not a database" in refused(store, sql(f"sqlite:///{tmp_path}/a.csv", table="t"))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("address", "said"),
     [

@@ -47,6 +47,7 @@ def clean(store: Store, s: Settings) -> pd.DataFrame:
     return pd.concat([frame for _, frame in partitions.frames(store, dataset)], ignore_index=True)
 
 
+@pytest.mark.integration
 def test_nullable_column_may_be_absent_from_files(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -62,6 +63,7 @@ def test_fill_replaces_absent_column(store: Store, tmp_path: Path) -> None:
     assert found["channel"].astype(str).tolist() == ["shop"] * 3 + ["v1", "v0", "v1"]
 
 
+@pytest.mark.integration
 def test_undeclared_column_absent_from_files_is_warned_about(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

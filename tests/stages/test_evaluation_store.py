@@ -70,6 +70,7 @@ def test_counters_never_decrease_and_window_reflects_corrections(folder: Path) -
     assert (record(folder)["labeled_total"], record(folder)["correct_total"]) == (3, 2), "one of three was corrected"
 
 
+@pytest.mark.integration
 def test_repeated_evaluation_gives_same_record(folder: Path) -> None:
     write(folder, [("a", "yes", at(3))])
     evaluate(folder)
@@ -78,6 +79,7 @@ def test_repeated_evaluation_gives_same_record(folder: Path) -> None:
     assert record(folder) == before
 
 
+@pytest.mark.integration
 def test_stale_record_is_removed_and_damaged_record_rewritten(folder: Path) -> None:
     write(folder, [("a", "yes", at(3))])
     evaluate(folder)

@@ -150,6 +150,7 @@ def test_dates_without_time_have_no_hour_feature(store: Store) -> None:
     assert "when__hour" not in features.names(spec)
 
 
+@pytest.mark.integration
 def test_missing_indicator_exists_only_for_columns_with_gaps(store: Store) -> None:
     spec, made = fit(store, people())
     assert "income__missing" in features.names(spec)
@@ -185,6 +186,7 @@ def test_timestamp_holdout_takes_latest_rows(store: Store) -> None:
     assert {"opened__days", "opened__year"}.isdisjoint(features.names(spec))
 
 
+@pytest.mark.integration
 def test_rows_without_timestamp_are_trained_on_and_keep_cutoff(store: Store) -> None:
     frame = people()
     gaps = pd.concat([frame, people(100, seed=5).assign(opened=None, person=[f"q{n}" for n in range(100)])])

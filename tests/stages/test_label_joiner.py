@@ -66,6 +66,7 @@ def test_accuracy_bounds_and_label_delay_are_reported_per_version(store: Store, 
     assert (found[TWO]["labeled_total"], found[TWO]["window"]["accuracy"]) == (4, 1)
 
 
+@pytest.mark.integration
 def test_repeated_join_gives_same_result_without_new_records(store: Store, tmp_path: Path) -> None:
     answered(store)
     write(tmp_path, [(name, "yes", at(1)) for name in ids(0, 50)])
@@ -99,6 +100,7 @@ def test_label_and_prediction_join_in_any_order(order: str, store: Store, tmp_pa
     assert counts(join(store, asked)) == (60, 60)
 
 
+@pytest.mark.integration
 def test_deleted_labels_and_predictions_stay_counted(store: Store, tmp_path: Path) -> None:
     answered(store)
     write(tmp_path, [(name, "yes", at(2)) for name in ids(0, 50)])
@@ -179,6 +181,7 @@ def test_torn_segment_line_is_skipped(store: Store, caplog: pytest.LogCaptureFix
     assert "line 2 is incomplete" in caplog.text
 
 
+@pytest.mark.integration
 def test_window_covers_latest_labels_and_totals_cover_all(store: Store, tmp_path: Path) -> None:
     answered(store)
     write(tmp_path, [(name, "yes" if number >= 70 else "no", at(100 - number)) for number, name in
@@ -209,6 +212,7 @@ def test_too_few_labels_give_no_accuracy(store: Store, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.integration
 def test_regression_prediction_is_correct_within_tolerance(store: Store, tmp_path: Path) -> None:
     predict(store, {"a": 1.0, "b": 2.5, "c": float("nan")})
     write(tmp_path, [("a", 1.5, at(1)), ("b", "1.99", at(1)), ("c", 0, at(1))])
@@ -218,6 +222,7 @@ def test_regression_prediction_is_correct_within_tolerance(store: Store, tmp_pat
         join(store, settings(tmp_path, task="regression"))
 
 
+@pytest.mark.integration
 def test_row_label_applies_to_all_predictions_of_row(store: Store, tmp_path: Path) -> None:
     predict(store, {"a": "yes", "b": "no", "c": "yes"}, id=["r1", "r1", None])
     predict(store, {"d": "no"}, TWO, id=["r2"])
@@ -369,6 +374,7 @@ def test_drift_inputs_are_deleted_after_24_hours(store: Store) -> None:
     assert len(store.names(str(folder))) == 5
 
 
+@pytest.mark.integration
 def test_predictions_older_than_label_days_are_not_joined(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def written(days: float) -> None:
         newest = store.names(f"predictions/{labeled_predictions.PIPELINE}/{ONE}")[-1]

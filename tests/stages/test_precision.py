@@ -45,6 +45,7 @@ COLUMNS = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", list(COLUMNS))
 def test_values_that_float32_merges_stay_distinct(store: Store, name: str, caplog: pytest.LogCaptureFixture) -> None:
     frame = pd.DataFrame({"x": COLUMNS[name], "y": _classes()}).sample(frac=1, random_state=1, ignore_index=True)
@@ -76,6 +77,7 @@ def test_values_that_no_center_separates_are_a_warning(store: Store, caplog: pyt
     assert any("'clusters'" in text and "float32" in text for text in warnings)
 
 
+@pytest.mark.integration
 def test_service_and_batch_give_equal_bytes(store: Store) -> None:
     frame = pd.DataFrame({**COLUMNS, "seconds": COLUMNS["seconds"].astype("datetime64[us]"), "y": _classes()})
     spec, made = _features(store, frame)

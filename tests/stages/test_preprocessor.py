@@ -121,6 +121,7 @@ def test_duplicates_are_counted_apart_from_rejected_rows(store: Store, caplog: p
     assert f"the duplicates are in {store.url(result['duplicate_rows']['path'])}" in caplog.text
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("duplicates", ["rows", "id"])
 def test_duplicates_do_not_count_for_reject_limit(store: Store, duplicates: str) -> None:
     frame = pd.DataFrame({"id": ["a", "b", "c"] * 300, "x": [1, 2, 3] * 300, "y": ["p", "q", "p"] * 300})
@@ -165,6 +166,7 @@ def test_rejected_row_id_does_not_count_as_duplicate(store: Store) -> None:
     assert rows(store, result)["x"].tolist() == [1]
 
 
+@pytest.mark.integration
 def test_deduplicate_rows_compares_whole_rows(store: Store) -> None:
     frames = parted(table(["a", "a", "a", "b"], x=[1, 1, 2, 1], y=["k", "k", "k", "m"]), 2)
     assert rows(store, clean(store, *frames, deduplicate="rows"))["x"].tolist() == [1, 2, 1]
@@ -178,6 +180,7 @@ def test_rows_without_id_get_positional_ids_and_are_kept(store: Store) -> None:
     assert rows(store, result)[partitions.ID].tolist() == ["a.csv:1", "a.csv:2", "b.csv:1", "b.csv:2"]
 
 
+@pytest.mark.integration
 def test_undeclared_column_types_are_inferred_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ai_pipeline.preprocessor")
     count = 200
@@ -378,6 +381,7 @@ def test_scoring_converts_text_to_training_types(store: Store, bought: Made) -> 
     )
 
 
+@pytest.mark.integration
 def test_fingerprint_does_not_depend_on_trace_or_store(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
     frames, found = parted(table(numbered(50), x=["bad"] + ["1"] * 49), 3), set()
     for number, place in enumerate((store, store, Store(tmp_path_factory.mktemp("other")))):

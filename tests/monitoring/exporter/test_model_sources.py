@@ -110,6 +110,7 @@ def test_damaged_version_is_skipped_and_others_exported(store: Store, failures: 
     assert values(failures.samples(), "exporter_source_failures_total")["registry"] == 1
 
 
+@pytest.mark.integration
 def test_newest_and_serving_versions_are_exported_up_to_limit(tmp_path: Path, failures: Failures) -> None:
     store = Store(tmp_path)
     many.fill(Registry(store, f"{MODELS}/credit"), MAX_VERSIONS + 5)
@@ -191,6 +192,7 @@ def test_evaluations_of_deleted_versions_are_not_exported(store: Store, failures
     assert {sample.labels[1] for sample in found} == {"model_v1.1"}
 
 
+@pytest.mark.integration
 def test_newest_checkpoint_timestamp_is_exported_per_pipeline(store: Store) -> None:
     source = CheckpointSource(store, dict)
     assert source.collect() == []

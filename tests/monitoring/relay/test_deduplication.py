@@ -281,6 +281,7 @@ def test_merged_messages_have_bounded_size() -> None:
     asyncio.run(asyncio.wait_for(work(), 60))
 
 
+@pytest.mark.integration
 def test_full_delivery_log_evicts_oldest_alerts() -> None:
     delivery_log = DeliveryLog(300)
     for first in range(0, 52_000, 1000):

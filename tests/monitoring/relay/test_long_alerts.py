@@ -100,6 +100,7 @@ def test_version_or_stage_none_is_omitted() -> None:
     assert "none" not in text.partition("https://")[0]
 
 
+@pytest.mark.integration
 def test_truncated_notification_fits_smallest_limit() -> None:
     notification = read(*[alert(f"{index}", alertname="N" * LONG) for index in range(50)])
     text = fit_to_limit(notification, Style(), lambda _: False)

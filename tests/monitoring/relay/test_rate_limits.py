@@ -105,6 +105,7 @@ def test_apprise_rate_limit_error_has_retry_delay(vendors: Vendors, monkeypatch:
     assert refused.value.seconds == 40.0
 
 
+@pytest.mark.integration
 def test_apprise_plugin_immediate_retry_is_suppressed(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str | None] = []
 

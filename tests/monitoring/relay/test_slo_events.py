@@ -77,6 +77,7 @@ def test_prefect_outage_does_not_block_chat_delivery(folder: Path, vendors: Vend
         assert relay.post(alert()).json() == {"delivered": ["slack"], "failed": {}}
 
 
+@pytest.mark.integration
 def test_failed_prefect_event_is_counted_and_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
