@@ -107,7 +107,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def pytest_configure(config: pytest.Config) -> None:
     """Do not wait for the disk in unit tests: no power is lost in them, and this is a fifth of their time."""
     if config.option.markexpr == UNIT:
-        os.fsync = lambda _: None
+        os.fsync = lambda fd: None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -1,16 +1,37 @@
-"""Settings of the inference service: address, authentication, limits."""
+"""Settings of predictions: deadline and fallback, and the service's address, authentication and limits."""
 
 from __future__ import annotations
 
 import ipaddress
 import itertools
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from ai_workflow.config.settings.config_model import RELATIVE_TO_FILE, ConfigModel, Host, Scope
+from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, RELATIVE_TO_FILE, ConfigModel, Fraction, Host, Scope
+from ai_workflow.config.settings.source import Source
 from ai_workflow.secret_values import Secret
+
+
+class Inference(ConfigModel):
+    """Deadline, batches and fallback of predictions."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    source: Source | None = Field(
+        default=None, description="source of the scoring flow; the training source if not given"
+    )
+    reject_limit: Fraction = Field(
+        default=1.0, description="share of rejected rows above which a scoring fails; by default the others are scored"
+    )
+    batch_size: Annotated[int | None, OF_DEPLOYMENT] = Field(
+        default=None, ge=1, description="rows per call of the model in scoring; model.batch_size if not given"
+    )
+    deadline_ms: Annotated[int, OF_DEPLOYMENT] = Field(default=200, ge=1)
+    default_response: dict[str, Any] | None = Field(
+        default_factory=lambda: {"prediction": None},
+        description="response of the service if no version can answer; null for status 504 (deadline) or 503",
+    )
 
 
 class PredictionLog(ConfigModel):

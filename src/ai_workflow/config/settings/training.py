@@ -1,4 +1,4 @@
-"""Settings of training: model family, parameters, checkpoints."""
+"""Settings of training: features, model family, parameters, checkpoints, quality gate."""
 
 from __future__ import annotations
 
@@ -41,3 +41,33 @@ class Trainer(ConfigModel):
     def used(self) -> ConfigModel:
         """Return the section without `validation` if early stopping is disabled."""
         return self if self.early_stopping else self._without("validation")
+
+
+class FeatureOptions(ConfigModel):
+    """Conversion of columns to features."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    max_categories: int = Field(default=255, ge=1, description="number of categories kept, the most frequent ones")
+    min_count: int = Field(
+        default=1, ge=1, description="minimum number of rows of a category; rarer values count as unseen"
+    )
+
+
+Metric = Literal["accuracy", "auc", "log_loss", "mae", "rmse", "r2"]
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "classification": ("accuracy", "auc", "log_loss"),
+    "regression": ("mae", "rmse", "r2"),
+}
+
+
+class Evaluate(ConfigModel):
+    """Holdout and quality gate of a new version."""
+
+    scope: ClassVar[Scope] = "pipeline"
+    holdout: float = Field(default=0.2, gt=0, lt=1)
+    metric: Metric | None = Field(default=None, description="default: accuracy, or mae for regression")
+    minimum: float | None = Field(default=None, description="worst value of the metric that passes")
+    tolerance: float = Field(default=0.01, ge=0, description="difference to `stable` that still passes")
+    beat_baseline: bool = Field(
+        default=True, description="reject a model that is not better than the baseline on the holdout"
+    )

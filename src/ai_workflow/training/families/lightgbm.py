@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightgbm
 import numpy as np
@@ -14,23 +14,19 @@ import numpy as np
 from ai_workflow.config import settings
 from ai_workflow.errors import StageError
 from ai_workflow.runtime import memory_pressure
-from ai_workflow.training.families import lightgbm_params, lightgbm_target
+from ai_workflow.training.families import lightgbm_dataset, lightgbm_params, lightgbm_target
 from ai_workflow.training.families.lightgbm_errors import CODE_LOCATION, translated_errors, translated_memory_errors
 from ai_workflow.training.families.lightgbm_params import BAGGING, Params
 from ai_workflow.training.families.native_output import silence_native_stderr
 
 if TYPE_CHECKING:
-    from ai_workflow.features.spec import FeatureSpec
     from ai_workflow.training.protocol import Predict, Rows, TrainingData
 
 # The parameters in a model's text differ between machines and resumed runs; predictions do not depend on them.
 _PARAMETERS = re.compile(r"\nparameters:\n.*?\nend of parameters\n", re.DOTALL)
 # Fewer rows are predicted by one thread.
 _MIN_ROWS_FOR_THREADS = 10_000
-# Rows per call of LightGBM's binning, as float64.
-_BINNING_ROWS = 65_536
 _SMALLER_MODEL = "a smaller model: trainer.params.num_leaves, trainer.steps"
-_LESS_DATA = "fewer rows or columns, or lower trainer.params.max_bin"
 
 
 class Trainer:
@@ -39,7 +35,7 @@ class Trainer:
     library = "lightgbm"
     model_file = "model.txt"
     batch_size = None
-    memory_remedy = f"{memory_pressure.MORE_MEMORY}, or give it {_LESS_DATA} or histogram_pool_size"
+    memory_remedy = f"{memory_pressure.MORE_MEMORY}, or give it {lightgbm_dataset.LESS_DATA} or histogram_pool_size"
 
     def start(self, data: TrainingData, options: settings.Trainer, batch_size: int = 128) -> None:
         """Bin the training rows, partition by partition; each step uses all of them, so `batch_size` has no effect.
@@ -54,13 +50,13 @@ class Trainer:
         self._center = lightgbm_target.center(data.spec, self._params)
         try:
             with translated_memory_errors(self.memory_remedy):
-                self._training = _dataset(data.training, data.spec, self._params, self._center)
+                self._training = lightgbm_dataset.build(data.training, data.spec, self._params, self._center)
                 self._validation = (
-                    _dataset(data.validation, data.spec, self._params, self._center, self._training)
+                    lightgbm_dataset.build(data.validation, data.spec, self._params, self._center, self._training)
                     if data.validation
                     else None
                 )
-                _check_splits(self._training, data.spec, rows)
+                lightgbm_dataset.check_splits(self._training, data.spec, rows)
                 self._booster, self._step = self._new_booster(), 0
         except (lightgbm.basic.LightGBMError, TypeError) as error:
             raise StageError(
@@ -150,32 +146,6 @@ def importance(model: bytes) -> list[float]:
     return [float(gain) for gain in gains / max(gains.sum(), 1e-12)]
 
 
-class _Dataset(lightgbm.Dataset):
-    """A dataset with all parameters; LightGBM's own drops tree parameters that its binning reads."""
-
-    def get_params(self) -> Params:
-        """Return the parameters of the binning."""
-        return dict(self.params or {})
-
-
-class _Batches(lightgbm.Sequence):
-    """Rows of one partition as a LightGBM sequence; the last partition stays in memory."""
-
-    def __init__(self, rows: Rows, last: dict[str, Any], batch_size: int) -> None:
-        self._rows = rows
-        self._last = last
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        if self._last.get("rows") is not self._rows:
-            self._last.update(rows=self._rows, x=self._rows.read()[0])
-        x: np.ndarray = self._last["x"]
-        return np.asarray(x[index], dtype=np.float64)
-
-
 def _rejected_parameter(params: Params) -> str:
     """Return the parameter that LightGBM rejects even alone; its own message rarely names it."""
     for name, value in params.items():
@@ -185,17 +155,6 @@ def _rejected_parameter(params: Params) -> str:
         except (lightgbm.basic.LightGBMError, TypeError):
             return f"trainer.params.{name} = {value!r}"
     return "trainer.params"
-
-
-def _check_splits(dataset: lightgbm.Dataset, spec: FeatureSpec, rows: int) -> None:
-    """Raise StageError if no feature can be split; LightGBM's own check names a C++ location only."""
-    if any(dataset.feature_num_bin(index) for index in range(len(spec["features"]))):
-        return
-    raise StageError(
-        f"no feature of {len(spec['features'])} can be split in {rows} training rows: each has one value, "
-        "or too few rows with another one",
-        "Give columns that vary or more rows, or lower trainer.params.min_data_in_leaf and min_data_in_bin",
-    )
 
 
 def _random_parameters(params: Params, step: int) -> Params:
@@ -216,34 +175,6 @@ def _random_parameters(params: Params, step: int) -> Params:
     }
     nudge = (1 + step % 2) * 1e-9
     return seeds | {name: params[name] - nudge for name in BAGGING if params.get(name, 1) < 1}
-
-
-def _dataset(
-    parts: Sequence[Rows],
-    spec: FeatureSpec,
-    params: Params,
-    center: float,
-    reference: lightgbm.Dataset | None = None,
-) -> lightgbm.Dataset:
-    filled = [rows for rows in parts if len(rows)]
-    categories = [index for index, feature in enumerate(spec["features"]) if feature["kind"] == "category"]
-
-    def create(batch_size: int) -> lightgbm.Dataset:
-        last: dict[str, Any] = {}
-        with translated_memory_errors():
-            return _Dataset(
-                [_Batches(rows, last, batch_size) for rows in filled],
-                np.concatenate([rows.read()[1] for rows in filled]) - center,
-                reference=reference,
-                params=params,
-                # A column name may have characters that the model text cannot represent.
-                feature_name=[f"f{index}" for index in range(len(spec["features"]))],
-                categorical_feature=categories,
-            ).construct()
-
-    return memory_pressure.with_smaller_batches(
-        create, _BINNING_ROWS, remedy=f"{memory_pressure.MORE_MEMORY}, or give it {_LESS_DATA}"
-    )
 
 
 def _margins(booster: lightgbm.Booster, parts: Sequence[Rows]) -> np.ndarray:
