@@ -12,7 +12,7 @@ import pytest
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import cells, parquet
 from ai_workflow.datasets.cells import CellRules
-from ai_workflow.datasets.kernels import clean_column, evidence
+from ai_workflow.datasets.kernels import clean_column, evidence, plain_text
 from ai_workflow.datasets.notation import type_evidence
 from ai_workflow.datasets.notation.type_evidence import TextRules
 from tests import nasty_columns
@@ -56,6 +56,13 @@ def check_columns(count: int, seed: int) -> None:
 @pytest.mark.integration
 def test_columns_of_unusual_cells_are_coerced_as_single_cells_are() -> None:
     check_columns(150, 0)
+
+
+@pytest.mark.integration
+def test_result_does_not_depend_on_cells_that_are_cast_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_text, "_CAST_CELLS", 3)
+    monkeypatch.setattr(evidence, "_SAMPLE_ROWS", 5)
+    check_columns(100, 11)
 
 
 @pytest.mark.slow

@@ -37,18 +37,18 @@ def count_distinct(text: pa.Array) -> int:
 
 def _of_plain_cells(present: pa.Array, rules: TextRules) -> TypeEvidence | None:
     """Return the evidence of a column of plain numbers and ISO 8601 timestamps; None if it is another column."""
+    import numpy as np
     import pyarrow as pa
 
-    if rules.notation is not None:
+    head = present.slice(0, _SAMPLE_ROWS)
+    if rules.notation is not None or not (plain_text.numbers(head)[1] | plain_text.timestamps(head)[1]).all():
         return None
     values, is_number = plain_text.numbers(present)
-    if not is_number.any() and not plain_text.timestamps(present.slice(0, 1))[1].all():
-        return None
     rest = present.filter(pa.array(~is_number))
     if len(rest) and not plain_text.timestamps(rest)[1].all():
         return None
     numbers = int(is_number.sum())
-    whole = int((values[is_number] % 1 == 0).sum())
+    whole = int((np.floor(values[is_number]) == values[is_number]).sum())
     if whole == len(present) and type_evidence.is_compact_date(present[0].as_py()):
         return None
     return {

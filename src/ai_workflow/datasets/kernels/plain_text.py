@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MAX_LENGTH = 100
+# Cells that are cast at once: Arrow writes an error message for each cell that is no number.
+_CAST_CELLS = 4096
 _NUMBER = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
 # Years from 1000; the 29th of February is left to the exact code.
 _DAY = (
@@ -27,11 +29,7 @@ def numbers(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    try:
-        read = pc.cast(text, pa.float64())
-    except pa.ArrowInvalid:
-        read = pc.cast(_only(text, pc.match_substring_regex(text, _NUMBER)), pa.float64())
-    values = read.to_numpy(zero_copy_only=False) + 0.0
+    values = pa.concat_arrays(_cast(text)).to_numpy(zero_copy_only=False) + 0.0
     plain = np.isfinite(values)
     lengths = pc.fill_null(pc.binary_length(text), 0).to_numpy(zero_copy_only=False)
     if len(lengths) and lengths.max() > _MAX_LENGTH:
@@ -59,6 +57,21 @@ def can_be_value(text: pa.Array) -> np.ndarray:
     # `nan` and `inf` are the only numbers without a digit.
     found = pc.match_substring_regex(text, r"(?i)\pN|nan|inf")
     return pc.fill_null(found, False).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _cast(text: pa.Array) -> list[pa.Array]:
+    """Return consecutive arrays of the numbers; from the first slice on with another cell, plain numbers only."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    read: list[pa.Array] = []
+    for start in range(0, max(1, len(text)), _CAST_CELLS):
+        try:
+            read.append(pc.cast(text.slice(start, _CAST_CELLS), pa.float64()))
+        except pa.ArrowInvalid:
+            rest = text.slice(start)
+            return [*read, pc.cast(_only(rest, pc.match_substring_regex(rest, _NUMBER)), pa.float64())]
+    return read
 
 
 def _only(text: pa.Array, plain: pa.BooleanArray) -> pa.Array:

@@ -54,7 +54,7 @@ def _coerce_numbers(
     present = plain & ~missing
     findings = []
     if whole:
-        broken = present & (values % 1 != 0)
+        broken = present & (np.floor(values) != values)
         findings.append(("is not a whole number", broken))
         present &= ~broken
         values = np.where(present, values, 0).astype("int64")
