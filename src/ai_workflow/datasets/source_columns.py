@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Kind = Literal["string", "integer", "number", "boolean", "datetime"]
 # A column without any value is compatible with every kind.
 DetectedKind = Kind | Literal["unknown"]
+# The name of a first column without a name.
+INDEX = "Unnamed: 0"
 
 
 class MissingRules(NamedTuple):
@@ -46,6 +48,12 @@ def check_names(names: Sequence[str], where: str) -> None:
             f"{where}: column {_list(reserved)} begins with {RESERVED}, which is kept for this workflow",
             "Rename it; pandas leaves out `__index_level_0__` with index=False",
         )
+
+
+def with_index_name(names: Sequence[str]) -> list[str]:
+    """Return column names with the name that pandas gives a first one without a name, if all others have names."""
+    is_index = len(names) > 1 and not names[0] and all(names[1:])
+    return [INDEX, *names[1:]] if is_index else list(names)
 
 
 def kind_of(data_type: pa.DataType, name: str, where: str) -> DetectedKind:

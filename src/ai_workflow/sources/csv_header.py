@@ -27,7 +27,7 @@ def names(file: InputFile, source: CsvSource) -> list[str]:
     rows = _first_rows(text, file, source)
     first = rows[0].values
     if source.header:
-        columns = [name.strip() for name in first]
+        columns = source_columns.with_index_name([name.strip() for name in first])
     else:
         columns = list(source.columns) or [f"column_{number}" for number in range(len(first))]
     if _is_doubtful(columns, rows, source) and (guess := csv_dialect.guess(text, source, len(first))):

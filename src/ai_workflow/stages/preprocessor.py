@@ -19,7 +19,7 @@ from ai_workflow.datasets import (
 )
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.deduplication import CleanedRecord, CleanPartition
-from ai_workflow.datasets.kernels import clean_column, type_inference
+from ai_workflow.datasets.kernels import clean_column, index_column, type_inference
 from ai_workflow.datasets.notation import notations
 from ai_workflow.datasets.notation.type_evidence import TextRules
 from ai_workflow.datasets.partitions import ID, ROW, SOURCE, Dataset, DatasetInfo, DatasetRecord, Partition
@@ -155,6 +155,9 @@ def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> tuple[dict[str,
     )
     declared = [name for name, column in rules.columns.items() if not column.drop]
     _require(declared, kinds, "`schema` declares a column that is not there: no column")
+    undeclared = [name for name in kinds if name not in rules.columns and name not in roles]
+    indexes, doubts = index_column.find(store, dataset, undeclared)
+    kinds, absent = ({name: each[name] for name in each if name not in indexes} for each in (kinds, absent))
     absent_columns.check(absent, rules.columns, roles, is_closed=False)
     columns = {name: rules.columns.get(name) or _role_column(name, rules) for name in kinds}
     open_texts = [
@@ -174,7 +177,7 @@ def _resolve(store: Store, dataset: Dataset, rules: RowRules) -> tuple[dict[str,
             typed = _with_notation(typed, inferred[name].column)
         resolved[name] = notations.with_defaults(typed, rules.decimal, rules.thousands)
     _log_inferred(resolved, [name for name in kinds if name not in rules.columns and name != rules.target])
-    warnings = [warning for inference in inferred.values() for warning in inference.warnings]
+    warnings = doubts + [warning for inference in inferred.values() for warning in inference.warnings]
     return {name: column for name, column in resolved.items() if not column.drop}, warnings
 
 
