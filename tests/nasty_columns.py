@@ -16,7 +16,8 @@ NUMBERS = (
     "-9223372036854775808", "18446744073709551616", "1e-400", "4.9e-324", "0.1", "123456789.123456789", "1e22",
     "1.7976931348623157e308", "2.2250738585072011e-308", "0.30000000000000004", "9" * 60, "9" * 150,
     "0." + "0" * 120 + "1",
-    "nan(1)", "½", "٣", "1\x00",
+    "nan(1)", "½", "٣", "1\x00", "18446744073709551615", "-9223372036854775809", "1e18", "1e19", "1e200", "007",
+    "01234", "-007", " 007", "0000", "1.0", "9007199254740992.0", "-1e15",
 )  # fmt: skip
 DATES = (
     "2024-01-05", "2024-02-29", "2023-02-29", "2024-02-30", "2024-1-5", "2024-01-05T10:00:00Z", "2024-01-05 25:00",
@@ -68,6 +69,8 @@ def _plain_cells(chance: random.Random) -> dict[str, Callable[[], str]]:
         "exponent": lambda: repr(chance.uniform(-1, 1) * 10.0 ** chance.randint(-300, 300)),
         "whole": lambda: str(chance.randint(-(10 ** chance.randint(1, 19)), 10 ** chance.randint(1, 19))),
         "small": lambda: str(chance.randint(0, 20)),
+        "hash": lambda: str(chance.getrandbits(64)),
+        "code": lambda: f"{chance.randint(0, 99_999):05}",
         "day": day,
         "moment": moment,
         "boolean": lambda: chance.choice(("yes", "no", "True", "false")),

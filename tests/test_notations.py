@@ -104,6 +104,67 @@ def test_ambiguous_or_nearly_numeric_column_warns_with_the_setting_that_settles_
     assert all(remedy in warnings[0] for remedy in ["column 'x'", *remedies])
 
 
+NUMBER = Column(type="number", nullable=True)
+INTEGER = Column(type="integer", nullable=True)
+
+
+@pytest.mark.parametrize(
+    ("cells", "column", "warning"),
+    [
+        (["18446744073709551615", "7"], NUMBER, "'18446744073709551615' in column 'x' has more digits"),
+        (["9223372036854775808", "1"], NUMBER, "'9223372036854775808' in column 'x' has more digits"),
+        (["-9223372036854775809"], NUMBER, "{x: {type: category, nullable: true}}"),
+        (["1e200", "3"], NUMBER, None),
+        (["1e19", "-1e19"], NUMBER, None),
+        (["9" * 60], NUMBER, "has more digits than a number keeps"),
+        (["9223372036854775807", "-9223372036854775808"], INTEGER, None),
+        (["9007199254740993", "9007199254740992.0", "1e15", "1e18"], INTEGER, None),
+        (["1e3", "-0", "1.0", "nan"], INTEGER, None),
+        (["007", "1234"], INTEGER, "'007' in column 'x' has leading zeros, and the column is read as integer"),
+        (["05", "11", "0"], INTEGER, None),
+        (["007.5", "012"], NUMBER, None),
+        (["1", "2", "inf"], NUMBER, 'source: {missing: ["inf"]}'),
+        (["1", "2", "-1e400"], NUMBER, "'-1e400' in column 'x' is not finite, so its rows are rejected"),
+    ],
+)
+def test_inferred_type_of_numbers_accepts_them_and_warns_of_lost_digits(
+    cells: list[str], column: Column, warning: str | None
+) -> None:
+    inference = _infer(*cells)
+    assert inference.column == column
+    assert len(inference.warnings) == (warning is not None)
+    assert warning is None or warning in inference.warnings[0]
+    _, findings = coercion.coerce(pd.Series(cells, dtype="str"), column)
+    assert {reason for reason, rows in findings if rows.any()} <= {"is not finite"}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_whole_numbers_of_more_than_64_bits_are_equal_by_batch_and_http(tmp_path: Path, kind: str) -> None:
+    hashes = [2**64 - 1 - 977 * number**5 for number in range(60)]
+    rows = [
+        {"hash": str(value), "size": f"{1 + row % 7}e{200 if row % 2 else 3}", "good": "yn"[row % 2]}
+        for row, value in enumerate(hashes)
+    ]
+    path = tmp_path / f"train.{kind}"
+    if kind == "csv":
+        write(path, rows)
+    else:
+        frame = pd.DataFrame(rows).assign(hash=pd.Series(hashes, dtype="uint64"))
+        frame.assign(size=frame["size"].astype(float)).to_parquet(path)
+    world = World(tmp_path, {"kind": kind, "path": str(path)}, {})
+    assert {name: world.spec["schema"][name]["type"] for name in ("hash", "size")} == {
+        "hash": "number",
+        "size": "number",
+    }
+    made, rejected = world.batch(world.settings.source)
+    sent = [{"hash": value, "size": float(row["size"])} for value, row in zip(hashes, rows, strict=True)]
+    for asked in (rows, sent):
+        assert world.asked([{"hash": row["hash"], "size": row["size"]} for row in asked]) == (made, rejected)
+    assert not rejected
+    assert len(made) == len(rows)
+
+
 def test_column_of_unique_texts_warns_that_it_is_no_feature() -> None:
     column, warnings = _infer(*[f"name {number}" for number in range(60)])
     assert column.type == "text"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Finding = tuple[str, "pd.Series"]
 IS_MISSING = "is missing"
 # float64 represents all whole numbers below this exactly.
-_EXACT = 2.0**53
+EXACT = 2.0**53
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
@@ -95,7 +95,7 @@ def _whole(values: pd.Series, numbers: pd.Series) -> tuple[pd.Series, pd.Series]
     import numpy as np
     import pandas as pd
 
-    large = numbers.abs() >= _EXACT
+    large = numbers.abs() >= EXACT
     if pd.api.types.is_integer_dtype(values):
         return values.astype("Int64"), large & False
     whole = numbers.mask(large).astype("Int64")

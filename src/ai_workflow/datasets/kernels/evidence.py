@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ai_workflow.datasets import coercion
 from ai_workflow.datasets.kernels import exact, plain_text
 from ai_workflow.datasets.notation import date_shapes, number_shapes, type_evidence
 from ai_workflow.datasets.notation.type_evidence import TextRules, TypeEvidence
@@ -39,6 +40,7 @@ def _of_plain_cells(present: pa.Array, rules: TextRules) -> TypeEvidence | None:
     """Return the evidence of a column of plain numbers and ISO 8601 timestamps; None if it is another column."""
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     head = present.slice(0, _SAMPLE_ROWS)
     if rules.notation is not None or not (plain_text.numbers(head)[1] | plain_text.timestamps(head)[1]).all():
@@ -51,9 +53,14 @@ def _of_plain_cells(present: pa.Array, rules: TextRules) -> TypeEvidence | None:
     whole = int((np.floor(values[is_number]) == values[is_number]).sum())
     if whole == len(present) and type_evidence.is_compact_date(present[0].as_py()):
         return None
+    large = present.filter(pa.array(np.abs(values) >= coercion.EXACT))
+    zeros = present.filter(pc.starts_with(present, "0")).unique() if whole == numbers else present.slice(0, 0)
+    none = exact.to_series(present.slice(0, 0))
+    wide, notable = type_evidence.notable_numbers(exact.to_series(large), none, exact.to_series(zeros))
     return {
-        "present": len(present), "number": numbers, "whole": whole, "distinct": NOT_COUNTED, "date": len(rest),
-        "words": 0, "numbers": [], "units": {}, "accounting": 0, "dates": {}, "example": "", "others": {},
+        "present": len(present), "number": numbers, "whole": whole, "integer": whole - wide, "distinct": NOT_COUNTED,
+        "date": len(rest), "words": 0, "numbers": [], "units": {}, "accounting": 0, "dates": {}, "example": "",
+        "others": {}, "notable": notable,
     }  # fmt: skip
 
 

@@ -73,6 +73,27 @@ def nearly(name: str, kind: str, values: str, amount: int, total: int, others: M
     return (warning,)
 
 
+def notable(name: str, kind: str, problem: str, example: str) -> str:
+    """Return the warning that a column of numbers has values that a number may not keep.
+
+    Args:
+        name: the column.
+        kind: its type, integer or number.
+        problem: kind of value, see `type_evidence.notable_numbers`.
+        example: such a value.
+    """
+    if problem == "infinite":
+        return (
+            f"'{example}' in column '{name}' is not finite, so its rows are rejected. Add "
+            f"source: {{missing: [{json_text.line(example)}]}} if it means a missing value"
+        )
+    reason = "has leading zeros" if problem == "code" else "has more digits than a number keeps"
+    return (
+        f"'{example}' in column '{name}' {reason}, and the column is read as {kind}. Add {_schema(name, 'category')} "
+        f"if its values are codes, or {_schema(name, kind)} if it is right"
+    )
+
+
 def left_out(name: str) -> str:
     """Return the warning that a column of unique texts is no feature."""
     return (

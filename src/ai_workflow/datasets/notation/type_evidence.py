@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import coercion
@@ -23,6 +23,9 @@ RECOGNISED = (
 _SAMPLE, _MAX_SHAPES, _MAX_KEPT = 200, 500, 12
 _SHOWN_LENGTH = 40
 _COMPACT = r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+_DIGITS = re.compile(r"[+-]?[0-9]+")
+# With two digits it may be an hour or a month, which is a number.
+_CODE = re.compile(r"0[0-9]{2,}")
 # Stands for a zero at the start while the other digits are replaced.
 _ZERO = "\ue000"
 
@@ -57,13 +60,16 @@ PYTHON_RULES = TextRules()
 class TypeEvidence(TypedDict):
     """Counts of the values of a column in one partition.
 
-    `numbers` counts the values that each candidate of the rules reads, `units`, `accounting` and `dates` the units,
-    accounting negatives and date formats among them. `others` are values that are no numbers or dates, with counts.
+    `whole` counts the numbers without decimals, `integer` those of them that an integer column accepts. `numbers`
+    counts the values that each candidate of the rules reads, `units`, `accounting` and `dates` the units, accounting
+    negatives and date formats among them. `others` are values that are no numbers or dates, with counts. `notable` are
+    the first values of each kind of number that a column of numbers may not keep, see `notable_numbers`.
     """
 
     present: int
     number: int
     whole: int
+    integer: int
     distinct: int
     date: int
     words: int
@@ -73,6 +79,7 @@ class TypeEvidence(TypedDict):
     dates: dict[str, int]
     example: str
     others: dict[str, int]
+    notable: dict[str, str]
 
 
 def count(values: pd.Series, rules: TextRules = PYTHON_RULES) -> TypeEvidence:
@@ -87,9 +94,14 @@ def count(values: pd.Series, rules: TextRules = PYTHON_RULES) -> TypeEvidence:
     absent = int(is_nan.sum()) if numbers else 0
     evidence: TypeEvidence = {
         "present": len(present), "number": numbers + absent, "whole": int((as_number % 1 == 0).sum()) + absent,
-        "distinct": int(present.nunique()), "date": 0, "words": 0, "numbers": [], "units": {}, "accounting": 0,
-        "dates": {}, "example": "", "others": {},
+        "integer": 0, "distinct": int(present.nunique()), "date": 0, "words": 0, "numbers": [], "units": {},
+        "accounting": 0, "dates": {}, "example": "", "others": {}, "notable": {},
     }  # fmt: skip
+    is_large = as_number.abs() >= coercion.EXACT
+    wide, evidence["notable"] = notable_numbers(
+        present[is_large], present[infinite], _zeros(present, as_number), notation
+    )
+    evidence["integer"] = evidence["whole"] - wide
     if len(present) and evidence["number"] == evidence["whole"] == len(present):
         _count_compact_dates(present, evidence)
     if evidence["number"] == len(present):
@@ -109,10 +121,42 @@ def is_compact_date(cell: str) -> bool:
     return re.fullmatch(_COMPACT, cell.strip()) is not None
 
 
-def _declared(notation: NumberNotation | None) -> Column:
+def notable_numbers(
+    large: pd.Series, infinite: pd.Series, zeros: pd.Series, notation: NumberNotation | None = None
+) -> tuple[int, dict[str, str]]:
+    """Return how many large numbers an integer column rejects, and the first notable numbers by kind.
+
+    Kinds: `wide` is written with more digits than 64 bits have, `infinite` is not finite, `code` has leading zeros.
+
+    Args:
+        large: numbers from 2**53 on.
+        infinite: numbers that are not finite.
+        zeros: whole numbers that begin with a zero.
+        notation: the declared notation of all numbers.
+    """
+    wide = large
+    if len(large):
+        integers, _ = coercion.coerce(large, _declared(notation, "integer"))
+        wide = large[integers.isna()]
+    first = {
+        "wide": next((cell for cell in wide if _DIGITS.fullmatch(cell.strip())), ""),
+        "infinite": next(iter(infinite), ""),
+        "code": next((cell for cell in zeros if _CODE.fullmatch(cell)), ""),
+    }
+    return len(wide), {kind: cell.strip()[:_SHOWN_LENGTH] for kind, cell in first.items() if cell}
+
+
+def _zeros(present: pd.Series, as_number: pd.Series) -> pd.Series:
+    """Return the values that begin with a zero if all numbers are whole."""
+    if (as_number % 1 > 0).any():
+        return present.iloc[:0]
+    return present[present.str.startswith("0") & as_number.notna()]
+
+
+def _declared(notation: NumberNotation | None, kind: Literal["integer", "number"] = "number") -> Column:
     if notation is None:
-        return Column(type="number", nullable=True)
-    return Column(type="number", nullable=True, decimal=notation.decimal, thousands=notation.thousands)
+        return Column(type=kind, nullable=True)
+    return Column(type=kind, nullable=True, decimal=notation.decimal, thousands=notation.thousands)
 
 
 def _count_compact_dates(present: pd.Series, evidence: TypeEvidence) -> None:

@@ -25,6 +25,7 @@ class _Total(NamedTuple):
     present: int
     number: int
     whole: int
+    integer: int
     date: int
     words: int
     accounting: int
@@ -33,6 +34,7 @@ class _Total(NamedTuple):
     dates: Counter[str]
     others: Counter[str]
     example: str
+    notable: dict[str, str]
     is_unique: bool
 
     @property
@@ -53,7 +55,7 @@ def infer_column(name: str, parts: Sequence[TypeEvidence], limit: float, rules: 
     total = _total(parts, rules)
     enough = total.values * (1 - limit)
     if total.number and total.number >= enough:
-        return Inference(_plain_number(total, rules))
+        return _plain_number(name, total, rules)
     if total.date and total.date >= enough:
         return Inference(Column(type="datetime", nullable=True))
     for infer in (_written_number, _written_date):
@@ -69,11 +71,14 @@ def _words(total: _Total) -> Column:
     return Column(type="text" if total.is_unique else "category", nullable=True)
 
 
-def _plain_number(total: _Total, rules: TextRules) -> Column:
+def _plain_number(name: str, total: _Total, rules: TextRules) -> Inference:
     if total.dates[date_shapes.COMPACT] == total.number:
-        return Column(type="datetime", nullable=True, format=date_shapes.COMPACT)
-    kind: Literal["integer", "number"] = "integer" if total.whole == total.number else "number"
-    return Column(type=kind, nullable=True, decimal=rules.decimal, thousands=rules.thousands)
+        return Inference(Column(type="datetime", nullable=True, format=date_shapes.COMPACT))
+    kind: Literal["integer", "number"] = "integer" if total.integer == total.number else "number"
+    column = Column(type=kind, nullable=True, decimal=rules.decimal, thousands=rules.thousands)
+    is_whole = total.whole == total.number
+    problems = [remedies.notable(name, kind, *pair) for pair in total.notable.items() if pair[0] != "code" or is_whole]
+    return Inference(column, tuple(problems))
 
 
 def _written_number(name: str, total: _Total, enough: float, rules: TextRules) -> Inference | None:
@@ -162,10 +167,12 @@ def _total(parts: Sequence[TypeEvidence], rules: TextRules) -> _Total:
         dates.update(part["dates"])
         others.update(part["others"])
     sums = {
-        key: sum(part[key] for part in parts) for key in ("present", "number", "whole", "date", "words", "accounting")
+        key: sum(part[key] for part in parts)
+        for key in ("present", "number", "whole", "integer", "date", "words", "accounting")
     }
+    notable = {kind: cell for part in reversed(parts) for kind, cell in part["notable"].items()}
     return _Total(
-        **sums, numbers=numbers, units=units, dates=dates, others=others,
+        **sums, numbers=numbers, units=units, dates=dates, others=others, notable=notable,
         example=next((part["example"] for part in parts if part["example"]), ""),
         is_unique=all(part["distinct"] > max(50, part["present"] / 2) for part in parts if part["present"]),
     )  # fmt: skip
