@@ -93,6 +93,15 @@ def test_unambiguous_date_format_is_recognized(form: str) -> None:
         (["12 kg", "3 kg"], ['{type: number, unit: "kg", nullable: true}']),
         (["$5", "€7"], ["different units"]),
         (["5 %", "0.07"], ["different units"]),
+        (["¥1,234", "\N{FULLWIDTH YEN SIGN}5,678"], ['{x: {type: number, thousands: ",", unit: "¥", nullable: true}}']),
+        (["1.234,5 kg", "3 kg"], ['{type: number, decimal: ",", thousands: ".", unit: "kg", nullable: true}']),
+        (["Jan-24", "Feb-23"], ['format: "%b-%y"', 'format: "%b-%d"']),
+        (["5. März 2024", "17. Mai 2023"], ["looks like a date", "{x: {type: category, nullable: true}}"]),
+        (["5 de enero de 2024"], ["looks like a date"]),
+        (["10/Oct/2000:13:55:36 -0700"], ["looks like a date"]),
+        (["2024-W05", "2024-W06"], ["looks like a date"]),
+        (["2024Q1", "2024Q2"], ["looks like a date"]),
+        (["2024年1月5日"], ["looks like a date"]),
     ],
 )
 def test_ambiguous_or_nearly_numeric_column_warns_with_the_setting_that_settles_it(
@@ -102,6 +111,55 @@ def test_ambiguous_or_nearly_numeric_column_warns_with_the_setting_that_settles_
     assert column.type == "category"
     assert len(warnings) == 1
     assert all(remedy in warnings[0] for remedy in ["column 'x'", *remedies])
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "values"),
+    [
+        (["\N{MINUS SIGN}1.5", "2.25"], {}, [-1.5, 2.25]),
+        (["\N{EN DASH}1.5", "\N{NO-BREAK SPACE}2.25\N{ZERO WIDTH SPACE}"], {}, [-1.5, 2.25]),
+        (["\N{FULLWIDTH DIGIT ONE}\N{FULLWIDTH FULL STOP}\N{FULLWIDTH DIGIT FIVE}"], {}, [1.5]),
+        (["١٢٣٫٥", "٤٥٦٫٧"], {}, [123.5, 456.7]),
+        (["1 234", "12 500", "999"], {"thousands": " "}, [1234, 12500, 999]),
+        (["1'234", "12\N{RIGHT SINGLE QUOTATION MARK}500"], {"thousands": "'"}, [1234, 12500]),
+        (["5.-", "12.50", "-7.--"], {"accounting": True}, [5, 12.5, -7]),
+        (["Rs. 1,23,456.50", "Rs. 99.00"], {"thousands": ",", "unit": "Rs."}, [123456.5, 99]),
+    ],
+)
+def test_numbers_in_other_scripts_and_national_forms_have_their_value(
+    cells: list[str], options: dict[str, Any], values: list[float]
+) -> None:
+    column, warnings = _infer(*cells)
+    assert (column, warnings) == (Column(type="number", nullable=True, **options), ())
+    assert _read(column, *cells) == values
+
+
+@pytest.mark.parametrize(
+    ("cell", "form", "utc"),
+    [
+        ("2024-01-05 10:00:00 UTC", "%Y-%m-%d %H:%M:%S UTC", "2024-01-05 10:00"),
+        ("25/01/2024 10:00 +0200", "%d/%m/%Y %H:%M %z", "2024-01-25 08:00"),
+        ("Mon, 01 Jan 2024 10:00:00 GMT", "%a, %d %b %Y %H:%M:%S GMT", "2024-01-01 10:00"),
+        ("2024-01-05 10:00:00,5", "%Y-%m-%d %H:%M:%S,%f", "2024-01-05 10:00:00.5"),
+        ("Jan-99", "%b-%y", "1999-01-01"),
+        ("\N{FULLWIDTH DIGIT TWO}024-01-05", None, "2024-01-05"),
+    ],
+)
+def test_dates_with_zones_and_other_digits_have_their_value(cell: str, form: str | None, utc: str) -> None:
+    column, warnings = _infer(cell)
+    assert (column, warnings) == (Column(type="datetime", nullable=True, format=form), ())
+    assert _read(column, cell) == [pd.Timestamp(utc)]
+
+
+def test_column_of_negative_numbers_only_warns_with_the_setting() -> None:
+    column, warnings = _infer(*[f"({number}.25)" for number in range(60)])
+    assert column.type == "text"
+    assert "{x: {type: number, accounting: true, nullable: true}}" in warnings[0]
+
+
+def test_errors_of_spreadsheets_and_null_markers_are_missing_numbers() -> None:
+    cells = ["1", "#DIV/0!", "n.a.", ".", "\\N", "-nan", "#VALUE!"]
+    assert _infer(*cells, default_missing=True) == (Column(type="integer", nullable=True), ())
 
 
 NUMBER = Column(type="number", nullable=True)
@@ -175,7 +233,8 @@ def test_column_of_unique_texts_warns_that_it_is_no_feature() -> None:
     "cells",
     [
         ["red", "blue"], ["A12", "B7"], ["192.168.1.10", "10.0.0.1"], ["12:30", "13:45"], ["2024-13-01", "2024-13-02"],
-        ["(1)", "(2)"], ["1-2", "3-4"], ["1/2", "3/4"], ["v1", "v2"], ["0000-00-00"], ["None", "-"], ["5% Jan 2024"],
+        ["INV-2024-0001"], ["Windows 2000"], ["April"], ["5,-", "7,-"], ["(1)", "(2)"],
+        ["1-2", "3-4"], ["1/2", "3/4"], ["v1", "v2"], ["0000-00-00"], ["None", "-"], ["5% Jan 2024"],
     ],
 )  # fmt: skip
 def test_words_and_codes_stay_categories_without_a_warning(cells: list[str]) -> None:

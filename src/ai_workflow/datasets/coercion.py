@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import timestamps
 from ai_workflow.datasets.category_spelling import FALSE_WORDS, TRUE_WORDS, moment_text
-from ai_workflow.datasets.notation import notations
+from ai_workflow.datasets.notation import ascii_forms, notations
 from ai_workflow.datasets.notation.date_shapes import EPOCHS
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # A reason for rejection, and a mask of the rejected rows.
 Finding = tuple[str, "pd.Series"]
 IS_MISSING = "is missing"
+_WITH_DIGITS = ("integer", "number", "datetime")
 # float64 represents all whole numbers below this exactly.
 EXACT = 2.0**53
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
@@ -35,6 +36,8 @@ def coerce(
         column: the declaration of the column.
         missing_numbers: numbers that mean a missing value in a numeric column.
     """
+    if column.type in _WITH_DIGITS and _is_text(values):
+        values = ascii_forms.of_series(values)
     notation = notations.number_notation(column)
     if notation is not None and _is_text(values):
         values = notations.plain_numbers(values, notation)

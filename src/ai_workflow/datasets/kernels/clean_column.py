@@ -74,11 +74,11 @@ def contiguous(text: pa.ChunkedArray) -> pa.Array:
 
 
 def _without_missing_words(text: pa.Array) -> pa.Array:
-    """Return text with the usual words for a missing value as missing; none of them has a digit."""
+    """Return text with the usual words for a missing value as missing; those with a digit have a `#`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    without_digit = pc.fill_null(pc.invert(pc.match_substring_regex(text, "[0-9]")), False)
-    distinct = text.filter(without_digit).unique()
+    can_be_word = pc.fill_null(pc.match_substring_regex(text, "^[^0-9]*$|#"), False)
+    distinct = text.filter(can_be_word).unique()
     words = distinct.filter(pa.array(missing_words.is_word(exact.to_series(distinct)).to_numpy(dtype=bool)))
     return pc.if_else(pc.is_in(text, words), pa.scalar(None, text.type), text) if len(words) else text

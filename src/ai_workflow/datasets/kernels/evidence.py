@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ai_workflow.datasets import coercion
 from ai_workflow.datasets.kernels import exact, plain_text
-from ai_workflow.datasets.notation import date_shapes, number_shapes, type_evidence
+from ai_workflow.datasets.notation import ascii_forms, date_shapes, number_shapes, type_evidence
 from ai_workflow.datasets.notation.type_evidence import TextRules, TypeEvidence
 
 if TYPE_CHECKING:
@@ -79,4 +79,5 @@ def _of_few_words(present: pa.Array, rules: TextRules) -> TypeEvidence | None:
 
 def _is_value(cell: str) -> bool:
     """Return whether a cell is a number or date in some notation."""
-    return number_shapes.split(cell) is not None or bool(date_shapes.formats(cell.strip()))
+    text = ascii_forms.of_text(cell)
+    return number_shapes.split(text) is not None or bool(date_shapes.formats(text.strip()))

@@ -13,11 +13,21 @@ _MONTHS = (
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WORD = re.compile(r"[^\W\d_]+")
 _TIME = re.compile(
-    r"(?P<gap>[ T]|, )(?P<hour>\d{1,2}):\d\d(?P<second>:\d\d(?P<fraction>\.\d+)?)?(?P<half> ?[AaPp][Mm])?"
+    r"(?P<gap>[ T]|, )(?P<hour>\d{1,2}):\d\d(?P<second>:\d\d(?P<fraction>[.,]\d+)?)?(?P<half> ?[AaPp][Mm])?"
+    r"(?P<zone> ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?"
 )
 _NUMERIC = re.compile(r"(\d{1,4})([/.-])(\d{1,2})(?:\2(\d{1,4}))?")
 _MONTH_YEAR = re.compile(r"\d{1,2}([/.-])\d{4}")
 _GROUP = re.compile(r"\d+")
+_YEAR = r"(?:19|20)\d\d"
+# Weeks, quarters, and years in Japanese and Chinese.
+_PERIOD = re.compile(rf"{_YEAR}-?W\d\d(?:-?\d)?|{_YEAR}[- ]?Q[1-4]|Q[1-4][-/ ]?{_YEAR}|{_YEAR} ?年.{{0,12}}")
+# Beginnings of the names of months in European languages.
+_MONTH = re.compile(
+    "(?i)(jan|ene|gen|feb|fev|fév|mar|mär|mrz|maa|apr|avr|abr|mai|maj|may|mag|mei|jun|jui|giu|jul|lug|aug|aoû|aou|ago"
+    "|sep|set|oct|okt|ott|out|nov|dec|dez|déc|dic)"
+)
+_MAX_LENGTH = 40
 
 
 def formats(cell: str) -> tuple[str, ...]:
@@ -37,12 +47,27 @@ def formats(cell: str) -> tuple[str, ...]:
     return tuple(form + time for form in _numeric_formats(day))
 
 
+def is_unread(cell: str) -> bool:
+    """Return whether a text looks like a date in a form that `formats` does not know."""
+    if len(cell) > _MAX_LENGTH or "%" in cell or formats(cell):
+        return False
+    if _PERIOD.fullmatch(cell):
+        return True
+    words = _WORD.findall(cell)
+    others = [word for word in words if not _MONTH.match(word)]
+    is_named = len(words) > len(others) and len(_GROUP.findall(cell)) > 1
+    # Other words are particles, ordinals, days and time zones.
+    return is_named and re.search(rf"\b{_YEAR}\b", cell) is not None and all(len(word) < 4 for word in others)
+
+
 def _time_format(match: re.Match[str]) -> str:
     half = match["half"] or ""
     seconds = ":%S" if match["second"] else ""
-    fraction = ".%f" if match["fraction"] else ""
+    fraction = f"{match['fraction'][0]}%f" if match["fraction"] else ""
     twelve = f"{' ' if half.startswith(' ') else ''}%p" if half else ""
-    return f"{match['gap']}{'%I' if half else '%H'}:%M{seconds}{fraction}{twelve}"
+    # UTC, as all timestamps are; other zones have an offset.
+    zone = re.sub(r"[+-].*", "%z", match["zone"] or "")
+    return f"{match['gap']}{'%I' if half else '%H'}:%M{seconds}{fraction}{twelve}{zone}"
 
 
 def _numeric_formats(day: str) -> tuple[str, ...]:
@@ -75,8 +100,12 @@ def _word_formats(day: str) -> tuple[str, ...]:
     groups = _GROUP.findall(day)
     years = sum(len(group) == 4 for group in groups)
     others = sum(len(group) <= 2 for group in groups)
-    if years + others != len(groups) or (years, others) not in ((1, 0), (1, 1), (0, 2)):
+    if years + others != len(groups) or (years, others) not in ((1, 0), (1, 1), (0, 2), (0, 1)):
         return ()
+    if others == 1 and not years:
+        # Jan-24 is a month of a year or a day without a year.
+        month = _WORD.sub(lambda match: str(names[match[0]]), day)
+        return tuple(_GROUP.sub(form, month) for form in ("%y", "%d"))
     digits = iter([_group_format(group, is_day=bool(years) or not number) for number, group in enumerate(groups)])
     form = _GROUP.sub(lambda _: next(digits), _WORD.sub(lambda match: str(names[match[0]]), day))
     return (form, form.replace("%b", "%B")) if "may" in map(str.lower, names) else (form,)

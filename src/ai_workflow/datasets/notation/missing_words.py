@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # In lower case. `nan` is missing in every numeric column, whatever the options are.
-WORDS = ("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "-", "--", "–", "—", "?")
+WORDS = (
+    "na", "n/a", "#n/a", "#na", "<na>", "n.a.", "null", "nil", "none", "nat", "-nan", "\\n", "-", "--", "–", "—", "?",
+    ".", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!",
+)  # fmt: skip
 # Columns in which such a word cannot be a value; a category may have `None` or `-` as one.
 TYPES = ("integer", "number", "boolean", "datetime")
 

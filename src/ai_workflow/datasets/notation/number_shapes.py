@@ -16,13 +16,14 @@ _CODES = (
     "PLN RON RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR"
 )
 # Units that an undeclared column may have; all others are declared.
-_KNOWN_UNITS = frozenset(["%", *_SYMBOLS, *_CODES.split(), "R$", "US$", "kr", "kr.", "zł", "Kč", "Ft"])
+_NAMES = "R$ US$ C$ CA$ A$ AU$ NZ$ HK$ NT$ S$ kr kr. zł Kč Ft Rs Rs. Fr Fr. Euro лв руб руб. р. 元 円 원"
+_KNOWN_UNITS = frozenset(["%", *_SYMBOLS, *_CODES.split(), *_NAMES.split()])
 _MAX_LENGTH = 64
 _UNIT = rf"[^\d\s.,{_APOSTROPHES}_+{_MINUS}()]{{1,12}}\.?"
 _BODY = rf"[.,]?\d(?:[\d.,{_APOSTROPHES}_{_SPACES}]*[\d.,])?(?:[eE][+-]?\d+)?"
 _PARENTHESES = re.compile(rf"((?:{_UNIT})?)\s*\(([^()+{_MINUS}]+)\)\s*((?:{_UNIT})?)", re.ASCII)
 _SIGNED = re.compile(
-    rf"([+{_MINUS}]?)\s*((?:{_UNIT})?)\s*([+{_MINUS}]?)\s*({_BODY})\s*((?:{_UNIT})?)\s*([{_MINUS}]?)", re.ASCII
+    rf"([+{_MINUS}]?)\s*((?:{_UNIT})?)\s*([+{_MINUS}]?)\s*({_BODY})\s*((?:{_UNIT})?)\s*([{_MINUS}]{{0,2}})", re.ASCII
 )
 _SEPARATORS = {",": ",", ".": r"\.", " ": f"[{_SPACES}]", "'": f"[{_APOSTROPHES}]", "_": "_"}
 
@@ -49,7 +50,7 @@ class NumberParts(NamedTuple):
         is_negative: whether it is negative.
         unit: its unit, empty if there is none.
         is_prefix: whether the unit stands before the number.
-        is_accounting: whether parentheses or a trailing minus make it negative.
+        is_accounting: whether it has parentheses or a trailing minus, which `accounting` allows.
     """
 
     body: str
@@ -69,10 +70,13 @@ def split(cell: str) -> NumberParts | None:
     if match is None:
         return None
     lead, before, middle, body, after, tail = match.groups()
+    if is_price := bool(tail) and body[-1] in ".,":
+        # 5.- and 5,-- are prices without cents.
+        body, tail = body[:-1], ""
     signs = [sign for sign in (lead, middle, tail, "-" if in_parentheses else "") if sign]
-    if len(signs) > 1 or (before and after):
+    if len(signs) > 1 or len(tail) > 1 or (before and after):
         return None
-    is_accounting = bool(in_parentheses or tail)
+    is_accounting = bool(in_parentheses or tail or is_price)
     return NumberParts(body, bool(signs) and signs[0] != "+", before or after, bool(before), is_accounting)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ai_workflow import json_text
+from ai_workflow.datasets.notation.number_shapes import NumberNotation
 
 # A column with at least this share of numbers or dates is reported if it becomes words.
 _NEARLY = 0.8
@@ -14,9 +15,10 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
 
 
-def ambiguous_number(name: str, example: str) -> str:
+def ambiguous_number(name: str, example: str, unit: str) -> str:
     """Return the warning that the separator of a column may be that of decimals or of thousands."""
-    thousands, decimal = (_schema(name, "number", f'{key}: ","') for key in ("thousands", "decimal"))
+    options = (f"unit: {json_text.line(unit)}",) if unit else ()
+    thousands, decimal = (_schema(name, "number", f'{key}: ","', *options) for key in ("thousands", "decimal"))
     return (
         f"'{example}' in column '{name}' may have a separator of thousands or of decimals, so the column is not read "
         f"as numbers. Add {thousands} or {decimal}"
@@ -26,16 +28,32 @@ def ambiguous_number(name: str, example: str) -> str:
 def ambiguous_date(name: str, example: str, forms: Sequence[str]) -> str:
     """Return the warning that day and month of a column may be exchanged."""
     lines = " or ".join(_schema(name, "datetime", f'format: "{form}"') for form in forms)
+    doubt = "the day or the month first" if all("%d" in form for form in forms) else "a day or a year"
+    return f"'{example}' in column '{name}' may have {doubt}, so the column is not read as dates. Add {lines}"
+
+
+def unread_date(name: str, kind: str, example: str) -> str:
+    """Return the warning that the values of a column look like dates that no format reads."""
+    left = " and left out of the features" if kind == "text" else ""
     return (
-        f"'{example}' in column '{name}' may have the day or the month first, so the column is not read as dates. "
-        f"Add {lines}"
+        f"'{example}' in column '{name}' looks like a date that is not recognized, so it is read as {kind}{left}. "
+        f"Write it as 2024-01-31 in the source, or add {_schema(name, 'category')} if it is right"
     )
 
 
-def unknown_unit(name: str, unit: str) -> str:
+def unknown_unit(name: str, unit: str, notation: NumberNotation) -> str:
     """Return the warning that the numbers of a column have a unit."""
-    line = _schema(name, "number", f"unit: {json_text.line(unit)}")
+    line = _schema(name, "number", *_separators(notation), f"unit: {json_text.line(unit)}")
     return f"the values of column '{name}' are numbers with the unit '{unit}'. Add {line}"
+
+
+def negative(name: str, notation: NumberNotation) -> str:
+    """Return the warning that all values of a column may be negative numbers."""
+    line = _schema(name, "number", *_separators(notation), "accounting: true")
+    return (
+        f"all values of column '{name}' have parentheses or a trailing minus, so it is read as text and left out of "
+        f"the features. Add {line} if they are negative numbers"
+    )
 
 
 def mixed_units(name: str, units: Mapping[str, int]) -> str:
@@ -100,6 +118,12 @@ def left_out(name: str) -> str:
         f"column '{name}' is left out of the features, because nearly all of its values are different texts. Add "
         f"{_schema(name, 'category')} to use it, or {_schema(name, 'text')} if it is right"
     )
+
+
+def _separators(notation: NumberNotation) -> list[str]:
+    """Return the options for the separators of a notation."""
+    options = {"decimal": notation.decimal if notation.decimal != "." else None, "thousands": notation.thousands}
+    return [f"{key}: {json_text.line(sign)}" for key, sign in options.items() if sign]
 
 
 def _schema(name: str, kind: str, *options: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import coercion
-from ai_workflow.datasets.notation import date_shapes, missing_words, number_shapes
+from ai_workflow.datasets.notation import ascii_forms, date_shapes, missing_words, number_shapes
 from ai_workflow.datasets.notation.number_shapes import NumberNotation
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ RECOGNISED = (
 # Cells of a column that decide whether its notations are counted at all, and the shapes that are looked at.
 _SAMPLE, _MAX_SHAPES, _MAX_KEPT = 200, 500, 12
 _SHOWN_LENGTH = 40
+_LOOKED_AT = 50
 _COMPACT = r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 _DIGITS = re.compile(r"[+-]?[0-9]+")
 # With two digits it may be an hour or a month, which is a number.
@@ -63,7 +64,7 @@ class TypeEvidence(TypedDict):
     `whole` counts the numbers without decimals, `integer` those of them that an integer column accepts. `numbers`
     counts the values that each candidate of the rules reads, `units`, `accounting` and `dates` the units, accounting
     negatives and date formats among them. `others` are values that are no numbers or dates, with counts. `notable` are
-    the first values of each kind of number that a column of numbers may not keep, see `notable_numbers`.
+    the first values of each kind that needs a warning: numbers, see `notable_numbers`, and `date` for unknown forms.
     """
 
     present: int
@@ -84,7 +85,8 @@ class TypeEvidence(TypedDict):
 
 def count(values: pd.Series, rules: TextRules = PYTHON_RULES) -> TypeEvidence:
     """Return the evidence in the values of an undeclared text column."""
-    present = values.dropna()
+    cells = values.dropna()
+    present = ascii_forms.of_series(cells)
     notation = rules.notation
     as_number, findings = coercion.coerce(present, _declared(notation))
     infinite = findings[1][1]
@@ -94,7 +96,7 @@ def count(values: pd.Series, rules: TextRules = PYTHON_RULES) -> TypeEvidence:
     absent = int(is_nan.sum()) if numbers else 0
     evidence: TypeEvidence = {
         "present": len(present), "number": numbers + absent, "whole": int((as_number % 1 == 0).sum()) + absent,
-        "integer": 0, "distinct": int(present.nunique()), "date": 0, "words": 0, "numbers": [], "units": {},
+        "integer": 0, "distinct": int(cells.nunique()), "date": 0, "words": 0, "numbers": [], "units": {},
         "accounting": 0, "dates": {}, "example": "", "others": {}, "notable": {},
     }  # fmt: skip
     is_large = as_number.abs() >= coercion.EXACT
@@ -112,7 +114,7 @@ def count(values: pd.Series, rules: TextRules = PYTHON_RULES) -> TypeEvidence:
         evidence["words"], rest = int(is_word.sum()), rest[~is_word]
         if numbers and not len(rest):
             _count_compact_dates(present[as_number.notna()], evidence)
-    _count_rest(present, rest, evidence, rules)
+    _count_rest(present, cells, rest, evidence, rules)
     return evidence
 
 
@@ -167,12 +169,23 @@ def _count_compact_dates(present: pd.Series, evidence: TypeEvidence) -> None:
     evidence["dates"][date_shapes.COMPACT] = _count_dates(text, date_shapes.COMPACT)
 
 
-def _count_rest(present: pd.Series, rest: pd.Series, evidence: TypeEvidence, rules: TextRules) -> None:
-    """Count notations in a column with values that are not plain numbers."""
+def _count_rest(
+    present: pd.Series, cells: pd.Series, rest: pd.Series, evidence: TypeEvidence, rules: TextRules
+) -> None:
+    """Count notations in a column with values that are not plain numbers.
+
+    Args:
+        present: the ASCII forms of the present values.
+        cells: the present values.
+        rest: those of `present` that are no plain numbers.
+        evidence: counts to complete.
+        rules: the rules of the source.
+    """
     dated = rest.str.match(r"^\s*\d{4}-\d{2}-\d{2}").fillna(False).astype(bool)
     if dated.any():
-        evidence["date"] = _count_dates(rest[dated], None)
-        rest = rest[~dated]
+        is_read = _read_dates(rest[dated], None).notna()
+        evidence["date"] = int(is_read.sum())
+        rest = rest.drop(is_read.index[is_read])
     sample = rest.iloc[:: max(1, len(rest) // _SAMPLE)].tolist()
     numeric = sum(number_shapes.split(cell) is not None for cell in sample)
     dates = sum(bool(date_shapes.formats(cell.strip())) for cell in sample)
@@ -183,8 +196,11 @@ def _count_rest(present: pd.Series, rest: pd.Series, evidence: TypeEvidence, rul
     if sample and 2 * dates >= len(sample):
         _count_formats(rest, evidence)
         unread = unread[[not date_shapes.formats(cell.strip()) for cell in unread.tolist()]]
+    distinct = rest.unique()[:_LOOKED_AT].tolist()
+    if 2 * len(rest) > len(present) and all(date_shapes.is_unread(cell.strip()) for cell in distinct):
+        evidence["notable"]["date"] = distinct[0].strip()[:_SHOWN_LENGTH]
     if 2 * max(evidence["number"], evidence["date"], *evidence["numbers"], *evidence["dates"].values()) > len(present):
-        evidence["others"] = _others(unread)
+        evidence["others"] = _others(cells[unread.index])
 
 
 def _count_numbers(present: pd.Series, evidence: TypeEvidence, candidates: tuple[NumberNotation, ...]) -> None:
@@ -215,8 +231,11 @@ def _count_formats(rest: pd.Series, evidence: TypeEvidence) -> None:
 
 
 def _count_dates(text: pd.Series, form: str | None) -> int:
-    read, _ = coercion.coerce(text, Column(type="datetime", nullable=True, format=form))
-    return int(read.notna().sum())
+    return int(_read_dates(text, form).notna().sum())
+
+
+def _read_dates(text: pd.Series, form: str | None) -> pd.Series:
+    return coercion.coerce(text, Column(type="datetime", nullable=True, format=form))[0]
 
 
 def _shapes(text: pd.Series) -> list[tuple[str, int, str]]:

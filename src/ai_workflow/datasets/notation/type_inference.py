@@ -63,6 +63,8 @@ def infer_column(name: str, parts: Sequence[TypeEvidence], limit: float, rules: 
             return inference
     column = _words(total)
     warnings = remedies.nearly(name, column.type, *_nearest(total), total.values, total.others)
+    if not warnings and (example := total.notable.get("date")):
+        warnings = (remedies.unread_date(name, column.type, example),)
     return Inference(column, warnings or ((remedies.left_out(name),) if column.type == "text" else ()))
 
 
@@ -77,7 +79,10 @@ def _plain_number(name: str, total: _Total, rules: TextRules) -> Inference:
     kind: Literal["integer", "number"] = "integer" if total.integer == total.number else "number"
     column = Column(type=kind, nullable=True, decimal=rules.decimal, thousands=rules.thousands)
     is_whole = total.whole == total.number
-    problems = [remedies.notable(name, kind, *pair) for pair in total.notable.items() if pair[0] != "code" or is_whole]
+    kinds = [
+        problem for problem in total.notable if problem in ("wide", "infinite") or (problem == "code" and is_whole)
+    ]
+    problems = [remedies.notable(name, kind, problem, total.notable[problem]) for problem in kinds]
     return Inference(column, tuple(problems))
 
 
@@ -90,17 +95,22 @@ def _written_number(name: str, total: _Total, enough: float, rules: TextRules) -
     fitting = {decimal: pair for decimal, pair in by_decimal.items() if pair[0] >= enough}
     units = [unit for unit in total.units if unit]
     is_strange = any(unit.endswith(" ") and not number_shapes.is_known_unit(unit) for unit in units)
-    if not fitting or is_strange or total.accounting == max(total.numbers):
+    if not fitting or is_strange:
         return None
-    # Without any separator both decimal separators read the same values.
     amount, notation = max(fitting.values(), key=lambda pair: pair[0])
+    if total.accounting == max(total.numbers):
+        column = _words(total)
+        problems = (remedies.negative(name, notation),) if column.type == "text" else ()
+        return Inference(column, problems)
+    # Without a decimal separator both decimal separators read the same values, unless it may separate thousands.
     if (
-        len(fitting) > 1
+        len({notation.thousands for _, notation in fitting.values()}) > 1
         and total.numbers[0] < amount
         and not _is_settled([pair[0] for pair in fitting.values()], total)
     ):
-        return Inference(_words(total), (remedies.ambiguous_number(name, total.example),))
-    if problem := _unit_problem(name, total, units):
+        unit = _setting(units[0]) if len(units) == 1 else ""
+        return Inference(_words(total), (remedies.ambiguous_number(name, total.example, unit),))
+    if problem := _unit_problem(name, total, units, notation):
         return Inference(_words(total), (problem,))
     column = Column(
         type="number", nullable=True, decimal=rules.decimal or ("," if notation.decimal == "," else None),
@@ -114,13 +124,13 @@ def _is_settled(amounts: Sequence[int], total: _Total) -> bool:
     return list(amounts).count(total.values) == 1
 
 
-def _unit_problem(name: str, total: _Total, units: list[str]) -> str | None:
+def _unit_problem(name: str, total: _Total, units: list[str], notation: NumberNotation) -> str | None:
     if not units:
         return None
     if len(units) > 1:
         return remedies.mixed_units(name, total.units)
     if not number_shapes.is_known_unit(units[0]):
-        return remedies.unknown_unit(name, units[0].strip())
+        return remedies.unknown_unit(name, units[0].strip(), notation)
     is_mixed = units[0] == "%" and total.units[""] > 0
     return remedies.mixed_units(name, total.units) if is_mixed else None
 
