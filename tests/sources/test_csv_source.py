@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ai_workflow.errors import StageError
-from ai_workflow.sources import text_stream
+from ai_workflow.sources import file_formats, text_stream
 from ai_workflow.storage.store import Store
 from tests.sources.loading import csv, load, refused, rows, write
 
@@ -56,8 +56,8 @@ def test_row_numbers_continue_across_blocks_and_partitions(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_stream, "BLOCK", 64)
-    monkeypatch.setattr(text_stream, "_CHUNK", 50)
-    monkeypatch.setattr(text_stream, "_START", 50)
+    monkeypatch.setattr(file_formats, "_CHUNK", 50)
+    monkeypatch.setattr(file_formats, "_START", 50)
     lines = ["a,b"] + ["" if number % 7 == 0 else f"{number},x" for number in range(2, 500)]
     path = write(tmp_path / "a.csv", "\r\n".join(lines))
     found = rows(store, csv(path, partition_rows=90))
@@ -124,8 +124,8 @@ def test_configured_delimiter_and_quote_are_used(store: Store, tmp_path: Path, d
 def test_configured_encoding_is_used(
     store: Store, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_stream, "_CHUNK", 7)
-    monkeypatch.setattr(text_stream, "_START", 7)
+    monkeypatch.setattr(file_formats, "_CHUNK", 7)
+    monkeypatch.setattr(file_formats, "_START", 7)
     word = "日本" if encoding == "shift_jis" else "Käse"
     path = write(tmp_path / "a.csv", f"name,b\n{word},1\n\n{word}{word},2\n".encode(encoding))
     assert rows(store, csv(path, encoding=encoding)) == [(2, word, "1"), (4, word * 2, "2")]
@@ -153,6 +153,24 @@ def test_compression_is_detected_by_content(store: Store, tmp_path: Path, suffix
     found = rows(store, csv(tmp_path / "in"))
     assert len(found) == 200_001
     assert found[-2:] == [(200_001, "199999", "x"), (2, "3", "4")]
+
+
+@pytest.mark.parametrize("suffix", ["gz", *PACKERS])
+def test_consecutive_compressed_streams_are_read_whole(store: Store, tmp_path: Path, suffix: str) -> None:
+    pack = {**PACKERS, "gz": gzip.compress}[suffix]
+    streams = [pack(b"a,b\n1,2\n"), pack(b""), pack(b"3,4\n" * 30_000), pack(b"5,6\n")]
+    found = rows(store, csv(write(tmp_path / f"a.csv.{suffix}", b"".join(streams))))
+    assert len(found) == 30_002
+    assert found[-1] == (30_003, "5", "6")
+
+
+@pytest.mark.parametrize("suffix", ["gz", *PACKERS])
+@pytest.mark.parametrize("rest", [b"7,8\n", b"x", b"BZh9", b"\xfd7zXZ", b"\x1f\x8b"])
+def test_bytes_after_the_compressed_data_are_rejected(store: Store, tmp_path: Path, suffix: str, rest: bytes) -> None:
+    packed = {**PACKERS, "gz": gzip.compress}[suffix](b"a,b\n1,2\n")
+    text = refused(store, csv(write(tmp_path / f"bad.csv.{suffix}", packed + rest)))
+    assert "bad.csv" in text
+    assert "damaged or cut off" in text
 
 
 @pytest.mark.parametrize("suffix", PACKERS)
@@ -352,8 +370,8 @@ def test_csv_module_output_round_trips(
     with pytest.MonkeyPatch.context() as patch:
         longest = max(len(line.encode()) for line in [*map(",".join, table), "x" * 30])
         patch.setattr(text_stream, "BLOCK", 3 * longest + 40 + slack)
-        patch.setattr(text_stream, "_CHUNK", 1 + slack)
-        patch.setattr(text_stream, "_START", 3 + slack)
+        patch.setattr(file_formats, "_CHUNK", 1 + slack)
+        patch.setattr(file_formats, "_START", 3 + slack)
         source = csv(path, partition_rows=data.draw(st.integers(1, 5)))
         found = rows(Store(tmp_path / "var"), source)
     assert found == expected

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ai_workflow.sources import text_stream
+from ai_workflow.sources import file_formats, text_stream
 from ai_workflow.sources.line_filter import LineFilter
 from ai_workflow.storage.store import Store
 from tests.sources.loading import csv, load, refused, rows, write
@@ -76,8 +76,9 @@ def test_filtered_text_is_independent_of_pieces(delimiter: str) -> None:
 def test_filter_works_across_blocks_and_partitions(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, size in (("BLOCK", 64), ("_CHUNK", 50), ("_START", 50)):
-        monkeypatch.setattr(text_stream, name, size)
+    monkeypatch.setattr(text_stream, "BLOCK", 64)
+    monkeypatch.setattr(file_formats, "_CHUNK", 50)
+    monkeypatch.setattr(file_formats, "_START", 50)
     lines = ["title", " a  b"] + ["# x" if row % 7 == 0 else f" {row}\t 'v  {row}'" for row in range(3, 500)]
     path = write(tmp_path / "a.txt", "\r\n".join(lines))
     source = csv(path, delimiter="whitespace", comment="#", skip_rows=1, quote="'", partition_rows=90)

@@ -10,7 +10,7 @@ from ai_workflow.config.settings import CsvSource
 from ai_workflow.datasets import source_columns
 from ai_workflow.datasets.source_columns import DetectedKind, MissingRules
 from ai_workflow.errors import StageError
-from ai_workflow.sources import csv_dialect, csv_header, text_stream
+from ai_workflow.sources import csv_dialect, csv_header, text_stream, zip_archive
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.sources.text_stream import BLANK, END, MarkedStream
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat")
+SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat", ".zip")
+ARCHIVE_MEMBERS = zip_archive.members
 
 # A new thread needs memory of its own.
 _NO_THREAD = "Failed to launch worker thread"

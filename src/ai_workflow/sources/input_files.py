@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,25 +22,31 @@ _CHUNK = 1 << 20
 # `[*]`, `[?]` and `[[]` are escaped characters, which start no pattern.
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 _GLOB = re.compile(rf"(?P<fixed>(?:{_ESCAPED.pattern}|[^*?\[])*+)[*?\[]")
-_PACKED = re.compile(r"\.(gz|bz2|xz|zst)$")
+_PACKED = re.compile(r"\.(gz|bz2|xz|zst|zip)$")
 _LOCAL = "file"
+# First bytes of an archive with files, and of one without.
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 # Protocol -> extra of this package; for other protocols, the error of fsspec names the package.
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """An input file: name below the root of the source, path or URL, expected digest and size."""
+    """An input file: name below the root of the source, path or URL, expected digest and size.
+
+    A file in a zip archive has the path of the archive, its name there as `member`, and its own digest and size.
+    """
 
     name: str
     path: str
     sha256: str
     bytes: int
+    member: str = ""
 
     @property
     def shown(self) -> str:
         """The path for messages, without the credentials of a URL."""
-        return shown(self.path)
+        return shown(self.path) + (f"/{self.member}" if self.member else "")
 
     def changed(self) -> StageError:
         """Return the error of a file that has changed since it was inspected."""
@@ -55,13 +61,19 @@ def shown(path: str) -> str:
     return scrub(re.sub(r"//[^/@\s]*@", "//***@", path))
 
 
-def find(path: str, suffixes: tuple[str, ...], base: Path | None = None) -> list[dict[str, Any]]:
+def find(
+    path: str,
+    suffixes: tuple[str, ...],
+    base: Path | None = None,
+    members: Callable[[InputFile, tuple[str, ...]], list[InputFile]] | None = None,
+) -> list[dict[str, Any]]:
     """Return the files of a path, glob, folder or URL, sorted, as JSON `{name, path, sha256, bytes}`.
 
     Args:
         path: in a folder, only names that end with one of `suffixes` and do not start with `.` or `_` count.
-        suffixes: endings of data files, optionally followed by one of `.gz`, `.bz2`, `.xz` and `.zst`.
+        suffixes: endings of data files, optionally followed by `.gz`, `.bz2`, `.xz`, `.zst` or `.zip`.
         base: the folder for a relative path; the current folder if not given.
+        members: returns the files in a zip archive.
 
     Raises:
         StageError: there is no file, it cannot be read, a file is empty, or a name is not UTF-8.
@@ -71,16 +83,23 @@ def find(path: str, suffixes: tuple[str, ...], base: Path | None = None) -> list
     require_utf8(location, "source.path")
     with _errors_translated(path):
         paths, root = _matching(fs, location, suffixes, path)
-    files = []
+    files: list[InputFile] = []
     for each in paths:
         require_utf8(each, "source.path")
         name = each[len(root) :].lstrip("/") if each.startswith(root) else Path(each).name
         url = each if is_local else (path if len(paths) == 1 and each == location else fs.unstrip_protocol(each))
-        sha256, size = digest(url)
-        if size == 0:
-            raise StageError(f"{shown(url)} is empty", "Give a file with rows, or take it out of the source")
-        files.append({"name": name or Path(each).name, "path": url, "sha256": sha256, "bytes": size})
-    return files
+        content = _read_all(url)
+        if content.size == 0:
+            raise empty(shown(url))
+        file = InputFile(name or Path(each).name, url, content.sha256, content.size)
+        is_archive = members is not None and content.start.startswith(_ZIP)
+        files += members(file, suffixes) if members and is_archive else [file]
+    return [{key: value for key, value in asdict(file).items() if value != ""} for file in files]
+
+
+def empty(name: str) -> StageError:
+    """Return the error of a file without a byte."""
+    return StageError(f"{name} is empty", "Give a file with rows, or take it out of the source")
 
 
 def digest(path: str) -> tuple[str, int]:
@@ -89,11 +108,13 @@ def digest(path: str) -> tuple[str, int]:
     Raises:
         StageError: the file is missing or cannot be read.
     """
+    content = _read_all(path)
+    return content.sha256, content.size
+
+
+def _read_all(path: str) -> HashingReader:
     with opened(path) as file:
-        reader = HashingReader(file)
-        while reader.read(_CHUNK):
-            pass
-    return reader.sha256, reader.size
+        return HashingReader(file).read_all()
 
 
 @contextlib.contextmanager
@@ -116,19 +137,27 @@ def opened(path: str, stream: bool = True) -> Iterator[IO[bytes]]:
 
 
 class HashingReader:
-    """Reader of a file from start to end that computes the sha256 and size of the bytes read."""
+    """Reader of a file from start to end: sha256, size and the first bytes (`start`) of what was read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._digest = hashlib.sha256()
         self.size = 0
+        self.start = b""
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes; empty at the end."""
         data = self._file.read(size)
+        self.start = self.start or data[:4]
         self._digest.update(data)
         self.size += len(data)
         return data
+
+    def read_all(self) -> HashingReader:
+        """Read to the end, and return this reader."""
+        while self.read(_CHUNK):
+            pass
+        return self
 
     @property
     def sha256(self) -> str:
@@ -170,7 +199,7 @@ def _matching(fs: Any, location: str, suffixes: tuple[str, ...], path: str) -> t
         if _protocol(path) == _LOCAL and not os.access(location, os.R_OK | os.X_OK):
             raise PermissionError(location)
         root = location.rstrip("/")
-        files = [each for each in sorted(fs.find(location)) if _is_data(each[len(root) :], suffixes)]
+        files = [each for each in sorted(fs.find(location)) if is_data(each[len(root) :], suffixes)]
         if not files:
             endings = ", ".join(suffixes)
             raise StageError(
@@ -193,9 +222,10 @@ def _looked_in(path: str) -> str:
     return f" (looked in {Path.cwd()})" if _protocol(path) == _LOCAL and not Path(path).is_absolute() else ""
 
 
-def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:
+def is_data(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Return whether a name in a folder or an archive is that of a data file."""
     hidden = any(part.startswith((".", "_")) for part in name.split("/") if part)
-    return not hidden and _PACKED.sub("", name.lower()).endswith(suffixes)
+    return not hidden and any(each.endswith(suffixes) for each in (name.lower(), _PACKED.sub("", name.lower())))
 
 
 @contextlib.contextmanager

@@ -78,7 +78,8 @@ def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
         return sklearn_samples.inspect(source)
     if isinstance(source, SqlSource):
         return sql_source.inspect(source)
-    return input_files.find(source.path, _reader(source).SUFFIXES, base)
+    reader = _reader(source)
+    return input_files.find(source.path, reader.SUFFIXES, base, getattr(reader, "ARCHIVE_MEMBERS", None))
 
 
 @stage("data_loader")
