@@ -130,3 +130,10 @@ def test_regression_card_has_no_class_sections(word: str) -> None:
     text = model_card.render(report(task="regression", classes=None, scores=scores, baseline=scores))
     assert word not in text
     assert "| r2 | – | – |" in text
+
+
+def test_card_lists_columns_left_out_with_reasons() -> None:
+    unused = {f"c{number}": "text" for number in range(22)} | {"empty": "no value in the training rows"}
+    shown = model_card.render(report(unused_columns=unused))
+    assert "- **columns left out**: `c0` (text), `c1` (text)," in shown
+    assert "`c19` (text), 3 more\n" in shown

@@ -393,3 +393,15 @@ def test_repeated_evaluation_gives_same_files_and_fingerprint(bought: Made) -> N
     assert first == second
     assert partition_cache.find_corrupt(run.store, first) == []
     assert feature_engineering.read_spec(run.store, bought.featured)["classes"] == ["no", "yes"]
+
+
+def test_warnings_of_earlier_stages_are_in_the_report_and_logged_once(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = people(300).assign(note=[f"note {number}" for number in range(300)])
+    made = Pipeline(store, settings(), alone=True).publish(frame)
+    [warning] = made.clean["warnings"]
+    assert warning in made.file("card.md").decode().replace("\\", "")
+    assert [record.message for record in caplog.records].count(warning) == 1
+    assert warning not in made.evaluated["warnings"]
+    assert json.loads(made.file("card.json"))["unused_columns"] == {"note": "text"}

@@ -19,11 +19,15 @@ log = logger("feature_engineering")
 
 
 class TrainingStatistics(TypedDict):
-    """Statistics of the training rows by column; `holdout` has the classes of the holdout, None for a regression."""
+    """Statistics of the training rows by column, and warnings about columns.
+
+    `holdout` has the classes of the holdout, None for a regression.
+    """
 
     rows: int
     columns: dict[str, ColumnProfile]
     holdout: ColumnProfile | None
+    warnings: list[str]
 
 
 def classes(seen: TrainingStatistics, target: str, cutoff: str | None) -> list[str]:

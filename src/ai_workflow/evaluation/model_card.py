@@ -6,6 +6,8 @@ from ai_workflow.evaluation import markdown, scores
 from ai_workflow.evaluation.markdown import escaped
 from ai_workflow.evaluation.report import ClassScores, EvaluationReport
 
+_MAX_COLUMNS = 20
+
 
 def render(report: EvaluationReport, version: str | None = None) -> str:
     """Return the model card of an evaluation report; `version` is None before publication."""
@@ -32,6 +34,7 @@ def _facts(report: EvaluationReport) -> str:
         "rows left out": _left_out(report),
         "holdout": escaped(report["holdout"]),
         "features": f"{report['features']} from {report['columns']} columns",
+        "columns left out": unused_columns(report),
         "trace": f"`{report['trace_id']}`",
         "data": f"`{report['data']}`",
     }
@@ -46,6 +49,14 @@ def _left_out(report: EvaluationReport) -> str:
         "duplicates": left_out["duplicates"],
     }
     return ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "none"
+
+
+def unused_columns(report: EvaluationReport) -> str:
+    """Return the columns that are no features with the reasons, as Markdown."""
+    unused = report["unused_columns"]
+    shown = [f"{markdown.code(name)} ({reason})" for name, reason in list(unused.items())[:_MAX_COLUMNS]]
+    more = [f"{len(unused) - _MAX_COLUMNS} more"] if len(unused) > _MAX_COLUMNS else []
+    return ", ".join(shown + more) or "none"
 
 
 def _table(report: EvaluationReport) -> str:

@@ -80,8 +80,8 @@ def compute(
     lossy = [
         name for name in columns if any(name in part["lossy"] for part in parts) or precision.count(few[name]).is_lossy
     ]
-    shifts = _shifts(store, dataset, rule, {name: columns[name] for name in lossy}, merged, few) if lossy else {}
-    return {"rows": rows, "columns": merged, "holdout": holdout}, shifts
+    shifts, warnings = _shifts(store, dataset, rule, {name: columns[name] for name in lossy}, merged, few)
+    return {"rows": rows, "columns": merged, "holdout": holdout, "warnings": warnings}, shifts
 
 
 def _cached_statistics(
@@ -198,12 +198,15 @@ def _shifts(
     columns: Columns,
     seen: dict[str, ColumnProfile],
     few: dict[str, np.ndarray],
-) -> dict[str, Shift]:
-    """Return the shift that keeps most values of each column distinct; warn of columns with values that merge."""
+) -> tuple[dict[str, Shift], list[str]]:
+    """Return the shift that keeps most values of each column distinct, and warnings about values that merge."""
+    if not columns:
+        return {}, []
     units = {name: precision.SECONDS_PER_DAY if columns[name]["type"] == "datetime" else 1 for name in columns}
     tried = {name: precision.candidates(seen[name], units[name]) for name in columns}
     counted = [_cached_counts(store, part, rule, columns, tried)["columns"] for part in dataset.partitions]
     chosen: dict[str, Shift] = {}
+    warnings = []
     for name, shifts in tried.items():
         counts = [
             precision.add(
@@ -215,8 +218,8 @@ def _shifts(
         if shift != precision.UNSHIFTED:
             chosen[name] = shift
         if best.is_lossy:
-            log.warning("%s", precision.warning(name, best))
-    return chosen
+            warnings.append(precision.warning(name, best))
+    return chosen, warnings
 
 
 def _cached_counts(

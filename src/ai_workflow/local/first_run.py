@@ -14,7 +14,7 @@ from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import loader as configuration
 from ai_workflow.config import project, variables
 from ai_workflow.config.settings import Settings
-from ai_workflow.evaluation import scores
+from ai_workflow.evaluation import model_card, scores
 from ai_workflow.local import prefect_settings, run_report, server
 from ai_workflow.local.run_report import Hints
 from ai_workflow.local.stack.paths import StackPaths
@@ -84,6 +84,7 @@ def _summary(store: Store, results: list[dict[str, Any]], settings: Settings, hi
         ("metrics", f"{figures} on {report['holdout_rows']} rows held out ({baseline})"),
         ("gate", f"{gate['metric']} {scores.format_score(report['scores'][gate['metric']])}: {gate['verdict']}"),
         *(("WARN", text) for text in report["warnings"]),
+        *([("left out", model_card.unused_columns(report))] if report["unused_columns"] else []),
         ("version", f"{trained['version']} in {store.url(trained['folder'])}"),
         ("model card", store.url(f"{trained['folder']}/card.md")),
         ("predictions", f"{scored['rows']} in {store.url(scored['folder'])}"),

@@ -1,4 +1,4 @@
-"""Artifacts of a run in the Prefect UI: the trace as a table, and the model card with its plots embedded."""
+"""Artifacts of a run in the Prefect UI: the trace as a table, warnings, and the model card with its plots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from prefect.artifacts import acreate_table_artifact
 
 from ai_workflow.errors import AiWorkflowError
-from ai_workflow.evaluation.markdown import escape_active_markup
+from ai_workflow.evaluation.markdown import escape_active_markup, escaped
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry import journal, trace_context
 from ai_workflow.telemetry.journal import Event
@@ -40,6 +40,11 @@ async def create_trace(events: Sequence[Event], trace_id: str, key: str) -> UUID
     description = f"Trace {trace_context.short(trace_id)}: what each stage did"
     artifact_id: UUID = await acreate_table_artifact(rows, key=key, description=description)
     return artifact_id
+
+
+def warnings(texts: Sequence[str]) -> str:
+    """Return warnings as a Markdown list."""
+    return "\n".join(f"- {escaped(text)}" for text in texts)
 
 
 def model_card(store: Store, folder: str) -> str:

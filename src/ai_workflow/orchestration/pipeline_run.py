@@ -121,18 +121,27 @@ class PipelineRun:
         attempt.errors.raise_last(state)
         return state
 
+    def _warnings(self) -> list[str]:
+        """Return the warnings in the results of the stages, cached ones too."""
+        return list(dict.fromkeys(text for result, _ in self._results for text in result.get("warnings", ())))
+
     async def skip(self, name: str, reason: str) -> None:
         """Record that a stage is skipped, with the reason."""
         with instrumentation.stage(self._visit(name), self._observers) as visit:
             visit.status, visit.message = journal.SKIPPED, reason
 
     async def show(self, markdown: str | None = None) -> None:
-        """Add artifacts to this run in the Prefect UI: its trace, a text if given, a link to the dashboard if set."""
+        """Add artifacts to this run in the Prefect UI: trace, warnings, a text if given, a link to the dashboard."""
         key = self.settings.pipeline.replace("_", "-")
         events = self._journal.read(self.trace_id)
         creations: list[Awaitable[Any]] = [
             artifacts.create_trace(events, self.trace_id, f"{key}-{self._flow}-trace"),
         ]
+        if texts := self._warnings():
+            warnings = artifacts.warnings(texts)
+            creations.append(
+                acreate_markdown_artifact(warnings, key=f"{key}-{self._flow}-warnings", description="Warnings")
+            )
         if markdown:
             creations.append(acreate_markdown_artifact(markdown, key=f"{key}-model-card", description="Model card"))
         if grafana := self.settings.monitoring.grafana_url:

@@ -9,7 +9,16 @@ from ai_workflow import json_text
 from ai_workflow.datasets import fingerprint, partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
-from ai_workflow.evaluation import baseline, champion, evaluation_warnings, model_card, plots, quality_gate, scores
+from ai_workflow.evaluation import (
+    baseline,
+    champion,
+    evaluation_warnings,
+    model_card,
+    plots,
+    quality_gate,
+    scores,
+    unused_columns,
+)
 from ai_workflow.evaluation.champion import ChampionOptions
 from ai_workflow.evaluation.quality_gate import QualityGate
 from ai_workflow.features import transform
@@ -56,11 +65,12 @@ class MetricValue(TypedDict, total=False):
 
 
 class EvaluationResult(MetricValue):
-    """Result of `evaluate`: references to report, card, plots and golden rows, by file name."""
+    """Result of `evaluate`: references to report, card, plots and golden rows, by file name; its own warnings."""
 
     fingerprint: str
     files: dict[str, FileRecord]
     message: str
+    warnings: list[str]
 
 
 @stage("evaluator")
@@ -88,11 +98,13 @@ def evaluate(
     )
     importance = protocol.importance(trained["kind"], model, transform.names(spec))
     report = _report(spec, y, predictions, gate, stable, importance, _summary(spec, clean, featured, trained))
-    report["warnings"] += clean["warnings"]
+    own_warnings = report["warnings"]
+    # Earlier stages have logged theirs.
+    report["warnings"] = [*own_warnings, *clean["warnings"], *featured["warnings"]]
     golden = _golden(store, clean, spec, predict)
     key = fingerprint.of("evaluated", clean, featured, trained, gate, champion_options)
     refs = _write(store, key, report, golden)
-    for text in report["warnings"]:
+    for text in own_warnings:
         log.warning("%s", text)
     verdict, value = report["gate"]["verdict"], report["scores"][gate.metric]
     if not report["gate"]["passed"]:
@@ -101,6 +113,7 @@ def evaluate(
     log.info(message)
     result: EvaluationResult = {
         "fingerprint": fingerprint.of(trained, report["scores"], gate), "files": refs, "message": message,
+        "warnings": own_warnings,
     }  # fmt: skip
     result[gate.metric] = value
     return result
@@ -207,6 +220,7 @@ def _summary(spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained
             "without_target": clean["without_target"],
             "duplicates": clean["duplicates"],
         },
+        "unused_columns": unused_columns.find(spec),
         "features": featured["features"],
         "columns": len(transform.input_columns(spec)),
         "data": clean["fingerprint"],

@@ -57,11 +57,12 @@ class ColumnRoles(ConfigModel):
 
 
 class FeatureData(DatasetRecord):
-    """Result of `fit` and `apply`: the feature partitions, the number of features and the spec."""
+    """Result of `fit` and `apply`: the feature partitions, number of features, spec, and warnings about columns."""
 
     features: int
     spec: FileRecord
     message: str
+    warnings: list[str]
 
 
 @stage("feature_engineering")
@@ -104,13 +105,15 @@ def fit(store: Store, clean: CleanData, roles: ColumnRoles, options: FeatureOpti
     }
     if roles.target in shifts:
         spec["target_center"] = shifts[roles.target].center
-    return _transform_all(store, dataset, spec)
+    for warning in statistics["warnings"]:
+        log.warning("%s", warning)
+    return _transform_all(store, dataset, spec, statistics["warnings"])
 
 
 @stage("feature_engineering")
 def apply(store: Store, clean: CleanData, spec: FeatureSpec) -> FeatureData:
     """Transform clean rows by a spec that was fitted earlier."""
-    return _transform_all(store, Dataset.load(store, clean), spec)
+    return _transform_all(store, Dataset.load(store, clean), spec, [])
 
 
 def read_spec(store: Store, featured: FeatureData) -> FeatureSpec:
@@ -123,7 +126,7 @@ def read_spec(store: Store, featured: FeatureData) -> FeatureSpec:
     return spec
 
 
-def _transform_all(store: Store, dataset: Dataset, spec: FeatureSpec) -> FeatureData:
+def _transform_all(store: Store, dataset: Dataset, spec: FeatureSpec, warnings: list[str]) -> FeatureData:
     data = json_text.document(spec)
     spec_fingerprint = fingerprint.of(spec)
     ref = store.write(f"{partitions.FOLDER}/features/spec-{spec_fingerprint}.json", data)
@@ -134,7 +137,8 @@ def _transform_all(store: Store, dataset: Dataset, spec: FeatureSpec) -> Feature
     message = f"{len(spec['features'])} features generated"
     log.info(message)
     result = Dataset("features", tuple(parts), {"spec": spec_fingerprint, **dataset.reduced}).save(store)
-    return {**result, "features": len(spec["features"]), "spec": ref.to_json(), "message": message}
+    features = len(spec["features"])
+    return {**result, "features": features, "spec": ref.to_json(), "message": message, "warnings": warnings}
 
 
 def _transform(store: Store, part: Partition, spec: FeatureSpec, spec_fingerprint: str) -> Partition:

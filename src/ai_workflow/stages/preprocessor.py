@@ -87,6 +87,8 @@ def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
         "schema": _schema_json(columns, rules),
         "cells": rules.cells.model_dump(mode="json"),
         **dataset.reduced,
+        # Later stages show them, so that their results depend on them.
+        **({"warnings": warnings} if warnings else {}),
     }
     clean = Dataset("clean", kept, info)
     counts, lists = _count(store, cleaned, dataset.rows, rules)
