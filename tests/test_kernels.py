@@ -41,7 +41,7 @@ def check_column(texts: list[str | None], column: Column, rules: CellRules) -> N
 def check_evidence(texts: list[str | None], rules: TextRules) -> None:
     expected = type_evidence.count(pd.Series(texts, dtype="str"), rules)
     text = pa.array(texts, pa.large_string())
-    counts = evidence.count(text, rules)
+    counts = evidence.count(text, rules).evidence
     if counts["distinct"] == evidence.NOT_COUNTED:
         counts["distinct"] = evidence.count_distinct(text)
     assert counts == expected, texts

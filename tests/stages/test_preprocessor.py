@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from ai_workflow.cleaning import row_checks
 from ai_workflow.datasets import partition_cache, partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import EmptySourceError, StageError
@@ -397,13 +398,13 @@ def test_only_changed_partition_is_cleaned_again(store: Store, monkeypatch: pyte
     sources = ("a.csv", "b.csv", "c.csv")
     before = clean(store, *frames, sources=sources)
     seen: list[str] = []
-    judge = preprocessor._clean_rows
+    check = row_checks.check
 
-    def noted(table: Any, columns: Any, given: RowRules, source: str) -> Any:
-        seen.append(source)
-        return judge(table, columns, given, source)
+    def noted(*args: Any) -> Any:
+        seen.append(args[3])
+        return check(*args)
 
-    monkeypatch.setattr(preprocessor, "_clean_rows", noted)
+    monkeypatch.setattr(row_checks, "check", noted)
     assert clean(store, *frames, sources=sources)["fingerprint"] == before["fingerprint"]
     assert seen == []
     frames[1].loc[3, "x"] = "2"

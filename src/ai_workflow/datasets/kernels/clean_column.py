@@ -10,6 +10,7 @@ from ai_workflow.datasets.category_spelling import Spelling
 from ai_workflow.datasets.cells import CellRules
 from ai_workflow.datasets.kernels import exact, text_coercion
 from ai_workflow.datasets.kernels.exact import Finding
+from ai_workflow.datasets.kernels.plain_text import Numbers
 from ai_workflow.datasets.notation import missing_words
 from ai_workflow.datasets.partitions import ROW, SOURCE
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def clean(
-    values: pa.ChunkedArray, column: Column, rules: CellRules, spelling: Spelling
+    values: pa.ChunkedArray, column: Column, rules: CellRules, spelling: Spelling, numbers: Numbers | None = None
 ) -> tuple[pa.Array, list[Finding]]:
     """Return the result of `cells.clean` for an Arrow column.
 
@@ -27,6 +28,7 @@ def clean(
         column: the declaration of the column.
         rules: the rules of the training source.
         spelling: the spelling of the column in the training source.
+        numbers: the plain numbers in the values, if they were read before.
     """
     import pyarrow as pa
 
@@ -36,7 +38,8 @@ def clean(
     text = contiguous(source_columns.normalize(values, "string", missing))
     if rules.default_missing and column.type in missing_words.TYPES:
         text = _without_missing_words(text)
-    return text_coercion.coerce(text, column, rules.numbers)
+    is_unchanged = numbers is not None and text.equals(contiguous(values))
+    return text_coercion.coerce(text, column, rules.numbers, numbers if is_unchanged else None)
 
 
 def to_category(values: pa.Array) -> pa.Array:

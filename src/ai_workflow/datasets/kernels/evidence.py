@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ai_workflow.datasets import coercion
 from ai_workflow.datasets.kernels import exact, plain_text
+from ai_workflow.datasets.kernels.plain_text import Numbers
 from ai_workflow.datasets.notation import ascii_forms, date_shapes, number_shapes, type_evidence
 from ai_workflow.datasets.notation.type_evidence import TextRules, TypeEvidence
 
@@ -17,7 +18,14 @@ NOT_COUNTED = -1
 _SAMPLE_ROWS, _MAX_WORDS = 1000, 5000
 
 
-def count(text: pa.Array, rules: TextRules) -> TypeEvidence:
+class Counted(NamedTuple):
+    """Type evidence of a column, and its plain numbers if it is a column of numbers and timestamps only."""
+
+    evidence: TypeEvidence
+    numbers: Numbers | None = None
+
+
+def count(text: pa.Array, rules: TextRules) -> Counted:
     """Return the result of `type_evidence.count`; `distinct` can be `NOT_COUNTED`.
 
     Args:
@@ -25,8 +33,12 @@ def count(text: pa.Array, rules: TextRules) -> TypeEvidence:
         rules: the rules of the source for undeclared columns.
     """
     present = text.drop_null()
-    evidence = (_of_plain_cells(present, rules) or _of_few_words(present, rules)) if len(present) else None
-    return evidence or type_evidence.count(exact.to_series(present), rules)
+    if len(present):
+        if counted := _of_plain_cells(text, present, rules):
+            return counted
+        if evidence := _of_few_words(present, rules):
+            return Counted(evidence)
+    return Counted(type_evidence.count(exact.to_series(present), rules))
 
 
 def count_distinct(text: pa.Array) -> int:
@@ -36,7 +48,7 @@ def count_distinct(text: pa.Array) -> int:
     return int(pc.count_distinct(text, mode="only_valid").as_py())
 
 
-def _of_plain_cells(present: pa.Array, rules: TextRules) -> TypeEvidence | None:
+def _of_plain_cells(text: pa.Array, present: pa.Array, rules: TextRules) -> Counted | None:
     """Return the evidence of a column of plain numbers and ISO 8601 timestamps; None if it is another column."""
     import numpy as np
     import pyarrow as pa
@@ -45,23 +57,26 @@ def _of_plain_cells(present: pa.Array, rules: TextRules) -> TypeEvidence | None:
     head = present.slice(0, _SAMPLE_ROWS)
     if rules.notation is not None or not (plain_text.numbers(head)[1] | plain_text.timestamps(head)[1]).all():
         return None
-    values, is_number = plain_text.numbers(present)
-    rest = present.filter(pa.array(~is_number))
+    numbers = plain_text.numbers(text)
+    rest = text.filter(pa.array(~numbers.plain)).drop_null()
     if len(rest) and not plain_text.timestamps(rest)[1].all():
         return None
-    numbers = int(is_number.sum())
-    whole = int((np.floor(values[is_number]) == values[is_number]).sum())
+    count = len(present) - len(rest)
+    whole = int((np.floor(numbers.values) == numbers.values).sum())
     if whole == len(present) and type_evidence.is_compact_date(present[0].as_py()):
         return None
-    large = present.filter(pa.array(np.abs(values) >= coercion.EXACT))
-    zeros = present.filter(pc.starts_with(present, "0")).unique() if whole == numbers else present.slice(0, 0)
-    none = exact.to_series(present.slice(0, 0))
-    wide, notable = type_evidence.notable_numbers(exact.to_series(large), none, exact.to_series(zeros))
-    return {
-        "present": len(present), "number": numbers, "whole": whole, "integer": whole - wide, "distinct": NOT_COUNTED,
+    large = text.filter(pa.array(np.abs(numbers.values) >= coercion.EXACT))
+    zeros = present.filter(pc.starts_with(present, "0")).unique() if whole == count else present.slice(0, 0)
+    wide, notable = 0, dict[str, str]()
+    if len(large) or len(zeros):
+        none = exact.to_series(present.slice(0, 0))
+        wide, notable = type_evidence.notable_numbers(exact.to_series(large), none, exact.to_series(zeros))
+    evidence: TypeEvidence = {
+        "present": len(present), "number": count, "whole": whole, "integer": whole - wide, "distinct": NOT_COUNTED,
         "date": len(rest), "words": 0, "numbers": [], "units": {}, "accounting": 0, "dates": {}, "example": "",
         "others": {}, "notable": notable,
     }  # fmt: skip
+    return Counted(evidence, numbers if count else None)
 
 
 def _of_few_words(present: pa.Array, rules: TextRules) -> TypeEvidence | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,11 +20,15 @@ _DAY = (
 _TIMESTAMP = rf"^{_DAY}([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{{1,6}})?)?)?$"
 
 
-def numbers(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return (n,) float64 values, and an (n,) mask of the cells that are plain finite numbers.
+class Numbers(NamedTuple):
+    """Plain finite numbers: (n,) float64 values, NaN for other cells, and an (n,) mask. Zero has no sign."""
 
-    Zero has no sign. Other cells are NaN.
-    """
+    values: np.ndarray
+    plain: np.ndarray
+
+
+def numbers(text: pa.Array) -> Numbers:
+    """Return the plain numbers in n cells of text."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -34,7 +38,7 @@ def numbers(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     lengths = pc.fill_null(pc.binary_length(text), 0).to_numpy(zero_copy_only=False)
     if len(lengths) and lengths.max() > _MAX_LENGTH:
         plain &= lengths <= _MAX_LENGTH
-    return np.where(plain, values, np.nan), plain
+    return Numbers(np.where(plain, values, np.nan), plain)
 
 
 def timestamps(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from ai_workflow.config.settings import Column
 from ai_workflow.datasets import coercion
 from ai_workflow.datasets.kernels import exact, plain_text
 from ai_workflow.datasets.kernels.exact import Finding
+from ai_workflow.datasets.kernels.plain_text import Numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,18 +23,21 @@ _OPTIONS = frozenset({"type", "nullable", "min", "max", "allowed", "drop"})
 _EXACT = 2.0**53
 
 
-def coerce(text: pa.Array, column: Column, missing_numbers: frozenset[float]) -> tuple[pa.Array, list[Finding]]:
+def coerce(
+    text: pa.Array, column: Column, missing_numbers: frozenset[float], numbers: Numbers | None = None
+) -> tuple[pa.Array, list[Finding]]:
     """Return the values as the type of the column, and the rejected rows with the reasons.
 
     Args:
         text: n cells of type large_string.
         column: the declaration of the column.
         missing_numbers: numbers that mean a missing value in a numeric column.
+        numbers: the plain numbers in the text, if they were read before.
     """
     if column.model_dump(exclude_defaults=True).keys() - _OPTIONS:
         return exact.coerce(text, column, missing_numbers)
     if column.type in ("integer", "number"):
-        return _coerce_numbers(text, column, missing_numbers)
+        return _coerce_numbers(text, column, missing_numbers, numbers or plain_text.numbers(text))
     if column.type == "datetime":
         return _coerce_timestamps(text, column)
     if column.type == "boolean" or column.allowed:
@@ -42,11 +46,11 @@ def coerce(text: pa.Array, column: Column, missing_numbers: frozenset[float]) ->
 
 
 def _coerce_numbers(
-    text: pa.Array, column: Column, missing_numbers: frozenset[float]
+    text: pa.Array, column: Column, missing_numbers: frozenset[float], numbers: Numbers
 ) -> tuple[pa.Array, list[Finding]]:
     import numpy as np
 
-    values, plain = plain_text.numbers(text)
+    values, plain = numbers
     empty = text.is_null().to_numpy(zero_copy_only=False)
     whole = column.type == "integer"
     plain = plain & (np.abs(values) < _EXACT) if whole else plain

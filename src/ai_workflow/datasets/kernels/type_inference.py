@@ -1,33 +1,82 @@
-"""Inference of the types of undeclared text columns from all partitions of a dataset."""
+"""Inference of the types of undeclared text columns, from one partition or from all of a dataset."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from ai_workflow.datasets import fingerprint, partition_cache, partitions
 from ai_workflow.datasets.kernels import clean_column, evidence
+from ai_workflow.datasets.kernels.loaded_partition import LoadedPartition
 from ai_workflow.datasets.notation import type_inference
 from ai_workflow.datasets.notation.type_evidence import TextRules, TypeEvidence
 from ai_workflow.datasets.notation.type_inference import Inference
 from ai_workflow.datasets.partitions import Dataset, Partition
+from ai_workflow.runtime import memory_pressure
 from ai_workflow.storage.store import Store
+
+_WORDS = ("category", "text")
+
+
+def count_evidence(loaded: LoadedPartition, names: list[str], rules: TextRules) -> dict[str, TypeEvidence]:
+    """Return the evidence of text columns, counted or from the cache; a partition that is counted stays in memory.
+
+    Args:
+        loaded: the partition.
+        names: text columns.
+        rules: the rules of the source for undeclared columns.
+    """
+    if not names:
+        return {}
+
+    def compute(_: str) -> dict[str, TypeEvidence]:
+        try:
+            return {name: _count(loaded, name, rules) for name in names}
+        except MemoryError:
+            loaded.release()
+        memory_pressure.release()
+        return {name: _count_alone(loaded, name, rules) for name in names}
+
+    part = loaded.part
+    key = fingerprint.of("signs", fingerprint.code_version(evidence.__name__), part.sha256, names, list(rules))
+    counts = partition_cache.cached(loaded.store, "signs", key, compute)
+    return {name: counts[name] for name in names}
+
+
+def infer_partition(counts: Mapping[str, TypeEvidence], limit: float, rules: TextRules) -> dict[str, Inference] | None:
+    """Return the column declarations that fit one partition; None if its evidence leaves a type open.
+
+    Args:
+        counts: the evidence of each column.
+        limit: share of values that may contradict a type.
+        rules: the rules with which the evidence was counted.
+    """
+    inferred = {}
+    for name, count in counts.items():
+        if not count["present"]:
+            return None
+        inferred[name] = type_inference.infer_column(name, [count], limit, rules)
+        if inferred[name].column.type in _WORDS and count["distinct"] == evidence.NOT_COUNTED:
+            return None
+    return inferred
 
 
 def infer_columns(
-    store: Store, dataset: Dataset, names: list[str], limit: float, rules: TextRules
+    store: Store, dataset: Dataset, parts: Sequence[Mapping[str, TypeEvidence]], limit: float, rules: TextRules
 ) -> dict[str, Inference]:
     """Return the column declarations that fit the values; a column without any value has none.
 
     Args:
         store: the store of the partitions and of the cached evidence.
         dataset: loaded partitions.
-        names: text columns.
+        parts: the evidence of each partition, with the same columns.
         limit: share of values that may contradict a type.
-        rules: the rules of the source for undeclared columns.
+        rules: the rules with which the evidence was counted.
     """
-    parts = [_evidence(store, part, names, rules) for part in dataset.partitions] if names else []
-    counts = {name: [part[name] for part in parts] for name in names}
+    counts = {name: [part[name] for part in parts] for name in (parts[0] if parts else ())}
     counts = {name: each for name, each in counts.items() if any(count["present"] for count in each)}
     inferred = {name: type_inference.infer_column(name, each, limit, rules) for name, each in counts.items()}
-    words = [name for name, inference in inferred.items() if inference.column.type in ("category", "text")]
+    words = [name for name, inference in inferred.items() if inference.column.type in _WORDS]
+    words = [name for name in words if _can_be_unique(counts[name])]
     for number, part in enumerate(dataset.partitions):
         uncounted = [name for name in words if counts[name][number]["distinct"] == evidence.NOT_COUNTED]
         for name, distinct in _distinct(store, part, uncounted).items():
@@ -35,13 +84,23 @@ def infer_columns(
     return inferred | {name: type_inference.infer_column(name, counts[name], limit, rules) for name in words}
 
 
-def _evidence(store: Store, part: Partition, names: list[str], rules: TextRules) -> dict[str, TypeEvidence]:
-    def compute(_: str) -> dict[str, TypeEvidence]:
-        table = partitions.table(store, part, names)
-        return {name: evidence.count(clean_column.contiguous(table[name]), rules) for name in names}
+def _can_be_unique(counts: list[TypeEvidence]) -> bool:
+    """Return whether all counted partitions are unique, so that the distinct values of the others matter."""
+    counted = [each for each in counts if each["present"] and each["distinct"] != evidence.NOT_COUNTED]
+    return all(type_inference.is_unique(each) for each in counted)
 
-    key = fingerprint.of("signs", fingerprint.code_version(evidence.__name__), part.sha256, names, list(rules))
-    return partition_cache.cached(store, "signs", key, compute)
+
+def _count(loaded: LoadedPartition, name: str, rules: TextRules) -> TypeEvidence:
+    counted = evidence.count(clean_column.contiguous(loaded.table()[name]), rules)
+    if counted.numbers:
+        loaded.numbers[name] = counted.numbers
+    return counted.evidence
+
+
+def _count_alone(loaded: LoadedPartition, name: str, rules: TextRules) -> TypeEvidence:
+    """Return the evidence of a column with no other column in memory."""
+    table = partitions.table(loaded.store, loaded.part, [name])
+    return evidence.count(clean_column.contiguous(table[name]), rules).evidence
 
 
 def _distinct(store: Store, part: Partition, names: list[str]) -> dict[str, int]:

@@ -68,6 +68,11 @@ def infer_column(name: str, parts: Sequence[TypeEvidence], limit: float, rules: 
     return Inference(column, warnings or ((remedies.left_out(name),) if column.type == "text" else ()))
 
 
+def is_unique(part: TypeEvidence) -> bool:
+    """Return whether most values of a partition are distinct; a column is unique if all its partitions are."""
+    return part["distinct"] > max(50, part["present"] / 2)
+
+
 def _words(total: _Total) -> Column:
     # Nearly all values are distinct: names, free text, IDs. A model cannot generalize from them.
     return Column(type="text" if total.is_unique else "category", nullable=True)
@@ -184,5 +189,5 @@ def _total(parts: Sequence[TypeEvidence], rules: TextRules) -> _Total:
     return _Total(
         **sums, numbers=numbers, units=units, dates=dates, others=others, notable=notable,
         example=next((part["example"] for part in parts if part["example"]), ""),
-        is_unique=all(part["distinct"] > max(50, part["present"] / 2) for part in parts if part["present"]),
+        is_unique=all(is_unique(part) for part in parts if part["present"]),
     )  # fmt: skip
