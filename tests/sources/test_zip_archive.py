@@ -101,6 +101,8 @@ def damaged() -> bytes:
         (archive(a_csv=A, b_csv=b"x,y\n1,2\n"), ["no column in common"]),
         (archive(a_csv=b"PAR1"), ["Parquet"]),
     ],
+    # The bytes of an archive have the time of its creation.
+    ids=lambda value: "archive" if isinstance(value, bytes) else "error",
 )
 def test_unreadable_archive_raises_single_clear_error(
     store: Store, tmp_path: Path, content: bytes, said: list[str]

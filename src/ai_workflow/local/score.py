@@ -11,7 +11,7 @@ from typing import Any
 from ai_workflow.config import environment as environment_variables
 from ai_workflow.config import loader as configuration
 from ai_workflow.config import project, variables
-from ai_workflow.config.settings import CsvSource, ParquetSource, Settings
+from ai_workflow.config.settings import FileSource, Settings
 from ai_workflow.errors import AiWorkflowError, StoreError
 from ai_workflow.local import prefect_settings, run_report, server
 from ai_workflow.local.run_report import Hints
@@ -90,7 +90,7 @@ def _override(settings: Settings, source: str) -> dict[str, Any]:
     declared = settings.inference.source or settings.source
     if not source:
         raise ScoreError("SOURCE is missing. Pass a file: ai-workflow score new.csv, or make score SOURCE=new.csv")
-    if not isinstance(declared, CsvSource | ParquetSource):
+    if not isinstance(declared, FileSource):
         raise ScoreError(
             f"{key} of the pipeline {settings.pipeline} is of kind {declared.kind}, which reads no file. "
             "Describe the format of the file in the pipeline file, such as inference.source: {kind: csv, path: new.csv}"

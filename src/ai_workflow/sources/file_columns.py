@@ -48,8 +48,12 @@ def of_file(file: InputFile, own: Schema, dropped: Sequence[str]) -> FileColumns
     return FileColumns(file, own, folders)
 
 
-def merge(files: Sequence[FileColumns]) -> Schema:
+def merge(files: Sequence[FileColumns], is_text_if_mixed: bool = False) -> Schema:
     """Return the columns of all files: those of the first file, then those that are in later files only.
+
+    Args:
+        files: at least one file.
+        is_text_if_mixed: whether a column of incompatible kinds is text.
 
     Raises:
         StageError: a column has incompatible kinds, or a file has no column in common with those before.
@@ -66,6 +70,8 @@ def merge(files: Sequence[FileColumns]) -> Schema:
             )
         for name, kind in columns.kinds.items():
             common = source_columns.common_kind([merged.get(name, kind), kind])
+            if common is None and is_text_if_mixed:
+                common = "string"
             if common is None:
                 raise StageError(
                     f"column '{name}' is {kind} in {columns.file.shown} and {merged[name]} before",

@@ -85,11 +85,21 @@ def open_text(file: InputFile, source: CsvSource, end: str) -> Iterator[MarkedSt
     Raises:
         StageError: the file is not text, not in its encoding, a damaged compressed file, or has changed.
     """
+    lines = LineFilter(source)
+    with open_pieces(file, source.encoding) as text:
+        yield MarkedStream(lines(text) if lines.is_needed else text, end)
+
+
+@contextlib.contextmanager
+def open_pieces(file: InputFile, encoding: str) -> Iterator[Iterator[bytes]]:
+    """Open a text file as pieces of UTF-8 with marked bad bytes; at the end, check that the file is unchanged.
+
+    Raises:
+        StageError: the file is not text, not in its encoding, a damaged compressed file, or has changed.
+    """
     with zip_archive.opened(file) as raw:
         reader = HashingReader(raw)
-        text = _decoded(file_formats.decompressed(reader, file), source.encoding, file)
-        lines = LineFilter(source)
-        yield MarkedStream(lines(text) if lines.is_needed else text, end)
+        yield _decoded(file_formats.decompressed(reader, file), encoding, file)
         while reader.read(_CHUNK):
             pass
     if reader.sha256 != file.sha256:

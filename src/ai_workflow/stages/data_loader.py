@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ai_workflow.config.settings import CsvSource, Database, ParquetSource, SampleSource, Source, SqlSource
+from ai_workflow.config.settings import CsvSource, Database, FileSource, SampleSource, Source, SqlSource
 from ai_workflow.datasets import absent_columns, fingerprint, partition_cache, partitions, source_columns
 from ai_workflow.datasets.absent_columns import AbsentColumn
 from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord, Partition, PartitionRecord
@@ -37,6 +37,7 @@ from ai_workflow.sources import (
 from ai_workflow.sources.file_columns import FileColumns, Schema
 from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
+from ai_workflow.sources.typed_files import jsonl_source
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 # Each input of a source as JSON; its keys depend on the kind of source.
 Inputs = Sequence[Mapping[str, Any]]
+_READERS: dict[str, ModuleType] = {"csv": csv_source, "parquet": parquet_source, "jsonl": jsonl_source}
 log = logger("data_loader")
 
 
@@ -53,6 +55,12 @@ class LoadedData(DatasetRecord):
     """Result of `load`."""
 
     message: str
+
+
+class _FileSchema(TypedDict):
+    """Cached columns of one input."""
+
+    columns: Schema
 
 
 class _InputPartitions(TypedDict):
@@ -131,11 +139,11 @@ def load(
 
 
 def _from_files(
-    store: Store, source: CsvSource | ParquetSource, inputs: list[InputFile]
+    store: Store, source: FileSource, inputs: list[InputFile]
 ) -> tuple[list[Partition], Schema, dict[str, AbsentColumn]]:
     reader = _reader(source)
-    columns = [file_columns.of_file(file, reader.schema(file, source), source.drop) for file in inputs]
-    schema = file_columns.merge(columns)
+    columns = [file_columns.of_file(file, _own_schema(store, reader, file, source), source.drop) for file in inputs]
+    schema = file_columns.merge(columns, is_text_if_mixed=getattr(reader, "READS_ALL_FOR_SCHEMA", False))
     if isinstance(source, CsvSource) and not source.header and not source.columns:
         file_columns.check_widths(columns)
         log.info(
@@ -160,9 +168,20 @@ def _from_files(
     return parts, schema, absent_columns.of_files([name for name, _ in schema], present)
 
 
-def _tables(
-    reader: ModuleType, columns: FileColumns, source: CsvSource | ParquetSource, schema: Schema
-) -> Iterator[pa.Table]:
+def _own_schema(store: Store, reader: ModuleType, file: InputFile, source: FileSource) -> Schema:
+    """Return the columns of a file, from the cache if they follow from all of its rows."""
+    if not getattr(reader, "READS_ALL_FOR_SCHEMA", False):
+        return list(reader.schema(file, source))
+
+    def compute(_: str) -> _FileSchema:
+        return {"columns": reader.schema(file, source)}
+
+    options = source.model_dump(mode="json", exclude={"path", "partition_rows"})
+    key = fingerprint.of("columns", fingerprint.code_version(__name__), options, file.sha256)
+    return [(name, kind) for name, kind in partition_cache.cached(store, partitioner.STAGE, key, compute)["columns"]]
+
+
+def _tables(reader: ModuleType, columns: FileColumns, source: FileSource, schema: Schema) -> Iterator[pa.Table]:
     """Yield the rows of a file with the columns of `schema`."""
     kinds = dict(schema)
     tables = reader.read(columns.file, source, [(name, kinds[name]) for name, _ in columns.own])
@@ -237,5 +256,5 @@ def _reduced(parts: list[Partition], partition_rows: int) -> DatasetInfo:
     return {partitions.REDUCED: [partition_rows, max(smaller)]} if smaller else {}
 
 
-def _reader(source: CsvSource | ParquetSource) -> ModuleType:
-    return csv_source if isinstance(source, CsvSource) else parquet_source
+def _reader(source: FileSource) -> ModuleType:
+    return _READERS[source.kind]

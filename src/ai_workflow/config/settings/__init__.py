@@ -15,7 +15,16 @@ from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.config.settings.monitoring import Monitoring
 from ai_workflow.config.settings.operations import Promotion, Recovery, Retention
 from ai_workflow.config.settings.service import Inference, PredictionLog, Service
-from ai_workflow.config.settings.source import CsvSource, ParquetSource, SampleSource, Source, SqlSource, TableSource
+from ai_workflow.config.settings.source import (
+    CsvSource,
+    FileSource,
+    JsonLinesSource,
+    ParquetSource,
+    SampleSource,
+    Source,
+    SqlSource,
+    TableSource,
+)
 from ai_workflow.config.settings.training import METRICS, Checkpoint, Evaluate, FeatureOptions, Metric, Trainer
 
 IN_CACHE_KEY = False
@@ -32,8 +41,10 @@ __all__ = [
     "Evaluate",
     "Evaluation",
     "FeatureOptions",
+    "FileSource",
     "Fraction",
     "Inference",
+    "JsonLinesSource",
     "Logging",
     "Metric",
     "Model",

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel, Scope
-from ai_workflow.config.settings.source import CsvSource, ParquetSource, SqlSource
+from ai_workflow.config.settings.source import FileSource, SqlSource
 
-LabelSource = Annotated[CsvSource | ParquetSource | SqlSource, Field(discriminator="kind")]
+LabelSource = Annotated[FileSource | SqlSource, Field(discriminator="kind")]
 
 
 class Evaluation(ConfigModel):

@@ -80,6 +80,14 @@ class ParquetSource(TableSource):
     path: Annotated[str, RELATIVE_TO_FILE, NOT_IN_KEY]
 
 
+class JsonLinesSource(TableSource):
+    """JSON lines, an object per line: a file, glob, folder or URL; compressed files are decompressed."""
+
+    kind: Literal["jsonl"]
+    # Names and content of the files are in the cache key.
+    path: Annotated[str, RELATIVE_TO_FILE, NOT_IN_KEY]
+
+
 class SqlSource(TableSource):
     """A table or query by SQLAlchemy, from `url` or the section `database`."""
 
@@ -110,4 +118,5 @@ class SampleSource(TableSource):
         return self if self.name == "synthetic" else self._without("rows", "seed", "drift", "concept_drift")
 
 
-Source = Annotated[CsvSource | ParquetSource | SqlSource | SampleSource, Field(discriminator="kind")]
+FileSource = CsvSource | ParquetSource | JsonLinesSource
+Source = Annotated[FileSource | SqlSource | SampleSource, Field(discriminator="kind")]

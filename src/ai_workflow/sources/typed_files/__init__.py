@@ -1,0 +1,1 @@
+"""Files whose cells have types of their own: JSON lines and Excel workbooks."""
