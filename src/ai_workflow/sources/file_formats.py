@@ -18,8 +18,16 @@ _CHUNK = 1 << 20
 # Enough for any signature.
 _START = 1 << 16
 _OTHER_FORMATS = (
-    (re.compile(rb"PK\x03\x04.*(\[Content_Types\]|xl/)", re.DOTALL), "an Excel workbook", "Save the sheet as CSV"),
-    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an Excel workbook of the old kind", "Save the sheet as CSV"),
+    (
+        re.compile(rb"PK\x03\x04.*(\[Content_Types\]|xl/)", re.DOTALL),
+        "an Excel workbook",
+        "Set source.kind: excel, or save the sheet as CSV",
+    ),
+    (
+        re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+        "an Excel workbook of the old kind",
+        "Set source.kind: excel, or save the sheet as CSV",
+    ),
     (re.compile(rb"PK\x03\x04"), "a zip archive in another archive", "Unpack it"),
     (re.compile(rb"PAR1"), "a Parquet file", "Set source.kind: parquet"),
     (

@@ -37,7 +37,7 @@ from ai_workflow.sources import (
 from ai_workflow.sources.file_columns import FileColumns, Schema
 from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
-from ai_workflow.sources.typed_files import jsonl_source
+from ai_workflow.sources.typed_files import excel_source, jsonl_source
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -47,7 +47,12 @@ if TYPE_CHECKING:
 
 # Each input of a source as JSON; its keys depend on the kind of source.
 Inputs = Sequence[Mapping[str, Any]]
-_READERS: dict[str, ModuleType] = {"csv": csv_source, "parquet": parquet_source, "jsonl": jsonl_source}
+_READERS: dict[str, ModuleType] = {
+    "csv": csv_source,
+    "parquet": parquet_source,
+    "jsonl": jsonl_source,
+    "excel": excel_source,
+}
 log = logger("data_loader")
 
 

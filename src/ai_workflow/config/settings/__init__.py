@@ -17,6 +17,7 @@ from ai_workflow.config.settings.operations import Promotion, Recovery, Retentio
 from ai_workflow.config.settings.service import Inference, PredictionLog, Service
 from ai_workflow.config.settings.source import (
     CsvSource,
+    ExcelSource,
     FileSource,
     JsonLinesSource,
     ParquetSource,
@@ -40,6 +41,7 @@ __all__ = [
     "Deploy",
     "Evaluate",
     "Evaluation",
+    "ExcelSource",
     "FeatureOptions",
     "FileSource",
     "Fraction",

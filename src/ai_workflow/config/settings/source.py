@@ -34,6 +34,11 @@ class TableSource(ConfigModel):
         return self
 
 
+def _check_header_or_columns(columns: tuple[str, ...], has_header: bool) -> None:
+    if columns and has_header:
+        raise ValueError("`columns` names the columns of a file without a header line; set `header: false`")
+
+
 class CsvSource(TableSource):
     """Delimited text: a file, glob, folder or URL; compressed files are decompressed."""
 
@@ -67,8 +72,7 @@ class CsvSource(TableSource):
 
     @model_validator(mode="after")
     def _check_columns(self) -> CsvSource:
-        if self.columns and self.header:
-            raise ValueError("`columns` names the columns of a file without a header line; set `header: false`")
+        _check_header_or_columns(self.columns, self.header)
         return self
 
 
@@ -86,6 +90,23 @@ class JsonLinesSource(TableSource):
     kind: Literal["jsonl"]
     # Names and content of the files are in the cache key.
     path: Annotated[str, RELATIVE_TO_FILE, NOT_IN_KEY]
+
+
+class ExcelSource(TableSource):
+    """A sheet of Excel workbooks: a file, glob, folder or URL; needs the extra `excel`."""
+
+    kind: Literal["excel"]
+    # Names and content of the files are in the cache key.
+    path: Annotated[str, RELATIVE_TO_FILE, NOT_IN_KEY]
+    sheet: str | None = Field(default=None, description="name of the sheet; the only one with rows if not given")
+    header: bool = True
+    columns: tuple[str, ...] = ()
+    skip_rows: int = Field(default=0, ge=0, description="rows before the header")
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> ExcelSource:
+        _check_header_or_columns(self.columns, self.header)
+        return self
 
 
 class SqlSource(TableSource):
@@ -118,5 +139,5 @@ class SampleSource(TableSource):
         return self if self.name == "synthetic" else self._without("rows", "seed", "drift", "concept_drift")
 
 
-FileSource = CsvSource | ParquetSource | JsonLinesSource
+FileSource = CsvSource | ParquetSource | JsonLinesSource | ExcelSource
 Source = Annotated[FileSource | SqlSource | SampleSource, Field(discriminator="kind")]
