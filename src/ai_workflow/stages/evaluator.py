@@ -99,7 +99,7 @@ def evaluate(
     importance = protocol.importance(trained["kind"], model, transform.names(spec))
     report = _report(spec, y, predictions, gate, stable, importance, _summary(spec, clean, featured, trained))
     own_warnings = report["warnings"]
-    # Earlier stages have logged theirs.
+    # Earlier stages have logged their own warnings.
     report["warnings"] = [*own_warnings, *clean["warnings"], *featured["warnings"]]
     golden = _golden(store, clean, spec, predict)
     key = fingerprint.of("evaluated", clean, featured, trained, gate, champion_options)
