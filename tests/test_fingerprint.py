@@ -134,6 +134,15 @@ def test_column_named_fingerprint_does_not_hide_schema_change() -> None:
     )
 
 
+def test_canonical_form_of_non_finite_numbers_is_their_text() -> None:
+    nan = float("nan")
+    assert fingerprint.canonical({"a": [0.5, nan], "b": {"c": (nan,)}}) == '{"a":[0.5,"nan"],"b":{"c":["nan"]}}'
+
+
+def test_canonical_form_sorts_sets() -> None:
+    assert fingerprint.canonical([{"b", "a"}, frozenset((2, 1))]) == '[["a","b"],[1,2]]'
+
+
 def test_value_without_canonical_form_raises_type_error() -> None:
     with pytest.raises(TypeError, match=r"Path has no canonical form|PosixPath has no canonical form"):
         fingerprint.of({"path": Path()})

@@ -48,6 +48,15 @@ def test_finite_values_round_trip_through_json() -> None:
     assert json_text.line({"b": 1, "a": 2}, compact=True) == '{"a":2,"b":1}'
 
 
+def test_document_has_line_for_each_key_of_two_levels() -> None:
+    body = {"b": {"y": [1.5, 2.5], "x": {"deep": [1]}}, "a": [{"k": 1}, []], 1.5: {}}
+    text = json_text.document({str(key): value for key, value in body.items()}).decode()
+    assert text == (
+        '{\n "1.5": {},\n "a": [\n  {"k": 1},\n  []\n ],\n "b": {\n  "x": {"deep": [1]},\n  "y": [1.5, 2.5]\n }\n}\n'
+    )
+    assert json.loads(json_text.document({None: 1})) == {"null": 1}
+
+
 @pytest.mark.integration
 def test_only_json_text_module_writes_json() -> None:
     places = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
@@ -56,7 +65,9 @@ def test_only_json_text_module_writes_json() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["json.dumps(a)", "json.dump(a, f)", "from json import dumps"])
+@pytest.mark.parametrize(
+    "text", ["json.dumps(a)", "json.dump(a, f)", "json.JSONEncoder().encode(a)", "from json import dumps"]
+)
 def test_direct_json_writer_is_detected(text: str) -> None:
     assert _writes(text)
 
@@ -65,7 +76,7 @@ def _writes(text: str) -> bool:
     nodes = list(ast.walk(ast.parse(text)))
     called = any(
         isinstance(node, ast.Attribute)
-        and node.attr in ("dump", "dumps")
+        and node.attr in ("dump", "dumps", "JSONEncoder")
         and isinstance(node.value, ast.Name)
         and node.value.id == "json"
         for node in nodes

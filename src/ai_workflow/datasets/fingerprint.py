@@ -20,7 +20,10 @@ LENGTH = 16
 
 def canonical(value: Any) -> str:
     """Return canonical JSON: sorted keys, no spaces."""
-    return json_text.line(_plain(value), compact=True)
+    try:
+        return json_text.line(value, compact=True, default=_plain_object)
+    except (ValueError, json_text.NonFiniteNumberError):
+        return json_text.line(_finite(value), compact=True, default=_plain_object)
 
 
 def of(*values: Any) -> str:
@@ -31,20 +34,23 @@ def of(*values: Any) -> str:
     return hashlib.sha256(canonical(contents).encode()).hexdigest()[:LENGTH]
 
 
-def _plain(value: Any) -> Any:
+def _plain_object(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return _plain(_options(value))
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return _options(value)
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=canonical)
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
+        return sorted(value, key=canonical)
     raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with the text of each NaN and infinity in place of the number."""
+    if isinstance(value, BaseModel | set | frozenset):
+        return _finite(_plain_object(value))
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @cache

@@ -126,8 +126,9 @@ class Dataset:
     def save(self, store: Store) -> DatasetRecord:
         """Write the list of partitions and return the stage result that refers to it."""
         body = {"stage": self.stage, "partitions": [part.to_json() for part in self.partitions], "info": self.info}
-        ref = store.write_record(f"{FOLDER}/datasets/{self.stage}-{self.fingerprint}.json", body)
-        return {"fingerprint": self.fingerprint, "rows": self.rows, "record": ref.to_json()}
+        own_fingerprint = self.fingerprint
+        ref = store.write_record(f"{FOLDER}/datasets/{self.stage}-{own_fingerprint}.json", body)
+        return {"fingerprint": own_fingerprint, "rows": self.rows, "record": ref.to_json()}
 
     @classmethod
     def load(cls, store: Store, result: DatasetRecord) -> Dataset:

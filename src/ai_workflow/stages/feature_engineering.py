@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,7 @@ def read_spec(store: Store, featured: FeatureData) -> FeatureSpec:
 
 def _transform_all(store: Store, dataset: Dataset, spec: FeatureSpec, warnings: list[str]) -> FeatureData:
     data = json_text.document(spec)
-    spec_fingerprint = fingerprint.of(spec)
+    spec_fingerprint = hashlib.sha256(data).hexdigest()[: fingerprint.LENGTH]
     ref = store.write(f"{partitions.FOLDER}/features/spec-{spec_fingerprint}.json", data)
     parts = []
     for number, part in enumerate(dataset.partitions, 1):

@@ -30,4 +30,4 @@ def as_yaml(data: object) -> str:
 
 def as_json(data: object) -> str:
     """Return JSON with sorted keys."""
-    return json_text.document(data, indent=2).decode()
+    return json_text.indented(data, indent=2)
