@@ -85,3 +85,21 @@ def test_high_cardinality_column_keeps_most_frequent_values() -> None:
     values = pd.Series(["often"] * 3 + [str(number) for number in range(12_000)], dtype="str")
     found = column_profile.profile_values(values)
     assert (len(found["counts"]), found["counts"][0], found["present"]) == (10_000, ("often", 3), 12_003)
+
+
+@pytest.mark.parametrize("rows", [514, 1000, 7777])
+@pytest.mark.parametrize("exponent", [0, 250])
+def test_sketch_of_many_values_is_that_of_numpy(rows: int, exponent: int) -> None:
+    random = np.random.default_rng(rows)
+    values = random.normal(size=rows) * 10.0 ** random.integers(-exponent, exponent + 1, rows)
+    found = column_profile.profile_present(values, rows)
+    assert found["quantiles"] == np.quantile(values, np.linspace(0, 1, column_profile.POINTS)).tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 400, column_profile.POINTS])
+def test_sketch_of_few_values_is_all_of_them(rows: int) -> None:
+    values = np.random.default_rng(rows).normal(size=rows)
+    found = column_profile.profile_present(values, rows)
+    merged = column_profile.merge_numbers([found])
+    assert found["quantiles"] == merged["quantiles"] == sorted(values.tolist())
+    assert merged["median"] == pytest.approx(np.median(values), rel=1e-15)

@@ -59,10 +59,24 @@ def profile_present(present: np.ndarray, rows: int, ordered: np.ndarray | None =
         with np.errstate(over="ignore", invalid="ignore"):
             mean = float(present.mean())
             body |= {"mean": _finite(mean), "m2": _finite(((present - mean) ** 2).sum())}
-        body["quantiles"] = np.quantile(
-            present if ordered is None else ordered, np.linspace(0, 1, min(POINTS, len(present)))
-        ).tolist()
+            body["quantiles"] = _quantiles(np.sort(present) if ordered is None else ordered).tolist()
     return body
+
+
+def _quantiles(ordered: np.ndarray) -> np.ndarray:
+    """Return the sketch of sorted values: all of them if they are few, else the points that `np.quantile` gives."""
+    import numpy as np
+
+    if len(ordered) <= POINTS:
+        return ordered
+    at = (len(ordered) - 1) * np.linspace(0, 1, POINTS)
+    lower = np.floor(at).astype(np.intp)
+    lower[at >= len(ordered) - 1] = -1
+    upper = np.where(lower < 0, -1, lower + 1)
+    low, high, share = ordered[lower], ordered[upper], at - lower
+    step = high - low
+    points: np.ndarray = np.where(share >= 0.5, high - step * (1 - share), low + step * share)
+    return points
 
 
 def merge_numbers(parts: list[ColumnProfile]) -> ColumnProfile:
@@ -72,29 +86,39 @@ def merge_numbers(parts: list[ColumnProfile]) -> ColumnProfile:
         rows, present, missing, mean, std, min, max, median and `quantiles` (at most 513 points); mean and std are None
         where they overflow.
     """
-    import numpy as np
-
     rows, filled = sum(part["rows"] for part in parts), [part for part in parts if part["present"]]
     count = sum(part["present"] for part in filled)
     mean, std = _moments(filled)
     body: ColumnProfile = {"rows": rows, "present": count, "missing": rows - count}
     if not count:
         return body
-    points = np.concatenate([np.asarray(part["quantiles"]) for part in filled])
+    quantiles, median = _merge_sketches(filled)
+    return body | {
+        "mean": mean,
+        "std": std,
+        "min": min(part["quantiles"][0] for part in filled),
+        "max": max(part["quantiles"][-1] for part in filled),
+        "median": median,
+        "quantiles": quantiles,
+    }
+
+
+def _merge_sketches(parts: list[ColumnProfile]) -> tuple[list[float], float]:
+    """Return the sketch and the median of all values of partitions that each have a value."""
+    import numpy as np
+
+    sketches = [part["quantiles"] for part in parts]
+    if len(parts) == 1:
+        middle = len(sketches[0]) // 2
+        return sketches[0], (sketches[0][middle] / 2 + sketches[0][~middle] / 2)
+    points = np.concatenate([np.asarray(sketch) for sketch in sketches])
     weights = np.concatenate(
-        [np.full(len(part["quantiles"]), part["present"] / len(part["quantiles"])) for part in filled]
+        [np.full(len(part["quantiles"]), part["present"] / len(part["quantiles"])) for part in parts]
     )
     quantiles, (median,) = (
         _weighted_quantiles(points, weights, at) for at in (np.linspace(0, 1, min(POINTS, len(points))), [0.5])
     )
-    return body | {
-        "mean": mean,
-        "std": std,
-        "min": float(points.min()),
-        "max": float(points.max()),
-        "median": median,
-        "quantiles": quantiles,
-    }
+    return quantiles, median
 
 
 def _moments(parts: list[ColumnProfile]) -> tuple[float | None, float | None]:
