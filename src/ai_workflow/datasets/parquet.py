@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # Rows of a row group; writes and batched reads have one group in memory at a time.
 _GROUP_ROWS = 32_768
 _WRITER_BYTES = 8 << 20
+# Size of a file that is read at once.
+_SMALL_BYTES = 8 << 20
+# A text column has a dictionary if each value has at least so many of the first rows on average.
+_SAMPLE_ROWS, _ROWS_PER_VALUE = 1024, 4
 _OPTIONS: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 
 
@@ -45,43 +49,63 @@ def write(tables: Iterable[pa.Table], sink: Any, dictionary: list[str] | None = 
     Args:
         tables: consecutive tables.
         sink: path or file.
-        dictionary: the columns with few distinct values; others are written without an attempt at a dictionary, floats
-            byte by byte. None: an attempt for each column.
+        dictionary: the columns with few distinct values. None: the texts that repeat in the first rows.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = count = 0
-    pending: list[pa.Table] = []
+    rows = 0
     writer = None
-    for table in tables:
-        writer = writer or pq.ParquetWriter(sink, table.schema, **_OPTIONS, **_encodings(table.schema, dictionary))
-        pending, count, rows = [*pending, table], count + table.num_rows, rows + table.num_rows
-        while count >= _GROUP_ROWS:
-            whole = pa.concat_tables(pending)
-            _put_group(writer, whole.slice(0, _GROUP_ROWS))
-            pending, count = [whole.slice(_GROUP_ROWS)], count - _GROUP_ROWS
+    for group in _row_groups(tables):
+        writer = writer or pq.ParquetWriter(sink, group.schema, **_OPTIONS, **_encodings(group, dictionary))
+        rows += group.num_rows
+        _put_group(writer, group)
     if writer:
-        if count or not rows:
-            _put_group(writer, pa.concat_tables(pending))
         writer.close()
     return rows
 
 
-def _encodings(schema: pa.Schema, dictionary: list[str] | None) -> dict[str, Any]:
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables of the size of a row group; the last one may be smaller, and is the only one that may be empty."""
     import pyarrow as pa
 
-    if dictionary is None:
-        return {}
-    names = set(schema.names)
-    few = [name for name in dictionary if name in names]
-    other = names - set(few)
-    floats = [field.name for field in schema if pa.types.is_floating(field.type) and field.name in other]
-    return {
-        "use_dictionary": few or False,
-        "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT") or None,
-        "write_statistics": False,
-    }
+    rows = count = 0
+    pending: list[pa.Table] = []
+    for table in tables:
+        pending, count, rows = [*pending, table], count + table.num_rows, rows + table.num_rows
+        while count >= _GROUP_ROWS:
+            whole = pa.concat_tables(pending)
+            yield whole.slice(0, _GROUP_ROWS)
+            pending, count = [whole.slice(_GROUP_ROWS)], count - _GROUP_ROWS
+    if count or (pending and not rows):
+        yield pa.concat_tables(pending)
+
+
+def _encodings(group: pa.Table, dictionary: list[str] | None) -> dict[str, Any]:
+    """Return the options of the writer that encode each column by its type and the first row group.
+
+    Arrow would try a dictionary for each column, and compute statistics, which no reader uses.
+    """
+    from pyarrow import types
+
+    few = [name for name in group.column_names if (_repeats(group[name]) if dictionary is None else name in dictionary)]
+    encodings = {}
+    for field in group.schema:
+        if field.name not in few and types.is_floating(field.type):
+            encodings[field.name] = "BYTE_STREAM_SPLIT"
+        elif field.name not in few and (types.is_integer(field.type) or types.is_timestamp(field.type)):
+            encodings[field.name] = "DELTA_BINARY_PACKED"
+    return {"use_dictionary": few or False, "column_encoding": encodings or None, "write_statistics": False}
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Return whether a column of a row group is text with few distinct values, judged by its first rows."""
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    if not (types.is_string(column.type) or types.is_large_string(column.type)):
+        return False
+    sample = column.slice(0, _SAMPLE_ROWS)
+    return bool(pc.count_distinct(sample).as_py() <= len(sample) / _ROWS_PER_VALUE)
 
 
 def _put_group(writer: Any, table: pa.Table) -> None:
@@ -103,34 +127,46 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def with_frame_types(table: pa.Table) -> pa.Table:
-    """Return a table with the schema and metadata that it has after a conversion to a frame and back."""
-    return table.cast(to_table(to_frame(table.slice(0, 0))).schema)
+    """Return a table with the column types that it has after a conversion to a frame and back."""
+    import pyarrow as pa
+
+    # Converted once per type, because pandas takes a millisecond per column.
+    distinct = list(dict.fromkeys(table.schema.types))
+    examples = pa.table({str(number): pa.array([], kind) for number, kind in enumerate(distinct)})
+    types = dict(zip(distinct, to_table(to_frame(examples)).schema.types, strict=True))
+    return table.cast(pa.schema([(field.name, types[field.type]) for field in table.schema]))
 
 
 def read(file: IO[bytes], columns: list[str] | None = None) -> pa.Table:
     """Return the table in an open file, or some of its columns."""
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(file, pre_buffer=False).read(columns, use_threads=False)
+    return _reader(file).read(columns, use_threads=False)
 
 
 def batches(file: IO[bytes], rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Yield the table in an open file in batches of at most `rows` rows, one in memory at a time."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    reader = pq.ParquetFile(file, pre_buffer=False)
-    for batch in reader.iter_batches(rows, columns=columns, use_threads=False):
+    for batch in _reader(file).iter_batches(rows, columns=columns, use_threads=False):
         yield pa.Table.from_batches([batch])
 
 
 def column_groups(file: IO[bytes], names: list[str], size: int) -> Iterator[pa.Table]:
     """Yield columns of an open file as tables of at most `size` columns, one in memory at a time."""
-    import pyarrow.parquet as pq
-
-    reader = pq.ParquetFile(file, pre_buffer=False)
+    reader = _reader(file)
     for start in range(0, len(names), size):
         yield reader.read(names[start : start + size], use_threads=False)
+
+
+def _reader(file: IO[bytes]) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # A small file is read at once, because each column of each row group costs a call of Python.
+    file.seek(0)
+    data = file.read(_SMALL_BYTES + 1)
+    if len(data) > _SMALL_BYTES:
+        return pq.ParquetFile(file, pre_buffer=False)
+    return pq.ParquetFile(pa.BufferReader(data))
 
 
 @contextlib.contextmanager
