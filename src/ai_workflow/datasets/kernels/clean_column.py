@@ -82,6 +82,8 @@ def _without_missing_words(text: pa.Array) -> pa.Array:
     import pyarrow.compute as pc
 
     can_be_word = pc.fill_null(pc.match_substring_regex(text, "^[^0-9]*$|#"), False)
+    if not pc.any(can_be_word).as_py():
+        return text
     distinct = text.filter(can_be_word).unique()
     words = distinct.filter(pa.array(missing_words.is_word(exact.to_series(distinct)).to_numpy(dtype=bool)))
     return pc.if_else(pc.is_in(text, words), pa.scalar(None, text.type), text) if len(words) else text

@@ -92,7 +92,9 @@ def _complete(
     import pyarrow as pa
 
     values, present, odd = read
-    outside = coercion.out_of_bounds(pd.Series(values), column, pd.Series(present))
+    outside: list[coercion.Finding] = []
+    if column.min is not None or column.max is not None or column.allowed:
+        outside = coercion.out_of_bounds(pd.Series(values), column, pd.Series(present))
     findings = [*findings, *((reason, rejected.to_numpy(dtype=bool)) for reason, rejected in outside)]
     if odd.any():
         cells = pa.array(odd)
