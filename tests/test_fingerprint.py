@@ -39,6 +39,7 @@ LEFT_OUT = {
     "features/spec.py",
     "registry/manifest.py",
     "runtime/cancellation.py",
+    "runtime/partition_threads.py",
     "runtime/progress.py",
     "secret_values.py",
     "stage_names.py",

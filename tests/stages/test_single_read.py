@@ -13,9 +13,12 @@ from ai_workflow.cleaning import row_checks
 from ai_workflow.datasets import parquet, partition_cache
 from ai_workflow.datasets.kernels.loaded_partition import LoadedPartition
 from ai_workflow.datasets.partitions import Dataset
-from ai_workflow.stages import preprocessor
+from ai_workflow.errors import StageError
+from ai_workflow.runtime import partition_threads
+from ai_workflow.stages import feature_engineering, preprocessor
 from ai_workflow.stages.preprocessor import RowRules
 from ai_workflow.storage.store import Store
+from ai_workflow.telemetry import trace_context
 from tests.stages.tables import Result, load, parted, settings
 
 CELLS = ["7", "8.5", "", "1e3", "bad", "2024-02-03"]
@@ -157,7 +160,7 @@ def test_interrupted_run_resumes_without_reading_finished_partitions(
     with monkeypatch.context() as patch:
         patch.setattr(partition_cache, "cached", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            preprocessor.preprocess(store, loaded, rules)
+            partition_threads.call(1, preprocessor.preprocess, store, loaded, rules)
     reads.clear()
     result = preprocessor.preprocess(store, loaded, rules)
     assert reads == {"00002": 1, "00003": 1}
@@ -194,3 +197,49 @@ def test_cells_of_partitions_with_different_kinds_are_cleaned_by_types_of_table(
     frames = parted(frame, 6)
     result = clean(store, frames)
     assert clean_files(store, result) == with_types_decided_first(tmp_path, frames)
+
+
+def tables() -> dict[str, list[pd.DataFrame]]:
+    """Return loaded partitions with other types at the end, rejected rows, gaps and repeated content."""
+    gaps = numbers(420)
+    gaps.loc[::29, "half"] = "bad"
+    gaps.loc[60:119, "day"] = ""
+    gaps["note"] = [f"note {number} on something" for number in range(420)]
+    same = numbers(60)
+    return {
+        "words": parted(with_words_at_end(420), 7),
+        "gaps": parted(gaps, 7),
+        "same": [same, with_words_at_end(60), same, same],
+    }
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["words", "gaps", "same"])
+@pytest.mark.parametrize("duplicates", ["id", "none"])
+def test_number_of_threads_changes_no_file(tmp_path: Path, name: str, duplicates: str) -> None:
+    trees = []
+    for threads in (1, 2, 4):
+        store = Store(tmp_path / str(threads))
+        loaded = load(store, *tables()[name])
+        roles = settings(id="id", target="y", reject_limit=0.05, deduplicate=duplicates)
+
+        def run(store: Store = store, loaded: Result = loaded, roles: Any = roles) -> None:
+            cleaned = preprocessor.preprocess(store, loaded, RowRules.of(roles))
+            feature_engineering.fit(store, cleaned, feature_engineering.ColumnRoles.of(roles), roles.features)
+
+        with trace_context.bound(trace_id="a3f7b2c1" * 4):
+            partition_threads.call(threads, run)
+        folder = tmp_path / str(threads)
+        trees.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    assert trees[0] == trees[1] == trees[2]
+    assert [path for path in trees[0] if path.startswith("data/features/")]
+
+
+def test_error_in_partition_is_that_of_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(table: Any, *_: Any) -> Any:
+        raise StageError(f"row {table['__row'][0]} is wrong", "Fix it")
+
+    monkeypatch.setattr(row_checks, "check", fails)
+    for threads in (1, 2, 4):
+        with pytest.raises(StageError, match="row 1 is wrong"):
+            partition_threads.call(threads, clean, Store(tmp_path / str(threads)), parted(numbers(240), 4))

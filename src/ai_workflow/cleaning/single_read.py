@@ -16,7 +16,7 @@ from ai_workflow.datasets.kernels import type_inference
 from ai_workflow.datasets.kernels.loaded_partition import LoadedPartition
 from ai_workflow.datasets.notation.type_evidence import TypeEvidence
 from ai_workflow.datasets.partitions import Dataset, Partition
-from ai_workflow.runtime import progress
+from ai_workflow.runtime import partition_threads
 from ai_workflow.storage.store import Store
 
 
@@ -42,24 +42,35 @@ def clean(store: Store, dataset: Dataset, types: ColumnTypes) -> CleanedDataset:
     Raises:
         StageError: an undeclared column has no value.
     """
-    total = len(dataset.partitions)
-    first_reads = []
-    for number, part in enumerate(dataset.partitions, 1):
-        first_reads.append(_read(store, part, types))
-        progress.report(number, total, "partitions")
+    first_reads = _read_all(store, dataset, types)
     evidence = [each.evidence for each in first_reads]
     inferences = type_inference.infer_columns(store, dataset, evidence, types.limit, types.text_rules)
     columns = types.decide(inferences, dataset.rows)
     rules = types.rules_with(columns)
-    cleaned = []
-    for number, (part, first) in enumerate(zip(dataset.partitions, first_reads, strict=True), 1):
-        if first.cleaned and first.columns == columns:
-            cleaned.append(first.cleaned)
-            continue
-        cleaned.append(clean_partition.clean(LoadedPartition(store, part), columns, rules))
-        progress.report(number, total, "partitions, with the types of the whole table")
+    known = {number: first.cleaned for number, first in enumerate(first_reads) if first.columns == columns}
+    others = [(number, part) for number, part in enumerate(dataset.partitions) if known.get(number) is None]
+
+    def clean_again(other: tuple[int, Partition]) -> tuple[int, CleanPartition]:
+        number, part = other
+        return number, clean_partition.clean(LoadedPartition(store, part), columns, rules)
+
+    again = partition_threads.ordered_map(clean_again, others, "partitions, with the types of the whole table")
+    by_number = {**known, **dict(again)}
+    cleaned = [body for _, body in sorted(by_number.items()) if body]
     warnings = [text for each in inferences.values() for text in each.warnings]
     return CleanedDataset(cleaned, columns, [*types.warnings, *warnings])
+
+
+def _read_all(store: Store, dataset: Dataset, types: ColumnTypes) -> list[_FirstRead]:
+    """Return the evidence of each partition; of several with the same content the first one is cleaned."""
+    distinct = {part.sha256: part for part in reversed(dataset.partitions)}
+    parts = [part for part in dataset.partitions if distinct[part.sha256] is part]
+    read = partition_threads.ordered_map(lambda part: _read(store, part, types), parts, "partitions")
+    by_content = {part.sha256: first for part, first in zip(parts, read, strict=True)}
+    return [
+        by_content[part.sha256] if distinct[part.sha256] is part else _FirstRead(by_content[part.sha256].evidence)
+        for part in dataset.partitions
+    ]
 
 
 def _read(store: Store, part: Partition, types: ColumnTypes) -> _FirstRead:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ai_workflow.datasets import fingerprint, hashing, parquet, partition_cache, partitions, quarantine
 from ai_workflow.datasets.partitions import ID, ROW, SOURCE, Partition, PartitionRecord
-from ai_workflow.runtime import memory_pressure
+from ai_workflow.runtime import memory_pressure, partition_threads
 from ai_workflow.storage.store import Store
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def drop_duplicates(store: Store, cleaned: list[CleanPartition], id_column: str 
 
     if not cleaned:
         return cleaned
-    hashes = [_hashes(store, body.part, id_column is not None) for body in cleaned]
+    hashes = partition_threads.ordered_map(lambda body: _hashes(store, body.part, id_column is not None), cleaned)
     repeated = pd.Series(np.concatenate(hashes)).duplicated().to_numpy()
     if not repeated.any():
         return cleaned

@@ -9,7 +9,7 @@ from ai_workflow.datasets.partitions import ID, Dataset, Partition
 from ai_workflow.errors import StageError
 from ai_workflow.features import precision
 from ai_workflow.features.precision import DistinctCounts, Shift
-from ai_workflow.runtime import memory_pressure
+from ai_workflow.runtime import memory_pressure, partition_threads
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
@@ -60,7 +60,9 @@ def compute(
         StageError: no row is a training row, or none is held out.
     """
     columns = dataset.info["schema"]
-    parts = [_cached_statistics(store, part, rule, columns, target, task) for part in dataset.partitions]
+    parts = partition_threads.ordered_map(
+        lambda part: _cached_statistics(store, part, rule, columns, target, task), dataset.partitions
+    )
     rows = sum(part["rows"] for part in parts)
     if not rows:
         raise StageError(
@@ -204,7 +206,9 @@ def _shifts(
         return {}, []
     units = {name: precision.SECONDS_PER_DAY if columns[name]["type"] == "datetime" else 1 for name in columns}
     tried = {name: precision.candidates(seen[name], units[name]) for name in columns}
-    counted = [_cached_counts(store, part, rule, columns, tried)["columns"] for part in dataset.partitions]
+    counted = partition_threads.ordered_map(
+        lambda part: _cached_counts(store, part, rule, columns, tried)["columns"], dataset.partitions
+    )
     chosen: dict[str, Shift] = {}
     warnings = []
     for name, shifts in tried.items():

@@ -26,7 +26,7 @@ from ai_workflow.orchestration.flow_result import FlowOutcome, FlowResult
 from ai_workflow.orchestration.recovery import run_ownership
 from ai_workflow.orchestration.signals import GracefulStop
 from ai_workflow.orchestration.stage_task import Attempt, Result, StageErrors
-from ai_workflow.runtime import memory_pressure, process_limit
+from ai_workflow.runtime import memory_pressure, partition_threads, process_limit
 from ai_workflow.runtime.cancellation import check
 from ai_workflow.stage_names import name_of
 from ai_workflow.storage.store import Store
@@ -101,7 +101,8 @@ class PipelineRun:
                 check()
                 if inputs is not None:
                     args = (*args, await asyncio.to_thread(inputs))
-                attempt = Attempt(partial(work, self.store, *args, **unkeyed), errors)
+                threads = self.settings.engine.threads
+                attempt = Attempt(partial(partition_threads.call, threads, work, self.store, *args, **unkeyed), errors)
                 state = await self._run(attempt, stage_task.key(work, args, loads), args)
             result: R = await state.aresult()
             self._results.append((result, state))

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import TypeVar
 
 from ai_workflow.errors import StageError
@@ -19,6 +20,10 @@ MIN_ROWS = 1000
 MIN_BATCH_ROWS = 8
 MORE_MEMORY = "Give the process more memory"
 _REMEDY = f"{MORE_MEMORY}, or let it hold less at once: source.partition_rows below {MIN_ROWS}, or fewer columns"
+
+
+# Whether other threads compute partitions at the same time.
+_is_shared: ContextVar[bool] = ContextVar("aiw_shared_memory", default=False)
 
 
 class OutOfMemoryError(MemoryError):
@@ -94,7 +99,10 @@ def halve(rows: int, floor: int, error: MemoryError, remedy: str = _REMEDY, wher
 
     Raises:
         OutOfMemoryError: `rows` is the minimum already.
+        MemoryError: other threads take memory too; the rows are tried again without them.
     """
+    if _is_shared.get():
+        raise error
     if rows <= floor:
         raise to_memory_error(error, f" with {rows} rows at once{where and f' {where}'}", remedy) from error
     smaller = max(floor, rows // 2)
@@ -102,6 +110,11 @@ def halve(rows: int, floor: int, error: MemoryError, remedy: str = _REMEDY, wher
         "Data batch size reduced from %d to %d due to memory pressure", rows, smaller
     )
     return smaller
+
+
+def set_shared() -> None:
+    """Mark this context as one of several threads that compute partitions at the same time."""
+    _is_shared.set(True)
 
 
 def release() -> None:

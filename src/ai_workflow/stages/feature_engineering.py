@@ -21,7 +21,7 @@ from ai_workflow.datasets.partitions import (
 )
 from ai_workflow.errors import StageError
 from ai_workflow.features import feature_columns, training_statistics, transform
-from ai_workflow.runtime import memory_pressure, progress
+from ai_workflow.runtime import memory_pressure, partition_threads
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.file_ref import FileRecord
 from ai_workflow.storage.store import Store
@@ -131,10 +131,9 @@ def _transform_all(store: Store, dataset: Dataset, spec: FeatureSpec, warnings: 
     data = json_text.document(spec)
     spec_fingerprint = hashlib.sha256(data).hexdigest()[: fingerprint.LENGTH]
     ref = store.write(f"{partitions.FOLDER}/features/spec-{spec_fingerprint}.json", data)
-    parts = []
-    for number, part in enumerate(dataset.partitions, 1):
-        parts.append(_transform(store, part, spec, spec_fingerprint))
-        progress.report(number, len(dataset.partitions), "partitions")
+    parts = partition_threads.ordered_map(
+        lambda part: _transform(store, part, spec, spec_fingerprint), dataset.partitions, "partitions"
+    )
     message = f"{len(spec['features'])} features generated"
     log.info(message)
     result = Dataset("features", tuple(parts), {"spec": spec_fingerprint, **dataset.reduced}).save(store)

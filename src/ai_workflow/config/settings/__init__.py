@@ -10,6 +10,7 @@ from ai_workflow.config.settings.chat import Channel, Relay
 from ai_workflow.config.settings.column import Column, ColumnType
 from ai_workflow.config.settings.config_model import OF_DEPLOYMENT, ConfigModel, Fraction, Name, Scope
 from ai_workflow.config.settings.deploy import Deploy, Reactions
+from ai_workflow.config.settings.engine import Engine
 from ai_workflow.config.settings.environment import Database, Logging, Model, StoreSection
 from ai_workflow.config.settings.evaluation import Evaluation
 from ai_workflow.config.settings.monitoring import Monitoring
@@ -39,6 +40,7 @@ __all__ = [
     "CsvSource",
     "Database",
     "Deploy",
+    "Engine",
     "Evaluate",
     "Evaluation",
     "ExcelSource",
@@ -94,6 +96,7 @@ class Settings(ConfigModel):
     inference: Inference = Inference()
     evaluation: Evaluation = Evaluation()
     store: StoreSection = StoreSection()
+    engine: Engine = Engine()
     model: Model = Model()
     database: Database = Database()
     logging: Logging = Logging()
