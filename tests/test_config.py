@@ -91,11 +91,17 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.mark.parametrize("environment", ["development", "production"])
-@pytest.mark.parametrize("pipeline", [None, PROJECT / "config/examples/credit.yaml"])
-def test_shipped_config_files_load(environment: str, pipeline: Path | None, project: Project) -> None:
+@pytest.mark.parametrize("name", ["sample", "credit", "sales"])
+def test_shipped_config_files_load(environment: str, name: str, project: Project) -> None:
+    pipeline = None if name == "sample" else PROJECT / f"config/examples/{name}.yaml"
     loaded = load(pipeline, root=PROJECT, environment=environment, env=project.env)
     assert loaded.settings.environment == environment
-    assert loaded.settings.pipeline == ("credit" if pipeline else "sample")
+    assert loaded.settings.pipeline == name
+
+
+def test_words_of_a_boolean_column_are_declared_without_quoted_keys(project: Project) -> None:
+    gift = load(PROJECT / "config/examples/sales.yaml", root=PROJECT, env=project.env).settings.columns["gift"]
+    assert (gift.true, gift.false) == (("ja",), ("nein",))
 
 
 def test_source_document_keys_have_documented_values(project: Project) -> None:

@@ -297,6 +297,7 @@ def test_epoch_is_read_as_a_date(form: str, cell: str) -> None:
         ({"type": "number", "decimal": ",", "thousands": ","}, "`thousands` is the decimal separator as well"),
         ({"type": "number", "thousands": "."}, "set decimal: ','"),
         ({"type": "number", "unit": "5 kg"}, "`unit` is a text"),
+        ({"type": "boolean", "true": [True]}, "quote the words, because YAML reads yes, no, on, off"),
         ({"type": "number", "true": ["ja"]}, "`true` and `false` are for columns of type boolean"),
         ({"type": "boolean", "true": ["x"], "false": [" X"]}, "'x' is a word of both"),
     ],

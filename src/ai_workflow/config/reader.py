@@ -14,6 +14,8 @@ from yaml.reader import Reader
 from ai_workflow.config.problems import Problem
 
 MAX_BYTES = 512 * 1024
+# `schema` and the name of a column.
+_COLUMN_DEPTH = 2
 MAX_DEPTH = 40
 MAX_NODES = 100_000  # after expansion of aliases: nine lines of nested aliases can expand to a billion values
 
@@ -218,7 +220,7 @@ class _Builder:
         lines: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
-            if not isinstance(key, ScalarNode) or key.tag != f"{_TAG}str" or _NOT_TEXT.search(key.value):
+            if not _is_text(key, path):
                 self._reject(line, path, _bad_key(key))
             elif key.value in lines:
                 self._reject(line, (*path, key.value), f"set twice: here and on line {lines[key.value]}")
@@ -232,6 +234,14 @@ class _Builder:
     def _reject(self, line: int, path: tuple[str, ...], message: str) -> Node | None:
         self.problems.append(Problem(self.file, line, ".".join(path), message))
         return None
+
+
+def _is_text(key: yaml.Node, path: tuple[str, ...]) -> bool:
+    """Return whether a key is text; `true` and `false` are options of a column."""
+    if not isinstance(key, ScalarNode) or _NOT_TEXT.search(key.value):
+        return False
+    is_option = path[:1] == ("schema",) and len(path) == _COLUMN_DEPTH and key.value in ("true", "false")
+    return key.tag == f"{_TAG}str" or is_option
 
 
 def _bad_key(key: yaml.Node) -> str:

@@ -65,7 +65,9 @@ class Column(ConfigModel):
     def _words_as_text(cls, words: Any) -> Any:
         if not isinstance(words, list | tuple):
             return words
-        return tuple(str(word).lower() if isinstance(word, bool) else str(word) for word in words)
+        if any(isinstance(word, bool) for word in words):
+            raise ValueError("quote the words, because YAML reads yes, no, on, off, true and false as booleans")
+        return tuple(map(str, words))
 
     @model_validator(mode="after")
     def _check_notation(self) -> Column:
