@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ai_workflow.datasets.notation.published import NO_TYPES
 from ai_workflow.evaluation import champion, quality_gate
 from ai_workflow.orchestration import artifacts, secret_blocks
 from ai_workflow.orchestration.flow_definition import pipeline_flow
 from ai_workflow.orchestration.flow_result import FlowResult
 from ai_workflow.orchestration.pipeline_run import PipelineRun
+from ai_workflow.registry import published_types
 from ai_workflow.registry.registry import Registry
 from ai_workflow.stages import data_loader, evaluator, feature_engineering, preprocessor, registry, trainer
 from ai_workflow.training import protocol
@@ -24,7 +26,13 @@ async def training(run: PipelineRun) -> FlowResult:
         database=s.database,
         fetch_secret=secret_blocks.load,
     )
-    clean = await run.stage(preprocessor.preprocess, loaded, preprocessor.RowRules.of(s))
+    rules = preprocessor.RowRules.of(s)
+    clean = await run.stage(
+        preprocessor.preprocess,
+        loaded,
+        rules,
+        inputs=lambda: published_types.of_training(run.store, s.models, loaded, rules) if s.keep_types else NO_TYPES,
+    )
     featured = await run.stage(feature_engineering.fit, clean, feature_engineering.ColumnRoles.of(s), s.features)
     rows = protocol.rows_per_step(s.trainer.kind, s.training_batch_size)
     trained = await run.stage(trainer.train, featured, s.trainer, rows, loads=protocol.modules_of(s.trainer.kind))

@@ -23,7 +23,7 @@ def report(**other: Any) -> dict[str, Any]:
         "gate": {"metric": "accuracy", "verdict": "passes", "baseline": 0.955, "beats_baseline": True},
         "adapted": {},
         "left_out": {"rejected": 0, "without_target": 0, "duplicates": 0},
-        "unused_columns": {},
+        "unused_columns": {}, "undeclared": [],
         "warnings": [],
         "importance": [{"feature": "age", "share": 0.7}, {"feature": "city", "share": 0.3}],
         "plots": ["confusion.svg", "loss.svg"],

@@ -25,6 +25,7 @@ SCOPES = {
     "schema": "pipeline",
     "deduplicate": "pipeline",
     "reject_limit": "pipeline",
+    "keep_types": "pipeline",
     "features": "pipeline",
     "trainer": "pipeline",
     "trainer.checkpoint": "deployment",

@@ -10,6 +10,7 @@ from ai_workflow.config.settings import Column
 from ai_workflow.datasets import absent_columns
 from ai_workflow.datasets.kernels import index_column
 from ai_workflow.datasets.notation import notations
+from ai_workflow.datasets.notation.published import PublishedTypes
 from ai_workflow.datasets.notation.type_evidence import TextRules
 from ai_workflow.datasets.notation.type_inference import Inference
 from ai_workflow.datasets.partitions import Dataset
@@ -33,6 +34,7 @@ class ColumnTypes:
         inferred: the text columns whose type, or whose notation, depends on their values.
         warnings: doubts about columns that are left out.
         rules: the rules of the rows.
+        published: the types of the latest version for undeclared columns.
     """
 
     kinds: dict[str, str]
@@ -40,9 +42,10 @@ class ColumnTypes:
     inferred: list[str]
     warnings: list[str]
     rules: RowRules
+    published: PublishedTypes
 
     @classmethod
-    def of(cls, store: Store, dataset: Dataset, rules: RowRules) -> ColumnTypes:
+    def of(cls, store: Store, dataset: Dataset, rules: RowRules, published: PublishedTypes) -> ColumnTypes:
         """Return the columns of a loaded dataset.
 
         Raises:
@@ -56,14 +59,15 @@ class ColumnTypes:
         _check_names(kinds, rules)
         if rules.closed:
             absent_columns.check(absent, rules.columns, roles, is_closed=True)
-            return cls(kinds, dict(rules.columns), [], [], rules)
+            return cls(kinds, dict(rules.columns), [], [], rules, published)
         undeclared = [name for name in kinds if name not in rules.columns and name not in roles]
         indexes, warnings = index_column.find(store, dataset, undeclared)
         kinds, absent = ({name: each[name] for name in each if name not in indexes} for each in (kinds, absent))
         absent_columns.check(absent, rules.columns, roles, is_closed=False)
         columns = {name: rules.columns.get(name) or _role_column(name, rules) for name in kinds}
         texts = [name for name, kind in kinds.items() if kind == "string" and name not in rules.columns]
-        return cls(kinds, columns, [name for name in texts if _is_inferred(columns[name])], warnings, rules)
+        inferred = [name for name in texts if _is_inferred(columns[name])]
+        return cls(kinds, columns, inferred, warnings, rules, published)
 
     @property
     def text_rules(self) -> TextRules:
@@ -85,6 +89,8 @@ class ColumnTypes:
             if name not in inferences and self.columns[name] is None:
                 raise empty_column_error(name, rows)
         columns = self.resolve(inferences)
+        if kept := [inference.kept for inference in inferences.values() if inference.kept]:
+            log.info("types kept from %s: %s", self.published.version, "; ".join(kept))
         if not self.rules.closed:
             undeclared = [name for name in self.kinds if name not in self.rules.columns and name != self.rules.target]
             _log_types(columns, undeclared)

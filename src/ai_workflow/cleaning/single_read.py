@@ -44,7 +44,7 @@ def clean(store: Store, dataset: Dataset, types: ColumnTypes) -> CleanedDataset:
     """
     first_reads = _read_all(store, dataset, types)
     evidence = [each.evidence for each in first_reads]
-    inferences = type_inference.infer_columns(store, dataset, evidence, types.limit, types.text_rules)
+    inferences = type_inference.infer_columns(store, dataset, evidence, types.limit, types.text_rules, types.published)
     columns = types.decide(inferences, dataset.rows)
     rules = types.rules_with(columns)
     known = {number: first.cleaned for number, first in enumerate(first_reads) if first.columns == columns}
@@ -79,7 +79,7 @@ def _read(store: Store, part: Partition, types: ColumnTypes) -> _FirstRead:
     evidence = type_inference.count_evidence(loaded, types.inferred, types.text_rules)
     if types.inferred and not loaded.is_in_memory:
         return _FirstRead(evidence)
-    inferences = type_inference.infer_partition(evidence, types.limit, types.text_rules)
+    inferences = type_inference.infer_partition(evidence, types.limit, types.text_rules, types.published)
     if inferences is None:
         return _FirstRead(evidence)
     columns = types.resolve(inferences)

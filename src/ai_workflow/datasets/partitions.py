@@ -48,14 +48,16 @@ class DatasetInfo(TypedDict, total=False):
     """Facts about a dataset that its stage stores.
 
     `data_loader` writes `columns`, and `absent` if some files lack columns. `preprocessor` writes `schema` and `cells`,
-    and `warnings` if there are any. `feature_engineering` writes `spec` (the fingerprint of the spec), `inference`
-    writes `model_version`. All write `reduced` where memory ran short.
+    and `undeclared` (columns typed by their values) and `warnings` if there are any. `feature_engineering` writes
+    `spec` (the fingerprint of the spec), `inference` writes `model_version`. All write `reduced` where memory ran
+    short.
     """
 
     columns: list[dict[str, str]]
     absent: dict[str, Any]
     schema: dict[str, dict[str, Any]]
     cells: dict[str, Any]
+    undeclared: list[str]
     warnings: list[str]
     spec: str
     model_version: str

@@ -54,9 +54,9 @@ class TrainingSummary(TypedDict):
     """Facts about the data and the training of a model; `adapted` is {parameter: [default, used]}.
 
     `left_out` counts rows of the source that are not in the clean data; reports of earlier releases do not have it.
-    `unused_columns` is {column: reason} for the columns that are no features. `holdout` describes
-    the rows held out, `reduced` is {quantity: [requested, used]} where memory ran short, and `losses` are pairs of step
-    and loss.
+    `unused_columns` is {column: reason} for the columns that are no features, `undeclared` are those typed by their
+    values. `holdout` describes the rows held out, `reduced` is {quantity: [requested, used]} where memory ran short,
+    and `losses` are pairs of step and loss.
     """
 
     pipeline: str
@@ -74,6 +74,7 @@ class TrainingSummary(TypedDict):
     adapted: dict[str, list[int]]
     left_out: LeftOut
     unused_columns: dict[str, str]
+    undeclared: list[str]
     features: int
     columns: int
     data: str

@@ -97,7 +97,7 @@ def evaluate(
         champion.score(store, Dataset.load(store, clean), spec, champion_options) if champion_options.version else None
     )
     importance = protocol.importance(trained["kind"], model, transform.names(spec))
-    report = _report(spec, y, predictions, gate, stable, importance, _summary(spec, clean, featured, trained))
+    report = _report(spec, y, predictions, gate, stable, importance, _summary(store, spec, clean, featured, trained))
     own_warnings = report["warnings"]
     # Earlier stages have logged their own warnings.
     report["warnings"] = [*own_warnings, *clean["warnings"], *featured["warnings"]]
@@ -198,7 +198,9 @@ def _predict_holdout(
     return np.concatenate(labels), predictions
 
 
-def _summary(spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained: TrainedModel) -> TrainingSummary:
+def _summary(
+    store: Store, spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained: TrainedModel
+) -> TrainingSummary:
     rule = spec["split"]
     holdout = f"the rows from {rule['cutoff']} on" if rule["cutoff"] else f"{rule['holdout']:.0%} by the hash of the id"
     return {
@@ -221,6 +223,7 @@ def _summary(spec: FeatureSpec, clean: CleanData, featured: FeatureData, trained
             "duplicates": clean["duplicates"],
         },
         "unused_columns": unused_columns.find(spec),
+        "undeclared": Dataset.load(store, clean).info.get("undeclared", []),
         "features": featured["features"],
         "columns": len(transform.input_columns(spec)),
         "data": clean["fingerprint"],

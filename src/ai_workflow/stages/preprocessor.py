@@ -9,6 +9,7 @@ from ai_workflow.cleaning.column_types import ColumnTypes
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import deduplication, quarantine
 from ai_workflow.datasets.deduplication import CleanPartition
+from ai_workflow.datasets.notation.published import NO_TYPES, PublishedTypes
 from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord
 from ai_workflow.datasets.row_counts import LeftOut, RowCounts
 from ai_workflow.errors import EmptySourceError
@@ -43,8 +44,14 @@ class CleanData(DatasetRecord, LeftOut, _RowLists):
 
 
 @stage("preprocessor")
-def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
+def preprocess(store: Store, loaded: LoadedData, rules: RowRules, published: PublishedTypes = NO_TYPES) -> CleanData:
     """Clean the loaded rows, partition by partition; the result has `__row`, `__source`, `__id` and the columns.
+
+    Args:
+        store: the store of the rows.
+        loaded: the loaded rows.
+        rules: columns, roles and limits.
+        published: types of the latest version for undeclared columns, kept unless the values contradict them.
 
     Raises:
         EmptySourceError: there is no row to train with; a scoring without rows gives no predictions.
@@ -53,7 +60,7 @@ def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
     dataset = Dataset.load(store, loaded)
     if not dataset.rows and not rules.closed:
         raise EmptySourceError("the source has no rows", "Give a source with rows")
-    types = ColumnTypes.of(store, dataset, rules)
+    types = ColumnTypes.of(store, dataset, rules, published)
     cleaned, columns, warnings = single_read.clean(store, dataset, types)
     for warning in warnings:
         log.warning("%s", warning)
@@ -65,6 +72,7 @@ def preprocess(store: Store, loaded: LoadedData, rules: RowRules) -> CleanData:
         "schema": _schema_json(columns, rules),
         "cells": rules.cells.model_dump(mode="json"),
         **dataset.reduced,
+        **({"undeclared": types.inferred} if types.inferred else {}),
         # Later stages show them, so that their results depend on them.
         **({"warnings": warnings} if warnings else {}),
     }

@@ -90,6 +90,7 @@ class Settings(ConfigModel):
     columns: dict[str, Column] = Field(default_factory=dict, alias="schema")
     deduplicate: Literal["id", "rows", "none"] = "id"
     reject_limit: Fraction = 0.01
+    keep_types: bool = Field(default=True, description="undeclared columns keep their types of the latest version")
     features: FeatureOptions = FeatureOptions()
     trainer: Trainer = Trainer()
     evaluate: Evaluate = Evaluate()

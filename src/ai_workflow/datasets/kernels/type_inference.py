@@ -8,6 +8,7 @@ from ai_workflow.datasets import fingerprint, partition_cache, partitions
 from ai_workflow.datasets.kernels import clean_column, evidence
 from ai_workflow.datasets.kernels.loaded_partition import LoadedPartition
 from ai_workflow.datasets.notation import type_inference
+from ai_workflow.datasets.notation.published import PublishedTypes
 from ai_workflow.datasets.notation.type_evidence import TextRules, TypeEvidence
 from ai_workflow.datasets.notation.type_inference import Inference
 from ai_workflow.datasets.partitions import Dataset, Partition
@@ -42,26 +43,34 @@ def count_evidence(loaded: LoadedPartition, names: list[str], rules: TextRules) 
     return {name: counts[name] for name in names}
 
 
-def infer_partition(counts: Mapping[str, TypeEvidence], limit: float, rules: TextRules) -> dict[str, Inference] | None:
+def infer_partition(
+    counts: Mapping[str, TypeEvidence], limit: float, rules: TextRules, published: PublishedTypes
+) -> dict[str, Inference] | None:
     """Return the column declarations that fit one partition; None if its evidence leaves a type open.
 
     Args:
         counts: the evidence of each column.
         limit: share of values that may contradict a type.
         rules: the rules with which the evidence was counted.
+        published: the types of the latest version.
     """
     inferred = {}
     for name, count in counts.items():
         if not count["present"]:
             return None
-        inferred[name] = type_inference.infer_column(name, [count], limit, rules)
+        inferred[name] = type_inference.infer_column(name, [count], limit, rules, published)
         if inferred[name].column.type in _WORDS and count["distinct"] == evidence.NOT_COUNTED:
             return None
     return inferred
 
 
 def infer_columns(
-    store: Store, dataset: Dataset, parts: Sequence[Mapping[str, TypeEvidence]], limit: float, rules: TextRules
+    store: Store,
+    dataset: Dataset,
+    parts: Sequence[Mapping[str, TypeEvidence]],
+    limit: float,
+    rules: TextRules,
+    published: PublishedTypes,
 ) -> dict[str, Inference]:
     """Return the column declarations that fit the values; a column without any value has none.
 
@@ -71,17 +80,22 @@ def infer_columns(
         parts: the evidence of each partition, with the same columns.
         limit: share of values that may contradict a type.
         rules: the rules with which the evidence was counted.
+        published: the types of the latest version.
     """
+
+    def infer(name: str) -> Inference:
+        return type_inference.infer_column(name, counts[name], limit, rules, published)
+
     counts = {name: [part[name] for part in parts] for name in (parts[0] if parts else ())}
     counts = {name: each for name, each in counts.items() if any(count["present"] for count in each)}
-    inferred = {name: type_inference.infer_column(name, each, limit, rules) for name, each in counts.items()}
+    inferred = {name: infer(name) for name in counts}
     words = [name for name, inference in inferred.items() if inference.column.type in _WORDS]
     words = [name for name in words if _can_be_unique(counts[name])]
     for number, part in enumerate(dataset.partitions):
         uncounted = [name for name in words if counts[name][number]["distinct"] == evidence.NOT_COUNTED]
         for name, distinct in _distinct(store, part, uncounted).items():
             counts[name][number] = {**counts[name][number], "distinct": distinct}
-    return inferred | {name: type_inference.infer_column(name, counts[name], limit, rules) for name in words}
+    return inferred | {name: infer(name) for name in words}
 
 
 def _can_be_unique(counts: list[TypeEvidence]) -> bool:

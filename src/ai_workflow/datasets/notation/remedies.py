@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ai_workflow import json_text
+from ai_workflow.config.settings import Column
 from ai_workflow.datasets.notation.number_shapes import NumberNotation
 
 # A column with at least this share of numbers or dates is reported if it becomes words.
@@ -112,12 +113,41 @@ def notable(name: str, kind: str, problem: str, example: str) -> str:
     )
 
 
+def description(column: Column) -> str:
+    """Return the type of a column with the options of its notation."""
+    options = _options(column)
+    return f"{column.type} with {', '.join(options)}" if options else column.type
+
+
+def kept(name: str, version: str, published: str, by_values: str, column: Column) -> str:
+    """Return the warning that a column stays words, as it was in a version, although its values have another type."""
+    line = _schema(name, column.type, *_options(column))
+    return (
+        f"column '{name}' is read as {published}, as in {version}, although its values are {by_values} now. Add {line} "
+        f"to read it so, or {_schema(name, published)} if it is right"
+    )
+
+
+def contradicted(name: str, version: str, published: str, by_values: str, kind: str) -> str:
+    """Return the warning that the values of a column do not have its type in a version."""
+    return (
+        f"the values of column '{name}' contradict its type in {version}, {published}, so it is read as {by_values}. "
+        f"Fix the source, or add {_schema(name, kind)} if it is right"
+    )
+
+
 def left_out(name: str) -> str:
     """Return the warning that a column of unique texts is no feature."""
     return (
         f"column '{name}' is left out of the features, because nearly all of its values are different texts. Add "
         f"{_schema(name, 'category')} to use it, or {_schema(name, 'text')} if it is right"
     )
+
+
+def _options(column: Column) -> list[str]:
+    """Return the options of the notation of a column as YAML."""
+    options = column.model_dump(include={"format", "decimal", "thousands", "unit", "accounting"}, exclude_defaults=True)
+    return [f"{key}: {json_text.line(value)}" for key, value in options.items()]
 
 
 def _separators(notation: NumberNotation) -> list[str]:

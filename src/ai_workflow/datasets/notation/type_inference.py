@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from ai_workflow.config.settings import Column
-from ai_workflow.datasets.notation import date_shapes, number_shapes, remedies
+from ai_workflow.datasets.notation import date_shapes, notations, number_shapes, remedies
 from ai_workflow.datasets.notation.number_shapes import NumberNotation
+from ai_workflow.datasets.notation.published import NO_TYPES, PublishedTypes
 from ai_workflow.datasets.notation.type_evidence import PYTHON_RULES, TextRules, TypeEvidence
+
+_WORDS = ("category", "text")
 
 
 class Inference(NamedTuple):
-    """The declaration that fits a column, and warnings with the setting that settles a doubt."""
+    """The declaration that fits a column, and warnings with the setting that settles a doubt.
+
+    `kept` describes a type of the latest version that the values alone would not have.
+    """
 
     column: Column
     warnings: tuple[str, ...] = ()
+    kept: str = ""
 
 
 class _Total(NamedTuple):
@@ -43,7 +50,13 @@ class _Total(NamedTuple):
         return self.present - self.words
 
 
-def infer_column(name: str, parts: Sequence[TypeEvidence], limit: float, rules: TextRules = PYTHON_RULES) -> Inference:
+def infer_column(
+    name: str,
+    parts: Sequence[TypeEvidence],
+    limit: float,
+    rules: TextRules = PYTHON_RULES,
+    published: PublishedTypes = NO_TYPES,
+) -> Inference:
     """Return the column declaration that fits the evidence of all partitions.
 
     Args:
@@ -51,9 +64,39 @@ def infer_column(name: str, parts: Sequence[TypeEvidence], limit: float, rules: 
         parts: the evidence of each partition.
         limit: share of values that may contradict the type; their rows are then rejected.
         rules: the rules of the source with which the evidence was counted.
+        published: the types of the latest version, which are kept unless the values contradict them.
     """
     total = _total(parts, rules)
     enough = total.values * (1 - limit)
+    inference = _by_values(name, total, enough, rules)
+    column = published.of(name)
+    if column is None or column == inference.column:
+        return inference
+    names = str(published.version), remedies.description(column), remedies.description(inference.column)
+    if not _fits(column, total, enough, rules):
+        warning = remedies.contradicted(name, *names, inference.column.type)
+        return Inference(inference.column, (warning, *inference.warnings))
+    is_hidden = column.type in _WORDS and inference.column.type not in _WORDS
+    warnings = (remedies.kept(name, *names, inference.column),) if is_hidden else ()
+    return Inference(column, warnings, f"{name} as {names[1]} ({names[2]} by its values)")
+
+
+def _fits(column: Column, total: _Total, enough: float, rules: TextRules) -> bool:
+    """Return whether enough values have the type and notation of a column."""
+    if column.type in _WORDS:
+        return True
+    if column.type == "datetime":
+        amount = total.dates[column.format] if column.format else total.date
+    elif (notation := notations.number_notation(column)) in (None, rules.notation):
+        amount = total.integer if column.type == "integer" else total.number
+    else:
+        amounts = zip(total.numbers, rules.candidates, strict=True)
+        amount = next((amount for amount, each in amounts if notation and each[:2] == notation[:2]), 0)
+        amount = amount if {_setting(unit) for unit in total.units if unit} <= {column.unit} else 0
+    return 0 < amount >= enough
+
+
+def _by_values(name: str, total: _Total, enough: float, rules: TextRules) -> Inference:
     if total.number and total.number >= enough:
         return _plain_number(name, total, rules)
     if total.date and total.date >= enough:
