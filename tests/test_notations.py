@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -54,10 +54,18 @@ def _days() -> list[pd.Timestamp]:
     return list(pd.date_range("2023-01-03 01:05", periods=80, freq="169h"))
 
 
-def _infer(*cells: str, limit: float = 0.01, **rules: Any) -> type_inference.Inference:
+class Inferred(NamedTuple):
+    """The declaration of a column by its values, and warnings."""
+
+    column: Column
+    warnings: tuple[str, ...]
+
+
+def _infer(*cells: str, limit: float = 0.01, **rules: Any) -> Inferred:
     text_rules = TextRules(**rules)
     evidence = type_evidence.count(pd.Series(cells, dtype="str"), text_rules)
-    return type_inference.infer_column("x", [evidence], limit, text_rules)
+    inference = type_inference.infer_column("x", [evidence], limit, text_rules)
+    return Inferred(inference.column, inference.warnings)
 
 
 def _read(column: Column, *cells: str) -> list[Any]:
@@ -102,6 +110,9 @@ def test_unambiguous_date_format_is_recognized(form: str) -> None:
         (["2024-W05", "2024-W06"], ["looks like a date"]),
         (["2024Q1", "2024Q2"], ["looks like a date"]),
         (["2024年1月5日"], ["looks like a date"]),
+        (["red", "red ", "blue"], ["'red' and 'red '", "differ by spaces only", "source: {strip: true}"]),
+        (["Red", "blue", "RED"], ["'Red' and 'RED'", "differ by case only", "{type: category, nullable: true}"]),
+        ([*["1.5"] * 9, "~2"], ["90.0 % of the values", "and reject_limit: 0.1, or"]),
     ],
 )
 def test_ambiguous_or_nearly_numeric_column_warns_with_the_setting_that_settles_it(
@@ -244,8 +255,9 @@ def test_words_and_codes_stay_categories_without_a_warning(cells: list[str]) -> 
 def test_notation_is_inferred_from_all_partitions() -> None:
     parts = [["1", "999"], ["1.234,5", "2.000,25"], ["7"]]
     evidence = [type_evidence.count(pd.Series(part, dtype="str")) for part in parts]
-    column, _ = type_inference.infer_column("x", evidence, 0.0)
-    assert column == Column(type="number", nullable=True, decimal=",", thousands=".")
+    assert type_inference.infer_column("x", evidence, 0.0).column == Column(
+        type="number", nullable=True, decimal=",", thousands="."
+    )
 
 
 def test_usual_missing_words_do_not_make_a_column_of_numbers_words() -> None:

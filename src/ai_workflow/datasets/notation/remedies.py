@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -83,7 +84,8 @@ def nearly(name: str, kind: str, values: str, amount: int, total: int, others: M
     shown = ", ".join(f"'{word}'" for word in words[:_MAX_WORDS]) + (", ..." if len(words) > _MAX_WORDS else "")
     remedy = f"source: {{missing: [{', '.join(map(json_text.line, words[:_MAX_WORDS]))}]}}"
     if not words or len(words) > _MAX_WORDS:
-        remedy = f"{_schema(name, 'number' if values == 'numbers' else 'datetime')} and a reject_limit for the others"
+        limit = math.ceil(100 * (1 - amount / total)) / 100
+        remedy = f"{_schema(name, 'number' if values == 'numbers' else 'datetime')} and reject_limit: {limit}"
     others_shown = f", the others {shown}" if words else ""
     warning = (
         f"{100 * amount / total:.1f} % of the values of column '{name}' are {values}{others_shown}, so it is read as "
@@ -133,6 +135,15 @@ def contradicted(name: str, version: str, published: str, by_values: str, kind: 
     return (
         f"the values of column '{name}' contradict its type in {version}, {published}, so it is read as {by_values}. "
         f"Fix the source, or add {_schema(name, kind)} if it is right"
+    )
+
+
+def alike(name: str, kind: str, pair: str) -> str:
+    """Return the warning that two values of a category differ by `spaces` or `case` only."""
+    remedy = "Add source: {strip: true}" if kind == "spaces" else "Write them alike in the source"
+    return (
+        f"{pair} in column '{name}' differ by {kind} only and are two categories. {remedy}, or add "
+        f"{_schema(name, 'category')} if it is right"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 from ai_workflow.config.settings import Column
@@ -64,7 +65,8 @@ class TypeEvidence(TypedDict):
     `whole` counts the numbers without decimals, `integer` those of them that an integer column accepts. `numbers`
     counts the values that each candidate of the rules reads, `units`, `accounting` and `dates` the units, accounting
     negatives and date formats among them. `others` are values that are no numbers or dates, with counts. `notable` are
-    the first values of each kind that needs a warning: numbers, see `notable_numbers`, and `date` for unknown forms.
+    the first values of each kind that needs a warning: numbers, see `notable_numbers`, `date` for unknown forms, and
+    pairs of words, see `alike_words`.
     """
 
     present: int
@@ -148,6 +150,17 @@ def notable_numbers(
     return len(wide), {kind: cell.strip()[:_SHOWN_LENGTH] for kind, cell in first.items() if cell}
 
 
+def alike_words(distinct: Sequence[str]) -> dict[str, str]:
+    """Return the first pairs of values that differ by `spaces` or `case` only."""
+    first: dict[str, str] = {}
+    pairs: dict[str, str] = {}
+    for cell in distinct:
+        other = first.setdefault(cell.strip().casefold(), cell)
+        if other != cell and len(cell) <= _SHOWN_LENGTH:
+            pairs.setdefault("spaces" if other.strip() == cell.strip() else "case", f"'{other}' and '{cell}'")
+    return pairs
+
+
 def _zeros(present: pd.Series, as_number: pd.Series) -> pd.Series:
     """Return the values that begin with a zero if all numbers are whole."""
     if (as_number % 1 > 0).any():
@@ -186,6 +199,7 @@ def _count_rest(
         is_read = _read_dates(rest[dated], None).notna()
         evidence["date"] = int(is_read.sum())
         rest = rest.drop(is_read.index[is_read])
+    evidence["notable"] |= alike_words(cells[rest.index].unique()[:_MAX_SHAPES].tolist())
     sample = rest.iloc[:: max(1, len(rest) // _SAMPLE)].tolist()
     numeric = sum(number_shapes.split(cell) is not None for cell in sample)
     dates = sum(bool(date_shapes.formats(cell.strip())) for cell in sample)

@@ -108,6 +108,9 @@ def _by_values(name: str, total: _Total, enough: float, rules: TextRules) -> Inf
     warnings = remedies.nearly(name, column.type, *_nearest(total), total.values, total.others)
     if not warnings and (example := total.notable.get("date")):
         warnings = (remedies.unread_date(name, column.type, example),)
+    if column.type == "category":
+        pairs = {kind: total.notable[kind] for kind in ("spaces", "case") if kind in total.notable}
+        warnings += tuple(remedies.alike(name, kind, pair) for kind, pair in pairs.items())
     return Inference(column, warnings or ((remedies.left_out(name),) if column.type == "text" else ()))
 
 
