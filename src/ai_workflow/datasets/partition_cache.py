@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ai_workflow.datasets.partitions import FOLDER
+from ai_workflow.datasets.text_ranges import text_range
 from ai_workflow.errors import StoreError
 from ai_workflow.runtime import cancellation
 from ai_workflow.storage.store import Store
@@ -44,11 +45,16 @@ def cached(store: Store, stage: str, key: str, compute: Callable[[str], Record])
 
 
 def find_corrupt(store: Store, result: Any) -> list[str]:
-    """Return the files of a result, also through a dataset, that are missing or do not match their checksum."""
+    """Return the files of a result, also through a dataset, that are missing or do not match their checksum.
+
+    The path of a source file with a range of rows is absolute.
+    """
     damaged = []
     for ref in _references(result):
         if not store.matches(ref["path"], ref["sha256"]):
             damaged.append(ref["path"])
+        elif (place := ref.get("place")) and place["file"] and not text_range.is_intact(place):
+            damaged.append(place["file"])
         elif ref["path"].startswith(f"{FOLDER}/datasets/"):
             damaged += find_corrupt(store, store.read_record(ref["path"]))
     return damaged

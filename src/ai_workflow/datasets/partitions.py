@@ -1,4 +1,4 @@
-"""Partitioned Parquet datasets: stages pass small verified references to large files.
+"""Partitioned datasets: stages pass small verified references to large files.
 
 A partition is a pure function of its inputs. Its file name has their fingerprint, and datasets share it: a new or
 changed source file recomputes only its own partitions, and a killed stage repeats only the unfinished ones. Layout:
@@ -6,16 +6,22 @@ changed source file recomputes only its own partitions, and a killed stage repea
     data/<stage>/<key>.json            a record with the checksums of the files computed from `key`
     data/<stage>/<key>-00000.parquet   these files
     data/datasets/<stage>-<fingerprint>.json   the partitions of one dataset, in order
+
+A loaded partition may be a range of a text file instead: `data/loaded/<key>.text.json` describes it, and the rows are
+read from the source.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
 from ai_workflow.datasets import fingerprint, parquet
+from ai_workflow.datasets.text_ranges import text_range
+from ai_workflow.datasets.text_ranges.text_range import TextPlace
 from ai_workflow.storage.file_ref import FileRecord, FileRef
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -42,6 +48,7 @@ class PartitionRecord(FileRecord):
 
     rows: int
     source: str
+    place: NotRequired[TextPlace]
 
 
 class DatasetInfo(TypedDict, total=False):
@@ -74,9 +81,9 @@ class DatasetRecord(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One Parquet file with `rows` rows from `source`, a name for messages.
+    """One Parquet file, or description of a text range, with `rows` rows from `source`, a name for messages.
 
-    Rows of several files have the name of their file in the column `__source`.
+    Rows of several files have the name of their file in the column `__source`. `place` is that of a text range.
     """
 
     path: str
@@ -84,6 +91,7 @@ class Partition:
     bytes: int
     rows: int
     source: str
+    place: TextPlace | None = None
 
     @classmethod
     def of(cls, ref: FileRef, rows: int, source: str) -> Partition:
@@ -92,9 +100,10 @@ class Partition:
 
     def to_json(self) -> PartitionRecord:
         """Return the partition as JSON types."""
-        return {
+        record: PartitionRecord = {
             "path": self.path, "sha256": self.sha256, "bytes": self.bytes, "rows": self.rows, "source": self.source
         }  # fmt: skip
+        return {**record, "place": self.place} if self.place else record
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,10 @@ class Dataset:
         """Write the list of partitions and return the stage result that refers to it."""
         body = {"stage": self.stage, "partitions": [part.to_json() for part in self.partitions], "info": self.info}
         own_fingerprint = self.fingerprint
-        ref = store.write_record(f"{FOLDER}/datasets/{self.stage}-{own_fingerprint}.json", body)
+        places = [part.place for part in self.partitions if part.place]
+        # A moved file has the same rows, but another list of partitions.
+        name = f"{own_fingerprint}-{fingerprint.of(places)}" if places else own_fingerprint
+        ref = store.write_record(f"{FOLDER}/datasets/{self.stage}-{name}.json", body)
         return {"fingerprint": own_fingerprint, "rows": self.rows, "record": ref.to_json()}
 
     @classmethod
@@ -180,8 +192,13 @@ def table(store: Store, partition: Partition, columns: list[str] | None = None) 
 
     Raises:
         StoreError: the file is missing or is not Parquet.
+        StageError: the source of a text range is missing or has changed.
     """
     _debug_read(partition, partition.rows, columns)
+    if partition.place:
+        import pyarrow as pa
+
+        return pa.concat_tables(_of_text(store, partition, partition.place, columns))
     with parquet.open_file(store, partition.path) as file:
         return parquet.read(file, columns)
 
@@ -205,8 +222,17 @@ def table_slices(store: Store, partition: Partition, rows: int, columns: list[st
         yield table(store, partition, columns)
         return
     _debug_read(partition, rows, columns)
+    if partition.place:
+        for piece in _of_text(store, partition, partition.place, columns):
+            yield from (piece.slice(start, rows) for start in range(0, piece.num_rows, rows))
+        return
     with parquet.open_file(store, partition.path) as file:
         yield from parquet.batches(file, rows, columns)
+
+
+def _of_text(store: Store, partition: Partition, place: TextPlace, columns: list[str] | None) -> Iterator[pa.Table]:
+    content = json.loads(store.read(partition.path, partition.sha256))
+    return text_range.tables(content, place, ROW, columns)
 
 
 def _debug_read(partition: Partition, at_once: int, columns: list[str] | None) -> None:

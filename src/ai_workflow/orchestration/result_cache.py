@@ -57,6 +57,8 @@ async def is_damaged(store: Store, task: Task[..., Any], key: str) -> bool:
 
 def _reason(store: Store, path: str) -> str:
     """Return the reason why a file differs from a cached result; results do not record their store."""
+    if path.startswith("/"):
+        return f"{path} was moved, removed or changed since it was loaded"
     try:
         is_missing = not store.exists(path)
     except StoreError as error:

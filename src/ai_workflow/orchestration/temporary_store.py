@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ from prefect.exceptions import ObjectNotFound
 
 from ai_workflow.config.settings import Settings
 from ai_workflow.errors import AiWorkflowError
+from ai_workflow.storage import temporary_folders
 
 REMEDY = (
     "Set AIW_STORE or store.root to an absolute folder such as /var/lib/ai-workflow, or to a URL such as "
     "s3://bucket/prefix, in the environment of the workers"
 )
-# tempfile.TemporaryDirectory(suffix="prefect") of the process worker; the clones of a runner that serves flows.
-_DELETED = re.compile(r"tmp[a-z0-9_]{8}prefect|runner_storage")
 
 
 class TemporaryStoreError(AiWorkflowError):
@@ -37,9 +35,7 @@ async def check(settings: Settings) -> None:
     if local is None:
         return
     folder = local.resolve()
-    if any(_DELETED.fullmatch(part) for part in folder.parts) or (
-        is_relative(root) and await _runs_in_temporary_folder()
-    ):
+    if temporary_folders.is_below(folder) or (is_relative(root) and await _runs_in_temporary_folder()):
         raise TemporaryStoreError(
             f"store.root is '{root}', in {folder}, which Prefect deletes after this run: models, checkpoints and "
             f"history would be lost. {REMEDY}"

@@ -1,4 +1,4 @@
-"""Loading stage: read a source into Parquet partitions.
+"""Loading stage: read a source into partitions: Parquet files, or ranges of rows in a large local text file.
 
 The key of a partition is a digest of its rows; the key of a file's list of partitions is a digest of its bytes and of
 the reader's options. A file that was read before is not read again, even under another name; small files are read in
@@ -37,6 +37,7 @@ from ai_workflow.sources import (
 from ai_workflow.sources.file_columns import FileColumns, Schema
 from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
+from ai_workflow.sources.text_index import indexed_partitions
 from ai_workflow.sources.typed_files import excel_source, jsonl_source
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
@@ -53,6 +54,8 @@ _READERS: dict[str, ModuleType] = {
     "jsonl": jsonl_source,
     "excel": excel_source,
 }
+# Returns the partitions of a text file, None if its text needs the sequential reader.
+_Index = Callable[[], "list[PartitionRecord] | None"]
 log = logger("data_loader")
 
 
@@ -163,7 +166,8 @@ def _from_files(
     for files in file_groups.split(inputs):
         group = GroupReader(files, lambda file: _tables(reader, by_name[file.name], source, schema))
         folders = dict(by_name[files[0].name].folders)
-        group_parts, empty = _from_group(store, group, [options, schema], folders, source.partition_rows)
+        index = _index(store, by_name[files[0].name], source, schema) if len(files) == 1 else None
+        group_parts, empty = _from_group(store, group, [options, schema], folders, source.partition_rows, index)
         present |= {file.name: by_name[file.name].kinds for n, file in enumerate(files) if n not in empty}
         for number in empty if len(inputs) > 1 else ():
             log.warning("%s has no rows", files[number].shown)
@@ -193,8 +197,20 @@ def _tables(reader: ModuleType, columns: FileColumns, source: FileSource, schema
     return file_columns.complete(tables, schema, columns.folders, MissingRules(source.missing, source.strip))
 
 
+def _index(store: Store, columns: FileColumns, source: CsvSource | ParquetSource, schema: Schema) -> _Index | None:
+    """Return the indexer of a text file; None if its rows are copied."""
+    if not isinstance(source, CsvSource) or not indexed_partitions.is_indexed(columns.file, source):
+        return None
+    return partial(indexed_partitions.of_file, store, columns, source, schema)
+
+
 def _from_group(
-    store: Store, group: GroupReader, options: list[Any], folders: dict[str, str | None], partition_rows: int
+    store: Store,
+    group: GroupReader,
+    options: list[Any],
+    folders: dict[str, str | None],
+    partition_rows: int,
+    index: _Index | None,
 ) -> tuple[list[Partition], list[int]]:
     """Return the partitions of a group of files, and the positions of the files without rows.
 
@@ -202,14 +218,17 @@ def _from_group(
     """
     files = group.files
     content = [files[0].sha256, folders] if len(files) == 1 else [[file.name, file.sha256] for file in files]
-    key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), *options, content)
+    key = fingerprint.of(partitioner.STAGE, fingerprint.code_version(__name__), *options, content, index is not None)
 
     def compute(_: str) -> _InputPartitions:
+        if index and (ranges := index()):
+            return {"partitions": ranges, "empty": []}
         parts = _write(store, group.tables, partition_rows)
         return {"partitions": parts, "empty": [number for number, rows in enumerate(group.rows) if not rows]}
 
     body = partition_cache.cached(store, partitioner.STAGE, key, compute)
-    return [replace(Partition(**part), source=group.name) for part in body["partitions"]], body["empty"]
+    parts = [replace(Partition(**part), source=group.name) for part in body["partitions"]]
+    return [indexed_partitions.placed(part, files[0]) for part in parts], body["empty"]
 
 
 def _from_sample(store: Store, source: SampleSource, inputs: Inputs) -> tuple[list[Partition], Schema]:

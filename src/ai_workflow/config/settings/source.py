@@ -54,6 +54,9 @@ class CsvSource(TableSource):
     comment: str | None = Field(
         default=None, min_length=1, max_length=8, description="lines that begin with it are not rows"
     )
+    keep_copy: bool = Field(
+        default=False, description="keep a copy of the rows of large local files in the store, instead of an index"
+    )
 
     @property
     def separator(self) -> str:

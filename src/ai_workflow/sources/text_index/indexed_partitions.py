@@ -1,0 +1,98 @@
+"""Partitions of a text file that are ranges of the file, in place of Parquet files with a copy of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ai_workflow import json_text
+from ai_workflow.config.settings import CsvSource
+from ai_workflow.datasets import fingerprint, source_columns
+from ai_workflow.datasets.partitions import FOLDER, Partition, PartitionRecord
+from ai_workflow.datasets.source_columns import MissingRules
+from ai_workflow.datasets.text_ranges.parser import Dialect, UnusualTextError
+from ai_workflow.datasets.text_ranges.text_range import RangeColumn, TextRange
+from ai_workflow.sources import csv_header
+from ai_workflow.sources.file_columns import FileColumns, Schema
+from ai_workflow.sources.file_groups import MAX_FILE_BYTES
+from ai_workflow.sources.input_files import InputFile
+from ai_workflow.sources.partitioner import STAGE
+from ai_workflow.sources.text_index import indexer, text_check
+from ai_workflow.sources.text_index.indexer import IndexedRange
+from ai_workflow.storage import temporary_folders
+from ai_workflow.storage.store import Store
+from ai_workflow.telemetry.logs import logger
+
+log = logger("data_loader")
+
+
+def is_indexed(file: InputFile, source: CsvSource) -> bool:
+    """Return whether the rows of a file are read from the file instead of a copy, if its text has no surprises."""
+    is_local = "://" not in file.path and not temporary_folders.is_below(Path(file.path))
+    is_large = file.bytes > MAX_FILE_BYTES
+    return not source.keep_copy and is_local and is_large and text_check.is_supported(source)
+
+
+def of_file(store: Store, columns: FileColumns, source: CsvSource, schema: Schema) -> list[PartitionRecord] | None:
+    """Return the partitions of a file, without its name; None if its text needs the sequential reader.
+
+    Raises:
+        StageError: the file cannot be read, or has changed since it was inspected.
+    """
+    file = columns.file
+    names = csv_header.names(file, source)
+    dialect = Dialect(len(names), source.delimiter, source.quote)
+    try:
+        if len(names) < 2:
+            raise UnusualTextError("a blank line cannot be told from a value")
+        ranges = indexer.ranges(store, file, source, dialect)
+    except (UnusualTextError, MemoryError) as error:
+        log.debug("the rows of %s are copied: %s", file.shown, error)
+        return None
+    rules = MissingRules(source.missing, source.strip)
+    described = [_column(name, names, columns, rules) for name, _ in schema]
+    return [_partition(store, each, dialect, rules, described) for each in ranges]
+
+
+def placed(part: Partition, file: InputFile) -> Partition:
+    """Return a partition with the path of its file."""
+    return replace(part, place={**part.place, "file": file.path}) if part.place else part
+
+
+def _column(name: str, names: list[str], columns: FileColumns, rules: MissingRules) -> RangeColumn:
+    import pyarrow as pa
+
+    if name in dict(columns.own):
+        return {"name": name, "position": names.index(name), "value": None}
+    folder = pa.chunked_array([[columns.folders.get(name)]], pa.string())
+    value = source_columns.normalize(folder, "string", rules)[0].as_py()
+    return {"name": name, "position": None, "value": value}
+
+
+def _partition(
+    store: Store, indexed: IndexedRange, dialect: Dialect, rules: MissingRules, columns: list[RangeColumn]
+) -> PartitionRecord:
+    """Write the description of a range, and return its partition."""
+    content: TextRange = {
+        "sha256": indexed["sha256"],
+        "first_row": indexed["first_row"],
+        "rows": indexed["rows"],
+        "width": dialect.width,
+        "delimiter": dialect.delimiter,
+        "quote": dialect.quote,
+        "missing": sorted({"", *(token.strip() if rules.strip else token for token in rules.tokens)}),
+        "strip": rules.strip,
+        "columns": columns,
+    }
+    name = fingerprint.of("range", content)
+    ref = store.write(f"{FOLDER}/{STAGE}/{name}.text.json", json_text.document(content))
+    part = Partition.of(ref, indexed["rows"], source="")
+    return replace(
+        part,
+        place={
+            "file": "",
+            "offset": indexed["offset"],
+            "sha256": indexed["sha256"],
+            "pieces": indexed["pieces"],
+        },
+    ).to_json()
