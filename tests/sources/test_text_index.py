@@ -20,7 +20,7 @@ from ai_workflow.sources import file_groups
 from ai_workflow.sources.text_index import cuts, indexed_partitions, indexer, text_check
 from ai_workflow.stages import data_loader, feature_engineering, preprocessor
 from ai_workflow.storage.store import Store
-from tests.sources.loading import csv, load, rows, write
+from tests.sources.loading import csv, load, refused, rows, write
 
 COMMAS = Dialect(3, ",", '"')
 USUAL = ["1", "", "a b", '"a,b"', '"line\nline"', '"x ""y"" z"', "ä€", "?", " ? ", '""']
@@ -272,6 +272,22 @@ def test_file_changed_while_it_is_indexed_is_rejected(store: Store, tmp_path: Pa
     write(path, numbers(1, 101))
     with pytest.raises(StageError, match="changed while it was read"):
         data_loader.load(store, csv(path), inputs)
+
+
+@pytest.mark.usefixtures("small")
+def test_file_growing_while_it_is_indexed_is_rejected(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.csv", numbers(1, 100))
+    real = indexer._Records.save
+
+    def save_and_grow(self: Any, indexed: Any) -> None:
+        with path.open("a") as file:
+            file.write("7,x\n")
+        real(self, indexed)
+
+    monkeypatch.setattr(indexer._Records, "save", save_and_grow)
+    assert "changed while it was read" in refused(store, csv(path, partition_rows=30))
 
 
 @pytest.mark.usefixtures("small")

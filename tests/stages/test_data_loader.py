@@ -265,7 +265,7 @@ def test_file_growing_during_read_is_rejected(store: Store, tmp_path: Path, monk
         return real(table)
 
     monkeypatch.setattr(files, "to_bytes", encode_and_grow)
-    assert "changed while it was read" in refused(store, csv(path, partition_rows=1000))
+    assert "changed while it was read" in refused(store, csv(path, partition_rows=1000, keep_copy=True))
 
 
 def test_deleted_file_error_names_path(store: Store, tmp_path: Path) -> None:

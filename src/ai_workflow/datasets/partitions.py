@@ -204,20 +204,12 @@ def table(store: Store, partition: Partition, columns: list[str] | None = None) 
 
 
 def slices(store: Store, partition: Partition, rows: int, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a partition as frames of at most `rows` rows, one in memory at a time.
-
-    Raises:
-        StoreError: the file is missing or is not Parquet.
-    """
+    """Yield the rows of a partition as frames of at most `rows` rows; raises the errors of `table`."""
     yield from map(parquet.to_frame, table_slices(store, partition, rows, columns))
 
 
 def table_slices(store: Store, partition: Partition, rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the rows of a partition as tables of at most `rows` rows, one in memory at a time.
-
-    Raises:
-        StoreError: the file is missing or is not Parquet.
-    """
+    """Yield the rows of a partition as tables of at most `rows` rows; raises the errors of `table`."""
     if rows >= partition.rows:
         yield table(store, partition, columns)
         return

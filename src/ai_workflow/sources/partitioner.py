@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ai_workflow.datasets import fingerprint, parquet, partition_cache
-from ai_workflow.datasets.partitions import Partition, PartitionRecord
+from ai_workflow.datasets.partitions import REDUCED, DatasetInfo, Partition, PartitionRecord
 from ai_workflow.storage.store import Store
 
 if TYPE_CHECKING:
@@ -45,3 +46,14 @@ def store_partition(store: Store, table: pa.Table) -> PartitionRecord:
         return Partition.of(ref, table.num_rows, source="").to_json()
 
     return partition_cache.cached(store, STAGE, fingerprint.of("rows", hashlib.sha256(data).hexdigest()), compute)
+
+
+def reduced(parts: list[Partition], partition_rows: int) -> DatasetInfo:
+    """Return a note if partitions have fewer rows than `partition_rows` because memory ran short."""
+    # The last partition of an input may be smaller for another reason: there are no more rows.
+    smaller = [
+        part.rows
+        for part, following in pairwise(parts)
+        if part.source == following.source and part.rows < partition_rows
+    ]
+    return {REDUCED: [partition_rows, max(smaller)]} if smaller else {}

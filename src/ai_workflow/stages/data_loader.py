@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -38,6 +37,7 @@ from ai_workflow.sources.file_columns import FileColumns, Schema
 from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.sources.text_index import indexed_partitions
+from ai_workflow.sources.text_index.indexed_partitions import Indexer
 from ai_workflow.sources.typed_files import excel_source, jsonl_source
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
@@ -54,8 +54,6 @@ _READERS: dict[str, ModuleType] = {
     "jsonl": jsonl_source,
     "excel": excel_source,
 }
-# Returns the partitions of a text file, None if its text needs the sequential reader.
-_Index = Callable[[], "list[PartitionRecord] | None"]
 log = logger("data_loader")
 
 
@@ -137,7 +135,7 @@ def load(
         names = ", ".join(str(each["name"]) for each in inputs)
         raise EmptySourceError(f"the source has no rows: {names}", "Give a source with rows")
     columns = source_columns.to_json([name for name, _ in schema], [kind for _, kind in schema])
-    info: DatasetInfo = {"columns": columns, **_reduced(parts, source.partition_rows)}
+    info: DatasetInfo = {"columns": columns, **partitioner.reduced(parts, source.partition_rows)}
     if absent:
         info["absent"] = absent
     dataset = Dataset(partitioner.STAGE, tuple(parts), info)
@@ -166,7 +164,9 @@ def _from_files(
     for files in file_groups.split(inputs):
         group = GroupReader(files, lambda file: _tables(reader, by_name[file.name], source, schema))
         folders = dict(by_name[files[0].name].folders)
-        index = _index(store, by_name[files[0].name], source, schema) if len(files) == 1 else None
+        index = (
+            indexed_partitions.indexer_of(store, by_name[files[0].name], source, schema) if len(files) == 1 else None
+        )
         group_parts, empty = _from_group(store, group, [options, schema], folders, source.partition_rows, index)
         present |= {file.name: by_name[file.name].kinds for n, file in enumerate(files) if n not in empty}
         for number in empty if len(inputs) > 1 else ():
@@ -197,20 +197,13 @@ def _tables(reader: ModuleType, columns: FileColumns, source: FileSource, schema
     return file_columns.complete(tables, schema, columns.folders, MissingRules(source.missing, source.strip))
 
 
-def _index(store: Store, columns: FileColumns, source: CsvSource | ParquetSource, schema: Schema) -> _Index | None:
-    """Return the indexer of a text file; None if its rows are copied."""
-    if not isinstance(source, CsvSource) or not indexed_partitions.is_indexed(columns.file, source):
-        return None
-    return partial(indexed_partitions.of_file, store, columns, source, schema)
-
-
 def _from_group(
     store: Store,
     group: GroupReader,
     options: list[Any],
     folders: dict[str, str | None],
     partition_rows: int,
-    index: _Index | None,
+    index: Indexer | None,
 ) -> tuple[list[Partition], list[int]]:
     """Return the partitions of a group of files, and the positions of the files without rows.
 
@@ -267,17 +260,6 @@ def _write(store: Store, read: Callable[[], Iterable[pa.Table]], partition_rows:
         return [partitioner.store_partition(store, table) for table in partitioner.split_tables(read(), rows)]
 
     return memory_pressure.with_smaller_batches(write, partition_rows)
-
-
-def _reduced(parts: list[Partition], partition_rows: int) -> DatasetInfo:
-    """Return a note if partitions have fewer rows than `partition_rows` because memory ran short."""
-    # The last partition of an input may be smaller for another reason: there are no more rows.
-    smaller = [
-        part.rows
-        for part, following in pairwise(parts)
-        if part.source == following.source and part.rows < partition_rows
-    ]
-    return {partitions.REDUCED: [partition_rows, max(smaller)]} if smaller else {}
 
 
 def _reader(source: FileSource) -> ModuleType:

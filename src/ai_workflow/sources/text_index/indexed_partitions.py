@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import CsvSource
+from ai_workflow.config.settings import CsvSource, ParquetSource
 from ai_workflow.datasets import fingerprint, source_columns
 from ai_workflow.datasets.partitions import FOLDER, Partition, PartitionRecord
 from ai_workflow.datasets.source_columns import MissingRules
 from ai_workflow.datasets.text_ranges.parser import Dialect, UnusualTextError
-from ai_workflow.datasets.text_ranges.text_range import RangeColumn, TextRange
+from ai_workflow.datasets.text_ranges.text_range import RangeColumn, TextPlace, TextRange
 from ai_workflow.sources import csv_header
 from ai_workflow.sources.file_columns import FileColumns, Schema
 from ai_workflow.sources.file_groups import MAX_FILE_BYTES
@@ -23,17 +25,25 @@ from ai_workflow.storage import temporary_folders
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
 
+# Returns the partitions of a text file, None if its text needs the sequential reader.
+Indexer = Callable[[], "list[PartitionRecord] | None"]
 log = logger("data_loader")
 
 
-def is_indexed(file: InputFile, source: CsvSource) -> bool:
-    """Return whether the rows of a file are read from the file instead of a copy, if its text has no surprises."""
-    is_local = "://" not in file.path and not temporary_folders.is_below(Path(file.path))
+def indexer_of(store: Store, columns: FileColumns, source: CsvSource | ParquetSource, schema: Schema) -> Indexer | None:
+    """Return the indexer of a file; None if its rows are copied.
+
+    The rows of large local text files in UTF-8 are read from the file, if the parser of ranges observes all options.
+    """
+    file = columns.file
+    if not isinstance(source, CsvSource) or source.keep_copy or not text_check.is_supported(source):
+        return None
+    is_local = not file.member and "://" not in file.path and not temporary_folders.is_below(Path(file.path))
     is_large = file.bytes > MAX_FILE_BYTES
-    return not source.keep_copy and is_local and is_large and text_check.is_supported(source)
+    return partial(_of_file, store, columns, source, schema) if is_local and is_large else None
 
 
-def of_file(store: Store, columns: FileColumns, source: CsvSource, schema: Schema) -> list[PartitionRecord] | None:
+def _of_file(store: Store, columns: FileColumns, source: CsvSource, schema: Schema) -> list[PartitionRecord] | None:
     """Return the partitions of a file, without its name; None if its text needs the sequential reader.
 
     Raises:
@@ -86,13 +96,7 @@ def _partition(
     }
     name = fingerprint.of("range", content)
     ref = store.write(f"{FOLDER}/{STAGE}/{name}.text.json", json_text.document(content))
-    part = Partition.of(ref, indexed["rows"], source="")
-    return replace(
-        part,
-        place={
-            "file": "",
-            "offset": indexed["offset"],
-            "sha256": indexed["sha256"],
-            "pieces": indexed["pieces"],
-        },
-    ).to_json()
+    place: TextPlace = {
+        "file": "", "offset": indexed["offset"], "sha256": indexed["sha256"], "pieces": indexed["pieces"]
+    }  # fmt: skip
+    return replace(Partition.of(ref, indexed["rows"], source=""), place=place).to_json()

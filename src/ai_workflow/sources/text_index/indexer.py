@@ -18,7 +18,7 @@ from ai_workflow.datasets.text_ranges import parser
 from ai_workflow.datasets.text_ranges.parser import Dialect, UnusualTextError
 from ai_workflow.errors import StoreError
 from ai_workflow.runtime import cancellation
-from ai_workflow.sources import input_files, text_stream
+from ai_workflow.sources import file_formats, input_files
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.sources.partitioner import STAGE
 from ai_workflow.sources.text_index import cuts, text_check
@@ -226,7 +226,7 @@ def _start(head: bytes, source: CsvSource, dialect: Dialect) -> int:
     Raises:
         UnusualTextError: the file is compressed, or its header is not proved.
     """
-    if text_stream.is_compressed(head):
+    if file_formats.is_compressed(head):
         raise UnusualTextError("a compressed file")
     mark = len(_BOM) if head.startswith(_BOM) else 0
     if not source.header:
