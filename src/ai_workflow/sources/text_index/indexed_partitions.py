@@ -54,7 +54,7 @@ def _of_file(store: Store, columns: FileColumns, source: CsvSource, schema: Sche
     dialect = Dialect(len(names), source.delimiter, source.quote)
     try:
         if len(names) < 2:
-            raise UnusualTextError("a blank line cannot be told from a value")
+            raise UnusualTextError("a blank line may be a value")
         ranges = indexer.ranges(store, file, source, dialect)
     except (UnusualTextError, MemoryError) as error:
         log.debug("the rows of %s are copied: %s", file.shown, error)
