@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
+from ai_workflow.config.settings import FileSource
 from ai_workflow.datasets import source_columns
 from ai_workflow.datasets.partitions import ROW
 from ai_workflow.datasets.source_columns import DetectedKind, MissingRules
@@ -114,6 +116,13 @@ def complete(
             for name, kind in types.items()
         }
         yield pa.table({ROW: table[ROW], **columns})
+
+
+def read(reader: ModuleType, columns: FileColumns, source: FileSource, schema: Schema) -> Iterator[pa.Table]:
+    """Yield the rows of a file with the columns of `schema`."""
+    kinds = dict(schema)
+    tables = reader.read(columns.file, source, [(name, kinds[name]) for name, _ in columns.own])
+    return complete(tables, schema, columns.folders, MissingRules(source.missing, source.strip))
 
 
 def _folder_values(name: str) -> dict[str, str | None]:

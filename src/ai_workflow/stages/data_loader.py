@@ -8,7 +8,7 @@ groups. A table that grew adds partitions at its end only, and an interrupted lo
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from ai_workflow.config.settings import CsvSource, Database, FileSource, SampleS
 from ai_workflow.datasets import absent_columns, fingerprint, partition_cache, partitions, source_columns
 from ai_workflow.datasets.absent_columns import AbsentColumn
 from ai_workflow.datasets.partitions import Dataset, DatasetInfo, DatasetRecord, Partition, PartitionRecord
-from ai_workflow.datasets.source_columns import MissingRules
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.secret_values import Fetch
@@ -33,7 +32,7 @@ from ai_workflow.sources import (
     sklearn_samples,
     sql_source,
 )
-from ai_workflow.sources.file_columns import FileColumns, Schema
+from ai_workflow.sources.file_columns import Schema
 from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.sources.text_index import indexed_partitions
@@ -152,9 +151,8 @@ def _from_files(
     schema = file_columns.merge(columns, is_text_if_mixed=getattr(reader, "READS_ALL_FOR_SCHEMA", False))
     if isinstance(source, CsvSource) and not source.header and not source.columns:
         file_columns.check_widths(columns)
-        log.info(
-            "no header line: the columns are column_0 to column_%d; name them with source.columns", len(schema) - 1
-        )
+        last = len(schema) - 1
+        log.info("no header line: the columns are column_0 to column_%d; name them with source.columns", last)
     # Columns that are not read have no effect but on the schema.
     options = source.model_dump(mode="json", exclude={"path", "drop"})
     parts: list[Partition] = []
@@ -162,11 +160,9 @@ def _from_files(
     present: dict[str, Collection[str]] = {}
     count = 0
     for files in file_groups.split(inputs):
-        group = GroupReader(files, lambda file: _tables(reader, by_name[file.name], source, schema))
+        group = GroupReader(files, lambda file: file_columns.read(reader, by_name[file.name], source, schema))
         folders = dict(by_name[files[0].name].folders)
-        index = (
-            indexed_partitions.indexer_of(store, by_name[files[0].name], source, schema) if len(files) == 1 else None
-        )
+        index = indexed_partitions.indexer_of(store, [by_name[file.name] for file in files], source, schema)
         group_parts, empty = _from_group(store, group, [options, schema], folders, source.partition_rows, index)
         present |= {file.name: by_name[file.name].kinds for n, file in enumerate(files) if n not in empty}
         for number in empty if len(inputs) > 1 else ():
@@ -188,13 +184,6 @@ def _own_schema(store: Store, reader: ModuleType, file: InputFile, source: FileS
     options = source.model_dump(mode="json", exclude={"path", "partition_rows"})
     key = fingerprint.of("columns", fingerprint.code_version(__name__), options, file.sha256)
     return [(name, kind) for name, kind in partition_cache.cached(store, partitioner.STAGE, key, compute)["columns"]]
-
-
-def _tables(reader: ModuleType, columns: FileColumns, source: FileSource, schema: Schema) -> Iterator[pa.Table]:
-    """Yield the rows of a file with the columns of `schema`."""
-    kinds = dict(schema)
-    tables = reader.read(columns.file, source, [(name, kinds[name]) for name, _ in columns.own])
-    return file_columns.complete(tables, schema, columns.folders, MissingRules(source.missing, source.strip))
 
 
 def _from_group(
@@ -220,7 +209,7 @@ def _from_group(
         return {"partitions": parts, "empty": [number for number, rows in enumerate(group.rows) if not rows]}
 
     body = partition_cache.cached(store, partitioner.STAGE, key, compute)
-    parts = [replace(Partition(**part), source=group.name) for part in body["partitions"]]
+    parts = (replace(Partition(**part), source=group.name) for part in body["partitions"])
     return [indexed_partitions.placed(part, files[0]) for part in parts], body["empty"]
 
 

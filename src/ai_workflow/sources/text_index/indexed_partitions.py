@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ai_workflow import json_text
-from ai_workflow.config.settings import CsvSource, ParquetSource
+from ai_workflow.config.settings import CsvSource, Source
 from ai_workflow.datasets import fingerprint, source_columns
 from ai_workflow.datasets.partitions import FOLDER, Partition, PartitionRecord
 from ai_workflow.datasets.source_columns import MissingRules
@@ -30,17 +30,18 @@ Indexer = Callable[[], "list[PartitionRecord] | None"]
 log = logger("data_loader")
 
 
-def indexer_of(store: Store, columns: FileColumns, source: CsvSource | ParquetSource, schema: Schema) -> Indexer | None:
-    """Return the indexer of a file; None if its rows are copied.
+def indexer_of(store: Store, files: Sequence[FileColumns], source: Source, schema: Schema) -> Indexer | None:
+    """Return the indexer of a file; None for several files, and if the rows are copied.
 
     The rows of large local text files in UTF-8 are read from the file, if the parser of ranges observes all options.
     """
-    file = columns.file
     if not isinstance(source, CsvSource) or source.keep_copy or not text_check.is_supported(source):
         return None
+    columns, *others = files
+    file = columns.file
     is_local = not file.member and "://" not in file.path and not temporary_folders.is_below(Path(file.path))
     is_large = file.bytes > MAX_FILE_BYTES
-    return partial(_of_file, store, columns, source, schema) if is_local and is_large else None
+    return partial(_of_file, store, columns, source, schema) if is_local and is_large and not others else None
 
 
 def _of_file(store: Store, columns: FileColumns, source: CsvSource, schema: Schema) -> list[PartitionRecord] | None:
