@@ -21,7 +21,7 @@ _GROUP_ROWS = 32_768
 _WRITER_BYTES = 8 << 20
 # Size of a file that is read at once.
 _SMALL_BYTES = 8 << 20
-# A text column has a dictionary if each value has at least so many of the first rows on average.
+# A text column has a dictionary if each value has at least this number of rows, on average of the first ones.
 _SAMPLE_ROWS, _ROWS_PER_VALUE = 1024, 4
 _OPTIONS: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 
