@@ -12,12 +12,20 @@ from ai_workflow.datasets import source_columns
 from ai_workflow.datasets.partitions import ROW
 from ai_workflow.datasets.source_columns import DetectedKind, MissingRules
 from ai_workflow.errors import StageError
+from ai_workflow.sources import csv_source, parquet_source
 from ai_workflow.sources.input_files import InputFile
+from ai_workflow.sources.typed_files import excel_source, jsonl_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Schema = list[tuple[str, DetectedKind]]
+_READERS: dict[str, ModuleType] = {
+    "csv": csv_source,
+    "parquet": parquet_source,
+    "jsonl": jsonl_source,
+    "excel": excel_source,
+}
 _MISSING_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -32,6 +40,11 @@ class FileColumns(NamedTuple):
     def kinds(self) -> dict[str, DetectedKind]:
         """All columns of the file's rows."""
         return {**dict(self.own), **dict.fromkeys(self.folders, "string")}
+
+
+def reader_of(source: FileSource) -> ModuleType:
+    """Return the module that reads files of this kind."""
+    return _READERS[source.kind]
 
 
 def of_file(file: InputFile, own: Schema, dropped: Sequence[str]) -> FileColumns:

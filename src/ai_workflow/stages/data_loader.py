@@ -23,11 +23,9 @@ from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import memory_pressure, progress
 from ai_workflow.secret_values import Fetch
 from ai_workflow.sources import (
-    csv_source,
     file_columns,
     file_groups,
     input_files,
-    parquet_source,
     partitioner,
     sklearn_samples,
     sql_source,
@@ -37,7 +35,6 @@ from ai_workflow.sources.file_groups import GroupReader
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.sources.text_index import indexed_partitions
 from ai_workflow.sources.text_index.indexed_partitions import Indexer
-from ai_workflow.sources.typed_files import excel_source, jsonl_source
 from ai_workflow.stage_names import stage
 from ai_workflow.storage.store import Store
 from ai_workflow.telemetry.logs import logger
@@ -47,12 +44,6 @@ if TYPE_CHECKING:
 
 # Each input of a source as JSON; its keys depend on the kind of source.
 Inputs = Sequence[Mapping[str, Any]]
-_READERS: dict[str, ModuleType] = {
-    "csv": csv_source,
-    "parquet": parquet_source,
-    "jsonl": jsonl_source,
-    "excel": excel_source,
-}
 log = logger("data_loader")
 
 
@@ -91,7 +82,7 @@ def inspect(source: Source, base: Path | None = None) -> list[dict[str, Any]]:
         return sklearn_samples.inspect(source)
     if isinstance(source, SqlSource):
         return sql_source.inspect(source)
-    reader = _reader(source)
+    reader = file_columns.reader_of(source)
     return input_files.find(source.path, reader.SUFFIXES, base, getattr(reader, "ARCHIVE_MEMBERS", None))
 
 
@@ -146,7 +137,7 @@ def load(
 def _from_files(
     store: Store, source: FileSource, inputs: list[InputFile]
 ) -> tuple[list[Partition], Schema, dict[str, AbsentColumn]]:
-    reader = _reader(source)
+    reader = file_columns.reader_of(source)
     columns = [file_columns.of_file(file, _own_schema(store, reader, file, source), source.drop) for file in inputs]
     schema = file_columns.merge(columns, is_text_if_mixed=getattr(reader, "READS_ALL_FOR_SCHEMA", False))
     if isinstance(source, CsvSource) and not source.header and not source.columns:
@@ -249,7 +240,3 @@ def _write(store: Store, read: Callable[[], Iterable[pa.Table]], partition_rows:
         return [partitioner.store_partition(store, table) for table in partitioner.split_tables(read(), rows)]
 
     return memory_pressure.with_smaller_batches(write, partition_rows)
-
-
-def _reader(source: FileSource) -> ModuleType:
-    return _READERS[source.kind]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ai_workflow.datasets import coercion
 from ai_workflow.datasets.kernels import exact, plain_text
 from ai_workflow.datasets.kernels.plain_text import Numbers
-from ai_workflow.datasets.notation import ascii_forms, date_shapes, number_shapes, type_evidence
+from ai_workflow.datasets.notation import ascii_forms, date_shapes, notable_values, number_shapes, type_evidence
 from ai_workflow.datasets.notation.type_evidence import TextRules, TypeEvidence
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _of_plain_cells(text: pa.Array, present: pa.Array, rules: TextRules) -> Coun
     wide, notable = 0, dict[str, str]()
     if len(large) or len(zeros):
         none = exact.to_series(present.slice(0, 0))
-        wide, notable = type_evidence.notable_numbers(exact.to_series(large), none, exact.to_series(zeros))
+        wide, notable = notable_values.notable_numbers(exact.to_series(large), none, exact.to_series(zeros))
     evidence: TypeEvidence = {
         "present": len(present), "number": count, "whole": whole, "integer": whole - wide, "distinct": NOT_COUNTED,
         "date": len(rest), "words": 0, "numbers": [], "units": {}, "accounting": 0, "dates": {}, "example": "",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from ai_workflow.config.settings import Column
 from ai_workflow.datasets import coercion
-from ai_workflow.datasets.notation import ascii_forms, date_shapes, missing_words, number_shapes
+from ai_workflow.datasets.notation import ascii_forms, date_shapes, missing_words, notable_values, number_shapes
 from ai_workflow.datasets.notation.number_shapes import NumberNotation
 
 if TYPE_CHECKING:
@@ -22,12 +21,8 @@ RECOGNISED = (
 )  # fmt: skip
 # Cells of a column that decide whether its notations are counted at all, and the shapes that are looked at.
 _SAMPLE, _MAX_SHAPES, _MAX_KEPT = 200, 500, 12
-_SHOWN_LENGTH = 40
 _LOOKED_AT = 50
 _COMPACT = r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
-_DIGITS = re.compile(r"[+-]?[0-9]+")
-# With two digits it may be an hour or a month, which is a number.
-_CODE = re.compile(r"0[0-9]{2,}")
 # Stands for a zero at the start while the other digits are replaced.
 _ZERO = "\ue000"
 
@@ -65,8 +60,7 @@ class TypeEvidence(TypedDict):
     `whole` counts the numbers without decimals, `integer` those of them that an integer column accepts. `numbers`
     counts the values that each candidate of the rules reads, `units`, `accounting` and `dates` the units, accounting
     negatives and date formats among them. `others` are values that are no numbers or dates, with counts. `notable` are
-    the first values of each kind that needs a warning: numbers, see `notable_numbers`, `date` for unknown forms, and
-    pairs of words, see `alike_words`.
+    the first values of each kind that needs a warning: those of `notable_values`, and `date` for unknown forms.
     """
 
     present: int
@@ -90,7 +84,7 @@ def count(values: pd.Series, rules: TextRules = PYTHON_RULES) -> TypeEvidence:
     cells = values.dropna()
     present = ascii_forms.of_series(cells)
     notation = rules.notation
-    as_number, findings = coercion.coerce(present, _declared(notation))
+    as_number, findings = coercion.coerce(present, notable_values.declared(notation))
     infinite = findings[1][1]
     numbers = int(as_number.notna().sum() + infinite.sum())
     # In a column of numbers, `nan` is a missing value; in a column of words it is a word.
@@ -102,8 +96,8 @@ def count(values: pd.Series, rules: TextRules = PYTHON_RULES) -> TypeEvidence:
         "accounting": 0, "dates": {}, "example": "", "others": {}, "notable": {},
     }  # fmt: skip
     is_large = as_number.abs() >= coercion.EXACT
-    wide, evidence["notable"] = notable_numbers(
-        present[is_large], present[infinite], _zeros(present, as_number), notation
+    wide, evidence["notable"] = notable_values.notable_numbers(
+        present[is_large], present[infinite], notable_values.with_leading_zero(present, as_number), notation
     )
     evidence["integer"] = evidence["whole"] - wide
     if len(present) and evidence["number"] == evidence["whole"] == len(present):
@@ -123,55 +117,6 @@ def count(values: pd.Series, rules: TextRules = PYTHON_RULES) -> TypeEvidence:
 def is_compact_date(cell: str) -> bool:
     """Return whether a text has the form of a date such as 20240131."""
     return re.fullmatch(_COMPACT, cell.strip()) is not None
-
-
-def notable_numbers(
-    large: pd.Series, infinite: pd.Series, zeros: pd.Series, notation: NumberNotation | None = None
-) -> tuple[int, dict[str, str]]:
-    """Return how many large numbers an integer column rejects, and the first notable numbers by kind.
-
-    Kinds: `wide` is written with more digits than 64 bits have, `infinite` is not finite, `code` has leading zeros.
-
-    Args:
-        large: numbers from 2**53 on.
-        infinite: numbers that are not finite.
-        zeros: whole numbers that begin with a zero.
-        notation: the declared notation of all numbers.
-    """
-    wide = large
-    if len(large):
-        integers, _ = coercion.coerce(large, _declared(notation, "integer"))
-        wide = large[integers.isna()]
-    first = {
-        "wide": next((cell for cell in wide if _DIGITS.fullmatch(cell.strip())), ""),
-        "infinite": next(iter(infinite), ""),
-        "code": next((cell for cell in zeros if _CODE.fullmatch(cell)), ""),
-    }
-    return len(wide), {kind: cell.strip()[:_SHOWN_LENGTH] for kind, cell in first.items() if cell}
-
-
-def alike_words(distinct: Sequence[str]) -> dict[str, str]:
-    """Return the first pairs of values that differ by `spaces` or `case` only."""
-    first: dict[str, str] = {}
-    pairs: dict[str, str] = {}
-    for cell in distinct:
-        other = first.setdefault(cell.strip().casefold(), cell)
-        if other != cell and len(cell) <= _SHOWN_LENGTH:
-            pairs.setdefault("spaces" if other.strip() == cell.strip() else "case", f"'{other}' and '{cell}'")
-    return pairs
-
-
-def _zeros(present: pd.Series, as_number: pd.Series) -> pd.Series:
-    """Return the values that begin with a zero if all numbers are whole."""
-    if (as_number % 1 > 0).any():
-        return present.iloc[:0]
-    return present[present.str.startswith("0") & as_number.notna()]
-
-
-def _declared(notation: NumberNotation | None, kind: Literal["integer", "number"] = "number") -> Column:
-    if notation is None:
-        return Column(type=kind, nullable=True)
-    return Column(type=kind, nullable=True, decimal=notation.decimal, thousands=notation.thousands)
 
 
 def _count_compact_dates(present: pd.Series, evidence: TypeEvidence) -> None:
@@ -199,7 +144,7 @@ def _count_rest(
         is_read = _read_dates(rest[dated], None).notna()
         evidence["date"] = int(is_read.sum())
         rest = rest.drop(is_read.index[is_read])
-    evidence["notable"] |= alike_words(cells[rest.index].unique()[:_MAX_SHAPES].tolist())
+    evidence["notable"] |= notable_values.alike_words(cells[rest.index].unique()[:_MAX_SHAPES].tolist())
     sample = rest.iloc[:: max(1, len(rest) // _SAMPLE)].tolist()
     numeric = sum(number_shapes.split(cell) is not None for cell in sample)
     dates = sum(bool(date_shapes.formats(cell.strip())) for cell in sample)
@@ -212,7 +157,7 @@ def _count_rest(
         unread = unread[[not date_shapes.formats(cell.strip()) for cell in unread.tolist()]]
     distinct = rest.unique()[:_LOOKED_AT].tolist()
     if 2 * len(rest) > len(present) and all(date_shapes.is_unread(cell.strip()) for cell in distinct):
-        evidence["notable"]["date"] = distinct[0].strip()[:_SHOWN_LENGTH]
+        evidence["notable"]["date"] = distinct[0].strip()[: notable_values.SHOWN_LENGTH]
     if 2 * max(evidence["number"], evidence["date"], *evidence["numbers"], *evidence["dates"].values()) > len(present):
         evidence["others"] = _others(cells[unread.index])
 
@@ -230,7 +175,7 @@ def _count_numbers(present: pd.Series, evidence: TypeEvidence, candidates: tuple
         units[f"{parts.unit} " if parts.is_prefix else parts.unit] += amount
         accounting += amount * parts.is_accounting
         if not fits[0] and not evidence["example"]:
-            evidence["example"] = example[:_SHOWN_LENGTH]
+            evidence["example"] = example[: notable_values.SHOWN_LENGTH]
     evidence |= {"numbers": counts, "units": dict(units.most_common(_MAX_KEPT)), "accounting": accounting}
 
 
@@ -241,7 +186,7 @@ def _count_formats(rest: pd.Series, evidence: TypeEvidence) -> None:
         forms |= dict.fromkeys(date_shapes.formats(shape))
     counts = {form: _count_dates(text, form) for form in list(forms)[:_MAX_KEPT]}
     evidence["dates"] |= {form: amount for form, amount in counts.items() if amount}
-    evidence["example"] = evidence["example"] or str(text.iloc[0])[:_SHOWN_LENGTH]
+    evidence["example"] = evidence["example"] or str(text.iloc[0])[: notable_values.SHOWN_LENGTH]
 
 
 def _count_dates(text: pd.Series, form: str | None) -> int:
@@ -273,4 +218,4 @@ def _shapes(text: pd.Series) -> list[tuple[str, int, str]]:
 def _others(rest: pd.Series) -> dict[str, int]:
     """Return the most frequent values with their counts."""
     counts = sorted(rest.value_counts(sort=False).items(), key=lambda item: (-item[1], item[0]))
-    return {str(cell)[:_SHOWN_LENGTH]: int(amount) for cell, amount in counts[:_MAX_KEPT]}
+    return {str(cell)[: notable_values.SHOWN_LENGTH]: int(amount) for cell, amount in counts[:_MAX_KEPT]}
