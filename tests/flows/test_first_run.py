@@ -152,6 +152,11 @@ def test_run_summary_shows_quality_gate_and_warnings(tmp_path: Path, warnings: l
     assert "        gate  accuracy 0.4000: passed, but not better than the baseline" in lines
     assert [line for line in lines if "WARN" in line] == [f"        WARN  {text}" for text in warnings]
     assert any("(baseline: accuracy 0.5000)" in line for line in lines)
+    # The card of an earlier release has no unused columns.
+    assert not any("left out" in line for line in lines)
+    store.write("models/own/card.json", json.dumps({**card, "unused_columns": {"note": "text"}}).encode())
+    shown = first_run._summary(store, results, loader.load(None).settings, Hints())
+    assert "    left out  `note` (text)" in shown
 
 
 def test_stop_command_stops_server(machine: Machine) -> None:

@@ -84,7 +84,7 @@ def _summary(store: Store, results: list[dict[str, Any]], settings: Settings, hi
         ("metrics", f"{figures} on {report['holdout_rows']} rows held out ({baseline})"),
         ("gate", f"{gate['metric']} {scores.format_score(report['scores'][gate['metric']])}: {gate['verdict']}"),
         *(("WARN", text) for text in report["warnings"]),
-        *([("left out", model_card.unused_columns(report))] if report["unused_columns"] else []),
+        *([("left out", model_card.unused_columns(report))] if report.get("unused_columns") else []),
         ("version", f"{trained['version']} in {store.url(trained['folder'])}"),
         ("model card", store.url(f"{trained['folder']}/card.md")),
         ("predictions", f"{scored['rows']} in {store.url(scored['folder'])}"),
