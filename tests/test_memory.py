@@ -184,6 +184,22 @@ def test_stage_continues_with_smaller_batches_under_memory_limit(name: str, tmp_
     assert went_on, out
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_large_file_is_loaded_or_refused_under_memory_limit(tmp_path: Path) -> None:
+    folder = tmp_path / "place"
+    _starved("indexing", folder)
+    _, out = _starved("indexing", folder, 0)
+    whole, took = _last(out)["gave"], _last(out)["took"]
+    for share in (0.9, 0.6, 0.3, 0.1):
+        code, out = _starved("indexing", folder, int(share * took))
+        if code == 0:
+            assert _last(out)["gave"]["rows"]["rows"] == whole["rows"]["rows"]
+        else:
+            # Arrow would end the process without it.
+            assert "memory ran out" in out
+
+
 def _is_right(name: str, gave: dict[str, Any], whole: dict[str, Any], reduced: list[tuple[int, int]]) -> None:
     if name == "training":
         assert gave["steps"] == whole["steps"]

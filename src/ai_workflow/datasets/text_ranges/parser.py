@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _END = "\0end"
 # A new thread needs memory of its own.
 _NO_THREAD = "Failed to launch worker thread"
+# Arrow's parser ends the process if it cannot allocate. It takes less than this many times the size of the text.
+_MEMORY_OF_TEXT = 8
 
 
 class UnusualTextError(ValueError):
@@ -67,6 +69,8 @@ def parse(data: bytes, dialect: Dialect, positions: Sequence[int], missing: Sequ
     labels = [str(position) for position in positions]
     names = [str(position) for position in range(dialect.width)]
     text = b"".join((data, b"" if data.endswith(b"\n") else b"\n", _END.encode(), b"\n"))
+    # Not touched, so that it takes no time; raises MemoryError here instead.
+    bytearray(_MEMORY_OF_TEXT * len(text))
     try:
         table = arrow_csv.read_csv(
             pa.BufferReader(text),
