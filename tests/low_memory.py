@@ -56,7 +56,7 @@ class Place:
     def prepare(self, name: str, rows: int = ROWS) -> None:
         """Write what a stage needs."""
         self._folder.mkdir(parents=True)
-        if name in ("loading", "indexing"):
+        if name == "loading":
             table(rows if rows < ROWS else LINES).to_csv(self._folder / "rows.csv", index=False)
             return
         made = load(self._run.store, table(rows))
@@ -66,14 +66,7 @@ class Place:
 
     def loading(self) -> Result:
         """Load one CSV file with a copy of its rows."""
-        return self._load(keep_copy=True)
-
-    def indexing(self) -> Result:
-        """Load one CSV file."""
-        return self._load(keep_copy=False)
-
-    def _load(self, *, keep_copy: bool) -> Result:
-        source = CsvSource(kind="csv", path=str(self._folder / "rows.csv"), keep_copy=keep_copy)
+        source = CsvSource(kind="csv", path=str(self._folder / "rows.csv"), keep_copy=True)
         return data_loader.load(self._run.store, source, data_loader.inspect(source))
 
     def cleaning(self) -> Result:
@@ -118,7 +111,7 @@ def work(name: str, folder: Path, most: int) -> None:
     if most:
         resource.setrlimit(resource.RLIMIT_AS, (before + most, resource.RLIM_INFINITY))
     made = do()
-    gave = {"rows": place.rows(made)} if name in ("loading", "indexing") else made
+    gave = {"rows": place.rows(made)} if name == "loading" else made
     print(json.dumps({"gave": gave, "took": address_space("VmPeak") - before}))
 
 
