@@ -34,7 +34,10 @@ def of_text(cell: str) -> str:
 
 def of_series(values: pd.Series) -> pd.Series:
     """Return the texts of a column with ASCII digits, signs and separators; other cells stay as they are."""
-    odd = values.str.contains(r"[^\x00-\x7f]", na=False).astype(bool)
+    if values.dtype == object:
+        odd = values.map(lambda cell: isinstance(cell, str) and not cell.isascii()).astype(bool)
+    else:
+        odd = values.str.contains(r"[^\x00-\x7f]", na=False).astype(bool)
     if not odd.any():
         return values
     forms = {cell: of_text(cell) for cell in values[odd].unique().tolist()}
