@@ -11,18 +11,16 @@ from yaml.composer import ComposerError
 from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from yaml.reader import Reader
 
+from ai_workflow.config import yaml_keys
 from ai_workflow.config.problems import Problem
+from ai_workflow.config.yaml_keys import NOT_TEXT, TAG
 
 MAX_BYTES = 512 * 1024
-# `schema` and the name of a column.
-_COLUMN_DEPTH = 2
 MAX_DEPTH = 40
 MAX_NODES = 100_000  # after expansion of aliases: nine lines of nested aliases can expand to a billion values
 
-_TAG = "tag:yaml.org,2002:"
-_SCALARS = {f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null")}
+_SCALARS = {f"{TAG}{name}" for name in ("str", "int", "float", "bool", "null")}
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # line breaks of YAML
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _HINTS = {
     "found character '\\t'": "a tab, where YAML wants spaces",
     "unexpected end of stream": "a quote that is never closed",
@@ -64,7 +62,7 @@ class _Loader(yaml.SafeLoader):
 
     depth = 0
     yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML reads it from the class
-        first: [pair for pair in pairs if pair[0] != f"{_TAG}timestamp"]
+        first: [pair for pair in pairs if pair[0] != f"{TAG}timestamp"]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -79,7 +77,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(
-    f"{_TAG}float", re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    f"{TAG}float", re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
 
@@ -90,7 +88,7 @@ def read(path: Path, shown: str) -> tuple[Node | None, list[Problem]]:
         root = _compose(text)
     except UnreadableError as error:
         return None, [Problem(shown, error.args[0], "", error.args[1])]
-    if root is None or root.tag == f"{_TAG}null":
+    if root is None or root.tag == f"{TAG}null":
         return Node({}, shown, 1), []
     if not isinstance(root, MappingNode):
         line = root.start_mark.line + 1
@@ -110,7 +108,7 @@ def scalar(text: str) -> Scalar:
         ValueError: it has the form of a number that cannot be represented.
     """
     tag = _Loader("").resolve(ScalarNode, text.strip(), (True, False))  # type: ignore[no-untyped-call]
-    value = _typed(ScalarNode(tag if tag in _SCALARS else f"{_TAG}str", text.strip()))
+    value = _typed(ScalarNode(tag if tag in _SCALARS else f"{TAG}str", text.strip()))
     return text if isinstance(value, str) else value
 
 
@@ -161,16 +159,16 @@ def _syntax(error: yaml.MarkedYAMLError) -> UnreadableError:
 
 
 def _typed(node: ScalarNode) -> Scalar:
-    if node.tag == f"{_TAG}str":
-        if _NOT_TEXT.search(node.value):
+    if node.tag == f"{TAG}str":
+        if NOT_TEXT.search(node.value):
             raise ValueError("holds a NUL or half a character; no value may")
         return str(node.value)
-    if node.tag == f"{_TAG}null":
+    if node.tag == f"{TAG}null":
         return None
     try:
         value: Scalar = yaml.constructor.SafeConstructor.yaml_constructors[node.tag](yaml.SafeLoader(""), node)
     except (ValueError, OverflowError, KeyError, IndexError):
-        raise ValueError(f"is no {node.tag.removeprefix(_TAG)} that can be held; if it is text, quote it") from None
+        raise ValueError(f"is no {node.tag.removeprefix(TAG)} that can be held; if it is text, quote it") from None
     if isinstance(value, int) and abs(value) >= 2**63:
         raise ValueError("is too large a number; if it is text, quote it")
     return value
@@ -206,13 +204,13 @@ class _Builder:
                 return Node(_typed(node), self.file, line, None if node.style else node.value)
             except ValueError as error:
                 return self._reject(line, path, str(error))
-        if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
+        if isinstance(node, SequenceNode) and node.tag == f"{TAG}seq":
             items = [self.build(item, item.start_mark.line + 1, (*path, str(i))) for i, item in enumerate(node.value)]
             return Node([item for item in items if item is not None], self.file, line)
-        if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
+        if isinstance(node, MappingNode) and node.tag == f"{TAG}map":
             return Node(self._members(node, path), self.file, line)
         # Only standard YAML tags are shown, because an unquoted ! may begin a password.
-        name = f" such as `!!{node.tag.removeprefix(_TAG)}`" if node.tag.startswith(_TAG) else ""
+        name = f" such as `!!{node.tag.removeprefix(TAG)}`" if node.tag.startswith(TAG) else ""
         return self._reject(line, path, f"tags{name} are not allowed here; quote a text that begins with !")
 
     def _members(self, node: MappingNode, path: tuple[str, ...]) -> dict[str, Node]:
@@ -220,8 +218,8 @@ class _Builder:
         lines: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
-            if not _is_text(key, path):
-                self._reject(line, path, _bad_key(key))
+            if not yaml_keys.is_text(key, path):
+                self._reject(line, path, yaml_keys.problem(key))
             elif key.value in lines:
                 self._reject(line, (*path, key.value), f"set twice: here and on line {lines[key.value]}")
             else:
@@ -234,19 +232,3 @@ class _Builder:
     def _reject(self, line: int, path: tuple[str, ...], message: str) -> Node | None:
         self.problems.append(Problem(self.file, line, ".".join(path), message))
         return None
-
-
-def _is_text(key: yaml.Node, path: tuple[str, ...]) -> bool:
-    """Return whether a key is text; `true` and `false` are options of a column."""
-    if not isinstance(key, ScalarNode) or _NOT_TEXT.search(key.value):
-        return False
-    is_option = path[:1] == ("schema",) and len(path) == _COLUMN_DEPTH and key.value in ("true", "false")
-    return key.tag == f"{_TAG}str" or is_option
-
-
-def _bad_key(key: yaml.Node) -> str:
-    if not isinstance(key, ScalarNode):
-        return "a key must be text, not a list or a mapping"
-    if key.tag == f"{_TAG}merge":
-        return "`<<` is not supported: layers are merged already"
-    return f"the key `{key.value}` is not text for YAML; quote it"

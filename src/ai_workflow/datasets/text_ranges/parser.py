@@ -6,7 +6,7 @@ the quotes in it mean. So if a file is parsed in pieces and each is proved, all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def parse(data: bytes, dialect: Dialect, positions: Sequence[int], missing: Sequ
         MemoryError: memory ran out within Arrow.
     """
     import pyarrow as pa
-    from pyarrow import csv as arrow_csv
 
     ends: list[int] = []
 
@@ -66,32 +65,11 @@ def parse(data: bytes, dialect: Dialect, positions: Sequence[int], missing: Sequ
         ends.append(row.number)
         return "skip"
 
-    labels = [str(position) for position in positions]
-    names = [str(position) for position in range(dialect.width)]
     text = b"".join((data, b"" if data.endswith(b"\n") else b"\n", _END.encode(), b"\n"))
     # Not touched, so that it takes no time; raises MemoryError here instead.
     bytearray(_MEMORY_OF_TEXT * len(text))
     try:
-        table = arrow_csv.read_csv(
-            pa.BufferReader(text),
-            # One block: the parser would read CR LF as two line ends if a block ended between them.
-            arrow_csv.ReadOptions(use_threads=False, block_size=len(text), column_names=names),
-            arrow_csv.ParseOptions(
-                delimiter=dialect.delimiter,
-                quote_char=dialect.quote,
-                newlines_in_values=True,
-                ignore_empty_lines=False,
-                invalid_row_handler=on_invalid_row,
-            ),
-            arrow_csv.ConvertOptions(
-                check_utf8=False,
-                column_types=dict.fromkeys(names, pa.string()),
-                include_columns=labels,
-                null_values=list(missing),
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=True,
-            ),
-        )
+        table = _read(text, dialect, positions, missing, on_invalid_row)
     except pa.ArrowInvalid as error:
         raise UnusualTextError(str(error)) from error
     except pa.ArrowException as error:
@@ -101,3 +79,36 @@ def parse(data: bytes, dialect: Dialect, positions: Sequence[int], missing: Sequ
     if ends != [table.num_rows + 1]:
         raise UnusualTextError("the text does not end where a row ends")
     return table
+
+
+def _read(
+    text: bytes,
+    dialect: Dialect,
+    positions: Sequence[int],
+    missing: Sequence[str],
+    on_invalid_row: Callable[[Any], str],
+) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    names = [str(position) for position in range(dialect.width)]
+    return arrow_csv.read_csv(
+        pa.BufferReader(text),
+        # One block: the parser would read CR LF as two line ends if a block ended between them.
+        arrow_csv.ReadOptions(use_threads=False, block_size=len(text), column_names=names),
+        arrow_csv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char=dialect.quote,
+            newlines_in_values=True,
+            ignore_empty_lines=False,
+            invalid_row_handler=on_invalid_row,
+        ),
+        arrow_csv.ConvertOptions(
+            check_utf8=False,
+            column_types=dict.fromkeys(names, pa.string()),
+            include_columns=[str(position) for position in positions],
+            null_values=list(missing),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
