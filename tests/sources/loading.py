@@ -12,6 +12,7 @@ from ai_workflow.config.settings import CsvSource, ParquetSource, SampleSource, 
 from ai_workflow.datasets import partitions
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import StageError
+from ai_workflow.sources import csv_source
 from ai_workflow.stages import data_loader
 from ai_workflow.storage.store import Store
 
@@ -34,6 +35,19 @@ def sql(url: str, **options: Any) -> SqlSource:
 def sample(name: str = "digits", **options: Any) -> SampleSource:
     """Return a sample source."""
     return SampleSource.model_validate({"kind": "sample", "name": name, **options})
+
+
+def parsed_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the names of the files that are parsed from now on."""
+    names: list[str] = []
+    real = csv_source.read
+
+    def read(file: Any, *rest: Any) -> Any:
+        names.append(file.name)
+        return real(file, *rest)
+
+    monkeypatch.setattr(csv_source, "read", read)
+    return names
 
 
 def load(store: Store, source: Source) -> Dataset:

@@ -20,7 +20,7 @@ from ai_workflow.sources import csv_source, file_groups
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.stages import data_loader, feature_engineering, inference, preprocessor
 from ai_workflow.storage.store import Store
-from tests.sources.loading import csv, load, refused, write
+from tests.sources.loading import csv, load, parsed_files, refused, write
 from tests.stages.tables import Made, Pipeline, parted, people, rows, settings
 
 COUNT = file_groups.MIN_FILES + 3
@@ -108,14 +108,7 @@ def test_partition_rows_limits_partitions_of_groups(store: Store, tmp_path: Path
 @pytest.mark.integration
 def test_new_file_is_read_with_its_group_only(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_files(tmp_path, 300, 2)
-    seen: list[str] = []
-    real = csv_source.read
-
-    def read(file: Any, *rest: Any) -> Any:
-        seen.append(file.name)
-        return real(file, *rest)
-
-    monkeypatch.setattr(csv_source, "read", read)
+    seen = parsed_files(monkeypatch)
     first = load(store, csv(tmp_path))
     assert len(seen) == 300
     seen.clear()

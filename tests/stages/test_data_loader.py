@@ -18,10 +18,10 @@ from ai_workflow.datasets import partition_cache
 from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.errors import EmptySourceError, StageError
 from ai_workflow.runtime import progress
-from ai_workflow.sources import csv_source, text_stream
+from ai_workflow.sources import text_stream
 from ai_workflow.stages import data_loader
 from ai_workflow.storage.store import Store
-from tests.sources.loading import csv, load, parquet, refused, rows, sample, sql, write
+from tests.sources.loading import csv, load, parquet, parsed_files, refused, rows, sample, sql, write
 
 
 @pytest.fixture
@@ -43,15 +43,7 @@ def times(store: Store) -> dict[str, int]:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were parsed."""
-    seen: list[str] = []
-    real = csv_source.read
-
-    def read(file: Any, *rest: Any) -> Any:
-        seen.append(file.name)
-        return real(file, *rest)
-
-    monkeypatch.setattr(csv_source, "read", read)
-    return seen
+    return parsed_files(monkeypatch)
 
 
 def test_load_result_is_reference_with_row_count(
