@@ -21,6 +21,7 @@ from tests import object_store, services
 
 NO_SKIPS = "AIW_NO_SKIPS"
 UNIT = "unit"
+_LAST_LINES = 15
 _LEVELS = ("integration", "e2e", "slow", "kill", "gpu")
 _NO_UNIT_TESTS = re.compile(rf"^pytestmark = .*\b(?:{'|'.join(_LEVELS)})\b", re.MULTILINE)
 _STARTS = {
@@ -104,10 +105,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return _ByFile(config, log)
 
 
+class _FailuresAtOnce:
+    """Prints a failure as it happens: a run that CI cuts off never prints its summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if report.failed and terminal:
+            terminal.ensure_newline()
+            terminal.write_line(f"FAILED {report.nodeid} ({report.when}, {report.duration:.0f} s)")
+            terminal.write_line("\n".join(report.longreprtext.splitlines()[-_LAST_LINES:]))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Do not wait for the disk in unit tests: no power is lost in them, and this is a fifth of their time."""
     if config.option.markexpr == UNIT:
         os.fsync = lambda fd: None
+    if os.environ.get(NO_SKIPS):
+        config.pluginmanager.register(_FailuresAtOnce(config))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -62,3 +62,13 @@ def test_unit_tests_do_not_wait_for_the_disk(tmp_path: Path) -> None:
 
     assert run(tmp_path, text, "-m", "unit").returncode == 0
     assert run(tmp_path, text).returncode == 1
+
+
+def test_failure_is_printed_before_the_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIW_NO_SKIPS", "1")
+    text = "import os\n\ndef test_one():\n    assert 'a' == 'b'\n\ndef test_two():\n    os._exit(3)\n"
+
+    cut_off = run(tmp_path, text)
+    assert cut_off.returncode == 3, cut_off.stdout
+    assert "FAILED test_sample.py::test_one (call, 0 s)" in cut_off.stdout
+    assert "AssertionError: assert 'a' == 'b'" in cut_off.stdout
