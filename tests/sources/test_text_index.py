@@ -16,6 +16,7 @@ from ai_workflow.datasets.partitions import Dataset
 from ai_workflow.datasets.text_ranges import parser
 from ai_workflow.datasets.text_ranges.parser import Dialect
 from ai_workflow.errors import StageError
+from ai_workflow.runtime import partition_threads
 from ai_workflow.sources import file_groups
 from ai_workflow.sources.text_index import cuts, indexed_partitions, indexer, text_check
 from ai_workflow.stages import data_loader, feature_engineering, preprocessor
@@ -167,6 +168,20 @@ def test_grown_file_is_parsed_from_where_it_grew(store: Store, tmp_path: Path, p
     assert [part.rows for part in grown.partitions] == [3000] * 6 + [2100]
     expected = rows(store, csv(path, keep_copy=True, partition_rows=3000))
     assert [tuple(row.values()) for p in grown.partitions for row in partitions.table(store, p).to_pylist()] == expected
+
+
+@pytest.mark.usefixtures("small")
+def test_number_of_threads_changes_no_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", table())
+    folders = [tmp_path / f"{threads} threads" for threads in (1, 2, 4)]
+    for folder, threads in zip(folders, (1, 2, 4), strict=True):
+        assert is_indexed(partition_threads.call(threads, load, Store(folder), csv(path, partition_rows=90)))
+    found = [
+        {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for folder in folders
+    ]
+    assert len(found[0]) > 8
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.usefixtures("small")

@@ -48,6 +48,11 @@ def call(threads: int | None, work: Callable[..., Result], *args: Any, **options
         _threads.reset(token)
 
 
+def number() -> int:
+    """Return the number of threads that compute at once."""
+    return _threads.get() or default_threads()
+
+
 def ordered_map(work: Callable[[Item], Result], items: Sequence[Item], unit: str | None = None) -> list[Result]:
     """Return `work(item)` of each item in order, computed by several threads with the context of the caller.
 
@@ -70,7 +75,7 @@ def ordered_map(work: Callable[[Item], Result], items: Sequence[Item], unit: str
 
 
 def _results(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
-    count = min(_threads.get() or default_threads(), len(items))
+    count = min(number(), len(items))
     if count <= 1:
         yield from map(work, items)
         return

@@ -7,6 +7,7 @@ was killed, is hashed up to the end of what is known and parsed from there on.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, TypedDict
@@ -17,7 +18,7 @@ from ai_workflow.datasets.partitions import FOLDER
 from ai_workflow.datasets.text_ranges import parser
 from ai_workflow.datasets.text_ranges.parser import Dialect, UnusualTextError
 from ai_workflow.errors import StoreError
-from ai_workflow.runtime import cancellation
+from ai_workflow.runtime import cancellation, partition_threads
 from ai_workflow.sources import file_formats, input_files
 from ai_workflow.sources.input_files import InputFile
 from ai_workflow.sources.partitioner import STAGE
@@ -165,16 +166,26 @@ def _ranges(
         yield known
         records.advance(known)
         current = matched.next()
-    for piece in cuts.pieces(text, quote):
-        cancellation.check()
-        text_check.check(piece, source.encoding)
-        for data, rows in _split(piece, parser.count_rows(piece, dialect), size, current.rows, dialect):
+    for piece, count in _counted(cuts.pieces(text, quote), source, dialect):
+        for data, rows in _split(piece, count, size, current.rows, dialect):
             current.add(data, rows)
             if current.rows == size:
                 yield _saved(records, current)
                 current = current.next()
     if current.rows:
         yield _saved(records, current)
+
+
+def _counted(pieces: Iterator[bytes], source: CsvSource, dialect: Dialect) -> Iterator[tuple[bytes, int]]:
+    """Yield pieces of text with their numbers of rows; several threads check and count."""
+
+    def count(piece: bytes) -> int:
+        cancellation.check()
+        text_check.check(piece, source.encoding)
+        return parser.count_rows(piece, dialect)
+
+    while batch := list(itertools.islice(pieces, partition_threads.number())):
+        yield from zip(batch, partition_threads.ordered_map(count, batch), strict=True)
 
 
 def _saved(records: _Records, current: _OpenRange) -> IndexedRange:
