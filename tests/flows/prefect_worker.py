@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,16 @@ class Worker:
         for pid in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-        for pid in {*family, *_descendants(self.pid)}:
+        family = [*{*family, *_descendants(self.pid)}]
+        for pid in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(60)
+        # A process that has not ended yet holds its locks.
+        deadline = time.monotonic() + 60
+        while any(_has_files(pid) for pid in family):
+            assert time.monotonic() < deadline, f"a killed process of {family} does not end"
+            time.sleep(0.01)
 
     def stop(self, seconds: float = 30) -> None:
         """Stop it as systemd does: SIGTERM to every process of it; what is left after a while is killed."""
@@ -101,6 +108,14 @@ class Worker:
     def output(self) -> str:
         """Return what it printed."""
         return self._log.read_text()
+
+
+def _has_files(pid: int) -> bool:
+    """Return whether a process may have open files; one that is only waited for has none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _descendants(pid: int) -> list[int]:
