@@ -96,10 +96,10 @@ test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/sta
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -q -m unit $(TESTS)
 
 check-kill: setup ## kill runs and damage their files at many points, 15 minutes; AIW_KILLS=200 for more kills
-	$(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m kill tests/kill
 
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
-	$(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
 
 test-oldest: ## run the quick tests of code that uses Prefect with the oldest supported version, 3.8.8
 	@env -u MAKEFLAGS $(MAKE) --no-print-directory setup VENV=$(OLDEST)
