@@ -37,7 +37,7 @@ def link() -> dict[str, str]:
 
 def status(url: str, headers: dict[str, str], method: str = "GET", **body: object) -> int:
     """Return the status of an answer; a refusal must hold nothing but its reason."""
-    answer = httpx.request(method, url, headers=headers, trust_env=False, timeout=30, **body)  # type: ignore[arg-type]
+    answer = httpx.request(method, url, headers=headers, trust_env=False, timeout=60, **body)  # type: ignore[arg-type]
     if answer.status_code == httpx.codes.FORBIDDEN:
         assert set(answer.json()) in ({"error"}, {"detail"}), answer.text
         assert "access-control-allow-origin" not in answer.headers

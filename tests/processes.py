@@ -39,7 +39,7 @@ class ServerLog:
 def python(code: str, *arguments: object, **variables: str) -> str:
     """Run code in a new interpreter and return what it prints; it fails the test where it fails."""
     done = start(code, *arguments, **variables)
-    out, _ = done.communicate(timeout=60)
+    out, _ = done.communicate(timeout=240)
     assert done.returncode == 0, out
     return out.strip()
 

@@ -185,7 +185,7 @@ def _options(port: int) -> list[str]:
 
 
 def _wait_for(found: Postgres, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while True:
         try:
             found.connect().close()

@@ -35,7 +35,7 @@ def test_random_rows_score_equally_in_batch_and_http(tmp_path_factory: pytest.Te
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", WORLDS)
 def test_many_random_rows_score_equally_in_batch_and_http(tmp_path: Path, seed: int) -> None:
     world = drawn_world(tmp_path, random.Random(seed), 9)

@@ -121,7 +121,7 @@ def test_commands_read_dotenv_and_report_errors(command: list[str], tmp_path: Pa
     environment |= {"AIW_ROOT": str(tmp_path), "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(
         [sys.executable, "-m", "ai_workflow", *command],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert f"{tmp_path}/.env:2: not NAME=value" in done.stderr

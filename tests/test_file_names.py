@@ -56,7 +56,7 @@ def test_non_ascii_file_name_loads_or_error_names_locale_variable(
     (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(pipeline | {"source": source}, allow_unicode=True), "utf-8")
     kept = {key: value for key, value in os.environ.items() if key not in ("LANG", "LC_ALL", "LC_CTYPE")}
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, f"{name}.yaml", "store"], cwd=tmp_path, env=kept | variables, timeout=60,
+        [sys.executable, "-c", LOAD, f"{name}.yaml", "store"], cwd=tmp_path, env=kept | variables, timeout=240,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", check=False,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from tests.guards import GUARDS, Guard
 ROOT = Path(__file__).parent.parent
 # Of pytest: 1, a test failed.
 FAILED = 1
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

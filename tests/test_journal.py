@@ -124,7 +124,7 @@ def test_concurrent_threads_lose_no_event(book: Journal) -> None:
 @pytest.mark.integration
 def test_concurrent_processes_lose_no_event(book: Journal, tmp_path: Path) -> None:
     writers = [processes.start(WRITE, tmp_path, ID, name) for name in "ab"]
-    assert [writer.communicate(timeout=60)[0] for writer in writers] == ["", ""]
+    assert [writer.communicate(timeout=240)[0] for writer in writers] == ["", ""]
     assert sorted(event.message for event in book.read(ID)) == ["a"] * 40 + ["b"] * 40
 
 

@@ -27,7 +27,7 @@ def run(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[s
         str(folder),
     ]
     return subprocess.run(
-        [*command, *options, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
+        [*command, *options, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=240
     )
 
 

@@ -151,7 +151,7 @@ Odd(); gc.collect()
 crash = threading.Thread(target=lambda: 1 / 0); crash.start(); crash.join()
 raise RuntimeError("last")
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240, check=False)
     lines = [json.loads(line)["message"] for line in done.stderr.splitlines()]
     for text in ("odd", "failed", "late", "ZeroDivisionError", "RuntimeError: last"):
         assert any(text in line for line in lines), text

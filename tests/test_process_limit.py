@@ -96,7 +96,7 @@ def test_unrelated_errors_propagate() -> None:
 def test_server_without_thread_capacity_exits_with_single_error(command: tuple[str, ...], tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.few_threads", "3", *command], cwd=ROOT, timeout=90, check=False,
+        [sys.executable, "-m", "tests.few_threads", "3", *command], cwd=ROOT, timeout=240, check=False,
         env=environment | {"AIW_STORE": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
 

@@ -199,8 +199,8 @@ def test_concurrent_publish_prune_and_read_lose_no_version(local: Registry, tmp_
     """
     workers = [processes.start(ACT, tmp_path, action, 40) for action in ("publish", "prune", "publish", "prune")]
     readers = [processes.start(read, tmp_path) for _ in range(2)]
-    assert [worker.communicate(timeout=100)[0] for worker in workers] == ["ready\n"] * 4
-    counts = [int(reader.communicate(timeout=100)[0]) for reader in readers]
+    assert [worker.communicate(timeout=240)[0] for worker in workers] == ["ready\n"] * 4
+    counts = [int(reader.communicate(timeout=240)[0]) for reader in readers]
     assert min(counts) > 50
     history = local.history()
     assert sum(line["action"] == "publish" for line in history) == 3 + 4 * 40

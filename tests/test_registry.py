@@ -216,7 +216,7 @@ def test_unwritten_history_line_is_recovered(local: Registry, store: Store) -> N
 @pytest.mark.integration
 def test_concurrent_publishers_lose_no_version(local: Registry, tmp_path: Path) -> None:
     publishers = [processes.start(PUBLISH, tmp_path, 10) for _ in range(2)]
-    assert [publisher.communicate(timeout=60)[0] for publisher in publishers] == ["ready\n"] * 2
+    assert [publisher.communicate(timeout=240)[0] for publisher in publishers] == ["ready\n"] * 2
     assert local.versions() == [f"model_v1.{minor}" for minor in range(20)]
     assert [line["aliases"]["latest"] for line in local.history()] == local.versions()
     _is_sound(local)

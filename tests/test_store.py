@@ -169,7 +169,7 @@ def test_reader_never_sees_partial_write(tmp_path: Path) -> None:
 @pytest.mark.integration
 def test_concurrent_writers_leave_complete_content(tmp_path: Path) -> None:
     writers = [processes.start(WRITE_OFTEN, tmp_path, letter) for letter in "ab"]
-    assert [writer.communicate(timeout=60)[0] for writer in writers] == ["", ""]
+    assert [writer.communicate(timeout=240)[0] for writer in writers] == ["", ""]
     assert Store(tmp_path).read("file") in (b"a" * 50_000, b"b" * 50_000)
     assert _left(tmp_path) == ["file"]
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 UV = str(Path(sys.executable).with_name("uv"))
 LISTENING = {"serve": r"listening on", "exporter": r"listening on|metrics on", "relay": r"listening on"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Installed:

@@ -63,7 +63,7 @@ def test_unknown_benchmark_error_lists_available_names() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_overhead_benchmark_measures_four_cases_and_reports(tmp_path: Path) -> None:
     found = _benchmarks("overhead", "--pairs", "1", "--sample", "--json", str(tmp_path / "found.json"))
 

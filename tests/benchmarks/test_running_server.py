@@ -77,7 +77,7 @@ def _touch(cache: Path, name: str) -> None:
 
 
 def _gone(pid: int) -> bool:
-    until = time.monotonic() + 5
+    until = time.monotonic() + 240
     while time.monotonic() < until and Path(f"/proc/{pid}").exists():
         # One whose parent has not looked yet has ended all the same.
         if ") Z " in Path(f"/proc/{pid}/stat").read_text():

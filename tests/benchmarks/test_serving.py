@@ -100,7 +100,7 @@ def test_unknown_server_error_lists_available_names(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_benchmark_skips_server_with_failed_installation(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "serving", "--only", "ai-workflow,mlserver", "--rounds", "1"]
     nothing = {"XDG_CACHE_HOME": str(tmp_path), "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_OFFLINE": "1"}

@@ -27,7 +27,7 @@ from tests.flows.prefect_api import EVERYTHING, until
 from tests.services import Postgres
 
 # A server, a worker, two runs, the service and the relay.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 VALUE = "canary-of-the-guarded-one"
 ROUTES = ("block_documents/filter", "deployments/filter", "flow_runs/filter", "logs/filter", "variables/filter")
 HOUR = timedelta(hours=1)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 _STORE = "/var/lib/ai-workflow"
 _UNPRIVILEGED = ("setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--")
 _NAMESPACES = ("unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")
-_SECONDS = 100.0
+_SECONDS = 300.0
 
 
 class Host:

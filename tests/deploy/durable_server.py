@@ -20,7 +20,7 @@ from tests.flows.workspace import Workplace
 from tests.services import Postgres
 
 LOGIN = "admin:s3cr3t-of-the-server"
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 class DurableServer:

@@ -23,7 +23,7 @@ from tests.monitoring.relay.fake_vendors import Vendors
 from tests.monitoring.relay.running_relay import LIVELY
 
 T = TypeVar("T")
-_SECONDS = 100.0
+_SECONDS = 300.0
 # None waits for another, as in compose; the exporter comes last, so that each failure it counts is one.
 AT_ONCE = (("server", "service", "relay"), ("exporter",))
 GUARDS = ("prometheus-guard", "alertmanager-guard")
@@ -114,12 +114,12 @@ def _scraping() -> dict[str, Any]:
 
 
 def _readiness() -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get("http://service:8080/v2/health/ready", trust_env=False, timeout=30).json()
+    found: dict[str, Any] = httpx.get("http://service:8080/v2/health/ready", trust_env=False, timeout=60).json()
     return found
 
 
 def _status(path: str) -> int:
-    return httpx.get(f"http://service:8080{path}", trust_env=False, timeout=30).status_code
+    return httpx.get(f"http://service:8080{path}", trust_env=False, timeout=60).status_code
 
 
 def _until(look: Callable[[], T], is_there: Callable[[T], bool]) -> T:

@@ -22,7 +22,7 @@ from tests import services
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
-_PATIENCE = 90.0
+_PATIENCE = 240.0
 
 
 class RunningStack:

@@ -18,7 +18,7 @@ from tests.deploy.deploying_project import Place
 from tests.deploy.every_deployment import Deployed
 from tests.flows.workspace import ROOT, Workplace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 FIRST = {
     "pipeline": "beans", "task": "regression", "target": "y", "source": {"kind": "csv", "path": "beans.csv"},
     "evaluate": {"metric": "mae"},

@@ -22,7 +22,7 @@ from tests.deploy.every_deployment import Deployed
 from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import ROOT, Workplace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 LOGIN = "admin:s3cr3t-of-the-server"
 
 

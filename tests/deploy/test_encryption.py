@@ -26,7 +26,7 @@ from ai_workflow.local.encryption import EncryptionError
 from ai_workflow.local.server import Server
 from ai_workflow.local.stack import database
 from ai_workflow.local.stack.paths import StackPaths
-from tests import prefect_retry, services
+from tests import ending_commands, prefect_retry, services
 from tests.deploy.running_stack import ROOT, RunningStack, in_folder
 from tests.services import Postgres
 
@@ -101,7 +101,7 @@ def command(var: Path, *arguments: str, **variables: str) -> subprocess.Complete
     """Run `python -m ai_workflow.local.rekey` beside a folder `var`."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"} | variables
     return subprocess.run(
-        [sys.executable, "-m", "ai_workflow.local.rekey", *arguments], cwd=var.parent, env=environment, timeout=120,
+        [sys.executable, "-m", "ai_workflow.local.rekey", *arguments], cwd=var.parent, env=environment, timeout=240,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -157,10 +157,11 @@ def test_standalone_server_rejects_different_encryption_key(var: Path) -> None:
     save(var, FIRST)
     before = (var / "prefect" / "prefect.db").read_bytes()
     given = {"PREFECT_API_DATABASE_CONNECTION_URL": url(var), "PREFECT_HOME": str(var / "home"), KEY: SECOND}
-    done = subprocess.run(
-        [sys.executable, "-m", "ai_workflow.local.prefect_server", "--port", str(services.free_port())], cwd=ROOT,
-        env=os.environ | given, timeout=100, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = ending_commands.run(
+        [sys.executable, "-m", "ai_workflow.local.prefect_server", "--port", str(services.free_port())],
+        cwd=ROOT,
+        env=os.environ | given,
+    )
 
     assert done.returncode == 1
     assert re.search(r"secret/chat-bot, secret/prod-db cannot be decrypted", done.stderr), done.stderr
@@ -244,7 +245,7 @@ def test_undecryptable_block_aborts_rekey_without_changes(var: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_server_reads_blocks_before_and_after_rekey(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _block_of(server.ensure(var), save=True) == "canary"
     refused = command(var, **{KEY: SECOND})
@@ -302,7 +303,7 @@ def test_bootstrap_on_server_with_different_key_changes_no_objects(var: Path, tm
     with _running(plain, tmp_path / "log", port, **variables) as found:
         given = {"PREFECT_API_URL": found.api_url, "PREFECT_HOME": str(tmp_path / "home"), "RELAY_TOKEN": "canary"}
         done = subprocess.run(
-            [sys.executable, "-m", "ai_workflow", "deploy"], cwd=ROOT, env=os.environ | given, timeout=120,
+            [sys.executable, "-m", "ai_workflow", "deploy"], cwd=ROOT, env=os.environ | given, timeout=240,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         with prefect_retry.client(found.api_url) as api:
@@ -316,7 +317,7 @@ def test_bootstrap_on_server_with_different_key_changes_no_objects(var: Path, tm
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_postgresql_blocks_are_checked_and_rekeyed(postgres: Postgres, tmp_path: Path) -> None:
     with postgres.connect() as connection:
         connection.execute("DROP DATABASE IF EXISTS encrypted")
@@ -347,7 +348,7 @@ def test_postgresql_blocks_are_checked_and_rekeyed(postgres: Postgres, tmp_path:
     encryption.check(where, None)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_stack_postgresql_blocks_are_rekeyed(tmp_path: Path) -> None:
     services.postgres_binaries()
     ours = ["-m", "ai_workflow.local.prefect_server", "--port", str(port := services.free_port())]

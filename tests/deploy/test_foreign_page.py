@@ -18,7 +18,7 @@ from tests.deploy.running_stack import RunningStack, in_folder
 from tests.flows.conftest import FLAGS, PATIENCE_MS
 from tests.monitoring.relay.running_relay import alert, webhook
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 REBOUND = "rebound.example"
 
 

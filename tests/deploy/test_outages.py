@@ -26,7 +26,7 @@ from tests.flows.prefect_worker import Worker
 from tests.flows.workspace import ROOT, Workplace
 from tests.services import Postgres
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 # Long enough for an outage in the middle, saved often enough to go on from there.
 LONG = sample_tables.PIPELINE["trainer"] | {"steps": 2500, "checkpoint": {"every_steps": 50, "keep": 2}}
 RECOVERY_SECONDS = 5

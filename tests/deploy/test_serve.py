@@ -41,7 +41,7 @@ def served(tmp_path: Path, **variables: str | None) -> Iterator[tuple[str, list[
             raise AssertionError("".join(log))
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)
 
 
 def status(address: str, token: str) -> int:

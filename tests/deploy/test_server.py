@@ -151,7 +151,7 @@ def test_damaged_state_file_is_ignored(var: Path) -> None:
 def test_concurrent_starts_create_single_server(var: Path) -> None:
     command = [sys.executable, "-c", ENSURE, str(var)]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    pids = {int(one.communicate(timeout=60)[0]) for one in both}
+    pids = {int(one.communicate(timeout=240)[0]) for one in both}
 
     found = server.status(var)
 

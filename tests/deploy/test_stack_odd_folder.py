@@ -35,7 +35,7 @@ def rules(stack: RunningStack) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_stack_runs_in_checkout_with_special_characters() -> None:
     with services.open_folder() as outer:
         # supervisord would take this file for its socket, and delete it.

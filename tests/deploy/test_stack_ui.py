@@ -21,7 +21,7 @@ from tests import prefect_retry
 from tests.deploy.running_stack import RunningStack, in_folder, until
 from tests.flows.conftest import page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 __all__ = ["page"]
 GRAFANA = "https://grafana.example.com"
 # Two versions and the one that is in use are enough to let one go.

@@ -41,7 +41,7 @@ def _trainings(place: Workplace, run_id: str) -> bool:
 def watch(place: Workplace, client: SyncPrefectClient, run: FlowRun) -> set[int]:
     """Wait for the end of a run, and return how many processes held its training at a time, but for none."""
     seen: set[int] = set()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while type_of(client.read_flow_run(run.id)) not in (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED):
         assert time.monotonic() < deadline, "it did not end"
         seen |= {held} if (held := trainers(place)) else set()

@@ -32,7 +32,7 @@ def test_exporter_shows_running_killed_and_resumed_training(place: Workplace) ->
             cwd=place.folder, env=place.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            at_work = exporting.until(lambda found: found.get(f"training_run_active{OF_PIPELINE}") == 1, 60)
+            at_work = exporting.until(lambda found: found.get(f"training_run_active{OF_PIPELINE}") == 1)
             assert at_work[CHECKPOINT] > began
             saved = exporting.until(lambda found: found[CHECKPOINT] > at_work[CHECKPOINT])
             assert saved[f"pipeline_run_active{OF_RUN}"] == 1

@@ -120,7 +120,7 @@ def test_invalid_config_is_rejected_before_server_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_concurrent_runs_print_separate_traces(machine: Machine) -> None:
     names = ("left", "right")
     for number, name in enumerate(names):

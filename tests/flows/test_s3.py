@@ -18,7 +18,7 @@ from tests.flows.workspace import Workplace
 from tests.registry_checks import is_sound
 from tests.s3_server import s3_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_run_survives_damage_to_sampled_file_kinds(reference: Reference, tmp_pat
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_run_survives_every_damage_to_each_file_kind(reference: Reference, tmp_path: Path, kind: str) -> None:
     cases = [Case(path, kind) for path in _kinds(reference.place).values()]
@@ -131,7 +131,7 @@ def test_run_survives_every_damage_to_each_file_kind(reference: Reference, tmp_p
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_killed_training_survives_damaged_checkpoints(interrupted: Place, reference: Reference, tmp_path: Path) -> None:
     files = [str(path.relative_to(interrupted.var)) for path in interrupted.files("checkpoints/*/*/*")]
     assert len(files) >= 5, files
@@ -141,7 +141,7 @@ def test_killed_training_survives_damaged_checkpoints(interrupted: Place, refere
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_killed_training_survives_damage_to_each_file_kind(
     interrupted: Place, reference: Reference, tmp_path: Path
 ) -> None:
@@ -150,7 +150,7 @@ def test_killed_training_survives_damage_to_each_file_kind(
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_leftovers_of_killed_processes_do_not_block_rerun(
     interrupted: Place, reference: Reference, tmp_path: Path
 ) -> None:
@@ -170,7 +170,7 @@ def test_leftovers_of_killed_processes_do_not_block_rerun(
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_multiple_deleted_folders_are_recomputed(reference: Reference, tmp_path: Path) -> None:
     place = Place(tmp_path / "gone", reference.place.source)
     shutil.copytree(reference.place.var, place.var)

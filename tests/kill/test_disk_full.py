@@ -124,7 +124,7 @@ def _starved(disk: Disk, folder: Path, reference: Reference, flow: str, stage: s
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_full_disk_during_training_is_reported_without_loss(
     disk: Disk | None, reference: Reference, tmp_path: Path
 ) -> None:
@@ -136,7 +136,7 @@ def test_full_disk_during_training_is_reported_without_loss(
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("flow", "stage"), STAGES, ids=lambda name: name)
 def test_full_disk_in_any_stage_is_reported_without_loss(
     disk: Disk | None, reference: Reference, tmp_path: Path, flow: str, stage: str
@@ -152,7 +152,7 @@ def test_full_disk_in_any_stage_is_reported_without_loss(
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_full_disk_during_publish_keeps_previous_version(
     disk: Disk | None, reference: Reference, tmp_path: Path
 ) -> None:
@@ -177,7 +177,7 @@ def test_full_disk_during_publish_keeps_previous_version(
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_file_size_limit_is_reported_without_loss(reference: Reference, tmp_path: Path) -> None:
     _limited(tmp_path, reference, 40)
 

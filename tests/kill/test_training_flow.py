@@ -42,7 +42,7 @@ def _at_moments(reference: Reference, folder: Path, chosen: Sequence[tuple[str, 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_run_killed_during_save_or_publish_gives_identical_model(reference: Reference, tmp_path: Path) -> None:
     kinds = {"a clean partition is there": 3, "writing a checkpoint": 12, "publishing": 5}
     chosen = [("training", Moment(kind, nth)) for kind, nth in kinds.items()]
@@ -51,7 +51,7 @@ def test_run_killed_during_save_or_publish_gives_identical_model(reference: Refe
 
 
 @pytest.mark.kill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", range(max(1, KILLS // 50)))
 def test_run_killed_at_every_kill_point_gives_identical_model(reference: Reference, tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)

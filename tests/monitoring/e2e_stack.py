@@ -70,7 +70,7 @@ class WholeSystem:
                 )  # fmt: skip
 
     def _until(self, series: str, count: int) -> None:
-        self.running.until(lambda: self.running.metrics().get(series, 0) >= count, 30)
+        self.running.until(lambda: self.running.metrics().get(series, 0) >= count)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ class Callers:
 
     @staticmethod
     def _until(holds: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not holds():
             assert time.monotonic() < deadline, otherwise
             time.sleep(0.2)

@@ -34,7 +34,7 @@ class Prometheus:
 
     def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=f"{url}/api/v1/", timeout=30, trust_env=False, auth=login)
+        self._http = httpx.Client(base_url=f"{url}/api/v1/", timeout=60, trust_env=False, auth=login)
 
     def get(self, path: str, **parameters: Any) -> Any:
         """Return the data of an answer of its API; what it refuses fails the test in its own words."""
@@ -47,7 +47,7 @@ class Prometheus:
         found: list[dict[str, Any]] = self.get("query", query=query)["result"]
         return found
 
-    def until(self, query: str, seconds: float = 30.0) -> list[dict[str, Any]]:
+    def until(self, query: str, seconds: float = 240.0) -> list[dict[str, Any]]:
         """Ask until something is found, and return it; fail the test where nothing is."""
         deadline = time.monotonic() + seconds
         while not (found := self.ask(query)):

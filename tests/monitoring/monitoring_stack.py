@@ -28,7 +28,7 @@ JOBS = ("inference", "exporter", "relay", "alertmanager", "prometheus")
 FIRING, RESOLVED = ("🔴", "🟠", "🔵"), "🟢"
 LATEST, STABLE = "model_v1.1", "model_v1.0"
 DISK = 32 << 20
-_PATIENCE = 90.0
+_PATIENCE = 240.0
 Promises = Callable[[Mapping[str, int], Mapping[str, str], Sequence[str]], dict[str, Any]]
 
 

@@ -97,7 +97,7 @@ def test_faulty_version_on_probation_is_rolled_back(loop: tuple[Stack, Server], 
     if registry.aliases()["latest"] == STABLE:
         published_models.publish(stack.root, 2)
     bad = str(registry.aliases()["latest"])
-    stack.until(lambda: bad in stack.service.workers(), "the process of the version on probation", 180)
+    stack.until(lambda: bad in stack.service.workers(), "the process of the version on probation")
     firing = f'ALERTS{{alertstate="firing",slo="model",model_version="{bad}"}}'
 
     with Traffic(stack.service.port, dumps([published_models.ROW]), rate=20), repeated(stack, bad, sent):
@@ -132,7 +132,7 @@ def test_failing_stable_version_is_not_rolled_back(loop: tuple[Stack, Server]) -
     if registry.aliases()["latest"] != STABLE:
         promotion.roll_back(registry, "only the stable version is to answer")
     before = registry.aliases()
-    stack.until(lambda: list(stack.service.workers()) == [STABLE], "its process", 180)
+    stack.until(lambda: list(stack.service.workers()) == [STABLE], "its process")
 
     with Traffic(stack.service.port, dumps([published_models.ROW]), rate=20), repeated(stack, STABLE, signal.SIGSTOP):
         stack.until(lambda: _breaches(server, STABLE), "the breach", _ALERT + _EVENT)

@@ -61,7 +61,7 @@ def test_promtool_accepts_prometheus_config() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_rule_unit_tests_pass() -> None:
     assert prometheus_tools.failing(sorted(prometheus_tools.TESTS.glob("*.yaml"))) == {}
 

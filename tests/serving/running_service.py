@@ -63,7 +63,7 @@ class Running:
         self.until(lambda: bool(self._log.port) or self.process.poll() is not None, _STARTED)
         self.port = self._log.port
         assert self.port, "".join(self.log)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,7 +78,7 @@ class Running:
             self.process.wait()
             self._log.join()
 
-    def until(self, holds: Callable[[], bool], seconds: float = 45.0) -> float:
+    def until(self, holds: Callable[[], bool], seconds: float = 240.0) -> float:
         """Wait until something holds, fail the test where it does not, and return how long it took."""
         began = time.monotonic()
         while not holds():

@@ -133,13 +133,13 @@ def test_garbage_after_request_does_not_change_response(shared: Running) -> None
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("java") is None, reason="no Java: apt-get install default-jdk-headless")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_jdk_http_client_with_defaults_is_served(shared: Running, tmp_path: Path) -> None:
     (tmp_path / "body.json").write_bytes(BODY)
     source = ROOT / "tests" / "serving" / "JdkClient.java"
     done = subprocess.run(
         ["java", str(source), f"http://127.0.0.1:{shared.port}/predict", str(tmp_path / "body.json"), "5"],
-        capture_output=True, text=True, timeout=100, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -8,7 +8,6 @@ import gzip
 import json
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from ai_workflow.quality import label_store
 from ai_workflow.serving.logs import label_log
 from ai_workflow.serving.logs.label_log import LabelLog
 from ai_workflow.storage.store import Store
-from tests import labeled_predictions
+from tests import ending_commands, labeled_predictions
 from tests.serving import published_models
 from tests.serving.running_service import CLI, Running
 
@@ -79,7 +78,7 @@ def test_duplicate_labels_are_counted_once_in_evaluation(tmp_path: Path, root: P
         for _ in range(3):
             response = post(running, *labels)
             assert (response.status_code, response.json()) == (200, {"accepted": 10})
-        running.until(lambda: len(handed(root)) == 30, 20)
+        running.until(lambda: len(handed(root)) == 30)
     found = labeled_predictions.join(Store(root), labeled_predictions.settings(), time.time())
     assert labeled_predictions.counts(found, told["model_version"]) == (10, 9)
     assert open_lines(root) == handed(root) == []
@@ -197,7 +196,7 @@ def test_prediction_ids_are_unpredictable(tmp_path: Path, root: Path) -> None:
 def test_identical_service_and_label_tokens_are_rejected(tmp_path: Path) -> None:
     place = pipeline(tmp_path, token="one-for-all", label_token="one-for-all")
     command = [sys.executable, *CLI, "--pipeline", str(place), "--store", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = ending_commands.run(command)
     assert done.returncode == 2
     assert "service.label_token and service.token have the same value" in done.stderr
     assert "one-for-all" not in done.stderr

@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import ending_commands
 from tests.serving import published_models
 from tests.serving.running_service import ROOT, Running, children, dumps, lives
 from tests.serving.traffic import Traffic
@@ -345,9 +345,7 @@ def test_admin_endpoints_return_404_without_admin_token(shared: Running) -> None
 def refused(*arguments: str, **variables: str) -> str:
     """Return what `ai-workflow serve` says as it refuses to start."""
     command = [sys.executable, "-c", "from ai_workflow.cli.main import main; main()", "serve", *arguments]
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = ending_commands.run(command, cwd=ROOT, env=os.environ | variables)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr

@@ -104,7 +104,7 @@ def test_timeout_is_attributed_to_latest_not_to_fallback(tmp_path: Path, root: P
         shown = examples(running, LATEST)
         assert {shown[kind] for kind in ("timeout", "slow", "fallback")} == {answer["trace_id"]}
         assert examples(running, STABLE) == {}
-        running.until(lambda: running.predict(published_models.ROW)["model_version"] == LATEST, 20)
+        running.until(lambda: running.predict(published_models.ROW)["model_version"] == LATEST)
         assert examples(running, LATEST)["timeout"] == answer["trace_id"], "an example does not expire"
         reasons = {f'inference_fallback_total{{{of(LATEST)},reason="{reason}"}}' for reason in ("timeout", "hung")}
         assert sum(running.metrics()[name] for name in reasons) >= 1
@@ -141,8 +141,8 @@ def test_worker_crashes_are_counted_and_children_reaped(tmp_path: Path, root: Pa
         for number in range(1, 5):
             pid = running.workers()[LATEST]
             os.kill(pid, signal.SIGKILL)
-            running.until(lambda pid=pid: running.workers().get(LATEST, pid) != pid, 20)
-            running.until(lambda: running.ready()["state"] == "ok", 20)
+            running.until(lambda pid=pid: running.workers().get(LATEST, pid) != pid)
+            running.until(lambda: running.ready()["state"] == "ok")
             assert running.metrics()[restarts] == number
         trace_id = examples(running, LATEST)["crash"]
         line = f"{LATEST}: its process was killed by signal 9 trace="
@@ -190,9 +190,9 @@ def test_idle_hung_version_is_restarted_without_requests(tmp_path: Path, root: P
         for version in (STABLE, LATEST):
             pid = running.workers()[version]
             os.kill(pid, signal.SIGSTOP)
-            running.until(lambda version=version: running.ready()["versions"][version] != "ok", 20)
-            running.until(lambda version=version, pid=pid: running.workers().get(version, pid) != pid, 20)
-            running.until(lambda: running.ready()["state"] == "ok", 20)
+            running.until(lambda version=version: running.ready()["versions"][version] != "ok")
+            running.until(lambda version=version, pid=pid: running.workers().get(version, pid) != pid)
+            running.until(lambda: running.ready()["state"] == "ok")
             restarts = f'model_worker_restarts_total{{{of(version)},reason="hung"}}'
             assert running.metrics()[restarts] >= 1
             assert counts(running, version) == {}, "probes are no requests"
@@ -206,5 +206,5 @@ def test_prediction_log_compaction_process_is_reaped(tmp_path: Path, root: Path)
     log = {"enabled": True, "segment_seconds": 1}
     with Running(published_models.pipeline(tmp_path, service={"prediction_log": log}), root) as running:
         running.predict(published_models.ROW)
-        running.until((root / "predictions" / published_models.PIPELINE / LATEST).exists, 60)
-        running.until(lambda: set(children(running.process.pid)) == set(running.workers().values()), 30)
+        running.until((root / "predictions" / published_models.PIPELINE / LATEST).exists)
+        running.until(lambda: set(children(running.process.pid)) == set(running.workers().values()))

@@ -49,7 +49,7 @@ def whole(run: Pipeline, tmp: Store) -> Result:
         pytest.param("regression", 6, 60, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_repeatedly_killed_training_gives_identical_model(
     store: Store, tmp_path_factory: pytest.TempPathFactory, task: str, kills: int, early_stopping: int
 ) -> None:

@@ -81,7 +81,7 @@ class Exporting:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=120)
 
     def metrics(self) -> dict[str, float]:
         """Return every sample by its name and labels, as they are written; nothing where nobody answers."""
@@ -92,7 +92,7 @@ class Exporting:
         lines = [line for line in text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
-    def until(self, holds: Callable[[dict[str, float]], bool], seconds: float = 30.0) -> dict[str, float]:
+    def until(self, holds: Callable[[dict[str, float]], bool], seconds: float = 240.0) -> dict[str, float]:
         """Scrape until something holds, and return what was scraped; fail the test where it does not."""
         deadline = time.monotonic() + seconds
         while True:

@@ -122,10 +122,10 @@ def test_exporter_stops_on_signal_and_reports_used_port(tmp_path: Path) -> None:
     with Exporting(store) as exporting:
         command = ["-m", "ai_workflow", "exporter", "--store", str(store), "--port", str(exporting.port)]
         second = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
         )
         exporting.process.send_signal(signal.SIGTERM)
-        _, log = exporting.process.communicate(timeout=20)
+        _, log = exporting.process.communicate(timeout=120)
     assert exporting.process.returncode == 0
     assert "stopped" in log
     assert second.returncode == 2

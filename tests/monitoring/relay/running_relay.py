@@ -88,7 +88,7 @@ class RunningRelay:
         return next((float(line.split()[-1]) for line in shown.splitlines() if line.startswith(wanted)), 0.0)
 
 
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 240.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -79,7 +79,7 @@ def test_relay_start_failure_exits_with_code_2_and_reason(tmp_path: Path) -> Non
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         command = [sys.executable, "-m", "ai_workflow", "relay", "--port", str(taken.getsockname()[1])]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 
     assert done.returncode == 2
     assert "cannot listen on 127.0.0.1" in done.stderr

@@ -16,7 +16,7 @@ PROGRAM = ("-m", "tests.monitoring.relay.measured_relay")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_many_alerts_do_not_block_event_loop(folder: Path, vendors: Vendors, tmp_path: Path) -> None:
     worst = tmp_path / "worst"
     channels = [vendors.channel(kind, **LIVELY) for kind in KINDS]

@@ -38,7 +38,7 @@ def emitted(server: Server, slo: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_breach_and_resolution_are_sent_as_prefect_events(
     folder: Path, vendors: Vendors, prefect_server: Server
 ) -> None:
@@ -99,7 +99,7 @@ def test_failed_prefect_event_is_counted_and_retried(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_prefect_automation_notifications_reach_chat(folder: Path, vendors: Vendors, prefect_server: Server) -> None:
     def told(name: str) -> list[str]:
         return [text for text in vendors.texts("slack") if name in text]
@@ -118,7 +118,7 @@ def test_prefect_automation_notifications_reach_chat(folder: Path, vendors: Vend
             emit(prefect_server)
             time.sleep(1)
         run_id = asyncio.run(fail())
-        until(lambda: bool(told("A run failed")), 60)
+        until(lambda: bool(told("A run failed")))
 
     assert 'thing "with" quotes' in told("A disk was moved")[0]
     (failed,) = told("A run failed")
@@ -157,7 +157,7 @@ async def fail() -> str:
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while not holds():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
