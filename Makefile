@@ -56,7 +56,7 @@ endif
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help run score up down serve deploy stop status setup test test-unit test-slow test-oldest test-gpu test-all coverage check check-kill audit \
+.PHONY: help run score up down serve deploy stop status setup test test-unit test-slow test-soak test-oldest test-gpu test-all coverage check check-kill audit \
   hooks screenshots bench format lock clean distclean
 
 help: ## list these targets
@@ -90,7 +90,7 @@ setup: $(COMPILED) ## create .venv and install the locked versions, hashes verif
 	@:
 
 test: setup ## run the quick tests; TESTS=tests/deploy for some of them
-	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill and not gpu" $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m "not slow and not soak and not kill and not gpu" $(TESTS)
 
 test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/stages for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -q -m unit $(TESTS)
@@ -101,11 +101,14 @@ check-kill: setup ## kill runs and damage their files at many points, 15 minutes
 test-slow: setup ## run the tests that take longer: workers killed, memory limits, benchmarks
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m "slow and not kill" $(TESTS)
 
+test-soak: setup ## run the tests that repeat and measure for minutes: rule mutations, 500 hot reloads, benchmarks
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m soak $(TESTS)
+
 test-oldest: ## run the quick tests of code that uses Prefect with the oldest supported version, 3.8.8
 	@env -u MAKEFLAGS $(MAKE) --no-print-directory setup VENV=$(OLDEST)
 	@PATH="$$PWD/$(OLDEST)/bin:$$PATH" uv pip install --quiet --python $(OLDEST)/bin/python --compile-bytecode \
 	  --no-deps --require-hashes --requirement tests/oldest.txt
-	env -u PYTHONDONTWRITEBYTECODE $(OLDEST)/bin/python -m pytest -n 2 --no-loadscope-reorder -m "not slow and not kill and not gpu" \
+	env -u PYTHONDONTWRITEBYTECODE $(OLDEST)/bin/python -m pytest -n 2 --no-loadscope-reorder -m "not slow and not soak and not kill and not gpu" \
 	  $(if $(filter file,$(origin TESTS)),$(OF_PREFECT),$(TESTS))
 	$(if $(filter file,$(origin TESTS)),$(OLDEST)/bin/python -m pytest -n 2 --no-loadscope-reorder -m slow $(SLOW_OF_PREFECT))
 
@@ -120,7 +123,7 @@ coverage: setup ## run the quick tests under coverage and report; fails below th
 	mkdir -p build
 	mkdir -m 1777 build/coverage
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m coverage run -m pytest -n 2 --no-loadscope-reorder --timeout 600 \
-	  -m "not slow and not kill and not gpu" tests
+	  -m "not slow and not soak and not kill and not gpu" tests
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage html --quiet --directory build/coverage/html --fail-under 0
 	$(PY) -m coverage report --skip-covered

@@ -7,8 +7,10 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from tests import object_store, services
 NO_SKIPS = "AIW_NO_SKIPS"
 UNIT = "unit"
 _LAST_LINES = 15
-_LEVELS = ("integration", "e2e", "slow", "kill", "gpu")
+_LEVELS = ("integration", "e2e", "slow", "soak", "kill", "gpu")
 _NO_UNIT_TESTS = re.compile(rf"^pytestmark = .*\b(?:{'|'.join(_LEVELS)})\b", re.MULTILINE)
 _STARTS = {
     "subprocess.Popen": "a process",
@@ -39,16 +41,15 @@ _LONG_FILES = (
     "tests/flows/test_caching.py",
     "tests/deploy/test_outages.py",
     "tests/test_memory.py",
-    "tests/deploy/test_containers_rehearsal.py",
     "tests/deploy/test_automations.py",
     "tests/deploy/test_bootstrap_server.py",
-    "tests/monitoring/test_mutations.py",
     "tests/flows/test_resume.py",
     "tests/serving/test_hot_reload.py",
 )
 # A file whose tests share nothing that takes long: this many processes run it.
 _PARTS = {"tests/test_guards.py": 3}
 _unit_test: list[str] = []
+_earlier_threads: set[int | None] = set()
 
 # Tests touch neither the Prefect home of the person who runs them, nor a server of theirs, nor start one unasked.
 # A make that runs the tests passes its own variables on to each make that a test starts.
@@ -164,18 +165,34 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a unit test start neither a process nor a server in `make test-unit`."""
-    if item.config.option.markexpr == UNIT:
-        _unit_test.append(item.nodeid)
-    try:
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a unit test start neither a process nor a server."""
+    with _without_starts(item):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """The same. When it is torn down, fixtures that it does not use may end."""
+    with _without_starts(item):
+        return (yield)
+
+
+@contextmanager
+def _without_starts(item: pytest.Item) -> Iterator[None]:
+    if item.get_closest_marker(UNIT):
+        _unit_test.append(item.nodeid)
+        _earlier_threads.update(thread.ident for thread in threading.enumerate())
+        _earlier_threads.discard(threading.get_ident())
+    try:
+        yield
     finally:
         _unit_test.clear()
+        _earlier_threads.clear()
 
 
 def _refuse_starts(event: str, _: object) -> None:
-    if _unit_test and event in _STARTS:
+    if _unit_test and event in _STARTS and threading.get_ident() not in _earlier_threads:
         raise RuntimeError(f"{_unit_test[0]} starts {_STARTS[event]}. Mark it with pytest.mark.integration.")
 
 

@@ -17,6 +17,7 @@ class Guard:
         text: a text that the file has exactly once.
         without: what replaces it.
         tests: the arguments of pytest, of which one test at least must fail.
+        is_long: whether they take most of a minute; their level is `soak`.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Guard:
     text: str
     without: str
     tests: tuple[str, ...]
+    is_long: bool = False
 
 
 GUARDS = (
@@ -40,7 +42,7 @@ GUARDS = (
     Guard(
         "Origin of a WebSocket", ORIGINS,
         'if scope["type"] not in ("http", "websocket") or', 'if scope["type"] != "http" or',
-        ("tests/test_origins.py", "-k", "websocket"),
+        ("tests/test_origins.py", "-k", "websocket"), is_long=True,
     ),
     Guard(
         "Prefect behind Host and Origin", "src/ai_workflow/local/prefect_server.py",
@@ -49,12 +51,12 @@ GUARDS = (
     ),
     Guard(
         "Prefect in no frame", "src/ai_workflow/local/prefect_server.py", ", forbid_frames=True", "",
-        ("tests/test_origins.py", "-k", "frame"),
+        ("tests/test_origins.py", "-k", "frame"), is_long=True,
     ),
     Guard(
         "CSRF of Prefect", "src/ai_workflow/local/server_environment.py",
         '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true"',
-        '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"', ("tests/test_origins.py", "-k", "csrf"),
+        '"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"', ("tests/test_origins.py", "-k", "csrf"), is_long=True,
     ),
     Guard(
         "service behind Host and Origin", "src/ai_workflow/serving/service.py",
@@ -89,7 +91,7 @@ GUARDS = (
     Guard(
         "relay without token on loopback only", "src/ai_workflow/config/settings/chat.py",
         "if self.token is None and not self._is_loopback:", "if False:",
-        ("tests/monitoring/relay", "tests/test_config.py", "-m", "not slow"),
+        ("tests/monitoring/relay/test_relay_configuration.py",),
     ),
     Guard(
         "service without token on loopback only", "src/ai_workflow/config/settings/service.py",
@@ -165,7 +167,7 @@ GUARDS = (
     Guard(
         "key of Prefect before make run", "src/ai_workflow/local/server.py",
         "encryption.check(server_environment.database_url(home), encryption.configured_key(os.environ))", "pass",
-        ("tests/deploy/test_encryption.py", "-k", "make_run"),
+        ("tests/deploy/test_encryption.py", "-k", "make_run"), is_long=True,
     ),
     Guard(
         "key of Prefect before the server", "src/ai_workflow/local/prefect_server.py",
@@ -180,7 +182,7 @@ GUARDS = (
     Guard(
         "results as JSON", "src/ai_workflow/orchestration/stage_task.py",
         'result_serializer="json"', 'result_serializer="pickle"',
-        ("tests/flows/test_caching.py", "-k", "cache"),
+        ("tests/flows/test_caching.py", "-k", "cache"), is_long=True,
     ),
     Guard(
         "files of make up", "src/ai_workflow/local/stack/monitoring_config.py", "os.O_EXCL, 0o600)",

@@ -20,6 +20,7 @@ import pytest
 
 from ai_workflow.local import ports, server
 from ai_workflow.local.stack import database
+from tests import migrated_database
 
 LOOPBACK = "127.0.0.1"
 
@@ -62,6 +63,7 @@ def prefect_server(var: Path) -> Iterator[server.Server]:
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.delenv("PREFECT_API_URL", raising=False)
         stack.callback(server.stop, var)
+        migrated_database.seed(var / "prefect")
         found = server.ensure(var)
         patch.setenv("PREFECT_API_URL", found.api_url)
         if "prefect" in sys.modules:

@@ -16,7 +16,7 @@ from tests.guards import GUARDS, Guard
 ROOT = Path(__file__).parent.parent
 # Of pytest: 1, a test failed.
 FAILED = 1
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+@pytest.mark.parametrize(
+    "guard",
+    [pytest.param(each, id=each.name, marks=pytest.mark.soak if each.is_long else pytest.mark.slow) for each in GUARDS],
+)
 def test_removing_guard_fails_tests(guard: Guard, project: Path) -> None:
     path = project / guard.file
     whole = path.read_text()

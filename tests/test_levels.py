@@ -45,7 +45,9 @@ def test_unit_test_starting_process_or_server_fails(tmp_path: Path, statement: s
     refused = run(tmp_path, text, "-m", "unit")
     assert refused.returncode == 1, refused.stdout
     assert f"test_one starts {started}. Mark it with pytest.mark.integration." in refused.stdout
-    assert run(tmp_path, text).returncode == 0
+    marked = text.replace("def test_one", "import pytest\n@pytest.mark.integration\ndef test_one")
+    assert run(tmp_path, text).returncode == 1
+    assert run(tmp_path, marked).returncode == 0
 
 
 def test_module_without_unit_tests_is_not_imported(tmp_path: Path) -> None:

@@ -185,8 +185,13 @@ def test_import_error_caused_by_loader_is_memory_error() -> None:
         memory_pressure.wrap_memory_error(work)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["featuring", "cleaning", "loading", "training"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("cleaning", "loading")),
+        *(pytest.param(name, marks=pytest.mark.soak) for name in ("featuring", "training")),
+    ],
+)
 @pytest.mark.timeout(900)
 def test_stage_continues_with_smaller_batches_under_memory_limit(name: str, tmp_path: Path) -> None:
     if name == "training":

@@ -223,6 +223,7 @@ def test_concurrent_publishers_lose_no_version(local: Registry, tmp_path: Path) 
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_killed_publisher_leaves_consistent_registry(local: Registry, store: Store, tmp_path: Path) -> None:
     moments = random.Random(0)
     for _ in range(20):

@@ -25,7 +25,7 @@ def test_unknown_abuse_kind_error_lists_available_names(capsys: pytest.CaptureFi
     assert "unknown load 'rudeness'. Loads: idle, slow, huge, deep, wrong" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_short_abuse_benchmark_measures_healthy_client_latency(capsys: pytest.CaptureFixture[str]) -> None:
     abuse.main(["--rounds", "1", "--seconds", "0.3", "--only", "wrong"])
     assert "goal: p99 of well-behaved clients" in capsys.readouterr().out

@@ -21,7 +21,7 @@ RUNS = {
     POLARS: [Run(3, 3, 3, 1000), Run(4, 3, 4, 1000), Run(3, 3, 3, 1000)],
     SMALL: [Run(0.5, 1, 1, 100), Run(0.5, 1, 1, 100), Run(0.5, 1, 1, 100)],
 }
-SHAPES = [Shape(rows=3000, files=2), pytest.param(Shape(rows=400, wide=True), marks=pytest.mark.slow)]
+SHAPES = [Shape(rows=3000, files=2), pytest.param(Shape(rows=400, wide=True), marks=pytest.mark.soak)]
 # A parent and its child hold 200 MiB each at the same time.
 FAMILY = """
 import subprocess, sys, time
@@ -87,7 +87,7 @@ def test_rows_are_divided_over_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("shape", [["--files", "3"], pytest.param(["--per-row"], marks=pytest.mark.slow)], ids=" ".join)
+@pytest.mark.parametrize("shape", [["--files", "3"], pytest.param(["--per-row"], marks=pytest.mark.soak)], ids=" ".join)
 def test_project_is_measured_and_the_folder_deleted(
     shape: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

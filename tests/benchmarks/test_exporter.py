@@ -26,7 +26,7 @@ def test_filled_journal_is_valid(tmp_path: Path) -> None:
     assert [event.stage for event in runs[1] if event.status == journal.SUCCESS] == [*STAGES, journal.RUN]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_exporter_benchmark_measures_and_reports(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "exporter", "--runs", "20", "--seconds", "1"]
     done = subprocess.run(

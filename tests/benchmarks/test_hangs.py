@@ -59,7 +59,7 @@ def test_version_is_settled_without_other_versions_in_responses() -> None:
     assert not hangs_report.is_settled(phase(12, 15), NEW, 1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_short_hang_benchmark_stops_processes_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
     hangs.main(["--seconds", "2", "--healthy", "0.5"])
 

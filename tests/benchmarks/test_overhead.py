@@ -62,7 +62,7 @@ def test_unknown_benchmark_error_lists_available_names() -> None:
     assert "there is no benchmark 'overheat'; there is: overhead, resume" in found.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_overhead_benchmark_measures_four_cases_and_reports(tmp_path: Path) -> None:
     found = _benchmarks("overhead", "--pairs", "1", "--sample", "--json", str(tmp_path / "found.json"))

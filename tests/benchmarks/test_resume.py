@@ -24,7 +24,7 @@ def test_report_marks_missed_and_met_goals(ratio: float, said: str) -> None:
     assert text.count("1.25 / 1.25 / 1.25") == 3
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_resume_benchmark_kills_resumes_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     resume.main(

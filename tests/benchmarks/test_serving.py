@@ -99,7 +99,7 @@ def test_unknown_server_error_lists_available_names(capsys: pytest.CaptureFixtur
     assert "unknown server 'flask'. Servers: hello, ai-workflow, fastapi, mlserver" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_benchmark_skips_server_with_failed_installation(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "serving", "--only", "ai-workflow,mlserver", "--rounds", "1"]

@@ -18,7 +18,7 @@ from ai_workflow.local import login
 from ai_workflow.local.stack import processes
 from ai_workflow.local.stack.paths import StackOptions, StackPaths
 from ai_workflow.local.stack.services import POSTGRESQL, SERVICES
-from tests import services
+from tests import migrated_database, services
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -63,6 +63,8 @@ class RunningStack:
 
     def up(self, *arguments: str) -> str:
         """Start it, and return what is said."""
+        if "--database" not in arguments:
+            migrated_database.seed(self.place.var / "prefect")
         done = self.command("up", "--offset", str(self.options.offset), *arguments)
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -21,6 +20,7 @@ import pytest
 
 from ai_workflow.local import ports, process, server
 from ai_workflow.local.server import Server, ServerError
+from tests import migrated_database
 from tests.services import free_port
 
 pytestmark = pytest.mark.integration
@@ -34,24 +34,14 @@ print(server.ensure(Path(sys.argv[1])).pid)
 """
 
 
-@pytest.fixture(scope="module")
-def migrated(prefect_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database whose tables are there already: that takes the server six seconds, and every test here starts one."""
-    path = tmp_path_factory.mktemp("migrated") / "prefect.db"
-    with closing(sqlite3.connect(path)) as copy, closing(sqlite3.connect(_database_of(prefect_server))) as source:
-        source.backup(copy)
-    return path
-
-
 @pytest.fixture
-def var(migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with an empty history; what was started in it is stopped."""
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr(server, "PORT", free_port())
     monkeypatch.setattr(server, "HANG_SECONDS", 1.0)
     monkeypatch.setattr(process, "STOP_SECONDS", 2.0)
-    (tmp_path / "prefect").mkdir()
-    shutil.copy(migrated, tmp_path / "prefect" / "prefect.db")
+    migrated_database.seed(tmp_path / "prefect")
     yield tmp_path
     server.stop(tmp_path)
 
@@ -218,12 +208,6 @@ def test_unreachable_server_from_environment_raises_error(var: Path, monkeypatch
 def test_server_module_does_not_import_prefect() -> None:
     code = "import sys, ai_workflow.local.server, ai_workflow.cli.stack; sys.exit('prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-def _database_of(found: Server) -> str:
-    port = int(found.api_url.split(":")[2].split("/")[0])
-    home = json.loads(_get(port, "/api/admin/settings")[1])["home"]
-    return str(Path(home) / "prefect.db")
 
 
 def _get(port: int, path: str) -> tuple[int, bytes]:

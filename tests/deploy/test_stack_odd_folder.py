@@ -34,7 +34,7 @@ def rules(stack: RunningStack) -> int:
     return len(found["data"]["groups"])
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_stack_runs_in_checkout_with_special_characters() -> None:
     with services.open_folder() as outer:

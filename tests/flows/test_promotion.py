@@ -91,6 +91,7 @@ def test_version_is_promoted_after_probation_with_event(place: Workplace, prefec
     assert line["trace_id"] in _told(prefect_server, PROMOTED)
 
 
+@pytest.mark.slow
 def test_breach_rolls_back_immediately_with_reason(place: Workplace, prefect_server: Server) -> None:
     for _ in range(2):
         _asked(place, breach="99 % of the answers took over 200 ms")

@@ -22,8 +22,10 @@ LONG = sample_tables.PIPELINE["trainer"] | {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.soak), pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
+)
 def test_stopped_training_resumes_to_identical_model(
     place: Workplace, prefect_server: Server, number: signal.Signals
 ) -> None:

@@ -115,13 +115,6 @@ def interrupted(reference: Reference, source: Path, tmp_path_factory: pytest.Tem
     return place
 
 
-@pytest.mark.slow
-def test_run_survives_damage_to_sampled_file_kinds(reference: Reference, tmp_path: Path) -> None:
-    kinds = list(_kinds(reference.place).values())[::20]
-    cases = [Case(path, kind) for path, kind in zip(kinds, cycle(DAMAGES), strict=False)]
-    _survive(reference.place, tmp_path, cases, reference)
-
-
 @pytest.mark.kill
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", DAMAGES)

@@ -41,15 +41,6 @@ def _at_moments(reference: Reference, folder: Path, chosen: Sequence[tuple[str, 
     return kills
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_run_killed_during_save_or_publish_gives_identical_model(reference: Reference, tmp_path: Path) -> None:
-    kinds = {"a clean partition is there": 3, "writing a checkpoint": 12, "publishing": 5}
-    chosen = [("training", Moment(kind, nth)) for kind, nth in kinds.items()]
-    # A file half written may be gone before it is seen; one that stays is not.
-    assert len(_at_moments(reference, tmp_path, chosen)) >= 2
-
-
 @pytest.mark.kill
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", range(max(1, KILLS // 50)))

@@ -24,19 +24,19 @@ class Mutant:
     changed: tuple[tuple[str, list[Rule], Rule], ...]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_every_slo_number_mutation_is_detected(tmp_path: Path) -> None:
     assert _unnoticed(_of_numbers(mutants.of_numbers(), tmp_path), tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_every_rule_expression_mutation_is_detected(tmp_path: Path) -> None:
     assert _unnoticed(_of_expressions(), tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_unmutated_rules_pass_tests(tmp_path: Path) -> None:
     """What is left of a test and of a group passes: only what is changed can be what fails."""

@@ -137,6 +137,7 @@ def _longest(worst: Path) -> float:
     return float(text.split()[0]) if text else 0.0
 
 
+@pytest.mark.slow
 def test_many_similar_keys_are_rejected_without_blocking_event_loop(measured: tuple[Running, Path]) -> None:
     running, worst = measured
     worst.write_text("")

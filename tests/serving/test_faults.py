@@ -88,9 +88,14 @@ def test_default_response_is_used_when_both_versions_fail(shared_faulty: tuple[R
     under(running, folder, "raise", (LATEST, STABLE), 0.8)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("versions", [(LATEST,), (LATEST, STABLE)], ids=["latest", "both"])
+@pytest.mark.parametrize(
+    "versions",
+    [
+        pytest.param((LATEST,), id="latest", marks=pytest.mark.soak),
+        pytest.param((LATEST, STABLE), id="both", marks=pytest.mark.slow),
+    ],
+)
 def test_fault_matrix_holds_under_sustained_load(
     versions: tuple[str, ...], shared_faulty: tuple[Running, Path]
 ) -> None:

@@ -22,7 +22,6 @@ from tests.serving.traffic import Traffic
 pytestmark = pytest.mark.integration
 
 LATEST, STABLE, NEW = "model_v1.1", "model_v1.0", "model_v1.2"
-RELOADS = 150
 
 
 def serves(running: Running, version: str) -> bool:
@@ -274,10 +273,10 @@ def reload_often(tmp_path: Path, root: Path, warm: int, times: int) -> tuple[dic
         return reload(warm), reload(times)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
-def test_hot_reloads_lose_no_request_and_leak_no_resources(tmp_path: Path, root: Path) -> None:
-    before, after = reload_often(tmp_path, root, 50, RELOADS)
+def test_500_hot_reloads_lose_no_request_and_leak_no_resources(tmp_path: Path, root: Path) -> None:
+    before, after = reload_often(tmp_path, root, 50, 500)
     assert after["processes"] == before["processes"]
     assert after["files"] <= before["files"]
     assert after["MiB"] <= 1.1 * before["MiB"]

@@ -196,6 +196,7 @@ def test_duplicate_rows_of_two_files_are_found_and_named(store: Store, tmp_path:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_predictions_for_small_files_have_unique_ids_and_own_source(bought: Made, tmp_path: Path) -> None:
     for number, frame in enumerate(parted(people(200, seed=5).drop(columns=["bought", "spent"]), COUNT)):
         frame.to_csv(tmp_path / f"f{number:03d}.csv", index=False)

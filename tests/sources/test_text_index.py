@@ -153,20 +153,20 @@ def test_clean_rows_features_and_quarantine_equal_those_of_copy(store: Store, tm
 
 @pytest.mark.usefixtures("small")
 def test_grown_file_is_parsed_from_where_it_grew(store: Store, tmp_path: Path, parsed: list[int]) -> None:
-    path = write(tmp_path / "a.csv", numbers(1, 20_000))
-    load(store, csv(path, partition_rows=3000))
+    path = write(tmp_path / "a.csv", numbers(1, 9_000))
+    load(store, csv(path, partition_rows=1350))
     assert sum(parsed) > path.stat().st_size
     before = path.stat().st_size
     with path.open("a") as file:
-        file.write(numbers(20_001, 20_100, header=""))
+        file.write(numbers(9_001, 9_100, header=""))
     parsed.clear()
-    grown = load(store, csv(path, partition_rows=3000))
+    grown = load(store, csv(path, partition_rows=1350))
     # The header is parsed again, and the part of a piece that completes a partition is parsed twice.
     assert sum(parsed) <= 2 * (path.stat().st_size - before) + 100
-    fresh = load(Store(f"{store.root}/fresh"), csv(path, partition_rows=3000))
+    fresh = load(Store(f"{store.root}/fresh"), csv(path, partition_rows=1350))
     assert grown.fingerprint == fresh.fingerprint
-    assert [part.rows for part in grown.partitions] == [3000] * 6 + [2100]
-    expected = rows(store, csv(path, keep_copy=True, partition_rows=3000))
+    assert [part.rows for part in grown.partitions] == [1350] * 6 + [1000]
+    expected = rows(store, csv(path, keep_copy=True, partition_rows=1350))
     assert [tuple(row.values()) for p in grown.partitions for row in partitions.table(store, p).to_pylist()] == expected
 
 

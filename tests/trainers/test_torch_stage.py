@@ -45,8 +45,8 @@ def whole(run: Pipeline, tmp: Store) -> Result:
     ("task", "kills", "early_stopping"),
     [
         pytest.param("classification", 1, 0, marks=pytest.mark.slow),
-        pytest.param("classification", 6, 60, marks=pytest.mark.slow),
-        pytest.param("regression", 6, 60, marks=pytest.mark.slow),
+        pytest.param("classification", 6, 60, marks=pytest.mark.soak),
+        pytest.param("regression", 6, 60, marks=pytest.mark.soak),
     ],
 )
 @pytest.mark.timeout(900)
