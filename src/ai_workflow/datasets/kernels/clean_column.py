@@ -36,10 +36,13 @@ def clean(
         return exact.to_arrow(*cells.clean(exact.to_series(values), column, rules, spelling))
     missing = source_columns.MissingRules(rules.missing, rules.strip)
     text = contiguous(source_columns.normalize(values, "string", missing))
+    if numbers is not None and not text.equals(contiguous(values)):
+        numbers = None
     if rules.default_missing and column.type in missing_words.TYPES:
-        text = _without_missing_words(text)
-    is_unchanged = numbers is not None and text.equals(contiguous(values))
-    return text_coercion.coerce(text, column, rules.numbers, numbers if is_unchanged else None)
+        # A number that was read is no word.
+        unread = None if numbers is None else pa.array(~numbers.plain)
+        text = _without_missing_words(text, unread)
+    return text_coercion.coerce(text, column, rules.numbers, numbers)
 
 
 def to_category(values: pa.Array) -> pa.Array:
@@ -76,14 +79,20 @@ def contiguous(text: pa.ChunkedArray) -> pa.Array:
     return text.cast(pa.large_string()).combine_chunks()
 
 
-def _without_missing_words(text: pa.Array) -> pa.Array:
-    """Return text with the usual words for a missing value as missing; those with a digit have a `#`."""
+def _without_missing_words(text: pa.Array, unread: pa.BooleanArray | None) -> pa.Array:
+    """Return text with the usual words for a missing value as missing; those with a digit have a `#`.
+
+    Args:
+        text: the cells.
+        unread: a mask of the cells that can be such a word; None: all.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    can_be_word = pc.fill_null(pc.match_substring_regex(text, "^[^0-9]*$|#"), False)
+    cells = text if unread is None else text.filter(unread)
+    can_be_word = pc.fill_null(pc.match_substring_regex(cells, "^[^0-9]*$|#"), False)
     if not pc.any(can_be_word).as_py():
         return text
-    distinct = text.filter(can_be_word).unique()
+    distinct = cells.filter(can_be_word).unique()
     words = distinct.filter(pa.array(missing_words.is_word(exact.to_series(distinct)).to_numpy(dtype=bool)))
     return pc.if_else(pc.is_in(text, words), pa.scalar(None, text.type), text) if len(words) else text

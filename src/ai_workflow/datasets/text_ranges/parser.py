@@ -67,7 +67,7 @@ def parse(data: bytes, dialect: Dialect, positions: Sequence[int], missing: Sequ
 
     text = b"".join((data, b"" if data.endswith(b"\n") else b"\n", _END.encode(), b"\n"))
     # Not touched, so that it takes no time; raises MemoryError here instead.
-    bytearray(_MEMORY_OF_TEXT * len(text))
+    bytes(_MEMORY_OF_TEXT * len(text))
     try:
         table = _read(text, dialect, positions, missing, on_invalid_row)
     except pa.ArrowInvalid as error:

@@ -45,6 +45,10 @@ def check(data: bytes, encoding: str) -> None:
 
 def _has_blank_line(data: bytes) -> bool:
     """Return whether a line is empty or blank, also within quotes; a fast search comes first."""
-    if data.startswith(_BLANK_STARTS) or any(b"\n" + start in data for start in _BLANK_STARTS):
+    import numpy as np
+
+    text = np.frombuffer(data, dtype="uint8")
+    first = text[1:][text[:-1] == ord("\n")]
+    if data.startswith(_BLANK_STARTS) or np.isin(first, list(b"".join(_BLANK_STARTS))).any():
         return _BLANK_LINE.search(data) is not None
     return False
