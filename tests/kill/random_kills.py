@@ -15,7 +15,7 @@ from tests.kill.conftest import Reference
 from tests.kill.kill_trial import Trial
 from tests.kill.kill_workspace import Place, Running
 
-KILLS = int(os.environ.get("AIW_KILLS", "60"))
+KILLS = int(os.environ.get("AIW_KILLS", "40"))
 # A place is killed this often before it may go on to its end.
 _AT_MOST, _AT_ONCE = 4, 2
 

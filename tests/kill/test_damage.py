@@ -115,9 +115,14 @@ def interrupted(reference: Reference, source: Path, tmp_path_factory: pytest.Tem
     return place
 
 
-@pytest.mark.kill
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.kill if kind in ("deleted", "a bit flipped") else pytest.mark.soak)
+        for kind in DAMAGES
+    ],
+)
 def test_run_survives_every_damage_to_each_file_kind(reference: Reference, tmp_path: Path, kind: str) -> None:
     cases = [Case(path, kind) for path in _kinds(reference.place).values()]
     _survive(reference.place, tmp_path, cases, reference)

@@ -24,6 +24,8 @@ FLOWS = {
 STAGES = [(flow, stage) for flow, stages in FLOWS.items() for stage in stages]
 FULL = "The disk is full: free some space and run again; nothing is lost"
 TOO_LARGE = "File too large"
+# What writes most, and what publishes; the others run each night.
+OFTEN = ("data_loader", "trainer", "registry", "result_store")
 
 
 @dataclass
@@ -123,21 +125,14 @@ def _starved(disk: Disk, folder: Path, reference: Reference, flow: str, stage: s
         shutil.rmtree(place.var, ignore_errors=True)
 
 
-@pytest.mark.kill
 @pytest.mark.timeout(1200)
-def test_full_disk_during_training_is_reported_without_loss(
-    disk: Disk | None, reference: Reference, tmp_path: Path
-) -> None:
-    if disk is None:
-        _limited(tmp_path, reference, 64)
-        return
-    starved = _starved(disk, tmp_path, reference, "training", "trainer", 0.5)
-    assert starved.code == 1, starved.output
-
-
-@pytest.mark.kill
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("flow", "stage"), STAGES, ids=lambda name: name)
+@pytest.mark.parametrize(
+    ("flow", "stage"),
+    [
+        pytest.param(*each, marks=pytest.mark.kill if each[1] in OFTEN else pytest.mark.soak, id="-".join(each))
+        for each in STAGES
+    ],
+)
 def test_full_disk_in_any_stage_is_reported_without_loss(
     disk: Disk | None, reference: Reference, tmp_path: Path, flow: str, stage: str
 ) -> None:
