@@ -138,7 +138,7 @@ def test_killed_training_survives_damaged_checkpoints(interrupted: Place, refere
     assert set(found.values()) == {"the same, as model_v1.0"}
 
 
-@pytest.mark.kill
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_killed_training_survives_damage_to_each_file_kind(
     interrupted: Place, reference: Reference, tmp_path: Path
