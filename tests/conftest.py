@@ -47,7 +47,7 @@ _LONG_FILES = (
     "tests/serving/test_hot_reload.py",
 )
 # A file whose tests share nothing that takes long: this many processes run it.
-_PARTS = {"tests/test_guards.py": 3}
+_PARTS = {"tests/test_guards.py": 3, "tests/kill/test_at_random.py": 2}
 _unit_test: list[str] = []
 _earlier_threads: set[int | None] = set()
 

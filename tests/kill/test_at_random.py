@@ -13,5 +13,6 @@ from tests.kill.random_kills import KILLS
 
 @pytest.mark.kill
 @pytest.mark.timeout(3600)
-def test_training_killed_at_random_gives_identical_model(reference: Reference, tmp_path: Path) -> None:
-    print("\n".join(random_kills.kill(reference, tmp_path, KILLS)))
+@pytest.mark.parametrize("seed", [0, 500])
+def test_training_killed_at_random_gives_identical_model(reference: Reference, tmp_path: Path, seed: int) -> None:
+    print("\n".join(random_kills.kill(reference, tmp_path, KILLS // 2, seed)))
