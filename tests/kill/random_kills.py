@@ -16,7 +16,7 @@ from tests.kill.kill_workspace import Place, Running
 
 KILLS = int(os.environ.get("AIW_KILLS", "40"))
 # A place is killed this often before it may go on to its end.
-_AT_MOST = 4
+_AT_MOST = 8
 
 
 def kill(reference: Reference, folder: Path, kills: int, seed: int = 0) -> list[str]:
