@@ -90,7 +90,7 @@ setup: $(COMPILED) ## create .venv and install the locked versions, hashes verif
 	@:
 
 test: setup ## run the quick tests; TESTS=tests/deploy for some of them
-	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 3 --no-loadscope-reorder -m "not slow and not soak and not kill and not gpu" $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -m "not slow and not soak and not kill and not gpu" $(TESTS)
 
 test-unit: setup ## run the unit tests, in less than 30 seconds; TESTS=tests/stages for some of them
 	env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n 2 --no-loadscope-reorder -q -m unit $(TESTS)

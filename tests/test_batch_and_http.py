@@ -27,6 +27,7 @@ WORLDS, ROWS = range(9), 100
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(seed=st.integers(0, 2**32))
+@pytest.mark.slow
 def test_random_rows_score_equally_in_batch_and_http(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     world = drawn_world(tmp_path_factory.mktemp("world"), random.Random(seed), 7)
     world.pipeline.has_process = False

@@ -714,6 +714,7 @@ def mutated(draw: st.DrawFn) -> Any:
 @pytest.mark.integration
 @quickly
 @given(mutated())
+@pytest.mark.slow
 def test_mutated_base_config_loads_or_raises_config_error(project: Project, tree: Any) -> None:
     project.write("config/base.yaml", yaml.safe_dump(tree, allow_unicode=True))
     loads_or_explains(project)

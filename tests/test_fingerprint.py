@@ -89,6 +89,7 @@ def _changed(copy: Path, stage: str, *names: str, family: str = "", edit: str = 
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_fingerprint_is_equal_across_processes(copy: Path) -> None:
     own = (
         f"{fingerprint.of(VALUE, {'gamma', 'alpha', 'beta'})} {fingerprint.code_version('ai_workflow.stages.trainer')}"

@@ -60,6 +60,7 @@ def test_columns_of_unusual_cells_are_coerced_as_single_cells_are() -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_result_does_not_depend_on_cells_that_are_cast_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_text, "_CAST_CELLS", 3)
     monkeypatch.setattr(evidence, "_SAMPLE_ROWS", 5)

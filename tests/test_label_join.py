@@ -48,6 +48,7 @@ def plain(found: label_join.JoinedLabels) -> list[tuple[str, ...]]:
 
 @settings(max_examples=30)
 @given(told, st.randoms(use_true_random=False), st.integers(0, 12))
+@pytest.mark.slow
 def test_label_order_and_batching_do_not_change_join(
     rows: list[tuple[str, str, int]], chance: object, cut: int
 ) -> None:

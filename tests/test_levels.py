@@ -39,6 +39,7 @@ def run(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[s
         ("import socket; socket.socket().bind(('127.0.0.1', 0))", "a server"),
     ],
 )
+@pytest.mark.slow
 def test_unit_test_starting_process_or_server_fails(tmp_path: Path, statement: str, started: str) -> None:
     text = f"def test_one():\n    {statement}\n"
 
@@ -50,6 +51,7 @@ def test_unit_test_starting_process_or_server_fails(tmp_path: Path, statement: s
     assert run(tmp_path, marked).returncode == 0
 
 
+@pytest.mark.slow
 def test_module_without_unit_tests_is_not_imported(tmp_path: Path) -> None:
     text = "import pytest\n\npytestmark = pytest.mark.integration\nraise RuntimeError('imported')\n"
 

@@ -59,6 +59,7 @@ def _child(before: set[int]) -> int:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 200_000])
+@pytest.mark.slow
 def test_process_predictions_equal_model_predictions(model: bytes, rows: int) -> None:
     expected = lightgbm.Booster(model_str=model.decode()).predict(_x(rows))
     with _process(model) as process:
@@ -114,6 +115,7 @@ def test_slow_model_load_times_out(model: bytes) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_non_finite_predictions_are_rejected(model: bytes) -> None:
     lines = [
         "leaf_value=" + " ".join(["nan"] * len(line.split())) if line.startswith("leaf_value=") else line
@@ -124,6 +126,7 @@ def test_non_finite_predictions_are_rejected(model: bytes) -> None:
         process.predict(_x(4))
 
 
+@pytest.mark.slow
 def test_wrong_column_count_raises_model_failed(model: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with _process(model) as process, pytest.raises(ModelFailedError, match="ended with exit code 1"):
         process.predict(np.zeros((2, 7), dtype=np.float32))
@@ -132,6 +135,7 @@ def test_wrong_column_count_raises_model_failed(model: bytes, capfd: pytest.Capt
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_model_process_exits_with_parent(model: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("model") / "model.txt"
     path.write_bytes(model)

@@ -147,6 +147,7 @@ def test_non_browser_clients_post_alerts_and_read_metrics(relay: RunningRelay) -
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_valid_token_allows_alert_from_any_host(tmp_path: Path) -> None:
     bearer = {"authorization": f"Bearer {TOKEN}"}
     with RunningRelay(tmp_path, [], PREFECT_API_URL="") as relay:
@@ -156,6 +157,7 @@ def test_valid_token_allows_alert_from_any_host(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_cross_site_requests_to_service_are_rejected(tmp_path: Path) -> None:
     published_models.publish(tmp_path / "store", 0)
     with Running(published_models.pipeline(tmp_path), tmp_path / "store") as service:

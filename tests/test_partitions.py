@@ -147,6 +147,7 @@ def test_damaged_partition_is_found_through_dataset(store: Store, kind: str) -> 
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_process_exits_cleanly_after_parquet_read(store: Store) -> None:
     # A thread of Arrow that still held the file of Python aborted every second one.
     path = part(store, "x", {f"column_{number}": list(range(5000)) for number in range(40)}).path

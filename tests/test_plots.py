@@ -35,6 +35,7 @@ def test_equal_reports_give_identical_plot_bytes() -> None:
     assert plots.draw(report()) != plots.draw(report(losses=[[1, 0.6], [300, 0.1]]))
 
 
+@pytest.mark.slow
 def test_plot_bytes_are_equal_across_processes() -> None:
     assert len({processes.python(DIGEST, PYTHONHASHSEED=seed, PYTHONPATH=".") for seed in ("0", "1")}) == 1
 

@@ -126,6 +126,7 @@ def test_pandas_peer_judges_the_rows_as_the_project_does(shape: Shape, tmp_path:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_peak_memory_adds_up_the_process_tree(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEASURE, FAMILY, str(tmp_path / "log")]
 

@@ -69,6 +69,7 @@ def place(tmp_path: Path) -> Place:
         (429, {"detail": "Too many"}, ": Too many. Run this again in a minute: the rate limit of the plan"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_prefect_cloud_rejection_has_remedy_and_changes_no_objects(
     place: Place, cloud: Cloud, status: int, body: dict[str, str], said: str
 ) -> None:

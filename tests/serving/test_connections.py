@@ -205,6 +205,7 @@ def test_expired_client_timeout_skips_inference(shared: Running) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_every_log_line_is_valid_json(tmp_path: Path, root: Path) -> None:
     pipeline = published_models.pipeline(
         tmp_path, logging={"format": "json"}, service={"prediction_log": {"enabled": True}}

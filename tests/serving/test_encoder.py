@@ -76,6 +76,7 @@ def as_trained(encoder: Encoder, rows: list[dict[str, Any]]) -> bytes | None:
 @pytest.mark.integration
 @given(plain)
 @settings(max_examples=100, deadline=None)
+@pytest.mark.slow
 def test_fast_path_encodes_plain_rows_identically_to_training(row: dict[str, Any]) -> None:
     assume(abs(row["pieces"]) < 2**53)
     assert ENCODER.encode_fast([row]) == as_trained(ENCODER, [row])
@@ -86,6 +87,7 @@ def test_fast_path_encodes_plain_rows_identically_to_training(row: dict[str, Any
     st.builds(lambda row, odd, name: {**row, name: odd[name]}, plain, row, st.sampled_from(list(published_models.ROW)))
 )
 @settings(max_examples=200, deadline=None)
+@pytest.mark.slow
 def test_fast_path_matches_training_or_defers_to_slow_path(row: dict[str, Any]) -> None:
     quick = ENCODER.encode_fast([row])
     assert quick is None or quick == as_trained(ENCODER, [row])
@@ -110,6 +112,7 @@ def test_dates_are_encoded_identically_to_training(moment: str) -> None:
 @pytest.mark.integration
 @given(st.lists(row, min_size=2, max_size=4))
 @settings(max_examples=30, deadline=None)
+@pytest.mark.slow
 def test_row_encoding_is_independent_of_batch(rows: list[dict[str, Any]]) -> None:
     alone = [as_trained(ENCODER, [row]) for row in rows]
     together = as_trained(ENCODER, rows)

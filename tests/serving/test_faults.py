@@ -78,6 +78,7 @@ def under(running: Running, faults: Path, kind: str, versions: tuple[str, ...], 
 
 
 @pytest.mark.parametrize("kind", QUICK)
+@pytest.mark.slow
 def test_faulty_latest_falls_back_to_stable_and_recovers(kind: str, shared_faulty: tuple[Running, Path]) -> None:
     running, folder = shared_faulty
     under(running, folder, kind, (LATEST,), 0.8)
@@ -148,6 +149,7 @@ def test_fallback_reason_names_each_damaged_version(tmp_path: Path, root: Path) 
         )
 
 
+@pytest.mark.slow
 def test_damaged_latest_falls_back_to_stable_until_repaired(tmp_path: Path, root: Path) -> None:
     model = root / published_models.FOLDER / LATEST / "model.txt"
     whole = model.read_bytes()
@@ -164,6 +166,7 @@ def test_damaged_latest_falls_back_to_stable_until_repaired(tmp_path: Path, root
         assert running.ready()["state"] == "ok"
 
 
+@pytest.mark.slow
 def test_paused_service_does_not_blame_or_restart_models(tmp_path: Path, root: Path) -> None:
     with Running(published_models.pipeline(tmp_path), root) as running:
         with Traffic(running.port, dumps([published_models.ROW])) as traffic:

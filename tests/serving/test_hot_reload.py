@@ -34,6 +34,7 @@ def point(registry: Registry, version: str) -> None:
         registry.change(lambda _: Change("rollback", "a test", [version], latest=version))
 
 
+@pytest.mark.slow
 def test_new_latest_version_replaces_old_without_lost_requests(tmp_path: Path, root: Path) -> None:
     with Running(published_models.pipeline(tmp_path, inference=published_models.PATIENT), root) as running:
         before = running.workers()
@@ -73,6 +74,7 @@ _SLOW = [
 
 
 @pytest.mark.parametrize("bad", ["cut", "other answers", *_SLOW])
+@pytest.mark.slow
 def test_invalid_new_version_does_not_affect_serving_versions(bad: str, tmp_path: Path, root: Path) -> None:
     text = published_models.files(2)["model.txt"]
     golden = json.loads(published_models.files(2)["golden.json"])
@@ -197,6 +199,7 @@ def test_stable_with_other_columns_serves_rows_with_both_schemas(tmp_path: Path,
         assert response.status_code == 400, "what latest needs decides on what a request must have"
 
 
+@pytest.mark.slow
 def test_python_model_family_is_served_and_recovers_after_hang(tmp_path: Path) -> None:
     root, faults = tmp_path / "store", tmp_path / "faults"
     faults.mkdir()

@@ -61,6 +61,7 @@ def pipeline(folder: Path, **settings: Any) -> Path:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_predictions_are_logged_with_version_trace_and_features(tmp_path: Path, root: Path) -> None:
     rows = [*published_models.rows(40, 3), {**published_models.ROW, "price": "9.5"}]
     with Running(pipeline(tmp_path, segment_seconds=0.3, values=True), root) as running:
@@ -85,6 +86,7 @@ def test_predictions_are_logged_with_version_trace_and_features(tmp_path: Path, 
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_default_responses_are_logged_separately_without_row_values(tmp_path: Path) -> None:
     root = tmp_path / "store"
     with Running(pipeline(tmp_path), root) as running:
@@ -116,6 +118,7 @@ def test_sigkill_loses_at_most_last_second_of_predictions(moment: float, tmp_pat
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_unwritable_log_does_not_block_responses_and_drops_are_counted(tmp_path: Path, root: Path) -> None:
     folder = root / prediction_log.FOLDER / published_models.PIPELINE
     folder.parent.mkdir()

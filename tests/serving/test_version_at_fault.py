@@ -87,6 +87,7 @@ def logged(root: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_timeout_is_attributed_to_latest_not_to_fallback(tmp_path: Path, root: Path) -> None:
     log = {"prediction_log": {"enabled": True}}
     pipeline = published_models.pipeline(tmp_path, inference={"deadline_ms": 2000}, service=log)

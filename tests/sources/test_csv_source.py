@@ -322,6 +322,7 @@ def test_oversized_header_field_is_rejected(store: Store, tmp_path: Path) -> Non
 @example(b"\x1f\x8b\x08")
 @example(b'""\n""\n')
 @example(b"a\n\r\r\n")
+@pytest.mark.slow
 def test_arbitrary_bytes_load_or_raise_stage_error(store: Store, tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path / "fuzz.csv", content)
     for options in ({}, {"header": False}, {"encoding": "cp1252", "header": False}, {"encoding": "utf-16"}):
@@ -346,6 +347,7 @@ def tables(draw: st.DrawFn) -> list[list[str]]:
 @pytest.mark.integration
 @FUZZ
 @given(tables(), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.integers(0, 64), st.data())
+@pytest.mark.slow
 def test_csv_module_output_round_trips(
     tmp_path: Path, table: list[list[str]], line_end: str, blank_lines: bool, slack: int, data: st.DataObject
 ) -> None:

@@ -184,6 +184,7 @@ def test_rejected_model_keeps_report_and_card_named_in_error(store: Store) -> No
     assert run.registry.aliases() == {"latest": None, "stable": None}
 
 
+@pytest.mark.slow
 def test_stable_is_scored_on_same_rows_with_own_feature_spec(bought: Made) -> None:
     """The candidate reads one column less, one more, and one as another type than `stable` does."""
     declared = {"age": {"type": "category"}, "member": {"type": "text"}}
@@ -201,6 +202,7 @@ def test_stable_is_scored_on_same_rows_with_own_feature_spec(bought: Made) -> No
     assert "| metric | this model | baseline | model_v1.0 |" in read(bought.pipeline.store, result, "card.md")
 
 
+@pytest.mark.slow
 def test_model_worse_than_stable_is_rejected(bought: Made) -> None:
     unused = {name: {"type": "text"} for name in ("age", "city")}
     with pytest.raises(StageError, match=r"accuracy 0\.\d+ is worse than that of stable model_v1\.0, 0\.\d+, by more"):
@@ -214,6 +216,7 @@ def test_model_worse_than_stable_is_rejected(bought: Made) -> None:
 
 
 @pytest.mark.parametrize("damage", ["column", "model"])
+@pytest.mark.slow
 def test_unusable_stable_is_compared_by_recorded_scores_with_note(
     bought: Made, tmp_path_factory: pytest.TempPathFactory, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -89,6 +89,7 @@ def test_batch_predictions_equal_direct_model_predictions(bought: Made, asked: R
     assert set(answered["prediction"]) == {"no", "yes"}
 
 
+@pytest.mark.slow
 def test_regression_prediction_is_numeric_value(spent: Made) -> None:
     featured = spent.to_score(*parted(people(30, seed=9), 2))
     found = scored(spent, featured)
@@ -184,6 +185,7 @@ def test_scoring_reports_progress_per_partition(bought: Made, asked: Result, sta
     assert not alive(started[0])
 
 
+@pytest.mark.slow
 def test_killed_model_fails_stage_and_keeps_finished_partitions(
     bought: Made, asked: Result, answered: pd.DataFrame, started: list[int]
 ) -> None:
@@ -263,6 +265,7 @@ def test_damaged_prediction_partition_is_recomputed(bought: Made, asked: Result)
     assert ID not in rows(store, before)
 
 
+@pytest.mark.slow
 def test_model_out_of_memory_is_broken_version_for_fallback(
     bought: Made, asked: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def _published(store: Store, **changes: Any) -> tuple[Made, pd.DataFrame]:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_predictions_of_a_target_far_from_zero_have_its_unit(store: Store) -> None:
     made, frame = _published(store)
     assert made.spec["target_center"] == pytest.approx(10**12 + ROWS / 2, abs=ROWS / 2)

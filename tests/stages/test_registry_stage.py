@@ -64,6 +64,7 @@ def test_card_manifest_and_history_contain_version_and_trace(store: Store, caplo
     assert "model_v1.0 published as latest" in caplog.text
 
 
+@pytest.mark.slow
 def test_new_rows_bump_minor_and_interface_change_bumps_major(store: Store) -> None:
     changes: list[tuple[pd.DataFrame, str]] = [
         (table(), "model_v1.0"),

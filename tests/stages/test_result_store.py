@@ -133,6 +133,7 @@ def test_damaged_prediction_is_not_stored(store: Store, scored: Result) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_batch_without_rows_is_stored_with_zero_predictions(bought: Made) -> None:
     store = bought.pipeline.store
     columns = [{"name": name, "type": "string"} for name in people(1).columns]

@@ -216,6 +216,7 @@ def tables() -> dict[str, list[pd.DataFrame]]:
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["words", "gaps", "same"])
 @pytest.mark.parametrize("duplicates", ["id", "none"])
+@pytest.mark.slow
 def test_number_of_threads_changes_no_file(tmp_path: Path, name: str, duplicates: str) -> None:
     trees = []
     for threads in (1, 2, 4):

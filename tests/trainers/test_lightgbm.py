@@ -40,6 +40,7 @@ def uninterrupted() -> dict[str, tuple[bytes, list[float]]]:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.slow
 def test_model_bytes_do_not_depend_on_process_or_threads(
     tmp_path: Path, threads: int, uninterrupted: dict[str, tuple[bytes, list[float]]]
 ) -> None:
@@ -50,6 +51,7 @@ def test_model_bytes_do_not_depend_on_process_or_threads(
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_resumed_training_in_other_process_gives_identical_model(
     tmp_path: Path, uninterrupted: dict[str, tuple[bytes, list[float]]]
 ) -> None:
