@@ -32,9 +32,12 @@ _STARTS = {
     "os.posix_spawn": "a process",
     "socket.bind": "a server",
 }
-# The files of `make test-slow` that take minutes. They start first, so that none of them is left for the end, where one
-# process would run it alone.
+# The files of `make test-slow` and `make check-kill` that take minutes. They start first, so that none is left for the
+# end, where one process would run it alone.
 _LONG_FILES = (
+    "tests/kill/test_at_random.py",
+    "tests/kill/test_training_flow.py",
+    "tests/kill/test_damage.py",
     "tests/deploy/test_containers_run.py",
     "tests/test_guards.py",
     "tests/deploy/test_stack_life.py",
@@ -136,8 +139,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Start the long files of the slow suite first; the order within a file stays."""
-    if config.option.markexpr.startswith("slow"):
+    """Start the long files of the slow suites first; the order within a file stays."""
+    if config.option.markexpr.startswith(("slow", "kill")):
         order = {file: number for number, file in enumerate(_LONG_FILES)}
         items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
